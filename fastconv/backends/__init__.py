@@ -1,0 +1,156 @@
+"""The contract between the layers above and the engines below, and the switch that picks an engine.
+
+A backend is a module with a function for every name in :data:`CONTRACT`, with exactly that signature. It sees raw
+arrays, specs and numbers, never a Tensor. Rules every backend keeps:
+
+* Arrays have the logical shape ``N, C, [D,] [H,] W``; strides are free on entry (read-only, sliced and transposed
+  arrays are all welcome). Results of rank 3 to 5 with channels may be channels-last in memory.
+* Arguments arrive validated (``spec.py`` and the callers do that); nothing is written to an argument, except by the
+  ops that say so (``setitem``, ``index_add``, ``sgd_step``, ``adam_step``).
+* float32 and float64, result dtype = argument dtype; accumulation at least in that dtype.
+* NaN and infinity propagate as in IEEE arithmetic; ``max`` propagates NaN.
+* Extent 0 in the batch is legal everywhere.
+* Same arguments and same number of threads: bit-identical result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from contextvars import ContextVar
+
+HOST_BACKENDS = ("numpy", "cpu")
+BACKENDS = (*HOST_BACKENDS, "cuda")
+
+#: Op name -> signature. ``docs/architecture.md`` describes how to add one.
+CONTRACT: dict[str, str] = {
+    # convolution: spec is a ConvSpec of 1 to 3 dimensions; algorithm is None (choose) or a forced name
+    "conv_fwd": "(x, w, b, spec, algorithm=None)",  # -> y; b: (C_out,) or None
+    "conv_bwd_data": "(gy, w, spec, algorithm=None)",  # -> gx
+    "conv_bwd_weight": "(x, gy, spec, algorithm=None)",  # -> gw
+    "channel_sum": "(x)",  # -> (C,), the sum over every axis but axis 1
+    # pooling: index is int64 of y's shape, the flat position inside x's spatial plane; first maximum wins
+    "max_pool_fwd": "(x, spec)",  # -> y, index
+    "max_pool_bwd": "(gy, index, in_size)",  # -> gx
+    "avg_pool_fwd": "(x, spec)",
+    "avg_pool_bwd": "(gy, spec)",
+    "adaptive_max_pool_fwd": "(x, spec)",  # -> y, index (backward is max_pool_bwd)
+    "adaptive_avg_pool_fwd": "(x, spec)",
+    "adaptive_avg_pool_bwd": "(gy, spec)",
+    # normalisation: per-channel (axis 1) vectors; activation is None or "relu", applied after adding residual
+    "batch_norm_stats": "(x)",  # -> mean, biased variance
+    "batch_norm_fwd": "(x, mean, invstd, weight, bias, residual, activation)",  # weight, bias, residual may be None
+    # y is the forward result (only read with an activation); training: mean and invstd depend on x.
+    # -> gx, gweight, gbias, gresidual (None unless with_residual; gweight and gbias are always computed)
+    "batch_norm_bwd": "(gy, x, y, mean, invstd, weight, training, activation, with_residual)",
+    "layer_norm_fwd": "(x, weight, bias, eps)",  # x: (rows, n), weight and bias: (n,) or None -> y, mean, invstd (rows,)
+    "layer_norm_bwd": "(gy, x, mean, invstd, weight)",  # -> gx, gweight, gbias
+    "group_norm_fwd": "(x, groups, weight, bias, eps)",  # x: N, C, ... -> y, mean, invstd (N, groups)
+    "group_norm_bwd": "(gy, x, groups, mean, invstd, weight)",  # -> gx, gweight, gbias
+    "local_response_norm_fwd": "(x, size, alpha, beta, k)",  # -> y, scale (scale = k + alpha/size * windowed sum x^2)
+    "local_response_norm_bwd": "(gy, x, scale, size, alpha, beta)",  # -> gx
+    # dense
+    "matmul": "(a, b)",  # numpy.matmul of rank >= 2 operands, broadcasting leading axes
+    "linear_fwd": "(x, w, b)",  # x: (rows, in), w: (out, in), b: (out,) or None -> (rows, out)
+    "linear_bwd_data": "(gy, w)",  # -> (rows, in)
+    "linear_bwd_weight": "(gy, x)",  # -> (out, in)
+    # pointwise: names in UNARY and BINARY; param is the op's one number or None
+    "unary_fwd": "(name, x, param=None)",
+    "unary_bwd": "(name, gy, saved, param=None)",  # saved: x or y as UNARY says
+    "binary_fwd": "(name, a, b)",  # broadcasting; a or b may be a Python number; comparisons give bool
+    "reduce_fwd": "(name, x, axes, keepdims)",  # name: sum mean max min; axes: tuple of int (all: every axis)
+    "argmax": "(x, axis, keepdims)",  # axis may be None (flattened); int64; first maximum wins
+    "softmax_fwd": "(x, axis, log)",  # log: log_softmax
+    "softmax_bwd": "(gy, y, axis, log)",
+    # mean over rows is the caller's: losses is (rows,). logits (rows, classes), target int64 (rows,),
+    # weight (classes,) or None; rows whose target is ignore_index give 0. prob = softmax(logits).
+    "cross_entropy_fwd": "(logits, target, weight, ignore_index, label_smoothing)",  # -> losses, prob
+    "cross_entropy_bwd": "(grow, prob, target, weight, ignore_index, label_smoothing)",  # grow (rows,) -> glogits
+    # y = keep ? x * scale : 0, keep_i from a hash of (seed, logical C-order index i): its own backward
+    "dropout": "(x, p, scale, seed)",
+    # shape
+    "pad_fwd": "(x, pairs, mode, value)",  # pairs: (before, after) per axis; negative crops
+    "pad_bwd": "(gy, pairs, mode, in_shape)",
+    "interpolate_fwd": "(x, spec)",
+    "interpolate_bwd": "(gy, spec)",
+    "unfold": "(x, spec)",  # ConvSpec, 2-D -> N x (C kh kw) x (oh ow), rows ordered c, kh, kw
+    "fold": "(cols, spec)",  # the adjoint of unfold -> x
+    "getitem": "(x, key)",  # NumPy indexing
+    "setitem": "(x, key, value)",  # writes x
+    "index_add": "(x, key, value)",  # writes x: x[key] += value, repeated indices accumulate
+    "concatenate": "(xs, axis)",
+    "copy": "(x)",  # a fresh array, C-contiguous or channels-last
+    "asarray": "(x)",  # a host array as this backend's array
+    "to_host": "(x)",
+    # optimizers: lists of equally shaped arrays, all updated in place in one call
+    "sgd_step": "(params, grads, velocities, lr, momentum, dampening, nesterov, weight_decay, first)",
+    "adam_step": "(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay, decoupled)",
+}
+
+#: Unary op -> what its derivative needs: the input ("x"), the output ("y") or nothing ("").
+UNARY: dict[str, str] = {
+    "neg": "", "abs": "x", "exp": "y", "log": "x", "sqrt": "y", "pow": "x",  # pow: x ** param
+    "relu": "y", "leaky_relu": "x", "sigmoid": "y", "tanh": "y", "gelu": "x", "gelu_tanh": "x", "silu": "x",
+}  # fmt: skip
+BINARY = ("add", "sub", "mul", "div", "pow", "maximum", "minimum", "lt", "le", "gt", "ge", "eq", "ne")
+
+_loaded: dict[str, object] = {}
+_default: str | None = None
+_current: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
+
+
+def _check(name: str) -> str:
+    if name not in BACKENDS:
+        raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {name!r}")
+    return name
+
+
+def load(name: str):
+    """The backend module ``name``, imported on first use."""
+    if name not in _loaded:
+        _check(name)
+        try:
+            _loaded[name] = importlib.import_module(f"fastconv.backends.{name}")
+        except ModuleNotFoundError as e:
+            if e.name != f"fastconv.backends.{name}":
+                raise
+            raise RuntimeError(f"backend: {name!r} is not part of this installation of fastconv") from None
+    return _loaded[name]
+
+
+def get_backend() -> str:
+    """Name of the backend in force: innermost ``with backend(...)``, else ``set_backend``, else the environment."""
+    return _current.get() or _default or _check(os.environ.get("FASTCONV_BACKEND") or "cpu")
+
+
+def set_backend(name: str) -> None:
+    """Choose the backend for the whole process (``"numpy"``, ``"cpu"`` or ``"cuda"``)."""
+    global _default
+    load(_check(name))
+    _default = name
+
+
+@contextlib.contextmanager
+def backend(name: str):
+    """Choose the backend inside a ``with`` block, for the running thread or task only."""
+    load(_check(name))
+    token = _current.set(name)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def engine_of(device: str):
+    """The backend that computes on arrays of ``device`` (``"cpu"`` or ``"cuda"``)."""
+    if device == "cuda":
+        return load("cuda")
+    name = get_backend()
+    return load(name if name in HOST_BACKENDS else "cpu")
+
+
+def loaded(name: str) -> bool:
+    """Whether backend ``name`` has been imported in this process."""
+    return f"fastconv.backends.{name}" in sys.modules

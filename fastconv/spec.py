@@ -1,0 +1,544 @@
+"""Geometry of every operation: the one place for shapes, padding, work counts and argument errors.
+
+A *spec* is built once per call from shapes alone, refuses what cannot work with a message that says
+what was expected and what came, and is then read by every backend, by ``summary``, ``explain_conv`` and the
+benchmarks. Nothing here touches array data.
+
+Terms
+-----
+size : spatial extents only, e.g. ``(H, W)``.
+shape : all extents, always in the logical order ``N, C, [D,] [H,] W``.
+padding : one ``(before, after)`` pair per spatial dimension once parsed.
+macs : multiply-adds (one multiplication and one addition count as ONE).
+flops : floating-point operations, ``2 * macs`` (plus one addition per output where there is a bias).
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import prod
+
+DIMS = {1: ("W",), 2: ("H", "W"), 3: ("D", "H", "W")}
+
+
+# ------------------------------------------------------------------------------------------------- messages
+def shape_str(shape) -> str:
+    """``(8, 1, 224, 224)`` -> ``"8x1x224x224"``; a scalar's shape is ``"scalar"``."""
+    return "x".join(str(int(s)) for s in shape) or "scalar"
+
+
+def check(ok, name: str, message: str, error: type[Exception] = ValueError) -> None:
+    """Raise ``error`` with ``"<name>: <message>"`` unless ``ok``."""
+    if not ok:
+        raise error(f"{name}: {message}")
+
+
+def check_rank(name: str, what: str, shape, ranks, layout: str) -> None:
+    """Refuse an array of the wrong rank. ``layout`` names the axes expected, e.g. ``"N x C x H x W"``."""
+    ranks = (ranks,) if isinstance(ranks, int) else ranks
+    wanted = " or ".join(map(str, ranks))
+    check(
+        len(shape) in ranks,
+        name,
+        f"{what} must have {wanted} dimensions ({layout}), got {len(shape)} ({shape_str(shape)})",
+    )
+
+
+def check_float(name: str, **arrays) -> None:
+    """Refuse arrays that are not float32/float64 or that mix the two (``None`` is skipped)."""
+    first = None
+    for what, a in arrays.items():
+        if a is None:
+            continue
+        kind = str(a.dtype)
+        check(
+            kind in ("float32", "float64"),
+            name,
+            f"{what} must be float32 or float64, got {kind}; convert it with .astype('float32')",
+            TypeError,
+        )
+        first = first or (what, kind)
+        check(
+            kind == first[1],
+            name,
+            f"{what} is {kind} but {first[0]} is {first[1]}; convert one of them, e.g. .astype('{first[1]}')",
+            TypeError,
+        )
+
+
+def check_shape(name: str, what: str, got, expected, why: str) -> None:
+    """Refuse ``got`` unless it equals ``expected``; ``why`` says where the expectation comes from."""
+    check(
+        tuple(got) == tuple(expected),
+        name,
+        f"{what} must have shape {shape_str(expected)} ({why}), got {shape_str(got)}",
+    )
+
+
+def check_axis(name: str, axis, ndim: int) -> int:
+    """Normalise one axis to ``0 <= axis < ndim``."""
+    try:
+        axis = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"{name}: dim must be an int, got {type(axis).__name__} ({axis!r})") from None
+    check(
+        -max(ndim, 1) <= axis < max(ndim, 1),
+        name,
+        f"dim {axis} is out of range for {ndim} dimensions (expected {-max(ndim, 1)} to {max(ndim, 1) - 1})",
+        IndexError,
+    )
+    return axis % max(ndim, 1)
+
+
+# ------------------------------------------------------------------------------------------------- parsing
+def int_tuple(name: str, what: str, value, n: int, minimum: int) -> tuple[int, ...]:
+    """An int or a sequence of ``n`` ints as a tuple of ``n`` ints, each at least ``minimum``."""
+    items = tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
+    if len(items) == 1:
+        items *= n
+    check(len(items) == n, name, f"{what} must be an int or {n} ints, got {value!r}")
+    try:
+        items = tuple(operator.index(i) for i in items)
+    except TypeError:
+        raise TypeError(f"{name}: {what} must be an int or {n} ints, got {value!r}") from None
+    check(min(items) >= minimum, name, f"{what} must be at least {minimum} in each dimension, got {value!r}")
+    return items
+
+
+def parse_padding(name: str, padding, size, kernel, stride, dilation) -> tuple[tuple[int, int], ...]:
+    """Padding in any of its spellings as one ``(before, after)`` pair per spatial dimension.
+
+    ``int``; one int per dimension; one ``(before, after)`` pair per dimension; ``"valid"`` (none);
+    ``"full"`` (``dilation * (kernel - 1)`` on each side); ``"same"`` (output ``ceil(size / stride)``; an odd
+    total puts the extra row at the end, as PyTorch and TensorFlow do).
+    """
+    n = len(kernel)
+    if isinstance(padding, str):
+        if padding == "valid":
+            return ((0, 0),) * n
+        if padding == "full":
+            return tuple((d * (k - 1),) * 2 for k, d in zip(kernel, dilation))
+        check(padding == "same", name, f"padding must be 'same', 'valid', 'full' or numbers, got {padding!r}")
+        pairs = []
+        for i, k, s, d in zip(size, kernel, stride, dilation):
+            total = max((-(-i // s) - 1) * s + d * (k - 1) + 1 - i, 0)
+            pairs.append((total // 2, total - total // 2))
+        return tuple(pairs)
+    if isinstance(padding, (tuple, list)) and padding and isinstance(padding[0], (tuple, list)):
+        check(
+            len(padding) == n and all(isinstance(p, (tuple, list)) and len(p) == 2 for p in padding),
+            name,
+            f"padding pairs must be {n} x (before, after), got {padding!r}",
+        )
+        return tuple(int_tuple(name, "padding", p, 2, 0) for p in padding)
+    return tuple((p, p) for p in int_tuple(name, "padding", padding, n, 0))
+
+
+# ------------------------------------------------------------------------------------------------- convolution
+@dataclass(frozen=True)
+class ConvSpec:
+    """One convolution (cross-correlation) layer call, 1-D, 2-D or 3-D.
+
+    Attributes
+    ----------
+    batch, c_in, c_out, groups : int
+    in_size, kernel, stride, dilation, out_size : tuple of int, one per spatial dimension
+    padding : tuple of (before, after), one per spatial dimension
+    """
+
+    batch: int
+    c_in: int
+    c_out: int
+    groups: int
+    in_size: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    out_size: tuple[int, ...]
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial dimensions."""
+        return len(self.kernel)
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.c_in, *self.in_size)
+
+    @property
+    def w_shape(self) -> tuple[int, ...]:
+        return (self.c_out, self.c_in // self.groups, *self.kernel)
+
+    @property
+    def y_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.c_out, *self.out_size)
+
+    @property
+    def depthwise(self) -> bool:
+        """Every input channel has its own filters."""
+        return self.groups == self.c_in and self.groups > 1
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-adds of one forward pass (padding counted, as everybody counts it)."""
+        return prod(self.y_shape) * (self.c_in // self.groups) * prod(self.kernel)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of one forward pass without bias: ``2 * macs``."""
+        return 2 * self.macs
+
+    def bytes(self, itemsize: int = 4) -> int:
+        """Compulsory memory traffic: input, weight and output touched once each."""
+        return itemsize * (prod(self.x_shape) + prod(self.w_shape) + prod(self.y_shape))
+
+    def lifted(self) -> "ConvSpec":
+        """The same convolution with three spatial dimensions (leading ones of extent 1)."""
+        m = 3 - self.ndim
+        if m == 0:
+            return self
+        one, none = (1,) * m, ((0, 0),) * m
+        return ConvSpec(
+            self.batch, self.c_in, self.c_out, self.groups, one + self.in_size, one + self.kernel,
+            one + self.stride, one + self.dilation, none + self.padding, one + self.out_size,
+        )  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def _conv_spec(name, x_shape, w_shape, stride, padding, dilation, groups):
+    n = int(name[-2])
+    layout = " x ".join(DIMS[n])
+    check_rank(name, "input", x_shape, n + 2, f"N x C x {layout}")
+    check_rank(name, "weight", w_shape, n + 2, f"C_out x C_in/groups x {layout}")
+    stride = int_tuple(name, "stride", stride, n, 1)
+    dilation = int_tuple(name, "dilation", dilation, n, 1)
+    groups = int_tuple(name, "groups", groups, 1, 1)[0]
+    batch, c_in, *size = x_shape
+    c_out, c_in_group, *kernel = w_shape
+    check(min(w_shape) > 0, name, f"weight must not be empty, got {shape_str(w_shape)}")
+    check(
+        c_in == c_in_group * groups,
+        name,
+        f"weight expects {c_in_group * groups} input channels (weight {shape_str(w_shape)}, groups {groups}), "
+        f"input has {c_in} ({shape_str(x_shape)})",
+    )
+    check(
+        c_out % groups == 0,
+        name,
+        f"{c_out} output channels (weight {shape_str(w_shape)}) must be divisible by groups {groups}",
+    )
+    pads = parse_padding(name, padding, size, kernel, stride, dilation)
+    out = []
+    for i, k, s, d, (before, after) in zip(size, kernel, stride, dilation, pads):
+        extent = d * (k - 1) + 1
+        check(
+            i + before + after >= extent,
+            name,
+            f"kernel {shape_str(kernel)} with dilation {dilation} spans {extent} but the padded input has only "
+            f"{i + before + after} (input {shape_str(x_shape)}, padding {padding!r}); "
+            "use more padding or a smaller kernel",
+        )
+        out.append((i + before + after - extent) // s + 1)
+    return ConvSpec(
+        batch, c_in, c_out, groups, tuple(size), tuple(kernel), stride, dilation, pads, tuple(out)
+    )  # fmt: skip
+
+
+def _hashable(v):
+    return tuple(_hashable(i) for i in v) if isinstance(v, (tuple, list)) else v
+
+
+def conv_spec(name, x_shape, w_shape, stride=1, padding=0, dilation=1, groups=1, bias_shape=None) -> ConvSpec:
+    """Validate a convolution call and return its :class:`ConvSpec`.
+
+    Parameters
+    ----------
+    name : str
+        The caller's name for messages; ends in ``1d``, ``2d`` or ``3d``, which fixes the rank.
+    x_shape, w_shape : tuple of int
+        ``N x C_in x spatial`` and ``C_out x C_in/groups x spatial``.
+    stride, dilation : int or one int per spatial dimension
+    padding : see :func:`parse_padding`
+    groups : int
+    bias_shape : tuple of int, optional
+        Must be ``(C_out,)``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        With the function's name, what was expected and what came.
+    """
+    spec = _conv_spec(
+        name, tuple(x_shape), tuple(w_shape), _hashable(stride), _hashable(padding), _hashable(dilation),
+        _hashable(groups),
+    )  # fmt: skip
+    if bias_shape is not None:
+        check_shape(name, "bias", bias_shape, (spec.c_out,), "one entry per output channel")
+    return spec
+
+
+def conv_transpose_spec(
+    name, x_shape, w_shape, stride=1, padding=0, output_padding=0, groups=1, dilation=1, bias_shape=None
+) -> ConvSpec:
+    """The forward convolution whose backward-data pass IS this transposed convolution.
+
+    ``w_shape`` is ``C_in x C_out/groups x spatial``. The transposed convolution's input is the returned spec's
+    output: ``y_shape == x_shape`` of the call, and its result has the spec's ``x_shape``.
+    """
+    n = int(name[-2])
+    layout = " x ".join(DIMS[n])
+    check_rank(name, "input", x_shape, n + 2, f"N x C x {layout}")
+    check_rank(name, "weight", w_shape, n + 2, f"C_in x C_out/groups x {layout}")
+    stride = int_tuple(name, "stride", stride, n, 1)
+    dilation = int_tuple(name, "dilation", dilation, n, 1)
+    extra = int_tuple(name, "output_padding", output_padding, n, 0)
+    groups = int_tuple(name, "groups", groups, 1, 1)[0]
+    check(min(w_shape) > 0, name, f"weight must not be empty, got {shape_str(w_shape)}")
+    check(
+        x_shape[1] == w_shape[0],
+        name,
+        f"weight expects {w_shape[0]} input channels (weight {shape_str(w_shape)}), "
+        f"input has {x_shape[1]} ({shape_str(x_shape)})",
+    )
+    check(
+        w_shape[0] % groups == 0,
+        name,
+        f"{w_shape[0]} input channels (weight {shape_str(w_shape)}) must be divisible by groups {groups}",
+    )
+    for e, s, d in zip(extra, stride, dilation):
+        check(
+            e < max(s, d),
+            name,
+            f"output_padding {output_padding!r} must be smaller than stride {stride} or dilation {dilation}",
+        )
+    kernel = tuple(w_shape[2:])
+    check(not isinstance(padding, str), name, f"padding must be numbers, got {padding!r}")
+    pads = parse_padding(name, padding, x_shape[2:], kernel, stride, dilation)
+    size = tuple(
+        (i - 1) * s - b - a + d * (k - 1) + e + 1
+        for i, k, s, d, e, (b, a) in zip(x_shape[2:], kernel, stride, dilation, extra, pads)
+    )
+    check(
+        min(size) > 0,
+        name,
+        f"output would be {shape_str(size)} (input {shape_str(x_shape)}, padding {padding!r}); use less padding",
+    )
+    c_out = w_shape[1] * groups
+    if bias_shape is not None:
+        check_shape(name, "bias", bias_shape, (c_out,), "one entry per output channel")
+    return ConvSpec(
+        x_shape[0], c_out, x_shape[1], groups, size, kernel, stride, dilation, pads, tuple(x_shape[2:])
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------- pooling
+@dataclass(frozen=True)
+class PoolSpec:
+    """One pooling call, 1-D, 2-D or 3-D: a window per output element.
+
+    ``divisor`` is the fixed divisor of average pooling (``divisor_override``) or None.
+    """
+
+    batch: int
+    channels: int
+    in_size: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    out_size: tuple[int, ...]
+    count_include_pad: bool = True
+    divisor: int | None = None
+
+    @property
+    def ndim(self) -> int:
+        return len(self.kernel)
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.channels, *self.in_size)
+
+    @property
+    def y_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.channels, *self.out_size)
+
+    def lifted(self) -> "PoolSpec":
+        """The same pooling with three spatial dimensions (leading ones of extent 1)."""
+        m = 3 - self.ndim
+        one, none = (1,) * m, ((0, 0),) * m
+        return PoolSpec(
+            self.batch, self.channels, one + self.in_size, one + self.kernel, one + self.stride,
+            one + self.dilation, none + self.padding, one + self.out_size, self.count_include_pad, self.divisor,
+        )  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def _pool_spec(name, x_shape, kernel, stride, padding, dilation, ceil_mode, count_include_pad, divisor):
+    n = int(name[-2])
+    check_rank(name, "input", x_shape, n + 2, f"N x C x {' x '.join(DIMS[n])}")
+    kernel = int_tuple(name, "kernel_size", kernel, n, 1)
+    stride = kernel if stride is None else int_tuple(name, "stride", stride, n, 1)
+    dilation = int_tuple(name, "dilation", dilation, n, 1)
+    check(divisor is None or divisor != 0, name, "divisor_override must not be zero")
+    size = x_shape[2:]
+    pads = parse_padding(name, padding, size, kernel, stride, dilation)
+    out = []
+    for i, k, s, d, (before, after) in zip(size, kernel, stride, dilation, pads):
+        extent = d * (k - 1) + 1
+        # A window made of padding alone would have no maximum and no mean.
+        check(
+            before < extent and after < extent and (padding == "same" or max(before, after) <= extent // 2),
+            name,
+            f"padding {padding!r} must be at most half of the kernel's extent {extent} (kernel_size {kernel})",
+        )
+        span = i + before + after - extent
+        check(
+            span >= 0 and i > 0,
+            name,
+            f"kernel_size {kernel} spans {extent} but the padded input has only {i + before + after} "
+            f"(input {shape_str(x_shape)}, padding {padding!r})",
+        )
+        o = (-(-span // s) if ceil_mode else span // s) + 1
+        if ceil_mode and (o - 1) * s >= i + before:  # the last window must start inside input or left padding
+            o -= 1
+        out.append(o)
+    return PoolSpec(
+        x_shape[0], x_shape[1], tuple(size), kernel, stride, dilation, pads, tuple(out), count_include_pad, divisor
+    )  # fmt: skip
+
+
+def pool_spec(
+    name, x_shape, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, count_include_pad=True,
+    divisor_override=None,
+) -> PoolSpec:  # fmt: skip
+    """Validate a pooling call and return its :class:`PoolSpec`; ``stride=None`` means ``kernel_size``."""
+    return _pool_spec(
+        name, tuple(x_shape), _hashable(kernel_size), _hashable(stride), _hashable(padding), _hashable(dilation),
+        bool(ceil_mode), bool(count_include_pad), divisor_override,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AdaptivePoolSpec:
+    """Adaptive pooling: output ``i`` covers input rows ``floor(i*in/out) .. ceil((i+1)*in/out)``."""
+
+    batch: int
+    channels: int
+    in_size: tuple[int, ...]
+    out_size: tuple[int, ...]
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.channels, *self.in_size)
+
+    @property
+    def y_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.channels, *self.out_size)
+
+    def windows(self, dim: int) -> list[tuple[int, int]]:
+        """``(start, stop)`` of every window along spatial dimension ``dim``."""
+        i, o = self.in_size[dim], self.out_size[dim]
+        return [(j * i // o, -(-(j + 1) * i // o)) for j in range(o)]
+
+
+def adaptive_pool_spec(name, x_shape, output_size) -> AdaptivePoolSpec:
+    """Validate an adaptive 2-D pooling call; ``None`` in ``output_size`` keeps that extent."""
+    check_rank(name, "input", x_shape, 4, "N x C x H x W")
+    sizes = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * 2
+    check(len(sizes) == 2, name, f"output_size must be an int or 2 ints, got {output_size!r}")
+    sizes = int_tuple(name, "output_size", [i if s is None else s for i, s in zip(x_shape[2:], sizes)], 2, 1)
+    check(min(x_shape[2:]) > 0, name, f"input must not be empty in H and W, got {shape_str(x_shape)}")
+    return AdaptivePoolSpec(x_shape[0], x_shape[1], tuple(x_shape[2:]), sizes)
+
+
+# ------------------------------------------------------------------------------------------------- resizing
+@dataclass(frozen=True)
+class InterpolateSpec:
+    """Resize of ``N x C x H x W``: ``mode`` is ``"nearest"`` or ``"bilinear"``."""
+
+    batch: int
+    channels: int
+    in_size: tuple[int, int]
+    out_size: tuple[int, int]
+    mode: str
+    align_corners: bool
+    scale: tuple[float, float] | None  # the user's scale_factor: PyTorch maps coordinates with it, not with sizes
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.channels, *self.in_size)
+
+    @property
+    def y_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.channels, *self.out_size)
+
+    def taps(self, dim: int) -> tuple[list[int], list[int], list[float]]:
+        """``lo, hi, frac`` per output row: ``y = (1 - frac) * x[lo] + frac * x[hi]`` (nearest: frac 0)."""
+        i, o = self.in_size[dim], self.out_size[dim]
+        ratio = 1.0 / self.scale[dim] if self.scale else i / o
+        if self.mode == "nearest":
+            lo = [min(int(j * ratio), i - 1) for j in range(o)]
+            return lo, lo, [0.0] * o
+        if self.align_corners:
+            step = (i - 1) / (o - 1) if o > 1 else 0.0
+            pos = [j * step for j in range(o)]
+        else:
+            pos = [max((j + 0.5) * ratio - 0.5, 0.0) for j in range(o)]
+        lo = [min(int(p), i - 1) for p in pos]
+        hi = [min(low + 1, i - 1) for low in lo]
+        return lo, hi, [min(p - low, 1.0) for p, low in zip(pos, lo)]
+
+
+def interpolate_spec(x_shape, size, scale_factor, mode, align_corners) -> InterpolateSpec:
+    """Validate an ``interpolate`` call."""
+    name = "interpolate"
+    check_rank(name, "input", x_shape, 4, "N x C x H x W")
+    check(mode in ("nearest", "bilinear"), name, f"mode must be 'nearest' or 'bilinear', got {mode!r}")
+    check(
+        not (align_corners and mode == "nearest"), name, "align_corners applies to mode 'bilinear' only, got 'nearest'"
+    )
+    check((size is None) != (scale_factor is None), name, "give either size or scale_factor")
+    check(min(x_shape[1:]) > 0, name, f"input must not be empty, got {shape_str(x_shape)}")
+    scale = None
+    if size is None:
+        scale = tuple(scale_factor) if isinstance(scale_factor, (tuple, list)) else (scale_factor,) * 2
+        check(len(scale) == 2 and min(scale) > 0, name, f"scale_factor must be positive, got {scale_factor!r}")
+        scale = tuple(float(s) for s in scale)
+        size = tuple(int(i * s) for i, s in zip(x_shape[2:], scale))
+    size = int_tuple(name, "size", size, 2, 1)
+    return InterpolateSpec(x_shape[0], x_shape[1], tuple(x_shape[2:]), size, mode, bool(align_corners), scale)
+
+
+def pad_pairs(shape, pad, mode: str) -> tuple[tuple[int, int], ...]:
+    """``F.pad``'s flat list (last dimension first) as one ``(before, after)`` pair per axis; negative crops."""
+    name = "pad"
+    pad = tuple(operator.index(p) for p in pad)
+    check(len(pad) % 2 == 0 and len(pad) // 2 <= len(shape), name,
+          f"pad must hold 2 numbers for each of at most {len(shape)} dimensions, got {pad}")  # fmt: skip
+    check(mode in ("constant", "reflect", "replicate", "circular"), name,
+          f"mode must be constant, reflect, replicate or circular, got {mode!r}")  # fmt: skip
+    pairs = [(0, 0)] * len(shape)
+    for j in range(len(pad) // 2):
+        pairs[len(shape) - 1 - j] = pad[2 * j : 2 * j + 2]
+    limit = {"reflect": lambda s: s - 1, "circular": lambda s: s}
+    for s, (before, after) in zip(shape, pairs):
+        check(s + before + after > 0 or s == 0, name,
+              f"padding {pad} would leave nothing of input {shape_str(shape)}")  # fmt: skip
+        if mode in limit:
+            check(max(before, after) <= limit[mode](s) or before == after == 0, name,
+                  f"{mode} padding {pad} must be at most {limit[mode](s)} for an extent of {s} "
+                  f"(input {shape_str(shape)})")  # fmt: skip
+    return tuple(pairs)
+
+
+def broadcast_shape(name: str, a, b) -> tuple[int, ...]:
+    """NumPy broadcasting of two shapes, or a ValueError that names both."""
+    out = []
+    n = max(len(a), len(b))
+    for p, q in zip((1,) * (n - len(a)) + tuple(a), (1,) * (n - len(b)) + tuple(b)):
+        check(p == q or p == 1 or q == 1, name, f"shapes {shape_str(a)} and {shape_str(b)} do not broadcast")
+        out.append(q if p == 1 else p)
+    return tuple(out)
