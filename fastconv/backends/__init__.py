@@ -81,6 +81,11 @@ CONTRACT: dict[str, str] = {
     "setitem": "(x, key, value)",  # writes x
     "index_add": "(x, key, value)",  # writes x: x[key] += value, repeated indices accumulate
     "concatenate": "(xs, axis)",
+    "reshape": "(x, shape)",  # logical C order; a view where strides allow
+    "permute": "(x, axes)",  # a view
+    "broadcast_to": "(x, shape)",  # read-only view or copy
+    "cast": "(x, dtype)",
+    "zeros": "(shape, dtype)",
     "copy": "(x)",  # a fresh array, C-contiguous or channels-last
     "asarray": "(x)",  # a host array as this backend's array
     "to_host": "(x)",

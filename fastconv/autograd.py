@@ -1,0 +1,172 @@
+"""The tape: a node per op, gradients by walking the nodes from the newest to the oldest.
+
+A :class:`Function` computes ``forward`` on raw arrays through the backend (``ctx.engine``) and ``backward`` with the
+same backend's primitives, so every derivative is written once for all backends. Creation order is a topological
+order, so :func:`backward` pops nodes from a heap by sequence number: no recursion, any depth.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+from contextvars import ContextVar
+
+import numpy as np
+
+from . import backends
+
+_enabled: ContextVar[bool] = ContextVar("fastconv_grad", default=True)
+_sequence = itertools.count()
+
+
+def is_grad_enabled() -> bool:
+    """Whether ops are recorded in the running thread or task."""
+    return _enabled.get()
+
+
+class no_grad(contextlib.ContextDecorator):
+    """Context manager and decorator: ops inside are not recorded."""
+
+    def __enter__(self):
+        self._stack = getattr(self, "_stack", [])
+        self._stack.append(_enabled.set(False))
+
+    def __exit__(self, *exc):
+        _enabled.reset(self._stack.pop())
+
+
+class Node:
+    """One recorded op, and the ``ctx`` its forward and backward see.
+
+    Attributes
+    ----------
+    engine : module
+        The backend that ran forward; backward uses the same.
+    needs : tuple of bool
+        Which positional arguments need a gradient.
+    saved : tuple
+        What forward kept for backward.
+    """
+
+    __slots__ = ("function", "engine", "needs", "saved", "parents", "order", "checks", "done", "__dict__")
+
+    def __init__(self, function, engine, needs):
+        self.function, self.engine, self.needs = function, engine, needs
+        self.saved, self.parents, self.checks, self.done = (), (), (), False
+
+    def save(self, *values):
+        """Keep arrays (or anything) for backward; read them back from ``ctx.saved``."""
+        self.saved = values
+
+    def release(self):
+        """Drop everything backward needed, so its memory is free before the rest of the tape is walked."""
+        self.saved = self.parents = self.checks = ()
+        self.__dict__.clear()
+        self.done = True
+
+
+class Function:
+    """Base of every differentiable op.
+
+    Subclasses define two static methods. ``forward(ctx, *args, **options)`` gets raw arrays in place of Tensors and
+    returns an array, or a tuple whose first entry alone is differentiable. ``backward(ctx, gy)`` returns one gradient
+    per positional argument (or a single one), None where there is none.
+    """
+
+    @classmethod
+    def apply(cls, *args, **options):
+        from .tensor import Tensor, as_tensor
+
+        args = [as_tensor(a) if isinstance(a, np.ndarray) else a for a in args]
+        tensors = [a for a in args if isinstance(a, Tensor)]
+        device = tensors[0].device if tensors else "cpu"
+        for t in tensors:
+            if t.device != device:
+                raise ValueError(
+                    f"{cls.__name__.lower()}: tensors must be on one device, got {device} and {t.device}; "
+                    f"move one of them, e.g. with .to({str(t.device)!r})"
+                )
+        record = is_grad_enabled()
+        needs = tuple(record and isinstance(a, Tensor) and a.requires_grad for a in args)
+        ctx = Node(cls, backends.engine_of(device), needs)
+        out = cls.forward(ctx, *[a._array if isinstance(a, Tensor) else a for a in args], **options)
+        first, *rest = out if isinstance(out, tuple) else (out,)
+        result = Tensor(first)
+        if any(needs):
+            ctx.parents = tuple(
+                (a._node if a._node is not None else a) if need else None for a, need in zip(args, needs)
+            )
+            ctx.order = next(_sequence)
+            kept = {id(v) for v in ctx.saved if isinstance(v, np.ndarray)}
+            ctx.checks = tuple((t._cell, t._cell[0]) for t in (*tensors, result) if id(t._array) in kept)
+            result.requires_grad, result._node = True, ctx
+        if isinstance(first, np.ndarray):
+            for t in tensors:  # a view shares its source's version, so that a later assignment is noticed
+                if first is t._array or (first.base is not None and np.may_share_memory(first, t._array)):
+                    result._cell, result._view = t._cell, True
+        return (result, *map(Tensor, rest)) if rest else result
+
+    @staticmethod
+    def forward(ctx, *args, **options):
+        raise NotImplementedError
+
+    @staticmethod
+    def backward(ctx, gy):
+        raise NotImplementedError
+
+
+def backward(tensor, grad, retain_graph: bool = False) -> None:
+    """Add ``d tensor / d leaf`` (contracted with the raw array ``grad``) to every leaf's ``.grad``."""
+    if tensor._node is None:
+        _accumulate(tensor, grad, {_owner(grad)})
+        return
+    pending = {tensor._node: grad}
+    heap = [(-tensor._node.order, tensor._node)]
+    taken = {_owner(grad)}
+    while heap:
+        node = heapq.heappop(heap)[1]
+        gy = pending.pop(node)
+        if node.done:
+            raise RuntimeError(
+                f"backward: the graph behind this {node.function.__name__} was already freed by an earlier backward(); "
+                "compute the forward pass again, or call backward(retain_graph=True) the first time"
+            )
+        for cell, version in node.checks:
+            if cell[0] != version:
+                raise RuntimeError(
+                    f"backward: a tensor that {node.function.__name__} needs was changed in place after its use; "
+                    "assign to a .clone() instead"
+                )
+        grads = node.function.backward(node, gy)
+        for parent, g in zip(node.parents, grads if isinstance(grads, tuple) else (grads,)):
+            if parent is None or g is None:
+                continue
+            if not isinstance(parent, Node):
+                _accumulate(parent, g, taken)
+            elif parent in pending:
+                pending[parent] = node.engine.binary_fwd("add", pending[parent], g)
+            else:
+                pending[parent] = g
+                heapq.heappush(heap, (-parent.order, parent))
+        if not retain_graph:
+            node.release()
+
+
+def _owner(array) -> int:
+    base = getattr(array, "base", None)
+    return id(array if base is None else base)
+
+
+def _accumulate(leaf, g, taken: set[int]) -> None:
+    """Add ``g`` to ``leaf.grad``; a first gradient is kept as it is unless another tensor may see its memory."""
+    from .tensor import Tensor
+
+    engine = backends.engine_of(leaf.device)
+    if leaf.grad is not None:
+        leaf.grad = Tensor(engine.binary_fwd("add", leaf.grad._array, g))
+        return
+    if _owner(g) in taken or not getattr(getattr(g, "flags", None), "writeable", True):
+        g = engine.copy(g)
+    taken.add(_owner(g))
+    leaf.grad = Tensor(g)

@@ -1,0 +1,39 @@
+"""The one random generator behind ``rand``, initialisation and dropout; its state goes into checkpoints."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+_lock = threading.Lock()
+_generator = np.random.default_rng()
+
+
+def manual_seed(seed: int) -> None:
+    """Seed every random number fastconv draws from here on (data loaders have a seed of their own)."""
+    global _generator
+    with _lock:
+        _generator = np.random.default_rng(seed)
+
+
+def generator() -> np.random.Generator:
+    """The generator in use; draw from it only inside the calling thread's turn."""
+    return _generator
+
+
+def next_seed() -> int:
+    """A fresh 63-bit seed, e.g. for one dropout mask."""
+    with _lock:
+        return int(_generator.integers(2**63))
+
+
+def get_state() -> dict:
+    """The generator's state as plain numbers, for checkpoints."""
+    return _generator.bit_generator.state
+
+
+def set_state(state: dict) -> None:
+    """Continue from a state taken by :func:`get_state`."""
+    with _lock:
+        _generator.bit_generator.state = state

@@ -1,0 +1,842 @@
+"""Tensor: an array with a logical NCHW shape, a device and a place on the tape.
+
+The arithmetic, reductions, indexing and shape ops live here with their derivatives; layers' ops are in
+``fastconv.nn.functional``.
+"""
+
+from __future__ import annotations
+
+import builtins
+import operator
+from collections import namedtuple
+from math import prod
+
+import numpy as np
+
+from . import autograd, backends, random
+from .autograd import Function
+from .spec import broadcast_shape, check, check_axis, check_rank, check_shape, shape_str
+
+float32, float64, int64 = np.dtype("float32"), np.dtype("float64"), np.dtype("int64")
+MaxResult = namedtuple("MaxResult", "values indices")
+
+
+class device(str):  # noqa: N801 - PyTorch's name
+    """A device's name, ``"cpu"`` or ``"cuda"``; equal to that string."""
+
+    def __new__(cls, name="cpu"):
+        name = str(name).removesuffix(":0")
+        check(name in ("cpu", "cuda"), "device", f"expected 'cpu' or 'cuda', got {name!r}")
+        return super().__new__(cls, name)
+
+    @property
+    def type(self) -> str:
+        return str(self)
+
+
+def default_device() -> str:
+    """Where new tensors live: ``"cuda"`` under the cuda backend, else ``"cpu"``."""
+    return "cuda" if backends.get_backend() == "cuda" else "cpu"
+
+
+# ------------------------------------------------------------------------------------------------- functions
+def unbroadcast(engine, g, shape):
+    """Sum ``g`` over the axes that broadcasting added to or stretched in ``shape``."""
+    if g.shape == tuple(shape):
+        return g
+    extra = g.ndim - len(shape)
+    axes = tuple(range(extra)) + tuple(i + extra for i, s in enumerate(shape) if s == 1 and g.shape[i + extra] != 1)
+    return engine.reshape(engine.reduce_fwd("sum", g, axes, False), shape) if axes else engine.reshape(g, shape)
+
+
+class Unary(Function):
+    @staticmethod
+    def forward(ctx, x, name, param=None):
+        y = ctx.engine.unary_fwd(name, x, param)
+        ctx.name, ctx.param = name, param
+        ctx.save({"x": x, "y": y}.get(backends.UNARY[name]))
+        return y
+
+    @staticmethod
+    def backward(ctx, gy):
+        return ctx.engine.unary_bwd(ctx.name, gy, ctx.saved[0], ctx.param)
+
+
+class Binary(Function):
+    @staticmethod
+    def forward(ctx, a, b, name):
+        for s, t in ((a, b), (b, a)):
+            check(not isinstance(s, np.ndarray) or np.ndim(t) == 0 or broadcast_shape(name, s.shape, t.shape) is not None,
+                  name, "shapes do not broadcast")  # fmt: skip
+        ctx.name = name
+        y = ctx.engine.binary_fwd(name, a, b)
+        ctx.shapes = (getattr(a, "shape", ()), getattr(b, "shape", ()))
+        keep = {"mul": (a, b), "div": (a, b), "maximum": (a, b), "minimum": (a, b), "pow": (a, b, y)}
+        ctx.save(*keep.get(name, ()))
+        return y
+
+    @staticmethod
+    def backward(ctx, gy):
+        op = ctx.engine.binary_fwd
+        grads = [None, None]
+        for i in (0, 1):
+            if ctx.needs[i]:
+                grads[i] = unbroadcast(ctx.engine, Binary._partial(ctx, op, gy, i), ctx.shapes[i])
+        return tuple(grads)
+
+    @staticmethod
+    def _partial(ctx, op, gy, i):
+        match ctx.name:
+            case "add":
+                return gy
+            case "sub":
+                return gy if i == 0 else ctx.engine.unary_fwd("neg", gy)
+            case "mul":
+                return op("mul", gy, ctx.saved[1 - i])
+            case "div":
+                a, b = ctx.saved
+                if i == 0:
+                    return op("div", gy, b)
+                return ctx.engine.unary_fwd("neg", op("div", op("mul", gy, a), op("mul", b, b)))
+            case "pow":
+                a, b, y = ctx.saved
+                if i == 0:
+                    return op("mul", gy, op("mul", b, op("pow", a, op("sub", b, 1.0))))
+                return op("mul", gy, op("mul", y, ctx.engine.unary_fwd("log", a)))
+            case _:  # maximum, minimum: ties share the gradient, as PyTorch does
+                mine, other = ctx.saved[i], ctx.saved[1 - i]
+                wins = op("gt" if ctx.name == "maximum" else "lt", mine, other)
+                ties = op("mul", ctx.engine.cast(op("eq", mine, other), gy.dtype), 0.5)
+                return op("mul", gy, op("add", ctx.engine.cast(wins, gy.dtype), ties))
+
+
+class MatMul(Function):
+    @staticmethod
+    def forward(ctx, a, b):
+        check(a.ndim > 0 and b.ndim > 0, "matmul", f"operands must have dimensions, got {shape_str(a.shape)} and "
+              f"{shape_str(b.shape)}")  # fmt: skip
+        inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
+        check(a.shape[-1] == inner, "matmul", f"inner dimensions differ: {shape_str(a.shape)} @ {shape_str(b.shape)}")
+        ctx.shapes = (a.shape, b.shape)
+        a2 = ctx.engine.reshape(a, (1, -1)) if a.ndim == 1 else a
+        b2 = ctx.engine.reshape(b, (-1, 1)) if b.ndim == 1 else b
+        ctx.save(a2, b2)
+        y = ctx.engine.matmul(a2, b2)
+        ctx.y_shape = y.shape
+        drop = [i for i, v in ((y.ndim - 2, a), (y.ndim - 1, b)) if v.ndim == 1]
+        return ctx.engine.reshape(y, [s for i, s in enumerate(y.shape) if i not in drop]) if drop else y
+
+    @staticmethod
+    def backward(ctx, gy):
+        a, b = ctx.saved
+        e = ctx.engine
+        gy = e.reshape(gy, ctx.y_shape)
+
+        def t(m):
+            return e.permute(m, (*range(m.ndim - 2), m.ndim - 1, m.ndim - 2))
+
+        ga = unbroadcast(e, e.matmul(gy, t(b)), a.shape) if ctx.needs[0] else None
+        gb = unbroadcast(e, e.matmul(t(a), gy), b.shape) if ctx.needs[1] else None
+        return (
+            None if ga is None else e.reshape(ga, ctx.shapes[0]),
+            None if gb is None else e.reshape(gb, ctx.shapes[1]),
+        )
+
+
+class Reduce(Function):
+    """sum, mean, max or min over ``axes``; a maximum shared by several elements shares its gradient."""
+
+    @staticmethod
+    def forward(ctx, x, name, axes, keepdims):
+        ctx.name, ctx.axes, ctx.shape = name, axes, x.shape
+        ctx.kept = tuple(1 if i in axes else s for i, s in enumerate(x.shape))
+        y = ctx.engine.reduce_fwd(name, x, axes, keepdims)
+        ctx.save(*((x, y) if name in ("max", "min") else ()))
+        return y
+
+    @staticmethod
+    def backward(ctx, gy):
+        e = ctx.engine
+        gy = e.reshape(gy, ctx.kept)
+        if ctx.name in ("sum", "mean"):
+            if ctx.name == "mean":
+                gy = e.binary_fwd("div", gy, float(max(prod(ctx.shape[i] for i in ctx.axes), 1)))
+            return e.broadcast_to(gy, ctx.shape)
+        x, y = ctx.saved
+        hit = e.cast(e.binary_fwd("eq", x, e.reshape(y, ctx.kept)), gy.dtype)
+        share = e.binary_fwd("div", gy, e.reduce_fwd("sum", hit, ctx.axes, True))
+        return e.binary_fwd("mul", hit, share)
+
+
+class Reshape(Function):
+    @staticmethod
+    def forward(ctx, x, shape):
+        ctx.shape = x.shape
+        return ctx.engine.reshape(x, shape)
+
+    @staticmethod
+    def backward(ctx, gy):
+        return ctx.engine.reshape(gy, ctx.shape)
+
+
+class Permute(Function):
+    @staticmethod
+    def forward(ctx, x, axes):
+        ctx.inverse = tuple(int(i) for i in np.argsort(axes))
+        return ctx.engine.permute(x, axes)
+
+    @staticmethod
+    def backward(ctx, gy):
+        return ctx.engine.permute(gy, ctx.inverse)
+
+
+class Copy(Function):
+    @staticmethod
+    def forward(ctx, x):
+        return ctx.engine.copy(x)
+
+    @staticmethod
+    def backward(ctx, gy):
+        return gy
+
+
+class Cast(Function):
+    @staticmethod
+    def forward(ctx, x, dtype):
+        ctx.dtype = x.dtype
+        return ctx.engine.cast(x, dtype)
+
+    @staticmethod
+    def backward(ctx, gy):
+        return ctx.engine.cast(gy, ctx.dtype)
+
+
+class GetItem(Function):
+    @staticmethod
+    def forward(ctx, x, key):
+        ctx.key, ctx.shape = key, x.shape
+        return ctx.engine.getitem(x, key)
+
+    @staticmethod
+    def backward(ctx, gy):
+        gx = ctx.engine.zeros(ctx.shape, gy.dtype)
+        ctx.engine.index_add(gx, ctx.key, gy)
+        return gx
+
+
+class SetItem(Function):
+    """``x[key] = value`` in place; the tape sees x before and x after as two tensors."""
+
+    @staticmethod
+    def forward(ctx, x, value, key):
+        ctx.key, ctx.value_shape = key, getattr(value, "shape", ())
+        ctx.engine.setitem(x, key, value)
+        return x
+
+    @staticmethod
+    def backward(ctx, gy):
+        gvalue = None
+        if ctx.needs[1]:
+            gvalue = unbroadcast(ctx.engine, ctx.engine.getitem(gy, ctx.key), ctx.value_shape)
+        if not ctx.needs[0]:
+            return None, gvalue
+        gx = ctx.engine.copy(gy)
+        ctx.engine.setitem(gx, ctx.key, 0)
+        return gx, gvalue
+
+
+class Concatenate(Function):
+    @staticmethod
+    def forward(ctx, *xs, axis):
+        ctx.axis, ctx.sizes = axis, [x.shape[axis] for x in xs]
+        return ctx.engine.concatenate(xs, axis)
+
+    @staticmethod
+    def backward(ctx, gy):
+        grads, start = [], 0
+        for size in ctx.sizes:
+            key = (slice(None),) * ctx.axis + (slice(start, start + size),)
+            grads.append(ctx.engine.getitem(gy, key))
+            start += size
+        return tuple(grads)
+
+
+class ToDevice(Function):
+    @staticmethod
+    def forward(ctx, x, target):
+        ctx.target = target
+        return backends.engine_of(target).asarray(x) if target == "cuda" else ctx.engine.to_host(x)
+
+    @staticmethod
+    def backward(ctx, gy):
+        return backends.load("cuda").to_host(gy) if ctx.target == "cuda" else backends.load("cuda").asarray(gy)
+
+
+# ------------------------------------------------------------------------------------------------- Tensor
+def _number(x):
+    """A Python or NumPy scalar as a plain number, so that it does not widen float32 results."""
+    return x.item() if isinstance(x, np.generic) else x
+
+
+def _axes(name, dim, ndim):
+    if dim is None:
+        return tuple(range(ndim))
+    dims = dim if isinstance(dim, (tuple, list)) else (dim,)
+    return tuple(sorted(check_axis(name, d, ndim) for d in dims))
+
+
+def _key(key):
+    """An index expression with Tensors replaced by host arrays."""
+    if isinstance(key, tuple):
+        return tuple(_key(k) for k in key)
+    if isinstance(key, Tensor):
+        return key.numpy()
+    return np.asarray(key) if isinstance(key, list) else key
+
+
+class Tensor:
+    """An n-dimensional array that remembers how it was computed.
+
+    Parameters
+    ----------
+    data : Tensor, numpy.ndarray, number or nested sequence
+        An array is wrapped without a copy; anything else becomes an array first (Python floats float32).
+    requires_grad : bool
+        Record the ops on this tensor and collect its gradient in ``.grad``.
+
+    Attributes
+    ----------
+    shape, ndim, dtype, device, requires_grad, grad
+    data : Tensor
+        The same memory outside the tape: ``w.data[:] -= lr * w.grad``.
+    """
+
+    __slots__ = ("_array", "requires_grad", "grad", "_node", "_cell", "_view", "__weakref__")
+
+    def __init__(self, data, requires_grad: bool = False):
+        if isinstance(data, Tensor):
+            data = data._array
+        elif not hasattr(data, "strides"):
+            data = _host_array(data)
+        if requires_grad and data.dtype.kind != "f":
+            raise TypeError(f"Tensor: only float tensors can require gradients, got {data.dtype}")
+        self._array = data
+        self.requires_grad = requires_grad
+        self.grad: Tensor | None = None
+        self._node = None
+        self._cell = [0]
+        self._view = False
+
+    # ---- what it is
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._array.shape
+
+    def size(self, dim: int | None = None):
+        """The shape, or one extent of it."""
+        return self.shape if dim is None else self.shape[dim]
+
+    @property
+    def ndim(self) -> int:
+        return self._array.ndim
+
+    def dim(self) -> int:
+        return self._array.ndim
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._array.dtype
+
+    @property
+    def device(self) -> device:
+        return device("cpu" if isinstance(self._array, np.ndarray) else "cuda")
+
+    @property
+    def is_leaf(self) -> bool:
+        return self._node is None
+
+    @property
+    def data(self) -> Tensor:
+        return self.detach()
+
+    @data.setter
+    def data(self, value):
+        value = as_tensor(value)._array
+        check_shape("data", "new value", value.shape, self.shape, "the tensor's own shape")
+        self._array = self._engine.cast(value, self.dtype)
+        self._cell[0] += 1
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802
+        return self.permute(*range(self.ndim)[::-1])
+
+    def numel(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    def element_size(self) -> int:
+        """Bytes per element."""
+        return self.dtype.itemsize
+
+    @property
+    def _engine(self):
+        return backends.engine_of(self.device)
+
+    def __len__(self):
+        if not self.shape:
+            raise TypeError("len: a scalar Tensor has no length")
+        return self.shape[0]
+
+    def __repr__(self):
+        extra = f", device='{self.device}'" * (self.device != "cpu")
+        extra += f", dtype={self.dtype}" * (self.dtype not in (float32, int64))
+        extra += ", requires_grad=True" * (self.requires_grad and self._node is None)
+        extra += f", grad_fn=<{self._node.function.__name__}>" if self._node else ""
+        return f"tensor({np.array2string(self.numpy(), separator=', ', precision=4, prefix='tensor(')}{extra})"
+
+    def __format__(self, spec):
+        return format(self.item(), spec) if self.ndim == 0 or spec else repr(self)
+
+    def __bool__(self):
+        check(self.numel() == 1, "bool", f"only one-element tensors have a truth value, got {shape_str(self.shape)}")
+        return builtins.bool(self.numpy().reshape(-1)[0])
+
+    def __float__(self):
+        return float(self.item())
+
+    def __int__(self):
+        return int(self.item())
+
+    def __index__(self):
+        return operator.index(self.item())
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    __hash__ = object.__hash__
+
+    # ---- to and from other worlds
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array: the tensor's own memory where it lives on the host."""
+        return self._engine.to_host(self._array)
+
+    def __array__(self, dtype=None, copy=None):
+        a = self.numpy()
+        if dtype is not None and a.dtype != dtype:
+            return a.astype(dtype)
+        return a.copy() if copy else a
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        names = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "power": "pow",
+                 "less": "lt", "greater": "gt", "less_equal": "le", "greater_equal": "ge", "equal": "eq",
+                 "not_equal": "ne", "matmul": "matmul"}  # fmt: skip
+        if method == "__call__" and not kwargs and ufunc.__name__ in names and len(inputs) == 2:
+            if ufunc.__name__ == "matmul":
+                return MatMul.apply(*map(as_tensor, inputs))
+            return _binary(names[ufunc.__name__], *inputs)
+        inputs = [i.numpy() if isinstance(i, Tensor) else i for i in inputs]
+        out = kwargs.get("out", ())
+        if builtins.any(isinstance(o, Tensor) for o in out):
+            kwargs["out"] = tuple(o.numpy() if isinstance(o, Tensor) else o for o in out)
+        return getattr(ufunc, method)(*inputs, **kwargs)
+
+    def __dlpack__(self, **kwargs):
+        return self._array.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self):
+        return self._array.__dlpack_device__()
+
+    def item(self):
+        """The only element as a Python number."""
+        check(self.numel() == 1, "item", f"only one-element tensors convert to a number, got {shape_str(self.shape)}")
+        return self.numpy().reshape(-1)[0].item()
+
+    def tolist(self):
+        return self.numpy().tolist()
+
+    def detach(self) -> Tensor:
+        """The same memory, outside the tape."""
+        t = Tensor(self._array)
+        t._cell = self._cell
+        return t
+
+    def clone(self) -> Tensor:
+        """A copy that stays on the tape."""
+        return Copy.apply(self)
+
+    def to(self, target) -> Tensor:
+        """Move to a device (``"cpu"``, ``"cuda"``) or cast to a dtype."""
+        if isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda"):
+            target = device(target)
+            return self if target == self.device else ToDevice.apply(self, target=target)
+        return self.astype(target)
+
+    def cpu(self) -> Tensor:
+        return self.to("cpu")
+
+    def cuda(self) -> Tensor:
+        return self.to("cuda")
+
+    def astype(self, dtype) -> Tensor:
+        """Cast to ``dtype``; gradients are cast back."""
+        dtype = np.dtype(dtype)
+        return self if dtype == self.dtype else Cast.apply(self, dtype=dtype)
+
+    def float(self) -> Tensor:
+        return self.astype(float32)
+
+    def double(self) -> Tensor:
+        return self.astype(float64)
+
+    def long(self) -> Tensor:
+        return self.astype(int64)
+
+    # ---- the tape
+    def requires_grad_(self, flag: bool = True) -> Tensor:
+        check(self.dtype.kind == "f" or not flag, "requires_grad_",
+              f"only float tensors can require gradients, got {self.dtype}", TypeError)  # fmt: skip
+        self.requires_grad = flag
+        return self
+
+    def backward(self, grad=None, retain_graph: bool = False) -> None:
+        """Compute the gradient of this tensor with respect to every leaf and add it to the leaf's ``.grad``.
+
+        Parameters
+        ----------
+        grad : Tensor or array of this shape, optional
+            Upstream gradient; may be left out for a one-element tensor (then 1).
+        retain_graph : bool
+            Keep what backward needs for a second call.
+        """
+        check(self.requires_grad, "backward", "this tensor does not require gradients (or was made under no_grad)",
+              RuntimeError)  # fmt: skip
+        if grad is None:
+            check(self.numel() == 1, "backward",
+                  f"a gradient of shape {shape_str(self.shape)} is needed: backward(grad) on a non-scalar tensor, "
+                  "or call .sum().backward()", RuntimeError)  # fmt: skip
+            grad = self._engine.asarray(np.ones(self.shape, self.dtype))
+        else:
+            grad = as_tensor(grad)
+            check_shape("backward", "grad", grad.shape, self.shape, "the tensor's own shape")
+            grad = self._engine.cast(grad._array, self.dtype)
+        autograd.backward(self, grad, retain_graph)
+
+    def zero_grad(self) -> None:
+        self.grad = None
+
+    # ---- arithmetic
+    def __neg__(self):
+        return Unary.apply(self, name="neg")
+
+    def __abs__(self):
+        return Unary.apply(self, name="abs")
+
+    abs = __abs__
+
+    def __matmul__(self, other):
+        return MatMul.apply(self, as_tensor(other))
+
+    def __rmatmul__(self, other):
+        return MatMul.apply(as_tensor(other), self)
+
+    matmul = __matmul__
+
+    def exp(self) -> Tensor:
+        return Unary.apply(self, name="exp")
+
+    def log(self) -> Tensor:
+        return Unary.apply(self, name="log")
+
+    def sqrt(self) -> Tensor:
+        return Unary.apply(self, name="sqrt")
+
+    def relu(self) -> Tensor:
+        return Unary.apply(self, name="relu")
+
+    def sigmoid(self) -> Tensor:
+        return Unary.apply(self, name="sigmoid")
+
+    def tanh(self) -> Tensor:
+        return Unary.apply(self, name="tanh")
+
+    def softmax(self, dim: int) -> Tensor:
+        from .nn import functional
+
+        return functional.softmax(self, dim)
+
+    def pow(self, other) -> Tensor:
+        return self**other
+
+    def __pow__(self, other):
+        if isinstance(other, (int, float, np.generic)):
+            return Unary.apply(self, name="pow", param=float(other))
+        return _binary("pow", self, other)
+
+    # ---- reductions
+    def _reduce(self, name, dim, keepdim):
+        x = self.astype(float32) if name == "mean" and self.dtype.kind != "f" else self
+        axes = _axes(name, dim, self.ndim)
+        check(name not in ("max", "min") or prod(self.shape[a] for a in axes) > 0 or not axes, name,
+              f"cannot reduce an empty extent (input {shape_str(self.shape)})")  # fmt: skip
+        return Reduce.apply(x, name=name, axes=axes, keepdims=keepdim)
+
+    def sum(self, dim=None, keepdim: bool = False, *, dims=None) -> Tensor:
+        """Sum over ``dim`` (an int or several; all by default)."""
+        return self._reduce("sum", dims if dim is None else dim, keepdim)
+
+    def mean(self, dim=None, keepdim: bool = False, *, dims=None) -> Tensor:
+        """Mean over ``dim`` (an int or several; all by default)."""
+        return self._reduce("mean", dims if dim is None else dim, keepdim)
+
+    def _extremum(self, name, dim, keepdim, dims):
+        if isinstance(dim, int):
+            axis = check_axis(name, dim, self.ndim)
+            index = (self if name == "max" else -self).argmax(axis, keepdim=True)
+            grid = tuple(np.indices(index.shape, sparse=True))
+            values = self[grid[:axis] + (index,) + grid[axis + 1 :]]
+            return MaxResult(values, index) if keepdim else MaxResult(values.squeeze(axis), index.squeeze(axis))
+        return self._reduce(name, dims if dim is None else dim, keepdim)
+
+    def max(self, dim=None, keepdim: bool = False, *, dims=None):
+        """Largest element; with an int ``dim`` a pair ``(values, indices)``, with ``dims`` values over several."""
+        return self._extremum("max", dim, keepdim, dims)
+
+    def min(self, dim=None, keepdim: bool = False, *, dims=None):
+        """Smallest element; with an int ``dim`` a pair ``(values, indices)``, with ``dims`` values over several."""
+        return self._extremum("min", dim, keepdim, dims)
+
+    def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
+        """Index of the first largest element along ``dim``, or in the flattened tensor."""
+        axis = None if dim is None else check_axis("argmax", dim, self.ndim)
+        check(self.numel() > 0, "argmax", f"the tensor is empty ({shape_str(self.shape)})")
+        return Tensor(self._engine.argmax(self._array, axis, keepdim))
+
+    # ---- shape
+    def reshape(self, *shape) -> Tensor:
+        """The same elements in logical (NCHW) order under another shape; one extent may be -1."""
+        shape = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+        shape = [operator.index(s) for s in shape]
+        known = prod(s for s in shape if s != -1)
+        check(shape.count(-1) <= 1 and builtins.min(shape, default=0) >= -1, "reshape", f"bad shape {tuple(shape)}")
+        if -1 in shape and known:
+            shape[shape.index(-1)] = self.numel() // known
+        check(prod(shape) == self.numel() and -1 not in shape, "reshape",
+              f"{self.numel()} elements ({shape_str(self.shape)}) do not fit shape {tuple(shape)}")  # fmt: skip
+        return Reshape.apply(self, shape=tuple(shape))
+
+    view = reshape
+
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+        """Merge the dimensions ``start_dim`` to ``end_dim`` into one."""
+        if self.ndim == 0:
+            return self.reshape(1)
+        a, b = check_axis("flatten", start_dim, self.ndim), check_axis("flatten", end_dim, self.ndim)
+        check(a <= b, "flatten", f"start_dim {start_dim} comes after end_dim {end_dim}")
+        return self.reshape(*self.shape[:a], prod(self.shape[a : b + 1]), *self.shape[b + 1 :])
+
+    def permute(self, *axes) -> Tensor:
+        """Reorder the dimensions."""
+        axes = tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
+        axes = tuple(check_axis("permute", a, self.ndim) for a in axes)
+        check(sorted(axes) == list(range(self.ndim)), "permute",
+              f"expected every dimension of {shape_str(self.shape)} once, got {axes}")  # fmt: skip
+        return Permute.apply(self, axes=axes)
+
+    def transpose(self, dim0: int, dim1: int) -> Tensor:
+        """Swap two dimensions."""
+        axes = list(range(self.ndim))
+        a, b = check_axis("transpose", dim0, self.ndim), check_axis("transpose", dim1, self.ndim)
+        axes[a], axes[b] = axes[b], axes[a]
+        return self.permute(*axes)
+
+    def t(self) -> Tensor:
+        check_rank("t", "tensor", self.shape, (0, 1, 2), "at most a matrix")
+        return self.T
+
+    def squeeze(self, dim: int | None = None) -> Tensor:
+        """Drop the dimensions of extent 1, or only ``dim`` if it has extent 1."""
+        which = range(self.ndim) if dim is None else (check_axis("squeeze", dim, self.ndim),)
+        return self.reshape(*(s for i, s in enumerate(self.shape) if not (i in which and s == 1)))
+
+    def unsqueeze(self, dim: int) -> Tensor:
+        """Insert a dimension of extent 1 at ``dim``."""
+        dim = check_axis("unsqueeze", dim, self.ndim + 1)
+        return self.reshape(*self.shape[:dim], 1, *self.shape[dim:])
+
+    def contiguous(self) -> Tensor:
+        return self
+
+    # ---- items
+    def __getitem__(self, key):
+        return GetItem.apply(self, key=_key(key))
+
+    def __setitem__(self, key, value):
+        if not isinstance(value, (Tensor, int, float)):
+            value = Tensor(np.asarray(value))
+        tracked = autograd.is_grad_enabled() and (
+            self.requires_grad or (isinstance(value, Tensor) and value.requires_grad)
+        )
+        if tracked and (self._view or (self.requires_grad and self._node is None)):
+            what = "a view" if self._view else "a leaf that requires gradients"
+            raise RuntimeError(
+                f"item assignment: autograd cannot follow an assignment to {what}; assign to a .clone(), "
+                "or use .data[...] = ... to change the values only"
+            )
+        before = Tensor(self._array)
+        before.requires_grad, before._node = self.requires_grad, self._node
+        after = SetItem.apply(before, value, key=_key(key))
+        self._cell[0] += 1
+        if tracked:
+            self.requires_grad, self._node = True, after._node
+
+    def copy_(self, value) -> Tensor:
+        """Overwrite the values in place."""
+        self[...] = value
+        return self
+
+    def fill_(self, value) -> Tensor:
+        self[...] = value
+        return self
+
+    def zero_(self) -> Tensor:
+        return self.fill_(0)
+
+
+def _binary(name, a, b):
+    a, b = _number(a), _number(b)
+    if isinstance(a, (list, tuple)) or isinstance(b, (list, tuple)):
+        a, b = (as_tensor(v) if isinstance(v, (list, tuple)) else v for v in (a, b))
+    if name == "div" and all(getattr(v, "dtype", int64).kind != "f" and not isinstance(v, float) for v in (a, b)):
+        a = a.astype(float32) if hasattr(a, "dtype") else float(a)
+    return Binary.apply(a, b, name=name)
+
+
+def _operators():
+    def forward(name):
+        return lambda self, other: _binary(name, self, other)
+
+    def swapped(name):
+        return lambda self, other: _binary(name, other, self)
+
+    for name in ("add", "sub", "mul", "lt", "le", "gt", "ge", "eq", "ne"):
+        setattr(Tensor, f"__{name}__", forward(name))
+    Tensor.__truediv__, Tensor.__rtruediv__, Tensor.__rpow__ = forward("div"), swapped("div"), swapped("pow")
+    for name in ("add", "sub", "mul"):
+        setattr(Tensor, f"__r{name}__", swapped(name))
+
+
+_operators()
+
+
+# ------------------------------------------------------------------------------------------------- making tensors
+def _host_array(data, dtype=None) -> np.ndarray:
+    if isinstance(data, (list, tuple)) and builtins.any(isinstance(d, Tensor) for d in data):
+        data = [d.numpy() if isinstance(d, Tensor) else d for d in data]
+    a = np.asarray(data)
+    if a.dtype.kind not in "fiub":
+        raise TypeError(f"tensor: cannot make a tensor of {a.dtype} data ({type(data).__name__})")
+    if dtype is None and not isinstance(data, (np.ndarray, np.generic)) and a.dtype == float64:
+        dtype = float32
+    return a if dtype is None else a.astype(dtype, copy=False)
+
+
+def _place(array, device_, requires_grad=False) -> Tensor:
+    where = device(device_ or default_device())
+    return Tensor(backends.engine_of(where).asarray(array) if where == "cuda" else array, requires_grad)
+
+
+def as_tensor(data, dtype=None, device=None) -> Tensor:
+    """``data`` as a Tensor, without a copy where that is possible."""
+    if isinstance(data, Tensor):
+        data = data if device is None else data.to(device)
+        return data if dtype is None else data.astype(dtype)
+    return _place(_host_array(data, dtype), device)
+
+
+def tensor(data, dtype=None, device=None, requires_grad: bool = False) -> Tensor:
+    """A new tensor with a copy of ``data``; Python floats become float32, integers int64.
+
+    Parameters
+    ----------
+    data : number, nested sequence, numpy.ndarray or Tensor
+    dtype : numpy dtype, optional
+    device : {"cpu", "cuda"}, optional
+    requires_grad : bool
+    """
+    if isinstance(data, Tensor):
+        data = data.numpy()
+    return _place(np.array(_host_array(data, dtype)), device, requires_grad)
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor on the array's own memory (copied to the GPU under the cuda backend)."""
+    check(isinstance(array, np.ndarray), "from_numpy", f"expected a numpy.ndarray, got {type(array).__name__}",
+          TypeError)  # fmt: skip
+    return _place(_host_array(array), None)
+
+
+def from_dlpack(x) -> Tensor:
+    """A tensor on the memory of any object that speaks DLPack on the host."""
+    return Tensor(np.from_dlpack(x))
+
+
+def _size(args, size) -> tuple[int, ...]:
+    if size is None:
+        size = args[0] if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
+    return tuple(operator.index(s) for s in (size if isinstance(size, (tuple, list)) else (size,)))
+
+
+def full(size, fill_value, dtype=None, device=None, requires_grad: bool = False) -> Tensor:
+    """A tensor of ``size`` filled with ``fill_value``."""
+    if dtype is None:
+        dtype = float32 if isinstance(fill_value, float) else np.asarray(fill_value).dtype
+    return _place(np.full(_size((), size), fill_value, dtype), device, requires_grad)
+
+
+def zeros(*size, dtype=float32, device=None, requires_grad: bool = False) -> Tensor:
+    """Zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
+    return _place(np.zeros(_size(size, None), dtype), device, requires_grad)
+
+
+def ones(*size, dtype=float32, device=None, requires_grad: bool = False) -> Tensor:
+    """Ones: ``ones(2, 3)`` or ``ones((2, 3))``."""
+    return _place(np.ones(_size(size, None), dtype), device, requires_grad)
+
+
+def rand(*args, size=None, dtype=float32, device=None, requires_grad: bool = False) -> Tensor:
+    """Uniform numbers in [0, 1): ``rand(2, 3)``, ``rand((2, 3))`` or ``rand(size=(2, 3))``."""
+    return _place(random.generator().random(_size(args, size), np.dtype(dtype)), device, requires_grad)
+
+
+def randn(*args, size=None, dtype=float32, device=None, requires_grad: bool = False) -> Tensor:
+    """Standard normal numbers: ``randn(2, 3)``, ``randn((2, 3))`` or ``randn(size=(2, 3))``."""
+    return _place(random.generator().standard_normal(_size(args, size), np.dtype(dtype)), device, requires_grad)
+
+
+def arange(*args, dtype=None, device=None) -> Tensor:
+    """``arange(stop)`` or ``arange(start, stop[, step])``: int64 for integers, else float32."""
+    if dtype is None:
+        dtype = float32 if builtins.any(isinstance(a, float) for a in args) else int64
+    return _place(np.arange(*args).astype(dtype), device)
+
+
+def eye(n: int, m: int | None = None, dtype=float32, device=None) -> Tensor:
+    """The ``n x m`` identity matrix."""
+    return _place(np.eye(n, m, dtype=dtype), device)
+
+
+def cat(tensors, dim: int = 0) -> Tensor:
+    """Concatenate along an existing dimension."""
+    tensors = [as_tensor(t) for t in tensors]
+    check(len(tensors) > 0, "cat", "expected at least one tensor")
+    axis = check_axis("cat", dim, tensors[0].ndim)
+    want = tensors[0].shape
+    for t in tensors:
+        fits = t.ndim == len(want) and all(i == axis or a == b for i, (a, b) in enumerate(zip(t.shape, want)))
+        check(fits, "cat", f"shapes must agree except in dim {axis}: {shape_str(want)} and {shape_str(t.shape)}")
+    return Concatenate.apply(*tensors, axis=axis)
+
+
+def stack(tensors, dim: int = 0) -> Tensor:
+    """Join equally shaped tensors along a new dimension."""
+    return cat([as_tensor(t).unsqueeze(dim) for t in tensors], dim)
