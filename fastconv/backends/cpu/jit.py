@@ -1,0 +1,190 @@
+"""The only place that compiles: kernels, their flags, their disk cache, threads, locks and forks.
+
+Two decorators::
+
+    @kernel                      called from Python; first parameter ``threads`` is filled in here
+    def _scale(threads, x, y, a):
+        for t in prange(threads):
+            _scale_part(x[...], y[...], a)
+
+    @body                        called from kernels only; compiles fast because no parallel pass runs on it
+    def _scale_part(x, y, a): ...
+
+A kernel splits its work by ``prange(threads)`` (or ``prange`` over rows) without reductions across iterations, so a
+result depends on the number of threads at most, never on timing. ``prange`` loops inside one kernel are not fused: two
+loops in a row have a barrier between them, which code that passes data through raw addresses relies on.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import pickle
+import tempfile
+import threading
+from pathlib import Path
+
+import llvmlite
+import numba
+from llvmlite import binding as llvm
+from numba import prange  # noqa: F401 - re-exported: kernels take everything of Numba from here
+from numba.core.caching import _Cache
+from numba.core.compiler import CompileResult
+
+from ..._version import __version__
+from .. import settings
+
+#: What float arithmetic may be rearranged. NaN and infinity stay alive ("nnan" and "ninf" are not here), and so does
+#: the meaning of x / y ("arcp" only allows multiplying by a reciprocal).
+FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
+
+KERNELS: dict[str, "Kernel"] = {}
+_lock = threading.RLock()
+_launched = False  # a parallel kernel has started the thread pool of this process
+_forked = False  # this process is the fork of one whose thread pool was running
+
+
+def _after_fork():
+    global _lock, _forked
+    _lock, _forked = threading.RLock(), _launched
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+# ------------------------------------------------------------------------------------------------- disk cache
+@functools.cache
+def cache_key() -> str:
+    """Hash of everything compiled code depends on: all kernel sources, versions and this processor."""
+    h = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        h.update(path.name.encode() + path.read_bytes())
+    cpu = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
+    features = os.environ.get("NUMBA_CPU_FEATURES") or llvm.get_host_cpu_features().flatten()
+    for part in (__version__, numba.__version__, llvmlite.__version__, cpu, features, os.environ.get("NUMBA_OPT", "")):
+        h.update(part.encode() + b"\0")
+    return h.hexdigest()[:16]
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+@functools.cache
+def cache_dir() -> Path | None:
+    """Folder of compiled kernels: ``FASTCONV_CACHE_DIR``, the user's cache, a temporary one, or None if none is
+    writable."""
+    roots = [os.environ.get("FASTCONV_CACHE_DIR")]
+    home = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    roots += [Path(home) / "fastconv", Path(tempfile.gettempdir()) / f"fastconv-{os.environ.get('USER', 'user')}"]
+    for root in roots:
+        if root:
+            folder = Path(root) / "kernels" / cache_key()
+            if _writable(folder):
+                return folder
+    return None
+
+
+class DiskCache(_Cache):
+    """One file per kernel and signature, written atomically, so processes may compile the same kernel at once.
+
+    (Numba's own cache numbers its data files through a shared index, which two writers can cross, and it does not
+    notice edits in other files that a kernel calls.)
+    """
+
+    def __init__(self, name: str):
+        self._name = name
+
+    @property
+    def cache_path(self):
+        return str(cache_dir())
+
+    def _file(self, sig, codegen) -> Path | None:
+        folder = cache_dir()
+        digest = hashlib.sha256(repr((sig, codegen.magic_tuple())).encode()).hexdigest()[:16]
+        return folder and folder / f"{self._name}-{digest}.bin"
+
+    def load_overload(self, sig, target_context):
+        target_context.refresh()
+        path = self._file(sig, target_context.codegen())
+        try:
+            data = path.read_bytes()
+            if hashlib.sha256(data[32:]).digest() != data[:32]:
+                return None
+            return CompileResult._rebuild(target_context, *pickle.loads(data[32:]))
+        except (AttributeError, OSError):  # no cache folder, no file yet
+            return None
+
+    def save_overload(self, sig, data):
+        path = self._file(sig, data.codegen)
+        if path is None or data.library.has_dynamic_globals:
+            return
+        payload = pickle.dumps(data._reduce(), protocol=pickle.HIGHEST_PROTOCOL)
+        try:
+            handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+            with os.fdopen(handle, "wb") as f:
+                f.write(hashlib.sha256(payload).digest() + payload)
+            os.replace(temporary, path)
+        except OSError:  # a full or vanished disk costs the next start some seconds, nothing else
+            return
+
+    def enable(self):
+        pass
+
+    disable = flush = enable
+
+
+def _compile(func, *, parallel: bool, inline: str = "never", cached: bool = False):
+    options = {"parallel": {"fusion": False}} if parallel else {}
+    dispatcher = numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy", inline=inline, **options)(func)
+    if cached:
+        name = f"{func.__module__.rpartition('.')[2]}.{func.__qualname__}"
+        dispatcher._cache = DiskCache(name if parallel else name + ".serial")
+    return dispatcher
+
+
+def body(func=None, *, inline: bool = False):
+    """Compile a function that kernels call. ``inline`` copies it into its callers before optimisation."""
+    if func is None:
+        return functools.partial(body, inline=inline)
+    return _compile(func, parallel=False, inline="always" if inline else "never")
+
+
+class Kernel:
+    """A compiled parallel function; calling it fills in ``threads`` and keeps the thread pool safe.
+
+    One kernel runs at a time: not every threading layer of Numba survives two Python threads in it. In a process forked
+    after the pool was started (where that pool is dead) kernels run in one thread.
+    """
+
+    def __init__(self, func):
+        functools.update_wrapper(self, func)
+        self.dispatcher = _compile(func, parallel=True, cached=True)
+        KERNELS[f"{func.__module__.rpartition('.')[2]}.{func.__qualname__}"] = self
+
+    @functools.cached_property
+    def _serial(self):
+        return _compile(self.__wrapped__, parallel=False, cached=True)
+
+    def __call__(self, *args):
+        global _launched
+        with _lock:
+            if _forked:
+                return self._serial(1, *args)
+            threads = settings.get_num_threads()
+            if numba.get_num_threads() != threads:
+                numba.set_num_threads(threads)
+            _launched = True
+            return self.dispatcher(threads, *args)
+
+
+def kernel(func):
+    """Register a parallel kernel (see the module's docstring)."""
+    return Kernel(func)

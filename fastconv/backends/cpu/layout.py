@@ -1,0 +1,58 @@
+"""Logical NCHW on channels-last memory: the views kernels read and the outputs they write.
+
+Kernels see 5-D ``N, D, H, W, C`` arrays (leading spatial extents 1 below three dimensions), C-contiguous and aligned, so
+one kernel serves 1-D, 2-D and 3-D.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import memory
+
+
+def lift(x: np.ndarray) -> np.ndarray:
+    """``N, C, *spatial`` as a C-contiguous ``N, D, H, W, C`` array: a view where the memory already is channels-last."""
+    x = np.moveaxis(x, 1, -1)
+    return dense(x.reshape(x.shape[0], *(1,) * (5 - x.ndim), *x.shape[1:]))
+
+
+def dense(x: np.ndarray) -> np.ndarray:
+    """``x`` itself if C-contiguous and aligned, else a copy that is."""
+    if x.flags.c_contiguous and x.flags.aligned:
+        return x
+    y = memory.empty(x.shape, x.dtype)
+    np.copyto(y, x)
+    return y
+
+
+def rows(x: np.ndarray) -> np.ndarray:
+    """``N, C, *spatial`` as a C-contiguous ``(N * spatial, C)`` array."""
+    return lift(x).reshape(-1, x.shape[1])
+
+
+def empty(shape, dtype) -> tuple[np.ndarray, np.ndarray]:
+    """A new channels-last array of logical ``shape``, and the 5-D ``N, D, H, W, C`` view kernels write."""
+    n, c, *spatial = shape
+    memory_order = memory.empty((n, *spatial, c), dtype)
+    return np.moveaxis(memory_order, -1, 1), memory_order.reshape(n, *(1,) * (3 - len(spatial)), *spatial, c)
+
+
+def empty_like(x: np.ndarray) -> np.ndarray:
+    """A new array of ``x``'s shape and dtype with its order of axes in memory."""
+    order = sorted(range(x.ndim), key=lambda i: (-abs(x.strides[i]), i))
+    y = memory.empty([x.shape[i] for i in order], x.dtype)
+    return y.transpose(np.argsort(order))
+
+
+def flat(*arrays: np.ndarray) -> list[np.ndarray] | None:
+    """1-D views of equally shaped arrays that are dense in the same order, else None."""
+    shape, strides = arrays[0].shape, arrays[0].strides
+    order = sorted(range(len(shape)), key=lambda i: (-strides[i], i))
+    views = []
+    for a in arrays:
+        a = a.transpose(order)
+        if a.shape != tuple(shape[i] for i in order) or not (a.flags.c_contiguous and a.flags.aligned):
+            return None
+        views.append(a.reshape(-1))
+    return views

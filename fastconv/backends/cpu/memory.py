@@ -1,0 +1,88 @@
+"""Memory for results and scratch: 64-byte aligned blocks that are used again when their last array is gone.
+
+A fresh large buffer costs more than most kernels run on it (the system clears every page at first touch), so blocks
+live in a pool by size class and return to it when NumPy drops the last view.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from math import prod
+
+import numpy as np
+
+ALIGN = 64
+SMALL = 1 << 12  # smaller arrays are NumPy's business
+LIMIT = 4 << 30  # free bytes kept at most
+
+_lock = threading.RLock()  # re-entrant: the garbage collector may return a block while one is being taken
+_free: dict[int, list[np.ndarray]] = defaultdict(list)
+_stats = {"taken": 0, "fresh": 0, "free_bytes": 0, "used_bytes": 0, "peak_bytes": 0}
+
+
+def _size_class(n: int) -> int:
+    """Round up to an eighth of the leading power of two, so at most 12.5 % of a block is unused."""
+    step = max(1 << (n.bit_length() - 4), ALIGN)
+    return -(-n // step) * step
+
+
+class _Block:
+    """Owner of one block; NumPy keeps it alive as the base of the array and its views."""
+
+    __slots__ = ("memory", "__array_interface__")
+
+    def __init__(self, memory: np.ndarray, shape, dtype):
+        self.memory = memory
+        address = memory.ctypes.data
+        self.__array_interface__ = {
+            "data": (address + -address % ALIGN, False), "shape": tuple(shape), "typestr": dtype.str, "version": 3,
+        }  # fmt: skip
+
+    def __del__(self):
+        size = self.memory.size - ALIGN
+        with _lock:
+            _stats["used_bytes"] -= size
+            if _stats["free_bytes"] + size <= LIMIT:
+                _stats["free_bytes"] += size
+                _free[size].append(self.memory)
+
+
+def empty(shape, dtype) -> np.ndarray:
+    """An uninitialised C-contiguous array, 64-byte aligned, from the pool where it is large enough to matter."""
+    dtype = np.dtype(dtype)
+    n = prod(shape) * dtype.itemsize
+    if n < SMALL:
+        return np.empty(shape, dtype)
+    size = _size_class(n)
+    with _lock:
+        _stats["taken"] += 1
+        if _free[size]:
+            memory = _free[size].pop()
+            _stats["free_bytes"] -= size
+        else:
+            memory = np.empty(size + ALIGN, np.uint8)
+            _stats["fresh"] += 1
+        _stats["used_bytes"] += size
+        _stats["peak_bytes"] = max(_stats["peak_bytes"], _stats["used_bytes"])
+    return np.asarray(_Block(memory, shape, dtype))
+
+
+def zeros(shape, dtype) -> np.ndarray:
+    """Like :func:`empty`, filled with zeros."""
+    a = empty(shape, dtype)
+    a.fill(0)
+    return a
+
+
+def trim() -> None:
+    """Give every free block back to the system."""
+    with _lock:
+        _free.clear()
+        _stats["free_bytes"] = 0
+
+
+def statistics() -> dict[str, int]:
+    """Blocks taken, blocks that had to be fresh, and bytes free, in use and at the peak."""
+    with _lock:
+        return dict(_stats)
