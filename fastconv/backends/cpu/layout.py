@@ -17,10 +17,19 @@ def lift(x: np.ndarray) -> np.ndarray:
     return dense(x.reshape(x.shape[0], *(1,) * (5 - x.ndim), *x.shape[1:]))
 
 
+class _Writable:
+    """The memory of a read-only array under a writable face: to Numba the two are different types, and every kernel
+    would be compiled twice. Kernels do not write to their inputs."""
+
+    def __init__(self, x: np.ndarray):
+        self.keep = x
+        self.__array_interface__ = {**x.__array_interface__, "data": (x.ctypes.data, False)}
+
+
 def dense(x: np.ndarray) -> np.ndarray:
     """``x`` itself if C-contiguous and aligned, else a copy that is."""
     if x.flags.c_contiguous and x.flags.aligned:
-        return x
+        return x if x.flags.writeable else np.asarray(_Writable(x))
     y = memory.empty(x.shape, x.dtype)
     np.copyto(y, x)
     return y
@@ -54,5 +63,5 @@ def flat(*arrays: np.ndarray) -> list[np.ndarray] | None:
         a = a.transpose(order)
         if a.shape != tuple(shape[i] for i in order) or not (a.flags.c_contiguous and a.flags.aligned):
             return None
-        views.append(a.reshape(-1))
+        views.append(dense(a).reshape(-1))
     return views
