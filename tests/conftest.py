@@ -1,0 +1,39 @@
+"""Fixtures for every test: the backends present, fixed seeds, and a hypothesis profile that repeats itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+import fastconv as fc
+
+settings.register_profile(
+    "fastconv",
+    deadline=None,  # the first example of a shape may compile
+    max_examples=25,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("fastconv")
+
+HOST_BACKENDS = ["numpy", "cpu"]
+BACKENDS = [*HOST_BACKENDS, *(["cuda"] if fc.cuda.is_available() else [])]
+
+
+def pytest_report_header(config):
+    return f"fastconv backends under test: {', '.join(BACKENDS)}" + ("" if "cuda" in BACKENDS else " (no CUDA device)")
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    """Runs the test once on each backend present; the value is its name."""
+    with fc.backend(request.param):
+        yield request.param
+
+
+@pytest.fixture(autouse=True)
+def seeds():
+    """Every test draws the same random numbers, whichever tests ran before it."""
+    fc.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 - a test that uses the global generator by mistake still repeats itself

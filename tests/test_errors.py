@@ -1,0 +1,215 @@
+"""Bad input: the error's type, the function it names, what was expected and what came."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv.nn import functional as F
+
+
+def f32(*shape):
+    return np.ones(shape, np.float32)
+
+
+X, W, B = f32(2, 4, 6, 5), f32(6, 4, 3, 3), f32(6)
+LOGITS, LABELS = f32(3, 5), np.array([0, 4, 2])
+STATISTICS = f32(4), f32(4)
+
+# function: rows of (what is wrong, arguments, keywords, error, parts of the message)
+BAD = {
+    "conv2d": [
+        ("channels", (f32(8, 1, 224, 224), f32(64, 3, 7, 7)), {}, ValueError,
+         ["weight expects 3 input channels (weight 64x3x7x7, groups 1), input has 1 (8x1x224x224)"]),
+        ("rank-input", (f32(1, 2, 4, 6, 5), W), {}, ValueError, ["input must have", "1x2x4x6x5"]),
+        ("rank-weight", (X, f32(6, 4, 3)), {}, ValueError, ["weight must have 4 dimensions", "6x4x3"]),
+        ("empty-weight", (X, f32(0, 4, 3, 3)), {}, ValueError, ["weight must not be empty", "0x4x3x3"]),
+        ("groups-channels", (X, W), {"groups": 2}, ValueError, ["groups 2", "input has 4"]),
+        ("groups-outputs", (f32(1, 6, 5, 5), f32(4, 2, 3, 3)), {"groups": 3}, ValueError, ["4 output", "groups 3"]),
+        ("groups-zero", (X, W), {"groups": 0}, ValueError, ["groups must be at least 1", "0"]),
+        ("stride-zero", (X, W), {"stride": 0}, ValueError, ["stride must be at least 1", "0"]),
+        ("stride-negative", (X, W), {"stride": (1, -2)}, ValueError, ["stride must be at least 1", "-2"]),
+        ("stride-fraction", (X, W), {"stride": 1.5}, TypeError, ["stride must be an int", "1.5"]),
+        ("stride-three", (X, W), {"stride": (1, 2, 3)}, ValueError, ["stride must be an int or 2 ints", "(1, 2, 3)"]),
+        ("dilation-zero", (X, W), {"dilation": 0}, ValueError, ["dilation must be at least 1"]),
+        ("padding-negative", (X, W), {"padding": -1}, ValueError, ["padding must be at least 0", "-1"]),
+        ("padding-word", (X, W), {"padding": "some"}, ValueError, ["'same', 'valid', 'full'", "'some'"]),
+        ("padding-pairs", (X, W), {"padding": ((1, 1), (1, 1), (1, 1))}, ValueError, ["2 x (before, after)"]),
+        ("kernel-too-large", (X, f32(6, 4, 7, 3)), {}, ValueError, ["kernel 7x3", "2x4x6x5", "padding"]),
+        ("dilated-too-large", (X, W), {"dilation": 3}, ValueError, ["dilation (3, 3) spans 7", "only 6"]),
+        ("bias", (X, W, f32(4)), {}, ValueError, ["bias must have shape 6", "got 4"]),
+        ("integers", (X.astype(np.int64), W), {}, TypeError, ["float32 or float64", "int64"]),
+        ("half", (X.astype(np.float16), W), {}, TypeError, ["float32 or float64", "float16"]),
+        ("mixed", (X, W.astype(np.float64)), {}, TypeError, ["float32", "float64"]),
+        ("mixed-bias", (X, W, B.astype(np.float64)), {}, TypeError, ["bias", "float64"]),
+        ("string", ("x", W), {}, TypeError, ["str"]),
+        ("none", (X, None), {}, TypeError, ["None"]),
+        ("winograd-5x5", (X, f32(6, 4, 5, 5)), {"algorithm": "winograd"}, ValueError, ["winograd"]),
+    ],
+    "conv1d": [
+        ("channels", (f32(2, 3, 9), f32(4, 2, 3)), {}, ValueError, ["expects 2 input", "input has 3 (2x3x9)"]),
+        ("rank", (X, f32(4, 2, 3)), {}, ValueError, ["input must have"]),
+    ],
+    "conv3d": [
+        ("channels", (f32(1, 3, 4, 4, 4), f32(4, 2, 3, 3, 3)), {}, ValueError, ["expects 2 input", "input has 3"]),
+        ("rank", (f32(2, 3), f32(4, 2, 3, 3, 3)), {}, ValueError, ["input must have"]),
+    ],
+    "convolve2d": [("channels", (X, f32(6, 3, 3, 3)), {}, ValueError, ["expects 3 input", "input has 4"])],
+    "conv_transpose2d": [
+        ("channels", (X, f32(3, 2, 3, 3)), {}, ValueError, ["weight expects 3 input channels", "input has 4"]),
+        ("output-padding", (X, f32(4, 2, 3, 3)), {"stride": 2, "output_padding": 2}, ValueError, ["output_padding"]),
+        ("padding-word", (X, f32(4, 2, 3, 3)), {"padding": "same"}, ValueError, ["padding must be numbers"]),
+        ("padding-large", (X, f32(4, 2, 3, 3)), {"padding": 9}, ValueError, ["output would be", "less padding"]),
+        ("groups", (X, f32(4, 2, 3, 3)), {"groups": 3}, ValueError, ["divisible by groups 3"]),
+        ("bias", (X, f32(4, 2, 3, 3), f32(4)), {}, ValueError, ["bias must have shape 2", "got 4"]),
+        ("mixed", (X, f32(4, 2, 3, 3).astype(np.float64)), {}, TypeError, ["float64"]),
+    ],
+    "max_pool2d": [
+        ("rank", (f32(6, 5), 2), {}, ValueError, ["input must have", "6x5"]),
+        ("kernel-zero", (X, 0), {}, ValueError, ["kernel_size must be at least 1"]),
+        ("stride-zero", (X, 2), {"stride": 0}, ValueError, ["stride must be at least 1"]),
+        ("padding-large", (X, 3), {"padding": 2}, ValueError, ["at most half", "2"]),
+        ("kernel-large", (X, 7), {}, ValueError, ["kernel_size (7, 7)", "2x4x6x5"]),
+        ("empty", (f32(2, 4, 0, 5), 1), {}, ValueError, ["2x4x0x5"]),
+        ("integers", (X.astype(np.int32), 2), {}, TypeError, ["int32"]),
+    ],
+    "avg_pool2d": [
+        ("rank", (f32(6, 5), 2), {}, ValueError, ["input must have", "6x5"]),
+        ("divisor", (X, 2), {"divisor_override": 0}, ValueError, ["divisor_override"]),
+        ("padding-large", (X, 2), {"padding": (2, 0)}, ValueError, ["at most half"]),
+        ("kernel-tuple", (X, (2, 2, 2)), {}, ValueError, ["kernel_size must be an int or 2 ints"]),
+    ],
+    "adaptive_avg_pool2d": [
+        ("size", (X, 0), {}, ValueError, ["output_size must be at least 1"]),
+        ("rank", (f32(2, 3), 1), {}, ValueError, ["input must have", "2x3"]),
+    ],
+    "adaptive_max_pool2d": [("size", (X, (1, 2, 3)), {}, ValueError, ["output_size must be an int or 2 ints"])],
+    "batch_norm": [
+        ("weight", (X, None, None, f32(3), f32(4), True), {}, ValueError, ["weight must have shape 4", "got 3"]),
+        ("bias", (X, None, None, f32(4), f32(3), True), {}, ValueError, ["bias must have shape 4", "got 3"]),
+        ("running", (X, f32(3), f32(3)), {}, ValueError, ["running_mean must have shape 4", "got 3"]),
+        ("no-statistics", (X, None, None), {}, ValueError, ["running_mean"]),
+        ("rank", (f32(4),) + STATISTICS, {}, ValueError, ["input must have"]),
+        ("one-value", (f32(1, 4, 1, 1), None, None, None, None, True), {}, ValueError, ["1x4x1x1"]),
+        ("integers", (X.astype(np.int64),) + STATISTICS, {}, TypeError, ["int64"]),
+    ],
+    "layer_norm": [
+        ("shape", (X, (4, 5)), {}, ValueError, ["4x5", "2x4x6x5"]),
+        ("weight", (X, (5,), f32(6)), {}, ValueError, ["weight must have shape 5", "got 6"]),
+    ],
+    "group_norm": [
+        ("groups", (X, 3), {}, ValueError, ["4", "3"]),
+        ("weight", (X, 2, f32(2)), {}, ValueError, ["weight must have shape 4", "got 2"]),
+    ],
+    "local_response_norm": [("size", (X, 0), {}, ValueError, ["size", "0"])],
+    "softmax": [("dim", (X, 4), {}, IndexError, ["dim 4", "4 dimensions"])],
+    "log_softmax": [("dim", (X, -5), {}, IndexError, ["dim -5", "4 dimensions"])],
+    "gelu": [("approximate", (X,), {"approximate": "fast"}, ValueError, ["'none'", "'tanh'", "'fast'"])],
+    "relu": [("string", ("x",), {}, TypeError, ["str"])],
+    "dropout": [
+        ("p-large", (X, 1.5), {}, ValueError, ["p ", "1.5"]),
+        ("p-negative", (X, -0.1), {}, ValueError, ["p ", "-0.1"]),
+        ("mode", (X, 0.5), {"mode": "scale"}, ValueError, ["upscale_in_train", "downgrade_in_infer", "'scale'"]),
+    ],
+    "linear": [
+        ("features", (f32(3, 7), f32(4, 5)), {}, ValueError, ["5", "7", "3x7", "4x5"]),
+        ("rank", (f32(3, 7), f32(4, 7, 1)), {}, ValueError, ["weight must have 2 dimensions"]),
+        ("bias", (f32(3, 7), f32(4, 7), f32(7)), {}, ValueError, ["bias must have shape 4", "got 7"]),
+        ("mixed", (f32(3, 7), f32(4, 7).astype(np.float64)), {}, TypeError, ["float64"]),
+    ],
+    "cross_entropy": [
+        ("label-large", (LOGITS, np.array([0, 5, 2])), {}, ValueError, ["5"]),
+        ("label-negative", (LOGITS, np.array([0, -1, 2])), {}, ValueError, ["-1"]),
+        ("labels-count", (LOGITS, np.array([0, 1])), {}, ValueError, ["2", "3"]),
+        ("labels-rank", (LOGITS, np.array([[0], [1], [2]])), {}, ValueError, ["3x1"]),
+        ("labels-float", (LOGITS, f32(3)), {}, (TypeError, ValueError), ["target"]),
+        ("probabilities", (LOGITS, f32(3, 4)), {}, ValueError, ["3x4", "3x5"]),
+        ("weight", (LOGITS, LABELS, f32(4)), {}, ValueError, ["weight must have shape 5", "got 4"]),
+        ("reduction", (LOGITS, LABELS), {"reduction": "avg"}, ValueError, ["none", "mean", "sum", "'avg'"]),
+        ("smoothing", (LOGITS, LABELS), {"label_smoothing": 1.5}, ValueError, ["label_smoothing", "1.5"]),
+        ("integers", (LOGITS.astype(int), LABELS), {}, TypeError, ["int64"]),
+    ],
+    "nll_loss": [
+        ("label-large", (LOGITS, np.array([0, 5, 2])), {}, ValueError, ["5"]),
+        ("reduction", (LOGITS, LABELS), {"reduction": "all"}, ValueError, ["'all'"]),
+    ],
+    "mse_loss": [
+        ("shapes", (f32(3, 4), f32(3, 5)), {}, ValueError, ["3x4", "3x5"]),
+        ("reduction", (f32(3), f32(3)), {"reduction": "avg"}, ValueError, ["'avg'"]),
+    ],
+    "binary_cross_entropy_with_logits": [("shapes", (f32(3, 4), f32(3, 1)), {}, ValueError, ["3x4", "3x1"])],
+    "pad": [
+        ("odd", (X, (1, 2, 3)), {}, ValueError, ["(1, 2, 3)"]),
+        ("too-many", (f32(3), (1, 1, 1, 1)), {}, ValueError, ["at most 1 dimensions"]),
+        ("mode", (X, (1, 1)), {"mode": "mirror"}, ValueError, ["reflect", "'mirror'"]),
+        ("reflect-large", (X, (5, 0)), {"mode": "reflect"}, ValueError, ["at most 4", "2x4x6x5"]),
+        ("circular-large", (X, (0, 6)), {"mode": "circular"}, ValueError, ["at most 5"]),
+        ("crop-all", (X, (-3, -2)), {}, ValueError, ["nothing", "2x4x6x5"]),
+    ],
+    "interpolate": [
+        ("neither", (X,), {}, ValueError, ["size or scale_factor"]),
+        ("both", (X,), {"size": 3, "scale_factor": 2}, ValueError, ["size or scale_factor"]),
+        ("mode", (X, 3), {"mode": "cubic"}, ValueError, ["'nearest' or 'bilinear'", "'cubic'"]),
+        ("align", (X, 3), {"align_corners": True}, ValueError, ["align_corners"]),
+        ("scale", (X,), {"scale_factor": -1}, ValueError, ["scale_factor", "-1"]),
+        ("empty", (X,), {"scale_factor": 0.1}, ValueError, ["size"]),
+        ("rank", (f32(3, 4), 3), {}, ValueError, ["input must have", "3x4"]),
+    ],
+    "unfold": [
+        ("rank", (f32(3, 4), 2), {}, ValueError, ["input must have", "3x4"]),
+        ("kernel", (X, 7), {}, ValueError, ["7"]),
+    ],
+    "fold": [
+        ("blocks", (f32(1, 8, 5), (4, 3), 2), {}, ValueError, ["5", "6"]),
+        ("channels", (f32(1, 7, 6), (4, 3), 2), {}, ValueError, ["7", "4"]),
+    ],
+    "one_hot": [
+        ("large", (np.array([0, 5]), 5), {}, ValueError, ["5"]),
+        ("negative", (np.array([0, -1]), 5), {}, ValueError, ["-1"]),
+        ("float", (f32(3), 5), {}, TypeError, ["float32"]),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "options", "error", "parts"),
+    [pytest.param(f, *row[1:], id=f"{f}-{row[0]}") for f, rows in BAD.items() for row in rows],
+)
+def test_bad_input(name, args, options, error, parts, backend):
+    """``<function>: <what was expected>, <what came>``, before any kernel runs."""
+    with pytest.raises(error) as caught:
+        getattr(F, name)(*args, **options)
+    message = str(caught.value)
+    assert message.startswith(f"{name}: ")
+    assert [p for p in parts if p not in message] == [], message
+
+
+@pytest.mark.parametrize("name", ["conv1d", "conv2d", "conv3d"])
+def test_an_unknown_algorithm_is_refused(name, backend):
+    n = int(name[4])
+    with pytest.raises(ValueError, match="auto, direct, im2col, winograd.*'fast'"):
+        getattr(F, name)(f32(1, 1, *(4,) * n), f32(1, 1, *(3,) * n), algorithm="fast")
+    with pytest.raises(ValueError, match="'fast'"), fc.conv_algorithm("fast"):
+        pass
+
+
+def test_an_unknown_algorithm_in_the_environment_is_refused(backend, monkeypatch):
+    monkeypatch.setenv("FASTCONV_CONV_ALGORITHM", "fast")
+    with pytest.raises(ValueError, match="'fast'"):
+        F.conv2d(X, W)
+
+
+def test_an_unknown_backend_is_refused():
+    with pytest.raises(ValueError, match="numpy, cpu, cuda.*'gpu'"):
+        fc.set_backend("gpu")
+    with pytest.raises(ValueError, match="'gpu'"), fc.backend("gpu"):
+        pass
+
+
+def test_a_refused_call_leaves_no_trace(backend):
+    """Running statistics are not half updated by a call that fails."""
+    mean, var = fc.zeros(4), fc.ones(4)
+    with pytest.raises(ValueError):
+        F.batch_norm(X, mean, var, f32(3), f32(4), True)
+    assert mean.numpy().tolist() == [0] * 4 and var.numpy().tolist() == [1] * 4

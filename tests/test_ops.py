@@ -1,0 +1,234 @@
+"""Every op on every backend, from the one list in ``cases.py``: results, gradients, layouts, NaN, repeatability."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import oracle
+import pytest
+from cases import CASES, exact
+from conftest import BACKENDS
+
+import fastconv as fc
+from fastconv.nn import functional as F
+
+DTYPES = ("float32", "float64")
+GRADIENT_CASES = [c for c in CASES if c.gradient]
+CONV_CASES = [c for c in GRADIENT_CASES if c.name.startswith("conv") and not c.name.startswith("conv_")]
+
+
+def tensors(case, dtype, requires_grad=False, arrays=None):
+    """The case's arguments as Tensors: inputs in ``dtype``, then the constants."""
+    arrays = case.arrays if arrays is None else arrays
+    inputs = [fc.tensor(a.astype(dtype), requires_grad=requires_grad) for a in arrays]
+    constants = [fc.tensor(a.astype(dtype) if a.dtype.kind == "f" else a) for a in case.constants]
+    return inputs, constants
+
+
+def cotangent(case):
+    """A fixed random array of the result's shape, exact in float32: what backward starts from."""
+    values = np.random.default_rng(len(case.name)).standard_normal(case.expected.shape)
+    return np.asarray(values, np.float32).astype(np.float64)
+
+
+def run(case, dtype, arrays=None):
+    """Result and gradients of the case on the backend in force, as NumPy arrays."""
+    inputs, constants = tensors(case, dtype, requires_grad=case.gradient, arrays=arrays)
+    y = case.function(F, *inputs, *constants)
+    if not case.gradient:
+        return y.numpy(), []
+    y.backward(fc.tensor(cotangent(case).astype(dtype)))
+    return y.numpy(), [t.grad.numpy() for t in inputs]
+
+
+@cache
+def reference(case):
+    """Result and gradients of the numpy backend in float64; :func:`test_gradient_of_reference` checks them."""
+    with fc.backend("numpy"):
+        return run(case, "float64")
+
+
+def assert_close(got, want, rtol, what=""):
+    """Equal shapes, and values within ``rtol`` of the largest finite one (of 1 where all are smaller)."""
+    finite = np.abs(want[np.isfinite(want)])
+    scale = max(1.0, finite.max(initial=0.0))
+    assert got.shape == want.shape, what
+    np.testing.assert_allclose(got, want, rtol=0, atol=rtol * scale, err_msg=what)
+
+
+def test_cases_are_well_formed():
+    default = {"float32": 2e-6, "float64": 1e-13}
+    assert len({c.name for c in CASES}) == len(CASES), "two cases share a name"
+    assert [c.name for c in CASES if c.rtol != default and not c.reason] == [], "a wider tolerance needs a reason"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_forward(case, dtype, backend):
+    inputs, constants = tensors(case, dtype)
+    y = case.function(F, *inputs, *constants)
+    assert y.dtype == (dtype if case.expected.dtype.kind == "f" else case.expected.dtype)
+    assert not y.requires_grad
+    assert_close(y.numpy(), case.expected, case.rtol[dtype])
+
+
+@pytest.mark.parametrize("case", GRADIENT_CASES, ids=str)
+def test_gradient_of_reference(case):
+    """Central differences in float64: up to 12 elements of each input one by one, then all of them together."""
+    step, rng = 1e-6, np.random.default_rng(1)
+    gy = cotangent(case)
+
+    def value(arrays):
+        inputs, constants = tensors(case, "float64", arrays=arrays)
+        with fc.no_grad():
+            return float((case.function(F, *inputs, *constants).numpy() * gy).sum())
+
+    _, grads = reference(case)
+    with fc.backend("numpy"):
+        for k, (array, grad) in enumerate(zip(case.arrays, grads)):
+            assert grad.shape == array.shape
+            directions = [rng.standard_normal(array.shape)]
+            for i in rng.permutation(array.size)[:12]:
+                directions.append(np.eye(1, array.size, i).reshape(array.shape))
+            for direction in directions:
+                above, below = list(case.arrays), list(case.arrays)
+                above[k], below[k] = array + step * direction, array - step * direction
+                slope = (value(above) - value(below)) / (2 * step)
+                want = float((grad * direction).sum())
+                assert slope == pytest.approx(want, rel=1e-5, abs=1e-6), f"input {k}"
+
+
+@pytest.mark.parametrize(
+    ("backend", "dtype"),
+    [(b, d) for b in BACKENDS for d in DTYPES if (b, d) != ("numpy", "float64")],
+    indirect=["backend"],
+)
+@pytest.mark.parametrize("case", GRADIENT_CASES, ids=str)
+def test_gradient(case, dtype, backend):
+    """Every backend's gradients are those of the numpy backend in float64."""
+    _, want = reference(case)
+    inputs, grads = case.arrays, run(case, dtype)[1]
+    for k, (array, got, expected) in enumerate(zip(inputs, grads, want)):
+        assert got.dtype == dtype and got.shape == array.shape
+        assert_close(got, expected, 4 * case.rtol[dtype], f"gradient of input {k}")
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "im2col"])
+@pytest.mark.parametrize("case", CONV_CASES, ids=str)
+def test_forced_algorithm(case, algorithm, backend):
+    """``direct`` and ``im2col`` take every convolution, forward and backward."""
+    want, want_grads = reference(case)
+    with fc.conv_algorithm("auto" if case.name.split("-")[1] in ("auto", "direct", "im2col") else algorithm):
+        y, grads = run(case, "float32")
+    assert_close(y, want, case.rtol["float32"])
+    for k, (got, expected) in enumerate(zip(grads, want_grads)):
+        assert_close(got, expected, 4 * case.rtol["float32"], f"gradient of input {k}")
+
+
+def read_only(a):
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+def strided(a):
+    """The same values with other values between them, and the last axis running backwards."""
+    big = np.full([2 * s for s in a.shape], np.nan, a.dtype)
+    view = big[(slice(None, None, 2),) * a.ndim]
+    view = view[..., ::-1] if a.ndim else view
+    view[...] = a
+    return view
+
+
+def channels_last(a):
+    return np.moveaxis(np.moveaxis(a, 1, -1).copy(), -1, 1) if a.ndim > 2 else np.asfortranarray(a)
+
+
+@pytest.mark.parametrize("layout", [read_only, strided, channels_last], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("case", GRADIENT_CASES, ids=str)
+def test_layout(case, layout, backend):
+    """Read-only, strided and channels-last arguments give the same, uncopied on the way in, and are left alone."""
+    arrays = [layout(a.astype("float32")) for a in case.arrays]
+    constants = [layout(a.astype("float32") if a.dtype.kind == "f" else a) for a in case.constants]
+    inputs = [fc.from_numpy(a).requires_grad_() for a in arrays]
+    y = case.function(F, *inputs, *map(fc.from_numpy, constants))
+    want, want_grads = reference(case)
+    assert_close(y.numpy(), want, case.rtol["float32"])
+    y.backward(fc.from_numpy(layout(cotangent(case).astype("float32"))))
+    for k, (t, expected) in enumerate(zip(inputs, want_grads)):
+        assert_close(t.grad.numpy(), expected, 4 * case.rtol["float32"], f"gradient of input {k}")
+    for array, original in zip(arrays, case.arrays):
+        np.testing.assert_array_equal(array, original, "an argument was written to")
+
+
+@pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")  # invalid values are the point
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf], ids=["nan", "inf", "-inf"])
+@pytest.mark.parametrize("case", [c for c in CASES if not c.finite_only], ids=str)
+def test_nan_and_infinity_propagate(case, poison, backend):
+    """One NaN or infinity in the first input comes out exactly where IEEE arithmetic in the oracle puts it."""
+    arrays = [a.copy() for a in case.arrays]
+    arrays[0].flat[arrays[0].size // 2] = poison
+    with np.errstate(all="ignore"):
+        want = np.asarray(case.oracle(*arrays, *case.constants))
+        inputs, constants = tensors(case, "float32", arrays=arrays)
+        got = case.function(F, *inputs, *constants).numpy()
+    assert_close(got, want, case.rtol["float32"])
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_repeat_is_bit_identical(case, backend):
+    y, grads = run(case, "float32")
+    y2, grads2 = run(case, "float32")
+    for a, b in zip((y, *grads), (y2, *grads2)):
+        np.testing.assert_array_equal(a, b)
+
+
+# ------------------------------------------------------------------------------------------------- statistics
+@pytest.mark.parametrize("shape", [(6, 3), (2, 3, 5), (2, 3, 4, 3), (2, 3, 2, 3, 2)])
+def test_running_statistics(shape, backend):
+    """The unbiased variance feeds the running average, whatever holds the averages."""
+    x = exact(3 + 2 * np.random.default_rng(0).standard_normal(shape))
+    start = exact([0.5, -1, 2]), exact([1, 0.25, 4])
+    want = oracle.running_statistics(x, *start, momentum=0.3)
+    for make in (fc.tensor, np.copy):
+        got = [make(a.astype("float32")) for a in start]
+        F.batch_norm(x.astype("float32"), *got, training=True, momentum=0.3)
+        for a, b in zip(got, want):
+            np.testing.assert_allclose(np.asarray(a), b, rtol=1e-6)
+        F.batch_norm(x.astype("float32"), *got, training=False)  # evaluation reads them only
+        for a, b in zip(got, want):
+            np.testing.assert_allclose(np.asarray(a), b, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["upscale_in_train", "downgrade_in_infer"])
+@pytest.mark.parametrize("p", [0.2, 0.5, 0.9])
+def test_dropout(p, mode, backend):
+    """A share p is dropped, the rest scaled by the convention; backward drops the same; every call draws anew."""
+    n = 40_000
+    x = fc.ones(4, 10, 50, 20, requires_grad=True)
+    y = F.dropout(x, p, True, mode=mode)
+    y.sum().backward()
+    values = y.numpy()
+    kept = values != 0
+    deviation = np.sqrt(n * p * (1 - p))
+    assert abs(kept.sum() - n * (1 - p)) < 5 * deviation
+    for axis in (1, 2, 3):  # no plane, row or column is favoured
+        share = kept.mean(tuple(a for a in range(4) if a != axis))
+        assert np.abs(share - (1 - p)).max() < 5 * np.sqrt(p * (1 - p) / (n / kept.shape[axis]))
+    np.testing.assert_allclose(values[kept], 1 / (1 - p) if mode == "upscale_in_train" else 1.0, rtol=1e-6)
+    np.testing.assert_array_equal(x.grad.numpy(), values)
+    assert (F.dropout(x, p, True, mode=mode).numpy() != values).any()
+    fc.manual_seed(0)
+    np.testing.assert_array_equal(F.dropout(x, p, True, mode=mode).numpy(), values)
+
+
+def test_dropout_does_not_see_the_layout(backend):
+    """The mask belongs to logical positions: channels-last memory gives the same result."""
+    x = np.random.default_rng(0).standard_normal((3, 5, 6, 7)).astype("float32")
+    results = []
+    for layout in (np.array, channels_last, strided, read_only):
+        fc.manual_seed(3)
+        results.append(F.dropout(layout(x), 0.4, True).numpy())
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0], other)
