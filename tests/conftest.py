@@ -11,7 +11,7 @@ import fastconv as fc
 settings.register_profile(
     "fastconv",
     deadline=None,  # the first example of a shape may compile
-    max_examples=25,
+    max_examples=30,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
