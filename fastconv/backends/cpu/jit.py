@@ -30,7 +30,9 @@ import numba
 from llvmlite import binding as llvm
 from numba import prange  # noqa: F401 - re-exported: kernels take everything of Numba from here
 from numba.core.caching import _Cache
+from numba.core.ccallback import CFunc
 from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
 
 from ..._version import __version__
 from .. import settings
@@ -40,6 +42,7 @@ from .. import settings
 FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 
 KERNELS: dict[str, "Kernel"] = {}
+_c_functions: list[CFunc] = []
 _lock = threading.RLock()
 _launched = False  # a parallel kernel has started the thread pool of this process
 _forked = False  # this process is the fork of one whose thread pool was running
@@ -115,18 +118,18 @@ class DiskCache(_Cache):
         target_context.refresh()
         path = self._file(sig, target_context.codegen())
         try:
-            data = path.read_bytes()
-            if hashlib.sha256(data[32:]).digest() != data[:32]:
-                return None
-            return CompileResult._rebuild(target_context, *pickle.loads(data[32:]))
-        except (AttributeError, OSError):  # no cache folder, no file yet
+            data = path.read_bytes() if path else b""
+        except OSError:
             return None
+        if hashlib.sha256(data[32:]).digest() != data[:32]:
+            return None
+        return CompileResult._rebuild(target_context, *pickle.loads(data[32:]))
 
     def save_overload(self, sig, data):
         path = self._file(sig, data.codegen)
         if path is None or data.library.has_dynamic_globals:
             return
-        payload = pickle.dumps(data._reduce(), protocol=pickle.HIGHEST_PROTOCOL)
+        payload = dumps(data._reduce())
         try:
             handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
             with os.fdopen(handle, "wb") as f:
@@ -155,6 +158,16 @@ def body(func=None, *, inline: bool = False):
     if func is None:
         return functools.partial(body, inline=inline)
     return _compile(func, parallel=False, inline="always" if inline else "never")
+
+
+def c_function(func, signature, name: str) -> int:
+    """Compile ``func`` to a C function and return its address; ``name`` identifies it in the disk cache."""
+    options = {"nopython": True, "nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
+    compiled = CFunc(func, (signature.args, signature.return_type), {}, options)
+    compiled._cache = DiskCache(name)
+    compiled.compile()
+    _c_functions.append(compiled)  # the code lives as long as the object
+    return compiled.address
 
 
 class Kernel:

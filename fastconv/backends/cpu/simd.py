@@ -19,6 +19,7 @@ With 32 vector registers the tile is 14 x 2 (28 accumulators, 2 for B, 1 for the
 
 from __future__ import annotations
 
+import functools
 import os
 
 import numpy as np
@@ -28,7 +29,7 @@ from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .jit import body
+from .jit import body, c_function
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 
@@ -76,3 +77,196 @@ def _pointer(typingctx, address, like):
 def view1d(address, n, like):
     """The ``n`` elements at ``address`` as a 1-D array of ``like``'s dtype."""
     return carray(_pointer(address, like), (n,))
+
+
+# ------------------------------------------------------------------------------------------------- the tile
+class _Emitter:
+    """Vector loads, stores and multiply-adds of one element type, on a Numba builder."""
+
+    def __init__(self, builder, dtype):
+        self.b = builder
+        self.element = ir.FloatType() if dtype == types.float32 else ir.DoubleType()
+        self.lanes = VECTOR_BYTES // (dtype.bitwidth // 8)
+        self.vector = ir.VectorType(self.element, self.lanes)
+        self.bits = ir.VectorType(ir.IntType(1), self.lanes)
+        self.suffix = f"v{self.lanes}f{dtype.bitwidth}"
+
+    def intrinsic(self, name, result, arguments):
+        return cgutils.get_or_insert_function(self.b.module, ir.FunctionType(result, arguments), name)
+
+    def at(self, pointer, offset):
+        """``pointer + offset`` in elements."""
+        return self.b.gep(pointer, [I64(offset) if isinstance(offset, int) else offset])
+
+    def element_pointer(self, address):
+        return self.b.inttoptr(address, self.element.as_pointer())
+
+    def load(self, pointer, mask=None):
+        pointer = self.b.bitcast(pointer, self.vector.as_pointer())
+        if mask is None:
+            return self.b.load(pointer, align=4)
+        f = self.intrinsic(
+            f"llvm.masked.load.{self.suffix}.p0", self.vector, [pointer.type, I32, self.bits, self.vector]
+        )
+        return self.b.call(f, [pointer, I32(4), mask, ir.Constant(self.vector, [0.0] * self.lanes)])
+
+    def store(self, value, pointer, mask=None):
+        pointer = self.b.bitcast(pointer, self.vector.as_pointer())
+        if mask is None:
+            return self.b.store(value, pointer, align=4)
+        f = self.intrinsic(
+            f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), [self.vector, pointer.type, I32, self.bits]
+        )
+        return self.b.call(f, [value, pointer, I32(4), mask])
+
+    def broadcast(self, number):
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        zero = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
+        return self.b.shuffle_vector(self.b.insert_element(undefined, number, I32(0)), undefined, zero)
+
+    def multiply_add(self, x, y, z):
+        """``x * y + z``: one rounding where the processor has the instruction."""
+        f = self.intrinsic(f"llvm.fmuladd.{self.suffix}", self.vector, [self.vector] * 3)
+        return self.b.call(f, [x, y, z])
+
+    def column_masks(self, cols, nv):
+        """For each of ``nv`` vectors: which lanes are among the first ``cols`` columns."""
+        index = ir.VectorType(I64, self.lanes)
+        undefined = ir.Constant(index, ir.Undefined)
+        spread = self.b.shuffle_vector(
+            self.b.insert_element(undefined, cols, I32(0)),
+            undefined,
+            ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes),
+        )
+        return [
+            self.b.icmp_signed("<", ir.Constant(index, list(range(v * self.lanes, (v + 1) * self.lanes))), spread)
+            for v in range(nv)
+        ]
+
+
+def _make_tile(rows: int, nv: int, dtype):
+    """An intrinsic computing a tile of ``rows`` x ``nv`` vectors of ``dtype`` (see the module's drawing)."""
+
+    @intrinsic
+    def tile_rows(typingctx, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols):
+        sig = types.void(*[types.int64] * 14)
+
+        def codegen(context, builder, signature, args):
+            e = _Emitter(builder, dtype)
+            *_, cols = args
+            full = builder.icmp_signed("==", cols, I64(nv * e.lanes))
+            with builder.if_else(full, likely=True) as (then, otherwise):
+                with then:
+                    _emit_tile(e, rows, nv, args, [None] * nv)
+                with otherwise:
+                    _emit_tile(e, rows, nv, args, e.column_masks(cols, nv))
+            return context.get_dummy_value()
+
+        return sig, codegen
+
+    return tile_rows
+
+
+def _emit_tile(e: _Emitter, rows: int, nv: int, args, masks) -> None:
+    """The two loops of a tile; ``masks`` (None: all lanes) guard what is read of B and init and written of C."""
+    a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, _ = args
+    builder, function = e.b, e.b.function
+    grid = [(m, v) for m in range(rows) for v in range(nv)]
+    zero = ir.Constant(e.vector, [0.0] * e.lanes)
+    start = e.element_pointer(a), e.element_pointer(b)
+    tables = [builder.inttoptr(t, I64.as_pointer()) for t in (ta, tb)]
+
+    def corner(base, row, m, v):
+        return e.at(e.at(base, builder.mul(row, I64(m))), v * e.lanes)
+
+    entry = builder.block
+    load, taps_loop, depth_loop, taps_end, done = (
+        function.append_basic_block(n) for n in ("init", "taps", "depth", "taps.end", "done")
+    )
+    builder.cbranch(builder.icmp_signed("==", init, I64(0)), taps_loop, load)
+
+    builder.position_at_end(load)
+    base = e.element_pointer(init)
+    loaded = [e.load(corner(base, init_row, m, v), masks[v]) for m, v in grid]
+    builder.branch(taps_loop)
+
+    builder.position_at_end(taps_loop)
+    t = builder.phi(I64)
+    outer = [builder.phi(e.vector) for _ in grid]
+    for phi, value in zip([t, *outer], [I64(0), *[zero] * len(grid)]):
+        phi.add_incoming(value, entry)
+    for phi, value in zip([t, *outer], [I64(0), *loaded]):
+        phi.add_incoming(value, load)
+    a_tap, b_tap = (e.at(p, builder.load(builder.gep(table, [t]))) for p, table in zip(start, tables))
+    builder.branch(depth_loop)
+
+    builder.position_at_end(depth_loop)
+    k, pa, pb = builder.phi(I64), builder.phi(a_tap.type), builder.phi(b_tap.type)
+    inner = [builder.phi(e.vector) for _ in grid]
+    for phi, value in zip([k, pa, pb, *inner], [I64(0), a_tap, b_tap, *outer]):
+        phi.add_incoming(value, taps_loop)
+    columns = [e.load(e.at(pb, v * e.lanes), masks[v]) for v in range(nv)]
+    sums = []
+    for m in range(rows):
+        number = e.broadcast(builder.load(e.at(pa, builder.mul(a_row, I64(m)))))
+        sums += [e.multiply_add(number, columns[v], inner[m * nv + v]) for v in range(nv)]
+    k_next = builder.add(k, I64(1))
+    for phi, value in zip([k, pa, pb, *inner], [k_next, e.at(pa, a_step), e.at(pb, b_step), *sums]):
+        phi.add_incoming(value, depth_loop)
+    builder.cbranch(builder.icmp_signed("<", k_next, depth), depth_loop, taps_end)
+
+    builder.position_at_end(taps_end)
+    t_next = builder.add(t, I64(1))
+    for phi, value in zip([t, *outer], [t_next, *sums]):
+        phi.add_incoming(value, taps_end)
+    builder.cbranch(builder.icmp_signed("<", t_next, taps), taps_loop, done)
+
+    builder.position_at_end(done)
+    base = e.element_pointer(c)
+    for (m, v), value in zip(grid, sums):
+        e.store(value, corner(base, c_row, m, v), masks[v])
+
+
+@functools.cache
+def tile_address(dtype, nv: int) -> int:
+    """Address of the compiled tile function for ``dtype`` and ``nv`` vectors, to be called by :func:`tile`.
+
+    Kernels call the tile through its address because it is a lot of code: compiled into every kernel that uses it, it
+    would cost seconds each time.
+    """
+    kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
+    names = "a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols"
+    space = {"__name__": __name__} | {f"tile{m}": _make_tile(m, nv, kind) for m in range(1, MAX_ROWS + 1)}
+    lines = [f"def tile(rows, {names}):"]
+    for m in range(MAX_ROWS, 0, -1):
+        lines += [f"    {'if' if m == MAX_ROWS else 'elif'} rows == {m}:", f"        tile{m}({names})"]
+    exec("\n".join(lines), space)
+    return c_function(space["tile"], types.void(*[types.int64] * 15), f"simd.tile{nv}.{kind.name}")
+
+
+@intrinsic
+def _call_tile(typingctx, address, args):
+    sig = types.void(address, args)
+
+    def codegen(context, builder, signature, values):
+        address, packed = values
+        words = [
+            builder.sext(v, I64) if v.type.width < 64 else v
+            for v in cgutils.unpack_tuple(builder, packed, len(signature.args[1]))
+        ]
+        function = builder.inttoptr(address, ir.FunctionType(ir.VoidType(), [I64] * len(words)).as_pointer())
+        builder.call(function, words)
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+@body(inline=True)
+def tile(address, rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols):
+    """Run the tile at ``address`` (from :func:`tile_address`).
+
+    Addresses (``a b c init ta tb``) are in bytes, strides, tables and counts in elements. ``init`` is 0 (start from
+    zero) or the address the accumulators start from; only ``cols`` columns are read of B and written to C; ``taps``
+    and ``depth`` are at least 1.
+    """
+    _call_tile(address, (rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols))
