@@ -1,0 +1,208 @@
+"""Optimizers: parameter groups on top of one fused backend call per group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..spec import check, check_shape
+from ..tensor import Tensor
+from . import lr_scheduler
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "lr_scheduler"]
+
+
+class Optimizer:
+    """Base of the optimizers: groups of parameters, each with its own settings.
+
+    Parameters
+    ----------
+    params : iterable of Tensor, or of dict
+        A dict is one group: ``{"params": [...], "lr": 0.01}``; settings it leaves out take the optimizer's own.
+    defaults : settings of the groups
+
+    Attributes
+    ----------
+    param_groups : list of dict
+        Settings may be changed between steps, e.g. ``opt.param_groups[0]["lr"] = 0.01``.
+    state : dict
+        Parameter -> its running averages and the number of its updates.
+    """
+
+    def __init__(self, params: Iterable, **defaults):
+        name = type(self).__name__
+        check(not isinstance(params, (Tensor, dict)), name,
+              f"params must be a list of Tensors or dicts, got one {type(params).__name__}", TypeError)  # fmt: skip
+        self.defaults, self.state, self.param_groups = defaults, {}, []
+        params = list(params)
+        check(params, name, "the list of parameters is empty")
+        for group in params if isinstance(params[0], dict) else [{"params": params}]:
+            self.add_param_group(group)
+
+    def add_param_group(self, group: dict) -> None:
+        """Optimise more parameters; ``group`` is a dict with ``"params"`` and any settings."""
+        name = type(self).__name__
+        check(isinstance(group, dict) and "params" in group, name, "a parameter group must be a dict with 'params', "
+              f"got {group if isinstance(group, dict) else type(group).__name__}", TypeError)  # fmt: skip
+        params = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+        seen = {id(p) for g in self.param_groups for p in g["params"]}
+        for p in params:
+            check(isinstance(p, Tensor), name, f"parameters must be Tensors, got {type(p).__name__}", TypeError)
+            check(p.is_leaf, name, "only leaf tensors can be optimised, got the result of an op; call .detach()")
+            check(id(p) not in seen, name, "a parameter appears more than once; each needs one group")
+            seen.add(id(p))
+        group = {**self.defaults, **group, "params": params}
+        self._check(group)
+        self.param_groups.append(group)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, or set them to zero in place."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none or p.grad is None:
+                    p.grad = None
+                else:
+                    p.grad.zero_()
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+        for group in self.param_groups:
+            slots, batches = self._slots(group), {}
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                check_shape(type(self).__name__, "gradient", p.grad.shape, p.shape, "its parameter's shape")
+                state = self.state.setdefault(p, {})
+                if slots:
+                    if not state:
+                        state.update(step=0, **{s: Tensor(p._engine.zeros(p.shape, p.dtype)) for s in slots})
+                    state["step"] += 1
+                # One fused call: parameters differ only where some had no gradient in an earlier step.
+                batches.setdefault((p.device, p.dtype, state.get("step")), []).append(p)
+            for (_, dtype, step), params in batches.items():
+                engine = params[0]._engine
+                arrays = [p._array for p in params]
+                grads = [p.grad.astype(dtype)._array for p in params]
+                averages = ([self.state[p][s]._array for p in params] for s in slots)
+                self._update(engine, group, step, arrays, grads, *averages)
+                for p in params:
+                    p._cell[0] += 1
+
+    def state_dict(self) -> dict:
+        """``{"state": {index: {...}}, "param_groups": [...]}`` with parameters numbered in order, as PyTorch's."""
+        index = {id(p): i for i, p in enumerate(p for g in self.param_groups for p in g["params"])}
+        return {
+            "state": {index[id(p)]: dict(s) for p, s in self.state.items() if s},
+            "param_groups": [{**g, "params": [index[id(p)] for p in g["params"]]} for g in self.param_groups],
+        }
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Take over settings and running averages (copied) from :meth:`state_dict` of an equal optimizer."""
+        name = f"{type(self).__name__}.load_state_dict"
+        check(isinstance(state_dict, dict) and {"state", "param_groups"} <= set(state_dict), name,
+              "expected a dict with 'state' and 'param_groups'")  # fmt: skip
+        sizes = [len(g["params"]) for g in self.param_groups]
+        got = [len(g["params"]) for g in state_dict["param_groups"]]
+        check(sizes == got, name, f"expected groups of {sizes} parameters, got {got}")
+        for g in state_dict["param_groups"]:
+            missing = set(self.defaults) - set(g)
+            check(not missing, name, f"setting {', '.join(sorted(missing))} is missing; was it another optimizer's?")
+            self._check(g)
+        params = [p for g in self.param_groups for p in g["params"]]
+        state = {}
+        for i, entries in state_dict["state"].items():
+            check(0 <= int(i) < len(params), name, f"state of parameter {i}, but there are {len(params)}")
+            p, new = params[int(i)], {}
+            for key, value in entries.items():
+                if hasattr(value, "shape") and key != "step":
+                    check_shape(name, f"{key} of parameter {i}", value.shape, p.shape, "its parameter's shape")
+                    copy = Tensor(p._engine.zeros(p.shape, p.dtype))
+                    copy[...] = value
+                    value = copy
+                new[key] = int(value) if key == "step" else value
+            state[p] = new
+        self.state = state
+        for mine, g in zip(self.param_groups, state_dict["param_groups"]):
+            mine.update({k: v for k, v in g.items() if k != "params"})
+
+    def _slots(self, group) -> tuple[str, ...]:
+        """Names of the arrays kept per parameter."""
+        raise NotImplementedError
+
+    def _check(self, group) -> None:
+        for key in ("lr", "momentum", "weight_decay", "eps"):
+            value = group.get(key, 0)
+            check(value >= 0, type(self).__name__, f"{key} must not be negative, got {value}")
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with (Nesterov) momentum, in PyTorch's form ``v = m v + (1 - d) g; w -= lr v``.
+
+    Parameters
+    ----------
+    params : see :class:`Optimizer`
+    lr, momentum, dampening, weight_decay : float
+        ``weight_decay`` adds ``weight_decay * w`` to the gradient.
+    nesterov : bool
+        Needs momentum and no dampening.
+    """
+
+    def __init__(self, params, lr: float = 1e-3, momentum: float = 0, dampening: float = 0, weight_decay: float = 0,
+                 nesterov: bool = False):  # fmt: skip
+        super().__init__(params, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
+                         nesterov=nesterov)  # fmt: skip
+
+    def _check(self, group):
+        super()._check(group)
+        check(not group["nesterov"] or (group["momentum"] > 0 and group["dampening"] == 0), "SGD",
+              f"nesterov needs momentum > 0 and dampening 0, got momentum {group['momentum']} and dampening "
+              f"{group['dampening']}")  # fmt: skip
+
+    def _slots(self, group):
+        return ("momentum_buffer",) if group["momentum"] else ()
+
+    def _update(self, engine, group, step, params, grads, velocities=None):
+        settings = [group[k] for k in ("lr", "momentum", "dampening", "nesterov", "weight_decay")]
+        engine.sgd_step(params, grads, grads if velocities is None else velocities, *settings, step == 1)
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, "Adam: a method for stochastic optimization", 2015).
+
+    Parameters
+    ----------
+    params : see :class:`Optimizer`
+    lr, eps : float
+    betas : (float, float)
+        Decay of the running averages of the gradient and of its square.
+    weight_decay : float
+        Adds ``weight_decay * w`` to the gradient.
+    """
+
+    _decoupled = False
+
+    def __init__(self, params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0):  # fmt: skip
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+    def _check(self, group):
+        super()._check(group)
+        betas = group["betas"]
+        check(len(betas) == 2 and all(0 <= b < 1 for b in betas), type(self).__name__,
+              f"betas must be two numbers in [0, 1), got {betas}")  # fmt: skip
+
+    def _slots(self, group):
+        return "exp_avg", "exp_avg_sq"
+
+    def _update(self, engine, group, step, params, grads, ms, vs):
+        settings = (group["lr"], *group["betas"], group["eps"], group["weight_decay"], self._decoupled)
+        engine.adam_step(params, grads, ms, vs, step, *settings)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay, ``w -= lr * weight_decay * w`` (Loshchilov and Hutter, 2019)."""
+
+    _decoupled = True
+
+    def __init__(self, params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 1e-2):  # fmt: skip
+        super().__init__(params, lr, betas, eps, weight_decay)

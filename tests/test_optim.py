@@ -1,0 +1,318 @@
+"""Optimizers and schedules: the written-out formulas, PyTorch step by step, states, refusals."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from math import cos, pi
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import optim
+from fastconv.optim import lr_scheduler
+
+SHAPES = [(3, 2, 3, 3), (5, 4), (7,)]
+
+OPTIMIZERS = [
+    ("SGD", {"lr": 0.1}),
+    ("SGD", {"lr": 0.1, "weight_decay": 0.01}),
+    ("SGD", {"lr": 0.05, "momentum": 0.9}),
+    ("SGD", {"lr": 0.05, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.02}),
+    ("SGD", {"lr": 0.05, "momentum": 0.8, "nesterov": True, "weight_decay": 0.02}),
+    ("Adam", {"lr": 0.01}),
+    ("Adam", {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-5, "weight_decay": 0.1}),
+    ("AdamW", {"lr": 0.01}),
+    ("AdamW", {"lr": 0.01, "betas": (0.7, 0.9), "weight_decay": 0.3}),
+]
+
+SCHEDULES = [
+    ("StepLR", {"step_size": 7, "gamma": 0.5}),
+    ("MultiStepLR", {"milestones": [3, 11, 12], "gamma": 0.3}),
+    ("CosineAnnealingLR", {"T_max": 20, "eta_min": 0.01}),
+    ("OneCycleLR", {"max_lr": 0.3, "total_steps": 51}),
+    ("OneCycleLR", {"max_lr": 0.3, "epochs": 17, "steps_per_epoch": 3, "pct_start": 0.4, "anneal_strategy": "linear",
+                    "base_momentum": 0.5, "max_momentum": 0.99, "div_factor": 10.0, "final_div_factor": 100.0}),
+    ("OneCycleLR", {"max_lr": 0.3, "total_steps": 51, "three_phase": True}),
+    ("OneCycleLR", {"max_lr": 0.3, "total_steps": 51, "cycle_momentum": False}),
+]  # fmt: skip
+
+
+def start(shapes=SHAPES, dtype=np.float32):
+    rng = np.random.default_rng(3)
+    return [rng.standard_normal(s).astype(dtype) for s in shapes]
+
+
+def gradients(step, shapes=SHAPES, dtype=np.float32):
+    rng = np.random.default_rng(100 + step)
+    return [rng.standard_normal(s).astype(dtype) for s in shapes]
+
+
+def leaves(arrays):
+    return [fc.tensor(a, requires_grad=True) for a in arrays]
+
+
+def advance(opt, step, params=None):
+    params = params or [p for g in opt.param_groups for p in g["params"]]
+    for p, g in zip(params, gradients(step)):
+        p.grad = fc.tensor(g)
+    opt.step()
+
+
+def written_out(name, options, w, grads):
+    """The update rules as the papers and PyTorch's documentation print them, in float64."""
+    w, v, m = w.astype(np.float64), 0.0, 0.0
+    lr, wd = options["lr"], options.get("weight_decay", 0.01 if name == "AdamW" else 0.0)
+    mu, damp = options.get("momentum", 0.0), options.get("dampening", 0.0)
+    (b1, b2), eps = options.get("betas", (0.9, 0.999)), options.get("eps", 1e-8)
+    for t, g in enumerate(grads, 1):
+        g = g.astype(np.float64)
+        if name == "SGD":
+            g = g + wd * w
+            v = g if t == 1 else mu * v + (1 - damp) * g
+            direction = g + mu * v if options.get("nesterov") else v if mu else g
+            w = w - lr * direction
+            continue
+        if name == "Adam":
+            g = g + wd * w
+        else:
+            w = w - lr * wd * w
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        w = w - lr * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+    return w
+
+
+@pytest.mark.parametrize("name, options", OPTIMIZERS)
+def test_against_the_formulas(backend, name, options):
+    params = leaves(start())
+    opt = getattr(optim, name)(params, **options)
+    for step in range(6):
+        advance(opt, step)
+    for i, p in enumerate(params):
+        expected = written_out(name, options, start()[i], [gradients(s)[i] for s in range(6)])
+        np.testing.assert_allclose(p.numpy(), expected, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("name, options", OPTIMIZERS)
+def test_50_steps_like_torch(backend, name, options):
+    torch = pytest.importorskip("torch")
+    mine = [fc.tensor(a, requires_grad=True) for a in start(dtype=np.float64)]
+    theirs = [torch.tensor(a, requires_grad=True) for a in start(dtype=np.float64)]
+    opt, ref = getattr(optim, name)(mine, **options), getattr(torch.optim, name)(theirs, **options)
+    for step in range(50):
+        for p, q, g in zip(mine, theirs, gradients(step, dtype=np.float64)):
+            p.grad, q.grad = fc.tensor(g), torch.tensor(g)
+        opt.step()
+        ref.step()
+    for p, q in zip(mine, theirs):
+        np.testing.assert_allclose(p.numpy(), q.detach().numpy(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+@pytest.mark.parametrize("name, options", SCHEDULES)
+def test_schedules_like_torch(name, options, kind):
+    torch = pytest.importorskip("torch")
+    extra = {"momentum": 0.9} if kind == "SGD" else {}
+    opt = getattr(optim, kind)([{"params": leaves(start())}, {"params": [fc.zeros(2)], "lr": 0.7}], lr=0.2, **extra)
+    tensors = [torch.tensor(a) for a in start()]
+    ref = getattr(torch.optim, kind)([{"params": tensors}, {"params": [torch.zeros(2)], "lr": 0.7}], lr=0.2, **extra)
+    mine = getattr(lr_scheduler, name)(opt, **options)
+    theirs = getattr(torch.optim.lr_scheduler, name)(ref, **options)
+    for _ in range(50):
+        np.testing.assert_allclose(mine.get_last_lr(), theirs.get_last_lr(), rtol=1e-9, atol=1e-12)
+        for g, h in zip(opt.param_groups, ref.param_groups):
+            assert g["lr"] == pytest.approx(h["lr"], rel=1e-9)
+            key = "momentum" if kind == "SGD" else "betas"
+            assert g[key] == pytest.approx(h[key], rel=1e-9)
+        opt.step()
+        ref.step()
+        mine.step()
+        theirs.step()
+
+
+def test_schedules_by_hand():
+    def rates(schedule, n):
+        found = []
+        for _ in range(n):
+            found += schedule.get_last_lr()
+            schedule.step()
+        return found
+
+    def sgd():
+        return optim.SGD([fc.zeros(2)], lr=1.0, momentum=0.9)
+
+    assert rates(lr_scheduler.StepLR(sgd(), 2), 5) == pytest.approx([1, 1, 0.1, 0.1, 0.01])
+    assert rates(lr_scheduler.MultiStepLR(sgd(), [1, 3], 0.5), 5) == pytest.approx([1, 0.5, 0.5, 0.25, 0.25])
+    expected = [(1 + cos(pi * t / 4)) / 2 for t in range(5)]
+    assert rates(lr_scheduler.CosineAnnealingLR(sgd(), 4), 5) == pytest.approx(expected)
+    cycle = lr_scheduler.OneCycleLR(sgd(), 1.0, 11, pct_start=6 / 11, anneal_strategy="linear", div_factor=10)
+    assert cycle.optimizer.param_groups[0]["momentum"] == pytest.approx(0.95)
+    found = rates(cycle, 10)
+    assert found[:6] == pytest.approx([0.1 + 0.18 * t for t in range(6)])
+    assert cycle.get_last_lr() == pytest.approx([0.1 / 1e4])
+
+
+def test_parameters_without_gradient_are_skipped(backend):
+    params = leaves(start())
+    opt = optim.Adam(params, lr=0.1)
+    for step in range(3):
+        advance(opt, step, params[:2])
+    assert np.array_equal(params[2].numpy(), start()[2])
+    # One that joins late still starts with its own first step (bias correction, momentum).
+    late = fc.tensor(start()[2], requires_grad=True)
+    alone = optim.Adam([late], lr=0.1)
+    params[2].grad = late.grad = fc.tensor(gradients(0)[2])
+    opt.step()
+    alone.step()
+    assert np.array_equal(params[2].numpy(), late.numpy())
+
+
+def test_groups_have_their_own_settings(backend):
+    a, b, c = leaves(start())
+    opt = optim.SGD([{"params": [a]}, {"params": b, "lr": 0.0}], lr=0.5)
+    opt.add_param_group({"params": [c], "lr": 0.25})
+    advance(opt, 0)
+    np.testing.assert_allclose(a.numpy(), start()[0] - 0.5 * gradients(0)[0], rtol=1e-6, atol=1e-6)
+    assert np.array_equal(b.numpy(), start()[1])
+    np.testing.assert_allclose(c.numpy(), start()[2] - 0.25 * gradients(0)[2], rtol=1e-6, atol=1e-6)
+
+
+def test_one_backend_call_per_group(monkeypatch):
+    with fc.backend("numpy"):
+        engine = fc.zeros(1)._engine
+        calls, step = [], engine.sgd_step
+        monkeypatch.setattr(engine, "sgd_step", lambda *args: calls.append(len(args[0])) or step(*args))
+        a, b, c = leaves(start())
+        opt = optim.SGD([{"params": [a, b]}, {"params": [c]}], lr=0.5, momentum=0.9)
+        advance(opt, 0)
+        advance(opt, 1)
+    assert calls == [2, 1, 2, 1]
+
+
+def test_zero_grad():
+    (w,) = leaves([np.ones(3, np.float32)])
+    opt = optim.SGD([w], lr=1.0)
+    (w * 2).sum().backward()
+    opt.zero_grad(set_to_none=False)
+    assert np.array_equal(w.grad.numpy(), [0, 0, 0])
+    opt.zero_grad()
+    assert w.grad is None
+
+
+def test_a_step_between_forward_and_backward_is_noticed(backend):
+    (w,) = leaves([np.ones(3, np.float32)])
+    opt = optim.SGD([w], lr=1.0)
+    loss = (w * w).sum()
+    w.grad = fc.ones(3)
+    opt.step()
+    with pytest.raises(RuntimeError, match="changed in place"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("name, options", OPTIMIZERS)
+def test_state_dict_continues_bit_identically(backend, name, options):
+    params = leaves(start())
+    opt = getattr(optim, name)(params, **options)
+    for step in range(3):
+        advance(opt, step)
+    saved, weights = copy.deepcopy({k: v for k, v in opt.state_dict().items() if k != "state"}), None
+    saved["state"] = {i: {k: fc.tensor(v) if k != "step" else v for k, v in s.items()}
+                      for i, s in opt.state_dict()["state"].items()}  # fmt: skip
+    weights = [p.numpy().copy() for p in params]
+    for step in range(3, 6):
+        advance(opt, step)
+    again = leaves(weights)
+    other = getattr(optim, name)(again, **{**options, "lr": 0.9})
+    other.load_state_dict(saved)
+    assert other.param_groups[0]["lr"] == options["lr"]
+    for step in range(3, 6):
+        advance(other, step)
+    for p, q in zip(params, again):
+        assert np.array_equal(p.numpy(), q.numpy())
+
+
+@pytest.mark.parametrize("name, options", SCHEDULES)
+def test_schedule_state_dict(name, options):
+    def make():
+        opt = optim.SGD([fc.zeros(2)], lr=0.2, momentum=0.9)
+        return opt, getattr(lr_scheduler, name)(opt, **options)
+
+    opt, schedule = make()
+    for _ in range(9):
+        schedule.step()
+    other, again = make()
+    again.load_state_dict(schedule.state_dict())
+    other.load_state_dict(opt.state_dict())
+    for _ in range(9):
+        assert again.get_last_lr() == schedule.get_last_lr()
+        assert other.param_groups[0]["momentum"] == opt.param_groups[0]["momentum"]
+        schedule.step()
+        again.step()
+
+
+W = fc.zeros(3, requires_grad=True)
+REFUSED = [
+    (lambda: optim.SGD([], lr=0.1), ValueError, "empty"),
+    (lambda: optim.SGD(W, lr=0.1), TypeError, "one Tensor"),
+    (lambda: optim.SGD([1.0], lr=0.1), TypeError, "float"),
+    (lambda: optim.SGD([W, W], lr=0.1), ValueError, "more than once"),
+    (lambda: optim.SGD([W * 2], lr=0.1), ValueError, "leaf"),
+    (lambda: optim.SGD([{"lr": 1.0}]), TypeError, "'params'"),
+    (lambda: optim.SGD([W], lr=-0.1), ValueError, "SGD: lr must not be negative, got -0.1"),
+    (lambda: optim.SGD([W], lr=float("nan")), ValueError, "lr must not be negative, got nan"),
+    (lambda: optim.SGD([W], momentum=-1), ValueError, "momentum must not be negative"),
+    (lambda: optim.SGD([W], weight_decay=-1), ValueError, "weight_decay must not be negative"),
+    (lambda: optim.SGD([W], nesterov=True), ValueError, "nesterov needs momentum"),
+    (lambda: optim.SGD([W], nesterov=True, momentum=0.9, dampening=0.1), ValueError, "dampening 0.1"),
+    (lambda: optim.SGD([{"params": [W], "lr": -1}]), ValueError, "lr must not be negative, got -1"),
+    (lambda: optim.Adam([W], betas=(0.9, 1.0)), ValueError, r"Adam: betas .* got \(0.9, 1.0\)"),
+    (lambda: optim.AdamW([W], eps=-1e-8), ValueError, "AdamW: eps"),
+    (lambda: lr_scheduler.StepLR(optim.SGD([W]), 0), ValueError, "step_size"),
+    (lambda: lr_scheduler.CosineAnnealingLR(optim.SGD([W]), 0), ValueError, "T_max"),
+    (lambda: lr_scheduler.StepLR(optim.SGD([W]), 2, last_epoch=4), ValueError, "initial_lr"),
+    (lambda: lr_scheduler.OneCycleLR(optim.SGD([W]), 1.0, 10), ValueError, "momentum"),
+    (lambda: lr_scheduler.OneCycleLR(optim.Adam([W]), 1.0), ValueError, "total_steps"),
+    (lambda: lr_scheduler.OneCycleLR(optim.Adam([W]), 1.0, -3), ValueError, "positive int, got -3"),
+    (lambda: lr_scheduler.OneCycleLR(optim.Adam([W]), 1.0, 9, pct_start=2), ValueError, "pct_start"),
+    (lambda: lr_scheduler.OneCycleLR(optim.Adam([W]), 1.0, 9, anneal_strategy="no"), ValueError, "anneal_strategy"),
+    (lambda: lr_scheduler.OneCycleLR(optim.Adam([W]), [1.0, 2.0], 9), ValueError, "1 values of max_lr, got 2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make, error, message", REFUSED)
+def test_refusals(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_a_cycle_ends():
+    schedule = lr_scheduler.OneCycleLR(optim.Adam([W]), 1.0, 3)
+    schedule.step()
+    schedule.step()
+    with pytest.raises(ValueError, match="beyond the cycle of 3 steps"):
+        schedule.step()
+
+
+def test_states_that_do_not_fit():
+    sgd = optim.SGD(leaves(start()), momentum=0.9)
+    advance(sgd, 0)
+    with pytest.raises(ValueError, match=r"groups of \[1\] parameters, got \[3\]"):
+        optim.SGD([W]).load_state_dict(sgd.state_dict())
+    with pytest.raises(ValueError, match="betas, eps is missing"):
+        optim.Adam(leaves(start())).load_state_dict(sgd.state_dict())
+    for shapes in itertools.permutations(SHAPES):
+        if list(shapes) != SHAPES:
+            with pytest.raises(ValueError, match="momentum_buffer of parameter"):
+                optim.SGD(leaves(start(shapes))).load_state_dict(sgd.state_dict())
+    with pytest.raises(ValueError, match="'state' and 'param_groups'"):
+        sgd.load_state_dict({})
+    with pytest.raises(ValueError, match="another schedule's"):
+        lr_scheduler.StepLR(sgd, 3).load_state_dict(lr_scheduler.MultiStepLR(sgd, [3]).state_dict())
+
+
+def test_a_gradient_of_another_shape():
+    (w,) = leaves([np.ones((2, 3), np.float32)])
+    w.grad = fc.zeros(3, 2)
+    with pytest.raises(ValueError, match="SGD: gradient must have shape 2x3"):
+        optim.SGD([w]).step()
