@@ -187,8 +187,8 @@ def test_bad_input(name, args, options, error, parts, backend):
 @pytest.mark.parametrize("what", ["text", None, {}, object()], ids=["str", "None", "dict", "object"])
 @pytest.mark.parametrize(
     ("name", "args"),
-    [("conv2d", [W]), ("max_pool2d", [2]), ("avg_pool2d", [2]), ("relu", []), ("softmax", [1]),
-     ("linear", [f32(2, 3)]), ("cross_entropy", [LABELS]), ("mse_loss", [X]), ("pad", [(1, 1)]), ("batch_norm", STATISTICS)],
+    [("conv2d", [W]), ("max_pool2d", [2]), ("avg_pool2d", [2]), ("relu", []), ("softmax", [1]), ("pad", [(1, 1)]),
+     ("linear", [f32(2, 3)]), ("cross_entropy", [LABELS]), ("mse_loss", [X]), ("batch_norm", STATISTICS)],
     ids=lambda v: v if isinstance(v, str) else "",
 )  # fmt: skip
 def test_what_is_no_array_is_refused(name, args, what, backend):
