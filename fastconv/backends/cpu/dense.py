@@ -1,0 +1,125 @@
+"""Matrix products on the register-blocked tile: ``gemm``, and the contract's matmul and linear.
+
+    C (M x N)  =  A (M x K)  *  B (K x N)
+
+    B is packed into panels of ``width`` columns, each panel contiguous, so that a tile walks it with one pointer:
+
+        panel 0        panel 1
+        k=0 [....]     k=0 [....]        one job = one tile: <= MAX_ROWS rows of A  x  one panel
+        k=1 [....]     k=1 [....]        threads take equal shares of the jobs, row blocks outermost
+        ...            ...
+
+A is read where it is, through its strides, so A transposed costs nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import layout, memory, simd
+from .jit import body, kernel, prange
+
+SMALL = 1 << 15  # multiply-adds below which NumPy is done before a parallel launch (~10 us) has begun
+
+
+def panel_vectors(columns: int, dtype) -> int:
+    """Vectors per panel: 2, or 1 where an odd few vectors would leave half of the last panel unused."""
+    vectors = -(-columns // simd.lanes(dtype))
+    return 1 if vectors % 2 and vectors <= 5 else 2
+
+
+@body
+def row_block(rows, block, limit):
+    """First row and end of block ``block`` when ``rows`` rows are cut into near-equal blocks of at most ``limit``."""
+    blocks = (rows + limit - 1) // limit
+    return block * rows // blocks, (block + 1) * rows // blocks
+
+
+@kernel
+def _pack(threads, address, row, column, columns, width, panels):
+    """``panels[p, k, j] = b[k, p * width + j]``; columns past the last one stay unset (the tile masks them)."""
+    depth = panels.shape[1]
+    b = simd.view1d(address, (depth - 1) * row + (columns - 1) * column + 1, panels)
+    for t in prange(threads):
+        for k in range(t * depth // threads, (t + 1) * depth // threads):
+            for p in range(panels.shape[0]):
+                for j in range(min(width, columns - p * width)):
+                    panels[p, k, j] = b[k * row + (p * width + j) * column]
+
+
+@kernel
+def _gemm(threads, tile, max_rows, a, a_row, a_step, panels, bias, has_bias, c):
+    rows, columns = c.shape
+    count, depth, width = panels.shape
+    size = c.itemsize
+    blocks = (rows + max_rows - 1) // max_rows
+    for t in prange(threads):
+        zero = np.zeros(1, np.int64)
+        table = zero.ctypes.data
+        for job in range(t * blocks * count // threads, (t + 1) * blocks * count // threads):
+            first, end = row_block(rows, job // count, max_rows)
+            p = job % count
+            simd.tile(
+                tile, end - first,
+                a + first * a_row * size, a_row, a_step, table,
+                panels.ctypes.data + p * depth * width * size, width, table, 1, depth,
+                c.ctypes.data + (first * columns + p * width) * size, columns,
+                bias.ctypes.data + p * width * size if has_bias else 0, 0,
+                min(width, columns - p * width),
+            )  # fmt: skip
+        zero[0] = 0  # keeps the table alive: only its address was used
+
+
+def _strided(a: np.ndarray) -> tuple[np.ndarray, int, int]:
+    """A 2-D array with its strides in elements; copied only where they are negative or no whole elements."""
+    if any(s % a.itemsize or s < 0 for s in a.strides) or not a.flags.aligned:
+        a = layout.dense(a)
+    return a, a.strides[0] // a.itemsize, a.strides[1] // a.itemsize
+
+
+def gemm(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+    """``a @ b + bias`` for 2-D float arrays of one dtype, any strides."""
+    rows, depth = a.shape
+    columns = b.shape[1]
+    c = memory.empty((rows, columns), a.dtype)
+    if depth == 0 or c.size == 0:
+        c[...] = 0 if bias is None else bias
+        return c
+    a, a_row, a_step = _strided(a)
+    b, b_row, b_column = _strided(b)
+    vectors = panel_vectors(columns, a.dtype)
+    width = vectors * simd.lanes(a.dtype)
+    panels = memory.empty((-(-columns // width), depth, width), a.dtype)
+    _pack(b.ctypes.data, b_row, b_column, columns, width, panels)
+    tile = simd.tile_address(a.dtype, vectors)
+    bias_row = layout.dense(bias) if bias is not None else c[0]
+    _gemm(tile, simd.MAX_ROWS, a.ctypes.data, a_row, a_step, panels, bias_row, bias is not None, c)
+    return c
+
+
+def matmul(a, b):
+    if a.dtype.kind != "f" or a.dtype != b.dtype or a.size * b.shape[-1] < SMALL:
+        return np.matmul(a, b)
+    if a.ndim == b.ndim == 2:
+        return gemm(a, b)
+    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a, b = np.broadcast_to(a, (*lead, *a.shape[-2:])), np.broadcast_to(b, (*lead, *b.shape[-2:]))
+    c = memory.empty((*lead, a.shape[-2], b.shape[-1]), a.dtype)
+    for i in np.ndindex(lead):
+        c[i] = gemm(a[i], b[i])
+    return c
+
+
+def linear_fwd(x, w, b):
+    if x.size * w.shape[0] < SMALL:
+        y = x @ w.T
+        return y if b is None else y + b
+    return gemm(x, w.T, b)
+
+
+def linear_bwd_data(gy, w):
+    return matmul(gy, w)
+
+
+def linear_bwd_weight(gy, x):
+    return matmul(gy.T, x)
