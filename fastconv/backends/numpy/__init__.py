@@ -1,0 +1,17 @@
+"""The reference backend: every op of the contract in plain NumPy, short enough to read aloud.
+
+It is the specification that the other backends are compared with; clarity comes before speed.
+"""
+
+import numpy as np
+
+from fastconv.backends import CONTRACT
+from fastconv.backends.numpy import conv, norm, optim, pointwise, pool, shape, windows
+from fastconv.backends.numpy.conv import CONV_ALGORITHMS
+
+__all__ = ["CONV_ALGORITHMS", *CONTRACT]
+
+for _module in (conv, norm, optim, pointwise, pool, shape, windows):
+    for _name in CONTRACT.keys() & vars(_module).keys():
+        # NaN and infinity are results like any other: division by zero and overflow raise no warnings.
+        globals()[_name] = np.errstate(all="ignore")(getattr(_module, _name))

@@ -1,0 +1,96 @@
+"""Pooling: maxima and means of sliding windows, and of adaptive windows that divide the input among the outputs."""
+
+from functools import reduce
+from math import prod
+
+import numpy as np
+
+from fastconv.backends.numpy.windows import padded, taps, unpadded
+
+
+def _positions(spec):
+    """The plane of flat positions that max pooling reports."""
+    return np.arange(prod(spec.in_size)).reshape(1, 1, *spec.in_size)
+
+
+def max_pool_fwd(x, spec):
+    """Maximum of each window and its flat position in the unpadded plane; the first maximum, or NaN, wins."""
+    xp, position = padded(x, spec), padded(_positions(spec), spec, fill=-1)
+    y, index = np.full(spec.y_shape, -np.inf, x.dtype), np.full(spec.y_shape, -1)
+    for window in taps(spec):
+        value, at = xp[window], position[window]
+        better = (value > y) | (np.isnan(value) & ~np.isnan(y)) | (index < 0)  # even -inf beats nothing
+        better &= at >= 0  # padding never wins
+        y, index = np.where(better, value, y), np.where(better, at, index)
+    return y, index
+
+
+def max_pool_bwd(gy, index, in_size):
+    """Each gradient goes to the position its maximum came from."""
+    planes = np.arange(gy.shape[0] * gy.shape[1]).reshape(*gy.shape[:2], *(1,) * len(in_size))
+    gx = np.zeros(planes.size * prod(in_size), gy.dtype)
+    np.add.at(gx, (planes * prod(in_size) + index).ravel(), gy.ravel())
+    return gx.reshape(*gy.shape[:2], *in_size)
+
+
+def _divisor(spec, dtype):
+    """Elements per window: padding counts or not, what a window covers beyond the padding never does."""
+    if spec.divisor is not None:
+        return dtype.type(spec.divisor)
+    counts = []
+    for i, (before, after), k, s, o in zip(
+        spec.in_size, spec.padding, spec.kernel, spec.stride, spec.out_size, strict=True
+    ):
+        low, high = (-before, i + after) if spec.count_include_pad else (0, i)
+        start = np.arange(o) * s - before
+        counts.append(np.minimum(start + k, high) - np.maximum(start, low))
+    return reduce(np.multiply.outer, counts).astype(dtype)
+
+
+def avg_pool_fwd(x, spec):
+    """Mean of each window."""
+    xp = padded(x, spec)
+    return sum(xp[window] for window in taps(spec)) / _divisor(spec, x.dtype)
+
+
+def avg_pool_bwd(gy, spec):
+    """Each gradient spreads evenly over its window."""
+    gxp = padded(np.zeros(spec.x_shape, gy.dtype), spec)
+    for window in taps(spec):
+        gxp[window] += gy / _divisor(spec, gy.dtype)
+    return unpadded(gxp, spec)
+
+
+def _adaptive_windows(spec):
+    """For each output position: its index and the slice of the input it covers, both for all planes."""
+    windows = [spec.windows(dim) for dim in range(len(spec.out_size))]
+    for at in np.ndindex(*spec.out_size):
+        yield (..., *at), (..., *(slice(*w[j]) for w, j in zip(windows, at, strict=True)))
+
+
+def adaptive_max_pool_fwd(x, spec):
+    """Maximum of each window and its flat position; the first maximum, or NaN, wins."""
+    y, index = np.empty(spec.y_shape, x.dtype), np.empty(spec.y_shape, np.int64)
+    for at, window in _adaptive_windows(spec):
+        position = _positions(spec)[window].ravel()
+        values = x[window].reshape(*x.shape[:2], position.size)
+        best = values.argmax(axis=2)
+        y[at] = np.take_along_axis(values, best[:, :, None], axis=2)[:, :, 0]
+        index[at] = position[best]
+    return y, index
+
+
+def adaptive_avg_pool_fwd(x, spec):
+    """Mean of each window."""
+    y = np.empty(spec.y_shape, x.dtype)
+    for at, window in _adaptive_windows(spec):
+        y[at] = x[window].mean(axis=(2, 3))
+    return y
+
+
+def adaptive_avg_pool_bwd(gy, spec):
+    """Each gradient spreads evenly over its window."""
+    gx = np.zeros(spec.x_shape, gy.dtype)
+    for at, window in _adaptive_windows(spec):
+        gx[window] += gy[at][:, :, None, None] / prod(gx[window].shape[2:])
+    return gx
