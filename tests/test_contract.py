@@ -1,0 +1,142 @@
+"""Every backend fills the contract: the same names, the same signatures, every elementwise op, the same dropout."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import operator
+import re
+import warnings
+
+import numpy as np
+import pytest
+
+from fastconv import spec
+from fastconv.backends import BINARY, CONTRACT, UNARY, load
+
+#: Unary op -> (the function of one number, the op's param); written with ``math``, not with NumPy.
+SCALAR = {
+    "neg": (operator.neg, None),
+    "abs": (abs, None),
+    "exp": (math.exp, None),
+    "log": (math.log, None),
+    "sqrt": (math.sqrt, None),
+    "pow": (lambda v: v**3.0, 3.0),
+    "relu": (lambda v: max(v, 0.0), None),
+    "leaky_relu": (lambda v: v if v > 0 else 0.1 * v, 0.1),
+    "sigmoid": (lambda v: 1 / (1 + math.exp(-v)), None),
+    "tanh": (math.tanh, None),
+    "gelu": (lambda v: v * (1 + math.erf(v / math.sqrt(2))) / 2, None),
+    "gelu_tanh": (lambda v: v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))) / 2, None),
+    "silu": (lambda v: v / (1 + math.exp(-v)), None),
+}
+OPERATOR = {
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "pow": operator.pow,
+    "maximum": max, "minimum": min,
+    "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge, "eq": operator.eq, "ne": operator.ne,
+}  # fmt: skip
+RTOL = {"float32": 2e-6, "float64": 1e-14}
+
+
+@pytest.fixture
+def engine(backend):
+    return load(backend)
+
+
+def parameters(signature):
+    """What callers rely on: names in order, and defaults."""
+    return [(p.name, p.default) for p in signature.parameters.values()]
+
+
+def test_names(engine):
+    missing = [op for op in CONTRACT if not callable(getattr(engine, op, None))]
+    assert missing == []
+    # An op outside the contract would work on one backend only.
+    ops = {n for n in vars(engine) if re.fullmatch(r"[a-z]\w*_(fwd|bwd|bwd_data|bwd_weight|step)", n)}
+    assert ops - CONTRACT.keys() == set()
+
+
+@pytest.mark.parametrize("op", CONTRACT)
+def test_signature(engine, op):
+    promised = inspect.signature(eval(f"lambda {CONTRACT[op][1:-1]}: None"))
+    assert parameters(inspect.signature(getattr(engine, op))) == parameters(promised)
+
+
+def test_lists_are_complete():
+    assert SCALAR.keys() == UNARY.keys()
+    assert OPERATOR.keys() == set(BINARY)
+
+
+@pytest.mark.parametrize("dtype", RTOL)
+@pytest.mark.parametrize("name", UNARY)
+def test_unary(engine, name, dtype):
+    function, param = SCALAR[name]
+    x = np.array([[0.3, 1.0, 2.5], [0.01, 4.0, 7.0]], dtype)
+    if name not in ("log", "sqrt"):
+        x = np.concatenate([x, -x])
+    y = engine.unary_fwd(name, engine.asarray(x), param)
+    want = np.array([[function(float(v)) for v in row] for row in x])
+    assert engine.to_host(y).dtype == dtype
+    np.testing.assert_allclose(engine.to_host(y), want, rtol=RTOL[dtype], atol=RTOL[dtype])
+
+    saved = {"x": engine.asarray(x), "y": y, "": None}[UNARY[name]]
+    gx = engine.to_host(engine.unary_bwd(name, engine.asarray(np.full_like(x, 2.0)), saved, param))
+    h = 1e-5
+    slope = np.array([[(function(v + h) - function(v - h)) / (2 * h) for v in row] for row in x.astype(float)])
+    assert gx.dtype == dtype
+    np.testing.assert_allclose(gx, 2 * slope, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", RTOL)
+@pytest.mark.parametrize("name", BINARY)
+def test_binary(engine, name, dtype):
+    a, b = np.array([[0.5], [1.25], [3.0]], dtype), np.array([0.5, 2.0, 3.0, 1.25], dtype)
+    for left, right in ((a, b), (a, 2.0), (1.25, b)):
+        y = engine.binary_fwd(name, *(engine.asarray(v) if isinstance(v, np.ndarray) else v for v in (left, right)))
+        pairs = np.broadcast(left, right)
+        want = np.reshape([OPERATOR[name](float(p), float(q)) for p, q in pairs], pairs.shape)
+        y = engine.to_host(y)
+        assert y.dtype == (dtype if want.dtype.kind == "f" else bool)
+        np.testing.assert_allclose(y, want, rtol=RTOL[dtype])
+
+
+@pytest.mark.parametrize("seed", [0, 1, 123456789, 2**63 + 5])
+def test_dropout_recipe(engine, seed):
+    """The documented hash, in Python's integers; element numbers follow the logical order, not memory."""
+
+    def kept(i):
+        z = (i + seed * 0x9E3779B97F4A7C15) % 2**64
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+        return (z ^ (z >> 31)) >> 40 >= int(0.3 * 2**24)
+
+    x = np.ones((2, 4, 5, 3), np.float32).transpose(0, 3, 1, 2)
+    y = engine.to_host(engine.dropout(engine.asarray(x), 0.3, 2.0, seed))
+    want = np.reshape([2.0 * kept(i) for i in range(x.size)], x.shape)
+    np.testing.assert_array_equal(y, want)
+
+
+def test_conv_algorithms(engine):
+    names = [a.name for a in engine.CONV_ALGORITHMS]
+    assert {"im2col", "direct"} <= set(names)
+    geometry = spec.conv_spec("conv2d", (2, 4, 6, 5), (6, 2, 3, 3), stride=2, padding=1, groups=2)
+    x, w = (engine.asarray(np.ones(s, np.float32)) for s in (geometry.x_shape, geometry.w_shape))
+    for name in ("im2col", "direct"):
+        y = engine.to_host(engine.conv_fwd(x, w, None, geometry, name))
+        assert y.shape == geometry.y_shape and y[0, 0, 1, 1] == 18  # 3 x 3 taps of 2 channels
+    for name in {"direct", "im2col", "winograd"} - set(names):
+        with pytest.raises(ValueError, match=f"conv2d: algorithm '{name}' is not in this backend"):
+            engine.conv_fwd(x, w, None, geometry, name)
+
+
+def test_ieee_results_are_silent(engine):
+    """NaN and infinity are results; a RuntimeWarning would stop a user who turns warnings into errors."""
+    x = engine.asarray(np.array([0.0, -1.0, np.inf, np.nan, 1000.0], np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        logs = engine.to_host(engine.unary_fwd("log", x))
+        quotients = engine.to_host(engine.binary_fwd("div", x, engine.asarray(np.zeros(5, np.float32))))
+        sigmoids = engine.to_host(engine.unary_fwd("sigmoid", x))
+    np.testing.assert_array_equal(logs[:4], [-np.inf, np.nan, np.inf, np.nan])
+    np.testing.assert_array_equal(quotients, [np.nan, -np.inf, np.inf, np.nan, np.inf])
+    assert sigmoids[2] == 1 and np.isnan(sigmoids[3]) and sigmoids[4] == 1
