@@ -17,7 +17,8 @@ from __future__ import annotations
 import numpy as np
 
 from . import layout, memory, simd
-from .jit import body, kernel, prange
+from .jit import body, kernel, prange, share
+from .simd import address
 
 SMALL = 1 << 15  # multiply-adds below which NumPy is done before a parallel launch (~10 us) has begun
 
@@ -41,7 +42,8 @@ def _pack(threads, address, row, column, columns, width, panels):
     depth = panels.shape[1]
     b = simd.view1d(address, (depth - 1) * row + (columns - 1) * column + 1, panels)
     for t in prange(threads):
-        for k in range(t * depth // threads, (t + 1) * depth // threads):
+        first_k, end_k = share(t, threads, depth)
+        for k in range(first_k, end_k):
             for p in range(panels.shape[0]):
                 for j in range(min(width, columns - p * width)):
                     panels[p, k, j] = b[k * row + (p * width + j) * column]
@@ -55,16 +57,17 @@ def _gemm(threads, tile, max_rows, a, a_row, a_step, panels, bias, has_bias, c):
     blocks = (rows + max_rows - 1) // max_rows
     for t in prange(threads):
         zero = np.zeros(1, np.int64)
-        table = zero.ctypes.data
-        for job in range(t * blocks * count // threads, (t + 1) * blocks * count // threads):
+        table = address(zero)
+        first_job, end_job = share(t, threads, blocks * count)
+        for job in range(first_job, end_job):
             first, end = row_block(rows, job // count, max_rows)
             p = job % count
             simd.tile(
                 tile, end - first,
                 a + first * a_row * size, a_row, a_step, table,
-                panels.ctypes.data + p * depth * width * size, width, table, 1, depth,
-                c.ctypes.data + (first * columns + p * width) * size, columns,
-                bias.ctypes.data + p * width * size if has_bias else 0, 0,
+                address(panels) + p * depth * width * size, width, table, 1, depth,
+                address(c) + (first * columns + p * width) * size, columns,
+                address(bias) + p * width * size if has_bias else 0, 0,
                 min(width, columns - p * width),
             )  # fmt: skip
         zero[0] = 0  # keeps the table alive: only its address was used

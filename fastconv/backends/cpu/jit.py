@@ -27,6 +27,7 @@ from pathlib import Path
 
 import llvmlite
 import numba
+import numpy as np
 from llvmlite import binding as llvm
 from numba import prange  # noqa: F401 - re-exported: kernels take everything of Numba from here
 from numba.core.caching import _Cache
@@ -158,6 +159,13 @@ def body(func=None, *, inline: bool = False):
     if func is None:
         return functools.partial(body, inline=inline)
     return _compile(func, parallel=False, inline="always" if inline else "never")
+
+
+@body(inline=True)
+def share(part, parts, total):
+    """Start and end of share ``part`` when ``total`` jobs are cut into ``parts`` near-equal shares."""
+    part = np.int64(part)  # a prange index is unsigned, and unsigned times signed is float64 to Numba
+    return part * total // parts, (part + 1) * total // parts
 
 
 def c_function(func, signature, name: str) -> int:

@@ -51,7 +51,7 @@ class _Block:
 def empty(shape, dtype) -> np.ndarray:
     """An uninitialised C-contiguous array, 64-byte aligned, from the pool where it is large enough to matter."""
     dtype = np.dtype(dtype)
-    n = prod(shape) * dtype.itemsize
+    n = int(prod(shape)) * dtype.itemsize
     if n < SMALL:
         return np.empty(shape, dtype)
     size = _size_class(n)

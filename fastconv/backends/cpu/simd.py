@@ -63,9 +63,9 @@ def lanes(dtype) -> int:
 
 # ------------------------------------------------------------------------------------------------- addresses
 @intrinsic
-def _pointer(typingctx, address, like):
+def _pointer(typingctx, start, like):
     dtype = like.dtype if isinstance(like, types.Array) else like
-    sig = types.CPointer(dtype)(address, like)
+    sig = types.CPointer(dtype)(start, like)
 
     def codegen(context, builder, signature, args):
         return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
@@ -74,9 +74,15 @@ def _pointer(typingctx, address, like):
 
 
 @body(inline=True)
-def view1d(address, n, like):
-    """The ``n`` elements at ``address`` as a 1-D array of ``like``'s dtype."""
-    return carray(_pointer(address, like), (n,))
+def address(array):
+    """Byte address of an array's first element, signed: Numba makes float64 of mixed signed and unsigned integers."""
+    return np.int64(array.ctypes.data)
+
+
+@body(inline=True)
+def view1d(start, n, like):
+    """The ``n`` elements at address ``start`` as a 1-D array of ``like``'s dtype."""
+    return carray(_pointer(start, like), (n,))
 
 
 # ------------------------------------------------------------------------------------------------- the tile
@@ -245,16 +251,16 @@ def tile_address(dtype, nv: int) -> int:
 
 
 @intrinsic
-def _call_tile(typingctx, address, args):
-    sig = types.void(address, args)
+def _call_tile(typingctx, function, args):
+    sig = types.void(function, args)
 
     def codegen(context, builder, signature, values):
-        address, packed = values
+        start, packed = values
         words = [
             builder.sext(v, I64) if v.type.width < 64 else v
             for v in cgutils.unpack_tuple(builder, packed, len(signature.args[1]))
         ]
-        function = builder.inttoptr(address, ir.FunctionType(ir.VoidType(), [I64] * len(words)).as_pointer())
+        function = builder.inttoptr(start, ir.FunctionType(ir.VoidType(), [I64] * len(words)).as_pointer())
         builder.call(function, words)
         return context.get_dummy_value()
 
@@ -262,11 +268,11 @@ def _call_tile(typingctx, address, args):
 
 
 @body(inline=True)
-def tile(address, rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols):
-    """Run the tile at ``address`` (from :func:`tile_address`).
+def tile(function, rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols):
+    """Run the tile ``function`` (from :func:`tile_address`).
 
     Addresses (``a b c init ta tb``) are in bytes, strides, tables and counts in elements. ``init`` is 0 (start from
     zero) or the address the accumulators start from; only ``cols`` columns are read of B and written to C; ``taps``
     and ``depth`` are at least 1.
     """
-    _call_tile(address, (rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols))
+    _call_tile(function, (rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols))

@@ -1,0 +1,106 @@
+"""Depthwise convolution (one filter per channel): no sum over channels, so no tile; channels are the vector.
+
+    threads: equal shares of the output rows (image, depth, row)
+      for each output pixel
+        for each tap inside the input
+          y[pixel, :] += x[pixel + tap, :] * w[tap, :]              all channels at once, from the first-level cache
+
+Forward and backward-data are the same loop over the phases of conv_plan; backward-weight adds gy * x into one [tap, channel]
+table per thread.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from .. import settings
+from . import layout, memory
+from .conv_plan import backward_phases, forward_phases, sum_partials
+from .jit import kernel, prange, share
+
+
+@kernel
+def _taps(threads, x, w, bias, has_bias, y, out_size, in_stride, out_stride, out_offset, off_d, off_h, off_w, taps):
+    images, depth, height, width, channels = x.shape
+    od, oh, ow = out_size
+    rows = images * od * oh
+    for thread in prange(threads):
+        first, end = share(thread, threads, rows)
+        for r in range(first, end):
+            n, i, j = r // oh // od, r // oh % od, r % oh
+            for q in range(ow):
+                out = y[
+                    n,
+                    out_offset[0] + i * out_stride[0],
+                    out_offset[1] + j * out_stride[1],
+                    out_offset[2] + q * out_stride[2],
+                ]
+                for c in range(channels):
+                    out[c] = bias[c] if has_bias else 0
+                t = -1
+                for td in off_d:
+                    for th in off_h:
+                        for tw in off_w:
+                            t += 1
+                            d, h, v = i * in_stride[0] + td, j * in_stride[1] + th, q * in_stride[2] + tw
+                            if 0 <= d < depth and 0 <= h < height and 0 <= v < width:
+                                source, weight = x[n, d, h, v], w[taps[t]]
+                                for c in range(channels):
+                                    out[c] += source[c] * weight[c]
+
+
+def _run(x, w, b, y, spec, phases):
+    table = np.ascontiguousarray(w.reshape(spec.c_out, prod(spec.kernel)).T)
+    for phase in phases:
+        _taps(x, table, layout.dense(b) if b is not None else table[0], b is not None, y, phase.out_size, phase.in_stride,
+              phase.out_stride, phase.out_offset, *phase.offsets, phase.taps)  # fmt: skip
+
+
+def fwd(x, w, b, spec):
+    y, y5 = layout.empty(spec.y_shape, x.dtype)
+    spec = spec.lifted()
+    _run(layout.lift(x), w, b, y5, spec, forward_phases(spec))
+    return y
+
+
+def bwd_data(gy, w, spec):
+    gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
+    spec = spec.lifted()
+    _run(layout.lift(gy), w, None, gx5, spec, backward_phases(spec))
+    return gx
+
+
+@kernel
+def _weights(threads, x, gy, in_stride, off_d, off_h, off_w, partials):
+    images, depth, height, width, channels = x.shape
+    _, od, oh, ow, _ = gy.shape
+    rows = images * od * oh
+    for thread in prange(threads):
+        part = partials[np.int64(thread)]
+        part[:] = 0
+        first, end = share(thread, threads, rows)
+        for r in range(first, end):
+            n, i, j = r // oh // od, r // oh % od, r % oh
+            for q in range(ow):
+                upstream = gy[n, i, j, q]
+                t = -1
+                for td in off_d:
+                    for th in off_h:
+                        for tw in off_w:
+                            t += 1
+                            d, h, v = i * in_stride[0] + td, j * in_stride[1] + th, q * in_stride[2] + tw
+                            if 0 <= d < depth and 0 <= h < height and 0 <= v < width:
+                                source, total = x[n, d, h, v], part[t]
+                                for c in range(channels):
+                                    total[c] += source[c] * upstream[c]
+
+
+def bwd_weight(x, gy, spec):
+    lifted = spec.lifted()
+    partials = memory.empty((settings.get_num_threads(), prod(spec.kernel), spec.c_out), x.dtype)
+    _weights(layout.lift(x), layout.lift(gy), lifted.stride, *forward_phases(lifted)[0].offsets, partials)
+    # To sum_partials a channel is a group of one input and one output channel.
+    as_groups = np.moveaxis(partials, 2, 1)[..., None, None]
+    return sum_partials(layout.dense(as_groups), lifted, spec.w_shape)

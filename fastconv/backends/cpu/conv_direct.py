@@ -1,0 +1,249 @@
+"""Direct convolution: no matrix is built, tiles read the input where it lies.
+
+Forward and backward-data, for every phase (see conv_plan)::
+
+    threads: equal shares of (image, output depth, block of output rows, group of panels)
+      slab <- the input rows the block needs, with their padding       (thread's own, in L2; skipped where no tap leaves
+      for each panel of 16 or 32 output channels                        the input: then the tiles read x itself)
+        for each output row of the block
+          for each run of <= 14 output pixels
+            tile:  14 pixels x 32 channels, sum over taps and input channels
+
+          slab row   |pad| x x x x x x x x |pad|          One tap of a 3-wide kernel shifts the 14 rows of the tile by
+          tap 0       [14 pixels .....]                   one pixel. Undilated taps of one kernel row lie next to each
+          tap 1         [14 pixels .....]                 other in memory, so kernel_w * C is ONE loop of the tile.
+          tap 2           [14 pixels .....]
+
+Backward-weight: a tile is 14 (tap, input channel) rows x 32 output channels, and its loops run over pixels::
+
+    threads: equal shares of the output rows (each with a partial gradient), or of the (panel, tap) pairs
+      for each chunk of output rows that fits L2
+        for each panel, each kernel row, each 14 of its kernel_w * C numbers
+          tile: sum over the chunk's rows (taps of the tile) and their pixels (depth of the tile)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import settings
+from . import layout, memory, simd
+from .conv_plan import backward_phases, forward_phases, pack, split_rows, sum_partials
+from .dense import row_block
+from .jit import body, kernel, prange, share
+from .simd import address
+
+L2 = 1 << 20  # bytes of a core's second-level cache, or less
+
+
+# ------------------------------------------------------------------------------------------------- forward, backward-data
+@body
+def copy_slab(x, n, d0, h0, w0, h_count, w_count, offsets_d, slab):
+    """``slab[i, h, w] = x[n, d0 + offsets_d[i], h0 + h, w0 + w]``, zero outside x."""
+    _, depth, height, width, channels = x.shape
+    flat = x.reshape(-1)
+    left = min(max(-w0, 0), w_count)
+    right = max(min(width - w0, w_count), left)
+    at = 0
+    for i in range(offsets_d.size):
+        d = d0 + offsets_d[i]
+        for h in range(h0, h0 + h_count):
+            row = slab[at : at + w_count * channels]
+            at += w_count * channels
+            if d < 0 or d >= depth or h < 0 or h >= height:
+                row[:] = 0
+                continue
+            row[: left * channels] = 0
+            if right > left:
+                start = (((n * depth + d) * height + h) * width + w0 + left) * channels
+                row[left * channels : right * channels] = flat[start : start + (right - left) * channels]
+            row[right * channels :] = 0
+
+
+@kernel
+def _taps(threads, tile, max_rows, x, panels, bias, has_bias, y, out_size, in_stride, out_stride, out_offset,
+          off_d, off_h, off_w, merged, inside, row_step, panel_step, slabs):  # fmt: skip
+    images, x_depth, x_height, x_width, channels = x.shape
+    groups, count, _, depth, width = panels.shape
+    out_channels = y.shape[4]
+    columns = out_channels // groups
+    size = x.itemsize
+    od, oh, ow = out_size
+    row_blocks = (oh + row_step - 1) // row_step
+    panel_blocks = (groups * count + panel_step - 1) // panel_step
+    jobs = images * od * row_blocks * panel_blocks
+    # Taps of one kernel row that touch in memory are one loop of the tile.
+    tap_columns = 1 if merged else off_w.size
+    run = off_w.size * depth if merged else depth
+    taps = off_d.size * off_h.size * tap_columns
+    for thread in prange(threads):
+        a_table, b_table = np.empty(taps, np.int64), np.empty(taps, np.int64)
+        slab = slabs[thread]
+        first_job, end_job = share(thread, threads, jobs)
+        for job in range(first_job, end_job):
+            block = job // panel_blocks
+            n, i = block // row_blocks // od, block // row_blocks % od
+            j0 = block % row_blocks * row_step
+            j1 = min(j0 + row_step, oh)
+            if inside:
+                height, pitch = x_height, x_width
+                base = address(x) + ((n * x_depth + i * in_stride[0]) * height + j0 * in_stride[1]) * pitch * channels * size
+            else:
+                height = (j1 - 1 - j0) * in_stride[1] + off_h[-1] - off_h[0] + 1
+                pitch = (ow - 1) * in_stride[2] + off_w[-1] - off_w[0] + 1
+                base = address(slab)
+                copy_slab(x, n, i * in_stride[0], j0 * in_stride[1] + off_h[0], off_w[0], height, pitch, off_d, slab)
+            for td in range(off_d.size):
+                for th in range(off_h.size):
+                    for tw in range(tap_columns):
+                        t = (td * off_h.size + th) * tap_columns + tw
+                        if inside:
+                            a_table[t] = ((off_d[td] * height + off_h[th]) * pitch + off_w[tw]) * channels
+                        else:
+                            a_table[t] = ((td * height + off_h[th] - off_h[0]) * pitch + off_w[tw] - off_w[0]) * channels
+                        b_table[t] = t * run * width
+            first = job % panel_blocks * panel_step
+            for panel in range(first, min(first + panel_step, groups * count)):
+                g, p = panel // count, panel % count
+                k = g * columns + p * width
+                for j in range(j0, j1):
+                    source = base + ((j - j0) * in_stride[1] * pitch * channels + g * depth) * size
+                    row = ((n * y.shape[1] + out_offset[0] + i * out_stride[0]) * y.shape[2] + out_offset[1] + j * out_stride[1])
+                    target = address(y) + ((row * y.shape[3] + out_offset[2]) * out_channels + k) * size
+                    for b in range((ow + max_rows - 1) // max_rows):
+                        w0, w1 = row_block(ow, b, max_rows)
+                        simd.tile(
+                            tile, w1 - w0,
+                            source + w0 * in_stride[2] * channels * size, in_stride[2] * channels, 1, address(a_table),
+                            address(panels) + panel * panels[0, 0].size * size, width, address(b_table), taps, run,
+                            target + w0 * out_stride[2] * out_channels * size, out_stride[2] * out_channels,
+                            address(bias) + k * size if has_bias else 0, 0,
+                            min(width, columns - p * width),
+                        )  # fmt: skip
+        a_table[0] = b_table[0] = 0  # keeps the tables alive: only their addresses were used
+
+
+def _run(x, w, b, y, spec, phases, swap):
+    """Sum over taps: ``y`` gets every pixel of every phase (x, y lifted)."""
+    threads = settings.get_num_threads()
+    for phase in phases:
+        if not len(phase.taps):
+            y[(slice(None), *(slice(o, None, s) for o, s in zip(phase.out_offset, phase.out_stride)))] = 0
+            continue
+        panels = pack(w, spec, phase, swap)
+        off_d, off_h, off_w = phase.offsets
+        channels = x.shape[-1]
+        pitch = ((phase.out_size[2] - 1) * phase.in_stride[2] + off_w[-1] - off_w[0] + 1) * channels * len(off_d)
+        # Rows per block: a slab of a quarter of L2, but enough blocks for the threads to share evenly.
+        fit = L2 // 4 // (pitch * x.itemsize) - int(off_h[-1] - off_h[0])
+        row_step = min(max(fit // phase.in_stride[1], 4), phase.out_size[1])
+        lines = y.shape[0] * phase.out_size[0]
+        while row_step > 4 and lines * -(-phase.out_size[1] // row_step) < 4 * threads:
+            row_step = -(-row_step // 2)
+        blocks = lines * -(-phase.out_size[1] // row_step)
+        total = panels.data.shape[0] * panels.data.shape[1]
+        panel_step = total if blocks >= 2 * threads else max(1, total * blocks // (2 * threads))
+        rows = (row_step - 1) * phase.in_stride[1] + int(off_h[-1] - off_h[0]) + 1
+        slabs = memory.empty((threads, 1 if phase.inside else rows * pitch), x.dtype)
+        merged = spec.groups == 1 and bool((np.diff(off_w) == 1).all())
+        _taps(panels.tile, simd.MAX_ROWS, x, panels.data, layout.dense(b) if b is not None else slabs[0], b is not None, y,
+              phase.out_size, phase.in_stride, phase.out_stride, phase.out_offset, off_d, off_h, off_w, merged,
+              phase.inside, row_step, panel_step, slabs)  # fmt: skip
+
+
+def fwd(x, w, b, spec):
+    y, y5 = layout.empty(spec.y_shape, x.dtype)
+    spec = spec.lifted()
+    if y.size:
+        _run(layout.lift(x), w, b, y5, spec, forward_phases(spec), swap=False)
+    return y
+
+
+def bwd_data(gy, w, spec):
+    gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
+    spec = spec.lifted()
+    if gx.size:
+        _run(layout.lift(gy), w, None, gx5, spec, backward_phases(spec), swap=True)
+    return gx
+
+
+# ------------------------------------------------------------------------------------------------- backward-weight
+@kernel
+def _pad(threads, x, before, padded):
+    images, depth, height = padded.shape[:3]
+    rows = images * depth * height
+    one = np.zeros(1, np.int64)
+    for thread in prange(threads):
+        first_r, end_r = share(thread, threads, rows)
+        for r in range(first_r, end_r):
+            n, d, h = r // height // depth, r // height % depth, r % height
+            copy_slab(x, n, d - before[0], h - before[1], -before[2], 1, padded.shape[3], one, padded[n, d, h].reshape(-1))
+
+
+@kernel
+def _weights(threads, tile, width, max_rows, x, gy, stride, dilation, kernel_size, merged, by_rows, chunk, partials):
+    _, x_depth, x_height, x_width, channels = x.shape
+    images, od, oh, ow, out_channels = gy.shape
+    _, groups, _, depth, columns = partials.shape
+    size = x.itemsize
+    kd, kh, kw = kernel_size
+    tap_columns = 1 if merged else kw
+    run = kw * depth if merged else depth
+    taps = kd * kh * tap_columns
+    count = (columns + width - 1) // width
+    jobs = groups * count * taps
+    total_rows = images * od * oh
+    for thread in prange(threads):
+        r0, r1 = share(thread, threads, total_rows) if by_rows else (0, total_rows)
+        job0, job1 = (0, jobs) if by_rows else share(thread, threads, jobs)
+        part = partials[np.int64(thread) if by_rows else 0]
+        a_table, b_table = np.empty(chunk, np.int64), np.empty(chunk, np.int64)
+        if r0 == r1:
+            part[:] = 0
+        for start in range(r0, r1, chunk):
+            rows = min(chunk, r1 - start)
+            for r in range(rows):
+                n, d, h = (start + r) // oh // od, (start + r) // oh % od, (start + r) % oh
+                a_table[r] = ((n * x_depth + d * stride[0]) * x_height + h * stride[1]) * x_width * channels
+                b_table[r] = (start + r) * ow * out_channels
+            for job in range(job0, job1):
+                panel, t = job // taps, job % taps
+                g, p = panel // count, panel % count
+                td, th, tw = t // tap_columns // kh, t // tap_columns % kh, t % tap_columns
+                at = ((td * dilation[0] * x_height + th * dilation[1]) * x_width + tw * dilation[2]) * channels
+                source = address(x) + (at + g * depth) * size
+                upstream = address(gy) + (g * columns + p * width) * size
+                target = address(part) + ((g * taps + t) * run * columns + p * width) * size
+                for b in range((run + max_rows - 1) // max_rows):
+                    m0, m1 = row_block(run, b, max_rows)
+                    c = target + m0 * columns * size
+                    simd.tile(
+                        tile, m1 - m0, source + m0 * size, 1, stride[2] * channels, address(a_table),
+                        upstream, out_channels, address(b_table), rows, ow,
+                        c, columns, c if start > r0 else 0, columns, min(width, columns - p * width),
+                    )  # fmt: skip
+        a_table[0] = b_table[0] = 0  # keeps the tables alive: only their addresses were used
+
+
+def bwd_weight(x, gy, spec):
+    if not gy.size:
+        return memory.zeros(spec.w_shape, gy.dtype)
+    shape, spec = spec.w_shape, spec.lifted()
+    x, gy = layout.lift(x), layout.lift(gy)
+    if any(b or a for b, a in spec.padding):
+        size = [i + b + a for i, (b, a) in zip(spec.in_size, spec.padding)]
+        padded = memory.empty((spec.batch, *size, spec.c_in), x.dtype)
+        _pad(x, tuple(b for b, _ in spec.padding), padded)
+        x = padded
+    threads = settings.get_num_threads()
+    by_rows = split_rows(spec, threads, x.itemsize)
+    k, c = spec.c_out // spec.groups, spec.c_in // spec.groups
+    taps = int(np.prod(spec.kernel))
+    partials = memory.empty((threads if by_rows else 1, spec.groups, taps, c, k), x.dtype)
+    line = (x.shape[3] * x.shape[4] * spec.stride[1] + gy.shape[3] * gy.shape[4]) * x.itemsize
+    chunk = max(L2 // 2 // line, 1)
+    merged = spec.groups == 1 and spec.dilation[2] == 1
+    vectors = 1 if k <= simd.lanes(x.dtype) else 2
+    _weights(simd.tile_address(x.dtype, vectors), vectors * simd.lanes(x.dtype), simd.MAX_ROWS, x, gy, spec.stride,
+             spec.dilation, spec.kernel, merged, by_rows, chunk, partials)  # fmt: skip
+    return sum_partials(partials, spec, shape)

@@ -1,0 +1,194 @@
+"""im2col: gather the pixels a tap touches into the rows of a matrix, then multiply.
+
+Forward and backward-data, for every phase (see conv_plan)::
+
+    threads: equal shares of (block of output pixels, group of panels)
+      matrix <- one row per output pixel: tap 0's channels, tap 1's channels, ...      (a block's rows fit L2)
+      for each panel of 16 or 32 output channels
+        for each 14 rows:  tile, one loop over taps * channels
+
+The matrix costs a copy of kernel-size times the input, but its rows need not be neighbours in one output row: small
+images, wide strides and dilations fill the tile all the same.
+
+Backward-weight: the same matrix, read by columns (14 of its columns x 32 output channels, summed over the block's pixels).
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from .. import settings
+from . import layout, memory, simd
+from .conv_direct import L2
+from .conv_plan import backward_phases, forward_phases, pack, split_rows, sum_partials
+from .dense import row_block
+from .jit import body, kernel, prange, share
+from .simd import address
+
+
+@body
+def gather(flat, shape, first, count, out_size, in_stride, off_d, off_h, off_w, groups, matrix):
+    """Rows ``first .. first + count`` (output pixels, images outermost): ``matrix[pixel, group, tap, channel]``."""
+    _, depth, height, width, channels = shape
+    od, oh, ow = out_size
+    part = channels // groups
+    taps = off_d.size * off_h.size * off_w.size
+    for r in range(count):
+        pixel = first + r
+        n, i, j, k = pixel // ow // oh // od, pixel // ow // oh % od, pixel // ow % oh, pixel % ow
+        t = 0
+        for td in off_d:
+            d = i * in_stride[0] + td
+            for th in off_h:
+                h = j * in_stride[1] + th
+                for tw in off_w:
+                    w = k * in_stride[2] + tw
+                    outside = d < 0 or d >= depth or h < 0 or h >= height or w < 0 or w >= width
+                    source = (((n * depth + d) * height + h) * width + w) * channels
+                    for g in range(groups):
+                        at = ((r * groups + g) * taps + t) * part
+                        if outside:
+                            matrix[at : at + part] = 0
+                        else:
+                            matrix[at : at + part] = flat[source + g * part : source + (g + 1) * part]
+                    t += 1
+
+
+@kernel
+def _taps(threads, tile, max_rows, x, panels, bias, has_bias, y, out_size, in_stride, out_stride, out_offset,
+          off_d, off_h, off_w, block, panel_step, matrices):  # fmt: skip
+    groups, count, taps, depth, width = panels.shape
+    out_channels = y.shape[4]
+    columns = out_channels // groups
+    size = x.itemsize
+    od, oh, ow = out_size
+    pixels = x.shape[0] * od * oh * ow
+    panel_blocks = (groups * count + panel_step - 1) // panel_step
+    jobs = (pixels + block - 1) // block * panel_blocks
+    flat = x.reshape(-1)
+    run = taps * depth
+    for thread in prange(threads):
+        zero = np.zeros(1, np.int64)
+        table = address(zero)
+        matrix = matrices[thread]
+        result = np.empty((max_rows, width), y.dtype)
+        first_job, end_job = share(thread, threads, jobs)
+        for job in range(first_job, end_job):
+            start = job // panel_blocks * block
+            rows = min(block, pixels - start)
+            gather(flat, x.shape, start, rows, out_size, in_stride, off_d, off_h, off_w, groups, matrix)
+            first = job % panel_blocks * panel_step
+            for panel in range(first, min(first + panel_step, groups * count)):
+                g, p = panel // count, panel % count
+                k = g * columns + p * width
+                used = min(width, columns - p * width)
+                for b in range((rows + max_rows - 1) // max_rows):
+                    m0, m1 = row_block(rows, b, max_rows)
+                    simd.tile(
+                        tile, m1 - m0, address(matrix) + (m0 * groups + g) * run * size, groups * run, 1, table,
+                        address(panels) + panel * run * width * size, width, table, 1, run,
+                        address(result), width, address(bias) + k * size if has_bias else 0, 0, used,
+                    )  # fmt: skip
+                    for m in range(m0, m1):
+                        pixel = start + m
+                        n, i, j, q = pixel // ow // oh // od, pixel // ow // oh % od, pixel // ow % oh, pixel % ow
+                        target = y[
+                            n,
+                            out_offset[0] + i * out_stride[0],
+                            out_offset[1] + j * out_stride[1],
+                            out_offset[2] + q * out_stride[2],
+                        ]
+                        for c in range(used):
+                            target[k + c] = result[m - m0, c]
+        zero[0] = 0  # keeps the table alive: only its address was used
+
+
+def _run(x, w, b, y, spec, phases, swap):
+    threads = settings.get_num_threads()
+    for phase in phases:
+        if not len(phase.taps):
+            y[(slice(None), *(slice(o, None, s) for o, s in zip(phase.out_offset, phase.out_stride)))] = 0
+            continue
+        panels = pack(w, spec, phase, swap)
+        run = len(phase.taps) * x.shape[-1]
+        pixels = x.shape[0] * prod(phase.out_size)
+        block = max(L2 // 2 // (run * x.itemsize), simd.MAX_ROWS)
+        block = max(min(block, -(-pixels // (2 * threads))), simd.MAX_ROWS)
+        blocks = -(-pixels // block)
+        total = panels.data.shape[0] * panels.data.shape[1]
+        panel_step = total if blocks >= 2 * threads else max(1, total * blocks // (2 * threads))
+        matrices = memory.empty((threads, block * run), x.dtype)
+        _taps(panels.tile, simd.MAX_ROWS, x, panels.data, layout.dense(b) if b is not None else matrices[0],
+              b is not None, y, phase.out_size, phase.in_stride, phase.out_stride, phase.out_offset, *phase.offsets,
+              block, panel_step, matrices)  # fmt: skip
+
+
+def fwd(x, w, b, spec):
+    y, y5 = layout.empty(spec.y_shape, x.dtype)
+    spec = spec.lifted()
+    if y.size:
+        _run(layout.lift(x), w, b, y5, spec, forward_phases(spec), swap=False)
+    return y
+
+
+def bwd_data(gy, w, spec):
+    gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
+    spec = spec.lifted()
+    if gx.size:
+        _run(layout.lift(gy), w, None, gx5, spec, backward_phases(spec), swap=True)
+    return gx
+
+
+@kernel
+def _weights(threads, tile, width, max_rows, x, gy, in_stride, off_d, off_h, off_w, by_rows, block, matrices, partials):
+    images, od, oh, ow, out_channels = gy.shape
+    _, groups, taps, depth, columns = partials.shape
+    size = x.itemsize
+    run = taps * depth
+    count = (columns + width - 1) // width
+    pixels = images * od * oh * ow
+    row_blocks = (run + max_rows - 1) // max_rows
+    jobs = groups * count * row_blocks
+    flat = x.reshape(-1)
+    for thread in prange(threads):
+        zero = np.zeros(1, np.int64)
+        table = address(zero)
+        p0, p1 = share(thread, threads, pixels) if by_rows else (0, pixels)
+        job0, job1 = (0, jobs) if by_rows else share(thread, threads, jobs)
+        part = partials[np.int64(thread) if by_rows else 0]
+        matrix = matrices[thread]
+        if p0 == p1:
+            part[:] = 0
+        for start in range(p0, p1, block):
+            rows = min(block, p1 - start)
+            gather(flat, x.shape, start, rows, (od, oh, ow), in_stride, off_d, off_h, off_w, groups, matrix)
+            for job in range(job0, job1):
+                g, p = job // row_blocks // count, job // row_blocks % count
+                m0, m1 = row_block(run, job % row_blocks, max_rows)
+                c = address(part) + ((g * run + m0) * columns + p * width) * size
+                simd.tile(
+                    tile, m1 - m0, address(matrix) + (g * run + m0) * size, 1, groups * run, table,
+                    address(gy) + (start * out_channels + g * columns + p * width) * size, out_channels, table, 1, rows,
+                    c, columns, c if start > p0 else 0, columns, min(width, columns - p * width),
+                )  # fmt: skip
+        zero[0] = 0  # keeps the table alive: only its address was used
+
+
+def bwd_weight(x, gy, spec):
+    if not gy.size:
+        return memory.zeros(spec.w_shape, gy.dtype)
+    shape, spec = spec.w_shape, spec.lifted()
+    x, gy = layout.lift(x), layout.lift(gy)
+    threads = settings.get_num_threads()
+    by_rows = split_rows(spec, threads, x.itemsize)
+    k, c, taps = spec.c_out // spec.groups, spec.c_in // spec.groups, prod(spec.kernel)
+    partials = memory.empty((threads if by_rows else 1, spec.groups, taps, c, k), x.dtype)
+    block = max(L2 // 2 // (taps * spec.c_in * x.itemsize), simd.MAX_ROWS)
+    matrices = memory.empty((threads, block * taps * spec.c_in), x.dtype)
+    vectors = 1 if k <= simd.lanes(x.dtype) else 2
+    phase = forward_phases(spec)[0]
+    _weights(simd.tile_address(x.dtype, vectors), vectors * simd.lanes(x.dtype), simd.MAX_ROWS, x, gy, spec.stride,
+             *phase.offsets, by_rows, block, matrices, partials)  # fmt: skip
+    return sum_partials(partials, spec, shape)

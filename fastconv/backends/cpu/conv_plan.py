@@ -1,0 +1,144 @@
+"""What the convolution kernels have in common: a pass as phases of taps, and weights packed into panels.
+
+Forward and backward-data are the same loop, a sum over *taps* (offsets into the input, one weight slice each)::
+
+    y[n, out_offset + out_stride * i, k] = bias[k] + sum over taps t, channels c of
+                                           x[n, in_stride * i + offset[t], c] * w[t][c, k]       (i: 1 to 3 dimensions)
+
+Forward is one *phase*: in_stride = stride, offset = dilation * tap - padding. Backward-data with stride s is s phases
+per dimension, one for each residue of the input position: in each, only every s-th tap hits an output position, and the
+phase is a small convolution of stride 1 that writes every s-th pixel. Nothing is multiplied by inserted zeros.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from math import prod
+
+import numpy as np
+
+from . import layout, memory, simd
+from .dense import panel_vectors
+from .jit import kernel, prange, share
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One convolution by taps; every tuple has an entry per spatial dimension (three, leading ones trivial).
+
+    ``offsets`` holds, per dimension, the ascending input offsets of the taps; ``taps`` the flat kernel positions of
+    their product, in the same order. ``inside``: no tap ever leaves the input.
+    """
+
+    out_size: tuple[int, ...]
+    in_stride: tuple[int, ...]
+    out_stride: tuple[int, ...]
+    out_offset: tuple[int, ...]
+    offsets: tuple[np.ndarray, ...]
+    taps: np.ndarray
+    inside: bool
+
+
+def _phase(kernel_size, in_size, dims) -> Phase:
+    """``dims``: per dimension ``(count, in_stride, out_stride, out_offset, [(offset, kernel position), ...])``."""
+    counts, in_stride, out_stride, out_offset, pairs = zip(*dims)
+    pairs = [sorted(p) for p in pairs]
+    positions = [[k for _, k in p] for p in pairs]
+    taps = [np.ravel_multi_index(t, kernel_size) for t in product(*positions)]
+    inside = all(
+        not p or (p[0][0] >= 0 and (n - 1) * s + p[-1][0] < i) for p, n, s, i in zip(pairs, counts, in_stride, in_size)
+    )
+    offsets = tuple(np.array([o for o, _ in p], np.int64) for p in pairs)
+    return Phase(counts, in_stride, out_stride, out_offset, offsets, np.array(taps, np.int64), inside)
+
+
+@lru_cache(maxsize=1024)
+def forward_phases(spec) -> list[Phase]:
+    """The forward pass of a lifted ConvSpec: one phase."""
+    dims = [
+        (n, s, 1, 0, [(d * j - before, j) for j in range(k)])
+        for n, s, d, k, (before, _) in zip(spec.out_size, spec.stride, spec.dilation, spec.kernel, spec.padding)
+    ]
+    return [_phase(spec.kernel, spec.in_size, dims)]
+
+
+@lru_cache(maxsize=1024)
+def backward_phases(spec) -> list[Phase]:
+    """The backward-data pass of a lifted ConvSpec: ``prod(stride)`` phases that read gy and write gx."""
+    per_dim = []
+    for i, s, d, k, (before, _) in zip(spec.in_size, spec.stride, spec.dilation, spec.kernel, spec.padding):
+        residues = [
+            (-(-(i - r) // s), 1, s, r, [((r + before - d * j) // s, j) for j in range(k) if (r + before - d * j) % s == 0])
+            for r in range(min(s, i))
+        ]  # fmt: skip
+        per_dim.append(residues)
+    return [_phase(spec.kernel, spec.out_size, dims) for dims in product(*per_dim)]
+
+
+# ------------------------------------------------------------------------------------------------- panels
+@kernel
+def _pack(threads, w, taps, swap, width, panels):
+    # w: groups, K/groups, C/groups, taps -> panels[g, p, t, c, j] = w[g, p*width + j, c, taps[t]]   (swap: c and k trade)
+    groups, blocks, count, depth, _ = panels.shape
+    columns = w.shape[2] if swap else w.shape[1]
+    for thread in prange(threads):
+        first_job, end_job = share(thread, threads, groups * blocks * depth)
+        for job in range(first_job, end_job):
+            g, p, c = job // (blocks * depth), job // depth % blocks, job % depth
+            for j in range(min(width, columns - p * width)):
+                source = w[g, c, p * width + j] if swap else w[g, p * width + j, c]
+                for t in range(count):
+                    panels[g, p, t, c, j] = source[taps[t]]
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Weights of one phase as ``data[groups, panels, taps, depth, width]`` and the tile that fits them."""
+
+    data: np.ndarray
+    tile: int
+
+
+def pack(w: np.ndarray, spec, phase: Phase, swap: bool) -> Panels:
+    """Pack the weights of ``phase``; ``swap`` sums over output channels (backward-data) instead of input channels."""
+    k, c = spec.c_out // spec.groups, spec.c_in // spec.groups
+    columns, depth = (c, k) if swap else (k, c)
+    vectors = panel_vectors(columns, w.dtype)
+    width = vectors * simd.lanes(w.dtype)
+    data = memory.empty((spec.groups, -(-columns // width), len(phase.taps), depth, width), w.dtype)
+    _pack(layout.dense(w).reshape(spec.groups, k, c, prod(spec.kernel)), phase.taps, swap, width, data)
+    return Panels(data, simd.tile_address(w.dtype, vectors))
+
+
+@kernel
+def _sum_partials(threads, partials, gw):
+    # partials: parts, groups, taps, C/groups, K/groups -> gw: groups, K/groups, C/groups, taps
+    parts, groups, taps, depth, columns = partials.shape
+    for thread in prange(threads):
+        first_job, end_job = share(thread, threads, groups * columns)
+        for job in range(first_job, end_job):
+            g, k = job // columns, job % columns
+            for c in range(depth):
+                for t in range(taps):
+                    total = partials[0, g, t, c, k]
+                    for p in range(1, parts):
+                        total += partials[p, g, t, c, k]
+                    gw[g, k, c, t] = total
+
+
+def sum_partials(partials: np.ndarray, spec, shape) -> np.ndarray:
+    """Add the threads' weight gradients in thread order; the result has the weight's own ``shape`` and layout."""
+    gw = memory.empty(shape, partials.dtype)
+    k, c = spec.c_out // spec.groups, spec.c_in // spec.groups
+    _sum_partials(partials, gw.reshape(spec.groups, k, c, prod(spec.kernel)))
+    return gw
+
+
+def split_rows(spec, threads: int, itemsize: int) -> bool:
+    """Whether backward-weight splits pixels among the threads (each with its own partial sum of the weights), or, where
+    the weights are too large for that, output channels and taps."""
+    weights = prod(spec.w_shape) * itemsize
+    jobs = spec.groups * -(-spec.c_out // spec.groups // 32) * prod(spec.kernel)
+    return weights <= 1 << 20 or jobs < 4 * threads
