@@ -52,7 +52,7 @@ def check_float(name: str, **arrays) -> None:
     for what, a in arrays.items():
         if a is None:
             continue
-        kind = str(a.dtype)
+        kind = str(getattr(a, "dtype", type(a).__name__))
         check(
             kind in ("float32", "float64"),
             name,
@@ -209,7 +209,7 @@ class ConvSpec:
 
 @lru_cache(maxsize=4096)
 def _conv_spec(name, x_shape, w_shape, stride, padding, dilation, groups):
-    n = int(name[-2])
+    n = int(name[-2]) if name[-2].isdigit() else 2  # unfold and fold slide over images
     layout = " x ".join(DIMS[n])
     check_rank(name, "input", x_shape, n + 2, f"N x C x {layout}")
     check_rank(name, "weight", w_shape, n + 2, f"C_out x C_in/groups x {layout}")
@@ -404,6 +404,12 @@ def _pool_spec(name, x_shape, kernel, stride, padding, dilation, ceil_mode, coun
         o = (-(-span // s) if ceil_mode else span // s) + 1
         if ceil_mode and (o - 1) * s >= i + before:  # the last window must start inside input or left padding
             o -= 1
+        check(
+            d == 1 or all(any(0 <= j * s - before + t * d < i for t in range(k)) for j in range(o)),
+            name,
+            f"with dilation {dilation} a window of kernel_size {kernel} meets padding alone "
+            f"(input {shape_str(x_shape)}, padding {padding!r}); use less padding or dilation",
+        )
         out.append(o)
     return PoolSpec(
         x_shape[0], x_shape[1], tuple(size), kernel, stride, dilation, pads, tuple(out), count_include_pad, divisor

@@ -1,0 +1,97 @@
+"""Looking inside: which convolution algorithm runs and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import backends
+from .backends import select
+from .spec import ConvSpec, conv_spec
+
+
+@dataclass(frozen=True)
+class ConvExplanation:
+    """What :func:`explain_conv` found; prints as a table.
+
+    Attributes
+    ----------
+    spec : ConvSpec
+        Geometry, ``macs`` (multiply-adds), ``flops``.
+    algorithms : dict
+        Per algorithm: ``applies`` (bool), ``why_not`` (str or None), ``macs``, ``flops`` and ``bytes`` (compulsory
+        traffic) of a forward pass, ``workspace`` (scratch bytes) and ``estimate`` (seconds) per pass.
+    chosen : dict
+        Pass (``"fwd"``, ``"bwd_data"``, ``"bwd_weight"``) -> the algorithm that runs.
+    reason : str
+    """
+
+    spec: ConvSpec
+    backend: str
+    dtype: str
+    algorithms: dict[str, dict[str, Any]]
+    chosen: dict[str, str]
+    reason: str
+
+    def __str__(self) -> str:
+        s = self.spec
+        head = (
+            f"conv{s.ndim}d {'x'.join(map(str, s.x_shape))} * {'x'.join(map(str, s.w_shape))} -> "
+            f"{'x'.join(map(str, s.y_shape))}  {self.dtype}, backend {self.backend}\n"
+            f"{s.macs:,} multiply-adds = {s.flops:,} FLOPs, "
+            f"{s.bytes(np.dtype(self.dtype).itemsize):,} bytes compulsory\n"
+        )
+        lines = [f"{'algorithm':10}{'pass':12}{'estimate':>12}{'workspace':>14}  "]
+        for name, a in self.algorithms.items():
+            if not a["applies"]:
+                lines.append(f"{name:10}does not apply: {a['why_not']}")
+                continue
+            for which in select.PASSES:
+                mark = "<- runs" if self.chosen[which] == name else ""
+                lines.append(
+                    f"{name:10}{which:12}{a['estimate'][which] * 1e3:9.3f} ms{a['workspace'][which]:12,} B  {mark}"
+                )
+        return head + "\n".join(line.rstrip() for line in lines) + f"\n{self.reason}"
+
+
+def explain_conv(
+    x_shape, w_shape, stride=1, padding=0, dilation=1, groups=1, dtype="float32", algorithm=None
+) -> ConvExplanation:
+    """Which algorithm each pass of a convolution takes on the current backend, and what the others would cost.
+
+    Parameters
+    ----------
+    x_shape, w_shape : tuple of int
+        ``N x C_in x spatial`` and ``C_out x C_in/groups x spatial``; their rank says 1-D, 2-D or 3-D.
+    stride, padding, dilation, groups
+        As in ``F.conv2d``.
+    dtype : str
+    algorithm : str, optional
+        Forced choice, as the keyword of ``F.conv2d``.
+
+    Returns
+    -------
+    ConvExplanation
+    """
+    x_shape, w_shape = tuple(x_shape), tuple(w_shape)
+    spec = conv_spec(f"conv{len(w_shape) - 2}d", x_shape, w_shape, stride, padding, dilation, groups)
+    engine, dtype = backends.load(backends.get_backend()), np.dtype(dtype)
+    name = select.forced(algorithm)
+    found, chosen = {}, {}
+    for a in engine.CONV_ALGORITHMS:
+        why_not = a.refuses(spec, dtype)
+        found[a.name] = {
+            "applies": why_not is None,
+            "why_not": why_not,
+            "macs": spec.macs,
+            "flops": spec.flops,
+            "bytes": spec.bytes(dtype.itemsize),
+            "workspace": {w: int(a.workspace(spec, w, dtype)) for w in select.PASSES} if why_not is None else None,
+            "estimate": {w: a.cost(spec, w, dtype) for w in select.PASSES} if why_not is None else None,
+        }
+    for which in select.PASSES:
+        chosen[which] = select.choose(engine.CONV_ALGORITHMS, spec, which, dtype, name).name
+    reason = f"forced: {name}" if name else "auto: the lowest estimate of those that apply"
+    return ConvExplanation(spec, backends.get_backend(), str(dtype), found, chosen, reason)
