@@ -288,8 +288,9 @@ def test_refusals(make, error, message):
 
 def test_a_cycle_ends():
     schedule = lr_scheduler.OneCycleLR(optim.Adam([W]), 1.0, 3)
-    schedule.step()
-    schedule.step()
+    for _ in range(3):  # one after each of three batches is right
+        schedule.step()
+    assert schedule.get_last_lr() == pytest.approx([1 / 25 / 1e4])
     with pytest.raises(ValueError, match="beyond the cycle of 3 steps"):
         schedule.step()
 

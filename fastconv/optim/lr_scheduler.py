@@ -167,12 +167,12 @@ class OneCycleLR(LRScheduler):
 
     def _at(self, t):
         """Factor on the first lr, and momentum, at step ``t``."""
-        check(t < self.total_steps, "OneCycleLR", f"step {t} is beyond the cycle of {self.total_steps} steps")
+        check(t <= self.total_steps, "OneCycleLR", f"step {t} is beyond the cycle of {self.total_steps} steps")
         start = 0.0
         for phase in self.phases:
             end, lr0, lr1, m0, m1 = phase
             if t <= end or phase is self.phases[-1]:
-                share = (t - start) / (end - start) if end != start else 1.0
+                share = min((t - start) / (end - start), 1.0) if end != start else 1.0
                 share = (1 - cos(pi * share)) / 2 if self.anneal_strategy == "cos" else share
                 return lr0 + (lr1 - lr0) * share, m0 + (m1 - m0) * share
             start = end

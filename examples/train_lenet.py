@@ -1,0 +1,11 @@
+"""Train the LeNet of the course notes on Fashion-MNIST: ``python examples/train_lenet.py --help``.
+
+The same as ``fastconv train lenet``; the loop is in fastconv/train.py, the net in fastconv/models/lenet.py.
+"""
+
+import sys
+
+from fastconv.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["train", "lenet", *sys.argv[1:]]))

@@ -1,0 +1,191 @@
+"""The command ``fastconv`` (also ``python -m fastconv``): doctor, warmup, train."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from time import perf_counter
+
+from . import backends, data, models, optim, random, train
+from ._version import __version__
+from .backends import settings
+
+EXTRAS = ("tqdm", "pooch", "matplotlib", "safetensors")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; 0 on success, 2 on a user's error (one line on stderr), 130 after Ctrl-C."""
+    args = _parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except KeyboardInterrupt:
+        print("fastconv: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, RuntimeError, OSError, ImportError) as e:
+        if args.traceback:
+            raise
+        print(f"fastconv: error: {e}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fastconv", description="Train and run convolutional networks.")
+    parser.add_argument("--version", action="version", version=f"fastconv {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(where, name, run, text):
+        p = where.add_parser(name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        p.add_argument("--traceback", action="store_true", help="show where an error came from")
+        p.set_defaults(run=run)
+        return p
+
+    command(commands, "doctor", doctor, "show versions, processor, threads, kernel cache and GPU")
+    command(commands, "warmup", warmup, "compile every kernel of the cpu backend now")
+    nets = commands.add_parser("train", help="train a network").add_subparsers(required=True, metavar="NETWORK")
+    lenet = command(nets, "lenet", train_lenet, "train LeNet on Fashion-MNIST as the course notes do")
+    option = lenet.add_argument
+    option("--modern", action="store_true", help="ReLU, max pooling, momentum and a one-cycle schedule")
+    option("--epochs", type=int, default=10)
+    option("--batch-size", type=int, default=256)
+    option("--lr", type=float, help="learning rate (default: 0.9, with --modern the peak 0.1)")
+    option("--backend", choices=backends.BACKENDS, help="engine (default: FASTCONV_BACKEND, else cpu)")
+    option("--threads", type=int, help="threads per kernel (default: every processor)")
+    option("--seed", type=int, default=0)
+    option("--data", metavar="DIR", help="folder of the data set (default: searched for, else downloaded)")
+    option("--out", metavar="DIR", default="runs/lenet", help="folder of learning curve, history and checkpoint")
+    option("--resume", action="store_true", help="continue from the checkpoint in --out")
+    option("--no-download", action="store_true", help="use what is on this machine")
+    option("--quiet", action="store_true", help="no progress bar")
+    return parser
+
+
+# ------------------------------------------------------------------------------------------------- train
+def train_lenet(args) -> int:
+    """Train LeNet; write ``learning_curve.png``, ``history.csv`` and the checkpoint ``lenet.npz`` to ``args.out``."""
+    if args.threads is not None:
+        settings.set_num_threads(args.threads)
+    if args.backend is not None:
+        backends.set_backend(args.backend)
+    random.manual_seed(args.seed)
+    train_set, test_set, note = data.fashion_mnist_or_mini(args.data, download=not args.no_download)
+    if note:
+        print(f"Note: {note}")
+    train_loader = data.DataLoader(train_set, args.batch_size, shuffle=True, seed=args.seed)
+    test_loader = data.DataLoader(test_set, args.batch_size)
+    net = models.lenet5(modern=args.modern)
+    if backends.get_backend() == "cuda":
+        net.to("cuda")
+    if args.modern:
+        lr = 0.1 if args.lr is None else args.lr
+        optimizer = optim.SGD(net.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
+        steps = max(args.epochs, 1) * len(train_loader)
+        scheduler = optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
+    else:
+        optimizer, scheduler = optim.SGD(net.parameters(), lr=0.9 if args.lr is None else args.lr), None
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    plot = out / "learning_curve.png" if _version("matplotlib") else None
+    history = train.fit(
+        net, train_loader, test_loader, epochs=args.epochs, optimizer=optimizer, scheduler=scheduler,
+        checkpoint=out / "lenet.npz", resume=args.resume, progress=not args.quiet, plot=plot,
+    )  # fmt: skip
+    history.to_csv(out / "history.csv")
+    if history:
+        tested = "" if history.test_accuracy is None else f", test acc {history.test_accuracy:.3f}"
+        print(f"loss {history.train_loss:.3f}, train acc {history.train_accuracy:.3f}{tested}")
+        if history.images_per_second:
+            print(f"{history.images_per_second:.1f} examples/sec on {_engine()}")
+    if plot is None:
+        print('No learning_curve.png: drawing needs matplotlib, pip install "fastconv[train]"')
+    print(f"Learning curve, history and checkpoint are in {out}")
+    if history.stopped:
+        print("Interrupted; the same command with --resume continues")
+        return 130
+    return 0
+
+
+def _engine() -> str:
+    name, threads = backends.get_backend(), settings.get_num_threads()
+    return {"numpy": "cpu (numpy backend)", "cpu": f"cpu ({threads} thread{'s' * (threads > 1)})"}.get(name, name)
+
+
+# ------------------------------------------------------------------------------------------------- warmup
+def warmup(args) -> int:
+    """Compile what the cpu backend needs for training, so that nothing waits for it later."""
+    from .backends.cpu import facts
+    from .backends.cpu.warmup import jobs
+
+    start, todo = perf_counter(), jobs()
+    try:
+        from tqdm import tqdm
+
+        bar = tqdm(todo, unit="op")
+    except ImportError:
+        bar = todo
+    for label, job in bar:
+        if bar is todo:
+            print(f"compiling {label}", flush=True)
+        else:
+            bar.set_postfix_str(label)
+        job()
+    print(f"{len(todo)} ops ready in {perf_counter() - start:.1f} s; kernel cache: {facts.cache()}")
+    return 0
+
+
+# ------------------------------------------------------------------------------------------------- doctor
+def doctor(args) -> int:
+    """Print what fastconv runs on; a part that is missing or broken is a line, never an error."""
+    import numpy
+
+    rows = {"fastconv": __version__, "python": f"{platform.python_version()} ({sys.executable})",
+            "system": platform.platform(), "numpy": numpy.__version__}  # fmt: skip
+    for name in ("numba", "llvmlite"):
+        rows[name] = _version(name) or f"not installed: the cpu backend needs it, pip install {name}"
+    for name in EXTRAS:
+        rows[name] = _version(name) or 'not installed (optional: pip install "fastconv[train]")'
+    rows["backend"] = _or_why(backends.get_backend)
+    rows["threads"] = _or_why(lambda: f"{settings.get_num_threads()} of {settings.available_cpus()} processors")
+    rows |= _or_why(_cpu_rows) if _version("numba") else {}
+    rows["GPU"] = _or_why(_gpu)
+    width = max(map(len, rows))
+    for name, text in rows.items():
+        print(f"{name:{width}}  {text}")
+    return 0
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _or_why(look):
+    try:
+        return look()
+    except Exception as e:  # doctor exists for machines on which something is wrong
+        why = f"not available: {type(e).__name__}: {e}"
+        return {"cpu backend": why} if look is _cpu_rows else why
+
+
+def _cpu_rows() -> dict[str, str]:
+    from .backends.cpu import facts
+
+    looks = {"CPU": facts.processor, "vector unit": facts.vector_unit, "threading layer": facts.threading_layer,
+             "kernel cache": facts.cache, "buffer pool": facts.pool}  # fmt: skip
+    return {name: _or_why(look) for name, look in looks.items()}
+
+
+def _gpu() -> str:
+    version = _version("numba-cuda")
+    if version is None:
+        return 'no numba-cuda; with an NVIDIA GPU: pip install "fastconv[cu12]" or "fastconv[cu13]"'
+    from numba import cuda
+
+    if not cuda.is_available():
+        return f"numba-cuda {version}, no usable CUDA device or driver"
+    names = [d.name.decode() if isinstance(d.name, bytes) else str(d.name) for d in cuda.gpus]
+    return f"numba-cuda {version}, {', '.join(names)}"

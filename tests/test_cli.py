@@ -1,0 +1,147 @@
+"""The command line: doctor, warmup, train lenet; clean errors."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import backends, cli, data, models
+from fastconv.backends import settings
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "train_lenet.py"
+
+
+@pytest.fixture(autouse=True)
+def restore(monkeypatch):
+    """What a command sets for its process is undone after each test."""
+    monkeypatch.setattr(backends, "_default", backends._default)
+    monkeypatch.setattr(settings, "_threads", settings._threads)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """600 + 100 real images, with a note as for the fallback."""
+    sets = (data.FashionMNISTMini(True), 600), (data.FashionMNISTMini(False), 100)
+    small = [(s.images[:n] / np.float32(255), s.labels[:n]) for s, n in sets]
+    monkeypatch.setattr(data, "fashion_mnist_or_mini", lambda root, download: (*small, f"few of {root}, {download}"))
+
+
+def lenet(out, *options):
+    return cli.main(["train", "lenet", "--backend", "numpy", "--out", str(out), "--quiet", *options])
+
+
+def test_train_lenet(tmp_path, few, capsys):
+    assert lenet(tmp_path, "--epochs", "2", "--batch-size", "100", "--data", "here", "--no-download") == 0
+    out = capsys.readouterr().out
+    assert "Note: few of here, False" in out
+    assert re.search(r"^loss \d\.\d{3}, train acc 0\.\d{3}, test acc 0\.\d{3}$", out, re.MULTILINE)
+    assert re.search(r"^\d+\.\d examples/sec on cpu \(numpy backend\)$", out, re.MULTILINE)
+    with open(tmp_path / "history.csv", newline="") as f:
+        assert [float(r["lr"]) for r in csv.DictReader(f)] == [0.9] * 10
+    if importlib.util.find_spec("matplotlib"):
+        assert (tmp_path / "learning_curve.png").read_bytes()[:4] == b"\x89PNG"
+    net = models.lenet5()
+    net.load_state_dict(fc.load(tmp_path / "lenet.npz")["net"])
+
+
+def test_train_lenet_is_reproducible_and_resumes(tmp_path, few, capsys):
+    def weights(folder):
+        return fc.load(tmp_path / folder / "lenet.npz")["net"]["0.weight"].numpy()
+
+    common = ["--modern", "--batch-size", "200"]
+    for folder, options in (("a", []), ("b", []), ("c", ["--seed", "1"])):
+        assert lenet(tmp_path / folder, *common, "--epochs", "2", *options) == 0
+    assert np.array_equal(weights("a"), weights("b")) and not np.array_equal(weights("a"), weights("c"))
+    before = (tmp_path / "a" / "lenet.npz").read_bytes()
+    assert lenet(tmp_path / "a", *common, "--epochs", "2", "--resume") == 0  # nothing left to do
+    assert (tmp_path / "a" / "lenet.npz").read_bytes() == before
+    assert "loss " in capsys.readouterr().out
+
+
+def test_ctrl_c_keeps_what_was_learnt(tmp_path, few, monkeypatch, capsys):
+    fit = cli.train.fit
+
+    def interrupted(*args, **options):
+        loss, calls = fc.nn.CrossEntropyLoss(), iter(range(99))
+
+        def stop_at_the_third(out, y):
+            if next(calls) == 2:
+                signal.raise_signal(signal.SIGINT)
+            return loss(out, y)
+
+        return fit(*args, **options, loss=stop_at_the_third)
+
+    monkeypatch.setattr(cli.train, "fit", interrupted)
+    assert lenet(tmp_path, "--batch-size", "100") == 130
+    assert "--resume continues" in capsys.readouterr().out
+    assert fc.load(tmp_path / "lenet.npz")["at"]["batch"] == 3
+
+
+def test_the_example_in_a_process_of_its_own(tmp_path):
+    nothing = {"FASTCONV_DATA": str(tmp_path / "none"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    run = [sys.executable, EXAMPLE, "--epochs", "1", "--batch-size", "500", "--no-download", "--out", tmp_path,
+           "--backend", "numpy"]  # fmt: skip
+    done = subprocess.run(run, capture_output=True, text=True, env={**os.environ, **nothing}, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1/1" in done.stderr + done.stdout  # the progress bar
+    assert "examples/sec on cpu (numpy backend)" in done.stdout
+    assert (tmp_path / "lenet.npz").exists()
+
+
+@pytest.mark.parametrize("options, message", [
+    (["--batch-size", "0"], "batch_size must be at least 1"),
+    (["--lr", "-1"], "lr must not be negative"),
+    (["--threads", "100000"], "set_num_threads: expected 1 to"),
+    (["--epochs", "-1"], "epochs must not be negative"),
+])  # fmt: skip
+def test_errors_are_one_line(tmp_path, few, capsys, options, message):
+    assert lenet(tmp_path, *options) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("fastconv: error: ") and message in err and err.count("\n") == 1
+    with pytest.raises(ValueError, match=message.split(":")[0]):
+        lenet(tmp_path, "--traceback", *options)
+
+
+def test_wrong_words(capsys):
+    for words in ([], ["fly"], ["train"], ["train", "lenet", "--backend", "tpu"]):
+        with pytest.raises(SystemExit) as e:
+            cli.main(words)
+        assert e.value.code == 2
+    with pytest.raises(SystemExit) as e:
+        cli.main(["--version"])
+    assert e.value.code == 0 and fc.__version__ in capsys.readouterr().out
+
+
+def test_doctor(capsys):
+    assert cli.main(["doctor"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["fastconv"] == fc.__version__ and lines["numpy"] == np.__version__
+    assert {"python", "numba", "llvmlite", "backend", "threads", "CPU", "vector", "threading", "kernel", "buffer",
+            "GPU", "tqdm"} <= set(lines)  # fmt: skip
+    assert "bits" in lines["vector"] and "compiled kernels" in lines["kernel"]
+
+
+def test_doctor_on_a_broken_machine(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "_version", lambda package: {"numba": "1.0"}.get(package))
+    monkeypatch.setitem(sys.modules, "fastconv.backends.cpu", None)
+    monkeypatch.setenv("FASTCONV_NUM_THREADS", "many")
+    assert cli.main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^cpu backend +not available: ", out, re.MULTILINE)
+    assert re.search(r"^threads +not available: ValueError: FASTCONV_NUM_THREADS", out, re.MULTILINE)
+    assert re.search(r"^tqdm +not installed", out, re.MULTILINE)
+
+
+def test_module_runs():
+    done = subprocess.run([sys.executable, "-m", "fastconv", "--version"], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == f"fastconv {fc.__version__}"
