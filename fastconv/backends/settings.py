@@ -1,11 +1,14 @@
-"""Settings the engines read and users set: how many threads run a kernel."""
+"""Settings the engines read and users set: threads per kernel, and how exact float32 has to be."""
 
 from __future__ import annotations
 
 import operator
 import os
 
+PRECISIONS = ("highest", "high", "medium")
+
 _threads: int | None = None
+_precision = "high"
 
 
 def available_cpus() -> int:
@@ -36,3 +39,21 @@ def check_threads(n, name: str) -> int:
     if not 1 <= value <= available_cpus():
         raise ValueError(f"{name}: expected 1 to {available_cpus()} threads (the available processors), got {n}")
     return value
+
+
+def get_float32_precision() -> str:
+    """The precision in force: ``"highest"``, ``"high"`` (default) or ``"medium"``."""
+    return _precision
+
+
+def set_float32_precision(precision: str) -> None:
+    """Say how exact float32 convolutions have to be.
+
+    ``"highest"``: every algorithm is as accurate as direct summation. ``"high"``: algorithms with a larger, bounded
+    rounding error may run (Winograd F(4x4, 3x3) on the CPU). ``"medium"`` allows shorter formats where an
+    engine has them; the CPU treats it as ``"high"``.
+    """
+    global _precision
+    if precision not in PRECISIONS:
+        raise ValueError(f"set_float32_precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
+    _precision = precision

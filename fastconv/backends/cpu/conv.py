@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from .. import select, settings
-from . import conv_depthwise, conv_direct, conv_im2col, simd
+from . import conv_depthwise, conv_direct, conv_im2col, conv_winograd, simd
 
 # What the rule of choice assumes of a core; only ratios matter.
 PEAK = 117e9  # floating-point operations per second of a full float32 tile
@@ -90,7 +90,49 @@ def _im2col_workspace(spec, which, dtype) -> int:
     return (threads if which == "bwd_weight" else 1) * weights + threads * conv_direct.L2 // 2
 
 
+# ------------------------------------------------------------------------------------------------- winograd
+def _winograd_tile() -> int:
+    """F(4x4, 3x3), or F(2x2, 3x3) where the precision setting asks for the accuracy of direct convolution."""
+    return 2 if settings.get_float32_precision() == "highest" else 4
+
+
+def _winograd(name):
+    run = getattr(conv_winograd, name)
+    return lambda *args: run(*args, _winograd_tile())
+
+
+def _winograd_refuses(spec, dtype):
+    if np.dtype(dtype) != np.float32:
+        return f"its rounding errors are meant for float32, got {np.dtype(dtype)}"
+    if spec.ndim != 2 or spec.kernel != (3, 3):
+        return f"it needs a 3x3 kernel, got {'x'.join(map(str, spec.kernel))}"
+    if spec.stride != (1, 1) or spec.dilation != (1, 1):
+        return f"it needs stride 1 and dilation 1, got stride {spec.stride}, dilation {spec.dilation}"
+    return None if spec.groups == 1 else f"it needs groups 1, got {spec.groups}"
+
+
+def _winograd_tiles(spec, which):
+    m = _winograd_tile()
+    size = spec.in_size if which == "bwd_data" else spec.out_size
+    return spec.batch * -(-size[0] // m) * -(-size[1] // m), (m + 2) ** 2
+
+
+def _winograd_cost(spec, which, dtype) -> float:
+    threads = settings.get_num_threads()
+    tiles, points = _winograd_tiles(spec, which)
+    products = 2 * points * tiles * spec.c_in * spec.c_out
+    transformed = 4 * points * (tiles * (spec.c_in + spec.c_out) + spec.c_in * spec.c_out)
+    return 2 * LAUNCH + products / (0.85 * PEAK * threads) + transformed / (3 * COPY * threads)
+
+
+def _winograd_workspace(spec, which, dtype) -> int:
+    tiles, points = _winograd_tiles(spec, which)
+    return 4 * points * (min(tiles, 1024) * (spec.c_in + spec.c_out) + spec.c_in * spec.c_out)
+
+
 CONV_ALGORITHMS = [
+    select.Algorithm("winograd", _winograd("fwd"), _winograd("bwd_data"), _winograd("bwd_weight"), _winograd_refuses,
+                     _winograd_cost, _winograd_workspace),
     select.Algorithm("direct", _route("fwd"), _route("bwd_data"), _route("bwd_weight"), _never, _direct_cost,
                      _direct_workspace),
     select.Algorithm("im2col", conv_im2col.fwd, conv_im2col.bwd_data, conv_im2col.bwd_weight, _never, _im2col_cost,

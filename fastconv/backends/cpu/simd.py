@@ -20,6 +20,7 @@ With 32 vector registers the tile is 14 x 2 (28 accumulators, 2 for B, 1 for the
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 
 import numpy as np
@@ -251,7 +252,7 @@ def tile_address(dtype, nv: int) -> int:
 
 
 @intrinsic
-def _call_tile(typingctx, function, args):
+def _call(typingctx, function, args):
     sig = types.void(function, args)
 
     def codegen(context, builder, signature, values):
@@ -275,4 +276,109 @@ def tile(function, rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_
     zero) or the address the accumulators start from; only ``cols`` columns are read of B and written to C; ``taps``
     and ``depth`` are at least 1.
     """
-    _call_tile(function, (rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols))
+    _call(function, (rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols))
+
+
+# ------------------------------------------------------------------------------------------------- 2-D transforms
+def _apply(e: _Emitter, matrix, values):
+    """``matrix @ values`` for vectors. Rows that differ only in the signs of their odd entries, as Winograd's points
+    +a and -a make them, share their even and odd halves."""
+    b = e.b
+
+    def combine(row, columns):
+        total = None
+        for j in columns:
+            c = float(row[j])
+            if c == 0:
+                continue
+            constant = ir.Constant(e.vector, [c] * e.lanes)
+            if total is None:
+                total = values[j] if c == 1 else b.fmul(values[j], constant)
+            elif abs(c) == 1:
+                total = (b.fadd if c > 0 else b.fsub)(total, values[j])
+            else:
+                total = e.multiply_add(values[j], constant, total)
+        return total
+
+    results = [None] * len(matrix)
+    indices = range(len(values))
+    for i, row in enumerate(matrix):
+        if results[i] is not None:
+            continue
+        even = [j for j in indices if j % 2 == 0 and row[j]]
+        odd = [j for j in indices if j % 2 == 1 and row[j]]
+        mirrored = [row[j] * (-1) ** j for j in indices]
+        twin = next((k for k in range(i + 1, len(matrix)) if list(matrix[k]) == mirrored), None)
+        if twin is None or not even or not odd:
+            results[i] = combine(row, indices)
+        else:
+            p, q = combine(row, even), combine(row, odd)
+            results[i], results[twin] = b.fadd(p, q), b.fsub(p, q)
+    return results
+
+
+@functools.cache
+def transform_address(matrix: tuple, dtype, src_table: bool, dst_table: bool, masked: bool, biased: bool) -> int:
+    """Address of a compiled ``transform(src, src_step, dst, dst_step, bias, channels)``:  Y = T X T^t per channel.
+
+    ``matrix`` is T (rows x n); X is n x n and Y rows x rows, each entry a run of channels, one vector at a time. An entry
+    lies at ``base + index * step`` (bytes), or, with ``*_table``, at the index-th address of the int64 table at ``base``
+    (entries outside an image point at zeros or at a place to dump). ``masked``: the tables' side ends after ``channels``
+    exactly; otherwise every run may be read and written up to a whole vector. ``biased``: add the vector at ``bias``.
+    """
+    kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
+    n, rows = len(matrix[0]), len(matrix)
+
+    @intrinsic
+    def emit(typingctx, src, src_step, dst, dst_step, bias, channels):
+        sig = types.void(*[types.int64] * 6)
+
+        def codegen(context, builder, signature, args):
+            e = _Emitter(builder, kind)
+            src, src_step, dst, dst_step, bias, channels = args
+            function = builder.function
+            entry, loop, done = builder.block, function.append_basic_block("c"), function.append_basic_block("end")
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            c = builder.phi(I64)
+            c.add_incoming(I64(0), entry)
+            offset = builder.mul(c, I64(kind.bitwidth // 8))
+            mask = e.column_masks(builder.sub(channels, c), 1)[0] if masked else None
+
+            def place(base, step, table, index):
+                if table:
+                    pointer = builder.inttoptr(base, I64.as_pointer())
+                    start = builder.load(builder.gep(pointer, [I64(index)]))
+                else:
+                    start = builder.add(base, builder.mul(step, I64(index)))
+                return e.element_pointer(builder.add(start, offset))
+
+            def load(i, j):
+                return e.load(place(src, src_step, src_table, i * n + j), mask if src_table else None)
+
+            half = [_apply(e, matrix, [load(i, j) for i in range(n)]) for j in range(n)]
+            added = e.load(e.element_pointer(builder.add(bias, offset)), mask) if biased else None
+            for i in range(rows):
+                for j, value in enumerate(_apply(e, matrix, [half[q][i] for q in range(n)])):
+                    value = builder.fadd(value, added) if biased else value
+                    e.store(value, place(dst, dst_step, dst_table, i * rows + j), mask if dst_table else None)
+            following = builder.add(c, I64(e.lanes))
+            c.add_incoming(following, builder.block)
+            builder.cbranch(builder.icmp_signed("<", following, channels), loop, done)
+            builder.position_at_end(done)
+            return context.get_dummy_value()
+
+        return sig, codegen
+
+    def transform(src, src_step, dst, dst_step, bias, channels):
+        emit(src, src_step, dst, dst_step, bias, channels)
+
+    options = repr((matrix, kind.name, src_table, dst_table, masked, biased))
+    tag = hashlib.sha256(options.encode()).hexdigest()[:12]
+    return c_function(transform, types.void(*[types.int64] * 6), f"simd.transform.{tag}")
+
+
+@body(inline=True)
+def transform(function, src, src_step, dst, dst_step, bias, channels):
+    """Run the transform ``function`` (from :func:`transform_address`); all arguments in bytes but ``channels``."""
+    _call(function, (src, src_step, dst, dst_step, bias, channels))
