@@ -15,7 +15,7 @@ def processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()} ({jit.llvm.get_host_cpu_name()})"
+    return f"{names[0] if names else platform.processor() or platform.machine()} ({simd.processor_name()})"
 
 
 def vector_unit() -> str:

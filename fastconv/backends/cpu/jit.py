@@ -23,16 +23,16 @@ import os
 import pickle
 import tempfile
 import threading
+from importlib.metadata import version
 from pathlib import Path
 
-import llvmlite
 import numba
 import numpy as np
-from llvmlite import binding as llvm
 from numba import prange  # noqa: F401 - re-exported: kernels take everything of Numba from here
 from numba.core.caching import _Cache
 from numba.core.ccallback import CFunc
 from numba.core.compiler import CompileResult
+from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
 from ..._version import __version__
@@ -65,10 +65,9 @@ def cache_key() -> str:
     h = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         h.update(path.name.encode() + path.read_bytes())
-    cpu = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
-    features = os.environ.get("NUMBA_CPU_FEATURES") or llvm.get_host_cpu_features().flatten()
-    for part in (__version__, numba.__version__, llvmlite.__version__, cpu, features, os.environ.get("NUMBA_OPT", "")):
-        h.update(part.encode() + b"\0")
+    processor = cpu_target.target_context.codegen().magic_tuple()  # triple, name and features the code is made for
+    for part in (__version__, numba.__version__, version("llvmlite"), processor, numba.config.OPT):
+        h.update(repr(part).encode() + b"\0")
     return h.hexdigest()[:16]
 
 

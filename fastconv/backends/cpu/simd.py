@@ -42,6 +42,11 @@ def _host_features() -> dict[str, bool]:
     return dict(llvm.get_host_cpu_features())
 
 
+def processor_name() -> str:
+    """LLVM's name of the processor that code is made for."""
+    return os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
+
+
 def _vector() -> tuple[int, int]:
     """Bytes of a vector register and number of registers."""
     has = _host_features()

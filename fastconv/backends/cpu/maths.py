@@ -1,0 +1,118 @@
+"""Scalar functions for kernels, written so that a loop over them becomes vector code.
+
+Numba's own ``exp``, ``tanh`` and ``erfc`` are calls into the C library, one element at a time. In float32 the ones here
+are polynomials (minimax fits) without branches; float64 keeps the library, whose precision no short polynomial reaches.
+
+They are compiled as overloads and not by ``body``: reducing a range with a constant in two parts survives only without
+the "reassoc" flag that ``body`` sets, which allows adding the two parts up.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+F, I = np.float32, np.int32
+_LOG2_E = F(1.4426950408889634)
+_LN2_HIGH, _LN2_LOW = F(0.693359375), F(-2.1219444e-4)  # n * high is exact
+
+
+def _by_dtype(single, double):
+    """A function of one number ``x`` for use in kernels: ``single`` where x is float32, ``double`` where float64."""
+
+    def function(x):
+        return double(x)
+
+    options = {"error_model": "numpy", "fastmath": {"contract"}}
+    overload(function, jit_options=options)(lambda x: {types.float32: single, types.float64: double}.get(x))
+    return function
+
+
+def _exp32(x):
+    """``2**n * exp(r)`` with ``n = round(x / ln 2)`` and ``|r| <= ln(2) / 2``."""
+    x = F(89) if x > F(89) else x  # infinity all the same; NaN passes
+    x = F(-104) if x < F(-104) else x  # zero all the same
+    n = np.rint(x * _LOG2_E)
+    r = x - n * _LN2_HIGH - n * _LN2_LOW
+    p = F(1.3813140103593469e-3)
+    p = p * r + F(8.36941972374916e-3)
+    p = p * r + F(4.166845604777336e-2)
+    p = p * r + F(1.6666515171527863e-1)
+    p = p * r + F(4.999999403953552e-1)
+    p = p * (r * r) + r + F(1)
+    k = I(n)  # 2**n as two factors made of exponent bits, for n itself may be larger than an exponent
+    half = k >> I(1)
+    low = I((half + I(127)) << I(23)).view(np.float32)
+    high = I((k - half + I(127)) << I(23)).view(np.float32)
+    return p * low * high
+
+
+exp = _by_dtype(_exp32, lambda x: math.exp(x))
+
+
+def _tanh32(x):
+    z = x * x
+    p = F(-5.648296792060137e-3)
+    p = p * z + F(2.0589806139469147e-2)
+    p = p * z + F(-5.3725119680166245e-2)
+    p = p * z + F(1.3331274688243866e-1)
+    p = p * z + F(-3.3333274722099304e-1)
+    near_zero = x + x * (z * p)
+    far = F(1) - F(2) / (exp(F(2) * abs(x)) + F(1))
+    return near_zero if z < F(0.39) else (far if x > F(0) else -far)
+
+
+def _normal_cdf32(x):
+    """In the left tail ``exp(-x^2 / 2) * t * p(t)`` with ``t = 1 / (1 + |x| / 4)``."""
+    t = F(1) / (F(1) + F(0.25) * abs(x))
+    p = F(1.981254853308201e-2)
+    p = p * t + F(-8.101232349872589e-2)
+    p = p * t + F(9.584654122591019e-2)
+    p = p * t + F(-3.196750208735466e-2)
+    p = p * t + F(6.384660303592682e-2)
+    p = p * t + F(5.892310291528702e-2)
+    p = p * t + F(8.161377161741257e-2)
+    p = p * t + F(9.346518665552139e-2)
+    p = p * t + F(9.973648935556412e-2)
+    p = p * t + F(9.97355654835701e-2)
+    tail = p * t * exp(F(-0.5) * x * x)
+    return F(1) - tail if x > F(0) else tail
+
+
+tanh = _by_dtype(_tanh32, lambda x: math.tanh(x))
+normal_cdf = _by_dtype(_normal_cdf32, lambda x: 0.5 * math.erfc(x * -math.sqrt(0.5)))
+
+
+def _activations(T):
+    """What activations and their derivatives are made of, with every constant of type ``T``: in a kernel a Python
+    number would turn float32 into float64."""
+    one, half = T(1), T(0.5)
+    inverse_root_2pi, root_8_over_pi = T(1 / math.sqrt(2 * math.pi)), T(math.sqrt(8 / math.pi))
+    cubic, cubic3 = T(0.044715), T(3 * 0.044715)
+
+    def sigmoid(x):
+        return one / (one + exp(-x))
+
+    def silu_slope(x):
+        s = one / (one + exp(-x))
+        return s * (one + x * (one - s))
+
+    def gelu_slope(x):
+        return normal_cdf(x) + x * exp(-half * x * x) * inverse_root_2pi
+
+    def gelu_tanh_gate(x):  # (1 + tanh(u)) / 2 = sigmoid(2 u), without its cancellation
+        return one / (one + exp(-root_8_over_pi * (x + cubic * x * x * x)))
+
+    def gelu_tanh_slope(x):
+        s = one / (one + exp(-root_8_over_pi * (x + cubic * x * x * x)))
+        return s + s * x * (one - s) * root_8_over_pi * (one + cubic3 * x * x)
+
+    return sigmoid, silu_slope, gelu_slope, gelu_tanh_gate, gelu_tanh_slope
+
+
+sigmoid, silu_slope, gelu_slope, gelu_tanh_gate, gelu_tanh_slope = map(
+    _by_dtype, _activations(np.float32), _activations(np.float64)
+)
