@@ -1,0 +1,1 @@
+"""Layers, losses, initialisation; ``nn.functional`` has the same as functions."""

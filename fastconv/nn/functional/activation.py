@@ -1,0 +1,150 @@
+"""Pointwise nonlinearities, softmax, dropout and the dense layer."""
+
+from __future__ import annotations
+
+from math import prod
+
+from ... import random
+from ...autograd import Function
+from ...spec import check, check_axis, check_float, check_rank, check_shape, shape_str
+from ...tensor import Tensor, Unary, as_tensor
+
+
+def _unary(name, op, x, param=None):
+    check_float(name, input=x)
+    return Unary.apply(x, name=op, param=param)
+
+
+def relu(x) -> Tensor:
+    """``max(x, 0)``; NaN stays NaN."""
+    return _unary("relu", "relu", x)
+
+
+def leaky_relu(x, negative_slope: float = 0.01) -> Tensor:
+    """``x`` where positive, else ``negative_slope * x``."""
+    return _unary("leaky_relu", "leaky_relu", x, float(negative_slope))
+
+
+def sigmoid(x) -> Tensor:
+    """``1 / (1 + exp(-x))``."""
+    return _unary("sigmoid", "sigmoid", x)
+
+
+def tanh(x) -> Tensor:
+    """Hyperbolic tangent."""
+    return _unary("tanh", "tanh", x)
+
+
+def silu(x) -> Tensor:
+    """``x * sigmoid(x)``, also called swish."""
+    return _unary("silu", "silu", x)
+
+
+def gelu(x, approximate: str = "none") -> Tensor:
+    """``x * Phi(x)`` with the normal distribution's ``Phi`` (Hendrycks and Gimpel 2016), or its tanh approximation."""
+    check(approximate in ("none", "tanh"), "gelu", f"approximate must be 'none' or 'tanh', got {approximate!r}")
+    return _unary("gelu", "gelu_tanh" if approximate == "tanh" else "gelu", x)
+
+
+class Softmax(Function):
+    @staticmethod
+    def forward(ctx, x, name, axis):
+        check_float(name, input=x)
+        ctx.axis, ctx.log = check_axis(name, axis, x.ndim), name == "log_softmax"
+        y = ctx.engine.softmax_fwd(x, ctx.axis, ctx.log)
+        ctx.save(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, gy):
+        return ctx.engine.softmax_bwd(gy, ctx.saved[0], ctx.axis, ctx.log)
+
+
+def softmax(x, dim: int) -> Tensor:
+    """``exp(x)`` scaled to sum 1 along ``dim``, computed without overflow."""
+    return Softmax.apply(x, name="softmax", axis=dim)
+
+
+def log_softmax(x, dim: int) -> Tensor:
+    """``log(softmax(x, dim))`` without loss of precision."""
+    return Softmax.apply(x, name="log_softmax", axis=dim)
+
+
+class Dropout(Function):
+    @staticmethod
+    def forward(ctx, x, p, scale, seed):
+        ctx.mask = (p, scale, seed)
+        return ctx.engine.dropout(x, p, scale, seed)
+
+    @staticmethod
+    def backward(ctx, gy):
+        return ctx.engine.dropout(gy, *ctx.mask)
+
+
+def dropout(x, p: float = 0.5, training: bool = True, mode: str = "upscale_in_train") -> Tensor:
+    """Zero each element with probability ``p`` (Srivastava et al. 2014).
+
+    Parameters
+    ----------
+    x : Tensor or array, float32 or float64
+    p : float in [0, 1]
+    training : bool
+    mode : {"upscale_in_train", "downgrade_in_infer"}
+        The first divides the survivors by ``1 - p`` in training and returns ``x`` in evaluation; the second keeps the
+        survivors as they are and multiplies by ``1 - p`` in evaluation.
+    """
+    check_float("dropout", input=x)
+    check(0 <= p <= 1, "dropout", f"p must be between 0 and 1, got {p}")
+    check(mode in ("upscale_in_train", "downgrade_in_infer"), "dropout",
+          f"mode must be 'upscale_in_train' or 'downgrade_in_infer', got {mode!r}")  # fmt: skip
+    upscale = mode == "upscale_in_train"
+    if not training and not upscale:
+        return as_tensor(x) * (1.0 - p)
+    if not training or p == 0:
+        return as_tensor(x)
+    scale = 1.0 / (1.0 - p) if upscale and p < 1 else 1.0
+    return Dropout.apply(x, p=float(p), scale=scale, seed=random.next_seed())
+
+
+class Linear(Function):
+    @staticmethod
+    def forward(ctx, x, w, b):
+        name, e = "linear", ctx.engine
+        check_float(name, input=x, weight=w, bias=b)
+        check_rank(name, "weight", w.shape, 2, "out x in")
+        check(x.ndim > 0 and x.shape[-1] == w.shape[1], name,
+              f"weight expects {w.shape[1]} input features (weight {shape_str(w.shape)}), "
+              f"input has {x.shape[-1] if x.ndim else 'none'} ({shape_str(x.shape)})")  # fmt: skip
+        if b is not None:
+            check_shape(name, "bias", b.shape, w.shape[:1], "one entry per output feature")
+        ctx.save(x, w)
+        y = e.linear_fwd(_rows(e, x), w, b)
+        return y if x.ndim == 2 else e.reshape(y, (*x.shape[:-1], w.shape[0]))
+
+    @staticmethod
+    def backward(ctx, gy):
+        (x, w), e = ctx.saved, ctx.engine
+        gy = _rows(e, gy)
+        gx = e.linear_bwd_data(gy, w) if ctx.needs[0] else None
+        return (
+            gx if gx is None or x.ndim == 2 else e.reshape(gx, x.shape),
+            e.linear_bwd_weight(gy, _rows(e, x)) if ctx.needs[1] else None,
+            e.channel_sum(gy) if ctx.needs[2] else None,
+        )
+
+
+def _rows(e, x):
+    """All leading axes as one."""
+    return x if x.ndim == 2 else e.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
+
+
+def linear(x, weight, bias=None) -> Tensor:
+    """Dense layer ``x @ weight.T + bias``.
+
+    Parameters
+    ----------
+    x : Tensor or array, ``(..., in)``, float32 or float64
+    weight : ``(out, in)``
+    bias : ``(out,)``, optional
+    """
+    return Linear.apply(x, weight, bias)

@@ -1,0 +1,143 @@
+"""Convolutions (cross-correlations), the flipped convolution and the transposed one."""
+
+from __future__ import annotations
+
+from ...autograd import Function
+from ...backends.select import forced
+from ...spec import check_float, check_rank, conv_spec, conv_transpose_spec
+from ...tensor import Tensor, as_tensor
+
+
+def batched(ndim: int, x, run):
+    """``run(x)``; a single example (``ndim`` dimensions) gets a batch axis for the call and loses it afterwards."""
+    x = as_tensor(x)
+    if x.ndim != ndim:
+        return run(x)
+    out = run(x.unsqueeze(0))
+    return tuple(o.squeeze(0) for o in out) if isinstance(out, tuple) else out.squeeze(0)
+
+
+class Conv(Function):
+    @staticmethod
+    def forward(ctx, x, w, b, name, stride, padding, dilation, groups, algorithm):
+        check_float(name, input=x, weight=w, bias=b)
+        bias_shape = None if b is None else b.shape
+        ctx.spec = conv_spec(name, x.shape, w.shape, stride, padding, dilation, groups, bias_shape)
+        ctx.algorithm = forced(algorithm)  # backward runs outside the caller's ``with conv_algorithm``
+        ctx.save(x if ctx.needs[1] else None, w if ctx.needs[0] else None)
+        return ctx.engine.conv_fwd(x, w, b, ctx.spec, ctx.algorithm)
+
+    @staticmethod
+    def backward(ctx, gy):
+        (x, w), e, spec = ctx.saved, ctx.engine, ctx.spec
+        return (
+            e.conv_bwd_data(gy, w, spec, ctx.algorithm) if ctx.needs[0] else None,
+            e.conv_bwd_weight(x, gy, spec, ctx.algorithm) if ctx.needs[1] else None,
+            e.channel_sum(gy) if ctx.needs[2] else None,
+        )
+
+
+class ConvTranspose(Function):
+    """The adjoint of a convolution: its forward pass is that convolution's backward-data pass, and vice versa."""
+
+    @staticmethod
+    def forward(ctx, x, w, b, name, stride, padding, output_padding, groups, dilation, algorithm):
+        check_float(name, input=x, weight=w, bias=b)
+        ctx.spec = conv_transpose_spec(
+            name, x.shape, w.shape, stride, padding, output_padding, groups, dilation, None if b is None else b.shape
+        )
+        ctx.algorithm = forced(algorithm)
+        ctx.save(x if ctx.needs[1] else None, w if ctx.needs[0] else None)
+        y = ctx.engine.conv_bwd_data(x, w, ctx.spec, ctx.algorithm)
+        if b is None:
+            return y
+        return ctx.engine.binary_fwd("add", y, ctx.engine.reshape(b, (1, -1, *(1,) * ctx.spec.ndim)))
+
+    @staticmethod
+    def backward(ctx, gy):
+        (x, w), e, spec = ctx.saved, ctx.engine, ctx.spec
+        return (
+            e.conv_fwd(gy, w, None, spec, ctx.algorithm) if ctx.needs[0] else None,
+            e.conv_bwd_weight(gy, x, spec, ctx.algorithm) if ctx.needs[1] else None,
+            e.channel_sum(gy) if ctx.needs[2] else None,
+        )
+
+
+def _conv(name, x, weight, bias, stride, padding, dilation, groups, algorithm):
+    def run(x):
+        return Conv.apply(x, weight, bias, name=name, stride=stride, padding=padding, dilation=dilation,
+                          groups=groups, algorithm=algorithm)  # fmt: skip
+
+    return batched(int(name[-2]) + 1, x, run)
+
+
+def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm: str | None = None) -> Tensor:
+    """1-D cross-correlation of ``N x C x W`` (or ``C x W``); see :func:`conv2d`."""
+    return _conv("conv1d", x, weight, bias, stride, padding, dilation, groups, algorithm)
+
+
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm: str | None = None) -> Tensor:
+    """2-D cross-correlation.
+
+    Parameters
+    ----------
+    x : Tensor or array, ``N x C_in x H x W`` or ``C_in x H x W``, float32 or float64
+    weight : ``C_out x C_in/groups x kH x kW``, same dtype
+    bias : ``(C_out,)``, optional
+    stride, dilation : int or one per dimension
+    padding : int, one int or one ``(before, after)`` pair per dimension, ``"same"``, ``"valid"`` or ``"full"``
+    groups : int
+    algorithm : {"auto", "direct", "im2col", "winograd"}, optional
+        Forces an algorithm for this call and its gradients.
+
+    Returns
+    -------
+    Tensor, ``N x C_out x H_out x W_out`` with ``H_out = floor((H + pads - dilation (kH - 1) - 1) / stride) + 1``
+
+    Raises
+    ------
+    ValueError
+        Shapes, padding or stride that do not fit, or a forced algorithm that does not apply.
+    TypeError
+        Arrays that are not float or mix float32 and float64.
+    """
+    return _conv("conv2d", x, weight, bias, stride, padding, dilation, groups, algorithm)
+
+
+def conv3d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm: str | None = None) -> Tensor:
+    """3-D cross-correlation of ``N x C x D x H x W`` (or ``C x D x H x W``); see :func:`conv2d`."""
+    return _conv("conv3d", x, weight, bias, stride, padding, dilation, groups, algorithm)
+
+
+def convolve2d(
+    x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm: str | None = None
+) -> Tensor:
+    """The mathematical 2-D convolution: :func:`conv2d` with the kernel rotated by 180 degrees."""
+    weight = as_tensor(weight)
+    check_rank("convolve2d", "weight", weight.shape, 4, "C_out x C_in/groups x H x W")
+    flipped = weight[:, :, ::-1, ::-1]
+    return _conv("convolve2d", x, flipped, bias, stride, padding, dilation, groups, algorithm)
+
+
+def conv_transpose2d(
+    x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *, algorithm: str | None = None
+) -> Tensor:
+    """2-D transposed convolution, the adjoint of :func:`conv2d` with the same geometry.
+
+    Parameters
+    ----------
+    x : ``N x C_in x H x W`` or ``C_in x H x W``
+    weight : ``C_in x C_out/groups x kH x kW``
+    bias : ``(C_out,)``, optional
+    stride, padding, dilation, groups : of the convolution whose adjoint this is
+    output_padding : int or one per dimension
+        Extra rows at the end, smaller than stride or dilation: several input sizes of a strided convolution give one
+        output size, this says which to return to.
+    """
+
+    def run(x):
+        return ConvTranspose.apply(x, weight, bias, name="conv_transpose2d", stride=stride, padding=padding,
+                                   output_padding=output_padding, groups=groups, dilation=dilation,
+                                   algorithm=algorithm)  # fmt: skip
+
+    return batched(3, x, run)

@@ -1,0 +1,191 @@
+"""Losses."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from ...autograd import Function
+from ...spec import check, check_float, check_rank, check_shape, shape_str
+from ...tensor import Tensor, as_tensor, int64
+from .activation import log_softmax
+from .shape import check_labels
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def _check_reduction(name, reduction):
+    check(reduction in REDUCTIONS, name, f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+
+
+def _reduced(losses: Tensor, reduction: str) -> Tensor:
+    return losses if reduction == "none" else losses.sum() if reduction == "sum" else losses.mean()
+
+
+class CrossEntropy(Function):
+    """Rows of logits -> one loss per row."""
+
+    @staticmethod
+    def forward(ctx, logits, target, weight, ignore_index, label_smoothing):
+        losses, prob = ctx.engine.cross_entropy_fwd(logits, target, weight, ignore_index, label_smoothing)
+        ctx.options = (ignore_index, label_smoothing)
+        ctx.save(prob, target, weight)
+        return losses
+
+    @staticmethod
+    def backward(ctx, gy):
+        return ctx.engine.cross_entropy_bwd(gy, *ctx.saved, *ctx.options)
+
+
+class NegativeLogLikelihood(Function):
+    """Rows of log-probabilities -> one loss per row."""
+
+    @staticmethod
+    def forward(ctx, logp, target, weight, ignore_index):
+        e, t = ctx.engine, ctx.engine.to_host(target)
+        rows = np.flatnonzero(t != ignore_index)
+        ctx.rows, ctx.key, ctx.shape = rows, (rows, t[rows]), logp.shape
+        ctx.save(1.0 if weight is None else e.getitem(weight, t[rows]))
+        losses = e.zeros(t.shape, logp.dtype)
+        e.setitem(losses, rows, e.unary_fwd("neg", e.binary_fwd("mul", e.getitem(logp, ctx.key), ctx.saved[0])))
+        return losses
+
+    @staticmethod
+    def backward(ctx, gy):
+        e = ctx.engine
+        gx = e.zeros(ctx.shape, gy.dtype)
+        picked = e.binary_fwd("mul", e.getitem(gy, ctx.rows), ctx.saved[0])
+        e.setitem(gx, ctx.key, e.unary_fwd("neg", picked))
+        return gx
+
+
+def _label_loss(name, function, x, target, weight, ignore_index, reduction, **options):
+    """The loss of ``N x C [x d1 ..]`` against integer labels ``N [x d1 ..]``: rows, ``function``, reduction."""
+    classes = x.shape[min(x.ndim - 1, 1)]
+    where = (*x.shape[:1], *x.shape[2:]) if x.ndim > 1 else ()
+    labels = check_labels(name, target, classes, ignore_index)
+    check_shape(name, "target", target.shape, where, f"the input's {shape_str(x.shape)} without its class axis")
+    rows = x if x.ndim < 3 else x.permute(0, *range(2, x.ndim), 1)
+    rows, flat = rows.reshape(labels.size, classes), target.astype(int64).reshape(labels.size)
+    losses = function.apply(rows, flat, weight, ignore_index=ignore_index, **options)
+    if reduction == "none":
+        return losses.reshape(where)
+    kept = labels[labels != ignore_index]
+    total = losses.sum()
+    if reduction == "sum":
+        return total
+    return total / (float(kept.size) if weight is None else weight.detach()[kept].sum())
+
+
+def _check_classes(name, x, weight, reduction):
+    """The arguments every classification loss shares, as Tensors."""
+    _check_reduction(name, reduction)
+    check_float(name, input=x, weight=weight)
+    x = as_tensor(x)
+    check_rank(name, "input", x.shape, range(1, 6), "C, or N x C and any more")
+    if weight is not None:
+        weight = as_tensor(weight)
+        check_shape(name, "weight", weight.shape, x.shape[:2][-1:], "one entry per class")
+    return x, weight
+
+
+def cross_entropy(
+    x, target, weight=None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+) -> Tensor:
+    """Cross-entropy of softmax(``x``) against labels or class probabilities.
+
+    Parameters
+    ----------
+    x : Tensor or array of logits, ``C``, ``N x C`` or ``N x C x d1 ..``, float32 or float64
+    target : integer labels of the shape of ``x`` without ``C``, or probabilities of the shape and dtype of ``x``
+    weight : (C,), optional
+        Weight of each class.
+    ignore_index : int
+        Elements with this label count nothing.
+    reduction : {"mean", "sum", "none"}
+        The mean over labels divides by the sum of the weights of the labels that count.
+    label_smoothing : float in [0, 1]
+        Share of the target spread evenly over all classes (Szegedy et al. 2016).
+
+    Raises
+    ------
+    ValueError
+        A label out of range, shapes that do not fit.
+    TypeError
+        Labels that are not integers.
+    """
+    name = "cross_entropy"
+    x, weight = _check_classes(name, x, weight, reduction)
+    target = as_tensor(target)
+    check(0 <= label_smoothing <= 1, name, f"label_smoothing must be between 0 and 1, got {label_smoothing}")
+    if target.dtype.kind != "f" or target.shape != x.shape:
+        return _label_loss(name, CrossEntropy, x, target, weight, ignore_index, reduction,
+                           label_smoothing=float(label_smoothing))  # fmt: skip
+    check_float(name, input=x, target=target)
+    axis = min(x.ndim - 1, 1)
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / x.shape[axis]
+    losses = -log_softmax(x, axis) * target
+    if weight is not None:
+        losses = losses * weight.reshape(-1, *(1,) * (x.ndim - 1 - axis))
+    return _reduced(losses.sum(axis), reduction)
+
+
+def nll_loss(x, target, weight=None, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
+    """Negative log-likelihood of log-probabilities ``x``; the arguments of :func:`cross_entropy`, labels only."""
+    x, weight = _check_classes("nll_loss", x, weight, reduction)
+    return _label_loss("nll_loss", NegativeLogLikelihood, x, as_tensor(target), weight, ignore_index, reduction)
+
+
+def mse_loss(x, target, reduction: str = "mean") -> Tensor:
+    """Squared differences; ``reduction`` is ``"mean"``, ``"sum"`` or ``"none"``."""
+    _check_reduction("mse_loss", reduction)
+    check_float("mse_loss", input=x, target=target)
+    if x.shape != target.shape:
+        warnings.warn(
+            f"mse_loss: input {shape_str(x.shape)} and target {shape_str(target.shape)} differ in shape and are "
+            "broadcast; reshape one of them if that is not what you want",
+            stacklevel=2,
+        )
+    return _reduced((as_tensor(x) - target) ** 2, reduction)
+
+
+class LogSigmoid(Function):
+    """``log(sigmoid(x)) = min(x, 0) - log(1 + exp(-|x|))``, whose exponential never overflows."""
+
+    @staticmethod
+    def forward(ctx, x):
+        unary, binary = ctx.engine.unary_fwd, ctx.engine.binary_fwd
+        ctx.save(x)
+        tail = unary("log", binary("add", unary("exp", unary("neg", unary("abs", x))), 1.0))
+        return binary("sub", binary("minimum", x, 0.0), tail)
+
+    @staticmethod
+    def backward(ctx, gy):
+        unary = ctx.engine.unary_fwd
+        return ctx.engine.binary_fwd("mul", gy, unary("sigmoid", unary("neg", ctx.saved[0])))
+
+
+def binary_cross_entropy_with_logits(x, target, weight=None, reduction: str = "mean", pos_weight=None) -> Tensor:
+    """Cross-entropy of sigmoid(``x``) against probabilities of the same shape, computed without overflow.
+
+    Parameters
+    ----------
+    x, target : Tensor or array of one shape, float32 or float64
+    weight : broadcastable, optional
+        Weight of each element.
+    reduction : {"mean", "sum", "none"}
+    pos_weight : broadcastable, optional
+        Weight of the positive part.
+    """
+    name = "binary_cross_entropy_with_logits"
+    _check_reduction(name, reduction)
+    check_float(name, input=x, target=target, weight=weight, pos_weight=pos_weight)
+    check_shape(name, "target", target.shape, x.shape, "the input's")
+    x, target = as_tensor(x), as_tensor(target)
+    likelihood = LogSigmoid.apply(x)
+    if pos_weight is not None:
+        likelihood = likelihood * ((as_tensor(pos_weight) - 1) * target + 1)
+    losses = (1 - target) * x - likelihood
+    return _reduced(losses if weight is None else losses * weight, reduction)

@@ -1,0 +1,169 @@
+"""Normalisation over batches, groups, layers and neighbouring channels."""
+
+from __future__ import annotations
+
+from math import prod
+
+from ...autograd import Function
+from ...spec import check, check_float, check_rank, check_shape, int_tuple, shape_str
+from ...tensor import Tensor
+
+
+class BatchNorm(Function):
+    """Returns the normalised input and the mean and (biased) variance it used."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, residual, running_mean, running_var, training, eps, activation):
+        name, e = "batch_norm", ctx.engine
+        check_float(name, input=x, weight=weight, bias=bias, residual=residual, running_mean=running_mean,
+                    running_var=running_var)  # fmt: skip
+        check_rank(name, "input", x.shape, (2, 3, 4, 5), "N x C and up to 3 spatial dimensions")
+        vectors = {"weight": weight, "bias": bias, "running_mean": running_mean, "running_var": running_var}
+        for what, v in vectors.items():
+            if v is not None:
+                check_shape(name, what, v.shape, x.shape[1:2], f"one entry per channel of input {shape_str(x.shape)}")
+        check((running_mean is None) == (running_var is None), name, "give running_mean and running_var, or neither")
+        check(training or running_mean is not None, name, "evaluation needs running_mean and running_var, got None")
+        check(not training or prod(x.shape[2:], start=x.shape[0]) != 1, name,
+              f"training needs more than 1 value per channel, got input {shape_str(x.shape)}")  # fmt: skip
+        check(activation in (None, "relu"), name, f"activation must be None or 'relu', got {activation!r}")
+        if residual is not None:
+            check_shape(name, "residual", residual.shape, x.shape, "the input's")
+        mean, var = e.batch_norm_stats(x) if training else (running_mean, running_var)
+        invstd = e.unary_fwd("pow", e.binary_fwd("add", var, eps), -0.5)
+        y = e.batch_norm_fwd(x, mean, invstd, weight, bias, residual, activation)
+        ctx.training, ctx.activation = training, activation
+        ctx.save(x, y if activation else None, mean, invstd, weight)
+        return y, mean, var
+
+    @staticmethod
+    def backward(ctx, gy):
+        return ctx.engine.batch_norm_bwd(gy, *ctx.saved, ctx.training, ctx.activation, ctx.needs[3])
+
+
+def batch_norm(
+    x, running_mean, running_var, weight=None, bias=None, training: bool = False, momentum: float = 0.1,
+    eps: float = 1e-5, *, activation: str | None = None, residual=None,
+) -> Tensor:  # fmt: skip
+    """Batch normalisation (Ioffe and Szegedy 2015), optionally fused with what follows it in a residual block.
+
+    Parameters
+    ----------
+    x : Tensor or array, ``N x C`` or ``N x C x spatial``, float32 or float64
+    running_mean, running_var : (C,) or None
+        Used in evaluation; in training moved in place by ``momentum`` towards the batch's mean and unbiased variance.
+    weight, bias : (C,), optional
+    training : bool
+        Normalise with the batch's mean and biased variance.
+    momentum, eps : float
+    activation : {None, "relu"}
+        Applied to the result.
+    residual : Tensor of the shape of ``x``, optional
+        Added before the activation.
+    """
+    y, mean, var = BatchNorm.apply(
+        x, weight, bias, residual, running_mean, running_var, training=bool(training), eps=float(eps),
+        activation=activation,
+    )  # fmt: skip
+    count = prod(x.shape[2:], start=x.shape[0])
+    if training and running_mean is not None and count:
+        running_mean[...] = running_mean * (1 - momentum) + mean * momentum
+        running_var[...] = running_var * (1 - momentum) + var * (momentum * count / (count - 1))
+    return y
+
+
+class LayerNorm(Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias, normalized_shape, eps):
+        name, e = "layer_norm", ctx.engine
+        check_float(name, input=x, weight=weight, bias=bias)
+        n = len(normalized_shape)
+        check(n > 0 and x.shape[-n:] == normalized_shape, name,
+              f"input must end in normalized_shape {normalized_shape}, got {shape_str(x.shape)}")  # fmt: skip
+        for what, v in (("weight", weight), ("bias", bias)):
+            if v is not None:
+                check_shape(name, what, v.shape, normalized_shape, "normalized_shape")
+        ctx.rows, ctx.inner = (prod(x.shape[:-n]), prod(normalized_shape)), normalized_shape
+        weight, bias = (v if v is None else e.reshape(v, (-1,)) for v in (weight, bias))
+        y, mean, invstd = e.layer_norm_fwd(e.reshape(x, ctx.rows), weight, bias, eps)
+        ctx.save(x, mean, invstd, weight)
+        return e.reshape(y, x.shape)
+
+    @staticmethod
+    def backward(ctx, gy):
+        (x, *rest), e = ctx.saved, ctx.engine
+        gx, gw, gb = e.layer_norm_bwd(e.reshape(gy, ctx.rows), e.reshape(x, ctx.rows), *rest)
+        return e.reshape(gx, x.shape), e.reshape(gw, ctx.inner), e.reshape(gb, ctx.inner)
+
+
+def layer_norm(x, normalized_shape, weight=None, bias=None, eps: float = 1e-5) -> Tensor:
+    """Normalise each example over its last dimensions (Ba et al. 2016).
+
+    Parameters
+    ----------
+    x : Tensor or array, ``(..., *normalized_shape)``, float32 or float64
+    normalized_shape : int or tuple of int
+    weight, bias : of ``normalized_shape``, optional
+    eps : float
+    """
+    shape = normalized_shape if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+    shape = int_tuple("layer_norm", "normalized_shape", shape, len(shape), 1)
+    return LayerNorm.apply(x, weight, bias, normalized_shape=shape, eps=float(eps))
+
+
+class GroupNorm(Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias, groups, eps):
+        name = "group_norm"
+        check_float(name, input=x, weight=weight, bias=bias)
+        check_rank(name, "input", x.shape, (2, 3, 4, 5), "N x C and up to 3 spatial dimensions")
+        check(x.shape[1] % groups == 0, name,
+              f"{x.shape[1]} channels (input {shape_str(x.shape)}) must be divisible by num_groups {groups}")
+        for what, v in (("weight", weight), ("bias", bias)):
+            if v is not None:
+                check_shape(name, what, v.shape, x.shape[1:2], "one entry per channel")
+        y, mean, invstd = ctx.engine.group_norm_fwd(x, groups, weight, bias, eps)
+        ctx.groups = groups
+        ctx.save(x, mean, invstd, weight)
+        return y
+
+    @staticmethod
+    def backward(ctx, gy):
+        x, *rest = ctx.saved
+        return ctx.engine.group_norm_bwd(gy, x, ctx.groups, *rest)
+
+
+def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5) -> Tensor:
+    """Normalise each example over groups of channels (Wu and He 2018).
+
+    Parameters
+    ----------
+    x : Tensor or array, ``N x C`` or ``N x C x spatial``, float32 or float64
+    num_groups : int
+        Divides ``C``.
+    weight, bias : (C,), optional
+    eps : float
+    """
+    groups = int_tuple("group_norm", "num_groups", num_groups, 1, 1)[0]
+    return GroupNorm.apply(x, weight, bias, groups=groups, eps=float(eps))
+
+
+class LocalResponseNorm(Function):
+    @staticmethod
+    def forward(ctx, x, size, alpha, beta, k):
+        check_float("local_response_norm", input=x)
+        check_rank("local_response_norm", "input", x.shape, (3, 4, 5), "N x C x spatial")
+        y, scale = ctx.engine.local_response_norm_fwd(x, size, alpha, beta, k)
+        ctx.options = (size, alpha, beta)
+        ctx.save(x, scale)
+        return y
+
+    @staticmethod
+    def backward(ctx, gy):
+        return ctx.engine.local_response_norm_bwd(gy, *ctx.saved, *ctx.options)
+
+
+def local_response_norm(x, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """``x / (k + alpha / size * sum of x^2 over size neighbouring channels) ** beta`` (Krizhevsky et al. 2012)."""
+    size = int_tuple("local_response_norm", "size", size, 1, 1)[0]
+    return LocalResponseNorm.apply(x, size=size, alpha=float(alpha), beta=float(beta), k=float(k))

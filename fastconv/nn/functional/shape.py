@@ -1,0 +1,159 @@
+"""Padding, resizing, windows as columns, and labels as one-hot vectors."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from ...autograd import Function
+from ...spec import check, check_float, check_rank, conv_spec, int_tuple, interpolate_spec, pad_pairs, shape_str
+from ...tensor import Tensor, arange, as_tensor, int64
+from .conv import batched
+
+
+class Pad(Function):
+    @staticmethod
+    def forward(ctx, x, pairs, mode, value):
+        ctx.pairs, ctx.mode, ctx.shape = pairs, mode, x.shape
+        return ctx.engine.pad_fwd(x, pairs, mode, value)
+
+    @staticmethod
+    def backward(ctx, gy):
+        return ctx.engine.pad_bwd(gy, ctx.pairs, ctx.mode, ctx.shape)
+
+
+def pad(x, pad, mode: str = "constant", value: float = 0) -> Tensor:
+    """Pad or crop the last dimensions.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    pad : sequence of int
+        ``(before, after)`` of the last dimension, then of the one before it, and so on; negative numbers crop.
+    mode : {"constant", "reflect", "replicate", "circular"}
+    value : float
+        The constant.
+    """
+    check(isinstance(pad, (tuple, list)), "pad", f"pad must be a sequence of ints, got {pad!r}", TypeError)
+    x = as_tensor(x)
+    return Pad.apply(x, pairs=pad_pairs(x.shape, pad, mode), mode=mode, value=value)
+
+
+class Interpolate(Function):
+    @staticmethod
+    def forward(ctx, x, spec):
+        ctx.spec = spec
+        return ctx.engine.interpolate_fwd(x, spec)
+
+    @staticmethod
+    def backward(ctx, gy):
+        return ctx.engine.interpolate_bwd(gy, ctx.spec)
+
+
+def interpolate(x, size=None, scale_factor=None, mode: str = "nearest", align_corners: bool = False) -> Tensor:
+    """Resize images.
+
+    Parameters
+    ----------
+    x : Tensor or array, ``N x C x H x W``, float32 or float64
+    size : int or (H_out, W_out)
+    scale_factor : float or one per dimension
+        Instead of ``size``.
+    mode : {"nearest", "bilinear"}
+    align_corners : bool
+        Bilinear: map the corner pixels' centres onto each other, instead of the images' edges.
+    """
+    check_float("interpolate", input=x)
+    return Interpolate.apply(x, spec=interpolate_spec(x.shape, size, scale_factor, mode, align_corners))
+
+
+class Unfold(Function):
+    @staticmethod
+    def forward(ctx, x, spec):
+        ctx.spec = spec
+        return ctx.engine.unfold(x, spec)
+
+    @staticmethod
+    def backward(ctx, gy):
+        return ctx.engine.fold(gy, ctx.spec)
+
+
+class Fold(Function):
+    @staticmethod
+    def forward(ctx, cols, spec):
+        ctx.spec = spec
+        return ctx.engine.fold(cols, spec)
+
+    @staticmethod
+    def backward(ctx, gy):
+        return ctx.engine.unfold(gy, ctx.spec)
+
+
+def unfold(x, kernel_size, dilation=1, padding=0, stride=1) -> Tensor:
+    """Windows as columns (im2col).
+
+    Parameters
+    ----------
+    x : Tensor or array, ``N x C x H x W`` or ``C x H x W``, float32 or float64
+    kernel_size, dilation, padding, stride : as in :func:`conv2d`
+
+    Returns
+    -------
+    Tensor, ``N x (C kH kW) x (H_out W_out)``; the rows run over channel, kernel row, kernel column
+    """
+    kernel = int_tuple("unfold", "kernel_size", kernel_size, 2, 1)
+
+    def run(x):
+        check_float("unfold", input=x)
+        check_rank("unfold", "input", x.shape, 4, "N x C x H x W")
+        spec = conv_spec("unfold", x.shape, (1, x.shape[1], *kernel), stride, padding, dilation)
+        return Unfold.apply(x, spec=spec)
+
+    return batched(3, x, run)
+
+
+def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1) -> Tensor:
+    """The adjoint of :func:`unfold`: columns ``N x (C kH kW) x windows`` added up to ``N x C x output_size``."""
+    kernel = int_tuple("fold", "kernel_size", kernel_size, 2, 1)
+    size = int_tuple("fold", "output_size", output_size, 2, 1)
+
+    def run(x):
+        check_float("fold", input=x)
+        check_rank("fold", "input", x.shape, 3, "N x C kH kW x windows")
+        channels, rest = divmod(x.shape[1], prod(kernel))
+        check(rest == 0 and channels > 0, "fold",
+              f"{x.shape[1]} rows (input {shape_str(x.shape)}) must be a multiple of the kernel's {prod(kernel)} "
+              f"positions (kernel_size {kernel})")  # fmt: skip
+        shape = (x.shape[0], channels, *size)
+        spec = conv_spec("fold", shape, (1, channels, *kernel), stride, padding, dilation)
+        check(prod(spec.out_size) == x.shape[2], "fold",
+              f"output_size {size} has {prod(spec.out_size)} windows, input has {x.shape[2]} ({shape_str(x.shape)})")
+        return Fold.apply(x, spec=spec)
+
+    return batched(2, x, run)
+
+
+def check_labels(name: str, labels: Tensor, classes: int, ignore_index: int | None = None) -> np.ndarray:
+    """Labels as a host int64 array, all in ``0..classes-1`` or equal to ``ignore_index``."""
+    t = labels.numpy()
+    check(t.dtype.kind in "iu", name,
+          f"labels must be integers, got {t.dtype}; convert them with .astype('int64')", TypeError)  # fmt: skip
+    t = t.astype(np.int64, copy=False)
+    wrong = (t < 0) | (t >= classes)
+    if ignore_index is not None:
+        wrong &= t != ignore_index
+    if wrong.any():
+        also = "" if ignore_index is None else f" or ignore_index {ignore_index}"
+        raise ValueError(f"{name}: labels must be in 0..{classes - 1} ({classes} classes){also}, got {t[wrong][0]}")
+    return t
+
+
+def one_hot(t, num_classes: int = -1) -> Tensor:
+    """Integer labels ``(...)`` as int64 vectors ``(..., num_classes)``; -1: as many as the largest label needs."""
+    t = as_tensor(t)
+    if num_classes == -1:
+        check(t.numel() > 0, "one_hot", "give num_classes: there are no labels to tell it from")
+        num_classes = int(t.numpy().max()) + 1
+    check_labels("one_hot", t, num_classes)
+    return (t.unsqueeze(-1) == arange(num_classes, device=t.device)).astype(int64)
