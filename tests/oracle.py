@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 
-# ------------------------------------------------------------------------------------------------- helpers
+# ------------------------------------------------------------------------------------------------- common pieces
 def per_dim(value, n: int) -> tuple[int, ...]:
     """One int for each of ``n`` dimensions."""
     return tuple(value) if isinstance(value, (tuple, list)) else (value,) * n

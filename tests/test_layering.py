@@ -163,7 +163,7 @@ def test_extras_are_imported_where_they_are_used(name):
 
 
 def test_the_walk_sees_what_it_should():
-    """The helpers above on source where the answer is known: they must be able to find a fault."""
+    """The functions above on source where the answer is known: they must be able to find a fault."""
     tree = ast.parse("import numba\nif numba:\n    from . import tensor\ndef f():\n    from ..nn import x\n")
     assert set(imports("backends", tree)) == {"numba", "fastconv.backends.tensor", "fastconv.nn.x"}
     assert set(imports("backends", top_level(tree))) == {"numba", "fastconv.backends.tensor"}
