@@ -47,9 +47,14 @@ def empty(shape, dtype) -> tuple[np.ndarray, np.ndarray]:
     return np.moveaxis(memory_order, -1, 1), memory_order.reshape(n, *(1,) * (3 - len(spatial)), *spatial, c)
 
 
+def memory_order(x: np.ndarray) -> list[int]:
+    """The axes from the slowest to the fastest varying in memory."""
+    return sorted(range(x.ndim), key=lambda i: (-abs(x.strides[i]), i))
+
+
 def empty_like(x: np.ndarray) -> np.ndarray:
     """A new array of ``x``'s shape and dtype with its order of axes in memory."""
-    order = sorted(range(x.ndim), key=lambda i: (-abs(x.strides[i]), i))
+    order = memory_order(x)
     y = memory.empty([x.shape[i] for i in order], x.dtype)
     return y.transpose(np.argsort(order))
 
