@@ -1,4 +1,4 @@
-"""Padding, resizing, window averages, unfold and fold: moves and short sums along one axis at a time.
+"""Padding, resizing, unfold and fold: moves and short sums along one axis at a time.
 
 Most of these are separable: a sparse matrix applied to one axis after the other, and their gradient is the transposed
 matrix. One kernel serves them all::
@@ -109,22 +109,6 @@ def interpolate_fwd(x, spec):
 def interpolate_bwd(gy, spec):
     for dim in (1, 0):
         gy = along_axis(gy, 2 + dim, transposed(_resize_rows(spec, dim), spec.in_size[dim]))
-    return gy
-
-
-def _window_rows(spec, dim: int) -> Rows:
-    return [[(i, 1 / (stop - start)) for i in range(start, stop)] for start, stop in spec.windows(dim)]
-
-
-def adaptive_avg_pool_fwd(x, spec):
-    for dim in (0, 1):
-        x = along_axis(x, 2 + dim, _window_rows(spec, dim))
-    return x
-
-
-def adaptive_avg_pool_bwd(gy, spec):
-    for dim in (0, 1):
-        gy = along_axis(gy, 2 + dim, transposed(_window_rows(spec, dim), spec.in_size[dim]))
     return gy
 
 
