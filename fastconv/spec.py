@@ -46,17 +46,18 @@ def check_rank(name: str, what: str, shape, ranks, layout: str) -> None:
     )
 
 
-def check_float(name: str, **arrays) -> None:
-    """Refuse arrays that are not float32/float64 or that mix the two (``None`` is skipped)."""
+def check_float(name: str, optional=(), **arrays) -> None:
+    """Refuse what is not a float32/float64 array, or mixes the two; None passes for the names in ``optional``."""
     first = None
     for what, a in arrays.items():
-        if a is None:
+        if a is None and what in optional:
             continue
         kind = str(getattr(a, "dtype", type(a).__name__))
         check(
             kind in ("float32", "float64"),
             name,
-            f"{what} must be float32 or float64, got {kind}; convert it with .astype('float32')",
+            f"{what} must be a float32 or float64 array, got {'None' if a is None else kind}"
+            + ("; convert it with .astype('float32')" if hasattr(a, "dtype") else ""),
             TypeError,
         )
         first = first or (what, kind)
@@ -195,7 +196,7 @@ class ConvSpec:
         """Compulsory memory traffic: input, weight and output touched once each."""
         return itemsize * (prod(self.x_shape) + prod(self.w_shape) + prod(self.y_shape))
 
-    def lifted(self) -> "ConvSpec":
+    def lifted(self) -> ConvSpec:
         """The same convolution with three spatial dimensions (leading ones of extent 1)."""
         m = 3 - self.ndim
         if m == 0:
@@ -365,7 +366,7 @@ class PoolSpec:
     def y_shape(self) -> tuple[int, ...]:
         return (self.batch, self.channels, *self.out_size)
 
-    def lifted(self) -> "PoolSpec":
+    def lifted(self) -> PoolSpec:
         """The same pooling with three spatial dimensions (leading ones of extent 1)."""
         m = 3 - self.ndim
         one, none = (1,) * m, ((0, 0),) * m

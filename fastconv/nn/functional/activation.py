@@ -110,7 +110,7 @@ class Linear(Function):
     @staticmethod
     def forward(ctx, x, w, b):
         name, e = "linear", ctx.engine
-        check_float(name, input=x, weight=w, bias=b)
+        check_float(name, ("bias",), input=x, weight=w, bias=b)
         check_rank(name, "weight", w.shape, 2, "out x in")
         check(x.ndim > 0 and x.shape[-1] == w.shape[1], name,
               f"weight expects {w.shape[1]} input features (weight {shape_str(w.shape)}), "

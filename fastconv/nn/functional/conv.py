@@ -6,21 +6,13 @@ from ...autograd import Function
 from ...backends.select import forced
 from ...spec import check_float, check_rank, conv_spec, conv_transpose_spec
 from ...tensor import Tensor, as_tensor
-
-
-def batched(ndim: int, x, run):
-    """``run(x)``; a single example (``ndim`` dimensions) gets a batch axis for the call and loses it afterwards."""
-    x = as_tensor(x)
-    if x.ndim != ndim:
-        return run(x)
-    out = run(x.unsqueeze(0))
-    return tuple(o.squeeze(0) for o in out) if isinstance(out, tuple) else out.squeeze(0)
+from .shape import batched, named
 
 
 class Conv(Function):
     @staticmethod
     def forward(ctx, x, w, b, name, stride, padding, dilation, groups, algorithm):
-        check_float(name, input=x, weight=w, bias=b)
+        check_float(name, ("bias",), input=x, weight=w, bias=b)
         bias_shape = None if b is None else b.shape
         ctx.spec = conv_spec(name, x.shape, w.shape, stride, padding, dilation, groups, bias_shape)
         ctx.algorithm = forced(algorithm)  # backward runs outside the caller's ``with conv_algorithm``
@@ -42,7 +34,7 @@ class ConvTranspose(Function):
 
     @staticmethod
     def forward(ctx, x, w, b, name, stride, padding, output_padding, groups, dilation, algorithm):
-        check_float(name, input=x, weight=w, bias=b)
+        check_float(name, ("bias",), input=x, weight=w, bias=b)
         ctx.spec = conv_transpose_spec(
             name, x.shape, w.shape, stride, padding, output_padding, groups, dilation, None if b is None else b.shape
         )
@@ -71,42 +63,40 @@ def _conv(name, x, weight, bias, stride, padding, dilation, groups, algorithm):
     return batched(int(name[-2]) + 1, x, run)
 
 
-def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm: str | None = None) -> Tensor:
-    """1-D cross-correlation of ``N x C x W`` (or ``C x W``); see :func:`conv2d`."""
-    return _conv("conv1d", x, weight, bias, stride, padding, dilation, groups, algorithm)
+def _conv_nd(name):
+    def conv(
+        x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm: str | None = None
+    ) -> Tensor:
+        """Cross-correlation in one, two or three spatial dimensions.
+
+        Parameters
+        ----------
+        x : Tensor or array, ``N x C_in x spatial`` or ``C_in x spatial``, float32 or float64
+        weight : ``C_out x C_in/groups x kernel``, same dtype
+        bias : ``(C_out,)``, optional
+        stride, dilation : int or one per dimension
+        padding : int, one int or one ``(before, after)`` pair per dimension, ``"same"``, ``"valid"`` or ``"full"``
+        groups : int
+        algorithm : {"auto", "direct", "im2col", "winograd"}, optional
+            Forces an algorithm for this call and its gradients.
+
+        Returns
+        -------
+        Tensor, ``N x C_out x spatial``, each extent ``floor((size + pads - dilation (kernel - 1) - 1) / stride) + 1``
+
+        Raises
+        ------
+        ValueError
+            Shapes, padding or stride that do not fit, or a forced algorithm that does not apply.
+        TypeError
+            Arrays that are not float or mix float32 and float64.
+        """
+        return _conv(name, x, weight, bias, stride, padding, dilation, groups, algorithm)
+
+    return named(name, conv)
 
 
-def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm: str | None = None) -> Tensor:
-    """2-D cross-correlation.
-
-    Parameters
-    ----------
-    x : Tensor or array, ``N x C_in x H x W`` or ``C_in x H x W``, float32 or float64
-    weight : ``C_out x C_in/groups x kH x kW``, same dtype
-    bias : ``(C_out,)``, optional
-    stride, dilation : int or one per dimension
-    padding : int, one int or one ``(before, after)`` pair per dimension, ``"same"``, ``"valid"`` or ``"full"``
-    groups : int
-    algorithm : {"auto", "direct", "im2col", "winograd"}, optional
-        Forces an algorithm for this call and its gradients.
-
-    Returns
-    -------
-    Tensor, ``N x C_out x H_out x W_out`` with ``H_out = floor((H + pads - dilation (kH - 1) - 1) / stride) + 1``
-
-    Raises
-    ------
-    ValueError
-        Shapes, padding or stride that do not fit, or a forced algorithm that does not apply.
-    TypeError
-        Arrays that are not float or mix float32 and float64.
-    """
-    return _conv("conv2d", x, weight, bias, stride, padding, dilation, groups, algorithm)
-
-
-def conv3d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm: str | None = None) -> Tensor:
-    """3-D cross-correlation of ``N x C x D x H x W`` (or ``C x D x H x W``); see :func:`conv2d`."""
-    return _conv("conv3d", x, weight, bias, stride, padding, dilation, groups, algorithm)
+conv1d, conv2d, conv3d = map(_conv_nd, ("conv1d", "conv2d", "conv3d"))
 
 
 def convolve2d(

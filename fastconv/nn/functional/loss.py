@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from ...autograd import Function
-from ...spec import check, check_float, check_rank, check_shape, shape_str
+from ...spec import broadcast_shape, check, check_float, check_rank, check_shape, shape_str
 from ...tensor import Tensor, as_tensor, int64
 from .activation import log_softmax
 from .shape import check_labels
@@ -81,7 +81,7 @@ def _label_loss(name, function, x, target, weight, ignore_index, reduction, **op
 def _check_classes(name, x, weight, reduction):
     """The arguments every classification loss shares, as Tensors."""
     _check_reduction(name, reduction)
-    check_float(name, input=x, weight=weight)
+    check_float(name, ("weight",), input=x, weight=weight)
     x = as_tensor(x)
     check_rank(name, "input", x.shape, range(1, 6), "C, or N x C and any more")
     if weight is not None:
@@ -119,9 +119,12 @@ def cross_entropy(
     x, weight = _check_classes(name, x, weight, reduction)
     target = as_tensor(target)
     check(0 <= label_smoothing <= 1, name, f"label_smoothing must be between 0 and 1, got {label_smoothing}")
-    if target.dtype.kind != "f" or target.shape != x.shape:
+    if target.dtype.kind != "f":
         return _label_loss(name, CrossEntropy, x, target, weight, ignore_index, reduction,
                            label_smoothing=float(label_smoothing))  # fmt: skip
+    check(target.shape == x.shape, name,
+          f"target must be labels (integers) or probabilities of the input's shape {shape_str(x.shape)}, "
+          f"got {target.dtype} of shape {shape_str(target.shape)}", TypeError)  # fmt: skip
     check_float(name, input=x, target=target)
     axis = min(x.ndim - 1, 1)
     if label_smoothing:
@@ -142,6 +145,7 @@ def mse_loss(x, target, reduction: str = "mean") -> Tensor:
     """Squared differences; ``reduction`` is ``"mean"``, ``"sum"`` or ``"none"``."""
     _check_reduction("mse_loss", reduction)
     check_float("mse_loss", input=x, target=target)
+    broadcast_shape("mse_loss", x.shape, target.shape)  # raises where the shapes do not fit at all
     if x.shape != target.shape:
         warnings.warn(
             f"mse_loss: input {shape_str(x.shape)} and target {shape_str(target.shape)} differ in shape and are "
@@ -181,7 +185,7 @@ def binary_cross_entropy_with_logits(x, target, weight=None, reduction: str = "m
     """
     name = "binary_cross_entropy_with_logits"
     _check_reduction(name, reduction)
-    check_float(name, input=x, target=target, weight=weight, pos_weight=pos_weight)
+    check_float(name, ("weight", "pos_weight"), input=x, target=target, weight=weight, pos_weight=pos_weight)
     check_shape(name, "target", target.shape, x.shape, "the input's")
     x, target = as_tensor(x), as_tensor(target)
     likelihood = LogSigmoid.apply(x)

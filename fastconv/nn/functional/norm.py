@@ -9,19 +9,22 @@ from ...spec import check, check_float, check_rank, check_shape, int_tuple, shap
 from ...tensor import Tensor
 
 
+def _check_vectors(name, shape, why, **vectors):
+    for what, v in vectors.items():
+        if v is not None:
+            check_shape(name, what, v.shape, shape, why)
+
+
 class BatchNorm(Function):
     """Returns the normalised input and the mean and (biased) variance it used."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, residual, running_mean, running_var, training, eps, activation):
         name, e = "batch_norm", ctx.engine
-        check_float(name, input=x, weight=weight, bias=bias, residual=residual, running_mean=running_mean,
-                    running_var=running_var)  # fmt: skip
-        check_rank(name, "input", x.shape, (2, 3, 4, 5), "N x C and up to 3 spatial dimensions")
         vectors = {"weight": weight, "bias": bias, "running_mean": running_mean, "running_var": running_var}
-        for what, v in vectors.items():
-            if v is not None:
-                check_shape(name, what, v.shape, x.shape[1:2], f"one entry per channel of input {shape_str(x.shape)}")
+        check_float(name, ("residual", *vectors), input=x, residual=residual, **vectors)
+        check_rank(name, "input", x.shape, (2, 3, 4, 5), "N x C and up to 3 spatial dimensions")
+        _check_vectors(name, x.shape[1:2], "one entry per channel", **vectors)
         check((running_mean is None) == (running_var is None), name, "give running_mean and running_var, or neither")
         check(training or running_mean is not None, name, "evaluation needs running_mean and running_var, got None")
         check(not training or prod(x.shape[2:], start=x.shape[0]) != 1, name,
@@ -76,13 +79,11 @@ class LayerNorm(Function):
     @staticmethod
     def forward(ctx, x, weight, bias, normalized_shape, eps):
         name, e = "layer_norm", ctx.engine
-        check_float(name, input=x, weight=weight, bias=bias)
+        check_float(name, ("weight", "bias"), input=x, weight=weight, bias=bias)
         n = len(normalized_shape)
         check(n > 0 and x.shape[-n:] == normalized_shape, name,
               f"input must end in normalized_shape {normalized_shape}, got {shape_str(x.shape)}")  # fmt: skip
-        for what, v in (("weight", weight), ("bias", bias)):
-            if v is not None:
-                check_shape(name, what, v.shape, normalized_shape, "normalized_shape")
+        _check_vectors(name, normalized_shape, "normalized_shape", weight=weight, bias=bias)
         ctx.rows, ctx.inner = (prod(x.shape[:-n]), prod(normalized_shape)), normalized_shape
         weight, bias = (v if v is None else e.reshape(v, (-1,)) for v in (weight, bias))
         y, mean, invstd = e.layer_norm_fwd(e.reshape(x, ctx.rows), weight, bias, eps)
@@ -115,13 +116,11 @@ class GroupNorm(Function):
     @staticmethod
     def forward(ctx, x, weight, bias, groups, eps):
         name = "group_norm"
-        check_float(name, input=x, weight=weight, bias=bias)
+        check_float(name, ("weight", "bias"), input=x, weight=weight, bias=bias)
         check_rank(name, "input", x.shape, (2, 3, 4, 5), "N x C and up to 3 spatial dimensions")
         check(x.shape[1] % groups == 0, name,
               f"{x.shape[1]} channels (input {shape_str(x.shape)}) must be divisible by num_groups {groups}")
-        for what, v in (("weight", weight), ("bias", bias)):
-            if v is not None:
-                check_shape(name, what, v.shape, x.shape[1:2], "one entry per channel")
+        _check_vectors(name, x.shape[1:2], "one entry per channel", weight=weight, bias=bias)
         y, mean, invstd = ctx.engine.group_norm_fwd(x, groups, weight, bias, eps)
         ctx.groups = groups
         ctx.save(x, mean, invstd, weight)

@@ -9,7 +9,34 @@ import numpy as np
 from ...autograd import Function
 from ...spec import check, check_float, check_rank, conv_spec, int_tuple, interpolate_spec, pad_pairs, shape_str
 from ...tensor import Tensor, arange, as_tensor, int64
-from .conv import batched
+
+
+def batched(ndim: int, x, run):
+    """``run(x)``; a single example (``ndim`` dimensions) gets a batch axis for the call and loses it afterwards."""
+    x = as_tensor(x)
+    if x.ndim != ndim:
+        return run(x)
+    out = run(x.unsqueeze(0))
+    return tuple(o.squeeze(0) for o in out) if isinstance(out, tuple) else out.squeeze(0)
+
+
+def named(name: str, function):
+    """``function`` under its public name: one definition serves 1-D, 2-D and 3-D."""
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+class SpatialMap(Function):
+    """A linear op that a spec describes; its derivative is the adjoint op with the same spec."""
+
+    @staticmethod
+    def forward(ctx, x, op, adjoint, spec):
+        ctx.adjoint, ctx.spec = adjoint, spec
+        return getattr(ctx.engine, op)(x, spec)
+
+    @staticmethod
+    def backward(ctx, gy):
+        return getattr(ctx.engine, ctx.adjoint)(gy, ctx.spec)
 
 
 class Pad(Function):
@@ -40,17 +67,6 @@ def pad(x, pad, mode: str = "constant", value: float = 0) -> Tensor:
     return Pad.apply(x, pairs=pad_pairs(x.shape, pad, mode), mode=mode, value=value)
 
 
-class Interpolate(Function):
-    @staticmethod
-    def forward(ctx, x, spec):
-        ctx.spec = spec
-        return ctx.engine.interpolate_fwd(x, spec)
-
-    @staticmethod
-    def backward(ctx, gy):
-        return ctx.engine.interpolate_bwd(gy, ctx.spec)
-
-
 def interpolate(x, size=None, scale_factor=None, mode: str = "nearest", align_corners: bool = False) -> Tensor:
     """Resize images.
 
@@ -65,29 +81,8 @@ def interpolate(x, size=None, scale_factor=None, mode: str = "nearest", align_co
         Bilinear: map the corner pixels' centres onto each other, instead of the images' edges.
     """
     check_float("interpolate", input=x)
-    return Interpolate.apply(x, spec=interpolate_spec(x.shape, size, scale_factor, mode, align_corners))
-
-
-class Unfold(Function):
-    @staticmethod
-    def forward(ctx, x, spec):
-        ctx.spec = spec
-        return ctx.engine.unfold(x, spec)
-
-    @staticmethod
-    def backward(ctx, gy):
-        return ctx.engine.fold(gy, ctx.spec)
-
-
-class Fold(Function):
-    @staticmethod
-    def forward(ctx, cols, spec):
-        ctx.spec = spec
-        return ctx.engine.fold(cols, spec)
-
-    @staticmethod
-    def backward(ctx, gy):
-        return ctx.engine.unfold(gy, ctx.spec)
+    spec = interpolate_spec(x.shape, size, scale_factor, mode, align_corners)
+    return SpatialMap.apply(x, op="interpolate_fwd", adjoint="interpolate_bwd", spec=spec)
 
 
 def unfold(x, kernel_size, dilation=1, padding=0, stride=1) -> Tensor:
@@ -108,7 +103,7 @@ def unfold(x, kernel_size, dilation=1, padding=0, stride=1) -> Tensor:
         check_float("unfold", input=x)
         check_rank("unfold", "input", x.shape, 4, "N x C x H x W")
         spec = conv_spec("unfold", x.shape, (1, x.shape[1], *kernel), stride, padding, dilation)
-        return Unfold.apply(x, spec=spec)
+        return SpatialMap.apply(x, op="unfold", adjoint="fold", spec=spec)
 
     return batched(3, x, run)
 
@@ -129,7 +124,7 @@ def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1) -> Tensor
         spec = conv_spec("fold", shape, (1, channels, *kernel), stride, padding, dilation)
         check(prod(spec.out_size) == x.shape[2], "fold",
               f"output_size {size} has {prod(spec.out_size)} windows, input has {x.shape[2]} ({shape_str(x.shape)})")
-        return Fold.apply(x, spec=spec)
+        return SpatialMap.apply(x, op="fold", adjoint="unfold", spec=spec)
 
     return batched(2, x, run)
 
