@@ -157,41 +157,18 @@ def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None,
     check(checkpoint_every is None or checkpoint_every > 0, "fit",
           f"checkpoint_every must be positive, got {checkpoint_every}")  # fmt: skip
     optimizer = optimizer or optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
-    run = _Run(net, train_loader, optimizer, scheduler, checkpoint)
+    run = _Run(net, train_loader, optimizer, loss or nn.CrossEntropyLoss(), scheduler, checkpoint)
     if checkpoint is not None and resume and Path(checkpoint).exists():
         run.restore()
-    loss, history, at = loss or nn.CrossEntropyLoss(), run.history, run.at
-    device = next(iter(net.parameters())).device
-    warm = False
+    history, at = run.history, run.at
     with _Stop(time_limit) as stop:
         while at["epoch"] < epochs and not stop.reason:
             net.train()
             bar = _Bar(progress, at["epoch"], epochs, run.batches, at["batch"])
             for x, y in run.rest_of_epoch():
-                start = perf_counter()
-                x, y = as_tensor(x).to(device), as_tensor(y).to(device)
-                out = net(x)
-                value = loss(out, y)
-                number = value.item()
-                if not isfinite(number):
-                    raise RuntimeError(
-                        f"fit: the loss is {number} at step {at['batch'] + 1} of epoch {at['epoch'] + 1}; a smaller "
-                        "learning rate often helps, and inputs must be finite"
-                    )
-                optimizer.zero_grad()
-                value.backward()
-                optimizer.step()
-                at["loss"] += number * len(x)
-                at["correct"] += _correct(out, y)
-                at["count"] += len(x)
-                at["batch"] += 1
-                if warm:
-                    at["seconds"] += perf_counter() - start
-                    at["images"] += len(x)
-                warm = True
+                run.step(x, y)
                 point = run.record()
-                if scheduler is not None and scheduler.interval == "step":
-                    scheduler.step()
+                run.schedule("step")
                 bar.advance(run.line(), point)
                 if point and plot == "live":
                     _draw(history, plot)
@@ -201,9 +178,8 @@ def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None,
                     break
             else:
                 if test_loader is not None:
-                    history[-1]["test_loss"], history[-1]["test_accuracy"] = evaluate(net, test_loader, loss)
-                if scheduler is not None and scheduler.interval == "epoch":
-                    scheduler.step()
+                    history[-1]["test_loss"], history[-1]["test_accuracy"] = evaluate(net, test_loader, run.loss)
+                run.schedule("epoch")
                 bar.close(run.line())
                 run.next_epoch()
                 if checkpoint_every is None:
@@ -219,18 +195,48 @@ def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None,
 class _Run:
     """What a checkpoint holds: the objects that are trained, where the run is, and its history."""
 
-    def __init__(self, net, loader, optimizer, scheduler, path):
-        self.net, self.loader, self.optimizer, self.scheduler, self.path = net, loader, optimizer, scheduler, path
+    def __init__(self, net, loader, optimizer, loss, scheduler, path):
+        self.net, self.loader, self.optimizer, self.loss = net, loader, optimizer, loss
+        self.scheduler, self.path = scheduler, path
+        self.device = next(iter(net.parameters())).device
         self.batches = len(loader)
         check(self.batches > 0, "fit", "the training loader has no batches")
         self.history = History()
         # epoch, batch: done so far; loss, correct, count: sums over this epoch; seconds, images: over all epochs
         self.at = {"epoch": 0, "batch": 0, "loss": 0.0, "correct": 0.0, "count": 0, "seconds": 0.0, "images": 0}
-        self._stored = None
+        self._stored, self._warm = None, False
 
     def rest_of_epoch(self):
         """The batches of this epoch that were not trained on yet."""
         return self.loader if hasattr(self.loader, "state_dict") else islice(self.loader, self.at["batch"], None)
+
+    def step(self, x, y) -> None:
+        """Forward, backward, update, sums."""
+        start, at = perf_counter(), self.at
+        x, y = as_tensor(x).to(self.device), as_tensor(y).to(self.device)
+        out = self.net(x)
+        loss = self.loss(out, y)
+        value = loss.item()
+        if not isfinite(value):
+            raise RuntimeError(
+                f"fit: the loss is {value} at step {at['batch'] + 1} of epoch {at['epoch'] + 1}; a smaller learning "
+                "rate often helps, and inputs must be finite"
+            )
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        at["loss"] += value * len(x)
+        at["correct"] += _correct(out, y)
+        at["count"] += len(x)
+        at["batch"] += 1
+        if self._warm:
+            at["seconds"] += perf_counter() - start
+            at["images"] += len(x)
+        self._warm = True
+
+    def schedule(self, interval) -> None:
+        if self.scheduler is not None and self.scheduler.interval == interval:
+            self.scheduler.step()
 
     def record(self) -> bool:
         """Add a point to the history at each fifth of the epoch; whether that was now."""
