@@ -15,3 +15,38 @@ from ..numpy import (
 )
 from .conv import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv_fwd
 from .dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
+from .norm import (
+    batch_norm_bwd,
+    batch_norm_fwd,
+    batch_norm_stats,
+    channel_sum,
+    group_norm_bwd,
+    group_norm_fwd,
+    layer_norm_bwd,
+    layer_norm_fwd,
+    local_response_norm_bwd,
+    local_response_norm_fwd,
+)
+from .optim import adam_step, sgd_step
+from .pointwise import (
+    argmax,
+    binary_fwd,
+    cross_entropy_bwd,
+    cross_entropy_fwd,
+    dropout,
+    reduce_fwd,
+    softmax_bwd,
+    softmax_fwd,
+    unary_bwd,
+    unary_fwd,
+)
+from .pool import (
+    adaptive_avg_pool_bwd,
+    adaptive_avg_pool_fwd,
+    adaptive_max_pool_fwd,
+    avg_pool_bwd,
+    avg_pool_fwd,
+    max_pool_bwd,
+    max_pool_fwd,
+)
+from .shape import copy, fold, interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd, unfold

@@ -59,6 +59,15 @@ def empty_like(x: np.ndarray) -> np.ndarray:
     return y.transpose(np.argsort(order))
 
 
+def like(x: np.ndarray, model: np.ndarray) -> np.ndarray:
+    """``x`` with the order of axes in memory of the equally shaped, dense ``model``; a copy only where it differs."""
+    if flat(model, x) is not None:
+        return x
+    y = empty_like(model)
+    np.copyto(y, x)
+    return y
+
+
 def flat(*arrays: np.ndarray) -> list[np.ndarray] | None:
     """1-D views of equally shaped arrays that are dense in the same order, else None."""
     shape, strides = arrays[0].shape, arrays[0].strides

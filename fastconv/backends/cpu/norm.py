@@ -59,6 +59,7 @@ def _channel_sums(threads, x, shift, totals):
 @kernel
 def _apply(threads, x, mean, scale, bias, residual, has_residual, relu, y):
     rows, channels = x.shape
+    zero = x.dtype.type(0)
     for thread in prange(threads):
         first, end = share(thread, threads, rows)
         for r in range(first, end):
@@ -69,12 +70,13 @@ def _apply(threads, x, mean, scale, bias, residual, has_residual, relu, y):
                     y[r, c] += residual[r, c]
             if relu:
                 for c in range(channels):
-                    y[r, c] = 0 if y[r, c] <= 0 else y[r, c]  # NaN passes
+                    y[r, c] = zero if y[r, c] <= 0 else y[r, c]  # NaN passes
 
 
 @kernel
 def _gradient_sums(threads, gy, x, y, mean, relu, totals):
     rows, channels = x.shape
+    zero = x.dtype.type(0)
     for thread in prange(threads):
         total = totals[np.int64(thread)]
         total[:] = 0
@@ -85,7 +87,7 @@ def _gradient_sums(threads, gy, x, y, mean, relu, totals):
             for r in range(start, min(start + BLOCK, end)):
                 if relu:
                     for c in range(channels):
-                        g = 0 if y[r, c] <= 0 else gy[r, c]
+                        g = zero if y[r, c] <= 0 else gy[r, c]
                         plain[c] += g
                         scaled[c] += g * (x[r, c] - mean[c])
                 else:
@@ -99,19 +101,20 @@ def _gradient_sums(threads, gy, x, y, mean, relu, totals):
 def _gradient(threads, gy, x, y, mean, scale, offset, slope, relu, gx, gresidual, with_residual):
     # gx = scale * gz + offset + slope * (x - mean)
     rows, channels = x.shape
+    zero = x.dtype.type(0)
     for thread in prange(threads):
         first, end = share(thread, threads, rows)
         for r in range(first, end):
             if relu:
                 for c in range(channels):
-                    g = 0 if y[r, c] <= 0 else gy[r, c]
+                    g = zero if y[r, c] <= 0 else gy[r, c]
                     gx[r, c] = scale[c] * g + (offset[c] + slope[c] * (x[r, c] - mean[c]))
             else:
                 for c in range(channels):
                     gx[r, c] = scale[c] * gy[r, c] + (offset[c] + slope[c] * (x[r, c] - mean[c]))
             if with_residual:
                 for c in range(channels):
-                    gresidual[r, c] = 0 if relu and y[r, c] <= 0 else gy[r, c]
+                    gresidual[r, c] = zero if relu and y[r, c] <= 0 else gy[r, c]
 
 
 def _finite(shift: np.ndarray) -> np.ndarray:

@@ -1,0 +1,394 @@
+"""Elementwise ops, reductions, softmax, cross-entropy and dropout.
+
+    threads: equal shares of the elements (or rows);  each share is one loop that LLVM turns into vector code
+
+An op is a scalar function; the loops around it are written once and compiled for an op when it is first used. Scalar
+functions get their constants as arguments of the array's dtype, for a Python number would make float64 of float32.
+
+Arrays below SMALL elements, integers and broadcasts that are no row vector go to NumPy, which is done with them before
+a parallel launch (~10 us) has begun or where speed does not matter.
+"""
+
+from __future__ import annotations
+
+import functools
+from math import floor, prod
+
+import numpy as np
+
+from .. import numpy as reference
+from . import layout, maths, memory
+from .jit import body, kernel, prange, share
+
+SMALL = 1 << 13
+
+# x, the op's number p, 1
+_UNARY = {
+    "neg": lambda x, p, one: -x,
+    "abs": lambda x, p, one: abs(x),
+    "exp": lambda x, p, one: maths.exp(x),
+    "log": lambda x, p, one: np.log(x),
+    "sqrt": lambda x, p, one: np.sqrt(x),
+    "pow": lambda x, p, one: x * x if p == 2 else x**p,
+    "relu": lambda x, p, one: p if x <= p else x,  # NaN passes; p is 0 where an op has no number
+    "leaky_relu": lambda x, p, one: x if x > 0 else x * p,
+    "sigmoid": lambda x, p, one: maths.sigmoid(x),
+    "tanh": lambda x, p, one: maths.tanh(x),
+    "gelu": lambda x, p, one: x * maths.normal_cdf(x),
+    "gelu_tanh": lambda x, p, one: x * maths.gelu_tanh_gate(x),
+    "silu": lambda x, p, one: x * maths.sigmoid(x),
+}
+# upstream gradient, what UNARY saves, p, 1
+_SLOPE = {
+    "neg": lambda g, s, p, one: -g,
+    "abs": lambda g, s, p, one: g * np.sign(s),
+    "exp": lambda g, s, p, one: g * s,
+    "log": lambda g, s, p, one: g / s,
+    "sqrt": lambda g, s, p, one: g / (s + s),
+    "pow": lambda g, s, p, one: g * (s + s) if p == 2 else (g * p * s ** (p - one) if p != 0 else p),
+    "relu": lambda g, s, p, one: p if s <= p else g,
+    "leaky_relu": lambda g, s, p, one: g if s > 0 else g * p,
+    "sigmoid": lambda g, s, p, one: g * s * (one - s),
+    "tanh": lambda g, s, p, one: g * (one - s * s),
+    "gelu": lambda g, s, p, one: g * maths.gelu_slope(s),
+    "gelu_tanh": lambda g, s, p, one: g * maths.gelu_tanh_slope(s),
+    "silu": lambda g, s, p, one: g * maths.silu_slope(s),
+}
+_BINARY = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b,
+    "maximum": lambda a, b: a if (a >= b) | (a != a) else b,
+    "minimum": lambda a, b: a if (a <= b) | (a != a) else b,
+}
+
+
+# ------------------------------------------------------------------------------------------------- elementwise
+@functools.cache
+def _unary_kernel(name: str):
+    scalar = body(inline=True)(_UNARY[name])
+
+    def run(threads, x, p, one, y):
+        for thread in prange(threads):
+            first, end = share(thread, threads, x.size)
+            for i in range(first, end):
+                y[i] = scalar(x[i], p, one)
+
+    run.__qualname__ = f"unary.{name}"
+    return kernel(run)
+
+
+@functools.cache
+def _slope_kernel(name: str):
+    scalar = body(inline=True)(_SLOPE[name])
+
+    def run(threads, g, s, p, one, y):
+        for thread in prange(threads):
+            first, end = share(thread, threads, g.size)
+            for i in range(first, end):
+                y[i] = scalar(g[i], s[i], p, one)
+
+    run.__qualname__ = f"slope.{name}"
+    return kernel(run)
+
+
+@functools.cache
+def _binary_kernel(name: str):
+    scalar = body(inline=True)(_BINARY[name])
+
+    def run(threads, a, b, y):
+        # rows x columns; a side with one row is repeated for every row, a side with one column along it
+        rows, columns = y.shape
+        for thread in prange(threads):
+            first, end = share(thread, threads, rows)
+            for r in range(first, end):
+                p, q, out = a[r if a.shape[0] > 1 else 0], b[r if b.shape[0] > 1 else 0], y[r]
+                if a.shape[1] == b.shape[1]:
+                    for i in range(columns):
+                        out[i] = scalar(p[i], q[i])
+                elif b.shape[1] == 1:
+                    for i in range(columns):
+                        out[i] = scalar(p[i], q[0])
+                else:
+                    for i in range(columns):
+                        out[i] = scalar(p[0], q[i])
+
+    run.__qualname__ = f"binary.{name}"
+    return kernel(run)
+
+
+def _param(param, x):
+    return x.dtype.type(0 if param is None else param), x.dtype.type(1)
+
+
+def _is_large_float(x) -> bool:
+    return x.size >= SMALL and x.dtype.kind == "f"
+
+
+def unary_fwd(name, x, param=None):
+    if not _is_large_float(x):
+        return reference.unary_fwd(name, x, param)
+    y = layout.empty_like(x)
+    views = layout.flat(y, layout.like(x, y))
+    _unary_kernel(name)(views[1], *_param(param, x), views[0])
+    return y
+
+
+def unary_bwd(name, gy, saved, param=None):
+    if not _is_large_float(gy):
+        return reference.unary_bwd(name, gy, saved, param)
+    saved = gy if saved is None else saved  # an op that saves nothing reads nothing
+    y = layout.empty_like(saved)
+    views = layout.flat(y, layout.like(gy, y), layout.like(saved, y))
+    _slope_kernel(name)(views[1], views[2], *_param(param, gy), views[0])
+    return y
+
+
+def _lines(array: np.ndarray, columns: int) -> np.ndarray:
+    """A flat array as rows of at most ``columns`` elements that divide it: what threads share."""
+    while array.size % columns:
+        columns //= 2
+    return array.reshape(-1, columns)
+
+
+def binary_fwd(name, a, b):
+    large = a if np.size(a) >= np.size(b) else b
+    small = b if large is a else a
+    if name not in _BINARY or not _is_large_float(large):
+        return reference.binary_fwd(name, a, b)
+    if np.ndim(small) == 0 and not isinstance(small, np.ndarray):
+        small = large.dtype.type(small)
+    elif small.dtype != large.dtype:
+        return reference.binary_fwd(name, a, b)
+    y = layout.empty_like(large)
+    if np.size(small) == 1 and np.ndim(small) <= large.ndim:
+        pair = [_lines(v, 1024) for v in layout.flat(y, layout.like(large, y))]
+        other = np.full((1, 1), small, large.dtype)
+    elif small.shape == large.shape:
+        *pair, other = (_lines(v, 1024) for v in layout.flat(y, layout.like(large, y), layout.like(small, y)))
+    else:
+        order = layout.memory_order(y)
+        last = order[-1]
+        wide = (1,) * (large.ndim - small.ndim) + small.shape
+        if small.ndim > large.ndim or prod(wide) != large.shape[last] or wide[last] != large.shape[last]:
+            return reference.binary_fwd(name, a, b)
+        columns = large.shape[last]
+        pair = [v.reshape(-1, columns) for v in layout.flat(y, layout.like(large, y))]
+        other = layout.dense(small.reshape(1, columns))
+    left, right = (pair[1], other) if large is a else (other, pair[1])
+    _binary_kernel(name)(left, right, pair[0])
+    return y
+
+
+# ------------------------------------------------------------------------------------------------- reductions
+@kernel
+def _sums(threads, x, totals):
+    # x: outer, n, inner -> totals (float64): parts of n, outer, inner
+    outer, n, inner = x.shape
+    parts = totals.shape[0]
+    for thread in prange(threads):
+        first, end = share(thread, threads, parts * outer)
+        for job in range(first, end):
+            part, o = job // outer, job % outer
+            start, stop = share(part, parts, n)
+            total = totals[part, o]
+            total[:] = 0
+            if inner == 1:
+                for i0 in range(start, stop, 256):
+                    line = x.dtype.type(0)
+                    for i in range(i0, min(i0 + 256, stop)):
+                        line += x[o, i, 0]
+                    total[0] += line
+            else:
+                for i in range(start, stop):
+                    for c in range(inner):
+                        total[c] += x[o, i, c]
+
+
+def reduce_fwd(name, x, axes, keepdims):
+    axes = tuple(sorted(a % x.ndim for a in axes)) if x.ndim else ()
+    order = layout.memory_order(x)
+    at = sorted(order.index(a) for a in axes)
+    together = bool(at) and at == list(range(at[0], at[0] + len(at)))
+    if name not in ("sum", "mean") or not _is_large_float(x) or not together:
+        return reference.reduce_fwd(name, x, axes, keepdims)
+    dense = layout.dense(x.transpose(order))
+    shape = dense.shape
+    view = dense.reshape(prod(shape[: at[0]]), -1, prod(shape[at[-1] + 1 :]))
+    parts = max(1, min(64, view.size // (view.shape[0] * view.shape[2] * 256)))
+    totals = memory.empty((parts, view.shape[0], view.shape[2]), np.float64)
+    _sums(view, totals)
+    with np.errstate(invalid="ignore"):
+        result = totals.sum(axis=0) / (view.shape[1] if name == "mean" else 1)
+    kept = [1 if i in at else s for i, s in enumerate(shape)]
+    result = result.astype(x.dtype).reshape(kept).transpose(np.argsort(order))
+    return result if keepdims else result.reshape([s for i, s in enumerate(x.shape) if i not in axes])
+
+
+def argmax(x, axis, keepdims):
+    return reference.argmax(x, axis, keepdims)
+
+
+# ------------------------------------------------------------------------------------------------- softmax, cross-entropy
+@body
+def exponentials(row, out):
+    """``out = exp(row - max(row))``; returns the sum and the maximum (NaN if there is one)."""
+    largest = row[0]
+    for c in range(row.size):
+        largest = row[c] if (row[c] > largest) | (row[c] != row[c]) else largest
+    for c in range(row.size):
+        out[c] = maths.exp(row[c] - largest)
+    total = out[0]
+    for c in range(1, row.size):
+        total += out[c]
+    return total, largest
+
+
+@kernel
+def _softmax(threads, x, log, y):
+    rows, columns = x.shape
+    for thread in prange(threads):
+        first, end = share(thread, threads, rows)
+        for r in range(first, end):
+            total, largest = exponentials(x[r], y[r])
+            if log:
+                shift = np.log(total)
+                for c in range(columns):
+                    y[r, c] = x[r, c] - largest - shift
+            else:
+                for c in range(columns):
+                    y[r, c] /= total
+
+
+@kernel
+def _softmax_bwd(threads, gy, y, log, gx):
+    rows, columns = y.shape
+    for thread in prange(threads):
+        first, end = share(thread, threads, rows)
+        for r in range(first, end):
+            total = gy.dtype.type(0)
+            if log:
+                for c in range(columns):
+                    total += gy[r, c]
+                for c in range(columns):
+                    gx[r, c] = gy[r, c] - maths.exp(y[r, c]) * total
+            else:
+                for c in range(columns):
+                    total += gy[r, c] * y[r, c]
+                for c in range(columns):
+                    gx[r, c] = y[r, c] * (gy[r, c] - total)
+
+
+def _rows_along(axis, *arrays):
+    """Arrays as rows along ``axis``, an empty result with the same rows, and that result in the logical shape."""
+    moved = [np.moveaxis(a, axis, -1) for a in arrays]
+    out = memory.empty(moved[0].shape, moved[0].dtype)
+    return [layout.dense(m).reshape(-1, m.shape[-1]) for m in (*moved, out)], np.moveaxis(out, -1, axis)
+
+
+def softmax_fwd(x, axis, log):
+    if not x.size:
+        return x.copy()
+    (rows, out), y = _rows_along(axis, x)
+    _softmax(rows, log, out)
+    return y
+
+
+def softmax_bwd(gy, y, axis, log):
+    if not y.size:
+        return y.copy()
+    (up, rows, out), gx = _rows_along(axis, gy, y)
+    _softmax_bwd(up, rows, log, out)
+    return gx
+
+
+@kernel
+def _cross_entropy(threads, logits, target, weight, ignore_index, smoothing, losses, prob):
+    rows, classes = logits.shape
+    one = logits.dtype.type(1)
+    for thread in prange(threads):
+        first, end = share(thread, threads, rows)
+        for r in range(first, end):
+            row, p, t = logits[r], prob[r], target[r]
+            total, largest = exponentials(row, p)
+            shift = largest + np.log(total)
+            for c in range(classes):
+                p[c] /= total
+            losses[r] = 0
+            if t != ignore_index:
+                losses[r] = (one - smoothing) * weight[t] * (shift - row[t])
+                if smoothing > 0:
+                    spread = logits.dtype.type(0)
+                    for c in range(classes):
+                        spread += weight[c] * (shift - row[c])
+                    losses[r] += smoothing / classes * spread
+
+
+@kernel
+def _cross_entropy_bwd(threads, grow, prob, target, weight, ignore_index, smoothing, out):
+    rows, classes = prob.shape
+    one = prob.dtype.type(1)
+    even = smoothing / prob.dtype.type(classes)
+    for thread in prange(threads):
+        mass = prob.dtype.type(0)
+        for c in range(classes):
+            mass += weight[c]
+        first, end = share(thread, threads, rows)
+        for r in range(first, end):
+            t, g = target[r], grow[r]
+            if t == ignore_index:
+                out[r] = 0
+                continue
+            own = (one - smoothing) * weight[t]
+            for c in range(classes):
+                out[r, c] = g * ((own + even * mass) * prob[r, c] - even * weight[c])
+            out[r, t] -= g * own
+
+
+def cross_entropy_fwd(logits, target, weight, ignore_index, label_smoothing):
+    logits, target = layout.dense(logits), layout.dense(target)
+    losses, prob = memory.empty(logits.shape[:1], logits.dtype), memory.empty(logits.shape, logits.dtype)
+    weight = np.ones(logits.shape[1], logits.dtype) if weight is None else layout.dense(weight)
+    _cross_entropy(logits, target, weight, ignore_index, logits.dtype.type(label_smoothing), losses, prob)
+    return losses, prob
+
+
+def cross_entropy_bwd(grow, prob, target, weight, ignore_index, label_smoothing):
+    out = memory.empty(prob.shape, prob.dtype)
+    weight = np.ones(prob.shape[1], prob.dtype) if weight is None else layout.dense(weight)
+    _cross_entropy_bwd(layout.dense(grow), layout.dense(prob), layout.dense(target), weight, ignore_index,
+                       prob.dtype.type(label_smoothing), out)  # fmt: skip
+    return out
+
+
+# ------------------------------------------------------------------------------------------------- dropout
+@kernel
+def _dropout(threads, x, threshold, scale, start, y):
+    # x: N, pixels, C; element i of the logical order N, C, pixels is kept by a hash of start + i (see the reference)
+    images, pixels, channels = x.shape
+    zero = x.dtype.type(0)
+    for thread in prange(threads):
+        first, end = share(thread, threads, images * pixels)
+        for r in range(first, end):
+            n, p = r // pixels, r % pixels
+            for c in range(channels):
+                z = start + np.uint64((n * channels + c) * pixels + p)
+                z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+                z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+                z = z ^ (z >> np.uint64(31))
+                y[n, p, c] = x[n, p, c] * scale if (z >> np.uint64(40)) >= threshold else zero
+
+
+def dropout(x, p, scale, seed):
+    start, threshold = np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64), np.uint64(floor(p * 2**24))
+    if 3 <= x.ndim <= 5 and not x.flags.c_contiguous:
+        y, out = layout.empty(x.shape, x.dtype)
+        source = layout.lift(x)
+        shape = (x.shape[0], -1, x.shape[1])
+    else:
+        y = out = memory.empty(x.shape, x.dtype)
+        source, shape = layout.dense(x), (1, -1, 1)
+    if y.size:
+        _dropout(source.reshape(shape), threshold, x.dtype.type(scale), start, out.reshape(shape))
+    return y
