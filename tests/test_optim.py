@@ -317,3 +317,21 @@ def test_a_gradient_of_another_shape():
     w.grad = fc.zeros(3, 2)
     with pytest.raises(ValueError, match="SGD: gradient must have shape 2x3"):
         optim.SGD([w]).step()
+
+
+@pytest.mark.parametrize("name, options", [OPTIMIZERS[3], OPTIMIZERS[6]])
+@pytest.mark.parametrize("layout", ["channels-last", "sliced"])
+def test_parameters_of_any_layout(backend, name, options, layout):
+    """Parameters keep the memory they were given: another order of axes than their gradients', or not dense at all."""
+    values = start()[0]
+    if layout == "channels-last":
+        array = np.ascontiguousarray(values.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    else:
+        array = np.repeat(values, 2, axis=0)[::2]
+    param = fc.Tensor(array, requires_grad=True)
+    opt = getattr(optim, name)([param], **options)
+    for step in range(4):
+        param.grad = fc.tensor(gradients(step)[0])
+        opt.step()
+    expected = written_out(name, options, values, [gradients(s)[0] for s in range(4)])
+    np.testing.assert_allclose(array, expected, rtol=2e-5, atol=2e-6)

@@ -11,6 +11,11 @@ from . import lr_scheduler
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "lr_scheduler"]
 
 
+def _like(p: Tensor) -> Tensor:
+    """A tensor of the parameter's shape, dtype and order in memory, so that one kernel walks both alike."""
+    return Tensor(p._engine.copy(p._array))
+
+
 class Optimizer:
     """Base of the optimizers: groups of parameters, each with its own settings.
 
@@ -74,7 +79,7 @@ class Optimizer:
                 state = self.state.setdefault(p, {})
                 if slots:
                     if not state:
-                        state.update(step=0, **{s: Tensor(p._engine.zeros(p.shape, p.dtype)) for s in slots})
+                        state.update(step=0, **{s: _like(p).zero_() for s in slots})
                     state["step"] += 1
                 # One fused call: parameters differ only where some had no gradient in an earlier step.
                 batches.setdefault((p.device, p.dtype, state.get("step")), []).append(p)
@@ -115,9 +120,7 @@ class Optimizer:
             for key, value in entries.items():
                 if hasattr(value, "shape") and key != "step":
                     check_shape(name, f"{key} of parameter {i}", value.shape, p.shape, "its parameter's shape")
-                    copy = Tensor(p._engine.zeros(p.shape, p.dtype))
-                    copy[...] = value
-                    value = copy
+                    value = _like(p).copy_(value)
                 new[key] = int(value) if key == "step" else value
             state[p] = new
         self.state = state
