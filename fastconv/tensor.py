@@ -15,7 +15,7 @@ import numpy as np
 
 from . import autograd, backends, random
 from .autograd import Function
-from .spec import broadcast_shape, check, check_axis, check_rank, check_shape, shape_str
+from .spec import broadcast_shape, check, check_axis, check_float, check_rank, check_shape, shape_str
 
 float32, float64, int64 = np.dtype("float32"), np.dtype("float64"), np.dtype("int64")
 MaxResult = namedtuple("MaxResult", "values indices")
@@ -65,12 +65,9 @@ class Unary(Function):
 class Binary(Function):
     @staticmethod
     def forward(ctx, a, b, name):
-        for s, t in ((a, b), (b, a)):
-            check(not isinstance(s, np.ndarray) or np.ndim(t) == 0 or broadcast_shape(name, s.shape, t.shape) is not None,
-                  name, "shapes do not broadcast")  # fmt: skip
-        ctx.name = name
+        ctx.name, ctx.shapes = name, (getattr(a, "shape", ()), getattr(b, "shape", ()))
+        broadcast_shape(name, *ctx.shapes)  # refuses what does not fit
         y = ctx.engine.binary_fwd(name, a, b)
-        ctx.shapes = (getattr(a, "shape", ()), getattr(b, "shape", ()))
         keep = {"mul": (a, b), "div": (a, b), "maximum": (a, b), "minimum": (a, b), "pow": (a, b, y)}
         ctx.save(*keep.get(name, ()))
         return y
@@ -166,6 +163,20 @@ class Reduce(Function):
         hit = e.cast(e.binary_fwd("eq", x, e.reshape(y, ctx.kept)), gy.dtype)
         share = e.binary_fwd("div", gy, e.reduce_fwd("sum", hit, ctx.axes, True))
         return e.binary_fwd("mul", hit, share)
+
+
+class Softmax(Function):
+    @staticmethod
+    def forward(ctx, x, name, axis):
+        check_float(name, input=x)
+        ctx.axis, ctx.log = check_axis(name, axis, x.ndim), name == "log_softmax"
+        y = ctx.engine.softmax_fwd(x, ctx.axis, ctx.log)
+        ctx.save(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, gy):
+        return ctx.engine.softmax_bwd(gy, ctx.saved[0], ctx.axis, ctx.log)
 
 
 class Reshape(Function):
@@ -560,9 +571,7 @@ class Tensor:
         return Unary.apply(self, name="tanh")
 
     def softmax(self, dim: int) -> Tensor:
-        from .nn import functional
-
-        return functional.softmax(self, dim)
+        return Softmax.apply(self, name="softmax", axis=dim)
 
     def pow(self, other) -> Tensor:
         return self**other

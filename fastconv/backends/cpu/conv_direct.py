@@ -108,7 +108,8 @@ def _taps(threads, tile, max_rows, x, panels, bias, has_bias, y, out_size, in_st
                 k = g * columns + p * width
                 for j in range(j0, j1):
                     source = base + ((j - j0) * in_stride[1] * pitch * channels + g * depth) * size
-                    row = ((n * y.shape[1] + out_offset[0] + i * out_stride[0]) * y.shape[2] + out_offset[1] + j * out_stride[1])
+                    plane = n * y.shape[1] + out_offset[0] + i * out_stride[0]
+                    row = plane * y.shape[2] + out_offset[1] + j * out_stride[1]
                     target = address(y) + ((row * y.shape[3] + out_offset[2]) * out_channels + k) * size
                     for b in range((ow + max_rows - 1) // max_rows):
                         w0, w1 = row_block(ow, b, max_rows)

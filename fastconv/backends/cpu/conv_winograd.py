@@ -273,7 +273,8 @@ def tiles_into_panels(t0, t1, at, m, into, grad, x, gy, origin, width, block, v,
 
 
 @body
-def weights_tile(tile, max_rows, v, d, u, u_row, u_plane, p, cb, kb, rows, here, block, v_plane, d_plane, width, first, zero, size):
+def weights_tile(tile, max_rows, v, d, u, u_row, u_plane, p, cb, kb, rows, here, block, v_plane, d_plane, width, first, zero,
+                 size):  # fmt: skip
     """``U[p, cb, kb] (+)= V[p, cb]^t D[p, kb]`` over ``here`` tiles: ``rows`` input channels x ``width`` output channels."""
     for q in range((rows + max_rows - 1) // max_rows):
         r0, r1 = row_block(rows, q, max_rows)
@@ -304,8 +305,8 @@ def _weights_by_tiles(threads, tile, max_rows, into, grad, back, m, x, gy, origi
             partials[me] = 0
         for start in range(t0, t1, block):
             here = min(block, t1 - start)
-            tiles_into_panels(start, start + here, 0, m, into, grad, x, gy, origin, width, block, v, v_plane, d, d_plane, table,
-                              small, nowhere)  # fmt: skip
+            tiles_into_panels(start, start + here, 0, m, into, grad, x, gy, origin, width, block, v, v_plane, d, d_plane,
+                              table, small, nowhere)  # fmt: skip
             for p in range(n * n):
                 for cb in range(c_panels):
                     for kb in range(k_panels):
@@ -348,7 +349,8 @@ def _weights_by_panels(threads, tile, max_rows, into, grad, back, m, x, gy, orig
             for c in range(rows):
                 for q in range(9):
                     table[q] = address(part) + ((q * channels + cb * width + c) * out_channels + kb * width) * size
-                simd.transform(back, u + c * width * size, u_plane, address(table), 0, 0, min(width, out_channels - kb * width))
+                simd.transform(back, u + c * width * size, u_plane, address(table), 0, 0,
+                               min(width, out_channels - kb * width))  # fmt: skip
         table[0] = zero[0] = 0  # keeps them alive: only their addresses were used
 
 

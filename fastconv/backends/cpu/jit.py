@@ -42,7 +42,7 @@ from .. import settings
 #: the meaning of x / y ("arcp" only allows multiplying by a reciprocal).
 FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 
-KERNELS: dict[str, "Kernel"] = {}
+KERNELS: dict[str, Kernel] = {}
 _c_functions: list[CFunc] = []
 _lock = threading.RLock()
 _launched = False  # a parallel kernel has started the thread pool of this process

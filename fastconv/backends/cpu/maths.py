@@ -15,7 +15,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-F, I = np.float32, np.int32
+F, INT = np.float32, np.int32
 _LOG2_E = F(1.4426950408889634)
 _LN2_HIGH, _LN2_LOW = F(0.693359375), F(-2.1219444e-4)  # n * high is exact
 
@@ -43,10 +43,10 @@ def _exp32(x):
     p = p * r + F(1.6666515171527863e-1)
     p = p * r + F(4.999999403953552e-1)
     p = p * (r * r) + r + F(1)
-    k = I(n)  # 2**n as two factors made of exponent bits, for n itself may be larger than an exponent
-    half = k >> I(1)
-    low = I((half + I(127)) << I(23)).view(np.float32)
-    high = I((k - half + I(127)) << I(23)).view(np.float32)
+    k = INT(n)  # 2**n as two factors made of exponent bits, for n itself may be larger than an exponent
+    half = k >> INT(1)
+    low = INT((half + INT(127)) << INT(23)).view(np.float32)
+    high = INT((k - half + INT(127)) << INT(23)).view(np.float32)
     return p * low * high
 
 

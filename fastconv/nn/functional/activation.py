@@ -6,8 +6,8 @@ from math import prod
 
 from ... import random
 from ...autograd import Function
-from ...spec import check, check_axis, check_float, check_rank, check_shape, shape_str
-from ...tensor import Tensor, Unary, as_tensor
+from ...spec import check, check_float, check_rank, check_shape, shape_str
+from ...tensor import Softmax, Tensor, Unary, as_tensor
 
 
 def _unary(name, op, x, param=None):
@@ -44,20 +44,6 @@ def gelu(x, approximate: str = "none") -> Tensor:
     """``x * Phi(x)`` with the normal distribution's ``Phi`` (Hendrycks and Gimpel 2016), or its tanh approximation."""
     check(approximate in ("none", "tanh"), "gelu", f"approximate must be 'none' or 'tanh', got {approximate!r}")
     return _unary("gelu", "gelu_tanh" if approximate == "tanh" else "gelu", x)
-
-
-class Softmax(Function):
-    @staticmethod
-    def forward(ctx, x, name, axis):
-        check_float(name, input=x)
-        ctx.axis, ctx.log = check_axis(name, axis, x.ndim), name == "log_softmax"
-        y = ctx.engine.softmax_fwd(x, ctx.axis, ctx.log)
-        ctx.save(y)
-        return y
-
-    @staticmethod
-    def backward(ctx, gy):
-        return ctx.engine.softmax_bwd(gy, ctx.saved[0], ctx.axis, ctx.log)
 
 
 def softmax(x, dim: int) -> Tensor:
