@@ -1,0 +1,85 @@
+"""Initialisation in place; each function fills its tensor outside the tape and returns it."""
+
+from __future__ import annotations
+
+from math import prod, sqrt
+
+from .. import random
+from ..spec import check, check_float, shape_str
+from ..tensor import Tensor, as_tensor
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """Factor that keeps the signal's variance through ``nonlinearity``; ``param`` is leaky_relu's slope (0.01)."""
+    gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2.0), "selu": 0.75,
+             "leaky_relu": sqrt(2 / (1 + (0.01 if param is None else param) ** 2)),
+             **dict.fromkeys(("conv1d", "conv2d", "conv3d", "conv_transpose2d"), 1.0)}  # fmt: skip
+    check(nonlinearity in gains, "calculate_gain", f"expected one of {', '.join(gains)}, got {nonlinearity!r}")
+    return gains[nonlinearity]
+
+
+def _fans(name, t):
+    """Numbers of values one output reads (fan in) and one input feeds (fan out)."""
+    check(t.ndim >= 2, name, f"fan in and fan out need at least 2 dimensions, got {shape_str(t.shape)}")
+    field = prod(t.shape[2:])
+    return t.shape[1] * field, t.shape[0] * field
+
+
+def _kaiming_std(name, t, a, mode, nonlinearity):
+    check(mode in ("fan_in", "fan_out"), name, f"mode must be 'fan_in' or 'fan_out', got {mode!r}")
+    return calculate_gain(nonlinearity, a) / sqrt(_fans(name, t)[mode == "fan_out"])
+
+
+def uniform_(t: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
+    """Uniform in ``[a, b)``."""
+    check_float("uniform_", tensor=t)
+    values = random.generator().random(t.shape, t.dtype)
+    t.data[...] = as_tensor(values * t.dtype.type(b - a) + t.dtype.type(a), device=t.device)
+    return t
+
+
+def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+    """Normal with ``mean`` and standard deviation ``std``."""
+    check_float("normal_", tensor=t)
+    check(std >= 0, "normal_", f"std must not be negative, got {std}")
+    values = random.generator().standard_normal(t.shape, t.dtype)
+    t.data[...] = as_tensor(values * t.dtype.type(std) + t.dtype.type(mean), device=t.device)
+    return t
+
+
+def constant_(t: Tensor, val: float) -> Tensor:
+    """Every element ``val``."""
+    t.data[...] = val
+    return t
+
+
+def zeros_(t: Tensor) -> Tensor:
+    """Zeros."""
+    return constant_(t, 0)
+
+
+def ones_(t: Tensor) -> Tensor:
+    """Ones."""
+    return constant_(t, 1)
+
+
+def xavier_uniform_(t: Tensor, gain: float = 1.0) -> Tensor:
+    """Uniform with variance ``gain^2 * 2 / (fan_in + fan_out)`` (Glorot and Bengio 2010)."""
+    bound = gain * sqrt(6 / sum(_fans("xavier_uniform_", t)))
+    return uniform_(t, -bound, bound)
+
+
+def xavier_normal_(t: Tensor, gain: float = 1.0) -> Tensor:
+    """Normal with variance ``gain^2 * 2 / (fan_in + fan_out)`` (Glorot and Bengio 2010)."""
+    return normal_(t, 0.0, gain * sqrt(2 / sum(_fans("xavier_normal_", t))))
+
+
+def kaiming_uniform_(t: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
+    """Uniform with variance ``gain^2 / fan`` (He et al. 2015); ``a`` is leaky_relu's slope, 0 for relu."""
+    bound = sqrt(3.0) * _kaiming_std("kaiming_uniform_", t, a, mode, nonlinearity)
+    return uniform_(t, -bound, bound)
+
+
+def kaiming_normal_(t: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
+    """Normal with variance ``gain^2 / fan`` (He et al. 2015); ``a`` is leaky_relu's slope, 0 for relu."""
+    return normal_(t, 0.0, _kaiming_std("kaiming_normal_", t, a, mode, nonlinearity))

@@ -1,0 +1,407 @@
+"""Layers and losses: the functions of ``nn.functional`` with their parameters and options."""
+
+from __future__ import annotations
+
+import inspect
+from math import prod, sqrt
+
+import numpy as np
+
+from ..spec import check, check_rank, int_tuple
+from ..tensor import as_tensor, ones, zeros
+from . import functional as F
+from . import init
+from .modules import Module, Parameter
+
+
+def _shown(**options) -> str:
+    return ", ".join(f"{k}={v!r}" for k, v in options.items())
+
+
+class _Layer(Module):
+    """A function as a layer without parameters: constructed with the function's options, called with its inputs.
+
+    The options become attributes; ``weight`` and ``pos_weight`` of losses become buffers. Subclasses say ``function``,
+    its number of ``inputs``, the options their repr shows (all by default), and whether PyTorch's ``inplace`` is
+    accepted (and ignored: results are always new).
+    """
+
+    def __init_subclass__(cls, function=None, inputs=1, shown=None, inplace=False):
+        if function is not None:
+            options = list(inspect.signature(function).parameters.values())[inputs:]
+            cls.function, cls.options = staticmethod(function), tuple(o.name for o in options)
+            cls.shown = cls.options if shown is None else shown
+            if inplace:
+                options.append(inspect.Parameter("inplace", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False))
+            cls.__signature__ = inspect.Signature(options)
+            cls.__doc__ = f"{cls.__doc__ or 'Layer'}; see ``nn.functional.{function.__name__}`` for the options."
+
+    def __init__(self, *args, **kwargs):
+        super().__init__()
+        try:
+            bound = self.__signature__.bind(*args, **kwargs)
+        except TypeError as e:
+            raise TypeError(f"{type(self).__name__}{self.__signature__}: {e}") from None
+        bound.apply_defaults()
+        for name, value in bound.arguments.items():
+            if name in ("weight", "pos_weight"):
+                self.register_buffer(name, None if value is None else as_tensor(value))
+            else:
+                setattr(self, name, value)
+        if "stride" in self.options and self.stride is None:
+            self.stride = self.kernel_size
+
+    def forward(self, *inputs):
+        return self.function(*inputs, **{o: getattr(self, o) for o in self.options})
+
+    def extra_repr(self):
+        return _shown(**{o: getattr(self, o) for o in self.shown})
+
+
+_MAX = {"shown": ("kernel_size", "stride", "padding", "dilation", "ceil_mode")}
+_AVG = {"shown": ("kernel_size", "stride", "padding")}
+_LOSS = {"inputs": 2, "shown": ()}
+
+
+class ReLU(_Layer, function=F.relu, inplace=True):
+    """``max(x, 0)``"""
+
+
+class LeakyReLU(_Layer, function=F.leaky_relu, inplace=True):
+    """``x`` where positive, else ``negative_slope * x``"""
+
+
+class SiLU(_Layer, function=F.silu, inplace=True):
+    """``x * sigmoid(x)``"""
+
+
+class Sigmoid(_Layer, function=F.sigmoid):
+    """``1 / (1 + exp(-x))``"""
+
+
+class Tanh(_Layer, function=F.tanh):
+    """Hyperbolic tangent"""
+
+
+class GELU(_Layer, function=F.gelu):
+    """``x`` times the normal distribution function of ``x``"""
+
+
+class Softmax(_Layer, function=F.softmax):
+    """Softmax along ``dim``"""
+
+
+class MaxPool1d(_Layer, function=F.max_pool1d, **_MAX):
+    """Maximum over windows"""
+
+
+class MaxPool2d(_Layer, function=F.max_pool2d, **_MAX):
+    """Maximum over windows"""
+
+
+class MaxPool3d(_Layer, function=F.max_pool3d, **_MAX):
+    """Maximum over windows"""
+
+
+class AvgPool1d(_Layer, function=F.avg_pool1d, **_AVG):
+    """Mean over windows"""
+
+
+class AvgPool2d(_Layer, function=F.avg_pool2d, **_AVG):
+    """Mean over windows"""
+
+
+class AvgPool3d(_Layer, function=F.avg_pool3d, **_AVG):
+    """Mean over windows"""
+
+
+class AdaptiveAvgPool2d(_Layer, function=F.adaptive_avg_pool2d):
+    """Mean over windows that give ``output_size``"""
+
+
+class AdaptiveMaxPool2d(_Layer, function=F.adaptive_max_pool2d, shown=("output_size",)):
+    """Maximum over windows that give ``output_size``"""
+
+
+class LocalResponseNorm(_Layer, function=F.local_response_norm):
+    """Normalisation over neighbouring channels"""
+
+
+class Upsample(_Layer, function=F.interpolate):
+    """Resizing"""
+
+
+class MSELoss(_Layer, function=F.mse_loss, **_LOSS):
+    """Squared differences"""
+
+
+class CrossEntropyLoss(_Layer, function=F.cross_entropy, **_LOSS):
+    """Cross-entropy of softmax(logits)"""
+
+
+class NLLLoss(_Layer, function=F.nll_loss, **_LOSS):
+    """Negative log-likelihood of log-probabilities"""
+
+
+class BCEWithLogitsLoss(_Layer, function=F.binary_cross_entropy_with_logits, **_LOSS):
+    """Cross-entropy of sigmoid(logits)"""
+
+
+class Identity(Module):
+    """Returns its input; constructor arguments are ignored."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__()
+
+    def forward(self, x):
+        return x
+
+
+class Flatten(Module):
+    """Merges the dimensions ``start_dim`` to ``end_dim``; the batch stays by default."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1):
+        super().__init__()
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def forward(self, x):
+        return x.flatten(self.start_dim, self.end_dim)
+
+    def extra_repr(self):
+        return _shown(start_dim=self.start_dim, end_dim=self.end_dim)
+
+
+class Dropout(Module):
+    """Zeroes elements with probability ``p`` in training; ``inplace`` is ignored."""
+
+    def __init__(self, p: float = 0.5, inplace: bool = False, mode: str = "upscale_in_train"):
+        super().__init__()
+        F.dropout(zeros(1), p, False, mode)  # refuses bad options now, not at the first batch
+        self.p, self.mode = p, mode
+
+    def forward(self, x):
+        return F.dropout(x, self.p, self.training, self.mode)
+
+    def extra_repr(self):
+        return _shown(p=self.p, mode=self.mode)
+
+
+# ------------------------------------------------------------------------------------------------- convolution, dense
+def _default_init(weight: Parameter, bias: Parameter | None) -> None:
+    """PyTorch's default: both uniform within ``1 / sqrt(fan_in)``."""
+    init.kaiming_uniform_(weight, a=sqrt(5))
+    if bias is not None:
+        bound = 1 / sqrt(prod(weight.shape[1:]))
+        init.uniform_(bias, -bound, bound)
+
+
+class Linear(Module):
+    """``x @ weight.T + bias`` with ``weight`` of shape ``(out_features, in_features)``."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True):
+        super().__init__()
+        self.in_features = int_tuple("Linear", "in_features", in_features, 1, 1)[0]
+        self.out_features = int_tuple("Linear", "out_features", out_features, 1, 1)[0]
+        self.weight = Parameter(zeros(out_features, in_features))
+        self.register_parameter("bias", Parameter(zeros(out_features)) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new parameters."""
+        _default_init(self.weight, self.bias)
+
+    def forward(self, x):
+        return F.linear(x, self.weight, self.bias)
+
+    def extra_repr(self):
+        return _shown(in_features=self.in_features, out_features=self.out_features, bias=self.bias is not None)
+
+
+class _Conv(Module):
+    """Convolution of ``ndim`` spatial dimensions."""
+
+    ndim: int
+    transposed = False
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size, stride=1, padding=0, dilation=1, groups: int = 1,
+        bias: bool = True, *, algorithm: str | None = None,
+    ):  # fmt: skip
+        super().__init__()
+        name, n = type(self).__name__, self.ndim
+        for what, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
+            setattr(self, what, int_tuple(name, what, value, 1, 1)[0])
+        for what, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation)):
+            setattr(self, what, int_tuple(name, what, value, n, 1))
+        check(in_channels % groups == 0 and out_channels % groups == 0, name,
+              f"in_channels {in_channels} and out_channels {out_channels} must be divisible by groups {groups}")
+        self.padding = (padding,) * n if isinstance(padding, int) else padding
+        self.algorithm = algorithm
+        first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
+        self.weight = Parameter(zeros(first, second // groups, *self.kernel_size))
+        self.register_parameter("bias", Parameter(zeros(out_channels)) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new parameters."""
+        _default_init(self.weight, self.bias)
+
+    def forward(self, x):
+        return self.function(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups,
+                             algorithm=self.algorithm)  # fmt: skip
+
+    def extra_repr(self):
+        text = f"{self.in_channels}, {self.out_channels}, {_shown(kernel_size=self.kernel_size, stride=self.stride)}"
+        one, none = (1,) * self.ndim, (0,) * self.ndim
+        for name, default in (("padding", none), ("output_padding", none), ("dilation", one), ("groups", 1)):
+            if getattr(self, name, default) != default:
+                text += f", {name}={getattr(self, name)!r}"
+        return text + ", bias=False" * (self.bias is None)
+
+
+class Conv1d(_Conv):
+    """1-D convolution layer; see :func:`fastconv.nn.functional.conv1d` for the options."""
+
+    ndim, function = 1, staticmethod(F.conv1d)
+
+
+class Conv2d(_Conv):
+    """2-D convolution layer; see :func:`fastconv.nn.functional.conv2d` for the options.
+
+    Attributes
+    ----------
+    weight : Parameter, ``out_channels x in_channels/groups x kH x kW``
+    bias : Parameter ``(out_channels,)``, or None
+    """
+
+    ndim, function = 2, staticmethod(F.conv2d)
+
+
+class Conv3d(_Conv):
+    """3-D convolution layer; see :func:`fastconv.nn.functional.conv3d` for the options."""
+
+    ndim, function = 3, staticmethod(F.conv3d)
+
+
+class ConvTranspose2d(_Conv):
+    """2-D transposed convolution layer; see :func:`fastconv.nn.functional.conv_transpose2d` for the options."""
+
+    ndim, transposed = 2, True
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size, stride=1, padding=0, output_padding=0,
+        groups: int = 1, bias: bool = True, dilation=1, *, algorithm: str | None = None,
+    ):  # fmt: skip
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
+                         algorithm=algorithm)  # fmt: skip
+        self.output_padding = int_tuple("ConvTranspose2d", "output_padding", output_padding, 2, 0)
+
+    def forward(self, x):
+        return F.conv_transpose2d(x, self.weight, self.bias, self.stride, self.padding, self.output_padding,
+                                  self.groups, self.dilation, algorithm=self.algorithm)  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------- normalisation
+class _Norm(Module):
+    """Weight and bias of ``shape`` (or None), one and zero at first."""
+
+    def __init__(self, shape, eps: float, affine: bool):
+        super().__init__()
+        self.eps = eps
+        self.register_parameter("weight", Parameter(ones(shape)) if affine else None)
+        self.register_parameter("bias", Parameter(zeros(shape)) if affine else None)
+
+
+class _BatchNorm(_Norm):
+    ranks: tuple[int, ...]
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
+        track_running_stats: bool = True, *, activation: str | None = None,
+    ):  # fmt: skip
+        super().__init__(num_features, eps, affine)
+        self.num_features, self.momentum, self.activation = num_features, momentum, activation
+        self.affine, self.track_running_stats = affine, track_running_stats
+        self.register_buffer("running_mean", zeros(num_features) if track_running_stats else None)
+        self.register_buffer("running_var", ones(num_features) if track_running_stats else None)
+        self.register_buffer("num_batches_tracked", as_tensor(np.zeros((), np.int64)) if track_running_stats else None)
+
+    def forward(self, x, residual=None):
+        check_rank(type(self).__name__, "input", x.shape, self.ranks, "N x C and the spatial dimensions")
+        momentum = self.momentum
+        if self.training and self.track_running_stats:
+            self.num_batches_tracked[...] = self.num_batches_tracked + 1
+            if momentum is None:  # the plain average of all batches so far
+                momentum = 1 / self.num_batches_tracked.item()
+        batch_statistics = self.training or not self.track_running_stats
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, batch_statistics, momentum,
+                            self.eps, activation=self.activation, residual=residual)  # fmt: skip
+
+    def extra_repr(self):
+        text = _shown(eps=self.eps, momentum=self.momentum, affine=self.affine,
+                        track_running_stats=self.track_running_stats)  # fmt: skip
+        return f"{self.num_features}, {text}" + (f", activation={self.activation!r}" if self.activation else "")
+
+
+class BatchNorm1d(_BatchNorm):
+    """Batch normalisation of ``N x C`` or ``N x C x W``; see :class:`BatchNorm2d`."""
+
+    ranks = (2, 3)
+
+
+class BatchNorm2d(_BatchNorm):
+    """Batch normalisation of ``N x C x H x W`` with running statistics for evaluation.
+
+    Parameters
+    ----------
+    num_features : int
+        ``C``.
+    eps : float
+    momentum : float or None
+        Share of the newest batch in the running statistics; None: the average of all batches.
+    affine : bool
+        Learn a weight and a bias per channel.
+    track_running_stats : bool
+        Without, evaluation normalises with the batch's own statistics too.
+    activation : {None, "relu"}
+        Applied to the result. ``bn(x, residual)`` adds ``residual`` before it.
+    """
+
+    ranks = (4,)
+
+
+class BatchNorm3d(_BatchNorm):
+    """Batch normalisation of ``N x C x D x H x W``; see :class:`BatchNorm2d`."""
+
+    ranks = (5,)
+
+
+class GroupNorm(_Norm):
+    """Normalises each example over groups of channels; weight and bias per channel."""
+
+    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True):
+        super().__init__(num_channels, eps, affine)
+        check(num_groups > 0 and num_channels % num_groups == 0, "GroupNorm",
+              f"num_channels {num_channels} must be divisible by num_groups {num_groups}")  # fmt: skip
+        self.num_groups, self.num_channels, self.affine = num_groups, num_channels, affine
+
+    def forward(self, x):
+        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self):
+        return f"{self.num_groups}, {self.num_channels}, {_shown(eps=self.eps, affine=self.affine)}"
+
+
+class LayerNorm(_Norm):
+    """Normalises each example over its last dimensions ``normalized_shape``."""
+
+    def __init__(self, normalized_shape, eps: float = 1e-5, elementwise_affine: bool = True):
+        shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+        super().__init__(shape, eps, elementwise_affine)
+        self.normalized_shape, self.elementwise_affine = shape, elementwise_affine
+
+    def forward(self, x):
+        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self):
+        return f"{self.normalized_shape}, {_shown(eps=self.eps, elementwise_affine=self.elementwise_affine)}"

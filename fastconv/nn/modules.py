@@ -1,0 +1,323 @@
+"""Parameter, Module and the containers."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import numpy as np
+
+from ..spec import check, shape_str
+from ..tensor import Tensor, as_tensor
+
+IncompatibleKeys = namedtuple("IncompatibleKeys", "missing_keys unexpected_keys")
+
+
+class Parameter(Tensor):
+    """A leaf tensor that a :class:`Module` registers when it is assigned to an attribute.
+
+    Parameters
+    ----------
+    data : Tensor or array
+        Float; wrapped without a copy.
+    requires_grad : bool
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data, requires_grad: bool = True):
+        super().__init__(as_tensor(data), requires_grad)
+
+    def __repr__(self):
+        return f"Parameter containing:\n{super().__repr__()}"
+
+
+class Module:
+    """Base of layers and networks: define ``forward``, assign parameters and modules to attributes.
+
+    Attributes
+    ----------
+    training : bool
+        Set by :meth:`train` and :meth:`eval` for the whole tree.
+    """
+
+    training = True
+
+    def __init__(self):
+        self.__dict__.update(_parameters={}, _buffers={}, _modules={})
+
+    def forward(self, *args, **kwargs):
+        raise NotImplementedError(f"{type(self).__name__}: define forward(self, x)")
+
+    def __call__(self, *args, **kwargs):
+        return self.forward(*(as_tensor(a) if isinstance(a, np.ndarray) else a for a in args), **kwargs)
+
+    # ---- attributes
+    def __setattr__(self, name, value):
+        own = self.__dict__
+        if isinstance(value, (Parameter, Module)):
+            if "_modules" not in own:
+                raise AttributeError(f"{type(self).__name__}: call super().__init__() before assigning {name!r}")
+            target = own["_parameters" if isinstance(value, Parameter) else "_modules"]
+            for registry in (own, own["_parameters"], own["_buffers"], own["_modules"]):
+                if registry is not target:
+                    registry.pop(name, None)
+            target[name] = value
+            return
+        for registry, kind, types in (
+            ("_parameters", "an nn.Parameter", ()), ("_modules", "an nn.Module", ()), ("_buffers", "a Tensor", Tensor),
+        ):  # fmt: skip
+            if name in own.get(registry, ()):
+                check(value is None or isinstance(value, types), f"{type(self).__name__}.{name}",
+                      f"expected {kind} or None, got {type(value).__name__}", TypeError)  # fmt: skip
+                own[registry][name] = value
+                return
+        object.__setattr__(self, name, value)
+
+    def __getattr__(self, name):  # only called where ordinary lookup fails
+        for registry in ("_parameters", "_buffers", "_modules"):
+            if name in self.__dict__.get(registry, ()):
+                return self.__dict__[registry][name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __delattr__(self, name):
+        for registry in (self._parameters, self._buffers, self._modules):
+            if name in registry:
+                del registry[name]
+                return
+        object.__delattr__(self, name)
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Same as assigning the attribute; None reserves the name for a parameter."""
+        self._parameters[name] = None
+        setattr(self, name, param)
+
+    def register_buffer(self, name: str, tensor: Tensor | None) -> None:
+        """State that is saved and moved with the parameters but not trained."""
+        self._buffers[name] = None
+        setattr(self, name, tensor)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Same as assigning the attribute, for names that are not identifiers."""
+        self._modules[name] = None
+        setattr(self, name, module)
+
+    register_module = add_module
+
+    # ---- the tree
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        return ((n, m) for n, m in self._modules.items() if m is not None)
+
+    def children(self) -> Iterator[Module]:
+        return (m for _, m in self.named_children())
+
+    def named_modules(self, prefix: str = "", memo: set | None = None) -> Iterator[tuple[str, Module]]:
+        """This module and everything below it, each once, with its dotted name (``""`` for this one)."""
+        memo = set() if memo is None else memo
+        if self not in memo:
+            memo.add(self)
+            yield prefix, self
+            for name, child in self.named_children():
+                yield from child.named_modules(f"{prefix}.{name}" if prefix else name, memo)
+
+    def modules(self) -> Iterator[Module]:
+        return (m for _, m in self.named_modules())
+
+    def _named(self, registry, prefix=""):
+        seen = set()
+        for path, module in self.named_modules(prefix):
+            for name, t in getattr(module, registry).items():
+                if t is not None and t not in seen:
+                    seen.add(t)
+                    yield (f"{path}.{name}" if path else name), t
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        """Every parameter once, with its dotted name."""
+        return self._named("_parameters", prefix)
+
+    def parameters(self) -> Iterator[Parameter]:
+        return (p for _, p in self.named_parameters())
+
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """Every buffer once, with its dotted name."""
+        return self._named("_buffers", prefix)
+
+    def buffers(self) -> Iterator[Tensor]:
+        return (b for _, b in self.named_buffers())
+
+    # ---- state
+    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
+        """Parameters and buffers by dotted name (PyTorch's names), on the module's own memory, outside the tape."""
+        state = {}
+        for name, t in (*self._parameters.items(), *self._buffers.items()):
+            if t is not None:
+                state[prefix + name] = t.detach()
+        for name, child in self.named_children():
+            state.update(child.state_dict(f"{prefix}{name}."))
+        return state
+
+    def load_state_dict(self, state: Mapping, strict: bool = True) -> IncompatibleKeys:
+        """Copy the values of ``state`` into the parameters and buffers.
+
+        Parameters
+        ----------
+        state : mapping of name to Tensor, array or number
+            A prefix ``module.`` on every name, as data-parallel training leaves it, is ignored.
+        strict : bool
+            Refuse missing and unexpected names. Without it they are skipped and returned.
+
+        Raises
+        ------
+        ValueError
+            Lists every missing and unexpected name and every shape that differs; nothing has been copied then.
+        """
+        check(isinstance(state, Mapping), "load_state_dict",
+              f"expected a mapping of names to tensors, got {type(state).__name__}", TypeError)  # fmt: skip
+        own = self.state_dict()
+        if not own.keys() & state.keys() and all(k.startswith("module.") for k in state):
+            state = {k.removeprefix("module."): v for k, v in state.items()}
+        # Files written before BatchNorm counted its batches have no such entry.
+        missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
+        unexpected = [k for k in state if k not in own]
+        problems = []
+        if strict and missing:
+            problems.append(f"missing: {', '.join(missing)}")
+        if strict and unexpected:
+            problems.append(f"unexpected: {', '.join(unexpected)}")
+        for k in (k for k in own if k in state):
+            if np.shape(state[k]) != own[k].shape:
+                problems.append(f"{k}: expected {shape_str(own[k].shape)}, got {shape_str(np.shape(state[k]))}")
+        check(not problems, "load_state_dict",
+              f"the state does not fit this {type(self).__name__}:\n  " + "\n  ".join(problems))  # fmt: skip
+        for k, t in own.items():
+            if k in state:
+                t[...] = as_tensor(state[k]).detach().to(t.device).astype(t.dtype)
+        return IncompatibleKeys(missing, unexpected)
+
+    def train(self, mode: bool = True) -> Module:
+        """Training behaviour of dropout and batch normalisation, in the whole tree."""
+        for m in self.modules():
+            m.training = bool(mode)
+        return self
+
+    def eval(self) -> Module:
+        """Evaluation behaviour of dropout and batch normalisation, in the whole tree."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Drop every parameter's gradient."""
+        for p in self.parameters():
+            p.grad = None
+
+    def requires_grad_(self, flag: bool = True) -> Module:
+        """Train the parameters, or freeze them."""
+        for p in self.parameters():
+            p.requires_grad_(flag)
+        return self
+
+    def apply(self, fn: Callable[[Module], object]) -> Module:
+        """Call ``fn`` on every module below this one and then on this one."""
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    def to(self, target) -> Module:
+        """Move parameters and buffers to a device (``"cpu"``, ``"cuda"``), or cast the float ones to a dtype."""
+        moving = isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda")
+        for t in (*self.parameters(), *self.buffers()):
+            if moving or t.dtype.kind == "f":
+                t._array = t.detach().to(target)._array
+                t._cell[0] += 1
+                t.grad = None if t.grad is None else t.grad.to(target)
+        return self
+
+    def cpu(self) -> Module:
+        return self.to("cpu")
+
+    def cuda(self) -> Module:
+        return self.to("cuda")
+
+    def float(self) -> Module:
+        return self.to("float32")
+
+    def double(self) -> Module:
+        return self.to("float64")
+
+    # ---- text
+    def extra_repr(self) -> str:
+        """The layer's options, as its repr shows them."""
+        return ""
+
+    def __repr__(self):
+        extra = self.extra_repr()
+        children = [f"({n}): " + repr(m).replace("\n", "\n  ") for n, m in self._modules.items()]
+        if not children:
+            return f"{type(self).__name__}({extra})"
+        return f"{type(self).__name__}(\n  " + "\n  ".join([extra] * bool(extra) + children) + "\n)"
+
+
+class _Container(Module):
+    """Modules under the names ``"0"``, ``"1"``, ...: index, slice, iterate, ``len``, ``append``, ``extend``."""
+
+    def __len__(self):
+        return len(self._modules)
+
+    def __iter__(self):
+        return iter(self._modules.values())
+
+    def _name(self, i):
+        names = list(self._modules)
+        check(-len(names) <= i < len(names), type(self).__name__,
+              f"index {i} is out of range for {len(names)} modules", IndexError)  # fmt: skip
+        return names[i]
+
+    def __getitem__(self, i):
+        return self._modules[self._name(i)]
+
+    def __setitem__(self, i, module):
+        self.add_module(self._name(i), module)
+
+    def append(self, module: Module):
+        """Add a module at the end."""
+        self.add_module(str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]):
+        """Add several modules at the end."""
+        for m in modules:
+            self.append(m)
+        return self
+
+
+class ModuleList(_Container):
+    """A list of registered modules; it has no ``forward``."""
+
+    def __init__(self, modules: Iterable[Module] = ()):
+        super().__init__()
+        self.extend(modules)
+
+    def __getitem__(self, i):
+        return ModuleList(list(self)[i]) if isinstance(i, slice) else super().__getitem__(i)
+
+
+class Sequential(_Container):
+    """Modules called one after the other: ``Sequential(a, b, ...)`` or one mapping of names to modules."""
+
+    def __init__(self, *modules):
+        super().__init__()
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for name, m in modules[0].items():
+                self.add_module(name, m)
+        else:
+            self.extend(modules)
+
+    def __getitem__(self, i):
+        if isinstance(i, slice):
+            return Sequential(dict(list(self._modules.items())[i]))
+        return super().__getitem__(i)
+
+    def forward(self, x):
+        for m in self:
+            x = m(x)
+        return x
