@@ -21,20 +21,8 @@ def _shown(**options) -> str:
 class _Layer(Module):
     """A function as a layer without parameters: constructed with the function's options, called with its inputs.
 
-    The options become attributes; ``weight`` and ``pos_weight`` of losses become buffers. Subclasses say ``function``,
-    its number of ``inputs``, the options their repr shows (all by default), and whether PyTorch's ``inplace`` is
-    accepted (and ignored: results are always new).
+    The options become attributes; ``weight`` and ``pos_weight`` of losses become buffers.
     """
-
-    def __init_subclass__(cls, function=None, inputs=1, shown=None, inplace=False):
-        if function is not None:
-            options = list(inspect.signature(function).parameters.values())[inputs:]
-            cls.function, cls.options = staticmethod(function), tuple(o.name for o in options)
-            cls.shown = cls.options if shown is None else shown
-            if inplace:
-                options.append(inspect.Parameter("inplace", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False))
-            cls.__signature__ = inspect.Signature(options)
-            cls.__doc__ = f"{cls.__doc__ or 'Layer'}; see ``nn.functional.{function.__name__}`` for the options."
 
     def __init__(self, *args, **kwargs):
         super().__init__()
@@ -58,93 +46,46 @@ class _Layer(Module):
         return _shown(**{o: getattr(self, o) for o in self.shown})
 
 
-_MAX = {"shown": ("kernel_size", "stride", "padding", "dilation", "ceil_mode")}
-_AVG = {"shown": ("kernel_size", "stride", "padding")}
-_LOSS = {"inputs": 2, "shown": ()}
+def _layer(name: str, function, *, inputs: int = 1, shown=None, inplace: bool = False) -> type[_Layer]:
+    """The layer class ``name`` of ``function``, whose first ``inputs`` parameters are not options.
+
+    ``shown``: the options in its repr (all by default). ``inplace``: accept PyTorch's option of that name, and ignore
+    it, as results are always new.
+    """
+    options = list(inspect.signature(function).parameters.values())[inputs:]
+    names = tuple(o.name for o in options)
+    if inplace:
+        options.append(inspect.Parameter("inplace", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False))
+    return type(name, (_Layer,), {
+        "__module__": __name__, "__doc__": function.__doc__, "__signature__": inspect.Signature(options),
+        "function": staticmethod(function), "options": names, "shown": names if shown is None else shown,
+    })  # fmt: skip
 
 
-class ReLU(_Layer, function=F.relu, inplace=True):
-    """``max(x, 0)``"""
+ReLU = _layer("ReLU", F.relu, inplace=True)
+LeakyReLU = _layer("LeakyReLU", F.leaky_relu, inplace=True)
+SiLU = _layer("SiLU", F.silu, inplace=True)
+Sigmoid = _layer("Sigmoid", F.sigmoid)
+Tanh = _layer("Tanh", F.tanh)
+GELU = _layer("GELU", F.gelu)
+Softmax = _layer("Softmax", F.softmax)
 
+_shown_max = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+MaxPool1d = _layer("MaxPool1d", F.max_pool1d, shown=_shown_max)
+MaxPool2d = _layer("MaxPool2d", F.max_pool2d, shown=_shown_max)
+MaxPool3d = _layer("MaxPool3d", F.max_pool3d, shown=_shown_max)
+AvgPool1d = _layer("AvgPool1d", F.avg_pool1d, shown=_shown_max[:3])
+AvgPool2d = _layer("AvgPool2d", F.avg_pool2d, shown=_shown_max[:3])
+AvgPool3d = _layer("AvgPool3d", F.avg_pool3d, shown=_shown_max[:3])
+AdaptiveAvgPool2d = _layer("AdaptiveAvgPool2d", F.adaptive_avg_pool2d)
+AdaptiveMaxPool2d = _layer("AdaptiveMaxPool2d", F.adaptive_max_pool2d, shown=("output_size",))
+LocalResponseNorm = _layer("LocalResponseNorm", F.local_response_norm)
+Upsample = _layer("Upsample", F.interpolate)
 
-class LeakyReLU(_Layer, function=F.leaky_relu, inplace=True):
-    """``x`` where positive, else ``negative_slope * x``"""
-
-
-class SiLU(_Layer, function=F.silu, inplace=True):
-    """``x * sigmoid(x)``"""
-
-
-class Sigmoid(_Layer, function=F.sigmoid):
-    """``1 / (1 + exp(-x))``"""
-
-
-class Tanh(_Layer, function=F.tanh):
-    """Hyperbolic tangent"""
-
-
-class GELU(_Layer, function=F.gelu):
-    """``x`` times the normal distribution function of ``x``"""
-
-
-class Softmax(_Layer, function=F.softmax):
-    """Softmax along ``dim``"""
-
-
-class MaxPool1d(_Layer, function=F.max_pool1d, **_MAX):
-    """Maximum over windows"""
-
-
-class MaxPool2d(_Layer, function=F.max_pool2d, **_MAX):
-    """Maximum over windows"""
-
-
-class MaxPool3d(_Layer, function=F.max_pool3d, **_MAX):
-    """Maximum over windows"""
-
-
-class AvgPool1d(_Layer, function=F.avg_pool1d, **_AVG):
-    """Mean over windows"""
-
-
-class AvgPool2d(_Layer, function=F.avg_pool2d, **_AVG):
-    """Mean over windows"""
-
-
-class AvgPool3d(_Layer, function=F.avg_pool3d, **_AVG):
-    """Mean over windows"""
-
-
-class AdaptiveAvgPool2d(_Layer, function=F.adaptive_avg_pool2d):
-    """Mean over windows that give ``output_size``"""
-
-
-class AdaptiveMaxPool2d(_Layer, function=F.adaptive_max_pool2d, shown=("output_size",)):
-    """Maximum over windows that give ``output_size``"""
-
-
-class LocalResponseNorm(_Layer, function=F.local_response_norm):
-    """Normalisation over neighbouring channels"""
-
-
-class Upsample(_Layer, function=F.interpolate):
-    """Resizing"""
-
-
-class MSELoss(_Layer, function=F.mse_loss, **_LOSS):
-    """Squared differences"""
-
-
-class CrossEntropyLoss(_Layer, function=F.cross_entropy, **_LOSS):
-    """Cross-entropy of softmax(logits)"""
-
-
-class NLLLoss(_Layer, function=F.nll_loss, **_LOSS):
-    """Negative log-likelihood of log-probabilities"""
-
-
-class BCEWithLogitsLoss(_Layer, function=F.binary_cross_entropy_with_logits, **_LOSS):
-    """Cross-entropy of sigmoid(logits)"""
+MSELoss = _layer("MSELoss", F.mse_loss, inputs=2, shown=())
+CrossEntropyLoss = _layer("CrossEntropyLoss", F.cross_entropy, inputs=2, shown=())
+NLLLoss = _layer("NLLLoss", F.nll_loss, inputs=2, shown=())
+BCEWithLogitsLoss = _layer("BCEWithLogitsLoss", F.binary_cross_entropy_with_logits, inputs=2, shown=())
 
 
 class Identity(Module):
