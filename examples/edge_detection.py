@@ -71,7 +71,7 @@ def main(argv=None) -> None:
     print("a black bar, kernel [1, -1], one row:", *vertical[0])
     print("the image on its side, the same kernel:", "no edge" if not correlate(small.T, [[1, -1]]).any() else "edges")
     pictures.save(args.out / "vertical_edges.png", [
-        [("columns 2 to 5 black", small), ("[1, -1]", vertical), ("on its side", correlate(small.T, [[1, -1]]))],
+        [("columns 2 to 5 black", small), ("[1, -1]", vertical), ("[1, -1], image on its side", correlate(small.T, [[1, -1]]))],
         [("black from column 30 on", wide), ("[1, 0, -1]", border)],
     ])  # fmt: skip
 

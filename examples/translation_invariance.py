@@ -1,7 +1,8 @@
 """What stays the same when the image moves: ``python examples/translation_invariance.py``.
 
 A convolution's response moves along with the shape it detects (equivariance). Max pooling forgets where in its window
-the response was, so that a shift inside the window changes nothing; over the whole image, no shift does (invariance).
+the response was, so the strongest one stays in its place under a shift inside the window; the maximum over the whole
+image stays the same under any (invariance).
 """
 
 import numpy as np
