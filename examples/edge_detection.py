@@ -68,10 +68,11 @@ def main(argv=None) -> None:
 
     small, wide = bar(6, 8, 2, 6), bar(50, 50, 30, 50)
     vertical, border = correlate(small, [[1, -1]]), correlate(wide, [[1, 0, -1]])
+    on_its_side = correlate(small.T, [[1, -1]])
     print("a black bar, kernel [1, -1], one row:", *vertical[0])
-    print("the image on its side, the same kernel:", "no edge" if not correlate(small.T, [[1, -1]]).any() else "edges")
+    print("the image on its side, the same kernel:", "edges" if on_its_side.any() else "no edge")
     pictures.save(args.out / "vertical_edges.png", [
-        [("columns 2 to 5 black", small), ("[1, -1]", vertical), ("[1, -1], image on its side", correlate(small.T, [[1, -1]]))],
+        [("columns 2 to 5 black", small), ("[1, -1]", vertical), ("[1, -1], image on its side", on_its_side)],
         [("black from column 30 on", wide), ("[1, 0, -1]", border)],
     ])  # fmt: skip
 
