@@ -1,0 +1,279 @@
+"""What carries the kernels: compilation and its disk cache, threads, forks, the buffer pool."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv.backends import cpu, settings
+from fastconv.backends.cpu import jit, layout, memory
+from fastconv.nn import functional as F
+
+PACKAGE = Path(fc.__file__).parent
+CONV = """
+import sys, hashlib, numpy as np, fastconv as fc
+from fastconv.nn import functional as F
+rng = np.random.default_rng(0)
+x = fc.tensor(rng.standard_normal((3, 5, 9, 11)).astype("float32"), requires_grad=True)
+w = fc.tensor(rng.standard_normal((7, 5, 3, 3)).astype("float32"), requires_grad=True)
+y = F.conv2d(x, w, padding=1, algorithm="direct")
+y.backward(rng.standard_normal(y.shape).astype("float32"))
+"""
+DIGEST = CONV + """
+print(hashlib.sha256(b"".join(t.numpy().tobytes() for t in (y, x.grad, w.grad))).hexdigest())
+"""
+
+
+def run(code: str, cache: Path, **environment) -> str:
+    """Output of ``code`` in a fresh Python with its own kernel cache."""
+    environment = {**os.environ, "FASTCONV_CACHE_DIR": str(cache), "PYTHONPATH": str(PACKAGE.parent), **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=PACKAGE.anchor, capture_output=True, text=True, timeout=300
+    )  # in a folder without a fastconv of its own
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A kernel cache that two processes filled at the same time, and what they printed."""
+    folder = tmp_path_factory.mktemp("cache")
+    outputs = []
+    threads = [threading.Thread(target=lambda: outputs.append(run(DIGEST, folder))) for _ in range(2)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(outputs) == 2
+    return folder, outputs
+
+
+# ------------------------------------------------------------------------------------------------- compilation
+def test_two_processes_may_compile_at_once(cache):
+    folder, outputs = cache
+    assert outputs[0] == outputs[1]
+    assert list(folder.rglob("*.bin")) and not list(folder.rglob("*.tmp"))
+
+
+def test_a_warm_cache_is_used_and_gives_the_same_bits(cache):
+    folder, outputs = cache
+    before = {f: f.stat().st_mtime_ns for f in folder.rglob("*.bin")}
+    assert run(DIGEST, folder) == outputs[0]
+    assert {f: f.stat().st_mtime_ns for f in folder.rglob("*.bin")} == before
+
+
+def test_damaged_cache_files_are_compiled_anew(cache, tmp_path):
+    shutil.copytree(cache[0], tmp_path / "c")
+    files = sorted((tmp_path / "c").rglob("*.bin"))
+    for i, f in enumerate(files):
+        data = f.read_bytes()
+        f.write_bytes([b"", data[: len(data) // 2], data[:-1] + bytes([data[-1] ^ 1])][i % 3])
+    assert run(DIGEST, tmp_path / "c") == cache[1][0]
+    assert all(f.stat().st_size > 100 for f in files)
+
+
+def test_without_a_writable_folder_kernels_still_run(cache, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    code = "import tempfile; tempfile.tempdir = '/dev/null'\n" + DIGEST
+    assert run(code, blocked, HOME="/dev/null", XDG_CACHE_HOME="/dev/null") == cache[1][0]
+    assert blocked.read_text() == "not a folder"
+
+
+def test_the_cache_key_changes_with_any_kernel_source(tmp_path):
+    copy = tmp_path / "fastconv"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "mini"))
+    code = "import fastconv.backends.cpu.jit as j; print(j.cache_key())"
+    keys = [run(code, tmp_path, PYTHONPATH=str(tmp_path))]
+    assert keys[0] == run(code, tmp_path, PYTHONPATH=str(tmp_path))
+    for name in sorted(p.name for p in (copy / "backends" / "cpu").glob("*.py")):
+        with open(copy / "backends" / "cpu" / name, "a") as f:
+            f.write("\n# edited\n")
+        keys.append(run(code, tmp_path, PYTHONPATH=str(tmp_path)))
+    (copy / "_version.py").write_text('__version__ = "9.9.9"\n')
+    keys.append(run(code, tmp_path, PYTHONPATH=str(tmp_path)))
+    keys.append(run(code, tmp_path, PYTHONPATH=str(tmp_path), NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES="+avx2,+fma"))
+    assert len(set(keys)) == len(keys)
+
+
+def test_fastmath_flags_keep_nan_and_infinity():
+    assert not jit.FASTMATH & {"fast", "nnan", "ninf"}
+
+
+# ------------------------------------------------------------------------------------------------- threads and forks
+def _expected(x, w):
+    with fc.backend("numpy"):
+        return F.conv2d(x, w).numpy()
+
+
+def test_calls_from_several_python_threads():
+    rng = np.random.default_rng(0)
+    jobs = [(rng.standard_normal((2, 3, 8 + i, 9)).astype("f4"), rng.standard_normal((5, 3, 3, 3)).astype("f4"))
+            for i in range(4)]  # fmt: skip
+    wrong = []
+
+    def work(x, w):
+        for _ in range(20):
+            if not np.allclose(F.conv2d(x, w).numpy(), expected[id(x)], atol=1e-4):
+                wrong.append(x.shape)
+
+    expected = {id(x): _expected(x, w) for x, w in jobs}
+    threads = [threading.Thread(target=work, args=job) for job in jobs]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert wrong == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_computes(cache):
+    code = CONV + """
+import os
+before = y.numpy().copy()
+reader, writer = os.pipe()
+child = os.fork()
+if child == 0:
+    again = F.conv2d(x, w, padding=1, algorithm="direct").numpy()
+    os.write(writer, b"same" if np.allclose(again, before, atol=1e-5) else b"different")
+    os._exit(0)
+print(os.read(reader, 20).decode(), os.waitpid(child, 0)[1])
+"""
+    assert run(code, cache[0]) == "same 0"
+
+
+@pytest.mark.skipif(settings.available_cpus() < 2, reason="needs two processors")
+def test_every_number_of_threads_computes_the_same_within_rounding():
+    rng = np.random.default_rng(0)
+    x = fc.tensor(rng.standard_normal((2, 16, 15, 13)).astype("f4"), requires_grad=True)
+    w = fc.tensor(rng.standard_normal((24, 16, 3, 3)).astype("f4"), requires_grad=True)
+    results = []
+    before = fc.get_num_threads()
+    try:
+        for n in (1, 2):
+            fc.set_num_threads(n)
+            x.grad = w.grad = None
+            y = F.conv2d(x, w, padding=1)
+            y.backward(np.ones(y.shape, np.float32))
+            results.append([t.numpy().copy() for t in (y, x.grad, w.grad)])
+    finally:
+        fc.set_num_threads(before)
+    for one, two in zip(*results):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("bad", [0, -1, 10_000, 1.5, "two"])
+def test_bad_thread_counts_are_refused(bad):
+    with pytest.raises(ValueError, match="set_num_threads: expected"):
+        fc.set_num_threads(bad)
+
+
+def test_thread_count_from_the_environment(tmp_path):
+    code = "import fastconv as fc; print(fc.get_num_threads())"
+    assert run(code, tmp_path, FASTCONV_NUM_THREADS="1") == "1"
+
+
+def test_a_read_only_install_works(cache, tmp_path):
+    copy = tmp_path / "site" / "fastconv"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in [*copy.rglob("*"), copy]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = sorted(copy.rglob("*"))
+    try:
+        code = DIGEST + "\nfrom fastconv import data\nassert len(data.FashionMNISTMini()) == 6000"
+        assert run(code, cache[0], PYTHONPATH=str(copy.parent), PYTHONDONTWRITEBYTECODE="1") == cache[1][0]
+        assert sorted(copy.rglob("*")) == before
+    finally:
+        for path in [copy, *copy.rglob("*")]:
+            path.chmod(0o755)
+
+
+# ------------------------------------------------------------------------------------------------- memory
+def test_blocks_are_aligned_and_used_again():
+    memory.trim()
+    a = memory.empty((1000, 100), np.float32)
+    assert a.ctypes.data % memory.ALIGN == 0 and a.flags.c_contiguous and a.flags.writeable
+    address, fresh = a.ctypes.data, memory.statistics()["fresh"]
+    view = a[10:].T
+    del a
+    gc.collect()
+    assert memory.empty((1000, 100), np.float32).ctypes.data != address  # a view is still in use
+    fresh += 1
+    assert memory.statistics()["fresh"] == fresh
+    del view
+    gc.collect()
+    b = memory.empty((100, 1000), np.float32)
+    assert memory.statistics()["fresh"] == fresh and b.size == 100_000
+
+
+def test_the_pool_is_bounded_and_can_be_trimmed(monkeypatch):
+    memory.trim()
+    monkeypatch.setattr(memory, "LIMIT", 1 << 20)
+    blocks = [memory.empty((1 << 18,), np.float32) for _ in range(4)]
+    del blocks
+    gc.collect()
+    assert memory.statistics()["free_bytes"] <= 1 << 20
+    memory.trim()
+    assert memory.statistics()["free_bytes"] == 0
+
+
+def test_the_pool_serves_several_threads():
+    def work(k):
+        for i in range(300):
+            a = memory.empty((2000 + i,), np.float32)
+            a.fill(k)
+            if not (a == k).all():
+                wrong.append(k)
+
+    wrong = []
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert wrong == []
+
+
+def test_a_steady_training_step_takes_no_fresh_memory():
+    net = fc.nn.Sequential(fc.nn.Conv2d(3, 16, 3, padding=1), fc.nn.BatchNorm2d(16), fc.nn.ReLU(), fc.nn.MaxPool2d(2),
+                           fc.nn.Flatten(), fc.nn.Linear(16 * 64, 10))  # fmt: skip
+    optimizer = fc.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+    loss = fc.nn.CrossEntropyLoss()
+    x, y = np.random.default_rng(0).random((32, 3, 16, 16), np.float32), np.arange(32) % 10
+
+    def step():
+        optimizer.zero_grad()
+        loss(net(x), y).backward()
+        optimizer.step()
+
+    with fc.backend("cpu"):
+        for _ in range(5):
+            step()
+        gc.collect()
+        fresh = memory.statistics()["fresh"]
+        for _ in range(5):
+            step()
+        assert memory.statistics()["fresh"] == fresh
+
+
+def test_layout_views_channels_last_memory_without_a_copy():
+    x, inner = layout.empty((2, 3, 5, 7), np.float32)
+    assert x.shape == (2, 3, 5, 7) and inner.shape == (2, 1, 5, 7, 3)
+    assert np.shares_memory(layout.lift(x), inner) and np.shares_memory(x, inner)
+    plain = np.zeros((2, 3, 5, 7), np.float32)
+    assert not np.shares_memory(layout.lift(plain), plain)
+
+
+def test_convolution_results_are_channels_last():
+    y = cpu.conv_fwd(np.ones((1, 2, 4, 4), np.float32), np.ones((3, 2, 3, 3), np.float32), None,
+                     fc.spec.conv_spec("conv2d", (1, 2, 4, 4), (3, 2, 3, 3)))  # fmt: skip
+    assert y.transpose(0, 2, 3, 1).flags.c_contiguous
