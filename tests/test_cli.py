@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv import backends, cli, data, models
+from fastconv import backends, cli, data, models, nn, optim, train
 from fastconv.backends import settings
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "train_lenet.py"
+HERE = {**os.environ, "PYTHONPATH": str(Path(fc.__file__).parent.parent)}  # the package under test, installed or not
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +92,7 @@ def test_the_example_in_a_process_of_its_own(tmp_path):
     nothing = {"FASTCONV_DATA": str(tmp_path / "none"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     run = [sys.executable, EXAMPLE, "--epochs", "1", "--batch-size", "500", "--no-download", "--out", tmp_path,
            "--backend", "numpy"]  # fmt: skip
-    done = subprocess.run(run, capture_output=True, text=True, env={**os.environ, **nothing}, timeout=300)
+    done = subprocess.run(run, capture_output=True, text=True, env={**HERE, **nothing}, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "epoch 1/1" in done.stderr + done.stdout  # the progress bar
     assert "examples/sec on cpu (numpy backend)" in done.stdout
@@ -143,5 +144,33 @@ def test_doctor_on_a_broken_machine(capsys, monkeypatch):
 
 
 def test_module_runs():
-    done = subprocess.run([sys.executable, "-m", "fastconv", "--version"], capture_output=True, text=True, timeout=60)
+    run = [sys.executable, "-m", "fastconv", "--version"]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60, env=HERE)
     assert done.stdout.strip() == f"fastconv {fc.__version__}"
+
+
+def test_warmup_covers_training(capsys):
+    """Every op of the contract is run, and after it training compiles nothing any more."""
+    with fc.backend("cpu"):
+        from fastconv.backends.cpu.jit import KERNELS
+        from fastconv.backends.cpu.warmup import jobs
+
+        assert {label.split()[0] for label, _ in jobs()} == set(backends.CONTRACT)
+        assert cli.main(["warmup"]) == 0
+        assert re.search(r"^\d+ ops ready in .*compiled kernels", capsys.readouterr().out, re.MULTILINE)
+
+        def compiled():
+            return {name: [str(s) for s in kernel.dispatcher.signatures] for name, kernel in KERNELS.items()}
+
+        before = compiled()
+        x, y = np.random.default_rng(0).random((300, 1, 28, 28), np.float32), np.arange(300) % 10
+        deep = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(16, 16, 3, stride=2, padding=1, groups=16), nn.GroupNorm(4, 16), nn.GELU(),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 10),
+        )  # fmt: skip
+        for net in (models.lenet5(), models.lenet5(modern=True), deep):
+            for opt in (optim.SGD(net.parameters(), 0.01, momentum=0.9), optim.AdamW(net.parameters())):
+                loader = data.DataLoader((x, y), 128)
+                train.fit(net, loader, loader, optimizer=opt, progress=False)
+        assert compiled() == before
