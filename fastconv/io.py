@@ -42,7 +42,7 @@ def save(obj, path) -> None:
     TypeError
         Something in ``obj`` is neither a container nor a value as above; the message says where.
     """
-    path, write = Path(path), _format("save", path)[0]
+    path, write = Path(path), _format("save", Path(path))[0]
     arrays: dict[str, np.ndarray] = {}
     tree = _pack(obj, "", arrays)
     flat = isinstance(obj, dict) and tree == {k: {"__array__": k} for k in obj}

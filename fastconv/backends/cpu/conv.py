@@ -120,8 +120,10 @@ def _winograd_tiles(spec, which):
 def _winograd_cost(spec, which, dtype) -> float:
     threads = settings.get_num_threads()
     tiles, points = _winograd_tiles(spec, which)
-    products = 2 * points * tiles * spec.c_in * spec.c_out
-    transformed = 4 * points * (tiles * (spec.c_in + spec.c_out) + spec.c_in * spec.c_out)
+    lanes = simd.lanes(dtype)
+    products = 2 * points * tiles * spec.c_in * -(-spec.c_out // lanes) * lanes
+    vectors = -(-spec.c_in // lanes) - (-spec.c_out // lanes)
+    transformed = 4 * points * (tiles * vectors * lanes + spec.c_in * spec.c_out)
     return 2 * LAUNCH + products / (0.85 * PEAK * threads) + transformed / (3 * COPY * threads)
 
 

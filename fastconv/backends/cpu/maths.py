@@ -26,7 +26,7 @@ def _by_dtype(single, double):
     def function(x):
         return double(x)
 
-    options = {"error_model": "numpy", "fastmath": {"contract"}}
+    options = {"error_model": "numpy", "fastmath": {"contract"}, "forceinline": True}
     overload(function, jit_options=options)(lambda x: {types.float32: single, types.float64: double}.get(x))
     return function
 
@@ -66,19 +66,19 @@ def _tanh32(x):
 
 
 def _normal_cdf32(x):
-    """In the left tail ``exp(-x^2 / 2) * t * p(t)`` with ``t = 1 / (1 + |x| / 4)``."""
-    t = F(1) / (F(1) + F(0.25) * abs(x))
-    p = F(1.981254853308201e-2)
-    p = p * t + F(-8.101232349872589e-2)
-    p = p * t + F(9.584654122591019e-2)
-    p = p * t + F(-3.196750208735466e-2)
-    p = p * t + F(6.384660303592682e-2)
-    p = p * t + F(5.892310291528702e-2)
-    p = p * t + F(8.161377161741257e-2)
-    p = p * t + F(9.346518665552139e-2)
-    p = p * t + F(9.973648935556412e-2)
-    p = p * t + F(9.97355654835701e-2)
-    tail = p * t * exp(F(-0.5) * x * x)
+    """In the left tail ``exp(-x^2 / 2)`` times a polynomial in ``1 / (1 + |x| / 4)`` (around the middle of its range)."""
+    t = F(1) / (F(1) + F(0.25) * abs(x)) - F(0.6162790697674418)
+    p = F(0.034800123423337936)
+    p = p * t + F(-0.007775184232741594)
+    p = p * t + F(-0.10831620544195175)
+    p = p * t + F(-0.04827697575092316)
+    p = p * t + F(0.26749756932258606)
+    p = p * t + F(0.6533840298652649)
+    p = p * t + F(0.8405451774597168)
+    p = p * t + F(0.7420151829719543)
+    p = p * t + F(0.48312270641326904)
+    p = p * t + F(0.1417628675699234)
+    tail = p * exp(F(-0.5) * x * x)
     return F(1) - tail if x > F(0) else tail
 
 

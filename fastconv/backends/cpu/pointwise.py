@@ -123,7 +123,7 @@ def _param(param, x):
 
 
 def _is_large_float(x) -> bool:
-    return x.size >= SMALL and x.dtype.kind == "f"
+    return np.size(x) >= SMALL and x.dtype.kind == "f"
 
 
 def unary_fwd(name, x, param=None):
