@@ -39,7 +39,7 @@ def same(a, b):
 
 def test_state_dict(path):
     state = {"0.weight": fc.randn(4, 3, 2, 2), "0.bias": fc.zeros(4), "file": fc.arange(5), "self": fc.tensor(1.5)}
-    fc.save(state, path)
+    fc.save(state, str(path))
     back = fc.load(str(path))
     assert all(isinstance(v, fc.Tensor) for v in back.values())
     assert same({k: state[k] for k in sorted(state)}, {k: back[k] for k in sorted(back)})
