@@ -1,0 +1,339 @@
+"""The engines that are compared. Each makes a :class:`Call` of a job, or says why it does not run it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib import metadata
+
+import networks
+import numpy as np
+import workload
+
+SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
+NOTES_SGD = {"lr": 0.9}  # how the course notes train LeNet
+
+
+class Unsupported(Exception):
+    """The engine has no such op; the message says which."""
+
+
+@dataclass
+class Call:
+    """``run(setup())`` does the job once; only ``run`` is timed. ``results`` turns what it returned into arrays."""
+
+    run: Callable
+    results: Callable
+    setup: Callable = lambda: None
+
+
+class Engine:
+    """What PyTorch and fastconv share: the names of their APIs."""
+
+    optimizer_options: dict = {}
+
+    def version(self) -> str:
+        return f"{self.lib.__name__} {self.lib.__version__}"
+
+    def prepare(self, job: dict) -> Call:
+        return getattr(self, job["suite"])(job)
+
+    def leaf(self, array):
+        return self.tensor(array).requires_grad_()
+
+    def call(self, run, setup=lambda: None) -> Call:
+        def results(found):
+            return [self.numpy(t) for t in (found if isinstance(found, (list, tuple)) else [found])]
+
+        return Call(run, results, setup)
+
+    def forward_or_backward(self, which, forward, leaves) -> Call:
+        """Either pass through the normal API, tape included."""
+        if which == "fwd":
+            return self.call(lambda _: forward())
+        gy = self.like(workload.draw("gy", forward().shape))
+
+        def setup():
+            for t in leaves:
+                t.grad = None
+            return forward()
+
+        def run(y):
+            y.backward(gy)
+            return [t.grad for t in leaves]
+
+        return self.call(run, setup)
+
+    def conv(self, job):
+        spec, which = workload.spec_of(job), job["pass"]
+        x, w = self.like(workload.draw("x", spec.x_shape)), self.tensor(workload.weight("w", spec.w_shape))
+        if which in ("bwd_data", "bwd_weight"):
+            gy = self.like(workload.draw("gy", spec.y_shape))
+            return self.call(self.conv_backward(job, spec, x, w, gy))
+        options = {k: job[k] for k in ("stride", "padding", "dilation", "groups")}
+        x.requires_grad_()
+        w.requires_grad_()
+
+        def forward():
+            with self.context(job):
+                return self.F.conv2d(x, w, None, **options)
+
+        return self.forward_or_backward(which, forward, [x, w])
+
+    def op(self, job):
+        F, op, shape = self.F, job["op"], job["x"]
+        if op == "sgd":
+            params = [self.leaf(workload.draw(f"p{i}", s)) for i, s in enumerate(workload.resnet18_parameters())]
+            for i, p in enumerate(params):
+                p.grad = self.tensor(workload.draw(f"g{i}", p.shape))
+            step = self.optim.SGD(params, **SGD, **self.optimizer_options).step
+            return self.call(lambda _: step() or params)
+        x = self.like(workload.draw("x", shape)).requires_grad_()
+        if op == "cross_entropy":
+            target = self.tensor(workload.labels(*shape))
+
+            def run(_):
+                x.grad = None
+                F.cross_entropy(x, target).backward()
+                return x.grad
+
+            return self.call(run)
+        w, b = (self.leaf(workload.parameter(f"fc.{n}", s)) for n, s in
+                (("weight", (job["out"], shape[1]) if "out" in job else shape[1:2]), ("bias", (job.get("out", shape[1]),))))
+        mean, var = (self.tensor(np.full(shape[1], v, np.float32)) for v in (0, 1))
+        pooling = {k: job[k] for k in ("kernel_size", "stride", "padding") if k in job}
+        forward, leaves = {
+            "max_pool": (lambda: F.max_pool2d(x, **pooling), [x]),
+            "avg_pool": (lambda: F.avg_pool2d(x, **pooling), [x]),
+            "sigmoid": (lambda: F.sigmoid(x), [x]),
+            "linear": (lambda: F.linear(x, w, b), [x, w, b]),
+            "batch_norm_relu": (lambda: self.batch_norm_relu(x, mean, var, w, b), [x, w, b]),
+        }[op]
+        return self.forward_or_backward(job["pass"], forward, leaves)
+
+    def net(self, job):
+        training = job["pass"] == "train"
+        network, parameters = self.network(job, training)
+        x = self.like(workload.draw("x", job["x"]))
+        if not training:
+
+            def infer(_):
+                with self.inference(), self.context(job):
+                    return network(x)
+
+            return self.call(infer)
+        target = self.tensor(workload.labels(job["x"][0], job["classes"]))
+        with self.context(job):
+            network(x)  # PyTorch's parameters are made as the network first asks for them
+        params = parameters()
+        optimizer = self.optim.SGD([params[n] for n in sorted(params)], **(NOTES_SGD if job["net"] == "lenet" else SGD),
+                                   **self.optimizer_options)  # fmt: skip
+
+        def train(_):
+            optimizer.zero_grad()
+            with self.context(job):
+                loss = self.F.cross_entropy(network(x), target)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        def results(loss):  # all gradients as one vector: some alone are too near zero to compare
+            return [self.numpy(loss), np.concatenate([self.numpy(params[n].grad).ravel() for n in sorted(params)])]
+
+        return Call(train, results)
+
+
+class Fastconv(Engine):
+    def __init__(self, threads: int, backend: str = "cpu", dtype: str = "float32"):
+        import fastconv as fc
+        from fastconv import backends, optim
+        from fastconv.nn import functional
+
+        self.lib, self.F, self.optim, self.dtype = fc, functional, optim, dtype
+        self.inference = fc.no_grad
+        fc.set_num_threads(threads)
+        fc.set_backend(backend)
+        self.engine = backends.load(backend)
+        self.channels_last = backend == "cpu"
+
+    def version(self):
+        return f"{super().version()}, " + ", ".join(f"{p} {metadata.version(p)}" for p in ("numpy", "numba", "llvmlite"))
+
+    def tensor(self, array, channels_last=False):
+        return self.lib.from_numpy(workload.aligned(array, self.dtype, channels_last))
+
+    def like(self, array):
+        """What a layer before would have handed on."""
+        return self.tensor(array, self.channels_last and array.ndim == 4)
+
+    def numpy(self, t):
+        return t.detach().numpy()
+
+    def context(self, job):
+        forced = job.get("algorithm", "auto")
+        return nullcontext() if forced == "auto" else self.lib.conv_algorithm(forced)
+
+    def conv_backward(self, job, spec, x, w, gy):
+        x, w, gy, algorithm = x.numpy(), w.numpy(), gy.numpy(), job.get("algorithm", "auto")
+        algorithm = None if algorithm == "auto" else algorithm
+        if job["pass"] == "bwd_data":
+            return lambda _: self.lib.from_numpy(self.engine.conv_bwd_data(gy, w, spec, algorithm))
+        return lambda _: self.lib.from_numpy(self.engine.conv_bwd_weight(x, gy, spec, algorithm))
+
+    def batch_norm_relu(self, x, mean, var, w, b):
+        return self.F.batch_norm(x, mean, var, w, b, True, activation="relu")
+
+    def network(self, job, training):
+        name, small = job["net"], job["net"].endswith("_32")
+        maker = getattr(self.lib.models, {"lenet": "lenet5"}.get(name, name.removesuffix("_32")), None)
+        if maker is None:
+            raise Unsupported(f"fastconv.models has no {name}")
+        net = maker(num_classes=job["classes"], **({"small_input": small} if name != "lenet" else {}))
+        for path, p in net.named_parameters():
+            p.data[...] = workload.parameter(path, p.shape)
+        if not training:
+            net.eval()
+            net = getattr(self.lib, "optimize_for_inference", lambda n: n)(net)
+        return net, lambda: dict(net.named_parameters())
+
+    def peak(self, threads: int) -> dict[str, float]:
+        """Operations per second of a tile that never leaves the registers, and bytes per second of a copy."""
+        import ctypes
+        from concurrent.futures import ThreadPoolExecutor
+        from time import perf_counter
+
+        from fastconv.backends.cpu import simd
+
+        vectors, depth = 2, 1 << 21
+        tile = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 15)(simd.tile_address(np.float32, vectors))
+        columns = vectors * simd.lanes(np.float32)
+        work = 2 * simd.MAX_ROWS * columns * depth
+
+        def multiply(_):
+            a, c, table = np.zeros(columns, np.float32), np.zeros((simd.MAX_ROWS, columns), np.float32), np.zeros(1, np.int64)
+            at = [v.ctypes.data for v in (a, table, c)]
+            tile(simd.MAX_ROWS, at[0], 0, 0, at[1], at[0], 0, at[1], 1, depth, at[2], columns, 0, 0, columns)
+
+        source, target = np.ones((threads, 1 << 24), np.float32), np.ones((threads, 1 << 24), np.float32)
+        best = {}
+        with ThreadPoolExecutor(threads) as pool:
+            for name, job, amount in (("flops", multiply, work), ("bytes", lambda i: np.copyto(target[i], source[i]),
+                                                                  2 * source[0].nbytes)):  # fmt: skip
+                times = []
+                for _ in range(6):
+                    start = perf_counter()
+                    list(pool.map(job, range(threads)))
+                    times.append(perf_counter() - start)
+                best[name] = threads * amount / min(times)
+        return best
+
+
+class Torch(Engine):
+    def __init__(self, threads: int, layout: str = "contiguous_format", dtype: str = "float32", bf16: bool = False):
+        import torch
+
+        torch.set_num_threads(threads)
+        self.lib, self.F, self.optim = torch, torch.nn.functional, torch.optim
+        self.layout, self.dtype, self.bf16 = getattr(torch, layout), getattr(torch, dtype), bf16
+        self.inference = torch.inference_mode
+        self.optimizer_options = {"fused": True}  # the fastest of PyTorch's variants
+
+    def tensor(self, array):
+        t = self.lib.from_numpy(array)
+        t = t.to(self.dtype) if t.is_floating_point() else t
+        return t.clone(memory_format=self.layout if t.ndim == 4 else self.lib.preserve_format)
+
+    def like(self, array):
+        t = self.tensor(array)
+        return t.bfloat16() if self.bf16 and t.is_floating_point() else t
+
+    def numpy(self, t):
+        return t.detach().to(self.lib.float64 if self.dtype == self.lib.float64 else self.lib.float32).numpy()
+
+    def op(self, job):
+        if self.bf16:
+            raise Unsupported("autocast is about convolutions: suites conv and net")
+        return super().op(job)
+
+    def context(self, job):
+        return self.lib.autocast("cpu", self.lib.bfloat16) if self.bf16 else nullcontext()
+
+    def conv_backward(self, job, spec, x, w, gy):
+        w = w.bfloat16() if self.bf16 else w
+        pairs = [[job[k]] * 2 for k in ("stride", "padding", "dilation")]
+        mask = [job["pass"] == "bwd_data", job["pass"] == "bwd_weight", False]
+        run = self.lib.ops.aten.convolution_backward
+        return lambda _: run(gy, x, w, None, *pairs, False, [0, 0], job["groups"], mask)[mask.index(True)]
+
+    def batch_norm_relu(self, x, mean, var, w, b):
+        return self.F.relu(self.F.batch_norm(x, mean, var, w, b, True), inplace=True)
+
+    def network(self, job, training):
+        g = networks.TorchGraph(self, training)
+        return lambda x: networks.NETS[job["net"]](g, x, job), lambda: g.params
+
+
+class Onnx(Engine):
+    """Inference through an ONNX model: ONNX Runtime or OpenVINO."""
+
+    def __init__(self, threads: int, runtime: str):
+        import onnx  # noqa: F401 - networks.OnnxGraph needs it
+
+        self.lib, self.threads = __import__(runtime), threads
+
+    def prepare(self, job):
+        if job["pass"] not in ("fwd", "infer"):
+            raise Unsupported("inference only")
+        g, shape = networks.OnnxGraph(), job.get("x")
+        if job["suite"] == "net":
+            networks.NETS[job["net"]](g, "x", job)
+        elif job["suite"] == "conv":
+            spec = workload.spec_of(job)
+            shape, w = spec.x_shape, g.constant("w", workload.weight("w", spec.w_shape))
+            g.node("Conv", "x", w, strides=spec.stride, pads=[job["padding"]] * 4, dilations=spec.dilation, group=spec.groups)
+        elif job["op"] in ("max_pool", "avg_pool"):
+            k, s, p = job["kernel_size"], job.get("stride", job["kernel_size"]), job.get("padding", 0)
+            kind = {"max_pool": "MaxPool", "avg_pool": "AveragePool"}[job["op"]]
+            g.node(kind, "x", kernel_shape=[k] * 2, strides=[s] * 2, pads=[p] * 4)
+        elif job["op"] == "sigmoid":
+            g.op("sigmoid", "x")
+        elif job["op"] == "linear":
+            g.linear("x", "fc", (job["out"], shape[1]))
+        else:
+            raise Unsupported("inference only")
+        run = self.session(g.model(shape), workload.aligned(workload.draw("x", shape)))
+        return Call(lambda _: run(), lambda y: [y])
+
+    def session(self, model, x):
+        lib = self.lib
+        if lib.__name__ == "onnxruntime":
+            options = lib.SessionOptions()
+            options.intra_op_num_threads = self.threads
+            session = lib.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            return lambda: session.run(None, {"x": x})[0]
+        # Without the hint OpenVINO computes in bfloat16 where the processor can.
+        hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": self.threads}
+        core = lib.Core()
+        request = core.compile_model(core.read_model(model), "CPU", hints).create_infer_request()
+        return lambda: request.infer({0: x}, share_inputs=True, share_outputs=True)[0]
+
+
+def reference(threads: int) -> Engine:
+    """The engine in float64 that errors are measured against."""
+    try:
+        return Torch(threads, dtype="float64")
+    except ImportError:
+        return Fastconv(threads, "numpy", "float64")
+
+
+ENGINES = {
+    "fastconv": Fastconv,
+    "numpy": lambda threads: Fastconv(threads, "numpy"),
+    "torch": Torch,
+    "torch-cl": lambda threads: Torch(threads, "channels_last"),
+    "torch-bf16": lambda threads: Torch(threads, "channels_last", bf16=True),
+    "onnxruntime": lambda threads: Onnx(threads, "onnxruntime"),
+    "openvino": lambda threads: Onnx(threads, "openvino"),
+    "reference": reference,
+}

@@ -1,0 +1,164 @@
+"""What ``compare.py`` prints and draws of its lines: ``{"job", "threads", "cells": {column: cell}}``."""
+
+from __future__ import annotations
+
+from statistics import geometric_mean, median
+
+import workload
+
+PYTORCH = ("torch", "torch-cl")  # its float32 layouts; bfloat16 is shown and not counted
+PEERS = (*PYTORCH, "onnxruntime", "openvino")
+FORCED = ("direct", "im2col", "winograd")
+
+
+def label(line) -> str:
+    """A line's name in tables and plots."""
+    job = line["job"]
+    return f"{job['set']} {job['name']}" if job["suite"] == "conv" else job["name"]
+
+
+def time_of(line, column):
+    """Median seconds, or None."""
+    return line["cells"].get(column, {}).get("time")
+
+
+def ratio(line, others):
+    """How many times faster than the best of ``others`` fastconv is, or None."""
+    ours, theirs = time_of(line, "fastconv"), [t for c in others if (t := time_of(line, c))]
+    return min(theirs) / ours if ours and theirs else None
+
+
+def share(line, column, peak):
+    """Share of the measured peak, or None."""
+    work, t = workload.flops(line["job"]), time_of(line, column)
+    return work / t / peak["flops"] if work and t and peak else None
+
+
+def rows(line, peak):
+    """A line as rows of the CSV file, one per column."""
+    job = line["job"]
+    for column, cell in line["cells"].items():
+        t, work = cell.get("time"), workload.flops(job)
+        s = share(line, column, peak)
+        r = ratio(line, PYTORCH) if column == "fastconv" else None
+        yield {
+            "suite": job["suite"], "set": job["set"], "name": job["name"], "count": job["count"], "pass": job["pass"],
+            "threads": line["threads"], "engine": column, "milliseconds": t and round(t * 1e3, 5),
+            "low": t and round(cell["low"] * 1e3, 5), "high": t and round(cell["high"] * 1e3, 5),
+            "gflops": t and work and round(work / t / 1e9, 2), "share_of_peak": s and round(s, 4),
+            "images_per_second": round(job["x"][0] / t, 2) if t and job["suite"] == "net" else None,
+            "error": t and cell["error"] and float(f"{cell['error']:.2g}"), "ratio": r and round(r, 3),
+            "first_run_seconds": t and round(cell["first"], 4), "others_share": t and round(cell["others"], 3),
+            "note": cell.get("unsupported") or cell.get("failed"),
+        }  # fmt: skip
+
+
+def table(lines, columns, peak, title) -> str:
+    """The comparison as text: times in ms (networks: images/s), share of peak, error; ratio last."""
+    net = lines[0]["job"]["suite"] == "net"
+    wide = max(len(label(line)) for line in lines) + 1
+    extra = any(time_of(line, c) for line in lines for c in PEERS[2:])
+    unit = "images/s" if net else "ms"
+    out = [title]
+    if peak:
+        out.append(f"measured peak {peak['flops'] / 1e9:.0f} GFLOP/s, copy {peak['bytes'] / 1e9:.1f} GB/s")
+    out += [f"each cell: {unit}, share of peak, relative error", ""]
+    head = f"{'layer':{wide}}{'x':>3} {'pass':10}" + "".join(f"{c:>20}" for c in columns)
+    out.append(head + "   peers" * extra + "   ratio")
+    for line in lines:
+        job = line["job"]
+        text = f"{label(line):{wide}}{job['count']:>3} {job['pass']:10}"
+        for c in columns:
+            t, s = time_of(line, c), share(line, c, peak)
+            if t is None:
+                text += f"{'-':>20}"
+                continue
+            error = line["cells"][c]["error"]
+            text += f"{job['x'][0] / t if net else t * 1e3:9.{1 if net else 3}f}"
+            text += f"{'' if s is None else f'{s:.0%}':>5}{'' if error is None else f'{error:.0e}':>7}"
+        for others in (PEERS, PYTORCH) if extra else (PYTORCH,):
+            r = ratio(line, others)
+            text += f"{'-' if r is None else f'{r:.2f}x':>8}"
+        out.append(text)
+    return "\n".join([*out, "", *_summary(lines, columns), *_notes(lines)])
+
+
+def _summary(lines, columns):
+    """Means of the ratios, totals with multiplicities, and how good the automatic choice is, per pass."""
+    for where, which in dict.fromkeys((line["job"]["set"], line["job"]["pass"]) for line in lines):
+        mine = [line for line in lines if (line["job"]["set"], line["job"]["pass"]) == (where, which)]
+        ratios = {line["job"]["name"]: r for line in mine if (r := ratio(line, PYTORCH))}
+        if ratios:
+            worst = min(ratios, key=ratios.get)
+            yield (f"{where} {which}: ratio {geometric_mean(ratios.values()):.2f}x (geometric mean of {len(ratios)}), "
+                   f"least {ratios[worst]:.2f}x ({worst})")  # fmt: skip
+        totals = {c: [time_of(line, c) for line in mine] for c in columns}
+        counts = [line["job"]["count"] for line in mine]
+        full = {c: sum(n * t for n, t in zip(counts, ts)) for c, ts in totals.items() if None not in ts}
+        if mine[0]["job"]["suite"] == "conv" and full:
+            yield f"{where} {which}: total ms " + ", ".join(f"{c} {t * 1e3:.2f}" for c, t in full.items())
+    forced = [[t for c in FORCED if (t := time_of(line, c))] for line in lines]
+    near = [time_of(line, "fastconv") <= 1.1 * min(f) for line, f in zip(lines, forced) if f and time_of(line, "fastconv")]
+    if near:
+        yield f"auto is within 10 % of the fastest algorithm on {sum(near)} of {len(near)} lines"
+    others = [cell["others"] for line in lines for cell in line["cells"].values() if "time" in cell]
+    if others:
+        yield f"other processes used {median(others):.0%} of the machine (median), {max(others):.0%} at worst"
+
+
+def _notes(lines):
+    """Every hole of the table with its reason."""
+    notes: dict[str, int] = {}
+    for line in lines:
+        for c, cell in line["cells"].items():
+            if "time" not in cell:
+                note = f"{c}: {cell.get('unsupported') or cell.get('failed')}"
+                notes[note] = notes.get(note, 0) + 1
+    return [f"- {note} ({n} of {len(lines)} lines)" for note, n in notes.items()]
+
+
+def plots(lines, columns, peak, folder, title) -> None:
+    """``times-*.png``: bars per layer; for convolutions ``roofline-*.png``."""
+    try:
+        import matplotlib
+    except ImportError:
+        return print("No plots: they need matplotlib")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    suffix = f"{lines[0]['threads']}threads.png"
+    passes = list(dict.fromkeys(line["job"]["pass"] for line in lines))
+    columns = [c for c in columns if any(time_of(line, c) for line in lines)]
+    figure, axes = plt.subplots(len(passes), 1, figsize=(max(8, len(lines) / len(passes) * 0.9), 4 * len(passes)),
+                                squeeze=False, layout="constrained")  # fmt: skip
+    for ax, which in zip(axes[:, 0], passes):
+        mine = [line for line in lines if line["job"]["pass"] == which]
+        for i, c in enumerate(columns):
+            at = [j + 0.8 * (i / len(columns) - 0.5) for j in range(len(mine))]
+            ax.bar(at, [(time_of(line, c) or 0) * 1e3 for line in mine], 0.8 / len(columns), label=c, align="edge")
+        ax.set_xticks(range(len(mine)), map(label, mine), rotation=40, ha="right", fontsize=7)
+        ax.set(yscale="log", ylabel="ms", title=f"{which}, {title}")
+        ax.legend(fontsize=7)
+    figure.savefig(folder / f"times-{suffix}", dpi=120)
+    plt.close(figure)
+    if lines[0]["job"]["suite"] != "conv":
+        return
+    figure, ax = plt.subplots(figsize=(9, 5.5), layout="constrained")
+    intensity = [workload.flops(line["job"]) / workload.bytes_moved(line["job"]) for line in lines]
+    if peak:
+        edge = sorted([min(intensity) / 2, peak["flops"] / peak["bytes"], max(intensity) * 2])
+        ax.plot(edge, [min(peak["flops"], i * peak["bytes"]) / 1e9 for i in edge], "k-", lw=1, label="direct: peak and copy")
+        ax.axhline(4 * peak["flops"] / 1e9, color="k", ls=":", lw=1, label="F(4x4,3x3): 4 x peak")
+    for i, c in enumerate(columns):
+        ax.plot([], [], "s", color=f"C{i}", label=c)
+        for which, marker in zip(passes, "o^<v"):
+            points = [(x, workload.flops(line["job"]) / t / 1e9) for x, line in zip(intensity, lines)
+                      if line["job"]["pass"] == which and (t := time_of(line, c))]  # fmt: skip
+            if points:
+                ax.plot(*zip(*points), marker, color=f"C{i}", ms=5, alpha=0.7)
+    for which, marker in zip(passes, "o^<v"):
+        ax.plot([], [], marker, color="grey", label=which)
+    ax.set(xscale="log", yscale="log", xlabel="FLOP per compulsory byte", ylabel="GFLOP/s (as direct summation)", title=title)
+    figure.legend(loc="outside right upper", fontsize=7)
+    figure.savefig(folder / f"roofline-{suffix}", dpi=120)
+    plt.close(figure)

@@ -1,0 +1,151 @@
+"""What is timed: the shape files, the ops, the networks, and the numbers they are fed. Knows no engine.
+
+A *job* is a dict that survives JSON: ``suite`` ("conv", "op" or "net"), ``set``, ``name``, ``count``, ``pass`` and what the
+suite needs besides. Every engine draws the same numbers from the job alone.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from fastconv.spec import ConvSpec, conv_spec
+
+SHAPES = Path(__file__).parent / "shapes"
+FIELDS = ("count", "N", "C", "H", "W", "K", "kh", "kw", "stride", "padding", "dilation", "groups")
+PASSES = {"conv": ("fwd", "bwd"), "op": ("fwd", "bwd", "step"), "net": ("infer", "train")}
+
+#: Network -> (images of one batch, classes).
+NETS = {"lenet": ((256, 1, 28, 28), 10), "resnet18": ((8, 3, 224, 224), 1000), "resnet18_32": ((32, 3, 32, 32), 10)}
+
+#: Op, shape of its input, what else it takes. "step" is forward and backward, or an update, in one.
+OPS = [
+    ("max_pool", (8, 64, 112, 112), {"kernel_size": 3, "stride": 2, "padding": 1}),
+    ("avg_pool", (256, 6, 28, 28), {"kernel_size": 2}),
+    ("avg_pool", (8, 64, 56, 56), {"kernel_size": 2}),
+    ("batch_norm_relu", (8, 64, 112, 112), {}),
+    ("batch_norm_relu", (8, 128, 28, 28), {}),
+    ("batch_norm_relu", (8, 512, 7, 7), {}),
+    ("batch_norm_relu", (32, 64, 32, 32), {}),
+    ("sigmoid", (256, 6, 28, 28), {}),
+    ("linear", (256, 400), {"out": 120}),
+    ("linear", (8, 512), {"out": 1000}),
+    ("cross_entropy", (256, 10), {}),
+    ("cross_entropy", (256, 1000), {}),
+    ("sgd", (), {}),
+]
+
+
+def read_shapes(name: str) -> list[dict]:
+    """The lines of ``shapes/<name>.txt``, or of the file ``name``, as dicts of :data:`FIELDS` and ``name``."""
+    path = Path(name) if name.endswith(".txt") else SHAPES / f"{name}.txt"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in SHAPES.glob("*.txt")))
+        raise ValueError(f"shapes: {path} does not exist; expected a .txt file or one of {known}")
+    rows = []
+    for i, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if words and len(words) != len(FIELDS) + 1:
+            raise ValueError(f"{path}, line {i}: expected {len(FIELDS)} numbers and a name, got {line.strip()!r}")
+        if words:
+            rows.append(dict(zip(FIELDS, map(int, words))) | {"name": words[-1]})
+    return rows
+
+
+def spec_of(row: dict) -> ConvSpec:
+    """The :class:`~fastconv.spec.ConvSpec` of one line of a shape file."""
+    x, w = [row[k] for k in "NCHW"], (row["K"], row["C"] // row["groups"], row["kh"], row["kw"])
+    return conv_spec("conv2d", x, w, *(row[k] for k in FIELDS[8:]))
+
+
+def jobs(suite: str, shapes, passes, batches=(None,), quick: bool = False) -> list[dict]:
+    """The jobs of a suite: ``shapes`` names shape files or networks; ``batches`` (None: as listed) their batch sizes."""
+    found = []
+    if suite == "op":
+        for op, shape, options in OPS[:5] if quick else OPS:
+            for which in ("step",) if op in ("cross_entropy", "sgd") else ("fwd", "bwd"):
+                name = " ".join(filter(None, [op, "x".join(map(str, shape))]))
+                found.append({"set": "ops", "name": name, "op": op, "x": shape, "pass": which, **options})
+    elif suite == "net":
+        for name in shapes:
+            if name not in NETS:
+                raise ValueError(f"net: expected one of {', '.join(NETS)}, got {name!r}")
+            (n, *image), classes = NETS[name]
+            found += [
+                {"set": name, "name": f"{name} b{b or n}", "net": name, "x": [b or n, *image], "classes": classes, "pass": p}
+                for b in batches for p in ("infer", "train")
+            ]  # fmt: skip
+    else:
+        for name in shapes:
+            rows = [r | {"N": b or r["N"]} for b in batches for r in read_shapes(name)[: 3 if quick else None]]
+            found += [r | {"set": Path(name).stem, "pass": p} for r in rows for p in passes]
+    return [{"suite": suite, "count": 1} | j for j in found if j["pass"] in passes]
+
+
+def flops(job: dict) -> int | None:
+    """Floating-point operations of a job's convolutions by direct summation; None where there are none."""
+    if job["suite"] == "op":
+        return None
+    if job["suite"] == "net":
+        rows = read_shapes(job["net"])
+        work = sum(spec_of(r).flops * r["count"] for r in rows) * job["x"][0] // rows[0]["N"]
+        return work * (3 if job["pass"] == "train" else 1)
+    return spec_of(job).flops * (2 if job["pass"] == "bwd" else 1)
+
+
+def bytes_moved(job: dict) -> int:
+    """Compulsory float32 traffic of a convolution: each pass reads two of input, weight and output and writes one."""
+    return spec_of(job).bytes() * (2 if job["pass"] == "bwd" else 1)
+
+
+# ------------------------------------------------------------------------------------------------- numbers
+def available_cpus() -> int:
+    """Processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def draw(key: str, shape, scale: float = 1.0) -> np.ndarray:
+    """Normal float32 numbers that depend on ``key`` and ``shape`` alone."""
+    seed = zlib.crc32(f"{key} {list(shape)}".encode())
+    return np.random.default_rng(seed).standard_normal(shape, np.float32) * np.float32(scale)
+
+
+def aligned(array: np.ndarray, dtype="float32", channels_last: bool = False) -> np.ndarray:
+    """``array`` where an allocator of tensors would have put it: on a 64-byte boundary, rank 4 channels-last on request;
+    ``dtype`` is for floats."""
+    dtype = np.dtype(dtype if array.dtype.kind == "f" else array.dtype)
+    order = (0, 2, 3, 1) if channels_last else range(array.ndim)
+    room = np.empty(array.size * dtype.itemsize + 64, np.uint8)
+    room = room[-room.ctypes.data % 64 :][: array.size * dtype.itemsize].view(dtype)
+    found = room.reshape([array.shape[i] for i in order]).transpose(np.argsort(order))
+    found[...] = array
+    return found
+
+
+def weight(key: str, shape) -> np.ndarray:
+    """A weight that keeps the size of what passes through it (normal, Kaiming's scale)."""
+    return draw(key, shape, (2 / prod(shape[1:])) ** 0.5)
+
+
+def parameter(name: str, shape) -> np.ndarray:
+    """A network's parameter: weights as :func:`weight`, normalisation 1 and 0, biases 0."""
+    if len(shape) > 1:
+        return weight(name, shape)
+    return np.full(shape, name.endswith("weight"), np.float32)
+
+
+def labels(n: int, classes: int) -> np.ndarray:
+    """Class numbers."""
+    return np.arange(n, dtype=np.int64) * 7 % classes
+
+
+def resnet18_parameters() -> list[tuple[int, ...]]:
+    """Shapes of ResNet-18's parameters (11,689,512 numbers)."""
+    found = [(1000, 512), (1000,)]
+    for row in read_shapes("resnet18"):
+        found += [spec_of(row).w_shape, (row["K"],), (row["K"],)] * row["count"]
+    return found
