@@ -4,11 +4,11 @@
     python bench/compare.py op
     python bench/compare.py net --shapes resnet18 --batch 1,8
 
-Every job goes to every engine in turn, for several rounds, with a pause in which the others' threads fall asleep. A time
-is the median over all runs; "error" is the largest deviation from float64 relative to the largest value; "share" is
-the speed, counted as direct summation, over the measured float32 peak (Winograd may pass 100 %). "ratio" is the time of
-PyTorch's better layout over fastconv's, "peers" the same with ONNX Runtime and OpenVINO among the others. Each line of a
-table is one layer; geometric means count lines, totals count multiplicities.
+Every job goes to every engine in turn, for several rounds, with a pause in which the others' threads fall asleep. A
+time is the median over all runs; "error" is the largest deviation from float64 relative to the largest value; "share"
+is the speed, counted as direct summation, over the measured float32 peak (Winograd may pass 100 %). "ratio" is the
+time of PyTorch's better layout over fastconv's, "peers" the same with ONNX Runtime and OpenVINO among the others. Each
+line of a table is one layer; geometric means count lines, totals count multiplicities.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def parse(argv):
     option("--batch", dest="batches", type=numbers, default=[None], help="one or several: 1,8,32 (default: as listed)")
     option("--rounds", type=int, default=5, help="turns of each engine (default: 5)")
     option("--quick", action="store_true", help="a few jobs, two rounds: under a minute")
-    option("--out", type=Path, help="folder of the results (default: bench/results/DATE-CPU-WHAT, quick: under runs/bench)")
+    option("--out", type=Path, help="folder of the results (default: bench/results/DATE-CPU-WHAT; quick: runs/bench)")
     args = p.parse_args(argv)
     args.rounds, args.seconds = (min(args.rounds, 2), 0.03) if args.quick else (args.rounds, 0.2)
     default = {"conv": "resnet18_32,lenet" if args.quick else "resnet18", "net": "lenet" if args.quick else
@@ -215,12 +215,13 @@ def main(argv=None) -> int:
         for threads in args.threads:
             lines, columns, versions, peak = measure(args, threads, folder)
             machine["versions"], machine["threads"][threads] = versions, peak
-            text = report.table(lines, columns, peak, f"{args.suite}, algorithm {args.algo}, {threads} threads, {machine['cpu']}")
+            where = f"{threads} threads, {machine['cpu']}"
+            text = report.table(lines, columns, peak, f"{args.suite}, algorithm {args.algo}, {where}")
             print(text)
             everything += [(line, peak) for line in lines]
             args.out.mkdir(parents=True, exist_ok=True)
             (args.out / f"table-{threads}threads.txt").write_text(text + "\n", "utf-8")
-            report.plots(lines, columns, peak, args.out, f"{threads} threads, {machine['cpu']}")
+            report.plots(lines, columns, peak, args.out, where)
     with (args.out / "times.csv").open("w", newline="", encoding="utf-8") as f:
         rows = [row for line, peak in everything for row in report.rows(line, peak)]
         writer = csv.DictWriter(f, list(rows[0]))

@@ -99,8 +99,8 @@ class Engine:
                 return x.grad
 
             return self.call(run)
-        w, b = (self.leaf(workload.parameter(f"fc.{n}", s)) for n, s in
-                (("weight", (job["out"], shape[1]) if "out" in job else shape[1:2]), ("bias", (job.get("out", shape[1]),))))
+        size = (job["out"], shape[1]) if op == "linear" else shape[1:2]
+        w, b = self.leaf(workload.parameter("fc.weight", size)), self.leaf(workload.parameter("fc.bias", size[:1]))
         mean, var = (self.tensor(np.full(shape[1], v, np.float32)) for v in (0, 1))
         pooling = {k: job[k] for k in ("kernel_size", "stride", "padding") if k in job}
         forward, leaves = {
@@ -127,8 +127,8 @@ class Engine:
         with self.context(job):
             network(x)  # PyTorch's parameters are made as the network first asks for them
         params = parameters()
-        optimizer = self.optim.SGD([params[n] for n in sorted(params)], **(NOTES_SGD if job["net"] == "lenet" else SGD),
-                                   **self.optimizer_options)  # fmt: skip
+        settings = (NOTES_SGD if job["net"] == "lenet" else SGD) | self.optimizer_options
+        optimizer = self.optim.SGD([params[n] for n in sorted(params)], **settings)
 
         def train(_):
             optimizer.zero_grad()
@@ -158,7 +158,7 @@ class Fastconv(Engine):
         self.channels_last = backend == "cpu"
 
     def version(self):
-        return f"{super().version()}, " + ", ".join(f"{p} {metadata.version(p)}" for p in ("numpy", "numba", "llvmlite"))
+        return ", ".join([super().version(), *(f"{p} {metadata.version(p)}" for p in ("numpy", "numba", "llvmlite"))])
 
     def tensor(self, array, channels_last=False):
         return self.lib.from_numpy(workload.aligned(array, self.dtype, channels_last))
@@ -211,9 +211,10 @@ class Fastconv(Engine):
         work = 2 * simd.MAX_ROWS * columns * depth
 
         def multiply(_):
-            a, c, table = np.zeros(columns, np.float32), np.zeros((simd.MAX_ROWS, columns), np.float32), np.zeros(1, np.int64)
-            at = [v.ctypes.data for v in (a, table, c)]
-            tile(simd.MAX_ROWS, at[0], 0, 0, at[1], at[0], 0, at[1], 1, depth, at[2], columns, 0, 0, columns)
+            a, taps = workload.aligned(np.zeros(columns)), np.zeros(1, np.int64)
+            c = np.zeros((simd.MAX_ROWS, columns), np.float32)
+            ab, t = a.ctypes.data, taps.ctypes.data  # A and B are the same few numbers: all steps are 0
+            tile(simd.MAX_ROWS, ab, 0, 0, t, ab, 0, t, 1, depth, c.ctypes.data, columns, 0, 0, columns)
 
         source, target = np.ones((threads, 1 << 24), np.float32), np.ones((threads, 1 << 24), np.float32)
         best = {}
@@ -291,7 +292,8 @@ class Onnx(Engine):
         elif job["suite"] == "conv":
             spec = workload.spec_of(job)
             shape, w = spec.x_shape, g.constant("w", workload.weight("w", spec.w_shape))
-            g.node("Conv", "x", w, strides=spec.stride, pads=[job["padding"]] * 4, dilations=spec.dilation, group=spec.groups)
+            g.node("Conv", "x", w, strides=spec.stride, pads=[job["padding"]] * 4, dilations=spec.dilation,
+                   group=spec.groups)  # fmt: skip
         elif job["op"] in ("max_pool", "avg_pool"):
             k, s, p = job["kernel_size"], job.get("stride", job["kernel_size"]), job.get("padding", 0)
             kind = {"max_pool": "MaxPool", "avg_pool": "AveragePool"}[job["op"]]
@@ -313,7 +315,8 @@ class Onnx(Engine):
             session = lib.InferenceSession(model, options, providers=["CPUExecutionProvider"])
             return lambda: session.run(None, {"x": x})[0]
         # Without the hint OpenVINO computes in bfloat16 where the processor can.
-        hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": self.threads}
+        hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY",
+                 "INFERENCE_NUM_THREADS": self.threads}  # fmt: skip
         core = lib.Core()
         request = core.compile_model(core.read_model(model), "CPU", hints).create_infer_request()
         return lambda: request.infer({0: x}, share_inputs=True, share_outputs=True)[0]

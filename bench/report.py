@@ -98,7 +98,7 @@ def _summary(lines, columns):
         if mine[0]["job"]["suite"] == "conv" and full:
             yield f"{where} {which}: total ms " + ", ".join(f"{c} {t * 1e3:.2f}" for c, t in full.items())
     forced = [[t for c in FORCED if (t := time_of(line, c))] for line in lines]
-    near = [time_of(line, "fastconv") <= 1.1 * min(f) for line, f in zip(lines, forced) if f and time_of(line, "fastconv")]
+    near = [t <= 1.1 * min(f) for line, f in zip(lines, forced) if f and (t := time_of(line, "fastconv"))]
     if near:
         yield f"auto is within 10 % of the fastest algorithm on {sum(near)} of {len(near)} lines"
     others = [cell["others"] for line in lines for cell in line["cells"].values() if "time" in cell]
@@ -147,7 +147,8 @@ def plots(lines, columns, peak, folder, title) -> None:
     intensity = [workload.flops(line["job"]) / workload.bytes_moved(line["job"]) for line in lines]
     if peak:
         edge = sorted([min(intensity) / 2, peak["flops"] / peak["bytes"], max(intensity) * 2])
-        ax.plot(edge, [min(peak["flops"], i * peak["bytes"]) / 1e9 for i in edge], "k-", lw=1, label="direct: peak and copy")
+        roof = [min(peak["flops"], i * peak["bytes"]) / 1e9 for i in edge]
+        ax.plot(edge, roof, "k-", lw=1, label="direct: peak and copy")
         ax.axhline(4 * peak["flops"] / 1e9, color="k", ls=":", lw=1, label="F(4x4,3x3): 4 x peak")
     for i, c in enumerate(columns):
         ax.plot([], [], "s", color=f"C{i}", label=c)
@@ -158,7 +159,8 @@ def plots(lines, columns, peak, folder, title) -> None:
                 ax.plot(*zip(*points), marker, color=f"C{i}", ms=5, alpha=0.7)
     for which, marker in zip(passes, "o^<v"):
         ax.plot([], [], marker, color="grey", label=which)
-    ax.set(xscale="log", yscale="log", xlabel="FLOP per compulsory byte", ylabel="GFLOP/s (as direct summation)", title=title)
+    ax.set(xscale="log", yscale="log", title=title)
+    ax.set(xlabel="FLOP per compulsory byte", ylabel="GFLOP/s (as direct summation)")
     figure.legend(loc="outside right upper", fontsize=7)
     figure.savefig(folder / f"roofline-{suffix}", dpi=120)
     plt.close(figure)

@@ -12,8 +12,9 @@ pytest.importorskip("pytest_benchmark")
 
 
 def _jobs():
-    conv = workload.jobs("conv", ["lenet", "odd"], ("fwd", "bwd_data", "bwd_weight"))
-    for job in conv + workload.jobs("op", [], workload.PASSES["op"]) + workload.jobs("net", ["lenet"], ("infer", "train")):
+    jobs = workload.jobs("conv", ["lenet", "odd"], ("fwd", "bwd_data", "bwd_weight"))
+    jobs += workload.jobs("op", [], workload.PASSES["op"]) + workload.jobs("net", ["lenet"], workload.PASSES["net"])
+    for job in jobs:
         yield pytest.param(job, id=f"{job['set']}-{job['name'].replace(' ', '-')}-{job['pass']}",
                            marks=pytest.mark.benchmark(group=f"{job['suite']} {job['pass']}"))  # fmt: skip
 

@@ -1,7 +1,7 @@
 """What is timed: the shape files, the ops, the networks, and the numbers they are fed. Knows no engine.
 
-A *job* is a dict that survives JSON: ``suite`` ("conv", "op" or "net"), ``set``, ``name``, ``count``, ``pass`` and what the
-suite needs besides. Every engine draws the same numbers from the job alone.
+A *job* is a dict that survives JSON: ``suite`` ("conv", "op" or "net"), ``set``, ``name``, ``count``, ``pass`` and
+what the suite needs besides. Every engine draws the same numbers from the job alone.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def spec_of(row: dict) -> ConvSpec:
 
 
 def jobs(suite: str, shapes, passes, batches=(None,), quick: bool = False) -> list[dict]:
-    """The jobs of a suite: ``shapes`` names shape files or networks; ``batches`` (None: as listed) their batch sizes."""
+    """The jobs of a suite. ``shapes`` names shape files or networks, ``batches`` their batch sizes (None: listed)."""
     found = []
     if suite == "op":
         for op, shape, options in OPS[:5] if quick else OPS:
@@ -76,8 +76,8 @@ def jobs(suite: str, shapes, passes, batches=(None,), quick: bool = False) -> li
                 raise ValueError(f"net: expected one of {', '.join(NETS)}, got {name!r}")
             (n, *image), classes = NETS[name]
             found += [
-                {"set": name, "name": f"{name} b{b or n}", "net": name, "x": [b or n, *image], "classes": classes, "pass": p}
-                for b in batches for p in ("infer", "train")
+                {"set": name, "name": f"{name} b{b or n}", "net": name, "x": [b or n, *image], "classes": classes,
+                 "pass": p} for b in batches for p in PASSES["net"]
             ]  # fmt: skip
     else:
         for name in shapes:
@@ -115,8 +115,8 @@ def draw(key: str, shape, scale: float = 1.0) -> np.ndarray:
 
 
 def aligned(array: np.ndarray, dtype="float32", channels_last: bool = False) -> np.ndarray:
-    """``array`` where an allocator of tensors would have put it: on a 64-byte boundary, rank 4 channels-last on request;
-    ``dtype`` is for floats."""
+    """``array`` where an allocator of tensors would have put it: on a 64-byte boundary, on request channels-last
+    (rank 4 only); ``dtype`` is for floats."""
     dtype = np.dtype(dtype if array.dtype.kind == "f" else array.dtype)
     order = (0, 2, 3, 1) if channels_last else range(array.ndim)
     room = np.empty(array.size * dtype.itemsize + 64, np.uint8)

@@ -63,8 +63,9 @@ def test_summary_counts_lines_for_means_and_multiplicities_for_totals():
     def line(name, count, ours, theirs):
         cells = {"fastconv": ours, "direct": 1.0, "torch": theirs, "torch-cl": 9.0, "torch-bf16": 0.1}
         cells = {c: {"time": t, "low": t, "high": t, "others": 0.0, "error": None} for c, t in cells.items()}
-        job = {"suite": "conv", "set": "s", "name": name, "count": count, "pass": "fwd"}
-        return {"job": job | workload.read_shapes("lenet")[0] | {"name": name, "count": count}, "cells": cells, "threads": 1}
+        shape = workload.read_shapes("lenet")[0]
+        job = shape | {"suite": "conv", "set": "s", "name": name, "count": count, "pass": "fwd"}
+        return {"job": job, "cells": cells, "threads": 1}
 
     lines = [line("a", 3, 1.0, 2.0), line("b", 1, 2.0, 16.0)]
     text = report.table(lines, list(lines[0]["cells"]), {}, "")
@@ -76,7 +77,7 @@ def test_summary_counts_lines_for_means_and_multiplicities_for_totals():
 def test_comparison_from_end_to_end(tmp_path):
     (tmp_path / "tiny.txt").write_text("2 1 3 6 6 4 3 3 1 1 1 1 tiny\n")
     command = [sys.executable, str(BENCH / "compare.py"), "conv", "--quick", "--rounds", "1", "--threads", "1",
-               "--shapes", str(tmp_path / "tiny.txt"), "--engines", "numpy", "--out", str(tmp_path / "out")]  # fmt: skip
+               "--shapes", str(tmp_path / "tiny.txt"), "--engines", "numpy", "--out", f"{tmp_path}/out"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader((tmp_path / "out" / "times.csv").open()))
