@@ -16,6 +16,7 @@ from numba import types
 from numba.extending import overload
 
 F, INT = np.float32, np.int32
+_OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "forceinline": True}  # a call stops vectorisation
 _LOG2_E = F(1.4426950408889634)
 _LN2_HIGH, _LN2_LOW = F(0.693359375), F(-2.1219444e-4)  # n * high is exact
 
@@ -26,9 +27,16 @@ def _by_dtype(single, double):
     def function(x):
         return double(x)
 
-    options = {"error_model": "numpy", "fastmath": {"contract"}, "forceinline": True}
-    overload(function, jit_options=options)(lambda x: {types.float32: single, types.float64: double}.get(x))
+    overload(function, jit_options=_OPTIONS)(lambda x: {types.float32: single, types.float64: double}.get(x))
     return function
+
+
+def minus_both(x, a, b):
+    """``(x - a) - b`` in this order: ``x - (a + b)`` would lose ``b`` beside a large ``a``."""
+    return x - a - b
+
+
+overload(minus_both, jit_options=_OPTIONS)(lambda x, a, b: lambda x, a, b: x - a - b)
 
 
 def _exp32(x):

@@ -72,8 +72,9 @@ def _unary_kernel(name: str):
     def run(threads, x, p, one, y):
         for thread in prange(threads):
             first, end = share(thread, threads, x.size)
-            for i in range(first, end):
-                y[i] = scalar(x[i], p, one)
+            source, target = x[first:end], y[first:end]  # from 0: an index that might be negative is not vectorised
+            for i in range(source.size):
+                target[i] = scalar(source[i], p, one)
 
     run.__qualname__ = f"unary.{name}"
     return kernel(run)
@@ -86,11 +87,19 @@ def _slope_kernel(name: str):
     def run(threads, g, s, p, one, y):
         for thread in prange(threads):
             first, end = share(thread, threads, g.size)
-            for i in range(first, end):
-                y[i] = scalar(g[i], s[i], p, one)
+            up, saved, target = g[first:end], s[first:end], y[first:end]
+            for i in range(up.size):
+                target[i] = scalar(up[i], saved[i], p, one)
 
     run.__qualname__ = f"slope.{name}"
     return kernel(run)
+
+
+@body(inline=True)
+def _piece(a, start, stop):
+    """What meets elements ``start`` to ``stop`` where ``a`` is repeated end to end."""
+    first = start % a.size
+    return a[first : first + stop - start]
 
 
 @functools.cache
@@ -98,21 +107,23 @@ def _binary_kernel(name: str):
     scalar = body(inline=True)(_BINARY[name])
 
     def run(threads, a, b, y):
-        # rows x columns; a side with one row is repeated for every row, a side with one column along it
-        rows, columns = y.shape
+        # flat; the shorter side repeats all along the other: one number, or one row of the other's memory
+        period = min(a.size, b.size)
         for thread in prange(threads):
-            first, end = share(thread, threads, rows)
-            for r in range(first, end):
-                p, q, out = a[r if a.shape[0] > 1 else 0], b[r if b.shape[0] > 1 else 0], y[r]
-                if a.shape[1] == b.shape[1]:
-                    for i in range(columns):
+            start, end = share(thread, threads, y.size)
+            while start < end:
+                stop = min(end, (start // period + 1) * period) if period > 1 else end
+                p, q, out = _piece(a, start, stop), _piece(b, start, stop), y[start:stop]
+                if p.size == q.size:
+                    for i in range(out.size):
                         out[i] = scalar(p[i], q[i])
-                elif b.shape[1] == 1:
-                    for i in range(columns):
+                elif q.size == 1:
+                    for i in range(out.size):
                         out[i] = scalar(p[i], q[0])
                 else:
-                    for i in range(columns):
+                    for i in range(out.size):
                         out[i] = scalar(p[0], q[i])
+                start = stop
 
     run.__qualname__ = f"binary.{name}"
     return kernel(run)
@@ -145,13 +156,6 @@ def unary_bwd(name, gy, saved, param=None):
     return y
 
 
-def _lines(array: np.ndarray, columns: int) -> np.ndarray:
-    """A flat array as rows of at most ``columns`` elements that divide it: what threads share."""
-    while array.size % columns:
-        columns //= 2
-    return array.reshape(-1, columns)
-
-
 def binary_fwd(name, a, b):
     large = a if np.size(a) >= np.size(b) else b
     small = b if large is a else a
@@ -162,22 +166,18 @@ def binary_fwd(name, a, b):
     elif small.dtype != large.dtype:
         return reference.binary_fwd(name, a, b)
     y = layout.empty_like(large)
+    out, first = layout.flat(y, layout.like(large, y))
     if np.size(small) == 1 and np.ndim(small) <= large.ndim:
-        pair = [_lines(v, 1024) for v in layout.flat(y, layout.like(large, y))]
-        other = np.full((1, 1), small, large.dtype)
+        second = np.full(1, small, large.dtype)
     elif small.shape == large.shape:
-        *pair, other = (_lines(v, 1024) for v in layout.flat(y, layout.like(large, y), layout.like(small, y)))
+        second = layout.flat(y, layout.like(small, y))[1]
     else:
-        order = layout.memory_order(y)
-        last = order[-1]
+        last = layout.memory_order(y)[-1]
         wide = (1,) * (large.ndim - small.ndim) + small.shape
         if small.ndim > large.ndim or prod(wide) != large.shape[last] or wide[last] != large.shape[last]:
             return reference.binary_fwd(name, a, b)
-        columns = large.shape[last]
-        pair = [v.reshape(-1, columns) for v in layout.flat(y, layout.like(large, y))]
-        other = layout.dense(small.reshape(1, columns))
-    left, right = (pair[1], other) if large is a else (other, pair[1])
-    _binary_kernel(name)(left, right, pair[0])
+        second = np.tile(small.reshape(-1), 1 + 1024 // small.size)  # short rows would be short loops
+    _binary_kernel(name)(*((first, second) if large is a else (second, first)), out)
     return y
 
 
@@ -186,7 +186,7 @@ def binary_fwd(name, a, b):
 def _sums(threads, x, totals):
     # x: outer, n, inner -> totals (float64): parts of n, outer, inner
     outer, n, inner = x.shape
-    parts = totals.shape[0]
+    parts, lines = totals.shape[0], x.reshape(outer, n * inner)
     for thread in prange(threads):
         first, end = share(thread, threads, parts * outer)
         for job in range(first, end):
@@ -195,15 +195,16 @@ def _sums(threads, x, totals):
             total = totals[part, o]
             total[:] = 0
             if inner == 1:
-                for i0 in range(start, stop, 256):
-                    line = x.dtype.type(0)
-                    for i in range(i0, min(i0 + 256, stop)):
-                        line += x[o, i, 0]
-                    total[0] += line
+                for i in range(start, stop, 256):
+                    line, partial = lines[o, i : min(i + 256, stop)], x.dtype.type(0)
+                    for j in range(line.size):
+                        partial += line[j]
+                    total[0] += partial
             else:
                 for i in range(start, stop):
+                    row = x[o, i]
                     for c in range(inner):
-                        total[c] += x[o, i, c]
+                        total[c] += row[c]
 
 
 def reduce_fwd(name, x, axes, keepdims):
@@ -232,15 +233,26 @@ def argmax(x, axis, keepdims):
 
 # ------------------------------------------------------------------------------------------------- softmax, cross-entropy
 @body
+def fold(row, out):
+    """Larger of the first and the second half of ``row``, elementwise; how many that are."""
+    half = (row.size + 1) // 2
+    low, high = row[:half], row[row.size - half :]
+    for i in range(half):
+        out[i] = low[i] if low[i] > high[i] else high[i]
+    return half
+
+
+@body
 def exponentials(row, out):
-    """``out = exp(row - max(row))``; returns the sum and the maximum (NaN if there is one)."""
-    largest = row[0]
-    for c in range(row.size):
-        largest = row[c] if (row[c] > largest) | (row[c] != row[c]) else largest
+    """``out = exp(row - max(row))``; returns the sum and the maximum (of the others where there are NaNs)."""
+    count = fold(row, out)
+    while count > 1:
+        count = fold(out[:count], out)
+    largest = out[0]
     for c in range(row.size):
         out[c] = maths.exp(row[c] - largest)
-    total = out[0]
-    for c in range(1, row.size):
+    total = row.dtype.type(0)
+    for c in range(row.size):
         total += out[c]
     return total, largest
 
@@ -255,7 +267,7 @@ def _softmax(threads, x, log, y):
             if log:
                 shift = np.log(total)
                 for c in range(columns):
-                    y[r, c] = x[r, c] - largest - shift
+                    y[r, c] = maths.minus_both(x[r, c], largest, shift)
             else:
                 for c in range(columns):
                     y[r, c] /= total
@@ -312,16 +324,16 @@ def _cross_entropy(threads, logits, target, weight, ignore_index, smoothing, los
         for r in range(first, end):
             row, p, t = logits[r], prob[r], target[r]
             total, largest = exponentials(row, p)
-            shift = largest + np.log(total)
+            shift = np.log(total)
             for c in range(classes):
                 p[c] /= total
             losses[r] = 0
             if t != ignore_index:
-                losses[r] = (one - smoothing) * weight[t] * (shift - row[t])
+                losses[r] = (one - smoothing) * weight[t] * -maths.minus_both(row[t], largest, shift)
                 if smoothing > 0:
                     spread = logits.dtype.type(0)
                     for c in range(classes):
-                        spread += weight[c] * (shift - row[c])
+                        spread -= weight[c] * maths.minus_both(row[c], largest, shift)
                     losses[r] += smoothing / classes * spread
 
 
@@ -363,32 +375,39 @@ def cross_entropy_bwd(grow, prob, target, weight, ignore_index, label_smoothing)
 
 
 # ------------------------------------------------------------------------------------------------- dropout
-@kernel
-def _dropout(threads, x, threshold, scale, start, y):
-    # x: N, pixels, C; element i of the logical order N, C, pixels is kept by a hash of start + i (see the reference)
-    images, pixels, channels = x.shape
+@body
+def drop(x, threshold, scale, start, step, y):
+    """Element ``c`` of ``x`` is kept by a hash of ``start + c * step`` (see the reference)."""
     zero = x.dtype.type(0)
+    for c in range(x.size):
+        z = start + np.uint64(c) * step
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+        y[c] = x[c] * scale if (z >> np.uint64(40)) >= threshold else zero
+
+
+@kernel
+def _dropout(threads, x, pixels, channels, threshold, scale, seed, y):
+    # x: flat in the memory order N, pixels, C; elements count in the logical order N, C, pixels
     for thread in prange(threads):
-        first, end = share(thread, threads, images * pixels)
-        for r in range(first, end):
-            n, p = r // pixels, r % pixels
-            for c in range(channels):
-                z = start + np.uint64((n * channels + c) * pixels + p)
-                z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-                z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-                z = z ^ (z >> np.uint64(31))
-                y[n, p, c] = x[n, p, c] * scale if (z >> np.uint64(40)) >= threshold else zero
+        start, end = share(thread, threads, x.size)
+        while start < end:
+            r, c = start // channels, start % channels
+            stop = min(end, (r + 1) * channels)
+            first = (r // pixels * channels + c) * pixels + r % pixels
+            drop(x[start:stop], threshold, scale, seed + np.uint64(first), np.uint64(pixels), y[start:stop])
+            start = stop
 
 
 def dropout(x, p, scale, seed):
-    start, threshold = np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64), np.uint64(floor(p * 2**24))
+    seed, threshold = np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64), np.uint64(floor(p * 2**24))
     if 3 <= x.ndim <= 5 and not x.flags.c_contiguous:
         y, out = layout.empty(x.shape, x.dtype)
-        source = layout.lift(x)
-        shape = (x.shape[0], -1, x.shape[1])
+        source, pixels, channels = layout.lift(x), prod(x.shape[2:]), x.shape[1]
     else:
         y = out = memory.empty(x.shape, x.dtype)
-        source, shape = layout.dense(x), (1, -1, 1)
+        source, pixels, channels = layout.dense(x), 1, x.size
     if y.size:
-        _dropout(source.reshape(shape), threshold, x.dtype.type(scale), start, out.reshape(shape))
+        _dropout(source.reshape(-1), pixels, channels, threshold, x.dtype.type(scale), seed, out.reshape(-1))
     return y
