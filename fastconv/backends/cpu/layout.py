@@ -56,12 +56,12 @@ def empty_like(x: np.ndarray) -> np.ndarray:
     """A new array of ``x``'s shape and dtype with its order of axes in memory."""
     order = memory_order(x)
     y = memory.empty([x.shape[i] for i in order], x.dtype)
-    return y.transpose(np.argsort(order))
+    return y.transpose(sorted(range(x.ndim), key=order.__getitem__))
 
 
 def like(x: np.ndarray, model: np.ndarray) -> np.ndarray:
     """``x`` with the order of axes in memory of the equally shaped, dense ``model``; a copy only where it differs."""
-    if flat(model, x) is not None:
+    if x.strides == model.strides or flat(model, x) is not None:
         return x
     y = empty_like(model)
     np.copyto(y, x)
@@ -70,12 +70,14 @@ def like(x: np.ndarray, model: np.ndarray) -> np.ndarray:
 
 def flat(*arrays: np.ndarray) -> list[np.ndarray] | None:
     """1-D views of equally shaped arrays that are dense in the same order, else None."""
-    shape, strides = arrays[0].shape, arrays[0].strides
-    order = sorted(range(len(shape)), key=lambda i: (-strides[i], i))
+    if all(a.flags.c_contiguous for a in arrays):  # the common case, without the sort
+        order = range(arrays[0].ndim)
+    else:
+        order = memory_order(arrays[0])
     views = []
     for a in arrays:
         a = a.transpose(order)
-        if a.shape != tuple(shape[i] for i in order) or not (a.flags.c_contiguous and a.flags.aligned):
+        if not (a.flags.c_contiguous and a.flags.aligned):
             return None
         views.append(dense(a).reshape(-1))
     return views
