@@ -1,11 +1,11 @@
 """fastconv: train and run convolutional networks with kernels you can read, from NumPy and Numba alone."""
 
-from . import data, models, nn, optim, train
+from . import cuda, data, models, nn, optim, train
 from ._version import __version__
 from .autograd import no_grad
 from .backends import backend, get_backend, set_backend
 from .backends.select import conv_algorithm
-from .backends.settings import get_num_threads, set_num_threads
+from .backends.settings import get_float32_precision, get_num_threads, set_float32_precision, set_num_threads
 from .inspect import explain_conv
 from .io import load, save
 from .random import manual_seed
@@ -31,8 +31,9 @@ from .tensor import (
 )
 
 __all__ = [
-    "Tensor", "__version__", "arange", "as_tensor", "backend", "cat", "conv_algorithm", "data", "device",
+    "__version__", "arange", "as_tensor", "backend", "cat", "conv_algorithm", "cuda", "data", "device",
     "explain_conv", "eye", "float32", "float64", "from_dlpack", "from_numpy", "full", "get_backend",
-    "get_num_threads", "int64", "load", "manual_seed", "models", "nn", "no_grad", "ones", "optim", "rand", "randn",
-    "save", "set_backend", "set_num_threads", "stack", "tensor", "train", "zeros",
+    "get_float32_precision", "get_num_threads", "int64", "load", "manual_seed", "models", "nn", "no_grad", "ones",
+    "optim", "rand", "randn", "save", "set_backend", "set_float32_precision", "set_num_threads", "stack", "Tensor",
+    "tensor", "train", "zeros",
 ]  # fmt: skip

@@ -1,9 +1,10 @@
-"""The command ``fastconv`` (also ``python -m fastconv``): doctor, warmup, train."""
+"""The command ``fastconv`` (also ``python -m fastconv``): doctor, warmup, train, bench."""
 
 from __future__ import annotations
 
 import argparse
 import platform
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +19,9 @@ EXTRAS = ("tqdm", "pooch", "matplotlib", "safetensors")
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; 0 on success, 2 on a user's error (one line on stderr), 130 after Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv[:1] == ["bench"]:  # its options are bench/compare.py's: see fastconv bench --help
+        return _bench(argv[1:])
     args = _parser().parse_args(argv)
     try:
         return args.run(args)
@@ -29,6 +33,15 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"fastconv: error: {e}", file=sys.stderr)
         return 2
+
+
+def _bench(options: list[str]) -> int:
+    """Run ``bench/compare.py`` of the checkout that this package lies in."""
+    script = Path(__file__).resolve().parents[1] / "bench" / "compare.py"
+    if not script.exists():
+        print(f"fastconv: error: bench: {script} does not exist; it comes with a source checkout", file=sys.stderr)
+        return 2
+    return subprocess.call([sys.executable, str(script), *options])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command(commands, "doctor", doctor, "show versions, processor, threads, kernel cache and GPU")
     command(commands, "warmup", warmup, "compile every kernel of the cpu backend now")
+    commands.add_parser("bench", help="compare speed with PyTorch and others (needs a source checkout)", add_help=False)
     nets = commands.add_parser("train", help="train a network").add_subparsers(required=True, metavar="NETWORK")
     lenet = command(nets, "lenet", train_lenet, "train LeNet on Fashion-MNIST as the course notes do")
     option = lenet.add_argument

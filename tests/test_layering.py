@@ -22,6 +22,7 @@ LAYERS = {
     "spec": 0,
     "backends": 1,
     "random": 1,
+    "cuda": 1,
     "autograd": 2,
     "tensor": 2,
     "nn": 3,

@@ -319,7 +319,7 @@ def test_a_gradient_of_another_shape():
         optim.SGD([w]).step()
 
 
-@pytest.mark.parametrize("name, options", [OPTIMIZERS[3], OPTIMIZERS[6]])
+@pytest.mark.parametrize("name, options", [OPTIMIZERS[1], OPTIMIZERS[3], OPTIMIZERS[6]])
 @pytest.mark.parametrize("layout", ["channels-last", "sliced"])
 def test_parameters_of_any_layout(backend, name, options, layout):
     """Parameters keep the memory they were given: another order of axes than their gradients', or not dense at all."""

@@ -56,32 +56,43 @@ def _adam(threads, params, grads, ms, vs, offsets, numbers, decoupled, like):
                 p[i] = q - step_size * m[i] / (np.sqrt(v[i]) * root + eps)
 
 
-def _tables(params, *others):
-    """For a kernel: addresses of every list's arrays (in the parameters' layout), offsets; and what has to stay alive."""
-    aligned = [[layout.flat(p, layout.like(a, p)) for p, a in zip(params, arrays)] for arrays in others]
-    tables = [np.array([layout.flat(p)[0].ctypes.data for p in params], np.int64)]
-    tables += [np.array([pair[1].ctypes.data for pair in pairs], np.int64) for pairs in aligned]
-    return tables, np.cumsum([0, *(p.size for p in params)]), aligned
+def _run(kernel, written, grads, *numbers):
+    """Run ``kernel`` on the parameters (``written[0]``), their gradients and the other lists that it updates.
+
+    All arrays of a parameter have to lie dense and in one order of axes; where one does not, the kernel gets a copy, and
+    what it wrote there is written back.
+    """
+    params = [p if layout.flat(p) else np.array(p) for p in written[0]]
+    work = [params] + [[layout.like(a, p) for a, p in zip(arrays, params)] for arrays in written[1:]]
+    grads = [layout.like(g, p) for g, p in zip(grads, params)]
+    addresses = [
+        np.array([layout.flat(p, a)[1].ctypes.data for p, a in zip(params, arrays)], np.int64)
+        for arrays in (params, grads, *(work[1:] or [params]))  # SGD without momentum does not look at the third list
+    ]
+    offsets = np.cumsum([0, *(p.size for p in params)])
+    dtype = params[0].dtype
+    kernel(*addresses, offsets, tuple(np.array(numbers[0], dtype)), *numbers[1:], np.empty(0, dtype))
+    for arrays, used in zip(written, work):
+        for a, b in zip(arrays, used):
+            if a is not b:
+                a[...] = b
 
 
 def _by_dtype(params):
-    for dtype in sorted({p.dtype for p in params}, key=str):
-        yield dtype, [i for i, p in enumerate(params) if p.dtype == dtype]
+    """Index lists of the parameters of each dtype: a kernel takes one."""
+    return [[i for i, p in enumerate(params) if p.dtype == d] for d in sorted({p.dtype for p in params}, key=str)]
 
 
 def sgd_step(params, grads, velocities, lr, momentum, dampening, nesterov, weight_decay, first):
-    for dtype, which in _by_dtype(params):
-        lists = [[arrays[i] for i in which] for arrays in ((params, grads, velocities) if momentum else (params, grads))]
-        tables, offsets, alive = _tables(*lists)
-        numbers = tuple(np.array([lr, momentum, 1 - dampening, weight_decay], dtype))
-        _sgd(*tables[:2], tables[-1], offsets, numbers, nesterov, first, np.empty(0, dtype))
-        del alive
+    lists = [params, velocities] if momentum else [params]
+    for which in _by_dtype(params):
+        written = [[arrays[i] for i in which] for arrays in lists]
+        _run(_sgd, written, [grads[i] for i in which], [lr, momentum, 1 - dampening, weight_decay], nesterov, first)
 
 
 def adam_step(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay, decoupled):
-    for dtype, which in _by_dtype(params):
-        tables, offsets, alive = _tables(*([arrays[i] for i in which] for arrays in (params, grads, ms, vs)))
-        numbers = [lr / (1 - beta1**step), beta1, beta2, 1 - beta1, 1 - beta2, (1 - beta2**step) ** -0.5, eps, weight_decay,
-                   1 - lr * weight_decay]  # fmt: skip
-        _adam(*tables, offsets, tuple(np.array(numbers, dtype)), decoupled, np.empty(0, dtype))
-        del alive
+    numbers = [lr / (1 - beta1**step), beta1, beta2, 1 - beta1, 1 - beta2, (1 - beta2**step) ** -0.5, eps, weight_decay,
+               1 - lr * weight_decay]  # fmt: skip
+    for which in _by_dtype(params):
+        p, g, m, v = ([arrays[i] for i in which] for arrays in (params, grads, ms, vs))
+        _run(_adam, [p, m, v], g, numbers, decoupled)
