@@ -93,6 +93,11 @@ def _normal_cdf32(x):
 tanh = _by_dtype(_tanh32, lambda x: math.tanh(x))
 normal_cdf = _by_dtype(_normal_cdf32, lambda x: 0.5 * math.erfc(x * -math.sqrt(0.5)))
 
+# x ** -0.75. With the flags of ``body`` an estimate of 1 / sqrt would be refined instead, which makes infinity NaN.
+inverse_power_3_4 = _by_dtype(
+    lambda x: F(1) / (np.sqrt(x) * np.sqrt(np.sqrt(x))), lambda x: 1.0 / (np.sqrt(x) * np.sqrt(np.sqrt(x)))
+)
+
 
 def _activations(T):
     """What activations and their derivatives are made of, with every constant of type ``T``: in a kernel a Python

@@ -1,4 +1,4 @@
-"""Normalisation: sums per channel, row or group, then one pass that applies them.
+"""Normalisation: sums per channel or row, then one pass that applies them.
 
     batch norm, forward:   pass 1  per thread: rows of pixels -> sum and sum of squares per channel
                            pass 2  y = relu((x - mean) * scale + bias + residual)                       one read, one write
@@ -9,23 +9,36 @@
                            pixel 1  c c c c c c      stay in the first-level cache, and between blocks in float64.
                            ...
 
-Squares are taken of x - x[0]: a large mean would otherwise swallow the variance.
+Kernels see ``images, pixels, channels`` and one vector of channels per image: batch norm is the case of one image with
+all pixels, group norm adds up the sums of a group's channels. Squares are taken of x - x[0]: a large mean would otherwise
+swallow the variance.
 """
 
 from __future__ import annotations
 
+from math import gcd
+
 import numpy as np
 
 from .. import settings
-from . import layout, memory
+from . import layout, maths, memory
 from .jit import body, kernel, prange, share
 
 BLOCK = 64
 
 
-def _totals(channels: int) -> np.ndarray:
-    """Two float64 sums per channel and thread, for a kernel to set."""
-    return memory.empty((settings.get_num_threads(), 2, channels), np.float64)
+def _parts(images: int) -> int:
+    """Pieces that the pixels of each image are cut into, so that all threads have work."""
+    threads = settings.get_num_threads()
+    return 1 if images >= 8 * threads else threads
+
+
+# ------------------------------------------------------------------------------------------------- per channel
+@body(inline=True)
+def piece(job, images, parts, pixels):
+    """The image of a job and the pixels it covers."""
+    start, stop = share(job // images, parts, pixels)
+    return job % images, start, stop
 
 
 @body
@@ -37,279 +50,362 @@ def flush(total, part):
             part[k, c] = 0
 
 
-# ------------------------------------------------------------------------------------------------- batch norm
 @kernel
 def _channel_sums(threads, x, shift, totals):
-    rows, channels = x.shape
+    images, pixels, channels = x.shape
+    parts = totals.shape[0]
     for thread in prange(threads):
-        total = totals[np.int64(thread)]
-        total[:] = 0
+        first, end = share(thread, threads, parts * images)
         part = np.zeros((2, channels), x.dtype)
         sums, squares = part[0], part[1]
-        first, end = share(thread, threads, rows)
-        for start in range(first, end, BLOCK):
-            for r in range(start, min(start + BLOCK, end)):
-                for c in range(channels):
-                    d = x[r, c] - shift[c]
-                    sums[c] += d
-                    squares[c] += d * d
-            flush(total, part)
+        for job in range(first, end):
+            n, begin, stop = piece(job, images, parts, pixels)
+            total, origin = totals[job // images, n], shift[n]
+            total[:] = 0
+            for start in range(begin, stop, BLOCK):
+                for r in range(start, min(start + BLOCK, stop)):
+                    row = x[n, r]
+                    for c in range(channels):
+                        d = row[c] - origin[c]
+                        sums[c] += d
+                        squares[c] += d * d
+                flush(total, part)
 
 
 @kernel
-def _apply(threads, x, mean, scale, bias, residual, has_residual, relu, y):
-    rows, channels = x.shape
+def _apply(threads, x, parts, mean, scale, bias, residual, has_residual, relu, y):
+    images, pixels, channels = x.shape
     zero = x.dtype.type(0)
     for thread in prange(threads):
-        first, end = share(thread, threads, rows)
-        for r in range(first, end):
-            for c in range(channels):
-                y[r, c] = (x[r, c] - mean[c]) * scale[c] + bias[c]
-            if has_residual:
+        first, end = share(thread, threads, parts * images)
+        for job in range(first, end):
+            n, start, stop = piece(job, images, parts, pixels)
+            m, s = mean[n], scale[n]
+            for r in range(start, stop):
+                row, out = x[n, r], y[n, r]
                 for c in range(channels):
-                    y[r, c] += residual[r, c]
-            if relu:
-                for c in range(channels):
-                    y[r, c] = zero if y[r, c] <= 0 else y[r, c]  # NaN passes
+                    out[c] = (row[c] - m[c]) * s[c] + bias[c]
+                if has_residual:
+                    other = residual[n, r]
+                    for c in range(channels):
+                        out[c] += other[c]
+                if relu:
+                    for c in range(channels):
+                        out[c] = zero if out[c] <= zero else out[c]  # NaN passes
 
 
 @kernel
 def _gradient_sums(threads, gy, x, y, mean, relu, totals):
-    rows, channels = x.shape
-    zero = x.dtype.type(0)
+    images, pixels, channels = x.shape
+    parts, zero = totals.shape[0], x.dtype.type(0)
     for thread in prange(threads):
-        total = totals[np.int64(thread)]
-        total[:] = 0
+        first, end = share(thread, threads, parts * images)
         part = np.zeros((2, channels), x.dtype)
         plain, scaled = part[0], part[1]
-        first, end = share(thread, threads, rows)
-        for start in range(first, end, BLOCK):
-            for r in range(start, min(start + BLOCK, end)):
-                if relu:
-                    for c in range(channels):
-                        g = zero if y[r, c] <= 0 else gy[r, c]
-                        plain[c] += g
-                        scaled[c] += g * (x[r, c] - mean[c])
-                else:
-                    for c in range(channels):
-                        plain[c] += gy[r, c]
-                        scaled[c] += gy[r, c] * (x[r, c] - mean[c])
-            flush(total, part)
+        for job in range(first, end):
+            n, begin, stop = piece(job, images, parts, pixels)
+            total, m = totals[job // images, n], mean[n]
+            total[:] = 0
+            for start in range(begin, stop, BLOCK):
+                for r in range(start, min(start + BLOCK, stop)):
+                    up, row, out = gy[n, r], x[n, r], y[n, r]
+                    if relu:
+                        for c in range(channels):
+                            g = zero if out[c] <= zero else up[c]
+                            plain[c] += g
+                            scaled[c] += g * (row[c] - m[c])
+                    else:
+                        for c in range(channels):
+                            plain[c] += up[c]
+                            scaled[c] += up[c] * (row[c] - m[c])
+                flush(total, part)
 
 
 @kernel
-def _gradient(threads, gy, x, y, mean, scale, offset, slope, relu, gx, gresidual, with_residual):
+def _gradient(threads, gy, x, parts, y, mean, scale, offset, slope, relu, gx, gresidual, with_residual):
     # gx = scale * gz + offset + slope * (x - mean)
-    rows, channels = x.shape
+    images, pixels, channels = x.shape
     zero = x.dtype.type(0)
     for thread in prange(threads):
-        first, end = share(thread, threads, rows)
-        for r in range(first, end):
-            if relu:
-                for c in range(channels):
-                    g = zero if y[r, c] <= 0 else gy[r, c]
-                    gx[r, c] = scale[c] * g + (offset[c] + slope[c] * (x[r, c] - mean[c]))
-            else:
-                for c in range(channels):
-                    gx[r, c] = scale[c] * gy[r, c] + (offset[c] + slope[c] * (x[r, c] - mean[c]))
-            if with_residual:
-                for c in range(channels):
-                    gresidual[r, c] = zero if relu and y[r, c] <= 0 else gy[r, c]
+        first, end = share(thread, threads, parts * images)
+        for job in range(first, end):
+            n, start, stop = piece(job, images, parts, pixels)
+            m, a, b, d = mean[n], scale[n], offset[n], slope[n]
+            for r in range(start, stop):
+                up, row, out, target = gy[n, r], x[n, r], y[n, r], gx[n, r]
+                if relu:
+                    for c in range(channels):
+                        g = zero if out[c] <= zero else up[c]
+                        target[c] = a[c] * g + b[c] + d[c] * (row[c] - m[c])
+                else:
+                    for c in range(channels):
+                        target[c] = a[c] * up[c] + b[c] + d[c] * (row[c] - m[c])
+                if with_residual:
+                    masked = gresidual[n, r]
+                    for c in range(channels):
+                        masked[c] = zero if relu and out[c] <= zero else up[c]
 
 
-def _finite(shift: np.ndarray) -> np.ndarray:
-    return np.where(np.isfinite(shift), shift, 0).astype(shift.dtype)
+def _one_image(x):
+    """All pixels as those of one image: ``1, N * spatial, C``."""
+    return layout.rows(x)[None]
 
 
+def _images(x):
+    """``N, spatial, C``."""
+    return layout.lift(x).reshape(x.shape[0], -1, x.shape[1])
+
+
+def _sums(x, shift):
+    """Per image the float64 sums of ``x - shift`` and of its square: ``images, 2, channels``."""
+    images, pixels, channels = x.shape
+    wide = gcd(pixels, 16) if channels < 32 else 1  # few channels would be short loops: several pixels at a time
+    shape = (_parts(images), images, 2, wide * channels)
+    totals = memory.empty(shape, np.float64)
+    _channel_sums(x.reshape(images, pixels // wide, wide * channels), np.tile(shift, (1, wide)), totals)
+    return totals.sum(axis=0).reshape(images, 2, wide, channels).sum(axis=2)
+
+
+def _moments(x):
+    """Mean and variance of each image's channels in float64."""
+    shift = np.where(np.isfinite(x[:, 0]), x[:, 0], x.dtype.type(0))
+    sums = _sums(x, shift) / x.shape[1]
+    mean, square = sums[:, 0], sums[:, 1]
+    return mean + shift, np.maximum(square - mean * mean, 0)  # NaN stays: np.maximum passes it on
+
+
+def _gradient_totals(gy, x, y, mean, relu):
+    totals = memory.empty((_parts(len(x)), len(x), 2, x.shape[2]), np.float64)
+    _gradient_sums(gy, x, y, mean, relu, totals)
+    totals = totals.sum(axis=0)
+    return totals[:, 0], totals[:, 1]
+
+
+def _vector(v, channels, dtype, default):
+    return np.full(channels, default, dtype) if v is None else layout.dense(v)
+
+
+def channel_sum(x):
+    return _sums(_one_image(x), np.zeros((1, x.shape[1]), x.dtype))[0, 0].astype(x.dtype)
+
+
+# ------------------------------------------------------------------------------------------------- batch norm
+@np.errstate(all="ignore")
 def batch_norm_stats(x):
-    rows = layout.rows(x)
-    count, channels = rows.shape
-    if not count:
-        return np.zeros(channels, x.dtype), np.zeros(channels, x.dtype)
-    shift = _finite(rows[0])
-    totals = _totals(channels)
-    _channel_sums(rows, shift, totals)
-    with np.errstate(invalid="ignore"):
-        mean, square = totals.sum(axis=0) / count
-        variance = np.maximum(square - mean * mean, 0)  # NaN stays: np.maximum passes it on
-        return (mean + shift).astype(x.dtype), variance.astype(x.dtype)
-
-
-def _scale(weight, invstd):
-    return layout.dense(invstd) if weight is None else weight * invstd
+    if not x.size:
+        return np.zeros(x.shape[1], x.dtype), np.zeros(x.shape[1], x.dtype)
+    mean, variance = _moments(_one_image(x))
+    return mean[0].astype(x.dtype), variance[0].astype(x.dtype)
 
 
 def batch_norm_fwd(x, mean, invstd, weight, bias, residual, activation):
     y, y5 = layout.empty(x.shape, x.dtype)
-    rows = layout.rows(x)
-    bias = np.zeros(x.shape[1], x.dtype) if bias is None else layout.dense(bias)
-    _apply(rows, layout.dense(mean), _scale(weight, invstd), bias, rows if residual is None else layout.rows(residual),
-           residual is not None, activation == "relu", y5.reshape(rows.shape))  # fmt: skip
+    pixels, channels = _one_image(x), x.shape[1]
+    scale = invstd * _vector(weight, channels, x.dtype, 1)
+    _apply(pixels, _parts(1), layout.dense(mean)[None], scale[None], _vector(bias, channels, x.dtype, 0),
+           pixels if residual is None else _one_image(residual), residual is not None, activation == "relu",
+           y5.reshape(pixels.shape))  # fmt: skip
     return y
 
 
+@np.errstate(all="ignore")
 def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_residual):
-    rows, up, mean, relu = layout.rows(x), layout.rows(gy), layout.dense(mean), activation == "relu"
-    out = layout.rows(y) if relu else rows
-    count = max(len(rows), 1)
-    totals = _totals(x.shape[1])
-    _gradient_sums(up, rows, out, mean, relu, totals)
-    plain, scaled = totals.sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        gweight = (scaled * invstd).astype(x.dtype)
-        scale = _scale(weight, invstd)
-        offset, slope = np.zeros_like(scale), np.zeros_like(scale)
-        if training:
-            offset = (-scale * plain / count).astype(x.dtype)
-            slope = (-scale * scaled * np.square(invstd, dtype=np.float64) / count).astype(x.dtype)
+    pixels, up, mean, relu = _one_image(x), _one_image(gy), layout.dense(mean)[None], activation == "relu"
+    out = _one_image(y) if relu else pixels
+    plain, scaled = _gradient_totals(up, pixels, out, mean, relu)
+    scale = (invstd * _vector(weight, x.shape[1], x.dtype, 1))[None]
+    offset, slope = np.zeros_like(scale), np.zeros_like(scale)
+    if training:
+        count = max(pixels.shape[1], 1)
+        offset = (-scale * plain / count).astype(x.dtype)
+        slope = (-scale * scaled * np.square(invstd, dtype=np.float64) / count).astype(x.dtype)
     gx, gx5 = layout.empty(x.shape, x.dtype)
-    gx_rows = gx5.reshape(rows.shape)
     gresidual, gresidual5 = layout.empty(x.shape, x.dtype) if with_residual else (None, gx5)
-    _gradient(up, rows, out, mean, scale, offset, slope, relu, gx_rows, gresidual5.reshape(rows.shape), with_residual)
-    return gx, gweight, plain.astype(x.dtype), gresidual
-
-
-def channel_sum(x):
-    rows = layout.rows(x)
-    totals = _totals(x.shape[1])
-    _channel_sums(rows, np.zeros(x.shape[1], x.dtype), totals)
-    return totals[:, 0].sum(axis=0).astype(x.dtype)
+    _gradient(up, pixels, _parts(1), out, mean, scale, offset, slope, relu, gx5.reshape(pixels.shape),
+              gresidual5.reshape(pixels.shape), with_residual)  # fmt: skip
+    return gx, (scaled[0] * invstd).astype(x.dtype), plain[0].astype(x.dtype), gresidual
 
 
 # ------------------------------------------------------------------------------------------------- groups of channels
-@kernel
-def _group_fwd(threads, x, groups, weight, bias, eps, y, means, invstds):
-    # x: N, pixels, C; statistics over the pixels and the C / groups channels of a group
-    images, pixels, channels = x.shape
-    width = channels // groups
-    count = pixels * width
-    for thread in prange(threads):
-        first, end = share(thread, threads, images * groups)
-        for job in range(first, end):
-            n, c0 = job // groups, job % groups * width
-            total = 0.0
-            for p in range(pixels):
-                for c in range(c0, c0 + width):
-                    total += x[n, p, c]
-            mean = total / count
-            square = 0.0
-            for p in range(pixels):
-                for c in range(c0, c0 + width):
-                    square += (x[n, p, c] - mean) ** 2
-            invstd = 1 / np.sqrt(square / count + eps)
-            means[n, job % groups], invstds[n, job % groups] = mean, invstd
-            m, s = means[n, job % groups], invstds[n, job % groups]  # in x's dtype
-            for p in range(pixels):
-                for c in range(c0, c0 + width):
-                    y[n, p, c] = (x[n, p, c] - m) * s * weight[c] + bias[c]
+def _grouped(v, groups):
+    """Per image and channel -> the mean over each group's channels."""
+    return v.reshape(len(v), groups, -1).mean(axis=2)
 
 
-@kernel
-def _group_bwd(threads, gy, x, groups, means, invstds, weight, gx, totals):
-    images, pixels, channels = x.shape
-    width = channels // groups
-    count = pixels * width
-    for thread in prange(threads):
-        own = totals[np.int64(thread)]
-        own[:] = 0
-        first, end = share(thread, threads, images * groups)
-        for job in range(first, end):
-            n, c0 = job // groups, job % groups * width
-            mean, invstd = means[n, job % groups], invstds[n, job % groups]
-            plain, scaled = 0.0, 0.0
-            for p in range(pixels):
-                for c in range(c0, c0 + width):
-                    g, xhat = gy[n, p, c], (x[n, p, c] - mean) * invstd
-                    own[0, c] += g * xhat
-                    own[1, c] += g
-                    plain += g * weight[c]
-                    scaled += g * weight[c] * xhat
-            m1, m2 = x.dtype.type(plain / count), x.dtype.type(scaled / count)
-            for p in range(pixels):
-                for c in range(c0, c0 + width):
-                    xhat = (x[n, p, c] - mean) * invstd
-                    gx[n, p, c] = invstd * (gy[n, p, c] * weight[c] - m1 - xhat * m2)
+def _spread(v, channels):
+    """Per image and group -> per image and channel."""
+    return np.repeat(v, channels // v.shape[1], axis=1)
 
 
-def _ones_or(weight, like, count):
-    return np.ones(count, like.dtype) if weight is None else layout.dense(weight)
-
-
-def _pixels(x5):
-    return x5.reshape(x5.shape[0], -1, x5.shape[-1])
-
-
+@np.errstate(all="ignore")
 def group_norm_fwd(x, groups, weight, bias, eps):
     y, y5 = layout.empty(x.shape, x.dtype)
-    means, invstds = (np.empty((x.shape[0], groups), x.dtype) for _ in range(2))
-    bias = np.zeros(x.shape[1], x.dtype) if bias is None else layout.dense(bias)
-    if x.size:
-        _group_fwd(_pixels(layout.lift(x)), groups, _ones_or(weight, x, x.shape[1]), bias, eps, _pixels(y5), means, invstds)
-    return y, means, invstds
+    if not x.size:
+        return y, np.zeros((x.shape[0], groups), x.dtype), np.zeros((x.shape[0], groups), x.dtype)
+    images, channels = _images(x), x.shape[1]
+    means, variances = _moments(images)
+    mean = _grouped(means, groups)
+    variance = _grouped(variances + np.square(means - _spread(mean, channels)), groups)
+    mean, invstd = mean.astype(x.dtype), (1 / np.sqrt(variance + eps)).astype(x.dtype)
+    scale = _spread(invstd, channels) * _vector(weight, channels, x.dtype, 1)
+    _apply(images, _parts(len(x)), _spread(mean, channels), scale, _vector(bias, channels, x.dtype, 0), images, False,
+           False, y5.reshape(images.shape))  # fmt: skip
+    return y, mean, invstd
 
 
+@np.errstate(all="ignore")
 def group_norm_bwd(gy, x, groups, mean, invstd, weight):
     gx, gx5 = layout.empty(x.shape, x.dtype)
-    totals = memory.zeros((settings.get_num_threads(), 2, x.shape[1]), np.float64)
-    if x.size:
-        _group_bwd(_pixels(layout.lift(gy)), _pixels(layout.lift(x)), groups, layout.dense(mean), layout.dense(invstd),
-                   _ones_or(weight, x, x.shape[1]), _pixels(gx5), totals)  # fmt: skip
+    channels = x.shape[1]
+    if not x.size:
+        return gx, np.zeros(channels, x.dtype), np.zeros(channels, x.dtype)
+    images, up, mean, invstd = _images(x), _images(gy), _spread(mean, channels), _spread(invstd, channels)
+    plain, scaled = _gradient_totals(up, images, images, mean, False)
+    weight, count = _vector(weight, channels, x.dtype, 1), images.shape[1]
+    m1, m2 = (_spread(_grouped(weight * v / count, groups), channels) for v in (plain, scaled * invstd))
+    gx5 = gx5.reshape(images.shape)
+    _gradient(up, images, _parts(len(x)), images, mean, invstd * weight, (-invstd * m1).astype(x.dtype),
+              (-invstd * invstd * m2).astype(x.dtype), False, gx5, gx5, False)  # fmt: skip
+    return gx, (scaled * invstd).sum(axis=0).astype(x.dtype), plain.sum(axis=0).astype(x.dtype)
+
+
+# ------------------------------------------------------------------------------------------------- rows
+@body
+def normalise(x, weight, bias, eps, y):
+    """One row; returns its mean and 1 / deviation."""
+    total, square = 0.0, 0.0
+    for i in range(x.size):
+        total += x[i]
+    m = x.dtype.type(total / x.size)
+    for i in range(x.size):
+        square += (x[i] - m) * (x[i] - m)
+    s = x.dtype.type(1 / np.sqrt(square / x.size + eps))
+    for i in range(x.size):
+        y[i] = (x[i] - m) * s * weight[i] + bias[i]
+    return m, s
+
+
+@body
+def normalise_bwd(gy, x, m, s, weight, gx, gweight, gbias):
+    """One row; adds to the gradients of weight and bias."""
+    plain, scaled = 0.0, 0.0
+    for i in range(x.size):
+        g, xhat = gy[i], (x[i] - m) * s
+        gweight[i] += g * xhat
+        gbias[i] += g
+        plain += g * weight[i]
+        scaled += g * weight[i] * xhat
+    m1, m2 = x.dtype.type(plain / x.size), x.dtype.type(scaled / x.size)
+    for i in range(x.size):
+        gx[i] = s * (gy[i] * weight[i] - m1 - (x[i] - m) * s * m2)
+
+
+@kernel
+def _layer_fwd(threads, x, weight, bias, eps, y, means, invstds):
+    for thread in prange(threads):
+        first, end = share(thread, threads, x.shape[0])
+        for r in range(first, end):
+            means[r], invstds[r] = normalise(x[r], weight, bias, eps, y[r])
+
+
+@kernel
+def _layer_bwd(threads, gy, x, means, invstds, weight, gx, totals):
+    parts = totals.shape[0]
+    for thread in prange(threads):
+        first, end = share(thread, threads, parts)
+        for p in range(first, end):
+            start, stop = share(p, parts, x.shape[0])
+            totals[p] = 0
+            for r in range(start, stop):
+                normalise_bwd(gy[r], x[r], means[r], invstds[r], weight, gx[r], totals[p, 0], totals[p, 1])
+
+
+def layer_norm_fwd(x, weight, bias, eps):
+    rows, n = x.shape
+    y, mean, invstd = (memory.empty(s, x.dtype) for s in (x.shape, (rows,), (rows,)))
+    _layer_fwd(layout.dense(x), _vector(weight, n, x.dtype, 1), _vector(bias, n, x.dtype, 0), eps, y, mean, invstd)
+    return y, mean, invstd
+
+
+def layer_norm_bwd(gy, x, mean, invstd, weight):
+    gx = memory.empty(x.shape, x.dtype)
+    totals = memory.empty((_parts(1), 2, x.shape[1]), np.float64)
+    _layer_bwd(layout.dense(gy), layout.dense(x), layout.dense(mean), layout.dense(invstd),
+               _vector(weight, x.shape[1], x.dtype, 1), gx, totals)  # fmt: skip
     gweight, gbias = totals.sum(axis=0).astype(x.dtype)
     return gx, gweight, gbias
 
 
-# A layer norm of rows is a group norm of images with one pixel and one group.
-def layer_norm_fwd(x, weight, bias, eps):
-    y, mean, invstd = group_norm_fwd(x, 1, weight, bias, eps)
-    return y, mean[:, 0], invstd[:, 0]
-
-
-def layer_norm_bwd(gy, x, mean, invstd, weight):
-    return group_norm_bwd(gy, x, 1, mean[:, None], invstd[:, None], weight)
-
-
 # ------------------------------------------------------------------------------------------------- neighbouring channels
-@kernel
-def _response_fwd(threads, x, size, alpha, beta, k, y, scale):
-    rows, channels = x.shape
-    for thread in prange(threads):
-        first, end = share(thread, threads, rows)
-        for r in range(first, end):
-            for c in range(channels):
-                total = x.dtype.type(0)
-                for j in range(max(c - size // 2, 0), min(c + (size - 1) // 2 + 1, channels)):
-                    total += x[r, j] * x[r, j]
-                scale[r, c] = k + alpha / size * total
-                y[r, c] = x[r, c] * scale[r, c] ** -beta
+@body
+def neighbours(a, before, after, out):
+    """Sum of each element, the ``before`` elements below it and the ``after`` above it."""
+    out[:] = 0
+    for j in range(-before, after + 1):
+        start, stop = max(-j, 0), min(a.size - j, a.size)
+        if start < stop:
+            target, source = out[start:stop], a[start + j : stop + j]
+            for c in range(target.size):
+                target[c] += source[c]
+
+
+@body
+def powers(scale, beta, out):
+    """``scale ** -beta``; without a call for the exponent of the paper."""
+    if beta == 0.75:
+        for c in range(scale.size):
+            out[c] = maths.inverse_power_3_4(scale[c])
+    else:
+        for c in range(scale.size):
+            out[c] = scale[c] ** -beta
 
 
 @kernel
-def _response_bwd(threads, gy, x, scale, size, alpha, beta, gx):
+def _response_fwd(threads, x, size, ratio, beta, k, y, scale):
     rows, channels = x.shape
     for thread in prange(threads):
         first, end = share(thread, threads, rows)
-        through = np.empty(channels, x.dtype)
+        squares = np.empty(channels, x.dtype)
         for r in range(first, end):
+            row, s, out = x[r], scale[r], y[r]
             for c in range(channels):
-                through[c] = gy[r, c] * x[r, c] * scale[r, c] ** (-beta - 1)
+                squares[c] = row[c] * row[c]
+            neighbours(squares, size // 2, (size - 1) // 2, s)
             for c in range(channels):
-                total = x.dtype.type(0)
-                for j in range(max(c - (size - 1) // 2, 0), min(c + size // 2 + 1, channels)):
-                    total += through[j]
-                gx[r, c] = gy[r, c] * scale[r, c] ** -beta - 2 * alpha * beta / size * x[r, c] * total
+                s[c] = k + ratio * s[c]
+            powers(s, beta, out)
+            for c in range(channels):
+                out[c] *= row[c]
+
+
+@kernel
+def _response_bwd(threads, gy, x, scale, size, ratio, beta, gx):
+    rows, channels = x.shape
+    factor = x.dtype.type(2) * ratio * beta
+    for thread in prange(threads):
+        first, end = share(thread, threads, rows)
+        power, own, others = np.empty(channels, x.dtype), np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+        for r in range(first, end):
+            up, row, s, out = gy[r], x[r], scale[r], gx[r]
+            powers(s, beta, power)
+            for c in range(channels):
+                own[c] = up[c] * row[c] * power[c] / s[c]
+            neighbours(own, (size - 1) // 2, size // 2, others)
+            for c in range(channels):
+                out[c] = up[c] * power[c] - factor * row[c] * others[c]
 
 
 def local_response_norm_fwd(x, size, alpha, beta, k):
     (y, y5), (scale, scale5) = layout.empty(x.shape, x.dtype), layout.empty(x.shape, x.dtype)
-    rows = layout.rows(x)
-    number = x.dtype.type
-    _response_fwd(rows, size, number(alpha), number(beta), number(k), y5.reshape(rows.shape), scale5.reshape(rows.shape))
+    rows, number = layout.rows(x), x.dtype.type
+    _response_fwd(rows, size, number(alpha / size), number(beta), number(k), y5.reshape(rows.shape),
+                  scale5.reshape(rows.shape))  # fmt: skip
     return y, scale
 
 
 def local_response_norm_bwd(gy, x, scale, size, alpha, beta):
     gx, gx5 = layout.empty(x.shape, x.dtype)
-    rows = layout.rows(x)
-    number = x.dtype.type
-    _response_bwd(layout.rows(gy), rows, layout.rows(scale), size, number(alpha), number(beta), gx5.reshape(rows.shape))
+    rows, number = layout.rows(x), x.dtype.type
+    _response_bwd(layout.rows(gy), rows, layout.rows(scale), size, number(alpha / size), number(beta),
+                  gx5.reshape(rows.shape))  # fmt: skip
     return gx
