@@ -62,13 +62,11 @@ def _run(kernel, written, grads, *numbers):
     All arrays of a parameter have to lie dense and in one order of axes; where one does not, the kernel gets a copy, and
     what it wrote there is written back.
     """
-    params = [p if layout.flat(p) else np.array(p) for p in written[0]]
+    params = [p if p.flags.forc or layout.flat(p) else np.array(p) for p in written[0]]
     work = [params] + [[layout.like(a, p) for a, p in zip(arrays, params)] for arrays in written[1:]]
     grads = [layout.like(g, p) for g, p in zip(grads, params)]
-    addresses = [
-        np.array([layout.flat(p, a)[1].ctypes.data for p, a in zip(params, arrays)], np.int64)
-        for arrays in (params, grads, *(work[1:] or [params]))  # SGD without momentum does not look at the third list
-    ]
+    # SGD without momentum does not look at the third list.
+    addresses = [np.array([a.ctypes.data for a in arrays], np.int64) for arrays in (params, grads, *(work[1:] or [params]))]
     offsets = np.cumsum([0, *(p.size for p in params)])
     dtype = params[0].dtype
     kernel(*addresses, offsets, tuple(np.array(numbers[0], dtype)), *numbers[1:], np.empty(0, dtype))
