@@ -16,7 +16,7 @@ swallow the variance.
 
 from __future__ import annotations
 
-from math import gcd
+from math import gcd, prod
 
 import numpy as np
 
@@ -146,39 +146,52 @@ def _gradient(threads, gy, x, parts, y, mean, scale, offset, slope, relu, gx, gr
                         masked[c] = zero if relu and out[c] <= zero else up[c]
 
 
+def _wide(pixels: int, channels: int) -> int:
+    """Pixels that are taken as one with that many times the channels: few channels would be short loops."""
+    return gcd(pixels, 1 << max(128 // channels, 1).bit_length() - 1)
+
+
 def _one_image(x):
-    """All pixels as those of one image: ``1, N * spatial, C``."""
-    return layout.rows(x)[None]
+    """All pixels as those of one image: ``1, N * spatial, C``, or several pixels as one."""
+    rows = layout.rows(x)
+    return rows.reshape(1, -1, _wide(*rows.shape) * x.shape[1]) if x.size else rows[None]
 
 
 def _images(x):
-    """``N, spatial, C``."""
-    return layout.lift(x).reshape(x.shape[0], -1, x.shape[1])
+    """``N, spatial, C``, or several pixels as one."""
+    return layout.lift(x).reshape(x.shape[0], -1, _wide(prod(x.shape[2:]), x.shape[1]) * x.shape[1])
 
 
-def _sums(x, shift):
-    """Per image the float64 sums of ``x - shift`` and of its square: ``images, 2, channels``."""
-    images, pixels, channels = x.shape
-    wide = gcd(pixels, 16) if channels < 32 else 1  # few channels would be short loops: several pixels at a time
-    shape = (_parts(images), images, 2, wide * channels)
-    totals = memory.empty(shape, np.float64)
-    _channel_sums(x.reshape(images, pixels // wide, wide * channels), np.tile(shift, (1, wide)), totals)
-    return totals.sum(axis=0).reshape(images, 2, wide, channels).sum(axis=2)
+def _repeat(v, x):
+    """A vector of channels per image, for the several pixels in a row of ``x``."""
+    return layout.dense(np.tile(v, (1, max(x.shape[2] // v.shape[1], 1))))
 
 
-def _moments(x):
+def _per_channel(totals, channels):
+    """The sums of all parts and of the several pixels in a row: two arrays ``images, channels``."""
+    images = totals.shape[1]
+    totals = totals.sum(axis=0).reshape(images, 2, -1, channels).sum(axis=2)
+    return totals[:, 0], totals[:, 1]
+
+
+def _totals(x):
+    return memory.empty((_parts(len(x)), len(x), 2, x.shape[2]), np.float64)
+
+
+def _moments(x, channels):
     """Mean and variance of each image's channels in float64."""
-    shift = np.where(np.isfinite(x[:, 0]), x[:, 0], x.dtype.type(0))
-    sums = _sums(x, shift) / x.shape[1]
-    mean, square = sums[:, 0], sums[:, 1]
+    first = x[:, 0, :channels]
+    shift = np.where(np.isfinite(first), first, x.dtype.type(0))
+    totals = _totals(x)
+    _channel_sums(x, _repeat(shift, x), totals)
+    mean, square = (v / (x[0].size // channels) for v in _per_channel(totals, channels))
     return mean + shift, np.maximum(square - mean * mean, 0)  # NaN stays: np.maximum passes it on
 
 
 def _gradient_totals(gy, x, y, mean, relu):
-    totals = memory.empty((_parts(len(x)), len(x), 2, x.shape[2]), np.float64)
-    _gradient_sums(gy, x, y, mean, relu, totals)
-    totals = totals.sum(axis=0)
-    return totals[:, 0], totals[:, 1]
+    totals = _totals(x)
+    _gradient_sums(gy, x, y, _repeat(mean, x), relu, totals)
+    return _per_channel(totals, mean.shape[1])
 
 
 def _vector(v, channels, dtype, default):
@@ -186,7 +199,10 @@ def _vector(v, channels, dtype, default):
 
 
 def channel_sum(x):
-    return _sums(_one_image(x), np.zeros((1, x.shape[1]), x.dtype))[0, 0].astype(x.dtype)
+    pixels = _one_image(x)
+    totals = _totals(pixels)
+    _channel_sums(pixels, np.zeros((1, pixels.shape[2]), x.dtype), totals)
+    return _per_channel(totals, x.shape[1])[0][0].astype(x.dtype)
 
 
 # ------------------------------------------------------------------------------------------------- batch norm
@@ -194,35 +210,39 @@ def channel_sum(x):
 def batch_norm_stats(x):
     if not x.size:
         return np.zeros(x.shape[1], x.dtype), np.zeros(x.shape[1], x.dtype)
-    mean, variance = _moments(_one_image(x))
+    mean, variance = _moments(_one_image(x), x.shape[1])
     return mean[0].astype(x.dtype), variance[0].astype(x.dtype)
+
+
+def _run_apply(x, mean, scale, bias, residual, activation, y):
+    vectors = [_repeat(v, x) for v in (mean, scale, bias[None])]
+    _apply(x, _parts(len(x)), vectors[0], vectors[1], vectors[2][0], x if residual is None else residual,
+           residual is not None, activation == "relu", y.reshape(x.shape))  # fmt: skip
 
 
 def batch_norm_fwd(x, mean, invstd, weight, bias, residual, activation):
     y, y5 = layout.empty(x.shape, x.dtype)
-    pixels, channels = _one_image(x), x.shape[1]
-    scale = invstd * _vector(weight, channels, x.dtype, 1)
-    _apply(pixels, _parts(1), layout.dense(mean)[None], scale[None], _vector(bias, channels, x.dtype, 0),
-           pixels if residual is None else _one_image(residual), residual is not None, activation == "relu",
-           y5.reshape(pixels.shape))  # fmt: skip
+    scale = invstd * _vector(weight, x.shape[1], x.dtype, 1)
+    residual = None if residual is None else _one_image(residual)
+    _run_apply(_one_image(x), mean[None], scale[None], _vector(bias, x.shape[1], x.dtype, 0), residual, activation, y5)
     return y
 
 
 @np.errstate(all="ignore")
 def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_residual):
-    pixels, up, mean, relu = _one_image(x), _one_image(gy), layout.dense(mean)[None], activation == "relu"
+    pixels, up, mean, relu = _one_image(x), _one_image(gy), mean[None], activation == "relu"
     out = _one_image(y) if relu else pixels
     plain, scaled = _gradient_totals(up, pixels, out, mean, relu)
     scale = (invstd * _vector(weight, x.shape[1], x.dtype, 1))[None]
     offset, slope = np.zeros_like(scale), np.zeros_like(scale)
     if training:
-        count = max(pixels.shape[1], 1)
+        count = max(x.size // x.shape[1], 1)
         offset = (-scale * plain / count).astype(x.dtype)
         slope = (-scale * scaled * np.square(invstd, dtype=np.float64) / count).astype(x.dtype)
     gx, gx5 = layout.empty(x.shape, x.dtype)
     gresidual, gresidual5 = layout.empty(x.shape, x.dtype) if with_residual else (None, gx5)
-    _gradient(up, pixels, _parts(1), out, mean, scale, offset, slope, relu, gx5.reshape(pixels.shape),
-              gresidual5.reshape(pixels.shape), with_residual)  # fmt: skip
+    _gradient(up, pixels, _parts(1), out, *(_repeat(v, pixels) for v in (mean, scale, offset, slope)), relu,
+              gx5.reshape(pixels.shape), gresidual5.reshape(pixels.shape), with_residual)  # fmt: skip
     return gx, (scaled[0] * invstd).astype(x.dtype), plain[0].astype(x.dtype), gresidual
 
 
@@ -243,13 +263,12 @@ def group_norm_fwd(x, groups, weight, bias, eps):
     if not x.size:
         return y, np.zeros((x.shape[0], groups), x.dtype), np.zeros((x.shape[0], groups), x.dtype)
     images, channels = _images(x), x.shape[1]
-    means, variances = _moments(images)
+    means, variances = _moments(images, channels)
     mean = _grouped(means, groups)
     variance = _grouped(variances + np.square(means - _spread(mean, channels)), groups)
     mean, invstd = mean.astype(x.dtype), (1 / np.sqrt(variance + eps)).astype(x.dtype)
     scale = _spread(invstd, channels) * _vector(weight, channels, x.dtype, 1)
-    _apply(images, _parts(len(x)), _spread(mean, channels), scale, _vector(bias, channels, x.dtype, 0), images, False,
-           False, y5.reshape(images.shape))  # fmt: skip
+    _run_apply(images, _spread(mean, channels), scale, _vector(bias, channels, x.dtype, 0), None, None, y5)
     return y, mean, invstd
 
 
@@ -261,11 +280,11 @@ def group_norm_bwd(gy, x, groups, mean, invstd, weight):
         return gx, np.zeros(channels, x.dtype), np.zeros(channels, x.dtype)
     images, up, mean, invstd = _images(x), _images(gy), _spread(mean, channels), _spread(invstd, channels)
     plain, scaled = _gradient_totals(up, images, images, mean, False)
-    weight, count = _vector(weight, channels, x.dtype, 1), images.shape[1]
+    weight, count = _vector(weight, channels, x.dtype, 1), images[0].size // channels
     m1, m2 = (_spread(_grouped(weight * v / count, groups), channels) for v in (plain, scaled * invstd))
+    vectors = mean, invstd * weight, (-invstd * m1).astype(x.dtype), (-invstd * invstd * m2).astype(x.dtype)
     gx5 = gx5.reshape(images.shape)
-    _gradient(up, images, _parts(len(x)), images, mean, invstd * weight, (-invstd * m1).astype(x.dtype),
-              (-invstd * invstd * m2).astype(x.dtype), False, gx5, gx5, False)  # fmt: skip
+    _gradient(up, images, _parts(len(x)), images, *(_repeat(v, images) for v in vectors), False, gx5, gx5, False)
     return gx, (scaled * invstd).sum(axis=0).astype(x.dtype), plain.sum(axis=0).astype(x.dtype)
 
 

@@ -245,10 +245,14 @@ def fold(row, out):
 @body
 def exponentials(row, out):
     """``out = exp(row - max(row))``; returns the sum and the maximum (of the others where there are NaNs)."""
-    count = fold(row, out)
-    while count > 1:
-        count = fold(out[:count], out)
-    largest = out[0]
+    largest, count = row[0], row.size
+    if count > 32:
+        count = fold(row, out)
+        while count > 1:
+            count = fold(out[:count], out)
+        largest = out[0]
+    for c in range(1, count):
+        largest = row[c] if row[c] > largest else largest
     for c in range(row.size):
         out[c] = maths.exp(row[c] - largest)
     total = row.dtype.type(0)
