@@ -206,7 +206,7 @@ class Fastconv(Engine):
         from fastconv.backends.cpu import simd
 
         vectors, depth = 2, 1 << 21
-        tile = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 15)(simd.tile_address(np.float32, vectors))
+        tile = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 15)(simd.tile_address(np.float32, vectors * simd.lanes(np.float32)))
         columns = vectors * simd.lanes(np.float32)
         work = 2 * simd.MAX_ROWS * columns * depth
 

@@ -24,21 +24,22 @@ from .jit import kernel, prange, share
 @kernel
 def _taps(threads, x, w, bias, has_bias, y, out_size, in_stride, out_stride, out_offset, off_d, off_h, off_w, taps):
     images, depth, height, width, channels = x.shape
+    _, y_depth, y_height, y_width, _ = y.shape
     od, oh, ow = out_size
     rows = images * od * oh
+    source, weight, out = x.reshape(-1), w.reshape(-1), y.reshape(-1)  # views per pixel would count references
     for thread in prange(threads):
         first, end = share(thread, threads, rows)
         for r in range(first, end):
             n, i, j = r // oh // od, r // oh % od, r % oh
             for q in range(ow):
-                out = y[
-                    n,
-                    out_offset[0] + i * out_stride[0],
-                    out_offset[1] + j * out_stride[1],
-                    out_offset[2] + q * out_stride[2],
-                ]
-                for c in range(channels):
-                    out[c] = bias[c] if has_bias else 0
+                at = (n * y_depth + out_offset[0] + i * out_stride[0]) * y_height + out_offset[1] + j * out_stride[1]
+                at = (at * y_width + out_offset[2] + q * out_stride[2]) * channels
+                if has_bias:
+                    for c in range(channels):
+                        out[at + c] = bias[c]
+                else:
+                    out[at : at + channels] = 0
                 t = -1
                 for td in off_d:
                     for th in off_h:
@@ -46,9 +47,9 @@ def _taps(threads, x, w, bias, has_bias, y, out_size, in_stride, out_stride, out
                             t += 1
                             d, h, v = i * in_stride[0] + td, j * in_stride[1] + th, q * in_stride[2] + tw
                             if 0 <= d < depth and 0 <= h < height and 0 <= v < width:
-                                source, weight = x[n, d, h, v], w[taps[t]]
+                                pixel, tap = (((n * depth + d) * height + h) * width + v) * channels, taps[t] * channels
                                 for c in range(channels):
-                                    out[c] += source[c] * weight[c]
+                                    out[at + c] += source[pixel + c] * weight[tap + c]
 
 
 def _run(x, w, b, y, spec, phases):
@@ -77,14 +78,15 @@ def _weights(threads, x, gy, in_stride, off_d, off_h, off_w, partials):
     images, depth, height, width, channels = x.shape
     _, od, oh, ow, _ = gy.shape
     rows = images * od * oh
+    source, upstream = x.reshape(-1), gy.reshape(-1)
     for thread in prange(threads):
-        part = partials[np.int64(thread)]
-        part[:] = 0
+        total = partials[np.int64(thread)].reshape(-1)
+        total[:] = 0
         first, end = share(thread, threads, rows)
         for r in range(first, end):
             n, i, j = r // oh // od, r // oh % od, r % oh
             for q in range(ow):
-                upstream = gy[n, i, j, q]
+                up = (r * ow + q) * channels
                 t = -1
                 for td in off_d:
                     for th in off_h:
@@ -92,9 +94,9 @@ def _weights(threads, x, gy, in_stride, off_d, off_h, off_w, partials):
                             t += 1
                             d, h, v = i * in_stride[0] + td, j * in_stride[1] + th, q * in_stride[2] + tw
                             if 0 <= d < depth and 0 <= h < height and 0 <= v < width:
-                                source, total = x[n, d, h, v], part[t]
+                                pixel, tap = (((n * depth + d) * height + h) * width + v) * channels, t * channels
                                 for c in range(channels):
-                                    total[c] += source[c] * upstream[c]
+                                    total[tap + c] += source[pixel + c] * upstream[up + c]
 
 
 def bwd_weight(x, gy, spec):

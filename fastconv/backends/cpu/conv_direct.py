@@ -7,7 +7,7 @@ Forward and backward-data, for every phase (see conv_plan)::
       for each panel of 16 or 32 output channels                        the input: then the tiles read x itself)
         for each output row of the block
           for each run of <= 14 output pixels
-            tile:  14 pixels x 32 channels, sum over taps and input channels
+            tile:  14 pixels x 32 channels, sum over input channels and the taps whose row is on the image
 
           slab row   |pad| x x x x x x x x |pad|          One tap of a 3-wide kernel shifts the 14 rows of the tile by
           tap 0       [14 pixels .....]                   one pixel. Undilated taps of one kernel row lie next to each
@@ -75,9 +75,9 @@ def _taps(threads, tile, max_rows, x, panels, bias, has_bias, y, out_size, in_st
     # Taps of one kernel row that touch in memory are one loop of the tile.
     tap_columns = 1 if merged else off_w.size
     run = off_w.size * depth if merged else depth
-    taps = off_d.size * off_h.size * tap_columns
+    most = off_d.size * off_h.size * tap_columns
     for thread in prange(threads):
-        a_table, b_table = np.empty(taps, np.int64), np.empty(taps, np.int64)
+        a_table, b_table = np.empty(most, np.int64), np.empty(most, np.int64)
         slab = slabs[thread]
         first_job, end_job = share(thread, threads, jobs)
         for job in range(first_job, end_job):
@@ -93,20 +93,27 @@ def _taps(threads, tile, max_rows, x, panels, bias, has_bias, y, out_size, in_st
                 pitch = (ow - 1) * in_stride[2] + off_w[-1] - off_w[0] + 1
                 base = address(slab)
                 copy_slab(x, n, i * in_stride[0], j0 * in_stride[1] + off_h[0], off_w[0], height, pitch, off_d, slab)
-            for td in range(off_d.size):
-                for th in range(off_h.size):
-                    for tw in range(tap_columns):
-                        t = (td * off_h.size + th) * tap_columns + tw
-                        if inside:
-                            a_table[t] = ((off_d[td] * height + off_h[th]) * pitch + off_w[tw]) * channels
-                        else:
-                            a_table[t] = ((td * height + off_h[th] - off_h[0]) * pitch + off_w[tw] - off_w[0]) * channels
-                        b_table[t] = t * run * width
             first = job % panel_blocks * panel_step
             for panel in range(first, min(first + panel_step, groups * count)):
                 g, p = panel // count, panel % count
                 k = g * columns + p * width
                 for j in range(j0, j1):
+                    taps = 0
+                    for td in range(off_d.size):
+                        for th in range(off_h.size):
+                            row, plane = j * in_stride[1] + off_h[th], i * in_stride[0] + off_d[td]
+                            # Rows off the image are left out (but one, for a tile needs a tap: its slab row is zero).
+                            if row < 0 or row >= x_height or plane < 0 or plane >= x_depth:
+                                if taps or (td, th) != (off_d.size - 1, off_h.size - 1):
+                                    continue
+                            for tw in range(tap_columns):
+                                if inside:
+                                    at = (off_d[td] * height + off_h[th]) * pitch + off_w[tw]
+                                else:
+                                    at = (td * height + off_h[th] - off_h[0]) * pitch + off_w[tw] - off_w[0]
+                                a_table[taps] = at * channels
+                                b_table[taps] = ((td * off_h.size + th) * tap_columns + tw) * run * width
+                                taps += 1
                     source = base + ((j - j0) * in_stride[1] * pitch * channels + g * depth) * size
                     plane = n * y.shape[1] + out_offset[0] + i * out_stride[0]
                     row = plane * y.shape[2] + out_offset[1] + j * out_stride[1]
@@ -244,7 +251,7 @@ def bwd_weight(x, gy, spec):
     line = (x.shape[3] * x.shape[4] * spec.stride[1] + gy.shape[3] * gy.shape[4]) * x.itemsize
     chunk = max(L2 // 2 // line, 1)
     merged = spec.groups == 1 and spec.dilation[2] == 1
-    vectors = 1 if k <= simd.lanes(x.dtype) else 2
-    _weights(simd.tile_address(x.dtype, vectors), vectors * simd.lanes(x.dtype), simd.MAX_ROWS, x, gy, spec.stride,
+    width = simd.panel_width(k, x.dtype)
+    _weights(simd.tile_address(x.dtype, width), width, simd.MAX_ROWS, x, gy, spec.stride,
              spec.dilation, spec.kernel, merged, by_rows, chunk, partials)  # fmt: skip
     return sum_partials(partials, spec, shape)

@@ -187,8 +187,8 @@ def bwd_weight(x, gy, spec):
     partials = memory.empty((threads if by_rows else 1, spec.groups, taps, c, k), x.dtype)
     block = max(L2 // 2 // (taps * spec.c_in * x.itemsize), simd.MAX_ROWS)
     matrices = memory.empty((threads, block * taps * spec.c_in), x.dtype)
-    vectors = 1 if k <= simd.lanes(x.dtype) else 2
+    width = simd.panel_width(k, x.dtype)
     phase = forward_phases(spec)[0]
-    _weights(simd.tile_address(x.dtype, vectors), vectors * simd.lanes(x.dtype), simd.MAX_ROWS, x, gy, spec.stride,
+    _weights(simd.tile_address(x.dtype, width), width, simd.MAX_ROWS, x, gy, spec.stride,
              *phase.offsets, by_rows, block, matrices, partials)  # fmt: skip
     return sum_partials(partials, spec, shape)

@@ -20,7 +20,6 @@ from math import prod
 import numpy as np
 
 from . import layout, memory, simd
-from .dense import panel_vectors
 from .jit import kernel, prange, share
 
 
@@ -101,15 +100,15 @@ class Panels:
     tile: int
 
 
-def pack(w: np.ndarray, spec, phase: Phase, swap: bool) -> Panels:
-    """Pack the weights of ``phase``; ``swap`` sums over output channels (backward-data) instead of input channels."""
+def pack(w: np.ndarray, spec, phase: Phase, swap: bool, least: int = 1) -> Panels:
+    """Pack the weights of ``phase`` into panels at least ``least`` wide; ``swap`` sums over output channels
+    (backward-data) instead of input channels."""
     k, c = spec.c_out // spec.groups, spec.c_in // spec.groups
     columns, depth = (c, k) if swap else (k, c)
-    vectors = panel_vectors(columns, w.dtype)
-    width = vectors * simd.lanes(w.dtype)
+    width = max(simd.panel_width(columns, w.dtype), least)
     data = memory.empty((spec.groups, -(-columns // width), len(phase.taps), depth, width), w.dtype)
     _pack(layout.dense(w).reshape(spec.groups, k, c, prod(spec.kernel)), phase.taps, swap, width, data)
-    return Panels(data, simd.tile_address(w.dtype, vectors))
+    return Panels(data, simd.tile_address(w.dtype, width))
 
 
 @kernel

@@ -189,7 +189,7 @@ def _run(x, w, b, y, spec, phase, swap, m):
     dtype, threads, n = x.dtype, settings.get_num_threads(), m + 2
     a_t, g, b_t = MATRICES[m]
     lanes = simd.lanes(dtype)
-    packed = pack(w, spec, phase, swap)
+    packed = pack(w, spec, phase, swap, least=lanes)
     taps, tile = packed.data[0], packed.tile
     count, _, depth, width = taps.shape
     channels, out_channels = x.shape[-1], y.shape[-1]
@@ -366,7 +366,7 @@ def bwd_weight(x, gy, spec, m):
     into = _transform(b_t, dtype, src_table=True, masked=spec.c_in % lanes != 0)
     grad = _transform(_transpose(a_t), dtype, src_table=True, masked=spec.c_out % lanes != 0)
     back = _transform(_transpose(g), dtype, dst_table=True, masked=spec.c_out % lanes != 0)
-    tile = simd.tile_address(dtype, 2)
+    tile = simd.tile_address(dtype, width)
     origin = (-spec.padding[1][0], -spec.padding[2][0])
     nowhere = memory.zeros((max(spec.c_in, spec.c_out) + width,), dtype)
     tiles = spec.batch * -(-spec.out_size[1] // m) * -(-spec.out_size[2] // m)

@@ -2,12 +2,13 @@
 
     C (M x N)  =  A (M x K)  *  B (K x N)
 
-    B is packed into panels of ``width`` columns, each panel contiguous, so that a tile walks it with one pointer:
+    B is packed into panels of ``width`` columns, each panel contiguous, so that a tile walks it in order (a small B with
+    contiguous rows is read in place, a panel being a run of its columns):
 
         panel 0        panel 1
-        k=0 [....]     k=0 [....]        one job = one tile: <= MAX_ROWS rows of A  x  one panel
-        k=1 [....]     k=1 [....]        threads take equal shares of the jobs, row blocks outermost
-        ...            ...
+        k=0 [....]     k=0 [....]        one tile: <= MAX_ROWS rows of A  x  one panel
+        k=1 [....]     k=1 [....]        one job: some blocks of rows  x  one panel
+        ...            ...            threads take equal shares of the jobs
 
 A is read where it is, through its strides, so A transposed costs nothing.
 """
@@ -16,17 +17,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import settings
 from . import layout, memory, simd
 from .jit import body, kernel, prange, share
 from .simd import address
 
+IN_PLACE = 1 << 17  # elements of B up to which its rows are read where they are, without packing
 SMALL = 1 << 15  # multiply-adds below which NumPy is done before a parallel launch (~10 us) has begun
-
-
-def panel_vectors(columns: int, dtype) -> int:
-    """Vectors per panel: 2, or 1 where an odd few vectors would leave half of the last panel unused."""
-    vectors = -(-columns // simd.lanes(dtype))
-    return 1 if vectors % 2 and vectors <= 5 else 2
 
 
 @body
@@ -50,26 +47,28 @@ def _pack(threads, address, row, column, columns, width, panels):
 
 
 @kernel
-def _gemm(threads, tile, max_rows, a, a_row, a_step, panels, bias, has_bias, c):
+def _gemm(threads, tile, max_rows, a, a_row, a_step, b, b_step, b_panel, depth, width, bias, has_bias, group, c):
     rows, columns = c.shape
-    count, depth, width = panels.shape
+    count = (columns + width - 1) // width
     size = c.itemsize
     blocks = (rows + max_rows - 1) // max_rows
+    groups = (blocks + group - 1) // group
     for t in prange(threads):
         zero = np.zeros(1, np.int64)
         table = address(zero)
-        first_job, end_job = share(t, threads, blocks * count)
+        first_job, end_job = share(t, threads, groups * count)
         for job in range(first_job, end_job):
-            first, end = row_block(rows, job // count, max_rows)
-            p = job % count
-            simd.tile(
-                tile, end - first,
-                a + first * a_row * size, a_row, a_step, table,
-                address(panels) + p * depth * width * size, width, table, 1, depth,
-                address(c) + (first * columns + p * width) * size, columns,
-                address(bias) + p * width * size if has_bias else 0, 0,
-                min(width, columns - p * width),
-            )  # fmt: skip
+            g, p = job // count, job % count
+            for block in range(g * group, min((g + 1) * group, blocks)):
+                first, end = row_block(rows, block, max_rows)
+                simd.tile(
+                    tile, end - first,
+                    a + first * a_row * size, a_row, a_step, table,
+                    b + p * b_panel * size, b_step, table, 1, depth,
+                    address(c) + (first * columns + p * width) * size, columns,
+                    address(bias) + p * width * size if has_bias else 0, 0,
+                    min(width, columns - p * width),
+                )  # fmt: skip
         zero[0] = 0  # keeps the table alive: only its address was used
 
 
@@ -90,13 +89,17 @@ def gemm(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.nda
         return c
     a, a_row, a_step = _strided(a)
     b, b_row, b_column = _strided(b)
-    vectors = panel_vectors(columns, a.dtype)
-    width = vectors * simd.lanes(a.dtype)
-    panels = memory.empty((-(-columns // width), depth, width), a.dtype)
-    _pack(b.ctypes.data, b_row, b_column, columns, width, panels)
-    tile = simd.tile_address(a.dtype, vectors)
-    bias_row = layout.dense(bias) if bias is not None else c[0]
-    _gemm(tile, simd.MAX_ROWS, a.ctypes.data, a_row, a_step, panels, bias_row, bias is not None, c)
+    width = simd.panel_width(columns, c.dtype)
+    if b_column == 1 and depth * columns <= IN_PLACE:
+        panels, b_step, b_panel = b, b_row, width
+    else:
+        panels, b_step, b_panel = memory.empty((-(-columns // width), depth, width), c.dtype), width, depth * width
+        _pack(b.ctypes.data, b_row, b_column, columns, width, panels)
+    # Blocks of rows that share a panel: as much of A as a quarter of L2 holds, but jobs enough for the threads.
+    blocks, threads = -(-rows // simd.MAX_ROWS), settings.get_num_threads()
+    group = min((1 << 18) // (simd.MAX_ROWS * depth * c.itemsize), blocks * -(-columns // width) // (4 * threads))
+    _gemm(simd.tile_address(c.dtype, width), simd.MAX_ROWS, a.ctypes.data, a_row, a_step, panels.ctypes.data, b_step, b_panel,
+          depth, width, c[0] if bias is None else layout.dense(bias), bias is not None, max(group, 1), c)  # fmt: skip
     return c
 
 

@@ -5,8 +5,11 @@
         for each input pixel of its window        (start, stop and step per dimension, clipped to the input beforehand)
           all channels: larger? / add
 
-Adaptive pooling is the same with other tables. Backward of the average gathers: an input pixel adds up the gradients of
-the windows it is in, so no two threads write to one place.
+Pixels are runs of channels in flat arrays: a view per pixel would count references, atomically, on memory that all threads
+share.
+
+The average first adds whole rows, then along the row. Adaptive pooling is the same with other tables. Backward of the
+average gathers: an input pixel adds up the gradients of the windows it is in, so no two threads write to one place.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import layout
-from .jit import kernel, prange, share
+from .jit import body, kernel, prange, share
 
 CHANNEL_BLOCK = 16  # channels that one thread scatters at a time: a cache line of float32
 
@@ -57,31 +60,33 @@ def _adaptive_windows(spec) -> list[_Windows]:
 # ------------------------------------------------------------------------------------------------- maximum
 @kernel
 def _max(threads, x, starts, stops, steps, y, index):
-    images, _, height, width, channels = x.shape
+    images, depth, height, width, channels = x.shape
     _, od, oh, ow, _ = y.shape
+    source, best, where = x.reshape(-1), y.reshape(-1), index.reshape(-1)
     for thread in prange(threads):
         first, end = share(thread, threads, images * od * oh)
         for r in range(first, end):
             n, i, j = r // oh // od, r // oh % od, r % oh
             for q in range(ow):
-                best, where = y[n, i, j, q], index[n, i, j, q]
+                out = (r * ow + q) * channels
                 fresh = True
                 for d in range(starts[0][i], stops[0][i], steps[0]):
                     for h in range(starts[1][j], stops[1][j], steps[1]):
                         for w in range(starts[2][q], stops[2][q], steps[2]):
-                            source = x[n, d, h, w]
                             at = (d * height + h) * width + w
+                            pixel = (n * depth * height * width + at) * channels
                             if fresh:
                                 for c in range(channels):
-                                    best[c] = source[c]
-                                    where[c] = at
+                                    best[out + c] = source[pixel + c]
+                                    where[out + c] = at
                                 fresh = False
                             else:
                                 for c in range(channels):
                                     # The first maximum wins, and so does the first NaN.
-                                    larger = (source[c] > best[c]) | ((source[c] != source[c]) & (best[c] == best[c]))
-                                    best[c] = source[c] if larger else best[c]
-                                    where[c] = at if larger else where[c]
+                                    new, old = source[pixel + c], best[out + c]
+                                    larger = (new > old) | ((new != new) & (old == old))
+                                    best[out + c] = new if larger else old
+                                    where[out + c] = at if larger else where[out + c]
 
 
 @kernel
@@ -128,48 +133,71 @@ def max_pool_bwd(gy, index, in_size):
 
 
 # ------------------------------------------------------------------------------------------------- average
+@body
+def add_windows(line, starts, stops, channels, out):
+    """``out[q] = sum of line[starts[q] : stops[q]]`` for pixels of ``channels`` numbers each."""
+    if channels < CHANNEL_BLOCK:  # too short to be a vector: run along the line, one channel after the other
+        for c in range(channels):
+            for q in range(starts.size):
+                total = line[starts[q] * channels + c] if starts[q] < stops[q] else line.dtype.type(0)
+                for w in range(starts[q] + 1, stops[q]):
+                    total += line[w * channels + c]
+                out[q * channels + c] = total
+        return
+    for q in range(starts.size):
+        out[q * channels : (q + 1) * channels] = 0
+        for w in range(starts[q], stops[q]):
+            for c in range(channels):
+                out[q * channels + c] += line[w * channels + c]
+
+
 @kernel
 def _average(threads, x, starts, stops, extents, divisor, y):
-    images, channels = x.shape[0], x.shape[4]
+    images, depth, height, width, channels = x.shape
     _, od, oh, ow, _ = y.shape
+    source, out = x.reshape(-1), y.reshape(-1)
+    line = width * channels
     for thread in prange(threads):
         first, end = share(thread, threads, images * od * oh)
+        column_sums = np.empty(line, x.dtype)
         for r in range(first, end):
             n, i, j = r // oh // od, r // oh % od, r % oh
+            column_sums[:] = 0
+            for d in range(starts[0][i], stops[0][i]):
+                for h in range(starts[1][j], stops[1][j]):
+                    at = ((n * depth + d) * height + h) * line
+                    for e in range(line):
+                        column_sums[e] += source[at + e]
+            add_windows(column_sums, starts[2], stops[2], channels, out[r * ow * channels : (r + 1) * ow * channels])
             for q in range(ow):
-                total = y[n, i, j, q]
-                total[:] = 0
-                for d in range(starts[0][i], stops[0][i]):
-                    for h in range(starts[1][j], stops[1][j]):
-                        for w in range(starts[2][q], stops[2][q]):
-                            source = x[n, d, h, w]
-                            for c in range(channels):
-                                total[c] += source[c]
                 by = extents.dtype.type(divisor if divisor else extents[0, i] * extents[1, j] * extents[2, q])
-                for c in range(channels):
-                    total[c] /= by
+                for e in range((r * ow + q) * channels, (r * ow + q + 1) * channels):
+                    out[e] /= by
 
 
 @kernel
 def _average_bwd(threads, gy, firsts, lasts, extents, divisor, gx):
-    channels = gy.shape[4]
+    _, od, oh, ow, channels = gy.shape
     images, depth, height, width, _ = gx.shape
+    source, out = gy.reshape(-1), gx.reshape(-1)
+    line = ow * channels
     for thread in prange(threads):
         first, end = share(thread, threads, images * depth * height)
+        row_sums = np.empty(line, gy.dtype)
+        scale = np.empty(line, gy.dtype)
+        for q in range(ow):
+            for c in range(channels):
+                scale[q * channels + c] = 1 / (divisor if divisor else extents[2, q])
         for r in range(first, end):
             n, d, h = r // height // depth, r // height % depth, r % height
-            for w in range(width):
-                total = gx[n, d, h, w]
-                total[:] = 0
-                for i in range(firsts[0][d], lasts[0][d]):
-                    for j in range(firsts[1][h], lasts[1][h]):
-                        for q in range(firsts[2][w], lasts[2][w]):
-                            source = gy[n, i, j, q]
-                            scale = extents.dtype.type(
-                                1 / (divisor if divisor else extents[0, i] * extents[1, j] * extents[2, q])
-                            )
-                            for c in range(channels):
-                                total[c] += source[c] * scale
+            row_sums[:] = 0
+            for i in range(firsts[0][d], lasts[0][d]):
+                for j in range(firsts[1][h], lasts[1][h]):
+                    at = ((n * od + i) * oh + j) * line
+                    by = gy.dtype.type(1 if divisor else 1 / (extents[0, i] * extents[1, j]))
+                    for e in range(line):
+                        row_sums[e] += source[at + e] * (scale[e] * by)
+            add_windows(row_sums, firsts[2], lasts[2], channels, out[r * width * channels : (r + 1) * width * channels])
 
 
 def _extents(windows, dtype) -> np.ndarray:

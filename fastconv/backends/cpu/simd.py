@@ -67,6 +67,16 @@ def lanes(dtype) -> int:
     return VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
+def panel_width(columns: int, dtype) -> int:
+    """Columns of the tile that suits a matrix of ``columns``: two vectors, or one where an odd few of them would leave half
+    of the last tile unused, or half a vector for very few columns (which many processors compute twice as fast)."""
+    whole = lanes(dtype)
+    vectors = -(-columns // whole)
+    if columns <= whole // 2:
+        return whole // 2
+    return whole if vectors % 2 and vectors <= 5 else 2 * whole
+
+
 # ------------------------------------------------------------------------------------------------- addresses
 @intrinsic
 def _pointer(typingctx, start, like):
@@ -95,10 +105,10 @@ def view1d(start, n, like):
 class _Emitter:
     """Vector loads, stores and multiply-adds of one element type, on a Numba builder."""
 
-    def __init__(self, builder, dtype):
+    def __init__(self, builder, dtype, lanes=None):
         self.b = builder
         self.element = ir.FloatType() if dtype == types.float32 else ir.DoubleType()
-        self.lanes = VECTOR_BYTES // (dtype.bitwidth // 8)
+        self.lanes = lanes or VECTOR_BYTES // (dtype.bitwidth // 8)
         self.vector = ir.VectorType(self.element, self.lanes)
         self.bits = ir.VectorType(ir.IntType(1), self.lanes)
         self.suffix = f"v{self.lanes}f{dtype.bitwidth}"
@@ -131,6 +141,10 @@ class _Emitter:
         )
         return self.b.call(f, [value, pointer, I32(4), mask])
 
+    def opaque(self, value):
+        """``value``, of whose origin the optimiser knows nothing."""
+        return self.b.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], False)
+
     def broadcast(self, number):
         undefined = ir.Constant(self.vector, ir.Undefined)
         zero = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
@@ -156,7 +170,7 @@ class _Emitter:
         ]
 
 
-def _make_tile(rows: int, nv: int, dtype):
+def _make_tile(rows: int, nv: int, lanes: int, dtype):
     """An intrinsic computing a tile of ``rows`` x ``nv`` vectors of ``dtype`` (see the module's drawing)."""
 
     @intrinsic
@@ -164,7 +178,7 @@ def _make_tile(rows: int, nv: int, dtype):
         sig = types.void(*[types.int64] * 14)
 
         def codegen(context, builder, signature, args):
-            e = _Emitter(builder, dtype)
+            e = _Emitter(builder, dtype, lanes)
             *_, cols = args
             full = builder.icmp_signed("==", cols, I64(nv * e.lanes))
             with builder.if_else(full, likely=True) as (then, otherwise):
@@ -190,6 +204,12 @@ def _emit_tile(e: _Emitter, rows: int, nv: int, args, masks) -> None:
 
     def corner(base, row, m, v):
         return e.at(e.at(base, builder.mul(row, I64(m))), v * e.lanes)
+
+    # Rows lie at base[m // 4] + (0, 1, 2 or 3) * a_row, which are addresses of one instruction. Left to itself LLVM makes
+    # each row's address from the one before, a chain longer than a narrow tile's arithmetic; opaque() keeps it from that.
+    step = [I64(0), e.opaque(a_row), None, e.opaque(builder.mul(a_row, I64(3)))]
+    step[2] = builder.mul(step[1], I64(2))
+    four = e.opaque(builder.mul(a_row, I64(4)))
 
     entry = builder.block
     load, taps_loop, depth_loop, taps_end, done = (
@@ -219,8 +239,11 @@ def _emit_tile(e: _Emitter, rows: int, nv: int, args, masks) -> None:
         phi.add_incoming(value, taps_loop)
     columns = [e.load(e.at(pb, v * e.lanes), masks[v]) for v in range(nv)]
     sums = []
+    bases = [pa]
+    while 4 * len(bases) < rows:
+        bases.append(e.opaque(e.at(bases[-1], four)))
     for m in range(rows):
-        number = e.broadcast(builder.load(e.at(pa, builder.mul(a_row, I64(m)))))
+        number = e.broadcast(builder.load(e.at(bases[m // 4], step[m % 4])))
         sums += [e.multiply_add(number, columns[v], inner[m * nv + v]) for v in range(nv)]
     k_next = builder.add(k, I64(1))
     for phi, value in zip([k, pa, pb, *inner], [k_next, e.at(pa, a_step), e.at(pb, b_step), *sums]):
@@ -240,20 +263,21 @@ def _emit_tile(e: _Emitter, rows: int, nv: int, args, masks) -> None:
 
 
 @functools.cache
-def tile_address(dtype, nv: int) -> int:
-    """Address of the compiled tile function for ``dtype`` and ``nv`` vectors, to be called by :func:`tile`.
+def tile_address(dtype, width: int) -> int:
+    """Address of the compiled tile function, ``width`` columns (see :func:`panel_width`), to be called by :func:`tile`.
 
     Kernels call the tile through its address because it is a lot of code: compiled into every kernel that uses it, it
     would cost seconds each time.
     """
     kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
+    nv = -(-width // lanes(dtype))
     names = "a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols"
-    space = {"__name__": __name__} | {f"tile{m}": _make_tile(m, nv, kind) for m in range(1, MAX_ROWS + 1)}
+    space = {"__name__": __name__} | {f"tile{m}": _make_tile(m, nv, width // nv, kind) for m in range(1, MAX_ROWS + 1)}
     lines = [f"def tile(rows, {names}):"]
     for m in range(MAX_ROWS, 0, -1):
         lines += [f"    {'if' if m == MAX_ROWS else 'elif'} rows == {m}:", f"        tile{m}({names})"]
     exec("\n".join(lines), space)
-    return c_function(space["tile"], types.void(*[types.int64] * 15), f"simd.tile{nv}.{kind.name}")
+    return c_function(space["tile"], types.void(*[types.int64] * 15), f"simd.tile{width}.{kind.name}")
 
 
 @intrinsic
