@@ -134,21 +134,27 @@ def max_pool_bwd(gy, index, in_size):
 
 # ------------------------------------------------------------------------------------------------- average
 @body
-def add_windows(line, starts, stops, channels, out):
-    """``out[q] = sum of line[starts[q] : stops[q]]`` for pixels of ``channels`` numbers each."""
-    if channels < CHANNEL_BLOCK:  # too short to be a vector: run along the line, one channel after the other
-        for c in range(channels):
-            for q in range(starts.size):
-                total = line[starts[q] * channels + c] if starts[q] < stops[q] else line.dtype.type(0)
-                for w in range(starts[q] + 1, stops[q]):
-                    total += line[w * channels + c]
-                out[q * channels + c] = total
-        return
+def element_windows(starts, stops, channels):
+    """For every element of a row of pixels: where its window begins in a row of the input, and how many pixels it has."""
+    first, length = np.empty(starts.size * channels, np.int64), np.empty(starts.size * channels, np.int64)
     for q in range(starts.size):
-        out[q * channels : (q + 1) * channels] = 0
-        for w in range(starts[q], stops[q]):
-            for c in range(channels):
-                out[q * channels + c] += line[w * channels + c]
+        for c in range(channels):
+            first[q * channels + c] = starts[q] * channels + c
+            length[q * channels + c] = stops[q] - starts[q]
+    return first, length
+
+
+@body
+def add_windows(line, first, length, channels, out):
+    """``out[e] = line[first[e]] + line[first[e] + channels] + ...``, ``length[e]`` terms."""
+    longest = 0
+    for e in range(out.size):
+        longest = max(longest, length[e])
+        out[e] = line[first[e]] if length[e] > 0 else line.dtype.type(0)
+    for t in range(1, longest):
+        for e in range(out.size):
+            if t < length[e]:
+                out[e] += line[first[e] + t * channels]
 
 
 @kernel
@@ -159,7 +165,10 @@ def _average(threads, x, starts, stops, extents, divisor, y):
     line = width * channels
     for thread in prange(threads):
         first, end = share(thread, threads, images * od * oh)
-        column_sums = np.empty(line, x.dtype)
+        column_sums, by = np.empty(line, x.dtype), np.empty(ow * channels, x.dtype)
+        for e in range(by.size):
+            by[e] = divisor if divisor else extents[2, e // channels]
+        windows, lengths = element_windows(starts[2], stops[2], channels)
         for r in range(first, end):
             n, i, j = r // oh // od, r // oh % od, r % oh
             column_sums[:] = 0
@@ -168,11 +177,11 @@ def _average(threads, x, starts, stops, extents, divisor, y):
                     at = ((n * depth + d) * height + h) * line
                     for e in range(line):
                         column_sums[e] += source[at + e]
-            add_windows(column_sums, starts[2], stops[2], channels, out[r * ow * channels : (r + 1) * ow * channels])
-            for q in range(ow):
-                by = extents.dtype.type(divisor if divisor else extents[0, i] * extents[1, j] * extents[2, q])
-                for e in range((r * ow + q) * channels, (r * ow + q + 1) * channels):
-                    out[e] /= by
+            row = out[r * by.size : (r + 1) * by.size]
+            add_windows(column_sums, windows, lengths, channels, row)
+            rest = x.dtype.type(1) if divisor else extents[0, i] * extents[1, j]
+            for e in range(by.size):
+                row[e] /= by[e] * rest
 
 
 @kernel
@@ -183,11 +192,10 @@ def _average_bwd(threads, gy, firsts, lasts, extents, divisor, gx):
     line = ow * channels
     for thread in prange(threads):
         first, end = share(thread, threads, images * depth * height)
-        row_sums = np.empty(line, gy.dtype)
-        scale = np.empty(line, gy.dtype)
-        for q in range(ow):
-            for c in range(channels):
-                scale[q * channels + c] = 1 / (divisor if divisor else extents[2, q])
+        row_sums, scale = np.empty(line, gy.dtype), np.empty(line, gy.dtype)
+        for e in range(line):
+            scale[e] = 1 / (divisor if divisor else extents[2, e // channels])
+        windows, lengths = element_windows(firsts[2], lasts[2], channels)
         for r in range(first, end):
             n, d, h = r // height // depth, r // height % depth, r % height
             row_sums[:] = 0
@@ -197,7 +205,7 @@ def _average_bwd(threads, gy, firsts, lasts, extents, divisor, gx):
                     by = gy.dtype.type(1 if divisor else 1 / (extents[0, i] * extents[1, j]))
                     for e in range(line):
                         row_sums[e] += source[at + e] * (scale[e] * by)
-            add_windows(row_sums, firsts[2], lasts[2], channels, out[r * width * channels : (r + 1) * width * channels])
+            add_windows(row_sums, windows, lengths, channels, out[r * width * channels : (r + 1) * width * channels])
 
 
 def _extents(windows, dtype) -> np.ndarray:
