@@ -206,7 +206,7 @@ def main(argv=None) -> int:
     command = "python bench/compare.py " + " ".join(sys.argv[1:] if argv is None else argv)
     machine = {
         "date": datetime.datetime.now().isoformat(timespec="minutes"), "command": command, "cpu": processor_name(),
-        "cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version(),
+        "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}", "python": platform.python_version(),
         "commit": git("rev-parse", "--short", "HEAD") + "+changes" * bool(git("status", "--porcelain", "fastconv")),
         "rounds": args.rounds, "threads": {},
     }  # fmt: skip

@@ -137,7 +137,7 @@ def plots(lines, columns, peak, folder, title) -> None:
             at = [j + 0.8 * (i / len(columns) - 0.5) for j in range(len(mine))]
             ax.bar(at, [(time_of(line, c) or 0) * 1e3 for line in mine], 0.8 / len(columns), label=c, align="edge")
         ax.set_xticks(range(len(mine)), map(label, mine), rotation=40, ha="right", fontsize=7)
-        ax.set(yscale="log", ylabel="ms", title=f"{which}, {title}")
+        ax.set(ylabel="ms", title=f"{which}, {title}")
         ax.legend(fontsize=7)
     figure.savefig(folder / f"times-{suffix}", dpi=120)
     plt.close(figure)

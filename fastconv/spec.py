@@ -541,6 +541,19 @@ def pad_pairs(shape, pad, mode: str) -> tuple[tuple[int, int], ...]:
     return tuple(pairs)
 
 
+def receptive_field(layers) -> list[int]:
+    """Extent of the input that one output position sees after each of ``layers``, pairs ``(kernel, stride)``.
+
+    ``R_j = R_(j-1) + (kernel_j - 1) * stride_1 * ... * stride_(j-1)``, starting from ``R_0 = 1``.
+    """
+    field, jump, found = 1, 1, []
+    for kernel, stride in layers:
+        field += (kernel - 1) * jump
+        jump *= stride
+        found.append(field)
+    return found
+
+
 def broadcast_shape(name: str, a, b) -> tuple[int, ...]:
     """NumPy broadcasting of two shapes, or a ValueError that names both."""
     out = []

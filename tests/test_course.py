@@ -10,7 +10,7 @@ import pytest
 import fastconv as fc
 from fastconv import nn, optim
 from fastconv.nn import functional as F
-from fastconv.spec import conv_spec
+from fastconv.spec import conv_spec, receptive_field
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -168,6 +168,16 @@ def test_13_learn_a_kernel(start, fourth):
         losses.append(loss.item())
     np.testing.assert_array_equal(np.round(losses[1::2], 3), [8.979, fourth, 0.360, 0.092, 0.028])
     np.testing.assert_allclose(conv.weight.detach().numpy().ravel(), [1.0003, -0.9699], rtol=0, atol=5e-5)
+
+
+def test_14_receptive_field():
+    assert receptive_field([(3, 1)] * 5) == [3, 5, 7, 9, 11]
+    pool = (2, 2)
+    vgg16 = [layer for n in (2, 2, 3, 3, 3) for layer in [(3, 1)] * n + [pool]]
+    assert receptive_field(vgg16)[-1] == 212
+    # The longest path: stem, max-pool, then two blocks of two 3x3 layers per stage, strided from the second stage on.
+    resnet18 = [(7, 2), (3, 2)] + [(3, 1)] * 4 + [layer for _ in range(3) for layer in [(3, 2), (3, 1), (3, 1), (3, 1)]]
+    assert receptive_field(resnet18)[-1] == 435
 
 
 def test_15_counts():
