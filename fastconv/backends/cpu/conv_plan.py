@@ -77,19 +77,25 @@ def backward_phases(spec) -> list[Phase]:
 
 
 # ------------------------------------------------------------------------------------------------- panels
+BLOCK = 16  # elements of a cache line
+
+
 @kernel
 def _pack(threads, w, taps, swap, width, panels):
     # w: groups, K/groups, C/groups, taps -> panels[g, p, t, c, j] = w[g, p*width + j, c, taps[t]]   (swap: c and k trade)
     groups, blocks, count, depth, _ = panels.shape
     columns = w.shape[2] if swap else w.shape[1]
+    source, target, total = w.reshape(-1), panels.reshape(-1), w.shape[3]
     for thread in prange(threads):
         first_job, end_job = share(thread, threads, groups * blocks * depth)
         for job in range(first_job, end_job):
             g, p, c = job // (blocks * depth), job // depth % blocks, job % depth
             for j in range(min(width, columns - p * width)):
-                source = w[g, c, p * width + j] if swap else w[g, p * width + j, c]
+                column = p * width + j
+                at = ((g * depth + c) * columns + column if swap else (g * columns + column) * depth + c) * total
+                to = ((g * blocks + p) * count * depth + c) * width + j
                 for t in range(count):
-                    panels[g, p, t, c, j] = source[taps[t]]
+                    target[to + t * depth * width] = source[at + taps[t]]
 
 
 @dataclass(frozen=True)
@@ -114,17 +120,23 @@ def pack(w: np.ndarray, spec, phase: Phase, swap: bool, least: int = 1) -> Panel
 @kernel
 def _sum_partials(threads, partials, gw):
     # partials: parts, groups, taps, C/groups, K/groups -> gw: groups, K/groups, C/groups, taps
+    # A transposition, in blocks of BLOCK k and BLOCK c whose lines stay in the first-level cache.
     parts, groups, taps, depth, columns = partials.shape
+    source, target = partials.reshape(-1), gw.reshape(-1)
+    k_blocks, c_blocks = (columns + BLOCK - 1) // BLOCK, (depth + BLOCK - 1) // BLOCK
+    part = groups * taps * depth * columns
     for thread in prange(threads):
-        first_job, end_job = share(thread, threads, groups * columns)
+        first_job, end_job = share(thread, threads, groups * k_blocks * c_blocks)
         for job in range(first_job, end_job):
-            g, k = job // columns, job % columns
-            for c in range(depth):
+            g, k0, c0 = job // c_blocks // k_blocks, job // c_blocks % k_blocks * BLOCK, job % c_blocks * BLOCK
+            for c in range(c0, min(c0 + BLOCK, depth)):
                 for t in range(taps):
-                    total = partials[0, g, t, c, k]
-                    for p in range(1, parts):
-                        total += partials[p, g, t, c, k]
-                    gw[g, k, c, t] = total
+                    row = ((g * taps + t) * depth + c) * columns
+                    for k in range(k0, min(k0 + BLOCK, columns)):
+                        total = source[row + k]
+                        for p in range(1, parts):
+                            total += source[p * part + row + k]
+                        target[((g * columns + k) * depth + c) * taps + t] = total
 
 
 def sum_partials(partials: np.ndarray, spec, shape) -> np.ndarray:
