@@ -14,12 +14,15 @@ average gathers: an input pixel adds up the gradients of the windows it is in, s
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from . import layout
 from .jit import body, kernel, prange, share
 
-CHANNEL_BLOCK = 16  # channels that one thread scatters at a time: a cache line of float32
+SHORT = 32  # below that many channels, loops go over whole rows instead of the channels of one pixel
+CHANNEL_BLOCK = 16  # channels that one thread scatters where images are few: a cache line of float32
 
 
 class _Windows:
@@ -35,6 +38,7 @@ class _Windows:
         return np.searchsorted(self.stops, positions, "right"), np.searchsorted(self.starts, positions, "right")
 
 
+@functools.lru_cache(1024)
 def _windows(spec) -> list[_Windows]:
     spec = spec.lifted()
     result = []
@@ -52,59 +56,98 @@ def _windows(spec) -> list[_Windows]:
     return result
 
 
+@functools.lru_cache(1024)
 def _adaptive_windows(spec) -> list[_Windows]:
     dims = [[(0, 1)], spec.windows(0), spec.windows(1)]
     return [_Windows([a for a, _ in w], [b for _, b in w], 1, [b - a for a, b in w]) for w in dims]
 
 
 # ------------------------------------------------------------------------------------------------- maximum
+@body
+def keep_larger(new, i, at, columns, best, where, o):
+    """Elements ``i``... of ``new``, from pixels ``at + columns``, against ``best`` and ``where`` from ``o`` on."""
+    for e in range(columns.size):
+        u, v = np.uint64(i + e), np.uint64(o + e)  # unsigned: a possibly negative index is not vectorised
+        value, old, place = new[u], best[v], where[v]
+        keep = ((value <= old) & (place >= 0)) | (old != old)  # the first maximum wins, and so does the first NaN
+        best[v] = old if keep else value
+        where[v] = place if keep else at + columns[e]
+
+
+@body
+def row_windows(starts, stops, step, channels):
+    """Per tap along a row: the columns that the elements of an output row meet, and the elements in the input's row.
+
+    No taps where channels are many. A window shorter than the longest meets its last tap again, which changes no maximum.
+    """
+    taps = (stops - starts).max() + step - 1 if channels < SHORT else 0
+    columns = np.empty((taps // step, starts.size * channels), np.int64)
+    elements = np.empty_like(columns)
+    for t in range(columns.shape[0]):
+        for e in range(columns.shape[1]):
+            q = e // channels
+            columns[t, e] = starts[q] + min(t, (stops[q] - starts[q] - 1) // step) * step
+            elements[t, e] = columns[t, e] * channels + e % channels
+    return columns, elements
+
+
 @kernel
 def _max(threads, x, starts, stops, steps, y, index):
     images, depth, height, width, channels = x.shape
     _, od, oh, ow, _ = y.shape
     source, best, where = x.reshape(-1), y.reshape(-1), index.reshape(-1)
+    (d_start, h_start, w_start), (d_stop, h_stop, w_stop) = starts, stops
     for thread in prange(threads):
         first, end = share(thread, threads, images * od * oh)
+        columns, elements = row_windows(w_start, w_stop, steps[2], channels)
+        line, same_column = np.empty(ow * channels, x.dtype), np.zeros(channels, np.int64)
         for r in range(first, end):
             n, i, j = r // oh // od, r // oh % od, r % oh
-            for q in range(ow):
-                out = (r * ow + q) * channels
-                fresh = True
-                for d in range(starts[0][i], stops[0][i], steps[0]):
-                    for h in range(starts[1][j], stops[1][j], steps[1]):
-                        for w in range(starts[2][q], stops[2][q], steps[2]):
-                            at = (d * height + h) * width + w
-                            pixel = (n * depth * height * width + at) * channels
-                            if fresh:
-                                for c in range(channels):
-                                    best[out + c] = source[pixel + c]
-                                    where[out + c] = at
-                                fresh = False
-                            else:
-                                for c in range(channels):
-                                    # The first maximum wins, and so does the first NaN.
-                                    new, old = source[pixel + c], best[out + c]
-                                    larger = (new > old) | ((new != new) & (old == old))
-                                    best[out + c] = new if larger else old
-                                    where[out + c] = at if larger else where[out + c]
+            out, d0, d1, h0, h1 = r * ow * channels, d_start[i], d_stop[i], h_start[j], h_stop[j]
+            best[out : out + ow * channels] = -np.inf
+            where[out : out + ow * channels] = -1
+            for d in range(d0, d1, steps[0]):
+                for h in range(h0, h1, steps[1]):
+                    at = (d * height + h) * width
+                    begin = (n * depth * height * width + at) * channels
+                    for t in range(columns.shape[0]):
+                        for e in range(line.size):
+                            line[e] = source[np.uint64(begin + elements[t, e])]
+                        keep_larger(line, 0, at, columns[t], best, where, out)
+            for q in range(0 if columns.shape[0] else ow):
+                w0, w1 = w_start[q], w_stop[q]
+                for d in range(d0, d1, steps[0]):
+                    for h in range(h0, h1, steps[1]):
+                        at = (d * height + h) * width
+                        begin = (n * depth * height * width + at) * channels
+                        for w in range(w0, w1, steps[2]):
+                            keep_larger(source, begin + w * channels, at + w, same_column, best, where, out + q * channels)
+
+
+@body
+def scatter(gy, index, channels, plane):
+    """Add each of a pixel's gradients to the pixel of the same channel that ``index`` names."""
+    for c in range(gy.size):
+        plane[np.uint64(index[c] * channels + c)] += gy[c]
 
 
 @kernel
 def _max_bwd(threads, gy, index, gx):
     # gy, index: N, outputs, C; gx: N, inputs, C
     images, outputs, channels = gy.shape
-    blocks = (channels + CHANNEL_BLOCK - 1) // CHANNEL_BLOCK
+    flat = gx.reshape(-1)
+    width = channels if images >= 4 * threads else CHANNEL_BLOCK
+    blocks = (channels + width - 1) // width
     for thread in prange(threads):
         first, end = share(thread, threads, images * blocks)
         for job in range(first, end):
-            n, c0 = job // blocks, job % blocks * CHANNEL_BLOCK
-            c1 = min(c0 + CHANNEL_BLOCK, channels)
+            n, c0 = job // blocks, job % blocks * width
+            c1 = min(c0 + width, channels)
             for p in range(gx.shape[1]):
-                for c in range(c0, c1):
-                    gx[n, p, c] = 0
+                gx[n, p, c0:c1] = 0
+            plane = flat[n * gx.shape[1] * channels + c0 :]
             for p in range(outputs):
-                for c in range(c0, c1):
-                    gx[n, index[n, p, c], c] += gy[n, p, c]
+                scatter(gy[n, p, c0:c1], index[n, p, c0:c1], channels, plane)
 
 
 def _run_max(x, shape, windows):
@@ -134,27 +177,33 @@ def max_pool_bwd(gy, index, in_size):
 
 # ------------------------------------------------------------------------------------------------- average
 @body
-def element_windows(starts, stops, channels):
-    """For every element of a row of pixels: where its window begins in a row of the input, and how many pixels it has."""
-    first, length = np.empty(starts.size * channels, np.int64), np.empty(starts.size * channels, np.int64)
-    for q in range(starts.size):
-        for c in range(channels):
-            first[q * channels + c] = starts[q] * channels + c
-            length[q * channels + c] = stops[q] - starts[q]
-    return first, length
+def add(x, factor, out):
+    for e in range(out.size):
+        out[e] += x[e] * factor
 
 
 @body
-def add_windows(line, first, length, channels, out):
-    """``out[e] = line[first[e]] + line[first[e] + channels] + ...``, ``length[e]`` terms."""
-    longest = 0
+def add_windows(line, starts, stops, channels, out):
+    """Each pixel of ``out`` is the sum of a window of the pixels of ``line``."""
+    for q in range(starts.size):
+        if channels < SHORT:
+            for c in range(channels):
+                total = line.dtype.type(0)
+                for w in range(starts[q], stops[q]):
+                    total += line[np.uint64(w * channels + c)]
+                out[np.uint64(q * channels + c)] = total
+        else:
+            for c in range(channels):
+                out[np.uint64(q * channels + c)] = 0
+            for w in range(starts[q], stops[q]):
+                for c in range(channels):
+                    out[np.uint64(q * channels + c)] += line[np.uint64(w * channels + c)]
+
+
+@body
+def scale(out, scales, factor):
     for e in range(out.size):
-        longest = max(longest, length[e])
-        out[e] = line[first[e]] if length[e] > 0 else line.dtype.type(0)
-    for t in range(1, longest):
-        for e in range(out.size):
-            if t < length[e]:
-                out[e] += line[first[e] + t * channels]
+        out[e] *= scales[e] * factor
 
 
 @kernel
@@ -162,26 +211,22 @@ def _average(threads, x, starts, stops, extents, divisor, y):
     images, depth, height, width, channels = x.shape
     _, od, oh, ow, _ = y.shape
     source, out = x.reshape(-1), y.reshape(-1)
-    line = width * channels
+    line, row = width * channels, ow * channels
     for thread in prange(threads):
         first, end = share(thread, threads, images * od * oh)
-        column_sums, by = np.empty(line, x.dtype), np.empty(ow * channels, x.dtype)
-        for e in range(by.size):
-            by[e] = divisor if divisor else extents[2, e // channels]
-        windows, lengths = element_windows(starts[2], stops[2], channels)
+        sums, scales = np.empty(line, x.dtype), np.empty(row, x.dtype)
+        for e in range(row):
+            scales[e] = 1 / (divisor if divisor else extents[2, e // channels])
         for r in range(first, end):
             n, i, j = r // oh // od, r // oh % od, r % oh
-            column_sums[:] = 0
+            sums[:] = 0
             for d in range(starts[0][i], stops[0][i]):
                 for h in range(starts[1][j], stops[1][j]):
                     at = ((n * depth + d) * height + h) * line
-                    for e in range(line):
-                        column_sums[e] += source[at + e]
-            row = out[r * by.size : (r + 1) * by.size]
-            add_windows(column_sums, windows, lengths, channels, row)
-            rest = x.dtype.type(1) if divisor else extents[0, i] * extents[1, j]
-            for e in range(by.size):
-                row[e] /= by[e] * rest
+                    add(source[at : at + line], x.dtype.type(1), sums)
+            target = out[r * row : (r + 1) * row]
+            add_windows(sums, starts[2], stops[2], channels, target)
+            scale(target, scales, x.dtype.type(1 if divisor else 1 / (extents[0, i] * extents[1, j])))
 
 
 @kernel
@@ -189,23 +234,21 @@ def _average_bwd(threads, gy, firsts, lasts, extents, divisor, gx):
     _, od, oh, ow, channels = gy.shape
     images, depth, height, width, _ = gx.shape
     source, out = gy.reshape(-1), gx.reshape(-1)
-    line = ow * channels
+    line, row = ow * channels, width * channels
     for thread in prange(threads):
         first, end = share(thread, threads, images * depth * height)
-        row_sums, scale = np.empty(line, gy.dtype), np.empty(line, gy.dtype)
+        sums, scales = np.empty(line, gy.dtype), np.empty(line, gy.dtype)
         for e in range(line):
-            scale[e] = 1 / (divisor if divisor else extents[2, e // channels])
-        windows, lengths = element_windows(firsts[2], lasts[2], channels)
+            scales[e] = 1 / (divisor if divisor else extents[2, e // channels])
         for r in range(first, end):
             n, d, h = r // height // depth, r // height % depth, r % height
-            row_sums[:] = 0
+            sums[:] = 0
             for i in range(firsts[0][d], lasts[0][d]):
                 for j in range(firsts[1][h], lasts[1][h]):
                     at = ((n * od + i) * oh + j) * line
-                    by = gy.dtype.type(1 if divisor else 1 / (extents[0, i] * extents[1, j]))
-                    for e in range(line):
-                        row_sums[e] += source[at + e] * (scale[e] * by)
-            add_windows(row_sums, windows, lengths, channels, out[r * width * channels : (r + 1) * width * channels])
+                    add(source[at : at + line], gy.dtype.type(1 if divisor else 1 / (extents[0, i] * extents[1, j])), sums)
+            scale(sums, scales, gy.dtype.type(1))
+            add_windows(sums, firsts[2], lasts[2], channels, out[r * row : (r + 1) * row])
 
 
 def _extents(windows, dtype) -> np.ndarray:
