@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -26,6 +28,9 @@ def has_cuda() -> bool:
     except RuntimeError:
         return False
 
+
+# A shell that starts the tests in the background has told them to ignore Ctrl-C, which some of them send themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BACKENDS = ["numpy", "cpu", *(["cuda"] if has_cuda() else [])]
 
