@@ -77,25 +77,41 @@ def backward_phases(spec) -> list[Phase]:
 
 
 # ------------------------------------------------------------------------------------------------- panels
-BLOCK = 16  # elements of a cache line
+BLOCK = 16  # channels that are moved at a time: a cache line of float32
+U = np.uint64  # a signed index may count from the end, and the test for that keeps loops from becoming vector code
 
 
 @kernel
 def _pack(threads, w, taps, swap, width, panels):
     # w: groups, K/groups, C/groups, taps -> panels[g, p, t, c, j] = w[g, p*width + j, c, taps[t]]   (swap: c and k trade)
+    # Rows of w lie a power of two apart as often as not, and would fall on each other in the cache: a block is first
+    # copied to a buffer, row after row, and written out from there in the order of the panel.
     groups, blocks, count, depth, _ = panels.shape
     columns = w.shape[2] if swap else w.shape[1]
     source, target, total = w.reshape(-1), panels.reshape(-1), w.shape[3]
+    c_blocks = (depth + BLOCK - 1) // BLOCK
     for thread in prange(threads):
-        first_job, end_job = share(thread, threads, groups * blocks * depth)
+        pitch = (width if swap else BLOCK) * total + 1
+        buffer = np.empty(max(width, BLOCK) * pitch, w.dtype)
+        first_job, end_job = share(thread, threads, groups * blocks * c_blocks)
         for job in range(first_job, end_job):
-            g, p, c = job // (blocks * depth), job // depth % blocks, job % depth
-            for j in range(min(width, columns - p * width)):
-                column = p * width + j
-                at = ((g * depth + c) * columns + column if swap else (g * columns + column) * depth + c) * total
-                to = ((g * blocks + p) * count * depth + c) * width + j
-                for t in range(count):
-                    target[to + t * depth * width] = source[at + taps[t]]
+            g, p, c0 = job // c_blocks // blocks, job // c_blocks % blocks, job % c_blocks * BLOCK
+            used, deep = min(width, columns - p * width), min(BLOCK, depth - c0)
+            rows, line = (deep, used * total) if swap else (used, deep * total)
+            for r in range(rows):
+                if swap:
+                    at = ((g * depth + c0 + r) * columns + p * width) * total
+                else:
+                    at = ((g * columns + p * width + r) * depth + c0) * total
+                for e in range(line):
+                    buffer[U(r * pitch + e)] = source[U(at + e)]
+            j_step, c_step = (total, pitch) if swap else (pitch, total)
+            for t in range(count):
+                for c in range(deep):
+                    to = (((g * blocks + p) * count + t) * depth + c0 + c) * width
+                    at = c * c_step + taps[t]
+                    for j in range(used):
+                        target[U(to + j)] = buffer[U(at + j * j_step)]
 
 
 @dataclass(frozen=True)
@@ -119,24 +135,30 @@ def pack(w: np.ndarray, spec, phase: Phase, swap: bool, least: int = 1) -> Panel
 
 @kernel
 def _sum_partials(threads, partials, gw):
-    # partials: parts, groups, taps, C/groups, K/groups -> gw: groups, K/groups, C/groups, taps
-    # A transposition, in blocks of BLOCK k and BLOCK c whose lines stay in the first-level cache.
+    # partials: parts, groups, taps, C/groups, K/groups -> gw: groups, K/groups, C/groups, taps; through a buffer as above
     parts, groups, taps, depth, columns = partials.shape
     source, target = partials.reshape(-1), gw.reshape(-1)
     k_blocks, c_blocks = (columns + BLOCK - 1) // BLOCK, (depth + BLOCK - 1) // BLOCK
     part = groups * taps * depth * columns
     for thread in prange(threads):
+        pitch = BLOCK * taps + 1
+        buffer = np.empty(BLOCK * pitch, gw.dtype)
         first_job, end_job = share(thread, threads, groups * k_blocks * c_blocks)
         for job in range(first_job, end_job):
             g, k0, c0 = job // c_blocks // k_blocks, job // c_blocks % k_blocks * BLOCK, job % c_blocks * BLOCK
-            for c in range(c0, min(c0 + BLOCK, depth)):
-                for t in range(taps):
-                    row = ((g * taps + t) * depth + c) * columns
-                    for k in range(k0, min(k0 + BLOCK, columns)):
-                        total = source[row + k]
-                        for p in range(1, parts):
-                            total += source[p * part + row + k]
-                        target[((g * columns + k) * depth + c) * taps + t] = total
+            wide, deep = min(BLOCK, columns - k0), min(BLOCK, depth - c0)
+            for t in range(taps):
+                for c in range(deep):
+                    row = ((g * taps + t) * depth + c0 + c) * columns + k0
+                    for k in range(wide):
+                        buffer[U(k * pitch + c * taps + t)] = source[U(row + k)]
+                    for p in range(1, parts):
+                        for k in range(wide):
+                            buffer[U(k * pitch + c * taps + t)] += source[U(p * part + row + k)]
+            for k in range(wide):
+                to = ((g * columns + k0 + k) * depth + c0) * taps
+                for e in range(deep * taps):
+                    target[U(to + e)] = buffer[U(k * pitch + e)]
 
 
 def sum_partials(partials: np.ndarray, spec, shape) -> np.ndarray:
