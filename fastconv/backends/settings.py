@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import os
 
@@ -18,8 +19,11 @@ def available_cpus() -> int:
 
 def get_num_threads() -> int:
     """Threads per kernel: ``set_num_threads``, else ``FASTCONV_NUM_THREADS``, else every available processor."""
-    if _threads is not None:
-        return _threads
+    return _threads or _default_threads()
+
+
+@functools.cache  # asked for by every kernel call
+def _default_threads() -> int:
     text = os.environ.get("FASTCONV_NUM_THREADS")
     return check_threads(text, "FASTCONV_NUM_THREADS") if text else available_cpus()
 

@@ -11,13 +11,14 @@ table per thread.
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 
 import numpy as np
 
 from .. import settings
 from . import layout, memory
-from .conv_plan import backward_phases, forward_phases, sum_partials
+from .conv_plan import backward_data, forward, forward_phases, sum_partials
 from .jit import kernel, prange, share
 
 
@@ -52,25 +53,15 @@ def _taps(threads, x, w, bias, has_bias, y, out_size, in_stride, out_stride, out
                                     out[at + c] += source[pixel + c] * weight[tap + c]
 
 
-def _run(x, w, b, y, spec, phases):
+def _run(x, w, b, y, spec, phases, swap):
+    # swap changes nothing: a filter has one input and one output channel
     table = np.ascontiguousarray(w.reshape(spec.c_out, prod(spec.kernel)).T)
     for phase in phases:
         _taps(x, table, layout.dense(b) if b is not None else table[0], b is not None, y, phase.out_size, phase.in_stride,
               phase.out_stride, phase.out_offset, *phase.offsets, phase.taps)  # fmt: skip
 
 
-def fwd(x, w, b, spec):
-    y, y5 = layout.empty(spec.y_shape, x.dtype)
-    spec = spec.lifted()
-    _run(layout.lift(x), w, b, y5, spec, forward_phases(spec))
-    return y
-
-
-def bwd_data(gy, w, spec):
-    gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
-    spec = spec.lifted()
-    _run(layout.lift(gy), w, None, gx5, spec, backward_phases(spec))
-    return gx
+fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
 
 
 @kernel

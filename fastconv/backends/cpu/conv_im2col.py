@@ -15,6 +15,7 @@ Backward-weight: the same matrix, read by columns (14 of its columns x 32 output
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -22,7 +23,7 @@ import numpy as np
 from .. import settings
 from . import layout, memory, simd
 from .conv_direct import L2
-from .conv_plan import backward_phases, forward_phases, pack, split_rows, sum_partials
+from .conv_plan import backward_data, forward, forward_phases, pack, split_rows, sum_partials
 from .dense import row_block
 from .jit import body, kernel, prange, share
 from .simd import address
@@ -125,20 +126,7 @@ def _run(x, w, b, y, spec, phases, swap):
               block, panel_step, matrices)  # fmt: skip
 
 
-def fwd(x, w, b, spec):
-    y, y5 = layout.empty(spec.y_shape, x.dtype)
-    spec = spec.lifted()
-    if y.size:
-        _run(layout.lift(x), w, b, y5, spec, forward_phases(spec), swap=False)
-    return y
-
-
-def bwd_data(gy, w, spec):
-    gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
-    spec = spec.lifted()
-    if gx.size:
-        _run(layout.lift(gy), w, None, gx5, spec, backward_phases(spec), swap=True)
-    return gx
+fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
 
 
 @kernel

@@ -76,6 +76,24 @@ def backward_phases(spec) -> list[Phase]:
     return [_phase(spec.kernel, spec.out_size, dims) for dims in product(*per_dim)]
 
 
+def forward(run, x, w, b, spec, *options) -> np.ndarray:
+    """The forward pass by ``run(x, w, b, y, spec, phases, swap, *options)``, which sees lifted arrays and writes ``y``."""
+    y, y5 = layout.empty(spec.y_shape, x.dtype)
+    lifted = spec.lifted()
+    if y.size:
+        run(layout.lift(x), w, b, y5, lifted, forward_phases(lifted), False, *options)
+    return y
+
+
+def backward_data(run, gy, w, spec, *options) -> np.ndarray:
+    """The backward-data pass by the same ``run``, with input and output channels swapped."""
+    gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
+    lifted = spec.lifted()
+    if gx.size:
+        run(layout.lift(gy), w, None, gx5, lifted, backward_phases(lifted), True, *options)
+    return gx
+
+
 # ------------------------------------------------------------------------------------------------- panels
 BLOCK = 16  # channels that are moved at a time: a cache line of float32
 U = np.uint64  # a signed index may count from the end, and the test for that keeps loops from becoming vector code

@@ -26,12 +26,13 @@ Backward-weight:  dW = G^t [sum over tiles V * (A dy A^t)] G, a product (C x til
 from __future__ import annotations
 
 from fractions import Fraction as Q
+from functools import partial
 
 import numpy as np
 
 from .. import settings
 from . import layout, memory, simd
-from .conv_plan import backward_phases, forward_phases, pack, sum_partials
+from .conv_plan import backward_data, forward, pack, sum_partials
 from .dense import row_block
 from .jit import body, kernel, prange, share
 from .simd import address
@@ -184,8 +185,8 @@ def _pitch(channels: int, dtype) -> int:
     return -(-channels // lanes) * lanes + lanes
 
 
-def _run(x, w, b, y, spec, phase, swap, m):
-    """``y`` (lifted) = Winograd convolution of ``x`` (lifted) with the weights as ``phase`` orders their taps."""
+def _run(x, w, b, y, spec, phases, swap, m):
+    (phase,) = phases  # stride 1
     dtype, threads, n = x.dtype, settings.get_num_threads(), m + 2
     a_t, g, b_t = MATRICES[m]
     lanes = simd.lanes(dtype)
@@ -227,20 +228,7 @@ def _tiles_per_block(tiles, channels, out_channels, points, threads, itemsize) -
     return -(-tiles // shares)
 
 
-def fwd(x, w, b, spec, m):
-    y, y5 = layout.empty(spec.y_shape, x.dtype)
-    spec = spec.lifted()
-    if y.size:
-        _run(layout.lift(x), w, b, y5, spec, forward_phases(spec)[0], False, m)
-    return y
-
-
-def bwd_data(gy, w, spec, m):
-    gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
-    spec = spec.lifted()
-    if gx.size:
-        _run(layout.lift(gy), w, None, gx5, spec, backward_phases(spec)[0], True, m)
-    return gx
+fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
 
 
 # ------------------------------------------------------------------------------------------------- backward-weight
