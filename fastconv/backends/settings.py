@@ -12,18 +12,16 @@ _threads: int | None = None
 _precision = "high"
 
 
+@functools.cache  # every kernel call asks
 def available_cpus() -> int:
-    """Processors this process may run on."""
+    """Processors this process may run on, as it started."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def get_num_threads() -> int:
     """Threads per kernel: ``set_num_threads``, else ``FASTCONV_NUM_THREADS``, else every available processor."""
-    return _threads or _default_threads()
-
-
-@functools.cache  # asked for by every kernel call
-def _default_threads() -> int:
+    if _threads is not None:
+        return _threads
     text = os.environ.get("FASTCONV_NUM_THREADS")
     return check_threads(text, "FASTCONV_NUM_THREADS") if text else available_cpus()
 
