@@ -174,3 +174,18 @@ def test_warmup_covers_training(capsys):
                 loader = data.DataLoader((x, y), 128)
                 train.fit(net, loader, loader, optimizer=opt, progress=False)
         assert compiled() == before
+
+
+@pytest.mark.parametrize("note, epochs", [(None, 10), ("the set in the package", 100)])
+def test_epochs_by_default_make_as_many_steps_on_either_set(tmp_path, monkeypatch, note, epochs):
+    sets = [(np.zeros((4, 1, 28, 28), np.float32), np.zeros(4, np.int64))] * 2
+    monkeypatch.setattr(cli.data, "fashion_mnist_or_mini", lambda *_, **__: (*sets, note))
+    asked = []
+
+    def fit(*_, epochs, **__):
+        asked.append(epochs)
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(cli.train, "fit", fit)
+    assert cli.main(["train", "lenet", "--out", str(tmp_path)]) == 2
+    assert asked == [epochs]
