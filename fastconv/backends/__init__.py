@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import sys
 from contextvars import ContextVar
 
 HOST_BACKENDS = ("numpy", "cpu")
@@ -154,8 +153,3 @@ def engine_of(device: str):
         return load("cuda")
     name = get_backend()
     return load(name if name in HOST_BACKENDS else "cpu")
-
-
-def loaded(name: str) -> bool:
-    """Whether backend ``name`` has been imported in this process."""
-    return f"fastconv.backends.{name}" in sys.modules

@@ -30,7 +30,7 @@ import numpy as np
 
 from .. import settings
 from . import layout, memory, simd
-from .conv_plan import backward_data, forward, pack, split_rows, sum_partials
+from .conv_plan import backward_data, forward, pack, panels_per_job, split_rows, sum_partials, with_taps
 from .dense import row_block
 from .jit import body, kernel, prange, share
 from .simd import address
@@ -136,10 +136,7 @@ def _taps(threads, tile, max_rows, x, panels, bias, has_bias, y, out_size, in_st
 def _run(x, w, b, y, spec, phases, swap):
     """Sum over taps: ``y`` gets every pixel of every phase (x, y lifted)."""
     threads = settings.get_num_threads()
-    for phase in phases:
-        if not len(phase.taps):
-            y[(slice(None), *(slice(o, None, s) for o, s in zip(phase.out_offset, phase.out_stride)))] = 0
-            continue
+    for phase in with_taps(phases, y):
         panels = pack(w, spec, phase, swap)
         off_d, off_h, off_w = phase.offsets
         channels = x.shape[-1]
@@ -151,8 +148,7 @@ def _run(x, w, b, y, spec, phases, swap):
         while row_step > 4 and lines * -(-phase.out_size[1] // row_step) < 4 * threads:
             row_step = -(-row_step // 2)
         blocks = lines * -(-phase.out_size[1] // row_step)
-        total = panels.data.shape[0] * panels.data.shape[1]
-        panel_step = total if blocks >= 2 * threads else max(1, total * blocks // (2 * threads))
+        panel_step = panels_per_job(panels.data, blocks, threads)
         rows = (row_step - 1) * phase.in_stride[1] + int(off_h[-1] - off_h[0]) + 1
         slabs = memory.empty((threads, 1 if phase.inside else rows * pitch), x.dtype)
         merged = spec.groups == 1 and bool((np.diff(off_w) == 1).all())

@@ -23,7 +23,7 @@ import numpy as np
 from .. import settings
 from . import layout, memory, simd
 from .conv_direct import L2
-from .conv_plan import backward_data, forward, forward_phases, pack, split_rows, sum_partials
+from .conv_plan import backward_data, forward, forward_phases, pack, panels_per_job, split_rows, sum_partials, with_taps
 from .dense import row_block
 from .jit import body, kernel, prange, share
 from .simd import address
@@ -108,18 +108,14 @@ def _taps(threads, tile, max_rows, x, panels, bias, has_bias, y, out_size, in_st
 
 def _run(x, w, b, y, spec, phases, swap):
     threads = settings.get_num_threads()
-    for phase in phases:
-        if not len(phase.taps):
-            y[(slice(None), *(slice(o, None, s) for o, s in zip(phase.out_offset, phase.out_stride)))] = 0
-            continue
+    for phase in with_taps(phases, y):
         panels = pack(w, spec, phase, swap)
         run = len(phase.taps) * x.shape[-1]
         pixels = x.shape[0] * prod(phase.out_size)
         block = max(L2 // 2 // (run * x.itemsize), simd.MAX_ROWS)
         block = max(min(block, -(-pixels // (2 * threads))), simd.MAX_ROWS)
         blocks = -(-pixels // block)
-        total = panels.data.shape[0] * panels.data.shape[1]
-        panel_step = total if blocks >= 2 * threads else max(1, total * blocks // (2 * threads))
+        panel_step = panels_per_job(panels.data, blocks, threads)
         matrices = memory.empty((threads, block * run), x.dtype)
         _taps(panels.tile, simd.MAX_ROWS, x, panels.data, layout.dense(b) if b is not None else matrices[0],
               b is not None, y, phase.out_size, phase.in_stride, phase.out_stride, phase.out_offset, *phase.offsets,

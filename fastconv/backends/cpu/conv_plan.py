@@ -76,6 +76,21 @@ def backward_phases(spec) -> list[Phase]:
     return [_phase(spec.kernel, spec.out_size, dims) for dims in product(*per_dim)]
 
 
+def with_taps(phases, y):
+    """The phases that have taps; the pixels of ``y`` that belong to the others become zero."""
+    for phase in phases:
+        if len(phase.taps):
+            yield phase
+        else:
+            y[(slice(None), *(slice(o, None, s) for o, s in zip(phase.out_offset, phase.out_stride)))] = 0
+
+
+def panels_per_job(panels: np.ndarray, blocks: int, threads: int) -> int:
+    """All panels where there are blocks of pixels enough for the threads, else fewer, so that there are jobs enough."""
+    total = panels.shape[0] * panels.shape[1]
+    return total if blocks >= 2 * threads else max(1, total * blocks // (2 * threads))
+
+
 def forward(run, x, w, b, spec, *options) -> np.ndarray:
     """The forward pass by ``run(x, w, b, y, spec, phases, swap, *options)``, which sees lifted arrays and writes ``y``."""
     y, y5 = layout.empty(spec.y_shape, x.dtype)
