@@ -179,7 +179,9 @@ class _Conv(Module):
         self.padding = (padding,) * n if isinstance(padding, int) else padding
         self.algorithm = algorithm
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
-        self.weight = Parameter(zeros(first, second // groups, *self.kernel_size))
+        # In memory the first axis is innermost: it is the vector axis of the kernels, which read weights in this order.
+        inside_out = zeros(*self.kernel_size, second // groups, first)
+        self.weight = Parameter(inside_out.permute(n + 1, n, *range(n)))
         self.register_parameter("bias", Parameter(zeros(out_channels)) if bias else None)
         self.reset_parameters()
 

@@ -106,15 +106,17 @@ def _winograd_refuses(spec, dtype):
         return f"its rounding errors are meant for float32, got {np.dtype(dtype)}"
     if spec.ndim != 2 or spec.kernel != (3, 3):
         return f"it needs a 3x3 kernel, got {'x'.join(map(str, spec.kernel))}"
-    if spec.stride != (1, 1) or spec.dilation != (1, 1):
-        return f"it needs stride 1 and dilation 1, got stride {spec.stride}, dilation {spec.dilation}"
+    if spec.stride not in ((1, 1), (2, 2)) or spec.dilation != (1, 1):
+        return f"it needs stride 1 or 2 and dilation 1, got stride {spec.stride}, dilation {spec.dilation}"
+    if spec.stride == (2, 2) and (spec.padding[0][0] - spec.padding[1][0]) % 2:
+        return f"with stride 2 it needs paddings before that are both even or both odd, got {spec.padding}"
     return None if spec.groups == 1 else f"it needs groups 1, got {spec.groups}"
 
 
 def _winograd_tiles(spec, which):
-    m = _winograd_tile()
-    size = spec.in_size if which == "bwd_data" else spec.out_size
-    return spec.batch * -(-size[0] // m) * -(-size[1] // m), (m + 2) ** 2
+    m, stride = _winograd_tile(), spec.stride[0]
+    size, extent = (spec.in_size, m * stride) if which == "bwd_data" else (spec.out_size, m)
+    return spec.batch * -(-size[0] // extent) * -(-size[1] // extent), (m + 2 if stride == 1 else 2 * m + 1) ** 2
 
 
 def _winograd_cost(spec, which, dtype) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import settings
 from . import layout, memory
-from .conv_plan import backward_data, forward, forward_phases, sum_partials
+from .conv_plan import arranged, backward_data, forward, forward_phases, sum_partials
 from .jit import kernel, prange, share
 
 
@@ -55,9 +55,9 @@ def _taps(threads, x, w, bias, has_bias, y, out_size, in_stride, out_stride, out
 
 def _run(x, w, b, y, spec, phases, swap):
     # swap changes nothing: a filter has one input and one output channel
-    table = np.ascontiguousarray(w.reshape(spec.c_out, prod(spec.kernel)).T)
+    table = arranged(w)
     for phase in phases:
-        _taps(x, table, layout.dense(b) if b is not None else table[0], b is not None, y, phase.out_size, phase.in_stride,
+        _taps(x, table, layout.dense(b) if b is not None else table[0, 0], b is not None, y, phase.out_size, phase.in_stride,
               phase.out_stride, phase.out_offset, *phase.offsets, phase.taps)  # fmt: skip
 
 
@@ -94,6 +94,5 @@ def bwd_weight(x, gy, spec):
     lifted = spec.lifted()
     partials = memory.empty((settings.get_num_threads(), prod(spec.kernel), spec.c_out), x.dtype)
     _weights(layout.lift(x), layout.lift(gy), lifted.stride, *forward_phases(lifted)[0].offsets, partials)
-    # To sum_partials a channel is a group of one input and one output channel.
-    as_groups = np.moveaxis(partials, 2, 1)[..., None, None]
-    return sum_partials(layout.dense(as_groups), lifted, spec.w_shape)
+    as_one_group = partials.reshape(len(partials), 1, -1, 1, spec.c_out)  # one input channel, all output channels
+    return sum_partials(as_one_group, lifted, spec.w_shape)

@@ -137,7 +137,7 @@ def _run(x, w, b, y, spec, phases, swap):
     """Sum over taps: ``y`` gets every pixel of every phase (x, y lifted)."""
     threads = settings.get_num_threads()
     for phase in with_taps(phases, y):
-        panels = pack(w, spec, phase, swap)
+        panels = pack(w, spec, phase.taps, swap)
         off_d, off_h, off_w = phase.offsets
         channels = x.shape[-1]
         pitch = ((phase.out_size[2] - 1) * phase.in_stride[2] + off_w[-1] - off_w[0] + 1) * channels * len(off_d)

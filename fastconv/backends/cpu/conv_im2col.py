@@ -109,7 +109,7 @@ def _taps(threads, tile, max_rows, x, panels, bias, has_bias, y, out_size, in_st
 def _run(x, w, b, y, spec, phases, swap):
     threads = settings.get_num_threads()
     for phase in with_taps(phases, y):
-        panels = pack(w, spec, phase, swap)
+        panels = pack(w, spec, phase.taps, swap)
         run = len(phase.taps) * x.shape[-1]
         pixels = x.shape[0] * prod(phase.out_size)
         block = max(L2 // 2 // (run * x.itemsize), simd.MAX_ROWS)

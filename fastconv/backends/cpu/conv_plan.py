@@ -1,4 +1,4 @@
-"""What the convolution kernels have in common: a pass as phases of taps, and weights packed into panels.
+"""What the convolution kernels have in common: a pass as phases of taps, and the arrangement of weights.
 
 Forward and backward-data are the same loop, a sum over *taps* (offsets into the input, one weight slice each)::
 
@@ -8,6 +8,9 @@ Forward and backward-data are the same loop, a sum over *taps* (offsets into the
 Forward is one *phase*: in_stride = stride, offset = dilation * tap - padding. Backward-data with stride s is s phases
 per dimension, one for each residue of the input position: in each, only every s-th tap hits an output position, and the
 phase is a small convolution of stride 1 that writes every s-th pixel. Nothing is multiplied by inserted zeros.
+
+Weights have the shape ``K, C/groups, *kernel`` and, in memory, the order ``*kernel, C/groups, K``: output channels are the
+vector axis. Kernels read them as *panels* of 8, 16 or 32 columns, each panel one run of memory.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from math import prod
 import numpy as np
 
 from . import layout, memory, simd
-from .jit import kernel, prange, share
+from .jit import body, kernel, prange, share
+from .simd import address
 
 
 @dataclass(frozen=True)
@@ -109,42 +113,85 @@ def backward_data(run, gy, w, spec, *options) -> np.ndarray:
     return gx
 
 
-# ------------------------------------------------------------------------------------------------- panels
-BLOCK = 16  # channels that are moved at a time: a cache line of float32
+# ------------------------------------------------------------------------------------------------- weights
 U = np.uint64  # a signed index may count from the end, and the test for that keeps loops from becoming vector code
 
 
+@body
+def _transpose(function, lanes, source, at, row, rows, columns, target, to, step, table, size):
+    """``target[to + j * step + i] = source[at + i * row + j]`` for i < rows, j < columns; whole blocks in registers."""
+    for i in range(0, rows, lanes):
+        for j in range(0, columns, lanes):
+            high, wide = min(lanes, rows - i), min(lanes, columns - j)
+            if high == lanes and wide == lanes:
+                for q in range(lanes):
+                    table[q] = address(target) + (to + (j + q) * step + i) * size
+                simd.transpose(function, address(source) + (at + i * row + j) * size, row * size, address(table))
+            else:
+                for q in range(wide):
+                    for p in range(high):
+                        target[to + (j + q) * step + i + p] = source[at + (i + p) * row + j + q]
+
+
 @kernel
-def _pack(threads, w, taps, swap, width, panels):
-    # w: groups, K/groups, C/groups, taps -> panels[g, p, t, c, j] = w[g, p*width + j, c, taps[t]]   (swap: c and k trade)
-    # Rows of w lie a power of two apart as often as not, and would fall on each other in the cache: a block is first
-    # copied to a buffer, row after row, and written out from there in the order of the panel.
-    groups, blocks, count, depth, _ = panels.shape
-    columns = w.shape[2] if swap else w.shape[1]
-    source, target, total = w.reshape(-1), panels.reshape(-1), w.shape[3]
-    c_blocks = (depth + BLOCK - 1) // BLOCK
+def _arrange(threads, function, lanes, w, arranged):
+    # w: K, C, taps -> arranged: taps, C, K. A block of K is one transposition of lines of (C, taps).
+    taps, depth, columns = arranged.shape
+    source, target, size = w.reshape(-1), arranged.reshape(-1), w.itemsize
+    line = depth * taps
     for thread in prange(threads):
-        pitch = (width if swap else BLOCK) * total + 1
-        buffer = np.empty(max(width, BLOCK) * pitch, w.dtype)
-        first_job, end_job = share(thread, threads, groups * blocks * c_blocks)
-        for job in range(first_job, end_job):
-            g, p, c0 = job // c_blocks // blocks, job // c_blocks % blocks, job % c_blocks * BLOCK
-            used, deep = min(width, columns - p * width), min(BLOCK, depth - c0)
-            rows, line = (deep, used * total) if swap else (used, deep * total)
-            for r in range(rows):
-                if swap:
-                    at = ((g * depth + c0 + r) * columns + p * width) * total
-                else:
-                    at = ((g * columns + p * width + r) * depth + c0) * total
-                for e in range(line):
-                    buffer[U(r * pitch + e)] = source[U(at + e)]
-            j_step, c_step = (total, pitch) if swap else (pitch, total)
-            for t in range(count):
+        table, buffer = np.empty(lanes, np.int64), np.empty(lanes * lanes, w.dtype)
+        first, end = share(thread, threads, (columns + lanes - 1) // lanes)
+        for k in range(first * lanes, min(end * lanes, columns), lanes):
+            used = min(lanes, columns - k)
+            for e in range(0, line, lanes):
+                wide = min(lanes, line - e)
+                _transpose(function, lanes, source, k * line + e, line, used, wide, buffer, 0, lanes, table, size)
+                for q in range(wide):
+                    to = ((e + q) % taps * depth + (e + q) // taps) * columns + k
+                    for p in range(used):
+                        target[U(to + p)] = buffer[U(q * lanes + p)]
+
+
+def arranged(w: np.ndarray) -> np.ndarray:
+    """Weights ``K, C/groups, *kernel`` as a C-contiguous ``taps, C/groups, K``, the order every kernel reads.
+
+    A view where the memory already is in this order, as the layers of ``nn`` keep it; else a copy.
+    """
+    k, c = w.shape[:2]
+    inside_out = np.moveaxis(w, (1, 0), (-2, -1))
+    if inside_out.flags.c_contiguous and inside_out.flags.aligned:
+        return layout.dense(inside_out.reshape(-1, c, k))
+    w = layout.dense(w).reshape(k, c, -1)
+    result = memory.empty((w.shape[2], c, k), w.dtype)
+    _arrange(simd.transpose_address(w.dtype), simd.lanes(w.dtype), w, result)
+    return result
+
+
+@kernel
+def _pack(threads, function, lanes, w, taps, swap, width, panels):
+    # w: taps, C/groups, K -> panels[g, p, t, c, j] = w[taps[t], c, g*K/groups + p*width + j]   (swap: c and k trade)
+    groups, blocks, count, depth, _ = panels.shape
+    _, height, total = w.shape
+    size, part = w.itemsize, total // groups
+    columns = height if swap else part
+    source, target = w.reshape(-1), panels.reshape(-1)
+    rows = (depth + 63) // 64  # jobs of 64 rows of a panel
+    for thread in prange(threads):
+        table = np.empty(lanes, np.int64)
+        first, end = share(thread, threads, groups * blocks * count * rows)
+        for job in range(first, end):
+            g, p, t, c0 = job // rows // count // blocks, job // rows // count % blocks, job // rows % count, job % rows * 64
+            used, deep = min(width, columns - p * width), min(64, depth - c0)
+            to = (((g * blocks + p) * count + t) * depth + c0) * width
+            if swap:
+                at = (taps[t] * height + p * width) * total + g * part + c0
+                _transpose(function, lanes, source, at, total, used, deep, target, to, width, table, size)
+            else:
                 for c in range(deep):
-                    to = (((g * blocks + p) * count + t) * depth + c0 + c) * width
-                    at = c * c_step + taps[t]
+                    at = (taps[t] * height + c0 + c) * total + g * part + p * width
                     for j in range(used):
-                        target[U(to + j)] = buffer[U(at + j * j_step)]
+                        target[U(to + c * width + j)] = source[U(at + j)]
 
 
 @dataclass(frozen=True)
@@ -155,51 +202,44 @@ class Panels:
     tile: int
 
 
-def pack(w: np.ndarray, spec, phase: Phase, swap: bool, least: int = 1) -> Panels:
-    """Pack the weights of ``phase`` into panels at least ``least`` wide; ``swap`` sums over output channels
+def pack(w: np.ndarray, spec, taps: np.ndarray, swap: bool, least: int = 1) -> Panels:
+    """Pack the weights of ``taps`` into panels at least ``least`` wide; ``swap`` sums over output channels
     (backward-data) instead of input channels."""
     k, c = spec.c_out // spec.groups, spec.c_in // spec.groups
     columns, depth = (c, k) if swap else (k, c)
     width = max(simd.panel_width(columns, w.dtype), least)
-    data = memory.empty((spec.groups, -(-columns // width), len(phase.taps), depth, width), w.dtype)
-    _pack(layout.dense(w).reshape(spec.groups, k, c, prod(spec.kernel)), phase.taps, swap, width, data)
+    data = memory.empty((spec.groups, -(-columns // width), len(taps), depth, width), w.dtype)
+    _pack(simd.transpose_address(w.dtype), simd.lanes(w.dtype), arranged(w), taps, swap, width, data)
     return Panels(data, simd.tile_address(w.dtype, width))
 
 
 @kernel
-def _sum_partials(threads, partials, gw):
-    # partials: parts, groups, taps, C/groups, K/groups -> gw: groups, K/groups, C/groups, taps; through a buffer as above
+def _sum_partials(threads, partials, total):
+    # partials: parts, groups, taps, C/groups, K/groups -> total: taps, C/groups, K
     parts, groups, taps, depth, columns = partials.shape
-    source, target = partials.reshape(-1), gw.reshape(-1)
-    k_blocks, c_blocks = (columns + BLOCK - 1) // BLOCK, (depth + BLOCK - 1) // BLOCK
+    source, target = partials.reshape(-1), total.reshape(-1)
     part = groups * taps * depth * columns
     for thread in prange(threads):
-        pitch = BLOCK * taps + 1
-        buffer = np.empty(BLOCK * pitch, gw.dtype)
-        first_job, end_job = share(thread, threads, groups * k_blocks * c_blocks)
-        for job in range(first_job, end_job):
-            g, k0, c0 = job // c_blocks // k_blocks, job // c_blocks % k_blocks * BLOCK, job % c_blocks * BLOCK
-            wide, deep = min(BLOCK, columns - k0), min(BLOCK, depth - c0)
-            for t in range(taps):
-                for c in range(deep):
-                    row = ((g * taps + t) * depth + c0 + c) * columns + k0
-                    for k in range(wide):
-                        buffer[U(k * pitch + c * taps + t)] = source[U(row + k)]
-                    for p in range(1, parts):
-                        for k in range(wide):
-                            buffer[U(k * pitch + c * taps + t)] += source[U(p * part + row + k)]
-            for k in range(wide):
-                to = ((g * columns + k0 + k) * depth + c0) * taps
-                for e in range(deep * taps):
-                    target[U(to + e)] = buffer[U(k * pitch + e)]
+        first, end = share(thread, threads, taps * depth)
+        for g in range(groups):
+            for row in range(first, end):
+                at, to = (g * taps * depth + row) * columns, (row * groups + g) * columns
+                for k in range(columns):
+                    target[U(to + k)] = source[U(at + k)]
+                for p in range(1, parts):
+                    for k in range(columns):
+                        target[U(to + k)] += source[U(p * part + at + k)]
 
 
 def sum_partials(partials: np.ndarray, spec, shape) -> np.ndarray:
-    """Add the threads' weight gradients in thread order; the result has the weight's own ``shape`` and layout."""
-    gw = memory.empty(shape, partials.dtype)
-    k, c = spec.c_out // spec.groups, spec.c_in // spec.groups
-    _sum_partials(partials, gw.reshape(spec.groups, k, c, prod(spec.kernel)))
-    return gw
+    """Add the threads' weight gradients in thread order; the result has the weight's ``shape``, and in memory the order
+    of :func:`arranged`."""
+    total = memory.empty((*shape[2:], *partials.shape[3:4], spec.c_out), partials.dtype)
+    if partials.shape[:2] == (1, 1):
+        total = partials.reshape(total.shape)
+    else:
+        _sum_partials(partials, total.reshape(-1, *total.shape[-2:]))
+    return np.moveaxis(total, (-1, -2), (0, 1))
 
 
 def split_rows(spec, threads: int, itemsize: int) -> bool:

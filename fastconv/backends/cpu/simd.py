@@ -346,25 +346,38 @@ def _apply(e: _Emitter, matrix, values):
     return results
 
 
+def _blocks(matrix):
+    """The matrix as independent blocks: pairs (rows, columns), no other entries of these rows or columns being nonzero."""
+    blocks = []
+    for r, row in enumerate(matrix):
+        rows, columns = [r], {j for j, value in enumerate(row) if value}
+        for block in [b for b in blocks if b[1] & columns]:
+            blocks.remove(block)
+            rows, columns = block[0] + rows, columns | block[1]
+        blocks.append((rows, columns))
+    return [(sorted(rows), sorted(columns)) for rows, columns in blocks]
+
+
 @functools.cache
 def transform_address(matrix: tuple, dtype, src_table: bool, dst_table: bool, masked: bool, biased: bool) -> int:
-    """Address of a compiled ``transform(src, src_step, dst, dst_step, bias, channels)``:  Y = T X T^t per channel.
+    """Address of a compiled ``transform(src, src_step, dst, dst_step, shift, bias, channels)``:  Y = T X T^t per channel.
 
     ``matrix`` is T (rows x n); X is n x n and Y rows x rows, each entry a run of channels, one vector at a time. An entry
-    lies at ``base + index * step`` (bytes), or, with ``*_table``, at the index-th address of the int64 table at ``base``
-    (entries outside an image point at zeros or at a place to dump). ``masked``: the tables' side ends after ``channels``
-    exactly; otherwise every run may be read and written up to a whole vector. ``biased``: add the vector at ``bias``.
+    lies at ``base + index * step`` (bytes), or, with ``*_table``, ``shift`` bytes behind the index-th address of the int64
+    table at ``base`` (entries outside an image point at zeros or at a place to dump). ``masked``: the tables' side ends
+    after ``channels`` exactly; otherwise every run may be read and written up to a whole vector. ``biased``: add the vector
+    at ``bias``.
     """
     kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
     n, rows = len(matrix[0]), len(matrix)
 
     @intrinsic
-    def emit(typingctx, src, src_step, dst, dst_step, bias, channels):
-        sig = types.void(*[types.int64] * 6)
+    def emit(typingctx, src, src_step, dst, dst_step, shift, bias, channels):
+        sig = types.void(*[types.int64] * 7)
 
         def codegen(context, builder, signature, args):
             e = _Emitter(builder, kind)
-            src, src_step, dst, dst_step, bias, channels = args
+            src, src_step, dst, dst_step, shift, bias, channels = args
             function = builder.function
             entry, loop, done = builder.block, function.append_basic_block("c"), function.append_basic_block("end")
             builder.branch(loop)
@@ -377,7 +390,7 @@ def transform_address(matrix: tuple, dtype, src_table: bool, dst_table: bool, ma
             def place(base, step, table, index):
                 if table:
                     pointer = builder.inttoptr(base, I64.as_pointer())
-                    start = builder.load(builder.gep(pointer, [I64(index)]))
+                    start = builder.add(builder.load(builder.gep(pointer, [I64(index)])), shift)
                 else:
                     start = builder.add(base, builder.mul(step, I64(index)))
                 return e.element_pointer(builder.add(start, offset))
@@ -385,12 +398,14 @@ def transform_address(matrix: tuple, dtype, src_table: bool, dst_table: bool, ma
             def load(i, j):
                 return e.load(place(src, src_step, src_table, i * n + j), mask if src_table else None)
 
-            half = [_apply(e, matrix, [load(i, j) for i in range(n)]) for j in range(n)]
             added = e.load(e.element_pointer(builder.add(bias, offset)), mask) if biased else None
-            for i in range(rows):
-                for j, value in enumerate(_apply(e, matrix, [half[q][i] for q in range(n)])):
-                    value = builder.fadd(value, added) if biased else value
-                    e.store(value, place(dst, dst_step, dst_table, i * rows + j), mask if dst_table else None)
+            for out_columns, in_columns in _blocks(matrix):  # fewer values are alive at a time than in one block
+                half = [_apply(e, matrix, [load(i, j) for i in range(n)]) for j in in_columns]
+                part = [[matrix[r][q] for q in in_columns] for r in out_columns]
+                for i in range(rows):
+                    for j, value in zip(out_columns, _apply(e, part, [column[i] for column in half])):
+                        value = builder.fadd(value, added) if biased else value
+                        e.store(value, place(dst, dst_step, dst_table, i * rows + j), mask if dst_table else None)
             following = builder.add(c, I64(e.lanes))
             c.add_incoming(following, builder.block)
             builder.cbranch(builder.icmp_signed("<", following, channels), loop, done)
@@ -399,15 +414,63 @@ def transform_address(matrix: tuple, dtype, src_table: bool, dst_table: bool, ma
 
         return sig, codegen
 
-    def transform(src, src_step, dst, dst_step, bias, channels):
-        emit(src, src_step, dst, dst_step, bias, channels)
+    def transform(src, src_step, dst, dst_step, shift, bias, channels):
+        emit(src, src_step, dst, dst_step, shift, bias, channels)
 
     options = repr((matrix, kind.name, src_table, dst_table, masked, biased))
     tag = hashlib.sha256(options.encode()).hexdigest()[:12]
-    return c_function(transform, types.void(*[types.int64] * 6), f"simd.transform.{tag}")
+    return c_function(transform, types.void(*[types.int64] * 7), f"simd.transform.{tag}")
 
 
 @body(inline=True)
-def transform(function, src, src_step, dst, dst_step, bias, channels):
+def transform(function, src, src_step, dst, dst_step, shift, bias, channels):
     """Run the transform ``function`` (from :func:`transform_address`); all arguments in bytes but ``channels``."""
-    _call(function, (src, src_step, dst, dst_step, bias, channels))
+    _call(function, (src, src_step, dst, dst_step, shift, bias, channels))
+
+
+# ------------------------------------------------------------------------------------------------- transposition
+@functools.cache
+def transpose_address(dtype) -> int:
+    """Address of a compiled ``transpose(src, src_row, dst)``: LANES x LANES elements, rows ``src_row`` bytes apart, are
+    written as columns: element j of row i becomes element i at the j-th address of the int64 table at ``dst``.
+
+    In registers, by halves: exchanging single elements between neighbouring rows, then pairs between pairs of rows, ...
+    """
+    kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
+
+    @intrinsic
+    def emit(typingctx, src, src_row, dst):
+        sig = types.void(*[types.int64] * 3)
+
+        def codegen(context, builder, signature, args):
+            e = _Emitter(builder, kind)
+            src, src_row, dst = args
+            n = e.lanes
+            rows = [e.load(e.element_pointer(builder.add(src, builder.mul(src_row, I64(i))))) for i in range(n)]
+            h = 1
+            while h < n:
+                low, high = ([f(x) for x in range(n)] for f in (
+                    lambda x: x + n - h if x & h else x, lambda x: x + n if x & h else x + h))  # fmt: skip
+                masks = [ir.Constant(ir.VectorType(I32, n), m) for m in (low, high)]
+                for i in range(n):
+                    if not i & h:
+                        rows[i], rows[i + h] = (builder.shuffle_vector(rows[i], rows[i + h], m) for m in masks)
+                h *= 2
+            table = builder.inttoptr(dst, I64.as_pointer())
+            for j, row in enumerate(rows):
+                e.store(row, e.element_pointer(builder.load(builder.gep(table, [I64(j)]))))
+            return context.get_dummy_value()
+
+        return sig, codegen
+
+    def transpose(src, src_row, dst):
+        emit(src, src_row, dst)
+
+    return c_function(transpose, types.void(*[types.int64] * 3), f"simd.transpose.{kind.name}")
+
+
+@body(inline=True)
+def transpose(function, src, src_row, dst):
+    """Run the transposition ``function`` (from :func:`transpose_address`)."""
+    _call(function, (src, src_row, dst))
+
