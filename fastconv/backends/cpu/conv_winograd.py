@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction as Q
-from functools import cache, partial
+from functools import cache, cached_property, partial
 
 import numpy as np
 
@@ -70,7 +70,7 @@ def toom_cook(m: int, r: int):
     return a_t, g, [polynomial(roots) for roots in [*others, points]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Form:
     """One dimension of a pass.
 
@@ -85,11 +85,17 @@ class Form:
     weight: tuple
     step: int
 
-    @property
+    @cached_property
     def planes(self) -> np.ndarray:
         """For each of the points of a two-dimensional tile: which of the two-dimensional weights it is multiplied with."""
         one = np.array(self.weight, np.int64)
         return (one[:, None] * len(self.weigh) + one).reshape(-1)
+
+    @cached_property
+    def points(self) -> tuple[np.ndarray, np.ndarray]:
+        """The points sorted by their weight, and where in this list each weight's points start."""
+        points = np.argsort(self.planes, kind="stable")
+        return points, np.searchsorted(self.planes[points], np.arange(len(self.weigh) ** 2 + 1))
 
 
 def _unit(n, i):
@@ -126,12 +132,31 @@ def form(m: int, stride: int, swap: bool = False, odd: bool = False) -> Form:
     return Form(tuple(into), weigh, outof, weight, m)
 
 
-def _transpose(matrix):
-    return tuple(zip(*matrix))
+def _transform(matrix, dtype, transposed=False, **options) -> int:
+    matrix = zip(*matrix) if transposed else matrix
+    return simd.transform_address(tuple(map(tuple, matrix)), dtype, **options)
 
 
-def _transform(matrix, dtype, src_table=False, dst_table=False, masked=False, biased=False) -> int:
-    return simd.transform_address(tuple(map(tuple, matrix)), np.dtype(dtype), src_table, dst_table, masked, biased)
+@cache
+def _transforms(f: Form, dtype, channels: int, out_channels: int) -> tuple[int, int, int]:
+    """Compiled transforms of input, weights and output, for numbers of channels."""
+    into, out = (n % simd.lanes(dtype) != 0 for n in (channels, out_channels))
+    return (
+        _transform(f.into, dtype, src_table=True, masked=into),
+        _transform(f.weigh, dtype),
+        _transform(f.outof, dtype, dst_table=True, masked=out, biased=True),
+    )
+
+
+@cache
+def _gradient_transforms(f: Form, dtype, channels: int, out_channels: int) -> tuple[int, int, int]:
+    """Compiled transforms of input, upstream gradient and weight gradient."""
+    into, out = (n % simd.lanes(dtype) != 0 for n in (channels, out_channels))
+    return (
+        _transform(f.into, dtype, src_table=True, masked=into),
+        _transform(f.outof, dtype, True, src_table=True, masked=out),
+        _transform(f.weigh, dtype, True, dst_table=True, masked=out),
+    )
 
 
 # ------------------------------------------------------------------------------------------------- forward, backward-data
@@ -185,8 +210,8 @@ def _by_tiles(threads, tile, max_rows, into, outof, n, m, step, grid, planes, x,
                         r0, r1 = row_block(here, q, max_rows)
                         simd.tile(
                             tile, r1 - r0, v + p * v_plane + r0 * pitch * size, pitch, 1, address(zero),
-                            address(panels) + (planes[p] * count + panel) * depth * lanes * size, lanes, address(zero), 1, depth,
-                            sums + p * sum_plane + r0 * lanes * size, lanes, 0, 0, lanes,
+                            address(panels) + (planes[p] * count + panel) * depth * lanes * size, lanes, address(zero), 1,
+                            depth, sums + p * sum_plane + r0 * lanes * size, lanes, 0, 0, lanes,
                         )  # fmt: skip
                 column = panel * lanes * size
                 for t in range(here):
@@ -196,8 +221,8 @@ def _by_tiles(threads, tile, max_rows, into, outof, n, m, step, grid, planes, x,
 
 
 @kernel
-def _by_panels(threads, tile, max_rows, into, weigh, outof, n, m, step, grid, planes, x, taps, strides, bias, y, origin, slice_,
-               v, u_all, sums_all, nowhere):  # fmt: skip
+def _by_panels(threads, tile, max_rows, into, weigh, outof, n, m, step, grid, planes, x, taps, strides, bias, y, origin,
+               slice_, v, u_all, sums_all, nowhere):  # fmt: skip
     channels, out_channels = x.shape[4], y.shape[4]
     count, depth, lanes, tap_step, row_step, panel_step = strides
     size = x.itemsize
@@ -282,9 +307,7 @@ def _run(x, w, b, y, spec, phases, swap, m):
     count, depth, width, *_ = strides
     tile = simd.tile_address(dtype, width)
     channels, out_channels = x.shape[-1], y.shape[-1]
-    into = _transform(f.into, dtype, src_table=True, masked=channels % lanes != 0)
-    weigh = _transform(f.weigh, dtype)
-    outof = _transform(f.outof, dtype, dst_table=True, masked=out_channels % lanes != 0, biased=True)
+    into, weigh, outof = _transforms(f, dtype, channels, out_channels)
     bias = memory.zeros((count * width,), dtype)
     if b is not None:
         bias[:out_channels] = b
@@ -299,7 +322,8 @@ def _run(x, w, b, y, spec, phases, swap, m):
         v = memory.empty((points, tiles, pitch), dtype)
         u = memory.empty((threads, weights, slice_ * width + lanes), dtype)
         sums = memory.empty((threads, points, tiles * width + lanes), dtype)
-        _by_panels(tile, simd.MAX_ROWS, into, weigh, outof, *common, taps, strides, bias, y, origin, slice_, v, u, sums, nowhere)
+        _by_panels(tile, simd.MAX_ROWS, into, weigh, outof, *common, taps, strides, bias, y, origin, slice_, v, u, sums,
+                   nowhere)  # fmt: skip
         return
     panels = memory.empty((weights, count, depth, width), dtype)
     _transform_weights(weigh, taps, strides, panels)
@@ -438,16 +462,13 @@ def bwd_weight(x, gy, spec, m):
     f = form(m, spec.stride[1])
     lanes = simd.lanes(dtype)
     width = 2 * lanes
-    into = _transform(f.into, dtype, src_table=True, masked=spec.c_in % lanes != 0)
-    grad = _transform(_transpose(f.outof), dtype, src_table=True, masked=spec.c_out % lanes != 0)
-    back = _transform(_transpose(f.weigh), dtype, dst_table=True, masked=spec.c_out % lanes != 0)
+    into, grad, back = _gradient_transforms(f, dtype, spec.c_in, spec.c_out)
     tile = simd.tile_address(dtype, width)
     origin = tuple(-before for before, _ in spec.padding[1:])
     nowhere = memory.zeros((max(spec.c_in, spec.c_out) + width,), dtype)
     grid = -(-spec.out_size[1] // m), -(-spec.out_size[2] // m)
     tiles = spec.batch * grid[0] * grid[1]
-    points = np.argsort(f.planes, kind="stable")
-    starts = np.searchsorted(f.planes[points], np.arange(len(f.weigh) ** 2 + 1))
+    points, starts = f.points
     c_panels, k_panels = -(-spec.c_in // width), -(-spec.c_out // width)
     weights = len(f.weigh) ** 2
     common = simd.MAX_ROWS, into, grad, back, len(f.into[0]), m, f.step, grid, starts, points, x, gy, origin, width

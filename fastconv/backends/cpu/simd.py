@@ -359,7 +359,7 @@ def _blocks(matrix):
 
 
 @functools.cache
-def transform_address(matrix: tuple, dtype, src_table: bool, dst_table: bool, masked: bool, biased: bool) -> int:
+def transform_address(matrix: tuple, dtype, src_table=False, dst_table=False, masked=False, biased=False) -> int:
     """Address of a compiled ``transform(src, src_step, dst, dst_step, shift, bias, channels)``:  Y = T X T^t per channel.
 
     ``matrix`` is T (rows x n); X is n x n and Y rows x rows, each entry a run of channels, one vector at a time. An entry
@@ -447,15 +447,12 @@ def transpose_address(dtype) -> int:
             src, src_row, dst = args
             n = e.lanes
             rows = [e.load(e.element_pointer(builder.add(src, builder.mul(src_row, I64(i))))) for i in range(n)]
-            h = 1
-            while h < n:
-                low, high = ([f(x) for x in range(n)] for f in (
-                    lambda x: x + n - h if x & h else x, lambda x: x + n if x & h else x + h))  # fmt: skip
+            for h in (1 << bit for bit in range(n.bit_length() - 1)):
+                low, high = [x + n - h if x & h else x for x in range(n)], [x + n if x & h else x + h for x in range(n)]
                 masks = [ir.Constant(ir.VectorType(I32, n), m) for m in (low, high)]
                 for i in range(n):
                     if not i & h:
                         rows[i], rows[i + h] = (builder.shuffle_vector(rows[i], rows[i + h], m) for m in masks)
-                h *= 2
             table = builder.inttoptr(dst, I64.as_pointer())
             for j, row in enumerate(rows):
                 e.store(row, e.element_pointer(builder.load(builder.gep(table, [I64(j)]))))
