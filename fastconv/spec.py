@@ -53,20 +53,14 @@ def check_float(name: str, optional=(), **arrays) -> None:
         if a is None and what in optional:
             continue
         kind = str(getattr(a, "dtype", type(a).__name__))
-        check(
-            kind in ("float32", "float64"),
-            name,
-            f"{what} must be a float32 or float64 array, got {'None' if a is None else kind}"
-            + ("; convert it with .astype('float32')" if hasattr(a, "dtype") else ""),
-            TypeError,
-        )
+        if kind not in ("float32", "float64"):
+            advice = "; convert it with .astype('float32')" if hasattr(a, "dtype") else ""
+            got = "None" if a is None else kind
+            raise TypeError(f"{name}: {what} must be a float32 or float64 array, got {got}{advice}")
         first = first or (what, kind)
-        check(
-            kind == first[1],
-            name,
-            f"{what} is {kind} but {first[0]} is {first[1]}; convert one of them, e.g. .astype('{first[1]}')",
-            TypeError,
-        )
+        if kind != first[1]:
+            advice = f"convert one of them, e.g. .astype('{first[1]}')"
+            raise TypeError(f"{name}: {what} is {kind} but {first[0]} is {first[1]}; {advice}")
 
 
 def check_shape(name: str, what: str, got, expected, why: str) -> None:

@@ -473,7 +473,7 @@ def bwd_weight(x, gy, spec, m):
     weights = len(f.weigh) ** 2
     common = simd.MAX_ROWS, into, grad, back, len(f.into[0]), m, f.step, grid, starts, points, x, gy, origin, width
     if weights * c_panels * k_panels * width * width * dtype.itemsize <= 1 << 20 or c_panels * k_panels < threads:
-        block = max((1 << 18) // (points.size * (c_panels + k_panels) * width * dtype.itemsize), 8)
+        block = max((1 << 20) // (points.size * (c_panels + k_panels) * width * dtype.itemsize), 8)
         block = min(block, -(-tiles // threads))
         v = memory.empty((threads, points.size, c_panels * block * width + lanes), dtype)
         d = memory.empty((threads, points.size, k_panels * block * width + lanes), dtype)

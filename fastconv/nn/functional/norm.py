@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+from ... import backends
 from ...autograd import Function
 from ...spec import check, check_float, check_rank, check_shape, int_tuple, shape_str
 from ...tensor import Tensor
@@ -70,9 +71,16 @@ def batch_norm(
     )  # fmt: skip
     count = prod(x.shape[2:], start=x.shape[0])
     if training and running_mean is not None and count:
-        running_mean[...] = running_mean * (1 - momentum) + mean * momentum
-        running_var[...] = running_var * (1 - momentum) + var * (momentum * count / (count - 1))
+        _move(running_mean, mean, momentum, 1)
+        _move(running_var, var, momentum, count / (count - 1))
     return y
+
+
+def _move(running, value, momentum, scale):
+    """``running = (1 - momentum) * running + momentum * scale * value``, in place."""
+    e = backends.engine_of(running.device)
+    kept, new = e.binary_fwd("mul", running._array, 1 - momentum), e.binary_fwd("mul", value._array, momentum * scale)
+    running[...] = Tensor(e.binary_fwd("add", kept, new))
 
 
 class LayerNorm(Function):
