@@ -199,35 +199,19 @@ class Fastconv(Engine):
 
     def peak(self, threads: int) -> dict[str, float]:
         """Operations per second of a tile that never leaves the registers, and bytes per second of a copy."""
-        import ctypes
         from concurrent.futures import ThreadPoolExecutor
         from time import perf_counter
 
-        from fastconv.backends.cpu import simd
-
-        vectors, depth = 2, 1 << 21
-        tile = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 15)(simd.tile_address(np.float32, vectors * simd.lanes(np.float32)))
-        columns = vectors * simd.lanes(np.float32)
-        work = 2 * simd.MAX_ROWS * columns * depth
-
-        def multiply(_):
-            a, taps = workload.aligned(np.zeros(columns)), np.zeros(1, np.int64)
-            c = np.zeros((simd.MAX_ROWS, columns), np.float32)
-            ab, t = a.ctypes.data, taps.ctypes.data  # A and B are the same few numbers: all steps are 0
-            tile(simd.MAX_ROWS, ab, 0, 0, t, ab, 0, t, 1, depth, c.ctypes.data, columns, 0, 0, columns)
+        from fastconv.backends.cpu import facts
 
         source, target = np.ones((threads, 1 << 24), np.float32), np.ones((threads, 1 << 24), np.float32)
-        best = {}
+        times = []
         with ThreadPoolExecutor(threads) as pool:
-            for name, job, amount in (("flops", multiply, work), ("bytes", lambda i: np.copyto(target[i], source[i]),
-                                                                  2 * source[0].nbytes)):  # fmt: skip
-                times = []
-                for _ in range(6):
-                    start = perf_counter()
-                    list(pool.map(job, range(threads)))
-                    times.append(perf_counter() - start)
-                best[name] = threads * amount / min(times)
-        return best
+            for _ in range(6):
+                start = perf_counter()
+                list(pool.map(lambda i: np.copyto(target[i], source[i]), range(threads)))
+                times.append(perf_counter() - start)
+        return {"flops": facts.peak(threads), "bytes": 2 * source.nbytes / min(times)}
 
 
 class Torch(Engine):

@@ -1,4 +1,4 @@
-"""The command ``fastconv`` (also ``python -m fastconv``): doctor, warmup, train, bench."""
+"""The command ``fastconv`` (also ``python -m fastconv``): doctor, warmup, summary, train, bench."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from time import perf_counter
 
-from . import backends, data, models, optim, random, train
+from . import backends, data, inspect, models, optim, random, train
 from ._version import __version__
 from .backends import settings
+from .spec import check
 
 EXTRAS = ("tqdm", "pooch", "matplotlib", "safetensors")
 
@@ -57,6 +58,12 @@ def _parser() -> argparse.ArgumentParser:
 
     command(commands, "doctor", doctor, "show versions, processor, threads, kernel cache and GPU")
     command(commands, "warmup", warmup, "compile every kernel of the cpu backend now")
+    count = command(commands, "summary", summarise, "print a network's shapes, parameters, multiply-adds and receptive fields")
+    count.add_argument("model", choices=[name for name in models.__all__ if name.islower()], metavar="MODEL",
+                       help="one of %(choices)s")  # fmt: skip
+    count.add_argument("--input", metavar="NxCxHxW", help="default: 1x3x224x224, for lenet5 1x1x28x28")
+    count.add_argument("--classes", type=int, help="default: the model's own")
+    count.add_argument("--small-input", action="store_true", help="ResNet for images of about 32x32")
     commands.add_parser("bench", help="compare speed with PyTorch and others (needs a source checkout)", add_help=False)
     nets = commands.add_parser("train", help="train a network").add_subparsers(required=True, metavar="NETWORK")
     lenet = command(nets, "lenet", train_lenet, "train LeNet on Fashion-MNIST as the course notes do")
@@ -125,6 +132,21 @@ def train_lenet(args) -> int:
 def _engine() -> str:
     name, threads = backends.get_backend(), settings.get_num_threads()
     return {"numpy": "cpu (numpy backend)", "cpu": f"cpu ({threads} thread{'s' * (threads > 1)})"}.get(name, name)
+
+
+# ------------------------------------------------------------------------------------------------- summary
+def summarise(args) -> int:
+    """Print :func:`fastconv.summary` of a model."""
+    text = args.input or ("1x1x28x28" if args.model == "lenet5" else "1x3x224x224")
+    shape = tuple(int(n) if n.isdecimal() else n for n in text.split("x"))
+    check(len(shape) == 4 and all(isinstance(n, int) for n in shape), "summary",
+          f"--input must be batch x channels x height x width, such as 1x3x224x224, got {text!r}")  # fmt: skip
+    options = {"in_channels": shape[1]} | ({} if args.classes is None else {"num_classes": args.classes})
+    if args.small_input:
+        check(args.model.startswith("resnet"), "summary", f"--small-input is for ResNets, got {args.model}")
+        options["small_input"] = True
+    print(inspect.summary(getattr(models, args.model)(**options), shape))
+    return 0
 
 
 # ------------------------------------------------------------------------------------------------- warmup

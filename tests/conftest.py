@@ -51,3 +51,10 @@ def seeds():
     """Every test draws the same random numbers, whichever tests ran before it."""
     fc.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - a test that uses the global generator by mistake still repeats itself
+
+
+@pytest.fixture
+def blank_weights(monkeypatch):
+    """New layers keep zero weights: nothing is drawn, and memory is only used where a test writes."""
+    for name in ("uniform_", "normal_"):
+        monkeypatch.setattr(fc.nn.init, name, lambda t, *options: t)

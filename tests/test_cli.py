@@ -1,4 +1,4 @@
-"""The command line: doctor, warmup, train lenet; clean errors."""
+"""The command line: doctor, warmup, summary, train lenet; clean errors."""
 
 from __future__ import annotations
 
@@ -111,6 +111,19 @@ def test_errors_are_one_line(tmp_path, few, capsys, options, message):
     assert err.startswith("fastconv: error: ") and message in err and err.count("\n") == 1
     with pytest.raises(ValueError, match=message.split(":")[0]):
         lenet(tmp_path, "--traceback", *options)
+
+
+def test_summary(capsys):
+    assert cli.main(["summary", "resnet18", "--input", "2x1x32x32", "--small-input", "--classes", "10"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("ResNet, input 2x1x32x32\n") and "11,172,810 parameters" in out and "2x10" in out
+    assert cli.main(["summary", "lenet5"]) == 0
+    assert "61,706 parameters (0.2 MB), 416,520 multiply-adds = 833,040 FLOPs" in capsys.readouterr().out
+    for options, message in ((["lenet5", "--input", "28x28"], "got '28x28'"),
+                             (["lenet5", "--small-input"], "--small-input is for ResNets, got lenet5"),
+                             (["alexnet", "--input", "1x3x32x32"], "max_pool2d: kernel_size")):  # fmt: skip
+        assert cli.main(["summary", *options]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_wrong_words(capsys):

@@ -172,22 +172,26 @@ def test_13_learn_a_kernel(start, fourth):
 
 def test_14_receptive_field():
     assert receptive_field([(3, 1)] * 5) == [3, 5, 7, 9, 11]
-    pool = (2, 2)
-    vgg16 = [layer for n in (2, 2, 3, 3, 3) for layer in [(3, 1)] * n + [pool]]
-    assert receptive_field(vgg16)[-1] == 212
-    # The longest path: stem, max-pool, then two blocks of two 3x3 layers per stage, strided from the second stage on.
-    resnet18 = [(7, 2), (3, 2)] + [(3, 1)] * 4 + [layer for _ in range(3) for layer in [(3, 2), (3, 1), (3, 1), (3, 1)]]
-    assert receptive_field(resnet18)[-1] == 435
+    stack = nn.Sequential(*[nn.Conv2d(1, 1, 3) for _ in range(5)])
+    assert [layer.receptive_field for layer in fc.summary(stack, (1, 1, 16, 16)).layers] == [3, 5, 7, 9, 11]
+
+
+@pytest.mark.parametrize(("net", "last", "field"), [("vgg16", "features.30", 212), ("resnet18", "layer4.1.conv2", 435)])
+def test_14_receptive_field_of_networks(blank_weights, net, last, field):
+    layers = {x.name: x for x in fc.summary(getattr(fc.models, net)(), (1, 3, 224, 224)).layers}
+    assert layers[last].receptive_field == field
 
 
 def test_15_counts():
     small = conv_spec("conv2d", (1, 1, 32, 32), (1, 1, 3, 3), stride=2, padding=1)
     assert (small.out_size, small.macs, small.flops) == ((16, 16), 2_304, 4_608)
     conv = nn.Conv2d(1, 1, 3, stride=2, padding=1, bias=False)
-    assert sum(p.numel() for p in conv.parameters()) == 9
     assert conv(fc.ones(1, 1, 32, 32)).shape == (1, 1, 16, 16)
-    large = conv_spec("conv2d", (1, 100, 64, 64), (100, 100, 5, 5), padding=2)
-    assert (large.out_size, large.macs) == ((64, 64), 1_024_000_000)
+    s = fc.summary(conv, (1, 1, 32, 32))
+    assert (s.layers[0].output_shape, s.total_params, s.total_macs, s.total_flops) == ((1, 1, 16, 16), 9, 2_304, 4_608)
+    assert "2,304 multiply-adds = 4,608 FLOPs" in str(s)
+    large = fc.summary(nn.Conv2d(100, 100, 5, padding=2), (1, 100, 64, 64))
+    assert (large.layers[0].output_shape, large.total_macs) == ((1, 100, 64, 64), 1_024_000_000)
 
 
 # ------------------------------------------------------------------------------------------------- pooling, norms
@@ -311,3 +315,27 @@ def test_19_lenet():
         w = layer.weight.detach().numpy()
         bound = np.sqrt(6 / ((w.shape[0] + w.shape[1]) * prod(w.shape[2:])))
         assert 0.9 * bound < np.abs(w).max() <= bound
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size", "parameters", "giga"),
+    [
+        ("vgg", {"config": "A"}, 224, 132_863_336, 7.609),
+        ("vgg", {"config": "A-LRN"}, 224, 132_863_336, 7.609),
+        ("vgg", {"config": "B"}, 224, 133_047_848, 11.308),
+        ("vgg", {"config": "C"}, 224, 133_638_952, 11.771),
+        ("vgg", {"config": "D"}, 224, 138_357_544, 15.470),
+        ("vgg", {"config": "E"}, 224, 143_667_240, 19.632),
+        ("alexnet", {}, 224, 61_100_840, None),
+        ("resnet18", {}, 224, 11_689_512, 1.814),
+        ("resnet34", {}, 224, 21_797_672, None),
+        ("resnet50", {}, 224, 25_557_032, None),
+        ("resnet18", {"num_classes": 10, "small_input": True}, 32, 11_173_962, 0.555),
+    ],
+)
+def test_20_counts_of_networks(blank_weights, name, options, size, parameters, giga):
+    net = getattr(fc.models, name)(**options)
+    s = fc.summary(net, (1, 3, size, size))
+    assert s.total_params == sum(p.numel() for p in net.parameters()) == parameters
+    if giga is not None:
+        assert round(s.total_macs / 1e9, 3) == giga

@@ -104,6 +104,10 @@ _loaded: dict[str, object] = {}
 _default: str | None = None
 _current: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
 
+#: Who looks on (see ``fastconv.inspect``): ``.call(module, args, kwargs)`` runs modules, ``.engine(e)`` stands in for
+#: engines. Whoever merges several layers into one op must not do so while this is set.
+observer: ContextVar = ContextVar("fastconv_observer", default=None)
+
 
 def _check(name: str) -> str:
     if name not in BACKENDS:
@@ -149,7 +153,7 @@ def backend(name: str):
 
 def engine_of(device: str):
     """The backend that computes on arrays of ``device`` (``"cpu"`` or ``"cuda"``)."""
-    if device == "cuda":
-        return load("cuda")
-    name = get_backend()
-    return load(name if name in HOST_BACKENDS else "cpu")
+    name = "cuda" if device == "cuda" else get_backend()
+    engine = load(name if device == "cuda" or name in HOST_BACKENDS else "cpu")
+    onlooker = observer.get()
+    return engine if onlooker is None else onlooker.engine(engine)

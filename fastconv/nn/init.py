@@ -34,7 +34,9 @@ def uniform_(t: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Uniform in ``[a, b)``."""
     check_float("uniform_", tensor=t)
     values = random.generator().random(t.shape, t.dtype)
-    t.data[...] = as_tensor(values * t.dtype.type(b - a) + t.dtype.type(a), device=t.device)
+    values *= t.dtype.type(b - a)
+    values += t.dtype.type(a)
+    t.data[...] = as_tensor(values, device=t.device)
     return t
 
 
@@ -43,7 +45,9 @@ def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     check_float("normal_", tensor=t)
     check(std >= 0, "normal_", f"std must not be negative, got {std}")
     values = random.generator().standard_normal(t.shape, t.dtype)
-    t.data[...] = as_tensor(values * t.dtype.type(std) + t.dtype.type(mean), device=t.device)
+    values *= t.dtype.type(std)
+    values += t.dtype.type(mean)
+    t.data[...] = as_tensor(values, device=t.device)
     return t
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
+from ..backends import observer
 from ..spec import check, shape_str
 from ..tensor import Tensor, as_tensor
 
@@ -50,7 +51,9 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__}: define forward(self, x)")
 
     def __call__(self, *args, **kwargs):
-        return self.forward(*(as_tensor(a) if isinstance(a, np.ndarray) else a for a in args), **kwargs)
+        args = [as_tensor(a) if isinstance(a, np.ndarray) else a for a in args]
+        onlooker = observer.get()
+        return self.forward(*args, **kwargs) if onlooker is None else onlooker.call(self, args, kwargs)
 
     # ---- attributes
     def __setattr__(self, name, value):

@@ -1,4 +1,4 @@
-"""Looking inside: which convolution algorithm runs and why."""
+"""Which convolution algorithm runs and why."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from . import backends
-from .backends import select
-from .spec import ConvSpec, conv_spec
+from .. import backends
+from ..backends import select
+from ..spec import ConvSpec, conv_spec
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,276 @@
+"""Where a training step spends its time: per layer, forward and backward."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from .. import backends, random
+from ..backends import select, settings
+from ..nn import Module
+from ..spec import check, shape_str
+from ..tensor import Tensor, as_tensor, ones
+from .observe import VIEWS, Observer, macs
+from .summary import table
+
+PASSES = ("forward", "backward")
+
+
+@dataclass
+class LayerProfile:
+    """One call of a layer.
+
+    Attributes
+    ----------
+    name, type : str
+        Dotted name and class.
+    output_shape : tuple of int
+    seconds : dict
+        Time inside the engine, median over the repetitions, for ``"forward"`` and ``"backward"``.
+    flops : dict
+        Operations of convolutions and matrix products (two per multiply-add, Winograd counted as direct summation).
+    bytes : dict
+        Arguments and results of every op: what crosses the memory bus if nothing stays in a cache.
+    algorithms : dict
+        Convolutions: pass (``"fwd"``, ``"bwd_data"``, ``"bwd_weight"``) -> algorithm.
+    """
+
+    name: str
+    type: str
+    output_shape: tuple[int, ...] = ()
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PASSES, 0.0))
+    flops: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PASSES, 0))
+    bytes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PASSES, 0))
+    algorithms: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def total(self) -> float:
+        """Seconds forward and backward."""
+        return sum(self.seconds.values())
+
+    @property
+    def rate(self) -> float | None:
+        """FLOP/s over both passes; None for a layer without multiply-adds."""
+        return sum(self.flops.values()) / self.total if any(self.flops.values()) and self.total else None
+
+    @property
+    def algorithm(self) -> str:
+        """One name if all passes run the same, else forward/data/weight, with a dash for a pass that is not needed."""
+        used = set(self.algorithms.values())
+        return "/".join(self.algorithms.get(p, "-") for p in select.PASSES) if len(used) > 1 else "".join(used)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What :func:`profile` measured; prints as a table.
+
+    Attributes
+    ----------
+    name : str
+        The network's class.
+    input_shape : tuple of int
+    backend : str
+    threads : int
+    layers : list of LayerProfile
+        In the order of the calls.
+    seconds : dict
+        The whole ``"forward"`` and ``"backward"`` pass while profiled, median. What the layers do not account for is
+        Python: the tape, shape checks, the calls themselves.
+    plain_seconds : float
+        Forward and backward together without the profiler, measured in turn with it.
+    peak : float or None
+        FLOP/s of a kernel that never leaves the registers, on all threads; None on a GPU.
+    """
+
+    name: str
+    input_shape: tuple[int, ...]
+    backend: str
+    threads: int
+    layers: list[LayerProfile]
+    seconds: dict[str, float]
+    plain_seconds: float
+    peak: float | None
+
+    @property
+    def overhead(self) -> float:
+        """What looking costs: time of a profiled step over that of a plain one, less one."""
+        return sum(self.seconds.values()) / self.plain_seconds - 1
+
+    def share(self, layer: LayerProfile) -> float | None:
+        """A layer's FLOP/s as a share of ``peak``; Winograd may pass 1."""
+        return layer.rate / self.peak if layer.rate and self.peak else None
+
+    def to_dict(self) -> dict:
+        """Everything as plain values, ready for ``json``."""
+        layers = [{**asdict(x), "algorithm": x.algorithm, "flops_per_second": x.rate, "share_of_peak": self.share(x)}
+                  for x in self.layers]  # fmt: skip
+        return {**asdict(self), "layers": layers, "overhead": self.overhead}
+
+    def __str__(self) -> str:
+        head = ("layer", "type", "output shape", "algorithm", "forward ms", "backward ms", "share", "GFLOP/s", "of peak",
+                "MB", "GB/s")  # fmt: skip
+        rows, total = [], sum(self.seconds.values())
+        for x in self.layers:
+            share, moved = self.share(x), sum(x.bytes.values())
+            rows.append((
+                x.name or "(top)", x.type, shape_str(x.output_shape), x.algorithm,
+                *(f"{x.seconds[p] * 1e3:.3f}" for p in PASSES), f"{x.total / total:.1%}",
+                "" if x.rate is None else f"{x.rate / 1e9:.1f}", "" if share is None else f"{share:.0%}",
+                f"{moved / 1e6:.1f}", f"{moved / x.total / 1e9:.1f}" if x.total else "",
+            ))  # fmt: skip
+        inside = {p: sum(x.seconds[p] for x in self.layers) for p in PASSES}
+        rows.append(("outside the layers", "", "", "", *(f"{(self.seconds[p] - inside[p]) * 1e3:.3f}" for p in PASSES),
+                     f"{1 - sum(inside.values()) / total:.1%}", *[""] * 4))  # fmt: skip
+        peak = "" if self.peak is None else f", peak {self.peak / 1e9:.0f} GFLOP/s"
+        return (
+            f"{self.name}, input {shape_str(self.input_shape)}, {self.backend} backend, {self.threads} threads{peak}\n"
+            f"{table(head, rows, left=4)}\n"
+            f"forward {self.seconds['forward'] * 1e3:.3f} ms + backward {self.seconds['backward'] * 1e3:.3f} ms; "
+            f"without the profiler {self.plain_seconds * 1e3:.3f} ms (overhead {self.overhead:.1%})"
+        )
+
+    def plot(self, path) -> None:
+        """Draw the layers' times as bars into a PNG (needs matplotlib)."""
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise ImportError('Profile.plot needs matplotlib: pip install "fastconv[train]"') from None
+        figure = Figure(figsize=(9, 1.2 + 0.22 * len(self.layers)), layout="constrained")
+        ax, at = figure.subplots(), np.arange(len(self.layers))
+        start = np.zeros(len(self.layers))
+        for which, color in zip(PASSES, ("tab:blue", "tab:orange")):
+            width = np.array([x.seconds[which] * 1e3 for x in self.layers])
+            ax.barh(at, width, left=start, color=color, label=which)
+            start += width
+        ax.set_yticks(at, [" ".join(filter(None, (x.name, x.type, x.algorithm))) for x in self.layers], fontsize=7)
+        ax.invert_yaxis()
+        ax.set(xlabel="ms", title=f"{self.name}, input {shape_str(self.input_shape)}, {self.backend}, {self.threads} threads")
+        ax.legend()
+        figure.savefig(path, dpi=120)
+
+
+def profile(net: Module, x, repeat: int = 5) -> Profile:
+    """Time a network's forward and backward pass layer by layer.
+
+    Layers run one at a time, also where a plain step would merge several into one kernel. The network is left as it
+    was: running statistics, gradients and the random generator are restored. Measuring costs two readings of the clock
+    and some Python per op, about 3 microseconds; ``Profile.overhead`` is what it came to in this run, merging included.
+
+    Parameters
+    ----------
+    net : Module
+        In training or evaluation mode, as it is.
+    x : Tensor or array
+        The input, batch included.
+    repeat : int
+        Passes to take medians of, after one to warm up (kernels may compile).
+
+    Returns
+    -------
+    Profile
+        A table (``print``), ``to_dict()`` and ``plot(path)``.
+    """
+    check(isinstance(net, Module), "profile", f"expected an nn.Module, got {type(net).__name__}", TypeError)
+    check(repeat >= 1, "profile", f"repeat must be at least 1, got {repeat}")
+    x, timer = as_tensor(x), _Timer(net)
+    plain, observed = [], []
+    with _as_it_was(net):
+        for i in range(repeat + 1):
+            pair = _step(net, x), _step(net, x, timer)
+            if i:
+                plain.append(pair[0]), observed.append(pair[1])
+    layers = [row for (m, _), row in timer.rows.items() if not any(m.children()) or any(row.bytes.values())]
+    for row in layers:
+        for which in PASSES:
+            row.seconds[which] = median(times[id(row), which] for times in timer.passes[1:])
+    seconds = {which: median(t[which] for t in observed) for which in PASSES}
+    name, threads = backends.get_backend(), settings.get_num_threads()
+    return Profile(type(net).__name__, x.shape, name, threads, layers, seconds,
+                   median(sum(t.values()) for t in plain), _peak(x, threads))  # fmt: skip
+
+
+def _peak(x, threads) -> float | None:
+    if x.device != "cpu":
+        return None
+    from ..backends.cpu import facts
+
+    return facts.peak(threads, str(x.dtype))
+
+
+@contextlib.contextmanager
+def _as_it_was(net):
+    """Undo what a training step changes."""
+    grads = [(p, p.grad) for p in net.parameters()]
+    buffers = [(b, b.detach().clone()) for b in net.buffers()]
+    state = random.get_state()
+    try:
+        yield
+    finally:
+        for p, grad in grads:
+            p.grad = grad
+        for b, value in buffers:
+            b.copy_(value)
+        random.set_state(state)
+
+
+def _step(net, x, timer=None) -> dict[str, float]:
+    """Seconds of a forward pass and, where something can learn, of its gradients."""
+    net.zero_grad()
+    with timer or contextlib.nullcontext():
+        start = perf_counter()
+        y = net(x)
+        seconds = {"forward": perf_counter() - start, "backward": 0.0}
+        check(isinstance(y, Tensor), "profile", f"expected net(x) to be a Tensor, got {type(y).__name__}", TypeError)
+        if y.requires_grad:
+            gy = ones(y.shape, dtype=y.dtype, device=y.device)
+            if timer:
+                timer.which = "backward"
+            start = perf_counter()
+            y.backward(gy)
+            seconds["backward"] = perf_counter() - start
+    return seconds
+
+
+class _Timer(Observer):
+    """Adds up seconds per pass through the network, layer and direction; the first pass counts work as well."""
+
+    def __init__(self, net):
+        super().__init__(net)
+        self.passes: list[Counter] = []
+
+    def __enter__(self):
+        self.restart()
+        self.passes.append(Counter())
+        self.which = "forward"
+        return super().__enter__()
+
+    def row(self, name, module):
+        return LayerProfile(name, type(module).__name__)
+
+    def returned(self, row, module, out):
+        row.output_shape = getattr(out, "shape", ())
+
+    def run(self, row, engine, op, args):
+        function = getattr(engine, op)
+        start = perf_counter()
+        out = function(*args)
+        seconds = perf_counter() - start
+        if row is not None:
+            self.passes[-1][id(row), self.which] += seconds
+            if len(self.passes) == 1 and op not in VIEWS:
+                self._count(row, engine, op, args, out)
+        return out
+
+    def _count(self, row, engine, op, args, out):
+        outs = out if isinstance(out, tuple) else (out,)
+        row.bytes[self.which] += sum(getattr(a, "nbytes", 0) for a in (*args, *outs))
+        row.flops[self.which] += 2 * macs(op, args)
+        if op.startswith("conv_"):
+            *_, spec, forced = args
+            which = op.removeprefix("conv_")
+            row.algorithms[which] = select.choose(engine.CONV_ALGORITHMS, spec, which, args[0].dtype, forced).name

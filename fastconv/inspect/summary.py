@@ -1,0 +1,220 @@
+"""Shapes, parameters, multiply-adds, memory and receptive field of every layer, found without computing anything."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from math import prod
+
+import numpy as np
+
+from .. import backends
+from ..autograd import no_grad
+from ..nn import Module
+from ..spec import AdaptivePoolSpec, ConvSpec, PoolSpec, check, int_tuple, receptive_field, shape_str
+from ..tensor import Tensor, float32
+from .observe import VIEWS, Observer, macs
+
+
+@dataclass
+class LayerSummary:
+    """One call of a layer.
+
+    Attributes
+    ----------
+    name, type : str
+        Dotted name and class.
+    output_shape : tuple of int
+    params : int
+        The layer's own parameters; 0 where an earlier row has counted them.
+    macs : int
+        Multiply-adds of convolutions and matrix products.
+    activation_bytes : int
+        Memory of the output, 0 if that is the input's.
+    receptive_field : int, tuple of int or None
+        Extent of the input that one output position sees; a tuple where the dimensions differ, None where there are no
+        positions any more (behind Flatten) or not all of them see equally far.
+    """
+
+    name: str
+    type: str
+    output_shape: tuple[int, ...] = ()
+    params: int = 0
+    macs: int = 0
+    activation_bytes: int = 0
+    receptive_field: int | tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What :func:`summary` found; prints as a table.
+
+    Attributes
+    ----------
+    name : str
+        The network's class.
+    input_shape : tuple of int
+    layers : list of LayerSummary
+        In the order of the calls.
+    total_params, total_macs, total_flops : int
+        ``total_flops`` is ``2 * total_macs``.
+    param_bytes, activation_bytes : int
+        Memory of the parameters, and of all layers' outputs together.
+    """
+
+    name: str
+    input_shape: tuple[int, ...]
+    layers: list[LayerSummary]
+    total_params: int
+    total_macs: int
+    total_flops: int
+    param_bytes: int
+    activation_bytes: int
+
+    def to_dict(self) -> dict:
+        """Everything as plain values, ready for ``json``."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        head = ("layer", "type", "output shape", "parameters", "multiply-adds", "bytes", "sees")
+        rows = []
+        for x in self.layers:
+            field = x.receptive_field
+            sees = "" if field is None else shape_str(field if isinstance(field, tuple) else (field,))
+            counts = [f"{n:,}" if n else "" for n in (x.params, x.macs, x.activation_bytes)]
+            rows.append((x.name or "(top)", x.type, shape_str(x.output_shape), *counts, sees))
+        return (
+            f"{self.name}, input {shape_str(self.input_shape)}\n{table(head, rows, left=3)}\n"
+            f"{self.total_params:,} parameters ({self.param_bytes / 2**20:,.1f} MB), {self.total_macs:,} multiply-adds = "
+            f"{self.total_flops:,} FLOPs, activations {self.activation_bytes / 2**20:,.1f} MB"
+        )
+
+
+def table(head, rows, left: int) -> str:
+    """Columns of text under a ruled head, the first ``left`` of them aligned to the left."""
+    widths = [max(map(len, column)) for column in zip(head, *rows)]
+    lines = ["  ".join(c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip()
+             for row in (head, *rows)]  # fmt: skip
+    return "\n".join([lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
+
+
+def summary(net: Module, input_shape) -> Summary:
+    """Count a network layer by layer.
+
+    The network's ``forward`` runs once, in evaluation mode, on arrays that have a shape but no memory: convolutions,
+    pooling and dense layers only hand shapes on, so that even a large batch of a large network takes milliseconds.
+
+    Parameters
+    ----------
+    net : Module
+    input_shape : sequence of int
+        The batch included: ``(1, 3, 224, 224)``.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    ValueError, TypeError
+        What the layers say of an input that does not fit.
+    """
+    check(isinstance(net, Module), "summary", f"expected an nn.Module, got {type(net).__name__}", TypeError)
+    check(isinstance(input_shape, (tuple, list)) and len(input_shape) > 0, "summary",
+          f"input_shape must be a sequence of ints, the batch included, got {input_shape!r}", TypeError)  # fmt: skip
+    shape = int_tuple("summary", "input_shape", input_shape, len(input_shape), 1)
+    params = list(net.parameters())
+    x = Tensor(_blank(shape, params[0].dtype if params else float32))
+    observer = _Shapes(net, x)
+    training = [(m, m.training) for m in net.modules()]
+    kept = [(t, t._array) for t in (*params, *net.buffers())]
+    with ExitStack() as after:
+        for m, mode in training:
+            after.callback(setattr, m, "training", mode)
+        for t, array in kept:  # nothing is read from or written to the network's own memory, wherever it is
+            after.callback(setattr, t, "_array", array)
+            t._array = _blank(array.shape, array.dtype)
+        net.eval()
+        for manager in (backends.backend("numpy"), no_grad(), np.errstate(all="ignore"), observer):
+            after.enter_context(manager)
+        net(x)
+    # A module with others inside has a row where it does something of its own.
+    layers = [row for (m, _), row in observer.rows.items() if row.params or row.macs or not any(m.children())]
+    total = sum(row.macs for row in layers)
+    return Summary(
+        type(net).__name__, shape, layers, sum(p.numel() for p in params), total, 2 * total,
+        sum(p.numel() * p.element_size() for p in params), sum(row.activation_bytes for row in layers),
+    )  # fmt: skip
+
+
+def _blank(shape, dtype) -> np.ndarray:
+    """Zeros of any shape in the memory of one."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+class _Shapes(Observer):
+    """Computes shapes, and follows what every position sees."""
+
+    def __init__(self, net, x):
+        super().__init__(net)
+        self.counted = set()
+        self.new = {}  # id of an op's result -> the result (which keeps the id its own)
+        # id of an array -> the array, and per dimension the (kernel, stride) steps that lead to it
+        self.paths = {id(x._array): (x._array, [()] * (x.ndim - 2))}
+
+    def row(self, name, module):
+        own = [p for p in module._parameters.values() if p is not None and p not in self.counted]
+        self.counted.update(own)
+        return LayerSummary(name, type(module).__name__, params=sum(p.numel() for p in own))
+
+    def returned(self, row, module, out):
+        if isinstance(out, Tensor):
+            row.output_shape = out.shape
+            if self.new.pop(id(out._array), None) is not None:
+                row.activation_bytes = prod(out.shape) * out.element_size()
+            fields = [receptive_field(path)[-1] if path else 1 for path in self.paths.get(id(out._array), ((), ()))[1]]
+            row.receptive_field = (fields[0] if len(set(fields)) == 1 else tuple(fields)) if fields else None
+
+    def run(self, row, engine, op, args):
+        if op in ("setitem", "index_add"):
+            return None
+        if row is not None:
+            row.macs += macs(op, args)
+        spec = next((a for a in args if isinstance(a, (ConvSpec, PoolSpec, AdaptivePoolSpec))), None)
+        arrays = [a for arg in args for a in (arg if isinstance(arg, list) else [arg]) if isinstance(a, np.ndarray)]
+        if op == "conv_bwd_data":
+            y = _blank(spec.x_shape, args[0].dtype)
+        elif spec is not None and op.endswith("_fwd"):
+            y = _blank(spec.y_shape, args[0].dtype)
+            y = (y, _blank(spec.y_shape, np.int64)) if "max" in op else y
+        elif op == "linear_fwd":
+            y = _blank((args[0].shape[0], args[1].shape[0]), args[0].dtype)
+        elif op == "unary_fwd" or op == "batch_norm_fwd":
+            y = _blank(arrays[0].shape, arrays[0].dtype)
+        elif op in VIEWS:
+            y = getattr(engine, op)(*args)
+        else:
+            y = getattr(engine, op)(*args)
+            y = tuple(_blank(a.shape, a.dtype) for a in y) if isinstance(y, tuple) else _blank(y.shape, y.dtype)
+        first = y[0] if isinstance(y, tuple) else y
+        if op not in VIEWS:
+            self.new[id(first)] = first
+        steps = self._follow(op, spec, arrays, first)
+        if steps is not None:
+            self.paths[id(first)] = first, steps
+        return y
+
+    def _follow(self, op, spec, arrays, y):
+        """The steps to ``y``: those to the argument that sees furthest, and this op's own."""
+        known = [self.paths[id(a)][1] for a in arrays if id(a) in self.paths]
+        if not known or op == "conv_bwd_data" or op in VIEWS:
+            return None
+        longest = [max(paths, key=lambda p: receptive_field(p)[-1] if p else 1) for paths in zip(*known)]
+        if isinstance(spec, AdaptivePoolSpec):
+            if any(i % o for i, o in zip(spec.in_size, spec.out_size)):
+                return None
+            return [(*p, (i // o, i // o)) for p, i, o in zip(longest, spec.in_size, spec.out_size)]
+        if spec is not None:
+            extents = [d * (k - 1) + 1 for k, d in zip(spec.kernel, spec.dilation)]
+            return [(*p, step) for p, step in zip(longest, zip(extents, spec.stride))]
+        return longest if y.shape[2:] == arrays[0].shape[2:] else None

@@ -1,0 +1,85 @@
+"""VGG (Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition", 2015).
+
+Parameters are named and shaped as torchvision's, so its state dicts load as they are.
+"""
+
+from __future__ import annotations
+
+from .. import nn
+from ..spec import check
+
+# Table 1 of the paper: convolutions per stage, each stage ending in max-pooling; stages are 64, 128, 256, 512, 512 wide.
+STAGES = {"A": (1, 1, 2, 2, 2), "A-LRN": (1, 1, 2, 2, 2), "B": (2, 2, 2, 2, 2), "C": (2, 2, 3, 3, 3),
+          "D": (2, 2, 3, 3, 3), "E": (2, 2, 4, 4, 4)}  # fmt: skip
+WIDTHS = (64, 128, 256, 512, 512)
+
+
+class VGG(nn.Module):
+    """Stages of 3x3 convolutions and three dense layers, for ``in_channels x 224 x 224`` images.
+
+    Parameters
+    ----------
+    config : {"A", "A-LRN", "B", "C", "D", "E"}
+        Column of the paper's table. A-LRN has local response normalisation after the first layer, C has 1x1
+        convolutions where D has its last 3x3 ones.
+    num_classes, in_channels : int
+    batch_norm : bool
+        BatchNorm after each convolution.
+    dropout : float
+        Probability after the first two dense layers.
+    """
+
+    def __init__(self, config: str, num_classes: int = 1000, in_channels: int = 3, batch_norm: bool = False,
+                 dropout: float = 0.5):  # fmt: skip
+        super().__init__()
+        check(config in STAGES, "vgg", f"config must be one of {', '.join(STAGES)}, got {config!r}")
+        layers, c_in = [], in_channels
+        for stage, (width, count) in enumerate(zip(WIDTHS, STAGES[config])):
+            for i in range(count):
+                kernel = 1 if config == "C" and i == 2 else 3
+                layers.append(nn.Conv2d(c_in, width, kernel, padding=kernel // 2))
+                if batch_norm:
+                    layers.append(nn.BatchNorm2d(width))
+                layers.append(nn.ReLU())
+                if config == "A-LRN" and stage == 0:  # as in the AlexNet paper, which does not divide alpha by the size
+                    layers.append(nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0))
+                c_in = width
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.avgpool = nn.AdaptiveAvgPool2d(7)
+        self.classifier = nn.Sequential(
+            nn.Linear(512 * 7 * 7, 4096), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(4096, num_classes),
+        )  # fmt: skip
+        for m in self.modules():
+            if isinstance(m, nn.Conv2d):
+                nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(m.bias)
+            elif isinstance(m, nn.Linear):
+                nn.init.normal_(m.weight, 0, 0.01)
+                nn.init.zeros_(m.bias)
+
+    def forward(self, x):
+        return self.classifier(self.avgpool(self.features(x)).flatten(1))
+
+
+def vgg(config: str = "D", num_classes: int = 1000, in_channels: int = 3, batch_norm: bool = False,
+        dropout: float = 0.5) -> VGG:  # fmt: skip
+    """VGG by the paper's letter: A, A-LRN, B, C, D or E."""
+    return VGG(config, num_classes, in_channels, batch_norm, dropout)
+
+
+def _by_depth(depth: int, config: str, parameters: int):
+    def build(num_classes: int = 1000, in_channels: int = 3, batch_norm: bool = False, dropout: float = 0.5) -> VGG:
+        return VGG(config, num_classes, in_channels, batch_norm, dropout)
+
+    build.__name__ = build.__qualname__ = f"vgg{depth}"
+    build.__doc__ = f"VGG {config} ({parameters:,} parameters for 1000 classes, without BatchNorm)."
+    return build
+
+
+vgg11 = _by_depth(11, "A", 132_863_336)
+vgg13 = _by_depth(13, "B", 133_047_848)
+vgg16 = _by_depth(16, "D", 138_357_544)
+vgg19 = _by_depth(19, "E", 143_667_240)
