@@ -30,7 +30,7 @@ import numpy as np
 
 from .. import settings
 from . import layout, memory, simd
-from .conv_plan import backward_data, forward, pack, panels_per_job, split_rows, sum_partials, with_taps
+from .conv_plan import backward_data, forward, panels, panels_per_job, split_rows, sum_partials, with_taps
 from .dense import row_block
 from .jit import body, kernel, prange, share
 from .simd import address
@@ -63,10 +63,10 @@ def copy_slab(x, n, d0, h0, w0, h_count, w_count, offsets_d, slab):
 
 
 @kernel
-def _taps(threads, tile, max_rows, x, panels, bias, has_bias, y, out_size, in_stride, out_stride, out_offset,
+def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, out_size, in_stride, out_stride, out_offset,
           off_d, off_h, off_w, merged, inside, row_step, panel_step, slabs):  # fmt: skip
     images, x_depth, x_height, x_width, channels = x.shape
-    groups, count, _, depth, width = panels.shape
+    groups, count, depth, width, weights_step, tap_step, row = sizes
     out_channels = y.shape[4]
     columns = out_channels // groups
     size = x.itemsize
@@ -103,9 +103,9 @@ def _taps(threads, tile, max_rows, x, panels, bias, has_bias, y, out_size, in_st
                     taps = 0
                     for td in range(off_d.size):
                         for th in range(off_h.size):
-                            row, plane = j * in_stride[1] + off_h[th], i * in_stride[0] + off_d[td]
+                            at_h, at_d = j * in_stride[1] + off_h[th], i * in_stride[0] + off_d[td]
                             # Rows off the image are left out (but one, for a tile needs a tap: its slab row is zero).
-                            if row < 0 or row >= x_height or plane < 0 or plane >= x_depth:
+                            if at_h < 0 or at_h >= x_height or at_d < 0 or at_d >= x_depth:
                                 if taps or (td, th) != (off_d.size - 1, off_h.size - 1):
                                     continue
                             for tw in range(tap_columns):
@@ -114,18 +114,18 @@ def _taps(threads, tile, max_rows, x, panels, bias, has_bias, y, out_size, in_st
                                 else:
                                     at = (td * height + off_h[th] - off_h[0]) * pitch + off_w[tw] - off_w[0]
                                 a_table[taps] = at * channels
-                                b_table[taps] = ((td * off_h.size + th) * tap_columns + tw) * run * width
+                                b_table[taps] = ((td * off_h.size + th) * off_w.size + tw) * tap_step
                                 taps += 1
                     source = base + ((j - j0) * in_stride[1] * pitch * channels + g * depth) * size
-                    plane = n * y.shape[1] + out_offset[0] + i * out_stride[0]
-                    row = plane * y.shape[2] + out_offset[1] + j * out_stride[1]
-                    target = address(y) + ((row * y.shape[3] + out_offset[2]) * out_channels + k) * size
+                    line = (n * y.shape[1] + out_offset[0] + i * out_stride[0]) * y.shape[2]
+                    line += out_offset[1] + j * out_stride[1]
+                    target = address(y) + ((line * y.shape[3] + out_offset[2]) * out_channels + k) * size
                     for b in range((ow + max_rows - 1) // max_rows):
                         w0, w1 = row_block(ow, b, max_rows)
                         simd.tile(
                             tile, w1 - w0,
                             source + w0 * in_stride[2] * channels * size, in_stride[2] * channels, 1, address(a_table),
-                            address(panels) + panel * panels[0, 0].size * size, width, address(b_table), taps, run,
+                            address(weights) + panel * weights_step * size, row, address(b_table), taps, run,
                             target + w0 * out_stride[2] * out_channels * size, out_stride[2] * out_channels,
                             address(bias) + k * size if has_bias else 0, 0,
                             min(width, columns - p * width),
@@ -137,7 +137,7 @@ def _run(x, w, b, y, spec, phases, swap):
     """Sum over taps: ``y`` gets every pixel of every phase (x, y lifted)."""
     threads = settings.get_num_threads()
     for phase in with_taps(phases, y):
-        panels = pack(w, spec, phase.taps, swap)
+        weights = panels(w, spec, phase.taps, swap)
         off_d, off_h, off_w = phase.offsets
         channels = x.shape[-1]
         pitch = ((phase.out_size[2] - 1) * phase.in_stride[2] + off_w[-1] - off_w[0] + 1) * channels * len(off_d)
@@ -148,12 +148,13 @@ def _run(x, w, b, y, spec, phases, swap):
         while row_step > 4 and lines * -(-phase.out_size[1] // row_step) < 4 * threads:
             row_step = -(-row_step // 2)
         blocks = lines * -(-phase.out_size[1] // row_step)
-        panel_step = panels_per_job(panels.data, blocks, threads)
+        panel_step = panels_per_job(weights, blocks, threads)
         rows = (row_step - 1) * phase.in_stride[1] + int(off_h[-1] - off_h[0]) + 1
         slabs = memory.empty((threads, 1 if phase.inside else rows * pitch), x.dtype)
-        merged = spec.groups == 1 and bool((np.diff(off_w) == 1).all())
-        _taps(panels.tile, simd.MAX_ROWS, x, panels.data, layout.dense(b) if b is not None else slabs[0], b is not None, y,
-              phase.out_size, phase.in_stride, phase.out_stride, phase.out_offset, off_d, off_h, off_w, merged,
+        merged = spec.groups == 1 and (len(off_w) == 1 or bool((off_w[1:] - off_w[:-1] == 1).all()))
+        bias = layout.dense(b) if b is not None else slabs[0]
+        _taps(weights.tile, simd.MAX_ROWS, x, weights.data, weights.sizes, bias, b is not None, y, phase.out_size,
+              phase.in_stride, phase.out_stride, phase.out_offset, off_d, off_h, off_w, merged,
               phase.inside, row_step, panel_step, slabs)  # fmt: skip
 
 

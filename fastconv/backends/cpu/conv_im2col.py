@@ -23,7 +23,7 @@ import numpy as np
 from .. import settings
 from . import layout, memory, simd
 from .conv_direct import L2
-from .conv_plan import backward_data, forward, forward_phases, pack, panels_per_job, split_rows, sum_partials, with_taps
+from .conv_plan import backward_data, forward, forward_phases, panels, panels_per_job, split_rows, sum_partials, with_taps
 from .dense import row_block
 from .jit import body, kernel, prange, share
 from .simd import address
@@ -58,9 +58,9 @@ def gather(flat, shape, first, count, out_size, in_stride, off_d, off_h, off_w, 
 
 
 @kernel
-def _taps(threads, tile, max_rows, x, panels, bias, has_bias, y, out_size, in_stride, out_stride, out_offset,
+def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, out_size, in_stride, out_stride, out_offset,
           off_d, off_h, off_w, block, panel_step, matrices):  # fmt: skip
-    groups, count, taps, depth, width = panels.shape
+    groups, count, depth, width, weights_step, _, row = sizes
     out_channels = y.shape[4]
     columns = out_channels // groups
     size = x.itemsize
@@ -69,7 +69,7 @@ def _taps(threads, tile, max_rows, x, panels, bias, has_bias, y, out_size, in_st
     panel_blocks = (groups * count + panel_step - 1) // panel_step
     jobs = (pixels + block - 1) // block * panel_blocks
     flat = x.reshape(-1)
-    run = taps * depth
+    run = off_d.size * off_h.size * off_w.size * depth
     for thread in prange(threads):
         zero = np.zeros(1, np.int64)
         table = address(zero)
@@ -89,7 +89,7 @@ def _taps(threads, tile, max_rows, x, panels, bias, has_bias, y, out_size, in_st
                     m0, m1 = row_block(rows, b, max_rows)
                     simd.tile(
                         tile, m1 - m0, address(matrix) + (m0 * groups + g) * run * size, groups * run, 1, table,
-                        address(panels) + panel * run * width * size, width, table, 1, run,
+                        address(weights) + panel * weights_step * size, row, table, 1, run,
                         address(result), width, address(bias) + k * size if has_bias else 0, 0, used,
                     )  # fmt: skip
                     for m in range(m0, m1):
@@ -109,15 +109,15 @@ def _taps(threads, tile, max_rows, x, panels, bias, has_bias, y, out_size, in_st
 def _run(x, w, b, y, spec, phases, swap):
     threads = settings.get_num_threads()
     for phase in with_taps(phases, y):
-        panels = pack(w, spec, phase.taps, swap)
+        weights = panels(w, spec, phase.taps, swap)
         run = len(phase.taps) * x.shape[-1]
         pixels = x.shape[0] * prod(phase.out_size)
         block = max(L2 // 2 // (run * x.itemsize), simd.MAX_ROWS)
         block = max(min(block, -(-pixels // (2 * threads))), simd.MAX_ROWS)
         blocks = -(-pixels // block)
-        panel_step = panels_per_job(panels.data, blocks, threads)
+        panel_step = panels_per_job(weights, blocks, threads)
         matrices = memory.empty((threads, block * run), x.dtype)
-        _taps(panels.tile, simd.MAX_ROWS, x, panels.data, layout.dense(b) if b is not None else matrices[0],
+        _taps(weights.tile, simd.MAX_ROWS, x, weights.data, weights.sizes, layout.dense(b) if b is not None else matrices[0],
               b is not None, y, phase.out_size, phase.in_stride, phase.out_stride, phase.out_offset, *phase.offsets,
               block, panel_step, matrices)  # fmt: skip
 

@@ -89,9 +89,9 @@ def with_taps(phases, y):
             y[(slice(None), *(slice(o, None, s) for o, s in zip(phase.out_offset, phase.out_stride)))] = 0
 
 
-def panels_per_job(panels: np.ndarray, blocks: int, threads: int) -> int:
+def panels_per_job(weights: Panels, blocks: int, threads: int) -> int:
     """All panels where there are blocks of pixels enough for the threads, else fewer, so that there are jobs enough."""
-    total = panels.shape[0] * panels.shape[1]
+    total = weights.groups * weights.count
     return total if blocks >= 2 * threads else max(1, total * blocks // (2 * threads))
 
 
@@ -159,7 +159,7 @@ def arranged(w: np.ndarray) -> np.ndarray:
     A view where the memory already is in this order, as the layers of ``nn`` keep it; else a copy.
     """
     k, c = w.shape[:2]
-    inside_out = np.moveaxis(w, (1, 0), (-2, -1))
+    inside_out = w.transpose(*range(2, w.ndim), 1, 0)
     if inside_out.flags.c_contiguous and inside_out.flags.aligned:
         return layout.dense(inside_out.reshape(-1, c, k))
     w = layout.dense(w).reshape(k, c, -1)
@@ -196,21 +196,41 @@ def _pack(threads, function, lanes, w, taps, swap, width, panels):
 
 @dataclass(frozen=True)
 class Panels:
-    """Weights of one phase as ``data[groups, panels, taps, depth, width]`` and the tile that fits them."""
+    """Weights as panels of ``width`` columns: number ``c`` of tap ``t`` in panel ``p`` of group ``g`` is the run of ``width``
+    elements at ``(g * count + p) * panel_step + t * tap_step + c * row_step`` of ``data``. ``tile`` multiplies by them."""
 
     data: np.ndarray
+    groups: int
+    count: int
+    depth: int
+    width: int
+    panel_step: int
+    tap_step: int
+    row_step: int
     tile: int
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The numbers a kernel needs: from ``groups`` to ``row_step``."""
+        return self.groups, self.count, self.depth, self.width, self.panel_step, self.tap_step, self.row_step
 
-def pack(w: np.ndarray, spec, taps: np.ndarray, swap: bool, least: int = 1) -> Panels:
-    """Pack the weights of ``taps`` into panels at least ``least`` wide; ``swap`` sums over output channels
-    (backward-data) instead of input channels."""
-    k, c = spec.c_out // spec.groups, spec.c_in // spec.groups
+
+def panels(w: np.ndarray, spec, taps: np.ndarray, swap: bool, least: int = 1, once: bool = False) -> Panels:
+    """The weights of ``taps`` as panels at least ``least`` wide; ``swap`` sums over output channels (backward-data) instead
+    of input channels. They are read in place where whole panels lie in the weights' memory order and rows are close
+    together, or where each is read ``once``; else packed."""
+    w, groups, dtype = arranged(w), spec.groups, w.dtype
+    k, c = spec.c_out // groups, spec.c_in // groups
     columns, depth = (c, k) if swap else (k, c)
-    width = max(simd.panel_width(columns, w.dtype), least)
-    data = memory.empty((spec.groups, -(-columns // width), len(taps), depth, width), w.dtype)
-    _pack(simd.transpose_address(w.dtype), simd.lanes(w.dtype), arranged(w), taps, swap, width, data)
-    return Panels(data, simd.tile_address(w.dtype, width))
+    width = max(simd.panel_width(columns, dtype), least)
+    count = -(-columns // width)
+    tile = simd.tile_address(dtype, width)
+    whole = not swap and groups == 1 and columns % width == 0 and len(taps) == len(w)
+    if whole and (once or count <= 8):
+        return Panels(w, 1, count, depth, width, width, depth * columns, columns, tile)
+    data = memory.empty((groups, count, len(taps), depth, width), dtype)
+    _pack(simd.transpose_address(dtype), simd.lanes(dtype), w, taps, swap, width, data)
+    return Panels(data, groups, count, depth, width, len(taps) * depth * width, depth * width, width, tile)
 
 
 @kernel
@@ -239,7 +259,7 @@ def sum_partials(partials: np.ndarray, spec, shape) -> np.ndarray:
         total = partials.reshape(total.shape)
     else:
         _sum_partials(partials, total.reshape(-1, *total.shape[-2:]))
-    return np.moveaxis(total, (-1, -2), (0, 1))
+    return total.transpose(-1, -2, *range(total.ndim - 2))
 
 
 def split_rows(spec, threads: int, itemsize: int) -> bool:

@@ -43,7 +43,7 @@ import numpy as np
 
 from .. import settings
 from . import layout, memory, simd
-from .conv_plan import arranged, backward_data, forward, pack, sum_partials
+from .conv_plan import backward_data, forward, panels, sum_partials
 from .dense import row_block
 from .jit import body, kernel, prange, share
 from .simd import address
@@ -221,10 +221,10 @@ def _by_tiles(threads, tile, max_rows, into, outof, n, m, step, grid, planes, x,
 
 
 @kernel
-def _by_panels(threads, tile, max_rows, into, weigh, outof, n, m, step, grid, planes, x, taps, strides, bias, y, origin,
+def _by_panels(threads, tile, max_rows, into, weigh, outof, n, m, step, grid, planes, x, taps, sizes, bias, y, origin,
                slice_, v, u_all, sums_all, nowhere):  # fmt: skip
     channels, out_channels = x.shape[4], y.shape[4]
-    count, depth, lanes, tap_step, row_step, panel_step = strides
+    _, count, depth, lanes, panel_step, tap_step, row_step = sizes
     size = x.itemsize
     tiles = x.shape[0] * grid[0] * grid[1]
     pitch, v_plane = v.shape[2], v[0].size * size
@@ -266,9 +266,9 @@ def _by_panels(threads, tile, max_rows, into, weigh, outof, n, m, step, grid, pl
 
 
 @kernel
-def _transform_weights(threads, weigh, taps, strides, panels):
+def _transform_weights(threads, weigh, taps, sizes, panels):
     size = taps.itemsize
-    count, depth, lanes, tap_step, row_step, panel_step = strides
+    _, count, depth, lanes, panel_step, tap_step, row_step = sizes
     for thread in prange(threads):
         first, end = share(thread, threads, count * depth)
         for job in range(first, end):
@@ -282,18 +282,6 @@ def _pitch(channels: int, dtype) -> int:
     return -(-channels // lanes) * lanes + lanes
 
 
-def _panels(w, spec, swap):
-    """The 3 x 3 weights where they can be read in whole panels: an array, and ``count, depth, width`` of its panels with
-    the steps from tap to tap, row to row and panel to panel; in place if output channels fill the panels."""
-    lanes = simd.lanes(w.dtype)
-    columns, depth = (spec.c_in, spec.c_out) if swap else (spec.c_out, spec.c_in)
-    width = max(simd.panel_width(columns, w.dtype), lanes)
-    if not swap and columns % width == 0:
-        return arranged(w), (columns // width, depth, width, depth * columns, columns, width)
-    data = pack(w, spec, np.arange(9), swap, least=lanes).data[0]
-    return data, (len(data), depth, width, depth * width, width, 9 * depth * width)
-
-
 def _run(x, w, b, y, spec, phases, swap, m):
     dtype, threads = x.dtype, settings.get_num_threads()
     padding, stride = [before for before, _ in spec.padding[1:]], spec.stride[1]
@@ -303,9 +291,8 @@ def _run(x, w, b, y, spec, phases, swap, m):
     else:
         origin = tuple(p - 2 if stride == 1 else p // 2 - 1 + p % 2 for p in padding)
     lanes, planes, n, points, extent = simd.lanes(dtype), f.planes, len(f.into[0]), len(f.into) ** 2, len(f.outof)
-    taps, strides = _panels(w, spec, swap)
-    count, depth, width, *_ = strides
-    tile = simd.tile_address(dtype, width)
+    taps = panels(w, spec, np.arange(9), swap, least=lanes, once=True)
+    count, depth, width = taps.count, taps.depth, taps.width
     channels, out_channels = x.shape[-1], y.shape[-1]
     into, weigh, outof = _transforms(f, dtype, channels, out_channels)
     bias = memory.zeros((count * width,), dtype)
@@ -322,15 +309,15 @@ def _run(x, w, b, y, spec, phases, swap, m):
         v = memory.empty((points, tiles, pitch), dtype)
         u = memory.empty((threads, weights, slice_ * width + lanes), dtype)
         sums = memory.empty((threads, points, tiles * width + lanes), dtype)
-        _by_panels(tile, simd.MAX_ROWS, into, weigh, outof, *common, taps, strides, bias, y, origin, slice_, v, u, sums,
-                   nowhere)  # fmt: skip
+        _by_panels(taps.tile, simd.MAX_ROWS, into, weigh, outof, *common, taps.data, taps.sizes, bias, y, origin, slice_, v, u,
+                   sums, nowhere)  # fmt: skip
         return
-    panels = memory.empty((weights, count, depth, width), dtype)
-    _transform_weights(weigh, taps, strides, panels)
+    transformed = memory.empty((weights, count, depth, width), dtype)
+    _transform_weights(weigh, taps.data, taps.sizes, transformed)
     block = _tiles_per_block(tiles, points * (channels + width) * x.itemsize, threads)
     v = memory.empty((threads, points, block, pitch), dtype)
     sums = memory.empty((threads, points, block * width + lanes), dtype)
-    _by_tiles(tile, simd.MAX_ROWS, into, outof, *common, panels, bias, y, origin, block, v, sums, nowhere)
+    _by_tiles(taps.tile, simd.MAX_ROWS, into, outof, *common, transformed, bias, y, origin, block, v, sums, nowhere)
 
 
 def _tiles_per_block(tiles, tile_bytes, threads) -> int:

@@ -13,7 +13,7 @@ from . import memory
 
 def lift(x: np.ndarray) -> np.ndarray:
     """``N, C, *spatial`` as a C-contiguous ``N, D, H, W, C`` array: a view where the memory already is channels-last."""
-    x = np.moveaxis(x, 1, -1)
+    x = x.transpose(0, *range(2, x.ndim), 1)
     return dense(x.reshape(x.shape[0], *(1,) * (5 - x.ndim), *x.shape[1:]))
 
 
@@ -44,7 +44,8 @@ def empty(shape, dtype) -> tuple[np.ndarray, np.ndarray]:
     """A new channels-last array of logical ``shape``, and the 5-D ``N, D, H, W, C`` view kernels write."""
     n, c, *spatial = shape
     memory_order = memory.empty((n, *spatial, c), dtype)
-    return np.moveaxis(memory_order, -1, 1), memory_order.reshape(n, *(1,) * (3 - len(spatial)), *spatial, c)
+    last = memory_order.ndim - 1
+    return memory_order.transpose(0, last, *range(1, last)), memory_order.reshape(n, *(1,) * (3 - len(spatial)), *spatial, c)
 
 
 def memory_order(x: np.ndarray) -> list[int]:
