@@ -62,9 +62,18 @@ def copy_slab(x, n, d0, h0, w0, h_count, w_count, offsets_d, slab):
             row[right * channels :] = 0
 
 
+@body
+def clear_block(y, n, d0, d1, h0, h1):
+    """``y[n, d0:d1, h0:h1] = 0``."""
+    flat, line = y.reshape(-1), y.shape[3] * y.shape[4]
+    for d in range(d0, d1):
+        start = (n * y.shape[1] + d) * y.shape[2]
+        flat[(start + h0) * line : (start + h1) * line] = 0
+
+
 @kernel
 def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, out_size, in_stride, out_stride, out_offset,
-          off_d, off_h, off_w, merged, inside, row_step, panel_step, slabs):  # fmt: skip
+          off_d, off_h, off_w, merged, inside, clear, row_step, panel_step, slabs):  # fmt: skip
     images, x_depth, x_height, x_width, channels = x.shape
     groups, count, depth, width, weights_step, tap_step, row = sizes
     out_channels = y.shape[4]
@@ -95,6 +104,9 @@ def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, out_siz
                 pitch = (ow - 1) * in_stride[2] + off_w[-1] - off_w[0] + 1
                 base = address(slab)
                 copy_slab(x, n, i * in_stride[0], j0 * in_stride[1] + off_h[0], off_w[0], height, pitch, off_d, slab)
+            if clear:
+                clear_block(y, n, i * out_stride[0], y.shape[1] if i + 1 == od else (i + 1) * out_stride[0],
+                            j0 * out_stride[1], y.shape[2] if j1 == oh else j1 * out_stride[1])  # fmt: skip
             first = job % panel_blocks * panel_step
             for panel in range(first, min(first + panel_step, groups * count)):
                 g, p = panel // count, panel % count
@@ -136,7 +148,7 @@ def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, out_siz
 def _run(x, w, b, y, spec, phases, swap):
     """Sum over taps: ``y`` gets every pixel of every phase (x, y lifted)."""
     threads = settings.get_num_threads()
-    for phase in with_taps(phases, y):
+    for phase, clear in with_taps(phases, y, may_clear=True):
         weights = panels(w, spec, phase.taps, swap)
         off_d, off_h, off_w = phase.offsets
         channels = x.shape[-1]
@@ -148,14 +160,15 @@ def _run(x, w, b, y, spec, phases, swap):
         while row_step > 4 and lines * -(-phase.out_size[1] // row_step) < 4 * threads:
             row_step = -(-row_step // 2)
         blocks = lines * -(-phase.out_size[1] // row_step)
-        panel_step = panels_per_job(weights, blocks, threads)
+        # A block that clears its part of y must be one job: another thread may have written there.
+        panel_step = weights.groups * weights.count if clear else panels_per_job(weights, blocks, threads)
         rows = (row_step - 1) * phase.in_stride[1] + int(off_h[-1] - off_h[0]) + 1
         slabs = memory.empty((threads, 1 if phase.inside else rows * pitch), x.dtype)
         merged = spec.groups == 1 and (len(off_w) == 1 or bool((off_w[1:] - off_w[:-1] == 1).all()))
         bias = layout.dense(b) if b is not None else slabs[0]
         _taps(weights.tile, simd.MAX_ROWS, x, weights.data, weights.sizes, bias, b is not None, y, phase.out_size,
               phase.in_stride, phase.out_stride, phase.out_offset, off_d, off_h, off_w, merged,
-              phase.inside, row_step, panel_step, slabs)  # fmt: skip
+              phase.inside, clear, row_step, panel_step, slabs)  # fmt: skip
 
 
 fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)

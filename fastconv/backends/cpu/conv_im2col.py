@@ -108,7 +108,7 @@ def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, out_siz
 
 def _run(x, w, b, y, spec, phases, swap):
     threads = settings.get_num_threads()
-    for phase in with_taps(phases, y):
+    for phase, _ in with_taps(phases, y):
         weights = panels(w, spec, phase.taps, swap)
         run = len(phase.taps) * x.shape[-1]
         pixels = x.shape[0] * prod(phase.out_size)

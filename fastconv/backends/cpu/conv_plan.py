@@ -80,13 +80,15 @@ def backward_phases(spec) -> list[Phase]:
     return [_phase(spec.kernel, spec.out_size, dims) for dims in product(*per_dim)]
 
 
-def with_taps(phases, y):
-    """The phases that have taps; the pixels of ``y`` that belong to the others become zero."""
-    for phase in phases:
-        if len(phase.taps):
-            yield phase
-        else:
-            y[(slice(None), *(slice(o, None, s) for o, s in zip(phase.out_offset, phase.out_stride)))] = 0
+def with_taps(phases, y, may_clear: bool = False):
+    """Pairs of a phase that has taps and whether its kernel must clear the other pixels around the ones it writes; what no
+    kernel clears becomes zero here. ``may_clear``: the caller's kernel can do it."""
+    busy = [p for p in phases if len(p.taps)]
+    gaps = len(busy) < len(phases)
+    clear = gaps and may_clear and len(busy) == 1
+    if gaps and not clear:
+        y[...] = 0
+    return [(p, clear) for p in busy]
 
 
 def panels_per_job(weights: Panels, blocks: int, threads: int) -> int:

@@ -211,6 +211,12 @@ def _emit_tile(e: _Emitter, rows: int, nv: int, args, masks) -> None:
     step[2] = builder.mul(step[1], I64(2))
     four = e.opaque(builder.mul(a_row, I64(4)))
 
+    # What is written at the end is asked for at the start.
+    touch = e.intrinsic("llvm.prefetch.p0", ir.VoidType(), [start[0].type, I32, I32, I32])
+    base = e.element_pointer(c)
+    for m, v in grid:
+        builder.call(touch, [corner(base, c_row, m, v), I32(1), I32(3), I32(1)])
+
     entry = builder.block
     load, taps_loop, depth_loop, taps_end, done = (
         function.append_basic_block(n) for n in ("init", "taps", "depth", "taps.end", "done")
