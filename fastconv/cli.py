@@ -15,7 +15,7 @@ from ._version import __version__
 from .backends import settings
 from .spec import check
 
-EXTRAS = ("tqdm", "pooch", "matplotlib", "safetensors")
+EXTRAS = ("tqdm", "pooch", "matplotlib")
 
 
 def main(argv: list[str] | None = None) -> int:

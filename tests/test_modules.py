@@ -186,6 +186,18 @@ def test_load_state_dict_reports_everything_at_once_and_changes_nothing():
         net.load_state_dict("weights.npz")
 
 
+def test_load_state_dict_finds_the_state_in_a_checkpoint():
+    a, b = nn.Linear(2, 3), nn.Linear(2, 3)
+    for prefix in ("", "module."):
+        checkpoint = {"epoch": 3, "state_dict": {prefix + k: v for k, v in a.state_dict().items()}, 5: None}
+        with pytest.raises(ValueError, match=r"its entry 'state_dict' holds these names: pass state\['state_dict'\]"):
+            b.load_state_dict(checkpoint)
+        b.load_state_dict(checkpoint["state_dict"])
+        np.testing.assert_array_equal(a.weight.numpy(), b.weight.numpy())
+    with pytest.raises(ValueError, match="missing: weight\n  unexpected: module.weight$"):  # the prefix on some names only
+        b.load_state_dict({"module.weight": a.weight, "bias": a.bias})
+
+
 def test_old_files_without_the_count_of_batches_load():
     net = nn.BatchNorm2d(2)
     state = {k: v for k, v in net.state_dict().items() if k != "num_batches_tracked"}

@@ -177,16 +177,17 @@ class Module:
         check(isinstance(state, Mapping), "load_state_dict",
               f"expected a mapping of names to tensors, got {type(state).__name__}", TypeError)  # fmt: skip
         own = self.state_dict()
-        if not own.keys() & state.keys() and all(k.startswith("module.") for k in state):
+        if not own.keys() & state.keys() and all(str(k).startswith("module.") for k in state):
             state = {k.removeprefix("module."): v for k, v in state.items()}
         # Files written before BatchNorm counted its batches have no such entry.
         missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
         unexpected = [k for k in state if k not in own]
-        problems = []
+        problems = [f"its entry {k!r} holds these names: pass state[{k!r}]" for k, v in state.items()
+                    if isinstance(v, Mapping) and any(str(name).removeprefix("module.") in own for name in v)]  # fmt: skip
         if strict and missing:
             problems.append(f"missing: {', '.join(missing)}")
         if strict and unexpected:
-            problems.append(f"unexpected: {', '.join(unexpected)}")
+            problems.append(f"unexpected: {', '.join(map(str, unexpected))}")
         for k in (k for k in own if k in state):
             if np.shape(state[k]) != own[k].shape:
                 problems.append(f"{k}: expected {shape_str(own[k].shape)}, got {shape_str(np.shape(state[k]))}")
