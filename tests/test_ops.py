@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 
 import numpy as np
@@ -11,6 +12,7 @@ from cases import CASES, exact
 from conftest import BACKENDS
 
 import fastconv as fc
+from fastconv import spec
 from fastconv.nn import functional as F
 
 DTYPES = ("float32", "float64")
@@ -201,6 +203,42 @@ def test_running_statistics(shape, backend):
         F.batch_norm(x.astype("float32"), *got, training=False)  # evaluation reads them only
         for a, b in zip(got, want):
             np.testing.assert_allclose(np.asarray(a), b, rtol=1e-6)
+
+
+FUSED = [  # channel counts around the vector widths, rows that fill no tile, every algorithm's kernels
+    ((2, 17, 9, 7), (19, 17, 3, 3), {"padding": 1}),
+    ((2, 16, 8, 8), (32, 16, 3, 3), {"padding": 1}),
+    ((1, 70, 5, 6), (40, 70, 3, 3), {"padding": 1, "stride": 2}),
+    ((1, 140, 6, 5), (33, 140, 3, 3), {"padding": 1}),
+    ((3, 33, 7, 5), (21, 33, 1, 1), {}),
+    ((2, 4, 9, 7), (6, 2, 3, 2), {"stride": 2, "groups": 2, "padding": ((1, 2), (0, 3))}),
+    ((2, 5, 6, 6), (5, 1, 3, 3), {"groups": 5, "padding": 1}),
+    ((2, 3, 13), (5, 3, 4), {"padding": 2}),
+    ((1, 3, 4, 5, 4), (20, 3, 2, 3, 3), {"padding": 1}),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("x", "w", "options"), FUSED, ids=lambda v: "x".join(map(str, v)) if isinstance(v, tuple) else "")
+def test_conv_with_residual_and_relu(x, w, options, dtype, backend):
+    """Both are part of the convolution itself: each algorithm, each combination, weights as they are and prepacked."""
+    engine, rng = fc.backends.load(backend), np.random.default_rng(0)
+    geometry = spec.conv_spec(f"conv{len(x) - 2}d", x, w, **options)
+    x, w, b, other = (exact(rng.standard_normal(s)) for s in (x, w, w[:1], geometry.y_shape))
+    other[0, 0].flat[0] = np.nan
+    plain = oracle.conv(x, w, None, **options)
+    x, w, b, other = (engine.asarray(a.astype(dtype)) for a in (x, w, b, other))
+    weights = w, engine.conv_prepack(w)
+    residuals = None, other, engine.asarray(channels_last(engine.to_host(other)))
+    for residual, relu, bias in itertools.product(residuals, (False, True), (None, b)):
+        want = plain if bias is None else plain + engine.to_host(bias).reshape(-1, *(1,) * geometry.ndim)
+        want = want if residual is None else want + engine.to_host(other)
+        want = np.maximum(want, 0) if relu else want
+        for algorithm, weight in itertools.product(engine.CONV_ALGORITHMS, weights):
+            if algorithm.refuses(geometry, np.dtype(dtype)) is None:
+                got = engine.conv_fwd(x, weight, bias, geometry, algorithm.name, residual, relu)
+                rtol = 1e-4 if algorithm.name == "winograd" else {"float32": 2e-6, "float64": 1e-13}[dtype]
+                assert_close(engine.to_host(got), want, rtol, f"{algorithm.name}, relu {relu}")
 
 
 @pytest.mark.parametrize("mode", ["upscale_in_train", "downgrade_in_infer"])

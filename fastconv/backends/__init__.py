@@ -26,7 +26,9 @@ BACKENDS = (*HOST_BACKENDS, "cuda")
 #: Op name -> signature. ``docs/architecture.md`` describes how to add one.
 CONTRACT: dict[str, str] = {
     # convolution: spec is a ConvSpec of 1 to 3 dimensions; algorithm is None (choose) or a forced name
-    "conv_fwd": "(x, w, b, spec, algorithm=None)",  # -> y; b: (C_out,) or None
+    # -> y; b: (C_out,) or None; residual, of y's shape, is added before relu. Inference: no backward pass knows the two.
+    "conv_fwd": "(x, w, b, spec, algorithm=None, residual=None, relu=False)",
+    "conv_prepack": "(w)",  # weights that will not change any more, as something conv_fwd takes in place of w
     "conv_bwd_data": "(gy, w, spec, algorithm=None)",  # -> gx
     "conv_bwd_weight": "(x, gy, spec, algorithm=None)",  # -> gw
     "channel_sum": "(x)",  # -> (C,), the sum over every axis but axis 1

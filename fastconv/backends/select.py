@@ -25,7 +25,7 @@ class Algorithm:
     Attributes
     ----------
     name : str
-    fwd, bwd_data, bwd_weight : callables with the contract's arguments less ``algorithm``
+    fwd, bwd_data, bwd_weight : callables with the contract's arguments less ``algorithm``, all positional
     refuses : (spec, dtype) -> reason or None
     cost : (spec, pass, dtype) -> estimated seconds on this machine, the rule of choice
     workspace : (spec, pass, dtype) -> bytes of scratch memory

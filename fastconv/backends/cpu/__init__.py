@@ -13,7 +13,7 @@ from ..numpy import (
     to_host,
     zeros,
 )
-from .conv import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv_fwd
+from .conv import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv_fwd, conv_prepack
 from .dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
 from .norm import (
     batch_norm_bwd,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 
 import numpy as np
 
 from .. import select, settings
 from . import conv_depthwise, conv_direct, conv_im2col, conv_winograd, simd
+from .conv_plan import Prepacked
 
 # What the rule of choice assumes of a core; only ratios matter.
 PEAK = 117e9  # floating-point operations per second of a full float32 tile
@@ -24,7 +26,8 @@ def _route(name):
     general, depthwise = getattr(conv_direct, name), getattr(conv_depthwise, name)
 
     def run(*args):
-        return (depthwise if _is_depthwise(args[-1]) else general)(*args)
+        spec = args[3 if name == "fwd" else 2]
+        return (depthwise if _is_depthwise(spec) else general)(*args)
 
     return run
 
@@ -144,13 +147,26 @@ CONV_ALGORITHMS = [
 ]  # fmt: skip
 
 
-def conv_fwd(x, w, b, spec, algorithm=None):
-    return select.choose(CONV_ALGORITHMS, spec, "fwd", x.dtype, algorithm).fwd(x, w, b, spec)
+@lru_cache(maxsize=4096)
+def _chosen(spec, which, dtype, name, *in_force):
+    return select.choose(CONV_ALGORITHMS, spec, which, dtype, name)
+
+
+def _choose(spec, which, dtype, name):
+    return _chosen(spec, which, dtype, name, settings.get_num_threads(), settings.get_float32_precision())
+
+
+def conv_prepack(w):
+    return Prepacked(w)
+
+
+def conv_fwd(x, w, b, spec, algorithm=None, residual=None, relu=False):
+    return _choose(spec, "fwd", x.dtype, algorithm).fwd(x, w, b, spec, residual, relu)
 
 
 def conv_bwd_data(gy, w, spec, algorithm=None):
-    return select.choose(CONV_ALGORITHMS, spec, "bwd_data", gy.dtype, algorithm).bwd_data(gy, w, spec)
+    return _choose(spec, "bwd_data", gy.dtype, algorithm).bwd_data(gy, w, spec)
 
 
 def conv_bwd_weight(x, gy, spec, algorithm=None):
-    return select.choose(CONV_ALGORITHMS, spec, "bwd_weight", gy.dtype, algorithm).bwd_weight(x, gy, spec)
+    return _choose(spec, "bwd_weight", gy.dtype, algorithm).bwd_weight(x, gy, spec)

@@ -17,18 +17,22 @@ from math import prod
 import numpy as np
 
 from .. import settings
-from . import layout, memory
+from . import layout, memory, simd
 from .conv_plan import arranged, backward_data, forward, forward_phases, sum_partials
 from .jit import kernel, prange, share
+from .simd import address
 
 
 @kernel
-def _taps(threads, x, w, bias, has_bias, y, out_size, in_stride, out_stride, out_offset, off_d, off_h, off_w, taps):
+def _taps(threads, x, w, bias, has_bias, y, beside, relu, out_size, in_stride, out_stride, out_offset, off_d, off_h, off_w,
+          taps):  # fmt: skip
     images, depth, height, width, channels = x.shape
     _, y_depth, y_height, y_width, _ = y.shape
     od, oh, ow = out_size
     rows = images * od * oh
     source, weight, out = x.reshape(-1), w.reshape(-1), y.reshape(-1)  # views per pixel would count references
+    residual = simd.view1d(address(y) + beside, y.size, y)
+    zero = y.dtype.type(0)
     for thread in prange(threads):
         first, end = share(thread, threads, rows)
         for r in range(first, end):
@@ -51,14 +55,20 @@ def _taps(threads, x, w, bias, has_bias, y, out_size, in_stride, out_stride, out
                                 pixel, tap = (((n * depth + d) * height + h) * width + v) * channels, taps[t] * channels
                                 for c in range(channels):
                                     out[at + c] += source[pixel + c] * weight[tap + c]
+                if beside:
+                    for c in range(channels):
+                        out[at + c] += residual[at + c]
+                if relu:
+                    for c in range(channels):
+                        out[at + c] = zero if out[at + c] < zero else out[at + c]  # NaN passes
 
 
-def _run(x, w, b, y, spec, phases, swap):
+def _run(x, w, b, y, spec, phases, swap, beside, relu):
     # swap changes nothing: a filter has one input and one output channel
     table = arranged(w)
     for phase in phases:
-        _taps(x, table, layout.dense(b) if b is not None else table[0, 0], b is not None, y, phase.out_size, phase.in_stride,
-              phase.out_stride, phase.out_offset, *phase.offsets, phase.taps)  # fmt: skip
+        _taps(x, table, layout.dense(b) if b is not None else table[0, 0], b is not None, y, beside, relu, phase.out_size,
+              phase.in_stride, phase.out_stride, phase.out_offset, *phase.offsets, np.array(phase.taps, np.int64))  # fmt: skip
 
 
 fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)

@@ -72,8 +72,8 @@ def clear_block(y, n, d0, d1, h0, h1):
 
 
 @kernel
-def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, out_size, in_stride, out_stride, out_offset,
-          off_d, off_h, off_w, merged, inside, clear, row_step, panel_step, slabs):  # fmt: skip
+def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, beside, relu, out_size, in_stride, out_stride,
+          out_offset, off_d, off_h, off_w, merged, inside, clear, row_step, panel_step, slabs):  # fmt: skip
     images, x_depth, x_height, x_width, channels = x.shape
     groups, count, depth, width, weights_step, tap_step, row = sizes
     out_channels = y.shape[4]
@@ -134,22 +134,23 @@ def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, out_siz
                     target = address(y) + ((line * y.shape[3] + out_offset[2]) * out_channels + k) * size
                     for b in range((ow + max_rows - 1) // max_rows):
                         w0, w1 = row_block(ow, b, max_rows)
+                        c = target + w0 * out_stride[2] * out_channels * size
                         simd.tile(
                             tile, w1 - w0,
                             source + w0 * in_stride[2] * channels * size, in_stride[2] * channels, 1, address(a_table),
                             address(weights) + panel * weights_step * size, row, address(b_table), taps, run,
-                            target + w0 * out_stride[2] * out_channels * size, out_stride[2] * out_channels,
+                            c, out_stride[2] * out_channels,
                             address(bias) + k * size if has_bias else 0, 0,
-                            min(width, columns - p * width),
+                            min(width, columns - p * width), c + beside if beside else 0, relu,
                         )  # fmt: skip
         a_table[0] = b_table[0] = 0  # keeps the tables alive: only their addresses were used
 
 
-def _run(x, w, b, y, spec, phases, swap):
+def _run(x, w, b, y, spec, phases, swap, beside, relu):
     """Sum over taps: ``y`` gets every pixel of every phase (x, y lifted)."""
     threads = settings.get_num_threads()
     for phase, clear in with_taps(phases, y, may_clear=True):
-        weights = panels(w, spec, phase.taps, swap)
+        weights = panels(w, spec.groups, phase.taps, swap)
         off_d, off_h, off_w = phase.offsets
         channels = x.shape[-1]
         pitch = ((phase.out_size[2] - 1) * phase.in_stride[2] + off_w[-1] - off_w[0] + 1) * channels * len(off_d)
@@ -166,8 +167,8 @@ def _run(x, w, b, y, spec, phases, swap):
         slabs = memory.empty((threads, 1 if phase.inside else rows * pitch), x.dtype)
         merged = spec.groups == 1 and (len(off_w) == 1 or bool((off_w[1:] - off_w[:-1] == 1).all()))
         bias = layout.dense(b) if b is not None else slabs[0]
-        _taps(weights.tile, simd.MAX_ROWS, x, weights.data, weights.sizes, bias, b is not None, y, phase.out_size,
-              phase.in_stride, phase.out_stride, phase.out_offset, off_d, off_h, off_w, merged,
+        _taps(weights.tile, simd.MAX_ROWS, x, weights.data, weights.sizes, bias, b is not None, y, beside, relu,
+              phase.out_size, phase.in_stride, phase.out_stride, phase.out_offset, off_d, off_h, off_w, merged,
               phase.inside, clear, row_step, panel_step, slabs)  # fmt: skip
 
 
@@ -227,7 +228,7 @@ def _weights(threads, tile, width, max_rows, x, gy, stride, dilation, kernel_siz
                     simd.tile(
                         tile, m1 - m0, source + m0 * size, 1, stride[2] * channels, address(a_table),
                         upstream, out_channels, address(b_table), rows, ow,
-                        c, columns, c if start > r0 else 0, columns, min(width, columns - p * width),
+                        c, columns, c if start > r0 else 0, columns, min(width, columns - p * width), 0, 0,
                     )  # fmt: skip
         a_table[0] = b_table[0] = 0  # keeps the tables alive: only their addresses were used
 

@@ -58,8 +58,8 @@ def gather(flat, shape, first, count, out_size, in_stride, off_d, off_h, off_w, 
 
 
 @kernel
-def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, out_size, in_stride, out_stride, out_offset,
-          off_d, off_h, off_w, block, panel_step, matrices):  # fmt: skip
+def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, beside, relu, out_size, in_stride, out_stride,
+          out_offset, off_d, off_h, off_w, block, panel_step, matrices):  # fmt: skip
     groups, count, depth, width, weights_step, _, row = sizes
     out_channels = y.shape[4]
     columns = out_channels // groups
@@ -70,6 +70,7 @@ def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, out_siz
     jobs = (pixels + block - 1) // block * panel_blocks
     flat = x.reshape(-1)
     run = off_d.size * off_h.size * off_w.size * depth
+    in_place = out_stride == (1, 1, 1)  # pixels of a block are neighbours in y
     for thread in prange(threads):
         zero = np.zeros(1, np.int64)
         table = address(zero)
@@ -87,12 +88,14 @@ def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, out_siz
                 used = min(width, columns - p * width)
                 for b in range((rows + max_rows - 1) // max_rows):
                     m0, m1 = row_block(rows, b, max_rows)
+                    c = address(y) + ((start + m0) * out_channels + k) * size if in_place else address(result)
                     simd.tile(
                         tile, m1 - m0, address(matrix) + (m0 * groups + g) * run * size, groups * run, 1, table,
                         address(weights) + panel * weights_step * size, row, table, 1, run,
-                        address(result), width, address(bias) + k * size if has_bias else 0, 0, used,
+                        c, out_channels if in_place else width, address(bias) + k * size if has_bias else 0, 0, used,
+                        c + beside if beside else 0, relu,
                     )  # fmt: skip
-                    for m in range(m0, m1):
+                    for m in range(m0, m0 if in_place else m1):
                         pixel = start + m
                         n, i, j, q = pixel // ow // oh // od, pixel // ow // oh % od, pixel // ow % oh, pixel % ow
                         target = y[
@@ -106,10 +109,10 @@ def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, out_siz
         zero[0] = 0  # keeps the table alive: only its address was used
 
 
-def _run(x, w, b, y, spec, phases, swap):
+def _run(x, w, b, y, spec, phases, swap, beside, relu):
     threads = settings.get_num_threads()
     for phase, _ in with_taps(phases, y):
-        weights = panels(w, spec, phase.taps, swap)
+        weights = panels(w, spec.groups, phase.taps, swap)
         run = len(phase.taps) * x.shape[-1]
         pixels = x.shape[0] * prod(phase.out_size)
         block = max(L2 // 2 // (run * x.itemsize), simd.MAX_ROWS)
@@ -118,8 +121,8 @@ def _run(x, w, b, y, spec, phases, swap):
         panel_step = panels_per_job(weights, blocks, threads)
         matrices = memory.empty((threads, block * run), x.dtype)
         _taps(weights.tile, simd.MAX_ROWS, x, weights.data, weights.sizes, layout.dense(b) if b is not None else matrices[0],
-              b is not None, y, phase.out_size, phase.in_stride, phase.out_stride, phase.out_offset, *phase.offsets,
-              block, panel_step, matrices)  # fmt: skip
+              b is not None, y, beside, relu, phase.out_size, phase.in_stride, phase.out_stride, phase.out_offset,
+              *phase.offsets, block, panel_step, matrices)  # fmt: skip
 
 
 fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
@@ -155,7 +158,7 @@ def _weights(threads, tile, width, max_rows, x, gy, in_stride, off_d, off_h, off
                 simd.tile(
                     tile, m1 - m0, address(matrix) + (g * run + m0) * size, 1, groups * run, table,
                     address(gy) + (start * out_channels + g * columns + p * width) * size, out_channels, table, 1, rows,
-                    c, columns, c if start > p0 else 0, columns, min(width, columns - p * width),
+                    c, columns, c if start > p0 else 0, columns, min(width, columns - p * width), 0, 0,
                 )  # fmt: skip
         zero[0] = 0  # keeps the table alive: only its address was used
 

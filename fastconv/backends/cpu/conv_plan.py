@@ -16,7 +16,7 @@ vector axis. Kernels read them as *panels* of 8, 16 or 32 columns, each panel on
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 from itertools import product
 from math import prod
 
@@ -40,7 +40,7 @@ class Phase:
     out_stride: tuple[int, ...]
     out_offset: tuple[int, ...]
     offsets: tuple[np.ndarray, ...]
-    taps: np.ndarray
+    taps: tuple[int, ...]
     inside: bool
 
 
@@ -49,12 +49,12 @@ def _phase(kernel_size, in_size, dims) -> Phase:
     counts, in_stride, out_stride, out_offset, pairs = zip(*dims)
     pairs = [sorted(p) for p in pairs]
     positions = [[k for _, k in p] for p in pairs]
-    taps = [np.ravel_multi_index(t, kernel_size) for t in product(*positions)]
+    taps = tuple(int(np.ravel_multi_index(t, kernel_size)) for t in product(*positions))
     inside = all(
         not p or (p[0][0] >= 0 and (n - 1) * s + p[-1][0] < i) for p, n, s, i in zip(pairs, counts, in_stride, in_size)
     )
     offsets = tuple(np.array([o for o, _ in p], np.int64) for p in pairs)
-    return Phase(counts, in_stride, out_stride, out_offset, offsets, np.array(taps, np.int64), inside)
+    return Phase(counts, in_stride, out_stride, out_offset, offsets, taps, inside)
 
 
 @lru_cache(maxsize=1024)
@@ -83,7 +83,7 @@ def backward_phases(spec) -> list[Phase]:
 def with_taps(phases, y, may_clear: bool = False):
     """Pairs of a phase that has taps and whether its kernel must clear the other pixels around the ones it writes; what no
     kernel clears becomes zero here. ``may_clear``: the caller's kernel can do it."""
-    busy = [p for p in phases if len(p.taps)]
+    busy = [p for p in phases if p.taps]
     gaps = len(busy) < len(phases)
     clear = gaps and may_clear and len(busy) == 1
     if gaps and not clear:
@@ -97,12 +97,15 @@ def panels_per_job(weights: Panels, blocks: int, threads: int) -> int:
     return total if blocks >= 2 * threads else max(1, total * blocks // (2 * threads))
 
 
-def forward(run, x, w, b, spec, *options) -> np.ndarray:
-    """The forward pass by ``run(x, w, b, y, spec, phases, swap, *options)``, which sees lifted arrays and writes ``y``."""
+def forward(run, x, w, b, spec, residual, relu, *options) -> np.ndarray:
+    """The forward pass by ``run(x, w, b, y, spec, phases, swap, beside, relu, *options)``, which sees lifted arrays and
+    writes ``y``; what lies ``beside`` bytes behind an element of ``y`` is added to it (0: nothing)."""
     y, y5 = layout.empty(spec.y_shape, x.dtype)
     lifted = spec.lifted()
     if y.size:
-        run(layout.lift(x), w, b, y5, lifted, forward_phases(lifted), False, *options)
+        added = y5 if residual is None else layout.lift(residual)
+        beside = added.ctypes.data - y5.ctypes.data
+        run(layout.lift(x), w, b, y5, lifted, forward_phases(lifted), False, beside, int(relu), *options)
     return y
 
 
@@ -111,12 +114,33 @@ def backward_data(run, gy, w, spec, *options) -> np.ndarray:
     gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
     lifted = spec.lifted()
     if gx.size:
-        run(layout.lift(gy), w, None, gx5, lifted, backward_phases(lifted), True, *options)
+        run(layout.lift(gy), w, None, gx5, lifted, backward_phases(lifted), True, 0, 0, *options)
     return gx
 
 
 # ------------------------------------------------------------------------------------------------- weights
 U = np.uint64  # a signed index may count from the end, and the test for that keeps loops from becoming vector code
+
+
+class Prepacked:
+    """Weights that stay as they are, so that what kernels make of them needs to be made only once."""
+
+    def __init__(self, w: np.ndarray):
+        self.w, self.dtype, self.made = w, w.dtype, {}
+
+
+def keep(make):
+    """What ``make(w, *key)`` makes of :class:`Prepacked` weights is made once for each ``key``, and kept."""
+
+    @wraps(make)
+    def made(w, *key):
+        if not isinstance(w, Prepacked):
+            return make(w, *key)
+        if (make, key) not in w.made:
+            w.made[make, key] = make(w.w, *key)
+        return w.made[make, key]
+
+    return made
 
 
 @body
@@ -155,6 +179,7 @@ def _arrange(threads, function, lanes, w, arranged):
                         target[U(to + p)] = buffer[U(q * lanes + p)]
 
 
+@keep
 def arranged(w: np.ndarray) -> np.ndarray:
     """Weights ``K, C/groups, *kernel`` as a C-contiguous ``taps, C/groups, K``, the order every kernel reads.
 
@@ -196,7 +221,7 @@ def _pack(threads, function, lanes, w, taps, swap, width, panels):
                         target[U(to + c * width + j)] = source[U(at + j)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Panels:
     """Weights as panels of ``width`` columns: number ``c`` of tap ``t`` in panel ``p`` of group ``g`` is the run of ``width``
     elements at ``(g * count + p) * panel_step + t * tap_step + c * row_step`` of ``data``. ``tile`` multiplies by them."""
@@ -217,12 +242,13 @@ class Panels:
         return self.groups, self.count, self.depth, self.width, self.panel_step, self.tap_step, self.row_step
 
 
-def panels(w: np.ndarray, spec, taps: np.ndarray, swap: bool, least: int = 1, once: bool = False) -> Panels:
+@keep
+def panels(w: np.ndarray, groups: int, taps: tuple[int, ...], swap: bool, least: int = 1, once: bool = False) -> Panels:
     """The weights of ``taps`` as panels at least ``least`` wide; ``swap`` sums over output channels (backward-data) instead
     of input channels. They are read in place where whole panels lie in the weights' memory order and rows are close
     together, or where each is read ``once``; else packed."""
-    w, groups, dtype = arranged(w), spec.groups, w.dtype
-    k, c = spec.c_out // groups, spec.c_in // groups
+    w, dtype = arranged(w), w.dtype
+    k, c = w.shape[2] // groups, w.shape[1]
     columns, depth = (c, k) if swap else (k, c)
     width = max(simd.panel_width(columns, dtype), least)
     count = -(-columns // width)
@@ -231,7 +257,7 @@ def panels(w: np.ndarray, spec, taps: np.ndarray, swap: bool, least: int = 1, on
     if whole and (once or count <= 8):
         return Panels(w, 1, count, depth, width, width, depth * columns, columns, tile)
     data = memory.empty((groups, count, len(taps), depth, width), dtype)
-    _pack(simd.transpose_address(dtype), simd.lanes(dtype), w, taps, swap, width, data)
+    _pack(simd.transpose_address(dtype), simd.lanes(dtype), w, np.array(taps), swap, width, data)
     return Panels(data, groups, count, depth, width, len(taps) * depth * width, depth * width, width, tile)
 
 

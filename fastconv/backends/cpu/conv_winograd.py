@@ -43,7 +43,7 @@ import numpy as np
 
 from .. import settings
 from . import layout, memory, simd
-from .conv_plan import backward_data, forward, panels, sum_partials
+from .conv_plan import backward_data, forward, keep, panels, sum_partials
 from .dense import row_block
 from .jit import body, kernel, prange, share
 from .simd import address
@@ -138,13 +138,13 @@ def _transform(matrix, dtype, transposed=False, **options) -> int:
 
 
 @cache
-def _transforms(f: Form, dtype, channels: int, out_channels: int) -> tuple[int, int, int]:
-    """Compiled transforms of input, weights and output, for numbers of channels."""
+def _transforms(f: Form, dtype, channels: int, out_channels: int, adding: bool) -> tuple[int, int, int]:
+    """Compiled transforms of input, weights and output, for numbers of channels; ``adding`` a residual to the output."""
     into, out = (n % simd.lanes(dtype) != 0 for n in (channels, out_channels))
     return (
         _transform(f.into, dtype, src_table=True, masked=into),
         _transform(f.weigh, dtype),
-        _transform(f.outof, dtype, dst_table=True, masked=out, biased=True),
+        _transform(f.outof, dtype, dst_table=True, masked=out, biased=True, adding=adding),
     )
 
 
@@ -171,20 +171,21 @@ def tile_table(table, at, n, base, row, column, height, width, row_bytes, column
 
 
 @body
-def image_table(table, at, n, t, grid, step, origin, image, outside):
-    """The :func:`tile_table` of tile ``t`` of a batch of images, ``grid`` tiles in each, ``step`` pixels apart."""
+def image_table(table, at, n, t, grid, step, origin, image, beside, outside):
+    """The :func:`tile_table` of tile ``t`` of a batch of images, ``grid`` tiles in each, ``step`` pixels apart; the images
+    lie ``beside`` bytes behind ``image``."""
     down, across = grid
     _, _, height, width, channels = image.shape
     size = image.itemsize
     r = t % (down * across)
-    base = address(image) + t // (down * across) * height * width * channels * size
+    base = address(image) + beside + t // (down * across) * height * width * channels * size
     tile_table(table, at, n, base, r // across * step + origin[0], r % across * step + origin[1], height, width,
                width * channels * size, channels * size, outside)  # fmt: skip
 
 
 @kernel
-def _by_tiles(threads, tile, max_rows, into, outof, n, m, step, grid, planes, x, panels, bias, y, origin, block, v_all,
-              sums_all, nowhere):  # fmt: skip
+def _by_tiles(threads, tile, max_rows, into, outof, n, m, step, grid, planes, x, panels, bias, y, beside, relu, origin, block,
+              v_all, sums_all, nowhere):  # fmt: skip
     channels, out_channels = x.shape[4], y.shape[4]
     _, count, depth, lanes = panels.shape
     size = x.itemsize
@@ -195,15 +196,17 @@ def _by_tiles(threads, tile, max_rows, into, outof, n, m, step, grid, planes, x,
         first, end = share(thread, threads, blocks)
         v, sums = address(v_all[np.int64(thread)]), address(sums_all[np.int64(thread)])
         v_plane, sum_plane = v_all[0, 0].size * size, sums_all[0, 0].size * size
-        table, targets, zero = np.empty(n * n, np.int64), np.empty(block * m * m, np.int64), np.zeros(1, np.int64)
+        table, targets, zero = np.empty(n * n, np.int64), np.empty(2 * block * m * m, np.int64), np.zeros(1, np.int64)
         dump = address(nowhere) + (nowhere.size // 2) * size
         for b in range(first, end):
             t0 = b * block
             here = min(block, tiles - t0)
             for t in range(here):
-                image_table(table, 0, n, t0 + t, grid, step, origin, x, address(nowhere))
-                simd.transform(into, address(table), 0, v + t * pitch * size, v_plane, 0, 0, channels)
-                image_table(targets, t * m * m, m, t0 + t, grid, m, (0, 0), y, dump)
+                image_table(table, 0, n, t0 + t, grid, step, origin, x, 0, address(nowhere))
+                simd.transform(into, address(table), 0, v + t * pitch * size, v_plane, 0, channels)
+                image_table(targets, t * m * m, m, t0 + t, grid, m, (0, 0), y, 0, dump)
+                if beside:
+                    image_table(targets, (block + t) * m * m, m, t0 + t, grid, m, (0, 0), y, beside, address(nowhere))
             for panel in range(count):
                 for p in range(planes.size):
                     for q in range((here + max_rows - 1) // max_rows):
@@ -211,31 +214,37 @@ def _by_tiles(threads, tile, max_rows, into, outof, n, m, step, grid, planes, x,
                         simd.tile(
                             tile, r1 - r0, v + p * v_plane + r0 * pitch * size, pitch, 1, address(zero),
                             address(panels) + (planes[p] * count + panel) * depth * lanes * size, lanes, address(zero), 1,
-                            depth, sums + p * sum_plane + r0 * lanes * size, lanes, 0, 0, lanes,
+                            depth, sums + p * sum_plane + r0 * lanes * size, lanes, 0, 0, lanes, 0, 0,
                         )  # fmt: skip
                 column = panel * lanes * size
                 for t in range(here):
-                    simd.transform(outof, sums + t * lanes * size, sum_plane, address(targets) + t * m * m * 8, 0, column,
-                                   address(bias) + column, min(lanes, out_channels - panel * lanes))  # fmt: skip
+                    target = address(targets) + t * m * m * 8
+                    simd.transform_finally(
+                        outof, sums + t * lanes * size, sum_plane, target, 0, column, min(lanes, out_channels - panel * lanes),
+                        address(bias) + column, target + block * m * m * 8, relu,
+                    )  # fmt: skip
         table[0] = targets[0] = zero[0] = 0  # keeps them alive: only their addresses were used
 
 
 @kernel
-def _by_panels(threads, tile, max_rows, into, weigh, outof, n, m, step, grid, planes, x, taps, sizes, bias, y, origin,
-               slice_, v, u_all, sums_all, nowhere):  # fmt: skip
+def _by_panels(threads, tile, max_rows, into, weigh, outof, n, m, step, grid, planes, x, taps, sizes, bias, y, beside, relu,
+               origin, slice_, v, u_all, sums_all, nowhere):  # fmt: skip
     channels, out_channels = x.shape[4], y.shape[4]
     _, count, depth, lanes, panel_step, tap_step, row_step = sizes
     size = x.itemsize
     tiles = x.shape[0] * grid[0] * grid[1]
     pitch, v_plane = v.shape[2], v[0].size * size
-    targets = np.empty(tiles * m * m, np.int64)
+    targets = np.empty(2 * tiles * m * m, np.int64)
     for thread in prange(threads):
         table = np.empty(n * n, np.int64)
         first, end = share(thread, threads, tiles)
         for t in range(first, end):
-            image_table(table, 0, n, t, grid, step, origin, x, address(nowhere))
-            simd.transform(into, address(table), 0, address(v) + t * pitch * size, v_plane, 0, 0, channels)
-            image_table(targets, t * m * m, m, t, grid, m, (0, 0), y, address(nowhere) + (nowhere.size // 2) * size)
+            image_table(table, 0, n, t, grid, step, origin, x, 0, address(nowhere))
+            simd.transform(into, address(table), 0, address(v) + t * pitch * size, v_plane, 0, channels)
+            dump = address(nowhere) + (nowhere.size // 2) * size
+            image_table(targets, t * m * m, m, t, grid, m, (0, 0), y, 0, dump)
+            if beside:
+                image_table(targets, (tiles + t) * m * m, m, t, grid, m, (0, 0), y, beside, address(nowhere))
         table[0] = 0  # keeps it alive: only its address was used
     for thread in prange(threads):
         u, sums = address(u_all[np.int64(thread)]), address(sums_all[np.int64(thread)])
@@ -247,7 +256,7 @@ def _by_panels(threads, tile, max_rows, into, weigh, outof, n, m, step, grid, pl
                 part = min(slice_, depth - c0)
                 for c in range(part):
                     simd.transform(weigh, address(taps) + (panel * panel_step + (c0 + c) * row_step) * size, tap_step * size,
-                                   u + c * lanes * size, u_plane, 0, 0, lanes)  # fmt: skip
+                                   u + c * lanes * size, u_plane, 0, lanes)  # fmt: skip
                 for p in range(planes.size):
                     for q in range((tiles + max_rows - 1) // max_rows):
                         r0, r1 = row_block(tiles, q, max_rows)
@@ -255,12 +264,15 @@ def _by_panels(threads, tile, max_rows, into, weigh, outof, n, m, step, grid, pl
                         simd.tile(
                             tile, r1 - r0, address(v) + p * v_plane + (r0 * pitch + c0) * size, pitch, 1, address(zero),
                             u + planes[p] * u_plane, lanes, address(zero), 1, part,
-                            target, lanes, target if c0 > 0 else 0, lanes, lanes,
+                            target, lanes, target if c0 > 0 else 0, lanes, lanes, 0, 0,
                         )  # fmt: skip
             column = panel * lanes * size
             for t in range(tiles):
-                simd.transform(outof, sums + t * lanes * size, sum_plane, address(targets) + t * m * m * 8, 0, column,
-                               address(bias) + column, min(lanes, out_channels - panel * lanes))  # fmt: skip
+                target = address(targets) + t * m * m * 8
+                simd.transform_finally(
+                    outof, sums + t * lanes * size, sum_plane, target, 0, column, min(lanes, out_channels - panel * lanes),
+                    address(bias) + column, target + tiles * m * m * 8, relu,
+                )  # fmt: skip
         zero[0] = 0  # keeps it alive: only its address was used
     targets[0] = 0  # likewise
 
@@ -273,7 +285,7 @@ def _transform_weights(threads, weigh, taps, sizes, panels):
         first, end = share(thread, threads, count * depth)
         for job in range(first, end):
             simd.transform(weigh, address(taps) + (job // depth * panel_step + job % depth * row_step) * size, tap_step * size,
-                           address(panels) + job * lanes * size, panels[0].size * size, 0, 0, lanes)  # fmt: skip
+                           address(panels) + job * lanes * size, panels[0].size * size, 0, lanes)  # fmt: skip
 
 
 def _pitch(channels: int, dtype) -> int:
@@ -282,7 +294,15 @@ def _pitch(channels: int, dtype) -> int:
     return -(-channels // lanes) * lanes + lanes
 
 
-def _run(x, w, b, y, spec, phases, swap, m):
+@keep
+def _transformed(w, taps, f, weigh):
+    """The weights of a form: ``weight, panel, depth, width``, from panels of ``w``."""
+    transformed = memory.empty((len(f.weigh) ** 2, taps.count, taps.depth, taps.width), w.dtype)
+    _transform_weights(weigh, taps.data, taps.sizes, transformed)
+    return transformed
+
+
+def _run(x, w, b, y, spec, phases, swap, beside, relu, m):
     dtype, threads = x.dtype, settings.get_num_threads()
     padding, stride = [before for before, _ in spec.padding[1:]], spec.stride[1]
     f = form(m, stride, swap, swap and padding[0] % 2 == 1)
@@ -291,10 +311,10 @@ def _run(x, w, b, y, spec, phases, swap, m):
     else:
         origin = tuple(p - 2 if stride == 1 else p // 2 - 1 + p % 2 for p in padding)
     lanes, planes, n, points, extent = simd.lanes(dtype), f.planes, len(f.into[0]), len(f.into) ** 2, len(f.outof)
-    taps = panels(w, spec, np.arange(9), swap, least=lanes, once=True)
+    taps = panels(w, 1, tuple(range(9)), swap, lanes, True)
     count, depth, width = taps.count, taps.depth, taps.width
     channels, out_channels = x.shape[-1], y.shape[-1]
-    into, weigh, outof = _transforms(f, dtype, channels, out_channels)
+    into, weigh, outof = _transforms(f, dtype, channels, out_channels, beside != 0)
     bias = memory.zeros((count * width,), dtype)
     if b is not None:
         bias[:out_channels] = b
@@ -309,15 +329,15 @@ def _run(x, w, b, y, spec, phases, swap, m):
         v = memory.empty((points, tiles, pitch), dtype)
         u = memory.empty((threads, weights, slice_ * width + lanes), dtype)
         sums = memory.empty((threads, points, tiles * width + lanes), dtype)
-        _by_panels(taps.tile, simd.MAX_ROWS, into, weigh, outof, *common, taps.data, taps.sizes, bias, y, origin, slice_, v, u,
-                   sums, nowhere)  # fmt: skip
+        _by_panels(taps.tile, simd.MAX_ROWS, into, weigh, outof, *common, taps.data, taps.sizes, bias, y, beside, relu, origin,
+                   slice_, v, u, sums, nowhere)  # fmt: skip
         return
-    transformed = memory.empty((weights, count, depth, width), dtype)
-    _transform_weights(weigh, taps.data, taps.sizes, transformed)
+    transformed = _transformed(w, taps, f, weigh)
     block = _tiles_per_block(tiles, points * (channels + width) * x.itemsize, threads)
     v = memory.empty((threads, points, block, pitch), dtype)
     sums = memory.empty((threads, points, block * width + lanes), dtype)
-    _by_tiles(taps.tile, simd.MAX_ROWS, into, outof, *common, transformed, bias, y, origin, block, v, sums, nowhere)
+    _by_tiles(taps.tile, simd.MAX_ROWS, into, outof, *common, transformed, bias, y, beside, relu, origin, block, v, sums,
+              nowhere)  # fmt: skip
 
 
 def _tiles_per_block(tiles, tile_bytes, threads) -> int:
@@ -335,7 +355,7 @@ fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
 def transform_panels(function, table, channels, width, panel_bytes, target, plane, size):
     """Transform one tile, ``width`` channels at a time, into panels ``panel_bytes`` apart."""
     for c in range(0, channels, width):
-        simd.transform(function, address(table), 0, target + c // width * panel_bytes, plane, c * size, 0,
+        simd.transform(function, address(table), 0, target + c // width * panel_bytes, plane, c * size,
                        min(width, channels - c))  # fmt: skip
 
 
@@ -346,9 +366,9 @@ def tiles_into_panels(t0, t1, at, n, m, step, grid, into, grad, x, gy, origin, w
     size = x.itemsize
     for t in range(t0, t1):
         place = (t - t0 + at) * width * size
-        image_table(table, 0, n, t, grid, step, origin, x, address(nowhere))
+        image_table(table, 0, n, t, grid, step, origin, x, 0, address(nowhere))
         transform_panels(into, table, x.shape[4], width, block * width * size, v + place, v_plane, size)
-        image_table(table, 0, m, t, grid, m, (0, 0), gy, address(nowhere))
+        image_table(table, 0, m, t, grid, m, (0, 0), gy, 0, address(nowhere))
         transform_panels(grad, table, gy.shape[4], width, block * width * size, d + place, d_plane, size)
 
 
@@ -362,7 +382,7 @@ def weights_tile(tile, max_rows, v, v_taps, d, d_taps, taps, u, u_row, cb, kb, r
         simd.tile(
             tile, r1 - r0, v + (cb * block * width + r0) * size, 1, width, v_taps,
             d + kb * block * width * size, width, d_taps, taps, here,
-            target, u_row, 0 if first else target, u_row, width,
+            target, u_row, 0 if first else target, u_row, width, 0, 0,
         )  # fmt: skip
 
 
@@ -401,7 +421,7 @@ def _weights_by_tiles(threads, tile, max_rows, into, grad, back, n, m, step, gri
             for c in range(channels):
                 for q in range(9):
                     table[q] = address(part) + (q * channels + c) * out_channels * size
-                simd.transform(back, u + c * u_row * size, u_plane * size, address(table), 0, 0, 0, out_channels)
+                simd.transform(back, u + c * u_row * size, u_plane * size, address(table), 0, 0, out_channels)
         table[0] = v_taps[0] = d_taps[0] = 0  # keeps them alive: only their addresses were used
 
 
@@ -435,7 +455,7 @@ def _weights_by_panels(threads, tile, max_rows, into, grad, back, n, m, step, gr
             for c in range(rows):
                 for q in range(9):
                     table[q] = address(part) + ((q * channels + cb * width + c) * out_channels + kb * width) * size
-                simd.transform(back, u + c * width * size, u_plane * size, address(table), 0, 0, 0,
+                simd.transform(back, u + c * width * size, u_plane * size, address(table), 0, 0,
                                min(width, out_channels - kb * width))  # fmt: skip
         table[0] = v_taps[0] = d_taps[0] = 0  # keeps them alive: only their addresses were used
 

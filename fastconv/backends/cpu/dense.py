@@ -67,7 +67,7 @@ def _gemm(threads, tile, max_rows, a, a_row, a_step, b, b_step, b_panel, depth, 
                     b + p * b_panel * size, b_step, table, 1, depth,
                     address(c) + (first * columns + p * width) * size, columns,
                     address(bias) + p * width * size if has_bias else 0, 0,
-                    min(width, columns - p * width),
+                    min(width, columns - p * width), 0, 0,
                 )  # fmt: skip
         zero[0] = 0  # keeps the table alive: only its address was used
 

@@ -155,6 +155,15 @@ class _Emitter:
         f = self.intrinsic(f"llvm.fmuladd.{self.suffix}", self.vector, [self.vector] * 3)
         return self.b.call(f, [x, y, z])
 
+    def floor(self, relu):
+        """The least value of a result: 0 if ``relu``, else minus infinity."""
+        number = self.b.select(self.b.icmp_signed("!=", relu, I64(0)), self.element(0.0), self.element(float("-inf")))
+        return self.broadcast(number)
+
+    def at_least(self, floor, value):
+        """The maximum; NaN passes."""
+        return self.b.select(self.b.fcmp_ordered("<", value, floor), floor, value)
+
     def column_masks(self, cols, nv):
         """For each of ``nv`` vectors: which lanes are among the first ``cols`` columns."""
         index = ir.VectorType(I64, self.lanes)
@@ -174,12 +183,12 @@ def _make_tile(rows: int, nv: int, lanes: int, dtype):
     """An intrinsic computing a tile of ``rows`` x ``nv`` vectors of ``dtype`` (see the module's drawing)."""
 
     @intrinsic
-    def tile_rows(typingctx, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols):
-        sig = types.void(*[types.int64] * 14)
+    def tile_rows(typingctx, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols, added, relu):
+        sig = types.void(*[types.int64] * 16)
 
         def codegen(context, builder, signature, args):
             e = _Emitter(builder, dtype, lanes)
-            *_, cols = args
+            cols = args[13]
             full = builder.icmp_signed("==", cols, I64(nv * e.lanes))
             with builder.if_else(full, likely=True) as (then, otherwise):
                 with then:
@@ -194,8 +203,8 @@ def _make_tile(rows: int, nv: int, lanes: int, dtype):
 
 
 def _emit_tile(e: _Emitter, rows: int, nv: int, args, masks) -> None:
-    """The two loops of a tile; ``masks`` (None: all lanes) guard what is read of B and init and written of C."""
-    a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, _ = args
+    """The two loops of a tile; ``masks`` (None: all lanes) guard what is read of B, init and added and written of C."""
+    a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, _, added, relu = args
     builder, function = e.b, e.b.function
     grid = [(m, v) for m in range(rows) for v in range(nv)]
     zero = ir.Constant(e.vector, [0.0] * e.lanes)
@@ -218,8 +227,8 @@ def _emit_tile(e: _Emitter, rows: int, nv: int, args, masks) -> None:
         builder.call(touch, [corner(base, c_row, m, v), I32(1), I32(3), I32(1)])
 
     entry = builder.block
-    load, taps_loop, depth_loop, taps_end, done = (
-        function.append_basic_block(n) for n in ("init", "taps", "depth", "taps.end", "done")
+    load, taps_loop, depth_loop, taps_end, done, add, store = (
+        function.append_basic_block(n) for n in ("init", "taps", "depth", "taps.end", "done", "add", "store")
     )
     builder.cbranch(builder.icmp_signed("==", init, I64(0)), taps_loop, load)
 
@@ -263,9 +272,21 @@ def _emit_tile(e: _Emitter, rows: int, nv: int, args, masks) -> None:
     builder.cbranch(builder.icmp_signed("<", t_next, taps), taps_loop, done)
 
     builder.position_at_end(done)
-    base = e.element_pointer(c)
-    for (m, v), value in zip(grid, sums):
-        e.store(value, corner(base, c_row, m, v), masks[v])
+    builder.cbranch(builder.icmp_signed("==", added, I64(0)), store, add)
+
+    builder.position_at_end(add)
+    base = e.element_pointer(added)
+    totals = [builder.fadd(s, e.load(corner(base, c_row, m, v), masks[v])) for (m, v), s in zip(grid, sums)]
+    builder.branch(store)
+
+    builder.position_at_end(store)
+    final = [builder.phi(e.vector) for _ in grid]
+    for phi, plain, total in zip(final, sums, totals):
+        phi.add_incoming(plain, done)
+        phi.add_incoming(total, add)
+    base, floor = e.element_pointer(c), e.floor(relu)
+    for (m, v), value in zip(grid, final):
+        e.store(e.at_least(floor, value), corner(base, c_row, m, v), masks[v])
 
 
 @functools.cache
@@ -277,13 +298,13 @@ def tile_address(dtype, width: int) -> int:
     """
     kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
     nv = -(-width // lanes(dtype))
-    names = "a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols"
+    names = "a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols, added, relu"
     space = {"__name__": __name__} | {f"tile{m}": _make_tile(m, nv, width // nv, kind) for m in range(1, MAX_ROWS + 1)}
     lines = [f"def tile(rows, {names}):"]
     for m in range(MAX_ROWS, 0, -1):
         lines += [f"    {'if' if m == MAX_ROWS else 'elif'} rows == {m}:", f"        tile{m}({names})"]
     exec("\n".join(lines), space)
-    return c_function(space["tile"], types.void(*[types.int64] * 15), f"simd.tile{width}.{kind.name}")
+    return c_function(space["tile"], types.void(*[types.int64] * 17), f"simd.tile{width}.{kind.name}")
 
 
 @intrinsic
@@ -304,14 +325,15 @@ def _call(typingctx, function, args):
 
 
 @body(inline=True)
-def tile(function, rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols):
+def tile(function, rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols, added, relu):
     """Run the tile ``function`` (from :func:`tile_address`).
 
-    Addresses (``a b c init ta tb``) are in bytes, strides, tables and counts in elements. ``init`` is 0 (start from
+    Addresses (``a b c init added ta tb``) are in bytes, strides, tables and counts in elements. ``init`` is 0 (start from
     zero) or the address the accumulators start from; only ``cols`` columns are read of B and written to C; ``taps``
-    and ``depth`` are at least 1.
+    and ``depth`` are at least 1. At the end what lies at ``added`` (0: nothing), with C's strides, is added, and with
+    ``relu`` not 0 negative results become 0.
     """
-    _call(function, (rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols))
+    _call(function, (rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols, added, relu))
 
 
 # ------------------------------------------------------------------------------------------------- 2-D transforms
@@ -365,25 +387,29 @@ def _blocks(matrix):
 
 
 @functools.cache
-def transform_address(matrix: tuple, dtype, src_table=False, dst_table=False, masked=False, biased=False) -> int:
-    """Address of a compiled ``transform(src, src_step, dst, dst_step, shift, bias, channels)``:  Y = T X T^t per channel.
+def transform_address(
+    matrix: tuple, dtype, src_table=False, dst_table=False, masked=False, biased=False, adding=False
+) -> int:
+    """Address of a compiled ``transform(src, src_step, dst, dst_step, shift, channels, bias, added, relu)``:
+    Y = T X T^t per channel.
 
     ``matrix`` is T (rows x n); X is n x n and Y rows x rows, each entry a run of channels, one vector at a time. An entry
     lies at ``base + index * step`` (bytes), or, with ``*_table``, ``shift`` bytes behind the index-th address of the int64
     table at ``base`` (entries outside an image point at zeros or at a place to dump). ``masked``: the tables' side ends
     after ``channels`` exactly; otherwise every run may be read and written up to a whole vector. ``biased``: add the vector
-    at ``bias``.
+    at ``bias``, and then, with ``relu`` not 0, make negative results 0. ``adding``: before that add the entries of the table
+    at ``added``, which is like the one at ``dst``.
     """
     kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
     n, rows = len(matrix[0]), len(matrix)
 
     @intrinsic
-    def emit(typingctx, src, src_step, dst, dst_step, shift, bias, channels):
-        sig = types.void(*[types.int64] * 7)
+    def emit(typingctx, src, src_step, dst, dst_step, shift, channels, bias, added, relu):
+        sig = types.void(*[types.int64] * 9)
 
         def codegen(context, builder, signature, args):
             e = _Emitter(builder, kind)
-            src, src_step, dst, dst_step, shift, bias, channels = args
+            src, src_step, dst, dst_step, shift, channels, bias, added, relu = args
             function = builder.function
             entry, loop, done = builder.block, function.append_basic_block("c"), function.append_basic_block("end")
             builder.branch(loop)
@@ -404,13 +430,17 @@ def transform_address(matrix: tuple, dtype, src_table=False, dst_table=False, ma
             def load(i, j):
                 return e.load(place(src, src_step, src_table, i * n + j), mask if src_table else None)
 
-            added = e.load(e.element_pointer(builder.add(bias, offset)), mask) if biased else None
+            start = e.load(e.element_pointer(builder.add(bias, offset)), mask) if biased else None
+            floor = e.floor(relu)
             for out_columns, in_columns in _blocks(matrix):  # fewer values are alive at a time than in one block
                 half = [_apply(e, matrix, [load(i, j) for i in range(n)]) for j in in_columns]
                 part = [[matrix[r][q] for q in in_columns] for r in out_columns]
                 for i in range(rows):
                     for j, value in zip(out_columns, _apply(e, part, [column[i] for column in half])):
-                        value = builder.fadd(value, added) if biased else value
+                        value = builder.fadd(value, start) if biased else value
+                        if adding:
+                            value = builder.fadd(value, e.load(place(added, None, True, i * rows + j), mask))
+                        value = e.at_least(floor, value) if biased else value
                         e.store(value, place(dst, dst_step, dst_table, i * rows + j), mask if dst_table else None)
             following = builder.add(c, I64(e.lanes))
             c.add_incoming(following, builder.block)
@@ -420,18 +450,24 @@ def transform_address(matrix: tuple, dtype, src_table=False, dst_table=False, ma
 
         return sig, codegen
 
-    def transform(src, src_step, dst, dst_step, shift, bias, channels):
-        emit(src, src_step, dst, dst_step, shift, bias, channels)
+    def transform(src, src_step, dst, dst_step, shift, channels, bias, added, relu):
+        emit(src, src_step, dst, dst_step, shift, channels, bias, added, relu)
 
-    options = repr((matrix, kind.name, src_table, dst_table, masked, biased))
+    options = repr((matrix, kind.name, src_table, dst_table, masked, biased, adding))
     tag = hashlib.sha256(options.encode()).hexdigest()[:12]
-    return c_function(transform, types.void(*[types.int64] * 7), f"simd.transform.{tag}")
+    return c_function(transform, types.void(*[types.int64] * 9), f"simd.transform.{tag}")
 
 
 @body(inline=True)
-def transform(function, src, src_step, dst, dst_step, shift, bias, channels):
+def transform(function, src, src_step, dst, dst_step, shift, channels):
     """Run the transform ``function`` (from :func:`transform_address`); all arguments in bytes but ``channels``."""
-    _call(function, (src, src_step, dst, dst_step, shift, bias, channels))
+    _call(function, (src, src_step, dst, dst_step, shift, channels, 0, 0, 0))
+
+
+@body(inline=True)
+def transform_finally(function, src, src_step, dst, dst_step, shift, channels, bias, added, relu):
+    """:func:`transform` by a ``biased`` function."""
+    _call(function, (src, src_step, dst, dst_step, shift, channels, bias, added, relu))
 
 
 # ------------------------------------------------------------------------------------------------- transposition

@@ -33,9 +33,9 @@ def _per_tap(w, spec):
     return w.reshape(spec.groups, spec.c_out // spec.groups, spec.c_in // spec.groups, -1)
 
 
-def _im2col_fwd(x, w, b, spec):
+def _im2col_fwd(x, w, b, spec, residual, relu):
     y = _rows(w, spec) @ _grouped(unfold(x, spec), spec)
-    return _add_bias(y, b, spec)
+    return _finished(y, b, spec, residual, relu)
 
 
 def _im2col_bwd_data(gy, w, spec):
@@ -47,10 +47,10 @@ def _im2col_bwd_weight(x, gy, spec):
     return gw.sum(axis=0).reshape(spec.w_shape)
 
 
-def _direct_fwd(x, w, b, spec):
+def _direct_fwd(x, w, b, spec, residual, relu):
     w, xp = _per_tap(w, spec), padded(x, spec)
     y = sum(w[..., k] @ _grouped(xp[window], spec) for k, window in enumerate(taps(spec)))
-    return _add_bias(y, b, spec)
+    return _finished(y, b, spec, residual, relu)
 
 
 def _direct_bwd_data(gy, w, spec):
@@ -67,9 +67,11 @@ def _direct_bwd_weight(x, gy, spec):
     return np.stack(gw, axis=-1).reshape(spec.w_shape)
 
 
-def _add_bias(y, b, spec):
+def _finished(y, b, spec, residual, relu):
     y = y.reshape(spec.y_shape)
-    return y if b is None else y + b.reshape(-1, *(1,) * spec.ndim)
+    y = y if b is None else y + b.reshape(-1, *(1,) * spec.ndim)
+    y = y if residual is None else y + residual
+    return np.maximum(y, 0) if relu else y
 
 
 def _workspace(columns, spec, which, dtype):
@@ -100,9 +102,15 @@ CONV_ALGORITHMS = [
 ]
 
 
-def conv_fwd(x, w, b, spec, algorithm=None):
-    """``y[n, o, p] = b[o] + sum over c and taps of w[o, c, tap] * x[n, c, p * stride + tap * dilation - before]``."""
-    return choose(CONV_ALGORITHMS, spec, "fwd", x.dtype, algorithm).fwd(x, w, b, spec)
+def conv_fwd(x, w, b, spec, algorithm=None, residual=None, relu=False):
+    """``y[n, o, p] = b[o] + sum over c and taps of w[o, c, tap] * x[n, c, p * stride + tap * dilation - before]``, then
+    ``residual[n, o, p]`` added and the maximum with 0 taken."""
+    return choose(CONV_ALGORITHMS, spec, "fwd", x.dtype, algorithm).fwd(x, w, b, spec, residual, relu)
+
+
+def conv_prepack(w):
+    """The weights themselves: nothing is packed here."""
+    return w
 
 
 def conv_bwd_data(gy, w, spec, algorithm=None):
