@@ -6,7 +6,7 @@ arrays, specs and numbers, never a Tensor. Rules every backend keeps:
 * Arrays have the logical shape ``N, C, [D,] [H,] W``; strides are free on entry (read-only, sliced and transposed
   arrays are all welcome). Results of rank 3 to 5 with channels may be channels-last in memory.
 * Arguments arrive validated (``spec.py`` and the callers do that); nothing is written to an argument, except by the
-  ops that say so (``setitem``, ``index_add``, ``sgd_step``, ``adam_step``).
+  ops that say so (``setitem``, ``index_add``, ``running_step``, ``sgd_step``, ``adam_step``).
 * float32 and float64, result dtype = argument dtype; accumulation at least in that dtype.
 * NaN and infinity propagate as in IEEE arithmetic; ``max`` propagates NaN.
 * Extent 0 in the batch is legal everywhere.
@@ -46,6 +46,7 @@ CONTRACT: dict[str, str] = {
     # y is the forward result (only read with an activation); training: mean and invstd depend on x.
     # -> gx, gweight, gbias, gresidual (None unless with_residual; gweight and gbias are always computed)
     "batch_norm_bwd": "(gy, x, y, mean, invstd, weight, training, activation, with_residual)",
+    "running_step": "(running, value, keep, gain)",  # running = keep * running + gain * value, in place; value may be a number
     "layer_norm_fwd": "(x, weight, bias, eps)",  # x: (rows, n), weight and bias: (n,) or None -> y, mean, invstd (rows,)
     "layer_norm_bwd": "(gy, x, mean, invstd, weight)",  # -> gx, gweight, gbias
     "group_norm_fwd": "(x, groups, weight, bias, eps)",  # x: N, C, ... -> y, mean, invstd (N, groups)

@@ -11,6 +11,7 @@ from ..spec import check, check_rank, int_tuple
 from ..tensor import as_tensor, ones, zeros
 from . import functional as F
 from . import init
+from .functional.norm import move_running
 from .modules import Module, Parameter
 
 
@@ -273,7 +274,7 @@ class _BatchNorm(_Norm):
         check_rank(type(self).__name__, "input", x.shape, self.ranks, "N x C and the spatial dimensions")
         momentum = self.momentum
         if self.training and self.track_running_stats:
-            self.num_batches_tracked[...] = self.num_batches_tracked + 1
+            move_running(self.num_batches_tracked, 1, 1, 1)
             if momentum is None:  # the plain average of all batches so far
                 momentum = 1 / self.num_batches_tracked.item()
         batch_statistics = self.training or not self.track_running_stats

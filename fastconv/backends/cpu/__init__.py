@@ -9,6 +9,7 @@ from ..numpy import (
     index_add,
     permute,
     reshape,
+    running_step,
     setitem,
     to_host,
     zeros,

@@ -164,7 +164,8 @@ def _images(x):
 
 def _repeat(v, x):
     """A vector of channels per image, for the several pixels in a row of ``x``."""
-    return layout.dense(np.tile(v, (1, max(x.shape[2] // v.shape[1], 1))))
+    times = x.shape[2] // max(v.shape[1], 1)
+    return layout.dense(np.tile(v, (1, times)) if times > 1 else v)
 
 
 def _per_channel(totals, channels):

@@ -55,6 +55,10 @@ def _row_mean(x):
     return reduce_fwd("mean", x, (1,), True)
 
 
+def running_step(running, value, keep, gain):
+    running[...] = keep * running + gain * value
+
+
 def layer_norm_fwd(x, weight, bias, eps):
     """Normalise each row, then scale and shift each column."""
     mean = _row_mean(x)

@@ -71,16 +71,16 @@ def batch_norm(
     )  # fmt: skip
     count = prod(x.shape[2:], start=x.shape[0])
     if training and running_mean is not None and count:
-        _move(running_mean, mean, momentum, 1)
-        _move(running_var, var, momentum, count / (count - 1))
+        move_running(running_mean, mean, 1 - momentum, momentum)
+        move_running(running_var, var, 1 - momentum, momentum * count / (count - 1))
     return y
 
 
-def _move(running, value, momentum, scale):
-    """``running = (1 - momentum) * running + momentum * scale * value``, in place."""
-    e = backends.engine_of(running.device)
-    kept, new = e.binary_fwd("mul", running._array, 1 - momentum), e.binary_fwd("mul", value._array, momentum * scale)
-    running[...] = Tensor(e.binary_fwd("add", kept, new))
+def move_running(running, value, keep, gain) -> None:
+    """``running = keep * running + gain * value``, in place and outside the tape."""
+    value = value._array if isinstance(value, Tensor) else value
+    backends.engine_of(running.device).running_step(running._array, value, keep, gain)
+    running._cell[0] += 1  # autograd notices that it changed
 
 
 class LayerNorm(Function):
