@@ -416,6 +416,25 @@ def test_initialisation_spreads(fill, std, bound):
         assert bound * 0.999 < np.abs(values).max() <= bound * (1 + 1e-6)
 
 
+@pytest.mark.parametrize("name, options", [
+    ("xavier_uniform_", {}), ("xavier_uniform_", {"gain": 2.0}), ("xavier_normal_", {}), ("kaiming_uniform_", {}),
+    ("kaiming_uniform_", {"a": 5**0.5, "mode": "fan_out"}), ("kaiming_normal_", {}),
+    ("kaiming_normal_", {"mode": "fan_out", "nonlinearity": "relu"}), ("kaiming_normal_", {"nonlinearity": "tanh"}),
+    ("normal_", {"mean": 0.5, "std": 0.1}), ("uniform_", {"a": -0.1, "b": 0.3}), ("constant_", {"val": 2.5}),
+    ("zeros_", {}), ("ones_", {}),
+])  # fmt: skip
+def test_initialisation_spreads_as_in_pytorch(name, options):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    mine = getattr(nn.init, name)(fc.zeros(200, 100, 3, 3), **options).numpy()
+    theirs = getattr(torch.nn.init, name)(torch.zeros(200, 100, 3, 3), **options).numpy()
+    # 180,000 draws: deviations and means agree far beyond six of their own deviations
+    assert mine.std() == pytest.approx(theirs.std(), rel=0.02)
+    assert mine.mean() == pytest.approx(theirs.mean(), abs=0.02 * float(theirs.std()) + 1e-7)
+    if "uniform" in name:
+        assert (mine.min(), mine.max()) == pytest.approx((theirs.min(), theirs.max()), rel=1e-3)
+
+
 def test_default_initialisation_is_pytorchs():
     for layer in (nn.Linear(288, 500), nn.Conv2d(32, 500, 3), nn.Conv2d(64, 500, 3, groups=2)):
         bound = 1 / 288**0.5

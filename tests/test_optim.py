@@ -61,7 +61,7 @@ def advance(opt, step, params=None):
 
 
 def written_out(name, options, w, grads):
-    """The update rules as the papers and PyTorch's documentation print them, in float64."""
+    """The weights after each step, by the update rules as the papers and PyTorch's documentation print them."""
     w, v, m = w.astype(np.float64), 0.0, 0.0
     lr, wd = options["lr"], options.get("weight_decay", 0.01 if name == "AdamW" else 0.0)
     mu, damp = options.get("momentum", 0.0), options.get("dampening", 0.0)
@@ -71,27 +71,30 @@ def written_out(name, options, w, grads):
         if name == "SGD":
             g = g + wd * w
             v = g if t == 1 else mu * v + (1 - damp) * g
-            direction = g + mu * v if options.get("nesterov") else v if mu else g
-            w = w - lr * direction
-            continue
-        if name == "Adam":
-            g = g + wd * w
+            w = w - lr * (g + mu * v if options.get("nesterov") else v if mu else g)
         else:
-            w = w - lr * wd * w
-        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
-        w = w - lr * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
-    return w
+            if name == "Adam":
+                g = g + wd * w
+            else:
+                w = w - lr * wd * w
+            m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+            w = w - lr * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+        yield w
 
 
+@pytest.mark.parametrize("dtype, rtol, atol", [(np.float32, 2e-5, 5e-6), (np.float64, 1e-6, 1e-9)])
 @pytest.mark.parametrize("name, options", OPTIMIZERS)
-def test_against_the_formulas(backend, name, options):
-    params = leaves(start())
+def test_50_steps_by_the_formulas(backend, name, options, dtype, rtol, atol):
+    params = leaves(start(dtype=dtype))
     opt = getattr(optim, name)(params, **options)
-    for step in range(6):
-        advance(opt, step)
-    for i, p in enumerate(params):
-        expected = written_out(name, options, start()[i], [gradients(s)[i] for s in range(6)])
-        np.testing.assert_allclose(p.numpy(), expected, rtol=2e-5, atol=2e-6)
+    all_grads = [gradients(step, dtype=dtype) for step in range(50)]
+    expected = zip(*(written_out(name, options, w, g) for w, g in zip(start(dtype=dtype), zip(*all_grads))))
+    for grads, weights in zip(all_grads, expected, strict=True):
+        for p, g in zip(params, grads):
+            p.grad = fc.tensor(g)
+        opt.step()
+        for p, w in zip(params, weights):
+            np.testing.assert_allclose(p.numpy(), w, rtol=rtol, atol=atol)
 
 
 @pytest.mark.parametrize("name, options", OPTIMIZERS)
@@ -105,8 +108,95 @@ def test_50_steps_like_torch(backend, name, options):
             p.grad, q.grad = fc.tensor(g), torch.tensor(g)
         opt.step()
         ref.step()
-    for p, q in zip(mine, theirs):
-        np.testing.assert_allclose(p.numpy(), q.detach().numpy(), rtol=1e-6, atol=1e-6)
+        for p, q in zip(mine, theirs):
+            np.testing.assert_allclose(p.numpy(), q.detach().numpy(), rtol=1e-6, atol=1e-9)
+
+
+LABELS = np.random.default_rng(5).integers(0, 4, 6)
+LOSSES = {
+    # name -> (the loss of scores (6, 4), written for either library, and the constant it is given)
+    "cross entropy": (lambda nn, y, c: nn.CrossEntropyLoss()(y, c), LABELS),
+    "smoothed, weighted": (
+        lambda nn, y, c: nn.CrossEntropyLoss(weight=c[1], label_smoothing=0.1, ignore_index=2)(y, c[0]),
+        (LABELS, np.array([1.0, 0.5, 2.0, 1.5])),
+    ),
+    "probabilities": (
+        lambda nn, y, c: nn.CrossEntropyLoss()(y, c), np.random.default_rng(6).dirichlet(np.ones(4), 6)
+    ),
+    "nll": (lambda nn, y, c: nn.NLLLoss(reduction="sum")(nn.functional.log_softmax(y, 1), c), LABELS),
+    "mse": (lambda nn, y, c: nn.MSELoss()(y, c), np.random.default_rng(7).standard_normal((6, 4))),
+    "binary": (lambda nn, y, c: nn.BCEWithLogitsLoss()(y, c), np.random.default_rng(8).random((6, 4))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("recipe", ["SGD", "AdamW"])
+def test_50_steps_of_training_like_torch(backend, name, recipe):
+    """A small network, every loss, an optimizer and a schedule: the loss and the weights at each step."""
+    torch = pytest.importorskip("torch")
+    loss, constant = LOSSES[name]
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((6, 2, 5, 5))
+    weights = [rng.standard_normal(s) * 0.3 for s in ((3, 2, 3, 3), (3,), (4, 27), (4,))]
+    options = {"SGD": {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}, "AdamW": {"lr": 0.01}}[recipe]
+
+    def steps(nn, optim, tensor, params):
+        opt = getattr(optim, recipe)(params, **options)
+        schedule = optim.lr_scheduler.OneCycleLR(opt, max_lr=0.05, total_steps=50)
+        fixed = tuple(map(tensor, constant)) if isinstance(constant, tuple) else tensor(constant)
+        F, images = nn.functional, tensor(x)
+        for _ in range(50):
+            y = F.linear(F.relu(F.conv2d(images, *params[:2])).flatten(1), *params[2:])
+            value = loss(nn, y, fixed)
+            opt.zero_grad()
+            value.backward()
+            opt.step()
+            schedule.step()
+            yield value.item(), [p.detach().numpy() for p in params]
+
+    mine = steps(fc.nn, optim, fc.tensor, [fc.tensor(w, requires_grad=True) for w in weights])
+    theirs = steps(torch.nn, torch.optim, torch.tensor, [torch.tensor(w, requires_grad=True) for w in weights])
+    for (a, ours), (b, reference) in zip(mine, theirs, strict=True):
+        assert a == pytest.approx(b, rel=1e-6)
+        for p, q in zip(ours, reference):
+            np.testing.assert_allclose(p, q, rtol=1e-6, atol=1e-8)
+
+
+def written_rate(name, options, base, t):
+    """Learning rate (and momentum, where the schedule moves it) after ``t`` steps, as the definitions print them."""
+    if name == "StepLR":
+        return base * options["gamma"] ** (t // options["step_size"]), None
+    if name == "MultiStepLR":
+        return base * options["gamma"] ** sum(t >= m for m in options["milestones"]), None
+    if name == "CosineAnnealingLR":
+        low = options["eta_min"]
+        return low + (base - low) * (1 + cos(pi * t / options["T_max"])) / 2, None
+    n = options.get("total_steps") or options["epochs"] * options["steps_per_epoch"]
+    top, rise = options["max_lr"], options.get("pct_start", 0.3) * n - 1
+    first = top / options.get("div_factor", 25.0)
+    last = first / options.get("final_div_factor", 1e4)
+    high, low = options.get("max_momentum", 0.95), options.get("base_momentum", 0.85)
+    corners = [(0, first, high), (rise, top, low), (n - 1, last, high)]
+    if options.get("three_phase"):
+        corners[2:] = [(2 * rise, first, high), (n - 1, last, high)]
+    (t0, a, p), (t1, b, q) = next(pair for pair in itertools.pairwise(corners) if t <= pair[1][0])
+    share = (t - t0) / (t1 - t0)
+    if options.get("anneal_strategy") != "linear":
+        share = (1 - cos(pi * share)) / 2
+    momentum = p + (q - p) * share if options.get("cycle_momentum", True) else None
+    return a + (b - a) * share, momentum
+
+
+@pytest.mark.parametrize("name, options", SCHEDULES)
+def test_50_steps_of_schedules_by_the_formulas(name, options):
+    opt = optim.SGD([{"params": [fc.zeros(2)]}, {"params": [fc.zeros(3)], "lr": 0.7}], lr=0.2, momentum=0.9)
+    schedule = getattr(lr_scheduler, name)(opt, **options)
+    for t in range(50):
+        for group, base in zip(opt.param_groups, (0.2, 0.7)):
+            rate, momentum = written_rate(name, options, base, t)
+            assert group["lr"] == pytest.approx(rate, rel=1e-9)
+            assert group["momentum"] == pytest.approx(0.9 if momentum is None else momentum, rel=1e-9)
+        schedule.step()
 
 
 @pytest.mark.parametrize("kind", ["SGD", "Adam"])
@@ -333,5 +423,5 @@ def test_parameters_of_any_layout(backend, name, options, layout):
     for step in range(4):
         param.grad = fc.tensor(gradients(step)[0])
         opt.step()
-    expected = written_out(name, options, values, [gradients(s)[0] for s in range(4)])
+    *_, expected = written_out(name, options, values, [gradients(s)[0] for s in range(4)])
     np.testing.assert_allclose(array, expected, rtol=2e-5, atol=2e-6)
