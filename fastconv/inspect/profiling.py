@@ -158,8 +158,9 @@ def profile(net: Module, x, repeat: int = 5) -> Profile:
     """Time a network's forward and backward pass layer by layer.
 
     Layers run one at a time, also where a plain step would merge several into one kernel. The network is left as it
-    was: running statistics, gradients and the random generator are restored. Measuring costs two readings of the clock
-    and some Python per op, about 3 microseconds; ``Profile.overhead`` is what it came to in this run, merging included.
+    was: running statistics, gradients and the random generator are restored. Measuring costs some 4 microseconds per op:
+    2 % of LeNet's step on 256 images, 8 % on one image, nothing that could be told from noise in ResNet-18 (2 cores of a
+    Zen 4). ``Profile.overhead`` is what it came to in this run, merging included.
 
     Parameters
     ----------
