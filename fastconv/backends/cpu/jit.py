@@ -45,7 +45,7 @@ FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 # GNU OpenMP lets threads that wait for each other spin for milliseconds before they sleep. Where another process wants
 # the same processors, that time is taken from the very thread they wait for. Read when OpenMP starts, with the first kernel.
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 KERNELS: dict[str, Kernel] = {}
 _c_functions: list[CFunc] = []
