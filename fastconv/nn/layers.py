@@ -144,7 +144,8 @@ class Linear(Module):
         super().__init__()
         self.in_features = int_tuple("Linear", "in_features", in_features, 1, 1)[0]
         self.out_features = int_tuple("Linear", "out_features", out_features, 1, 1)[0]
-        self.weight = Parameter(zeros(out_features, in_features))
+        # In memory the first axis is innermost, as in convolutions.
+        self.weight = Parameter(zeros(in_features, out_features).permute(1, 0))
         self.register_parameter("bias", Parameter(zeros(out_features)) if bias else None)
         self.reset_parameters()
 

@@ -23,8 +23,8 @@ from math import prod
 import numpy as np
 
 from . import layout, memory, simd
-from .jit import body, kernel, prange, share
-from .simd import address
+from .dense import transpose_block
+from .jit import kernel, prange, share
 
 
 @dataclass(frozen=True)
@@ -143,22 +143,6 @@ def keep(make):
     return made
 
 
-@body
-def _transpose(function, lanes, source, at, row, rows, columns, target, to, step, table, size):
-    """``target[to + j * step + i] = source[at + i * row + j]`` for i < rows, j < columns; whole blocks in registers."""
-    for i in range(0, rows, lanes):
-        for j in range(0, columns, lanes):
-            high, wide = min(lanes, rows - i), min(lanes, columns - j)
-            if high == lanes and wide == lanes:
-                for q in range(lanes):
-                    table[q] = address(target) + (to + (j + q) * step + i) * size
-                simd.transpose(function, address(source) + (at + i * row + j) * size, row * size, address(table))
-            else:
-                for q in range(wide):
-                    for p in range(high):
-                        target[to + (j + q) * step + i + p] = source[at + (i + p) * row + j + q]
-
-
 @kernel
 def _arrange(threads, function, lanes, w, arranged):
     # w: K, C, taps -> arranged: taps, C, K. A block of K is one transposition of lines of (C, taps).
@@ -172,7 +156,7 @@ def _arrange(threads, function, lanes, w, arranged):
             used = min(lanes, columns - k)
             for e in range(0, line, lanes):
                 wide = min(lanes, line - e)
-                _transpose(function, lanes, source, k * line + e, line, used, wide, buffer, 0, lanes, table, size)
+                transpose_block(function, lanes, source, k * line + e, line, used, wide, buffer, 0, lanes, table, size)
                 for q in range(wide):
                     to = ((e + q) % taps * depth + (e + q) // taps) * columns + k
                     for p in range(used):
@@ -213,7 +197,7 @@ def _pack(threads, function, lanes, w, taps, swap, width, panels):
             to = (((g * blocks + p) * count + t) * depth + c0) * width
             if swap:
                 at = (taps[t] * height + p * width) * total + g * part + c0
-                _transpose(function, lanes, source, at, total, used, deep, target, to, width, table, size)
+                transpose_block(function, lanes, source, at, total, used, deep, target, to, width, table, size)
             else:
                 for c in range(deep):
                     at = (taps[t] * height + c0 + c) * total + g * part + p * width

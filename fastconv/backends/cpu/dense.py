@@ -23,6 +23,7 @@ from .jit import body, kernel, prange, share
 from .simd import address
 
 IN_PLACE = 1 << 17  # elements of B up to which its rows are read where they are, without packing
+FEW_ROWS = 64  # rows of A up to which a B of any size is read in place: packing would cost as much as it saves
 SMALL = 1 << 15  # multiply-adds below which NumPy is done before a parallel launch (~10 us) has begun
 
 
@@ -33,17 +34,43 @@ def row_block(rows, block, limit):
     return block * rows // blocks, (block + 1) * rows // blocks
 
 
+@body
+def transpose_block(function, lanes, source, at, row, rows, columns, target, to, step, table, size):
+    """``target[to + j * step + i] = source[at + i * row + j]`` for i < rows, j < columns; whole blocks in registers."""
+    for i in range(0, rows, lanes):
+        for j in range(0, columns, lanes):
+            high, wide = min(lanes, rows - i), min(lanes, columns - j)
+            if high == lanes and wide == lanes:
+                for q in range(lanes):
+                    table[q] = address(target) + (to + (j + q) * step + i) * size
+                simd.transpose(function, address(source) + (at + i * row + j) * size, row * size, address(table))
+            else:
+                for q in range(wide):
+                    for p in range(high):
+                        target[to + (j + q) * step + i + p] = source[at + (i + p) * row + j + q]
+
+
 @kernel
-def _pack(threads, address, row, column, columns, width, panels):
+def _pack(threads, function, lanes, start, row, column, columns, width, panels):
     """``panels[p, k, j] = b[k, p * width + j]``; columns past the last one stay unset (the tile masks them)."""
-    depth = panels.shape[1]
-    b = simd.view1d(address, (depth - 1) * row + (columns - 1) * column + 1, panels)
+    count, depth, _ = panels.shape
+    b = simd.view1d(start, (depth - 1) * row + (columns - 1) * column + 1, panels)
+    target = panels.reshape(-1)
+    parts = (depth + 63) // 64  # jobs of 64 rows of a panel
     for t in prange(threads):
-        first_k, end_k = share(t, threads, depth)
-        for k in range(first_k, end_k):
-            for p in range(panels.shape[0]):
-                for j in range(min(width, columns - p * width)):
-                    panels[p, k, j] = b[k * row + (p * width + j) * column]
+        table = np.empty(lanes, np.int64)
+        first, end = share(t, threads, count * parts)
+        for job in range(first, end):
+            p, k0 = job // parts, job % parts * 64
+            used, deep = min(width, columns - p * width), min(64, depth - k0)
+            to = (p * depth + k0) * width
+            if row == 1:
+                at = p * width * column + k0
+                transpose_block(function, lanes, b, at, column, used, deep, target, to, width, table, panels.itemsize)
+            else:
+                for k in range(k0, k0 + deep):
+                    for j in range(used):
+                        panels[p, k, j] = b[k * row + (p * width + j) * column]
 
 
 @kernel
@@ -90,11 +117,11 @@ def gemm(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.nda
     a, a_row, a_step = _strided(a)
     b, b_row, b_column = _strided(b)
     width = simd.panel_width(columns, c.dtype)
-    if b_column == 1 and depth * columns <= IN_PLACE:
+    if b_column == 1 and (depth * columns <= IN_PLACE or rows <= FEW_ROWS):
         panels, b_step, b_panel = b, b_row, width
     else:
         panels, b_step, b_panel = memory.empty((-(-columns // width), depth, width), c.dtype), width, depth * width
-        _pack(b.ctypes.data, b_row, b_column, columns, width, panels)
+        _pack(simd.transpose_address(c.dtype), simd.lanes(c.dtype), b.ctypes.data, b_row, b_column, columns, width, panels)
     # Blocks of rows that share a panel: as much of A as a quarter of L2 holds, but jobs enough for the threads.
     blocks, threads = -(-rows // simd.MAX_ROWS), settings.get_num_threads()
     group = min((1 << 18) // (simd.MAX_ROWS * depth * c.itemsize), blocks * -(-columns // width) // (4 * threads))
@@ -128,4 +155,4 @@ def linear_bwd_data(gy, w):
 
 
 def linear_bwd_weight(gy, x):
-    return matmul(gy.T, x)
+    return matmul(x.T, gy).T  # in memory the order of the layer's weight
