@@ -6,6 +6,7 @@ from .autograd import no_grad
 from .backends import backend, get_backend, set_backend
 from .backends.select import conv_algorithm
 from .backends.settings import get_float32_precision, get_num_threads, set_float32_precision, set_num_threads
+from .inference import optimize_for_inference
 from .inspect import explain_conv, profile, summary
 from .io import load, save
 from .random import manual_seed
@@ -34,6 +35,6 @@ __all__ = [
     "__version__", "arange", "as_tensor", "backend", "cat", "conv_algorithm", "cuda", "data", "device",
     "explain_conv", "eye", "float32", "float64", "from_dlpack", "from_numpy", "full", "get_backend",
     "get_float32_precision", "get_num_threads", "int64", "load", "manual_seed", "models", "nn", "no_grad", "ones",
-    "optim", "profile", "rand", "randn", "save", "set_backend", "set_float32_precision", "set_num_threads", "stack",
-    "summary", "Tensor", "tensor", "train", "zeros",
+    "optim", "optimize_for_inference", "profile", "rand", "randn", "save", "set_backend", "set_float32_precision",
+    "set_num_threads", "stack", "summary", "Tensor", "tensor", "train", "zeros",
 ]  # fmt: skip

@@ -30,6 +30,7 @@ LAYERS = {
     "io": 3,
     "data": 4,
     "models": 4,
+    "inference": 4,
     "inspect": 4,
     "train": 4,
     "cli": 5,

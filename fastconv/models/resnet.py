@@ -68,6 +68,8 @@ class ResNet(nn.Module):
         For images of about 32x32: a 3x3 stem of stride 1 and no max-pooling, instead of 7x7, stride 2 and pooling.
     """
 
+    in_sequence = (("conv1", "bn1"),)  # see optimize_for_inference
+
     def __init__(self, block, layers, num_classes: int = 1000, in_channels: int = 3, small_input: bool = False):
         super().__init__()
         self.conv1 = _conv(in_channels, 64, 3) if small_input else _conv(in_channels, 64, 7, 2)

@@ -1,0 +1,208 @@
+"""``optimize_for_inference``: the same results with fewer passes, and the original net left alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import inference, models, nn
+from fastconv.nn import functional as F
+
+RTOL = 1e-4
+
+
+def with_statistics(net):
+    """The net in evaluation with random BatchNorm statistics and parameters, as after training."""
+    rng = np.random.default_rng(1)
+    for m in net.modules():
+        if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)) and m.running_mean is not None:
+            m.running_mean[...] = rng.standard_normal(m.num_features).astype("f4")
+            m.running_var[...] = rng.uniform(0.5, 2, m.num_features).astype("f4")
+            if m.weight is not None:
+                m.weight.data[:] = rng.uniform(-1.5, 1.5, m.num_features).astype("f4")
+                m.bias.data[:] = rng.standard_normal(m.num_features).astype("f4")
+    return net.eval()
+
+
+def check(net, *shape):
+    """The optimized net, after its results have been compared with those of ``net``."""
+    net = with_statistics(net)
+    before = {k: v.numpy().copy() for k, v in net.state_dict().items()}
+    x = np.random.default_rng(0).standard_normal(shape).astype("f4")
+    fast = fc.optimize_for_inference(net)
+    want = net(x).numpy()
+    for _ in range(2):  # the second call finds its weights packed
+        got = fast(x)
+        assert got.dtype == want.dtype and got.shape == want.shape and not got.requires_grad
+        np.testing.assert_allclose(got.numpy(), want, rtol=0, atol=RTOL * np.abs(want).max())
+    after = net.state_dict()
+    assert before.keys() == after.keys() and all(np.array_equal(before[k], after[k].numpy()) for k in before)
+    return fast
+
+
+def kinds(net):
+    return [type(m).__name__ for m in net.modules() if not list(m.children())]
+
+
+def test_sequential(backend):
+    net = nn.Sequential(
+        nn.Conv2d(3, 17, 3, padding=1, bias=False), nn.BatchNorm2d(17), nn.ReLU(),
+        nn.Sequential(nn.Conv2d(17, 20, 1), nn.Dropout(0.3)), nn.BatchNorm2d(20, activation="relu"),
+        nn.Conv2d(20, 20, 3, groups=20), nn.ReLU(), nn.BatchNorm2d(20), nn.ReLU(),
+        nn.Dropout(0.5, mode="downgrade_in_infer"), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(180, 40), nn.BatchNorm1d(40, affine=False), nn.ReLU(), nn.Linear(40, 7),
+    )  # fmt: skip
+    fast = check(net, 2, 3, 8, 8)
+    assert len(fast) == len(net)
+    found = [k for k in kinds(fast) if k != "Identity"]
+    # A BatchNorm behind a ReLU cannot be folded; dropout of the other convention scales in evaluation.
+    assert found == ["Conv", "Conv", "Conv", "BatchNorm2d", "Dropout", "MaxPool2d", "Flatten", "Conv", "Conv"]
+    assert [m.relu for m in fast.modules() if isinstance(m, inference.Conv)] == [True, True, True, True, False]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_nets(seed, backend):
+    rng = np.random.default_rng(seed)
+    layers, c = [], int(rng.integers(1, 40))
+    shape = (int(rng.integers(1, 4)), c, *rng.integers(9, 14, 2))
+    for _ in range(4):
+        k, kernel, grouped = int(rng.integers(1, 40)), int(rng.integers(1, 4)), rng.random() < 0.2
+        k = c if grouped else k
+        layers.append(nn.Conv2d(c, k, kernel, int(rng.integers(1, 3)), kernel // 2, groups=c if grouped else 1,
+                                bias=bool(rng.integers(2))))  # fmt: skip
+        for extra in (nn.BatchNorm2d(k), nn.ReLU(), nn.Dropout(), nn.LeakyReLU(0.1)):
+            if rng.random() < 0.5:
+                layers.append(extra)
+        c = k
+    check(nn.Sequential(*layers), *map(int, shape))
+
+
+def test_other_dimensions(backend):
+    check(nn.Sequential(nn.Conv1d(3, 5, 3), nn.ReLU(), nn.Linear(7, 4), nn.ReLU()), 2, 3, 9)
+    check(nn.Sequential(nn.Conv3d(2, 5, 2), nn.BatchNorm3d(5), nn.ReLU()), 1, 2, 4, 5, 4)
+
+
+@pytest.mark.parametrize("make", [models.resnet18, models.resnet50], ids=lambda f: f.__name__)
+def test_resnet(make):
+    fast = check(make(num_classes=10, small_input=True), 2, 3, 32, 32)
+    assert not {"BatchNorm2d", "Conv2d", "Linear"} & set(kinds(fast))
+
+
+def test_resnet_stem():
+    assert "BatchNorm2d" not in kinds(check(models.resnet18(), 1, 3, 64, 64))
+
+
+@pytest.mark.parametrize("make", [models.lenet5, lambda: models.lenet5(modern=True)])
+def test_lenet(make, backend):
+    check(make(), 3, 1, 28, 28)
+
+
+class Block(nn.Module):
+    """What this package knows nothing about, but for the names in ``in_sequence``."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.act = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()
+        self.second, self.after = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.gain = nn.Parameter(fc.ones(4, 1, 1) * 0.5)
+
+    def forward(self, x):
+        y = self.after(F.sigmoid(self.second(self.act(self.norm(self.first(x))))))
+        return F.relu(x + y * self.gain)
+
+
+class Told(Block):
+    in_sequence = (("first", "norm", "act"),)
+
+
+@pytest.mark.parametrize(("block", "norms"), [(Block, 2), (Told, 1)])
+def test_unknown_modules_keep_their_forward(block, norms, backend):
+    fast = check(nn.Sequential(block(), block()), 2, 4, 6, 5)
+    assert kinds(fast).count("BatchNorm2d") == 2 * norms
+    assert not any(p.requires_grad for p in fast.parameters())
+
+
+def test_subclass_with_its_own_forward_is_not_taken_for_its_base():
+    class Doubling(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(x) * 2
+
+    fast = check(nn.Sequential(Doubling(3, 4, 3), nn.BatchNorm2d(4)), 1, 3, 5, 5)
+    assert kinds(fast) == ["Doubling", "BatchNorm2d"]
+
+
+def test_norm_that_does_not_fit_raises_as_before():
+    fast = fc.optimize_for_inference(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)))
+    with pytest.raises(ValueError, match="linear: input must have 2 dimensions"):
+        fast(fc.randn(2, 4, 3))  # the norm's channels are axis 1, not the layer's outputs
+    fast = fc.optimize_for_inference(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(5)))
+    with pytest.raises(ValueError, match="batch_norm: "):
+        fast(fc.randn(2, 3))
+
+
+def test_norm_without_running_statistics_stays():
+    fast = check(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)), 2, 3, 6, 6)
+    assert kinds(fast) == ["Conv", "BatchNorm2d"]
+
+
+def test_the_original_keeps_training():
+    """The copy shares no memory with the net it was made from."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
+    fast = fc.optimize_for_inference(net)
+    assert net.training and not fast.training
+    x = fc.randn(2, 3, 6, 6)
+    before = fast(x).numpy()
+    net(x).sum().backward()
+    for p in net.parameters():
+        p.data[:] = 0.0
+    np.testing.assert_array_equal(fast(x).numpy(), before)
+
+
+def test_it_refuses_to_train():
+    fast = fc.optimize_for_inference(nn.Sequential(nn.Conv2d(3, 4, 3)))
+    x = fc.randn(1, 3, 5, 5, requires_grad=True)
+    with pytest.raises(RuntimeError, match="optimize_for_inference: the net computes no gradients"):
+        fast(x)
+    with fc.no_grad():
+        assert fast(x).shape == (1, 4, 3, 3)
+    fast.train()
+    with pytest.raises(RuntimeError, match="optimize_for_inference: the net evaluates only"):
+        fast(x.detach())
+    with pytest.raises(TypeError, match="optimize_for_inference: expected a Module, got function"):
+        fc.optimize_for_inference(F.relu)
+
+
+def test_errors_are_those_of_the_layers():
+    fast = fc.optimize_for_inference(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(36, 2)))
+    with pytest.raises(ValueError, match="conv2d: weight expects 3 input channels"):
+        fast(fc.randn(1, 2, 5, 5))
+    with pytest.raises(ValueError, match="linear: weight expects 36 input channels"):
+        fast(fc.randn(1, 3, 6, 6))
+    with pytest.raises(TypeError, match="conv2d: .*float64"):
+        fast(fc.randn(1, 3, 5, 5).double())
+
+
+def test_weights_loaded_or_moved_later_are_used():
+    fast = check(nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU()), 1, 3, 8, 8)
+    x = fc.randn(1, 3, 8, 8)
+    before = fast(x).numpy()
+    fast.load_state_dict({k: v * 2 for k, v in fast.state_dict().items()})
+    np.testing.assert_allclose(fast(x).numpy(), 2 * before, rtol=1e-5, atol=1e-6)
+    assert fast.double()(x.double()).dtype == "float64"
+    with fc.backend("numpy"):
+        np.testing.assert_allclose(fast(x.double()).numpy(), 2 * before, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_are_packed_once(monkeypatch):
+    """After the first call no kernel that arranges weights runs."""
+    from fastconv.backends.cpu import jit
+
+    net = fc.optimize_for_inference(models.resnet18(num_classes=10, small_input=True))
+    x = fc.randn(2, 3, 32, 32)
+    net(x)
+    launched = []
+    plain = jit.Kernel.__call__
+    monkeypatch.setattr(jit.Kernel, "__call__", lambda self, *args: launched.append(self.__name__) or plain(self, *args))
+    net(x)
+    assert launched and not {"_pack", "_arrange", "_transform_weights"} & set(launched)
