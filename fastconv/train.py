@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+import glob
+import os
 import signal
 import threading
+import warnings
+from datetime import timedelta
 from io import BytesIO
 from itertools import islice
 from math import isfinite, nan
@@ -16,7 +20,7 @@ import numpy as np
 from . import io, nn, optim, random
 from .autograd import no_grad
 from .spec import check
-from .tensor import as_tensor
+from .tensor import Tensor, as_tensor
 
 FIELDS = ("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr", "images_per_second")
 POINTS = 5  # per epoch, as the notes draw them
@@ -27,7 +31,7 @@ class History(list):
 
     ``epoch`` is a float (2.4: after two fifths of the third epoch); losses and accuracies are means over the epoch so
     far; the test values stand at whole epochs, None elsewhere. ``history.test_accuracy`` and the like are the last
-    values there are. ``history.stopped`` says why the run ended early ("time limit", "interrupted"), else None.
+    values there are. ``history.stopped`` says why the run ended early ("time limit", "interrupted", "callback"), else None.
     """
 
     stopped: str | None = None
@@ -81,23 +85,71 @@ def evaluate(net, loader, loss=None) -> tuple[float, float]:
         Accuracy is NaN where ``y`` does not hold class indices.
     """
     loss = loss or nn.CrossEntropyLoss()
+    total, correct, count = 0.0, 0.0, 0
+    with no_grad():
+        for out, y in _outputs(net, loader):
+            total += loss(out, y).item() * len(y)
+            correct += _correct(out, y)
+            count += len(y)
+    check(count > 0, "evaluate", "the loader gave no batch")
+    return total / count, correct / count
+
+
+def confusion_matrix(net, loader, plot=None, classes=None) -> np.ndarray:
+    """Count what ``net`` takes each class for, in evaluation mode.
+
+    Parameters
+    ----------
+    net : nn.Module
+    loader : iterable of (X, y) batches, y of class indices
+    plot : path, optional
+        Draw the matrix as a PNG.
+    classes : sequence of str, optional
+        Names of the classes in the picture (default: their numbers).
+
+    Returns
+    -------
+    int64 array
+        ``[i, j]``: images of class i taken for class j; ``trace() / sum()`` is the accuracy.
+    """
+    matrix: np.ndarray | None = None
+    with no_grad():
+        for out, y in _outputs(net, loader):
+            y, k = y.numpy(), out.shape[1]
+            check(out.ndim == 2 and y.dtype.kind in "iu", "confusion_matrix", "the net must give N x classes scores and "
+                  f"the loader class indices, got {out.ndim}-D and {y.dtype}")  # fmt: skip
+            counts = np.bincount(y * k + out.numpy().argmax(1), minlength=k * k).reshape(k, k)
+            matrix = counts if matrix is None else matrix + counts
+    check(matrix is not None, "confusion_matrix", "the loader gave no batch")
+    if plot is not None:
+        _draw_confusion(matrix, range(len(matrix)) if classes is None else classes, plot)
+    return matrix
+
+
+def _draw_confusion(matrix, classes, path):
+    figure = _figure(figsize=(2 + 0.5 * len(matrix),) * 2, layout="constrained")
+    places = range(len(matrix))
+    axes = figure.add_subplot(xlabel="taken for", ylabel="class", title=f"accuracy {matrix.trace() / matrix.sum():.4f}")
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(places, classes, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(places, classes)
+    for i, j in np.argwhere(matrix):
+        axes.text(j, i, matrix[i, j], ha="center", va="center", fontsize=7, color="white" if shares[i, j] > 0.5 else "black")
+    figure.savefig(path, format="png", dpi=120)
+
+
+def _outputs(net, loader):
+    """``(net(x), y)`` of each batch, in evaluation mode, which ends with the generator."""
     device = next(iter(net.parameters())).device
     modes = [(m, m.training) for m in net.modules()]
-    total, correct, count = 0.0, 0.0, 0
     net.eval()
     try:
-        with no_grad():
-            for x, y in loader:
-                x, y = as_tensor(x).to(device), as_tensor(y).to(device)
-                out = net(x)
-                total += loss(out, y).item() * len(x)
-                correct += _correct(out, y)
-                count += len(x)
+        for x, y in loader:
+            yield net(as_tensor(x).to(device)), as_tensor(y).to(device)
     finally:
         for m, training in modes:
             m.training = training
-    check(count > 0, "evaluate", "the loader gave no batch")
-    return total / count, correct / count
 
 
 def _correct(out, y) -> float:
@@ -109,7 +161,7 @@ def _correct(out, y) -> float:
 
 def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None, loss=None, scheduler=None,
         checkpoint=None, checkpoint_every: int | None = None, resume: bool = True, progress: bool = True, plot=None,
-        time_limit: float | None = None) -> History:  # fmt: skip
+        time_limit: float | None = None, callback=None) -> History:  # fmt: skip
     """Train ``net``.
 
     Parameters
@@ -126,17 +178,21 @@ def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None,
     scheduler : optim.lr_scheduler.LRScheduler, optional
         Stepped after each batch or epoch as its ``interval`` says.
     checkpoint : path, optional
-        Where net, optimizer, scheduler, random numbers, position and history are saved: after each epoch or each
-        ``checkpoint_every`` steps, and when the run ends, by Ctrl-C or the time limit too.
+        Where net, optimizer, scheduler, random numbers, position and history are saved: at the start, after each
+        epoch or each ``checkpoint_every`` steps, and when the run ends, by Ctrl-C or the time limit too. The one
+        before is kept as ``<name>.previous.<extension>``.
     resume : bool
         Continue from ``checkpoint`` if it exists, in the middle of an epoch too, to the same bits as without the break
-        (a loader that shuffles needs ``state_dict``, as ``DataLoader`` has it).
+        (a loader that shuffles needs ``state_dict``, as ``DataLoader`` has it; the number of threads must be the same).
+        A damaged file is passed over, with a warning, for the one before.
     progress : bool
         Show a bar (plain lines without tqdm).
     plot : path or "live", optional
         PNG of the learning curve, redrawn after each epoch; "live" draws in a notebook.
     time_limit : float, optional
         Seconds after which the run ends.
+    callback : callable ``(history) -> bool``, optional
+        Called after each epoch; a true answer ends the run.
 
     Returns
     -------
@@ -147,9 +203,12 @@ def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None,
     Raises
     ------
     RuntimeError
-        The loss is NaN or infinite.
+        The loss, or after it a parameter, is NaN or infinite; the message names the step and the layer where such
+        values first appeared. Checkpoints are from before.
     ValueError
         The checkpoint does not fit.
+    OSError
+        A checkpoint cannot be written; those before it are as they were.
     """
     if plot:
         _figure()  # a missing matplotlib is better known now than after an epoch
@@ -158,37 +217,40 @@ def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None,
           f"checkpoint_every must be positive, got {checkpoint_every}")  # fmt: skip
     optimizer = optimizer or optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
     run = _Run(net, train_loader, optimizer, loss or nn.CrossEntropyLoss(), scheduler, checkpoint)
-    if checkpoint is not None and resume and Path(checkpoint).exists():
-        run.restore()
-    history, at = run.history, run.at
     with _Stop(time_limit) as stop:
+        if not (resume and run.restore()):
+            run.store()
+        run.check_schedule(epochs)
+        history, at = run.history, run.at
         while at["epoch"] < epochs and not stop.reason:
             net.train()
-            bar = _Bar(progress, at["epoch"], epochs, run.batches, at["batch"])
-            for x, y in run.rest_of_epoch():
-                run.step(x, y)
-                point = run.record()
-                run.schedule("step")
-                bar.advance(run.line(), point)
-                if point and plot == "live":
-                    _draw(history, plot)
-                if checkpoint_every and (at["epoch"] * run.batches + at["batch"]) % checkpoint_every == 0:
-                    run.store()
-                if stop.reason:
-                    break
-            else:
-                if test_loader is not None:
-                    history[-1]["test_loss"], history[-1]["test_accuracy"] = evaluate(net, test_loader, run.loss)
-                run.schedule("epoch")
-                bar.close(run.line())
-                run.next_epoch()
-                if checkpoint_every is None:
-                    run.store()
-                if plot:
-                    _draw(history, plot)
-            bar.close()
+            with _Bar(progress, at["epoch"], epochs, run.batches, at["batch"]) as bar:
+                for x, y in run.rest_of_epoch():
+                    run.step(x, y)
+                    point = run.record()
+                    run.schedule("step")
+                    bar.advance(run.line(epochs), point)
+                    if point and plot == "live":
+                        _draw(history, plot)
+                    if run.steps % (checkpoint_every or run.batches) == 0:
+                        run.store()
+                    if stop.reason:
+                        break
+                else:
+                    if test_loader is not None:
+                        try:
+                            scores = evaluate(net, stop.unless_interrupted(test_loader), run.loss)
+                        except _Interrupted:
+                            break
+                        history[-1]["test_loss"], history[-1]["test_accuracy"] = scores
+                    run.schedule("epoch")
+                    bar.finish(run.line(epochs))
+                    run.next_epoch()
+                    if plot:
+                        _draw(history, plot)
+                    stop.asked = callback is not None and callback(history)
         history.stopped = stop.reason if at["epoch"] < epochs else None
-    run.store()
+        run.store()
     return history
 
 
@@ -197,14 +259,19 @@ class _Run:
 
     def __init__(self, net, loader, optimizer, loss, scheduler, path):
         self.net, self.loader, self.optimizer, self.loss = net, loader, optimizer, loss
-        self.scheduler, self.path = scheduler, path
+        self.scheduler, self.path = scheduler, path and Path(path)
         self.device = next(iter(net.parameters())).device
         self.batches = len(loader)
         check(self.batches > 0, "fit", "the training loader has no batches")
         self.history = History()
         # epoch, batch: done so far; loss, correct, count: sums over this epoch; seconds, images: over all epochs
         self.at = {"epoch": 0, "batch": 0, "loss": 0.0, "correct": 0.0, "count": 0, "seconds": 0.0, "images": 0}
-        self._stored, self._warm = None, False
+        self._stored, self._sound = None, False  # the position last saved; whether that is what lies at ``path``
+        self._since = None  # steps and time after the first step, which may compile
+
+    @property
+    def steps(self) -> int:
+        return self.at["epoch"] * self.batches + self.at["batch"]
 
     def rest_of_epoch(self):
         """The batches of this epoch that were not trained on yet."""
@@ -212,16 +279,14 @@ class _Run:
 
     def step(self, x, y) -> None:
         """Forward, backward, update, sums."""
-        start, at = perf_counter(), self.at
+        start, at, chance = perf_counter(), self.at, random.get_state()
         x, y = as_tensor(x).to(self.device), as_tensor(y).to(self.device)
         out = self.net(x)
         loss = self.loss(out, y)
         value = loss.item()
         if not isfinite(value):
-            raise RuntimeError(
-                f"fit: the loss is {value} at step {at['batch'] + 1} of epoch {at['epoch'] + 1}; a smaller learning "
-                "rate often helps, and inputs must be finite"
-            )
+            random.set_state(chance)
+            self.fail(f"the loss is {value}", at["batch"] + 1, _origin(self.net, x))
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -229,10 +294,21 @@ class _Run:
         at["correct"] += _correct(out, y)
         at["count"] += len(x)
         at["batch"] += 1
-        if self._warm:
+        if self._since:
             at["seconds"] += perf_counter() - start
             at["images"] += len(x)
-        self._warm = True
+        self._since = self._since or (self.steps, perf_counter())
+
+    def fail(self, what, step, where):
+        raise RuntimeError(f"fit: {what} at step {step} of epoch {self.at['epoch'] + 1}: {where}. A smaller learning rate "
+                           "often helps; the last checkpoint is from before")  # fmt: skip
+
+    def check_schedule(self, epochs) -> None:
+        """A schedule that ends too early is better known now than then."""
+        last = getattr(self.scheduler, "total_steps", None)
+        check(last is None or self.scheduler.interval != "step" or epochs * self.batches <= last, "fit",
+              f"the schedule ends after {last} steps, but {epochs} epochs are {epochs * self.batches}; a run with a "
+              "one-cycle schedule cannot be lengthened: start anew, with resume=False")  # fmt: skip
 
     def schedule(self, interval) -> None:
         if self.scheduler is not None and self.scheduler.interval == interval:
@@ -251,13 +327,19 @@ class _Run:
     def speed(self) -> float | None:
         return self.at["images"] / self.at["seconds"] if self.at["seconds"] else None
 
-    def line(self) -> str:
+    def line(self, epochs) -> str:
         """Where training stands, in words."""
         at, last = self.at, self.history[-1] if self.history else {}
         text = f"loss {at['loss'] / at['count']:.3f}, train acc {at['correct'] / at['count']:.3f}"
         if last.get("test_accuracy") is not None and last["epoch"] == at["epoch"] + 1:
             text += f", test acc {last['test_accuracy']:.3f}"
-        return text + (f", {self.speed():.0f} images/s" if self.speed() else "")
+        if self.speed():
+            text += f", {self.speed():.0f} images/s"
+        steps, start = self._since or (self.steps, 0)
+        if self.steps > steps:
+            left = (perf_counter() - start) / (self.steps - steps) * (epochs * self.batches - self.steps)
+            text += f", {timedelta(seconds=round(left))} left"
+        return text
 
     def next_epoch(self) -> None:
         self.at.update(epoch=self.at["epoch"] + 1, batch=0, loss=0.0, correct=0.0, count=0)
@@ -265,32 +347,67 @@ class _Run:
     def store(self) -> None:
         """Save everything, unless there is no path or nothing happened since the last time."""
         where = (self.at["epoch"], self.at["batch"])
-        if self.path is None or where == self._stored:
+        if where == self._stored:
             return
-        self._stored = where
-        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-        io.save({
-            "net": self.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler and self.scheduler.state_dict(),
-            "loader": self.loader.state_dict() if hasattr(self.loader, "state_dict") else None,
-            "random": random.get_state(),
-            "at": self.at,
-            "batches": self.batches,
-            "history": list(self.history),
-        }, self.path)  # fmt: skip
+        if bad := _bad_parameter(self.net):
+            self.fail("the weights are not finite", self.at["batch"], bad)
+        begins, self._stored = self._stored is None, where
+        if self.path is None:
+            return
+        new, previous = map(self._beside, ("new", "previous"))
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            for left in self.path.parent.glob(f".{glob.escape(new.name)}.*.tmp"):  # of a process killed while it saved
+                left.unlink()
+            io.save({
+                "net": self.net.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scheduler": self.scheduler and self.scheduler.state_dict(),
+                "loader": self.loader.state_dict() if hasattr(self.loader, "state_dict") else None,
+                "random": random.get_state(),
+                "at": self.at,
+                "batches": self.batches,
+                "history": list(self.history),
+            }, new)  # fmt: skip
+            if self._sound:
+                os.replace(self.path, previous)
+            elif begins:  # what lies there belongs to another run
+                previous.unlink(missing_ok=True)
+            os.replace(new, self.path)
+        except OSError as e:
+            raise OSError(e.errno, f"fit: the checkpoint could not be saved ({e.strerror}); those saved before are as "
+                          "they were", str(self.path)) from e  # fmt: skip
+        self._sound = True
 
-    def restore(self) -> None:
-        saved = io.load(self.path)
+    def _beside(self, word) -> Path:
+        return self.path.with_name(f"{self.path.stem}.{word}{self.path.suffix}")
+
+    def restore(self) -> bool:
+        """Continue from the newest checkpoint that can be read; False if there is none."""
+        files = [f for f in (self.path, self._beside("previous")) if f.exists()] if self.path else []
+        if not files:
+            return False
+        path = files[0]
+        try:
+            saved = io.load(path)
+        except ValueError as e:
+            if len(files) == 1:
+                raise
+            path = files[1]
+            saved = io.load(path)
+            warnings.warn(f"fit: continuing from the checkpoint before the last, {path}, as {e}", stacklevel=3)
         keys = {"net", "optimizer", "scheduler", "loader", "random", "at", "batches", "history"}
-        check(isinstance(saved, dict) and set(saved) == keys, "fit", f"{self.path} is not a checkpoint of fit; give "
-              "another path, or resume=False to overwrite it")  # fmt: skip
-        check(saved["batches"] == self.batches, "fit", f"{self.path} was trained with {saved['batches']} batches per "
+        instead = "give another path, or resume=False to overwrite it"
+        check(isinstance(saved, dict) and set(saved) == keys, "fit", f"{path} is not a checkpoint of fit; {instead}")
+        try:
+            self.net.load_state_dict(saved["net"])
+        except ValueError as e:
+            raise ValueError(f"fit: {path} is a checkpoint of another net; {instead}\n{e}") from None
+        check(saved["batches"] == self.batches, "fit", f"{path} was trained with {saved['batches']} batches per "
               f"epoch, the loader has {self.batches}; use the same data and batch_size, or resume=False")  # fmt: skip
         with_or_not = "without" if saved["scheduler"] is None else "with"
         check((saved["scheduler"] is None) == (self.scheduler is None), "fit",
-              f"{self.path} was trained {with_or_not} a scheduler; do the same, or resume=False")  # fmt: skip
-        self.net.load_state_dict(saved["net"])
+              f"{path} was trained {with_or_not} a scheduler; do the same, or resume=False")  # fmt: skip
         if self.scheduler is not None:
             self.scheduler.load_state_dict(saved["scheduler"])
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -299,7 +416,53 @@ class _Run:
         random.set_state(saved["random"])
         self.at.update(saved["at"])
         self.history.extend(saved["history"])
-        self._stored = (self.at["epoch"], self.at["batch"])
+        self._stored, self._sound = (self.at["epoch"], self.at["batch"]), path == self.path
+        return True
+
+
+def _finite(t) -> bool:
+    return bool(np.isfinite(t.numpy()).all())
+
+
+def _bad_parameter(net) -> str | None:
+    """The parameter nearest to the loss that is not finite: an update reaches it before those below."""
+    bad = [name for name, p in net.named_parameters() if not _finite(p)]
+    return f"the update made {bad[-1]} so" if bad else None
+
+
+def _origin(net, x) -> str:
+    """Where values that are not finite first appear when ``net`` sees ``x``, in words."""
+    if not _finite(x):
+        return "the batch from the loader is not finite"
+    if bad := _bad_parameter(net):
+        return f"in the step before, {bad}"
+    found = []
+
+    def watched(name, module):
+        forward = module.forward
+
+        def look(*args, **options):
+            out = forward(*args, **options)
+            if not found and isinstance(out, Tensor) and not _finite(out):
+                found.append(f"the output of {name or 'the net'} ({type(module).__name__}) is the first that is not finite")
+            return out
+
+        return look
+
+    modules = dict(net.named_modules())
+    for name, m in modules.items():
+        m.forward = watched(name, m)
+    try:
+        with no_grad():
+            net(x)
+    finally:
+        for m in modules.values():
+            del m.forward
+    return found[0] if found else "the output of the net is finite, that of the loss is not"
+
+
+class _Interrupted(Exception):
+    pass
 
 
 class _Stop:
@@ -307,12 +470,19 @@ class _Stop:
 
     def __init__(self, seconds):
         self.deadline = None if seconds is None else perf_counter() + seconds
-        self.interrupted, self.old = False, None
+        self.interrupted, self.asked, self.old = False, False, None
 
     @property
     def reason(self) -> str | None:
         late = self.deadline is not None and perf_counter() > self.deadline
-        return "interrupted" if self.interrupted else "time limit" if late else None
+        return "interrupted" if self.interrupted else "callback" if self.asked else "time limit" if late else None
+
+    def unless_interrupted(self, loader):
+        """The batches; raises if one is asked for after Ctrl-C, as an evaluation may take long."""
+        for batch in loader:
+            if self.interrupted:
+                raise _Interrupted
+            yield batch
 
     def _note(self, *args):
         if self.interrupted:
@@ -348,13 +518,18 @@ class _Bar:
         elif self.plain and point:
             print(f"{self.title}: {line}", flush=True)
 
-    def close(self, line=None):
+    def finish(self, line):
         if self.bar is not None:
-            if line:
-                self.bar.set_postfix_str(line)
-            self.bar.close()
-        elif self.plain and line:
+            self.bar.set_postfix_str(line)
+        elif self.plain:
             print(f"{self.title}: {line}", flush=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        if self.bar is not None:
+            self.bar.close()
 
 
 def _draw(history, plot):

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import csv
+import os
+import random
+import shutil
 import signal
+import subprocess
 import sys
 import threading
+import time
 from math import isnan
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,7 +167,7 @@ def test_progress(tqdm, capsys, monkeypatch):
     Setup().fit(epochs=2, progress=True)
     out, err = capsys.readouterr()
     shown = err if tqdm else out
-    for word in ("epoch 1/2", "epoch 2/2", "loss ", "train acc ", "test acc ", "images/s"):
+    for word in ("epoch 1/2", "epoch 2/2", "loss ", "train acc ", "test acc ", "images/s", " left"):
         assert word in shown
     assert (out if tqdm else err) == ""
     Setup().fit(progress=False)
@@ -201,6 +207,23 @@ def test_evaluate_regression_and_nothing():
     assert loss == pytest.approx(float(net(x).numpy()[0, 0]) ** 2, rel=1e-5) and isnan(accuracy)
     with pytest.raises(ValueError, match="no batch"):
         train.evaluate(net, [])
+
+
+def test_confusion_matrix(backend, tmp_path):
+    pytest.importorskip("matplotlib")
+    x, y = arrays()
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.Dropout(0.5))
+    loader = data.DataLoader((x, y), BATCH)
+    matrix = train.confusion_matrix(net, loader, tmp_path / "matrix.png", "abcd")
+    guesses = (x.reshape(N, -1) @ net[1].weight.numpy().T + net[1].bias.numpy()).argmax(1)
+    want = [[np.sum((y == i) & (guesses == j)) for j in range(4)] for i in range(4)]
+    np.testing.assert_array_equal(matrix, want)
+    assert matrix.trace() / matrix.sum() == pytest.approx(train.evaluate(net, loader)[1]) and net.training
+    assert (tmp_path / "matrix.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    with pytest.raises(ValueError, match="class indices, got 2-D and float32"):
+        train.confusion_matrix(net, [(x, y.astype(np.float32))])
+    with pytest.raises(ValueError, match="no batch"):
+        train.confusion_matrix(net, [])
 
 
 # ------------------------------------------------------------------------------------------------- breaking off
@@ -262,6 +285,87 @@ def test_time_limit(tmp_path, monkeypatch):
     assert run.bits() == whole.bits()
 
 
+@pytest.mark.parametrize("damage", [lambda p: p.write_bytes(p.read_bytes()[:-99]), lambda p: p.write_bytes(b""),
+                                    Path.unlink], ids=["torn", "empty", "gone"])  # fmt: skip
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, damage):
+    whole = Setup()
+    expected = whole.fit()
+    path, previous = tmp_path / "run.npz", tmp_path / "run.previous.npz"
+    Setup().fit(checkpoint=path, checkpoint_every=3, loss=breaking_loss(8, ctrl_c))
+    assert [fc.load(p)["at"]["batch"] for p in (previous, path)] == [1, 3]
+    assert sorted(os.listdir(tmp_path)) == ["run.npz", "run.previous.npz"]
+    before = previous.read_bytes()
+    damage(path)
+    second = Setup()
+    if path.exists():
+        with pytest.warns(UserWarning, match=r"continuing from the checkpoint before the last, .*previous\.npz, as .*damaged"):
+            second.fit(checkpoint=path, loss=breaking_loss(1, ctrl_c))
+    else:
+        second.fit(checkpoint=path, loss=breaking_loss(1, ctrl_c))
+    assert previous.read_bytes() == before  # and not the damaged one
+    last = Setup()
+    assert values(last.fit(checkpoint=path)) == values(expected)
+    assert last.bits() == whole.bits()
+
+
+def test_a_new_run_does_not_fall_back_to_the_one_it_replaced(tmp_path):
+    Setup().fit(checkpoint=tmp_path / "run.npz")
+    with pytest.raises(Break):
+        Setup().fit(checkpoint=tmp_path / "run.npz", resume=False, loss=breaking_loss(1, raise_break))
+    assert os.listdir(tmp_path) == ["run.npz"]
+    assert fc.load(tmp_path / "run.npz")["history"] == []
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_keeps_the_checkpoints(tmp_path, monkeypatch, call):
+    path = tmp_path / "run.npz"
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match=r"fit: the checkpoint could not be saved \(No space left on device\)"):
+        Setup().fit(checkpoint=path, checkpoint_every=4, loss=breaking_loss(9, lambda: monkeypatch.setattr(os, call, full)))
+    monkeypatch.undo()
+    assert [fc.load(p)["at"]["batch"] for p in (tmp_path / "run.previous.npz", path)] == [4, 3]
+    assert sorted(os.listdir(tmp_path)) == ["run.npz", "run.previous.npz"]
+    whole, second = Setup(), Setup()
+    whole.fit()
+    second.fit(checkpoint=path)
+    assert second.bits() == whole.bits()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_killed_at_any_moment_and_resumed(tmp_path):
+    """Processes killed at random events and random times, then resumed to the end: the weights have the same bits."""
+
+    def start(path, event=-1):
+        command = [sys.executable, str(Path(__file__).with_name("killed.py")), str(path), str(event)]
+        env = {**os.environ, "FASTCONV_BACKEND": "numpy", "PYTHONPATH": str(Path(fc.__file__).parents[1])}
+        return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+
+    def end(process):
+        out = process.communicate(timeout=60)[0].splitlines()
+        assert process.returncode == 0
+        return out[-1].split()
+
+    first, whole = tmp_path / "first.npz", tmp_path / "whole.npz"
+    assert start(first, 5).wait(60) == -signal.SIGKILL  # the checkpoint of the start has just appeared
+    shutil.copy(first, whole)
+    events, expected = end(start(whole))
+    draw = random.Random(7)
+    for trial, event in enumerate(draw.sample(range(int(events)), 7)):
+        path = tmp_path / f"{trial}.npz"
+        shutil.copy(first, path)
+        assert start(path, event).wait(60) == -signal.SIGKILL
+        again = start(path)
+        again.stdout.readline()  # begins
+        time.sleep(draw.uniform(0, 0.05))
+        again.kill()
+        again.communicate()
+        assert end(start(path))[1] == expected, f"killed at event {event} of {events}"
+        assert not list(tmp_path.glob(f".{trial}.*")), "what a killed process left is cleared away"
+
+
 def test_finished_runs_and_more_epochs(tmp_path):
     path = tmp_path / "folder" / "run.npz"
     run = Setup(schedule="StepLR")
@@ -297,6 +401,38 @@ def test_resume_with_a_plain_list_of_batches(tmp_path):
     assert second[2].weight.numpy().tobytes() == whole[2].weight.numpy().tobytes()
 
 
+def test_ctrl_c_during_evaluation(tmp_path):
+    whole = Setup()
+    expected = whole.fit()
+    first, path = Setup(), tmp_path / "run.npz"
+    asked = []
+
+    def stop_in_the_second_evaluation(out, y):
+        value = F.cross_entropy(out, y)
+        asked.append(not value.requires_grad)
+        if sum(asked) == 3 and asked[-1]:
+            ctrl_c()
+        return value
+
+    history = first.fit(checkpoint=path, loss=stop_in_the_second_evaluation)
+    assert history.stopped == "interrupted" and history.epoch == 2 and history[-1]["test_loss"] is None
+    assert sum(asked) == 3 and all(m.training for m in first.net.modules())
+    second = Setup()
+    assert values(second.fit(checkpoint=path)) == values(expected)
+    assert second.bits() == whole.bits()
+
+
+def test_callback(tmp_path):
+    whole, seen, path = Setup(), [], tmp_path / "run.npz"
+    whole.fit(callback=lambda history: seen.append((history.epoch, history.test_accuracy)))
+    assert [epoch for epoch, _ in seen] == [1, 2, 3] and seen[-1][1] is not None
+    first, second = Setup(), Setup()
+    history = first.fit(checkpoint=path, callback=lambda history: history.epoch == 2)
+    assert history.stopped == "callback" and history.epoch == 2
+    assert second.fit(checkpoint=path, callback=lambda history: True).stopped is None  # it had ended by itself
+    assert second.bits() == whole.bits()
+
+
 def test_a_second_ctrl_c_ends_at_once():
     def twice():
         ctrl_c()
@@ -324,9 +460,62 @@ def test_a_loss_that_is_not_finite_stops(bad, tmp_path):
         return good(out, y) * (bad if next(calls) == 7 else 1.0)
 
     run.test = None
-    with pytest.raises(RuntimeError, match=rf"fit: the loss is {bad} at step 3 of epoch 2"):
+    with pytest.raises(RuntimeError, match=rf"fit: the loss is {bad} at step 3 of epoch 2: .* that of the loss is not"):
         run.fit(loss=loss, checkpoint=tmp_path / "run.npz")
-    assert fc.load(tmp_path / "run.npz")["at"]["epoch"] == 1  # the checkpoint from before is still there
+    at = fc.load(tmp_path / "run.npz")["at"]
+    assert (at["epoch"], at["batch"]) == (0, 5)  # the checkpoint from before is still there
+
+
+class Spoilt(nn.Module):
+    """Carries its input on, and spoils one number of it from the ``call``-th training step on."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.calls, self.call = 0, call
+
+    def forward(self, x):
+        self.calls += self.training
+        return x / (x * 0) if self.calls >= self.call else x
+
+
+def test_the_layer_where_nan_appears_is_named(backend, tmp_path):
+    run = Setup()
+    run.net = nn.Sequential({"body": nn.Sequential(*run.net[:2], Spoilt(8), nn.ReLU()), "head": run.net[3:]})
+    modes = [m.training for m in run.net.modules()]
+    with pytest.raises(RuntimeError, match=r"at step 3 of epoch 2: the output of body\.2 \(Spoilt\) is the first") as e:
+        run.fit(checkpoint=tmp_path / "run.npz")
+    assert "smaller learning rate" in str(e.value)
+    assert not any("forward" in vars(m) for m in run.net.modules())
+    assert [m.training for m in run.net.modules()] == modes
+    assert all(np.isfinite(t.numpy()).all() for t in fc.load(tmp_path / "run.npz")["net"].values())
+
+
+def test_a_batch_with_nan_is_named():
+    run = Setup()
+    x, y = arrays()
+    x[40, 0, 3, 3] = np.nan
+    run.loader = data.DataLoader((x, y), BATCH)
+    with pytest.raises(RuntimeError, match="at step 3 of epoch 1: the batch from the loader is not finite"):
+        run.fit()
+
+
+@pytest.mark.parametrize("every", [None, 1])
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, every):
+    """The gradient of sqrt at 0 is infinite though the loss is finite: the update spoils the layers below."""
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3), nn.Linear(3, 3))
+    calls = iter(range(99))
+
+    def loss(out, y):
+        return F.cross_entropy(out, y) + ((net[1].weight * 0).sum() ** 0.5 if next(calls) == 3 else 0)
+
+    batches = [(np.ones((4, 2), np.float32), np.arange(4) % 3)] * 3
+    path = tmp_path / "run.npz"
+    what = "the weights are not finite at step 1 of epoch 2: the" if every else "the loss is nan at step 2 of epoch 2: in the"
+    with pytest.raises(RuntimeError, match=f"{what}.* update made 1.weight so"):
+        train.fit(net, batches, epochs=2, loss=loss, checkpoint=path, checkpoint_every=every, progress=False)
+    saved = fc.load(path)
+    assert (saved["at"]["epoch"], saved["at"]["batch"]) in ((0, 3), (1, 0))
+    assert all(np.isfinite(t.numpy()).all() for t in saved["net"].values())
 
 
 def test_checkpoints_that_do_not_fit(tmp_path):
@@ -340,12 +529,31 @@ def test_checkpoints_that_do_not_fit(tmp_path):
         Setup(schedule=None).fit(checkpoint=path)
     with pytest.raises(ValueError, match="another optimizer's"):
         Setup(kind="AdamW").fit(checkpoint=path)
+    other = Setup()
+    other.net[6] = nn.Linear(64, 5)
+    before = other.bits()
+    with pytest.raises(ValueError, match=r"run\.npz is a checkpoint of another net(.|\n)*6\.weight: expected 5x64, got 3x64"):
+        other.fit(checkpoint=path)
+    assert other.bits() == before
     fc.save(Setup().net.state_dict(), path)
     with pytest.raises(ValueError, match="not a checkpoint of fit"):
         Setup().fit(checkpoint=path)
     path.write_bytes(b"PK\x03\x04 broken")
+    (tmp_path / "run.previous.npz").unlink()
     with pytest.raises(ValueError, match="damaged"):
         Setup().fit(checkpoint=path)
+    with pytest.raises(ValueError, match=r"ends in \.npz"):  # before training, not after an epoch
+        Setup().fit(checkpoint=tmp_path / "run.txt", loss=breaking_loss(1, raise_break))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="checkpoint could not be saved"):
+        Setup().fit(checkpoint=tmp_path / "file" / "run.npz", loss=breaking_loss(1, raise_break))
+
+
+def test_a_schedule_that_ends_before_the_run(tmp_path):
+    path = tmp_path / "run.npz"
+    Setup().fit(checkpoint=path)
+    with pytest.raises(ValueError, match="the schedule ends after 15 steps, but 4 epochs are 20"):
+        Setup().fit(checkpoint=path, epochs=4)
 
 
 def test_arguments():
