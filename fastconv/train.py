@@ -19,6 +19,7 @@ import numpy as np
 
 from . import io, nn, optim, random
 from .autograd import no_grad
+from .inspect.observe import Observer
 from .spec import check
 from .tensor import Tensor, as_tensor
 
@@ -436,29 +437,25 @@ def _origin(net, x) -> str:
         return "the batch from the loader is not finite"
     if bad := _bad_parameter(net):
         return f"in the step before, {bad}"
-    found = []
+    with _FirstBad(net) as seen, no_grad():
+        net(x)
+    return seen.found or "the output of the net is finite, that of the loss is not"
 
-    def watched(name, module):
-        forward = module.forward
 
-        def look(*args, **options):
-            out = forward(*args, **options)
-            if not found and isinstance(out, Tensor) and not _finite(out):
-                found.append(f"the output of {name or 'the net'} ({type(module).__name__}) is the first that is not finite")
-            return out
+class _FirstBad(Observer):
+    """Finds the first module that returns what is not finite."""
 
-        return look
+    found: str | None = None
 
-    modules = dict(net.named_modules())
-    for name, m in modules.items():
-        m.forward = watched(name, m)
-    try:
-        with no_grad():
-            net(x)
-    finally:
-        for m in modules.values():
-            del m.forward
-    return found[0] if found else "the output of the net is finite, that of the loss is not"
+    def row(self, name, module):
+        return f"the output of {name or 'the net'} ({type(module).__name__}) is the first that is not finite"
+
+    def returned(self, row, module, out):
+        if self.found is None and isinstance(out, Tensor) and not _finite(out):
+            self.found = row
+
+    def run(self, row, engine, op, args):
+        return getattr(engine, op)(*args)
 
 
 class _Interrupted(Exception):
