@@ -199,19 +199,9 @@ class Fastconv(Engine):
 
     def peak(self, threads: int) -> dict[str, float]:
         """Operations per second of a tile that never leaves the registers, and bytes per second of a copy."""
-        from concurrent.futures import ThreadPoolExecutor
-        from time import perf_counter
-
         from fastconv.backends.cpu import facts
 
-        source, target = np.ones((threads, 1 << 24), np.float32), np.ones((threads, 1 << 24), np.float32)
-        times = []
-        with ThreadPoolExecutor(threads) as pool:
-            for _ in range(6):
-                start = perf_counter()
-                list(pool.map(lambda i: np.copyto(target[i], source[i]), range(threads)))
-                times.append(perf_counter() - start)
-        return {"flops": facts.peak(threads), "bytes": 2 * source.nbytes / min(times)}
+        return {"flops": facts.peak(threads), "bytes": facts.copy_rate(threads)}
 
 
 class Torch(Engine):

@@ -324,7 +324,7 @@ def _run(x, w, b, y, spec, phases, swap, beside, relu, m):
     tiles = y.shape[0] * grid[0] * grid[1]
     pitch, weights = _pitch(channels, dtype), len(f.weigh) ** 2
     common = n, extent, f.step, grid, planes, x
-    if tiles * 8 < depth or (tiles < 28 * threads and count >= threads):
+    if few_tiles(tiles, depth, count, threads):
         slice_ = min(depth, 128)
         v = memory.empty((points, tiles, pitch), dtype)
         u = memory.empty((threads, weights, slice_ * width + lanes), dtype)
@@ -338,6 +338,11 @@ def _run(x, w, b, y, spec, phases, swap, beside, relu, m):
     sums = memory.empty((threads, points, block * width + lanes), dtype)
     _by_tiles(taps.tile, simd.MAX_ROWS, into, outof, *common, transformed, bias, y, beside, relu, origin, block, v, sums,
               nowhere)  # fmt: skip
+
+
+def few_tiles(tiles: int, depth: int, panels: int, threads: int) -> bool:
+    """Whether the loops run by panels: weights are more work to transform than tiles, or there are too few blocks of tiles."""
+    return tiles * 8 < depth or (tiles < 28 * threads and panels >= threads)
 
 
 def _tiles_per_block(tiles, tile_bytes, threads) -> int:

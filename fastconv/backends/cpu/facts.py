@@ -1,8 +1,10 @@
-"""What the cpu backend found on this machine: lines for ``fastconv doctor``, and the processor's peak."""
+"""What the cpu backend found on this machine: lines for ``fastconv doctor``, and the rates measured."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import json
 import platform
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -52,6 +54,40 @@ def pool() -> str:
             f"peak {s['peak_bytes'] / 2**20:.1f} MB, {s['taken']} taken, {s['fresh']} fresh")  # fmt: skip
 
 
+def _best_time(threads: int, work) -> float:
+    """Seconds of ``work(thread)`` in all threads at once, the best of six."""
+    times = []
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(6):
+            start = perf_counter()
+            list(pool.map(work, range(threads)))
+            times.append(perf_counter() - start)
+    return min(times)
+
+
+@lru_cache
+def copy_rate(threads: int) -> float:
+    """Bytes per second, read and written, of ``threads`` threads that copy more than the caches hold."""
+    arrays = [np.ones((2, 1 << 23), np.float32) for _ in range(threads)]
+    return threads * arrays[0].nbytes / _best_time(threads, lambda t: np.copyto(arrays[t][0], arrays[t][1]))
+
+
+@lru_cache
+def rates(threads: int) -> tuple[float, float]:
+    """``peak`` and ``copy_rate`` of float32, measured once per machine and kept beside its kernels."""
+    folder = jit.cache_dir()
+    path = folder and folder / f"rates-{threads}.json"
+    try:
+        peak_rate, copy = json.loads(path.read_text())
+        return float(peak_rate), float(copy)
+    except (AttributeError, OSError, ValueError, TypeError):
+        found = peak(threads), copy_rate(threads)
+    if path:
+        with contextlib.suppress(OSError):  # a full or vanished disk: measured again next time
+            jit.write_atomically(path, json.dumps(found).encode())
+    return found
+
+
 @lru_cache
 def peak(threads: int, dtype: str = "float32") -> float:
     """FLOP/s of ``threads`` threads in a tile that never leaves the registers; measured once, in about 0.1 s."""
@@ -64,10 +100,4 @@ def peak(threads: int, dtype: str = "float32") -> float:
         ab, t = numbers.ctypes.data, taps.ctypes.data  # A and B are the same few numbers: all steps are 0
         tile(simd.MAX_ROWS, ab, 0, 0, t, ab, 0, t, 1, depth, c.ctypes.data, columns, 0, 0, columns, 0, 0)
 
-    times = []
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in range(6):
-            start = perf_counter()
-            list(pool.map(multiply, range(threads)))
-            times.append(perf_counter() - start)
-    return threads * 2 * simd.MAX_ROWS * columns * depth / min(times)
+    return threads * 2 * simd.MAX_ROWS * columns * depth / _best_time(threads, multiply)

@@ -17,6 +17,7 @@ loops in a row have a barrier between them, which code that passes data through 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -100,6 +101,14 @@ def cache_dir() -> Path | None:
     return None
 
 
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file of the cache so that other processes see all of it or nothing."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    with os.fdopen(handle, "wb") as f:
+        f.write(data)
+    os.replace(temporary, path)
+
+
 class DiskCache(_Cache):
     """One file per kernel and signature, written atomically, so processes may compile the same kernel at once.
 
@@ -135,13 +144,8 @@ class DiskCache(_Cache):
         if path is None or data.library.has_dynamic_globals:
             return
         payload = dumps(data._reduce())
-        try:
-            handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-            with os.fdopen(handle, "wb") as f:
-                f.write(hashlib.sha256(payload).digest() + payload)
-            os.replace(temporary, path)
-        except OSError:  # a full or vanished disk costs the next start some seconds, nothing else
-            return
+        with contextlib.suppress(OSError):  # a full or vanished disk costs the next start some seconds, nothing else
+            write_atomically(path, hashlib.sha256(payload).digest() + payload)
 
     def enable(self):
         pass
