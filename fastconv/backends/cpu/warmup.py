@@ -46,6 +46,7 @@ def jobs() -> list[Job]:
                 add("conv_fwd", x, w, None, s, a.name, label=label + ", no bias")
                 add("conv_bwd_data", gy, w, s, a.name, label=label)
                 add("conv_bwd_weight", x, gy, s, a.name, label=label)
+                add("conv_prepack", w, label=label)
     add("channel_sum", x)
 
     pool = spec.pool_spec("max_pool2d", x.shape, 2)
@@ -67,6 +68,7 @@ def jobs() -> list[Job]:
         for training in (True, False):
             add("batch_norm_bwd", y, x, x, c, c2, c, training, activation, residual is not None,
                 label=f"{label}, {'training' if training else 'evaluation'}")  # fmt: skip
+    add("running_step", c.copy(), c, 0.9, 0.1)
     row, n = array(512), array(256)
     add("layer_norm_fwd", table, n, n, 1e-5)
     add("layer_norm_bwd", table, table, row, row, n)
