@@ -15,7 +15,7 @@ VIEWS = {"reshape", "permute", "broadcast_to", "getitem", "asarray", "to_host", 
 
 def macs(op: str, args: tuple) -> int:
     """Multiply-adds of one pass of a convolution, dense layer or matrix product; everything else counts nothing."""
-    if op.startswith("conv_"):
+    if op in ("conv_fwd", "conv_bwd_data", "conv_bwd_weight"):
         return next(a for a in args if isinstance(a, ConvSpec)).macs
     if op.startswith("linear_"):
         return prod(args[0].shape) * args[1].shape[0 if op == "linear_fwd" else 1]
@@ -73,7 +73,7 @@ class Observer:
     def returned(self, row, module, out):
         """``module`` gave ``out``."""
 
-    def run(self, row, engine, op, args):
+    def run(self, row, engine, op, args, options):
         """Compute ``op`` of the contract, called by the module of ``row`` (None: by no module)."""
         raise NotImplementedError
 
@@ -85,4 +85,4 @@ class _Engine:
         self._observer, self._engine, self._row = observer, engine, row
 
     def __getattr__(self, op):
-        return lambda *args: self._observer.run(self._row, self._engine, op, args)
+        return lambda *args, **options: self._observer.run(self._row, self._engine, op, args, options)

@@ -13,7 +13,7 @@ import numpy as np
 from .. import backends, random
 from ..backends import select, settings
 from ..nn import Module
-from ..spec import check, shape_str
+from ..spec import ConvSpec, check, shape_str
 from ..tensor import Tensor, as_tensor, ones
 from .observe import VIEWS, Observer, macs
 from .summary import table
@@ -256,22 +256,23 @@ class _Timer(Observer):
     def returned(self, row, module, out):
         row.output_shape = getattr(out, "shape", ())
 
-    def run(self, row, engine, op, args):
+    def run(self, row, engine, op, args, options):
         function = getattr(engine, op)
         start = perf_counter()
-        out = function(*args)
+        out = function(*args, **options)
         seconds = perf_counter() - start
         if row is not None:
             self.passes[-1][id(row), self.which] += seconds
             if len(self.passes) == 1 and op not in VIEWS:
-                self._count(row, engine, op, args, out)
+                self._count(row, engine, op, args, options, out)
         return out
 
-    def _count(self, row, engine, op, args, out):
+    def _count(self, row, engine, op, args, options, out):
         outs = out if isinstance(out, tuple) else (out,)
-        row.bytes[self.which] += sum(getattr(a, "nbytes", 0) for a in (*args, *outs))
+        row.bytes[self.which] += sum(getattr(a, "nbytes", 0) for a in (*args, *options.values(), *outs))
         row.flops[self.which] += 2 * macs(op, args)
-        if op.startswith("conv_"):
-            *_, spec, forced = args
-            which = op.removeprefix("conv_")
-            row.algorithms[which] = select.choose(engine.CONV_ALGORITHMS, spec, which, args[0].dtype, forced).name
+        which = op.removeprefix("conv_")
+        if which in select.PASSES:
+            at = next(i for i, a in enumerate(args) if isinstance(a, ConvSpec))
+            forced = args[at + 1] if len(args) > at + 1 else options.get("algorithm")
+            row.algorithms[which] = select.choose(engine.CONV_ALGORITHMS, args[at], which, args[0].dtype, forced).name

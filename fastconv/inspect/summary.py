@@ -175,13 +175,14 @@ class _Shapes(Observer):
             fields = [receptive_field(path)[-1] if path else 1 for path in self.paths.get(id(out._array), ((), ()))[1]]
             row.receptive_field = (fields[0] if len(set(fields)) == 1 else tuple(fields)) if fields else None
 
-    def run(self, row, engine, op, args):
+    def run(self, row, engine, op, args, options):
         if op in ("setitem", "index_add"):
             return None
         if row is not None:
             row.macs += macs(op, args)
         spec = next((a for a in args if isinstance(a, (ConvSpec, PoolSpec, AdaptivePoolSpec))), None)
-        arrays = [a for arg in args for a in (arg if isinstance(arg, list) else [arg]) if isinstance(a, np.ndarray)]
+        everything = (*args, *options.values())
+        arrays = [a for arg in everything for a in (arg if isinstance(arg, list) else [arg]) if isinstance(a, np.ndarray)]
         if op == "conv_bwd_data":
             y = _blank(spec.x_shape, args[0].dtype)
         elif spec is not None and op.endswith("_fwd"):
@@ -192,9 +193,9 @@ class _Shapes(Observer):
         elif op == "unary_fwd" or op == "batch_norm_fwd":
             y = _blank(arrays[0].shape, arrays[0].dtype)
         elif op in VIEWS:
-            y = getattr(engine, op)(*args)
+            y = getattr(engine, op)(*args, **options)
         else:
-            y = getattr(engine, op)(*args)
+            y = getattr(engine, op)(*args, **options)
             y = tuple(_blank(a.shape, a.dtype) for a in y) if isinstance(y, tuple) else _blank(y.shape, y.dtype)
         first = y[0] if isinstance(y, tuple) else y
         if op not in VIEWS:
