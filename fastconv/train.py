@@ -454,9 +454,6 @@ class _FirstBad(Observer):
         if self.found is None and isinstance(out, Tensor) and not _finite(out):
             self.found = row
 
-    def run(self, row, engine, op, args):
-        return getattr(engine, op)(*args)
-
 
 class _Interrupted(Exception):
     pass

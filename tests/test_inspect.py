@@ -243,6 +243,20 @@ def test_profile_as_table_dict_and_picture(tmp_path, capsys):
     assert imread(tmp_path / "profile.png")[..., :3].std() > 0.05
 
 
+def test_a_network_optimized_for_inference(backend):
+    """Ops called with options by name, weights kept in another arrangement: by the engine, not by whoever looks on."""
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 5))
+    x = np.random.default_rng(0).random((2, 3, 6, 6), np.float32)
+    want, fast = net.eval()(x).numpy(), fc.optimize_for_inference(net)
+    assert fc.summary(fast, x.shape).total_macs == fc.summary(net, x.shape).total_macs
+    np.testing.assert_allclose(fast(x).numpy(), want, rtol=1e-5, atol=1e-5)  # not with the summary's zeros
+    packed = fast[0]._packed[1]
+    p = fc.profile(fast, x, 1)
+    assert p.layers[0].algorithms.keys() == {"fwd"} and p.layers[0].flops["forward"] == 2 * 2 * 8 * 36 * 27
+    assert fast[0]._packed[1] is packed
+    np.testing.assert_allclose(fast(x).numpy(), want, rtol=1e-5, atol=1e-5)
+
+
 def test_profile_refuses():
     with pytest.raises(TypeError, match="profile: expected an nn.Module, got function"):
         fc.profile(F.relu, np.ones(3))

@@ -155,6 +155,8 @@ def _blank(shape, dtype) -> np.ndarray:
 class _Shapes(Observer):
     """Computes shapes, and follows what every position sees."""
 
+    faithful = False
+
     def __init__(self, net, x):
         super().__init__(net)
         self.counted = set()
