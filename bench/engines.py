@@ -42,6 +42,10 @@ class Engine:
     def leaf(self, array):
         return self.tensor(array).requires_grad_()
 
+    def weight(self, array):
+        """A weight as the engine's own layers keep it."""
+        return self.tensor(array)
+
     def call(self, run, setup=lambda: None) -> Call:
         def results(found):
             return [self.numpy(t) for t in (found if isinstance(found, (list, tuple)) else [found])]
@@ -67,7 +71,7 @@ class Engine:
 
     def conv(self, job):
         spec, which = workload.spec_of(job), job["pass"]
-        x, w = self.like(workload.draw("x", spec.x_shape)), self.tensor(workload.weight("w", spec.w_shape))
+        x, w = self.like(workload.draw("x", spec.x_shape)), self.weight(workload.weight("w", spec.w_shape))
         if which in ("bwd_data", "bwd_weight"):
             gy = self.like(workload.draw("gy", spec.y_shape))
             return self.call(self.conv_backward(job, spec, x, w, gy))
@@ -100,7 +104,8 @@ class Engine:
 
             return self.call(run)
         size = (job["out"], shape[1]) if op == "linear" else shape[1:2]
-        w, b = self.leaf(workload.parameter("fc.weight", size)), self.leaf(workload.parameter("fc.bias", size[:1]))
+        w = self.weight(workload.parameter("fc.weight", size)).requires_grad_()
+        b = self.leaf(workload.parameter("fc.bias", size[:1]))
         mean, var = (self.tensor(np.full(shape[1], v, np.float32)) for v in (0, 1))
         pooling = {k: job[k] for k in ("kernel_size", "stride", "padding") if k in job}
         forward, leaves = {
@@ -166,6 +171,11 @@ class Fastconv(Engine):
     def like(self, array):
         """What a layer before would have handed on."""
         return self.tensor(array, self.channels_last and array.ndim == 4)
+
+    def weight(self, array):
+        last = range(array.ndim - 2, array.ndim)
+        inside_out = workload.aligned(array.transpose(*range(2, array.ndim), 1, 0), self.dtype, False)
+        return self.lib.from_numpy(inside_out.transpose(*reversed(last), *range(array.ndim - 2)))
 
     def numpy(self, t):
         return t.detach().numpy()
