@@ -90,8 +90,9 @@ def _summary(lines, columns):
         ratios = {line["job"]["name"]: r for line in mine if (r := ratio(line, PYTORCH))}
         if ratios:
             worst = min(ratios, key=ratios.get)
-            yield (f"{where} {which}: ratio {geometric_mean(ratios.values()):.2f}x (geometric mean of {len(ratios)}), "
-                   f"least {ratios[worst]:.2f}x ({worst})")  # fmt: skip
+            every = [r for line in mine if (r := ratio(line, PYTORCH)) for _ in range(line["job"].get("count", 1))]
+            yield (f"{where} {which}: ratio {geometric_mean(ratios.values()):.2f}x (geometric mean of {len(ratios)} lines; "
+                   f"{geometric_mean(every):.2f}x of all {len(every)}), least {ratios[worst]:.2f}x ({worst})")  # fmt: skip
         totals = {c: [time_of(line, c) for line in mine] for c in columns}
         counts = [line["job"]["count"] for line in mine]
         full = {c: sum(n * t for n, t in zip(counts, ts)) for c, ts in totals.items() if None not in ts}

@@ -20,10 +20,10 @@ LAUNCH = 30e-6  # seconds to start a kernel from Python
 
 # Shares of the measured peak.
 TAPS = 0.95  # direct: forward, backward-data; less where runs are short (see _run_share)
-TAPS_WEIGHTS = 0.86
+TAPS_WEIGHTS = 0.95
 MATRIX = 0.93  # im2col
 MATRIX_WEIGHTS = 0.83
-POINTS = 0.8  # winograd
+POINTS = 0.84  # winograd; less for few channels
 POINTS_WEIGHTS = 0.72
 DEPTHWISE = 0.03
 
@@ -33,6 +33,8 @@ WEIGHTS = 1.2
 GATHER = 0.57  # im2col's matrix, which costs 77 bytes more per row, tap and group
 TRANSFORM = 1.55  # winograd's tiles
 TRANSFORM_GRADIENT = 0.85
+TRANSFORM_LARGE = 0.3  # where the gradient's tiles, all at once, outgrow the third-level cache
+LARGE = 28 << 20
 TRANSFORM_WEIGHTS = 0.63  # through memory; in the second-level cache 1.5
 
 
@@ -70,7 +72,7 @@ def direct(spec, which, dtype) -> float:
         return LAUNCH + p.streams + spec.flops / (DEPTHWISE * p.peak)
     merged = spec.kernel[-1] if spec.groups == 1 and spec.dilation[-1] == 1 and p.phases == 1 else 1
     if which == "bwd_weight":
-        share = TAPS_WEIGHTS * _tile_share(merged * p.depth) * p.row / (p.row + 3.4)
+        share = TAPS_WEIGHTS * _tile_share(merged * p.depth) * p.row / (p.row + 2)
     else:
         share = TAPS * _tile_share(p.row) * merged * p.depth / (merged * p.depth + 2)
     return p.base + p.flops / (share * p.peak)
@@ -102,6 +104,10 @@ def winograd(spec, which, dtype, m: int) -> float:
     vectors = (-(-spec.c_in // lanes) - (-spec.c_out // lanes)) * lanes
     in_cache = gradient or conv_winograd.few_tiles(tiles, p.depth, -(-p.columns // width), settings.get_num_threads())
     weights = p.itemsize * (m + 2) ** 2 * spec.c_in * spec.c_out / (1.5 if in_cache else TRANSFORM_WEIGHTS)
-    transformed = p.itemsize * points * tiles * vectors / (TRANSFORM_GRADIENT if gradient else TRANSFORM)
-    share = POINTS_WEIGHTS if gradient else POINTS
+    transformed = p.itemsize * points * tiles * vectors
+    if gradient:
+        transformed /= TRANSFORM_GRADIENT if transformed < LARGE else TRANSFORM_LARGE
+    else:
+        transformed /= TRANSFORM
+    share = POINTS_WEIGHTS if gradient else POINTS * p.depth / (p.depth + 4)
     return 2 * LAUNCH + p.streams + products / (share * p.peak) + (transformed + weights) / p.copy
