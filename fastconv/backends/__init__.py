@@ -122,6 +122,11 @@ def load(name: str):
     """The backend module ``name``, imported on first use."""
     if name not in _loaded:
         _check(name)
+        if name == "cuda":
+            from ..cuda import missing
+
+            if (reason := missing()) is not None:
+                raise RuntimeError(f"backend 'cuda': {reason}")
         try:
             _loaded[name] = importlib.import_module(f"fastconv.backends.{name}")
         except ModuleNotFoundError as e:

@@ -1,0 +1,134 @@
+"""Starting kernels: decorators, grids, the stream, and a guard on what is passed.
+
+A kernel gets the memory of arrays as one-dimensional arrays, whatever their shape, and numbers of a fixed type: Python
+integers arrive as int32 (int64 where they do not fit), floats must be NumPy scalars, since a Python float would turn float32
+arithmetic into float64. Modules with kernels take ``cuda`` and ``math`` from here, so that the simulator
+(``NUMBA_ENABLE_CUDASIM=1``) can stand in for both.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numba import cuda
+from numba.cuda import config
+
+from . import memory
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+if SIMULATED:
+    from .simulator import MATH as math  # noqa: N811
+    from .simulator import Module
+
+    cuda = Module()
+
+__all__ = ["SIMULATED", "THREADS", "body", "cuda", "grid", "kernel", "launch", "math", "recorder", "stream", "synchronize"]
+
+#: Threads per block where a kernel has no reason for another number; a power of two.
+THREADS = 8 if SIMULATED else 256
+_BLOCKS = 2 if SIMULATED else 4096
+
+#: A function ``(kernel, args)`` called instead of launching: how the compile report learns of every kernel.
+recorder: Callable | None = None
+
+
+def kernel(function=None, **options):
+    """Decorate a kernel; it is compiled at its first launch for each combination of argument types.
+
+    ``options`` are those of ``numba.cuda.jit``, e.g. ``launch_bounds=256``.
+    """
+    if function is None:
+        return functools.partial(kernel, **options)
+    if SIMULATED:
+        return cuda.jit(function)
+    return cuda.jit(function, **options)
+
+
+def body(function):
+    """Decorate a function that kernels call."""
+    return function if SIMULATED else cuda.jit(function, device=True)
+
+
+def grid(n: int, threads: int = 0) -> tuple[int, int]:
+    """Blocks and threads for ``n`` items walked as ``range(cuda.grid(1), n, cuda.gridsize(1))``."""
+    threads = threads or THREADS
+    return min(-(-n // threads), _BLOCKS), threads
+
+
+@functools.cache
+def _main_stream():
+    return cuda.stream()
+
+
+_forced_stream = None  # during the capture of a graph
+
+
+def stream():
+    """The stream of every launch and copy."""
+    return _forced_stream or _main_stream()
+
+
+def _argument(kernel, position, value):
+    if isinstance(value, memory.DeviceArray):
+        return value.flat()
+    if isinstance(value, (bool, np.bool_)):
+        return np.int32(value)
+    if isinstance(value, int):
+        return value if SIMULATED else np.int32(value) if -(2**31) <= value < 2**31 else np.int64(value)
+    if isinstance(value, np.generic) or isinstance(value, memory.Window):
+        return value
+    if isinstance(value, tuple):
+        return tuple(_argument(kernel, position, v) for v in value)
+    where = f"{kernel.py_func.__name__}: argument {position}"
+    if isinstance(value, np.ndarray):
+        raise TypeError(f"{where} is a host array; kernels take device arrays, move it with asarray")
+    raise TypeError(f"{where} is a {type(value).__name__}; kernels take device arrays, ints and NumPy scalars")
+
+
+def launch(kernel, grid, block, *args, shared: int = 0) -> None:
+    """Start ``kernel`` on the stream; an empty grid starts nothing.
+
+    Parameters
+    ----------
+    grid, block : int or tuple of up to 3 ints
+    args : DeviceArray, int, bool, NumPy scalar, or tuple of them
+    shared : bytes of dynamic shared memory; above 48 KiB the kernel is given leave to use them
+    """
+    if (grid if isinstance(grid, int) else min(grid)) == 0:
+        return
+    args = tuple(_argument(kernel, i, a) for i, a in enumerate(args))
+    if recorder is not None:
+        return recorder(kernel, args)
+    if shared > 48 << 10 and not SIMULATED:
+        _allow_shared(kernel, args, shared)
+    kernel[grid, block, stream(), shared](*args)
+
+
+_allowed: dict = {}
+
+
+def _allow_shared(kernel, args, shared):
+    """A kernel may use more than 48 KiB of shared memory only after the driver was told so."""
+    from cuda.bindings import driver
+
+    signature = tuple(map(kernel.typeof_pyval, args))
+    if _allowed.get((kernel, signature), 0) >= shared:
+        return
+    compiled = kernel.compile(signature)
+    compiled.bind()
+    handle = compiled._codelibrary.get_cufunc().handle
+    attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    (code,) = driver.cuKernelSetAttribute(attribute, shared, handle, driver.CUdevice(cuda.get_current_device().id))
+    if code != driver.CUresult.CUDA_SUCCESS:
+        name = kernel.py_func.__name__
+        raise RuntimeError(f"{name}: {shared} bytes of shared memory per block are not to be had ({code.name})")
+    _allowed[kernel, signature] = shared
+
+
+def synchronize() -> None:
+    """Wait until everything on the stream is done."""
+    if not SIMULATED:
+        stream().synchronize()

@@ -1,0 +1,136 @@
+"""Logical NCHW on channels-last memory: the views kernels read and the outputs they write (as in the cpu backend).
+
+Whatever is not laid out as a kernel wants it goes through one strided copy.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from .launch import cuda, grid, kernel, launch
+from .memory import DeviceArray, dense_strides
+from .memory import empty as _empty
+
+
+def merged(shape, *strides):
+    """The same walk over memory with as few axes as possible: extents 1 dropped, axes joined where every one of
+    ``strides`` allows it; at least one axis remains."""
+    axes = [(n, s) for n, *s in zip(shape, *strides) if n != 1]
+    result = []
+    for n, s in axes:
+        if result and all(outer == inner * n for outer, inner in zip(result[-1][1], s)):
+            result[-1] = (result[-1][0] * n, s)
+        else:
+            result.append((n, s))
+    result = result or [(1, [0] * len(strides))]
+    return tuple(n for n, _ in result), *(tuple(s[k] for _, s in result) for k in range(len(strides)))
+
+
+def steps(x: DeviceArray) -> tuple[int, ...]:
+    """Strides in elements."""
+    return tuple(s // x.itemsize for s in x.strides)
+
+
+def unsigned(count: int, *tuples):
+    """Tuples of numbers as the unsigned integers that are wide enough for ``count`` elements: divisions by 32 bits are
+    several times faster than by 64."""
+    kind = np.uint32 if count < 2**31 else np.uint64
+    return tuple(tuple(kind(v) for v in t) for t in tuples)
+
+
+@functools.cache
+def _copy_kernel(index):
+    @kernel
+    def copy_strided(x, y, shape, x_steps, y_steps, n):
+        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+            rest, source, target = index(i), index(0), index(0)
+            for d in range(len(shape) - 1, -1, -1):
+                whole = rest // shape[d]
+                place = rest - whole * shape[d]
+                source += place * x_steps[d]
+                target += place * y_steps[d]
+                rest = whole
+            y[target] = x[source]
+
+    return copy_strided
+
+
+def copy_to(x: DeviceArray, y: DeviceArray) -> DeviceArray:
+    """Write the values of ``x`` into ``y`` of the same shape and dtype, whatever their strides; returns ``y``."""
+    order = memory_order(y)
+    x, y = x.transpose(*order), y.transpose(*order)
+    shape, xs, ys = unsigned(max(x.span, y.span, y.size), *merged(y.shape, steps(x), steps(y)))
+    launch(_copy_kernel(type(shape[0])), *grid(y.size), x, y, shape, xs, ys, y.size)
+    return y
+
+
+def memory_order(x: DeviceArray) -> list[int]:
+    """The axes from the slowest to the fastest varying in memory."""
+    return sorted(range(x.ndim), key=lambda i: (-x.strides[i], i))
+
+
+def dense(x: DeviceArray) -> DeviceArray:
+    """``x`` itself if C-contiguous, else a copy that is."""
+    if x.flags.c_contiguous:
+        return x
+    y = _empty(x.shape, x.dtype)
+    copy_to(x, y)
+    return y
+
+
+def lift(x: DeviceArray) -> DeviceArray:
+    """``N, C, *spatial`` as a C-contiguous ``N, D, H, W, C`` array: a view where the memory already is channels-last."""
+    x = dense(x.transpose(0, *range(2, x.ndim), 1))
+    return x.reshape(x.shape[0], *(1,) * (5 - x.ndim), *x.shape[1:])
+
+
+def rows(x: DeviceArray) -> DeviceArray:
+    """``N, C, *spatial`` as a C-contiguous ``(N * spatial, C)`` array."""
+    x = lift(x)
+    return x.view((x.size // max(x.shape[4], 1), x.shape[4]), None)
+
+
+def empty(shape, dtype) -> tuple[DeviceArray, DeviceArray]:
+    """A new channels-last array of logical ``shape``, and the 5-D ``N, D, H, W, C`` view kernels write."""
+    n, c, *spatial = shape
+    memory = _empty((n, *spatial, c), dtype)
+    last = memory.ndim - 1
+    return memory.transpose(0, last, *range(1, last)), memory.reshape(n, *(1,) * (3 - len(spatial)), *spatial, c)
+
+
+def empty_like(x: DeviceArray, dtype=None) -> DeviceArray:
+    """A new dense array of ``x``'s shape with its order of axes in memory."""
+    order = memory_order(x)
+    y = _empty([x.shape[i] for i in order], dtype or x.dtype)
+    return y.transpose(*sorted(range(x.ndim), key=order.__getitem__))
+
+
+def is_dense(x: DeviceArray) -> bool:
+    """Whether the elements fill memory from the first to the last, in whatever order of axes."""
+    return x.span == x.size and x.flags.writeable
+
+
+def like(x: DeviceArray, model: DeviceArray) -> DeviceArray:
+    """``x`` with the order of axes in memory of the equally shaped, dense ``model``; a copy only where it differs."""
+    if same_order(x, model):
+        return x
+    y = empty_like(model)
+    copy_to(x, y)
+    return y
+
+
+def same_order(x: DeviceArray, model: DeviceArray) -> bool:
+    """Whether two equally shaped arrays hold equal places at equal distances."""
+    return all(n == 1 or a == b for n, a, b in zip(x.shape, steps(x), steps(model)))
+
+
+def flat(*arrays: DeviceArray) -> list[DeviceArray]:
+    """Equally shaped arrays as 1-D arrays whose elements correspond, by copies where their memory differs."""
+    model = arrays[0] if is_dense(arrays[0]) else empty_like(arrays[0])
+    return [a.view((a.size,), None) for a in (like(a, model) for a in arrays)]
+
+
+__all__ = ["copy_to", "dense", "dense_strides", "empty", "empty_like", "flat", "is_dense", "lift", "like", "memory_order",
+           "merged", "rows", "same_order", "steps", "unsigned"]  # fmt: skip

@@ -1,0 +1,321 @@
+"""Arrays on the device and the pool their memory comes from.
+
+A block of memory goes back to the pool when its last array is gone, and the next array of that size class takes it: kernels
+run one after the other on one stream, so whoever used it before is done by then. A steady training step allocates nothing.
+Under the simulator blocks are host memory, filled with NaN when they are taken, so that a kernel which reads what nobody
+wrote is found out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+from collections import defaultdict
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from numba import cuda
+from numba.cuda import config
+
+from fastconv.backends import CONTRACT
+from fastconv.spec import shape_str
+
+#: Whether blocks are host memory: under the simulator, and when kernels are compiled without a device.
+on_host = bool(config.ENABLE_CUDASIM)
+
+ALIGN = 512
+
+
+class Block:
+    """A piece of device memory. Base class: memory that belongs to somebody else, kept alive by ``owner``."""
+
+    __slots__ = ("address", "owner", "views", "__weakref__")
+
+    def __init__(self, address: int, owner):
+        self.address, self.owner, self.views = address, owner, {}
+
+
+class _Pooled(Block):
+    __slots__ = ("pool", "size")
+
+    def __init__(self, address, owner, pool, size):
+        super().__init__(address, owner)
+        self.pool, self.size = pool, size
+
+    def __del__(self):
+        self.pool.give(self)
+
+
+class Pool:
+    """Blocks by size class, and counts of what happened."""
+
+    def __init__(self):
+        self.lock = threading.RLock()  # re-entrant: the garbage collector may return a block while one is being taken
+        self.free = defaultdict(list)
+        self.stats = {"taken": 0, "fresh": 0, "free_bytes": 0, "used_bytes": 0, "peak_bytes": 0}
+
+    def take(self, nbytes: int) -> Block:
+        step = max(1 << (nbytes.bit_length() - 4), ALIGN)
+        size = max(-(-nbytes // step), 1) * step  # an eighth of the leading power of two: at most 12.5 % unused
+        with self.lock:
+            if self.free[size]:
+                address, owner, views = self.free[size].pop()
+                self.stats["free_bytes"] -= size
+            else:
+                (address, owner), views = self._fresh(size), {}
+                self.stats["fresh"] += 1
+            self.stats["taken"] += 1
+            self.stats["used_bytes"] += size
+            self.stats["peak_bytes"] = max(self.stats["peak_bytes"], self.stats["used_bytes"])
+        if on_host:
+            owner.fill(0xFF)
+        block = _Pooled(address, owner, self, size)
+        block.views = views
+        return block
+
+    def give(self, block) -> None:
+        with self.lock:
+            self.stats["used_bytes"] -= block.size
+            self.stats["free_bytes"] += block.size
+            self.free[block.size].append((block.address, block.owner, block.views))
+
+    def trim(self) -> None:
+        """Give every free block back to the driver."""
+        with self.lock:
+            if not on_host:
+                cuda.synchronize()  # kernels may still be running on them
+            self.free.clear()
+            self.stats["free_bytes"] = 0
+
+    def _fresh(self, size):
+        if on_host:
+            memory = np.empty(size, np.uint8)
+            return memory.ctypes.data, memory
+        for attempt in (1, 2):
+            try:
+                memory = cuda.device_array(size, np.uint8)
+                return memory.device_ctypes_pointer.value, memory
+            except cuda.cudadrv.driver.CudaAPIError as e:
+                if "OUT_OF_MEMORY" not in str(e):
+                    raise
+                if attempt == 2:
+                    raise self._out_of_memory(size) from None
+                self.trim()
+
+    def _out_of_memory(self, size):
+        free, total = cuda.current_context().get_memory_info()
+        op = _running_op()
+        asked, free, total, used = (f"{n / 2**20:.1f} MiB" for n in (size, free, total, self.stats["used_bytes"]))
+        return MemoryError(
+            f"{op}: out of device memory: {asked} asked for, {free} of {total} free, {used} in tensors; "
+            "use a smaller batch, or no_grad() where no gradient is needed"
+        )
+
+
+def _running_op() -> str:
+    """The op of the contract that is being computed, with the shapes of its arrays, for messages."""
+    here, frame, op = str(Path(__file__).parent), sys._getframe(1), "cuda"
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name in CONTRACT and code.co_filename.startswith(here):
+            arguments = code.co_varnames[: code.co_argcount]
+            arrays = [(a, frame.f_locals.get(a)) for a in arguments]
+            shapes = ", ".join(f"{a} {shape_str(v.shape)}" for a, v in arrays if isinstance(v, DeviceArray))
+            op = f"{code.co_name}({shapes})"
+        frame = frame.f_back
+    return op
+
+
+pool = Pool()
+
+
+def dense_strides(shape, itemsize: int) -> tuple[int, ...]:
+    """Strides in bytes of a C-contiguous array."""
+    strides, step = [], itemsize
+    for n in reversed(shape):
+        strides.append(step)
+        step *= max(n, 1)
+    return tuple(reversed(strides))
+
+
+class DeviceArray:
+    """An array in device memory: what ``numpy.ndarray`` is to the other backends.
+
+    Attributes
+    ----------
+    shape, dtype, ndim, size, nbytes, itemsize : as in NumPy
+    strides : tuple of int
+        In bytes, never negative; zero where ``broadcast_to`` repeats.
+    base : Block
+        Owner of the memory, shared by views.
+    offset : int
+        Bytes from the start of ``base`` to the first element.
+    address : int
+        Device pointer to the first element.
+    """
+
+    __slots__ = ("base", "offset", "shape", "strides", "dtype", "ndim", "size", "__dict__", "__weakref__")
+
+    def __init__(self, base: Block, shape, dtype, strides=None, offset: int = 0):
+        self.base, self.offset, self.dtype = base, offset, np.dtype(dtype)
+        self.shape = tuple(shape)
+        self.strides = dense_strides(self.shape, self.dtype.itemsize) if strides is None else tuple(strides)
+        self.ndim, self.size = len(self.shape), prod(self.shape)
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    @property
+    def address(self) -> int:
+        return self.base.address + self.offset
+
+    @cached_property
+    def flags(self):
+        contiguous = self.size == 0 or all(
+            n == 1 or s == d for n, s, d in zip(self.shape, self.strides, dense_strides(self.shape, self.itemsize))
+        )
+        repeats = any(s == 0 and n > 1 for n, s in zip(self.shape, self.strides))
+        return SimpleNamespace(c_contiguous=contiguous, writeable=not repeats)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self):
+        return f"DeviceArray({shape_str(self.shape)}, {self.dtype})"
+
+    def view(self, shape, strides, offset: int = 0) -> DeviceArray:
+        """Other geometry on the same memory; ``offset`` in bytes from this array's first element."""
+        return DeviceArray(self.base, shape, self.dtype, strides, self.offset + offset)
+
+    def transpose(self, *axes) -> DeviceArray:
+        """A view with the axes in another order."""
+        return self.view([self.shape[a] for a in axes], [self.strides[a] for a in axes])
+
+    def reshape(self, *shape) -> DeviceArray:
+        """A view of a C-contiguous array under another shape; one extent may be -1."""
+        assert self.flags.c_contiguous, "reshape: only of C-contiguous arrays; see shape.reshape"
+        if -1 in shape:
+            known = prod(s for s in shape if s != -1)
+            shape = tuple(self.size // max(known, 1) if s == -1 else s for s in shape)
+        return self.view(shape, None)
+
+    @property
+    def span(self) -> int:
+        """Elements from the first to the last in memory, both counted."""
+        if self.size == 0:
+            return 0
+        return 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides)) // self.itemsize
+
+    def flat(self):
+        """The memory from the first to the last element as what a kernel takes for a one-dimensional array."""
+        key = self.offset, self.span, self.dtype
+        view = self.base.views.get(key)
+        if view is None:
+            view = self.base.views[key] = self._flat()
+        return view
+
+    def _flat(self):
+        if on_host:
+            return _host_flat(self.host_view())
+        description = {"shape": (self.span,), "typestr": self.dtype.str, "data": (self.address, False), "version": 3}
+        return cuda.from_cuda_array_interface(description)  # whoever holds the array keeps its block
+
+    def host_view(self) -> np.ndarray:
+        """The memory itself, where it is host memory (``on_host``), as a 1-D array."""
+        nbytes = self.span * self.itemsize
+        memory = (ctypes.c_byte * nbytes).from_address(self.address) if nbytes else b""
+        return np.frombuffer(memory, self.dtype)
+
+    @property
+    def __cuda_array_interface__(self):
+        from . import launch
+
+        if on_host:
+            raise AttributeError("__cuda_array_interface__: the simulator's arrays are not on a GPU")
+        strides = None if self.flags.c_contiguous else self.strides
+        return {"shape": self.shape, "strides": strides, "typestr": self.dtype.str, "data": (self.address, False),
+                "stream": int(launch.stream().handle), "version": 3}  # fmt: skip
+
+
+class Window:
+    """Host memory from ``address`` on as an array without end (see :func:`window`)."""
+
+    def __init__(self, dtype, address):
+        self.dtype, self.address = dtype, address
+        self.kind = np.ctypeslib.as_ctypes_type(dtype)
+
+    def _at(self, i):
+        return self.kind.from_address(self.address + int(i) * self.dtype.itemsize)
+
+    def __getitem__(self, i):
+        return self.dtype.type(self._at(i).value)
+
+    def __setitem__(self, i, value):
+        self._at(i).value = self.dtype.type(value)
+
+
+def window(arrays):
+    """All memory from the first of ``arrays`` on, for kernels that follow a table of places: a kernel argument, and the
+    address of its element 0. Kernels check no bounds, so one argument reaches every array of that dtype."""
+    first = min(arrays, key=lambda a: a.address)
+    return Window(first.dtype, first.address) if on_host else first, first.address
+
+
+def _host_flat(view):
+    from .simulator import Flat
+
+    return Flat(view)
+
+
+def empty(shape, dtype) -> DeviceArray:
+    """An uninitialised C-contiguous array from the pool."""
+    dtype = np.dtype(dtype)
+    return DeviceArray(pool.take(prod(shape) * dtype.itemsize), shape, dtype)
+
+
+def upload(x: np.ndarray) -> DeviceArray:
+    """A copy of a host array, C-contiguous."""
+    x = np.ascontiguousarray(x).reshape(np.shape(x))
+    y = empty(x.shape, x.dtype)
+    if x.size:
+        if on_host:
+            y.host_view()[:] = x.reshape(-1)
+        else:
+            from . import launch
+
+            y.flat().copy_to_device(x.reshape(-1), stream=launch.stream())
+    return y
+
+
+def download(x: DeviceArray) -> np.ndarray:
+    """A copy of an array's memory from its first to its last element under its shape and strides, on the host."""
+    if on_host:
+        flat = x.host_view().copy()
+    elif x.size:
+        from . import launch
+
+        flat = x.flat().copy_to_host(stream=launch.stream())
+        launch.stream().synchronize()
+    else:
+        flat = np.empty(0, x.dtype)
+    return np.ndarray(x.shape, x.dtype, flat, strides=x.strides)
+
+
+def trim() -> None:
+    """Give every free block back to the driver."""
+    pool.trim()
+
+
+def statistics() -> dict[str, int]:
+    """Blocks taken, blocks that had to be fresh, and bytes free, in use and at the peak."""
+    with pool.lock:
+        return dict(pool.stats)

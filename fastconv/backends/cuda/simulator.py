@@ -1,0 +1,160 @@
+"""What numba's simulator needs to run whole networks: threads that wait instead of polling, and IEEE arithmetic.
+
+Kernels in which no thread waits for another run their threads one after the other, in one thread of the system. In the
+others a thread waits at a barrier, and the last to arrive wakes the rest. Reading or writing outside an array is an error,
+and so is an index below zero, which NumPy would take from the end.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from types import FunctionType, ModuleType, SimpleNamespace
+
+import numpy as np
+from numba import cuda
+from numba.cuda.simulator import kernel as simulated
+
+
+class Module:
+    """``numba.cuda`` as kernels see it: what belongs to the thread while one runs, the module's own names elsewhere."""
+
+    def __getattr__(self, name):
+        return getattr(simulated._get_kernel_context() or cuda, name)
+
+
+def _ieee(function):
+    """A function of ``math`` that returns NaN or infinity where Python raises, in the type of its argument."""
+
+    def call(x):
+        try:
+            return type(x)(function(x))
+        except OverflowError:
+            return type(x)(np.inf)
+        except ValueError:
+            return type(x)(np.nan)
+
+    return call
+
+
+#: The functions of ``math`` that kernels call.
+MATH = SimpleNamespace(
+    exp=np.exp, log=np.log, sqrt=np.sqrt, pow=np.power, fabs=abs, tanh=np.tanh, floor=np.floor, isnan=np.isnan,
+    erfc=_ieee(math.erfc), inf=math.inf,
+)  # fmt: skip
+
+
+class Flat:
+    """The memory of an array as kernels see it: one dimension, checked bounds."""
+
+    __slots__ = ("array", "dtype", "size", "shape", "itemsize")
+
+    def __init__(self, array: np.ndarray):
+        self.array, self.dtype, self.size, self.shape = array, array.dtype, array.size, array.shape
+        self.itemsize = array.itemsize
+
+    def __len__(self):
+        return self.size
+
+    def _check(self, i):
+        if i < 0:
+            raise IndexError(f"index {i} is below zero")
+
+    def __getitem__(self, i):
+        self._check(i)
+        return self.array[i]
+
+    def __setitem__(self, i, value):
+        self._check(i)
+        self.array[i] = value
+
+
+def _waits(function, seen) -> bool:
+    """Whether a thread of this kernel, or a function it calls, waits for other threads."""
+    names = function.__code__.co_names
+    if function in seen:
+        return False
+    seen.add(function)
+    if "syncthreads" in names or "barrier" in names:
+        return True
+    values = [function.__globals__.get(name) for name in names] + [c.cell_contents for c in function.__closure__ or ()]
+    values += [getattr(value, name, None) for value in values if isinstance(value, ModuleType) for name in names]
+    return any(_waits(value, seen) for value in values if isinstance(value, FunctionType))
+
+
+class _Barrier:
+    """Lets the threads of a block go on together; threads that have returned are not waited for."""
+
+    def __init__(self, count: int):
+        self.alive, self.waiting, self.turn, self.failed = count, 0, 0, False
+        self.condition = threading.Condition()
+
+    def _release(self):
+        self.waiting, self.turn = 0, self.turn + 1
+        self.condition.notify_all()
+
+    def wait(self):
+        with self.condition:
+            self.waiting += 1
+            if self.waiting == self.alive:
+                return self._release()
+            turn = self.turn
+            self.condition.wait_for(lambda: self.turn != turn or self.failed)
+            if self.failed:
+                raise threading.BrokenBarrierError
+
+    def leave(self, failed: bool):
+        with self.condition:
+            self.alive -= 1
+            self.failed |= failed
+            if failed:
+                self.condition.notify_all()
+            elif self.alive and self.waiting == self.alive:
+                self._release()
+
+
+def _run(self, grid_point, *args):
+    """Run one block: ``BlockManager.run`` of numba's simulator."""
+    error = []
+
+    def thread(point):
+        return simulated.BlockThread(None, self, grid_point, point, False)
+
+    def quietly(work):
+        with np.errstate(all="ignore"):
+            try:
+                work()
+            except threading.BrokenBarrierError:
+                pass
+            except Exception as e:
+                error.append(e)
+
+    if not _waits(self._f, set()):
+        one = thread((0, 0, 0))
+
+        def everyone():
+            for one.thread_id, point in enumerate(np.ndindex(*self._block_dim[::-1])):
+                one.threadIdx = simulated.Dim3(*point[::-1])
+                self._f(*args)
+
+        one.run = lambda: quietly(everyone)
+        threads = [one]
+    else:
+        threads = [thread(point) for point in np.ndindex(*self._block_dim)]
+        barrier = _Barrier(len(threads))
+
+        def participate():
+            quietly(lambda: self._f(*args))
+            barrier.leave(bool(error))
+
+        for t in threads:
+            t.syncthreads, t.run = barrier.wait, participate
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    if error:
+        raise error[0]
+
+
+simulated.BlockManager.run = _run
