@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from time import perf_counter
 
-from . import backends, data, inspect, models, optim, random, train
+from . import backends, data, inspect, io, models, nn, optim, random, train
 from ._version import __version__
 from .backends import settings
 from .spec import check
@@ -72,61 +72,141 @@ def _parser() -> argparse.ArgumentParser:
     option("--epochs", type=int, help="default: 10 on the full set, 100 (as many steps) on the set in the package")
     option("--batch-size", type=int, default=256)
     option("--lr", type=float, help="learning rate (default: 0.9, with --modern the peak 0.1)")
-    option("--backend", choices=backends.BACKENDS, help="engine (default: FASTCONV_BACKEND, else cpu)")
-    option("--threads", type=int, help="threads per kernel (default: every processor)")
-    option("--seed", type=int, default=0)
     option("--data", metavar="DIR", help="folder of the data set (default: searched for, else downloaded)")
-    option("--out", metavar="DIR", default="runs/lenet", help="folder of learning curve, history and checkpoint")
-    option("--resume", action="store_true", help="continue from the checkpoint in --out")
-    option("--no-download", action="store_true", help="use what is on this machine")
-    option("--quiet", action="store_true", help="no progress bar")
+    _training_options(option, "runs/lenet")
+    resnet = command(nets, "resnet18", train_resnet18, "train ResNet-18 on Fashion-MNIST or CIFAR-10")
+    option = resnet.add_argument
+    option("--data", choices=IMAGES, default="fashion-mnist", help="which images")
+    option("--root", metavar="DIR", help="folder of the data set (default: searched for, else downloaded)")
+    option("--epochs", type=int, help="default: 2 on Fashion-MNIST (20, as many steps, on the set in the package), "
+           "15 on CIFAR-10")  # fmt: skip
+    option("--batch-size", type=int, default=64)
+    option("--lr", type=float, default=0.1, help="highest learning rate")
+    option("--schedule", choices=("one-cycle", "cosine"), default="one-cycle")
+    option("--weight-decay", type=float, default=5e-4)
+    option("--label-smoothing", type=float, default=0.1)
+    option("--pad-crop", metavar="PIXELS", type=int, help="shift images at random by up to so many pixels "
+           "(default: 4 on CIFAR-10, else 0; with 2, Fashion-MNIST needs more epochs)")  # fmt: skip
+    option("--no-flip", action="store_true", help="do not mirror images at random")
+    option("--cutout", metavar="PIXELS", type=int, default=0, help="blank a random square of this side; 0: none")
+    option("--checkpoint-every", metavar="STEPS", type=int, default=200)
+    _training_options(option, "runs/resnet18")
     return parser
 
 
+def _training_options(option, out):
+    option("--backend", choices=backends.BACKENDS, help="engine (default: FASTCONV_BACKEND, else cpu)")
+    option("--threads", type=int, help="threads per kernel (default: every processor)")
+    option("--seed", type=int, default=0)
+    option("--out", metavar="DIR", default=out, help="folder of pictures, history, weights and checkpoint")
+    option("--resume", action="store_true", help="continue from the checkpoint in --out")
+    option("--time-limit", metavar="SECONDS", type=float, help="end training after this time, with a checkpoint")
+    option("--no-download", action="store_true", help="use what is on this machine")
+    option("--quiet", action="store_true", help="no progress bar")
+
+
 # ------------------------------------------------------------------------------------------------- train
+#: Channels, mean and standard deviation of the training images, shift of pad-crop, epochs.
+IMAGES = {
+    "fashion-mnist": (1, 0.2860, 0.3530, 0, 2),
+    "cifar10": (3, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), 4, 15),
+}
+
+
 def train_lenet(args) -> int:
-    """Train LeNet; write ``learning_curve.png``, ``history.csv`` and the checkpoint ``lenet.npz`` to ``args.out``."""
+    """Train LeNet; write pictures, history, weights and the checkpoint ``lenet.npz`` to ``args.out``."""
+    _prepare(args)
+    *sets, epochs = _fashion_mnist(args, args.data, 10)
+    loaders = _loaders(args, sets)
+    net = _placed(models.lenet5(modern=args.modern))
+    if args.modern:
+        lr = 0.1 if args.lr is None else args.lr
+        optimizer = optim.SGD(net.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
+        scheduler = optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(epochs, 1) * len(loaders[0]))
+    else:
+        optimizer, scheduler = optim.SGD(net.parameters(), lr=0.9 if args.lr is None else args.lr), None
+    return _train(args, "lenet", net, loaders, epochs=epochs, optimizer=optimizer, scheduler=scheduler)
+
+
+def train_resnet18(args) -> int:
+    """Train ResNet-18; write pictures, history, weights and the checkpoint ``resnet18.npz`` to ``args.out``."""
+    _prepare(args)
+    channels, mean, std, shift, epochs = IMAGES[args.data]
+    if args.data == "cifar10":
+        sets = [data.CIFAR10(args.root, train, not args.no_download) for train in (True, False)]
+        epochs = epochs if args.epochs is None else args.epochs
+    else:
+        *sets, epochs = _fashion_mnist(args, args.root, epochs)
+    normalize, t = data.transforms.normalize(mean, std), data.transforms
+    shift = shift if args.pad_crop is None else args.pad_crop
+    augment = [t.pad_crop(shift)] if shift else []
+    augment += [] if args.no_flip else [t.horizontal_flip()]
+    augment += [normalize] + ([t.cutout(args.cutout)] if args.cutout else [])  # 0 after normalize: the mean grey
+    loaders = _loaders(args, sets, t.compose(*augment), normalize)
+    net = _placed(models.resnet18(num_classes=10, in_channels=channels, small_input=True))
+    optimizer = optim.SGD(net.parameters(), args.lr, momentum=0.9, weight_decay=args.weight_decay, nesterov=True)
+    steps = max(epochs, 1) * len(loaders[0])
+    if args.schedule == "cosine":
+        scheduler = optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        scheduler.interval = "step"
+    else:
+        scheduler = optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=steps)
+    return _train(args, "resnet18", net, loaders, epochs=epochs, optimizer=optimizer, scheduler=scheduler,
+                  loss=nn.CrossEntropyLoss(label_smoothing=args.label_smoothing),
+                  checkpoint_every=args.checkpoint_every)  # fmt: skip
+
+
+def _prepare(args) -> None:
     if args.threads is not None:
         settings.set_num_threads(args.threads)
     if args.backend is not None:
         backends.set_backend(args.backend)
     random.manual_seed(args.seed)
-    train_set, test_set, note = data.fashion_mnist_or_mini(args.data, download=not args.no_download)
-    epochs = (100 if note else 10) if args.epochs is None else args.epochs
+
+
+def _fashion_mnist(args, root, epochs):
+    """Training and test set, and for how many epochs: ten times as many on the set in the package, a tenth in size."""
+    train_set, test_set, note = data.fashion_mnist_or_mini(root, download=not args.no_download)
+    epochs = epochs * (10 if note else 1) if args.epochs is None else args.epochs
     if note:
         print(f"Note: {note}; {epochs} epochs")
-    train_loader = data.DataLoader(train_set, args.batch_size, shuffle=True, seed=args.seed)
-    test_loader = data.DataLoader(test_set, args.batch_size)
-    net = models.lenet5(modern=args.modern)
-    if backends.get_backend() == "cuda":
-        net.to("cuda")
-    if args.modern:
-        lr = 0.1 if args.lr is None else args.lr
-        optimizer = optim.SGD(net.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
-        steps = max(epochs, 1) * len(train_loader)
-        scheduler = optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
-    else:
-        optimizer, scheduler = optim.SGD(net.parameters(), lr=0.9 if args.lr is None else args.lr), None
-    out = Path(args.out)
+    return train_set, test_set, epochs
+
+
+def _loaders(args, sets, augment=None, transform=None):
+    return (data.DataLoader(sets[0], args.batch_size, shuffle=True, seed=args.seed, transform=augment),
+            data.DataLoader(sets[1], args.batch_size, transform=transform))  # fmt: skip
+
+
+def _placed(net):
+    return net.to("cuda") if backends.get_backend() == "cuda" else net
+
+
+def _train(args, name, net, loaders, **options) -> int:
+    """Fit, evaluate, write and report."""
+    out, drawing = Path(args.out), _version("matplotlib")
     out.mkdir(parents=True, exist_ok=True)
-    plot = out / "learning_curve.png" if _version("matplotlib") else None
     history = train.fit(
-        net, train_loader, test_loader, epochs=epochs, optimizer=optimizer, scheduler=scheduler,
-        checkpoint=out / "lenet.npz", resume=args.resume, progress=not args.quiet, plot=plot,
+        net, *loaders, **options, checkpoint=out / f"{name}.npz", resume=args.resume, progress=not args.quiet,
+        plot=out / "learning_curve.png" if drawing else None, time_limit=args.time_limit,
     )  # fmt: skip
     history.to_csv(out / "history.csv")
-    if history:
-        tested = "" if history.test_accuracy is None else f", test acc {history.test_accuracy:.3f}"
-        print(f"loss {history.train_loss:.3f}, train acc {history.train_accuracy:.3f}{tested}")
-        if history.images_per_second:
-            print(f"{history.images_per_second:.1f} examples/sec on {_engine()}")
-    if plot is None:
-        print('No learning_curve.png: drawing needs matplotlib, pip install "fastconv[train]"')
-    print(f"Learning curve, history and checkpoint are in {out}")
+    io.save(net.state_dict(), out / "weights.safetensors")
+    report = [f"loss {history.train_loss:.3f}, train acc {history.train_accuracy:.3f}"] if history else []
+    if history.stopped != "interrupted":
+        matrix = train.confusion_matrix(net, loaders[1], out / "confusion_matrix.png" if drawing else None,
+                                        getattr(loaders[1].dataset, "classes", None))  # fmt: skip
+        report.append(f"test acc {matrix.trace() / matrix.sum():.4f}")
+    if report:
+        print(", ".join(report))
+    if history.images_per_second:
+        print(f"{history.images_per_second:.1f} examples/sec on {_engine()}")
+    if not drawing:
+        print('No pictures: drawing needs matplotlib, pip install "fastconv[train]"')
+    print(f"Learning curve, confusion matrix, history, weights and checkpoint are in {out}")
     if history.stopped:
-        print("Interrupted; the same command with --resume continues")
-        return 130
-    return 0
+        print(f"Stopped ({history.stopped}); the same command with --resume continues")
+    return 130 if history.stopped == "interrupted" else 0
 
 
 def _engine() -> str:

@@ -218,11 +218,11 @@ def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None,
           f"checkpoint_every must be positive, got {checkpoint_every}")  # fmt: skip
     optimizer = optimizer or optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
     run = _Run(net, train_loader, optimizer, loss or nn.CrossEntropyLoss(), scheduler, checkpoint)
+    if not (resume and run.restore()):
+        run.store()
+    run.check_schedule(epochs)
+    history, at = run.history, run.at
     with _Stop(time_limit) as stop:
-        if not (resume and run.restore()):
-            run.store()
-        run.check_schedule(epochs)
-        history, at = run.history, run.at
         while at["epoch"] < epochs and not stop.reason:
             net.train()
             with _Bar(progress, at["epoch"], epochs, run.batches, at["batch"]) as bar:
@@ -410,7 +410,11 @@ class _Run:
         check((saved["scheduler"] is None) == (self.scheduler is None), "fit",
               f"{path} was trained {with_or_not} a scheduler; do the same, or resume=False")  # fmt: skip
         if self.scheduler is not None:
-            self.scheduler.load_state_dict(saved["scheduler"])
+            mine, old = self.scheduler.state_dict(), saved["scheduler"]
+            other = [f"{k} {old[k]}, now {v}" for k, v in mine.items() if k != "last_epoch" and old.get(k, v) != v]
+            check(not other, "fit", f"{path} was trained with another schedule: {'; '.join(other)}; do the same, or "
+                  "resume=False")  # fmt: skip
+            self.scheduler.load_state_dict(old)
         self.optimizer.load_state_dict(saved["optimizer"])
         if saved["loader"] is not None and hasattr(self.loader, "load_state_dict"):
             self.loader.load_state_dict(saved["loader"])

@@ -1,4 +1,4 @@
-"""The command line: doctor, warmup, summary, train lenet; clean errors."""
+"""The command line: doctor, warmup, summary, train; clean errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def restore(monkeypatch):
 def few(monkeypatch):
     """600 + 100 real images, with a note as for the fallback."""
     sets = (data.FashionMNISTMini(True), 600), (data.FashionMNISTMini(False), 100)
-    small = [(s.images[:n] / np.float32(255), s.labels[:n]) for s, n in sets]
+    for s, n in sets:
+        s.images, s.labels = s.images[:n], s.labels[:n]
+    small = [s for s, _ in sets]
     monkeypatch.setattr(data, "fashion_mnist_or_mini", lambda root, download: (*small, f"few of {root}, {download}"))
 
 
@@ -41,16 +43,108 @@ def lenet(out, *options):
     return cli.main(["train", "lenet", "--backend", "numpy", "--out", str(out), "--quiet", *options])
 
 
+@pytest.fixture
+def narrow(monkeypatch):
+    """A small net in place of ResNet-18; notes what it was asked for."""
+    asked = []
+
+    def net(num_classes, in_channels, small_input):
+        asked.append((num_classes, in_channels, small_input))
+        return nn.Sequential(
+            nn.Conv2d(in_channels, 4, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(), nn.Dropout(0.1), nn.Linear(64, num_classes),
+        )  # fmt: skip
+
+    monkeypatch.setattr(models, "resnet18", net)
+    return asked
+
+
+def resnet18(out, *options):
+    return cli.main(["train", "resnet18", "--backend", "numpy", "--out", str(out), "--quiet", *options])
+
+
+def files(folder):
+    """What lies in ``folder``, and the pictures that should."""
+    pictures = ["confusion_matrix.png", "learning_curve.png"] if importlib.util.find_spec("matplotlib") else []
+    return sorted(p.name for p in folder.iterdir()), pictures
+
+
+def test_train_resnet18(tmp_path, few, narrow, capsys):
+    assert resnet18(tmp_path, "--epochs", "2", "--pad-crop", "2", "--cutout", "6", "--root", "here", "--no-download") == 0
+    out = capsys.readouterr().out
+    assert "Note: few of here, False; 2 epochs" in out and narrow == [(10, 1, True)]
+    there, pictures = files(tmp_path)
+    assert there == sorted([*pictures, "history.csv", "resnet18.npz", "resnet18.previous.npz", "weights.safetensors"])
+    saved = fc.load(tmp_path / "resnet18.npz")
+    group = saved["optimizer"]["param_groups"][0]
+    assert group["nesterov"] and group["weight_decay"] == 5e-4
+    assert saved["scheduler"]["total_steps"] == 20  # 600 images in batches of 64, twice
+    net = models.resnet18(10, 1, True)
+    net.load_state_dict(fc.load(tmp_path / "weights.safetensors"))
+    tests = data.FashionMNISTMini(False)
+    images, labels = tests.images[:100] / np.float32(255), tests.labels[:100]
+    accuracy = train.evaluate(net, [((images - np.float32(0.2860)) / np.float32(0.3530), labels)])[1]
+    assert f"test acc {accuracy:.4f}\n" in out
+
+
+def test_train_resnet18_on_cifar10(tmp_path, narrow, monkeypatch, capsys):
+    monkeypatch.setattr(data.datasets, "CIFAR_RECORDS", 20)
+    records = np.random.default_rng(0).integers(0, 256, (20, 3073), np.uint8)
+    records[:, 0] %= 10
+    for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
+        (tmp_path / name).write_bytes(records.tobytes())
+    out = tmp_path / "out"
+    options = ["--data", "cifar10", "--root", str(tmp_path), "--no-download", "--schedule", "cosine", "--epochs", "2"]
+    assert resnet18(out, *options, "--batch-size", "10", "--label-smoothing", "0", "--no-flip") == 0
+    assert narrow == [(10, 3, True)]
+    with open(out / "history.csv", newline="") as f:
+        lrs = [float(r["lr"]) for r in csv.DictReader(f)]
+    assert lrs == pytest.approx([0.1 * (1 + np.cos(np.pi * t / 20)) / 2 for t in range(1, 20, 2)], abs=1e-6)
+    assert resnet18(out, *options, "--batch-size", "10", "--resume", "--epochs", "4") == 2
+    assert "another schedule: T_max 20, now 40" in capsys.readouterr().err
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA", "FASTCONV_DATA"):
+        monkeypatch.setenv(name, str(tmp_path / "nothing"))
+    monkeypatch.setattr(data.datasets, "SYSTEM_FOLDERS", ())
+    assert resnet18(out, *options[:2], "--no-download") == 2  # nothing in the package stands in for CIFAR-10
+    assert "CIFAR10: no data files" in capsys.readouterr().err
+
+
+def test_time_limit_then_resume(tmp_path, few, narrow, capsys):
+    options = ["--epochs", "2", "--cutout", "4", "--checkpoint-every", "7"]
+    assert resnet18(tmp_path / "whole", *options) == 0
+    assert "Stopped" not in capsys.readouterr().out
+    stops = 0
+    while True:
+        assert resnet18(tmp_path / "parts", *options, "--time-limit", "0.005", "--resume") == 0
+        out = capsys.readouterr().out
+        assert "test acc" in out
+        if "Stopped" not in out:
+            break
+        assert "Stopped (time limit); the same command with --resume continues" in out
+        stops += 1
+    assert stops > 0
+    whole, parts = ((tmp_path / folder / "weights.safetensors").read_bytes() for folder in ("whole", "parts"))
+    assert whole == parts
+
+
+def test_the_recipe_learns(tmp_path, few, narrow):
+    """The defaults, on a net that trains in seconds."""
+    assert resnet18(tmp_path, "--epochs", "15") == 0
+    with open(tmp_path / "history.csv", newline="") as f:
+        assert float(list(csv.DictReader(f))[-1]["test_accuracy"]) > 0.6
+
+
 def test_train_lenet(tmp_path, few, capsys):
     assert lenet(tmp_path, "--epochs", "2", "--batch-size", "100", "--data", "here", "--no-download") == 0
     out = capsys.readouterr().out
     assert "Note: few of here, False" in out
-    assert re.search(r"^loss \d\.\d{3}, train acc 0\.\d{3}, test acc 0\.\d{3}$", out, re.MULTILINE)
+    assert re.search(r"^loss \d\.\d{3}, train acc 0\.\d{3}, test acc 0\.\d{4}$", out, re.MULTILINE)
     assert re.search(r"^\d+\.\d examples/sec on cpu \(numpy backend\)$", out, re.MULTILINE)
     with open(tmp_path / "history.csv", newline="") as f:
         assert [float(r["lr"]) for r in csv.DictReader(f)] == [0.9] * 10
-    if importlib.util.find_spec("matplotlib"):
-        assert (tmp_path / "learning_curve.png").read_bytes()[:4] == b"\x89PNG"
+    there, pictures = files(tmp_path)
+    assert there == sorted([*pictures, "history.csv", "lenet.npz", "lenet.previous.npz", "weights.safetensors"])
+    assert all((tmp_path / p).read_bytes()[:4] == b"\x89PNG" for p in pictures)
     net = models.lenet5()
     net.load_state_dict(fc.load(tmp_path / "lenet.npz")["net"])
 

@@ -34,10 +34,10 @@ def idx(array):
     return bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
 
 
-def write_set(folder, kind="train", n=5, seed=0, gz=True):
+def write_set(folder, kind="train", n=5, seed=0, gz=True, size=(28, 28)):
     """A tiny idx set; returns its arrays."""
     rng = np.random.default_rng(seed)
-    images, labels = rng.integers(0, 256, (n, 4, 3), np.uint8), rng.integers(0, 10, n, np.uint8)
+    images, labels = rng.integers(0, 256, (n, *size), np.uint8), rng.integers(0, 10, n, np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
     for what, array in ((f"{kind}-images-idx3-ubyte", images), (f"{kind}-labels-idx1-ubyte", labels)):
         data = idx(array)
@@ -60,11 +60,11 @@ def nowhere(tmp_path, monkeypatch):
 def test_idx(tmp_path, gz, train, kind):
     images, labels = write_set(tmp_path, kind, gz=gz)
     ds = FashionMNIST(tmp_path, train=train, download=False)
-    assert len(ds) == 5 and ds.images.shape == (5, 1, 4, 3)
+    assert len(ds) == 5 and ds.images.shape == (5, 1, 28, 28)
     assert ds.images.dtype == np.uint8 and ds.labels.dtype == np.int64
     np.testing.assert_array_equal(ds.images[:, 0], images)
     x, y = ds[3]
-    assert x.dtype == np.float32 and x.shape == (1, 4, 3) and type(y) is int and y == labels[3]
+    assert x.dtype == np.float32 and x.shape == (1, 28, 28) and type(y) is int and y == labels[3]
     np.testing.assert_array_equal(x[0], images[3].astype(np.float32) / np.float32(255))
     np.testing.assert_array_equal(ds[-1][0], ds[4][0])
     with pytest.raises(IndexError):
@@ -112,10 +112,10 @@ def damage(tmp_path, what):
         return images, "expected idx magic 00000803 .*got 00000b03"
     if what == "short data":
         images.write_bytes(gzip.compress(good[:-7]))
-        return images, r"expected 60 bytes of data \(5x4x3\), got 53"
+        return images, r"expected 3920 bytes of data \(5x28x28\), got 3913"
     if what == "surplus":
         images.write_bytes(gzip.compress(good + b"x"))
-        return images, "expected 60 bytes of data .*got 61"
+        return images, "expected 3920 bytes of data .*got 3921"
     if what == "huge header":
         images.write_bytes(gzip.compress(good[:4] + b"\xff" * 12 + good[16:]))
         return images, "expected 79228162458924105385300197375 bytes"
@@ -217,6 +217,12 @@ def test_home_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     images, _ = write_set(tmp_path / ".cache/fastconv/data/mnist")
     np.testing.assert_array_equal(MNIST(download=False).images[:, 0], images)
+
+
+def test_images_of_another_size_are_refused(tmp_path):
+    write_set(tmp_path, size=(32, 30))
+    with pytest.raises(ValueError, match=r"FashionMNIST: images must be 28x28, got 32x30 in .*train-images-idx3-ubyte\.gz"):
+        FashionMNIST(tmp_path, download=False)
 
 
 def test_other_sets_files_are_refused(tmp_path):

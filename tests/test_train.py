@@ -549,11 +549,26 @@ def test_checkpoints_that_do_not_fit(tmp_path):
         Setup().fit(checkpoint=tmp_path / "file" / "run.npz", loss=breaking_loss(1, raise_break))
 
 
-def test_a_schedule_that_ends_before_the_run(tmp_path):
+def test_a_schedule_that_ends_before_the_run_or_changed_meanwhile(tmp_path):
     path = tmp_path / "run.npz"
-    Setup().fit(checkpoint=path)
     with pytest.raises(ValueError, match="the schedule ends after 15 steps, but 4 epochs are 20"):
-        Setup().fit(checkpoint=path, epochs=4)
+        Setup().fit(epochs=4, loss=breaking_loss(1, raise_break))
+    Setup().fit(checkpoint=path)
+    longer = Setup()
+    longer.schedule = optim.lr_scheduler.OneCycleLR(longer.opt, 0.2, total_steps=20)
+    with pytest.raises(ValueError, match="trained with another schedule: total_steps 15, now 20; phases"):
+        longer.fit(checkpoint=path, epochs=4)
+
+
+def test_a_test_set_of_another_kind_costs_no_epoch(tmp_path):
+    run, path = Setup(), tmp_path / "run.npz"
+    run.test = [(np.zeros((4, 3, 8, 8), np.float32), np.arange(4) % 3)]
+    with pytest.raises(ValueError, match="conv2d: weight expects 1 input channels.*input has 3"):
+        run.fit(checkpoint=path)
+    whole, second = Setup(), Setup()
+    whole.fit()
+    second.fit(checkpoint=path, loss=breaking_loss(11, raise_break))  # ten steps are left
+    assert second.bits() == whole.bits()
 
 
 def test_arguments():

@@ -272,7 +272,9 @@ class _IdxSet(_Published):
 
     def _read(self, paths, train):
         images, labels = read_idx(paths[0], 3), read_idx(paths[1], 1)
-        name, owner = type(self).__name__, FIRST_LABELS.get("".join(map(str, labels[:12])))
+        name = type(self).__name__
+        check(images.shape[1:] == (28, 28), name, f"images must be 28x28, got {shape_str(images.shape[1:])} in {paths[0]}")
+        owner = FIRST_LABELS.get("".join(map(str, labels[:12])))
         check(owner in (None, name), name, f"{paths[1]} belongs to {owner}; give each set a folder of its name")
         return images[:, None], labels
 
