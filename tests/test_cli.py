@@ -242,6 +242,7 @@ def test_doctor(capsys):
 def test_doctor_on_a_broken_machine(capsys, monkeypatch):
     monkeypatch.setattr(cli, "_version", lambda package: {"numba": "1.0"}.get(package))
     monkeypatch.setitem(sys.modules, "fastconv.backends.cpu", None)
+    monkeypatch.setattr(backends.settings, "_threads", None)  # no test before this one has chosen
     monkeypatch.setenv("FASTCONV_NUM_THREADS", "many")
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out

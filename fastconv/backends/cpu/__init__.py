@@ -50,4 +50,5 @@ from .pool import (
     max_pool_bwd,
     max_pool_fwd,
 )
+from .sequence import sequence_bwd, sequence_fwd, sequence_plan
 from .shape import copy, fold, interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd, unfold

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numba
 import numpy as np
-from numba import prange  # noqa: F401 - re-exported: kernels take everything of Numba from here
+from numba import prange, types  # noqa: F401 - re-exported: kernels take everything of Numba from here
 from numba.core.caching import _Cache
 from numba.core.ccallback import CFunc
 from numba.core.compiler import CompileResult

@@ -1,0 +1,117 @@
+"""Runs of layers that an engine computes as one op (``backends.OPTIONAL``), for :class:`Sequential`."""
+
+from __future__ import annotations
+
+from .. import backends
+from ..autograd import Function
+from ..backends.select import forced
+from ..spec import conv_spec, pool_spec
+from ..tensor import Tensor
+from . import layers
+
+
+# ------------------------------------------------------------------------------------------------- layers as steps
+def _conv(m, shape):
+    if forced(m.algorithm):
+        raise ValueError("another algorithm is wanted")
+    if set(m.stride) != {1}:
+        raise ValueError("the backward pass is made for stride 1")
+    bias = None if m.bias is None else m.bias.shape
+    spec = conv_spec("conv2d", shape, m.weight.shape, m.stride, m.padding, m.dilation, m.groups, bias)
+    return ("conv", spec), spec.y_shape
+
+
+def _linear(m, shape):
+    rows, features = shape
+    bias = None if m.bias is None else m.bias.shape
+    spec = conv_spec("conv2d", (rows, features, 1, 1), (*m.weight.shape, 1, 1), bias_shape=bias)
+    return ("linear", spec), spec.y_shape[:2]
+
+
+def _pool(kind):
+    def pool(m, shape):
+        average = (True, None) if kind == "max_pool" else (m.count_include_pad, m.divisor_override)
+        dilation = m.dilation if kind == "max_pool" else 1
+        spec = pool_spec(f"{kind}2d", shape, m.kernel_size, m.stride, m.padding, dilation, m.ceil_mode, *average)
+        if getattr(m, "return_indices", False):
+            raise ValueError("two results")
+        return (kind, spec), spec.y_shape
+
+    return pool
+
+
+def _flatten(m, shape):
+    if (m.start_dim, m.end_dim) != (1, -1):
+        raise ValueError("other axes")
+    count = 1
+    for s in shape[1:]:
+        count *= s
+    return ("flatten", None), (shape[0], count)
+
+
+def _activation(kind):
+    return lambda m, shape: ((kind, None), shape)
+
+
+#: Exact class of a layer -> its step and the shape of its result; ValueError where it is none.
+_STEPS = {
+    layers.Conv2d: _conv, layers.Linear: _linear, layers.Flatten: _flatten, layers.AvgPool2d: _pool("avg_pool"),
+    layers.MaxPool2d: _pool("max_pool"), layers.ReLU: _activation("relu"), layers.Sigmoid: _activation("sigmoid"),
+    layers.Tanh: _activation("tanh"),
+}  # fmt: skip
+
+
+def _steps(modules, x):
+    """The steps of the leading modules that are such."""
+    found, shape = [], x.shape
+    for m in modules:
+        step = _STEPS.get(type(m))
+        if step is None or "forward" in m.__dict__:
+            break
+        if any(p is not None and (p.dtype != x.dtype or p.device != x.device) for p in m._parameters.values()):
+            break
+        try:
+            step, shape = step(m, shape)
+        except (ValueError, TypeError):  # the layer itself will raise what is to be raised
+            break
+        found.append(step)
+    return tuple(found)
+
+
+class Sequence(Function):
+    """``x`` and then the weight and bias of every layer that has them, in order."""
+
+    @staticmethod
+    def forward(ctx, x, *params, plan):
+        ctx.plan = plan
+        weights, biases = params[::2], params[1::2]
+        y, ctx.blocks = ctx.engine.sequence_fwd(plan, x, weights, biases, any(ctx.needs))
+        # What single layers would keep, so that a change in place between forward and backward is noticed as it is there.
+        before = [any(ctx.needs[: 1 + 2 * i]) for i in range(len(weights))]
+        ctx.save(x if ctx.needs[1] else None, *(w if needed else None for w, needed in zip(weights, before)))
+        return y
+
+    @staticmethod
+    def backward(ctx, gy):
+        needs = ctx.needs
+        gx, gw, gb = ctx.engine.sequence_bwd(ctx.plan, gy, ctx.blocks, ctx.saved[1:], needs[0], needs[1::2], needs[2::2])
+        return (gx, *(g for pair in zip(gw, gb) for g in pair))
+
+
+def run(modules, x):
+    """Call ``modules`` one after the other, merging runs of them where the engine knows how to."""
+    at, apart = 0, 0  # modules before `apart` are called on their own
+    while at < len(modules):
+        if at >= apart and isinstance(x, Tensor) and x.ndim == 4 and backends.observer.get() is None:
+            engine = backends.engine_of(x.device)
+            steps = _steps(modules[at:], x) if hasattr(engine, "sequence_plan") else ()
+            plan = engine.sequence_plan(steps, x.dtype) if len(steps) > 1 else None
+            if plan:
+                params = [p for m in modules[at : at + plan.count] if m._parameters for p in (m.weight, m.bias)]
+                x = Sequence.apply(x, *params, plan=plan)
+                at += plan.count
+                continue
+            apart = at + max(len(steps), 1)
+        x = modules[at](x)
+        at += 1
+    return x

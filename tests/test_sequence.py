@@ -1,0 +1,145 @@
+"""Runs of small layers as one op: the same numbers as layer by layer, in every pass, or not used at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import models, nn
+from fastconv.backends import load
+from fastconv.nn import sequence
+
+
+class Layerwise(nn.Module):
+    """The same modules, called one after the other."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.layers = nn.ModuleList(list(net))
+
+    def forward(self, x):
+        for m in self.layers:
+            x = m(x)
+        return x
+
+
+def net(name):
+    fc.manual_seed(1)
+    return {
+        "lenet": lambda: (models.lenet5(), (1, 28, 28)),
+        "modern": lambda: (models.lenet5(modern=True), (1, 28, 28)),
+        "strides": lambda: (nn.Sequential(nn.Conv2d(3, 7, 3, stride=2, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Tanh(),
+                                          nn.Conv2d(7, 5, (1, 2), bias=False), nn.AvgPool2d(3), nn.Flatten(),
+                                          nn.Linear(5, 4, bias=False)), (3, 17, 20)),
+        "dense": lambda: (nn.Sequential(nn.Flatten(), nn.Linear(12, 33), nn.Sigmoid(), nn.Linear(33, 3)), (3, 2, 2)),
+        "convolutions": lambda: (nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 6, 5), nn.Tanh()), (2, 9, 8)),
+    }[name]()  # fmt: skip
+
+
+def results(network, x, gy):
+    for p in network.parameters():
+        p.grad = None
+    x = fc.tensor(x, requires_grad=True)
+    y = network(x)
+    y.backward(fc.from_numpy(gy))
+    return [a.numpy().copy() for a in (y, x.grad, *(p.grad for p in network.parameters()))]
+
+
+def assert_close(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * max(np.abs(b).max(), 1e-3))
+
+
+def runs(monkeypatch):
+    """Counts the merged runs."""
+    count = []
+    original = sequence.Sequence.apply.__func__
+    monkeypatch.setattr(sequence.Sequence, "apply", classmethod(lambda c, *a, **k: count.append(1) or original(c, *a, **k)))
+    return count
+
+
+@pytest.mark.parametrize("batch", [1, 5, 16, 37])
+@pytest.mark.parametrize("name", ["lenet", "modern", "strides", "dense", "convolutions"])
+def test_equals_layer_by_layer(name, batch):
+    """Batches that fill no block of images, and several; against the reference engine in float64."""
+    network, shape = net(name)
+    rng = np.random.default_rng(batch)
+    x = rng.standard_normal((batch, *shape)).astype(np.float32)
+    with fc.backend("cpu"):
+        gy = rng.standard_normal(Layerwise(network)(fc.from_numpy(x)).shape).astype(np.float32)
+        found = results(network, x, gy)
+        with fc.no_grad():
+            np.testing.assert_allclose(network(fc.from_numpy(x)).numpy(), found[0], rtol=0, atol=1e-6)
+    with fc.backend("numpy"):
+        for p in network.parameters():
+            p.grad = None
+        expected = results(Layerwise(network), x, gy)
+    assert_close(found, expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_and_repetition(threads):
+    """Bit-identical from run to run, close for any number of threads, and grads accumulate."""
+    if threads > fc.get_num_threads():
+        pytest.skip(f"{threads} threads on {fc.get_num_threads()} processors")
+    before = fc.get_num_threads()
+    network, shape = net("lenet")
+    rng = np.random.default_rng(0)
+    x, gy = rng.standard_normal((70, *shape)).astype(np.float32), rng.standard_normal((70, 10)).astype(np.float32)
+    with fc.backend("cpu"):
+        expected = results(Layerwise(network), x, gy)
+        try:
+            fc.set_num_threads(threads)
+            first, second = results(network, x, gy), results(network, x, gy)
+            network(fc.from_numpy(x)).backward(fc.from_numpy(gy))  # a second gradient on top
+        finally:
+            fc.set_num_threads(before)
+    for a, b in zip(first, second):
+        np.testing.assert_array_equal(a, b)
+    assert_close(first, expected)
+    for p, g in zip(network.parameters(), first[2:]):
+        np.testing.assert_allclose(p.grad.numpy(), 2 * g, rtol=1e-5, atol=1e-5 * np.abs(g).max())
+
+
+def test_used_for_lenet_and_not_where_it_must_not(monkeypatch):
+    count = runs(monkeypatch)
+    x = np.zeros((32, 1, 28, 28), np.float32)
+
+    class Own(nn.Sigmoid):
+        def forward(self, x):
+            return x
+
+    def merged(network, x=x, backend="cpu"):
+        count.clear()
+        with fc.backend(backend):
+            network(fc.from_numpy(x))
+        return len(count)
+
+    assert hasattr(load("cpu"), "sequence_plan")
+    assert merged(net("lenet")[0]) == 1
+    assert merged(net("lenet")[0], backend="numpy") == 0
+    assert merged(nn.Sequential(nn.Conv2d(64, 256, 3, padding=1), nn.ReLU()), np.zeros((8, 64, 56, 56), np.float32)) == 0
+    assert merged(nn.Sequential(Own(), Own()), x) == 0
+    with fc.conv_algorithm("direct"):
+        network = nn.Sequential(nn.Conv2d(1, 4, 5), nn.Sigmoid())
+        assert merged(network) == 0
+
+
+def test_training_is_the_same():
+    """Some steps of SGD with and without merging end at the same weights."""
+    rng = np.random.default_rng(2)
+    x, y = rng.random((64, 1, 28, 28), np.float32), rng.integers(0, 10, 64)
+    ends = []
+    with fc.backend("cpu"):
+        for wrap in (lambda n: n, Layerwise):
+            network = wrap(net("lenet")[0])
+            optimizer, loss = fc.optim.SGD(network.parameters(), lr=0.5), nn.CrossEntropyLoss()
+            for _ in range(5):
+                optimizer.zero_grad()
+                loss(network(fc.from_numpy(x)), fc.from_numpy(y)).backward()
+                optimizer.step()
+            ends.append([p.detach().numpy() for p in network.parameters()])
+    for a, b in zip(*ends):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-6)
