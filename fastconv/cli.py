@@ -203,7 +203,7 @@ def _train(args, name, net, loaders, **options) -> int:
         print(f"{history.images_per_second:.1f} examples/sec on {_engine()}")
     if not drawing:
         print('No pictures: drawing needs matplotlib, pip install "fastconv[train]"')
-    print(f"Learning curve, confusion matrix, history, weights and checkpoint are in {out}")
+    print(f"Results are in {out}")
     if history.stopped:
         print(f"Stopped ({history.stopped}); the same command with --resume continues")
     return 130 if history.stopped == "interrupted" else 0

@@ -53,7 +53,7 @@ class History(list):
         """Draw train loss, train accuracy and test accuracy over the epochs as a PNG (a path or a binary file)."""
         figure = _figure(figsize=(5, 3.5), layout="constrained")
         axes = figure.add_subplot(xlabel="epoch")
-        for key, style in (("train_loss", "-"), ("train_accuracy", "m--"), ("test_accuracy", "g-.")):
+        for key, style in (("train_loss", "-"), ("train_accuracy", "m--"), ("test_accuracy", "go-.")):
             points = [(p["epoch"], p[key]) for p in self if p[key] is not None]
             if points:
                 axes.plot(*zip(*points), style, label=key.replace("_", " "))
@@ -218,9 +218,9 @@ def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None,
           f"checkpoint_every must be positive, got {checkpoint_every}")  # fmt: skip
     optimizer = optimizer or optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
     run = _Run(net, train_loader, optimizer, loss or nn.CrossEntropyLoss(), scheduler, checkpoint)
+    run.check_schedule(epochs)
     if not (resume and run.restore()):
         run.store()
-    run.check_schedule(epochs)
     history, at = run.history, run.at
     with _Stop(time_limit) as stop:
         while at["epoch"] < epochs and not stop.reason:
@@ -412,8 +412,8 @@ class _Run:
         if self.scheduler is not None:
             mine, old = self.scheduler.state_dict(), saved["scheduler"]
             other = [f"{k} {old[k]}, now {v}" for k, v in mine.items() if k != "last_epoch" and old.get(k, v) != v]
-            check(not other, "fit", f"{path} was trained with another schedule: {'; '.join(other)}; do the same, or "
-                  "resume=False")  # fmt: skip
+            if other:
+                raise ValueError(f"fit: {path} was trained with another schedule: {other[0]}; do the same, or resume=False")
             self.scheduler.load_state_dict(old)
         self.optimizer.load_state_dict(saved["optimizer"])
         if saved["loader"] is not None and hasattr(self.loader, "load_state_dict"):

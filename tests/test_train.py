@@ -556,7 +556,7 @@ def test_a_schedule_that_ends_before_the_run_or_changed_meanwhile(tmp_path):
     Setup().fit(checkpoint=path)
     longer = Setup()
     longer.schedule = optim.lr_scheduler.OneCycleLR(longer.opt, 0.2, total_steps=20)
-    with pytest.raises(ValueError, match="trained with another schedule: total_steps 15, now 20; phases"):
+    with pytest.raises(ValueError, match="trained with another schedule: total_steps 15, now 20; do the same"):
         longer.fit(checkpoint=path, epochs=4)
 
 
