@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fastconv.backends import settings
+
 DOCS = Path(__file__).parent.parent / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 PAGES = {p.stem: BLOCK.findall(p.read_text("utf-8")) for p in sorted(DOCS.glob("*.md"))}
@@ -29,6 +31,7 @@ def run(name, blocks):
 def test_page(name, tmp_path, monkeypatch):
     """Up to where a page turns to PyTorch."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(settings, "_threads", settings._threads)
     blocks = PAGES[name]
     first = next((i for i, (source, _) in enumerate(blocks) if "import torch" in source), len(blocks))
     run(name, blocks[:first])
