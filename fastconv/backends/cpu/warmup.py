@@ -49,6 +49,18 @@ def jobs() -> list[Job]:
                 add("conv_prepack", w, label=label)
     add("channel_sum", x)
 
+    small = spec.conv_spec("conv2d", (64, 1, 12, 12), (4, 1, 5, 5))
+    half_size = spec.pool_spec("avg_pool2d", small.y_shape, 2)
+    steps = (("conv", small), ("sigmoid", None), ("avg_pool", half_size), ("flatten", None))
+    weights = (array(4, 1, 5, 5),), (array(4),)
+
+    def sequence():
+        plan = engine.sequence_plan(steps, x.dtype)
+        result, saved = engine.sequence_fwd(plan, array(*small.x_shape), *weights, True)
+        return engine.sequence_bwd(plan, result, saved, weights[0], True, (True,), (True,))
+
+    found.append(("sequence", sequence))
+
     pool = spec.pool_spec("max_pool2d", x.shape, 2)
     half = array(*pool.y_shape)
     index = engine.max_pool_fwd(x, pool)[1]
