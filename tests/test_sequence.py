@@ -37,13 +37,13 @@ def net(name):
     }[name]()  # fmt: skip
 
 
-def results(network, x, gy):
+def results(network, x, gy, needs_x=True):
     for p in network.parameters():
         p.grad = None
-    x = fc.tensor(x, requires_grad=True)
+    x = fc.tensor(x, requires_grad=needs_x)
     y = network(x)
     y.backward(fc.from_numpy(gy))
-    return [a.numpy().copy() for a in (y, x.grad, *(p.grad for p in network.parameters()))]
+    return [a.numpy().copy() for a in (y, *[x.grad] * needs_x, *(p.grad for p in network.parameters()))]
 
 
 def assert_close(found, expected):
@@ -77,6 +77,55 @@ def test_equals_layer_by_layer(name, batch):
             p.grad = None
         expected = results(Layerwise(network), x, gy)
     assert_close(found, expected)
+
+
+def random_net(rng):
+    """Convolutions, activations and pooling of any size that fits, dense layers or none, and the shape of an image.
+
+    The first two convolutions, and pooling between them, are such that they merge.
+    """
+    channels, size = int(rng.choice([1, 3, 4, 16, 17])), rng.integers(12, 30, 2)
+    shape, layers = (channels, *map(int, size)), []
+    for i in range(rng.integers(2, 5)):
+        out, kernel, stride = int(rng.integers(1, 25)), rng.integers(1, 6, 2), rng.integers(1, 3, 2)
+        out = min(out, 512 // channels) if i < 2 else out
+        padding = np.minimum(rng.integers(0, 3, 2), kernel - 1)
+        if any(size + 2 * padding < kernel):
+            break
+        options = (tuple(map(int, v)) for v in (kernel, stride, padding))
+        layers.append(nn.Conv2d(channels, out, *options, bias=bool(rng.integers(4))))
+        channels, size = out, (size + 2 * padding - kernel) // stride + 1
+        layers += [layer() for layer in (nn.ReLU, nn.Sigmoid, nn.Tanh) if not rng.integers(3)][:1]
+        window, step, pad = int(rng.integers(1, 4)), int(rng.integers(1, 4)), int(rng.integers(2)) * (i > 0)
+        if rng.integers(4) and min(size) >= window > 2 * pad:
+            ceil = bool(i and rng.integers(2))
+            layers.append([nn.AvgPool2d, nn.MaxPool2d][rng.integers(2)](window, step, pad, ceil_mode=ceil))
+            layers += [nn.Tanh()] * int(rng.integers(2))
+            size = np.array(nn.Sequential(*layers)(fc.zeros((1, *shape))).shape[2:])
+    if rng.integers(2):
+        layers += [nn.Flatten(), nn.Linear(channels * int(np.prod(size)), 9), nn.ReLU(), nn.Linear(9, 3)]
+    return nn.Sequential(*layers), shape
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_nets(seed, monkeypatch):
+    """Equal to the same layers one by one, with and without a gradient of the input, in training and without a tape."""
+    rng, count = np.random.default_rng(seed), runs(monkeypatch)
+    fc.manual_seed(seed)
+    with fc.backend("cpu"):
+        network, shape = random_net(rng)
+        dtype = np.float64 if seed % 6 == 5 else np.float32
+        network = network.double() if dtype == np.float64 else network
+        x = rng.standard_normal((int(rng.integers(1, 50)), *shape)).astype(dtype)
+        expected = Layerwise(network)(fc.from_numpy(x)).numpy()
+        gy = rng.standard_normal(expected.shape).astype(dtype)
+        count.clear()
+        for needs_x in (True, False):
+            found = results(network, x, gy, needs_x)
+            assert count
+            assert_close(found, results(Layerwise(network), x, gy, needs_x))
+        with fc.no_grad():
+            assert_close([network.eval()(fc.from_numpy(x)).numpy()], [expected])
 
 
 @pytest.mark.parametrize("threads", [1, 2])

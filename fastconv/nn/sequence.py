@@ -14,8 +14,6 @@ from . import layers
 def _conv(m, shape):
     if forced(m.algorithm):
         raise ValueError("another algorithm is wanted")
-    if set(m.stride) != {1}:
-        raise ValueError("the backward pass is made for stride 1")
     bias = None if m.bias is None else m.bias.shape
     spec = conv_spec("conv2d", shape, m.weight.shape, m.stride, m.padding, m.dilation, m.groups, bias)
     return ("conv", spec), spec.y_shape

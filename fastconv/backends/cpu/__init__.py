@@ -50,5 +50,6 @@ from .pool import (
     max_pool_bwd,
     max_pool_fwd,
 )
-from .sequence import sequence_bwd, sequence_fwd, sequence_plan
+from .sequence import sequence_bwd, sequence_fwd
+from .sequence_plan import sequence_plan
 from .shape import copy, fold, interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd, unfold

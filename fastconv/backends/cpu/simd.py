@@ -28,7 +28,7 @@ from llvmlite import binding as llvm
 from llvmlite import ir
 from numba import carray, types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic, models, register_model
 
 from .jit import body, c_function
 
@@ -342,6 +342,84 @@ def tile(function, rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_
     ``relu`` not 0 negative results become 0.
     """
     _call(function, (rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols, added, relu))
+
+
+# ------------------------------------------------------------------------------------------------- single vectors
+class Vector(types.Type):
+    """The type of one vector register in a kernel, for what the compiler would not make vector code of by itself."""
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+        super().__init__(f"Vector({dtype})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, _Emitter(None, kind.dtype).vector)
+
+
+@intrinsic
+def load(typingctx, start, like):
+    """The vector of ``like``'s dtype at address ``start``."""
+
+    def codegen(context, builder, signature, args):
+        e = _Emitter(builder, signature.return_type.dtype)
+        return e.load(e.element_pointer(args[0]))
+
+    return Vector(like.dtype)(types.int64, like), codegen
+
+
+@intrinsic
+def store(typingctx, value, start):
+    """Write a vector to address ``start``."""
+
+    def codegen(context, builder, signature, args):
+        e = _Emitter(builder, signature.args[0].dtype)
+        e.store(args[0], e.element_pointer(args[1]))
+        return context.get_dummy_value()
+
+    return types.void(value, types.int64), codegen
+
+
+@intrinsic
+def fill(typingctx, number):
+    """A vector of equal numbers."""
+
+    def codegen(context, builder, signature, args):
+        return _Emitter(builder, signature.args[0]).broadcast(args[0])
+
+    return Vector(number)(number), codegen
+
+
+def _between(emit):
+    """An intrinsic of two vectors."""
+
+    @intrinsic
+    def operation(typingctx, a, b):
+        return a(a, b), lambda context, builder, signature, args: emit(builder, *args)
+
+    return operation
+
+
+add = _between(lambda b, x, y: b.fadd(x, y))
+multiply = _between(lambda b, x, y: b.fmul(x, y))
+#: The larger numbers; of equal ones and NaN the first.
+maximum = _between(
+    lambda b, x, y: b.select(b.or_(b.fcmp_ordered("<=", y, x), b.fcmp_unordered("uno", x, x)), x, y)
+)
+
+
+@intrinsic
+def if_same(typingctx, value, model, yes, no):
+    """``yes`` where ``value`` equals ``model`` or is NaN, else ``no``."""
+
+    def codegen(context, builder, signature, args):
+        value, model, yes, no = args
+        same = builder.or_(builder.fcmp_ordered("==", value, model), builder.fcmp_unordered("uno", value, value))
+        return builder.select(same, yes, no)
+
+    return yes(value, model, yes, no), codegen
 
 
 # ------------------------------------------------------------------------------------------------- sums of products
