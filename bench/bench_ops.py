@@ -13,7 +13,8 @@ pytest.importorskip("pytest_benchmark")
 
 def _jobs():
     jobs = workload.jobs("conv", ["lenet", "odd"], ("fwd", "bwd_data", "bwd_weight"))
-    jobs += workload.jobs("op", [], workload.PASSES["op"]) + workload.jobs("net", ["lenet"], workload.PASSES["net"])
+    for suite, names in (("op", workload.OP_NAMES), ("net", ["lenet"])):
+        jobs += workload.jobs(suite, names, workload.PASSES[suite])
     for job in jobs:
         yield pytest.param(job, id=f"{job['set']}-{job['name'].replace(' ', '-')}-{job['pass']}",
                            marks=pytest.mark.benchmark(group=f"{job['suite']} {job['pass']}"))  # fmt: skip

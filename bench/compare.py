@@ -6,9 +6,10 @@
 
 Every job goes to every engine in turn, for several rounds, with a pause in which the others' threads fall asleep. A
 time is the median over all runs; "error" is the largest deviation from float64 relative to the largest value; "share"
-is the speed, counted as direct summation, over the measured float32 peak (Winograd may pass 100 %). "ratio" is the
-time of PyTorch's better layout over fastconv's, "peers" the same with ONNX Runtime and OpenVINO among the others. Each
-line of a table is one layer; geometric means count lines, totals count multiplicities.
+is the speed, counted as direct summation, over the measured float32 peak (Winograd may pass 100 %); for ops it is the
+compulsory traffic over the measured copy rate (what stays in caches may pass 100 %). "ratio" is the time of PyTorch's
+better layout over fastconv's, "peers" the same with ONNX Runtime and OpenVINO among the others. Each line of a table is
+one layer; geometric means count lines, totals count multiplicities.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ def parse(argv):
     numbers = lambda text: [int(t) for t in text.split(",")]  # noqa: E731
     option = p.add_argument
     option("suite", nargs="?", choices=list(workload.PASSES), default="conv", help="what to time (default: conv)")
-    option("--shapes", help="conv: files of bench/shapes or paths of .txt files; net: networks")
+    option("--shapes", help="conv: files of bench/shapes or paths of .txt files; op: ops; net: networks")
     option("--passes", help="conv: of fwd,bwd,bwd_data,bwd_weight; net: of infer,train")
     option("--algo", default="auto", choices=("all", *ALGORITHMS), help="fastconv's algorithm")
     option("--engines", default=DEFAULT_ENGINES, help=f"of {DEFAULT_ENGINES},numpy")
@@ -185,7 +186,7 @@ def parse(argv):
     args = p.parse_args(argv)
     args.rounds, args.seconds = (min(args.rounds, 2), 0.03) if args.quick else (args.rounds, 0.2)
     default = {"conv": "resnet18_32,lenet" if args.quick else "resnet18", "net": "lenet" if args.quick else
-               ",".join(workload.NETS), "op": "ops"}  # fmt: skip
+               ",".join(workload.NETS), "op": ",".join(workload.OP_NAMES)}  # fmt: skip
     if args.suite == "op" and args.algo != "auto":
         p.error("--algo is about convolutions: suites conv and net")
     args.shapes = (args.shapes or default[args.suite]).split(",")
@@ -195,7 +196,8 @@ def parse(argv):
         p.error(f"unknown engine {', '.join(unknown)}; expected some of {DEFAULT_ENGINES},numpy")
     if args.out is None:
         cpu = re.sub(r"[^a-z0-9]+", "-", processor_name().lower()).strip("-")
-        what = "-".join([args.suite, *(Path(s).stem for s in args.shapes), *["quick"] * args.quick])
+        shapes = [] if args.shapes == workload.OP_NAMES else [Path(s).stem for s in args.shapes]
+        what = "-".join([args.suite, *shapes, *["quick"] * args.quick])
         folder = ROOT / "runs" / "bench" if args.quick else ROOT / "bench" / "results"  # quick ones are not for keeps
         args.out = folder / f"{datetime.date.today()}-{cpu}-{what}"
     return args

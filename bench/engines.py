@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 
 import networks
@@ -87,11 +88,12 @@ class Engine:
 
     def op(self, job):
         F, op, shape = self.F, job["op"], job["x"]
-        if op == "sgd":
+        if op in ("sgd", "adam"):
             params = [self.leaf(workload.draw(f"p{i}", s)) for i, s in enumerate(workload.resnet18_parameters())]
             for i, p in enumerate(params):
                 p.grad = self.tensor(workload.draw(f"g{i}", p.shape))
-            step = self.optim.SGD(params, **SGD, **self.optimizer_options).step
+            make = {"sgd": partial(self.optim.SGD, **SGD), "adam": self.optim.Adam}[op]
+            step = make(params, **self.optimizer_options).step
             return self.call(lambda _: step() or params)
         x = self.like(workload.draw("x", shape)).requires_grad_()
         if op == "cross_entropy":
@@ -107,13 +109,17 @@ class Engine:
         w = self.weight(workload.parameter("fc.weight", size)).requires_grad_()
         b = self.leaf(workload.parameter("fc.bias", size[:1]))
         mean, var = (self.tensor(np.full(shape[1], v, np.float32)) for v in (0, 1))
+        other = self.like(workload.draw("other", shape)).requires_grad_()
         pooling = {k: job[k] for k in ("kernel_size", "stride", "padding") if k in job}
         forward, leaves = {
             "max_pool": (lambda: F.max_pool2d(x, **pooling), [x]),
             "avg_pool": (lambda: F.avg_pool2d(x, **pooling), [x]),
             "sigmoid": (lambda: F.sigmoid(x), [x]),
+            "tanh": (lambda: F.tanh(x), [x]),
+            "exp": (lambda: x.exp(), [x]),
             "linear": (lambda: F.linear(x, w, b), [x, w, b]),
             "batch_norm_relu": (lambda: self.batch_norm_relu(x, mean, var, w, b), [x, w, b]),
+            "batch_norm_add_relu": (lambda: self.batch_norm_relu(x, mean, var, w, b, other), [x, w, b, other]),
         }[op]
         return self.forward_or_backward(job["pass"], forward, leaves)
 
@@ -173,6 +179,8 @@ class Fastconv(Engine):
         return self.tensor(array, self.channels_last and array.ndim == 4)
 
     def weight(self, array):
+        if array.ndim < 2:
+            return self.tensor(array)
         last = range(array.ndim - 2, array.ndim)
         inside_out = workload.aligned(array.transpose(*range(2, array.ndim), 1, 0), self.dtype, False)
         return self.lib.from_numpy(inside_out.transpose(*reversed(last), *range(array.ndim - 2)))
@@ -191,8 +199,8 @@ class Fastconv(Engine):
             return lambda _: self.lib.from_numpy(self.engine.conv_bwd_data(gy, w, spec, algorithm))
         return lambda _: self.lib.from_numpy(self.engine.conv_bwd_weight(x, gy, spec, algorithm))
 
-    def batch_norm_relu(self, x, mean, var, w, b):
-        return self.F.batch_norm(x, mean, var, w, b, True, activation="relu")
+    def batch_norm_relu(self, x, mean, var, w, b, other=None):
+        return self.F.batch_norm(x, mean, var, w, b, True, activation="relu", residual=other)
 
     def network(self, job, training):
         name, small = job["net"], job["net"].endswith("_32")
@@ -251,8 +259,9 @@ class Torch(Engine):
         run = self.lib.ops.aten.convolution_backward
         return lambda _: run(gy, x, w, None, *pairs, False, [0, 0], job["groups"], mask)[mask.index(True)]
 
-    def batch_norm_relu(self, x, mean, var, w, b):
-        return self.F.relu(self.F.batch_norm(x, mean, var, w, b, True), inplace=True)
+    def batch_norm_relu(self, x, mean, var, w, b, other=None):
+        y = self.F.batch_norm(x, mean, var, w, b, True)
+        return self.F.relu(y if other is None else y.add_(other), inplace=True)
 
     def network(self, job, training):
         g = networks.TorchGraph(self, training)
@@ -282,8 +291,8 @@ class Onnx(Engine):
             k, s, p = job["kernel_size"], job.get("stride", job["kernel_size"]), job.get("padding", 0)
             kind = {"max_pool": "MaxPool", "avg_pool": "AveragePool"}[job["op"]]
             g.node(kind, "x", kernel_shape=[k] * 2, strides=[s] * 2, pads=[p] * 4)
-        elif job["op"] == "sigmoid":
-            g.op("sigmoid", "x")
+        elif job["op"] in ("sigmoid", "tanh", "exp"):
+            g.node(job["op"].capitalize(), "x")
         elif job["op"] == "linear":
             g.linear("x", "fc", (job["out"], shape[1]))
         else:

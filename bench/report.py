@@ -29,9 +29,11 @@ def ratio(line, others):
 
 
 def share(line, column, peak):
-    """Share of the measured peak, or None."""
-    work, t = workload.flops(line["job"]), time_of(line, column)
-    return work / t / peak["flops"] if work and t and peak else None
+    """Share of the measured peak, of single ops of the measured copy rate; or None."""
+    t, job = time_of(line, column), line["job"]
+    if not t or not peak:
+        return None
+    return workload.bytes_moved(job) / t / peak["bytes"] if job["suite"] == "op" else workload.flops(job) / t / peak["flops"]
 
 
 def rows(line, peak):
@@ -45,7 +47,7 @@ def rows(line, peak):
             "suite": job["suite"], "set": job["set"], "name": job["name"], "count": job["count"], "pass": job["pass"],
             "threads": line["threads"], "engine": column, "milliseconds": t and round(t * 1e3, 5),
             "low": t and round(cell["low"] * 1e3, 5), "high": t and round(cell["high"] * 1e3, 5),
-            "gflops": t and work and round(work / t / 1e9, 2), "share_of_peak": s and round(s, 4),
+            "gflops": t and work and round(work / t / 1e9, 2), "share": s and round(s, 4),
             "images_per_second": round(job["x"][0] / t, 2) if t and job["suite"] == "net" else None,
             "error": t and cell["error"] and float(f"{cell['error']:.2g}"), "ratio": r and round(r, 3),
             "first_run_seconds": t and round(cell["first"], 4), "others_share": t and round(cell["others"], 3),
@@ -62,7 +64,8 @@ def table(lines, columns, peak, title) -> str:
     out = [title]
     if peak:
         out.append(f"measured peak {peak['flops'] / 1e9:.0f} GFLOP/s, copy {peak['bytes'] / 1e9:.1f} GB/s")
-    out += [f"each cell: {unit}, share of peak, relative error", ""]
+    rate = "the copy rate" if lines[0]["job"]["suite"] == "op" else "peak"
+    out += [f"each cell: {unit}, share of {rate}, relative error", ""]
     head = f"{'layer':{wide}}{'x':>3} {'pass':10}" + "".join(f"{c:>20}" for c in columns)
     out.append(head + "   peers" * extra + "   ratio")
     for line in lines:

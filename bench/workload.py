@@ -22,22 +22,42 @@ PASSES = {"conv": ("fwd", "bwd"), "op": ("fwd", "bwd", "step"), "net": ("infer",
 #: Network -> (images of one batch, classes).
 NETS = {"lenet": ((256, 1, 28, 28), 10), "resnet18": ((8, 3, 224, 224), 1000), "resnet18_32": ((32, 3, 32, 32), 10)}
 
-#: Op, shape of its input, what else it takes. "step" is forward and backward, or an update, in one.
+#: Op, shape of its input, what else it takes: sizes of ResNet-18 (224 and 32 pixels) and LeNet. "step" is forward and
+#: backward, or an update, in one.
 OPS = [
     ("max_pool", (8, 64, 112, 112), {"kernel_size": 3, "stride": 2, "padding": 1}),
-    ("avg_pool", (256, 6, 28, 28), {"kernel_size": 2}),
+    ("max_pool", (32, 64, 32, 32), {"kernel_size": 2}),
+    ("max_pool", (256, 6, 28, 28), {"kernel_size": 2}),
     ("avg_pool", (8, 64, 56, 56), {"kernel_size": 2}),
+    ("avg_pool", (256, 6, 28, 28), {"kernel_size": 2}),
+    ("avg_pool", (256, 16, 10, 10), {"kernel_size": 2}),
+    ("avg_pool", (8, 512, 7, 7), {"kernel_size": 7}),
     ("batch_norm_relu", (8, 64, 112, 112), {}),
     ("batch_norm_relu", (8, 128, 28, 28), {}),
     ("batch_norm_relu", (8, 512, 7, 7), {}),
     ("batch_norm_relu", (32, 64, 32, 32), {}),
+    ("batch_norm_relu", (32, 512, 4, 4), {}),
+    ("batch_norm_add_relu", (8, 64, 56, 56), {}),
+    ("batch_norm_add_relu", (8, 512, 7, 7), {}),
+    ("batch_norm_add_relu", (32, 64, 32, 32), {}),
+    ("batch_norm_add_relu", (32, 256, 8, 8), {}),
     ("sigmoid", (256, 6, 28, 28), {}),
+    ("sigmoid", (8, 64, 56, 56), {}),
+    ("tanh", (256, 6, 28, 28), {}),
+    ("tanh", (8, 64, 56, 56), {}),
+    ("exp", (256, 6, 28, 28), {}),
+    ("exp", (8, 64, 56, 56), {}),
     ("linear", (256, 400), {"out": 120}),
+    ("linear", (256, 84), {"out": 10}),
     ("linear", (8, 512), {"out": 1000}),
     ("cross_entropy", (256, 10), {}),
+    ("cross_entropy", (8, 1000), {}),
     ("cross_entropy", (256, 1000), {}),
     ("sgd", (), {}),
+    ("adam", (), {}),
 ]
+OP_NAMES = list(dict.fromkeys(op for op, _, _ in OPS))
+STEPS = ("cross_entropy", "sgd", "adam")
 
 
 def read_shapes(name: str) -> list[dict]:
@@ -63,11 +83,13 @@ def spec_of(row: dict) -> ConvSpec:
 
 
 def jobs(suite: str, shapes, passes, batches=(None,), quick: bool = False) -> list[dict]:
-    """The jobs of a suite. ``shapes`` names shape files or networks, ``batches`` their batch sizes (None: listed)."""
+    """The jobs of a suite. ``shapes`` names shape files, ops or networks, ``batches`` batch sizes (None: listed)."""
     found = []
     if suite == "op":
-        for op, shape, options in OPS[:5] if quick else OPS:
-            for which in ("step",) if op in ("cross_entropy", "sgd") else ("fwd", "bwd"):
+        if unknown := set(shapes) - set(OP_NAMES):
+            raise ValueError(f"op: expected some of {', '.join(OP_NAMES)}, got {', '.join(unknown)}")
+        for op, shape, options in [o for o in OPS if o[0] in shapes][:: 3 if quick else 1]:
+            for which in ("step",) if op in STEPS else ("fwd", "bwd"):
                 name = " ".join(filter(None, [op, "x".join(map(str, shape))]))
                 found.append({"set": "ops", "name": name, "op": op, "x": shape, "pass": which, **options})
     elif suite == "net":
@@ -98,8 +120,21 @@ def flops(job: dict) -> int | None:
 
 
 def bytes_moved(job: dict) -> int:
-    """Compulsory float32 traffic of a convolution: each pass reads two of input, weight and output and writes one."""
-    return spec_of(job).bytes() * (2 if job["pass"] == "bwd" else 1)
+    """Compulsory float32 traffic: what a pass reads and writes, each array once."""
+    if job["suite"] == "conv":  # each pass reads two of input, weight and output and writes one
+        return spec_of(job).bytes() * (2 if job["pass"] == "bwd" else 1)
+    op, size, backward = job["op"], prod(job["x"]), job["pass"] == "bwd"
+    if op in ("sgd", "adam"):  # parameter, gradient, averages; all but the gradient are written
+        return 4 * sum(map(prod, resnet18_parameters())) * (5 if op == "sgd" else 7)
+    if op in ("max_pool", "avg_pool"):  # the other way round in the backward pass
+        k, s, p = job["kernel_size"], job.get("stride", job["kernel_size"]), job.get("padding", 0)
+        return 4 * (size + prod(job["x"][:2]) * prod((n + 2 * p - k) // s + 1 for n in job["x"][2:]))
+    if op == "linear":
+        rows, columns = job["x"]
+        return 4 * (rows * columns + rows * job["out"] + columns * job["out"]) * (2 if backward else 1)
+    if op.startswith("batch_norm"):  # x, y; backward gy, x, gx; the residual, its gradient and what the mask is made of
+        return 4 * size * (2 + backward + ("add" in op) * (1 + backward))
+    return 4 * size * (2 + backward + (op == "cross_entropy"))  # forward and backward meet in the probabilities
 
 
 # ------------------------------------------------------------------------------------------------- numbers
