@@ -98,13 +98,12 @@ class Function:
                 (a._node if a._node is not None else a) if need else None for a, need in zip(args, needs)
             )
             ctx.order = next(_sequence)
-            kept = {id(v) for v in ctx.saved if isinstance(v, np.ndarray)}
+            kept = set(map(id, ctx.saved))
             ctx.checks = tuple((t._cell, t._cell[0]) for t in (*tensors, result) if id(t._array) in kept)
             result.requires_grad, result._node = True, ctx
-        if isinstance(first, np.ndarray):
-            for t in tensors:  # a view shares its source's version, so that a later assignment is noticed
-                if first is t._array or (first.base is not None and np.may_share_memory(first, t._array)):
-                    result._cell, result._view = t._cell, True
+        for t in tensors:  # a view shares its source's version, so that a later assignment is noticed
+            if first is t._array or _is_view(first, t._array):
+                result._cell, result._view = t._cell, True
         return (result, *map(Tensor, rest)) if rest else result
 
     @staticmethod
@@ -151,6 +150,12 @@ def backward(tensor, grad, retain_graph: bool = False) -> None:
                 heapq.heappush(heap, (-parent.order, parent))
         if not retain_graph:
             node.release()
+
+
+def _is_view(a, b) -> bool:
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.base is not None and np.may_share_memory(a, b)
+    return getattr(a, "base", None) is getattr(b, "base", a)  # on a device every array of a piece of memory has it as base
 
 
 def _owner(array) -> int:

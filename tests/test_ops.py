@@ -9,12 +9,13 @@ import numpy as np
 import oracle
 import pytest
 from cases import CASES, exact
-from conftest import BACKENDS
+from conftest import OP_BACKENDS, op_backend
 
 import fastconv as fc
 from fastconv import spec
 from fastconv.nn import functional as F
 
+backend = op_backend
 DTYPES = ("float32", "float64")
 GRADIENT_CASES = [c for c in CASES if c.gradient]
 CONV_CASES = [c for c in GRADIENT_CASES if c.name.startswith("conv") and not c.name.startswith("conv_")]
@@ -104,7 +105,7 @@ def test_gradient_of_reference(case):
 
 @pytest.mark.parametrize(
     ("backend", "dtype"),
-    [(b, d) for b in BACKENDS for d in DTYPES if (b, d) != ("numpy", "float64")],
+    [(b, d) for b in OP_BACKENDS for d in DTYPES if (b, d) != ("numpy", "float64")],
     indirect=["backend"],
 )
 @pytest.mark.parametrize("case", GRADIENT_CASES, ids=str)

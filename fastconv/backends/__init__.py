@@ -34,7 +34,7 @@ CONTRACT: dict[str, str] = {
     "channel_sum": "(x)",  # -> (C,), the sum over every axis but axis 1
     # pooling: index is int64 of y's shape, the flat position inside x's spatial plane; first maximum wins
     "max_pool_fwd": "(x, spec)",  # -> y, index
-    "max_pool_bwd": "(gy, index, in_size)",  # -> gx
+    "max_pool_bwd": "(gy, index, spec)",  # -> gx
     "avg_pool_fwd": "(x, spec)",
     "avg_pool_bwd": "(gy, spec)",
     "adaptive_max_pool_fwd": "(x, spec)",  # -> y, index (backward is max_pool_bwd)

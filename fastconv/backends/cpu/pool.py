@@ -167,9 +167,9 @@ def adaptive_max_pool_fwd(x, spec):
     return _run_max(x, spec.y_shape, _adaptive_windows(spec))
 
 
-def max_pool_bwd(gy, index, in_size):
+def max_pool_bwd(gy, index, spec):
     n, c = gy.shape[:2]
-    gx, gx5 = layout.empty((n, c, *in_size), gy.dtype)
+    gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
     if gx.size:
         _max_bwd(layout.lift(gy).reshape(n, -1, c), layout.lift(index).reshape(n, -1, c), gx5.reshape(n, -1, c))
     return gx

@@ -65,7 +65,7 @@ def jobs() -> list[Job]:
     half = array(*pool.y_shape)
     index = engine.max_pool_fwd(x, pool)[1]
     add("max_pool_fwd", x, pool)
-    add("max_pool_bwd", half, index, x.shape[2:])
+    add("max_pool_bwd", half, index, pool)
     add("avg_pool_fwd", x, pool)
     add("avg_pool_bwd", half, pool)
     adaptive = spec.adaptive_pool_spec("adaptive_avg_pool2d", x.shape, 12)

@@ -1,4 +1,48 @@
 """The ``cuda`` backend: every op of the contract in numba.cuda, channels-last in memory."""
 
 from . import launch, memory
-from .shape import asarray, copy, to_host, zeros
+from .dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
+from .norm import (
+    batch_norm_bwd,
+    batch_norm_fwd,
+    batch_norm_stats,
+    channel_sum,
+    group_norm_bwd,
+    group_norm_fwd,
+    layer_norm_bwd,
+    layer_norm_fwd,
+    local_response_norm_bwd,
+    local_response_norm_fwd,
+    running_step,
+)
+from .optim import adam_step, sgd_step
+from .pointwise import binary_fwd, cast, dropout, unary_bwd, unary_fwd
+from .pool import (
+    adaptive_avg_pool_bwd,
+    adaptive_avg_pool_fwd,
+    adaptive_max_pool_fwd,
+    avg_pool_bwd,
+    avg_pool_fwd,
+    max_pool_bwd,
+    max_pool_fwd,
+)
+from .reduce import argmax, cross_entropy_bwd, cross_entropy_fwd, reduce_fwd, softmax_bwd, softmax_fwd
+from .shape import (
+    asarray,
+    broadcast_to,
+    concatenate,
+    copy,
+    fold,
+    getitem,
+    index_add,
+    interpolate_bwd,
+    interpolate_fwd,
+    pad_bwd,
+    pad_fwd,
+    permute,
+    reshape,
+    setitem,
+    to_host,
+    unfold,
+    zeros,
+)

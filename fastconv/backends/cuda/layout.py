@@ -10,7 +10,7 @@ import functools
 import numpy as np
 
 from .launch import cuda, grid, kernel, launch
-from .memory import DeviceArray, dense_strides
+from .memory import DeviceArray
 from .memory import empty as _empty
 
 
@@ -60,9 +60,26 @@ def _copy_kernel(index):
 def copy_to(x: DeviceArray, y: DeviceArray) -> DeviceArray:
     """Write the values of ``x`` into ``y`` of the same shape and dtype, whatever their strides; returns ``y``."""
     order = memory_order(y)
-    x, y = x.transpose(*order), y.transpose(*order)
-    shape, xs, ys = unsigned(max(x.span, y.span, y.size), *merged(y.shape, steps(x), steps(y)))
+    strides = ([steps(a)[i] for i in order] for a in (x, y))
+    shape, xs, ys = unsigned(max(x.span, y.span, y.size), *merged([y.shape[i] for i in order], *strides))
     launch(_copy_kernel(type(shape[0])), *grid(y.size), x, y, shape, xs, ys, y.size)
+    return y
+
+
+@functools.cache
+def _fill_kernel():
+    @kernel
+    def fill(y, value, n):
+        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+            y[i] = value
+
+    return fill
+
+
+def filled(shape, dtype, value) -> DeviceArray:
+    """A new C-contiguous array of one value."""
+    y = _empty(shape, dtype)
+    launch(_fill_kernel(), *grid(y.size), y, y.dtype.type(value), y.size)
     return y
 
 
@@ -126,11 +143,19 @@ def same_order(x: DeviceArray, model: DeviceArray) -> bool:
     return all(n == 1 or a == b for n, a, b in zip(x.shape, steps(x), steps(model)))
 
 
-def flat(*arrays: DeviceArray) -> list[DeviceArray]:
-    """Equally shaped arrays as 1-D arrays whose elements correspond, by copies where their memory differs."""
-    model = arrays[0] if is_dense(arrays[0]) else empty_like(arrays[0])
-    return [a.view((a.size,), None) for a in (like(a, model) for a in arrays)]
+def alike(*arrays: DeviceArray) -> list[DeviceArray]:
+    """Equally shaped arrays with the memory order of the first of them that is dense, by copies where theirs differs: walked
+    element by element through memory, they correspond."""
+    model = next((a for a in arrays if is_dense(a)), None) or empty_like(arrays[0])
+    return [like(a, model) for a in arrays]
 
 
-__all__ = ["copy_to", "dense", "dense_strides", "empty", "empty_like", "flat", "is_dense", "lift", "like", "memory_order",
-           "merged", "rows", "same_order", "steps", "unsigned"]  # fmt: skip
+def broadcast(x: DeviceArray, shape) -> DeviceArray:
+    """A view that repeats ``x`` to ``shape``, by strides of zero."""
+    lead = len(shape) - x.ndim
+    strides = [0 if n == 1 != m else s for n, m, s in zip(x.shape, shape[lead:], x.strides)]
+    return x.view(shape, (0,) * lead + tuple(strides))
+
+
+__all__ = ["alike", "broadcast", "copy_to", "dense", "empty", "empty_like", "filled", "is_dense", "lift", "like",
+           "memory_order", "merged", "rows", "same_order", "steps", "unsigned"]  # fmt: skip

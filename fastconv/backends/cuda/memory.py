@@ -28,6 +28,7 @@ from fastconv.spec import shape_str
 on_host = bool(config.ENABLE_CUDASIM)
 
 ALIGN = 512
+_CONSTANTS = 16 << 20  # bytes of tables kept
 
 
 class Block:
@@ -59,7 +60,7 @@ class Pool:
         self.stats = {"taken": 0, "fresh": 0, "free_bytes": 0, "used_bytes": 0, "peak_bytes": 0}
 
     def take(self, nbytes: int) -> Block:
-        step = max(1 << (nbytes.bit_length() - 4), ALIGN)
+        step = max(1 << max(nbytes.bit_length() - 4, 0), ALIGN)
         size = max(-(-nbytes // step), 1) * step  # an eighth of the leading power of two: at most 12.5 % unused
         with self.lock:
             if self.free[size]:
@@ -225,7 +226,7 @@ class DeviceArray:
 
     def _flat(self):
         if on_host:
-            return _host_flat(self.host_view())
+            return Flat(self.host_view())
         description = {"shape": (self.span,), "typestr": self.dtype.str, "data": (self.address, False), "version": 3}
         return cuda.from_cuda_array_interface(description)  # whoever holds the array keeps its block
 
@@ -244,6 +245,31 @@ class DeviceArray:
         strides = None if self.flags.c_contiguous else self.strides
         return {"shape": self.shape, "strides": strides, "typestr": self.dtype.str, "data": (self.address, False),
                 "stream": int(launch.stream().handle), "version": 3}  # fmt: skip
+
+
+class Flat:
+    """Host memory as kernels see an array's: one dimension, and checked bounds."""
+
+    __slots__ = ("array", "dtype", "size", "shape", "itemsize")
+
+    def __init__(self, array: np.ndarray):
+        self.array, self.dtype, self.size, self.shape = array, array.dtype, array.size, array.shape
+        self.itemsize = array.itemsize
+
+    def __len__(self):
+        return self.size
+
+    def _check(self, i):
+        if i < 0:
+            raise IndexError(f"index {i} is below zero")
+
+    def __getitem__(self, i):
+        self._check(i)
+        return self.array[i]
+
+    def __setitem__(self, i, value):
+        self._check(i)
+        self.array[i] = value
 
 
 class Window:
@@ -270,12 +296,6 @@ def window(arrays):
     return Window(first.dtype, first.address) if on_host else first, first.address
 
 
-def _host_flat(view):
-    from .simulator import Flat
-
-    return Flat(view)
-
-
 def empty(shape, dtype) -> DeviceArray:
     """An uninitialised C-contiguous array from the pool."""
     dtype = np.dtype(dtype)
@@ -294,6 +314,20 @@ def upload(x: np.ndarray) -> DeviceArray:
 
             y.flat().copy_to_device(x.reshape(-1), stream=launch.stream())
     return y
+
+
+_constants: dict = {}
+
+
+def constant(x: np.ndarray) -> DeviceArray:
+    """A table on the device that nobody writes; an equal one that was uploaded before is used again."""
+    x = np.ascontiguousarray(x).reshape(np.shape(x))
+    key = x.dtype, x.shape, x.tobytes()
+    if key not in _constants:
+        while sum(a.nbytes for a in _constants.values()) > _CONSTANTS:
+            del _constants[next(iter(_constants))]
+        _constants[key] = upload(x)
+    return _constants[key]
 
 
 def download(x: DeviceArray) -> np.ndarray:

@@ -40,33 +40,8 @@ def _ieee(function):
 #: The functions of ``math`` that kernels call.
 MATH = SimpleNamespace(
     exp=np.exp, log=np.log, sqrt=np.sqrt, pow=np.power, fabs=abs, tanh=np.tanh, floor=np.floor, isnan=np.isnan,
-    erfc=_ieee(math.erfc), inf=math.inf,
+    erfc=_ieee(math.erfc), inf=math.inf, nan=math.nan,
 )  # fmt: skip
-
-
-class Flat:
-    """The memory of an array as kernels see it: one dimension, checked bounds."""
-
-    __slots__ = ("array", "dtype", "size", "shape", "itemsize")
-
-    def __init__(self, array: np.ndarray):
-        self.array, self.dtype, self.size, self.shape = array, array.dtype, array.size, array.shape
-        self.itemsize = array.itemsize
-
-    def __len__(self):
-        return self.size
-
-    def _check(self, i):
-        if i < 0:
-            raise IndexError(f"index {i} is below zero")
-
-    def __getitem__(self, i):
-        self._check(i)
-        return self.array[i]
-
-    def __setitem__(self, i, value):
-        self._check(i)
-        self.array[i] = value
 
 
 def _waits(function, seen) -> bool:

@@ -25,8 +25,9 @@ def max_pool_fwd(x, spec):
     return y, index
 
 
-def max_pool_bwd(gy, index, in_size):
+def max_pool_bwd(gy, index, spec):
     """Each gradient goes to the position its maximum came from."""
+    in_size = spec.in_size
     planes = np.arange(gy.shape[0] * gy.shape[1]).reshape(*gy.shape[:2], *(1,) * len(in_size))
     gx = np.zeros(planes.size * prod(in_size), gy.dtype)
     np.add.at(gx, (planes * prod(in_size) + index).ravel(), gy.ravel())

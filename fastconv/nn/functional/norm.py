@@ -7,7 +7,7 @@ from math import prod
 from ... import backends
 from ...autograd import Function
 from ...spec import check, check_float, check_rank, check_shape, int_tuple, shape_str
-from ...tensor import Tensor, as_tensor
+from ...tensor import Tensor
 
 
 def _check_vectors(name, shape, why, **vectors):
@@ -78,8 +78,8 @@ def batch_norm(
 
 def move_running(running, value, keep, gain) -> None:
     """``running = keep * running + gain * value``, in place and outside the tape."""
-    running = as_tensor(running)  # an array shares its memory
-    value = value._array if isinstance(value, Tensor) else value
+    running = running if isinstance(running, Tensor) else Tensor(running)  # on the host; an array shares its memory
+    value = value.to(running.device)._array if isinstance(value, Tensor) else value
     backends.engine_of(running.device).running_step(running._array, value, keep, gain)
     running._cell[0] += 1  # autograd notices that it changed
 

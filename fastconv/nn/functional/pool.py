@@ -12,13 +12,13 @@ class MaxPool(Function):
     @staticmethod
     def forward(ctx, x, op, spec):
         y, index = getattr(ctx.engine, f"{op}_fwd")(x, spec)
-        ctx.in_size = spec.in_size
+        ctx.spec = spec
         ctx.save(index)
         return y, index
 
     @staticmethod
     def backward(ctx, gy):
-        return ctx.engine.max_pool_bwd(gy, ctx.saved[0], ctx.in_size)
+        return ctx.engine.max_pool_bwd(gy, ctx.saved[0], ctx.spec)
 
 
 def _max(name, x, make_spec, return_indices, *geometry):

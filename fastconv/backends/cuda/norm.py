@@ -1,0 +1,426 @@
+"""Sums per channel and the normalisations.
+
+Channels last, an image batch is a matrix of ``rows`` x ``channels``, and what BatchNorm needs are sums over its columns. One
+pass over memory gives two of them::
+
+    blocks:  channels in strips of up to 32 (neighbouring threads, neighbouring addresses)  x  pieces of the rows
+    a block: 256 threads = 32 channels x 8 lanes; a lane adds up every 8th row of the piece in float64,
+             a tree over the lanes gives the piece's sums, written as  partial[sum, channel, piece]
+    finish:  a team of threads per channel adds up the pieces and turns the sums into what was asked for
+
+No atomics: the order of additions depends on the shape alone. The sums of a BatchNorm are taken of ``x - x[0]``, so that
+values far from zero lose nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from . import layout, memory
+from .launch import SIMULATED, THREADS, body, cuda, grid, kernel, launch, math
+from .reduce import _add, _weights, team_reducer, teams
+from .shape import reshape
+
+_STRIP = 4 if SIMULATED else 32
+_BLOCKS = 4 if SIMULATED else 1024
+
+
+# ------------------------------------------------------------------------------------------------- sums of columns
+def _stats_terms(real):
+    def terms(x, other, y, mean, invstd, m, c, channels, masked):
+        v = np.float64(x[m * channels + c]) - np.float64(x[c])
+        return v, v * v
+
+    def finish(first, second, x, mean, invstd, c, count):
+        shift = first / count
+        return np.float64(x[c]) + shift, second / count - shift * shift
+
+    return terms, finish
+
+
+def _grad_terms(real):
+    zero = real(0)
+
+    def terms(x, gy, y, mean, invstd, m, c, channels, masked):
+        i = m * channels + c
+        g = gy[i]
+        if masked and y[i] <= zero:
+            g = zero
+        return np.float64(g), np.float64(g) * np.float64((x[i] - mean[c]) * invstd[c])
+
+    def finish(first, second, x, mean, invstd, c, count):
+        return first, second
+
+    return terms, finish
+
+
+def _sum_terms(real):
+    def terms(x, other, y, mean, invstd, m, c, channels, masked):
+        return np.float64(x[m * channels + c]), np.float64(0)
+
+    def finish(first, second, x, mean, invstd, c, count):
+        return first / count, first
+
+    return terms, finish
+
+
+@functools.cache
+def _columns_kernels(make, real):
+    terms, finish = map(body, make(real))
+    reduce_team = team_reducer(_add)
+
+    def columns(x, other, y, mean, invstd, masked, rows, channels, strip, piece, pieces, partial):
+        first = cuda.shared.array(THREADS, np.float64)
+        second = cuda.shared.array(THREADS, np.float64)
+        t = cuda.threadIdx.x
+        c = cuda.blockIdx.y * strip + t % strip
+        lanes = THREADS // strip
+        lane = t // strip
+        a, b = np.float64(0), np.float64(0)
+        start = np.int64(cuda.blockIdx.x) * piece
+        end = min(start + piece, rows)
+        if c < channels:
+            for m in range(start + lane, end, lanes):
+                p, q = terms(x, other, y, mean, invstd, m, c, channels, masked)
+                a += p
+                b += q
+        first[t] = a
+        second[t] = b
+        cuda.syncthreads()
+        half = lanes // 2
+        while half > 0:
+            if lane < half:
+                first[t] += first[t + half * strip]
+                second[t] += second[t + half * strip]
+            cuda.syncthreads()
+            half = half // 2
+        if lane == 0 and c < channels:
+            partial[c * pieces + cuda.blockIdx.x] = first[t]
+            partial[(channels + c) * pieces + cuda.blockIdx.x] = second[t]
+
+    def columns_finish(partial, x, mean, invstd, channels, pieces, team, count, u, v):
+        shared = cuda.shared.array(THREADS, np.float64)
+        lane = cuda.threadIdx.x % team
+        c = cuda.blockIdx.x * (THREADS // team) + cuda.threadIdx.x // team
+        a, b = np.float64(0), np.float64(0)
+        if c < channels:
+            for i in range(lane, pieces, team):
+                a += partial[c * pieces + i]
+                b += partial[(channels + c) * pieces + i]
+        a = reduce_team(shared, a, team)
+        b = reduce_team(shared, b, team)
+        if lane == 0 and c < channels:
+            p, q = finish(a, b, x, mean, invstd, c, count)
+            u[c] = real(p)
+            v[c] = real(q)
+
+    columns.__name__ = make.__name__.strip("_").replace("terms", "columns")
+    columns_finish.__name__ = f"{columns.__name__}_finish"
+    return kernel(columns), kernel(columns_finish)
+
+
+def _columns(make, x, count, other=None, y=None, mean=None, invstd=None):
+    """Two vectors of one entry per channel from the matrix ``x`` (rows, channels) and others like it."""
+    rows, channels = x.shape
+    u, v = memory.empty((channels,), x.dtype), memory.empty((channels,), x.dtype)
+    strip = 1
+    while strip < min(_STRIP, channels):
+        strip *= 2
+    strips, lanes = -(-channels // strip), THREADS // strip
+    piece = max(-(-rows // max(_BLOCKS // strips, 1)), 4 * lanes)
+    pieces = max(-(-rows // piece), 1)
+    partial = memory.empty((2, channels, pieces), np.float64)
+    sums, finish = _columns_kernels(make, x.dtype.type)
+    masked, other, y, mean, invstd = y is not None, *(x if a is None else a for a in (other, y, mean, invstd))
+    launch(sums, (pieces, strips), THREADS, x, other, y, mean, invstd, masked, rows, channels, strip, piece, pieces, partial)
+    blocks, team = teams(channels, pieces)
+    launch(finish, blocks, THREADS, partial, x, mean, invstd, channels, pieces, team, np.float64(count), u, v)
+    return u, v
+
+
+def _matrix(x):
+    """``N, C, *spatial`` as ``(N * spatial, C)`` in memory order."""
+    return layout.dense(x) if x.ndim == 2 else layout.rows(x)
+
+
+def column_sums(x, divisor=0):
+    """Sum of each channel, divided by ``divisor`` unless 0."""
+    if x.size == 0:
+        return layout.filled(x.shape[1:2], x.dtype, 0)
+    return _columns(_sum_terms, _matrix(x), divisor or 1)[0]
+
+
+def channel_sum(x):
+    return column_sums(x)
+
+
+# ------------------------------------------------------------------------------------------------- batch
+def batch_norm_stats(x):
+    if x.size == 0:
+        return layout.filled(x.shape[1:2], x.dtype, 0), layout.filled(x.shape[1:2], x.dtype, 0)
+    x = _matrix(x)
+    return _columns(_stats_terms, x, x.shape[0])
+
+
+@functools.cache
+def _batch_norm_kernel(real):
+    zero = real(0)
+
+    @kernel
+    def batch_norm(x, mean, invstd, weight, weighted, bias, biased, residual, added, relu, y, channels, n):
+        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+            c = i % channels
+            v = (x[i] - mean[c]) * invstd[c]
+            if weighted:
+                v = v * weight[c]
+            if biased:
+                v += bias[c]
+            if added:
+                v += residual[i]
+            y[i] = zero if relu and v <= zero else v
+
+    return batch_norm
+
+
+@functools.cache
+def _batch_norm_bwd_kernel(real):
+    zero, one = real(0), real(1)
+
+    @kernel
+    def batch_norm_bwd(gy, x, y, masked, mean, invstd, weight, weighted, gw, gb, scale, gx, gres, with_residual, channels, n):
+        # scale is 1 / count where mean and invstd depend on x, else 0
+        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+            c = i % channels
+            g = gy[i]
+            if masked and y[i] <= zero:
+                g = zero
+            if with_residual:
+                gres[i] = g
+            factor = invstd[c] * (weight[c] if weighted else one)
+            if scale != zero:
+                g = g - gb[c] * scale - (x[i] - mean[c]) * invstd[c] * (gw[c] * scale)
+            gx[i] = g * factor
+
+    return batch_norm_bwd
+
+
+def _out(x):
+    """A new array like ``x`` and the matrix kernels write."""
+    if x.ndim == 2:
+        y = memory.empty(x.shape, x.dtype)
+        return y, y
+    return layout.empty(x.shape, x.dtype)
+
+
+def batch_norm_fwd(x, mean, invstd, weight, bias, residual, activation):
+    (y, out), rows, channels = _out(x), _matrix(x), x.shape[1]
+    residual, added = (rows, False) if residual is None else (_matrix(residual), True)
+    launch(_batch_norm_kernel(x.dtype.type), *grid(x.size), rows, layout.dense(mean), layout.dense(invstd),
+           *_weights(weight, mean), *_weights(bias, mean), residual, added, activation == "relu", out, channels, x.size)
+    return y
+
+
+def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_residual):
+    real, channels = x.dtype.type, x.shape[1]
+    count = x.size // max(channels, 1)
+    (gx, gx_out), rows, grows = _out(x), _matrix(x), _matrix(gy)
+    gres, gres_out = _out(x) if with_residual else (None, gx_out)
+    mask = _matrix(y) if activation == "relu" else None
+    mean, invstd = layout.dense(mean), layout.dense(invstd)
+    if x.size == 0:
+        return gx, *(layout.filled((channels,), x.dtype, 0) for _ in range(2)), gres
+    gbias, gweight = _columns(_grad_terms, rows, 1, grows, mask, mean, invstd)
+    scale = real(1 / count if training else 0)
+    launch(_batch_norm_bwd_kernel(real), *grid(x.size), grows, rows, rows if mask is None else mask, mask is not None, mean,
+           invstd, *_weights(weight, mean), gweight, gbias, scale, gx_out, gres_out, with_residual, channels, x.size)
+    return gx, gweight, gbias, gres
+
+
+@functools.cache
+def _running_kernel(real):
+    @kernel
+    def running_average(running, value, single, keep, gain, n):
+        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+            running[i] = keep * running[i] + gain * value[0 if single else i]
+
+    return running_average
+
+
+def running_step(running, value, keep, gain):
+    real = running.dtype.type
+    if not isinstance(value, memory.DeviceArray):
+        value = memory.constant(np.asarray(value, running.dtype))
+    value = layout.dense(value)
+    launch(_running_kernel(real), *grid(running.size), running, value, value.size == 1 != running.size, real(keep), real(gain),
+           running.size)  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------- rows
+@functools.cache
+def _layer_norm_kernel(real):
+    sum_team, zero = team_reducer(_add), np.float64(0)
+
+    @kernel
+    def layer_norm(x, weight, weighted, bias, biased, eps, y, means, invstds, n, channel, rows, team):
+        # entry of weight and bias: row % groups * channels of a group + column // channel, folded into two numbers
+        shared = cuda.shared.array(THREADS, np.float64)
+        lane = cuda.threadIdx.x % team
+        row = cuda.blockIdx.x * (THREADS // team) + cuda.threadIdx.x // team
+        valid = row < rows
+        place = np.int64(row) * n
+        width = n // channel[0]
+        first = row % channel[1] * width
+        total = zero
+        if valid:
+            for i in range(lane, n, team):
+                total += np.float64(x[place + i])
+        mean = sum_team(shared, total, team) / n
+        total = zero
+        if valid:
+            for i in range(lane, n, team):
+                d = np.float64(x[place + i]) - mean
+                total += d * d
+        invstd = np.float64(1) / math.sqrt(sum_team(shared, total, team) / n + eps)
+        if valid:
+            m, s = real(mean), real(invstd)
+            for i in range(lane, n, team):
+                v = (x[place + i] - m) * s
+                c = first + i // channel[0]
+                if weighted:
+                    v = v * weight[c]
+                if biased:
+                    v += bias[c]
+                y[place + i] = v
+            if lane == 0:
+                means[row] = m
+                invstds[row] = s
+
+    return layer_norm
+
+
+@functools.cache
+def _layer_norm_bwd_kernel(real):
+    sum_team, zero = team_reducer(_add), np.float64(0)
+
+    @kernel
+    def layer_norm_bwd(gy, x, means, invstds, weight, weighted, gx, scaled, n, channel, rows, team):
+        shared = cuda.shared.array(THREADS, np.float64)
+        lane = cuda.threadIdx.x % team
+        row = cuda.blockIdx.x * (THREADS // team) + cuda.threadIdx.x // team
+        valid = row < rows
+        place = np.int64(row) * n
+        first = row % channel[1] * (n // channel[0])
+        a, b = zero, zero
+        if valid:
+            m, s = means[row], invstds[row]
+            for i in range(lane, n, team):
+                g = gy[place + i]
+                xhat = (x[place + i] - m) * s
+                scaled[place + i] = g * xhat
+                if weighted:
+                    g = g * weight[first + i // channel[0]]
+                a += np.float64(g)
+                b += np.float64(g * xhat)
+        a = sum_team(shared, a, team) / n
+        b = sum_team(shared, b, team) / n
+        if valid:
+            m, s = means[row], invstds[row]
+            ra, rb = real(a), real(b)
+            for i in range(lane, n, team):
+                g = gy[place + i]
+                if weighted:
+                    g = g * weight[first + i // channel[0]]
+                gx[place + i] = s * (g - ra - (x[place + i] - m) * s * rb)
+
+    return layer_norm_bwd
+
+
+def _normalised(x, weight, bias, eps, rows, channel):
+    n = x.size // max(rows, 1)
+    y, mean, invstd = memory.empty(x.shape, x.dtype), *(memory.empty((rows,), x.dtype) for _ in range(2))
+    blocks, team = teams(rows, n)
+    launch(_layer_norm_kernel(x.dtype.type), blocks, THREADS, x, *_weights(weight, x), *_weights(bias, x), np.float64(eps), y,
+           mean, invstd, n, channel, rows, team)  # fmt: skip
+    return y, mean, invstd
+
+
+def _normalised_bwd(gy, x, mean, invstd, weight, rows, channel):
+    """Gradient in x, and gy times the normalised x, whose sums are the weight's gradient."""
+    n = x.size // max(rows, 1)
+    gx, scaled = memory.empty(x.shape, x.dtype), memory.empty(x.shape, x.dtype)
+    blocks, team = teams(rows, n)
+    launch(_layer_norm_bwd_kernel(x.dtype.type), blocks, THREADS, gy, x, mean, invstd, *_weights(weight, x), gx, scaled, n,
+           channel, rows, team)  # fmt: skip
+    return gx, scaled
+
+
+def layer_norm_fwd(x, weight, bias, eps):
+    return _normalised(layout.dense(x), weight, bias, eps, x.shape[0], (1, 1))
+
+
+def layer_norm_bwd(gy, x, mean, invstd, weight):
+    gy = layout.dense(gy)
+    gx, scaled = _normalised_bwd(gy, layout.dense(x), mean, invstd, weight, x.shape[0], (1, 1))
+    return gx, channel_sum(scaled), channel_sum(gy)
+
+
+def _grouping(x, groups):
+    """Rows, and (elements of a channel, groups): where in the weights a row's elements find theirs."""
+    return x.shape[0] * groups, (max(x.size // max(x.shape[0] * x.shape[1], 1), 1), groups)
+
+
+def group_norm_fwd(x, groups, weight, bias, eps):
+    y, mean, invstd = _normalised(layout.dense(x), weight, bias, eps, *_grouping(x, groups))
+    shape = x.shape[0], groups
+    return y, reshape(mean, shape), reshape(invstd, shape)
+
+
+def group_norm_bwd(gy, x, groups, mean, invstd, weight):
+    gy = layout.dense(gy)
+    gx, scaled = _normalised_bwd(gy, layout.dense(x), mean, invstd, weight, *_grouping(x, groups))
+    return gx, channel_sum(scaled), channel_sum(gy)
+
+
+# ------------------------------------------------------------------------------------------------- neighbouring channels
+@functools.cache
+def _local_response_kernel(real):
+    zero, one = real(0), real(1)
+
+    @kernel
+    def local_response(x, alpha, beta, k, size, y, scale, channels, n):
+        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+            c = i % channels
+            total = zero
+            for d in range(max(c - size // 2, 0), min(c + (size - 1) // 2 + 1, channels)):
+                v = x[i - c + d]
+                total += v * v
+            scale[i] = k + alpha * total
+            y[i] = x[i] * math.pow(scale[i], -beta)
+
+    @kernel
+    def local_response_bwd(gy, x, scale, alpha, beta, size, gx, channels, n):
+        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+            c = i % channels
+            total = zero
+            for d in range(max(c - (size - 1) // 2, 0), min(c + size // 2 + 1, channels)):
+                j = i - c + d
+                total += gy[j] * x[j] * math.pow(scale[j], -beta - one)
+            gx[i] = gy[i] * math.pow(scale[i], -beta) - (alpha + alpha) * beta * x[i] * total
+
+    return local_response, local_response_bwd
+
+
+def local_response_norm_fwd(x, size, alpha, beta, k):
+    real, (y, out), (scale, scale_out) = x.dtype.type, _out(x), _out(x)
+    launch(_local_response_kernel(real)[0], *grid(x.size), _matrix(x), real(alpha / size), real(beta), real(k), size, out,
+           scale_out, x.shape[1], x.size)  # fmt: skip
+    return y, scale
+
+
+def local_response_norm_bwd(gy, x, scale, size, alpha, beta):
+    real, (gx, out) = x.dtype.type, _out(x)
+    launch(_local_response_kernel(real)[1], *grid(x.size), _matrix(gy), _matrix(x), _matrix(scale), real(alpha / size),
+           real(beta), size, out, x.shape[1], x.size)  # fmt: skip
+    return gx

@@ -1,0 +1,142 @@
+"""Compile every CUDA kernel that the test cases launch, without a GPU, and report registers, spills and shared memory.
+
+    python tools/cuda_report.py [--dtypes float32,float64] [--capabilities 8.0,9.0] [--csv FILE] [--only NAME]
+
+The cases of ``tests/cases.py`` are run forward and backward with launches recorded instead of executed; each kernel is then
+compiled to PTX and, where ptxas is found, assembled. Ends with an error if a kernel does not compile, spills registers or
+needs more of them than a block of its size may have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+os.environ["NUMBA_ENABLE_CUDASIM"] = "0"
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+FIELDS = ("kernel", "arguments", "capability", "registers", "spilled_bytes", "shared_bytes", "ptxas", "instructions")
+NOTED = ("mma.sync", "ldmatrix", "cp.async", "ld.global.v4", "ld.shared.v4", "fma.rn.f64", "bar.sync")
+
+
+def find_ptxas() -> str | None:
+    """ptxas of the nvidia-cuda-nvcc wheel, or on the path."""
+    wheels = Path(sysconfig.get_paths()["purelib"], "nvidia").glob("*/bin/ptxas")
+    return next((str(p) for p in wheels if os.access(p, os.X_OK)), None) or shutil.which("ptxas")
+
+
+def launches(dtypes, only=None):
+    """(kernel, argument types) of everything the cases launch, each once."""
+    from numba.cuda import types
+    from numba.cuda.np.numpy_support import from_dtype
+
+    import fastconv as fc
+    from fastconv import backends
+    from fastconv.backends import cuda as engine
+    from fastconv.backends.cuda import launch, memory
+
+    backends._loaded["cuda"] = engine
+    memory.on_host = True
+    found = {}
+
+    def kind(value):
+        if isinstance(value, tuple):
+            return types.UniTuple(kind(value[0]), len(value))
+        if isinstance(value, (memory.Flat, memory.Window)):
+            return types.Array(from_dtype(value.dtype), 1, "C")
+        return from_dtype(value.dtype)
+
+    launch.recorder = lambda kernel, args: found.setdefault((kernel, tuple(map(kind, args))))
+    from cases import CASES
+    from cuda_workload import more
+    from test_ops import run
+
+    with fc.backend("cuda"):
+        for dtype in dtypes:
+            for case in CASES:
+                if (only or "") in case.name and (hasattr(engine, "conv_fwd") or "conv" not in case.name):
+                    run(case, dtype)
+            more(dtype)
+    return list(found)
+
+
+def compiled(kernel, arguments, capability, ptxas):
+    """A row of the report."""
+    from numba import cuda
+    from numba.cuda import dispatcher
+
+    # functions that kernels call are compiled for "the device", of which the compiler asks this only
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+    options = {k: v for k, v in kernel.targetoptions.items() if k in ("fastmath", "launch_bounds") and v is not None}
+    ptx, _ = cuda.compile(kernel.py_func, arguments, device=False, cc=capability, abi="numba", **options)
+    row = {"kernel": kernel.py_func.__name__, "arguments": " ".join(map(str, arguments)),
+           "capability": "{}.{}".format(*capability), "ptxas": "missing",
+           "instructions": " ".join(f"{name}:{ptx.count(name)}" for name in NOTED if name in ptx)}  # fmt: skip
+    if ptxas:
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "kernel.ptx")
+            source.write_text(ptx)
+            run = subprocess.run([ptxas, "-v", "-arch=sm_{}{}".format(*capability), str(source), "-o", str(source) + ".cubin"],
+                                 capture_output=True, text=True)  # fmt: skip
+        text = run.stdout + run.stderr
+        row["ptxas"] = "ok" if run.returncode == 0 else text.strip().splitlines()[0]
+        for field, pattern in (("registers", r"Used (\d+) registers"), ("shared_bytes", r"(\d+) bytes smem")):
+            row[field] = sum(map(int, re.findall(pattern, text)))
+        row["spilled_bytes"] = sum(map(int, re.findall(r"(\d+) bytes spill", text)))
+    return row
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--dtypes", default="float32")
+    parser.add_argument("--capabilities", default="8.0,9.0")
+    parser.add_argument("--csv")
+    parser.add_argument("--only")
+    options = parser.parse_args()
+    ptxas, rows, bad = find_ptxas(), [], []
+    for kernel, arguments in launches(options.dtypes.split(","), options.only):
+        for text in options.capabilities.split(","):
+            try:
+                row = compiled(kernel, arguments, tuple(map(int, text.split("."))), ptxas)
+            except Exception as e:
+                bad.append(f"{kernel.py_func.__name__}({arguments}): {type(e).__name__}: {e}")
+                break
+            rows.append(row)
+            threads = kernel.targetoptions.get("launch_bounds") or 256
+            threads = threads if isinstance(threads, int) else threads[0]
+            if row["ptxas"] not in ("ok", "missing"):
+                bad.append(f"{row['kernel']}: ptxas: {row['ptxas']}")
+            elif row["ptxas"] == "ok" and (row["spilled_bytes"] or row["registers"] * threads > 65536):
+                bad.append(f"{row['kernel']} ({row['capability']}, {row['arguments']}): {row['registers']} registers, "
+                           f"{row['spilled_bytes']} bytes spilled")  # fmt: skip
+    if options.csv:
+        with open(options.csv, "w", newline="") as f:
+            writer = csv.DictWriter(f, FIELDS)
+            writer.writeheader()
+            writer.writerows(rows)
+    best = {}
+    for row in rows:
+        name = row["kernel"]
+        if name not in best or row.get("registers", 0) > best[name].get("registers", 0):
+            best[name] = row
+    print(f"{'kernel':32}{'registers':>10}{'spilled':>9}{'shared':>8}  instructions (of the variant with most registers)")
+    for name, row in sorted(best.items()):
+        print(f"{name:32}{row.get('registers', '-'):>10}{row.get('spilled_bytes', '-'):>9}{row.get('shared_bytes', '-'):>8}"
+              f"  {row['instructions']}")  # fmt: skip
+    print(f"{len(best)} kernels, {len(rows)} compilations, ptxas {'found' if ptxas else 'missing'}, {len(bad)} failures")
+    print(*bad, sep="\n")
+    return bool(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
