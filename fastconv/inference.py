@@ -11,6 +11,7 @@ from . import backends, nn
 from .autograd import is_grad_enabled
 from .backends.select import forced
 from .models.resnet import _Block
+from .nn import sequence
 from .nn.layers import _BatchNorm, _Conv
 from .spec import check, check_float, check_shape, conv_spec, shape_str
 from .tensor import Tensor
@@ -74,9 +75,21 @@ class Conv(nn.Module):
         y = engine.conv_fwd(x, self._packed[1], bias, spec, forced(self.algorithm), residual, self.relu)
         return Tensor(engine.reshape(y, (*lead, w.shape[0])) if self.dense else y)
 
+    def steps(self, shape):
+        """Its steps in a run of layers (see :data:`fastconv.nn.sequence.STEPS`)."""
+        if self.training or forced(self.algorithm):
+            raise ValueError("forward says what is wrong, or wants the algorithm that was named")
+        shape = (*shape, 1, 1) if self.dense else shape
+        spec = conv_spec(self.name, shape, self.weight.shape, *self.options)
+        kind = "linear" if self.dense else "conv"
+        return [(kind, spec)] + [("relu", None)] * self.relu, spec.y_shape[:2] if self.dense else spec.y_shape
+
     def extra_repr(self):
         shape = "x".join(map(str, self.weight.shape))
         return f"{self.name}, {shape}, options={self.options}, relu={self.relu}"
+
+
+sequence.STEPS[Conv] = Conv.steps
 
 
 class Residual(nn.Module):

@@ -38,12 +38,9 @@ def check(ok, name: str, message: str, error: type[Exception] = ValueError) -> N
 def check_rank(name: str, what: str, shape, ranks, layout: str) -> None:
     """Refuse an array of the wrong rank. ``layout`` names the axes expected, e.g. ``"N x C x H x W"``."""
     ranks = (ranks,) if isinstance(ranks, int) else ranks
-    wanted = " or ".join(map(str, ranks))
-    check(
-        len(shape) in ranks,
-        name,
-        f"{what} must have {wanted} dimensions ({layout}), got {len(shape)} ({shape_str(shape)})",
-    )
+    if len(shape) not in ranks:
+        wanted = " or ".join(map(str, ranks))
+        raise ValueError(f"{name}: {what} must have {wanted} dimensions ({layout}), got {len(shape)} ({shape_str(shape)})")
 
 
 def check_float(name: str, optional=(), **arrays) -> None:
@@ -69,11 +66,8 @@ def check_float(name: str, optional=(), **arrays) -> None:
 
 def check_shape(name: str, what: str, got, expected, why: str) -> None:
     """Refuse ``got`` unless it equals ``expected``; ``why`` says where the expectation comes from."""
-    check(
-        tuple(got) == tuple(expected),
-        name,
-        f"{what} must have shape {shape_str(expected)} ({why}), got {shape_str(got)}",
-    )
+    if tuple(got) != tuple(expected):
+        raise ValueError(f"{name}: {what} must have shape {shape_str(expected)} ({why}), got {shape_str(got)}")
 
 
 def check_axis(name: str, axis, ndim: int) -> int:

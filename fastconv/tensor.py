@@ -34,6 +34,9 @@ class device(str):  # noqa: N801 - PyTorch's name
         return str(self)
 
 
+_HOST, _CUDA = device("cpu"), device("cuda")
+
+
 def default_device() -> str:
     """Where new tensors live: ``"cuda"`` under the cuda backend, else ``"cpu"``."""
     return "cuda" if backends.get_backend() == "cuda" else "cpu"
@@ -360,7 +363,7 @@ class Tensor:
 
     @property
     def device(self) -> device:
-        return device("cpu" if isinstance(self._array, np.ndarray) else "cuda")
+        return _HOST if isinstance(self._array, np.ndarray) else _CUDA
 
     @property
     def is_leaf(self) -> bool:

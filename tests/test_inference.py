@@ -159,13 +159,14 @@ def test_the_original_keeps_training():
     np.testing.assert_array_equal(fast(x).numpy(), before)
 
 
-def test_it_refuses_to_train():
-    fast = fc.optimize_for_inference(nn.Sequential(nn.Conv2d(3, 4, 3)))
+@pytest.mark.parametrize("more", [(), (nn.ReLU(), nn.Conv2d(4, 2, 1))])
+def test_it_refuses_to_train(more):
+    fast = fc.optimize_for_inference(nn.Sequential(nn.Conv2d(3, 4, 3), *more))
     x = fc.randn(1, 3, 5, 5, requires_grad=True)
     with pytest.raises(RuntimeError, match="optimize_for_inference: the net computes no gradients"):
         fast(x)
     with fc.no_grad():
-        assert fast(x).shape == (1, 4, 3, 3)
+        assert fast(x).shape == (1, 2 if more else 4, 3, 3)
     fast.train()
     with pytest.raises(RuntimeError, match="optimize_for_inference: the net evaluates only"):
         fast(x.detach())

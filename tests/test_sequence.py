@@ -176,6 +176,23 @@ def test_used_for_lenet_and_not_where_it_must_not(monkeypatch):
         assert merged(network) == 0
 
 
+def test_optimized_for_inference(monkeypatch):
+    """What is folded and left out is one step less; the rest is one run."""
+    count = runs(monkeypatch)
+    fc.manual_seed(3)
+    network = nn.Sequential(nn.Conv2d(2, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Dropout(0.5), nn.MaxPool2d(2),
+                            nn.Conv2d(5, 4, 2), nn.Flatten(), nn.Linear(36, 8), nn.BatchNorm1d(8), nn.ReLU(),
+                            nn.Linear(8, 3)).eval()  # fmt: skip
+    network[1].running_mean.data = fc.randn(5)
+    x = fc.randn(21, 2, 10, 10)
+    with fc.backend("cpu"), fc.no_grad():
+        expected = Layerwise(network)(x).numpy()
+        fast = fc.optimize_for_inference(network)
+        count.clear()
+        assert_close([fast(x).numpy()], [expected])
+        assert len(count) == 1
+
+
 def test_training_is_the_same():
     """Some steps of SGD with and without merging end at the same weights."""
     rng = np.random.default_rng(2)

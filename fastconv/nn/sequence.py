@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from math import prod
+
 from .. import backends
-from ..autograd import Function
+from ..autograd import Function, is_grad_enabled
 from ..backends.select import forced
 from ..spec import conv_spec, pool_spec
 from ..tensor import Tensor
@@ -16,14 +19,14 @@ def _conv(m, shape):
         raise ValueError("another algorithm is wanted")
     bias = None if m.bias is None else m.bias.shape
     spec = conv_spec("conv2d", shape, m.weight.shape, m.stride, m.padding, m.dilation, m.groups, bias)
-    return ("conv", spec), spec.y_shape
+    return [("conv", spec)], spec.y_shape
 
 
 def _linear(m, shape):
     rows, features = shape
     bias = None if m.bias is None else m.bias.shape
     spec = conv_spec("conv2d", (rows, features, 1, 1), (*m.weight.shape, 1, 1), bias_shape=bias)
-    return ("linear", spec), spec.y_shape[:2]
+    return [("linear", spec)], spec.y_shape[:2]
 
 
 def _pool(kind):
@@ -33,7 +36,7 @@ def _pool(kind):
         spec = pool_spec(f"{kind}2d", shape, m.kernel_size, m.stride, m.padding, dilation, m.ceil_mode, *average)
         if getattr(m, "return_indices", False):
             raise ValueError("two results")
-        return (kind, spec), spec.y_shape
+        return [(kind, spec)], spec.y_shape
 
     return pool
 
@@ -41,39 +44,39 @@ def _pool(kind):
 def _flatten(m, shape):
     if (m.start_dim, m.end_dim) != (1, -1):
         raise ValueError("other axes")
-    count = 1
-    for s in shape[1:]:
-        count *= s
-    return ("flatten", None), (shape[0], count)
+    return [("flatten", None)], (shape[0], prod(shape[1:]))
 
 
 def _activation(kind):
-    return lambda m, shape: ((kind, None), shape)
+    return lambda m, shape: ([(kind, None)], shape)
 
 
-#: Exact class of a layer -> its step and the shape of its result; ValueError where it is none.
-_STEPS = {
+#: Exact class of a layer -> ``(layer, shape of its input) -> (its steps, shape of its result)``; ValueError where it has none.
+STEPS = {
     layers.Conv2d: _conv, layers.Linear: _linear, layers.Flatten: _flatten, layers.AvgPool2d: _pool("avg_pool"),
     layers.MaxPool2d: _pool("max_pool"), layers.ReLU: _activation("relu"), layers.Sigmoid: _activation("sigmoid"),
-    layers.Tanh: _activation("tanh"),
+    layers.Tanh: _activation("tanh"), layers.Identity: lambda m, shape: ([], shape),
 }  # fmt: skip
 
 
 def _steps(modules, x):
-    """The steps of the leading modules that are such."""
-    found, shape = [], x.shape
+    """The steps of the leading modules that have such, and for each of these modules the number of steps up to its end."""
+    steps, ends, shape = [], [], x.shape
     for m in modules:
-        step = _STEPS.get(type(m))
-        if step is None or "forward" in m.__dict__:
+        make = STEPS.get(type(m))
+        constant = m._buffers and x.requires_grad and is_grad_enabled()  # will say that it has no gradients
+        if make is None or "forward" in m.__dict__ or constant:
             break
-        if any(p is not None and (p.dtype != x.dtype or p.device != x.device) for p in m._parameters.values()):
+        if any(p is not None and (p.dtype != x.dtype or p.device != x.device)
+               for p in (*m._parameters.values(), *m._buffers.values())):  # fmt: skip
             break
         try:
-            step, shape = step(m, shape)
+            found, shape = make(m, shape)
         except (ValueError, TypeError):  # the layer itself will raise what is to be raised
             break
-        found.append(step)
-    return tuple(found)
+        steps += found
+        ends.append(len(steps))
+    return tuple(steps), ends
 
 
 class Sequence(Function):
@@ -102,14 +105,14 @@ def run(modules, x):
     while at < len(modules):
         if at >= apart and isinstance(x, Tensor) and x.ndim == 4 and backends.observer.get() is None:
             engine = backends.engine_of(x.device)
-            steps = _steps(modules[at:], x) if hasattr(engine, "sequence_plan") else ()
+            steps, ends = _steps(modules[at:], x) if hasattr(engine, "sequence_plan") else ((), [])
             plan = engine.sequence_plan(steps, x.dtype) if len(steps) > 1 else None
             if plan:
-                params = [p for m in modules[at : at + plan.count] if m._parameters for p in (m.weight, m.bias)]
-                x = Sequence.apply(x, *params, plan=plan)
-                at += plan.count
+                end = at + bisect_right(ends, plan.count)
+                params = [p for m in modules[at:end] if hasattr(m, "weight") for p in (m.weight, m.bias)]
+                x, at = Sequence.apply(x, *params, plan=plan), end
                 continue
-            apart = at + max(len(steps), 1)
+            apart = at + max(len(ends), 1)
         x = modules[at](x)
         at += 1
     return x

@@ -34,7 +34,7 @@ all of it three times.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -64,6 +64,8 @@ PASS = np.dtype([*((n, np.int64) for n in (
     "weights", "biases", "gw", "gb", "x", "x_span", "y", "y_span", "saved", "saved_size", "slot", "keep", "spread",
     "spread_size", "work", "work_size", "area", "scratch", "partials", "parts", "partial",
 )), ("x_strides", np.int64, 4), ("y_strides", np.int64, 4)])  # fmt: skip
+#: By their number: the axes of a weight or bias as the kernels read and write it (of gradients: back again).
+AXES, BACK = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}, {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
 _PASS, _STEP, _VIEW, _TAPS, _DOTS, _INT = (np.empty(0, t) for t in (PASS, STEP, VIEW, TAPS, DOTS, np.int64))
 
 
@@ -179,7 +181,7 @@ def _convolve_row(tile, rows, taps, table, row, width, images, a, b, b_pitch, c,
             if n_w:
                 simd.tile(
                     tile, end - first,
-                    a + (first * taps.a_row + k_h * taps.kernel_w + k_w) * size, taps.a_row, taps.a_step,
+                    a + (first * taps.a_row + (k_h * taps.kernel_w + k_w) * taps.a_tap) * size, taps.a_row, taps.a_step,
                     address(table) + taps.ta * 8,
                     b + (h * b_pitch + w * images) * size, taps.b_step, address(table) + taps.tb * 8,
                     n_h * taps.per_row, taps.deep if taps.deep else n_w,
@@ -204,7 +206,7 @@ def _dots(function, rows, d, first, taps, table, a, a_row, b, c, size):
                 simd.dot(
                     function, m1 - m0, v1 - v0, a + m0 * a_row * size, a_row, d.b_step, ta,
                     b + (b_o + v0 * d.b_col) * size, d.b_col, d.b_step, tb, taps, d.depth,
-                    c + (c_o + m0 * d.c_row + v0 * d.c_col) * size, d.c_row, d.c_col,
+                    c + (c_o + m0 + v0 * d.c_col) * size, 1, d.c_col,
                 )  # fmt: skip
 
 
@@ -354,7 +356,7 @@ def _weight_gradient(dot, step, d, table, y, flat, slot, g, gy, images, row, row
         _dots(dot, y.channels, d, row * d.per_row, rows * d.per_row, table, address(g) + gy * size, y.plane,
               address(flat) + slot * size, address(partial) + step.weights * size, size)  # fmt: skip
     if bias:
-        _row_sums(g, gy, y, row, rows, images, partial, step.weights + y.channels * d.c_row)
+        _row_sums(g, gy, y, row, rows, images, partial, step.weights + d.size)
 
 
 def _make_backward(like):
@@ -418,9 +420,10 @@ def _make_sums(like):
                 first, end = share(thread, threads, y.channels)
                 at = y.gradient + first * y.plane
                 if gw[i] and end > first:
-                    to = gw[i] + first * d.c_row * size
-                    _clear(simd.view1d(to, (end - first) * d.c_row, like), 0, (end - first) * d.c_row)
-                    _dots(p.dot, end - first, d, 0, d.taps, table, p.work + at * size, y.plane, p.saved, to, size)
+                    for v in range(d.columns):
+                        _clear(simd.view1d(gw[i], d.size, like), v * d.c_col + first, end - first)
+                    _dots(p.dot, end - first, d, 0, d.taps, table, p.work + at * size, y.plane, p.saved, gw[i] + first * size,
+                          size)  # fmt: skip
                 for c in range(end - first if gb[i] else 0):
                     total = like.dtype.type(0)
                     for block in range(p.blocks):
@@ -428,8 +431,7 @@ def _make_sums(like):
                             total += g[U(block * p.area + at + c * y.plane + e)]
                     simd.view1d(gb[i], y.channels, like)[first + c] = total
             elif step.kind == CONV:
-                count = y.channels * d.c_row
-                for place, n, at in ((gw[i], count, step.weights), (gb[i], y.channels, step.weights + count)):
+                for place, n, at in ((gw[i], d.size, step.weights), (gb[i], y.channels, step.weights + d.size)):
                     first, end = share(thread, threads, n if place else 0)
                     for e in range(first, end):
                         total = partials[at + e]
@@ -469,28 +471,34 @@ def _strided(a: np.ndarray, array) -> tuple[np.ndarray, int, tuple[int, ...]]:
     return a, span, strides
 
 
-def _by_layer(plan, values) -> list:
-    """``values``, one for each layer with weights, with None for the others."""
-    values = iter(values)
-    return [next(values) if w else None for w in plan.weights]
-
-
 def _addresses(plan, arrays) -> tuple[list, np.ndarray]:
-    """The arrays of the layers, C-contiguous, and a table of their addresses (0: none)."""
-    arrays = [a if a is None else layout.dense(a) for a in arrays]
-    return arrays, np.array([0 if a is None else a.ctypes.data for a in arrays], np.int64)
+    """``arrays`` (or None), one for each layer with weights, in the kernels' order of axes, and a table of the addresses, with
+    an entry (0: none) for every layer."""
+    arrays = [a if a is None else layout.dense(a.transpose(AXES[a.ndim])) for a in arrays]
+    table = np.zeros(len(plan.weights), np.int64)
+    table[plan.heavy] = [0 if a is None else a.__array_interface__["data"][0] for a in arrays]
+    return arrays, table
+
+
+@lru_cache(256)
+def _pass(plan, keep) -> np.ndarray:
+    """The PASS, but for the arrays that change from call to call."""
+    p = np.zeros(1, PASS)
+    for name in ("images", "batch", "blocks", "area", "scratch", "partial"):
+        p[name] = getattr(plan, name)
+    for name, records in (("views", plan.views[keep]), *((n, getattr(plan, n)) for n in ("steps", "taps", "dots", "table"))):
+        p[name] = records.ctypes.data
+    p["slot"], p["keep"], p["count"], p["table_size"] = plan.slot[keep], keep, len(plan.steps), plan.table.size
+    p["tile"], p["dot"] = simd.tile_address(plan.dtype, plan.images), simd.dot_address(plan.dtype)
+    return p
 
 
 def _run(names, plan, keep, x, y, **values) -> None:
     """Launch the parts ``names``; ``x`` and ``y`` are an array and the :class:`Array` it is outside of a block."""
-    p = np.zeros(1, PASS)
+    p = _pass(plan, keep).copy()
     for name, pair in (("x", x), ("y", y)):
         if pair[0] is not None:
             values[name], values[name + "_span"], values[name + "_strides"] = _strided(*pair)
-    values |= {n: getattr(plan, n) for n in ("steps", "taps", "dots", "table", "images", "batch", "blocks", "area", "scratch",
-                                             "partial")}  # fmt: skip
-    values |= {"views": plan.views[keep], "slot": plan.slot[keep], "keep": keep, "count": len(plan.steps),
-               "table_size": plan.table.size, "tile": simd.tile_address(plan.dtype, plan.images)}  # fmt: skip
     for name, value in values.items():
         p[name] = value.ctypes.data if isinstance(value, np.ndarray) else value
     for name in names:
@@ -498,8 +506,8 @@ def _run(names, plan, keep, x, y, **values) -> None:
 
 
 def sequence_fwd(plan, x, weights, biases, keep):
-    weights, w = _addresses(plan, _by_layer(plan, weights))
-    biases, b = _addresses(plan, _by_layer(plan, biases))
+    weights, w = _addresses(plan, weights)
+    biases, b = _addresses(plan, biases)
     threads = settings.get_num_threads()
     saved = memory.empty((plan.blocks if keep else threads, plan.slot[keep]), plan.dtype)
     spread = memory.empty((threads, plan.spread), plan.dtype)
@@ -511,15 +519,19 @@ def sequence_fwd(plan, x, weights, biases, keep):
 
 def sequence_bwd(plan, gy, saved, weights, needs_x, needs_weights, needs_biases):
     dtype, threads, first = plan.dtype, settings.get_num_threads(), plan.arrays[0]
-    weights, w = _addresses(plan, _by_layer(plan, weights))
-    g_weights = [memory.empty(s, dtype) if need else None for s, need in zip(plan.weights, _by_layer(plan, needs_weights))]
-    g_biases = [memory.empty(s[:1], dtype) if need else None for s, need in zip(plan.weights, _by_layer(plan, needs_biases))]
+
+    def gradients(shapes, needs):
+        return [memory.empty([s[i] for i in AXES[len(s)]], dtype).transpose(BACK[len(s)]) if need else None
+                for s, need in zip(shapes, needs)]  # fmt: skip
+
+    shapes = [plan.weights[i] for i in plan.heavy]
+    g_weights, g_biases = gradients(shapes, needs_weights), gradients([s[:1] for s in shapes], needs_biases)
+    weights, w = _addresses(plan, weights)
     gw, gb = _addresses(plan, g_weights)[1], _addresses(plan, g_biases)[1]
     gx = layout.empty((plan.batch, first.channels, *first.size), dtype)[0] if needs_x else None
     work = memory.empty((plan.blocks * plan.area + threads * plan.scratch,), dtype)
     partials = memory.zeros((threads, plan.partial), dtype)
-    _run(["backward", "sums"], plan, True, (gy, plan.arrays[-1]), (gx, first), dot=simd.dot_address(dtype),
-         weights=w, gw=gw, gb=gb, lowest=0 if needs_x else int(np.argmax((gw != 0) | (gb != 0))), saved=saved,
-         saved_size=saved.size, work=work, work_size=work.size, partials=partials, parts=threads)  # fmt: skip
-    has = [i for i, shape in enumerate(plan.weights) if shape]
-    return gx, [g_weights[i] for i in has], [g_biases[i] for i in has]
+    _run(["backward", "sums"], plan, True, (gy, plan.arrays[-1]), (gx, first), weights=w, gw=gw, gb=gb,
+         lowest=0 if needs_x else int(np.argmax((gw != 0) | (gb != 0))), saved=saved, saved_size=saved.size,
+         work=work, work_size=work.size, partials=partials, parts=threads)  # fmt: skip
+    return gx, g_weights, g_biases

@@ -41,13 +41,14 @@ VIEW = _record("start", "base", "size", "padded", "channels", "height", "width",
 #: partial gradients (a convolution's) and in its spread biases.
 STEP = _record("kind", "kernel_h", "kernel_w", "stride_h", "stride_w", "overlap", "clear", "band", "dense", "weights", "bias",
                scale=np.float64)  # fmt: skip
-#: Taps of a pass of a convolution. ``rows`` and ``columns``: places in the table of a (count, first tap, position it meets)
-#: for each row and column of the result; ``ta`` and ``tb``: of the tile's tables, with ``per_row`` entries for a kernel row.
-#: The tile's inner loop runs along the kernel row, or over ``deep`` channels where that row is one tap.
-TAPS = _record("rows", "columns", "ta", "tb", "per_row", "deep", "kernel_w", "a_row", "a_step", "b_step", "relu")
+#: Taps of a pass of a convolution, whose weights lie as kernel rows, kernel columns, input channels, output channels. ``rows``
+#: and ``columns``: places in the table of a (count, first tap, position it meets) for each row and column of the result;
+#: ``ta`` and ``tb``: of the tile's tables, with ``per_row`` entries for a kernel row. The tile's inner loop runs along the
+#: kernel row, or over ``deep`` channels where that row is one tap.
+TAPS = _record("rows", "columns", "ta", "tb", "per_row", "deep", "kernel_w", "a_tap", "a_row", "a_step", "b_step", "relu")
 #: A weight gradient: for each of ``outer`` pairs (place in the input, place in the gradient) a matrix of dots; ``per_row``
-#: entries of the tables belong to an output row.
-DOTS = _record("pairs", "outer", "ta", "tb", "taps", "per_row", "depth", "columns", "b_step", "b_col", "c_row", "c_col")
+#: entries of the tables belong to an output row; ``size`` weights in all.
+DOTS = _record("pairs", "outer", "ta", "tb", "taps", "per_row", "depth", "columns", "b_step", "b_col", "c_col", "size")
 
 
 @dataclass
@@ -77,7 +78,7 @@ class Array:
         return (base + inset, base, self.elements(images), padded, *shape, self.activation, gradient + inset, self.kept)
 
 
-@dataclass
+@dataclass(eq=False)
 class Plan:
     """The first ``count`` of the steps it was asked for, as the kernels take them.
 
@@ -87,8 +88,8 @@ class Plan:
         Images of a block, blocks of the batch.
     arrays : list of Array
         What goes into the first layer, and what comes out of each.
-    weights : list
-        For each layer the shape of its weight, or None.
+    weights, heavy : list
+        For each layer the shape of its weight, or None; the layers that have one.
     y_shape : tuple of int
     steps, taps, dots, table
         The records of the layers, of their passes (forward, backward), of their weight gradients, and the tables.
@@ -116,9 +117,9 @@ class Plan:
     partial: int
     spread: int
 
-    @property
-    def blocks(self) -> int:
-        return -(-self.batch // self.images)
+    def __post_init__(self):
+        self.blocks = -(-self.batch // self.images)
+        self.heavy = [i for i, shape in enumerate(self.weights) if shape]
 
 
 # ------------------------------------------------------------------------------------------------- which layers
@@ -193,23 +194,23 @@ def _backward_axis(out, size, k, s, pad):
 
 def _taps(record, spec, x, y, images, table, backward):
     """Fill a TAPS record; ``x`` and ``y`` are views. Returns the fewest taps of a row and of a column."""
-    (kh, kw), (sh, sw), k = spec.kernel, spec.stride, prod(spec.kernel)
+    (kh, kw), (sh, sw), tap = spec.kernel, spec.stride, spec.c_in * spec.c_out
     axis = _backward_axis if backward else _forward_axis
     rows, columns = (
         axis(*dim[:4], dim[4][0]) for dim in zip(spec.out_size, spec.in_size, spec.kernel, spec.stride, spec.padding)
     )
     # The sum runs over channels, whose weights are `far` apart; from tap to tap the weight is `down` or `right` further.
     if backward:
-        channels, far, a_row, down, right, sign, source = spec.c_out, spec.c_in * k, k, sh * kw, sw, -1, y
+        channels, far, a_row, down, right, sign, source = spec.c_out, 1, spec.c_out, sh * kw * tap, sw * tap, -1, y
     else:
-        channels, far, a_row, down, right, sign, source = spec.c_in, k, spec.c_in * k, kw, 1, 1, x
+        channels, far, a_row, down, right, sign, source = spec.c_in, spec.c_out, 1, kw * tap, tap, 1, x
     pitch, plane = sign * source["pitch"], source["plane"]
     deep = channels if kw == 1 else 0
     pairs = [(q, c) for q in range(kh) for c in range(1 if deep else channels)]
     record["rows"], record["columns"] = table.add(rows), table.add(columns)
     record["ta"] = table.add([q * down + c * far for q, c in pairs])
     record["tb"] = table.add([q * pitch + c * plane for q, c in pairs])
-    record["per_row"], record["deep"], record["kernel_w"] = len(pairs) // kh, deep, kw
+    record["per_row"], record["deep"], record["kernel_w"], record["a_tap"] = len(pairs) // kh, deep, kw, tap
     record["a_row"], record["a_step"], record["b_step"] = a_row, *((far, plane) if deep else (right, sign * images))
     record["relu"] = not backward and y["activation"] == RELU
     return min(rows)[0], min(columns)[0]
@@ -218,7 +219,7 @@ def _taps(record, spec, x, y, images, table, backward):
 def _dots(record, spec, x, y, images, lanes, table):
     """Fill the DOTS record of a convolution. Columns of the matrix are the kernel's, or input channels where it has one."""
     (kh, kw), (sh, sw), (oh, ow) = spec.kernel, spec.stride, spec.out_size
-    vectors, k = images // lanes, kh * kw
+    vectors, tap = images // lanes, spec.c_in * spec.c_out
     per_row, record["depth"] = (1, ow * vectors) if sw == 1 else (ow, vectors)  # a row of x is one run, or each pixel is
     places = [(h, w) for h in range(oh) for w in range(per_row)]
     record["ta"] = table.add([h * y["pitch"] + w * images for h, w in places])
@@ -226,9 +227,9 @@ def _dots(record, spec, x, y, images, lanes, table):
     record["taps"], record["per_row"], record["b_step"] = len(places), per_row, lanes
     corner = x["start"] - spec.padding[0][0] * x["pitch"] - spec.padding[1][0] * images
     pairs = [(i, c) for i in range(kh) for c in range(1 if kw == 1 else spec.c_in)]
-    record["pairs"] = table.add([(corner + i * x["pitch"] + c * x["plane"], c * k + i * kw) for i, c in pairs])
-    record["outer"], record["c_row"] = len(pairs), spec.c_in * k
-    record["columns"], record["b_col"], record["c_col"] = (spec.c_in, x["plane"], k) if kw == 1 else (kw, images, 1)
+    record["pairs"] = table.add([(corner + i * x["pitch"] + c * x["plane"], i * kw * tap + c * spec.c_out) for i, c in pairs])
+    record["outer"], record["size"] = len(pairs), prod(spec.w_shape)
+    record["columns"], record["b_col"], record["c_col"] = (spec.c_in, x["plane"], spec.c_out) if kw == 1 else (kw, images, tap)
 
 
 def _dense_dots(record, spec, x, images, lanes, table, blocks, area, slot):
@@ -236,7 +237,7 @@ def _dense_dots(record, spec, x, images, lanes, table, blocks, area, slot):
     record["pairs"], record["outer"] = table.add((x["start"], 0)), 1
     record["ta"], record["tb"] = table.add(np.arange(blocks) * area), table.add(np.arange(blocks) * slot)
     record["taps"], record["depth"], record["b_step"] = blocks, images // lanes, lanes
-    record["columns"], record["b_col"], record["c_row"], record["c_col"] = spec.c_in, x["plane"], spec.c_in, 1
+    record["columns"], record["b_col"], record["c_col"], record["size"] = spec.c_in, x["plane"], spec.c_out, prod(spec.w_shape)
 
 
 def _pool(record, spec, x, dtype):
