@@ -532,7 +532,7 @@ class Tensor:
         else:
             grad = as_tensor(grad)
             check_shape("backward", "grad", grad.shape, self.shape, "the tensor's own shape")
-            grad = self._engine.cast(grad._array, self.dtype)
+            grad = grad._array if grad.dtype == self.dtype else self._engine.cast(grad._array, self.dtype)
         autograd.backward(self, grad, retain_graph)
 
     def zero_grad(self) -> None:

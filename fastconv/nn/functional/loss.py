@@ -23,38 +23,53 @@ def _reduced(losses: Tensor, reduction: str) -> Tensor:
     return losses if reduction == "none" else losses.sum() if reduction == "sum" else losses.mean()
 
 
+def _reduced_rows(ctx, losses, divisor):
+    """The losses of the rows, or with a ``divisor`` their sum over it: in one node, for a small loss is all overhead."""
+    ctx.divisor, ctx.shape = divisor, losses.shape
+    if divisor is None:
+        return losses
+    return ctx.engine.binary_fwd("div", ctx.engine.reduce_fwd("sum", losses, (0,), False), divisor)
+
+
+def _row_gradients(ctx, gy):
+    """The gradient of each row's loss."""
+    if ctx.divisor is None:
+        return gy
+    return ctx.engine.broadcast_to(ctx.engine.binary_fwd("div", gy, ctx.divisor), ctx.shape)
+
+
 class CrossEntropy(Function):
-    """Rows of logits -> one loss per row."""
+    """Rows of logits -> one loss per row, or their sum over a divisor."""
 
     @staticmethod
-    def forward(ctx, logits, target, weight, ignore_index, label_smoothing):
+    def forward(ctx, logits, target, weight, divisor, ignore_index, label_smoothing):
         losses, prob = ctx.engine.cross_entropy_fwd(logits, target, weight, ignore_index, label_smoothing)
         ctx.options = (ignore_index, label_smoothing)
         ctx.save(prob, target, weight)
-        return losses
+        return _reduced_rows(ctx, losses, divisor)
 
     @staticmethod
     def backward(ctx, gy):
-        return ctx.engine.cross_entropy_bwd(gy, *ctx.saved, *ctx.options)
+        return ctx.engine.cross_entropy_bwd(_row_gradients(ctx, gy), *ctx.saved, *ctx.options)
 
 
 class NegativeLogLikelihood(Function):
-    """Rows of log-probabilities -> one loss per row."""
+    """Rows of log-probabilities -> one loss per row, or their sum over a divisor."""
 
     @staticmethod
-    def forward(ctx, logp, target, weight, ignore_index):
+    def forward(ctx, logp, target, weight, divisor, ignore_index):
         e, t = ctx.engine, ctx.engine.to_host(target)
         rows = np.flatnonzero(t != ignore_index)
-        ctx.rows, ctx.key, ctx.shape = rows, (rows, t[rows]), logp.shape
+        ctx.rows, ctx.key, ctx.in_shape = rows, (rows, t[rows]), logp.shape
         ctx.save(1.0 if weight is None else e.getitem(weight, t[rows]))
         losses = e.zeros(t.shape, logp.dtype)
         e.setitem(losses, rows, e.unary_fwd("neg", e.binary_fwd("mul", e.getitem(logp, ctx.key), ctx.saved[0])))
-        return losses
+        return _reduced_rows(ctx, losses, divisor)
 
     @staticmethod
     def backward(ctx, gy):
-        e = ctx.engine
-        gx = e.zeros(ctx.shape, gy.dtype)
+        e, gy = ctx.engine, _row_gradients(ctx, gy)
+        gx = e.zeros(ctx.in_shape, gy.dtype)
         picked = e.binary_fwd("mul", e.getitem(gy, ctx.rows), ctx.saved[0])
         e.setitem(gx, ctx.key, e.unary_fwd("neg", picked))
         return gx
@@ -66,16 +81,17 @@ def _label_loss(name, function, x, target, weight, ignore_index, reduction, **op
     where = (*x.shape[:1], *x.shape[2:]) if x.ndim > 1 else ()
     labels = check_labels(name, target, classes, ignore_index)
     check_shape(name, "target", target.shape, where, f"the input's {shape_str(x.shape)} without its class axis")
-    rows = x if x.ndim < 3 else x.permute(0, *range(2, x.ndim), 1)
-    rows, flat = rows.reshape(labels.size, classes), target.astype(int64).reshape(labels.size)
-    losses = function.apply(rows, flat, weight, ignore_index=ignore_index, **options)
-    if reduction == "none":
-        return losses.reshape(where)
-    kept = labels[labels != ignore_index]
-    total = losses.sum()
-    if reduction == "sum":
-        return total
-    return total / (float(kept.size) if weight is None else weight.detach()[kept].sum())
+    if x.ndim != 2:
+        x = x if x.ndim < 3 else x.permute(0, *range(2, x.ndim), 1)
+        x, target = x.reshape(labels.size, classes), target.reshape(labels.size)
+    if reduction == "mean":
+        kept = labels != ignore_index
+        divisor = float(np.count_nonzero(kept)) if weight is None else weight.detach()[labels[kept]].sum()
+    else:
+        divisor = 1.0 if reduction == "sum" else None
+    target = target if target.dtype == int64 else target.astype(int64)
+    out = function.apply(x, target, weight, divisor, ignore_index=ignore_index, **options)
+    return out.reshape(where) if reduction == "none" else out
 
 
 def _check_classes(name, x, weight, reduction):

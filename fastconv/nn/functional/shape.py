@@ -135,6 +135,8 @@ def check_labels(name: str, labels: Tensor, classes: int, ignore_index: int | No
     check(t.dtype.kind in "iu", name,
           f"labels must be integers, got {t.dtype}; convert them with .astype('int64')", TypeError)  # fmt: skip
     t = t.astype(np.int64, copy=False)
+    if not (t.view(np.uint64) >= classes).any():  # one comparison finds negative labels too
+        return t
     wrong = (t < 0) | (t >= classes)
     if ignore_index is not None:
         wrong &= t != ignore_index
