@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from time import perf_counter
 
-from . import backends, data, inspect, io, models, nn, optim, random, train
+from . import backends, cuda, data, inspect, io, models, nn, optim, random, train
 from ._version import __version__
 from .backends import settings
 from .spec import check
@@ -266,7 +266,9 @@ def doctor(args) -> int:
     rows["backend"] = _or_why(backends.get_backend)
     rows["threads"] = _or_why(lambda: f"{settings.get_num_threads()} of {settings.available_cpus()} processors")
     rows |= _or_why(_cpu_rows) if _version("numba") else {}
-    rows["GPU"] = _or_why(_gpu)
+    if version := _version("numba-cuda"):
+        rows["numba-cuda"] = version
+    rows["GPU"] = _or_why(cuda.describe)
     width = max(map(len, rows))
     for name, text in rows.items():
         print(f"{name:{width}}  {text}")
@@ -294,15 +296,3 @@ def _cpu_rows() -> dict[str, str]:
     looks = {"CPU": facts.processor, "vector unit": facts.vector_unit, "threading layer": facts.threading_layer,
              "kernel cache": facts.cache, "buffer pool": facts.pool}  # fmt: skip
     return {name: _or_why(look) for name, look in looks.items()}
-
-
-def _gpu() -> str:
-    version = _version("numba-cuda")
-    if version is None:
-        return 'no numba-cuda; with an NVIDIA GPU: pip install "fastconv[cu12]" or "fastconv[cu13]"'
-    from numba import cuda
-
-    if not cuda.is_available():
-        return f"numba-cuda {version}, no usable CUDA device or driver"
-    names = [d.name.decode() if isinstance(d.name, bytes) else str(d.name) for d in cuda.gpus]
-    return f"numba-cuda {version}, {', '.join(names)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from importlib.util import find_spec
 
 from . import backends
@@ -11,7 +12,8 @@ from . import backends
 @functools.cache
 def missing() -> str | None:
     """Why tensors cannot be put on a GPU here, and what to do about it; None if they can."""
-    if find_spec("numba_cuda") is None:
+    simulated = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")  # numba itself brings the simulator
+    if find_spec("numba_cuda") is None and not simulated:
         return 'numba-cuda is not installed; with an NVIDIA GPU: pip install "fastconv[cu12]" or "fastconv[cu13]"'
     from numba import cuda
 
@@ -25,6 +27,21 @@ def missing() -> str | None:
 def is_available() -> bool:
     """Whether tensors can be put on a GPU here; numba's simulator (``NUMBA_ENABLE_CUDASIM=1``) counts as one."""
     return missing() is None
+
+
+def describe() -> str:
+    """Device, capability, memory and driver in a line, or what is missing."""
+    if (reason := missing()) is not None:
+        return reason
+    from numba import cuda
+
+    if cuda.config.ENABLE_CUDASIM:
+        return "none; numba's simulator stands in for one"
+    device, driver = cuda.get_current_device(), cuda.cudadrv.driver.driver
+    free, total = (f"{n / 2**30:.1f}" for n in cuda.current_context().get_memory_info())
+    name = device.name.decode() if isinstance(device.name, bytes) else device.name
+    return (f"{name}, capability {'{}.{}'.format(*device.compute_capability)}, {free} of {total} GiB free, "
+            f"driver for CUDA {'{}.{}'.format(*driver.get_version())}")  # fmt: skip
 
 
 def _memory():

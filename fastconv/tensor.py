@@ -460,6 +460,10 @@ class Tensor:
     def __dlpack_device__(self):
         return self._array.__dlpack_device__()
 
+    @property
+    def __cuda_array_interface__(self):
+        return self._array.__cuda_array_interface__  # an AttributeError on the host, as CuPy and others expect
+
     def item(self):
         """The only element as a Python number."""
         check(self.numel() == 1, "item", f"only one-element tensors convert to a number, got {shape_str(self.shape)}")
@@ -788,7 +792,9 @@ def from_numpy(array: np.ndarray) -> Tensor:
 
 
 def from_dlpack(x) -> Tensor:
-    """A tensor on the memory of any object that speaks DLPack on the host."""
+    """A tensor on the memory of any object that speaks DLPack, on the host or on the GPU."""
+    if x.__dlpack_device__()[0] == 2:  # CUDA
+        return Tensor(backends.load("cuda").dlpack.borrow(x))
     return Tensor(np.from_dlpack(x))
 
 

@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, settings
 
 try:
     ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
-except OSError:  # no driver: where numba-cuda is there, its simulator stands in for a GPU
-    if find_spec("numba_cuda"):
-        os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
+    if find_spec("numba_cuda") is None:
+        raise OSError
+except OSError:  # no driver, or nothing to use it with: numba's simulator stands in for a GPU
+    os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
 
 import fastconv as fc  # noqa: E402 - numba asks for the variable when it is imported
 
@@ -44,7 +45,7 @@ def pytest_report_header(config):
 
 
 needs_gpu = pytest.mark.skipif(not HAS_GPU, reason="needs a CUDA device")
-needs_cuda = pytest.mark.skipif(not fc.cuda.is_available(), reason="needs numba-cuda, for its simulator or a device")
+needs_cuda = pytest.mark.skipif(not fc.cuda.is_available(), reason="needs a CUDA device or numba's simulator")
 
 
 def _each(backends):

@@ -6,6 +6,7 @@ import csv
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -247,6 +248,34 @@ def test_the_simulator_finds_faults(engine):
 
 
 # ------------------------------------------------------------------------------------------------- other libraries
+@pytest.mark.skipif(not SIMULATED, reason="the simulator's check")
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
+def test_dlpack_without_copies(dtype, engine):
+    """Under the simulator memory is the host's, so NumPy can take it and lend its own."""
+    from fastconv.backends.cuda import dlpack
+
+    lent = len(dlpack._lent)
+    x = fc.tensor(values(2, 3, 4) > 0, device="cuda").astype(dtype)
+    y = x.permute(2, 0, 1)
+    theirs = np.from_dlpack(y)
+    assert theirs.strides == y._array.strides and theirs.dtype == dtype and theirs.ctypes.data == y._array.address
+    np.testing.assert_array_equal(theirs, y.numpy())
+    capsule = y.__dlpack__()
+    assert len(dlpack._lent) == lent + 2
+    del x, y, theirs, capsule
+    assert len(dlpack._lent) == lent, "the memory is given back when nobody uses it"
+
+    for host in (values(3, 5).astype(dtype), values(4, 6).astype(dtype).T[1:]):
+        mine = dlpack.borrow(host)
+        assert mine.address == host.ctypes.data
+        np.testing.assert_array_equal(engine.to_host(mine), host)
+    with pytest.raises(ValueError, match="runs backwards"):
+        dlpack.borrow(host[::-1])
+    with pytest.raises(BufferError, match="clone"):
+        np.from_dlpack(fc.ones(2, device="cuda"), copy=True)
+    assert not hasattr(fc.ones(1), "__cuda_array_interface__")
+
+
 @needs_gpu
 def test_exchange_with_other_libraries(engine):
     cupy = pytest.importorskip("cupy")
@@ -278,7 +307,8 @@ for attempt in (lambda: fc.ones(1).to("cuda"), lambda: fc.set_backend("cuda")):
 """
     done = run_python(program, NUMBA_ENABLE_CUDASIM="0")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("backend 'cuda': no NVIDIA driver or GPU was found") == 2
+    missing = "numba-cuda is not installed" if find_spec("numba_cuda") is None else "no NVIDIA driver or GPU was found"
+    assert done.stdout.count(f"backend 'cuda': {missing}") == 2
 
 
 def test_every_kernel_compiles_for_a_device(tmp_path):
@@ -286,8 +316,8 @@ def test_every_kernel_compiles_for_a_device(tmp_path):
     table = tmp_path / "kernels.csv"
     script = Path(__file__).parent.parent / "tools" / "cuda_report.py"
     done = subprocess.run([sys.executable, str(script), "--csv", str(table)], capture_output=True, text=True)
-    if "NVVM was not found" in done.stdout:
-        pytest.skip('no CUDA compiler: pip install "fastconv[cu13]"')
+    if done.returncode == 2:
+        pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stdout + done.stderr
     rows = list(csv.DictReader(table.open()))
     assert {r["capability"] for r in rows} == {"8.0", "9.0"}

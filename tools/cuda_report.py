@@ -18,6 +18,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +26,9 @@ os.environ["NUMBA_ENABLE_CUDASIM"] = "0"
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-FIELDS = ("kernel", "arguments", "capability", "registers", "spilled_bytes", "shared_bytes", "ptxas", "instructions")
+PTXAS = {"registers": r"Used (\d+) registers", "spilled_bytes": r"(\d+) bytes spill", "stack_bytes": r"(\d+) bytes stack",
+         "shared_bytes": r"(\d+) bytes smem"}  # fmt: skip
+FIELDS = ("kernel", "arguments", "capability", *PTXAS, "ptxas", "instructions")
 NOTED = ("mma.sync", "ldmatrix", "cp.async", "ld.global.v4", "ld.shared.v4", "fma.rn.f64", "bar.sync")
 
 
@@ -33,6 +36,12 @@ def find_ptxas() -> str | None:
     """ptxas of the nvidia-cuda-nvcc wheel, or on the path."""
     wheels = Path(sysconfig.get_paths()["purelib"], "nvidia").glob("*/bin/ptxas")
     return next((str(p) for p in wheels if os.access(p, os.X_OK)), None) or shutil.which("ptxas")
+
+
+def nvvm_found() -> bool:
+    from numba.cuda.cudadrv import nvvm
+
+    return nvvm.is_available()
 
 
 def launches(dtypes, only=None):
@@ -90,9 +99,8 @@ def compiled(kernel, arguments, capability, ptxas):
                                  capture_output=True, text=True)  # fmt: skip
         text = run.stdout + run.stderr
         row["ptxas"] = "ok" if run.returncode == 0 else text.strip().splitlines()[0]
-        for field, pattern in (("registers", r"Used (\d+) registers"), ("shared_bytes", r"(\d+) bytes smem")):
+        for field, pattern in PTXAS.items():
             row[field] = sum(map(int, re.findall(pattern, text)))
-        row["spilled_bytes"] = sum(map(int, re.findall(r"(\d+) bytes spill", text)))
     return row
 
 
@@ -103,6 +111,8 @@ def main() -> int:
     parser.add_argument("--csv")
     parser.add_argument("--only")
     options = parser.parse_args()
+    if find_spec("numba_cuda") is None or not nvvm_found():
+        parser.exit(2, 'cuda_report: no CUDA compiler; pip install "fastconv[cu13]"\n')
     ptxas, rows, bad = find_ptxas(), [], []
     for kernel, arguments in launches(options.dtypes.split(","), options.only):
         for text in options.capabilities.split(","):
@@ -129,10 +139,10 @@ def main() -> int:
         name = row["kernel"]
         if name not in best or row.get("registers", 0) > best[name].get("registers", 0):
             best[name] = row
-    print(f"{'kernel':32}{'registers':>10}{'spilled':>9}{'shared':>8}  instructions (of the variant with most registers)")
+    print(f"{'kernel':32}{'registers':>10}{'spilled':>9}{'stack':>8}{'shared':>8}  of the variant with most registers")
     for name, row in sorted(best.items()):
-        print(f"{name:32}{row.get('registers', '-'):>10}{row.get('spilled_bytes', '-'):>9}{row.get('shared_bytes', '-'):>8}"
-              f"  {row['instructions']}")  # fmt: skip
+        print(f"{name:32}{row.get('registers', '-'):>10}{row.get('spilled_bytes', '-'):>9}{row.get('stack_bytes', '-'):>8}"
+              f"{row.get('shared_bytes', '-'):>8}  {row['instructions']}")  # fmt: skip
     print(f"{len(best)} kernels, {len(rows)} compilations, ptxas {'found' if ptxas else 'missing'}, {len(bad)} failures")
     print(*bad, sep="\n")
     return bool(bad)

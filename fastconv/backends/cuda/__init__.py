@@ -1,6 +1,6 @@
 """The ``cuda`` backend: every op of the contract in numba.cuda, channels-last in memory."""
 
-from . import launch, memory
+from . import dlpack, launch, memory
 from .dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
 from .norm import (
     batch_norm_bwd,

@@ -244,7 +244,21 @@ class DeviceArray:
             raise AttributeError("__cuda_array_interface__: the simulator's arrays are not on a GPU")
         strides = None if self.flags.c_contiguous else self.strides
         return {"shape": self.shape, "strides": strides, "typestr": self.dtype.str, "data": (self.address, False),
-                "stream": int(launch.stream().handle), "version": 3}  # fmt: skip
+                "stream": int(launch.stream()), "version": 3}  # fmt: skip
+
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        from . import dlpack, launch
+
+        if copy or dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError("__dlpack__: shares memory where it is; use clone() or cpu() first")
+        if stream != -1:  # the taker's stream need not wait then
+            launch.synchronize()
+        return dlpack.lend(self)
+
+    def __dlpack_device__(self):
+        from . import dlpack
+
+        return dlpack.device(self)
 
 
 class Flat:

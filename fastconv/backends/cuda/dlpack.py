@@ -1,0 +1,93 @@
+"""DLPack: device memory handed to other libraries, and theirs taken, without a copy (https://dmlc.github.io/dlpack)."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+
+from . import launch, memory
+
+_NAME, _USED = b"dltensor", b"used_dltensor"
+_HOST, _CUDA = 1, 2  # kinds of device; under the simulator memory is the host's
+_CODES = {0: "i", 1: "u", 2: "f", 6: "b"}
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p), ("device", ctypes.c_int32), ("device_id", ctypes.c_int32), ("ndim", ctypes.c_int32),
+                ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16),
+                ("shape", ctypes.POINTER(ctypes.c_int64)), ("strides", ctypes.POINTER(ctypes.c_int64)),
+                ("offset", ctypes.c_uint64)]  # fmt: skip
+
+
+class _Managed(ctypes.Structure):
+    pass
+
+
+_Deleter = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Managed))
+_Managed._fields_ = [("tensor", _Tensor), ("context", ctypes.c_void_p), ("deleter", _Deleter)]
+_Destructor = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
+
+
+def _function(name, result, *arguments):
+    return ctypes.PYFUNCTYPE(result, *arguments)((name, ctypes.pythonapi))
+
+
+_new = _function("PyCapsule_New", ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, _Destructor)
+_is_valid = _function("PyCapsule_IsValid", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)
+_pointer = _function("PyCapsule_GetPointer", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
+_rename = _function("PyCapsule_SetName", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)
+
+_lent: dict = {}  # address of a _Managed that somebody holds -> what must live as long
+
+
+@_Deleter
+def _give_back(managed):
+    _lent.pop(ctypes.addressof(managed.contents), None)
+
+
+@_Destructor
+def _drop(capsule):
+    if _is_valid(capsule, _NAME):  # nobody took it
+        _lent.pop(_pointer(capsule, _NAME), None)
+
+
+def device(x) -> tuple[int, int]:
+    """``__dlpack_device__`` of a device array."""
+    return (_HOST, 0) if memory.on_host else (_CUDA, launch.cuda.get_current_device().id)
+
+
+def lend(x):
+    """A capsule that describes the device array ``x``, whose memory lives as long as its taker wants it."""
+    shape, strides = ((ctypes.c_int64 * x.ndim)(*t) for t in (x.shape, (s // x.itemsize for s in x.strides)))
+    code = next(code for code, kind in _CODES.items() if kind == x.dtype.kind)
+    tensor = _Tensor(x.address, *device(x), x.ndim, code, 8 * x.itemsize, 1, shape, strides, 0)
+    managed = _Managed(tensor, None, _give_back)
+    _lent[ctypes.addressof(managed)] = managed, shape, strides, x
+    return _new(ctypes.addressof(managed), _NAME, _drop)
+
+
+class _Loan:
+    """Memory of another library; it is told when nobody here uses it any more."""
+
+    def __init__(self, managed):
+        self.managed = managed
+
+    def __del__(self):
+        if self.managed.deleter:
+            self.managed.deleter(self.managed)
+
+
+def borrow(x) -> memory.DeviceArray:
+    """The device memory of any object that speaks DLPack."""
+    capsule = x.__dlpack__() if memory.on_host else x.__dlpack__(stream=int(launch.stream()))
+    managed = _Managed.from_address(_pointer(id(capsule), _NAME))
+    t = managed.tensor
+    if t.code not in _CODES or t.lanes != 1:
+        raise TypeError(f"from_dlpack: expected real numbers or bool, got type code {t.code} with {t.lanes} lanes")
+    dtype = np.dtype(f"{_CODES[t.code]}{t.bits // 8}")
+    strides = tuple(s * dtype.itemsize for s in t.strides[: t.ndim]) if t.strides else None
+    if strides and min(strides) < 0:
+        raise ValueError("from_dlpack: an axis runs backwards; copy the array first")
+    _rename(id(capsule), _USED)
+    return memory.DeviceArray(memory.Block(t.data or 0, _Loan(managed)), t.shape[: t.ndim], dtype, strides, t.offset)
