@@ -3,6 +3,7 @@
     batch norm, forward:   pass 1  per thread: rows of pixels -> sum and sum of squares per channel
                            pass 2  y = relu((x - mean) * scale + bias + residual)                       one read, one write
               backward:    pass 1  per thread: sum of gz and of gz * (x - mean), with gz = gy masked by y > 0
+                                   (without a residual y is computed again from x, which is read anyway)
                            pass 2  gx = scale * (gz - mean(gz) - xhat * mean(gz * xhat)), gresidual = gz
 
     x as rows of pixels:   pixel 0  c c c c c c      Sums run in the array's dtype over BLOCK pixels, whose accumulators
@@ -25,6 +26,7 @@ from . import layout, maths, memory
 from .jit import body, kernel, prange, share
 
 BLOCK = 64
+NO_MASK, FROM_Y, FROM_X = 0, 1, 2  # what tells backward where ReLU let values pass
 
 
 def _parts(images: int) -> int:
@@ -50,100 +52,132 @@ def flush(total, part):
             part[k, c] = 0
 
 
-@kernel
-def _channel_sums(threads, x, shift, totals):
+@body
+def sum_share(thread, threads, x, shift, totals):
     images, pixels, channels = x.shape
     parts = totals.shape[0]
-    for thread in prange(threads):
-        first, end = share(thread, threads, parts * images)
-        part = np.zeros((2, channels), x.dtype)
-        sums, squares = part[0], part[1]
-        for job in range(first, end):
-            n, begin, stop = piece(job, images, parts, pixels)
-            total, origin = totals[job // images, n], shift[n]
-            total[:] = 0
-            for start in range(begin, stop, BLOCK):
-                for r in range(start, min(start + BLOCK, stop)):
-                    row = x[n, r]
+    first, end = share(thread, threads, parts * images)
+    part = np.zeros((2, channels), x.dtype)
+    sums, squares = part[0], part[1]
+    for job in range(first, end):
+        n, begin, stop = piece(job, images, parts, pixels)
+        total, origin = totals[job // images, n], shift[n]
+        total[:] = 0
+        for start in range(begin, stop, BLOCK):
+            for r in range(start, min(start + BLOCK, stop)):
+                row = x[n, r]
+                for c in range(channels):
+                    d = row[c] - origin[c]
+                    sums[c] += d
+                    squares[c] += d * d
+            flush(total, part)
+
+
+@body
+def apply_share(thread, threads, x, parts, mean, scale, bias, residual, has_residual, relu, y):
+    images, pixels, channels = x.shape
+    zero = x.dtype.type(0)
+    first, end = share(thread, threads, parts * images)
+    for job in range(first, end):
+        n, start, stop = piece(job, images, parts, pixels)
+        m, s = mean[n], scale[n]
+        for r in range(start, stop):
+            row, out = x[n, r], y[n, r]
+            for c in range(channels):
+                out[c] = (row[c] - m[c]) * s[c] + bias[c]
+            if has_residual:
+                other = residual[n, r]
+                for c in range(channels):
+                    out[c] += other[c]
+            if relu:
+                for c in range(channels):
+                    out[c] = zero if out[c] <= zero else out[c]  # NaN passes
+
+
+@body
+def gradient_sum_share(thread, threads, gy, x, y, mean, scale, bias, mask, totals):
+    images, pixels, channels = x.shape
+    parts, zero = totals.shape[0], x.dtype.type(0)
+    first, end = share(thread, threads, parts * images)
+    part = np.zeros((2, channels), x.dtype)
+    plain, scaled = part[0], part[1]
+    for job in range(first, end):
+        n, begin, stop = piece(job, images, parts, pixels)
+        total, m, s = totals[job // images, n], mean[n], scale[n]
+        total[:] = 0
+        for start in range(begin, stop, BLOCK):
+            for r in range(start, min(start + BLOCK, stop)):
+                up, row, out = gy[n, r], x[n, r], y[n, r]
+                if mask == FROM_X:
                     for c in range(channels):
-                        d = row[c] - origin[c]
-                        sums[c] += d
-                        squares[c] += d * d
-                flush(total, part)
+                        d = row[c] - m[c]
+                        g = zero if d * s[c] + bias[c] <= zero else up[c]
+                        plain[c] += g
+                        scaled[c] += g * d
+                elif mask == FROM_Y:
+                    for c in range(channels):
+                        g = zero if out[c] <= zero else up[c]
+                        plain[c] += g
+                        scaled[c] += g * (row[c] - m[c])
+                else:
+                    for c in range(channels):
+                        plain[c] += up[c]
+                        scaled[c] += up[c] * (row[c] - m[c])
+            flush(total, part)
+
+
+@body
+def gradient_share(thread, threads, gy, x, parts, y, mean, scale, bias, offset, slope, mask, gx, gresidual, with_residual):
+    # gx = scale * gz + offset + slope * (x - mean)
+    images, pixels, channels = x.shape
+    zero = x.dtype.type(0)
+    first, end = share(thread, threads, parts * images)
+    for job in range(first, end):
+        n, start, stop = piece(job, images, parts, pixels)
+        m, a, b, d = mean[n], scale[n], offset[n], slope[n]
+        for r in range(start, stop):
+            up, row, out, target = gy[n, r], x[n, r], y[n, r], gx[n, r]
+            if mask == FROM_X:
+                for c in range(channels):
+                    e = row[c] - m[c]
+                    g = zero if e * a[c] + bias[c] <= zero else up[c]
+                    target[c] = a[c] * g + b[c] + d[c] * e
+            elif mask == FROM_Y:
+                for c in range(channels):
+                    g = zero if out[c] <= zero else up[c]
+                    target[c] = a[c] * g + b[c] + d[c] * (row[c] - m[c])
+            else:
+                for c in range(channels):
+                    target[c] = a[c] * up[c] + b[c] + d[c] * (row[c] - m[c])
+            if with_residual:
+                masked = gresidual[n, r]
+                for c in range(channels):
+                    masked[c] = zero if mask and out[c] <= zero else up[c]  # a residual's mask is told from y
+
+
+@kernel
+def _channel_sums(threads, x, shift, totals):
+    for thread in prange(threads):
+        sum_share(thread, threads, x, shift, totals)
 
 
 @kernel
 def _apply(threads, x, parts, mean, scale, bias, residual, has_residual, relu, y):
-    images, pixels, channels = x.shape
-    zero = x.dtype.type(0)
     for thread in prange(threads):
-        first, end = share(thread, threads, parts * images)
-        for job in range(first, end):
-            n, start, stop = piece(job, images, parts, pixels)
-            m, s = mean[n], scale[n]
-            for r in range(start, stop):
-                row, out = x[n, r], y[n, r]
-                for c in range(channels):
-                    out[c] = (row[c] - m[c]) * s[c] + bias[c]
-                if has_residual:
-                    other = residual[n, r]
-                    for c in range(channels):
-                        out[c] += other[c]
-                if relu:
-                    for c in range(channels):
-                        out[c] = zero if out[c] <= zero else out[c]  # NaN passes
+        apply_share(thread, threads, x, parts, mean, scale, bias, residual, has_residual, relu, y)
 
 
 @kernel
-def _gradient_sums(threads, gy, x, y, mean, relu, totals):
-    images, pixels, channels = x.shape
-    parts, zero = totals.shape[0], x.dtype.type(0)
+def _gradient_sums(threads, gy, x, y, mean, mask, totals):
     for thread in prange(threads):
-        first, end = share(thread, threads, parts * images)
-        part = np.zeros((2, channels), x.dtype)
-        plain, scaled = part[0], part[1]
-        for job in range(first, end):
-            n, begin, stop = piece(job, images, parts, pixels)
-            total, m = totals[job // images, n], mean[n]
-            total[:] = 0
-            for start in range(begin, stop, BLOCK):
-                for r in range(start, min(start + BLOCK, stop)):
-                    up, row, out = gy[n, r], x[n, r], y[n, r]
-                    if relu:
-                        for c in range(channels):
-                            g = zero if out[c] <= zero else up[c]
-                            plain[c] += g
-                            scaled[c] += g * (row[c] - m[c])
-                    else:
-                        for c in range(channels):
-                            plain[c] += up[c]
-                            scaled[c] += up[c] * (row[c] - m[c])
-                flush(total, part)
+        gradient_sum_share(thread, threads, gy, x, y, mean, mean, mean[0], mask, totals)
 
 
 @kernel
-def _gradient(threads, gy, x, parts, y, mean, scale, offset, slope, relu, gx, gresidual, with_residual):
-    # gx = scale * gz + offset + slope * (x - mean)
-    images, pixels, channels = x.shape
-    zero = x.dtype.type(0)
+def _gradient(threads, gy, x, parts, y, mean, scale, offset, slope, mask, gx, gresidual, with_residual):
     for thread in prange(threads):
-        first, end = share(thread, threads, parts * images)
-        for job in range(first, end):
-            n, start, stop = piece(job, images, parts, pixels)
-            m, a, b, d = mean[n], scale[n], offset[n], slope[n]
-            for r in range(start, stop):
-                up, row, out, target = gy[n, r], x[n, r], y[n, r], gx[n, r]
-                if relu:
-                    for c in range(channels):
-                        g = zero if out[c] <= zero else up[c]
-                        target[c] = a[c] * g + b[c] + d[c] * (row[c] - m[c])
-                else:
-                    for c in range(channels):
-                        target[c] = a[c] * up[c] + b[c] + d[c] * (row[c] - m[c])
-                if with_residual:
-                    masked = gresidual[n, r]
-                    for c in range(channels):
-                        masked[c] = zero if relu and out[c] <= zero else up[c]
+        gradient_share(thread, threads, gy, x, parts, y, mean, scale, scale[0], offset, slope, mask, gx, gresidual,
+                       with_residual)  # fmt: skip
 
 
 def _wide(pixels: int, channels: int) -> int:
@@ -189,9 +223,9 @@ def _moments(x, channels):
     return mean + shift, np.maximum(square - mean * mean, 0)  # NaN stays: np.maximum passes it on
 
 
-def _gradient_totals(gy, x, y, mean, relu):
+def _gradient_totals(gy, x, y, mean, mask):
     totals = _totals(x)
-    _gradient_sums(gy, x, y, _repeat(mean, x), relu, totals)
+    _gradient_sums(gy, x, y, _repeat(mean, x), mask, totals)
     return _per_channel(totals, mean.shape[1])
 
 
@@ -231,9 +265,9 @@ def batch_norm_fwd(x, mean, invstd, weight, bias, residual, activation):
 
 @np.errstate(all="ignore")
 def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_residual):
-    pixels, up, mean, relu = _one_image(x), _one_image(gy), mean[None], activation == "relu"
-    out = _one_image(y) if relu else pixels
-    plain, scaled = _gradient_totals(up, pixels, out, mean, relu)
+    pixels, up, mean, mask = _one_image(x), _one_image(gy), mean[None], FROM_Y if activation else NO_MASK
+    out = _one_image(y) if mask else pixels
+    plain, scaled = _gradient_totals(up, pixels, out, mean, mask)
     scale = (invstd * _vector(weight, x.shape[1], x.dtype, 1))[None]
     offset, slope = np.zeros_like(scale), np.zeros_like(scale)
     if training:
@@ -242,9 +276,106 @@ def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_re
         slope = (-scale * scaled * np.square(invstd, dtype=np.float64) / count).astype(x.dtype)
     gx, gx5 = layout.empty(x.shape, x.dtype)
     gresidual, gresidual5 = layout.empty(x.shape, x.dtype) if with_residual else (None, gx5)
-    _gradient(up, pixels, _parts(1), out, *(_repeat(v, pixels) for v in (mean, scale, offset, slope)), relu,
+    _gradient(up, pixels, _parts(1), out, *(_repeat(v, pixels) for v in (mean, scale, offset, slope)), mask,
               gx5.reshape(pixels.shape), gresidual5.reshape(pixels.shape), with_residual)  # fmt: skip
     return gx, (scaled[0] * invstd).astype(x.dtype), plain[0].astype(x.dtype), gresidual
+
+
+# Training as a whole: both passes and what lies between them in one launch, for small batches are all overhead.
+@body
+def start_at_first(x, channels, mean):
+    for k in range(x.shape[2]):
+        first = x[0, 0, k % channels]
+        mean[0, k] = first if np.isfinite(first) else x.dtype.type(0)
+
+
+@body
+def totals_of(totals, c, channels):
+    """Both sums of channel ``c`` over all parts and the several pixels in a row."""
+    first, second = 0.0, 0.0
+    for p in range(totals.shape[0]):
+        for k in range(c, totals.shape[3], channels):
+            first += totals[p, 0, 0, k]
+            second += totals[p, 0, 1, k]
+    return first, second
+
+
+@body
+def finish_moments(totals, count, weight, bias, eps, stats, vectors):
+    """``stats``: mean, variance, 1 / deviation; ``vectors``, as wide as the rows of x: mean, scale, bias."""
+    channels, number = weight.size, weight.dtype.type
+    for c in range(channels):
+        mean, square = totals_of(totals, c, channels)
+        mean, square = mean / count, square / count
+        variance = square - mean * mean
+        stats[0, c] = number(mean + vectors[0, 0, c])
+        stats[1, c] = number(0) if variance < 0 else number(variance)  # NaN passes
+        stats[2, c] = number(1 / np.sqrt(stats[1, c] + eps))
+        for k in range(c, totals.shape[3], channels):
+            vectors[0, 0, k], vectors[1, 0, k], vectors[2, 0, k] = stats[0, c], stats[2, c] * weight[c], bias[c]
+
+
+@body
+def finish_gradients(totals, count, stats, vectors, lines, grads):
+    """``grads``: those of weight and bias; ``lines``: offset and slope of gx."""
+    channels, number = stats.shape[1], stats.dtype.type
+    for c in range(channels):
+        plain, scaled = totals_of(totals, c, channels)
+        inverse = np.float64(stats[2, c])
+        grads[0, c], grads[1, c] = number(scaled * inverse), number(plain)
+        for k in range(c, totals.shape[3], channels):
+            scale = np.float64(vectors[1, 0, k])
+            lines[0, 0, k] = number(-scale * plain / count)
+            lines[1, 0, k] = number(-scale * scaled * inverse * inverse / count)
+
+
+@kernel
+def _train_fwd(threads, x, totals, count, weight, bias, eps, residual, has_residual, relu, stats, vectors, y):
+    start_at_first(x, weight.size, vectors[0])
+    for thread in prange(threads):
+        sum_share(thread, threads, x, vectors[0], totals)
+    finish_moments(totals, count, weight, bias, eps, stats, vectors)
+    for thread in prange(threads):
+        apply_share(thread, threads, x, totals.shape[0], vectors[0], vectors[1], vectors[2, 0], residual, has_residual, relu,
+                    y)  # fmt: skip
+
+
+@kernel
+def _train_bwd(threads, gy, x, y, totals, count, stats, vectors, lines, mask, grads, gx, gresidual, with_residual):
+    for thread in prange(threads):
+        gradient_sum_share(thread, threads, gy, x, y, vectors[0], vectors[1], vectors[2, 0], mask, totals)
+    finish_gradients(totals, count, stats, vectors, lines, grads)
+    for thread in prange(threads):
+        gradient_share(thread, threads, gy, x, totals.shape[0], y, vectors[0], vectors[1], vectors[2, 0], lines[0], lines[1],
+                       mask, gx, gresidual, with_residual)  # fmt: skip
+
+
+def batch_norm_train_fwd(x, weight, bias, residual, eps, activation):
+    y, y5 = layout.empty(x.shape, x.dtype)
+    pixels, channels = _one_image(x), x.shape[1]
+    stats, vectors = np.zeros((3, channels), x.dtype), np.empty((3, 1, pixels.shape[2]), x.dtype)
+    if x.size:
+        other = pixels if residual is None else _one_image(residual)
+        totals = np.empty((_parts(1), 1, 2, pixels.shape[2]))
+        _train_fwd(pixels, totals, x.size // channels, _vector(weight, channels, x.dtype, 1),
+                   _vector(bias, channels, x.dtype, 0), eps, other, residual is not None, activation == "relu", stats, vectors,
+                   y5.reshape(pixels.shape))  # fmt: skip
+    mask = NO_MASK if activation is None else FROM_X if residual is None else FROM_Y
+    return y, stats[0], stats[1], (x, y if mask == FROM_Y else None, stats, vectors, mask)
+
+
+def batch_norm_train_bwd(gy, saved, with_residual):
+    x, y, stats, vectors, mask = saved
+    gx, gx5 = layout.empty(x.shape, x.dtype)
+    gresidual, gresidual5 = layout.empty(x.shape, x.dtype) if with_residual else (None, gx5)
+    grads = np.zeros((2, x.shape[1]), x.dtype)
+    if x.size:
+        pixels = _one_image(x)
+        out = pixels if y is None else _one_image(y)
+        totals, lines = np.empty((_parts(1), 1, 2, pixels.shape[2])), np.empty((2, 1, pixels.shape[2]), x.dtype)
+        _train_bwd(_one_image(gy), pixels, out, totals, x.size // x.shape[1], stats, vectors, lines, mask,
+                   grads, gx5.reshape(pixels.shape), gresidual5.reshape(pixels.shape), with_residual)  # fmt: skip
+    return gx, grads[0], grads[1], gresidual
 
 
 # ------------------------------------------------------------------------------------------------- groups of channels
@@ -280,12 +411,12 @@ def group_norm_bwd(gy, x, groups, mean, invstd, weight):
     if not x.size:
         return gx, np.zeros(channels, x.dtype), np.zeros(channels, x.dtype)
     images, up, mean, invstd = _images(x), _images(gy), _spread(mean, channels), _spread(invstd, channels)
-    plain, scaled = _gradient_totals(up, images, images, mean, False)
+    plain, scaled = _gradient_totals(up, images, images, mean, NO_MASK)
     weight, count = _vector(weight, channels, x.dtype, 1), images[0].size // channels
     m1, m2 = (_spread(_grouped(weight * v / count, groups), channels) for v in (plain, scaled * invstd))
     vectors = mean, invstd * weight, (-invstd * m1).astype(x.dtype), (-invstd * invstd * m2).astype(x.dtype)
     gx5 = gx5.reshape(images.shape)
-    _gradient(up, images, _parts(len(x)), images, *(_repeat(v, images) for v in vectors), False, gx5, gx5, False)
+    _gradient(up, images, _parts(len(x)), images, *(_repeat(v, images) for v in vectors), NO_MASK, gx5, gx5, False)
     return gx, (scaled * invstd).sum(axis=0).astype(x.dtype), plain.sum(axis=0).astype(x.dtype)
 
 

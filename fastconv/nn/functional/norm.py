@@ -33,15 +33,24 @@ class BatchNorm(Function):
         check(activation in (None, "relu"), name, f"activation must be None or 'relu', got {activation!r}")
         if residual is not None:
             check_shape(name, "residual", residual.shape, x.shape, "the input's")
+        ctx.training, ctx.activation = training, activation
+        # An observer sees the ops of the contract.
+        whole = training and backends.observer.get() is None and getattr(e, "batch_norm_train_fwd", None)
+        ctx.whole = bool(whole)
+        if whole:
+            y, mean, var, saved = whole(x, weight, bias, residual, eps, activation)
+            ctx.save(*saved)
+            return y, mean, var
         mean, var = e.batch_norm_stats(x) if training else (running_mean, running_var)
         invstd = e.unary_fwd("pow", e.binary_fwd("add", var, eps), -0.5)
         y = e.batch_norm_fwd(x, mean, invstd, weight, bias, residual, activation)
-        ctx.training, ctx.activation = training, activation
         ctx.save(x, y if activation else None, mean, invstd, weight)
         return y, mean, var
 
     @staticmethod
     def backward(ctx, gy):
+        if ctx.whole:
+            return ctx.engine.batch_norm_train_bwd(gy, ctx.saved, ctx.needs[3])
         return ctx.engine.batch_norm_bwd(gy, *ctx.saved, ctx.training, ctx.activation, ctx.needs[3])
 
 
