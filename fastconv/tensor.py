@@ -688,7 +688,7 @@ class Tensor:
 
     def __setitem__(self, key, value):
         if not isinstance(value, (Tensor, int, float)):
-            value = Tensor(np.asarray(value))
+            value = Tensor(np.asarray(value)).to(self.device)
         tracked = autograd.is_grad_enabled() and (
             self.requires_grad or (isinstance(value, Tensor) and value.requires_grad)
         )

@@ -145,6 +145,13 @@ def test_mixing_devices_says_how_to_move(engine):
         assert net(np.ones((1, 2), np.float32)).device == "cuda"  # NumPy inputs follow the backend
 
 
+def test_assigning_host_arrays(engine):
+    x = fc.zeros(2, 3, device="cuda")
+    x[0] = np.arange(3.0)
+    x[1, 1:] = [7.0, 8.0]
+    np.testing.assert_array_equal(x.numpy(), [[0, 1, 2], [0, 7, 8]])
+
+
 def test_host_array_in_a_launch_is_refused(engine):
     from fastconv.backends.cuda import launch, layout
 
@@ -309,6 +316,13 @@ for attempt in (lambda: fc.ones(1).to("cuda"), lambda: fc.set_backend("cuda")):
     assert done.returncode == 0, done.stderr
     missing = "numba-cuda is not installed" if find_spec("numba_cuda") is None else "no NVIDIA driver or GPU was found"
     assert done.stdout.count(f"backend 'cuda': {missing}") == 2
+
+
+@pytest.mark.skipif(not SIMULATED, reason="there is a GPU")
+def test_gpu_session_without_a_gpu_says_so():
+    script = Path(__file__).parent.parent / "bench" / "gpu_session.py"
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("gpu_session: nothing to measure: ")
 
 
 def test_every_kernel_compiles_for_a_device(tmp_path):
