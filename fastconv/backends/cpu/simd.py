@@ -157,6 +157,15 @@ class _Emitter:
         f = self.intrinsic(f"llvm.fmuladd.{self.suffix}", self.vector, [self.vector] * 3)
         return self.b.call(f, [x, y, z])
 
+    def total(self, value):
+        """The sum of the lanes, by halves."""
+        n = self.lanes
+        while n > 1:
+            n //= 2
+            halves = [ir.Constant(ir.VectorType(I32, n), list(range(start, start + n))) for start in (0, n)]
+            value = self.b.fadd(*(self.b.shuffle_vector(value, value, half) for half in halves))
+        return self.b.extract_element(value, I32(0))
+
     def floor(self, relu):
         """The least value of a result: 0 if ``relu``, else minus infinity."""
         number = self.b.select(self.b.icmp_signed("!=", relu, I64(0)), self.element(0.0), self.element(float("-inf")))
@@ -465,12 +474,10 @@ def _emit_dot(e: _Emitter, rows: int, cols: int, args) -> None:
     builder.cbranch(builder.icmp_signed("<", t_next, taps), taps_loop, done)
 
     builder.position_at_end(done)
-    add = e.intrinsic(f"llvm.vector.reduce.fadd.{e.suffix}", e.element, [e.element, e.vector])
     for i, value in enumerate(sums):
         m, v = divmod(i, cols)
         place = e.at(e.at(e.element_pointer(c), builder.mul(c_row, I64(m))), builder.mul(c_col, I64(v)))
-        total = builder.call(add, [ir.Constant(e.element, 0.0), value], fastmath=("reassoc",))
-        builder.store(builder.fadd(builder.load(place), total), place)
+        builder.store(builder.fadd(builder.load(place), e.total(value)), place)
 
 
 @functools.cache
