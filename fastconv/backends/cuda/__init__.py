@@ -46,3 +46,7 @@ from .shape import (
     unfold,
     zeros,
 )
+
+
+def __getattr__(name):
+    raise AttributeError(f"{name}: the cuda backend has no such operation yet; the cpu backend has: .to('cpu')")

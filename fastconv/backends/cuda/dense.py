@@ -21,7 +21,7 @@ import numpy as np
 
 from . import layout, memory
 from .launch import SIMULATED, cuda, kernel, launch
-from .reduce import _weights
+from .reduce import weights
 
 _SIDE, _EACH, _DEPTH = (2, 2, 4) if SIMULATED else (16, 4, 16)
 _TILE, _THREADS = _SIDE * _EACH, _SIDE * _SIDE
@@ -93,7 +93,7 @@ def _product(a, b, bias=None):
     if c.size:
         batches = [layout.steps(layout.broadcast(v, (*batch, *v.shape[-2:])))[:-2] for v in (a, b)]
         shape, *batches = layout.merged(batch, *batches)
-        launch(_matmul_kernel(real), (-(-n // _TILE), -(-m // _TILE), prod(batch)), _THREADS, a, b, *_weights(bias, a), c, m,
+        launch(_matmul_kernel(real), (-(-n // _TILE), -(-m // _TILE), prod(batch)), _THREADS, a, b, *weights(bias, a), c, m,
                n, k, layout.steps(a)[-2:], layout.steps(b)[-2:], shape, *batches)  # fmt: skip
     return c
 

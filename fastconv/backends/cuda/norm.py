@@ -20,7 +20,7 @@ import numpy as np
 
 from . import layout, memory
 from .launch import SIMULATED, THREADS, body, cuda, grid, kernel, launch, math
-from .reduce import _add, _weights, team_reducer, teams
+from .reduce import team_reducer, teams, weights
 from .shape import reshape
 
 _STRIP = 4 if SIMULATED else 32
@@ -69,7 +69,7 @@ def _sum_terms(real):
 @functools.cache
 def _columns_kernels(make, real):
     terms, finish = map(body, make(real))
-    reduce_team = team_reducer(_add)
+    reduce_team = team_reducer("add")
 
     def columns(x, other, y, mean, invstd, masked, rows, channels, strip, piece, pieces, partial):
         first = cuda.shared.array(THREADS, np.float64)
@@ -218,7 +218,7 @@ def batch_norm_fwd(x, mean, invstd, weight, bias, residual, activation):
     (y, out), rows, channels = _out(x), _matrix(x), x.shape[1]
     residual, added = (rows, False) if residual is None else (_matrix(residual), True)
     launch(_batch_norm_kernel(x.dtype.type), *grid(x.size), rows, layout.dense(mean), layout.dense(invstd),
-           *_weights(weight, mean), *_weights(bias, mean), residual, added, activation == "relu", out, channels, x.size)
+           *weights(weight, mean), *weights(bias, mean), residual, added, activation == "relu", out, channels, x.size)
     return y
 
 
@@ -234,7 +234,7 @@ def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_re
     gbias, gweight = _columns(_grad_terms, rows, 1, grows, mask, mean, invstd)
     scale = real(1 / count if training else 0)
     launch(_batch_norm_bwd_kernel(real), *grid(x.size), grows, rows, rows if mask is None else mask, mask is not None, mean,
-           invstd, *_weights(weight, mean), gweight, gbias, scale, gx_out, gres_out, with_residual, channels, x.size)
+           invstd, *weights(weight, mean), gweight, gbias, scale, gx_out, gres_out, with_residual, channels, x.size)
     return gx, gweight, gbias, gres
 
 
@@ -260,7 +260,7 @@ def running_step(running, value, keep, gain):
 # ------------------------------------------------------------------------------------------------- rows
 @functools.cache
 def _layer_norm_kernel(real):
-    sum_team, zero = team_reducer(_add), np.float64(0)
+    sum_team, zero = team_reducer("add"), np.float64(0)
 
     @kernel
     def layer_norm(x, weight, weighted, bias, biased, eps, y, means, invstds, n, channel, rows, team):
@@ -302,7 +302,7 @@ def _layer_norm_kernel(real):
 
 @functools.cache
 def _layer_norm_bwd_kernel(real):
-    sum_team, zero = team_reducer(_add), np.float64(0)
+    sum_team, zero = team_reducer("add"), np.float64(0)
 
     @kernel
     def layer_norm_bwd(gy, x, means, invstds, weight, weighted, gx, scaled, n, channel, rows, team):
@@ -341,7 +341,7 @@ def _normalised(x, weight, bias, eps, rows, channel):
     n = x.size // max(rows, 1)
     y, mean, invstd = memory.empty(x.shape, x.dtype), *(memory.empty((rows,), x.dtype) for _ in range(2))
     blocks, team = teams(rows, n)
-    launch(_layer_norm_kernel(x.dtype.type), blocks, THREADS, x, *_weights(weight, x), *_weights(bias, x), np.float64(eps), y,
+    launch(_layer_norm_kernel(x.dtype.type), blocks, THREADS, x, *weights(weight, x), *weights(bias, x), np.float64(eps), y,
            mean, invstd, n, channel, rows, team)  # fmt: skip
     return y, mean, invstd
 
@@ -351,7 +351,7 @@ def _normalised_bwd(gy, x, mean, invstd, weight, rows, channel):
     n = x.size // max(rows, 1)
     gx, scaled = memory.empty(x.shape, x.dtype), memory.empty(x.shape, x.dtype)
     blocks, team = teams(rows, n)
-    launch(_layer_norm_bwd_kernel(x.dtype.type), blocks, THREADS, gy, x, mean, invstd, *_weights(weight, x), gx, scaled, n,
+    launch(_layer_norm_bwd_kernel(x.dtype.type), blocks, THREADS, gy, x, mean, invstd, *weights(weight, x), gx, scaled, n,
            channel, rows, team)  # fmt: skip
     return gx, scaled
 

@@ -108,7 +108,7 @@ def unary_bwd(name, gy, saved, param=None):
 
 
 # ------------------------------------------------------------------------------------------------- two operands
-_BINARY = {  # the larger of two numbers is NaN if one of them is
+BINARY_OPS = {  # the larger of two numbers is NaN if one of them is
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
@@ -129,7 +129,7 @@ _COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 @functools.cache
 def _binary_kernel(name, real, left, right):
     """``left``, ``right``: whether that operand is an array; the other is a number."""
-    op = body(_BINARY[name])
+    op = body(BINARY_OPS[name])
 
     def binary(a, b, y, n):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
@@ -141,7 +141,7 @@ def _binary_kernel(name, real, left, right):
 
 @functools.cache
 def _broadcast_kernel(name, real, index):
-    op = body(_BINARY[name])
+    op = body(BINARY_OPS[name])
 
     def broadcast(a, b, y, shape, a_steps, b_steps, n):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
@@ -214,12 +214,11 @@ def _cast_kernel(real):
 
 def cast(x, dtype):
     """A fresh array of another dtype."""
+    if np.dtype(dtype) == bool:
+        return binary_fwd("ne", x, 0)
     x = x if layout.is_dense(x) else layout.dense(x)
     y = layout.empty_like(x, np.dtype(dtype))
-    real = np.uint8 if y.dtype == bool else y.dtype.type
-    if y.dtype == bool:
-        return binary_fwd("ne", x, 0)
-    launch(_cast_kernel(real), *grid(x.size), x, y, x.size)
+    launch(_cast_kernel(y.dtype.type), *grid(x.size), x, y, x.size)
     return y
 
 

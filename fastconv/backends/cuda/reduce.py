@@ -19,15 +19,15 @@ import numpy as np
 
 from . import layout, memory
 from .launch import SIMULATED, THREADS, body, cuda, kernel, launch, math
-from .pointwise import _BINARY, cast
+from .pointwise import BINARY_OPS, cast
 from .shape import reshape
 
 
 # ------------------------------------------------------------------------------------------------- teams
 @functools.cache
-def team_reducer(combine):
-    """The function ``(shared, value, team) -> combination of the team's values``, for every thread of the block at once."""
-    op = body(combine)
+def team_reducer(name):
+    """The function ``(shared, value, team) -> what op ``name`` makes of the team's values``, for the whole block at once."""
+    op = body(BINARY_OPS[name])
 
     @body
     def reduce_team(shared, value, team):
@@ -64,8 +64,8 @@ def accumulator(dtype):
 # ------------------------------------------------------------------------------------------------- sums and extrema
 @functools.cache
 def _rows_kernel(name, result, acc):
-    op = body(_BINARY[name])
-    reduce_team = team_reducer(_BINARY[name])
+    op = body(BINARY_OPS[name])
+    reduce_team = team_reducer(name)
     total = name == "add"
     zero = acc(0)
 
@@ -192,18 +192,10 @@ def argmax(x, axis, keepdims):
 
 
 # ------------------------------------------------------------------------------------------------- softmax
-def _add(a, b):
-    return a + b
-
-
-def _larger(a, b):
-    return a if a >= b or a != a else b
-
-
 @functools.cache
 def _softmax_kernel(real, log):
-    sum_team, max_team = team_reducer(_add), team_reducer(_larger)
-    larger, zero = body(_larger), real(0)
+    sum_team, max_team = team_reducer("add"), team_reducer("maximum")
+    larger, zero = body(BINARY_OPS["maximum"]), real(0)
 
     def softmax(x, y, n, rows, team):
         shared = cuda.shared.array(THREADS, real)
@@ -235,7 +227,7 @@ def _softmax_kernel(real, log):
 
 @functools.cache
 def _softmax_bwd_kernel(real, log):
-    sum_team, zero = team_reducer(_add), real(0)
+    sum_team, zero = team_reducer("add"), real(0)
 
     def softmax_bwd(gy, y, gx, n, rows, team):
         shared = cuda.shared.array(THREADS, real)
@@ -284,8 +276,8 @@ def softmax_bwd(gy, y, axis, log):
 # ------------------------------------------------------------------------------------------------- cross entropy
 @functools.cache
 def _cross_entropy_kernel(real):
-    sum_team, max_team = team_reducer(_add), team_reducer(_larger)
-    larger, zero, one = body(_larger), real(0), real(1)
+    sum_team, max_team = team_reducer("add"), team_reducer("maximum")
+    larger, zero, one = body(BINARY_OPS["maximum"]), real(0), real(1)
 
     @kernel
     def cross_entropy(x, target, weight, weighted, ignored, smoothing, losses, prob, n, rows, team):
@@ -331,7 +323,7 @@ def _cross_entropy_kernel(real):
 
 @functools.cache
 def _cross_entropy_bwd_kernel(real):
-    sum_team, zero, one = team_reducer(_add), real(0), real(1)
+    sum_team, zero, one = team_reducer("add"), real(0), real(1)
 
     @kernel
     def cross_entropy_bwd(grow, prob, target, weight, weighted, ignored, smoothing, gx, n, rows, team):
@@ -367,7 +359,7 @@ def cross_entropy_fwd(logits, target, weight, ignore_index, label_smoothing):
     rows, n = logits.shape
     losses, prob = memory.empty((rows,), logits.dtype), memory.empty(logits.shape, logits.dtype)
     blocks, team = teams(rows, n)
-    launch(_cross_entropy_kernel(real), blocks, THREADS, logits, layout.dense(target), *_weights(weight, logits),
+    launch(_cross_entropy_kernel(real), blocks, THREADS, logits, layout.dense(target), *weights(weight, logits),
            ignore_index, real(label_smoothing), losses, prob, n, rows, team)  # fmt: skip
     return losses, prob
 
@@ -377,10 +369,10 @@ def cross_entropy_bwd(grow, prob, target, weight, ignore_index, label_smoothing)
     rows, n = prob.shape
     blocks, team = teams(rows, n)
     launch(_cross_entropy_bwd_kernel(real), blocks, THREADS, layout.dense(grow), prob, layout.dense(target),
-           *_weights(weight, prob), ignore_index, real(label_smoothing), gx, n, rows, team)  # fmt: skip
+           *weights(weight, prob), ignore_index, real(label_smoothing), gx, n, rows, team)  # fmt: skip
     return gx
 
 
-def _weights(weight, stand_in):
+def weights(weight, stand_in):
     """What a kernel takes for an optional array: an array in any case, and whether it means something."""
     return (stand_in, False) if weight is None else (layout.dense(weight), True)

@@ -60,7 +60,7 @@ def _reshaped_strides(x, shape):
     """Strides of ``x`` under another shape, or None where there are none."""
     shape = _completed(x, shape)
     strides, d = [0] * len(shape), len(shape) - 1
-    for extent, (step,) in zip(*map(reversed, _groups(x))):
+    for extent, step in zip(*map(reversed, layout.merged(x.shape, x.strides))):
         while extent > 1:
             while d >= 0 and shape[d] == 1:
                 d -= 1
@@ -69,11 +69,6 @@ def _reshaped_strides(x, shape):
             strides[d] = step
             step, extent, d = step * shape[d], extent // shape[d], d - 1
     return tuple(strides)
-
-
-def _groups(x):
-    extents, steps = layout.merged(x.shape, x.strides)
-    return extents, [(s,) for s in steps]
 
 
 def permute(x, axes):
