@@ -263,7 +263,7 @@ def test_warmup_covers_training(capsys):
         from fastconv.backends.cpu.jit import KERNELS
         from fastconv.backends.cpu.warmup import jobs
 
-        assert {label.split()[0] for label, _ in jobs()} == {*backends.CONTRACT, "sequence"}
+        assert {label.split()[0] for label, _ in jobs()} == {*backends.CONTRACT, "batch_norm_train", "sequence"}
         assert cli.main(["warmup"]) == 0
         assert re.search(r"^\d+ ops ready in .*compiled kernels", capsys.readouterr().out, re.MULTILINE)
 

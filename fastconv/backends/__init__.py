@@ -32,7 +32,7 @@ CONTRACT: dict[str, str] = {
     "conv_bwd_data": "(gy, w, spec, algorithm=None)",  # -> gx
     "conv_bwd_weight": "(x, gy, spec, algorithm=None)",  # -> gw
     "channel_sum": "(x)",  # -> (C,), the sum over every axis but axis 1
-    # pooling: index is int64 of y's shape, the flat position inside x's spatial plane; first maximum wins
+    # pooling: index is int32 or int64 of y's shape, the flat position inside x's spatial plane; first maximum wins
     "max_pool_fwd": "(x, spec)",  # -> y, index
     "max_pool_bwd": "(gy, index, spec)",  # -> gx
     "avg_pool_fwd": "(x, spec)",

@@ -22,6 +22,7 @@ from . import layout
 from .jit import body, kernel, prange, share
 
 SHORT = 32  # below that many channels, loops go over whole rows instead of the channels of one pixel
+RUN = 4096  # elements that one thread scatters at a time, into pixels that stay in its cache meanwhile
 CHANNEL_BLOCK = 16  # channels that one thread scatters where images are few: a cache line of float32
 
 
@@ -63,15 +64,44 @@ def _adaptive_windows(spec) -> list[_Windows]:
 
 
 # ------------------------------------------------------------------------------------------------- maximum
+@body(inline=True)
+def larger(value, place, old, old_place):
+    """The larger of two values and where it is; the first maximum wins, and so does the first NaN."""
+    keep = (value <= old) | (old != old)
+    return (old if keep else value), (old_place if keep else place)
+
+
 @body
-def keep_larger(new, i, at, columns, best, where, o):
-    """Elements ``i``... of ``new``, from pixels ``at + columns``, against ``best`` and ``where`` from ``o`` on."""
+def keep_larger(new, at, columns, best, where, o):
+    """The elements of ``new``, from pixels ``at + columns``, against ``best`` and ``where`` from ``o`` on."""
     for e in range(columns.size):
-        u, v = np.uint64(i + e), np.uint64(o + e)  # unsigned: a possibly negative index is not vectorised
-        value, old, place = new[u], best[v], where[v]
-        keep = ((value <= old) & (place >= 0)) | (old != old)  # the first maximum wins, and so does the first NaN
-        best[v] = old if keep else value
-        where[v] = place if keep else at + columns[e]
+        v = np.uint64(o + e)  # unsigned: a possibly negative index is not vectorised
+        value, place = larger(new[e], at + columns[e], best[v], where[v])
+        fresh = where[v] < 0
+        best[v], where[v] = (new[e] if fresh else value), (at + columns[e] if fresh else place)
+
+
+@body
+def keep_largest(source, i, step, taps, at, dilation, best, where, o, channels, fresh):
+    """Up to three pixels ``step`` apart against ``best`` and ``where``, which the first ones (``fresh``) only write.
+
+    Where there are fewer the last counts again, which changes no maximum.
+    """
+    second, third = min(1, taps - 1), min(2, taps - 1)
+    j, k = i + second * step, i + third * step
+    at1, at2 = np.int32(at + second * dilation), np.int32(at + third * dilation)
+    at = np.int32(at)
+    if fresh:
+        for c in range(channels):
+            v = np.uint64(o + c)
+            value, place = larger(source[np.uint64(j + c)], at1, source[np.uint64(i + c)], at)
+            best[v], where[v] = larger(source[np.uint64(k + c)], at2, value, place)
+    else:
+        for c in range(channels):
+            v = np.uint64(o + c)
+            value, place = larger(source[np.uint64(i + c)], at, best[v], where[v])
+            value, place = larger(source[np.uint64(j + c)], at1, value, place)
+            best[v], where[v] = larger(source[np.uint64(k + c)], at2, value, place)
 
 
 @body
@@ -81,8 +111,8 @@ def row_windows(starts, stops, step, channels):
     No taps where channels are many. A window shorter than the longest meets its last tap again, which changes no maximum.
     """
     taps = (stops - starts).max() + step - 1 if channels < SHORT else 0
-    columns = np.empty((taps // step, starts.size * channels), np.int64)
-    elements = np.empty_like(columns)
+    columns = np.empty((taps // step, starts.size * channels), np.int32)
+    elements = np.empty(columns.shape, np.int64)
     for t in range(columns.shape[0]):
         for e in range(columns.shape[1]):
             q = e // channels
@@ -100,12 +130,12 @@ def _max(threads, x, starts, stops, steps, y, index):
     for thread in prange(threads):
         first, end = share(thread, threads, images * od * oh)
         columns, elements = row_windows(w_start, w_stop, steps[2], channels)
-        line, same_column = np.empty(ow * channels, x.dtype), np.zeros(channels, np.int64)
+        line = np.empty(ow * channels, x.dtype)
         for r in range(first, end):
             n, i, j = r // oh // od, r // oh % od, r % oh
             out, d0, d1, h0, h1 = r * ow * channels, d_start[i], d_stop[i], h_start[j], h_stop[j]
-            best[out : out + ow * channels] = -np.inf
-            where[out : out + ow * channels] = -1
+            if columns.shape[0]:
+                where[out : out + ow * channels] = -1
             for d in range(d0, d1, steps[0]):
                 for h in range(h0, h1, steps[1]):
                     at = (d * height + h) * width
@@ -113,46 +143,74 @@ def _max(threads, x, starts, stops, steps, y, index):
                     for t in range(columns.shape[0]):
                         for e in range(line.size):
                             line[e] = source[np.uint64(begin + elements[t, e])]
-                        keep_larger(line, 0, at, columns[t], best, where, out)
+                        keep_larger(line, np.int32(at), columns[t], best, where, out)
             for q in range(0 if columns.shape[0] else ow):
-                w0, w1 = w_start[q], w_stop[q]
+                w0, w1, fresh = w_start[q], w_stop[q], True
                 for d in range(d0, d1, steps[0]):
                     for h in range(h0, h1, steps[1]):
                         at = (d * height + h) * width
                         begin = (n * depth * height * width + at) * channels
-                        for w in range(w0, w1, steps[2]):
-                            keep_larger(source, begin + w * channels, at + w, same_column, best, where, out + q * channels)
+                        for w in range(w0, w1, 3 * steps[2]):
+                            taps, i, o = (w1 - w - 1) // steps[2] + 1, begin + w * channels, out + q * channels
+                            keep_largest(source, i, steps[2] * channels, taps, at + w, steps[2], best, where, o, channels,
+                                         fresh)  # fmt: skip
+                            fresh = False
 
 
 @body
-def scatter(gy, index, channels, plane):
-    """Add each of a pixel's gradients to the pixel of the same channel that ``index`` names."""
-    for c in range(gy.size):
-        plane[np.uint64(index[c] * channels + c)] += gy[c]
+def scatter(gy, index, start, stop, channels, c0, c1, plane):
+    """Add gradients ``c0`` to ``c1`` of pixels ``start`` to ``stop`` to the same channels of the pixels in ``index``."""
+    for p in range(start, stop):
+        for c in range(c0, c1):
+            e = np.uint64(p * channels + c)
+            plane[np.uint64(np.int64(index[e]) * channels + c)] += gy[e]
+
+
+@body
+def clear(plane, start, stop, channels, c0, c1):
+    """Zero channels ``c0`` to ``c1`` of pixels ``start`` to ``stop``."""
+    if c1 - c0 == channels:
+        plane[start * channels : stop * channels] = 0
+    else:
+        for p in range(start, stop):
+            plane[p * channels + c0 : p * channels + c1] = 0
+
+
+@body
+def last_place(index):
+    """The largest of the indices."""
+    last = np.int32(0)
+    for e in range(index.size):
+        last = index[e] if index[e] > last else last
+    return last
 
 
 @kernel
 def _max_bwd(threads, gy, index, gx):
-    # gy, index: N, outputs, C; gx: N, inputs, C
+    # gy, index: N, outputs, C; gx: N, inputs, C, of which the part that is written next is cleared just before
     images, outputs, channels = gy.shape
-    flat = gx.reshape(-1)
+    inputs = gx.shape[1]
+    sources, places, planes = gy.reshape(images, -1), index.reshape(images, -1), gx.reshape(images, -1)
     width = channels if images >= 4 * threads else CHANNEL_BLOCK
-    blocks = (channels + width - 1) // width
+    blocks, run = (channels + width - 1) // width, max(RUN // width, 1)
     for thread in prange(threads):
         first, end = share(thread, threads, images * blocks)
         for job in range(first, end):
             n, c0 = job // blocks, job % blocks * width
-            c1 = min(c0 + width, channels)
-            for p in range(gx.shape[1]):
-                gx[n, p, c0:c1] = 0
-            plane = flat[n * gx.shape[1] * channels + c0 :]
-            for p in range(outputs):
-                scatter(gy[n, p, c0:c1], index[n, p, c0:c1], channels, plane)
+            c1, cleared = min(c0 + width, channels), 0
+            source, place, plane = sources[n], places[n], planes[n]
+            for p in range(0, outputs, run):
+                stop = min(p + run, outputs)
+                last = np.int64(last_place(place[p * channels : stop * channels])) + 1 if blocks == 1 else inputs
+                clear(plane, cleared, last, channels, c0, c1)
+                cleared = max(cleared, last)
+                scatter(source, place, p, stop, channels, c0, c1, plane)
+            clear(plane, cleared, inputs, channels, c0, c1)
 
 
 def _run_max(x, shape, windows):
     y, y5 = layout.empty(shape, x.dtype)
-    index, index5 = layout.empty(shape, np.int64)
+    index, index5 = layout.empty(shape, np.int32)
     if y.size:
         _max(layout.lift(x), tuple(w.starts for w in windows), tuple(w.stops for w in windows),
              tuple(w.step for w in windows), y5, index5)  # fmt: skip

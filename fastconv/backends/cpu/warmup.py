@@ -80,10 +80,12 @@ def jobs() -> list[Job]:
         for training in (True, False):
             add("batch_norm_bwd", y, x, x, c, c2, c, training, activation, residual is not None,
                 label=f"{label}, {'training' if training else 'evaluation'}")  # fmt: skip
-    for activation, residual in (("relu", None), ("relu", y)):
-        saved = engine.batch_norm_train_fwd(x, c, c2, residual, 1e-5, activation)[-1]
-        add("batch_norm_train_fwd", x, c, c2, residual, 1e-5, activation)
-        add("batch_norm_train_bwd", y, saved, residual is not None)
+
+    def train(residual):
+        saved = engine.batch_norm_train_fwd(x, c, c2, residual, 1e-5, "relu")[-1]
+        return engine.batch_norm_train_bwd(y, saved, residual is not None)
+
+    found += [("batch_norm_train", partial(train, residual)) for residual in (None, y)]
     add("running_step", c.copy(), c, 0.9, 0.1)
     row, n = array(512), array(256)
     add("layer_norm_fwd", table, n, n, 1e-5)

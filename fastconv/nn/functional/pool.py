@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...autograd import Function
 from ...spec import adaptive_pool_spec, check_float, pool_spec
-from ...tensor import Tensor
+from ...tensor import Tensor, int64
 from .shape import SpatialMap, batched, named
 
 
@@ -27,7 +27,7 @@ def _max(name, x, make_spec, return_indices, *geometry):
         return MaxPool.apply(x, op=name[:-2], spec=make_spec(name, x.shape, *geometry))
 
     out = batched(int(name[-2]) + 1, x, run)
-    return out if return_indices else out[0]
+    return (out[0], out[1].astype(int64)) if return_indices else out[0]
 
 
 def _avg(name, x, make_spec, *geometry):
