@@ -126,7 +126,7 @@ class Prepacked:
     """Weights that stay as they are, so that what kernels make of them needs to be made only once."""
 
     def __init__(self, w: np.ndarray):
-        self.w, self.dtype, self.made = w, w.dtype, {}
+        self.arranged, self.dtype, self.made = arranged(w), w.dtype, {}
 
 
 def keep(make):
@@ -137,7 +137,7 @@ def keep(make):
         if not isinstance(w, Prepacked):
             return make(w, *key)
         if (make, key) not in w.made:
-            w.made[make, key] = make(w.w, *key)
+            w.made[make, key] = make(w, *key)
         return w.made[make, key]
 
     return made
@@ -163,12 +163,13 @@ def _arrange(threads, function, lanes, w, arranged):
                         target[U(to + p)] = buffer[U(q * lanes + p)]
 
 
-@keep
-def arranged(w: np.ndarray) -> np.ndarray:
+def arranged(w: np.ndarray | Prepacked) -> np.ndarray:
     """Weights ``K, C/groups, *kernel`` as a C-contiguous ``taps, C/groups, K``, the order every kernel reads.
 
     A view where the memory already is in this order, as the layers of ``nn`` keep it; else a copy.
     """
+    if isinstance(w, Prepacked):
+        return w.arranged
     k, c = w.shape[:2]
     inside_out = w.transpose(*range(2, w.ndim), 1, 0)
     if inside_out.flags.c_contiguous and inside_out.flags.aligned:
@@ -227,18 +228,18 @@ class Panels:
 
 
 @keep
-def panels(w: np.ndarray, groups: int, taps: tuple[int, ...], swap: bool, least: int = 1, once: bool = False) -> Panels:
+def panels(w: np.ndarray | Prepacked, groups: int, taps: tuple[int, ...], swap: bool, least: int = 1, once: bool = False) -> Panels:
     """The weights of ``taps`` as panels at least ``least`` wide; ``swap`` sums over output channels (backward-data) instead
     of input channels. They are read in place where whole panels lie in the weights' memory order and rows are close
-    together, or where each is read ``once``; else packed."""
-    w, dtype = arranged(w), w.dtype
+    together, or where each is read ``once``; else, and of prepacked weights, packed."""
+    changing, w, dtype = not isinstance(w, Prepacked), arranged(w), w.dtype
     k, c = w.shape[2] // groups, w.shape[1]
     columns, depth = (c, k) if swap else (k, c)
     width = max(simd.panel_width(columns, dtype), least)
     count = -(-columns // width)
     tile = simd.tile_address(dtype, width)
     whole = not swap and groups == 1 and columns % width == 0 and len(taps) == len(w)
-    if whole and (once or count <= 8):
+    if whole and changing and (once or count <= 8):
         return Panels(w, 1, count, depth, width, width, depth * columns, columns, tile)
     data = memory.empty((groups, count, len(taps), depth, width), dtype)
     _pack(simd.transpose_address(dtype), simd.lanes(dtype), w, np.array(taps), swap, width, data)
