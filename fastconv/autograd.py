@@ -47,13 +47,15 @@ class Node:
         Which positional arguments need a gradient.
     saved : tuple
         What forward kept for backward.
+    accumulated : array or None
+        During backward of a function that ``accumulates``: the gradient its first argument already has.
     """
 
-    __slots__ = ("function", "engine", "needs", "saved", "parents", "order", "checks", "done", "__dict__")
+    __slots__ = ("function", "engine", "needs", "saved", "parents", "order", "checks", "done", "accumulated", "__dict__")
 
     def __init__(self, function, engine, needs):
         self.function, self.engine, self.needs = function, engine, needs
-        self.saved, self.parents, self.checks, self.done = (), (), (), False
+        self.saved, self.parents, self.checks, self.done, self.accumulated = (), (), (), False, None
 
     def save(self, *values):
         """Keep arrays (or anything) for backward; read them back from ``ctx.saved``."""
@@ -71,8 +73,11 @@ class Function:
 
     Subclasses define two static methods. ``forward(ctx, *args, **options)`` gets raw arrays in place of Tensors and
     returns an array, or a tuple whose first entry alone is differentiable. ``backward(ctx, gy)`` returns one gradient
-    per positional argument (or a single one), None where there is none.
+    per positional argument (or a single one), None where there is none. One that ``accumulates`` adds
+    ``ctx.accumulated``, where that is not None, to the first of them, in the kernel that computes it.
     """
+
+    accumulates = False
 
     @classmethod
     def apply(cls, *args, **options):
@@ -137,17 +142,22 @@ def backward(tensor, grad, retain_graph: bool = False) -> None:
                     f"backward: a tensor that {node.function.__name__} needs was changed in place after its use; "
                     "assign to a .clone() instead"
                 )
+        if node.function.accumulates:
+            node.accumulated = pending.get(node.parents[0])
         grads = node.function.backward(node, gy)
-        for parent, g in zip(node.parents, grads if isinstance(grads, tuple) else (grads,)):
+        merged, node.accumulated = node.accumulated is not None, None
+        for i, (parent, g) in enumerate(zip(node.parents, grads if isinstance(grads, tuple) else (grads,))):
             if parent is None or g is None:
                 continue
             if not isinstance(parent, Node):
                 _accumulate(parent, g, taken)
-            elif parent in pending:
-                pending[parent] = node.engine.binary_fwd("add", pending[parent], g)
-            else:
+            elif parent not in pending:
                 pending[parent] = g
                 heapq.heappush(heap, (-parent.order, parent))
+            elif i == 0 and merged:
+                pending[parent] = g
+            else:
+                pending[parent] = node.engine.binary_fwd("add", pending[parent], g)
         if not retain_graph:
             node.release()
 
@@ -167,11 +177,10 @@ def _accumulate(leaf, g, taken: set[int]) -> None:
     """Add ``g`` to ``leaf.grad``; a first gradient is kept as it is unless another tensor may see its memory."""
     from .tensor import Tensor
 
-    engine = backends.engine_of(leaf.device)
     if leaf.grad is not None:
-        leaf.grad = Tensor(engine.binary_fwd("add", leaf.grad._array, g))
+        leaf.grad = Tensor(backends.engine_of(leaf.device).binary_fwd("add", leaf.grad._array, g))
         return
     if _owner(g) in taken or not getattr(getattr(g, "flags", None), "writeable", True):
-        g = engine.copy(g)
+        g = backends.engine_of(leaf.device).copy(g)
     taken.add(_owner(g))
     leaf.grad = Tensor(g)

@@ -24,6 +24,26 @@ def test_shared_subexpression_is_differentiated_once_per_use():
     assert x.grad.item() == 2 * 3 + 4 * 27
 
 
+def test_gradients_of_several_convolutions_of_one_input_add_up(backend):
+    rng = np.random.default_rng(0)
+    x, one, two, three = (rng.standard_normal(s) for s in ((2, 3, 6, 6), (3, 3, 3, 3), (3, 3, 1, 1), (3, 3, 3, 3)))
+
+    def gradients(ways, passes=1):
+        leaf = fc.tensor(x, requires_grad=True)
+        shared = leaf * 2
+        y = sum((f(shared) for f in ways), start=shared if skip else 0)
+        for _ in range(passes):
+            y.sum().backward(retain_graph=True)
+        return leaf.grad.numpy()
+
+    ways = [lambda s, w=w, p=p: F.conv2d(s, w, padding=p) ** 2 for w, p in ((one, 1), (two, 0), (three, 1))]
+    skip = False
+    want = sum(gradients([way]) for way in ways)
+    skip = True
+    np.testing.assert_allclose(gradients(ways), want + 2, rtol=1e-12)
+    np.testing.assert_allclose(gradients(ways, passes=2), 2 * (want + 2), rtol=1e-12)
+
+
 def test_leaf_gradients_accumulate_until_cleared():
     x = leaf(1.0, 2.0)
     for _ in range(3):

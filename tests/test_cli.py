@@ -243,7 +243,7 @@ def test_doctor_on_a_broken_machine(capsys, monkeypatch):
     monkeypatch.setattr(cli, "_version", lambda package: {"numba": "1.0"}.get(package))
     monkeypatch.setitem(sys.modules, "fastconv.backends.cpu", None)
     monkeypatch.setattr(backends.settings, "_threads", None)  # no test before this one has chosen
-    monkeypatch.setenv("FASTCONV_NUM_THREADS", "many")
+    monkeypatch.setattr("fastconv.backends.settings._environment", "many")
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"^cpu backend +not available: ", out, re.MULTILINE)

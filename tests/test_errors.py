@@ -206,7 +206,7 @@ def test_an_unknown_algorithm_is_refused(name, backend):
 
 
 def test_an_unknown_algorithm_in_the_environment_is_refused(backend, monkeypatch):
-    monkeypatch.setenv("FASTCONV_CONV_ALGORITHM", "fast")
+    monkeypatch.setattr("fastconv.backends.select._environment", "fast")
     with pytest.raises(ValueError, match="'fast'"):
         F.conv2d(X, W)
 

@@ -210,6 +210,7 @@ FUSED = [  # channel counts around the vector widths, rows that fill no tile, ev
     ((2, 17, 9, 7), (19, 17, 3, 3), {"padding": 1}),
     ((2, 16, 8, 8), (32, 16, 3, 3), {"padding": 1}),
     ((1, 70, 5, 6), (40, 70, 3, 3), {"padding": 1, "stride": 2}),
+    ((2, 5, 6, 5), (18, 5, 1, 1), {"stride": 2}),
     ((1, 140, 6, 5), (33, 140, 3, 3), {"padding": 1}),
     ((3, 33, 7, 5), (21, 33, 1, 1), {}),
     ((2, 4, 9, 7), (6, 2, 3, 2), {"stride": 2, "groups": 2, "padding": ((1, 2), (0, 3))}),
@@ -240,6 +241,23 @@ def test_conv_with_residual_and_relu(x, w, options, dtype, backend):
                 got = engine.conv_fwd(x, weight, bias, geometry, algorithm.name, residual, relu)
                 rtol = 1e-4 if algorithm.name == "winograd" else {"float32": 2e-6, "float64": 1e-13}[dtype]
                 assert_close(engine.to_host(got), want, rtol, f"{algorithm.name}, relu {relu}")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("x", "w", "options"), FUSED, ids=lambda v: "x".join(map(str, v)) if isinstance(v, tuple) else "")
+def test_conv_backward_with_residual(x, w, options, dtype, backend):
+    engine, rng = fc.backends.load(backend), np.random.default_rng(0)
+    geometry = spec.conv_spec(f"conv{len(x) - 2}d", x, w, **options)
+    x, w, gy = (exact(rng.standard_normal(s)) for s in (x, w, geometry.y_shape))
+    want = fc.backends.load("numpy").conv_bwd_data(gy, w, geometry) + x
+    x, w, gy = (engine.asarray(a.astype(dtype)) for a in (x, w, gy))
+    for algorithm in engine.CONV_ALGORITHMS:
+        if algorithm.refuses(geometry, np.dtype(dtype)) is None:
+            for residual in (x, engine.asarray(channels_last(engine.to_host(x)))):
+                got = engine.conv_bwd_data(gy, w, geometry, algorithm.name, residual)
+                rtol = 1e-4 if algorithm.name == "winograd" else {"float32": 2e-6, "float64": 1e-13}[dtype]
+                assert_close(engine.to_host(got), want, rtol, algorithm.name)
+            assert_close(engine.to_host(residual), engine.to_host(x), 0, "the residual is only read")
 
 
 @pytest.mark.parametrize("mode", ["upscale_in_train", "downgrade_in_infer"])

@@ -29,7 +29,7 @@ CONTRACT: dict[str, str] = {
     # -> y; b: (C_out,) or None; residual, of y's shape, is added before relu. Inference: no backward pass knows the two.
     "conv_fwd": "(x, w, b, spec, algorithm=None, residual=None, relu=False)",
     "conv_prepack": "(w)",  # weights that will not change any more, as something conv_fwd takes in place of w
-    "conv_bwd_data": "(gy, w, spec, algorithm=None)",  # -> gx
+    "conv_bwd_data": "(gy, w, spec, algorithm=None, residual=None)",  # -> gx (+ residual)
     "conv_bwd_weight": "(x, gy, spec, algorithm=None)",  # -> gw
     "channel_sum": "(x)",  # -> (C,), the sum over every axis but axis 1
     # pooling: index is int32 or int64 of y's shape, the flat position inside x's spatial plane; first maximum wins
@@ -115,6 +115,7 @@ UNARY: dict[str, str] = {
 }  # fmt: skip
 BINARY = ("add", "sub", "mul", "div", "pow", "maximum", "minimum", "lt", "le", "gt", "ge", "eq", "ne")
 
+_environment = os.environ.get("FASTCONV_BACKEND") or "cpu"
 _loaded: dict[str, object] = {}
 _default: str | None = None
 _current: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
@@ -150,7 +151,7 @@ def load(name: str):
 
 def get_backend() -> str:
     """Name of the backend in force: innermost ``with backend(...)``, else ``set_backend``, else the environment."""
-    return _current.get() or _default or _check(os.environ.get("FASTCONV_BACKEND") or "cpu")
+    return _current.get() or _default or _check(_environment)
 
 
 def set_backend(name: str) -> None:

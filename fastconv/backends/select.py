@@ -15,6 +15,7 @@ from dataclasses import dataclass
 PASSES = ("fwd", "bwd_data", "bwd_weight")
 NAMES = ("auto", "direct", "im2col", "winograd")
 
+_environment = os.environ.get("FASTCONV_CONV_ALGORITHM")
 _forced: ContextVar[str | None] = ContextVar("fastconv_conv_algorithm", default=None)
 
 
@@ -62,7 +63,7 @@ def conv_algorithm(name: str):
 
 def forced(keyword: str | None) -> str | None:
     """The forced algorithm in effect here: keyword, else context manager, else ``FASTCONV_CONV_ALGORITHM``."""
-    return check_name(keyword or _forced.get() or os.environ.get("FASTCONV_CONV_ALGORITHM") or None)
+    return check_name(keyword or _forced.get() or _environment or None)
 
 
 def choose(algorithms: Sequence[Algorithm], spec, which: str, dtype, name: str | None) -> Algorithm:

@@ -9,6 +9,7 @@ import os
 PRECISIONS = ("highest", "high", "medium")
 
 _threads: int | None = None
+_environment = os.environ.get("FASTCONV_NUM_THREADS")  # as fastconv was imported: every kernel asks
 _precision = "high"
 
 
@@ -22,8 +23,7 @@ def get_num_threads() -> int:
     """Threads per kernel: ``set_num_threads``, else ``FASTCONV_NUM_THREADS``, else every available processor."""
     if _threads is not None:
         return _threads
-    text = os.environ.get("FASTCONV_NUM_THREADS")
-    return check_threads(text, "FASTCONV_NUM_THREADS") if text else available_cpus()
+    return check_threads(_environment, "FASTCONV_NUM_THREADS") if _environment else available_cpus()
 
 
 def set_num_threads(n: int) -> None:

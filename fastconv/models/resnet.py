@@ -29,11 +29,12 @@ class _Block(nn.Module):
             self.downsample = nn.Sequential(_conv(c_in, c_out, 1, stride), nn.BatchNorm2d(c_out))
 
     def forward(self, x):
+        y = x
+        for i in range(1, self.depth):
+            y = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(y))
+        y = getattr(self, f"conv{self.depth}")(y)
         carried = x if self.downsample is None else self.downsample(x)
-        for i in range(1, self.depth + 1):
-            x = getattr(self, f"conv{i}")(x)
-            x = getattr(self, f"bn{i}")(x, carried if i == self.depth else None)
-        return x
+        return getattr(self, f"bn{self.depth}")(y, carried)
 
 
 class BasicBlock(_Block):

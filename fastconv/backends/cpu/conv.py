@@ -9,7 +9,8 @@ import numpy as np
 
 from .. import select, settings
 from . import conv_cost, conv_depthwise, conv_direct, conv_im2col, conv_winograd
-from .conv_plan import Prepacked
+from .conv_plan import Prepacked, backward_phases
+from .pointwise import binary_fwd
 
 
 def _is_depthwise(spec) -> bool:
@@ -48,14 +49,25 @@ def _im2col_workspace(spec, which, dtype) -> int:
 
 
 # ------------------------------------------------------------------------------------------------- winograd
-def _winograd_tile() -> int:
-    """F(4x4, 3x3), or F(2x2, 3x3) where the precision setting asks for the accuracy of direct convolution."""
-    return 2 if settings.get_float32_precision() == "highest" else 4
+@lru_cache(maxsize=4096)
+def _best_tile(spec, which, dtype, precision, threads) -> int:
+    tiles = (2,) if precision == "highest" else (4, 2)
+    return min(tiles, key=lambda m: conv_cost.winograd(spec, which, dtype, m))
+
+
+def _winograd_tile(spec, which, dtype) -> int:
+    """F(4x4, 3x3) or F(2x2, 3x3), which costs less; the latter where the precision setting asks for the accuracy of direct
+    convolution."""
+    return _best_tile(spec, which, np.dtype(dtype), settings.get_float32_precision(), settings.get_num_threads())
 
 
 def _winograd(name):
     run = getattr(conv_winograd, name)
-    return lambda *args: run(*args, _winograd_tile())
+
+    def winograd(*args):
+        return run(*args, _winograd_tile(args[3 if name == "fwd" else 2], name, args[0].dtype))
+
+    return winograd
 
 
 def _winograd_refuses(spec, dtype):
@@ -71,11 +83,11 @@ def _winograd_refuses(spec, dtype):
 
 
 def _winograd_cost(spec, which, dtype) -> float:
-    return conv_cost.winograd(spec, which, dtype, _winograd_tile())
+    return conv_cost.winograd(spec, which, dtype, _winograd_tile(spec, which, dtype))
 
 
 def _winograd_workspace(spec, which, dtype) -> int:
-    tiles, points = conv_cost.winograd_tiles(spec, which, _winograd_tile())
+    tiles, points = conv_cost.winograd_tiles(spec, which, _winograd_tile(spec, which, dtype))
     return 4 * points * (min(tiles, 1024) * (spec.c_in + spec.c_out) + spec.c_in * spec.c_out)
 
 
@@ -106,8 +118,11 @@ def conv_fwd(x, w, b, spec, algorithm=None, residual=None, relu=False):
     return _choose(spec, "fwd", x.dtype, algorithm).fwd(x, w, b, spec, residual, relu)
 
 
-def conv_bwd_data(gy, w, spec, algorithm=None):
-    return _choose(spec, "bwd_data", gy.dtype, algorithm).bwd_data(gy, w, spec)
+def conv_bwd_data(gy, w, spec, algorithm=None, residual=None):
+    run = _choose(spec, "bwd_data", gy.dtype, algorithm).bwd_data
+    if residual is not None and not all(p.taps for p in backward_phases(spec.lifted())):  # pixels that no tap reaches
+        return binary_fwd("add", run(gy, w, spec, None), residual)
+    return run(gy, w, spec, residual)
 
 
 def conv_bwd_weight(x, gy, spec, algorithm=None):

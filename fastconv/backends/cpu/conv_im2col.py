@@ -71,6 +71,7 @@ def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, beside,
     flat = x.reshape(-1)
     run = off_d.size * off_h.size * off_w.size * depth
     in_place = out_stride == (1, 1, 1)  # pixels of a block are neighbours in y
+    source, target = simd.view1d(address(y) + beside, y.size, y), y.reshape(-1)
     for thread in prange(threads):
         zero = np.zeros(1, np.int64)
         table = address(zero)
@@ -93,19 +94,19 @@ def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, beside,
                         tile, m1 - m0, address(matrix) + (m0 * groups + g) * run * size, groups * run, 1, table,
                         address(weights) + panel * weights_step * size, row, table, 1, run,
                         c, out_channels if in_place else width, address(bias) + k * size if has_bias else 0, 0, used,
-                        c + beside if beside else 0, relu,
+                        c + beside if beside and in_place else 0, relu,
                     )  # fmt: skip
                     for m in range(m0, m0 if in_place else m1):
                         pixel = start + m
                         n, i, j, q = pixel // ow // oh // od, pixel // ow // oh % od, pixel // ow % oh, pixel % ow
-                        target = y[
-                            n,
-                            out_offset[0] + i * out_stride[0],
-                            out_offset[1] + j * out_stride[1],
-                            out_offset[2] + q * out_stride[2],
-                        ]
+                        i, j, q = (out_offset[0] + i * out_stride[0], out_offset[1] + j * out_stride[1],
+                                   out_offset[2] + q * out_stride[2])  # fmt: skip
+                        to = (((n * y.shape[1] + i) * y.shape[2] + j) * y.shape[3] + q) * out_channels + k
                         for c in range(used):
-                            target[k + c] = result[m - m0, c]
+                            target[to + c] = result[m - m0, c]
+                        if beside:
+                            for c in range(used):
+                                target[to + c] += source[to + c]
         zero[0] = 0  # keeps the table alive: only its address was used
 
 

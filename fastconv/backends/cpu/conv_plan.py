@@ -109,12 +109,14 @@ def forward(run, x, w, b, spec, residual, relu, *options) -> np.ndarray:
     return y
 
 
-def backward_data(run, gy, w, spec, *options) -> np.ndarray:
+def backward_data(run, gy, w, spec, residual, *options) -> np.ndarray:
     """The backward-data pass by the same ``run``, with input and output channels swapped."""
     gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
     lifted = spec.lifted()
     if gx.size:
-        run(layout.lift(gy), w, None, gx5, lifted, backward_phases(lifted), True, 0, 0, *options)
+        added = gx5 if residual is None else layout.lift(residual)
+        beside = added.ctypes.data - gx5.ctypes.data
+        run(layout.lift(gy), w, None, gx5, lifted, backward_phases(lifted), True, beside, 0, *options)
     return gx
 
 

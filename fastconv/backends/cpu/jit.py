@@ -51,6 +51,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 KERNELS: dict[str, Kernel] = {}
 _c_functions: list[CFunc] = []
 _lock = threading.RLock()
+_mask = threading.local()  # threads that Numba was told to use
 _launched = False  # a parallel kernel has started the thread pool of this process
 _forked = False  # this process is the fork of one whose thread pool was running
 
@@ -208,8 +209,9 @@ class Kernel:
             if _forked:
                 return self._serial(1, *args)
             threads = settings.get_num_threads()
-            if numba.get_num_threads() != threads:
+            if getattr(_mask, "threads", None) != threads:  # Numba keeps it per calling thread, and is slow to tell
                 numba.set_num_threads(threads)
+                _mask.threads = threads
             _launched = True
             return self.dispatcher(threads, *args)
 

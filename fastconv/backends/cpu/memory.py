@@ -6,6 +6,7 @@ live in a pool by size class and return to it when NumPy drops the last view.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import defaultdict
 from math import prod
@@ -17,10 +18,11 @@ SMALL = 1 << 12  # smaller arrays are NumPy's business
 LIMIT = 4 << 30  # free bytes kept at most
 
 _lock = threading.RLock()  # re-entrant: the garbage collector may return a block while one is being taken
-_free: dict[int, list[np.ndarray]] = defaultdict(list)
+_free: dict[int, list[tuple[np.ndarray, int]]] = defaultdict(list)  # bytes -> memory and its first aligned address
 _stats = {"taken": 0, "fresh": 0, "free_bytes": 0, "used_bytes": 0, "peak_bytes": 0}
 
 
+@functools.lru_cache(maxsize=4096)
 def _size_class(n: int) -> int:
     """Round up to an eighth of the leading power of two, so at most 12.5 % of a block is unused."""
     step = max(1 << (n.bit_length() - 4), ALIGN)
@@ -30,17 +32,14 @@ def _size_class(n: int) -> int:
 class _Block:
     """Owner of one block; NumPy keeps it alive as the base of the array and its views."""
 
-    __slots__ = ("memory", "__array_interface__")
+    __slots__ = ("memory", "size", "__array_interface__")
 
-    def __init__(self, memory: np.ndarray, shape, dtype):
-        self.memory = memory
-        address = memory.ctypes.data
-        self.__array_interface__ = {
-            "data": (address + -address % ALIGN, False), "shape": tuple(shape), "typestr": dtype.str, "version": 3,
-        }  # fmt: skip
+    def __init__(self, memory: tuple[np.ndarray, int], size: int, shape, dtype):
+        self.memory, self.size = memory, size
+        self.__array_interface__ = {"data": (memory[1], False), "shape": tuple(shape), "typestr": dtype.str, "version": 3}
 
     def __del__(self):
-        size = self.memory.size - ALIGN
+        size = self.size
         with _lock:
             _stats["used_bytes"] -= size
             if _stats["free_bytes"] + size <= LIMIT:
@@ -57,15 +56,17 @@ def empty(shape, dtype) -> np.ndarray:
     size = _size_class(n)
     with _lock:
         _stats["taken"] += 1
-        if _free[size]:
-            memory = _free[size].pop()
+        if free := _free[size]:
+            memory = free.pop()
             _stats["free_bytes"] -= size
         else:
-            memory = np.empty(size + ALIGN, np.uint8)
+            fresh = np.empty(size + ALIGN, np.uint8)
+            memory = fresh, fresh.ctypes.data + -fresh.ctypes.data % ALIGN
             _stats["fresh"] += 1
         _stats["used_bytes"] += size
-        _stats["peak_bytes"] = max(_stats["peak_bytes"], _stats["used_bytes"])
-    return np.asarray(_Block(memory, shape, dtype))
+        if _stats["used_bytes"] > _stats["peak_bytes"]:
+            _stats["peak_bytes"] = _stats["used_bytes"]
+    return np.asarray(_Block(memory, size, shape, dtype))
 
 
 def zeros(shape, dtype) -> np.ndarray:

@@ -113,9 +113,10 @@ def conv_prepack(w):
     return w
 
 
-def conv_bwd_data(gy, w, spec, algorithm=None):
-    """The adjoint of ``conv_fwd`` in ``x``; it is also the forward pass of a transposed convolution."""
-    return choose(CONV_ALGORITHMS, spec, "bwd_data", gy.dtype, algorithm).bwd_data(gy, w, spec)
+def conv_bwd_data(gy, w, spec, algorithm=None, residual=None):
+    """The adjoint of ``conv_fwd`` in ``x``, plus ``residual``; it is also the forward pass of a transposed convolution."""
+    gx = choose(CONV_ALGORITHMS, spec, "bwd_data", gy.dtype, algorithm).bwd_data(gy, w, spec)
+    return gx if residual is None else gx + residual
 
 
 def conv_bwd_weight(x, gy, spec, algorithm=None):

@@ -10,6 +10,8 @@ from .shape import batched, named
 
 
 class Conv(Function):
+    accumulates = True
+
     @staticmethod
     def forward(ctx, x, w, b, name, stride, padding, dilation, groups, algorithm):
         check_float(name, ("bias",), input=x, weight=w, bias=b)
@@ -23,7 +25,7 @@ class Conv(Function):
     def backward(ctx, gy):
         (x, w), e, spec = ctx.saved, ctx.engine, ctx.spec
         return (
-            e.conv_bwd_data(gy, w, spec, ctx.algorithm) if ctx.needs[0] else None,
+            e.conv_bwd_data(gy, w, spec, ctx.algorithm, ctx.accumulated) if ctx.needs[0] else None,
             e.conv_bwd_weight(x, gy, spec, ctx.algorithm) if ctx.needs[1] else None,
             e.channel_sum(gy) if ctx.needs[2] else None,
         )
