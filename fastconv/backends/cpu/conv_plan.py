@@ -230,7 +230,7 @@ class Panels:
 
 
 @keep
-def panels(w: np.ndarray | Prepacked, groups: int, taps: tuple[int, ...], swap: bool, least: int = 1, once: bool = False) -> Panels:
+def panels(w: np.ndarray | Prepacked, groups: int, taps: tuple, swap: bool, least: int = 1, once: bool = False) -> Panels:
     """The weights of ``taps`` as panels at least ``least`` wide; ``swap`` sums over output channels (backward-data) instead
     of input channels. They are read in place where whole panels lie in the weights' memory order and rows are close
     together, or where each is read ``once``; else, and of prepacked weights, packed."""
