@@ -9,7 +9,7 @@ import platform
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from time import perf_counter
+from time import thread_time
 
 import numba
 import numpy as np
@@ -55,14 +55,16 @@ def pool() -> str:
 
 
 def _best_time(threads: int, work) -> float:
-    """Seconds of ``work(thread)`` in all threads at once, the best of six."""
-    times = []
+    """Seconds of ``work(thread)`` in all threads at once, the best of six; of processor time, so that what else runs on the
+    machine just now does not count."""
+
+    def timed(thread):
+        start = thread_time()
+        work(thread)
+        return thread_time() - start
+
     with ThreadPoolExecutor(threads) as pool:
-        for _ in range(6):
-            start = perf_counter()
-            list(pool.map(work, range(threads)))
-            times.append(perf_counter() - start)
-    return min(times)
+        return min(max(pool.map(timed, range(threads))) for _ in range(6))
 
 
 @lru_cache
