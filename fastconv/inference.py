@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from . import backends, nn
 from .autograd import is_grad_enabled
+from .backends import settings
 from .backends.select import forced
 from .models.resnet import _Block
 from .nn import sequence
 from .nn.layers import _BatchNorm, _Conv
+from .nn.modules import changes
 from .spec import check, check_float, check_shape, conv_spec, shape_str
 from .tensor import Tensor
 
@@ -164,6 +168,52 @@ def _optimized(module: nn.Module) -> nn.Module:
     return module
 
 
+class Replays:
+    """The ``forward`` of a net that has been optimized: from the second input of a shape on, only its kernels run.
+
+    The recordings of the four latest shapes are kept; anything that could change them (weights, modules, their options,
+    threads, precision) makes new ones. Nets with a ``forward`` from outside fastconv, which may look at values, and
+    engines that do not record run as they are.
+    """
+
+    LIMIT = 4
+
+    def __init__(self, net: nn.Module):
+        self.net = net
+        self.known = all(type(m).__module__.partition(".")[0] == __package__ for m in net.modules())
+        self.cells = [t._cell for t in (*net.parameters(), *net.buffers())]
+        self.recordings: OrderedDict[tuple, Any] = OrderedDict()
+
+    def __deepcopy__(self, memo):
+        return Replays(copy.deepcopy(self.net, memo))
+
+    def forward(self, *args, **kwargs):
+        return type(self.net).forward(self.net, *args, **kwargs)
+
+    def _key(self, engine, x):
+        return (engine, x.shape, x.dtype, settings.get_num_threads(), settings.get_float32_precision(), forced(None),
+                changes[0], *[cell[0] for cell in self.cells])  # fmt: skip
+
+    def __call__(self, *args, **kwargs):
+        x = args[0] if len(args) == 1 and not kwargs else None
+        if not (self.known and isinstance(x, Tensor)) or self.net.training or x.requires_grad:
+            return self.forward(*args, **kwargs)
+        engine = backends.engine_of(x.device)
+        if backends.observer.get() is not None or not hasattr(engine, "record"):
+            return self.forward(x)
+        key = self._key(engine, x)
+        if key not in self.recordings:
+            y = self.forward(x)
+            self.recordings[self._key(engine, x)] = None  # to be recorded next time; this one has packed weights
+            while len(self.recordings) > self.LIMIT:
+                self.recordings.popitem(last=False)
+            return y
+        if self.recordings[key] is None:
+            self.recordings[key] = engine.record(lambda a: self.forward(Tensor(a))._array, x._array) or False
+        replay = self.recordings[key]
+        return Tensor(replay(x._array)) if replay else self.forward(x)
+
+
 def optimize_for_inference(net: nn.Module) -> nn.Module:
     """A copy of ``net`` for evaluation only that computes the same with fewer passes over memory.
 
@@ -178,7 +228,8 @@ def optimize_for_inference(net: nn.Module) -> nn.Module:
             def forward(self, x):
                 return self.pool(self.norm(self.conv(x)))
 
-    Every other module stays as it is.
+    Every other module stays as it is. From the second input of a shape on the CPU backend runs the kernels alone, in memory
+    planned once (see :class:`Replays`).
 
     Parameters
     ----------
@@ -194,4 +245,6 @@ def optimize_for_inference(net: nn.Module) -> nn.Module:
     check(isinstance(net, nn.Module), "optimize_for_inference", f"expected a Module, got {type(net).__name__}", TypeError)
     net = copy.deepcopy(net)
     net.zero_grad()
-    return _optimized(net).eval().requires_grad_(False)
+    net = _optimized(net).eval().requires_grad_(False)
+    net.forward = Replays(net)
+    return net

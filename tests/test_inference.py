@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -207,3 +210,77 @@ def test_weights_are_packed_once(monkeypatch):
     monkeypatch.setattr(jit.Kernel, "__call__", lambda self, *args: launched.append(self.__name__) or plain(self, *args))
     net(x)
     assert launched and not {"_pack", "_arrange", "_transform_weights"} & set(launched)
+
+
+def small_net():
+    return nn.Sequential(nn.Conv2d(3, 20, 3, padding=1), nn.BatchNorm2d(20), nn.ReLU(), nn.MaxPool2d(2),
+                         nn.Conv2d(20, 16, 3, stride=2), nn.Sigmoid(), nn.Flatten(), nn.Linear(64, 5))  # fmt: skip
+
+
+@pytest.fixture
+def only_replays(monkeypatch):
+    """Layers refuse to work until the function given is called with False."""
+    plain = inference.Conv.forward
+    refused = []
+
+    def forward(self, *args):
+        assert not refused, "a layer ran, not its recording"
+        return plain(self, *args)
+
+    monkeypatch.setattr(inference.Conv, "forward", forward)
+    return lambda on: refused.append(on) if on else refused.clear()
+
+
+def test_later_inputs_of_a_shape_run_kernels_alone(only_replays):
+    for net, shape in ((small_net(), (4, 3, 11, 11)), (models.resnet18(10, small_input=True), (2, 3, 16, 16))):
+        fast, plain = fc.optimize_for_inference(net), net.eval()
+        inputs = [fc.randn(*shape) for _ in range(4)]
+        inputs[2] = fc.tensor(np.ascontiguousarray(inputs[2].numpy().transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2))
+        want = [plain(x).numpy() for x in inputs]
+        got = [fast(x).numpy() for x in inputs[:2]]
+        only_replays(True)
+        got += [fast(x).numpy() for x in inputs[2:]]
+        only_replays(False)
+        for a, b in zip(got, want):  # all at the end: a later result must not be written over an earlier one
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_what_changes_the_result_changes_the_recording():
+    fast = fc.optimize_for_inference(small_net())
+    x = fc.randn(2, 3, 11, 11)
+    first = [fast(x).numpy() for _ in range(3)]
+    fast.load_state_dict({k: v * 2 for k, v in fast.state_dict().items()})
+    doubled = [fast(x).numpy() for _ in range(3)]
+    fast[-1] = nn.Identity()
+    shapes = [fast(x).shape for _ in range(3)]
+    assert np.abs(doubled[0] - first[0]).max() > 1e-3 and set(shapes) == {(2, 64)}
+    for results in (first, doubled):
+        for y in results[1:]:
+            np.testing.assert_array_equal(y, results[0])
+    with pytest.raises(ValueError, match="conv2d: weight expects 3 input channels"):
+        fast(fc.randn(2, 4, 11, 11))
+    with fc.backend("numpy"):
+        assert fast(x).shape == (2, 64)
+
+
+def test_a_forward_that_looks_at_values_is_not_recorded():
+    class Gate(nn.Module):
+        def forward(self, x):
+            return x if x.sum().item() > 0 else x * 0
+
+    net = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), Gate())
+    net[0].weight.data[:] = 1.0
+    fast = copy.deepcopy(fc.optimize_for_inference(net))
+    x = fc.ones(1, 1, 2, 2)
+    assert [fast(sign * x).numpy().sum() for sign in (1, 1, 1, -1, -1, 1)] == [4, 4, 4, 0, 0, 4]
+
+
+def test_several_threads_share_a_recording():
+    fast = fc.optimize_for_inference(small_net())
+    inputs = [fc.randn(2, 3, 11, 11) for _ in range(8)]
+    with fc.no_grad():
+        want = [fast(x).numpy() for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda x: fast(x).numpy(), inputs * 5))
+    for a, b in zip(got, want * 5):
+        np.testing.assert_array_equal(a, b)

@@ -106,6 +106,7 @@ OPTIONAL: dict[str, str] = {
     "sequence_plan": "(steps, dtype)",  # -> a plan for the first plan.count steps, None where single ops are better
     "sequence_fwd": "(plan, x, weights, biases, keep)",  # -> y, saved
     "sequence_bwd": "(plan, gy, saved, weights, needs_x, needs_weights, needs_biases)",  # -> gx, gweights, gbiases
+    "record": "(function, x)",  # function: array -> array, same steps for all values -> one faster for this shape, or None
 }
 
 #: Unary op -> what its derivative needs: the input ("x"), the output ("y") or nothing ("").

@@ -33,6 +33,9 @@ class Parameter(Tensor):
         return f"Parameter containing:\n{super().__repr__()}"
 
 
+changes = [0]  # assignments to attributes of modules so far: nothing worked out from a module before holds after one
+
+
 class Module:
     """Base of layers and networks: define ``forward``, assign parameters and modules to attributes.
 
@@ -57,6 +60,7 @@ class Module:
 
     # ---- attributes
     def __setattr__(self, name, value):
+        changes[0] += 1
         own = self.__dict__
         if isinstance(value, (Parameter, Module)):
             if "_modules" not in own:
@@ -84,6 +88,7 @@ class Module:
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __delattr__(self, name):
+        changes[0] += 1
         for registry in (self._parameters, self._buffers, self._modules):
             if name in registry:
                 del registry[name]

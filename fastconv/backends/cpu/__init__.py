@@ -52,6 +52,7 @@ from .pool import (
     max_pool_bwd,
     max_pool_fwd,
 )
+from .replay import record
 from .sequence import sequence_bwd, sequence_fwd
 from .sequence_plan import sequence_plan
 from .shape import copy, fold, interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd, unfold

@@ -51,7 +51,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 KERNELS: dict[str, Kernel] = {}
 _c_functions: list[CFunc] = []
 _lock = threading.RLock()
-_mask = threading.local()  # threads that Numba was told to use
+_local = threading.local()  # threads: how many Numba was told to use; record: who notes launches
 _launched = False  # a parallel kernel has started the thread pool of this process
 _forked = False  # this process is the fork of one whose thread pool was running
 
@@ -209,11 +209,24 @@ class Kernel:
             if _forked:
                 return self._serial(1, *args)
             threads = settings.get_num_threads()
-            if getattr(_mask, "threads", None) != threads:  # Numba keeps it per calling thread, and is slow to tell
+            if getattr(_local, "threads", None) != threads:  # Numba keeps it per calling thread, and is slow to tell
                 numba.set_num_threads(threads)
-                _mask.threads = threads
+                _local.threads = threads
             _launched = True
-            return self.dispatcher(threads, *args)
+            result = self.dispatcher(threads, *args)
+        if (record := getattr(_local, "record", None)) is not None:
+            record(self, args)
+        return result
+
+
+@contextlib.contextmanager
+def recording(record):
+    """Call ``record(kernel, args)`` after every launch of this Python thread."""
+    _local.record = record
+    try:
+        yield
+    finally:
+        _local.record = None
 
 
 def kernel(func):
