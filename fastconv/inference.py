@@ -179,9 +179,7 @@ class Replays:
     LIMIT = 4
 
     def __init__(self, net: nn.Module):
-        self.net = net
-        self.known = all(type(m).__module__.partition(".")[0] == __package__ for m in net.modules())
-        self.cells = [t._cell for t in (*net.parameters(), *net.buffers())]
+        self.net, self.known, self.cells, self.changes = net, False, (), None
         self.recordings: OrderedDict[tuple, Any] = OrderedDict()
 
     def __deepcopy__(self, memo):
@@ -191,12 +189,16 @@ class Replays:
         return type(self.net).forward(self.net, *args, **kwargs)
 
     def _key(self, engine, x):
+        if self.changes != changes[0]:
+            self.known = all(type(m).__module__.partition(".")[0] == __package__ for m in self.net.modules())
+            self.cells = [t._cell for t in (*self.net.parameters(), *self.net.buffers())]
+            self.changes = changes[0]
         return (engine, x.shape, x.dtype, settings.get_num_threads(), settings.get_float32_precision(), forced(None),
                 changes[0], *[cell[0] for cell in self.cells])  # fmt: skip
 
     def __call__(self, *args, **kwargs):
         x = args[0] if len(args) == 1 and not kwargs else None
-        if not (self.known and isinstance(x, Tensor)) or self.net.training or x.requires_grad:
+        if not isinstance(x, Tensor) or self.net.training or x.requires_grad:
             return self.forward(*args, **kwargs)
         engine = backends.engine_of(x.device)
         if backends.observer.get() is not None or not hasattr(engine, "record"):
@@ -204,7 +206,8 @@ class Replays:
         key = self._key(engine, x)
         if key not in self.recordings:
             y = self.forward(x)
-            self.recordings[self._key(engine, x)] = None  # to be recorded next time; this one has packed weights
+            # To be recorded next time: this one has packed weights.
+            self.recordings[self._key(engine, x)] = None if self.known else False
             while len(self.recordings) > self.LIMIT:
                 self.recordings.popitem(last=False)
             return y

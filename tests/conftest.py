@@ -49,7 +49,7 @@ needs_cuda = pytest.mark.skipif(not fc.cuda.is_available(), reason="needs a CUDA
 
 
 def _each(backends):
-    @pytest.fixture(params=backends, name="backend")
+    @pytest.fixture(params=backends)
     def backend(request):
         """Runs the test once on each backend present; the value is its name."""
         if request.param == "cuda" and "conv" in request.node.name and not hasattr(fc.backends.load("cuda"), "conv_fwd"):

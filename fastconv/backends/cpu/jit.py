@@ -221,12 +221,19 @@ class Kernel:
 
 @contextlib.contextmanager
 def recording(record):
-    """Call ``record(kernel, args)`` after every launch of this Python thread."""
+    """Call ``record(kernel, args)`` after every launch of this Python thread, and before one ``record(None, arrays)`` with
+    the arrays that its arguments only hold addresses of."""
     _local.record = record
     try:
         yield
     finally:
         _local.record = None
+
+
+def by_address(arrays) -> None:
+    """Tell who records launches which arrays (or other values) the next one knows by their addresses."""
+    if (record := getattr(_local, "record", None)) is not None:
+        record(None, arrays)
 
 
 def kernel(func):

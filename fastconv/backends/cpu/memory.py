@@ -74,12 +74,13 @@ def _fresh(size: int) -> tuple[np.ndarray, int]:
 def _take(shape, dtype, arena: Arena | None) -> np.ndarray:
     dtype = np.dtype(dtype)
     n = int(prod(shape)) * dtype.itemsize
+    if arena is not None:  # small ones too: what kernels know by address only must not move
+        size = _size_class(max(n, SMALL))
+        free = arena.free[size]
+        return np.asarray(_Block(free.pop() if free else _fresh(size), size, arena, shape, dtype))
     if n < SMALL:
         return np.empty(shape, dtype)
     size = _size_class(n)
-    if arena is not None:
-        free = arena.free[size]
-        return np.asarray(_Block(free.pop() if free else _fresh(size), size, arena, shape, dtype))
     with _lock:
         _stats["taken"] += 1
         if free := _free[size]:

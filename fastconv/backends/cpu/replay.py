@@ -31,14 +31,18 @@ class Replay:
     """
 
     def __init__(self, function, x: np.ndarray):
-        self._arena, self._launches, self._lock = memory.Arena(), [], threading.Lock()
+        self._arena, self._launches, self._kept, self._lock = memory.Arena(), [], [], threading.Lock()
         with self._arena, jit.recording(self._note):
-            self._x = layout.empty_like(x)
+            # As kernels read it: a copy into their order would be NumPy's work, which is not recorded.
+            self._x = layout.empty(x.shape, x.dtype)[0] if x.ndim > 2 else memory.empty(x.shape, x.dtype)
             np.copyto(self._x, x)
             self._y = function(self._x)
 
     def _note(self, kernel, args):
-        self._launches.append((kernel, tuple(map(self._without_owner, args))))
+        if kernel is None:
+            self._kept.append(args)
+        else:
+            self._launches.append((kernel, tuple(map(self._without_owner, args))))
 
     def _without_owner(self, argument):
         """Arrays of the arena must not keep their blocks: what follows may use them again, in every replay."""

@@ -41,7 +41,7 @@ import numpy as np
 from .. import settings
 from . import layout, maths, memory, simd
 from .dense import row_block
-from .jit import body, c_function, kernel, prange, share, types
+from .jit import body, by_address, c_function, kernel, prange, share, types
 from .sequence_plan import (
     AVERAGE,
     CONV,
@@ -501,6 +501,7 @@ def _run(names, plan, keep, x, y, **values) -> None:
             values[name], values[name + "_span"], values[name + "_strides"] = _strided(*pair)
     for name, value in values.items():
         p[name] = value.ctypes.data if isinstance(value, np.ndarray) else value
+    by_address(values)
     for name in names:
         _launch(_function(name, plan.dtype), p)
 
