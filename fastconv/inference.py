@@ -204,16 +204,17 @@ class Replays:
         if backends.observer.get() is not None or not hasattr(engine, "record"):
             return self.forward(x)
         key = self._key(engine, x)
-        if key not in self.recordings:
+        replay = self.recordings.get(key, self)
+        if replay is self:
             y = self.forward(x)
             # To be recorded next time: this one has packed weights.
             self.recordings[self._key(engine, x)] = None if self.known else False
             while len(self.recordings) > self.LIMIT:
                 self.recordings.popitem(last=False)
             return y
-        if self.recordings[key] is None:
-            self.recordings[key] = engine.record(lambda a: self.forward(Tensor(a))._array, x._array) or False
-        replay = self.recordings[key]
+        if replay is None:
+            replay = engine.record(lambda a: self.forward(Tensor(a))._array, x._array) or False
+            self.recordings[key] = replay
         return Tensor(replay(x._array)) if replay else self.forward(x)
 
 
