@@ -1,11 +1,11 @@
-"""What the cases do not launch on the device: optimizers, statistics, dropout, casts."""
+"""What the cases do not launch on the device: optimizers, statistics, dropout, casts, convolution on large tiles."""
 
 from __future__ import annotations
 
 import numpy as np
 
 import fastconv as fc
-from fastconv import nn, optim
+from fastconv import nn, optim, spec
 from fastconv.nn import functional as F
 
 
@@ -20,3 +20,24 @@ def more(dtype: str) -> None:
         make([x]).step()
     (x.astype("float64").astype("float32") > 0).sum()
     x.data[:, :, 1:3, ::-1] = 0
+    convolutions(np.dtype(dtype))
+
+
+def convolutions(dtype) -> None:
+    """Implicit GEMM in every precision on the largest tile for wide copies and for single ones, which take most registers."""
+    from fastconv.backends.cuda import conv, memory
+
+    single = dtype == np.float32
+    tiles = (conv.WIDE[0], conv.NARROW[0]) if single else (conv.DOUBLE[0],) * 2
+    before, plan = fc.get_float32_precision(), conv._plan
+    for precision in ("highest", "high", "medium") if single else ("highest",):
+        fc.set_float32_precision(precision)
+        for channels, tile in zip((8, 3), tiles):
+            conv._plan = lambda *numbers, tile=tile: conv.Plan(tile, 2, 0.0)
+            shape = spec.conv_spec("conv2d", (2, channels, 5, 5), (channels, channels, 3, 3))
+            x, w, y = (memory.empty(s, dtype) for s in (shape.x_shape, shape.w_shape, shape.y_shape))
+            conv.conv_fwd(x, w, None, shape, "im2col")
+            conv.conv_bwd_data(y, w, shape, "im2col")
+            conv.conv_bwd_weight(x, y, shape, "im2col")
+    conv._plan = plan
+    fc.set_float32_precision(before)

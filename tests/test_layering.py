@@ -127,8 +127,8 @@ def mentions(*words):
     return found
 
 
-def test_only_simd_touches_llvmlite():
-    assert users("llvmlite") <= {"backends.cpu.simd"}
+def test_instructions_are_emitted_in_one_place_per_backend():
+    assert users("llvmlite") <= {"backends.cpu.simd", "backends.cuda.ptx"}
 
 
 def test_only_jit_compiles():

@@ -1,6 +1,7 @@
 """The ``cuda`` backend: every op of the contract in numba.cuda, channels-last in memory."""
 
 from . import dlpack, launch, memory
+from .conv import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv_fwd, conv_prepack
 from .dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
 from .norm import (
     batch_norm_bwd,
@@ -46,7 +47,3 @@ from .shape import (
     unfold,
     zeros,
 )
-
-
-def __getattr__(name):
-    raise AttributeError(f"{name}: the cuda backend has no such operation yet; the cpu backend has: .to('cpu')")

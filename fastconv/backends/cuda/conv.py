@@ -1,0 +1,285 @@
+"""Convolution on the GPU: the contract's three passes, and what they run on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+
+from .. import select, settings
+from . import conv_direct as direct
+from . import conv_geometry as geometry
+from . import conv_implicit as implicit
+from . import layout, memory
+from .launch import SIMULATED, THREADS, grid, launch
+from .tile import Tile
+
+# What the rule of choice assumes of a device (an H200); only ratios matter.
+PROCESSORS = 132
+RATE = {"fma": 55e12, "tf32": 250e12, "bf16": 320e12}  # operations per second of full tiles
+SINGLE = 4e12  # of the direct kernels' single sums
+BANDWIDTH = 4e12  # bytes per second
+START = 4e-6  # seconds to launch a kernel and fill its pipeline
+
+MODES = {"highest": "fma", "high": "tf32", "medium": "bf16"}
+WIDE = (
+    Tile(128, 128, 32, (64, 32), (8, 8)),
+    Tile(128, 64, 32, (64, 32), (8, 8)),
+    Tile(64, 64, 32, (32, 32), (8, 4)),
+    Tile(128, 16, 16, (32, 16), (4, 4)),
+)
+NARROW = Tile(64, 64, 16, (32, 32), (8, 4)), Tile(64, 16, 16, (16, 16), (4, 4))  # channels are copied one by one
+DOUBLE = (Tile(64, 64, 16, (32, 32), (4, 4)),)
+SMALL = (Tile(16, 16, 16, (16, 16), (4, 4)),)  # for the simulator
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one phase runs on tiles: the tile, in how many parts the sum is cut, and an estimate of the seconds."""
+
+    tile: Tile
+    parts: int
+    seconds: float
+
+
+@lru_cache(maxsize=4096)
+def _plan(rows, cols, depth, groups, mode, itemsize, whole) -> Plan:
+    """The fastest plan for ``groups`` products of rows x depth and depth x cols, by a model of waves of blocks."""
+    plans = []
+    for tile in SMALL if SIMULATED else DOUBLE if itemsize == 8 else WIDE if whole else NARROW:
+        # what a warp (or a thread) reads from shared memory limits it: small ones read more per product
+        high, wide = tile.each if mode == "fma" else tile.warp
+        best = 4.0 if mode == "fma" else 64 * 32 / 96
+        share = min(1.0, high * wide / (high + wide) / best)
+        blocks = -(-rows // tile.rows) * -(-cols // tile.cols) * groups
+        steps = -(-depth // tile.depth)
+        step = 2 * tile.rows * tile.cols * tile.depth * itemsize / 4 / (RATE[mode] / PROCESSORS * share)
+        for parts in {1, *(min(2**i, steps) for i in range(1, 9))}:
+            waves = max(-(-blocks * parts // PROCESSORS), 1)
+            added = START + 2 * parts * rows * cols * groups * itemsize / BANDWIDTH if parts > 1 else 0
+            plans.append(Plan(tile, parts, START + waves * -(-steps // parts) * step + added))
+    return min(plans, key=lambda p: (p.seconds, p.parts))
+
+
+def _mode(dtype) -> str:
+    return MODES[settings.get_float32_precision()] if dtype == np.float32 else "fma"
+
+
+def _width(channels: int, itemsize: int) -> int:
+    """Numbers that one copy to shared memory can take: 16 bytes, or one."""
+    return 16 // itemsize if channels * itemsize % 16 == 0 else 1
+
+
+def _phase_plan(phase, dtype) -> Plan:
+    channels, columns = phase.channels
+    size = np.dtype(dtype).itemsize
+    whole = _width(channels, size) > 1 and (phase.swap or _width(columns, size) > 1)
+    return _plan(phase.pixels, columns, phase.taps * channels, phase.spec.groups, _mode(dtype), size, whole)
+
+
+def _weight_plan(phase, dtype) -> Plan:
+    channels, columns = phase.channels
+    size = np.dtype(dtype).itemsize
+    whole = _width(channels, size) > 1 and _width(columns, size) > 1
+    return _plan(phase.taps * channels, columns, phase.pixels, phase.spec.groups, _mode(dtype), size, whole)
+
+
+def _aligned(x):
+    """``x``, or a copy of it, at an address that wide loads accept."""
+    if x is None or x.address % 16 == 0:
+        return x
+    y = memory.empty(x.shape, x.dtype)
+    return layout.copy_to(x, y)
+
+
+# ------------------------------------------------------------------------------------------------- implicit
+def _implicit(phases, x, w, y, bias, residual, relu):
+    bias, residual, x, w = (_aligned(v) for v in (bias, residual, x, w))
+    full = all(p.taps for p in phases)
+    for phase in phases:
+        if not phase.taps:
+            continue
+        plan = _phase_plan(phase, y.dtype)
+        parts = plan.parts if full and len(phases) == 1 else 1
+        target = y if parts == 1 else memory.empty((parts, *y.shape), y.dtype)
+        _gather(phase, plan.tile, x, w, target, parts, bias, residual, relu)
+        if parts > 1:
+            implicit.add_parts(target, y, parts, bias, residual, relu)
+
+
+def _flags(bias, residual, relu):
+    return implicit.BIAS * (bias is not None) | implicit.RESIDUAL * (residual is not None) | implicit.RELU * bool(relu)
+
+
+def _gather(phase, tile, x, w, y, parts, bias, residual, relu):
+    channels, columns = phase.channels
+    size = x.itemsize
+    kernel, slabs = implicit._gather(
+        tile, _mode(x.dtype), x.dtype.type, phase.swap, _width(channels, size), _width(columns, size)
+    )
+    flags = (_flags(bias, residual, relu) if parts == 1 else 0) | implicit.QUADS * (columns % 4 == 0)
+    blocks = -(-phase.pixels // tile.rows), -(-columns // tile.cols), phase.spec.groups * parts
+    launch(kernel, blocks, slabs.threads, x, w, y if bias is None else bias, y if residual is None else residual, y, parts,
+           flags, phase.table, shared=slabs.bytes)  # fmt: skip
+
+
+def _implicit_weight(phase, x, gy, gw):
+    channels, columns = phase.channels
+    x, gy, size = _aligned(x), _aligned(gy), x.itemsize
+    plan = _weight_plan(phase, x.dtype)
+    tile, parts = plan.tile, plan.parts
+    kernel, slabs = implicit._weight_gradient(
+        tile, _mode(x.dtype), x.dtype.type, _width(channels, size), _width(columns, size)
+    )
+    target = gw if parts == 1 else memory.empty((parts, *gw.shape), gw.dtype)
+    blocks = -(-phase.taps * channels // tile.rows), -(-columns // tile.cols), phase.spec.groups * parts
+    launch(kernel, blocks, slabs.threads, x, gy, target, parts, phase.table, shared=slabs.bytes)
+    if parts > 1:
+        implicit.add_parts(target, gw, parts)
+
+
+# ------------------------------------------------------------------------------------------------- direct
+def _is_narrow(phase) -> bool:
+    """Groups of so few channels that a thread computes one output."""
+    return phase.spec.groups > 1 and phase.channels[1] < direct.EACH // 2
+
+
+def _direct(phases, x, w, y, bias, residual, relu):
+    flags, real = _flags(bias, residual, relu), x.dtype.type
+    for phase in phases:
+        if not phase.taps:
+            continue
+        narrow = _is_narrow(phase)
+        kernel = (direct._single if narrow else direct._few)(real, phase.swap)
+        columns = phase.channels[1]
+        blocks = (-(-phase.pixels // THREADS), -(-columns // direct.EACH), phase.spec.groups)
+        where = grid(phase.pixels * y.shape[-1]) if narrow else (blocks, THREADS)
+        launch(kernel, *where, x, w, y if bias is None else bias, y if residual is None else residual, y, flags, phase.table)
+
+
+def _direct_weight(phase, x, gy, gw):
+    blocks = -(-gw.size // THREADS)
+    parts = max(1, min(8 * PROCESSORS // blocks, phase.pixels // 32, 256))
+    target = gw if parts == 1 else memory.empty((parts, *gw.shape), gw.dtype)
+    launch(direct._weight_gradient(x.dtype.type), (blocks, parts), THREADS, x, gy, target, parts, phase.table)
+    if parts > 1:
+        implicit.add_parts(target, gw, parts)
+
+
+# ------------------------------------------------------------------------------------------------- the passes
+def _fwd(run):
+    def fwd(x, w, b, spec, residual, relu):
+        y, y5 = layout.empty(spec.y_shape, x.dtype)
+        if y.size:
+            residual = None if residual is None else layout.lift(residual)
+            b = None if b is None else layout.dense(b)
+            run(geometry.forward(spec.lifted()), layout.lift(x), geometry.weights(w), y5, b, residual, relu)
+        return y
+
+    return fwd
+
+
+def _bwd_data(run):
+    def bwd_data(gy, w, spec):
+        gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
+        phases = geometry.backward(spec.lifted())
+        if gx.size:
+            if not all(p.taps for p in phases):
+                _clear(gx5)
+            run(phases, layout.lift(gy), geometry.weights(w), gx5, None, None, False)
+        return gx
+
+    return bwd_data
+
+
+def _clear(x):
+    """Zeros, by a copy of one zero."""
+    zero = memory.upload(np.zeros(1, x.dtype))
+    layout.copy_to(zero.view(x.shape, (0,) * x.ndim), x)
+
+
+def _bwd_weight(run):
+    def bwd_weight(x, gy, spec):
+        gw, memory_order = geometry.empty_weights(spec.w_shape, x.dtype)
+        if gy.size:
+            run(geometry.forward(spec.lifted())[0], layout.lift(x), layout.lift(gy), memory_order)
+        else:
+            _clear(memory_order)
+        return gw
+
+    return bwd_weight
+
+
+def _phases(spec, which):
+    spec = spec.lifted()
+    return [p for p in (geometry.backward if which == "bwd_data" else geometry.forward)(spec) if p.taps]
+
+
+def _implicit_cost(spec, which, dtype) -> float:
+    if not spec.batch:
+        return START
+    plan = _weight_plan if which == "bwd_weight" else _phase_plan
+    return sum(plan(p, dtype).seconds for p in _phases(spec, which))
+
+
+def _direct_cost(spec, which, dtype) -> float:
+    phases = _phases(spec, which)
+    waste, rate = 1.0, SINGLE
+    if which != "bwd_weight" and phases and not _is_narrow(phases[0]):
+        columns = phases[0].channels[1]
+        waste, rate = -(-columns // direct.EACH) * direct.EACH / columns, 4 * SINGLE
+    return START * len(phases) + spec.flops * waste * np.dtype(dtype).itemsize / 4 / rate
+
+
+def _implicit_workspace(spec, which, dtype) -> int:
+    phases, size = _phases(spec, which), np.dtype(dtype).itemsize
+    if not spec.batch or len(phases) != 1:
+        return 0
+    parts = (_weight_plan if which == "bwd_weight" else _phase_plan)(phases[0], dtype).parts
+    shape = {"fwd": spec.y_shape, "bwd_data": spec.x_shape, "bwd_weight": spec.w_shape}[which]
+    return parts * prod(shape) * size if parts > 1 else 0
+
+
+def _direct_workspace(spec, which, dtype) -> int:
+    return 256 * prod(spec.w_shape) * np.dtype(dtype).itemsize if which == "bwd_weight" else 0
+
+
+def _never(spec, dtype):
+    return None
+
+
+CONV_ALGORITHMS = [
+    select.Algorithm("im2col", _fwd(_implicit), _bwd_data(_implicit), _bwd_weight(_implicit_weight), _never,
+                     _implicit_cost, _implicit_workspace),
+    select.Algorithm("direct", _fwd(_direct), _bwd_data(_direct), _bwd_weight(_direct_weight), _never,
+                     _direct_cost, _direct_workspace),
+]  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def _chosen(spec, which, dtype, name, precision):
+    return select.choose(CONV_ALGORITHMS, spec, which, dtype, name)
+
+
+def _choose(spec, which, dtype, name):
+    return _chosen(spec, which, dtype, name, settings.get_float32_precision())
+
+
+def conv_prepack(w):
+    arranged = geometry.weights(w)
+    last = arranged.ndim - 1
+    return arranged.transpose(last, last - 1, *range(last - 1))
+
+
+def conv_fwd(x, w, b, spec, algorithm=None, residual=None, relu=False):
+    return _choose(spec, "fwd", x.dtype, algorithm).fwd(x, w, b, spec, residual, relu)
+
+
+def conv_bwd_data(gy, w, spec, algorithm=None):
+    return _choose(spec, "bwd_data", gy.dtype, algorithm).bwd_data(gy, w, spec)
+
+
+def conv_bwd_weight(x, gy, spec, algorithm=None):
+    return _choose(spec, "bwd_weight", x.dtype, algorithm).bwd_weight(x, gy, spec)

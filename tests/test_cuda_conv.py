@@ -1,0 +1,154 @@
+"""Convolution on the GPU beyond its results as an op: tensor cores, sums in parts, tiles. Simulated without a GPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import SIMULATED, needs_cuda
+
+import fastconv as fc
+from fastconv import spec
+
+pytestmark = needs_cuda
+
+CASES = [  # copies of four channels; of single ones; groups; strides; more than one tile
+    ((1, 8, 5, 4), (20, 8, 3, 3), {"padding": 1}),
+    ((2, 3, 5, 6), (5, 3, 3, 2), {"padding": ((1, 0), (0, 2)), "stride": 2}),
+    ((1, 8, 5, 5), (8, 4, 2, 2), {"groups": 2, "dilation": 2, "padding": 1}),
+    ((1, 20, 3, 3), (4, 20, 1, 1), {}),
+]
+ids = ["wide", "narrow", "groups", "1x1"]
+
+
+@pytest.fixture
+def engine():
+    before = fc.get_float32_precision()
+    yield fc.backends.load("cuda")
+    fc.set_float32_precision(before)
+
+
+def rounded(x, bits):
+    """float64 values of float32 numbers rounded to nearest with ``bits`` fewer of mantissa."""
+    mantissa, exponent = np.frexp(x)
+    scale = 2.0 ** (24 - bits)
+    return np.ldexp(np.round(mantissa * scale) / scale, exponent)
+
+
+def passes(engine, x, w, gy, geometry, **epilogue):
+    """Forward, backward-data and backward-weight as implicit GEMM, on the host."""
+    x, w, gy = (engine.asarray(np.asarray(v)) for v in (x, w, gy))
+    results = (
+        engine.conv_fwd(x, w, epilogue.get("bias"), geometry, "im2col", epilogue.get("residual"), epilogue.get("relu", False)),
+        engine.conv_bwd_data(gy, w, geometry, "im2col"),
+        engine.conv_bwd_weight(x, gy, geometry, "im2col"),
+    )
+    return [engine.to_host(r) for r in results]
+
+
+def expected(x, w, gy, geometry):
+    reference = fc.backends.load("numpy")
+    x, w, gy = (v.astype(np.float64) for v in (x, w, gy))
+    return [reference.conv_fwd(x, w, None, geometry), reference.conv_bwd_data(gy, w, geometry),
+            reference.conv_bwd_weight(x, gy, geometry)]  # fmt: skip
+
+
+def inputs(x, w, options, seed=0):
+    rng = np.random.default_rng(seed)
+    geometry = spec.conv_spec(f"conv{len(x) - 2}d", x, w, **options)
+    return *(rng.standard_normal(s).astype(np.float32) for s in (x, w, geometry.y_shape)), geometry
+
+
+def error(got, want):
+    return max(np.abs(a - b).max() / max(1.0, np.abs(b).max()) for a, b in zip(got, want))
+
+
+@pytest.mark.parametrize(("precision", "bits"), [("highest", 0), ("high", 13), ("medium", 16)])
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_precisions(case, precision, bits, engine):
+    """Products of inputs rounded to TF32 or BF16 exactly as the mode says, summed in float32."""
+    *arrays, geometry = inputs(*case)
+    fc.set_float32_precision(precision)
+    got = passes(engine, *arrays, geometry)
+    assert error(got, expected(*(rounded(a, bits) for a in arrays), geometry)) < 2e-6
+    assert bits == 0 or error(got, expected(*arrays, geometry)) > 1e-4, "nothing was rounded"
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+@pytest.mark.parametrize("case", CASES[:2], ids=ids[:2])
+def test_sums_in_parts(case, parts, engine, monkeypatch):
+    """Every pass cut along its sum, bias, residual and ReLU after the last addition; the same bits on every run."""
+    from fastconv.backends.cuda import conv
+
+    x, w, gy, geometry = inputs(*case)
+    fc.set_float32_precision("highest")
+    monkeypatch.setattr(conv, "_plan", lambda *shape: conv.Plan(conv.SMALL[0], parts, 1.0))
+    rng = np.random.default_rng(1)
+    bias, residual = (rng.standard_normal(s).astype(np.float32) for s in (w.shape[:1], gy.shape))
+    epilogue = {"bias": engine.asarray(bias), "residual": engine.asarray(residual), "relu": True}
+    got = passes(engine, x, w, gy, geometry, **epilogue)
+    want = expected(x, w, gy, geometry)
+    want[0] = np.maximum(want[0] + bias[:, None, None] + residual, 0)
+    assert error(got, want) < 2e-6
+    for a, b in zip(got, passes(engine, x, w, gy, geometry, **epilogue)):
+        np.testing.assert_array_equal(a, b)
+
+
+def device_tiles():
+    from fastconv.backends.cuda import conv
+
+    return [(t, np.float32, m) for t in (*conv.WIDE, *conv.NARROW) for m in ("fma", "tf32", "bf16")] + [
+        (t, np.float64, "fma") for t in conv.DOUBLE
+    ]
+
+
+@pytest.mark.parametrize("deep", [(True, False), (True, True), (False, False)], ids=["fwd", "bwd_data", "bwd_weight"])
+def test_device_tiles_fit(deep):
+    """Blocks and shared memory of the tiles that a device gets: threads, alignment, banks, and 227 KiB at most."""
+    from fastconv.backends.cuda import tile
+
+    for shape, real, mode in device_tiles():
+        s = tile.slabs(shape, mode, real, *deep)
+        assert s.threads % 32 == 0 and s.threads <= 256 and s.bytes <= 227 << 10
+        assert shape.rows * shape.cols == s.threads * s.each[0] * s.each[1]
+        assert s.line_a % 4 == s.line_b % 4 == s.size_a % 4 == 0
+
+
+@pytest.mark.skipif(not SIMULATED, reason="the tiles that the simulator does not choose by itself")
+@pytest.mark.parametrize("mode", ["fma", "tf32"])
+def test_a_device_tile(mode, engine, monkeypatch):
+    """One of the device's own tiles, several warps in both directions."""
+    from fastconv.backends.cuda import conv
+
+    fc.set_float32_precision({"fma": "highest", "tf32": "high"}[mode])
+    monkeypatch.setattr(conv, "_plan", lambda *shape: conv.Plan(conv.WIDE[-1], 1, 1.0))
+    *arrays, geometry = inputs((2, 4, 9, 8), (20, 4, 3, 2), {})
+    want = expected(*(rounded(a, 0 if mode == "fma" else 13) for a in arrays), geometry)
+    assert error(passes(engine, *arrays, geometry), want) < 2e-6
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "im2col"])
+def test_nothing_to_sum_or_to_write(algorithm, engine):
+    """No images; and pixels of x that no output has seen."""
+    *arrays, geometry = inputs((0, 4, 5, 5), (8, 4, 3, 3), {})
+    x, w, gy = (engine.asarray(a) for a in arrays)
+    assert engine.conv_fwd(x, w, None, geometry, algorithm).shape == (0, 8, 3, 3)
+    assert engine.conv_bwd_data(gy, w, geometry, algorithm).shape == (0, 4, 5, 5)
+    assert not engine.to_host(engine.conv_bwd_weight(x, gy, geometry, algorithm)).any()
+    x, w, gy, geometry = inputs((1, 2, 7, 7), (3, 2, 1, 1), {"stride": 3})
+    got = engine.to_host(engine.conv_bwd_data(engine.asarray(gy), engine.asarray(w), geometry, algorithm))
+    assert not got[:, :, 1::3].any() and got[:, :, ::3, ::3].all()
+
+
+def test_the_choice():
+    """Tensor-core tiles for many channels, single sums where groups leave nothing to share, parts where blocks are few."""
+    from fastconv.backends.cuda import conv
+
+    def chosen(which, x, w, **options):
+        geometry = spec.conv_spec("conv2d", x, w, **options)
+        return conv._choose(geometry, which, np.dtype(np.float32), None).name
+
+    for which in ("fwd", "bwd_data", "bwd_weight"):
+        assert chosen(which, (128, 256, 8, 8), (256, 256, 3, 3), padding=1) == "im2col"
+    assert chosen("fwd", (64, 128, 28, 28), (128, 1, 3, 3), padding=1, groups=128) == "direct"
+    plan = conv._plan(9 * 64, 64, 128 * 32 * 32, 1, "tf32", 4, True)
+    assert plan.parts > 8 and conv._plan(128 * 32 * 32, 64, 9 * 64, 1, "tf32", 4, True).parts == 1
