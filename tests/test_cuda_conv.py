@@ -137,6 +137,8 @@ def test_nothing_to_sum_or_to_write(algorithm, engine):
     x, w, gy, geometry = inputs((1, 2, 7, 7), (3, 2, 1, 1), {"stride": 3})
     got = engine.to_host(engine.conv_bwd_data(engine.asarray(gy), engine.asarray(w), geometry, algorithm))
     assert not got[:, :, 1::3].any() and got[:, :, ::3, ::3].all()
+    more = engine.conv_bwd_data(engine.asarray(gy), engine.asarray(w), geometry, algorithm, engine.asarray(x))
+    np.testing.assert_allclose(engine.to_host(more), got + x, rtol=1e-5, atol=1e-6)
 
 
 def test_the_choice():

@@ -182,13 +182,14 @@ def _fwd(run):
 
 
 def _bwd_data(run):
-    def bwd_data(gy, w, spec):
+    def bwd_data(gy, w, spec, residual):
         gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
         phases = geometry.backward(spec.lifted())
         if gx.size:
+            residual = None if residual is None else layout.lift(residual)
             if not all(p.taps for p in phases):
-                _clear(gx5)
-            run(phases, layout.lift(gy), geometry.weights(w), gx5, None, None, False)
+                _clear(gx5) if residual is None else layout.copy_to(residual, gx5)
+            run(phases, layout.lift(gy), geometry.weights(w), gx5, None, residual, False)
         return gx
 
     return bwd_data
@@ -277,8 +278,8 @@ def conv_fwd(x, w, b, spec, algorithm=None, residual=None, relu=False):
     return _choose(spec, "fwd", x.dtype, algorithm).fwd(x, w, b, spec, residual, relu)
 
 
-def conv_bwd_data(gy, w, spec, algorithm=None):
-    return _choose(spec, "bwd_data", gy.dtype, algorithm).bwd_data(gy, w, spec)
+def conv_bwd_data(gy, w, spec, algorithm=None, residual=None):
+    return _choose(spec, "bwd_data", gy.dtype, algorithm).bwd_data(gy, w, spec, residual)
 
 
 def conv_bwd_weight(x, gy, spec, algorithm=None):
