@@ -242,10 +242,10 @@ def panels(w: np.ndarray | Prepacked, groups: int, taps: tuple, swap: bool, leas
     tile = simd.tile_address(dtype, width)
     whole = not swap and groups == 1 and columns % width == 0 and len(taps) == len(w)
     if whole and changing and (once or count <= 8):
-        return Panels(w, 1, count, depth, width, width, depth * columns, columns, tile)
+        return Panels(w.reshape(-1), 1, count, depth, width, width, depth * columns, columns, tile)
     data = memory.empty((groups, count, len(taps), depth, width), dtype)
     _pack(simd.transpose_address(dtype), simd.lanes(dtype), w, np.array(taps), swap, width, data)
-    return Panels(data, groups, count, depth, width, len(taps) * depth * width, depth * width, width, tile)
+    return Panels(data.reshape(-1), groups, count, depth, width, len(taps) * depth * width, depth * width, width, tile)
 
 
 @kernel
