@@ -40,8 +40,8 @@ for shape, weight, options in (
             for y, z in zip(got, want):
                 assert np.abs(y - z).max() < (1e-4 if a.name == "winograd" else 3e-6) * np.abs(z).max(), (a.name, s)
             done.add(a.name)
-net = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.BatchNorm2d(16),
-                    nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 10))
+net = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5, bias=False),
+                    nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 10))
 x, label = rng.standard_normal((5, 1, 12, 12)).astype("f4"), np.arange(5)
 found = {}
 for name in ("cpu", "numpy"):
@@ -59,7 +59,8 @@ print("vectors of", simd.VECTOR_BYTES * 8, "bits:", *sorted(done))
 @pytest.mark.skipif(simd.VECTOR_BYTES < 32, reason="this processor has no AVX2")
 def test_avx2():
     features = ",".join("+" + f for f in ("sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma"))
-    env = {**os.environ, "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": features, "PYTHONPATH": str(Path(fc.__file__).parents[1])}
+    env = {**os.environ, "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": features,
+           "PYTHONPATH": str(Path(fc.__file__).parents[1])}  # fmt: skip
     done = subprocess.run([sys.executable, "-c", CODE], env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "vectors of 256 bits: direct im2col winograd"
