@@ -193,6 +193,12 @@ def test_the_example_in_a_process_of_its_own(tmp_path):
     assert (tmp_path / "lenet.npz").exists()
 
 
+def test_the_resnet_example_is_the_command():
+    run = [sys.executable, EXAMPLE.with_name("train_resnet18.py"), "--help"]
+    done = subprocess.run(run, capture_output=True, text=True, env=HERE, timeout=60)
+    assert done.returncode == 0 and "fastconv train resnet18" in done.stdout and "--cutout" in done.stdout
+
+
 @pytest.mark.parametrize("options, message", [
     (["--batch-size", "0"], "batch_size must be at least 1"),
     (["--lr", "-1"], "lr must not be negative"),
