@@ -200,6 +200,16 @@ def test_training_matches_the_numpy_backend():
 
 
 # ------------------------------------------------------------------------------------------------- memory
+def test_an_optimized_net_gives_the_same_results():
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)).eval().to("cuda")
+    fast, x = fc.optimize_for_inference(net), fc.tensor(values(2, 1, 4, 4)).to("cuda")
+    want = net(x).cpu().numpy()
+    assert all(p.device == "cuda" for p in fast.parameters())
+    net[0].weight.data[:] = 0.0  # the copy has memory of its own
+    for _ in range(3):
+        np.testing.assert_allclose(fast(x).cpu().numpy(), want, rtol=1e-4, atol=1e-6)
+
+
 def test_steady_steps_allocate_nothing(engine):
     with fc.backend("cuda"):
         net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))

@@ -190,6 +190,11 @@ class DeviceArray:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __deepcopy__(self, memo):
+        from .shape import copy
+
+        return copy(self)
+
     def __repr__(self):
         return f"DeviceArray({shape_str(self.shape)}, {self.dtype})"
 
