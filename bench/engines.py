@@ -203,11 +203,10 @@ class Fastconv(Engine):
         return self.F.batch_norm(x, mean, var, w, b, True, activation="relu", residual=other)
 
     def network(self, job, training):
-        name, small = job["net"], job["net"].endswith("_32")
-        maker = getattr(self.lib.models, {"lenet": "lenet5"}.get(name, name.removesuffix("_32")), None)
-        if maker is None:
-            raise Unsupported(f"fastconv.models has no {name}")
-        net = maker(num_classes=job["classes"], **({"small_input": small} if name != "lenet" else {}))
+        if job["net"] == "lenet":
+            net = self.lib.models.lenet5(num_classes=job["classes"])
+        else:
+            net = self.lib.models.resnet18(job["classes"], in_channels=job["x"][1], small_input=job["net"] != "resnet18")
         for path, p in net.named_parameters():
             p.data[...] = workload.parameter(path, p.shape)
         if not training:

@@ -21,8 +21,9 @@ def lenet(g, x, job):
 
 
 def resnet18(g, x, job):
-    small = job["net"].endswith("_32")
-    x = g.op("relu", g.conv_norm(x, "conv1", "bn1", (64, 3, 3, 3) if small else (64, 3, 7, 7), 1 if small else 2))
+    small, channels = job["net"] != "resnet18", job["x"][1]
+    kernel, stride = ((3, 3), 1) if small else ((7, 7), 2)
+    x = g.op("relu", g.conv_norm(x, "conv1", "bn1", (64, channels, *kernel), stride))
     x, c = x if small else g.op("max_pool", x), 64
     for layer, k in enumerate((64, 128, 256, 512), 1):
         for block in range(2):
@@ -35,7 +36,7 @@ def resnet18(g, x, job):
     return g.linear(g.op("flatten", g.op("mean", x)), "fc", (job["classes"], 512))
 
 
-NETS = {"lenet": lenet, "resnet18": resnet18, "resnet18_32": resnet18}
+NETS = {"lenet": lenet, "resnet18": resnet18, "resnet18_32": resnet18, "resnet18_28": resnet18}
 
 
 class TorchGraph:

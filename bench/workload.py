@@ -20,7 +20,12 @@ FIELDS = ("count", "N", "C", "H", "W", "K", "kh", "kw", "stride", "padding", "di
 PASSES = {"conv": ("fwd", "bwd"), "op": ("fwd", "bwd", "step"), "net": ("infer", "train")}
 
 #: Network -> (images of one batch, classes).
-NETS = {"lenet": ((256, 1, 28, 28), 10), "resnet18": ((8, 3, 224, 224), 1000), "resnet18_32": ((32, 3, 32, 32), 10)}
+NETS = {
+    "lenet": ((256, 1, 28, 28), 10),
+    "resnet18": ((8, 3, 224, 224), 1000),
+    "resnet18_32": ((32, 3, 32, 32), 10),
+    "resnet18_28": ((64, 1, 28, 28), 10),  # as examples/train_resnet18.py trains it on Fashion-MNIST
+}
 
 #: Op, shape of its input, what else it takes: sizes of ResNet-18 (224 and 32 pixels) and LeNet. "step" is forward and
 #: backward, or an update, in one.
