@@ -14,13 +14,12 @@ from math import prod
 
 import numpy as np
 
+from .. import resample
 from . import layout, memory
 from .jit import kernel, prange, share
 
+
 # ------------------------------------------------------------------------------------------------- along one axis
-Rows = list[list[tuple[int, float]]]  # per output position: (input position, weight) pairs
-
-
 @kernel
 def _along_axis(threads, x, starts, items, weights, fill, y):
     outer, count, inner = y.shape
@@ -41,7 +40,7 @@ def _along_axis(threads, x, starts, items, weights, fill, y):
                         target[i] += weight * source[i]
 
 
-def along_axis(x: np.ndarray, axis: int, rows: Rows, fill: float = 0.0) -> np.ndarray:
+def along_axis(x: np.ndarray, axis: int, rows: resample.Rows, fill: float = 0.0) -> np.ndarray:
     """Apply the sparse matrix ``rows`` to one axis; the result has the memory order of ``x``."""
     order = layout.memory_order(x)
     at = order.index(axis)
@@ -60,56 +59,6 @@ def along_axis(x: np.ndarray, axis: int, rows: Rows, fill: float = 0.0) -> np.nd
             _along_axis(dense.reshape(view[0], shape[at], view[2]), starts, items, weights, x.dtype.type(fill),
                         y.reshape(view[0], len(rows), view[2]))  # fmt: skip
     return y.transpose(np.argsort(order))
-
-
-def transposed(rows: Rows, count: int) -> Rows:
-    """The transposed sparse matrix, with ``count`` rows."""
-    result: Rows = [[] for _ in range(count)]
-    for j, row in enumerate(rows):
-        for i, w in row:
-            result[i].append((j, w))
-    return result
-
-
-def _pad_rows(size: int, before: int, after: int, mode: str) -> Rows:
-    mode = {"replicate": "edge", "circular": "wrap"}.get(mode, mode)
-    constant = {"constant_values": -1} if mode == "constant" else {}
-    at = np.pad(np.arange(size), (max(before, 0), max(after, 0)), mode, **constant)
-    at = at[max(-before, 0) : len(at) + min(after, 0)]
-    return [[(int(i), 1.0)] if i >= 0 else [] for i in at]
-
-
-def pad_fwd(x, pairs, mode, value):
-    for axis, (before, after) in enumerate(pairs):
-        if before or after:
-            x = along_axis(x, axis, _pad_rows(x.shape[axis], before, after, mode), value)
-    return x if any(map(any, pairs)) else copy(x)
-
-
-def pad_bwd(gy, pairs, mode, in_shape):
-    for axis, (before, after) in enumerate(pairs):
-        if before or after:
-            gy = along_axis(gy, axis, transposed(_pad_rows(in_shape[axis], before, after, mode), in_shape[axis]))
-    return gy
-
-
-def _resize_rows(spec, dim: int) -> Rows:
-    low, high, frac = spec.taps(dim)
-    if spec.mode == "nearest":
-        return [[(i, 1.0)] for i in low]
-    return [[(i, 1 - f), (j, f)] for i, j, f in zip(low, high, frac)]
-
-
-def interpolate_fwd(x, spec):
-    for dim in (0, 1):
-        x = along_axis(x, 2 + dim, _resize_rows(spec, dim))
-    return x
-
-
-def interpolate_bwd(gy, spec):
-    for dim in (1, 0):
-        gy = along_axis(gy, 2 + dim, transposed(_resize_rows(spec, dim), spec.in_size[dim]))
-    return gy
 
 
 # ------------------------------------------------------------------------------------------------- columns
@@ -181,3 +130,6 @@ def copy(x):
     y = layout.empty_like(x)
     np.copyto(y, x)
     return y
+
+
+pad_fwd, pad_bwd, interpolate_fwd, interpolate_bwd = resample.ops(along_axis, copy)

@@ -12,6 +12,7 @@ from math import prod
 
 import numpy as np
 
+from .. import resample
 from . import layout, memory
 from .launch import cuda, grid, kernel, launch
 from .memory import DeviceArray
@@ -225,53 +226,7 @@ def along_axis(x, axis, rows, fill=0.0):
     return y.transpose(*(order.index(i) for i in range(x.ndim)))
 
 
-def _transposed(rows, count):
-    result = [[] for _ in range(count)]
-    for j, row in enumerate(rows):
-        for i, w in row:
-            result[i].append((j, w))
-    return result
-
-
-def _pad_rows(size, before, after, mode):
-    mode = {"replicate": "edge", "circular": "wrap"}.get(mode, mode)
-    constant = {"constant_values": -1} if mode == "constant" else {}
-    at = np.pad(np.arange(size), (max(before, 0), max(after, 0)), mode, **constant)
-    at = at[max(-before, 0) : len(at) + min(after, 0)]
-    return [[(int(i), 1.0)] if i >= 0 else [] for i in at]
-
-
-def pad_fwd(x, pairs, mode, value):
-    for axis, (before, after) in enumerate(pairs):
-        if before or after:
-            x = along_axis(x, axis, _pad_rows(x.shape[axis], before, after, mode), value)
-    return x if any(map(any, pairs)) else copy(x)
-
-
-def pad_bwd(gy, pairs, mode, in_shape):
-    for axis, (before, after) in enumerate(pairs):
-        if before or after:
-            gy = along_axis(gy, axis, _transposed(_pad_rows(in_shape[axis], before, after, mode), in_shape[axis]))
-    return gy
-
-
-def _resize_rows(spec, dim):
-    low, high, frac = spec.taps(dim)
-    if spec.mode == "nearest":
-        return [[(i, 1.0)] for i in low]
-    return [[(i, 1 - f), (j, f)] for i, j, f in zip(low, high, frac)]
-
-
-def interpolate_fwd(x, spec):
-    for dim in (0, 1):
-        x = along_axis(x, 2 + dim, _resize_rows(spec, dim))
-    return x
-
-
-def interpolate_bwd(gy, spec):
-    for dim in (1, 0):
-        gy = along_axis(gy, 2 + dim, _transposed(_resize_rows(spec, dim), spec.in_size[dim]))
-    return gy
+pad_fwd, pad_bwd, interpolate_fwd, interpolate_bwd = resample.ops(along_axis, copy)
 
 
 # ------------------------------------------------------------------------------------------------- columns
