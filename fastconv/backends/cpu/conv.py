@@ -50,7 +50,7 @@ def _im2col_workspace(spec, which, dtype) -> int:
 
 # ------------------------------------------------------------------------------------------------- winograd
 @lru_cache(maxsize=4096)
-def _best_tile(spec, which, dtype, precision, threads) -> int:
+def _best_tile(spec, which, dtype, precision, *in_force) -> int:
     tiles = (2,) if precision == "highest" else (4, 2)
     return min(tiles, key=lambda m: conv_cost.winograd(spec, which, dtype, m))
 

@@ -19,7 +19,7 @@ from . import conv_winograd, facts, simd
 LAUNCH = 30e-6  # seconds to start a kernel from Python
 
 # Shares of the measured peak.
-TAPS = 0.95  # direct: forward, backward-data; less where runs are short (see _run_share)
+TAPS = 0.95  # direct: forward, backward-data; less where rows or runs are short
 TAPS_WEIGHTS = 0.95
 MATRIX = 0.93  # im2col
 MATRIX_WEIGHTS = 0.83
