@@ -8,8 +8,8 @@
 Pixels are runs of channels in flat arrays: a view per pixel would count references, atomically, on memory that all threads
 share.
 
-The average first adds whole rows, then along the row. Adaptive pooling is the same with other tables. Backward of the
-average gathers: an input pixel adds up the gradients of the windows it is in, so no two threads write to one place.
+The average first adds whole rows, then along the row. Adaptive pooling is the same with other tables, and so is the
+average's backward: an input pixel adds up the gradients of the windows it is in, so no two threads write to one place.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import functools
 
 import numpy as np
 
-from . import layout
+from ...spec import PoolSpec
+from . import layout, simd
 from .jit import body, kernel, prange, share
+from .simd import address, view1d
 
 SHORT = 32  # below that many channels, loops go over whole rows instead of the channels of one pixel
 RUN = 4096  # elements that one thread scatters at a time, into pixels that stay in its cache meanwhile
@@ -235,115 +237,96 @@ def max_pool_bwd(gy, index, spec):
 
 # ------------------------------------------------------------------------------------------------- average
 @body
-def add(x, factor, out):
-    for e in range(out.size):
-        out[e] += x[e] * factor
-
-
-@body
-def add_windows(line, starts, stops, channels, out):
-    """Each pixel of ``out`` is the sum of a window of the pixels of ``line``."""
-    for q in range(starts.size):
-        if channels < SHORT:
-            for c in range(channels):
-                total = line.dtype.type(0)
-                for w in range(starts[q], stops[q]):
-                    total += line[np.uint64(w * channels + c)]
-                out[np.uint64(q * channels + c)] = total
+def add_rows(plane, row, first, end, weights, factor, fresh, line):
+    """``line`` += rows ``first`` to ``end`` at address ``plane``, each times its weight; or ``fresh`` ``line`` = that."""
+    for k in range(first, end):
+        x, weight = view1d(plane + k * row * line.itemsize, row, line), weights[k] * factor
+        if k > first or not fresh:
+            for e in range(row):
+                line[e] += x[e] * weight
         else:
-            for c in range(channels):
-                out[np.uint64(q * channels + c)] = 0
-            for w in range(starts[q], stops[q]):
-                for c in range(channels):
-                    out[np.uint64(q * channels + c)] += line[np.uint64(w * channels + c)]
+            for e in range(row):
+                line[e] = x[e] * weight
 
 
 @body
-def scale(out, scales, factor):
-    for e in range(out.size):
-        out[e] *= scales[e] * factor
+def add_pixels(line, begins, ends, weights, scales, factor, channels, out):
+    """Each pixel from address ``out`` on is ``scales * factor`` times the weighted sum of a window of pixels in ``line``.
+
+    Whole vectors: of a pixel's last one the next pixel overwrites what is not its own.
+    """
+    size, lanes = line.itemsize, simd.VECTOR_BYTES // line.itemsize
+    start, zero = address(line), line.dtype.type(0)
+    for q in range(begins.size):
+        for c in range(0, channels, lanes):
+            total = simd.fill(zero)
+            for w in range(begins[q], ends[q]):
+                pixel = simd.load(start + (w * channels + c) * size, line)
+                total = simd.add(total, simd.multiply(pixel, simd.fill(weights[w])))
+            simd.store(simd.multiply(total, simd.fill(scales[q] * factor)), out + (q * channels + c) * size)
 
 
 @kernel
-def _average(threads, x, starts, stops, extents, divisor, y):
+def _average(threads, x, begins, ends, weights, scales, y):
+    # y[o] = scales[o] * sum of weights[i] * x[i] over begins[o] <= i < ends[o], in each dimension
     images, depth, height, width, channels = x.shape
     _, od, oh, ow, _ = y.shape
-    source, out = x.reshape(-1), y.reshape(-1)
-    line, row = width * channels, ow * channels
+    row, out_row, lanes = width * channels, ow * channels, simd.VECTOR_BYTES // x.itemsize
     for thread in prange(threads):
         first, end = share(thread, threads, images * od * oh)
-        sums, scales = np.empty(line, x.dtype), np.empty(row, x.dtype)
-        for e in range(row):
-            scales[e] = 1 / (divisor if divisor else extents[2, e // channels])
+        line, last = np.zeros(row + lanes, x.dtype), np.empty(out_row + lanes, x.dtype)
         for r in range(first, end):
             n, i, j = r // oh // od, r // oh % od, r % oh
-            sums[:] = 0
-            for d in range(starts[0][i], stops[0][i]):
-                for h in range(starts[1][j], stops[1][j]):
-                    at = ((n * depth + d) * height + h) * line
-                    add(source[at : at + line], x.dtype.type(1), sums)
-            target = out[r * row : (r + 1) * row]
-            add_windows(sums, starts[2], stops[2], channels, target)
-            scale(target, scales, x.dtype.type(1 if divisor else 1 / (extents[0, i] * extents[1, j])))
+            target = address(y) + r * out_row * y.itemsize
+            out = view1d(target, out_row, y)
+            h0, h1, factor = begins[1][j], ends[1][j], scales[0][i] * scales[1][j]
+            if j > 0 and r > first and (begins[1][j - 1], ends[1][j - 1], scales[1][j - 1]) == (h0, h1, scales[1][j]):
+                before = view1d(target - out_row * y.itemsize, out_row, y)  # whose windows are the same
+                for e in range(out_row):
+                    out[e] = before[e]
+                continue
+            d0, d1 = begins[0][i], ends[0][i]
+            if d0 >= d1 or h0 >= h1:
+                line[:] = 0
+            for d in range(d0, d1):
+                plane = address(x) + (n * depth + d) * height * row * x.itemsize
+                add_rows(plane, row, h0, h1, weights[1], weights[0][d], d == d0, line)
+            if (end - r - 1) * out_row >= lanes:
+                add_pixels(line, begins[2], ends[2], weights[2], scales[2], factor, channels, target)
+            else:  # what follows is another thread's, or not the array's
+                add_pixels(line, begins[2], ends[2], weights[2], scales[2], factor, channels, address(last))
+                for e in range(out_row):
+                    out[e] = last[e]
 
 
-@kernel
-def _average_bwd(threads, gy, firsts, lasts, extents, divisor, gx):
-    _, od, oh, ow, channels = gy.shape
-    images, depth, height, width, _ = gx.shape
-    source, out = gy.reshape(-1), gx.reshape(-1)
-    line, row = ow * channels, width * channels
-    for thread in prange(threads):
-        first, end = share(thread, threads, images * depth * height)
-        sums, scales = np.empty(line, gy.dtype), np.empty(line, gy.dtype)
-        for e in range(line):
-            scales[e] = 1 / (divisor if divisor else extents[2, e // channels])
-        for r in range(first, end):
-            n, d, h = r // height // depth, r // height % depth, r % height
-            sums[:] = 0
-            for i in range(firsts[0][d], lasts[0][d]):
-                for j in range(firsts[1][h], lasts[1][h]):
-                    at = ((n * od + i) * oh + j) * line
-                    add(source[at : at + line], gy.dtype.type(1 if divisor else 1 / (extents[0, i] * extents[1, j])), sums)
-            scale(sums, scales, gy.dtype.type(1))
-            add_windows(sums, firsts[2], lasts[2], channels, out[r * row : (r + 1) * row])
-
-
-def _extents(windows, dtype) -> np.ndarray:
-    table = np.ones((3, max(len(w.extents) for w in windows)), dtype)
-    for row, w in zip(table, windows):
-        row[: len(w.extents)] = w.extents
-    return table
-
-
-def _run_average(x, shape, windows, divisor):
-    y, y5 = layout.empty(shape, x.dtype)
-    if y.size:
-        _average(layout.lift(x), tuple(w.starts for w in windows), tuple(w.stops for w in windows),
-                 _extents(windows, x.dtype), float(divisor or 0), y5)  # fmt: skip
-    return y
-
-
-def _run_average_bwd(gy, shape, windows, divisor):
-    gx, gx5 = layout.empty(shape, gy.dtype)
-    if gx.size:
-        covering = [w.covering(size) for w, size in zip(windows, gx5.shape[1:4])]
-        _average_bwd(layout.lift(gy), tuple(a for a, _ in covering), tuple(b for _, b in covering),
-                     _extents(windows, gy.dtype), float(divisor or 0), gx5)  # fmt: skip
-    return gx
+@functools.lru_cache(1024)
+def _average_tables(spec, dtype, backward):
+    """What :func:`_average` takes besides arrays: per dimension begins and ends of windows, weights, scales."""
+    adaptive = not isinstance(spec, PoolSpec)
+    windows, sizes = (_adaptive_windows if adaptive else _windows)(spec), (1,) * (3 - len(spec.in_size)) + spec.in_size
+    divisors = [w.extents for w in windows]
+    if not adaptive and spec.divisor:
+        divisors = [np.full(len(d), v) for d, v in zip(divisors, (1, 1, spec.divisor))]
+    scales = tuple((1 / d).astype(dtype) for d in divisors)
+    if backward:  # an input pixel collects from the windows it is in what their divisors left
+        begins, ends = zip(*(w.covering(size) for w, size in zip(windows, sizes)))
+        return begins, ends, scales, tuple(np.ones(size, dtype) for size in sizes)
+    ones = tuple(np.ones(size, dtype) for size in sizes)
+    return tuple(w.starts for w in windows), tuple(w.stops for w in windows), ones, scales
 
 
 def avg_pool_fwd(x, spec):
-    return _run_average(x, spec.y_shape, _windows(spec), spec.divisor)
+    y, y5 = layout.empty(spec.y_shape, x.dtype)
+    if y.size:
+        _average(layout.lift(x), *_average_tables(spec, x.dtype, False), y5)
+    return y
 
 
 def avg_pool_bwd(gy, spec):
-    return _run_average_bwd(gy, spec.x_shape, _windows(spec), spec.divisor)
+    gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
+    if gx.size:
+        _average(layout.lift(gy), *_average_tables(spec, gy.dtype, True), gx5)
+    return gx
 
 
-def adaptive_avg_pool_fwd(x, spec):
-    return _run_average(x, spec.y_shape, _adaptive_windows(spec), None)
-
-
-def adaptive_avg_pool_bwd(gy, spec):
-    return _run_average_bwd(gy, spec.x_shape, _adaptive_windows(spec), None)
+adaptive_avg_pool_fwd, adaptive_avg_pool_bwd = avg_pool_fwd, avg_pool_bwd
