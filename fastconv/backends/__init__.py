@@ -96,13 +96,17 @@ CONTRACT: dict[str, str] = {
     "adam_step": "(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay, decoupled)",
 }
 
-#: Ops that an engine may have. Batch norm in training as a whole: what backward needs is the engine's business (a tuple).
+#: Ops that an engine may have. Batch norm in training and the mean cross-entropy as a whole: what backward needs is the
+#: engine's business (a tuple).
 #: Runs of layers: ``steps``: a tuple of (kind, spec), kind "conv", "linear" (as a 1 x 1 ConvSpec), "avg_pool",
 #: "max_pool", or, with no spec, "flatten", "relu", "sigmoid", "tanh". Weights are those of the plan's convolutions and dense
 #: layers in order; ``keep`` what ``sequence_bwd`` needs.
 OPTIONAL: dict[str, str] = {
     "batch_norm_train_fwd": "(x, weight, bias, residual, eps, activation)",  # -> y, mean, biased variance, saved
     "batch_norm_train_bwd": "(gy, saved, with_residual)",  # -> gx, gweight, gbias, gresidual
+    # the mean of cross_entropy_fwd's losses (over their weights); a loss of None: some target is no class
+    "cross_entropy_mean_fwd": "(logits, target, weight, ignore_index, label_smoothing)",  # -> loss, saved
+    "cross_entropy_mean_bwd": "(gy, saved)",  # -> glogits
     "sequence_plan": "(steps, dtype)",  # -> a plan for the first plan.count steps, None where single ops are better
     "sequence_fwd": "(plan, x, weights, biases, keep)",  # -> y, saved
     "sequence_bwd": "(plan, gy, saved, weights, needs_x, needs_weights, needs_biases)",  # -> gx, gweights, gbiases

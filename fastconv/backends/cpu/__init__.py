@@ -36,6 +36,8 @@ from .pointwise import (
     binary_fwd,
     cross_entropy_bwd,
     cross_entropy_fwd,
+    cross_entropy_mean_bwd,
+    cross_entropy_mean_fwd,
     dropout,
     reduce_fwd,
     softmax_bwd,

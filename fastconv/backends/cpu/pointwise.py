@@ -320,7 +320,8 @@ def softmax_bwd(gy, y, axis, log):
 
 
 @kernel
-def _cross_entropy(threads, logits, target, weight, ignore_index, smoothing, losses, prob):
+def _cross_entropy(threads, logits, target, weight, ignore_index, smoothing, losses, prob, mean):
+    # mean: the mean loss, the weight of the rows that count, and how many targets are no class
     rows, classes = logits.shape
     one = logits.dtype.type(1)
     for thread in prange(threads):
@@ -328,21 +329,32 @@ def _cross_entropy(threads, logits, target, weight, ignore_index, smoothing, los
         for r in range(first, end):
             row, p, t = logits[r], prob[r], target[r]
             total, largest = exponentials(row, p)
-            shift = np.log(total)
+            shift, inverse = np.log(total), one / total
             for c in range(classes):
-                p[c] /= total
+                p[c] *= inverse
             losses[r] = 0
-            if t != ignore_index:
+            if t != ignore_index and 0 <= t < classes:
                 losses[r] = (one - smoothing) * weight[t] * -maths.minus_both(row[t], largest, shift)
                 if smoothing > 0:
                     spread = logits.dtype.type(0)
                     for c in range(classes):
                         spread -= weight[c] * maths.minus_both(row[c], largest, shift)
                     losses[r] += smoothing / classes * spread
+    total, mass, strange = 0.0, 0.0, 0
+    for r in range(rows):
+        t = target[r]
+        if t != ignore_index:
+            if 0 <= t < classes:
+                total += losses[r]
+                mass += weight[t]
+            else:
+                strange += 1
+    mean[0], mean[1], mean[2] = total / mass, mass, strange
 
 
 @kernel
-def _cross_entropy_bwd(threads, grow, prob, target, weight, ignore_index, smoothing, out):
+def _cross_entropy_bwd(threads, grow, divisor, prob, target, weight, ignore_index, smoothing, out):
+    # grow: a number per row, or one for all
     rows, classes = prob.shape
     one = prob.dtype.type(1)
     even = smoothing / prob.dtype.type(classes)
@@ -352,7 +364,7 @@ def _cross_entropy_bwd(threads, grow, prob, target, weight, ignore_index, smooth
             mass += weight[c]
         first, end = share(thread, threads, rows)
         for r in range(first, end):
-            t, g = target[r], grow[r]
+            t, g = target[r], prob.dtype.type(grow[r if grow.size == rows else 0] / divisor)
             if t == ignore_index:
                 out[r] = 0
                 continue
@@ -362,20 +374,38 @@ def _cross_entropy_bwd(threads, grow, prob, target, weight, ignore_index, smooth
             out[r, t] -= g * own
 
 
-def cross_entropy_fwd(logits, target, weight, ignore_index, label_smoothing):
-    logits, target = layout.dense(logits), layout.dense(target)
+def _run_cross_entropy(logits, target, weight, ignore_index, label_smoothing):
+    logits, target, number = layout.dense(logits), layout.dense(target), logits.dtype.type
     losses, prob = memory.empty(logits.shape[:1], logits.dtype), memory.empty(logits.shape, logits.dtype)
-    weight = np.ones(logits.shape[1], logits.dtype) if weight is None else layout.dense(weight)
-    _cross_entropy(logits, target, weight, ignore_index, logits.dtype.type(label_smoothing), losses, prob)
+    weight, mean = np.ones(logits.shape[1], number) if weight is None else layout.dense(weight), np.empty(3)
+    _cross_entropy(logits, target, weight, ignore_index, number(label_smoothing), losses, prob, mean)
+    return losses, mean, (prob, target, weight, ignore_index, number(label_smoothing))
+
+
+def _run_cross_entropy_bwd(grow, divisor, prob, target, weight, ignore_index, label_smoothing):
+    out = memory.empty(prob.shape, prob.dtype)
+    _cross_entropy_bwd(grow, divisor, prob, target, weight, ignore_index, label_smoothing, out)
+    return out
+
+
+def cross_entropy_fwd(logits, target, weight, ignore_index, label_smoothing):
+    losses, _, (prob, *_) = _run_cross_entropy(logits, target, weight, ignore_index, label_smoothing)
     return losses, prob
 
 
 def cross_entropy_bwd(grow, prob, target, weight, ignore_index, label_smoothing):
-    out = memory.empty(prob.shape, prob.dtype)
     weight = np.ones(prob.shape[1], prob.dtype) if weight is None else layout.dense(weight)
-    _cross_entropy_bwd(layout.dense(grow), layout.dense(prob), layout.dense(target), weight, ignore_index,
-                       prob.dtype.type(label_smoothing), out)  # fmt: skip
-    return out
+    return _run_cross_entropy_bwd(layout.dense(grow), 1.0, layout.dense(prob), layout.dense(target), weight, ignore_index,
+                                  prob.dtype.type(label_smoothing))  # fmt: skip
+
+
+def cross_entropy_mean_fwd(logits, target, weight, ignore_index, label_smoothing):
+    _, (loss, divisor, strange), saved = _run_cross_entropy(logits, target, weight, ignore_index, label_smoothing)
+    return None if strange else np.array(loss, logits.dtype), (divisor, *saved)
+
+
+def cross_entropy_mean_bwd(gy, saved):
+    return _run_cross_entropy_bwd(layout.dense(gy).reshape(1), *saved)
 
 
 # ------------------------------------------------------------------------------------------------- dropout

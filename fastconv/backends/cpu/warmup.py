@@ -124,6 +124,9 @@ def jobs() -> list[Job]:
     for weight in (None, n):
         add("cross_entropy_fwd", table, target, weight, -100, 0.0, label=f"weight {weight is not None}")
         add("cross_entropy_bwd", row, table, target, weight, -100, 0.0, label=f"weight {weight is not None}")
+    scalar = np.ones((), np.float32)
+    found.append(("cross_entropy_mean", lambda: engine.cross_entropy_mean_bwd(
+        scalar, engine.cross_entropy_mean_fwd(table, target, None, -100, 0.0)[1])))  # fmt: skip
     add("dropout", x, 0.5, 2.0, 1, label="NCHW")
     add("dropout", table, 0.5, 2.0, 1, label="rows")
 

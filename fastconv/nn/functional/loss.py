@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 
+from ... import backends
 from ...autograd import Function
 from ...spec import broadcast_shape, check, check_float, check_rank, check_shape, shape_str
 from ...tensor import Tensor, as_tensor, int64
@@ -51,6 +52,22 @@ class CrossEntropy(Function):
     @staticmethod
     def backward(ctx, gy):
         return ctx.engine.cross_entropy_bwd(_row_gradients(ctx, gy), *ctx.saved, *ctx.options)
+
+
+class MeanCrossEntropy(Function):
+    """Rows of logits -> their mean loss, as one op of engines that have it: it looks at the labels too."""
+
+    @staticmethod
+    def forward(ctx, logits, target, weight, ignore_index, label_smoothing):
+        loss, saved = ctx.engine.cross_entropy_mean_fwd(logits, target, weight, ignore_index, label_smoothing)
+        if loss is None:
+            check_labels("cross_entropy", Tensor(target), logits.shape[1], ignore_index)  # says which
+        ctx.save(*saved)
+        return loss
+
+    @staticmethod
+    def backward(ctx, gy):
+        return ctx.engine.cross_entropy_mean_bwd(gy, ctx.saved)
 
 
 class NegativeLogLikelihood(Function):
@@ -135,6 +152,12 @@ def cross_entropy(
     x, weight = _check_classes(name, x, weight, reduction)
     target = as_tensor(target)
     check(0 <= label_smoothing <= 1, name, f"label_smoothing must be between 0 and 1, got {label_smoothing}")
+    rows_of_labels = x.ndim == 2 and target.shape == x.shape[:1] and target.dtype == int64
+    # An observer sees the ops of the contract.
+    if rows_of_labels and reduction == "mean" and backends.observer.get() is None and hasattr(
+        x._engine, "cross_entropy_mean_fwd"
+    ):  # fmt: skip
+        return MeanCrossEntropy.apply(x, target, weight, ignore_index=ignore_index, label_smoothing=float(label_smoothing))
     if target.dtype.kind != "f":
         return _label_loss(name, CrossEntropy, x, target, weight, ignore_index, reduction,
                            label_smoothing=float(label_smoothing))  # fmt: skip
