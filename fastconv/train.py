@@ -17,8 +17,9 @@ from time import perf_counter
 
 import numpy as np
 
-from . import io, nn, optim, random
+from . import backends, io, nn, optim, random
 from .autograd import no_grad
+from .backends import settings
 from .inspect.observe import Observer
 from .spec import check
 from .tensor import Tensor, as_tensor
@@ -162,7 +163,7 @@ def _correct(out, y) -> float:
 
 def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None, loss=None, scheduler=None,
         checkpoint=None, checkpoint_every: int | None = None, resume: bool = True, progress: bool = True, plot=None,
-        time_limit: float | None = None, callback=None) -> History:  # fmt: skip
+        time_limit: float | None = None, callback=None, graph: bool | None = None) -> History:  # fmt: skip
     """Train ``net``.
 
     Parameters
@@ -194,6 +195,10 @@ def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None,
         Seconds after which the run ends.
     callback : callable ``(history) -> bool``, optional
         Called after each epoch; a true answer ends the run.
+    graph : bool, optional
+        On the GPU, record the whole step as a CUDA graph and replay it for every batch of the same shape. None: where net,
+        loss and optimizer are fastconv's own. In others, whatever Python decides or computes from step to step would stay as
+        it was when the step was recorded. A step that cannot be recorded is done as usual, with a warning.
 
     Returns
     -------
@@ -217,7 +222,7 @@ def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None,
     check(checkpoint_every is None or checkpoint_every > 0, "fit",
           f"checkpoint_every must be positive, got {checkpoint_every}")  # fmt: skip
     optimizer = optimizer or optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
-    run = _Run(net, train_loader, optimizer, loss or nn.CrossEntropyLoss(), scheduler, checkpoint)
+    run = _Run(net, train_loader, optimizer, loss or nn.CrossEntropyLoss(), scheduler, checkpoint, graph)
     run.check_schedule(epochs)
     if not (resume and run.restore()):
         run.store()
@@ -225,6 +230,7 @@ def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None,
     with _Stop(time_limit) as stop:
         while at["epoch"] < epochs and not stop.reason:
             net.train()
+            run.replays.check()
             with _Bar(progress, at["epoch"], epochs, run.batches, at["batch"]) as bar:
                 for x, y in run.rest_of_epoch():
                     run.step(x, y)
@@ -251,6 +257,7 @@ def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None,
                         _draw(history, plot)
                     stop.asked = callback is not None and callback(history)
         history.stopped = stop.reason if at["epoch"] < epochs else None
+        run.replays.drop()
         run.store()
     return history
 
@@ -258,7 +265,7 @@ def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None,
 class _Run:
     """What a checkpoint holds: the objects that are trained, where the run is, and its history."""
 
-    def __init__(self, net, loader, optimizer, loss, scheduler, path):
+    def __init__(self, net, loader, optimizer, loss, scheduler, path, graph):
         self.net, self.loader, self.optimizer, self.loss = net, loader, optimizer, loss
         self.scheduler, self.path = scheduler, path and Path(path)
         self.device = next(iter(net.parameters())).device
@@ -269,6 +276,9 @@ class _Run:
         self.at = {"epoch": 0, "batch": 0, "loss": 0.0, "correct": 0.0, "count": 0, "seconds": 0.0, "images": 0}
         self._stored, self._sound = None, False  # the position last saved; whether that is what lies at ``path``
         self._since = None  # steps and time after the first step, which may compile
+        own = all(_module(v).startswith("fastconv.") for v in (loss, optimizer, *net.modules()))
+        check(not graph or self.device == "cuda", "fit", 'graph=True is for nets on the GPU; move it with net.to("cuda")')
+        self.replays = _Replays(net, optimizer, self.compute, self.device == "cuda" and (own if graph is None else graph))
 
     @property
     def steps(self) -> int:
@@ -282,15 +292,15 @@ class _Run:
         """Forward, backward, update, sums."""
         start, at, chance = perf_counter(), self.at, random.get_state()
         x, y = as_tensor(x).to(self.device), as_tensor(y).to(self.device)
-        out = self.net(x)
-        loss = self.loss(out, y)
+        whole = self.replays.step(x, y)
+        out, loss = whole or self.forward(x, y)
         value = loss.item()
         if not isfinite(value):
             random.set_state(chance)
-            self.fail(f"the loss is {value}", at["batch"] + 1, _origin(self.net, x))
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+            where = "fit with graph=False tells where" if whole else _origin(self.net, x)
+            self.fail(f"the loss is {value}", at["batch"] + 1, where)
+        if not whole:
+            self.update(loss)
         at["loss"] += value * len(x)
         at["correct"] += _correct(out, y)
         at["count"] += len(x)
@@ -299,6 +309,21 @@ class _Run:
             at["seconds"] += perf_counter() - start
             at["images"] += len(x)
         self._since = self._since or (self.steps, perf_counter())
+
+    def forward(self, x, y):
+        out = self.net(x)
+        return out, self.loss(out, y)
+
+    def update(self, loss) -> None:
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+    def compute(self, x, y):
+        """A whole step, whatever the loss."""
+        out, loss = self.forward(x, y)
+        self.update(loss)
+        return out, loss
 
     def fail(self, what, step, where):
         raise RuntimeError(f"fit: {what} at step {step} of epoch {self.at['epoch'] + 1}: {where}. A smaller learning rate "
@@ -423,6 +448,98 @@ class _Run:
         self.history.extend(saved["history"])
         self._stored, self._sound = (self.at["epoch"], self.at["batch"]), path == self.path
         return True
+
+
+class _Replays:
+    """Steps on the GPU as replays of one graph (``backends/cuda/graph.py``).
+
+    The first step on batches of a shape is an ordinary one, the second the rehearsal, and the third is recorded and, as all
+    that follow, replayed. Batches of another shape (the last of an epoch) are ordinary steps between.
+    """
+
+    def __init__(self, net, optimizer, compute, on: bool):
+        self.net, self.optimizer, self.compute, self.on = net, optimizer, compute, on
+        self.shapes = self.graph = self.result = None
+
+    def step(self, x, y):
+        """``(output, loss)`` after the whole step, or None where an ordinary one must be done."""
+        if not self.on or backends.observer.get() is not None:
+            return None
+        shapes = [(t.shape, t.dtype) for t in (x, y)]
+        if shapes != self.shapes:
+            self.shapes = self.shapes if self.graph else shapes
+            return None
+        inputs = [x._array, y._array]
+        if self.graph is None:
+            return self._rehearse(inputs)
+        if self.result is None:
+            return self._record(inputs)
+        for p, grad in self.grads:
+            p.grad = grad
+        self.graph.refresh([random.next_seed() for _ in self.graph.seeds], self.optimizer.step)
+        self.graph.replay(inputs)
+        return self.result
+
+    def _step(self):
+        return self.compute(*map(Tensor, self.graph.inputs))
+
+    def _rehearse(self, inputs):
+        engine, before = backends.load("cuda"), random.get_state()
+        engine.memory.trim()  # the graph has memory of its own
+        self.graph = engine.Graph(inputs)
+        result, after = self.graph.rehearse(self._step), random.get_state()
+        random.set_state(before)
+        for _ in self.graph.seeds:
+            random.next_seed()
+        if self.graph.reads or random.get_state() != after:
+            self._give_up("values are read on the host" if self.graph.reads else "random numbers are drawn outside dropout")
+        random.set_state(after)
+        self.state = self._state()
+        return result
+
+    def _record(self, inputs):
+        chance, counts = random.get_state(), [(s, s.get("step")) for s in self.optimizer.state.values()]
+        try:
+            result = self.graph.record(self._step)
+            self.graph.replay(inputs)
+        except Exception as e:  # whatever a driver may say: nothing has run yet
+            random.set_state(chance)
+            for s, count in counts:
+                s["step"] = count
+            return self._give_up(e)
+        self.result = result
+        self.grads = [(p, p.grad) for p in self.net.parameters()]
+        return result
+
+    def _give_up(self, why) -> None:
+        warnings.warn(f"fit: the step cannot be recorded as a graph ({why}); it is done as usual", stacklevel=5)
+        self.on = False
+        self.drop()
+
+    def _state(self):
+        """What a recorded step takes for granted; the graph needs the arrays to stay where they are."""
+        groups = self.optimizer.param_groups
+        tensors = [*self.net.parameters(), *self.net.buffers(), *(p for g in groups for p in g["params"])]
+        tensors += [t for s in self.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]
+        return ([t._array for t in tensors], [t.requires_grad for t in tensors], [m.training for m in self.net.modules()],
+                [self.optimizer._slots(g) for g in groups], settings.get_float32_precision())  # fmt: skip
+
+    def check(self) -> None:
+        """Start anew if net or optimizer were changed between epochs."""
+        if self.graph is not None:
+            (old, *others), (new, *now) = self.state, self._state()
+            if others != now or len(old) != len(new) or any(a is not b for a, b in zip(old, new)):
+                self.drop()
+
+    def drop(self) -> None:
+        if self.graph is not None:
+            self.graph.close()
+        self.graph = self.result = self.state = self.grads = None
+
+
+def _module(thing) -> str:
+    """Where the class of an object, or a function, is defined."""
+    return getattr(thing if hasattr(thing, "__name__") else type(thing), "__module__", None) or ""
 
 
 def _finite(t) -> bool:

@@ -129,6 +129,9 @@ _current: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
 #: engines. Whoever merges several layers into one op must not do so while this is set.
 observer: ContextVar = ContextVar("fastconv_observer", default=None)
 
+#: Whether an engine is recording a step that will be replayed on other values: nothing may depend on what arrays hold now.
+recording: ContextVar[bool] = ContextVar("fastconv_recording", default=False)
+
 
 def _check(name: str) -> str:
     if name not in BACKENDS:

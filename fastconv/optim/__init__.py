@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..spec import check, check_shape
-from ..tensor import Tensor
+from ..tensor import Tensor, as_tensor
 from . import lr_scheduler
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "lr_scheduler"]
@@ -120,7 +120,7 @@ class Optimizer:
             for key, value in entries.items():
                 if hasattr(value, "shape") and key != "step":
                     check_shape(name, f"{key} of parameter {i}", value.shape, p.shape, "its parameter's shape")
-                    value = _like(p).copy_(value)
+                    value = _like(p).copy_(as_tensor(value).to(p.device))
                 new[key] = int(value) if key == "step" else value
             state[p] = new
         self.state = state

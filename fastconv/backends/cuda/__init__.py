@@ -3,6 +3,7 @@
 from . import dlpack, launch, memory
 from .conv import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv_fwd, conv_prepack
 from .dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
+from .graph import Graph
 from .norm import (
     batch_norm_bwd,
     batch_norm_fwd,

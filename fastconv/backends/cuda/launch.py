@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -25,7 +26,8 @@ if SIMULATED:
 
     cuda = Module()
 
-__all__ = ["SIMULATED", "THREADS", "body", "cuda", "grid", "kernel", "launch", "math", "recorder", "stream", "synchronize"]
+__all__ = ["SIMULATED", "THREADS", "body", "cuda", "grid", "kernel", "launch", "math", "record", "recorder", "stream",
+           "synchronize"]  # fmt: skip
 
 #: Threads per block where a kernel has no reason for another number; a power of two.
 THREADS = 8 if SIMULATED else 256
@@ -63,12 +65,9 @@ def _main_stream():
     return cuda.stream()
 
 
-_forced_stream = None  # during the capture of a graph
-
-
 def stream():
     """The stream of every launch and copy."""
-    return _forced_stream or _main_stream()
+    return _main_stream()
 
 
 def _argument(kernel, position, value):
@@ -99,12 +98,68 @@ def launch(kernel, grid, block, *args, shared: int = 0) -> None:
     """
     if (grid if isinstance(grid, int) else min(grid)) == 0:
         return
+    if memory.graph is not None:
+        memory.graph.launched(args)
     args = tuple(_argument(kernel, i, a) for i, a in enumerate(args))
     if recorder is not None:
         return recorder(kernel, args)
+    if _noted is not None:
+        return _noted.append((kernel, (grid, block, 0, shared), args))
     if shared > 48 << 10 and not SIMULATED:
         _allow_shared(kernel, args, shared)
     kernel[grid, block, stream(), shared](*args)
+
+
+_noted: list | None = None
+
+
+def record(work):
+    """A function that starts again what ``work()`` launches, and the result of ``work``; nothing runs now.
+
+    On a device that is a CUDA graph, under the simulator a list of launches.
+    """
+    global _noted
+    if not SIMULATED:
+        return _capture(work)
+    _noted = launches = []
+    try:
+        result = work()
+    finally:
+        _noted = None
+
+    def start():
+        for kernel, where, args in launches:
+            kernel[where](*args)
+
+    return start, result
+
+
+def _capture(work):
+    from cuda.bindings import driver
+
+    def call(function, *args):
+        code, *values = function(*args)
+        if code != driver.CUresult.CUDA_SUCCESS:
+            raise RuntimeError(f"{function.__name__}: {code.name}")
+        return values[0] if values else None
+
+    handle = driver.CUstream(int(stream()))
+    # relaxed: allocating and compiling meanwhile is no error
+    call(driver.cuStreamBeginCapture, handle, driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED)
+    try:
+        result = work()
+    except BaseException:
+        driver.cuStreamEndCapture(handle)  # or the stream would record for ever
+        raise
+    graph = call(driver.cuStreamEndCapture, handle)
+    executable = call(driver.cuGraphInstantiate, graph, 0)
+    call(driver.cuGraphDestroy, graph)
+
+    def start():
+        call(driver.cuGraphLaunch, executable, handle)
+
+    weakref.finalize(start, driver.cuGraphExecDestroy, executable)
+    return start, result
 
 
 _allowed: dict = {}

@@ -132,6 +132,7 @@ def _running_op() -> str:
 
 
 pool = Pool()
+graph = None  # the graph.Graph that is being rehearsed, recorded or refreshed
 
 
 def dense_strides(shape, itemsize: int) -> tuple[int, ...]:
@@ -324,15 +325,23 @@ def empty(shape, dtype) -> DeviceArray:
 def upload(x: np.ndarray) -> DeviceArray:
     """A copy of a host array, C-contiguous."""
     x = np.ascontiguousarray(x).reshape(np.shape(x))
+    if graph is not None:
+        return graph.upload(x)
     y = empty(x.shape, x.dtype)
-    if x.size:
-        if on_host:
-            y.host_view()[:] = x.reshape(-1)
-        else:
-            from . import launch
-
-            y.flat().copy_to_device(x.reshape(-1), stream=launch.stream())
+    write(y, x)
     return y
+
+
+def write(y: DeviceArray, x: np.ndarray) -> None:
+    """Copy a host array into a device array of its size and dtype; both C-contiguous."""
+    if x.size == 0:
+        return
+    if on_host:
+        y.host_view()[:] = x.reshape(-1)
+    else:
+        from . import launch
+
+        y.flat().copy_to_device(x.reshape(-1), stream=launch.stream())
 
 
 _constants: dict = {}
@@ -351,6 +360,8 @@ def constant(x: np.ndarray) -> DeviceArray:
 
 def download(x: DeviceArray) -> np.ndarray:
     """A copy of an array's memory from its first to its last element under its shape and strides, on the host."""
+    if graph is not None:
+        graph.read()
     if on_host:
         flat = x.host_view().copy()
     elif x.size:

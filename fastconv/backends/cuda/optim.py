@@ -4,6 +4,8 @@
 
     table, a row per piece of a parameter:   first element of  param | grad | state | state,   number of elements
     block b takes row b; its threads walk the piece
+
+The numbers of a step (learning rate and so on) are a tuple, or an array where a graph replays the kernel.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import functools
 
 import numpy as np
 
-from . import layout, memory
+from . import graph, layout, memory
 from .launch import SIMULATED, THREADS, cuda, kernel, launch, math
 
 _PIECE = 64 if SIMULATED else 8192
@@ -34,11 +36,14 @@ _tables: dict = {}  # kernel -> the table it was given last, on the host and on 
 
 def _step(kernel, params, grads, states, *numbers):
     """Launch ``kernel`` on the arrays; what is not laid out as its parameter is goes there and back."""
+    numbers = graph.numbers(numbers)
+    if memory.graph is not None and memory.graph.refreshing:
+        return
     grads, *aligned = ([layout.like(a, p) for a, p in zip(arrays, params, strict=True)] for arrays in (grads, *states))
     window, rows = _table(params, grads, *aligned)
     if kernel not in _tables or not np.array_equal(_tables[kernel][0], rows):
         _tables[kernel] = rows, memory.upload(rows)
-    launch(kernel, len(rows), THREADS, window, _tables[kernel][1], *numbers)
+    launch(kernel, len(rows), THREADS, window, _tables[kernel][1], numbers)
     for arrays, used in zip(states, aligned):
         for a, b in zip(arrays, used):
             if a is not b:
@@ -50,7 +55,9 @@ def _sgd_kernel(real):
     zero = real(0)
 
     @kernel
-    def sgd(memory, table, lr, momentum, gain, nesterov, decay, first):
+    def sgd(memory, table, numbers):
+        lr, momentum, gain, decay = numbers[0], numbers[1], numbers[2], numbers[3]
+        nesterov, first = numbers[4] != zero, numbers[5] != zero
         row = cuda.blockIdx.x * 4
         for i in range(cuda.threadIdx.x, table[row + 3], cuda.blockDim.x):
             p = memory[table[row] + i]
@@ -70,16 +77,18 @@ def sgd_step(params, grads, velocities, lr, momentum, dampening, nesterov, weigh
         return
     real = params[0].dtype.type
     states = [velocities if momentum else grads]  # without momentum they are not read
-    _step(_sgd_kernel(real), params, grads, states, *map(real, (lr, momentum, 1 - dampening)), bool(nesterov),
-          real(weight_decay), bool(first))  # fmt: skip
+    _step(_sgd_kernel(real), params, grads, states, *map(real, (lr, momentum, 1 - dampening, weight_decay, nesterov, first)))
 
 
 @functools.cache
 def _adam_kernel(real):
-    one = real(1)
+    zero, one = real(0), real(1)
 
     @kernel
-    def adam(memory, table, lr, beta1, rest1, beta2, rest2, eps, decay, decoupled, correction1, correction2):
+    def adam(memory, table, numbers):
+        lr, beta1, rest1, beta2, rest2 = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
+        eps, decay, correction1, correction2 = numbers[5], numbers[6], numbers[7], numbers[8]
+        decoupled = numbers[9] != zero
         row = cuda.blockIdx.x * 5
         for i in range(cuda.threadIdx.x, table[row + 4], cuda.blockDim.x):
             p, g = memory[table[row] + i], memory[table[row + 1] + i]
@@ -100,5 +109,5 @@ def adam_step(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay, 
     if not params:
         return
     real = params[0].dtype.type
-    _step(_adam_kernel(real), params, grads, (ms, vs), *map(real, (lr, beta1, 1 - beta1, beta2, 1 - beta2, eps, weight_decay)),
-          bool(decoupled), real(1 - beta1**step), real(1 - beta2**step))  # fmt: skip
+    _step(_adam_kernel(real), params, grads, (ms, vs), *map(real, (lr, beta1, 1 - beta1, beta2, 1 - beta2, eps, weight_decay,
+          1 - beta1**step, 1 - beta2**step, decoupled)))  # fmt: skip

@@ -12,7 +12,7 @@ from math import sqrt as host_sqrt
 
 import numpy as np
 
-from . import layout, memory
+from . import graph, layout, memory
 from .launch import body, cuda, grid, kernel, launch, math
 
 EXACT = {"neg", "abs", "relu"}  # on integers, too
@@ -226,11 +226,13 @@ def cast(x, dtype):
 @functools.cache
 def _dropout_kernel(real):
     u30, u27, u31, u40 = (np.uint64(n) for n in (30, 27, 31, 40))
-    m1, m2, zero = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB), real(0)
+    spread, zero = np.uint64(0x9E3779B97F4A7C15), real(0)
+    m1, m2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
     @kernel
-    def drop(x, y, shape, places, x_steps, start, least, scale, n):
+    def drop(x, y, shape, places, x_steps, seed, least, scale, n):
         """Element i of memory lies at x_steps in x; its logical number, which the hash takes, at ``places``."""
+        start = seed[0] * spread
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
             rest, source, z = np.uint64(i), np.uint64(0), start
             for d in range(len(shape) - 1, -1, -1):
@@ -254,6 +256,6 @@ def dropout(x, p, scale, seed):
     shape, places, x_steps = layout.merged([y.shape[i] for i in order], [numbers[i] for i in order],
                                            [layout.steps(x)[i] for i in order])  # fmt: skip
     wide = (tuple(map(np.uint64, t)) for t in (shape, places, x_steps))
-    start = np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
-    launch(_dropout_kernel(real), *grid(x.size), x, y, *wide, start, np.uint64(floor(p * 2**24)), real(scale), x.size)
+    launch(_dropout_kernel(real), *grid(x.size), x, y, *wide, graph.seed(seed), np.uint64(floor(p * 2**24)),
+           real(scale), x.size)  # fmt: skip
     return y

@@ -96,12 +96,15 @@ def _label_loss(name, function, x, target, weight, ignore_index, reduction, **op
     """The loss of ``N x C [x d1 ..]`` against integer labels ``N [x d1 ..]``: rows, ``function``, reduction."""
     classes = x.shape[min(x.ndim - 1, 1)]
     where = (*x.shape[:1], *x.shape[2:]) if x.ndim > 1 else ()
-    labels = check_labels(name, target, classes, ignore_index)
+    # A recorded step cannot look at them: kernels give NaN for what is no class. Weights would be picked by them here.
+    labels = None if backends.recording.get() and weight is None else check_labels(name, target, classes, ignore_index)
     check_shape(name, "target", target.shape, where, f"the input's {shape_str(x.shape)} without its class axis")
     if x.ndim != 2:
         x = x if x.ndim < 3 else x.permute(0, *range(2, x.ndim), 1)
-        x, target = x.reshape(labels.size, classes), target.reshape(labels.size)
-    if reduction == "mean":
+        x, target = x.reshape(target.numel(), classes), target.reshape(target.numel())
+    if reduction == "mean" and labels is None:
+        divisor = (target != ignore_index).astype(x.dtype).sum()
+    elif reduction == "mean":
         kept = labels != ignore_index
         divisor = float(np.count_nonzero(kept)) if weight is None else weight.detach()[labels[kept]].sum()
     else:

@@ -1,0 +1,249 @@
+"""Training steps recorded as a graph. The simulator keeps a list of launches in the graph's place, and a stand-in for the
+driver's functions sees what they are called with; nothing here needs a GPU."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import SIMULATED
+
+import fastconv as fc
+from fastconv import data, nn, optim, train
+
+pytestmark = pytest.mark.skipif(not SIMULATED, reason="the simulator's check")
+EPOCHS, IMAGES, BATCH = 2, 22, 4  # the last batch of an epoch has two images
+
+
+@pytest.fixture
+def engine():
+    return fc.backends.load("cuda")
+
+
+@pytest.fixture
+def recorded(engine, monkeypatch):
+    """How many steps were recorded."""
+    seen, record = SimpleNamespace(steps=0), engine.launch.record
+
+    def note(work):
+        seen.steps += 1
+        return record(work)
+
+    monkeypatch.setattr(engine.launch, "record", note)
+    return seen
+
+
+class Own(nn.Module):
+    """A module that is not of fastconv."""
+
+    def __init__(self, forward):
+        super().__init__()
+        self.run = forward
+
+    def forward(self, x):
+        return self.run(x)
+
+
+def fit(graph=None, kind="SGD", extra=(), loss=None, **options):
+    """Train a net with dropout, batch norm and a schedule: every bit of what comes out, and the losses."""
+    fc.manual_seed(3)
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((IMAGES, 1, 4, 4)).astype(np.float32), rng.integers(0, 3, IMAGES)
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1, bias=False), nn.BatchNorm2d(2), nn.ReLU(), *extra, nn.Flatten(), nn.Dropout(0.3),
+        nn.Linear(32, 3),
+    ).to("cuda")  # fmt: skip
+    params = net.parameters()
+    optimizer = optim.SGD(params, 0.1, momentum=0.9, nesterov=True) if kind == "SGD" else optim.AdamW(params, 0.01)
+    loader = data.DataLoader((x, y), BATCH, shuffle=True, seed=1)
+    schedule = optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=EPOCHS * len(loader))
+    callback = options.pop("callback", None)
+    history = train.fit(net, loader, epochs=EPOCHS, optimizer=optimizer, scheduler=schedule, loss=loss, progress=False,
+                        graph=graph, callback=callback and (lambda _: callback(net, optimizer)), **options)  # fmt: skip
+    state = {k: v.numpy().tobytes() for k, v in net.state_dict().items()}
+    averages = [s if k == "step" else s.numpy().tobytes() for v in optimizer.state.values() for k, s in v.items()]
+    return state, averages, [p["train_loss"] for p in history], fc.random.get_state()
+
+
+@pytest.mark.parametrize("kind", ["SGD", "AdamW"])
+def test_the_same_bits_as_ordinary_steps(kind, recorded):
+    """New batches, seeds of dropout, learning rates and counts of steps reach the replays; the odd batches are between."""
+    want = fit(False, kind)
+    assert recorded.steps == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fit(True, kind) == want
+    assert recorded.steps == 1
+
+
+def test_ignored_labels(recorded):
+    """The mean is over the labels that count, which differ from batch to batch."""
+    loss = nn.CrossEntropyLoss(ignore_index=2, label_smoothing=0.1)
+    assert fit(True, loss=loss) == fit(False, loss=loss)
+    assert recorded.steps == 1
+
+
+def test_a_replay_allocates_and_launches_nothing_but_copies_of_the_batch(engine, monkeypatch):
+    counts, launch = [], engine.launch.launch
+
+    def replay(self, inputs, replay=engine.Graph.replay):
+        started, taken = [], fc.cuda.memory_stats()["taken"]
+        monkeypatch.setattr(engine.layout, "launch", lambda kernel, *args: (started.append(kernel), launch(kernel, *args)))
+        replay(self, inputs)
+        counts.append((len(started), fc.cuda.memory_stats()["taken"] - taken))
+        monkeypatch.setattr(engine.layout, "launch", launch)
+
+    monkeypatch.setattr(engine.Graph, "replay", replay)
+    fit(True)
+    assert counts == [(2, 0)] * (EPOCHS * (IMAGES // BATCH) - 2)
+
+
+def test_where_it_is_the_default(recorded):
+    """On for nets, losses and optimizers of fastconv; Python of others may do what a graph would not repeat."""
+    fit()
+    assert recorded.steps == 1
+    fit(extra=[Own(lambda x: x * 2)])
+    fit(loss=lambda out, y: nn.functional.cross_entropy(out, y))
+    assert recorded.steps == 1
+    fit(True, extra=[Own(lambda x: x * 2)])
+    assert recorded.steps == 2
+    with pytest.raises(ValueError, match=r"graph=True is for nets on the GPU; move it with net.to\(\"cuda\"\)"):
+        train.fit(nn.Linear(2, 2), [(np.zeros((1, 2), np.float32), np.zeros(1, np.int64))], graph=True)
+
+
+@pytest.mark.parametrize("why, options", [
+    ("read on the host", {"extra": [Own(lambda x: x * x.mean().item())]}),
+    ("read on the host", {"loss": lambda out, y: nn.functional.cross_entropy(out, y, fc.ones(3, device="cuda"))}),
+    ("drawn outside dropout", {"extra": [Own(lambda x: x + fc.rand(*x.shape).to(x.device))]}),
+])  # fmt: skip
+def test_what_cannot_be_recorded_is_done_as_usual(why, options, recorded):
+    want = fit(False, **options)
+    with pytest.warns(UserWarning, match=f"the step cannot be recorded as a graph .*{why}") as given:
+        assert fit(True, **options) == want
+    assert len(given) == 1 and recorded.steps == 0
+
+
+@pytest.mark.parametrize("moment", ["begin", "end", "launch"])
+def test_a_driver_that_refuses(moment, engine, monkeypatch):
+    """One warning, and the same bits: the step that was to be recorded is done after all."""
+    want, record = fit(False), engine.launch.record
+
+    def refuse():
+        raise RuntimeError("cuGraphLaunch: CUDA_ERROR_NOT_SUPPORTED")
+
+    def refusing(work):
+        if moment == "begin":
+            refuse()
+        result = record(work)[1]
+        return (refuse, result) if moment == "launch" else refuse()
+
+    monkeypatch.setattr(engine.launch, "record", refusing)
+    with pytest.warns(UserWarning, match="cannot be recorded as a graph .*CUDA_ERROR_NOT_SUPPORTED") as given:
+        assert fit(True) == want
+    assert len(given) == 1
+
+
+def freeze(net, optimizer):
+    net[0].weight.requires_grad = False
+
+
+def replace(net, optimizer):
+    optimizer.load_state_dict(optimizer.state_dict())
+
+
+@pytest.mark.parametrize("change", [freeze, replace])
+def test_changes_between_epochs_are_recorded_anew(change, recorded):
+    want = fit(False, callback=change)
+    assert fit(True, callback=change) == want
+    assert recorded.steps == 2
+
+
+def spoil(net, optimizer):
+    net[-1].weight.data[:] = np.nan
+
+
+def test_a_loss_that_is_not_finite_stops():
+    with pytest.raises(RuntimeError, match="the loss is nan at step 1 of epoch 2: fit with graph=False tells where"):
+        fit(True, callback=spoil)
+
+
+def test_a_checkpoint_in_mid_epoch(tmp_path):
+    """A run that ends and goes on records anew, and comes to the same bits."""
+    want, path = fit(True), tmp_path / "run.npz"
+    fit(True, checkpoint=path, time_limit=0.0)
+    for _ in range(3):
+        got = fit(True, checkpoint=path, checkpoint_every=2, callback=lambda *_: True)
+    assert got == want
+
+
+# ------------------------------------------------------------------------------------------------- the driver
+class Driver(ModuleType):
+    """Notes what is called, in the manner of cuda.bindings.driver: a code, then results."""
+
+    CUresult = SimpleNamespace(CUDA_SUCCESS=0)
+    CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_RELAXED="relaxed")
+    CUstream = int
+
+    def __init__(self, failing=None):
+        super().__init__("driver")
+        self.called = []
+        results = {"cuStreamEndCapture": ["graph"], "cuGraphInstantiate": ["executable"]}
+        for name in ("cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate", "cuGraphDestroy", "cuGraphLaunch",
+                     "cuGraphExecDestroy"):  # fmt: skip
+            setattr(self, name, self._function(name, SimpleNamespace(name="CUDA_ERROR_UNKNOWN") if name == failing else 0,
+                                               results.get(name, [])))  # fmt: skip
+
+    def _function(self, name, code, results):
+        def call(*args):
+            self.called.append((name.removeprefix("cu"), *args))
+            return code, *results
+
+        call.__name__ = name
+        return call
+
+
+@pytest.fixture
+def capture(engine, monkeypatch):
+    """``capture(work, driver)``, what ``launch.record`` does on a device."""
+
+    def run(work, driver):
+        bindings = ModuleType("cuda.bindings")
+        bindings.driver = driver
+        monkeypatch.setitem(sys.modules, "cuda", ModuleType("cuda"))
+        monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
+        monkeypatch.setattr(engine.launch, "SIMULATED", False)
+        monkeypatch.setattr(engine.launch, "stream", lambda: 7)
+        return engine.launch.record(work)
+
+    return run
+
+
+def test_what_the_driver_is_asked(capture):
+    driver = Driver()
+    start, result = capture(lambda: driver.called.append("work") or "result", driver)
+    start()
+    start()
+    assert result == "result"
+    assert driver.called == [
+        ("StreamBeginCapture", 7, "relaxed"), "work", ("StreamEndCapture", 7), ("GraphInstantiate", "graph", 0),
+        ("GraphDestroy", "graph"), ("GraphLaunch", "executable", 7), ("GraphLaunch", "executable", 7),
+    ]  # fmt: skip
+    del start
+    assert driver.called[-1] == ("GraphExecDestroy", "executable")
+
+
+@pytest.mark.parametrize("name", ["cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate", "cuGraphLaunch"])
+def test_what_the_driver_refuses(name, capture):
+    driver = Driver(name)
+    with pytest.raises(RuntimeError, match=f"{name}: CUDA_ERROR_UNKNOWN"):
+        capture(lambda: None, driver)[0]()
+
+
+def test_a_capture_ends_where_the_work_fails(capture):
+    driver = Driver()
+    with pytest.raises(ZeroDivisionError):
+        capture(lambda: 1 / 0, driver)
+    assert driver.called[-1] == ("StreamEndCapture", 7)
