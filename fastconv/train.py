@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import warnings
+from contextlib import nullcontext
 from datetime import timedelta
 from io import BytesIO
 from itertools import islice
@@ -20,6 +21,7 @@ import numpy as np
 from . import backends, io, nn, optim, random
 from .autograd import no_grad
 from .backends import settings
+from .data import DataLoader
 from .inspect.observe import Observer
 from .spec import check
 from .tensor import Tensor, as_tensor
@@ -203,8 +205,8 @@ def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None,
     Returns
     -------
     History
-        ``images_per_second`` counts forward, backward, update and metrics; not loading, evaluation, checkpoints, nor
-        the first step, which may compile kernels.
+        ``images_per_second`` counts forward, backward, update and metrics; not loading (on the GPU, where it goes on
+        meanwhile, it counts), evaluation, checkpoints, nor the first step, which may compile kernels.
 
     Raises
     ------
@@ -275,6 +277,7 @@ class _Run:
         # epoch, batch: done so far; loss, correct, count: sums over this epoch; seconds, images: over all epochs
         self.at = {"epoch": 0, "batch": 0, "loss": 0.0, "correct": 0.0, "count": 0, "seconds": 0.0, "images": 0}
         self._stored, self._sound = None, False  # the position last saved; whether that is what lies at ``path``
+        self.ahead: _Ahead | None = None  # on the GPU, the epoch's batches
         self._since = None  # steps and time after the first step, which may compile
         own = all(_module(v).startswith("fastconv.") for v in (loss, optimizer, *net.modules()))
         check(not graph or self.device == "cuda", "fit", 'graph=True is for nets on the GPU; move it with net.to("cuda")')
@@ -286,14 +289,22 @@ class _Run:
 
     def rest_of_epoch(self):
         """The batches of this epoch that were not trained on yet."""
-        return self.loader if hasattr(self.loader, "state_dict") else islice(self.loader, self.at["batch"], None)
+        batches = self.loader if hasattr(self.loader, "state_dict") else islice(self.loader, self.at["batch"], None)
+        if self.device != "cuda":
+            return batches
+        self.ahead = _Ahead(self.loader, batches, self.ahead)
+        return self.ahead
 
     def step(self, x, y) -> None:
         """Forward, backward, update, sums."""
         start, at, chance = perf_counter(), self.at, random.get_state()
         x, y = as_tensor(x).to(self.device), as_tensor(y).to(self.device)
         whole = self.replays.step(x, y)
-        out, loss = whole or self.forward(x, y)
+        if self.ahead:
+            out, loss = whole or self.forward(x.clone(), y.clone())  # the next batch but one comes to the same place
+            self.ahead.fetch()
+        else:
+            out, loss = self.forward(x, y)
         value = loss.item()
         if not isfinite(value):
             random.set_state(chance)
@@ -389,7 +400,7 @@ class _Run:
                 "net": self.net.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scheduler": self.scheduler and self.scheduler.state_dict(),
-                "loader": self.loader.state_dict() if hasattr(self.loader, "state_dict") else None,
+                "loader": self.ahead.position if self.ahead else _position(self.loader),
                 "random": random.get_state(),
                 "at": self.at,
                 "batches": self.batches,
@@ -448,6 +459,43 @@ class _Run:
         self.history.extend(saved["history"])
         self._stored, self._sound = (self.at["epoch"], self.at["batch"]), path == self.path
         return True
+
+
+def _position(loader) -> dict | None:
+    return loader.state_dict() if hasattr(loader, "state_dict") else None
+
+
+class _Ahead:
+    """The batches of an epoch on the GPU; the next one is loaded and on its way while a step runs.
+
+    ``position`` is the loader's as of the batch that was handed out last.
+    """
+
+    def __init__(self, loader, batches, before: _Ahead | None):
+        self.loader, self.batches, self.next, self.position = loader, iter(batches), None, _position(loader)
+        self.upload = before.upload if before else backends.load("cuda").Upload()
+
+    def fetch(self) -> None:
+        """Load the next batch, and begin its upload, unless that was done."""
+        if self.next is not None:
+            return
+        try:
+            # data.DataLoader's batches are to come as they are in memory, whatever the backend in force
+            with backends.backend("cpu") if isinstance(self.loader, DataLoader) else nullcontext():
+                batch = [as_tensor(a)._array for a in next(self.batches)]
+            self.next = self.upload.start(batch), _position(self.loader)
+        except Exception as e:  # the last one's step comes first
+            self.next = e, _position(self.loader)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.fetch()
+        (batch, self.position), self.next = self.next, None
+        if isinstance(batch, Exception):
+            raise batch
+        return tuple(map(Tensor, self.upload.take(batch)))
 
 
 class _Replays:

@@ -247,3 +247,90 @@ def test_a_capture_ends_where_the_work_fails(capture):
     with pytest.raises(ZeroDivisionError):
         capture(lambda: 1 / 0, driver)
     assert driver.called[-1] == ("StreamEndCapture", 7)
+
+
+# ------------------------------------------------------------------------------------------------- batches on their way
+def batches(engine, count=5):
+    rng = np.random.default_rng(1)
+    for n in range(count):
+        images = rng.standard_normal((3, 2, 4, 5)).astype(np.float32)
+        yield [images if n % 2 else images.transpose(0, 3, 1, 2), np.arange(3 + 200 * n), np.float64(n)]
+
+
+def test_upload_one_ahead(engine):
+    """Values, shapes, dtypes and the order of axes in memory arrive, also where batches grow, and the copy of the next one
+    leaves the one in use alone."""
+    upload, steps = engine.Upload(), list(batches(engine))
+    on_the_way = upload.start(steps[0])
+    for n, want in enumerate(steps):
+        got = upload.take(on_the_way)
+        if n + 1 < len(steps):
+            on_the_way = upload.start(steps[n + 1])
+        for a, b in zip(got, map(np.asarray, want), strict=True):
+            assert a.shape == b.shape and a.dtype == b.dtype and np.array_equal(engine.to_host(a), b)
+        assert got[0].strides == want[0].strides
+    there = engine.asarray(steps[0][0])
+    assert upload.take(upload.start([there, steps[0][1]]))[0] is there
+
+
+def test_upload_waits_where_it_must(engine, monkeypatch):
+    """Copies that run as late as events allow still read their own batch, and never before the kernels' stream was asked."""
+    late, log = [], []
+
+    def run(*_):
+        while late:
+            late.pop(0)()
+
+    class Event:
+        def record(self, stream):
+            log.append(("record", stream))
+
+        def wait(self, stream):
+            log.append(("wait", stream))
+            if stream == "kernels":
+                run()
+
+        synchronize = run
+
+    write = engine.memory.write
+    device = SimpleNamespace(stream=lambda: "upload", event=Event, pinned_array=np.empty)
+    monkeypatch.setattr(engine.upload, "cuda", device)
+    monkeypatch.setattr(engine.launch, "stream", lambda: "kernels")
+    monkeypatch.setattr(engine.memory, "write", lambda y, x, stream: late.append(lambda: write(y, x)))
+    upload, steps = engine.Upload(), list(batches(engine))
+    on_the_way = upload.start(steps[0])
+    for n, want in enumerate(steps):
+        got = upload.take(on_the_way)
+        assert np.array_equal(engine.to_host(got[0]), want[0])
+        if n + 1 < len(steps):
+            on_the_way = upload.start(steps[n + 1])
+    start, take = [("wait", "upload"), ("record", "upload")], [("wait", "kernels"), ("record", "kernels")]
+    assert log == (start + take) * len(steps)
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_batches_of_a_plain_loader_and_one_that_fails(everywhere, monkeypatch):
+    """Batches that are on the device already stay there; an exception ends the run after the steps before it."""
+
+    class Fault(Exception):
+        pass
+
+    def load():
+        for n in range(6):
+            yield fc.ones(4, 3, device="cuda" if everywhere else "cpu"), np.arange(4) % 2
+            if n == 2:
+                raise Fault
+
+    class Loader:
+        def __len__(self):
+            return 6
+
+        def __iter__(self):
+            return load()
+
+    net, steps = nn.Linear(3, 2).to("cuda"), []
+    optimizer = optim.SGD(net.parameters(), 0.1)
+    monkeypatch.setattr(train._Run, "record", lambda run: steps.append(run.at["batch"]))
+    with pytest.raises(Fault):
+        train.fit(net, Loader(), optimizer=optimizer, progress=False, graph=False)
+    assert steps == [1, 2, 3]

@@ -48,3 +48,4 @@ from .shape import (
     unfold,
     zeros,
 )
+from .upload import Upload

@@ -332,8 +332,8 @@ def upload(x: np.ndarray) -> DeviceArray:
     return y
 
 
-def write(y: DeviceArray, x: np.ndarray) -> None:
-    """Copy a host array into a device array of its size and dtype; both C-contiguous."""
+def write(y: DeviceArray, x: np.ndarray, stream=None) -> None:
+    """Copy a host array into a device array of its size and dtype, both C-contiguous; on the stream of kernels if None."""
     if x.size == 0:
         return
     if on_host:
@@ -341,7 +341,7 @@ def write(y: DeviceArray, x: np.ndarray) -> None:
     else:
         from . import launch
 
-        y.flat().copy_to_device(x.reshape(-1), stream=launch.stream())
+        y.flat().copy_to_device(x.reshape(-1), stream=stream or launch.stream())
 
 
 _constants: dict = {}
