@@ -195,7 +195,12 @@ def _pack(threads, function, lanes, w, taps, swap, width, panels):
         table = np.empty(lanes, np.int64)
         first, end = share(thread, threads, groups * blocks * count * rows)
         for job in range(first, end):
-            g, p, t, c0 = job // rows // count // blocks, job // rows // count % blocks, job // rows % count, job % rows * 64
+            # Jobs that follow each other read the same lines of memory.
+            if swap:
+                g, p, t, c0 = job // rows // count // blocks, job // rows // count % blocks, job // rows % count, job % rows
+            else:
+                g, t, c0, p = job // blocks // rows // count, job // blocks // rows % count, job // blocks % rows, job % blocks
+            c0 *= 64
             used, deep = min(width, columns - p * width), min(64, depth - c0)
             to = (((g * blocks + p) * count + t) * depth + c0) * width
             if swap:
@@ -230,10 +235,10 @@ class Panels:
 
 
 @keep
-def panels(w: np.ndarray | Prepacked, groups: int, taps: tuple, swap: bool, least: int = 1, once: bool = False) -> Panels:
+def panels(w: np.ndarray | Prepacked, groups: int, taps: tuple, swap: bool, least: int = 1) -> Panels:
     """The weights of ``taps`` as panels at least ``least`` wide; ``swap`` sums over output channels (backward-data) instead
     of input channels. They are read in place where whole panels lie in the weights' memory order and rows are close
-    together, or where each is read ``once``; else, and of prepacked weights, packed."""
+    together; else, and of prepacked weights, packed."""
     changing, w, dtype = not isinstance(w, Prepacked), arranged(w), w.dtype
     k, c = w.shape[2] // groups, w.shape[1]
     columns, depth = (c, k) if swap else (k, c)
@@ -241,7 +246,7 @@ def panels(w: np.ndarray | Prepacked, groups: int, taps: tuple, swap: bool, leas
     count = -(-columns // width)
     tile = simd.tile_address(dtype, width)
     whole = not swap and groups == 1 and columns % width == 0 and len(taps) == len(w)
-    if whole and changing and (once or count <= 8):
+    if whole and changing and count <= 8:
         return Panels(w.reshape(-1), 1, count, depth, width, width, depth * columns, columns, tile)
     data = memory.empty((groups, count, len(taps), depth, width), dtype)
     _pack(simd.transpose_address(dtype), simd.lanes(dtype), w, np.array(taps), swap, width, data)

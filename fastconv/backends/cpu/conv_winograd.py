@@ -43,6 +43,7 @@ import numpy as np
 
 from .. import settings
 from . import layout, memory, simd
+from .conv_direct import L2
 from .conv_plan import backward_data, forward, keep, panels, sum_partials
 from .dense import row_block
 from .jit import body, kernel, prange, share
@@ -160,6 +161,9 @@ def _gradient_transforms(f: Form, dtype, channels: int, out_channels: int) -> tu
 
 
 # ------------------------------------------------------------------------------------------------- forward, backward-data
+AHEAD = 4  # tiles between the one that is transformed and the one whose pixels are asked for
+
+
 @body
 def tile_table(table, at, n, base, row, column, height, width, row_bytes, column_bytes, outside):
     """Addresses of the n x n pixels at (row, column) of an image at ``base``; pixels off the image point ``outside``."""
@@ -183,15 +187,27 @@ def image_table(table, at, n, t, grid, step, origin, image, beside, outside):
                width * channels * size, channels * size, outside)  # fmt: skip
 
 
+@body
+def prefetch_tile(t, grid, step, origin, image):
+    """Ask for the pixels of a later tile ``t`` that the tiles before it do not read."""
+    down, across = grid
+    _, _, height, width, channels = image.shape
+    r = t % (down * across)
+    row, column = r // across * step + origin[0], r % across * step + origin[1]
+    line = channels * image.itemsize
+    at = address(image) + ((t // (down * across) * height + row) * width + column) * line
+    for i in range(step):
+        simd.prefetch(at + i * width * line, step * line)
+
+
 @kernel
 def _by_tiles(threads, tile, max_rows, into, outof, n, m, step, grid, planes, x, panels, bias, y, beside, relu, origin, block,
-              v_all, sums_all, nowhere):  # fmt: skip
+              pitch, v_all, sums_all, nowhere):  # fmt: skip
     channels, out_channels = x.shape[4], y.shape[4]
-    _, count, depth, lanes = panels.shape
+    count, weights, depth, lanes = panels.shape
     size = x.itemsize
     tiles = x.shape[0] * grid[0] * grid[1]
     blocks = (tiles + block - 1) // block
-    pitch = v_all.shape[3]
     for thread in prange(threads):
         first, end = share(thread, threads, blocks)
         v, sums = address(v_all[np.int64(thread)]), address(sums_all[np.int64(thread)])
@@ -202,6 +218,7 @@ def _by_tiles(threads, tile, max_rows, into, outof, n, m, step, grid, planes, x,
             t0 = b * block
             here = min(block, tiles - t0)
             for t in range(here):
+                prefetch_tile(t0 + t + AHEAD, grid, step, origin, x)
                 image_table(table, 0, n, t0 + t, grid, step, origin, x, 0, address(nowhere))
                 simd.transform(into, address(table), 0, v + t * pitch * size, v_plane, 0, channels)
                 image_table(targets, t * m * m, m, t0 + t, grid, m, (0, 0), y, 0, dump)
@@ -209,11 +226,14 @@ def _by_tiles(threads, tile, max_rows, into, outof, n, m, step, grid, planes, x,
                     image_table(targets, (block + t) * m * m, m, t0 + t, grid, m, (0, 0), y, beside, address(nowhere))
             for panel in range(count):
                 for p in range(planes.size):
+                    first_pixel, end_pixel = share(p, planes.size, here * m * m)
+                    for pixel in range(first_pixel, end_pixel):
+                        simd.prefetch_to_write(targets[pixel] + panel * lanes * size, lanes * size)
                     for q in range((here + max_rows - 1) // max_rows):
                         r0, r1 = row_block(here, q, max_rows)
                         simd.tile(
                             tile, r1 - r0, v + p * v_plane + r0 * pitch * size, pitch, 1, address(zero),
-                            address(panels) + (planes[p] * count + panel) * depth * lanes * size, lanes, address(zero), 1,
+                            address(panels) + (panel * weights + planes[p]) * depth * lanes * size, lanes, address(zero), 1,
                             depth, sums + p * sum_plane + r0 * lanes * size, lanes, 0, 0, lanes, 0, 0,
                         )  # fmt: skip
                 column = panel * lanes * size
@@ -228,17 +248,18 @@ def _by_tiles(threads, tile, max_rows, into, outof, n, m, step, grid, planes, x,
 
 @kernel
 def _by_panels(threads, tile, max_rows, into, weigh, outof, n, m, step, grid, planes, x, taps, sizes, bias, y, beside, relu,
-               origin, slice_, v, u_all, sums_all, nowhere):  # fmt: skip
+               origin, slice_, pitch, v, u_all, sums_all, nowhere):  # fmt: skip
     channels, out_channels = x.shape[4], y.shape[4]
     _, count, depth, lanes, panel_step, tap_step, row_step = sizes
     size = x.itemsize
     tiles = x.shape[0] * grid[0] * grid[1]
-    pitch, v_plane = v.shape[2], v[0].size * size
+    v_plane = v.shape[1] * size
     targets = np.empty(2 * tiles * m * m, np.int64)
     for thread in prange(threads):
         table = np.empty(n * n, np.int64)
         first, end = share(thread, threads, tiles)
         for t in range(first, end):
+            prefetch_tile(t + AHEAD, grid, step, origin, x)
             image_table(table, 0, n, t, grid, step, origin, x, 0, address(nowhere))
             simd.transform(into, address(table), 0, address(v) + t * pitch * size, v_plane, 0, channels)
             dump = address(nowhere) + (nowhere.size // 2) * size
@@ -284,20 +305,21 @@ def _transform_weights(threads, weigh, taps, sizes, panels):
     for thread in prange(threads):
         first, end = share(thread, threads, count * depth)
         for job in range(first, end):
-            simd.transform(weigh, address(taps) + (job // depth * panel_step + job % depth * row_step) * size, tap_step * size,
-                           address(panels) + job * lanes * size, panels[0].size * size, 0, lanes)  # fmt: skip
+            panel, c = job // depth, job % depth
+            simd.transform(weigh, address(taps) + (panel * panel_step + c * row_step) * size, tap_step * size,
+                           address(panels[panel]) + c * lanes * size, depth * lanes * size, 0, lanes)  # fmt: skip
 
 
-def _pitch(channels: int, dtype) -> int:
-    """Whole vectors of channels, plus one so that rows do not all start in the same cache set."""
-    lanes = simd.lanes(dtype)
-    return -(-channels // lanes) * lanes + lanes
+def _odd(elements: int, lanes: int) -> int:
+    """At least so many elements, in an odd number of vectors, so that many runs of them do not start in the same few cache
+    sets."""
+    return (-(-elements // lanes) | 1) * lanes
 
 
 @keep
 def _transformed(w, taps, f, weigh):
-    """The weights of a form: ``weight, panel, depth, width``, from panels of ``w``."""
-    transformed = memory.empty((len(f.weigh) ** 2, taps.count, taps.depth, taps.width), w.dtype)
+    """The weights of a form: ``panel, weight, depth, width``, from panels of ``w``."""
+    transformed = memory.empty((taps.count, len(f.weigh) ** 2, taps.depth, taps.width), w.dtype)
     _transform_weights(weigh, taps.data, taps.sizes, transformed)
     return transformed
 
@@ -311,7 +333,7 @@ def _run(x, w, b, y, spec, phases, swap, beside, relu, m):
     else:
         origin = tuple(p - 2 if stride == 1 else p // 2 - 1 + p % 2 for p in padding)
     lanes, planes, n, points, extent = simd.lanes(dtype), f.planes, len(f.into[0]), len(f.into) ** 2, len(f.outof)
-    taps = panels(w, 1, tuple(range(9)), swap, lanes, True)
+    taps = panels(w, 1, tuple(range(9)), swap, lanes)
     count, depth, width = taps.count, taps.depth, taps.width
     channels, out_channels = x.shape[-1], y.shape[-1]
     into, weigh, outof = _transforms(f, dtype, channels, out_channels, beside != 0)
@@ -322,32 +344,35 @@ def _run(x, w, b, y, spec, phases, swap, beside, relu, m):
     nowhere = memory.zeros((2 * (max(channels, out_channels) + lanes),), dtype)
     grid = -(-y.shape[2] // extent), -(-y.shape[3] // extent)
     tiles = y.shape[0] * grid[0] * grid[1]
-    pitch, weights = _pitch(channels, dtype), len(f.weigh) ** 2
+    pitch, weights = _odd(channels, lanes), len(f.weigh) ** 2
+    tile = simd.tile_address(dtype, width, plain=True)
     common = n, extent, f.step, grid, planes, x
     if few_tiles(tiles, depth, count, threads):
         slice_ = min(depth, 128)
-        v = memory.empty((points, tiles, pitch), dtype)
-        u = memory.empty((threads, weights, slice_ * width + lanes), dtype)
-        sums = memory.empty((threads, points, tiles * width + lanes), dtype)
-        _by_panels(taps.tile, simd.MAX_ROWS, into, weigh, outof, *common, taps.data, taps.sizes, bias, y, beside, relu, origin,
-                   slice_, v, u, sums, nowhere)  # fmt: skip
+        v = memory.empty((points, _odd(tiles * pitch, lanes)), dtype)
+        u = memory.empty((threads, weights, _odd(slice_ * width, lanes)), dtype)
+        sums = memory.empty((threads, points, _odd(tiles * width, lanes)), dtype)
+        _by_panels(tile, simd.MAX_ROWS, into, weigh, outof, *common, taps.data, taps.sizes, bias, y, beside, relu, origin,
+                   slice_, pitch, v, u, sums, nowhere)  # fmt: skip
         return
     transformed = _transformed(w, taps, f, weigh)
-    block = _tiles_per_block(tiles, points * (channels + width) * x.itemsize, threads)
-    v = memory.empty((threads, points, block, pitch), dtype)
-    sums = memory.empty((threads, points, block * width + lanes), dtype)
-    _by_tiles(taps.tile, simd.MAX_ROWS, into, outof, *common, transformed, bias, y, beside, relu, origin, block, v, sums,
+    block = _tiles_per_block(tiles, points * (channels + width) * x.itemsize, transformed.nbytes, threads)
+    v = memory.empty((threads, points, _odd(block * pitch, lanes)), dtype)
+    sums = memory.empty((threads, points, _odd(block * width, lanes)), dtype)
+    _by_tiles(tile, simd.MAX_ROWS, into, outof, *common, transformed, bias, y, beside, relu, origin, block, pitch, v, sums,
               nowhere)  # fmt: skip
 
 
 def few_tiles(tiles: int, depth: int, panels: int, threads: int) -> bool:
-    """Whether the loops run by panels: weights are more work to transform than tiles, or there are too few blocks of tiles."""
-    return tiles * 8 < depth or (tiles < 28 * threads and panels >= threads)
+    """Whether the loops run by panels: V of all tiles is less to read again than the weights, or there are too few blocks of
+    tiles."""
+    return tiles * 2 <= depth or (tiles < 28 * threads and panels >= threads)
 
 
-def _tiles_per_block(tiles, tile_bytes, threads) -> int:
-    """Tiles per block: transforms and sums in half of L2, a multiple of the tile's rows, an equal share of blocks."""
-    fit = max((1 << 19) // tile_bytes // simd.MAX_ROWS, 1) * simd.MAX_ROWS
+def _tiles_per_block(tiles, tile_bytes, weight_bytes, threads) -> int:
+    """Tiles per block: transforms and sums in half of what the weights leave of L2, a multiple of the tile's rows, an equal
+    share of blocks."""
+    fit = max(max(L2 - weight_bytes, L2 // 2) // 2 // tile_bytes // simd.MAX_ROWS, 1) * simd.MAX_ROWS
     shares = threads * -(-tiles // (fit * threads))
     return -(-tiles // shares)
 
@@ -371,6 +396,8 @@ def tiles_into_panels(t0, t1, at, n, m, step, grid, into, grad, x, gy, origin, w
     size = x.itemsize
     for t in range(t0, t1):
         place = (t - t0 + at) * width * size
+        prefetch_tile(t + AHEAD, grid, step, origin, x)
+        prefetch_tile(t + AHEAD, grid, m, (0, 0), gy)
         image_table(table, 0, n, t, grid, step, origin, x, 0, address(nowhere))
         transform_panels(into, table, x.shape[4], width, block * width * size, v + place, v_plane, size)
         image_table(table, 0, m, t, grid, m, (0, 0), gy, 0, address(nowhere))
@@ -475,7 +502,7 @@ def bwd_weight(x, gy, spec, m):
     lanes = simd.lanes(dtype)
     width = 2 * lanes
     into, grad, back = _gradient_transforms(f, dtype, spec.c_in, spec.c_out)
-    tile = simd.tile_address(dtype, width)
+    tile = simd.tile_address(dtype, width, plain=True)
     origin = tuple(-before for before, _ in spec.padding[1:])
     nowhere = memory.zeros((max(spec.c_in, spec.c_out) + width,), dtype)
     grid = -(-spec.out_size[1] // m), -(-spec.out_size[2] // m)
@@ -484,18 +511,18 @@ def bwd_weight(x, gy, spec, m):
     c_panels, k_panels = -(-spec.c_in // width), -(-spec.c_out // width)
     weights = len(f.weigh) ** 2
     common = simd.MAX_ROWS, into, grad, back, len(f.into[0]), m, f.step, grid, starts, points, x, gy, origin, width
-    if weights * c_panels * k_panels * width * width * dtype.itemsize <= 1 << 20 or c_panels * k_panels < threads:
-        block = max((1 << 20) // (points.size * (c_panels + k_panels) * width * dtype.itemsize), 8)
+    if weights * c_panels * k_panels * width * width * dtype.itemsize <= L2 or c_panels * k_panels < threads:
+        block = max(L2 // (points.size * (c_panels + k_panels) * width * dtype.itemsize), 8)
         block = min(block, -(-tiles // threads))
-        v = memory.empty((threads, points.size, c_panels * block * width + lanes), dtype)
-        d = memory.empty((threads, points.size, k_panels * block * width + lanes), dtype)
-        u = memory.empty((threads, weights, c_panels * width * k_panels * width + lanes), dtype)
+        v = memory.empty((threads, points.size, _odd(c_panels * block * width, lanes)), dtype)
+        d = memory.empty((threads, points.size, _odd(k_panels * block * width, lanes)), dtype)
+        u = memory.empty((threads, weights, _odd(c_panels * width * k_panels * width, lanes)), dtype)
         partials = memory.empty((threads, 1, 9, spec.c_in, spec.c_out), dtype)
         _weights_by_tiles(tile, *common, block, v, d, u, partials, nowhere)
     else:
-        v = memory.empty((points.size, c_panels * tiles * width + lanes), dtype)
-        d = memory.empty((points.size, k_panels * tiles * width + lanes), dtype)
-        u = memory.empty((threads, weights, width * width + lanes), dtype)
+        v = memory.empty((points.size, _odd(c_panels * tiles * width, lanes)), dtype)
+        d = memory.empty((points.size, _odd(k_panels * tiles * width, lanes)), dtype)
+        u = memory.empty((threads, weights, _odd(width * width, lanes)), dtype)
         partials = memory.empty((1, 1, 9, spec.c_in, spec.c_out), dtype)
         _weights_by_panels(tile, *common, v, d, u, partials, nowhere)
     return sum_partials(partials, spec, shape)

@@ -103,6 +103,40 @@ def view1d(start, n, like):
     return carray(_pointer(start, like), (n,))
 
 
+def _ask(write: int):
+    """An intrinsic that asks for the line of memory at an address."""
+
+    @intrinsic
+    def ask(typingctx, start):
+        def codegen(context, builder, signature, args):
+            pointer = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+            kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            builder.call(function, [pointer, I32(write), I32(2), I32(1)])
+            return context.get_dummy_value()
+
+        return types.void(types.int64), codegen
+
+    return ask
+
+
+_to_read, _to_write = _ask(0), _ask(1)
+
+
+@body(inline=True)
+def prefetch(start, size):
+    """Ask for the ``size`` bytes at address ``start``, which may lie anywhere, to be brought to the second-level cache."""
+    for line in range(start, start + size, 64):
+        _to_read(line)
+
+
+@body(inline=True)
+def prefetch_to_write(start, size):
+    """:func:`prefetch` of what will be written."""
+    for line in range(start, start + size, 64):
+        _to_write(line)
+
+
 # ------------------------------------------------------------------------------------------------- the tile
 class _Emitter:
     """Vector loads, stores and multiply-adds of one element type, on a Numba builder."""
@@ -190,7 +224,7 @@ class _Emitter:
         ]
 
 
-def _make_tile(rows: int, nv: int, lanes: int, dtype):
+def _make_tile(rows: int, nv: int, lanes: int, dtype, plain: bool):
     """An intrinsic computing a tile of ``rows`` x ``nv`` vectors of ``dtype`` (see the module's drawing)."""
 
     @intrinsic
@@ -199,13 +233,16 @@ def _make_tile(rows: int, nv: int, lanes: int, dtype):
 
         def codegen(context, builder, signature, args):
             e = _Emitter(builder, dtype, lanes)
+            if plain:
+                _emit_tile(e, rows, nv, args, [None] * nv, plain)
+                return context.get_dummy_value()
             cols = args[13]
             full = builder.icmp_signed("==", cols, I64(nv * e.lanes))
             with builder.if_else(full, likely=True) as (then, otherwise):
                 with then:
-                    _emit_tile(e, rows, nv, args, [None] * nv)
+                    _emit_tile(e, rows, nv, args, [None] * nv, plain)
                 with otherwise:
-                    _emit_tile(e, rows, nv, args, e.column_masks(cols, nv))
+                    _emit_tile(e, rows, nv, args, e.column_masks(cols, nv), plain)
             return context.get_dummy_value()
 
         return sig, codegen
@@ -213,7 +250,7 @@ def _make_tile(rows: int, nv: int, lanes: int, dtype):
     return tile_rows
 
 
-def _emit_tile(e: _Emitter, rows: int, nv: int, args, masks) -> None:
+def _emit_tile(e: _Emitter, rows: int, nv: int, args, masks, plain: bool) -> None:
     """The two loops of a tile; ``masks`` (None: all lanes) guard what is read of B, init and added and written of C."""
     a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, _, added, relu = args
     builder, function = e.b, e.b.function
@@ -231,15 +268,15 @@ def _emit_tile(e: _Emitter, rows: int, nv: int, args, masks) -> None:
     step[2] = builder.mul(step[1], I64(2))
     four = e.opaque(builder.mul(a_row, I64(4)))
 
-    # What is written at the end is asked for at the start.
-    touch = e.intrinsic("llvm.prefetch.p0", ir.VoidType(), [start[0].type, I32, I32, I32])
-    base = e.element_pointer(c)
-    for m, v in grid:
-        builder.call(touch, [corner(base, c_row, m, v), I32(1), I32(3), I32(1)])
+    if not plain:  # what is written at the end is asked for at the start
+        touch = e.intrinsic("llvm.prefetch.p0", ir.VoidType(), [start[0].type, I32, I32, I32])
+        base = e.element_pointer(c)
+        for m, v in grid:
+            builder.call(touch, [corner(base, c_row, m, v), I32(1), I32(3), I32(1)])
 
     entry = builder.block
-    load, taps_loop, depth_loop, taps_end, done, add, store = (
-        function.append_basic_block(n) for n in ("init", "taps", "depth", "taps.end", "done", "add", "store")
+    load, taps_loop, depth_loop, taps_end, done = (
+        function.append_basic_block(n) for n in ("init", "taps", "depth", "taps.end", "done")
     )
     builder.cbranch(builder.icmp_signed("==", init, I64(0)), taps_loop, load)
 
@@ -283,26 +320,34 @@ def _emit_tile(e: _Emitter, rows: int, nv: int, args, masks) -> None:
     builder.cbranch(builder.icmp_signed("<", t_next, taps), taps_loop, done)
 
     builder.position_at_end(done)
+    base = e.element_pointer(c)
+    if plain:
+        for (m, v), value in zip(grid, sums):
+            e.store(value, corner(base, c_row, m, v))
+        return
+    add, store = (function.append_basic_block(n) for n in ("add", "store"))
     builder.cbranch(builder.icmp_signed("==", added, I64(0)), store, add)
 
     builder.position_at_end(add)
-    base = e.element_pointer(added)
-    totals = [builder.fadd(s, e.load(corner(base, c_row, m, v), masks[v])) for (m, v), s in zip(grid, sums)]
+    beside = e.element_pointer(added)
+    totals = [builder.fadd(s, e.load(corner(beside, c_row, m, v), masks[v])) for (m, v), s in zip(grid, sums)]
     builder.branch(store)
 
     builder.position_at_end(store)
     final = [builder.phi(e.vector) for _ in grid]
-    for phi, plain, total in zip(final, sums, totals):
-        phi.add_incoming(plain, done)
+    for phi, value, total in zip(final, sums, totals):
+        phi.add_incoming(value, done)
         phi.add_incoming(total, add)
-    base, floor = e.element_pointer(c), e.floor(relu)
+    floor = e.floor(relu)
     for (m, v), value in zip(grid, final):
         e.store(e.at_least(floor, value), corner(base, c_row, m, v), masks[v])
 
 
 @functools.cache
-def tile_address(dtype, width: int) -> int:
+def tile_address(dtype, width: int, plain: bool = False) -> int:
     """Address of the compiled tile function, ``width`` columns (see :func:`panel_width`), to be called by :func:`tile`.
+
+    A ``plain`` one writes all columns of sums that stay in the caches: ``cols``, ``added`` and ``relu`` are not looked at.
 
     Kernels call the tile through its address because it is a lot of code: compiled into every kernel that uses it, it
     would cost seconds each time.
@@ -310,12 +355,13 @@ def tile_address(dtype, width: int) -> int:
     kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
     nv = -(-width // lanes(dtype))
     names = "a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols, added, relu"
-    space = {"__name__": __name__} | {f"tile{m}": _make_tile(m, nv, width // nv, kind) for m in range(1, MAX_ROWS + 1)}
+    tiles = {f"tile{m}": _make_tile(m, nv, width // nv, kind, plain) for m in range(1, MAX_ROWS + 1)}
+    space = {"__name__": __name__} | tiles
     lines = [f"def tile(rows, {names}):"]
     for m in range(MAX_ROWS, 0, -1):
         lines += [f"    {'if' if m == MAX_ROWS else 'elif'} rows == {m}:", f"        tile{m}({names})"]
     exec("\n".join(lines), space)
-    return c_function(space["tile"], types.void(*[types.int64] * 17), f"simd.tile{width}.{kind.name}")
+    return c_function(space["tile"], types.void(*[types.int64] * 17), f"simd.tile{width}{'.plain' * plain}.{kind.name}")
 
 
 @intrinsic
