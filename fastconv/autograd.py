@@ -81,35 +81,37 @@ class Function:
 
     @classmethod
     def apply(cls, *args, **options):
-        from .tensor import Tensor, as_tensor
-
-        args = [as_tensor(a) if isinstance(a, np.ndarray) else a for a in args]
-        tensors = [a for a in args if isinstance(a, Tensor)]
-        device = tensors[0].device if tensors else "cpu"
-        for t in tensors:
-            if t.device != device:
-                raise ValueError(
-                    f"{cls.__name__.lower()}: tensors must be on one device, got {device} and {t.device}; "
-                    f"move one of them, e.g. with .to({str(t.device)!r})"
-                )
-        record = is_grad_enabled()
-        needs = tuple(record and isinstance(a, Tensor) and a.requires_grad for a in args)
-        ctx = Node(cls, backends.engine_of(device), needs)
-        out = cls.forward(ctx, *[a._array if isinstance(a, Tensor) else a for a in args], **options)
-        first, *rest = out if isinstance(out, tuple) else (out,)
-        result = Tensor(first)
-        if any(needs):
-            ctx.parents = tuple(
-                (a._node if a._node is not None else a) if need else None for a, need in zip(args, needs)
+        record, arrays, parents, tensors = _enabled.get(), [], [], []
+        for a in args:
+            if isinstance(a, np.ndarray):
+                a = _tensor.as_tensor(a)
+            parent = None
+            if isinstance(a, _tensor.Tensor):
+                tensors.append(a)
+                if record and a.requires_grad:
+                    parent = a._node or a
+                a = a._array
+            arrays.append(a)
+            parents.append(parent)
+        device, *others = {t.device: None for t in tensors} or ("cpu",)
+        if others:
+            raise ValueError(
+                f"{cls.__name__.lower()}: tensors must be on one device, got {device} and {others[0]}; "
+                f"move one of them, e.g. with .to({str(others[0])!r})"
             )
-            ctx.order = next(_sequence)
+        ctx = Node(cls, backends.engine_of(device), tuple([p is not None for p in parents]))
+        out = cls.forward(ctx, *arrays, **options)
+        first, *rest = out if isinstance(out, tuple) else (out,)
+        result = _tensor.Tensor(first)
+        if True in ctx.needs:
+            ctx.parents, ctx.order = parents, next(_sequence)
             kept = set(map(id, ctx.saved))
-            ctx.checks = tuple((t._cell, t._cell[0]) for t in (*tensors, result) if id(t._array) in kept)
+            ctx.checks = [(t._cell, t._cell[0]) for t in (*tensors, result) if id(t._array) in kept]
             result.requires_grad, result._node = True, ctx
         for t in tensors:  # a view shares its source's version, so that a later assignment is noticed
             if first is t._array or _is_view(first, t._array):
                 result._cell, result._view = t._cell, True
-        return (result, *map(Tensor, rest)) if rest else result
+        return (result, *map(_tensor.Tensor, rest)) if rest else result
 
     @staticmethod
     def forward(ctx, *args, **options):
@@ -123,11 +125,11 @@ class Function:
 def backward(tensor, grad, retain_graph: bool = False) -> None:
     """Add ``d tensor / d leaf`` (contracted with the raw array ``grad``) to every leaf's ``.grad``."""
     if tensor._node is None:
-        _accumulate(tensor, grad, {_owner(grad)})
+        _accumulate(tensor, grad, {_owner(grad): [grad]})
         return
     pending = {tensor._node: grad}
     heap = [(-tensor._node.order, tensor._node)]
-    taken = {_owner(grad)}
+    taken = {_owner(grad): [grad]}
     while heap:
         node = heapq.heappop(heap)[1]
         gy = pending.pop(node)
@@ -169,18 +171,23 @@ def _is_view(a, b) -> bool:
 
 
 def _owner(array) -> int:
-    base = getattr(array, "base", None)
-    return id(array if base is None else base)
+    while (base := getattr(array, "base", None)) is not None:
+        array = base
+    return id(array)
 
 
-def _accumulate(leaf, g, taken: set[int]) -> None:
-    """Add ``g`` to ``leaf.grad``; a first gradient is kept as it is unless another tensor may see its memory."""
-    from .tensor import Tensor
-
+def _accumulate(leaf, g, taken: dict[int, list]) -> None:
+    """Add ``g`` to ``leaf.grad``; a first gradient is kept as it is unless another tensor may see its memory: ``taken``
+    holds, by their owner, the arrays that others have."""
     if leaf.grad is not None:
-        leaf.grad = Tensor(backends.engine_of(leaf.device).binary_fwd("add", leaf.grad._array, g))
+        leaf.grad = _tensor.Tensor(backends.engine_of(leaf.device).binary_fwd("add", leaf.grad._array, g))
         return
-    if _owner(g) in taken or not getattr(getattr(g, "flags", None), "writeable", True):
+    host, others = isinstance(g, np.ndarray), taken.setdefault(_owner(g), [])
+    if (host and not g.flags.writeable) or any(not host or np.may_share_memory(g, o) for o in others):
         g = backends.engine_of(leaf.device).copy(g)
-    taken.add(_owner(g))
-    leaf.grad = Tensor(g)
+    else:
+        others.append(g)
+    leaf.grad = _tensor.Tensor(g)
+
+
+from . import tensor as _tensor  # noqa: E402 - last, for its ops derive from Function

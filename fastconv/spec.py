@@ -16,7 +16,7 @@ flops : floating-point operations, ``2 * macs`` (plus one addition per output wh
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from math import prod
 
@@ -30,7 +30,8 @@ def shape_str(shape) -> str:
 
 
 def check(ok, name: str, message: str, error: type[Exception] = ValueError) -> None:
-    """Raise ``error`` with ``"<name>: <message>"`` unless ``ok``."""
+    """Raise ``error`` with ``"<name>: <message>"`` unless ``ok``. The ops of a training step raise on their own: making the
+    text takes longer than the check."""
     if not ok:
         raise error(f"{name}: {message}")
 
@@ -76,13 +77,10 @@ def check_axis(name: str, axis, ndim: int) -> int:
         axis = operator.index(axis)
     except TypeError:
         raise TypeError(f"{name}: dim must be an int, got {type(axis).__name__} ({axis!r})") from None
-    check(
-        -max(ndim, 1) <= axis < max(ndim, 1),
-        name,
-        f"dim {axis} is out of range for {ndim} dimensions (expected {-max(ndim, 1)} to {max(ndim, 1) - 1})",
-        IndexError,
-    )
-    return axis % max(ndim, 1)
+    n = max(ndim, 1)
+    if not -n <= axis < n:
+        raise IndexError(f"{name}: dim {axis} is out of range for {ndim} dimensions (expected {-n} to {n - 1})")
+    return axis % n
 
 
 # ------------------------------------------------------------------------------------------------- parsing
@@ -129,9 +127,35 @@ def parse_padding(name: str, padding, size, kernel, stride, dilation) -> tuple[t
     return tuple((p, p) for p in int_tuple(name, "padding", padding, n, 0))
 
 
+class _Windows:
+    """What windows sliding over 1, 2 or 3 dimensions have in common. Engines ask on every call, so all is worked out once."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial dimensions."""
+        return len(self.kernel)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(tuple([getattr(self, f.name) for f in fields(self)]))
+
+    def __hash__(self):
+        return self._hash
+
+    @cached_property
+    def _lifted(self):
+        m = 3 - self.ndim
+        more = dict.fromkeys(("in_size", "kernel", "stride", "dilation", "out_size"), (1,) * m) | {"padding": ((0, 0),) * m}
+        return replace(self, **{name: front + getattr(self, name) for name, front in more.items()}) if m else self
+
+    def lifted(self):
+        """The same with three spatial dimensions (leading ones of extent 1)."""
+        return self._lifted
+
+
 # ------------------------------------------------------------------------------------------------- convolution
 @dataclass(frozen=True)
-class ConvSpec:
+class ConvSpec(_Windows):
     """One convolution (cross-correlation) layer call, 1-D, 2-D or 3-D.
 
     Attributes
@@ -152,20 +176,17 @@ class ConvSpec:
     padding: tuple[tuple[int, int], ...]
     out_size: tuple[int, ...]
 
-    @property
-    def ndim(self) -> int:
-        """Number of spatial dimensions."""
-        return len(self.kernel)
+    __hash__ = _Windows.__hash__
 
-    @property
+    @cached_property
     def x_shape(self) -> tuple[int, ...]:
         return (self.batch, self.c_in, *self.in_size)
 
-    @property
+    @cached_property
     def w_shape(self) -> tuple[int, ...]:
         return (self.c_out, self.c_in // self.groups, *self.kernel)
 
-    @property
+    @cached_property
     def y_shape(self) -> tuple[int, ...]:
         return (self.batch, self.c_out, *self.out_size)
 
@@ -187,17 +208,6 @@ class ConvSpec:
     def bytes(self, itemsize: int = 4) -> int:
         """Compulsory memory traffic: input, weight and output touched once each."""
         return itemsize * (prod(self.x_shape) + prod(self.w_shape) + prod(self.y_shape))
-
-    def lifted(self) -> ConvSpec:
-        """The same convolution with three spatial dimensions (leading ones of extent 1)."""
-        m = 3 - self.ndim
-        if m == 0:
-            return self
-        one, none = (1,) * m, ((0, 0),) * m
-        return ConvSpec(
-            self.batch, self.c_in, self.c_out, self.groups, one + self.in_size, one + self.kernel,
-            one + self.stride, one + self.dilation, none + self.padding, one + self.out_size,
-        )  # fmt: skip
 
 
 @lru_cache(maxsize=4096)
@@ -329,7 +339,7 @@ def conv_transpose_spec(
 
 # ------------------------------------------------------------------------------------------------- pooling
 @dataclass(frozen=True)
-class PoolSpec:
+class PoolSpec(_Windows):
     """One pooling call, 1-D, 2-D or 3-D: a window per output element.
 
     ``divisor`` is the fixed divisor of average pooling (``divisor_override``) or None.
@@ -346,26 +356,15 @@ class PoolSpec:
     count_include_pad: bool = True
     divisor: int | None = None
 
-    @property
-    def ndim(self) -> int:
-        return len(self.kernel)
+    __hash__ = _Windows.__hash__
 
-    @property
+    @cached_property
     def x_shape(self) -> tuple[int, ...]:
         return (self.batch, self.channels, *self.in_size)
 
-    @property
+    @cached_property
     def y_shape(self) -> tuple[int, ...]:
         return (self.batch, self.channels, *self.out_size)
-
-    def lifted(self) -> PoolSpec:
-        """The same pooling with three spatial dimensions (leading ones of extent 1)."""
-        m = 3 - self.ndim
-        one, none = (1,) * m, ((0, 0),) * m
-        return PoolSpec(
-            self.batch, self.channels, one + self.in_size, one + self.kernel, one + self.stride,
-            one + self.dilation, none + self.padding, one + self.out_size, self.count_include_pad, self.divisor,
-        )  # fmt: skip
 
 
 @lru_cache(maxsize=4096)

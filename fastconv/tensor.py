@@ -25,6 +25,8 @@ class device(str):  # noqa: N801 - PyTorch's name
     """A device's name, ``"cpu"`` or ``"cuda"``; equal to that string."""
 
     def __new__(cls, name="cpu"):
+        if isinstance(name, cls):
+            return name
         name = str(name).removesuffix(":0")
         check(name in ("cpu", "cuda"), "device", f"expected 'cpu' or 'cuda', got {name!r}")
         return super().__new__(cls, name)
@@ -632,12 +634,13 @@ class Tensor:
         """The same elements in logical (NCHW) order under another shape; one extent may be -1."""
         shape = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
         shape = [operator.index(s) for s in shape]
-        known = prod(s for s in shape if s != -1)
-        check(shape.count(-1) <= 1 and builtins.min(shape, default=0) >= -1, "reshape", f"bad shape {tuple(shape)}")
-        if -1 in shape and known:
-            shape[shape.index(-1)] = self.numel() // known
-        check(prod(shape) == self.numel() and -1 not in shape, "reshape",
-              f"{self.numel()} elements ({shape_str(self.shape)}) do not fit shape {tuple(shape)}")  # fmt: skip
+        if shape.count(-1) > 1 or builtins.min(shape, default=0) < -1:
+            raise ValueError(f"reshape: bad shape {tuple(shape)}")
+        n = self.numel()
+        if -1 in shape and (known := -prod(shape)):
+            shape[shape.index(-1)] = n // known
+        if prod(shape) != n or -1 in shape:
+            raise ValueError(f"reshape: {n} elements ({shape_str(self.shape)}) do not fit shape {tuple(shape)}")
         return Reshape.apply(self, shape=tuple(shape))
 
     view = reshape

@@ -51,7 +51,14 @@ if "OMP_WAIT_POLICY" not in os.environ:
 KERNELS: dict[str, Kernel] = {}
 _c_functions: list[CFunc] = []
 _lock = threading.RLock()
-_local = threading.local()  # threads: how many Numba was told to use; record: who notes launches
+
+
+class _Local(threading.local):
+    threads = None  # how many Numba was told to use
+    record = None  # who notes launches
+
+
+_local = _Local()
 _launched = False  # a parallel kernel has started the thread pool of this process
 _forked = False  # this process is the fork of one whose thread pool was running
 
@@ -209,13 +216,13 @@ class Kernel:
             if _forked:
                 return self._serial(1, *args)
             threads = settings.get_num_threads()
-            if getattr(_local, "threads", None) != threads:  # Numba keeps it per calling thread, and is slow to tell
+            if _local.threads != threads:  # Numba keeps it per calling thread, and is slow to tell
                 numba.set_num_threads(threads)
                 _local.threads = threads
             _launched = True
             result = self.dispatcher(threads, *args)
-        if (record := getattr(_local, "record", None)) is not None:
-            record(self, args)
+        if _local.record is not None:
+            _local.record(self, args)
         return result
 
 
@@ -232,8 +239,8 @@ def recording(record):
 
 def by_address(arrays) -> None:
     """Tell who records launches which arrays (or other values) the next one knows by their addresses."""
-    if (record := getattr(_local, "record", None)) is not None:
-        record(None, arrays)
+    if _local.record is not None:
+        _local.record(None, arrays)
 
 
 def kernel(func):

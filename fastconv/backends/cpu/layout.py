@@ -10,11 +10,15 @@ import numpy as np
 
 from . import memory
 
+# Rank -> channels last, with an index that inserts leading spatial extents 1; and back to channels second.
+_LIFT = {n: ((0, *range(2, n), 1), (slice(None), *(None,) * (5 - n))) for n in range(2, 6)}
+_BACK = {n: (0, n - 1, *range(1, n - 1)) for n in range(2, 6)}
+
 
 def lift(x: np.ndarray) -> np.ndarray:
     """``N, C, *spatial`` as a C-contiguous ``N, D, H, W, C`` array: a view where the memory already is channels-last."""
-    x = x.transpose(0, *range(2, x.ndim), 1)
-    return dense(x.reshape(x.shape[0], *(1,) * (5 - x.ndim), *x.shape[1:]))
+    order, inserted = _LIFT[x.ndim]
+    return dense(x.transpose(order)[inserted])
 
 
 class _Writable:
@@ -28,8 +32,11 @@ class _Writable:
 
 def dense(x: np.ndarray) -> np.ndarray:
     """``x`` itself if C-contiguous and aligned, else a copy that is."""
-    if x.flags.c_contiguous and x.flags.aligned:
-        return x if x.flags.writeable else np.asarray(_Writable(x))
+    flags = x.flags
+    if flags.carray:  # and aligned and writeable
+        return x
+    if flags.c_contiguous and flags.aligned:
+        return np.asarray(_Writable(x))
     y = memory.empty(x.shape, x.dtype)
     np.copyto(y, x)
     return y
@@ -42,10 +49,9 @@ def rows(x: np.ndarray) -> np.ndarray:
 
 def empty(shape, dtype) -> tuple[np.ndarray, np.ndarray]:
     """A new channels-last array of logical ``shape``, and the 5-D ``N, D, H, W, C`` view kernels write."""
-    n, c, *spatial = shape
-    memory_order = memory.empty((n, *spatial, c), dtype)
-    last = memory_order.ndim - 1
-    return memory_order.transpose(0, last, *range(1, last)), memory_order.reshape(n, *(1,) * (3 - len(spatial)), *spatial, c)
+    order, inserted = _LIFT[len(shape)]
+    memory_order = memory.empty([shape[i] for i in order], dtype)
+    return memory_order.transpose(_BACK[len(shape)]), memory_order[inserted]
 
 
 def memory_order(x: np.ndarray) -> list[int]:

@@ -17,9 +17,6 @@ ALIGN = 64
 SMALL = 1 << 12  # smaller arrays are NumPy's business
 LIMIT = 4 << 30  # free bytes kept at most
 
-_lock = threading.RLock()  # re-entrant: the garbage collector may return a block while one is being taken
-_free: dict[int, list[tuple[np.ndarray, int]]] = defaultdict(list)  # bytes -> memory and its first aligned address
-_stats = {"taken": 0, "fresh": 0, "free_bytes": 0, "used_bytes": 0, "peak_bytes": 0}
 
 
 @functools.lru_cache(maxsize=4096)
@@ -29,99 +26,113 @@ def _size_class(n: int) -> int:
     return -(-n // step) * step
 
 
-_local = threading.local()
+class _Memory(np.ndarray):
+    """Aligned bytes. A type of its own, for through a plain array below it NumPy would look past a block."""
 
 
-class Arena:
-    """Blocks apart from the pool: ``with arena:`` memory comes from it, may be used again inside, never goes to the pool."""
+class _Block(np.ndarray):
+    """A view of some memory that NumPy keeps alive as the base of the array made in it, and with it of all its views."""
+
+    pool: Pool | None = None  # as it stays for what somebody makes of a block: its memory is not his to return
+
+    def __del__(self):
+        if self.pool is not None:
+            self.pool.give(self.base)
+
+
+class Pool:
+    """Free memory by size class."""
 
     def __init__(self):
-        self.free: dict[int, list[tuple[np.ndarray, int]]] = defaultdict(list)
+        self.lock = threading.RLock()  # re-entrant: the garbage collector may return a block while one is being taken
+        self.free: dict[int, list[_Memory]] = defaultdict(list)
+        self.taken = self.fresh = self.bytes = self.used_bytes = self.peak_bytes = 0
+
+    def take(self, shape, dtype, n: int) -> np.ndarray:
+        """An array in ``n`` bytes."""
+        size = _size_class(n)
+        with self.lock:
+            self.taken += 1
+            if free := self.free[size]:
+                memory = free.pop()
+            else:
+                memory = np.empty(size + ALIGN, np.uint8).view(_Memory)
+                memory = memory[-memory.ctypes.data % ALIGN :][:size]
+                self.fresh += 1
+                self.bytes += size
+            self.used_bytes += size
+            if self.used_bytes > self.peak_bytes:
+                self.peak_bytes = self.used_bytes
+        block = memory.view(_Block)
+        block.pool = self
+        return np.ndarray(shape, dtype, block)
+
+    def give(self, memory: _Memory) -> None:
+        size = memory.size
+        with self.lock:
+            self.used_bytes -= size
+            if self.bytes - self.used_bytes <= LIMIT:
+                self.free[size].append(memory)
+            else:
+                self.bytes -= size
+
+
+class Arena(Pool):
+    """Memory apart from the pool: ``with arena:`` all comes from it, may be used again inside, never goes to the pool."""
 
     def __enter__(self):
-        self.outer, _local.arena = getattr(_local, "arena", None), self
+        self.outer, _local.arena = _local.arena, self
 
     def __exit__(self, *exc):
         _local.arena = self.outer
 
-
-class _Block:
-    """Owner of one block; NumPy keeps it alive as the base of the array and its views."""
-
-    __slots__ = ("memory", "size", "arena", "__array_interface__")
-
-    def __init__(self, memory: tuple[np.ndarray, int], size: int, arena: Arena | None, shape, dtype):
-        self.memory, self.size, self.arena = memory, size, arena
-        self.__array_interface__ = {"data": (memory[1], False), "shape": tuple(shape), "typestr": dtype.str, "version": 3}
-
-    def __del__(self):
-        size = self.size
-        if self.arena is not None:
-            self.arena.free[size].append(self.memory)
-            return
-        with _lock:
-            _stats["used_bytes"] -= size
-            if _stats["free_bytes"] + size <= LIMIT:
-                _stats["free_bytes"] += size
-                _free[size].append(self.memory)
+    def give(self, memory: _Memory) -> None:
+        self.free[memory.size].append(memory)  # whatever the limit: recorded kernels know it by address
 
 
-def _fresh(size: int) -> tuple[np.ndarray, int]:
-    memory = np.empty(size + ALIGN, np.uint8)
-    return memory, memory.ctypes.data + -memory.ctypes.data % ALIGN
+class _Local(threading.local):
+    arena: Arena | None = None
 
 
-def _take(shape, dtype, arena: Arena | None) -> np.ndarray:
-    dtype = np.dtype(dtype)
-    n = int(prod(shape)) * dtype.itemsize
-    if arena is not None:  # small ones too: what kernels know by address only must not move
-        size = _size_class(max(n, SMALL))
-        free = arena.free[size]
-        return np.asarray(_Block(free.pop() if free else _fresh(size), size, arena, shape, dtype))
-    if n < SMALL:
-        return np.empty(shape, dtype)
-    size = _size_class(n)
-    with _lock:
-        _stats["taken"] += 1
-        if free := _free[size]:
-            memory = free.pop()
-            _stats["free_bytes"] -= size
-        else:
-            memory = _fresh(size)
-            _stats["fresh"] += 1
-        _stats["used_bytes"] += size
-        if _stats["used_bytes"] > _stats["peak_bytes"]:
-            _stats["peak_bytes"] = _stats["used_bytes"]
-    return np.asarray(_Block(memory, size, None, shape, dtype))
+_local, _pool = _Local(), Pool()
 
 
 def empty(shape, dtype) -> np.ndarray:
     """An uninitialised C-contiguous array, 64-byte aligned, from the pool where it is large enough to matter."""
-    return _take(shape, dtype, getattr(_local, "arena", None))
+    n = int(prod(shape)) * np.dtype(dtype).itemsize
+    if (arena := _local.arena) is not None:  # small ones too: what kernels know by address only must not move
+        return arena.take(shape, dtype, max(n, SMALL))
+    return np.empty(shape, dtype) if n < SMALL else _pool.take(shape, dtype, n)
 
 
 def zeros(shape, dtype) -> np.ndarray:
     """Like :func:`empty`, filled with zeros; never of an arena, whose memory only kernels may count on to be written anew."""
-    a = _take(shape, dtype, None)
+    n = int(prod(shape)) * np.dtype(dtype).itemsize
+    if n < SMALL:
+        return np.zeros(shape, dtype)
+    a = _pool.take(shape, dtype, n)
     a.fill(0)
     return a
 
 
-def home(a: np.ndarray) -> Arena | None:
-    """The arena whose memory ``a`` is in."""
+def home(a: np.ndarray) -> Pool | None:
+    """The pool or arena whose memory ``a`` is in."""
     while isinstance(a, np.ndarray):
+        if isinstance(a, _Block):
+            return a.pool
         a = a.base
-    return a.arena if isinstance(a, _Block) else None
+    return None
 
 
 def trim() -> None:
     """Give every free block back to the system."""
-    with _lock:
-        _free.clear()
-        _stats["free_bytes"] = 0
+    with _pool.lock:
+        _pool.free.clear()
+        _pool.bytes = _pool.used_bytes
 
 
 def statistics() -> dict[str, int]:
     """Blocks taken, blocks that had to be fresh, and bytes free, in use and at the peak."""
-    with _lock:
-        return dict(_stats)
+    with _pool.lock:
+        counts = {n: getattr(_pool, n) for n in ("taken", "fresh", "used_bytes", "peak_bytes")}
+        return counts | {"free_bytes": _pool.bytes - _pool.used_bytes}

@@ -56,7 +56,8 @@ def _row_mean(x):
 
 
 def running_step(running, value, keep, gain):
-    running[...] = keep * running + gain * value
+    running *= keep
+    running += gain * value
 
 
 def layer_norm_fwd(x, weight, bias, eps):

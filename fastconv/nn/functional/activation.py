@@ -98,9 +98,11 @@ class Linear(Function):
         name, e = "linear", ctx.engine
         check_float(name, ("bias",), input=x, weight=w, bias=b)
         check_rank(name, "weight", w.shape, 2, "out x in")
-        check(x.ndim > 0 and x.shape[-1] == w.shape[1], name,
-              f"weight expects {w.shape[1]} input features (weight {shape_str(w.shape)}), "
-              f"input has {x.shape[-1] if x.ndim else 'none'} ({shape_str(x.shape)})")  # fmt: skip
+        if not x.ndim or x.shape[-1] != w.shape[1]:
+            raise ValueError(
+                f"{name}: weight expects {w.shape[1]} input features (weight {shape_str(w.shape)}), "
+                f"input has {x.shape[-1] if x.ndim else 'none'} ({shape_str(x.shape)})"
+            )
         if b is not None:
             check_shape(name, "bias", b.shape, w.shape[:1], "one entry per output feature")
         ctx.save(x, w)

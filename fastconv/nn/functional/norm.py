@@ -28,9 +28,10 @@ class BatchNorm(Function):
         _check_vectors(name, x.shape[1:2], "one entry per channel", **vectors)
         check((running_mean is None) == (running_var is None), name, "give running_mean and running_var, or neither")
         check(training or running_mean is not None, name, "evaluation needs running_mean and running_var, got None")
-        check(not training or prod(x.shape[2:], start=x.shape[0]) != 1, name,
-              f"training needs more than 1 value per channel, got input {shape_str(x.shape)}")  # fmt: skip
-        check(activation in (None, "relu"), name, f"activation must be None or 'relu', got {activation!r}")
+        if training and prod(x.shape[2:], start=x.shape[0]) == 1:
+            raise ValueError(f"{name}: training needs more than 1 value per channel, got input {shape_str(x.shape)}")
+        if activation not in (None, "relu"):
+            raise ValueError(f"{name}: activation must be None or 'relu', got {activation!r}")
         if residual is not None:
             check_shape(name, "residual", residual.shape, x.shape, "the input's")
         ctx.training, ctx.activation = training, activation
