@@ -24,7 +24,7 @@ from .simd import address
 
 IN_PLACE = 1 << 17  # elements of B up to which its rows are read where they are, without packing
 FEW_ROWS = 64  # rows of A up to which a B of any size is read in place: packing would cost as much as it saves
-SMALL = 1 << 15  # multiply-adds below which NumPy is done before a parallel launch (~10 us) has begun
+SMALL = 1 << 18  # multiply-adds up to which NumPy's BLAS, in one thread, is done before a launch would have begun to pay
 
 
 @body
@@ -86,7 +86,8 @@ def _gemm(threads, tile, max_rows, a, a_row, a_step, b, b_step, b_panel, depth, 
         first_job, end_job = share(t, threads, groups * count)
         for job in range(first_job, end_job):
             g, p = job // count, job % count
-            for block in range(g * group, min((g + 1) * group, blocks)):
+            first_block, end_block = share(g, groups, blocks)  # near-equal ones
+            for block in range(first_block, end_block):
                 first, end = row_block(rows, block, max_rows)
                 simd.tile(
                     tile, end - first,
@@ -110,6 +111,8 @@ def gemm(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.nda
     """``a @ b + bias`` for 2-D float arrays of one dtype, any strides."""
     rows, depth = a.shape
     columns = b.shape[1]
+    if rows <= FEW_ROWS and rows < columns and bias is None and b.flags.f_contiguous:
+        return gemm(b.T, a.T).T  # reads b in place and packs a
     c = memory.empty((rows, columns), a.dtype)
     if depth == 0 or c.size == 0:
         c[...] = 0 if bias is None else bias
@@ -131,7 +134,7 @@ def gemm(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.nda
 
 
 def matmul(a, b):
-    if a.dtype.kind != "f" or a.dtype != b.dtype or a.size * b.shape[-1] < SMALL:
+    if a.dtype.kind != "f" or a.dtype != b.dtype or a.size * b.shape[-1] <= SMALL:
         return np.matmul(a, b)
     if a.ndim == b.ndim == 2:
         return gemm(a, b)
@@ -144,9 +147,9 @@ def matmul(a, b):
 
 
 def linear_fwd(x, w, b):
-    if x.size * w.shape[0] < SMALL:
+    if x.size * w.shape[0] <= SMALL:
         y = x @ w.T
-        return y if b is None else y + b
+        return y if b is None else np.add(y, b, out=y)
     return gemm(x, w.T, b)
 
 
