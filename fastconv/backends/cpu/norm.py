@@ -65,7 +65,15 @@ def sum_share(thread, threads, x, shift, totals):
         total, origin = totals[job // images, n], shift[n]
         total[:] = 0
         for start in range(begin, stop, BLOCK):
-            for r in range(start, min(start + BLOCK, stop)):
+            end_block = min(start + BLOCK, stop)
+            whole = end_block - (end_block - start) % 4
+            for r in range(start, whole, 4):  # a sum is read and written once for four pixels
+                p, q, s, t = x[n, r], x[n, r + 1], x[n, r + 2], x[n, r + 3]
+                for c in range(channels):
+                    d, e, f, g = p[c] - origin[c], q[c] - origin[c], s[c] - origin[c], t[c] - origin[c]
+                    sums[c] += (d + e) + (f + g)
+                    squares[c] += (d * d + e * e) + (f * f + g * g)
+            for r in range(whole, end_block):
                 row = x[n, r]
                 for c in range(channels):
                     d = row[c] - origin[c]
@@ -77,22 +85,22 @@ def sum_share(thread, threads, x, shift, totals):
 @body
 def apply_share(thread, threads, x, parts, mean, scale, bias, residual, has_residual, relu, y):
     images, pixels, channels = x.shape
-    zero = x.dtype.type(0)
+    least = x.dtype.type(0 if relu else -np.inf)
     first, end = share(thread, threads, parts * images)
     for job in range(first, end):
         n, start, stop = piece(job, images, parts, pixels)
         m, s = mean[n], scale[n]
         for r in range(start, stop):
             row, out = x[n, r], y[n, r]
-            for c in range(channels):
-                out[c] = (row[c] - m[c]) * s[c] + bias[c]
             if has_residual:
                 other = residual[n, r]
                 for c in range(channels):
-                    out[c] += other[c]
-            if relu:
+                    v = (row[c] - m[c]) * s[c] + bias[c] + other[c]
+                    out[c] = least if v <= least else v  # NaN passes
+            else:
                 for c in range(channels):
-                    out[c] = zero if out[c] <= zero else out[c]  # NaN passes
+                    v = (row[c] - m[c]) * s[c] + bias[c]
+                    out[c] = least if v <= least else v
 
 
 @body
@@ -138,7 +146,13 @@ def gradient_share(thread, threads, gy, x, parts, y, mean, scale, bias, offset, 
         m, a, b, d = mean[n], scale[n], offset[n], slope[n]
         for r in range(start, stop):
             up, row, out, target = gy[n, r], x[n, r], y[n, r], gx[n, r]
-            if mask == FROM_X:
+            if with_residual:
+                masked = gresidual[n, r]
+                for c in range(channels):
+                    g = zero if mask and out[c] <= zero else up[c]  # a residual's mask is told from y
+                    masked[c] = g
+                    target[c] = a[c] * g + b[c] + d[c] * (row[c] - m[c])
+            elif mask == FROM_X:
                 for c in range(channels):
                     e = row[c] - m[c]
                     g = zero if e * a[c] + bias[c] <= zero else up[c]
@@ -150,10 +164,6 @@ def gradient_share(thread, threads, gy, x, parts, y, mean, scale, bias, offset, 
             else:
                 for c in range(channels):
                     target[c] = a[c] * up[c] + b[c] + d[c] * (row[c] - m[c])
-            if with_residual:
-                masked = gresidual[n, r]
-                for c in range(channels):
-                    masked[c] = zero if mask and out[c] <= zero else up[c]  # a residual's mask is told from y
 
 
 @kernel
@@ -287,49 +297,54 @@ def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_re
 # Training as a whole: both passes and what lies between them in one launch, for small batches are all overhead.
 @body
 def start_at_first(x, channels, mean):
-    for k in range(x.shape[2]):
-        first = x[0, 0, k % channels]
-        mean[0, k] = first if np.isfinite(first) else x.dtype.type(0)
+    first = x[0, 0]
+    for k in range(0, x.shape[2], channels):
+        for c in range(channels):
+            mean[0, k + c] = first[c] if np.isfinite(first[c]) else x.dtype.type(0)
 
 
 @body
-def totals_of(totals, c, channels):
-    """Both sums of channel ``c`` over all parts and the several pixels in a row."""
-    first, second = 0.0, 0.0
+def add_up(totals, channels):
+    """Both sums of each channel over all parts and the several pixels in a row."""
+    sums = np.zeros((2, channels))
     for p in range(totals.shape[0]):
-        for k in range(c, totals.shape[3], channels):
-            first += totals[p, 0, 0, k]
-            second += totals[p, 0, 1, k]
-    return first, second
+        for k in range(0, totals.shape[3], channels):
+            first, second = totals[p, 0, 0, k : k + channels], totals[p, 0, 1, k : k + channels]
+            for c in range(channels):
+                sums[0, c] += first[c]
+                sums[1, c] += second[c]
+    return sums
 
 
 @body
 def finish_moments(totals, count, weight, bias, eps, stats, vectors):
     """``stats``: mean, variance, 1 / deviation; ``vectors``, as wide as the rows of x: mean, scale, bias."""
     channels, number = weight.size, weight.dtype.type
+    sums, one_by_count = add_up(totals, channels), 1 / count
     for c in range(channels):
-        mean, square = totals_of(totals, c, channels)
-        mean, square = mean / count, square / count
-        variance = square - mean * mean
+        mean = sums[0, c] * one_by_count
+        variance = sums[1, c] * one_by_count - mean * mean
         stats[0, c] = number(mean + vectors[0, 0, c])
         stats[1, c] = number(0) if variance < 0 else number(variance)  # NaN passes
         stats[2, c] = number(1 / np.sqrt(stats[1, c] + eps))
-        for k in range(c, totals.shape[3], channels):
-            vectors[0, 0, k], vectors[1, 0, k], vectors[2, 0, k] = stats[0, c], stats[2, c] * weight[c], bias[c]
+    for k in range(0, totals.shape[3], channels):
+        for c in range(channels):
+            v = k + c
+            vectors[0, 0, v], vectors[1, 0, v], vectors[2, 0, v] = stats[0, c], stats[2, c] * weight[c], bias[c]
 
 
 @body
 def finish_gradients(totals, count, stats, vectors, lines, grads):
     """``grads``: those of weight and bias; ``lines``: offset and slope of gx."""
     channels, number = stats.shape[1], stats.dtype.type
+    sums, one_by_count = add_up(totals, channels), 1 / count
     for c in range(channels):
-        plain, scaled = totals_of(totals, c, channels)
-        inverse = np.float64(stats[2, c])
+        plain, scaled, inverse = sums[0, c], sums[1, c], np.float64(stats[2, c])
         grads[0, c], grads[1, c] = number(scaled * inverse), number(plain)
+        scale = -vectors[1, 0, c] * one_by_count
+        offset, slope = number(scale * plain), number(scale * scaled * inverse * inverse)
         for k in range(c, totals.shape[3], channels):
-            scale = np.float64(vectors[1, 0, k])
-            lines[0, 0, k] = number(-scale * plain / count)
-            lines[1, 0, k] = number(-scale * scaled * inverse * inverse / count)
+            lines[0, 0, k], lines[1, 0, k] = offset, slope
 
 
 @kernel
