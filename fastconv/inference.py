@@ -141,9 +141,10 @@ def _fuse(places) -> None:
         elif _is(last, _BatchNorm) and last.activation is None and _is(module, nn.ReLU):
             last.activation = "relu"
         elif not (_is(module, nn.Dropout) and module.mode == "upscale_in_train" or _is(module, nn.Identity)):
-            last = owner._modules[name] = _optimized(module)
+            last = _optimized(module)
+            setattr(owner, name, last)
             continue
-        owner._modules[name] = nn.Identity()
+        setattr(owner, name, nn.Identity())
 
 
 def _optimized(module: nn.Module) -> nn.Module:
@@ -164,7 +165,7 @@ def _optimized(module: nn.Module) -> nn.Module:
         done.update(names)
     for name, child in module.named_children():
         if name not in done:
-            module._modules[name] = _optimized(child)
+            setattr(module, name, _optimized(child))
     return module
 
 

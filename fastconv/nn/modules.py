@@ -59,6 +59,7 @@ class Module:
         return self.forward(*args, **kwargs) if onlooker is None else onlooker.call(self, args, kwargs)
 
     # ---- attributes
+    # Parameters, buffers and modules are ordinary attributes, and listed by kind besides.
     def __setattr__(self, name, value):
         changes[0] += 1
         own = self.__dict__
@@ -66,10 +67,10 @@ class Module:
             if "_modules" not in own:
                 raise AttributeError(f"{type(self).__name__}: call super().__init__() before assigning {name!r}")
             target = own["_parameters" if isinstance(value, Parameter) else "_modules"]
-            for registry in (own, own["_parameters"], own["_buffers"], own["_modules"]):
+            for registry in (own["_parameters"], own["_buffers"], own["_modules"]):
                 if registry is not target:
                     registry.pop(name, None)
-            target[name] = value
+            own[name] = target[name] = value
             return
         for registry, kind, types in (
             ("_parameters", "an nn.Parameter", ()), ("_modules", "an nn.Module", ()), ("_buffers", "a Tensor", Tensor),
@@ -77,23 +78,15 @@ class Module:
             if name in own.get(registry, ()):
                 check(value is None or isinstance(value, types), f"{type(self).__name__}.{name}",
                       f"expected {kind} or None, got {type(value).__name__}", TypeError)  # fmt: skip
-                own[registry][name] = value
+                own[name] = own[registry][name] = value
                 return
         object.__setattr__(self, name, value)
 
-    def __getattr__(self, name):  # only called where ordinary lookup fails
-        for registry in ("_parameters", "_buffers", "_modules"):
-            if name in self.__dict__.get(registry, ()):
-                return self.__dict__[registry][name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
     def __delattr__(self, name):
         changes[0] += 1
-        for registry in (self._parameters, self._buffers, self._modules):
-            if name in registry:
-                del registry[name]
-                return
         object.__delattr__(self, name)
+        for registry in (self._parameters, self._buffers, self._modules):
+            registry.pop(name, None)
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Same as assigning the attribute; None reserves the name for a parameter."""

@@ -58,11 +58,8 @@ class ConvTranspose(Function):
 
 
 def _conv(name, x, weight, bias, stride, padding, dilation, groups, algorithm):
-    def run(x):
-        return Conv.apply(x, weight, bias, name=name, stride=stride, padding=padding, dilation=dilation,
-                          groups=groups, algorithm=algorithm)  # fmt: skip
-
-    return batched(int(name[-2]) + 1, x, run)
+    return batched(int(name[-2]) + 1, Conv.apply, x, weight, bias, name=name, stride=stride, padding=padding,
+                   dilation=dilation, groups=groups, algorithm=algorithm)  # fmt: skip
 
 
 def _conv_nd(name):
@@ -126,10 +123,5 @@ def conv_transpose2d(
         Extra rows at the end, smaller than stride or dilation: several input sizes of a strided convolution give one
         output size, this says which to return to.
     """
-
-    def run(x):
-        return ConvTranspose.apply(x, weight, bias, name="conv_transpose2d", stride=stride, padding=padding,
-                                   output_padding=output_padding, groups=groups, dilation=dilation,
-                                   algorithm=algorithm)  # fmt: skip
-
-    return batched(3, x, run)
+    return batched(3, ConvTranspose.apply, x, weight, bias, name="conv_transpose2d", stride=stride, padding=padding,
+                   output_padding=output_padding, groups=groups, dilation=dilation, algorithm=algorithm)  # fmt: skip

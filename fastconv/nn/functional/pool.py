@@ -26,7 +26,7 @@ def _max(name, x, make_spec, return_indices, *geometry):
         check_float(name, input=x)
         return MaxPool.apply(x, op=name[:-2], spec=make_spec(name, x.shape, *geometry))
 
-    out = batched(int(name[-2]) + 1, x, run)
+    out = batched(int(name[-2]) + 1, run, x)
     return (out[0], out[1].astype(int64)) if return_indices else out[0]
 
 
@@ -36,7 +36,7 @@ def _avg(name, x, make_spec, *geometry):
         op = name[:-2]
         return SpatialMap.apply(x, op=f"{op}_fwd", adjoint=f"{op}_bwd", spec=make_spec(name, x.shape, *geometry))
 
-    return batched(int(name[-2]) + 1, x, run)
+    return batched(int(name[-2]) + 1, run, x)
 
 
 def _max_pool_nd(name):

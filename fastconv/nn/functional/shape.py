@@ -11,12 +11,12 @@ from ...spec import check, check_float, check_rank, conv_spec, int_tuple, interp
 from ...tensor import Tensor, arange, as_tensor, int64
 
 
-def batched(ndim: int, x, run):
-    """``run(x)``; a single example (``ndim`` dimensions) gets a batch axis for the call and loses it afterwards."""
+def batched(ndim: int, run, x, *args, **options):
+    """``run(x, ...)``; a single example (``ndim`` dimensions) gets a batch axis for the call and loses it afterwards."""
     x = as_tensor(x)
     if x.ndim != ndim:
-        return run(x)
-    out = run(x.unsqueeze(0))
+        return run(x, *args, **options)
+    out = run(x.unsqueeze(0), *args, **options)
     return tuple(o.squeeze(0) for o in out) if isinstance(out, tuple) else out.squeeze(0)
 
 
@@ -105,7 +105,7 @@ def unfold(x, kernel_size, dilation=1, padding=0, stride=1) -> Tensor:
         spec = conv_spec("unfold", x.shape, (1, x.shape[1], *kernel), stride, padding, dilation)
         return SpatialMap.apply(x, op="unfold", adjoint="fold", spec=spec)
 
-    return batched(3, x, run)
+    return batched(3, run, x)
 
 
 def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1) -> Tensor:
@@ -126,7 +126,7 @@ def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1) -> Tensor
               f"output_size {size} has {prod(spec.out_size)} windows, input has {x.shape[2]} ({shape_str(x.shape)})")
         return SpatialMap.apply(x, op="fold", adjoint="unfold", spec=spec)
 
-    return batched(2, x, run)
+    return batched(2, run, x)
 
 
 def check_labels(name: str, labels: Tensor, classes: int, ignore_index: int | None = None) -> np.ndarray:
