@@ -35,15 +35,15 @@ def convolutions(dtype) -> None:
 
     single = dtype == np.float32
     tiles = (conv.WIDE[0], conv.NARROW[0]) if single else (conv.DOUBLE[0],) * 2
-    before, plan = fc.get_float32_precision(), conv._plan
+    before, plans = fc.get_float32_precision(), conv._plans
     for precision in ("highest", "high", "medium") if single else ("highest",):
         fc.set_float32_precision(precision)
         for channels, tile in zip((8, 3), tiles):
-            conv._plan = lambda *numbers, tile=tile: conv.Plan(tile, 2, 0.0)
+            conv._plans = lambda *numbers, tile=tile: [conv.Plan(tile, 2, 0.0)]
             shape = spec.conv_spec("conv2d", (2, channels, 5, 5), (channels, channels, 3, 3))
             x, w, y = (memory.empty(s, dtype) for s in (shape.x_shape, shape.w_shape, shape.y_shape))
             conv.conv_fwd(x, w, None, shape, "im2col")
             conv.conv_bwd_data(y, w, shape, "im2col")
             conv.conv_bwd_weight(x, y, shape, "im2col")
-    conv._plan = plan
+    conv._plans = plans
     fc.set_float32_precision(before)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from conftest import SIMULATED, needs_cuda
@@ -81,7 +83,7 @@ def test_sums_in_parts(case, parts, engine, monkeypatch):
 
     x, w, gy, geometry = inputs(*case)
     fc.set_float32_precision("highest")
-    monkeypatch.setattr(conv, "_plan", lambda *shape: conv.Plan(conv.SMALL[0], parts, 1.0))
+    monkeypatch.setattr(conv, "_plans", lambda *shape: [conv.Plan(conv.SMALL[0], parts, 1.0)])
     rng = np.random.default_rng(1)
     bias, residual = (rng.standard_normal(s).astype(np.float32) for s in (w.shape[:1], gy.shape))
     epilogue = {"bias": engine.asarray(bias), "residual": engine.asarray(residual), "relu": True}
@@ -120,7 +122,7 @@ def test_a_device_tile(mode, engine, monkeypatch):
     from fastconv.backends.cuda import conv
 
     fc.set_float32_precision({"fma": "highest", "tf32": "high"}[mode])
-    monkeypatch.setattr(conv, "_plan", lambda *shape: conv.Plan(conv.WIDE[-1], 1, 1.0))
+    monkeypatch.setattr(conv, "_plans", lambda *shape: [conv.Plan(conv.WIDE[-1], 1, 1.0)])
     *arrays, geometry = inputs((2, 4, 9, 8), (20, 4, 3, 2), {})
     want = expected(*(rounded(a, 0 if mode == "fma" else 13) for a in arrays), geometry)
     assert error(passes(engine, *arrays, geometry), want) < 2e-6
@@ -152,5 +154,46 @@ def test_the_choice():
     for which in ("fwd", "bwd_data", "bwd_weight"):
         assert chosen(which, (128, 256, 8, 8), (256, 256, 3, 3), padding=1) == "im2col"
     assert chosen("fwd", (64, 128, 28, 28), (128, 1, 3, 3), padding=1, groups=128) == "direct"
-    plan = conv._plan(9 * 64, 64, 128 * 32 * 32, 1, "tf32", 4, True)
-    assert plan.parts > 8 and conv._plan(128 * 32 * 32, 64, 9 * 64, 1, "tf32", 4, True).parts == 1
+    plan = conv._plans(9 * 64, 64, 128 * 32 * 32, 1, "tf32", 4, True)[0]
+    assert plan.parts > 8 and conv._plans(128 * 32 * 32, 64, 9 * 64, 1, "tf32", 4, True)[0].parts == 1
+
+
+def test_the_fastest_tile_is_measured_once(engine, monkeypatch, tmp_path):
+    """On a device: every tile's best plan is tried on the arrays of the first call, and the choice is kept on disk."""
+    from fastconv.backends.cuda import conv, tune
+
+    tiles = conv.SMALL[0], conv.Tile(16, 16, 16, (16, 16), (4, 4), stages=2)
+    plans = [conv.Plan(tiles[0], 1, 1.0), conv.Plan(tiles[1], 2, 2.0)]
+    measured = []
+
+    def seconds(run):
+        run()
+        measured.append(run.args[0].parts)
+        return 3.0 - run.args[0].parts
+
+    def another_process():
+        tune._known.cache_clear()
+        tune._chosen.clear()
+
+    another_process()
+    monkeypatch.setattr(conv, "_plans", lambda *shape: plans)
+    monkeypatch.setattr(tune, "can_measure", lambda: True)
+    monkeypatch.setattr(tune, "seconds", seconds)
+    monkeypatch.setattr(tune, "_file", lambda: tmp_path / "fastest.json")
+    fc.set_float32_precision("highest")
+    arrays = inputs((2, 4, 5, 4), (8, 4, 3, 3), {"padding": 1})
+    for counts in ([1, 2] * 3, [], []):
+        measured.clear()
+        want = expected(*arrays)
+        assert error(passes(engine, *arrays), want) < 2e-6
+        assert measured == counts
+        if not counts:
+            another_process()  # which finds the file
+    assert set(json.loads((tmp_path / "fastest.json").read_text()).values()) == {"16x16x16/2"}
+    (tmp_path / "fastest.json").write_text("[1")
+    another_process()
+    passes(engine, *arrays)
+    assert measured == [1, 2] * 3
+    monkeypatch.setattr(tune, "can_measure", lambda: False)
+    assert conv._fastest(plans, lambda plan: None, "new") is plans[0]
+    another_process()

@@ -14,6 +14,7 @@ from time import thread_time
 import numba
 import numpy as np
 
+from .. import disk
 from . import jit, memory, simd
 
 
@@ -86,7 +87,7 @@ def rates(threads: int) -> tuple[float, float]:
         found = peak(threads), copy_rate(threads)
     if path:
         with contextlib.suppress(OSError):  # a full or vanished disk: measured again next time
-            jit.write_atomically(path, json.dumps(found).encode())
+            disk.write_atomically(path, json.dumps(found).encode())
     return found
 
 

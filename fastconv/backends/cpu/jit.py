@@ -22,7 +22,6 @@ import functools
 import hashlib
 import os
 import pickle
-import tempfile
 import threading
 from importlib.metadata import version
 from pathlib import Path
@@ -37,7 +36,7 @@ from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
 from ..._version import __version__
-from .. import settings
+from .. import disk, settings
 
 #: What float arithmetic may be rearranged. NaN and infinity stay alive ("nnan" and "ninf" are not here), and so does
 #: the meaning of x / y ("arcp" only allows multiplying by a reciprocal).
@@ -85,36 +84,10 @@ def cache_key() -> str:
     return h.hexdigest()[:16]
 
 
-def _writable(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
-
-
 @functools.cache
 def cache_dir() -> Path | None:
-    """Folder of compiled kernels: ``FASTCONV_CACHE_DIR``, the user's cache, a temporary one, or None if none is
-    writable."""
-    roots = [os.environ.get("FASTCONV_CACHE_DIR")]
-    home = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    roots += [Path(home) / "fastconv", Path(tempfile.gettempdir()) / f"fastconv-{os.environ.get('USER', 'user')}"]
-    for root in roots:
-        if root:
-            folder = Path(root) / "kernels" / cache_key()
-            if _writable(folder):
-                return folder
-    return None
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file of the cache so that other processes see all of it or nothing."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(handle, "wb") as f:
-        f.write(data)
-    os.replace(temporary, path)
+    """Folder of compiled kernels, or None if none is writable."""
+    return disk.folder("kernels", cache_key())
 
 
 class DiskCache(_Cache):
@@ -153,7 +126,7 @@ class DiskCache(_Cache):
             return
         payload = dumps(data._reduce())
         with contextlib.suppress(OSError):  # a full or vanished disk costs the next start some seconds, nothing else
-            write_atomically(path, hashlib.sha256(payload).digest() + payload)
+            disk.write_atomically(path, hashlib.sha256(payload).digest() + payload)
 
     def enable(self):
         pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 
 import numpy as np
@@ -12,7 +12,7 @@ from .. import select, settings
 from . import conv_direct as direct
 from . import conv_geometry as geometry
 from . import conv_implicit as implicit
-from . import layout, memory
+from . import layout, memory, tune
 from .launch import SIMULATED, THREADS, grid, launch
 from .tile import Tile
 
@@ -45,9 +45,10 @@ class Plan:
 
 
 @lru_cache(maxsize=4096)
-def _plan(rows, cols, depth, groups, mode, itemsize, whole) -> Plan:
-    """The fastest plan for ``groups`` products of rows x depth and depth x cols, by a model of waves of blocks."""
-    plans = []
+def _plans(rows, cols, depth, groups, mode, itemsize, whole) -> list[Plan]:
+    """For ``groups`` products of rows x depth and depth x cols: the best plan with each tile by a model of waves of blocks,
+    the best of all first."""
+    plans = {}
     for tile in SMALL if SIMULATED else DOUBLE if itemsize == 8 else WIDE if whole else NARROW:
         # what a warp (or a thread) reads from shared memory limits it: small ones read more per product
         high, wide = tile.each if mode == "fma" else tile.warp
@@ -59,8 +60,19 @@ def _plan(rows, cols, depth, groups, mode, itemsize, whole) -> Plan:
         for parts in {1, *(min(2**i, steps) for i in range(1, 9))}:
             waves = max(-(-blocks * parts // PROCESSORS), 1)
             added = START + 2 * parts * rows * cols * groups * itemsize / BANDWIDTH if parts > 1 else 0
-            plans.append(Plan(tile, parts, START + waves * -(-steps // parts) * step + added))
-    return min(plans, key=lambda p: (p.seconds, p.parts))
+            plan = Plan(tile, parts, START + waves * -(-steps // parts) * step + added)
+            plans[tile] = min(plans.get(tile, plan), plan, key=_order)
+    return sorted(plans.values(), key=_order)
+
+
+def _order(plan):
+    return plan.seconds, plan.parts
+
+
+def _fastest(plans, run, *problem) -> Plan:
+    """The plan to run a phase by: where there is a device the one that took least time on it once, else the first."""
+    named = {f"{p.tile.rows}x{p.tile.cols}x{p.tile.depth}/{p.parts}": p for p in plans}
+    return named[tune.fastest(problem, {name: partial(run, p) for name, p in named.items()})]
 
 
 def _mode(dtype) -> str:
@@ -72,18 +84,18 @@ def _width(channels: int, itemsize: int) -> int:
     return 16 // itemsize if channels * itemsize % 16 == 0 else 1
 
 
-def _phase_plan(phase, dtype) -> Plan:
+def _phase_plans(phase, dtype) -> list[Plan]:
     channels, columns = phase.channels
     size = np.dtype(dtype).itemsize
     whole = _width(channels, size) > 1 and (phase.swap or _width(columns, size) > 1)
-    return _plan(phase.pixels, columns, phase.taps * channels, phase.spec.groups, _mode(dtype), size, whole)
+    return _plans(phase.pixels, columns, phase.taps * channels, phase.spec.groups, _mode(dtype), size, whole)
 
 
-def _weight_plan(phase, dtype) -> Plan:
+def _weight_plans(phase, dtype) -> list[Plan]:
     channels, columns = phase.channels
     size = np.dtype(dtype).itemsize
     whole = _width(channels, size) > 1 and _width(columns, size) > 1
-    return _plan(phase.taps * channels, columns, phase.pixels, phase.spec.groups, _mode(dtype), size, whole)
+    return _plans(phase.taps * channels, columns, phase.pixels, phase.spec.groups, _mode(dtype), size, whole)
 
 
 def _aligned(x):
@@ -101,12 +113,15 @@ def _implicit(phases, x, w, y, bias, residual, relu):
     for phase in phases:
         if not phase.taps:
             continue
-        plan = _phase_plan(phase, y.dtype)
-        parts = plan.parts if full and len(phases) == 1 else 1
-        target = y if parts == 1 else memory.empty((parts, *y.shape), y.dtype)
-        _gather(phase, plan.tile, x, w, target, parts, bias, residual, relu)
-        if parts > 1:
-            implicit.add_parts(target, y, parts, bias, residual, relu)
+
+        def run(plan, phase=phase):
+            parts = plan.parts if full and len(phases) == 1 else 1
+            target = y if parts == 1 else memory.empty((parts, *y.shape), y.dtype)
+            _gather(phase, plan.tile, x, w, target, parts, bias, residual, relu)
+            if parts > 1:
+                implicit.add_parts(target, y, parts, bias, residual, relu)
+
+        run(_fastest(_phase_plans(phase, y.dtype), run, phase, y.dtype, _mode(y.dtype)))
 
 
 def _flags(bias, residual, relu):
@@ -128,16 +143,19 @@ def _gather(phase, tile, x, w, y, parts, bias, residual, relu):
 def _implicit_weight(phase, x, gy, gw):
     channels, columns = phase.channels
     x, gy, size = _aligned(x), _aligned(gy), x.itemsize
-    plan = _weight_plan(phase, x.dtype)
-    tile, parts = plan.tile, plan.parts
-    kernel, slabs = implicit._weight_gradient(
-        tile, _mode(x.dtype), x.dtype.type, _width(channels, size), _width(columns, size)
-    )
-    target = gw if parts == 1 else memory.empty((parts, *gw.shape), gw.dtype)
-    blocks = -(-phase.taps * channels // tile.rows), -(-columns // tile.cols), phase.spec.groups * parts
-    launch(kernel, blocks, slabs.threads, x, gy, target, parts, phase.table, shared=slabs.bytes)
-    if parts > 1:
-        implicit.add_parts(target, gw, parts)
+
+    def run(plan):
+        tile, parts = plan.tile, plan.parts
+        kernel, slabs = implicit._weight_gradient(
+            tile, _mode(x.dtype), x.dtype.type, _width(channels, size), _width(columns, size)
+        )
+        target = gw if parts == 1 else memory.empty((parts, *gw.shape), gw.dtype)
+        blocks = -(-phase.taps * channels // tile.rows), -(-columns // tile.cols), phase.spec.groups * parts
+        launch(kernel, blocks, slabs.threads, x, gy, target, parts, phase.table, shared=slabs.bytes)
+        if parts > 1:
+            implicit.add_parts(target, gw, parts)
+
+    run(_fastest(_weight_plans(phase, x.dtype), run, "weight", phase, x.dtype, _mode(x.dtype)))
 
 
 # ------------------------------------------------------------------------------------------------- direct
@@ -221,8 +239,8 @@ def _phases(spec, which):
 def _implicit_cost(spec, which, dtype) -> float:
     if not spec.batch:
         return START
-    plan = _weight_plan if which == "bwd_weight" else _phase_plan
-    return sum(plan(p, dtype).seconds for p in _phases(spec, which))
+    plans = _weight_plans if which == "bwd_weight" else _phase_plans
+    return sum(plans(p, dtype)[0].seconds for p in _phases(spec, which))
 
 
 def _direct_cost(spec, which, dtype) -> float:
@@ -238,7 +256,7 @@ def _implicit_workspace(spec, which, dtype) -> int:
     phases, size = _phases(spec, which), np.dtype(dtype).itemsize
     if not spec.batch or len(phases) != 1:
         return 0
-    parts = (_weight_plan if which == "bwd_weight" else _phase_plan)(phases[0], dtype).parts
+    parts = (_weight_plans if which == "bwd_weight" else _phase_plans)(phases[0], dtype)[0].parts
     shape = {"fwd": spec.y_shape, "bwd_data": spec.x_shape, "bwd_weight": spec.w_shape}[which]
     return parts * prod(shape) * size if parts > 1 else 0
 
