@@ -39,18 +39,25 @@ def minus_both(x, a, b):
 overload(minus_both, jit_options=_OPTIONS)(lambda x, a, b: lambda x, a, b: x - a - b)
 
 
+def _exp_near_zero32(x):
+    """``exp(x)`` for ``|x| <= ln(2) / 2``."""
+    p = F(1.3813140103593469e-3)
+    p = p * x + F(8.36941972374916e-3)
+    p = p * x + F(4.166845604777336e-2)
+    p = p * x + F(1.6666515171527863e-1)
+    p = p * x + F(4.999999403953552e-1)
+    return p * (x * x) + x + F(1)
+
+
+_exp_near_zero = _by_dtype(_exp_near_zero32, None)
+
+
 def _exp32(x):
     """``2**n * exp(r)`` with ``n = round(x / ln 2)`` and ``|r| <= ln(2) / 2``."""
     x = F(89) if x > F(89) else x  # infinity all the same; NaN passes
     x = F(-104) if x < F(-104) else x  # zero all the same
     n = np.rint(x * _LOG2_E)
-    r = x - n * _LN2_HIGH - n * _LN2_LOW
-    p = F(1.3813140103593469e-3)
-    p = p * r + F(8.36941972374916e-3)
-    p = p * r + F(4.166845604777336e-2)
-    p = p * r + F(1.6666515171527863e-1)
-    p = p * r + F(4.999999403953552e-1)
-    p = p * (r * r) + r + F(1)
+    p = _exp_near_zero(x - n * _LN2_HIGH - n * _LN2_LOW)
     k = INT(n)  # 2**n as two factors made of exponent bits, for n itself may be larger than an exponent
     half = k >> INT(1)
     low = INT((half + INT(127)) << INT(23)).view(np.float32)
@@ -58,7 +65,17 @@ def _exp32(x):
     return p * low * high
 
 
+def _one_plus_exp32(x):
+    """``1 + exp(x)``, where tiny powers do not count: ``2**n`` is one factor (and 2 another, for n may be 128)."""
+    x = F(89) if x > F(89) else x
+    x = F(-86) if x < F(-86) else x
+    n = np.rint(x * _LOG2_E)
+    p = _exp_near_zero(x - n * _LN2_HIGH - n * _LN2_LOW)
+    return F(1) + (p + p) * INT((INT(n) + INT(126)) << INT(23)).view(np.float32)
+
+
 exp = _by_dtype(_exp32, lambda x: math.exp(x))
+one_plus_exp = _by_dtype(_one_plus_exp32, lambda x: 1.0 + math.exp(x))
 
 
 def _tanh32(x):
@@ -69,7 +86,7 @@ def _tanh32(x):
     p = p * z + F(1.3331274688243866e-1)
     p = p * z + F(-3.3333274722099304e-1)
     near_zero = x + x * (z * p)
-    far = F(1) - F(2) / (exp(F(2) * abs(x)) + F(1))
+    far = F(1) - F(2) / one_plus_exp(F(2) * abs(x))
     return near_zero if z < F(0.39) else (far if x > F(0) else -far)
 
 
@@ -107,20 +124,20 @@ def _activations(T):
     cubic, cubic3 = T(0.044715), T(3 * 0.044715)
 
     def sigmoid(x):
-        return one / (one + exp(-x))
+        return one / one_plus_exp(-x)
 
     def silu_slope(x):
-        s = one / (one + exp(-x))
+        s = one / one_plus_exp(-x)
         return s * (one + x * (one - s))
 
     def gelu_slope(x):
         return normal_cdf(x) + x * exp(-half * x * x) * inverse_root_2pi
 
     def gelu_tanh_gate(x):  # (1 + tanh(u)) / 2 = sigmoid(2 u), without its cancellation
-        return one / (one + exp(-root_8_over_pi * (x + cubic * x * x * x)))
+        return one / one_plus_exp(-root_8_over_pi * (x + cubic * x * x * x))
 
     def gelu_tanh_slope(x):
-        s = one / (one + exp(-root_8_over_pi * (x + cubic * x * x * x)))
+        s = one / one_plus_exp(-root_8_over_pi * (x + cubic * x * x * x))
         return s + s * x * (one - s) * root_8_over_pi * (one + cubic3 * x * x)
 
     return sigmoid, silu_slope, gelu_slope, gelu_tanh_gate, gelu_tanh_slope
