@@ -17,8 +17,9 @@ from math import floor, prod
 import numpy as np
 
 from .. import numpy as reference
-from . import layout, maths, memory
+from . import layout, maths, memory, simd
 from .jit import body, kernel, prange, share
+from .simd import address
 
 SMALL = 1 << 13
 
@@ -233,30 +234,23 @@ def argmax(x, axis, keepdims):
 
 # ------------------------------------------------------------------------------------------------- softmax, cross-entropy
 @body
-def fold(row, out):
-    """Larger of the first and the second half of ``row``, elementwise; how many that are."""
-    half = (row.size + 1) // 2
-    low, high = row[:half], row[row.size - half :]
-    for i in range(half):
-        out[i] = low[i] if low[i] > high[i] else high[i]
-    return half
-
-
-@body
 def exponentials(row, out):
-    """``out = exp(row - max(row))``; returns the sum and the maximum (of the others where there are NaNs)."""
-    largest, count = row[0], row.size
-    if count > 32:
-        count = fold(row, out)
-        while count > 1:
-            count = fold(out[:count], out)
-        largest = out[0]
-    for c in range(1, count):
-        largest = row[c] if row[c] > largest else largest
-    for c in range(row.size):
+    """``out = exp(row - max(row))``; returns the sum and the maximum (where there are NaNs, of some others)."""
+    count, size, lanes = row.size, row.itemsize, simd.VECTOR_BYTES // row.itemsize
+    candidates = row
+    if count > lanes:  # the compiler makes no vector code of a maximum
+        best = simd.load(address(row), row)
+        for c in range(lanes, count, lanes):
+            best = simd.larger(simd.load(address(row) + min(c, count - lanes) * size, row), best)
+        simd.store(best, address(out))
+        candidates = out[:lanes]
+    largest = candidates[0]
+    for c in range(1, candidates.size):
+        largest = candidates[c] if candidates[c] > largest else largest
+    for c in range(count):
         out[c] = maths.exp(row[c] - largest)
     total = row.dtype.type(0)
-    for c in range(row.size):
+    for c in range(count):
         total += out[c]
     return total, largest
 

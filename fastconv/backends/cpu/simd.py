@@ -459,6 +459,8 @@ def _between(emit):
 
 add = _between(lambda b, x, y: b.fadd(x, y))
 multiply = _between(lambda b, x, y: b.fmul(x, y))
+#: The larger numbers, in one instruction; of equal ones and NaN the second.
+larger = _between(lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), x, y))
 #: The larger numbers; of equal ones and NaN the first.
 maximum = _between(
     lambda b, x, y: b.select(b.or_(b.fcmp_ordered("<=", y, x), b.fcmp_unordered("uno", x, x)), x, y)
