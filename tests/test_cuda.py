@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -333,6 +334,22 @@ def test_gpu_session_without_a_gpu_says_so():
     script = Path(__file__).parent.parent / "bench" / "gpu_session.py"
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("gpu_session: nothing to measure: ")
+
+
+@pytest.mark.skipif(not SIMULATED, reason="there is a GPU")
+def test_a_dry_run_of_the_gpu_session(tmp_path):
+    script = Path(__file__).parent.parent / "bench" / "gpu_session.py"
+    done = subprocess.run([sys.executable, str(script), "--dry-run", "--out", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    machine = json.loads((tmp_path / "machine.json").read_text())
+    assert "tests collected" in machine["tests"] and machine["lenet"]["same_bits"]
+    for how in ("graph", "steps"):
+        assert machine["lenet"][how]["grown_bytes"] == 0 and not machine["lenet"][how]["warnings"]
+    rows = list(csv.DictReader((tmp_path / "times.csv").open()))
+    assert {(r["suite"], r["engine"]) for r in rows} == {
+        ("threads", "fastconv cpu"), ("conv", "fastconv"), ("net", "fastconv"), ("net", "fastconv-graph"),
+    }  # fmt: skip
+    assert not [r["note"] for r in rows if r["note"]]
 
 
 def test_every_kernel_compiles_for_a_device(tmp_path):

@@ -1,5 +1,5 @@
-"""Training steps recorded as a graph. The simulator keeps a list of launches in the graph's place, and a stand-in for the
-driver's functions sees what they are called with; nothing here needs a GPU."""
+"""Training steps recorded as a graph, and the upload of batches. The simulator keeps a list of launches in the graph's place;
+without a GPU a stand-in for the driver's functions sees what they are called with."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import SIMULATED
+from conftest import SIMULATED, needs_cuda
 
 import fastconv as fc
 from fastconv import data, nn, optim, train
 
-pytestmark = pytest.mark.skipif(not SIMULATED, reason="the simulator's check")
+pytestmark = needs_cuda
+with_stand_in = pytest.mark.skipif(not SIMULATED, reason="there is a GPU")
 EPOCHS, IMAGES, BATCH = 2, 22, 4  # the last batch of an epoch has two images
 
 
@@ -221,6 +222,7 @@ def capture(engine, monkeypatch):
     return run
 
 
+@with_stand_in
 def test_what_the_driver_is_asked(capture):
     driver = Driver()
     start, result = capture(lambda: driver.called.append("work") or "result", driver)
@@ -235,6 +237,7 @@ def test_what_the_driver_is_asked(capture):
     assert driver.called[-1] == ("GraphExecDestroy", "executable")
 
 
+@with_stand_in
 @pytest.mark.parametrize("name", ["cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate", "cuGraphLaunch"])
 def test_what_the_driver_refuses(name, capture):
     driver = Driver(name)
@@ -242,6 +245,7 @@ def test_what_the_driver_refuses(name, capture):
         capture(lambda: None, driver)[0]()
 
 
+@with_stand_in
 def test_a_capture_ends_where_the_work_fails(capture):
     driver = Driver()
     with pytest.raises(ZeroDivisionError):
@@ -273,6 +277,7 @@ def test_upload_one_ahead(engine):
     assert upload.take(upload.start([there, steps[0][1]]))[0] is there
 
 
+@with_stand_in
 def test_upload_waits_where_it_must(engine, monkeypatch):
     """Copies that run as late as events allow still read their own batch, and never before the kernels' stream was asked."""
     late, log = [], []
