@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -156,6 +157,26 @@ def test_the_choice():
     assert chosen("fwd", (64, 128, 28, 28), (128, 1, 3, 3), padding=1, groups=128) == "direct"
     plan = conv._plans(9 * 64, 64, 128 * 32 * 32, 1, "tf32", 4, True)[0]
     assert plan.parts > 8 and conv._plans(128 * 32 * 32, 64, 9 * 64, 1, "tf32", 4, True)[0].parts == 1
+
+
+def test_measuring(engine, monkeypatch):
+    """The shortest time of several; a tile that the device has not the shared memory for is left out."""
+    from fastconv.backends.cuda import tune
+
+    class Event:
+        def record(self, stream):
+            self.at = next(clock)
+
+        def elapsed_time(self, after):
+            return after.at - self.at
+
+    def refused():
+        raise RuntimeError("implicit_gemm: 110592 bytes of shared memory per block are not to be had")
+
+    clock, runs = iter([0, 9, 10, 14, 20, 27, 30, 33, 40, 46]), []
+    monkeypatch.setattr(tune, "cuda", SimpleNamespace(event=Event))
+    assert tune.seconds(lambda: runs.append(1)) == 3e-3 and len(runs) == 6
+    assert tune.seconds(refused) == np.inf
 
 
 def test_the_fastest_tile_is_measured_once(engine, monkeypatch, tmp_path):

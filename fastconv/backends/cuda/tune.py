@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Callable
 
 from .. import disk
@@ -36,8 +37,11 @@ def _known() -> dict[str, str]:
 
 
 def seconds(run: Callable[[], None], times: int = 5) -> float:
-    """The shortest of some runs by the device's clock, after one that may compile."""
-    run()
+    """The shortest of some runs by the device's clock, after one that may compile; infinite where a launch is refused."""
+    try:
+        run()
+    except RuntimeError:  # more shared memory than a block of this device has
+        return math.inf
     events = [(cuda.event(), cuda.event()) for _ in range(times)]
     for before, after in events:
         before.record(launch.stream())
