@@ -517,6 +517,8 @@ class _Replays:
         if shapes != self.shapes:
             self.shapes = self.shapes if self.graph else shapes
             return None
+        if self.graph is not None and self.graph.closed:
+            return self._give_up("its memory is needed for other things")
         inputs = [x._array, y._array]
         if self.graph is None:
             return self._rehearse(inputs)

@@ -166,6 +166,13 @@ def spoil(net, optimizer):
     net[-1].weight.data[:] = np.nan
 
 
+def test_memory_that_is_short_goes_to_others(engine):
+    want = fit(False)
+    with pytest.warns(UserWarning, match="its memory is needed for other things") as given:
+        assert fit(True, callback=lambda *_: engine.memory.close_graphs()) == want
+    assert len(given) == 1
+
+
 def test_a_loss_that_is_not_finite_stops():
     with pytest.raises(RuntimeError, match="the loss is nan at step 1 of epoch 2: fit with graph=False tells where"):
         fit(True, callback=spoil)

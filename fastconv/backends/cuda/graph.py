@@ -39,11 +39,14 @@ class Graph:
         The seeds of the step done last, in the order they came.
     reads : int
         How often the rehearsal copied an array to the host: a recorded step cannot.
+    closed : bool
+        It cannot be replayed any more.
     """
 
     def __init__(self, inputs):
         self.inputs = [shape.copy(x) for x in inputs]
-        self.seeds, self.reads = {}, 0
+        self.seeds, self.reads, self.closed = {}, 0, False
+        memory.graphs.add(self)
         self._pool, self._shared = memory.Pool(), memory.pool
         self._host, self._table, self._end = np.zeros(_TABLE, np.uint8), memory.empty((_TABLE,), np.uint8), 0
         self._phase, self._uploads, self._blocks, self._start = "", [], {}, None
@@ -93,8 +96,8 @@ class Graph:
         self._start()
 
     def close(self) -> None:
-        """Give the memory back; replays are over."""
-        self._start = None
+        """Give the memory back; replays are over. The pool does so where memory is short."""
+        self._start, self.closed = None, True
         self._pool.trim()
 
     # ---- what the backend asks while a step is done (``memory.graph``)

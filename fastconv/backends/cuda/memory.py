@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
+import weakref
 from collections import defaultdict
 from functools import cached_property
 from math import prod
@@ -105,6 +106,7 @@ class Pool:
                     raise
                 if attempt == 2:
                     raise self._out_of_memory(size) from None
+                close_graphs()
                 self.trim()
 
     def _out_of_memory(self, size):
@@ -133,6 +135,14 @@ def _running_op() -> str:
 
 pool = Pool()
 graph = None  # the graph.Graph that is being rehearsed, recorded or refreshed
+graphs: weakref.WeakSet = weakref.WeakSet()  # all there are
+
+
+def close_graphs() -> None:
+    """Give back the memory of graphs, which can be done without; unless one is just being made."""
+    if graph is None:
+        for g in list(graphs):
+            g.close()
 
 
 def dense_strides(shape, itemsize: int) -> tuple[int, ...]:
