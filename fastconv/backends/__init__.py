@@ -102,7 +102,8 @@ CONTRACT: dict[str, str] = {
 #: "max_pool", or, with no spec, "flatten", "relu", "sigmoid", "tanh". Weights are those of the plan's convolutions and dense
 #: layers in order; ``keep`` what ``sequence_bwd`` needs.
 OPTIONAL: dict[str, str] = {
-    "batch_norm_train_fwd": "(x, weight, bias, residual, eps, activation)",  # -> y, mean, biased variance, saved
+    # running: None, or mean and variance, which move by momentum towards the batch's mean and unbiased variance
+    "batch_norm_train_fwd": "(x, weight, bias, residual, eps, activation, running, momentum)",  # -> y, saved
     "batch_norm_train_bwd": "(gy, saved, with_residual)",  # -> gx, gweight, gbias, gresidual
     # the mean of cross_entropy_fwd's losses (over their weights); a loss of None: some target is no class
     "cross_entropy_mean_fwd": "(logits, target, weight, ignore_index, label_smoothing)",  # -> loss, saved

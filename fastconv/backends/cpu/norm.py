@@ -317,7 +317,7 @@ def add_up(totals, channels):
 
 
 @body
-def finish_moments(totals, count, weight, bias, eps, stats, vectors):
+def finish_moments(totals, count, weight, bias, eps, running, momentum, stats, vectors):
     """``stats``: mean, variance, 1 / deviation; ``vectors``, as wide as the rows of x: mean, scale, bias."""
     channels, number = weight.size, weight.dtype.type
     sums, one_by_count = add_up(totals, channels), 1 / count
@@ -327,6 +327,9 @@ def finish_moments(totals, count, weight, bias, eps, stats, vectors):
         stats[0, c] = number(mean + vectors[0, 0, c])
         stats[1, c] = number(0) if variance < 0 else number(variance)  # NaN passes
         stats[2, c] = number(1 / np.sqrt(stats[1, c] + eps))
+    for moved, value, unbiased in ((running[0], stats[0], 1.0), (running[1], stats[1], count / (count - 1))):
+        for c in range(channels):
+            moved[c] = number((1 - momentum) * moved[c] + momentum * unbiased * value[c])
     for k in range(0, totals.shape[3], channels):
         for c in range(channels):
             v = k + c
@@ -348,11 +351,12 @@ def finish_gradients(totals, count, stats, vectors, lines, grads):
 
 
 @kernel
-def _train_fwd(threads, x, totals, count, weight, bias, eps, residual, has_residual, relu, stats, vectors, y):
+def _train_fwd(threads, x, totals, count, weight, bias, eps, residual, has_residual, relu, running, momentum, stats,
+               vectors, y):  # fmt: skip
     start_at_first(x, weight.size, vectors[0])
     for thread in prange(threads):
         sum_share(thread, threads, x, vectors[0], totals)
-    finish_moments(totals, count, weight, bias, eps, stats, vectors)
+    finish_moments(totals, count, weight, bias, eps, running, momentum, stats, vectors)
     for thread in prange(threads):
         apply_share(thread, threads, x, totals.shape[0], vectors[0], vectors[1], vectors[2, 0], residual, has_residual, relu,
                     y)  # fmt: skip
@@ -368,18 +372,24 @@ def _train_bwd(threads, gy, x, y, totals, count, stats, vectors, lines, mask, gr
                        mask, gx, gresidual, with_residual)  # fmt: skip
 
 
-def batch_norm_train_fwd(x, weight, bias, residual, eps, activation):
+def batch_norm_train_fwd(x, weight, bias, residual, eps, activation, running, momentum):
     y, y5 = layout.empty(x.shape, x.dtype)
     pixels, channels = _one_image(x), x.shape[1]
     stats, vectors = np.zeros((3, channels), x.dtype), np.empty((3, 1, pixels.shape[2]), x.dtype)
     if x.size:
         other = pixels if residual is None else _one_image(residual)
         totals = np.empty((_parts(1), 1, 2, pixels.shape[2]))
+        # The kernel writes to contiguous arrays, and where nobody wants them to some that are forgotten.
+        running = np.empty((2, channels), x.dtype) if running is None else running
+        moved = [r if r.flags.carray else np.array(r) for r in running]
         _train_fwd(pixels, totals, x.size // channels, _vector(weight, channels, x.dtype, 1),
-                   _vector(bias, channels, x.dtype, 0), eps, other, residual is not None, activation == "relu", stats, vectors,
-                   y5.reshape(pixels.shape))  # fmt: skip
+                   _vector(bias, channels, x.dtype, 0), eps, other, residual is not None, activation == "relu",
+                   tuple(moved), momentum, stats, vectors, y5.reshape(pixels.shape))  # fmt: skip
+        for r, m in zip(running, moved):
+            if r is not m:
+                r[...] = m
     mask = NO_MASK if activation is None else FROM_X if residual is None else FROM_Y
-    return y, stats[0], stats[1], (x, y if mask == FROM_Y else None, stats, vectors, mask)
+    return y, (x, y if mask == FROM_Y else None, stats, vectors, mask)
 
 
 def batch_norm_train_bwd(gy, saved, with_residual):

@@ -82,7 +82,7 @@ def jobs() -> list[Job]:
                 label=f"{label}, {'training' if training else 'evaluation'}")  # fmt: skip
 
     def train(residual):
-        saved = engine.batch_norm_train_fwd(x, c, c2, residual, 1e-5, "relu")[-1]
+        saved = engine.batch_norm_train_fwd(x, c, c2, residual, 1e-5, "relu", (c.copy(), c.copy()), 0.1)[-1]
         return engine.batch_norm_train_bwd(y, saved, residual is not None)
 
     found += [("batch_norm_train", partial(train, residual)) for residual in (None, y)]

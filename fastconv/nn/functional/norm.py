@@ -17,10 +17,11 @@ def _check_vectors(name, shape, why, **vectors):
 
 
 class BatchNorm(Function):
-    """Returns the normalised input and the mean and (biased) variance it used."""
+    """Returns the normalised input and the mean and (biased) variance it used; without them where it has moved the
+    running ones itself."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, residual, running_mean, running_var, training, eps, activation):
+    def forward(ctx, x, weight, bias, residual, running_mean, running_var, training, momentum, eps, activation):
         name, e = "batch_norm", ctx.engine
         vectors = {"weight": weight, "bias": bias, "running_mean": running_mean, "running_var": running_var}
         check_float(name, ("residual", *vectors), input=x, residual=residual, **vectors)
@@ -39,9 +40,10 @@ class BatchNorm(Function):
         whole = training and backends.observer.get() is None and getattr(e, "batch_norm_train_fwd", None)
         ctx.whole = bool(whole)
         if whole:
-            y, mean, var, saved = whole(x, weight, bias, residual, eps, activation)
+            running = None if running_mean is None else (running_mean, running_var)
+            y, saved = whole(x, weight, bias, residual, eps, activation, running, momentum)
             ctx.save(*saved)
-            return y, mean, var
+            return y
         mean, var = e.batch_norm_stats(x) if training else (running_mean, running_var)
         invstd = e.unary_fwd("pow", e.binary_fwd("add", var, eps), -0.5)
         y = e.batch_norm_fwd(x, mean, invstd, weight, bias, residual, activation)
@@ -75,10 +77,16 @@ def batch_norm(
     residual : Tensor of the shape of ``x``, optional
         Added before the activation.
     """
-    y, mean, var = BatchNorm.apply(
-        x, weight, bias, residual, running_mean, running_var, training=bool(training), eps=float(eps),
-        activation=activation,
+    out = BatchNorm.apply(
+        x, weight, bias, residual, running_mean, running_var, training=bool(training), momentum=float(momentum),
+        eps=float(eps), activation=activation,
     )  # fmt: skip
+    if isinstance(out, Tensor):
+        for running in (running_mean, running_var):
+            if isinstance(running, Tensor):
+                running._cell[0] += 1  # autograd notices that it changed
+        return out
+    y, mean, var = out
     count = prod(x.shape[2:], start=x.shape[0])
     if training and running_mean is not None and count:
         move_running(running_mean, mean, 1 - momentum, momentum)
