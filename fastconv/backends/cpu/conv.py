@@ -51,13 +51,14 @@ def _im2col_workspace(spec, which, dtype) -> int:
 # ------------------------------------------------------------------------------------------------- winograd
 @lru_cache(maxsize=4096)
 def _best_tile(spec, which, dtype, precision, *in_force) -> int:
-    tiles = (2,) if precision == "highest" else (4, 2)
+    tiles = {3: (2,) if precision == "highest" else (4, 2), 4: (3,), 5: (2,)}[spec.kernel[0]]
     return min(tiles, key=lambda m: conv_cost.winograd(spec, which, dtype, m))
 
 
 def _winograd_tile(spec, which, dtype) -> int:
-    """F(4x4, 3x3) or F(2x2, 3x3), which costs less; the latter where the precision setting asks for the accuracy of direct
-    convolution."""
+    """The outputs of a tile in one dimension: for 3x3 kernels 4 or 2, which costs less, the latter where the precision setting
+    asks for the accuracy of direct convolution; for larger ones as many as six points give."""
+    spec = conv_winograd.inner(spec)
     return _best_tile(spec, which, np.dtype(dtype), settings.get_float32_precision(), settings.get_num_threads())
 
 
@@ -73,12 +74,18 @@ def _winograd(name):
 def _winograd_refuses(spec, dtype):
     if np.dtype(dtype) != np.float32:
         return f"its rounding errors are meant for float32, got {np.dtype(dtype)}"
-    if spec.ndim != 2 or spec.kernel != (3, 3):
-        return f"it needs a 3x3 kernel, got {'x'.join(map(str, spec.kernel))}"
+    shape = "x".join(map(str, spec.kernel))
+    if spec.ndim != 2 or len(set(spec.kernel)) > 1:
+        return f"it needs a square kernel of two dimensions, got {shape}"
     if spec.stride not in ((1, 1), (2, 2)) or spec.dilation != (1, 1):
         return f"it needs stride 1 or 2 and dilation 1, got stride {spec.stride}, dilation {spec.dilation}"
+    sizes = (3, 4, 5) if spec.stride == (1, 1) else (3, 5, 6, 7)
+    if spec.kernel[0] not in sizes:
+        return f"with stride {spec.stride[0]} it needs a kernel of {' or '.join(map(str, sizes))} taps, got {shape}"
     if spec.stride == (2, 2) and (spec.padding[0][0] - spec.padding[1][0]) % 2:
         return f"with stride 2 it needs paddings before that are both even or both odd, got {spec.padding}"
+    if settings.get_float32_precision() == "highest" and conv_winograd.inner(spec).kernel != (3, 3):
+        return f"float32 precision is 'highest', and its rounding errors are small for 3x3 only, got {shape}"
     return None if spec.groups == 1 else f"it needs groups 1, got {spec.groups}"
 
 
@@ -87,7 +94,9 @@ def _winograd_cost(spec, which, dtype) -> float:
 
 
 def _winograd_workspace(spec, which, dtype) -> int:
-    tiles, points = conv_cost.winograd_tiles(spec, which, _winograd_tile(spec, which, dtype))
+    m = _winograd_tile(spec, which, dtype)
+    spec = conv_winograd.inner(spec)
+    tiles, points = conv_cost.winograd_tiles(spec, which, m)
     return 4 * points * (min(tiles, 1024) * (spec.c_in + spec.c_out) + spec.c_in * spec.c_out)
 
 

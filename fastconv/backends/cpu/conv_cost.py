@@ -35,6 +35,7 @@ TRANSFORM = 1.55  # winograd's tiles
 TRANSFORM_GRADIENT = 0.85
 TRANSFORM_LARGE = 0.3  # where the gradient's tiles, all at once, outgrow the third-level cache
 LARGE = 28 << 20
+FOLD = 0.5  # pixels to channels
 TRANSFORM_WEIGHTS = 0.63  # through memory; in the second-level cache 1.5
 
 
@@ -87,14 +88,18 @@ def im2col(spec, which, dtype) -> float:
 
 
 def winograd_tiles(spec, which, m: int) -> tuple[int, int]:
-    """Tiles of a pass, and points of a tile, for F(m x m)."""
+    """Tiles of a pass, and points of a tile, for tiles of m x m."""
     stride = spec.stride[0]
     size, extent = (spec.in_size, m * stride) if which == "bwd_data" else (spec.out_size, m)
-    points = len(conv_winograd.form(m, stride).weight) ** 2
+    points = len(conv_winograd.form(m, spec.kernel[0], stride).weight) ** 2
     return spec.batch * -(-size[0] // extent) * -(-size[1] // extent), points
 
 
 def winograd(spec, which, dtype, m: int) -> float:
+    if conv_winograd.folds(spec):
+        within = conv_winograd.inner(spec)
+        moved = 2 * prod(within.x_shape) * np.dtype(dtype).itemsize
+        return winograd(within, which, dtype, m) + LAUNCH + moved / (FOLD * facts.rates(settings.get_num_threads())[1])
     p = _Pass(spec, which, dtype)
     tiles, points = winograd_tiles(spec, which, m)
     lanes = simd.lanes(dtype)
@@ -103,7 +108,7 @@ def winograd(spec, which, dtype, m: int) -> float:
     products = 2 * points * tiles * p.depth * -(-p.columns // width) * width
     vectors = (-(-spec.c_in // lanes) - (-spec.c_out // lanes)) * lanes
     in_cache = gradient or conv_winograd.few_tiles(tiles, p.depth, -(-p.columns // width), settings.get_num_threads())
-    weights = p.itemsize * (m + 2) ** 2 * spec.c_in * spec.c_out / (1.5 if in_cache else TRANSFORM_WEIGHTS)
+    weights = p.itemsize * (m + spec.kernel[0] - 1) ** 2 * spec.c_in * spec.c_out / (1.5 if in_cache else TRANSFORM_WEIGHTS)
     transformed = p.itemsize * points * tiles * vectors
     if gradient:
         transformed /= TRANSFORM_GRADIENT if transformed < LARGE else TRANSFORM_LARGE

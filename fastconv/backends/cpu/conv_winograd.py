@@ -1,14 +1,15 @@
-"""Winograd convolution: fewer multiplications for 3x3 kernels of stride 1 and 2 (Lavin and Gray, arXiv:1509.09308).
+"""Winograd convolution: fewer multiplications for kernels of 3x3 to 5x5 (Lavin and Gray, arXiv:1509.09308).
 
-An output tile of m x m needs (m + 2)^2 products per pair of channels instead of 9 m^2: 36 instead of 144 for m = 4, 16
-instead of 36 for m = 2. For every tile of the image::
+An output tile of m x m needs (m + r - 1)^2 products per pair of channels instead of m^2 r^2 for r x r weights: 36 instead
+of 144 with r = 3, m = 4; 16 instead of 36 with m = 2; 36 instead of 100 with r = 5. For every tile of the image::
 
-    V = B^t d B   (input tile d)      U = G g G^t   (3 x 3 weights g)      Y = A^t [sum over channels U * V] A
+    V = B^t d B   (input tile d)      U = G g G^t   (r x r weights g)      Y = A^t [sum over channels U * V] A
 
 The sum over channels is, for each point p of the transformed tile, a matrix product  (tiles x C) * (C x K).
 
-Stride 2 is two convolutions of stride 1 per dimension, one of the even pixels with taps 0 and 2, one of the odd pixels with
-tap 1. The first is Winograd's with m + 1 points, the second stays as it is and takes m::
+Larger kernels of stride 2 are made kernels of stride 1 (see conv_fold). Stride 2 of a 3x3 kernel is two convolutions of
+stride 1 per dimension, one of the even pixels with taps 0 and 2, one of the odd pixels with tap 1. The first is Winograd's
+with m + 1 points, the second stays as it is and takes m::
 
       pixels   0 1 2 3 4 5 6 7 8        points  e0 e1 e2 e3 e4   from pixels 0 2 4 6 8  by B^t of F(4, 2)
       taps     0 1 2                            o0 o1 o2 o3      pixels 1 3 5 7 themselves
@@ -37,16 +38,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction as Q
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 
 import numpy as np
 
 from .. import settings
 from . import layout, memory, simd
 from .conv_direct import L2
+from .conv_fold import fold, fold_weights, folded, unfold, unfold_weights
 from .conv_plan import backward_data, forward, keep, panels, sum_partials
 from .dense import row_block
 from .jit import body, kernel, prange, share
+from .pointwise import binary_fwd
 from .simd import address
 
 
@@ -75,7 +78,7 @@ def toom_cook(m: int, r: int):
 class Form:
     """One dimension of a pass.
 
-    ``into`` (points x input pixels), ``weigh`` (weights x 3) and ``outof`` (output pixels x points) are the matrices;
+    ``into`` (points x input pixels), ``weigh`` (weights x taps) and ``outof`` (output pixels x points) are the matrices;
     ``weight`` tells which weight each point is multiplied with. Tile t reads from input pixel ``step * t + origin`` (origin
     is the caller's) and writes from output pixel ``len(outof) * t``.
     """
@@ -112,13 +115,13 @@ def _spread(row, n, places):
 
 
 @cache
-def form(m: int, stride: int, swap: bool = False, odd: bool = False) -> Form:
-    """The form of a pass: forward, or backward-data if ``swap`` (``odd``: by an odd padding, which decides whether the even
-    or the odd output pixels have two taps)."""
+def form(m: int, r: int, stride: int, swap: bool = False, odd: bool = False) -> Form:
+    """The form of a pass of r x r kernels: forward, or backward-data if ``swap``. Stride 2 is for r = 3 (``odd``: an odd
+    padding, which decides whether the even or the odd output pixels of backward-data have two taps)."""
     if stride == 1:
-        a_t, g, b_t = toom_cook(m, 3)
+        a_t, g, b_t = toom_cook(m, r)
         g = [row[::-1] for row in g] if swap else g
-        return Form(tuple(b_t), tuple(g), tuple(a_t), tuple(range(m + 2)), m)
+        return Form(tuple(b_t), tuple(g), tuple(a_t), tuple(range(m + r - 1)), m)
     a_t, g, b_t = toom_cook(m, 2)
     two, n = m + 1, 2 * m + 1
     weigh = (*[_spread(row[::-1] if swap else row, 3, (0, 2)) for row in g], _unit(3, 1))
@@ -326,14 +329,14 @@ def _transformed(w, taps, f, weigh):
 
 def _run(x, w, b, y, spec, phases, swap, beside, relu, m):
     dtype, threads = x.dtype, settings.get_num_threads()
-    padding, stride = [before for before, _ in spec.padding[1:]], spec.stride[1]
-    f = form(m, stride, swap, swap and padding[0] % 2 == 1)
+    padding, stride, r = [before for before, _ in spec.padding[1:]], spec.stride[1], spec.kernel[1]
+    f = form(m, r, stride, swap, swap and padding[0] % 2 == 1)
     if not swap:
         origin = tuple(-p for p in padding)
     else:
-        origin = tuple(p - 2 if stride == 1 else p // 2 - 1 + p % 2 for p in padding)
+        origin = tuple(p - r + 1 if stride == 1 else p // 2 - 1 + p % 2 for p in padding)
     lanes, planes, n, points, extent = simd.lanes(dtype), f.planes, len(f.into[0]), len(f.into) ** 2, len(f.outof)
-    taps = panels(w, 1, tuple(range(9)), swap, lanes)
+    taps = panels(w, 1, tuple(range(r * r)), swap, lanes)
     count, depth, width = taps.count, taps.depth, taps.width
     channels, out_channels = x.shape[-1], y.shape[-1]
     into, weigh, outof = _transforms(f, dtype, channels, out_channels, beside != 0)
@@ -363,6 +366,16 @@ def _run(x, w, b, y, spec, phases, swap, beside, relu, m):
               nowhere)  # fmt: skip
 
 
+def folds(spec) -> bool:
+    """Whether it is the folded convolution that Winograd's method is applied to."""
+    return spec.stride == (2, 2) and spec.kernel != (3, 3)
+
+
+def inner(spec):
+    """The convolution that Winograd's method is applied to."""
+    return folded(spec) if folds(spec) else spec
+
+
 def few_tiles(tiles: int, depth: int, panels: int, threads: int) -> bool:
     """Whether the loops run by panels: V of all tiles is less to read again than the weights, or there are too few blocks of
     tiles."""
@@ -370,14 +383,25 @@ def few_tiles(tiles: int, depth: int, panels: int, threads: int) -> bool:
 
 
 def _tiles_per_block(tiles, tile_bytes, weight_bytes, threads) -> int:
-    """Tiles per block: transforms and sums in half of what the weights leave of L2, a multiple of the tile's rows, an equal
-    share of blocks."""
-    fit = max(max(L2 - weight_bytes, L2 // 2) // 2 // tile_bytes // simd.MAX_ROWS, 1) * simd.MAX_ROWS
-    shares = threads * -(-tiles // (fit * threads))
+    """Tiles per block: one or two times a tile's rows, as transforms and sums fit half of what the weights leave of L2, in
+    equal shares."""
+    fit = max(L2 - weight_bytes, L2 // 2) // 2 // tile_bytes // simd.MAX_ROWS
+    shares = threads * -(-tiles // (min(max(fit, 1), 2) * simd.MAX_ROWS * threads))
     return -(-tiles // shares)
 
 
-fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
+def fwd(x, w, b, spec, residual, relu, m):
+    if not folds(spec):
+        return forward(_run, x, w, b, spec, residual, relu, m)
+    within = folded(spec)
+    return forward(_run, fold(x, within), fold_weights(w, spec), b, within, residual, relu, m)
+
+
+def bwd_data(gy, w, spec, residual, m):
+    if not folds(spec):
+        return backward_data(_run, gy, w, spec, residual, m)
+    gx = unfold(backward_data(_run, gy, fold_weights(w, spec), folded(spec), None, m), spec.x_shape)
+    return gx if residual is None else binary_fwd("add", gx, residual)
 
 
 # ------------------------------------------------------------------------------------------------- backward-weight
@@ -421,14 +445,14 @@ def weights_tile(tile, max_rows, v, v_taps, d, d_taps, taps, u, u_row, cb, kb, r
 @kernel
 def _weights_by_tiles(threads, tile, max_rows, into, grad, back, n, m, step, grid, starts, points, x, gy, origin, width, block,
                       v_all, d_all, u_all, partials, nowhere):  # fmt: skip
-    # u_all: thread, weight, C x (panels * width); partials: thread, 1, 9, C, K. The points of weight i are
+    # u_all: thread, weight, C x (panels * width); partials: thread, 1, taps, C, K. The points of weight i are
     # points[starts[i] : starts[i + 1]].
     out_channels, channels = gy.shape[4], x.shape[4]
     size = x.itemsize
     tiles = gy.shape[0] * grid[0] * grid[1]
     c_panels, k_panels = (channels + width - 1) // width, (out_channels + width - 1) // width
     v_plane, d_plane, u_plane = v_all[0, 0].size, d_all[0, 0].size, u_all[0, 0].size
-    u_row = k_panels * width
+    u_row, taps = k_panels * width, partials.shape[2]
     for thread in prange(threads):
         me = np.int64(thread)
         v, d, u = address(v_all[me]), address(d_all[me]), address(u_all[me])
@@ -451,7 +475,7 @@ def _weights_by_tiles(threads, tile, max_rows, into, grad, back, n, m, step, gri
         if t1 > t0:
             part = partials[me]
             for c in range(channels):
-                for q in range(9):
+                for q in range(taps):
                     table[q] = address(part) + (q * channels + c) * out_channels * size
                 simd.transform(back, u + c * u_row * size, u_plane * size, address(table), 0, 0, out_channels)
         table[0] = v_taps[0] = d_taps[0] = 0  # keeps them alive: only their addresses were used
@@ -471,10 +495,10 @@ def _weights_by_panels(threads, tile, max_rows, into, grad, back, n, m, step, gr
         tiles_into_panels(t0, t1, t0, n, m, step, grid, into, grad, x, gy, origin, width, tiles, address(v), v_plane * size,
                           address(d), d_plane * size, table, nowhere)  # fmt: skip
         table[0] = 0  # keeps it alive: only its address was used
-    part = partials[0]
+    part, taps = partials[0], partials.shape[2]
     for thread in prange(threads):
         u = address(u_all[np.int64(thread)])
-        table = np.empty(9, np.int64)
+        table = np.empty(taps, np.int64)
         v_taps, d_taps = points * v_plane, points * d_plane
         first, end = share(thread, threads, k_panels * c_panels)
         for job in range(first, end):
@@ -485,7 +509,7 @@ def _weights_by_panels(threads, tile, max_rows, into, grad, back, n, m, step, gr
                              address(d_taps) + starts[i] * 8, starts[i + 1] - starts[i], u + i * u_plane * size, width, cb, kb,
                              rows, tiles, tiles, width, True, size)  # fmt: skip
             for c in range(rows):
-                for q in range(9):
+                for q in range(taps):
                     table[q] = address(part) + ((q * channels + cb * width + c) * out_channels + kb * width) * size
                 simd.transform(back, u + c * width * size, u_plane * size, address(table), 0, 0,
                                min(width, out_channels - kb * width))  # fmt: skip
@@ -495,10 +519,13 @@ def _weights_by_panels(threads, tile, max_rows, into, grad, back, n, m, step, gr
 def bwd_weight(x, gy, spec, m):
     if not gy.size:
         return memory.zeros(spec.w_shape, gy.dtype)
+    if folds(spec):
+        within = folded(spec)
+        return unfold_weights(bwd_weight(fold(x, within), gy, within, m), spec)
     shape, spec = spec.w_shape, spec.lifted()
     x, gy = layout.lift(x), layout.lift(gy)
     dtype, threads = x.dtype, settings.get_num_threads()
-    f = form(m, spec.stride[1])
+    f, taps = form(m, spec.kernel[1], spec.stride[1]), spec.kernel[1] ** 2
     lanes = simd.lanes(dtype)
     width = 2 * lanes
     into, grad, back = _gradient_transforms(f, dtype, spec.c_in, spec.c_out)
@@ -517,12 +544,12 @@ def bwd_weight(x, gy, spec, m):
         v = memory.empty((threads, points.size, _odd(c_panels * block * width, lanes)), dtype)
         d = memory.empty((threads, points.size, _odd(k_panels * block * width, lanes)), dtype)
         u = memory.empty((threads, weights, _odd(c_panels * width * k_panels * width, lanes)), dtype)
-        partials = memory.empty((threads, 1, 9, spec.c_in, spec.c_out), dtype)
+        partials = memory.empty((threads, 1, taps, spec.c_in, spec.c_out), dtype)
         _weights_by_tiles(tile, *common, block, v, d, u, partials, nowhere)
     else:
         v = memory.empty((points.size, _odd(c_panels * tiles * width, lanes)), dtype)
         d = memory.empty((points.size, _odd(k_panels * tiles * width, lanes)), dtype)
         u = memory.empty((threads, weights, _odd(width * width, lanes)), dtype)
-        partials = memory.empty((1, 1, 9, spec.c_in, spec.c_out), dtype)
+        partials = memory.empty((1, 1, taps, spec.c_in, spec.c_out), dtype)
         _weights_by_panels(tile, *common, v, d, u, partials, nowhere)
     return sum_partials(partials, spec, shape)
