@@ -81,7 +81,7 @@ class Function:
 
     @classmethod
     def apply(cls, *args, **options):
-        record, arrays, parents, tensors = _enabled.get(), [], [], []
+        record, arrays, parents, tensors, hosts = _enabled.get(), [], [], [], set()
         for a in args:
             if isinstance(a, np.ndarray):
                 a = _tensor.as_tensor(a)
@@ -91,15 +91,17 @@ class Function:
                 if record and a.requires_grad:
                     parent = a._node or a
                 a = a._array
+                hosts.add(isinstance(a, np.ndarray))
             arrays.append(a)
             parents.append(parent)
-        device, *others = {t.device: None for t in tensors} or ("cpu",)
-        if others:
+        if len(hosts) > 1:
+            device, other = dict.fromkeys(t.device for t in tensors)
             raise ValueError(
-                f"{cls.__name__.lower()}: tensors must be on one device, got {device} and {others[0]}; "
-                f"move one of them, e.g. with .to({str(others[0])!r})"
+                f"{cls.__name__.lower()}: tensors must be on one device, got {device} and {other}; "
+                f"move one of them, e.g. with .to({str(other)!r})"
             )
-        ctx = Node(cls, backends.engine_of(device), tuple([p is not None for p in parents]))
+        engine = backends.engine_of("cuda" if False in hosts else "cpu")
+        ctx = Node(cls, engine, tuple([p is not None for p in parents]))
         out = cls.forward(ctx, *arrays, **options)
         first, *rest = out if isinstance(out, tuple) else (out,)
         result = _tensor.Tensor(first)

@@ -61,13 +61,13 @@ STEPS = {
 
 def _steps(modules, x):
     """The steps of the leading modules that have such, and for each of these modules the number of steps up to its end."""
-    steps, ends, shape = [], [], x.shape
+    steps, ends, shape, dtype, device = [], [], x.shape, x.dtype, x.device
     for m in modules:
         make = STEPS.get(type(m))
         constant = m._buffers and x.requires_grad and is_grad_enabled()  # will say that it has no gradients
         if make is None or "forward" in m.__dict__ or constant:
             break
-        if any(p is not None and (p.dtype != x.dtype or p.device != x.device)
+        if any(p is not None and (p.dtype != dtype or p.device != device)
                for p in (*m._parameters.values(), *m._buffers.values())):  # fmt: skip
             break
         try:
