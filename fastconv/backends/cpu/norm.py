@@ -26,6 +26,7 @@ from . import layout, maths, memory
 from .jit import body, kernel, prange, share
 
 BLOCK = 64
+CACHED = 1 << 22  # elements up to which pixels are added four at a time; what comes from memory is read faster in order
 SMALL = 1 << 13  # elements below which NumPy has added up rows before a launch would have begun
 NO_MASK, FROM_Y, FROM_X = 0, 1, 2  # what tells backward where ReLU let values pass
 
@@ -66,7 +67,7 @@ def sum_share(thread, threads, x, shift, totals):
         total[:] = 0
         for start in range(begin, stop, BLOCK):
             end_block = min(start + BLOCK, stop)
-            whole = end_block - (end_block - start) % 4
+            whole = end_block - (end_block - start) % 4 if x.size <= CACHED else start
             for r in range(start, whole, 4):  # a sum is read and written once for four pixels
                 p, q, s, t = x[n, r], x[n, r + 1], x[n, r + 2], x[n, r + 3]
                 for c in range(channels):
