@@ -111,7 +111,9 @@ def winograd(spec, which, dtype, m: int) -> float:
     weights = p.itemsize * (m + spec.kernel[0] - 1) ** 2 * spec.c_in * spec.c_out / (1.5 if in_cache else TRANSFORM_WEIGHTS)
     transformed = p.itemsize * points * tiles * vectors
     if gradient:
-        transformed /= TRANSFORM_GRADIENT if transformed < LARGE else TRANSFORM_LARGE
+        panels = -(-spec.c_in // width) * -(-spec.c_out // width)
+        in_cache = transformed < LARGE or conv_winograd.sums_fit((m + spec.kernel[0] - 1) ** 2, panels)
+        transformed /= TRANSFORM_GRADIENT if in_cache else TRANSFORM_LARGE
     else:
         transformed /= TRANSFORM
     share = POINTS_WEIGHTS if gradient else POINTS * p.depth / (p.depth + 4)

@@ -516,6 +516,11 @@ def _weights_by_panels(threads, tile, max_rows, into, grad, back, n, m, step, gr
         table[0] = v_taps[0] = d_taps[0] = 0  # keeps them alive: only their addresses were used
 
 
+def sums_fit(weights: int, panels: int) -> bool:
+    """Whether a thread's sums of the gradient fit L2: ``panels`` squares of two vectors' lanes for each of ``weights``."""
+    return weights * panels * (2 * simd.lanes(np.float32)) ** 2 * 4 <= L2
+
+
 def bwd_weight(x, gy, spec, m):
     if not gy.size:
         return memory.zeros(spec.w_shape, gy.dtype)
@@ -538,7 +543,7 @@ def bwd_weight(x, gy, spec, m):
     c_panels, k_panels = -(-spec.c_in // width), -(-spec.c_out // width)
     weights = len(f.weigh) ** 2
     common = simd.MAX_ROWS, into, grad, back, len(f.into[0]), m, f.step, grid, starts, points, x, gy, origin, width
-    if weights * c_panels * k_panels * width * width * dtype.itemsize <= L2 or c_panels * k_panels < threads:
+    if sums_fit(weights, c_panels * k_panels) or c_panels * k_panels < threads:
         block = max(L2 // (points.size * (c_panels + k_panels) * width * dtype.itemsize), 8)
         block = min(block, -(-tiles // threads))
         v = memory.empty((threads, points.size, _odd(c_panels * block * width, lanes)), dtype)
