@@ -25,6 +25,7 @@ Backward-weight: a tile is 14 (tap, input channel) rows x 32 output channels, an
 from __future__ import annotations
 
 from functools import partial
+from math import prod
 
 import numpy as np
 
@@ -152,10 +153,11 @@ def _run(x, w, b, y, spec, phases, swap, beside, relu):
     for phase, clear in with_taps(phases, y, may_clear=True):
         weights = panels(w, spec.groups, phase.taps, swap)
         off_d, off_h, off_w = phase.offsets
+        _, reach_h, reach_w = phase.reach
         channels = x.shape[-1]
-        pitch = ((phase.out_size[2] - 1) * phase.in_stride[2] + off_w[-1] - off_w[0] + 1) * channels * len(off_d)
+        pitch = ((phase.out_size[2] - 1) * phase.in_stride[2] + reach_w + 1) * channels * len(off_d)
         # Rows per block: a slab of a quarter of L2, but enough blocks for the threads to share evenly.
-        fit = L2 // 4 // (pitch * x.itemsize) - int(off_h[-1] - off_h[0])
+        fit = L2 // 4 // (pitch * x.itemsize) - reach_h
         row_step = min(max(fit // phase.in_stride[1], 4), phase.out_size[1])
         lines = y.shape[0] * phase.out_size[0]
         while row_step > 4 and lines * -(-phase.out_size[1] // row_step) < 4 * threads:
@@ -163,9 +165,9 @@ def _run(x, w, b, y, spec, phases, swap, beside, relu):
         blocks = lines * -(-phase.out_size[1] // row_step)
         # A block that clears its part of y must be one job: another thread may have written there.
         panel_step = weights.groups * weights.count if clear else panels_per_job(weights, blocks, threads)
-        rows = (row_step - 1) * phase.in_stride[1] + int(off_h[-1] - off_h[0]) + 1
+        rows = (row_step - 1) * phase.in_stride[1] + reach_h + 1
         slabs = memory.empty((threads, 1 if phase.inside else rows * pitch), x.dtype)
-        merged = spec.groups == 1 and (len(off_w) == 1 or bool((off_w[1:] - off_w[:-1] == 1).all()))
+        merged = spec.groups == 1 and phase.dense
         bias = layout.dense(b) if b is not None else slabs[0]
         _taps(weights.tile, simd.MAX_ROWS, x, weights.data, weights.sizes, bias, b is not None, y, beside, relu,
               phase.out_size, phase.in_stride, phase.out_stride, phase.out_offset, off_d, off_h, off_w, merged,
@@ -246,7 +248,7 @@ def bwd_weight(x, gy, spec):
     threads = settings.get_num_threads()
     by_rows = split_rows(spec, threads, x.itemsize)
     k, c = spec.c_out // spec.groups, spec.c_in // spec.groups
-    taps = int(np.prod(spec.kernel))
+    taps = prod(spec.kernel)
     partials = memory.empty((threads if by_rows else 1, spec.groups, taps, c, k), x.dtype)
     line = (x.shape[3] * x.shape[4] * spec.stride[1] + gy.shape[3] * gy.shape[4]) * x.itemsize
     chunk = max(L2 // 2 // line, 1)

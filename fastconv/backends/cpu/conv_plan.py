@@ -32,7 +32,8 @@ class Phase:
     """One convolution by taps; every tuple has an entry per spatial dimension (three, leading ones trivial).
 
     ``offsets`` holds, per dimension, the ascending input offsets of the taps; ``taps`` the flat kernel positions of
-    their product, in the same order. ``inside``: no tap ever leaves the input.
+    their product, in the same order. ``reach`` is the distance of the outer taps, ``dense``: innermost taps are neighbours.
+    ``inside``: no tap ever leaves the input.
     """
 
     out_size: tuple[int, ...]
@@ -41,6 +42,8 @@ class Phase:
     out_offset: tuple[int, ...]
     offsets: tuple[np.ndarray, ...]
     taps: tuple[int, ...]
+    reach: tuple[int, ...]
+    dense: bool
     inside: bool
 
 
@@ -54,7 +57,9 @@ def _phase(kernel_size, in_size, dims) -> Phase:
         not p or (p[0][0] >= 0 and (n - 1) * s + p[-1][0] < i) for p, n, s, i in zip(pairs, counts, in_stride, in_size)
     )
     offsets = tuple(np.array([o for o, _ in p], np.int64) for p in pairs)
-    return Phase(counts, in_stride, out_stride, out_offset, offsets, taps, inside)
+    reach = tuple(p[-1][0] - p[0][0] if p else 0 for p in pairs)
+    dense = all(b[0] - a[0] == 1 for a, b in zip(pairs[-1], pairs[-1][1:]))
+    return Phase(counts, in_stride, out_stride, out_offset, offsets, taps, reach, dense, inside)
 
 
 @lru_cache(maxsize=1024)
@@ -103,8 +108,8 @@ def forward(run, x, w, b, spec, residual, relu, *options) -> np.ndarray:
     y, y5 = layout.empty(spec.y_shape, x.dtype)
     lifted = spec.lifted()
     if y.size:
-        added = y5 if residual is None else layout.lift(residual)
-        beside = added.ctypes.data - y5.ctypes.data
+        added = None if residual is None else layout.lift(residual)  # kept until the kernel has run
+        beside = 0 if added is None else added.ctypes.data - y5.ctypes.data
         run(layout.lift(x), w, b, y5, lifted, forward_phases(lifted), False, beside, int(relu), *options)
     return y
 
@@ -114,8 +119,8 @@ def backward_data(run, gy, w, spec, residual, *options) -> np.ndarray:
     gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
     lifted = spec.lifted()
     if gx.size:
-        added = gx5 if residual is None else layout.lift(residual)
-        beside = added.ctypes.data - gx5.ctypes.data
+        added = None if residual is None else layout.lift(residual)
+        beside = 0 if added is None else added.ctypes.data - gx5.ctypes.data
         run(layout.lift(gy), w, None, gx5, lifted, backward_phases(lifted), True, beside, 0, *options)
     return gx
 
@@ -213,7 +218,7 @@ def _pack(threads, function, lanes, w, taps, swap, width, panels):
                         target[U(to + c * width + j)] = source[U(at + j)]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Panels:
     """Weights as panels of ``width`` columns: number ``c`` of tap ``t`` in panel ``p`` of group ``g`` is the run of ``width``
     elements at ``(g * count + p) * panel_step + t * tap_step + c * row_step`` of ``data``. ``tile`` multiplies by them."""
@@ -274,10 +279,11 @@ def _sum_partials(threads, partials, total):
 def sum_partials(partials: np.ndarray, spec, shape) -> np.ndarray:
     """Add the threads' weight gradients in thread order; the result has the weight's ``shape``, and in memory the order
     of :func:`arranged`."""
-    total = memory.empty((*shape[2:], *partials.shape[3:4], spec.c_out), partials.dtype)
+    shape = (*shape[2:], *partials.shape[3:4], spec.c_out)
     if partials.shape[:2] == (1, 1):
-        total = partials.reshape(total.shape)
+        total = partials.reshape(shape)
     else:
+        total = memory.empty(shape, partials.dtype)
         _sum_partials(partials, total.reshape(-1, *total.shape[-2:]))
     return total.transpose(-1, -2, *range(total.ndim - 2))
 
