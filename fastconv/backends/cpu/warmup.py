@@ -35,9 +35,10 @@ def jobs() -> list[Job]:
     c, c2 = array(32), array(32)
     table, wide = array(512, 256), array(128, 256)
 
-    for what, groups, stride in (("dense", 1, 1), ("strided", 1, 2), ("grouped", 4, 1), ("depthwise", 32, 1)):
-        w = rng.random((32, 32 // groups, 3, 3), np.float32)
-        s = spec.conv_spec("conv2d", x.shape, w.shape, stride, 1, 1, groups)
+    layers = ("dense", 3, 1, 1), ("strided", 3, 1, 2), ("7x7 strided", 7, 1, 2), ("grouped", 3, 4, 1), ("depthwise", 3, 32, 1)
+    for what, size, groups, stride in layers:
+        w = rng.random((32, 32 // groups, size, size), np.float32)
+        s = spec.conv_spec("conv2d", x.shape, w.shape, stride, size // 2, 1, groups)
         gy = array(*s.y_shape)
         for a in engine.CONV_ALGORITHMS:
             if a.refuses(s, x.dtype) is None:
