@@ -52,13 +52,13 @@ def set_float32_precision(precision: str) -> None:
     """Say how exact float32 convolutions have to be.
 
     ``"highest"``: every algorithm is as accurate as direct summation. ``"high"``: algorithms with a larger, bounded
-    rounding error may run (Winograd F(4x4, 3x3) on the CPU). ``"medium"`` allows shorter formats where an
-    engine has them; the CPU treats it as ``"high"``. On the GPU the three modes multiply float32 numbers, numbers
-    rounded to TF32 (10 bits of mantissa), and to bfloat16 (7 bits); sums are float32 in every mode.
+    rounding error may run (on the CPU Winograd F(4x4, 3x3), F(3x3, 4x4) and F(2x2, 5x5)). ``"medium"`` allows shorter
+    formats where an engine has them; the CPU treats it as ``"high"``. On the GPU the three modes multiply float32 numbers,
+    numbers rounded to TF32 (10 bits of mantissa), and to bfloat16 (7 bits); sums are float32 in every mode.
 
     On the CPU errors, relative to the largest value of the result and against float64, stay below 1e-5 for ``"highest"``
-    (direct, im2col and Winograd F(2x2, 3x3); most layers are near 1e-6) and below 5e-5 for Winograd F(4x4, 3x3), which is
-    near 1e-5. ``tests/test_precision.py`` holds these bounds on random layers of real sizes.
+    (direct, im2col and Winograd F(2x2, 3x3); most layers are near 1e-6) and below 5e-5 for the other forms of Winograd,
+    which are near 1e-5. ``tests/test_precision.py`` holds these bounds on random layers of real sizes.
     """
     global _precision
     if precision not in PRECISIONS:
