@@ -102,17 +102,17 @@ def winograd(spec, which, dtype, m: int) -> float:
         return winograd(within, which, dtype, m) + LAUNCH + moved / (FOLD * facts.rates(settings.get_num_threads())[1])
     p = _Pass(spec, which, dtype)
     tiles, points = winograd_tiles(spec, which, m)
-    lanes = simd.lanes(dtype)
+    lanes, planes = simd.lanes(dtype), (m + spec.kernel[0] - 1) ** 2
     gradient = which == "bwd_weight"
     width = 2 * lanes if gradient else max(simd.panel_width(p.columns, dtype), lanes)
     products = 2 * points * tiles * p.depth * -(-p.columns // width) * width
     vectors = (-(-spec.c_in // lanes) - (-spec.c_out // lanes)) * lanes
     in_cache = gradient or conv_winograd.few_tiles(tiles, p.depth, -(-p.columns // width), settings.get_num_threads())
-    weights = p.itemsize * (m + spec.kernel[0] - 1) ** 2 * spec.c_in * spec.c_out / (1.5 if in_cache else TRANSFORM_WEIGHTS)
+    weights = p.itemsize * planes * spec.c_in * spec.c_out / (1.5 if in_cache else TRANSFORM_WEIGHTS)
     transformed = p.itemsize * points * tiles * vectors
     if gradient:
         panels = -(-spec.c_in // width) * -(-spec.c_out // width)
-        in_cache = transformed < LARGE or conv_winograd.sums_fit((m + spec.kernel[0] - 1) ** 2, panels)
+        in_cache = transformed < LARGE or conv_winograd.sums_fit(planes, panels)
         transformed /= TRANSFORM_GRADIENT if in_cache else TRANSFORM_LARGE
     else:
         transformed /= TRANSFORM

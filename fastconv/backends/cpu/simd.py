@@ -103,16 +103,18 @@ def view1d(start, n, like):
     return carray(_pointer(start, like), (n,))
 
 
-def _ask(write: int):
-    """An intrinsic that asks for the line of memory at an address."""
+def _emit_prefetch(builder, pointer, write: bool, level: int) -> None:
+    """Ask for the line of memory at ``pointer`` to be brought to a level of the caches."""
+    kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [pointer, I32(int(write)), I32(4 - level), I32(1)])
 
+
+def _ask(write: bool):
     @intrinsic
     def ask(typingctx, start):
         def codegen(context, builder, signature, args):
-            pointer = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
-            kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
-            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-            builder.call(function, [pointer, I32(write), I32(2), I32(1)])
+            _emit_prefetch(builder, builder.inttoptr(args[0], ir.IntType(8).as_pointer()), write, level=2)
             return context.get_dummy_value()
 
         return types.void(types.int64), codegen
@@ -120,7 +122,7 @@ def _ask(write: int):
     return ask
 
 
-_to_read, _to_write = _ask(0), _ask(1)
+_to_read, _to_write = _ask(False), _ask(True)
 
 
 @body(inline=True)
@@ -269,10 +271,9 @@ def _emit_tile(e: _Emitter, rows: int, nv: int, args, masks, plain: bool) -> Non
     four = e.opaque(builder.mul(a_row, I64(4)))
 
     if not plain:  # what is written at the end is asked for at the start
-        touch = e.intrinsic("llvm.prefetch.p0", ir.VoidType(), [start[0].type, I32, I32, I32])
         base = e.element_pointer(c)
         for m, v in grid:
-            builder.call(touch, [corner(base, c_row, m, v), I32(1), I32(3), I32(1)])
+            _emit_prefetch(builder, corner(base, c_row, m, v), True, level=1)
 
     entry = builder.block
     load, taps_loop, depth_loop, taps_end, done = (
