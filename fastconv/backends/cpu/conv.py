@@ -96,7 +96,8 @@ def _winograd_cost(spec, which, dtype) -> float:
 def _winograd_workspace(spec, which, dtype) -> int:
     m = _winograd_tile(spec, which, dtype)
     spec = conv_winograd.inner(spec)
-    tiles, points = conv_cost.winograd_tiles(spec, which, m)
+    tiles, products = conv_cost.winograd_tiles(spec, which, m)
+    points = -(-products // tiles)
     return 4 * points * (min(tiles, 1024) * (spec.c_in + spec.c_out) + spec.c_in * spec.c_out)
 
 

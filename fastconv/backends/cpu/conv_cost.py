@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 
 from .. import settings
-from . import conv_winograd, facts, simd
+from . import conv_winograd, facts, simd, winograd_forms
 
 LAUNCH = 30e-6  # seconds to start a kernel from Python
 
@@ -88,11 +88,11 @@ def im2col(spec, which, dtype) -> float:
 
 
 def winograd_tiles(spec, which, m: int) -> tuple[int, int]:
-    """Tiles of a pass, and points of a tile, for tiles of m x m."""
-    stride = spec.stride[0]
-    size, extent = (spec.in_size, m * stride) if which == "bwd_data" else (spec.out_size, m)
-    points = len(conv_winograd.form(m, spec.kernel[0], stride).weight) ** 2
-    return spec.batch * -(-size[0] // extent) * -(-size[1] // extent), points
+    """Tiles of a pass, and products per pair of channels, for tiles of m x m."""
+    swap = which == "bwd_data"
+    odd = swap and spec.padding[0][0] % 2 == 1
+    cut = winograd_forms.tiling(m, spec.kernel[0], spec.stride[0], swap, odd, tuple(spec.in_size if swap else spec.out_size))
+    return spec.batch * prod(cut.grid), spec.batch * cut.products
 
 
 def winograd(spec, which, dtype, m: int) -> float:
@@ -101,15 +101,16 @@ def winograd(spec, which, dtype, m: int) -> float:
         moved = 2 * prod(within.x_shape) * np.dtype(dtype).itemsize
         return winograd(within, which, dtype, m) + LAUNCH + moved / (FOLD * facts.rates(settings.get_num_threads())[1])
     p = _Pass(spec, which, dtype)
-    tiles, points = winograd_tiles(spec, which, m)
+    tiles, products = winograd_tiles(spec, which, m)
     lanes, planes = simd.lanes(dtype), (m + spec.kernel[0] - 1) ** 2
     gradient = which == "bwd_weight"
     width = 2 * lanes if gradient else max(simd.panel_width(p.columns, dtype), lanes)
-    products = 2 * points * tiles * p.depth * -(-p.columns // width) * width
+    flops = 2 * products * p.depth * -(-p.columns // width) * width
     vectors = (-(-spec.c_in // lanes) - (-spec.c_out // lanes)) * lanes
-    in_cache = gradient or conv_winograd.few_tiles(tiles, p.depth, -(-p.columns // width), settings.get_num_threads())
+    panels, threads = -(-p.columns // width), settings.get_num_threads()
+    in_cache = gradient or conv_winograd.few_tiles(tiles, products, p.depth, panels, threads)
     weights = p.itemsize * planes * spec.c_in * spec.c_out / (1.5 if in_cache else TRANSFORM_WEIGHTS)
-    transformed = p.itemsize * points * tiles * vectors
+    transformed = p.itemsize * products * vectors
     if gradient:
         panels = -(-spec.c_in // width) * -(-spec.c_out // width)
         in_cache = transformed < LARGE or conv_winograd.sums_fit(planes, panels)
@@ -117,4 +118,4 @@ def winograd(spec, which, dtype, m: int) -> float:
     else:
         transformed /= TRANSFORM
     share = POINTS_WEIGHTS if gradient else POINTS * p.depth / (p.depth + 4)
-    return 2 * LAUNCH + p.streams + products / (share * p.peak) + (transformed + weights) / p.copy
+    return 2 * LAUNCH + p.streams + flops / (share * p.peak) + (transformed + weights) / p.copy

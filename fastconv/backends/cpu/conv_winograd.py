@@ -36,9 +36,9 @@ Backward-weight:  dW = G^t [sum over tiles V * (A dy A^t)] G, a product (C x til
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from fractions import Fraction as Q
-from functools import cache, cached_property
+from functools import lru_cache
+from math import prod
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -51,115 +51,35 @@ from .dense import row_block
 from .jit import body, kernel, prange, share
 from .pointwise import binary_fwd
 from .simd import address
+from .winograd_forms import Form, Tiling, tiling
 
 
-# ------------------------------------------------------------------------------------------------- the matrices
-def toom_cook(m: int, r: int):
-    """``A^t, G, B^t`` of F(m, r): m outputs of r taps from the points 0, 1, -1, 2, -2 (as many as needed) and infinity.
-
-    Row p of B^t holds the coefficients of the polynomial that is zero at all points but p (Lagrange's, unscaled; the
-    scale is in G)."""
-    points = [Q(0), Q(1), Q(-1), Q(2), Q(-2)][: m + r - 2]
-
-    def polynomial(roots):
-        coefficients = [Q(1)]
-        for root in roots:
-            coefficients = [a - root * b for a, b in zip([Q(0), *coefficients], [*coefficients, Q(0)])]
-        return (*coefficients, *[Q(0)] * (m + r - 1 - len(coefficients)))
-
-    others = [[q for q in points if q != p] for p in points]
-    scale = [np.prod([p - q for q in rest]) for p, rest in zip(points, others)]
-    a_t = [(*[p**i for p in points], Q(i == m - 1)) for i in range(m)]
-    g = [*[tuple(p**k / s for k in range(r)) for p, s in zip(points, scale)], tuple(Q(k == r - 1) for k in range(r))]
-    return a_t, g, [polynomial(roots) for roots in [*others, points]]
+# ------------------------------------------------------------------------------------------------- compiled transforms
+def _transform(down, across, dtype, transposed=False, **options) -> int:
+    if transposed:
+        down, across = zip(*down), zip(*across)
+    return simd.transform_address(tuple(map(tuple, down)), tuple(map(tuple, across)), dtype, **options)
 
 
-@dataclass(frozen=True, eq=False)
-class Form:
-    """One dimension of a pass.
-
-    ``into`` (points x input pixels), ``weigh`` (weights x taps) and ``outof`` (output pixels x points) are the matrices;
-    ``weight`` tells which weight each point is multiplied with. Tile t reads from input pixel ``step * t + origin`` (origin
-    is the caller's) and writes from output pixel ``len(outof) * t``.
-    """
-
-    into: tuple
-    weigh: tuple
-    outof: tuple
-    weight: tuple
-    step: int
-
-    @cached_property
-    def planes(self) -> np.ndarray:
-        """For each of the points of a two-dimensional tile: which of the two-dimensional weights it is multiplied with."""
-        one = np.array(self.weight, np.int64)
-        return (one[:, None] * len(self.weigh) + one).reshape(-1)
-
-    @cached_property
-    def points(self) -> tuple[np.ndarray, np.ndarray]:
-        """The points sorted by their weight, and where in this list each weight's points start."""
-        points = np.argsort(self.planes, kind="stable")
-        return points, np.searchsorted(self.planes[points], np.arange(len(self.weigh) ** 2 + 1))
-
-
-def _unit(n, i):
-    return tuple(Q(int(j == i)) for j in range(n))
-
-
-def _spread(row, n, places):
-    """``row`` with its entries at ``places`` of a row of ``n``."""
-    wide = [Q(0)] * n
-    for value, place in zip(row, places):
-        wide[place] = value
-    return tuple(wide)
-
-
-@cache
-def form(m: int, r: int, stride: int, swap: bool = False, odd: bool = False) -> Form:
-    """The form of a pass of r x r kernels: forward, or backward-data if ``swap``. Stride 2 is for r = 3 (``odd``: an odd
-    padding, which decides whether the even or the odd output pixels of backward-data have two taps)."""
-    if stride == 1:
-        a_t, g, b_t = toom_cook(m, r)
-        g = [row[::-1] for row in g] if swap else g
-        return Form(tuple(b_t), tuple(g), tuple(a_t), tuple(range(m + r - 1)), m)
-    a_t, g, b_t = toom_cook(m, 2)
-    two, n = m + 1, 2 * m + 1
-    weigh = (*[_spread(row[::-1] if swap else row, 3, (0, 2)) for row in g], _unit(3, 1))
-    weight = (*range(two), *[two] * m)
-    if not swap:
-        into = (*[_spread(row, n, range(0, n, 2)) for row in b_t], *[_unit(n, 2 * i + 1) for i in range(m)])
-        outof = tuple((*row, *_unit(m, i)) for i, row in enumerate(a_t))
-        return Form(into, weigh, outof, weight, 2 * m)
-    into = (*b_t, *[_unit(two, i + (not odd)) for i in range(m)])
-    pairs = [((*row, *[Q(0)] * m), (*[Q(0)] * two, *_unit(m, i))) for i, row in enumerate(a_t)]
-    outof = tuple(row for pair in pairs for row in (reversed(pair) if odd else pair))
-    return Form(tuple(into), weigh, outof, weight, m)
-
-
-def _transform(matrix, dtype, transposed=False, **options) -> int:
-    matrix = zip(*matrix) if transposed else matrix
-    return simd.transform_address(tuple(map(tuple, matrix)), dtype, **options)
-
-
-@cache
-def _transforms(f: Form, dtype, channels: int, out_channels: int, adding: bool) -> tuple[int, int, int]:
-    """Compiled transforms of input, weights and output, for numbers of channels; ``adding`` a residual to the output."""
-    into, out = (n % simd.lanes(dtype) != 0 for n in (channels, out_channels))
+def _transforms(cut: Tiling, dtype, channels: int, out_channels: int, adding: bool):
+    """Compiled transforms of input and output for each kind of tile, between them that of weights, for numbers of channels;
+    ``adding`` a residual to the output."""
+    masked_into, masked_outof = (n % simd.lanes(dtype) != 0 for n in (channels, out_channels))
     return (
-        _transform(f.into, dtype, src_table=True, masked=into),
-        _transform(f.weigh, dtype),
-        _transform(f.outof, dtype, dst_table=True, masked=out, biased=True, adding=adding),
-    )
+        tuple(_transform(d.into, a.into, dtype, src_table=True, masked=masked_into) for d, a in cut.kinds),
+        _transform(cut.form.weigh, cut.form.weigh, dtype),
+        tuple(_transform(d.outof, a.outof, dtype, dst_table=True, masked=masked_outof, biased=True, adding=adding)
+              for d, a in cut.kinds),
+    )  # fmt: skip
 
 
-@cache
-def _gradient_transforms(f: Form, dtype, channels: int, out_channels: int) -> tuple[int, int, int]:
-    """Compiled transforms of input, upstream gradient and weight gradient."""
-    into, out = (n % simd.lanes(dtype) != 0 for n in (channels, out_channels))
+def _gradient_transforms(cut: Tiling, dtype, channels: int, out_channels: int):
+    """Compiled transforms of input and upstream gradient for each kind of tile, and of the weight gradient."""
+    masked_into, masked_outof = (n % simd.lanes(dtype) != 0 for n in (channels, out_channels))
     return (
-        _transform(f.into, dtype, src_table=True, masked=into),
-        _transform(f.outof, dtype, True, src_table=True, masked=out),
-        _transform(f.weigh, dtype, True, dst_table=True, masked=out),
+        tuple(_transform(d.into, a.into, dtype, src_table=True, masked=masked_into) for d, a in cut.kinds),
+        tuple(_transform(d.outof, a.outof, dtype, True, src_table=True, masked=masked_outof) for d, a in cut.kinds),
+        _transform(cut.form.weigh, cut.form.weigh, dtype, True, dst_table=True, masked=masked_outof),
     )
 
 
@@ -191,6 +111,29 @@ def image_table(table, at, n, t, grid, step, origin, image, beside, outside):
 
 
 @body
+def kind_of(t, grid):
+    """The kind of tile ``t`` (see winograd_forms)."""
+    down, across = grid
+    r = t % (down * across)
+    last = int(r % across == across - 1)
+    return 2 + last if r // across == down - 1 else 1 - last
+
+
+@body
+def sort_tiles(first, end, grid, kinds, places, starts):
+    """Sort tiles ``first .. end`` by kind: those of kind k get the places ``starts[k] .. starts[k + 1]``."""
+    starts[:] = 0
+    for t in range(end - first):
+        kinds[t] = kind_of(first + t, grid)
+        starts[kinds[t] + 2] += 1
+    for k in range(2, 5):
+        starts[k + 1] += starts[k]
+    for t in range(end - first):  # where a kind starts becomes where it ends
+        places[t] = starts[kinds[t] + 1]
+        starts[kinds[t] + 1] += 1
+
+
+@body
 def prefetch_tile(t, grid, step, origin, image):
     """Ask for the pixels of a later tile ``t`` that the tiles before it do not read."""
     down, across = grid
@@ -204,8 +147,8 @@ def prefetch_tile(t, grid, step, origin, image):
 
 
 @kernel
-def _by_tiles(threads, tile, max_rows, into, outof, n, m, step, grid, planes, x, panels, bias, y, beside, relu, origin, block,
-              pitch, v_all, sums_all, nowhere):  # fmt: skip
+def _by_tiles(threads, tile, max_rows, into, outof, n, m, step, grid, planes, spans, origin, pitch, nowhere, block, panels, x,
+              bias, y, beside, relu, v_all, sums_all):  # fmt: skip
     channels, out_channels = x.shape[4], y.shape[4]
     count, weights, depth, lanes = panels.shape
     size = x.itemsize
@@ -216,14 +159,17 @@ def _by_tiles(threads, tile, max_rows, into, outof, n, m, step, grid, planes, x,
         v, sums = address(v_all[np.int64(thread)]), address(sums_all[np.int64(thread)])
         v_plane, sum_plane = v_all[0, 0].size * size, sums_all[0, 0].size * size
         table, targets, zero = np.empty(n * n, np.int64), np.empty(2 * block * m * m, np.int64), np.zeros(1, np.int64)
+        kinds, places, starts = np.empty(block, np.int64), np.empty(block, np.int64), np.empty(6, np.int64)
         dump = address(nowhere) + (nowhere.size // 2) * size
         for b in range(first, end):
             t0 = b * block
             here = min(block, tiles - t0)
+            sort_tiles(t0, t0 + here, grid, kinds, places, starts)
             for t in range(here):
                 prefetch_tile(t0 + t + AHEAD, grid, step, origin, x)
                 image_table(table, 0, n, t0 + t, grid, step, origin, x, 0, address(nowhere))
-                simd.transform(into, address(table), 0, v + t * pitch * size, v_plane, 0, channels)
+                simd.transform(into[kinds[t]], address(table), 0, v + places[t] * pitch * size, v_plane, 0,
+                               channels)  # fmt: skip
                 image_table(targets, t * m * m, m, t0 + t, grid, m, (0, 0), y, 0, dump)
                 if beside:
                     image_table(targets, (block + t) * m * m, m, t0 + t, grid, m, (0, 0), y, beside, address(nowhere))
@@ -232,39 +178,43 @@ def _by_tiles(threads, tile, max_rows, into, outof, n, m, step, grid, planes, x,
                     first_pixel, end_pixel = share(p, planes.size, here * m * m)
                     for pixel in range(first_pixel, end_pixel):
                         simd.prefetch_to_write(targets[pixel] + panel * lanes * size, lanes * size)
-                    for q in range((here + max_rows - 1) // max_rows):
-                        r0, r1 = row_block(here, q, max_rows)
+                    start, stop = starts[spans[p, 0]], starts[spans[p, 1]]
+                    for q in range((stop - start + max_rows - 1) // max_rows):
+                        r0, r1 = row_block(stop - start, q, max_rows)
                         simd.tile(
-                            tile, r1 - r0, v + p * v_plane + r0 * pitch * size, pitch, 1, address(zero),
+                            tile, r1 - r0, v + p * v_plane + (start + r0) * pitch * size, pitch, 1, address(zero),
                             address(panels) + (panel * weights + planes[p]) * depth * lanes * size, lanes, address(zero), 1,
-                            depth, sums + p * sum_plane + r0 * lanes * size, lanes, 0, 0, lanes, 0, 0,
+                            depth, sums + p * sum_plane + (start + r0) * lanes * size, lanes, 0, 0, lanes, 0, 0,
                         )  # fmt: skip
                 column = panel * lanes * size
                 for t in range(here):
                     target = address(targets) + t * m * m * 8
                     simd.transform_finally(
-                        outof, sums + t * lanes * size, sum_plane, target, 0, column, min(lanes, out_channels - panel * lanes),
-                        address(bias) + column, target + block * m * m * 8, relu,
+                        outof[kinds[t]], sums + places[t] * lanes * size, sum_plane, target, 0, column,
+                        min(lanes, out_channels - panel * lanes), address(bias) + column, target + block * m * m * 8, relu,
                     )  # fmt: skip
         table[0] = targets[0] = zero[0] = 0  # keeps them alive: only their addresses were used
 
 
 @kernel
-def _by_panels(threads, tile, max_rows, into, weigh, outof, n, m, step, grid, planes, x, taps, sizes, bias, y, beside, relu,
-               origin, slice_, pitch, v, u_all, sums_all, nowhere):  # fmt: skip
+def _by_panels(threads, tile, max_rows, into, outof, n, m, step, grid, planes, spans, origin, pitch, nowhere, weigh, slice_,
+               taps, sizes, x, bias, y, beside, relu, v, u_all, sums_all):  # fmt: skip
     channels, out_channels = x.shape[4], y.shape[4]
     _, count, depth, lanes, panel_step, tap_step, row_step = sizes
     size = x.itemsize
     tiles = x.shape[0] * grid[0] * grid[1]
     v_plane = v.shape[1] * size
     targets = np.empty(2 * tiles * m * m, np.int64)
+    kinds, places, starts = np.empty(tiles, np.int64), np.empty(tiles, np.int64), np.empty(6, np.int64)
+    sort_tiles(0, tiles, grid, kinds, places, starts)
     for thread in prange(threads):
         table = np.empty(n * n, np.int64)
         first, end = share(thread, threads, tiles)
         for t in range(first, end):
             prefetch_tile(t + AHEAD, grid, step, origin, x)
             image_table(table, 0, n, t, grid, step, origin, x, 0, address(nowhere))
-            simd.transform(into, address(table), 0, address(v) + t * pitch * size, v_plane, 0, channels)
+            simd.transform(into[kinds[t]], address(table), 0, address(v) + places[t] * pitch * size, v_plane, 0,
+                           channels)  # fmt: skip
             dump = address(nowhere) + (nowhere.size // 2) * size
             image_table(targets, t * m * m, m, t, grid, m, (0, 0), y, 0, dump)
             if beside:
@@ -282,20 +232,21 @@ def _by_panels(threads, tile, max_rows, into, weigh, outof, n, m, step, grid, pl
                     simd.transform(weigh, address(taps) + (panel * panel_step + (c0 + c) * row_step) * size, tap_step * size,
                                    u + c * lanes * size, u_plane, 0, lanes)  # fmt: skip
                 for p in range(planes.size):
-                    for q in range((tiles + max_rows - 1) // max_rows):
-                        r0, r1 = row_block(tiles, q, max_rows)
-                        target = sums + p * sum_plane + r0 * lanes * size
+                    start, stop = starts[spans[p, 0]], starts[spans[p, 1]]
+                    for q in range((stop - start + max_rows - 1) // max_rows):
+                        r0, r1 = row_block(stop - start, q, max_rows)
+                        target = sums + p * sum_plane + (start + r0) * lanes * size
                         simd.tile(
-                            tile, r1 - r0, address(v) + p * v_plane + (r0 * pitch + c0) * size, pitch, 1, address(zero),
-                            u + planes[p] * u_plane, lanes, address(zero), 1, part,
+                            tile, r1 - r0, address(v) + p * v_plane + ((start + r0) * pitch + c0) * size, pitch, 1,
+                            address(zero), u + planes[p] * u_plane, lanes, address(zero), 1, part,
                             target, lanes, target if c0 > 0 else 0, lanes, lanes, 0, 0,
                         )  # fmt: skip
             column = panel * lanes * size
             for t in range(tiles):
                 target = address(targets) + t * m * m * 8
                 simd.transform_finally(
-                    outof, sums + t * lanes * size, sum_plane, target, 0, column, min(lanes, out_channels - panel * lanes),
-                    address(bias) + column, target + tiles * m * m * 8, relu,
+                    outof[kinds[t]], sums + places[t] * lanes * size, sum_plane, target, 0, column,
+                    min(lanes, out_channels - panel * lanes), address(bias) + column, target + tiles * m * m * 8, relu,
                 )  # fmt: skip
         zero[0] = 0  # keeps it alive: only its address was used
     targets[0] = 0  # likewise
@@ -320,50 +271,62 @@ def _odd(elements: int, lanes: int) -> int:
 
 
 @keep
-def _transformed(w, taps, f, weigh):
+def _transformed(w, taps, f: Form, weigh):
     """The weights of a form: ``panel, weight, depth, width``, from panels of ``w``."""
     transformed = memory.empty((taps.count, len(f.weigh) ** 2, taps.depth, taps.width), w.dtype)
     _transform_weights(weigh, taps.data, taps.sizes, transformed)
     return transformed
 
 
-def _run(x, w, b, y, spec, phases, swap, beside, relu, m):
-    dtype, threads = x.dtype, settings.get_num_threads()
+@lru_cache(maxsize=1024)
+def _plan(spec, swap: bool, m: int, dtype, adding: bool, threads: int) -> SimpleNamespace:
+    """What the geometry of a pass decides: compiled transforms, the order of the loops, shapes of the workspaces. ``common``
+    are the kernels' first arguments, ``slice`` is 0 where the loops run by tiles."""
     padding, stride, r = [before for before, _ in spec.padding[1:]], spec.stride[1], spec.kernel[1]
-    f = form(m, r, stride, swap, swap and padding[0] % 2 == 1)
     if not swap:
-        origin = tuple(-p for p in padding)
+        channels, out_channels, size, origin = spec.c_in, spec.c_out, spec.out_size[1:], [-p for p in padding]
     else:
-        origin = tuple(p - r + 1 if stride == 1 else p // 2 - 1 + p % 2 for p in padding)
-    lanes, planes, n, points, extent = simd.lanes(dtype), f.planes, len(f.into[0]), len(f.into) ** 2, len(f.outof)
-    taps = panels(w, 1, tuple(range(r * r)), swap, lanes)
-    count, depth, width = taps.count, taps.depth, taps.width
-    channels, out_channels = x.shape[-1], y.shape[-1]
-    into, weigh, outof = _transforms(f, dtype, channels, out_channels, beside != 0)
-    bias = memory.zeros((count * width,), dtype)
-    if b is not None:
-        bias[:out_channels] = b
-    # Zeros to read off the image, then as many elements to write into off the image.
-    nowhere = memory.zeros((2 * (max(channels, out_channels) + lanes),), dtype)
-    grid = -(-y.shape[2] // extent), -(-y.shape[3] // extent)
-    tiles = y.shape[0] * grid[0] * grid[1]
-    pitch, weights = _odd(channels, lanes), len(f.weigh) ** 2
+        channels, out_channels, size = spec.c_out, spec.c_in, spec.in_size[1:]
+        origin = [p - r + 1 if stride == 1 else p // 2 - 1 + p % 2 for p in padding]
+    cut = tiling(m, r, stride, swap, swap and padding[0] % 2 == 1, tuple(size))
+    f, lanes, points = cut.form, simd.lanes(dtype), cut.planes.size
+    into, weigh, outof = _transforms(cut, dtype, channels, out_channels, adding)
+    width = max(simd.panel_width(out_channels, dtype), lanes)
+    count, tiles, pitch = -(-out_channels // width), spec.batch * prod(cut.grid), _odd(channels, lanes)
+    nowhere = np.zeros(2 * (max(channels, out_channels) + width), dtype)  # zeros to read off the image, then place to write
     tile = simd.tile_address(dtype, width, plain=True)
-    common = n, extent, f.step, grid, planes, x
-    if few_tiles(tiles, depth, count, threads):
-        slice_ = min(depth, 128)
-        v = memory.empty((points, _odd(tiles * pitch, lanes)), dtype)
-        u = memory.empty((threads, weights, _odd(slice_ * width, lanes)), dtype)
-        sums = memory.empty((threads, points, _odd(tiles * width, lanes)), dtype)
-        _by_panels(tile, simd.MAX_ROWS, into, weigh, outof, *common, taps.data, taps.sizes, bias, y, beside, relu, origin,
-                   slice_, pitch, v, u, sums, nowhere)  # fmt: skip
-        return
-    transformed = _transformed(w, taps, f, weigh)
-    block = _tiles_per_block(tiles, points * (channels + width) * x.itemsize, transformed.nbytes, threads)
-    v = memory.empty((threads, points, _odd(block * pitch, lanes)), dtype)
-    sums = memory.empty((threads, points, _odd(block * width, lanes)), dtype)
-    _by_tiles(tile, simd.MAX_ROWS, into, outof, *common, transformed, bias, y, beside, relu, origin, block, pitch, v, sums,
-              nowhere)  # fmt: skip
+    plan = SimpleNamespace(form=f, weigh=weigh, taps=tuple(range(r * r)), zeros=nowhere, slice=0, common=(
+        tile, simd.MAX_ROWS, into, outof, len(f.into[0]), len(f.outof), f.step, cut.grid, cut.planes, cut.spans, tuple(origin),
+        pitch, nowhere,
+    ))  # fmt: skip
+    weights = len(f.weigh) ** 2
+    if few_tiles(tiles, spec.batch * cut.products, channels, count, threads):
+        plan.slice = min(channels, 128)
+        plan.v = points, _odd(tiles * pitch, lanes)
+        plan.u = threads, weights, _odd(plan.slice * width, lanes)
+        plan.sums = threads, points, _odd(tiles * width, lanes)
+    else:
+        transformed = count * weights * channels * width * dtype.itemsize
+        plan.block = _tiles_per_block(tiles, points * (channels + width) * dtype.itemsize, transformed, threads)
+        plan.v = threads, points, _odd(plan.block * pitch, lanes)
+        plan.sums = threads, points, _odd(plan.block * width, lanes)
+    return plan
+
+
+def _run(x, w, b, y, spec, phases, swap, beside, relu, m):
+    dtype = x.dtype
+    plan = _plan(spec, swap, m, dtype, beside != 0, settings.get_num_threads())
+    taps = panels(w, 1, plan.taps, swap, simd.lanes(dtype))
+    bias = plan.zeros
+    if b is not None:
+        bias = memory.zeros((taps.count * taps.width,), dtype)
+        bias[: b.size] = b
+    v, sums = memory.empty(plan.v, dtype), memory.empty(plan.sums, dtype)
+    if plan.slice:
+        u = memory.empty(plan.u, dtype)
+        _by_panels(*plan.common, plan.weigh, plan.slice, taps.data, taps.sizes, x, bias, y, beside, relu, v, u, sums)
+    else:
+        _by_tiles(*plan.common, plan.block, _transformed(w, taps, plan.form, plan.weigh), x, bias, y, beside, relu, v, sums)
 
 
 def folds(spec) -> bool:
@@ -376,10 +339,11 @@ def inner(spec):
     return folded(spec) if folds(spec) else spec
 
 
-def few_tiles(tiles: int, depth: int, panels: int, threads: int) -> bool:
-    """Whether the loops run by panels: V of all tiles is less to read again than the weights, or there are too few blocks of
-    tiles."""
-    return tiles * 2 <= depth or (tiles < 28 * threads and panels >= threads)
+def few_tiles(tiles: int, products: int, depth: int, panels: int, threads: int) -> bool:
+    """Whether the loops run by panels: V of all tiles is less to read again than the weights, and a panel's sums fit L2, or
+    there are too few blocks of tiles."""
+    sums = products * 2 * simd.lanes(np.float32) * 4
+    return (tiles * 2 <= depth and sums <= 0.75 * L2) or (tiles < 28 * threads and panels >= threads)
 
 
 def _tiles_per_block(tiles, tile_bytes, weight_bytes, threads) -> int:
@@ -414,39 +378,44 @@ def transform_panels(function, table, channels, width, panel_bytes, target, plan
 
 
 @body
-def tiles_into_panels(t0, t1, at, n, m, step, grid, into, grad, x, gy, origin, width, block, v, v_plane, d, d_plane, table,
-                      nowhere):  # fmt: skip
-    """Transform tiles ``t0 .. t1`` of x and gy into V and D, which hold ``[point, panel, tile, width]``, from tile ``at``."""
+def tiles_into_panels(t0, t1, kinds, places, n, m, step, grid, into, grad, x, gy, origin, width, block, v, v_plane, d, d_plane,
+                      table, nowhere):  # fmt: skip
+    """Transform tiles ``t0 .. t1`` of x and gy into V and D, which hold ``[point, panel, place, width]``."""
     size = x.itemsize
     for t in range(t0, t1):
-        place = (t - t0 + at) * width * size
+        kind, place = kinds[t - t0], places[t - t0] * width * size
         prefetch_tile(t + AHEAD, grid, step, origin, x)
         prefetch_tile(t + AHEAD, grid, m, (0, 0), gy)
         image_table(table, 0, n, t, grid, step, origin, x, 0, address(nowhere))
-        transform_panels(into, table, x.shape[4], width, block * width * size, v + place, v_plane, size)
+        transform_panels(into[kind], table, x.shape[4], width, block * width * size, v + place, v_plane, size)
         image_table(table, 0, m, t, grid, m, (0, 0), gy, 0, address(nowhere))
-        transform_panels(grad, table, gy.shape[4], width, block * width * size, d + place, d_plane, size)
+        transform_panels(grad[kind], table, gy.shape[4], width, block * width * size, d + place, d_plane, size)
 
 
 @body
-def weights_tile(tile, max_rows, v, v_taps, d, d_taps, taps, u, u_row, cb, kb, rows, here, block, width, first, size):
-    """``U[cb, kb] (+)= sum over points V[point, cb]^t D[point, kb]`` over ``here`` tiles and the ``taps`` points of one
-    weight: ``rows`` input channels x ``width`` output channels."""
-    for q in range((rows + max_rows - 1) // max_rows):
+def weights_tile(tile, max_rows, v, v_taps, d, d_taps, runs, i, starts, u, u_row, cb, kb, rows, block, width, first, x):
+    """``U[cb, kb] (+)= sum over points V[point, cb]^t D[point, kb]`` over the points of run i and the tiles that have them:
+    ``rows`` input channels x ``width`` output channels."""
+    size = x.itemsize
+    first_point, points = runs[i, 1], runs[i, 2] - runs[i, 1]
+    start, here = starts[runs[i, 3]], starts[runs[i, 4]] - starts[runs[i, 3]]
+    overwrite = first and runs[i, 5] == 1
+    for r in range(0 if here or not overwrite else rows):
+        simd.view1d(u + r * u_row * size, width, x)[:] = 0
+    for q in range((rows + max_rows - 1) // max_rows if here else 0):
         r0, r1 = row_block(rows, q, max_rows)
         target = u + r0 * u_row * size
         simd.tile(
-            tile, r1 - r0, v + (cb * block * width + r0) * size, 1, width, v_taps,
-            d + kb * block * width * size, width, d_taps, taps, here,
-            target, u_row, 0 if first else target, u_row, width, 0, 0,
+            tile, r1 - r0, v + ((cb * block + start) * width + r0) * size, 1, width, address(v_taps) + first_point * 8,
+            d + (kb * block + start) * width * size, width, address(d_taps) + first_point * 8, points, here,
+            target, u_row, 0 if overwrite else target, u_row, width, 0, 0,
         )  # fmt: skip
 
 
 @kernel
-def _weights_by_tiles(threads, tile, max_rows, into, grad, back, n, m, step, grid, starts, points, x, gy, origin, width, block,
-                      v_all, d_all, u_all, partials, nowhere):  # fmt: skip
-    # u_all: thread, weight, C x (panels * width); partials: thread, 1, taps, C, K. The points of weight i are
-    # points[starts[i] : starts[i + 1]].
+def _weights_by_tiles(threads, tile, max_rows, into, grad, back, n, m, step, grid, points, runs, origin, width, nowhere, block,
+                      x, gy, v_all, d_all, u_all, partials):  # fmt: skip
+    # u_all: thread, weight, C x (panels * width); partials: thread, 1, taps, C, K.
     out_channels, channels = gy.shape[4], x.shape[4]
     size = x.itemsize
     tiles = gy.shape[0] * grid[0] * grid[1]
@@ -458,20 +427,21 @@ def _weights_by_tiles(threads, tile, max_rows, into, grad, back, n, m, step, gri
         v, d, u = address(v_all[me]), address(d_all[me]), address(u_all[me])
         table = np.empty(n * n, np.int64)
         v_taps, d_taps = points * v_plane, points * d_plane
+        kinds, places, starts = np.empty(block, np.int64), np.empty(block, np.int64), np.empty(6, np.int64)
         t0, t1 = share(thread, threads, tiles)
         if t0 == t1:
             partials[me] = 0
         for start in range(t0, t1, block):
             here = min(block, t1 - start)
-            tiles_into_panels(start, start + here, 0, n, m, step, grid, into, grad, x, gy, origin, width, block, v,
+            sort_tiles(start, start + here, grid, kinds, places, starts)
+            tiles_into_panels(start, start + here, kinds, places, n, m, step, grid, into, grad, x, gy, origin, width, block, v,
                               v_plane * size, d, d_plane * size, table, nowhere)  # fmt: skip
-            for i in range(starts.size - 1):
+            for i in range(runs.shape[0]):
                 for cb in range(c_panels):
                     for kb in range(k_panels):
-                        weights_tile(tile, max_rows, v, address(v_taps) + starts[i] * 8, d, address(d_taps) + starts[i] * 8,
-                                     starts[i + 1] - starts[i], u + (i * u_plane + cb * width * u_row + kb * width) * size,
-                                     u_row, cb, kb, min(width, channels - cb * width), here, block, width, start == t0,
-                                     size)  # fmt: skip
+                        weights_tile(tile, max_rows, v, v_taps, d, d_taps, runs, i, starts,
+                                     u + (runs[i, 0] * u_plane + cb * width * u_row + kb * width) * size, u_row, cb, kb,
+                                     min(width, channels - cb * width), block, width, start == t0, x)  # fmt: skip
         if t1 > t0:
             part = partials[me]
             for c in range(channels):
@@ -482,18 +452,20 @@ def _weights_by_tiles(threads, tile, max_rows, into, grad, back, n, m, step, gri
 
 
 @kernel
-def _weights_by_panels(threads, tile, max_rows, into, grad, back, n, m, step, grid, starts, points, x, gy, origin, width, v, d,
-                       u_all, partials, nowhere):  # fmt: skip
+def _weights_by_panels(threads, tile, max_rows, into, grad, back, n, m, step, grid, points, runs, origin, width, nowhere, x,
+                       gy, v, d, u_all, partials):  # fmt: skip
     out_channels, channels = gy.shape[4], x.shape[4]
     size = x.itemsize
     tiles = gy.shape[0] * grid[0] * grid[1]
     c_panels, k_panels = (channels + width - 1) // width, (out_channels + width - 1) // width
     v_plane, d_plane, u_plane = v[0].size, d[0].size, u_all[0, 0].size
+    kinds, places, starts = np.empty(tiles, np.int64), np.empty(tiles, np.int64), np.empty(6, np.int64)
+    sort_tiles(0, tiles, grid, kinds, places, starts)
     for thread in prange(threads):
         table = np.empty(n * n, np.int64)
         t0, t1 = share(thread, threads, tiles)
-        tiles_into_panels(t0, t1, t0, n, m, step, grid, into, grad, x, gy, origin, width, tiles, address(v), v_plane * size,
-                          address(d), d_plane * size, table, nowhere)  # fmt: skip
+        tiles_into_panels(t0, t1, kinds[t0:t1], places[t0:t1], n, m, step, grid, into, grad, x, gy, origin, width, tiles,
+                          address(v), v_plane * size, address(d), d_plane * size, table, nowhere)  # fmt: skip
         table[0] = 0  # keeps it alive: only its address was used
     part, taps = partials[0], partials.shape[2]
     for thread in prange(threads):
@@ -504,10 +476,9 @@ def _weights_by_panels(threads, tile, max_rows, into, grad, back, n, m, step, gr
         for job in range(first, end):
             kb, cb = job // c_panels, job % c_panels
             rows = min(width, channels - cb * width)
-            for i in range(starts.size - 1):
-                weights_tile(tile, max_rows, address(v), address(v_taps) + starts[i] * 8, address(d),
-                             address(d_taps) + starts[i] * 8, starts[i + 1] - starts[i], u + i * u_plane * size, width, cb, kb,
-                             rows, tiles, tiles, width, True, size)  # fmt: skip
+            for i in range(runs.shape[0]):
+                weights_tile(tile, max_rows, address(v), v_taps, address(d), d_taps, runs, i, starts,
+                             u + runs[i, 0] * u_plane * size, width, cb, kb, rows, tiles, width, True, x)  # fmt: skip
             for c in range(rows):
                 for q in range(taps):
                     table[q] = address(part) + ((q * channels + cb * width + c) * out_channels + kb * width) * size
@@ -521,40 +492,42 @@ def sums_fit(weights: int, panels: int) -> bool:
     return weights * panels * (2 * simd.lanes(np.float32)) ** 2 * 4 <= L2
 
 
+@lru_cache(maxsize=1024)
+def _gradient_plan(spec, m: int, dtype, threads: int) -> SimpleNamespace:
+    """What the geometry of backward-weight decides, like :func:`_plan`; ``block`` is 0 where the loops run by panels."""
+    r, lanes = spec.kernel[1], simd.lanes(dtype)
+    width = 2 * lanes
+    cut = tiling(m, r, spec.stride[1], False, False, tuple(spec.out_size[1:]))
+    f, points, tiles = cut.form, cut.planes.size, spec.batch * prod(cut.grid)
+    nowhere = np.zeros(max(spec.c_in, spec.c_out) + width, dtype)
+    common = (
+        simd.tile_address(dtype, width, plain=True), simd.MAX_ROWS, *_gradient_transforms(cut, dtype, spec.c_in, spec.c_out),
+        len(f.into[0]), m, f.step, cut.grid, *cut.runs, tuple(-before for before, _ in spec.padding[1:]), width, nowhere,
+    )  # fmt: skip
+    c_panels, k_panels, weights = -(-spec.c_in // width), -(-spec.c_out // width), len(f.weigh) ** 2
+    if sums_fit(weights, c_panels * k_panels) or c_panels * k_panels < threads:
+        block = max(L2 // (points * (c_panels + k_panels) * width * dtype.itemsize), 8)
+        block = min(block, -(-tiles // threads))
+        v, d = ((threads, points, _odd(n * block * width, lanes)) for n in (c_panels, k_panels))
+        u, parts = (threads, weights, _odd(c_panels * width * k_panels * width, lanes)), threads
+    else:
+        block = 0
+        v, d = ((points, _odd(n * tiles * width, lanes)) for n in (c_panels, k_panels))
+        u, parts = (threads, weights, _odd(width * width, lanes)), 1
+    return SimpleNamespace(common=common, block=block, v=v, d=d, u=u, partials=(parts, 1, r * r, spec.c_in, spec.c_out))
+
+
 def bwd_weight(x, gy, spec, m):
     if not gy.size:
         return memory.zeros(spec.w_shape, gy.dtype)
     if folds(spec):
         within = folded(spec)
         return unfold_weights(bwd_weight(fold(x, within), gy, within, m), spec)
-    shape, spec = spec.w_shape, spec.lifted()
     x, gy = layout.lift(x), layout.lift(gy)
-    dtype, threads = x.dtype, settings.get_num_threads()
-    f, taps = form(m, spec.kernel[1], spec.stride[1]), spec.kernel[1] ** 2
-    lanes = simd.lanes(dtype)
-    width = 2 * lanes
-    into, grad, back = _gradient_transforms(f, dtype, spec.c_in, spec.c_out)
-    tile = simd.tile_address(dtype, width, plain=True)
-    origin = tuple(-before for before, _ in spec.padding[1:])
-    nowhere = memory.zeros((max(spec.c_in, spec.c_out) + width,), dtype)
-    grid = -(-spec.out_size[1] // m), -(-spec.out_size[2] // m)
-    tiles = spec.batch * grid[0] * grid[1]
-    points, starts = f.points
-    c_panels, k_panels = -(-spec.c_in // width), -(-spec.c_out // width)
-    weights = len(f.weigh) ** 2
-    common = simd.MAX_ROWS, into, grad, back, len(f.into[0]), m, f.step, grid, starts, points, x, gy, origin, width
-    if sums_fit(weights, c_panels * k_panels) or c_panels * k_panels < threads:
-        block = max(L2 // (points.size * (c_panels + k_panels) * width * dtype.itemsize), 8)
-        block = min(block, -(-tiles // threads))
-        v = memory.empty((threads, points.size, _odd(c_panels * block * width, lanes)), dtype)
-        d = memory.empty((threads, points.size, _odd(k_panels * block * width, lanes)), dtype)
-        u = memory.empty((threads, weights, _odd(c_panels * width * k_panels * width, lanes)), dtype)
-        partials = memory.empty((threads, 1, taps, spec.c_in, spec.c_out), dtype)
-        _weights_by_tiles(tile, *common, block, v, d, u, partials, nowhere)
+    plan = _gradient_plan(spec.lifted(), m, x.dtype, settings.get_num_threads())
+    v, d, u, partials = (memory.empty(shape, x.dtype) for shape in (plan.v, plan.d, plan.u, plan.partials))
+    if plan.block:
+        _weights_by_tiles(*plan.common, plan.block, x, gy, v, d, u, partials)
     else:
-        v = memory.empty((points.size, _odd(c_panels * tiles * width, lanes)), dtype)
-        d = memory.empty((points.size, _odd(k_panels * tiles * width, lanes)), dtype)
-        u = memory.empty((threads, weights, _odd(width * width, lanes)), dtype)
-        partials = memory.empty((1, 1, taps, spec.c_in, spec.c_out), dtype)
-        _weights_by_panels(tile, *common, v, d, u, partials, nowhere)
-    return sum_partials(partials, spec, shape)
+        _weights_by_panels(*plan.common, x, gy, v, d, u, partials)
+    return sum_partials(partials, spec.lifted(), spec.w_shape)

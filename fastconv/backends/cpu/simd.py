@@ -604,33 +604,38 @@ def _apply(e: _Emitter, matrix, values):
 
 
 def _blocks(matrix):
-    """The matrix as independent blocks: pairs (rows, columns), no other entries of these rows or columns being nonzero."""
+    """The matrix as independent blocks: pairs (rows, columns), no other entries of these rows or columns being nonzero. Rows
+    of zeros are in none."""
     blocks = []
     for r, row in enumerate(matrix):
         rows, columns = [r], {j for j, value in enumerate(row) if value}
         for block in [b for b in blocks if b[1] & columns]:
             blocks.remove(block)
             rows, columns = block[0] + rows, columns | block[1]
-        blocks.append((rows, columns))
+        if columns:
+            blocks.append((rows, columns))
     return [(sorted(rows), sorted(columns)) for rows, columns in blocks]
 
 
 @functools.cache
 def transform_address(
-    matrix: tuple, dtype, src_table=False, dst_table=False, masked=False, biased=False, adding=False
+    down: tuple, across: tuple, dtype, src_table=False, dst_table=False, masked=False, biased=False, adding=False
 ) -> int:
     """Address of a compiled ``transform(src, src_step, dst, dst_step, shift, channels, bias, added, relu)``:
-    Y = T X T^t per channel.
+    Y = D X A^t per channel.
 
-    ``matrix`` is T (rows x n); X is n x n and Y rows x rows, each entry a run of channels, one vector at a time. An entry
-    lies at ``base + index * step`` (bytes), or, with ``*_table``, ``shift`` bytes behind the index-th address of the int64
-    table at ``base`` (entries outside an image point at zeros or at a place to dump). ``masked``: the tables' side ends
-    after ``channels`` exactly; otherwise every run may be read and written up to a whole vector. ``biased``: add the vector
-    at ``bias``, and then, with ``relu`` not 0, make negative results 0. ``adding``: before that add the entries of the table
-    at ``added``, which is like the one at ``dst``.
+    ``down`` is D, ``across`` is A (both rows x n); X is n x n and Y rows x rows, each entry a run of channels, one vector at
+    a time. Entries of X that are multiplied with zeros only are not read, entries of Y for a row of zeros of D or A are not
+    written. An entry lies at ``base + index * step`` (bytes), or, with ``*_table``, ``shift`` bytes behind the index-th
+    address of the int64 table at ``base`` (entries outside an image point at zeros or at a place to dump). ``masked``: the
+    tables' side ends after ``channels`` exactly; otherwise every run may be read and written up to a whole vector.
+    ``biased``: add the vector at ``bias``, and then, with ``relu`` not 0, make negative results 0. ``adding``: before that
+    add the entries of the table at ``added``, which is like the one at ``dst``.
     """
     kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
-    n, rows = len(matrix[0]), len(matrix)
+    n, rows = len(down[0]), len(down)
+    read = [i for i in range(n) if any(row[i] for row in down)]
+    written = [i for i in range(rows) if any(down[i])]
 
     @intrinsic
     def emit(typingctx, src, src_step, dst, dst_step, shift, channels, bias, added, relu):
@@ -661,10 +666,10 @@ def transform_address(
 
             start = e.load(e.element_pointer(builder.add(bias, offset)), mask) if biased else None
             floor = e.floor(relu)
-            for out_columns, in_columns in _blocks(matrix):  # fewer values are alive at a time than in one block
-                half = [_apply(e, matrix, [load(i, j) for i in range(n)]) for j in in_columns]
-                part = [[matrix[r][q] for q in in_columns] for r in out_columns]
-                for i in range(rows):
+            for out_columns, in_columns in _blocks(across):  # fewer values are alive at a time than in one block
+                half = [_apply(e, down, [load(i, j) if i in read else None for i in range(n)]) for j in in_columns]
+                part = [[across[r][q] for q in in_columns] for r in out_columns]
+                for i in written:
                     for j, value in zip(out_columns, _apply(e, part, [column[i] for column in half])):
                         value = builder.fadd(value, start) if biased else value
                         if adding:
@@ -682,7 +687,7 @@ def transform_address(
     def transform(src, src_step, dst, dst_step, shift, channels, bias, added, relu):
         emit(src, src_step, dst, dst_step, shift, channels, bias, added, relu)
 
-    options = repr((matrix, kind.name, src_table, dst_table, masked, biased, adding))
+    options = repr((down, across, kind.name, src_table, dst_table, masked, biased, adding))
     tag = hashlib.sha256(options.encode()).hexdigest()[:12]
     return c_function(transform, types.void(*[types.int64] * 9), f"simd.transform.{tag}")
 
