@@ -46,7 +46,7 @@ from .. import settings
 from . import layout, memory, simd
 from .conv_direct import L2
 from .conv_fold import fold, fold_weights, folded, unfold, unfold_weights
-from .conv_plan import backward_data, forward, keep, panels, sum_partials
+from .conv_plan import Prepacked, arranged, backward_data, forward, keep, panels, sum_partials
 from .dense import row_block
 from .jit import body, kernel, prange, share
 from .pointwise import binary_fwd
@@ -85,6 +85,7 @@ def _gradient_transforms(cut: Tiling, dtype, channels: int, out_channels: int):
 
 # ------------------------------------------------------------------------------------------------- forward, backward-data
 AHEAD = 4  # tiles between the one that is transformed and the one whose pixels are asked for
+ROWS_AHEAD = 8  # the same for rows of weights
 
 
 @body
@@ -150,7 +151,7 @@ def prefetch_tile(t, grid, step, origin, image):
 def _by_tiles(threads, tile, max_rows, into, outof, n, m, step, grid, planes, spans, origin, pitch, nowhere, block, panels, x,
               bias, y, beside, relu, v_all, sums_all):  # fmt: skip
     channels, out_channels = x.shape[4], y.shape[4]
-    count, weights, depth, lanes = panels.shape
+    count, weights, depth, width = panels.shape
     size = x.itemsize
     tiles = x.shape[0] * grid[0] * grid[1]
     blocks = (tiles + block - 1) // block
@@ -177,30 +178,59 @@ def _by_tiles(threads, tile, max_rows, into, outof, n, m, step, grid, planes, sp
                 for p in range(planes.size):
                     first_pixel, end_pixel = share(p, planes.size, here * m * m)
                     for pixel in range(first_pixel, end_pixel):
-                        simd.prefetch_to_write(targets[pixel] + panel * lanes * size, lanes * size)
+                        simd.prefetch_to_write(targets[pixel] + panel * width * size, width * size)
                     start, stop = starts[spans[p, 0]], starts[spans[p, 1]]
                     for q in range((stop - start + max_rows - 1) // max_rows):
                         r0, r1 = row_block(stop - start, q, max_rows)
                         simd.tile(
                             tile, r1 - r0, v + p * v_plane + (start + r0) * pitch * size, pitch, 1, address(zero),
-                            address(panels) + (panel * weights + planes[p]) * depth * lanes * size, lanes, address(zero), 1,
-                            depth, sums + p * sum_plane + (start + r0) * lanes * size, lanes, 0, 0, lanes, 0, 0,
+                            address(panels) + (panel * weights + planes[p]) * depth * width * size, width, address(zero), 1,
+                            depth, sums + p * sum_plane + (start + r0) * width * size, width, 0, 0, width, 0, 0,
                         )  # fmt: skip
-                column = panel * lanes * size
+                column = panel * width * size
                 for t in range(here):
                     target = address(targets) + t * m * m * 8
                     simd.transform_finally(
-                        outof[kinds[t]], sums + places[t] * lanes * size, sum_plane, target, 0, column,
-                        min(lanes, out_channels - panel * lanes), address(bias) + column, target + block * m * m * 8, relu,
+                        outof[kinds[t]], sums + places[t] * width * size, sum_plane, target, 0, column,
+                        min(width, out_channels - panel * width), address(bias) + column, target + block * m * m * 8, relu,
                     )  # fmt: skip
         table[0] = targets[0] = zero[0] = 0  # keeps them alive: only their addresses were used
 
 
+@body
+def transform_weights(weigh, turn, lanes, kernel, taps, sizes, panel, first, end, u, u_plane, block):
+    """U of rows ``first .. end`` of a panel of weights. ``turn``: the address of the transposition of those that lie with the
+    rows as the fastest axis, a ``block`` of ``lanes`` rows at a time; else 0."""
+    _, _, width, panel_step, tap_step, row_step, column_step = sizes
+    size = block.itemsize
+    start = address(taps) + panel * panel_step * size
+    if not turn:
+        for c in range(first, end):
+            at = start + c * row_step * size
+            for t in range(kernel):
+                simd.prefetch(at + (t * tap_step + ROWS_AHEAD * row_step) * size, width * size)
+            simd.transform(weigh, at, tap_step * size, u + (c - first) * width * size, u_plane, 0, width)
+        return
+    table, line = np.empty(lanes, np.int64), column_step * size
+    for c in range(first, end, lanes):
+        for t in range(kernel):
+            for column in range(0, width, lanes):
+                at = start + (t * tap_step + c) * size + column * line
+                for q in range(lanes):
+                    table[q] = address(block) + ((q * kernel + t) * width + column) * size
+                    simd.prefetch(at + lanes * size + q * line, 1)
+                simd.transpose(turn, at, line, address(table))
+        for q in range(lanes):
+            simd.transform(weigh, address(block) + q * kernel * width * size, width * size, u + (c - first + q) * width * size,
+                           u_plane, 0, width)  # fmt: skip
+    table[0] = 0  # keeps it alive: only its address was used
+
+
 @kernel
-def _by_panels(threads, tile, max_rows, into, outof, n, m, step, grid, planes, spans, origin, pitch, nowhere, weigh, slice_,
-               taps, sizes, x, bias, y, beside, relu, v, u_all, sums_all):  # fmt: skip
+def _by_panels(threads, tile, max_rows, into, outof, n, m, step, grid, planes, spans, origin, pitch, nowhere, weigh, lanes,
+               kernel, slice_, turn, taps, sizes, x, bias, y, beside, relu, v, u_all, sums_all, blocks):  # fmt: skip
     channels, out_channels = x.shape[4], y.shape[4]
-    _, count, depth, lanes, panel_step, tap_step, row_step = sizes
+    count, depth, width = sizes[:3]
     size = x.itemsize
     tiles = x.shape[0] * grid[0] * grid[1]
     v_plane = v.shape[1] * size
@@ -228,40 +258,41 @@ def _by_panels(threads, tile, max_rows, into, outof, n, m, step, grid, planes, s
         for panel in range(first, end):
             for c0 in range(0, depth, slice_):
                 part = min(slice_, depth - c0)
-                for c in range(part):
-                    simd.transform(weigh, address(taps) + (panel * panel_step + (c0 + c) * row_step) * size, tap_step * size,
-                                   u + c * lanes * size, u_plane, 0, lanes)  # fmt: skip
+                transform_weights(weigh, turn, lanes, kernel, taps, sizes, panel, c0, c0 + part, u, u_plane,
+                                  blocks[np.int64(thread)])  # fmt: skip
                 for p in range(planes.size):
                     start, stop = starts[spans[p, 0]], starts[spans[p, 1]]
                     for q in range((stop - start + max_rows - 1) // max_rows):
                         r0, r1 = row_block(stop - start, q, max_rows)
-                        target = sums + p * sum_plane + (start + r0) * lanes * size
+                        target = sums + p * sum_plane + (start + r0) * width * size
                         simd.tile(
                             tile, r1 - r0, address(v) + p * v_plane + ((start + r0) * pitch + c0) * size, pitch, 1,
-                            address(zero), u + planes[p] * u_plane, lanes, address(zero), 1, part,
-                            target, lanes, target if c0 > 0 else 0, lanes, lanes, 0, 0,
+                            address(zero), u + planes[p] * u_plane, width, address(zero), 1, part,
+                            target, width, target if c0 > 0 else 0, width, width, 0, 0,
                         )  # fmt: skip
-            column = panel * lanes * size
+            column = panel * width * size
             for t in range(tiles):
                 target = address(targets) + t * m * m * 8
                 simd.transform_finally(
-                    outof[kinds[t]], sums + places[t] * lanes * size, sum_plane, target, 0, column,
-                    min(lanes, out_channels - panel * lanes), address(bias) + column, target + tiles * m * m * 8, relu,
+                    outof[kinds[t]], sums + places[t] * width * size, sum_plane, target, 0, column,
+                    min(width, out_channels - panel * width), address(bias) + column, target + tiles * m * m * 8, relu,
                 )  # fmt: skip
         zero[0] = 0  # keeps it alive: only its address was used
     targets[0] = 0  # likewise
 
 
 @kernel
-def _transform_weights(threads, weigh, taps, sizes, panels):
+def _transform_weights(threads, weigh, lanes, kernel, turn, taps, sizes, panels, blocks):
+    count, depth, width = sizes[:3]
     size = taps.itemsize
-    _, count, depth, lanes, panel_step, tap_step, row_step = sizes
+    parts = (depth + lanes - 1) // lanes
     for thread in prange(threads):
-        first, end = share(thread, threads, count * depth)
+        first, end = share(thread, threads, count * parts)
         for job in range(first, end):
-            panel, c = job // depth, job % depth
-            simd.transform(weigh, address(taps) + (panel * panel_step + c * row_step) * size, tap_step * size,
-                           address(panels[panel]) + c * lanes * size, depth * lanes * size, 0, lanes)  # fmt: skip
+            panel, c = job // parts, job % parts * lanes
+            transform_weights(weigh, turn, lanes, kernel, taps, sizes, panel, c, min(c + lanes, depth),
+                              address(panels[panel]) + c * width * size, depth * width * size,
+                              blocks[np.int64(thread)])  # fmt: skip
 
 
 def _odd(elements: int, lanes: int) -> int:
@@ -270,11 +301,28 @@ def _odd(elements: int, lanes: int) -> int:
     return (-(-elements // lanes) | 1) * lanes
 
 
+def _source(w, swap: bool, width: int):
+    """Weights for :func:`transform_weights`: ``turn``, the array and its sizes. They are read where they lie if whole panels
+    do, else (and prepacked ones) packed."""
+    a, lanes = arranged(w), simd.lanes(w.dtype)
+    kernel, c, k = a.shape
+    changing, (columns, depth) = not isinstance(w, Prepacked), (c, k) if swap else (k, c)
+    if changing and columns % width == 0 and (not swap or depth % lanes == 0):
+        turn = simd.transpose_address(w.dtype) if swap else 0
+        steps = (width * k, c * k, 1, k) if swap else (width, c * k, k, 1)
+        return turn, a.reshape(-1), (columns // width, depth, width, *steps)
+    p = panels(w, 1, tuple(range(kernel)), swap, lanes)
+    return 0, p.data, (p.count, depth, width, p.panel_step, p.tap_step, p.row_step, 1)
+
+
 @keep
-def _transformed(w, taps, f: Form, weigh):
-    """The weights of a form: ``panel, weight, depth, width``, from panels of ``w``."""
-    transformed = memory.empty((taps.count, len(f.weigh) ** 2, taps.depth, taps.width), w.dtype)
-    _transform_weights(weigh, taps.data, taps.sizes, transformed)
+def _transformed(w, f: Form, weigh, swap, width):
+    """The weights of a form: ``panel, weight, depth, width``."""
+    (kernel, _, _), lanes, threads = arranged(w).shape, simd.lanes(w.dtype), settings.get_num_threads()
+    turn, taps, sizes = _source(w, swap, width)
+    transformed = memory.empty((sizes[0], len(f.weigh) ** 2, sizes[1], width), w.dtype)
+    blocks = memory.empty((threads, lanes * kernel * width if turn else 1), w.dtype)
+    _transform_weights(weigh, lanes, kernel, turn, taps, sizes, transformed, blocks)
     return transformed
 
 
@@ -295,7 +343,7 @@ def _plan(spec, swap: bool, m: int, dtype, adding: bool, threads: int) -> Simple
     count, tiles, pitch = -(-out_channels // width), spec.batch * prod(cut.grid), _odd(channels, lanes)
     nowhere = np.zeros(2 * (max(channels, out_channels) + width), dtype)  # zeros to read off the image, then place to write
     tile = simd.tile_address(dtype, width, plain=True)
-    plan = SimpleNamespace(form=f, weigh=weigh, taps=tuple(range(r * r)), zeros=nowhere, slice=0, common=(
+    plan = SimpleNamespace(form=f, weigh=weigh, count=count, width=width, zeros=nowhere, slice=0, common=(
         tile, simd.MAX_ROWS, into, outof, len(f.into[0]), len(f.outof), f.step, cut.grid, cut.planes, cut.spans, tuple(origin),
         pitch, nowhere,
     ))  # fmt: skip
@@ -304,6 +352,8 @@ def _plan(spec, swap: bool, m: int, dtype, adding: bool, threads: int) -> Simple
         plan.slice = min(channels, 128)
         plan.v = points, _odd(tiles * pitch, lanes)
         plan.u = threads, weights, _odd(plan.slice * width, lanes)
+        plan.blocks = threads, lanes * r * r * width
+        plan.common = *plan.common, weigh, lanes, r * r, plan.slice
         plan.sums = threads, points, _odd(tiles * width, lanes)
     else:
         transformed = count * weights * channels * width * dtype.itemsize
@@ -316,17 +366,17 @@ def _plan(spec, swap: bool, m: int, dtype, adding: bool, threads: int) -> Simple
 def _run(x, w, b, y, spec, phases, swap, beside, relu, m):
     dtype = x.dtype
     plan = _plan(spec, swap, m, dtype, beside != 0, settings.get_num_threads())
-    taps = panels(w, 1, plan.taps, swap, simd.lanes(dtype))
     bias = plan.zeros
     if b is not None:
-        bias = memory.zeros((taps.count * taps.width,), dtype)
+        bias = memory.zeros((plan.count * plan.width,), dtype)
         bias[: b.size] = b
     v, sums = memory.empty(plan.v, dtype), memory.empty(plan.sums, dtype)
     if plan.slice:
-        u = memory.empty(plan.u, dtype)
-        _by_panels(*plan.common, plan.weigh, plan.slice, taps.data, taps.sizes, x, bias, y, beside, relu, v, u, sums)
+        u, blocks = memory.empty(plan.u, dtype), memory.empty(plan.blocks, dtype)
+        _by_panels(*plan.common, *_source(w, swap, plan.width), x, bias, y, beside, relu, v, u, sums, blocks)
     else:
-        _by_tiles(*plan.common, plan.block, _transformed(w, taps, plan.form, plan.weigh), x, bias, y, beside, relu, v, sums)
+        transformed = _transformed(w, plan.form, plan.weigh, swap, plan.width)
+        _by_tiles(*plan.common, plan.block, transformed, x, bias, y, beside, relu, v, sums)
 
 
 def folds(spec) -> bool:
