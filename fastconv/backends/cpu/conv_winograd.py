@@ -301,13 +301,27 @@ def _odd(elements: int, lanes: int) -> int:
     return (-(-elements // lanes) | 1) * lanes
 
 
+@keep
+def _in_order(w, width: int):
+    """Weights as ``panel, C, taps, width``, the order in which they are transformed."""
+    a = arranged(w)
+    kernel, depth, columns = a.shape
+    count = -(-columns // width)
+    padded = np.zeros((kernel, depth, count * width), w.dtype)
+    padded[:, :, :columns] = a
+    in_order = np.ascontiguousarray(padded.reshape(kernel, depth, count, width).transpose(2, 1, 0, 3))
+    return 0, in_order.reshape(-1), (count, depth, width, depth * kernel * width, width, kernel * width, 1)
+
+
 def _source(w, swap: bool, width: int):
     """Weights for :func:`transform_weights`: ``turn``, the array and its sizes. They are read where they lie if whole panels
-    do, else (and prepacked ones) packed."""
+    do, else packed; prepacked ones lie in order."""
+    if isinstance(w, Prepacked):
+        return _in_order(w, width)
     a, lanes = arranged(w), simd.lanes(w.dtype)
     kernel, c, k = a.shape
-    changing, (columns, depth) = not isinstance(w, Prepacked), (c, k) if swap else (k, c)
-    if changing and columns % width == 0 and (not swap or depth % lanes == 0):
+    columns, depth = (c, k) if swap else (k, c)
+    if columns % width == 0 and (not swap or depth % lanes == 0):
         turn = simd.transpose_address(w.dtype) if swap else 0
         steps = (width * k, c * k, 1, k) if swap else (width, c * k, k, 1)
         return turn, a.reshape(-1), (columns // width, depth, width, *steps)
