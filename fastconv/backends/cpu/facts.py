@@ -95,12 +95,13 @@ def rates(threads: int) -> tuple[float, float]:
 def peak(threads: int, dtype: str = "float32") -> float:
     """FLOP/s of ``threads`` threads in a tile that never leaves the registers; measured once, in about 0.1 s."""
     columns, depth = 2 * simd.lanes(dtype), 1 << 21
-    tile = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 17)(simd.tile_address(np.dtype(dtype), columns))
+    words = ctypes.c_int64 * 17
+    tile = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_int64))(simd.tile_address(np.dtype(dtype), columns))
 
     def multiply(_):
         numbers, taps = np.zeros(columns, dtype), np.zeros(1, np.int64)
         c = np.zeros((simd.MAX_ROWS, columns), dtype)
         ab, t = numbers.ctypes.data, taps.ctypes.data  # A and B are the same few numbers: all steps are 0
-        tile(simd.MAX_ROWS, ab, 0, 0, t, ab, 0, t, 1, depth, c.ctypes.data, columns, 0, 0, columns, 0, 0)
+        tile(words(simd.MAX_ROWS, ab, 0, 0, t, ab, 0, t, 1, depth, c.ctypes.data, columns, 0, 0, columns, 0, 0))
 
     return threads * 2 * simd.MAX_ROWS * columns * depth / _best_time(threads, multiply)

@@ -157,10 +157,11 @@ def share(part, parts, total):
     return part * total // parts, (part + 1) * total // parts
 
 
-def c_function(func, signature, name: str) -> int:
-    """Compile ``func`` to a C function and return its address; ``name`` identifies it in the disk cache."""
+def c_function(func, name: str) -> int:
+    """Compile ``func`` to a C function of a pointer to int64 and return its address, for ``simd.call``; ``name`` identifies it
+    in the disk cache."""
     options = {"nopython": True, "nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
-    compiled = CFunc(func, (signature.args, signature.return_type), {}, options)
+    compiled = CFunc(func, ((types.CPointer(types.int64),), types.void), {}, options)
     compiled._cache = DiskCache(name)
     compiled.compile()
     _c_functions.append(compiled)  # the code lives as long as the object

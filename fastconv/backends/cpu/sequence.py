@@ -41,7 +41,7 @@ import numpy as np
 from .. import settings
 from . import layout, maths, memory, simd
 from .dense import row_block
-from .jit import body, by_address, c_function, kernel, prange, share, types
+from .jit import body, by_address, c_function, kernel, prange, share
 from .sequence_plan import (
     AVERAGE,
     CONV,
@@ -282,7 +282,8 @@ def _step_forward(tile, step, taps, table, x, y, flat, slot, images, weights, bi
 
 
 def _make_forward(like):
-    def forward(thread, threads, arguments):
+    def forward(words):
+        thread, threads, arguments = words[0], words[1], words[2]
         p = simd.view1d(arguments, 1, _PASS)[0]
         steps, views, taps, _, table = _records(p)
         weights, biases = simd.view1d(p.weights, p.count, _INT), simd.view1d(p.biases, p.count, _INT)
@@ -360,8 +361,9 @@ def _weight_gradient(dot, step, d, table, y, flat, slot, g, gy, images, row, row
 
 
 def _make_backward(like):
-    def backward(thread, threads, arguments):
+    def backward(words):
         """One thread's blocks, each from the last layer to the first; gradients of convolutions' weights go to a partial."""
+        thread, threads, arguments = words[0], words[1], words[2]
         p = simd.view1d(arguments, 1, _PASS)[0]
         steps, views, taps, dots, table = _records(p)
         weights, gw, gb = (simd.view1d(p.weights, p.count, _INT), simd.view1d(p.gw, p.count, _INT),
@@ -407,8 +409,9 @@ def _make_backward(like):
 
 
 def _make_sums(like):
-    def sums(thread, threads, arguments):
+    def sums(words):
         """One thread's share of the weight gradients: of the dense layers from all blocks, of the others from the partials."""
+        thread, threads, arguments = words[0], words[1], words[2]
         p = simd.view1d(arguments, 1, _PASS)[0]
         steps, views, _, dots, table = _records(p)
         gw, gb = simd.view1d(p.gw, p.count, _INT), simd.view1d(p.gb, p.count, _INT)
@@ -450,7 +453,7 @@ _MAKERS = {"forward": _make_forward, "backward": _make_backward, "sums": _make_s
 def _function(name: str, dtype) -> int:
     """Address of one thread's part of a pass."""
     part = _MAKERS[name](np.empty(0, dtype))
-    return c_function(part, types.void(types.int64, types.int64, types.int64), f"sequence.{name}.{dtype}")
+    return c_function(part, f"sequence.{name}.{dtype}")
 
 
 @kernel

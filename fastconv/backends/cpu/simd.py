@@ -358,11 +358,17 @@ def tile_address(dtype, width: int, plain: bool = False) -> int:
     names = "a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols, added, relu"
     tiles = {f"tile{m}": _make_tile(m, nv, width // nv, kind, plain) for m in range(1, MAX_ROWS + 1)}
     space = {"__name__": __name__} | tiles
-    lines = [f"def tile(rows, {names}):"]
+    lines = _reading("tile", f"rows, {names}")
     for m in range(MAX_ROWS, 0, -1):
         lines += [f"    {'if' if m == MAX_ROWS else 'elif'} rows == {m}:", f"        tile{m}({names})"]
     exec("\n".join(lines), space)
-    return c_function(space["tile"], types.void(*[types.int64] * 17), f"simd.tile{width}{'.plain' * plain}.{kind.name}")
+    return c_function(space["tile"], f"simd.tile{width}{'.plain' * plain}.{kind.name}")
+
+
+def _reading(name: str, arguments: str) -> list[str]:
+    """The first lines of a C function: it finds its arguments in memory."""
+    count = len(arguments.split(","))
+    return [f"def {name}(words):", f"    {arguments} = {', '.join(f'words[{i}]' for i in range(count))}"]
 
 
 @intrinsic
@@ -371,12 +377,13 @@ def _call(typingctx, function, args):
 
     def codegen(context, builder, signature, values):
         start, packed = values
-        words = [
-            builder.sext(v, I64) if v.type.width < 64 else v
-            for v in cgutils.unpack_tuple(builder, packed, len(signature.args[1]))
-        ]
-        function = builder.inttoptr(start, ir.FunctionType(ir.VoidType(), [I64] * len(words)).as_pointer())
-        builder.call(function, words)
+        numbers = cgutils.unpack_tuple(builder, packed, len(signature.args[1]))
+        words = cgutils.alloca_once(builder, ir.ArrayType(I64, len(numbers)))
+        for i, v in enumerate(numbers):
+            builder.store(builder.sext(v, I64) if v.type.width < 64 else v, builder.gep(words, [I32(0), I32(i)]))
+        words = builder.bitcast(words, I64.as_pointer())
+        function = builder.inttoptr(start, ir.FunctionType(ir.VoidType(), [words.type]).as_pointer())
+        builder.call(function, [words])
         return context.get_dummy_value()
 
     return sig, codegen
@@ -384,7 +391,10 @@ def _call(typingctx, function, args):
 
 @body(inline=True)
 def call(function, integers):
-    """Call a C function without result at address ``function``; its arguments are int64."""
+    """Call the function at an address that ``jit.c_function`` gave with an array of these ``integers``.
+
+    Not with the integers themselves: what Numba puts around a C function copies arguments from the stack as one vector, which
+    has to wait until all the stores that put them there are done (30 to 50 cycles)."""
     _call(function, integers)
 
 
@@ -546,13 +556,13 @@ def dot_address(dtype) -> int:
 
         return dots
 
-    space, lines = {"__name__": __name__}, [f"def dot(rows, cols, {names}):", "    if rows == 0: return"]
+    space, lines = {"__name__": __name__}, [*_reading("dot", f"rows, cols, {names}"), "    if rows == 0: return"]
     for m in range(1, DOT_ROWS + 1):
         for v in range(1, DOT_COLUMNS + 1):
             space[f"dot{m}_{v}"] = make(m, v)
             lines += [f"    elif rows == {m} and cols == {v}: dot{m}_{v}({names})"]
     exec("\n".join(lines), space)
-    return c_function(space["dot"], types.void(*[types.int64] * 15), f"simd.dot.{kind.name}")
+    return c_function(space["dot"], f"simd.dot.{kind.name}")
 
 
 @body(inline=True)
@@ -684,12 +694,12 @@ def transform_address(
 
         return sig, codegen
 
-    def transform(src, src_step, dst, dst_step, shift, channels, bias, added, relu):
-        emit(src, src_step, dst, dst_step, shift, channels, bias, added, relu)
+    def transform(w):
+        emit(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8])
 
     options = repr((down, across, kind.name, src_table, dst_table, masked, biased, adding))
     tag = hashlib.sha256(options.encode()).hexdigest()[:12]
-    return c_function(transform, types.void(*[types.int64] * 9), f"simd.transform.{tag}")
+    return c_function(transform, f"simd.transform.{tag}")
 
 
 @body(inline=True)
@@ -736,10 +746,10 @@ def transpose_address(dtype) -> int:
 
         return sig, codegen
 
-    def transpose(src, src_row, dst):
-        emit(src, src_row, dst)
+    def transpose(words):
+        emit(words[0], words[1], words[2])
 
-    return c_function(transpose, types.void(*[types.int64] * 3), f"simd.transpose.{kind.name}")
+    return c_function(transpose, f"simd.transpose.{kind.name}")
 
 
 @body(inline=True)
