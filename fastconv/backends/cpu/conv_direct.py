@@ -24,7 +24,7 @@ Backward-weight: a tile is 14 (tap, input channel) rows x 32 output channels, an
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from math import prod
 
 import numpy as np
@@ -61,6 +61,18 @@ def copy_slab(x, n, d0, h0, w0, h_count, w_count, offsets_d, slab):
                 start = (((n * depth + d) * height + h) * width + w0 + left) * channels
                 row[left * channels : right * channels] = flat[start : start + (right - left) * channels]
             row[right * channels :] = 0
+
+
+@body(inline=True)
+def on_image(offsets, at, size):
+    """The first of the ascending ``offsets`` from ``at`` that is on an image of ``size`` rows, and the one after the last;
+    where none is, the last alone, for a tile needs a tap: its slab row is zero."""
+    first, end = 0, offsets.size
+    while first < end and at + offsets[first] < 0:
+        first += 1
+    while first < end and at + offsets[end - 1] >= size:
+        end -= 1
+    return (first if first < end else offsets.size - 1), (end if first < end else offsets.size)
 
 
 @body
@@ -109,26 +121,25 @@ def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, beside,
                 clear_block(y, n, i * out_stride[0], y.shape[1] if i + 1 == od else (i + 1) * out_stride[0],
                             j0 * out_stride[1], y.shape[2] if j1 == oh else j1 * out_stride[1])  # fmt: skip
             first = job % panel_blocks * panel_step
+            first_d, end_d = on_image(off_d, i * in_stride[0], x_depth)
+            built_first, built_end, taps = -1, -1, 0
             for panel in range(first, min(first + panel_step, groups * count)):
                 g, p = panel // count, panel % count
                 k = g * columns + p * width
                 for j in range(j0, j1):
-                    taps = 0
-                    for td in range(off_d.size):
-                        for th in range(off_h.size):
-                            at_h, at_d = j * in_stride[1] + off_h[th], i * in_stride[0] + off_d[td]
-                            # Rows off the image are left out (but one, for a tile needs a tap: its slab row is zero).
-                            if at_h < 0 or at_h >= x_height or at_d < 0 or at_d >= x_depth:
-                                if taps or (td, th) != (off_d.size - 1, off_h.size - 1):
-                                    continue
-                            for tw in range(tap_columns):
-                                if inside:
-                                    at = (off_d[td] * height + off_h[th]) * pitch + off_w[tw]
-                                else:
-                                    at = (td * height + off_h[th] - off_h[0]) * pitch + off_w[tw] - off_w[0]
-                                a_table[taps] = at * channels
-                                b_table[taps] = ((td * off_h.size + th) * off_w.size + tw) * tap_step
-                                taps += 1
+                    first_h, end_h = on_image(off_h, j * in_stride[1], x_height)
+                    if first_h != built_first or end_h != built_end:
+                        built_first, built_end, taps = first_h, end_h, 0
+                        for td in range(first_d, end_d):
+                            for th in range(first_h, end_h):
+                                for tw in range(tap_columns):
+                                    if inside:
+                                        at = (off_d[td] * height + off_h[th]) * pitch + off_w[tw]
+                                    else:
+                                        at = (td * height + off_h[th] - off_h[0]) * pitch + off_w[tw] - off_w[0]
+                                    a_table[taps] = at * channels
+                                    b_table[taps] = ((td * off_h.size + th) * off_w.size + tw) * tap_step
+                                    taps += 1
                     source = base + ((j - j0) * in_stride[1] * pitch * channels + g * depth) * size
                     line = (n * y.shape[1] + out_offset[0] + i * out_stride[0]) * y.shape[2]
                     line += out_offset[1] + j * out_stride[1]
@@ -147,31 +158,38 @@ def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, beside,
         a_table[0] = b_table[0] = 0  # keeps the tables alive: only their addresses were used
 
 
+@lru_cache(maxsize=1024)
+def _blocks(phase, clear: bool, merged: bool, lines: int, channels: int, panels: int, threads: int, itemsize: int):
+    """Output rows and panels of a job, and the shape of the slabs. ``lines``: output planes of the batch."""
+    reach_h, reach_w = phase.reach[1:]
+    pitch = ((phase.out_size[2] - 1) * phase.in_stride[2] + reach_w + 1) * channels * len(phase.offsets[0])
+    # Rows per block: a slab of a quarter of L2, but enough blocks for the threads to share evenly.
+    fit = L2 // 4 // (pitch * itemsize) - reach_h
+    row_step = min(max(fit // phase.in_stride[1], 4), phase.out_size[1])
+    while row_step > 4 and lines * -(-phase.out_size[1] // row_step) < 4 * threads:
+        row_step = -(-row_step // 2)
+    blocks = lines * -(-phase.out_size[1] // row_step)
+    # A block that clears its part of y must be one job: another thread may have written there.
+    panel_step = panels if clear else panels_per_job(panels, blocks, threads)
+    rows = (row_step - 1) * phase.in_stride[1] + reach_h + 1
+    geometry = (
+        phase.out_size, phase.in_stride, phase.out_stride, phase.out_offset, *phase.offsets, merged and phase.dense,
+        phase.inside, clear, row_step, panel_step,
+    )  # fmt: skip
+    return geometry, (threads, 1 if phase.inside else rows * pitch)
+
+
 def _run(x, w, b, y, spec, phases, swap, beside, relu):
     """Sum over taps: ``y`` gets every pixel of every phase (x, y lifted)."""
-    threads = settings.get_num_threads()
+    threads, merged = settings.get_num_threads(), spec.groups == 1
     for phase, clear in with_taps(phases, y, may_clear=True):
         weights = panels(w, spec.groups, phase.taps, swap)
-        off_d, off_h, off_w = phase.offsets
-        _, reach_h, reach_w = phase.reach
-        channels = x.shape[-1]
-        pitch = ((phase.out_size[2] - 1) * phase.in_stride[2] + reach_w + 1) * channels * len(off_d)
-        # Rows per block: a slab of a quarter of L2, but enough blocks for the threads to share evenly.
-        fit = L2 // 4 // (pitch * x.itemsize) - reach_h
-        row_step = min(max(fit // phase.in_stride[1], 4), phase.out_size[1])
-        lines = y.shape[0] * phase.out_size[0]
-        while row_step > 4 and lines * -(-phase.out_size[1] // row_step) < 4 * threads:
-            row_step = -(-row_step // 2)
-        blocks = lines * -(-phase.out_size[1] // row_step)
-        # A block that clears its part of y must be one job: another thread may have written there.
-        panel_step = weights.groups * weights.count if clear else panels_per_job(weights, blocks, threads)
-        rows = (row_step - 1) * phase.in_stride[1] + reach_h + 1
-        slabs = memory.empty((threads, 1 if phase.inside else rows * pitch), x.dtype)
-        merged = spec.groups == 1 and phase.dense
+        geometry, slabs = _blocks(phase, clear, merged, y.shape[0] * phase.out_size[0], x.shape[-1],
+                                  weights.groups * weights.count, threads, x.itemsize)  # fmt: skip
+        slabs = memory.empty(slabs, x.dtype)
         bias = layout.dense(b) if b is not None else slabs[0]
-        _taps(weights.tile, simd.MAX_ROWS, x, weights.data, weights.sizes, bias, b is not None, y, beside, relu,
-              phase.out_size, phase.in_stride, phase.out_stride, phase.out_offset, off_d, off_h, off_w, merged,
-              phase.inside, clear, row_step, panel_step, slabs)  # fmt: skip
+        _taps(weights.tile, simd.MAX_ROWS, x, weights.data, weights.sizes, bias, b is not None, y, beside, relu, *geometry,
+              slabs)  # fmt: skip
 
 
 fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)

@@ -119,7 +119,7 @@ def _run(x, w, b, y, spec, phases, swap, beside, relu):
         block = max(L2 // 2 // (run * x.itemsize), simd.MAX_ROWS)
         block = max(min(block, -(-pixels // (2 * threads))), simd.MAX_ROWS)
         blocks = -(-pixels // block)
-        panel_step = panels_per_job(weights, blocks, threads)
+        panel_step = panels_per_job(weights.groups * weights.count, blocks, threads)
         matrices = memory.empty((threads, block * run), x.dtype)
         _taps(weights.tile, simd.MAX_ROWS, x, weights.data, weights.sizes, layout.dense(b) if b is not None else matrices[0],
               b is not None, y, beside, relu, phase.out_size, phase.in_stride, phase.out_stride, phase.out_offset,

@@ -27,7 +27,7 @@ from .dense import transpose_block
 from .jit import kernel, prange, share
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Phase:
     """One convolution by taps; every tuple has an entry per spatial dimension (three, leading ones trivial).
 
@@ -96,9 +96,8 @@ def with_taps(phases, y, may_clear: bool = False):
     return [(p, clear) for p in busy]
 
 
-def panels_per_job(weights: Panels, blocks: int, threads: int) -> int:
+def panels_per_job(total: int, blocks: int, threads: int) -> int:
     """All panels where there are blocks of pixels enough for the threads, else fewer, so that there are jobs enough."""
-    total = weights.groups * weights.count
     return total if blocks >= 2 * threads else max(1, total * blocks // (2 * threads))
 
 
