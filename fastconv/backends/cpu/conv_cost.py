@@ -34,7 +34,7 @@ GATHER = 0.57  # im2col's matrix, which costs 77 bytes more per row, tap and gro
 TRANSFORM = 1.55  # winograd's tiles
 TRANSFORM_GRADIENT = 0.85
 TRANSFORM_LARGE = 0.3  # where the gradient's tiles, all at once, outgrow the third-level cache
-LARGE = 28 << 20
+LARGE = 32 << 20
 FOLD = 0.5  # pixels to channels
 TRANSFORM_WEIGHTS = 0.63  # through memory; in the second-level cache 1.5
 

@@ -98,7 +98,7 @@ def tile_table(table, at, n, base, row, column, height, width, row_bytes, column
             table[at + i * n + j] = place if inside else outside
 
 
-@body
+@body(inline=True)
 def image_table(table, at, n, t, grid, step, origin, image, beside, outside):
     """The :func:`tile_table` of tile ``t`` of a batch of images, ``grid`` tiles in each, ``step`` pixels apart; the images
     lie ``beside`` bytes behind ``image``."""
@@ -111,7 +111,7 @@ def image_table(table, at, n, t, grid, step, origin, image, beside, outside):
                width * channels * size, channels * size, outside)  # fmt: skip
 
 
-@body
+@body(inline=True)
 def kind_of(t, grid):
     """The kind of tile ``t`` (see winograd_forms)."""
     down, across = grid
@@ -134,7 +134,7 @@ def sort_tiles(first, end, grid, kinds, places, starts):
         starts[kinds[t] + 1] += 1
 
 
-@body
+@body(inline=True)
 def prefetch_tile(t, grid, step, origin, image):
     """Ask for the pixels of a later tile ``t`` that the tiles before it do not read."""
     down, across = grid
@@ -433,7 +433,7 @@ def bwd_data(gy, w, spec, residual, m):
 
 
 # ------------------------------------------------------------------------------------------------- backward-weight
-@body
+@body(inline=True)
 def transform_panels(function, table, channels, width, panel_bytes, target, plane, size):
     """Transform one tile, ``width`` channels at a time, into panels ``panel_bytes`` apart."""
     for c in range(0, channels, width):
@@ -456,23 +456,16 @@ def tiles_into_panels(t0, t1, kinds, places, n, m, step, grid, into, grad, x, gy
         transform_panels(grad[kind], table, gy.shape[4], width, block * width * size, d + place, d_plane, size)
 
 
-@body
-def weights_tile(tile, max_rows, v, v_taps, d, d_taps, runs, i, starts, u, u_row, cb, kb, rows, block, width, first, x):
-    """``U[cb, kb] (+)= sum over points V[point, cb]^t D[point, kb]`` over the points of run i and the tiles that have them:
-    ``rows`` input channels x ``width`` output channels."""
-    size = x.itemsize
-    first_point, points = runs[i, 1], runs[i, 2] - runs[i, 1]
-    start, here = starts[runs[i, 3]], starts[runs[i, 4]] - starts[runs[i, 3]]
-    overwrite = first and runs[i, 5] == 1
-    for r in range(0 if here or not overwrite else rows):
-        simd.view1d(u + r * u_row * size, width, x)[:] = 0
-    for q in range((rows + max_rows - 1) // max_rows if here else 0):
+@body(inline=True)
+def weights_tile(tile, max_rows, v, v_taps, d, d_taps, points, here, u, u_row, rows, width, first, size):
+    """``U (+)= sum over points V[point]^t D[point]`` over ``here`` tiles: ``rows`` input channels x ``width``
+    output channels."""
+    for q in range((rows + max_rows - 1) // max_rows):
         r0, r1 = row_block(rows, q, max_rows)
         target = u + r0 * u_row * size
         simd.tile(
-            tile, r1 - r0, v + ((cb * block + start) * width + r0) * size, 1, width, address(v_taps) + first_point * 8,
-            d + (kb * block + start) * width * size, width, address(d_taps) + first_point * 8, points, here,
-            target, u_row, 0 if overwrite else target, u_row, width, 0, 0,
+            tile, r1 - r0, v + r0 * size, 1, width, v_taps, d, width, d_taps, points, here,
+            target, u_row, 0 if first else target, u_row, width, 0, 0,
         )  # fmt: skip
 
 
@@ -501,11 +494,16 @@ def _weights_by_tiles(threads, tile, max_rows, into, grad, back, n, m, step, gri
             tiles_into_panels(start, start + here, kinds, places, n, m, step, grid, into, grad, x, gy, origin, width, block, v,
                               v_plane * size, d, d_plane * size, table, nowhere)  # fmt: skip
             for i in range(runs.shape[0]):
-                for cb in range(c_panels):
+                weight, point, many, fresh = runs[i, 0], runs[i, 1], runs[i, 2] - runs[i, 1], runs[i, 5] == 1 and start == t0
+                at, tiles_now = starts[runs[i, 3]], starts[runs[i, 4]] - starts[runs[i, 3]]
+                if fresh and tiles_now == 0:
+                    u_all[me, weight] = 0
+                for cb in range(c_panels if tiles_now else 0):
                     for kb in range(k_panels):
-                        weights_tile(tile, max_rows, v, v_taps, d, d_taps, runs, i, starts,
-                                     u + (runs[i, 0] * u_plane + cb * width * u_row + kb * width) * size, u_row, cb, kb,
-                                     min(width, channels - cb * width), block, width, start == t0, x)  # fmt: skip
+                        weights_tile(tile, max_rows, v + (cb * block + at) * width * size, address(v_taps) + point * 8,
+                                     d + (kb * block + at) * width * size, address(d_taps) + point * 8, many, tiles_now,
+                                     u + (weight * u_plane + cb * width * u_row + kb * width) * size, u_row,
+                                     min(width, channels - cb * width), width, fresh, size)  # fmt: skip
         if t1 > t0:
             part = partials[me]
             for c in range(channels):
@@ -533,7 +531,8 @@ def _weights_by_panels(threads, tile, max_rows, into, grad, back, n, m, step, gr
         table[0] = 0  # keeps it alive: only its address was used
     part, taps = partials[0], partials.shape[2]
     for thread in prange(threads):
-        u = address(u_all[np.int64(thread)])
+        me = np.int64(thread)
+        u = address(u_all[me])
         table = np.empty(taps, np.int64)
         v_taps, d_taps = points * v_plane, points * d_plane
         first, end = share(thread, threads, k_panels * c_panels)
@@ -541,8 +540,14 @@ def _weights_by_panels(threads, tile, max_rows, into, grad, back, n, m, step, gr
             kb, cb = job // c_panels, job % c_panels
             rows = min(width, channels - cb * width)
             for i in range(runs.shape[0]):
-                weights_tile(tile, max_rows, address(v), v_taps, address(d), d_taps, runs, i, starts,
-                             u + runs[i, 0] * u_plane * size, width, cb, kb, rows, tiles, width, True, x)  # fmt: skip
+                weight, point, many, fresh = runs[i, 0], runs[i, 1], runs[i, 2] - runs[i, 1], runs[i, 5] == 1
+                at, tiles_now = starts[runs[i, 3]], starts[runs[i, 4]] - starts[runs[i, 3]]
+                if tiles_now:
+                    weights_tile(tile, max_rows, address(v) + (cb * tiles + at) * width * size, address(v_taps) + point * 8,
+                                 address(d) + (kb * tiles + at) * width * size, address(d_taps) + point * 8, many,
+                                 tiles_now, u + weight * u_plane * size, width, rows, width, fresh, size)  # fmt: skip
+                elif fresh:
+                    u_all[me, weight] = 0
             for c in range(rows):
                 for q in range(taps):
                     table[q] = address(part) + ((q * channels + cb * width + c) * out_channels + kb * width) * size

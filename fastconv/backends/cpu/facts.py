@@ -55,9 +55,9 @@ def pool() -> str:
             f"peak {s['peak_bytes'] / 2**20:.1f} MB, {s['taken']} taken, {s['fresh']} fresh")  # fmt: skip
 
 
-def _best_time(threads: int, work) -> float:
-    """Seconds of ``work(thread)`` in all threads at once, the best of six; of processor time, so that what else runs on the
-    machine just now does not count."""
+def _best_time(threads: int, work, runs: int) -> float:
+    """Seconds of ``work(thread)`` in all threads at once, the best of some ``runs``; of processor time, so that what else runs
+    on the machine just now does not count."""
 
     def timed(thread):
         start = thread_time()
@@ -65,14 +65,14 @@ def _best_time(threads: int, work) -> float:
         return thread_time() - start
 
     with ThreadPoolExecutor(threads) as pool:
-        return min(max(pool.map(timed, range(threads))) for _ in range(6))
+        return min(max(pool.map(timed, range(threads))) for _ in range(runs))
 
 
 @lru_cache
 def copy_rate(threads: int) -> float:
     """Bytes per second, read and written, of ``threads`` threads that copy more than the caches hold."""
     arrays = [np.ones((2, 1 << 23), np.float32) for _ in range(threads)]
-    return threads * arrays[0].nbytes / _best_time(threads, lambda t: np.copyto(arrays[t][0], arrays[t][1]))
+    return threads * arrays[0].nbytes / _best_time(threads, lambda t: np.copyto(arrays[t][0], arrays[t][1]), 24)
 
 
 @lru_cache
@@ -104,4 +104,4 @@ def peak(threads: int, dtype: str = "float32") -> float:
         ab, t = numbers.ctypes.data, taps.ctypes.data  # A and B are the same few numbers: all steps are 0
         tile(words(simd.MAX_ROWS, ab, 0, 0, t, ab, 0, t, 1, depth, c.ctypes.data, columns, 0, 0, columns, 0, 0))
 
-    return threads * 2 * simd.MAX_ROWS * columns * depth / _best_time(threads, multiply)
+    return threads * 2 * simd.MAX_ROWS * columns * depth / _best_time(threads, multiply, 6)
