@@ -83,7 +83,7 @@ def keep_larger(new, at, columns, best, where, o):
         best[v], where[v] = (new[e] if fresh else value), (at + columns[e] if fresh else place)
 
 
-@body
+@body(inline=True)
 def keep_largest(source, i, step, taps, at, dilation, best, where, o, channels, fresh):
     """Up to three pixels ``step`` apart against ``best`` and ``where``, which the first ones (``fresh``) only write.
 
