@@ -112,8 +112,8 @@ def winograd(spec, which, dtype, m: int) -> float:
     weights = p.itemsize * planes * spec.c_in * spec.c_out / (1.5 if in_cache else TRANSFORM_WEIGHTS)
     transformed = p.itemsize * products * vectors
     if gradient:
-        panels = -(-spec.c_in // width) * -(-spec.c_out // width)
-        in_cache = transformed < LARGE or conv_winograd.sums_fit(planes, panels)
+        panels *= -(-spec.c_in // width)
+        in_cache = transformed < LARGE or conv_winograd.sum_by_tiles(planes, panels, transformed, threads)
         transformed /= TRANSFORM_GRADIENT if in_cache else TRANSFORM_LARGE
     else:
         transformed /= TRANSFORM

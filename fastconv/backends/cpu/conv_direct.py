@@ -32,7 +32,6 @@ import numpy as np
 from .. import settings
 from . import layout, memory, simd
 from .conv_plan import backward_data, forward, panels, panels_per_job, split_rows, sum_partials, with_taps
-from .dense import row_block
 from .jit import body, kernel, prange, share
 from .simd import address
 
@@ -85,7 +84,7 @@ def clear_block(y, n, d0, d1, h0, h1):
 
 
 @kernel
-def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, beside, relu, out_size, in_stride, out_stride,
+def _taps(threads, tile, x, weights, sizes, bias, has_bias, y, beside, relu, out_size, in_stride, out_stride,
           out_offset, off_d, off_h, off_w, merged, inside, clear, row_step, panel_step, slabs):  # fmt: skip
     images, x_depth, x_height, x_width, channels = x.shape
     groups, count, depth, width, weights_step, tap_step, row = sizes
@@ -144,17 +143,12 @@ def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, beside,
                     line = (n * y.shape[1] + out_offset[0] + i * out_stride[0]) * y.shape[2]
                     line += out_offset[1] + j * out_stride[1]
                     target = address(y) + ((line * y.shape[3] + out_offset[2]) * out_channels + k) * size
-                    for b in range((ow + max_rows - 1) // max_rows):
-                        w0, w1 = row_block(ow, b, max_rows)
-                        c = target + w0 * out_stride[2] * out_channels * size
-                        simd.tile(
-                            tile, w1 - w0,
-                            source + w0 * in_stride[2] * channels * size, in_stride[2] * channels, 1, address(a_table),
-                            address(weights) + panel * weights_step * size, row, address(b_table), taps, run,
-                            c, out_stride[2] * out_channels,
-                            address(bias) + k * size if has_bias else 0, 0,
-                            min(width, columns - p * width), c + beside if beside else 0, relu,
-                        )  # fmt: skip
+                    simd.tile(
+                        tile, ow, source, in_stride[2] * channels, 1, address(a_table),
+                        address(weights) + panel * weights_step * size, row, address(b_table), taps, run,
+                        target, out_stride[2] * out_channels, address(bias) + k * size if has_bias else 0, 0,
+                        min(width, columns - p * width), target + beside if beside else 0, relu,
+                    )  # fmt: skip
         a_table[0] = b_table[0] = 0  # keeps the tables alive: only their addresses were used
 
 
@@ -188,7 +182,7 @@ def _run(x, w, b, y, spec, phases, swap, beside, relu):
                                   weights.groups * weights.count, threads, x.itemsize)  # fmt: skip
         slabs = memory.empty(slabs, x.dtype)
         bias = layout.dense(b) if b is not None else slabs[0]
-        _taps(weights.tile, simd.MAX_ROWS, x, weights.data, weights.sizes, bias, b is not None, y, beside, relu, *geometry,
+        _taps(weights.tile, x, weights.data, weights.sizes, bias, b is not None, y, beside, relu, *geometry,
               slabs)  # fmt: skip
 
 
@@ -209,7 +203,7 @@ def _pad(threads, x, before, padded):
 
 
 @kernel
-def _weights(threads, tile, width, max_rows, x, gy, stride, dilation, kernel_size, merged, by_rows, chunk, partials):
+def _weights(threads, tile, width, x, gy, stride, dilation, kernel_size, merged, by_rows, chunk, partials):
     _, x_depth, x_height, x_width, channels = x.shape
     images, od, oh, ow, out_channels = gy.shape
     _, groups, _, depth, columns = partials.shape
@@ -242,14 +236,10 @@ def _weights(threads, tile, width, max_rows, x, gy, stride, dilation, kernel_siz
                 source = address(x) + (at + g * depth) * size
                 upstream = address(gy) + (g * columns + p * width) * size
                 target = address(part) + ((g * taps + t) * run * columns + p * width) * size
-                for b in range((run + max_rows - 1) // max_rows):
-                    m0, m1 = row_block(run, b, max_rows)
-                    c = target + m0 * columns * size
-                    simd.tile(
-                        tile, m1 - m0, source + m0 * size, 1, stride[2] * channels, address(a_table),
-                        upstream, out_channels, address(b_table), rows, ow,
-                        c, columns, c if start > r0 else 0, columns, min(width, columns - p * width), 0, 0,
-                    )  # fmt: skip
+                simd.tile(
+                    tile, run, source, 1, stride[2] * channels, address(a_table), upstream, out_channels, address(b_table),
+                    rows, ow, target, columns, target if start > r0 else 0, columns, min(width, columns - p * width), 0, 0,
+                )  # fmt: skip
         a_table[0] = b_table[0] = 0  # keeps the tables alive: only their addresses were used
 
 
@@ -272,6 +262,6 @@ def bwd_weight(x, gy, spec):
     chunk = max(L2 // 2 // line, 1)
     merged = spec.groups == 1 and spec.dilation[2] == 1
     width = simd.panel_width(k, x.dtype)
-    _weights(simd.tile_address(x.dtype, width), width, simd.MAX_ROWS, x, gy, spec.stride,
+    _weights(simd.tile_address(x.dtype, width), width, x, gy, spec.stride,
              spec.dilation, spec.kernel, merged, by_rows, chunk, partials)  # fmt: skip
     return sum_partials(partials, spec, shape)

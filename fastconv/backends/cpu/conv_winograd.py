@@ -30,7 +30,7 @@ Forward and backward-data, two orders of the loops::
 
 Backward-weight:  dW = G^t [sum over tiles V * (A dy A^t)] G, a product (C x tiles) * (tiles x K) per point::
 
-    by tiles: each thread sums its own tiles into its own U-shaped table (small layers: the table fits L2)
+    by tiles: each thread sums its own tiles, block by block, into its own table in the shape of U (many tiles, a small table)
     by panels: transforms of all tiles first, then threads share (channel block, panel) pairs
 """
 
@@ -47,7 +47,6 @@ from . import layout, memory, simd
 from .conv_direct import L2
 from .conv_fold import fold, fold_weights, folded, unfold, unfold_weights
 from .conv_plan import Prepacked, arranged, backward_data, forward, keep, panels, sum_partials
-from .dense import row_block
 from .jit import body, kernel, prange, share
 from .pointwise import binary_fwd
 from .simd import address
@@ -148,7 +147,7 @@ def prefetch_tile(t, grid, step, origin, image):
 
 
 @kernel
-def _by_tiles(threads, tile, max_rows, into, outof, n, m, step, grid, planes, spans, origin, pitch, nowhere, block, panels, x,
+def _by_tiles(threads, tile, into, outof, n, m, step, grid, planes, spans, origin, pitch, nowhere, block, panels, x,
               bias, y, beside, relu, v_all, sums_all):  # fmt: skip
     channels, out_channels = x.shape[4], y.shape[4]
     count, weights, depth, width = panels.shape
@@ -180,13 +179,11 @@ def _by_tiles(threads, tile, max_rows, into, outof, n, m, step, grid, planes, sp
                     for pixel in range(first_pixel, end_pixel):
                         simd.prefetch_to_write(targets[pixel] + panel * width * size, width * size)
                     start, stop = starts[spans[p, 0]], starts[spans[p, 1]]
-                    for q in range((stop - start + max_rows - 1) // max_rows):
-                        r0, r1 = row_block(stop - start, q, max_rows)
-                        simd.tile(
-                            tile, r1 - r0, v + p * v_plane + (start + r0) * pitch * size, pitch, 1, address(zero),
-                            address(panels) + (panel * weights + planes[p]) * depth * width * size, width, address(zero), 1,
-                            depth, sums + p * sum_plane + (start + r0) * width * size, width, 0, 0, width, 0, 0,
-                        )  # fmt: skip
+                    simd.tile(
+                        tile, stop - start, v + p * v_plane + start * pitch * size, pitch, 1, address(zero),
+                        address(panels) + (panel * weights + planes[p]) * depth * width * size, width, address(zero), 1,
+                        depth, sums + p * sum_plane + start * width * size, width, 0, 0, width, 0, 0,
+                    )  # fmt: skip
                 column = panel * width * size
                 for t in range(here):
                     target = address(targets) + t * m * m * 8
@@ -227,7 +224,7 @@ def transform_weights(weigh, turn, lanes, kernel, taps, sizes, panel, first, end
 
 
 @kernel
-def _by_panels(threads, tile, max_rows, into, outof, n, m, step, grid, planes, spans, origin, pitch, nowhere, weigh, lanes,
+def _by_panels(threads, tile, into, outof, n, m, step, grid, planes, spans, origin, pitch, nowhere, weigh, lanes,
                kernel, slice_, turn, taps, sizes, x, bias, y, beside, relu, v, u_all, sums_all, blocks):  # fmt: skip
     channels, out_channels = x.shape[4], y.shape[4]
     count, depth, width = sizes[:3]
@@ -262,14 +259,12 @@ def _by_panels(threads, tile, max_rows, into, outof, n, m, step, grid, planes, s
                                   blocks[np.int64(thread)])  # fmt: skip
                 for p in range(planes.size):
                     start, stop = starts[spans[p, 0]], starts[spans[p, 1]]
-                    for q in range((stop - start + max_rows - 1) // max_rows):
-                        r0, r1 = row_block(stop - start, q, max_rows)
-                        target = sums + p * sum_plane + (start + r0) * width * size
-                        simd.tile(
-                            tile, r1 - r0, address(v) + p * v_plane + ((start + r0) * pitch + c0) * size, pitch, 1,
-                            address(zero), u + planes[p] * u_plane, width, address(zero), 1, part,
-                            target, width, target if c0 > 0 else 0, width, width, 0, 0,
-                        )  # fmt: skip
+                    target = sums + p * sum_plane + start * width * size
+                    simd.tile(
+                        tile, stop - start, address(v) + p * v_plane + (start * pitch + c0) * size, pitch, 1, address(zero),
+                        u + planes[p] * u_plane, width, address(zero), 1, part,
+                        target, width, target if c0 > 0 else 0, width, width, 0, 0,
+                    )  # fmt: skip
             column = panel * width * size
             for t in range(tiles):
                 target = address(targets) + t * m * m * 8
@@ -358,7 +353,7 @@ def _plan(spec, swap: bool, m: int, dtype, adding: bool, threads: int) -> Simple
     nowhere = np.zeros(2 * (max(channels, out_channels) + width), dtype)  # zeros to read off the image, then place to write
     tile = simd.tile_address(dtype, width, plain=True)
     plan = SimpleNamespace(form=f, weigh=weigh, count=count, width=width, zeros=nowhere, slice=0, common=(
-        tile, simd.MAX_ROWS, into, outof, len(f.into[0]), len(f.outof), f.step, cut.grid, cut.planes, cut.spans, tuple(origin),
+        tile, into, outof, len(f.into[0]), len(f.outof), f.step, cut.grid, cut.planes, cut.spans, tuple(origin),
         pitch, nowhere,
     ))  # fmt: skip
     weights = len(f.weigh) ** 2
@@ -456,21 +451,8 @@ def tiles_into_panels(t0, t1, kinds, places, n, m, step, grid, into, grad, x, gy
         transform_panels(grad[kind], table, gy.shape[4], width, block * width * size, d + place, d_plane, size)
 
 
-@body(inline=True)
-def weights_tile(tile, max_rows, v, v_taps, d, d_taps, points, here, u, u_row, rows, width, first, size):
-    """``U (+)= sum over points V[point]^t D[point]`` over ``here`` tiles: ``rows`` input channels x ``width``
-    output channels."""
-    for q in range((rows + max_rows - 1) // max_rows):
-        r0, r1 = row_block(rows, q, max_rows)
-        target = u + r0 * u_row * size
-        simd.tile(
-            tile, r1 - r0, v + r0 * size, 1, width, v_taps, d, width, d_taps, points, here,
-            target, u_row, 0 if first else target, u_row, width, 0, 0,
-        )  # fmt: skip
-
-
 @kernel
-def _weights_by_tiles(threads, tile, max_rows, into, grad, back, n, m, step, grid, points, runs, origin, width, nowhere, block,
+def _weights_by_tiles(threads, tile, into, grad, back, n, m, step, grid, points, runs, origin, width, nowhere, block,
                       x, gy, v_all, d_all, u_all, partials):  # fmt: skip
     # u_all: thread, weight, C x (panels * width); partials: thread, 1, taps, C, K.
     out_channels, channels = gy.shape[4], x.shape[4]
@@ -500,10 +482,13 @@ def _weights_by_tiles(threads, tile, max_rows, into, grad, back, n, m, step, gri
                     u_all[me, weight] = 0
                 for cb in range(c_panels if tiles_now else 0):
                     for kb in range(k_panels):
-                        weights_tile(tile, max_rows, v + (cb * block + at) * width * size, address(v_taps) + point * 8,
-                                     d + (kb * block + at) * width * size, address(d_taps) + point * 8, many, tiles_now,
-                                     u + (weight * u_plane + cb * width * u_row + kb * width) * size, u_row,
-                                     min(width, channels - cb * width), width, fresh, size)  # fmt: skip
+                        target = u + (weight * u_plane + cb * width * u_row + kb * width) * size
+                        simd.tile(
+                            tile, min(width, channels - cb * width), v + (cb * block + at) * width * size, 1, width,
+                            address(v_taps) + point * 8, d + (kb * block + at) * width * size, width,
+                            address(d_taps) + point * 8, many, tiles_now,
+                            target, u_row, 0 if fresh else target, u_row, width, 0, 0,
+                        )  # fmt: skip
         if t1 > t0:
             part = partials[me]
             for c in range(channels):
@@ -514,7 +499,7 @@ def _weights_by_tiles(threads, tile, max_rows, into, grad, back, n, m, step, gri
 
 
 @kernel
-def _weights_by_panels(threads, tile, max_rows, into, grad, back, n, m, step, grid, points, runs, origin, width, nowhere, x,
+def _weights_by_panels(threads, tile, into, grad, back, n, m, step, grid, points, runs, origin, width, nowhere, x,
                        gy, v, d, u_all, partials):  # fmt: skip
     out_channels, channels = gy.shape[4], x.shape[4]
     size = x.itemsize
@@ -543,9 +528,12 @@ def _weights_by_panels(threads, tile, max_rows, into, grad, back, n, m, step, gr
                 weight, point, many, fresh = runs[i, 0], runs[i, 1], runs[i, 2] - runs[i, 1], runs[i, 5] == 1
                 at, tiles_now = starts[runs[i, 3]], starts[runs[i, 4]] - starts[runs[i, 3]]
                 if tiles_now:
-                    weights_tile(tile, max_rows, address(v) + (cb * tiles + at) * width * size, address(v_taps) + point * 8,
-                                 address(d) + (kb * tiles + at) * width * size, address(d_taps) + point * 8, many,
-                                 tiles_now, u + weight * u_plane * size, width, rows, width, fresh, size)  # fmt: skip
+                    target = u + weight * u_plane * size
+                    simd.tile(
+                        tile, rows, address(v) + (cb * tiles + at) * width * size, 1, width, address(v_taps) + point * 8,
+                        address(d) + (kb * tiles + at) * width * size, width, address(d_taps) + point * 8, many, tiles_now,
+                        target, width, 0 if fresh else target, width, width, 0, 0,
+                    )  # fmt: skip
                 elif fresh:
                     u_all[me, weight] = 0
             for c in range(rows):
@@ -556,9 +544,12 @@ def _weights_by_panels(threads, tile, max_rows, into, grad, back, n, m, step, gr
         table[0] = v_taps[0] = d_taps[0] = 0  # keeps them alive: only their addresses were used
 
 
-def sums_fit(weights: int, panels: int) -> bool:
-    """Whether a thread's sums of the gradient fit L2: ``panels`` squares of two vectors' lanes for each of ``weights``."""
-    return weights * panels * (2 * simd.lanes(np.float32)) ** 2 * 4 <= L2
+def sum_by_tiles(weights: int, panels: int, transformed: int, threads: int) -> bool:
+    """Whether each thread sums the gradient of its own tiles: the sums (``panels`` squares of two vectors' lanes for each of
+    ``weights``) fit L2, or they are less to read again for every block than the ``transformed`` bytes of all tiles for every
+    panel (fitted to measurements)."""
+    sums = weights * panels * (2 * simd.lanes(np.float32)) ** 2 * 4
+    return sums <= L2 or (sums <= 6 * L2 and 2.5 * threads * sums <= transformed)
 
 
 @lru_cache(maxsize=1024)
@@ -570,11 +561,12 @@ def _gradient_plan(spec, m: int, dtype, threads: int) -> SimpleNamespace:
     f, points, tiles = cut.form, cut.planes.size, spec.batch * prod(cut.grid)
     nowhere = np.zeros(max(spec.c_in, spec.c_out) + width, dtype)
     common = (
-        simd.tile_address(dtype, width, plain=True), simd.MAX_ROWS, *_gradient_transforms(cut, dtype, spec.c_in, spec.c_out),
+        simd.tile_address(dtype, width, plain=True), *_gradient_transforms(cut, dtype, spec.c_in, spec.c_out),
         len(f.into[0]), m, f.step, cut.grid, *cut.runs, tuple(-before for before, _ in spec.padding[1:]), width, nowhere,
     )  # fmt: skip
     c_panels, k_panels, weights = -(-spec.c_in // width), -(-spec.c_out // width), len(f.weigh) ** 2
-    if sums_fit(weights, c_panels * k_panels) or c_panels * k_panels < threads:
+    transformed = spec.batch * cut.products * (spec.c_in + spec.c_out) * dtype.itemsize
+    if sum_by_tiles(weights, c_panels * k_panels, transformed, threads) or c_panels * k_panels < threads:
         block = max(L2 // (points * (c_panels + k_panels) * width * dtype.itemsize), 8)
         block = min(block, -(-tiles // threads))
         v, d = ((threads, points, _odd(n * block * width, lanes)) for n in (c_panels, k_panels))

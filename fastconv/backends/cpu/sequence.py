@@ -172,22 +172,17 @@ def _convolve_row(tile, rows, taps, table, row, width, images, a, b, b_pitch, c,
     n_h, k_h, h = table[taps.rows + 3 * row], table[taps.rows + 3 * row + 1], table[taps.rows + 3 * row + 2]
     if n_h == 0:
         return
-    blocks = (rows + simd.MAX_ROWS - 1) // simd.MAX_ROWS
-    for block in range(blocks):
-        first, end = row_block(rows, block, simd.MAX_ROWS)
-        for q in range(width):
-            column = taps.columns + 3 * q
-            n_w, k_w, w = table[column], table[column + 1], table[column + 2]
-            if n_w:
-                simd.tile(
-                    tile, end - first,
-                    a + (first * taps.a_row + (k_h * taps.kernel_w + k_w) * taps.a_tap) * size, taps.a_row, taps.a_step,
-                    address(table) + taps.ta * 8,
-                    b + (h * b_pitch + w * images) * size, taps.b_step, address(table) + taps.tb * 8,
-                    n_h * taps.per_row, taps.deep if taps.deep else n_w,
-                    c + (first * c_plane + q * images) * size, c_plane,
-                    init + first * images * size if init else 0, images, images, 0, taps.relu,
-                )  # fmt: skip
+    for q in range(width):
+        column = taps.columns + 3 * q
+        n_w, k_w, w = table[column], table[column + 1], table[column + 2]
+        if n_w:
+            simd.tile(
+                tile, rows, a + (k_h * taps.kernel_w + k_w) * taps.a_tap * size, taps.a_row, taps.a_step,
+                address(table) + taps.ta * 8,
+                b + (h * b_pitch + w * images) * size, taps.b_step, address(table) + taps.tb * 8,
+                n_h * taps.per_row, taps.deep if taps.deep else n_w,
+                c + q * images * size, c_plane, init, images, images, 0, taps.relu,
+            )  # fmt: skip
 
 
 @body

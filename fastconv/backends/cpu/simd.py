@@ -358,9 +358,20 @@ def tile_address(dtype, width: int, plain: bool = False) -> int:
     names = "a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols, added, relu"
     tiles = {f"tile{m}": _make_tile(m, nv, width // nv, kind, plain) for m in range(1, MAX_ROWS + 1)}
     space = {"__name__": __name__} | tiles
-    lines = _reading("tile", f"rows, {names}")
+    size = kind.bitwidth // 8
+    lines = [
+        *_reading("tile", f"rows, {names}"),
+        f"    blocks, first = (rows + {MAX_ROWS - 1}) // {MAX_ROWS}, 0",
+        "    for block in range(blocks):",
+        "        end = rows if block + 1 == blocks else (block + 1) * rows // blocks",
+        "        here, first = end - first, end",
+    ]
     for m in range(MAX_ROWS, 0, -1):
-        lines += [f"    {'if' if m == MAX_ROWS else 'elif'} rows == {m}:", f"        tile{m}({names})"]
+        lines += [f"        {'if' if m == MAX_ROWS else 'elif'} here == {m}:", f"            tile{m}({names})"]
+    lines += [
+        f"        a, c = a + here * a_row * {size}, c + here * c_row * {size}",
+        f"        init, added = init + here * init_row * {size} if init else 0, added + here * c_row * {size} if added else 0",
+    ]
     exec("\n".join(lines), space)
     return c_function(space["tile"], f"simd.tile{width}{'.plain' * plain}.{kind.name}")
 
@@ -400,7 +411,7 @@ def call(function, integers):
 
 @body(inline=True)
 def tile(function, rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols, added, relu):
-    """Run the tile ``function`` (from :func:`tile_address`).
+    """Run the tile ``function`` (from :func:`tile_address`) on ``rows``, in near-equal blocks of at most MAX_ROWS.
 
     Addresses (``a b c init added ta tb``) are in bytes, strides, tables and counts in elements. ``init`` is 0 (start from
     zero) or the address the accumulators start from; only ``cols`` columns are read of B and written to C; ``taps``
