@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from ..spec import check, check_shape
 from ..tensor import Tensor, as_tensor
 from . import lr_scheduler
@@ -73,22 +75,24 @@ class Optimizer:
         for group in self.param_groups:
             slots, batches = self._slots(group), {}
             for p in group["params"]:
-                if p.grad is None:
+                if (grad := p.grad) is None:
                     continue
-                check_shape(type(self).__name__, "gradient", p.grad.shape, p.shape, "its parameter's shape")
+                array, g = p._array, grad._array
+                if g.shape != array.shape:
+                    check_shape(type(self).__name__, "gradient", g.shape, array.shape, "its parameter's shape")
+                if g.dtype != array.dtype:
+                    g = grad.astype(array.dtype)._array
                 state = self.state.setdefault(p, {})
                 if slots:
                     if not state:
                         state.update(step=0, **{s: _like(p).zero_() for s in slots})
                     state["step"] += 1
                 # One fused call: parameters differ only where some had no gradient in an earlier step.
-                batches.setdefault((p.device, p.dtype, state.get("step")), []).append(p)
-            for (_, dtype, step), params in batches.items():
-                engine = params[0]._engine
-                arrays = [p._array for p in params]
-                grads = [p.grad.astype(dtype)._array for p in params]
-                averages = ([self.state[p][s]._array for p in params] for s in slots)
-                self._update(engine, group, step, arrays, grads, *averages)
+                key = isinstance(array, np.ndarray), array.dtype, state.get("step")
+                batches.setdefault(key, []).append((p, array, g, *[state[s]._array for s in slots]))
+            for (_, _, step), batch in batches.items():
+                params, *arrays = map(list, zip(*batch))
+                self._update(params[0]._engine, group, step, *arrays)
                 for p in params:
                     p._cell[0] += 1
 

@@ -7,18 +7,24 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import numpy as np
 
 from . import layout
 from .jit import body, kernel, prange, share
 from .simd import view1d
 
+HEAD = object.__basicsize__  # bytes of an array object before the address of its data, its first field in NumPy's C API
+
 
 @body
-def part(addresses, p, first, end, offsets, like):
-    """The elements of parameter ``p`` that lie between ``first`` and ``end`` of all elements laid end to end."""
+def part(ids, p, first, end, offsets, like):
+    """The elements of parameter ``p`` that lie between ``first`` and ``end`` of all elements laid end to end. ``ids``: where
+    the array objects are; to ask every array for its address in Python takes as long as a small network's update."""
     start, stop = max(first, offsets[p]), min(end, offsets[p + 1])
-    return view1d(addresses[p] + (start - offsets[p]) * like.itemsize, max(stop - start, 0), like)
+    data = view1d(ids[p] + HEAD, 1, ids)[0]
+    return view1d(data + (start - offsets[p]) * like.itemsize, max(stop - start, 0), like)
 
 
 @kernel
@@ -56,6 +62,11 @@ def _adam(threads, params, grads, ms, vs, offsets, numbers, decoupled, like):
                 p[i] = q - step_size * m[i] / (np.sqrt(v[i]) * root + eps)
 
 
+def _like(arrays, models) -> list:
+    """The arrays, each with its model's order of axes in memory."""
+    return [a if a.strides == m.strides else layout.like(a, m) for a, m in zip(arrays, models)]
+
+
 def _run(kernel, written, grads, *numbers):
     """Run ``kernel`` on the parameters (``written[0]``), their gradients and the other lists that it updates.
 
@@ -63,13 +74,13 @@ def _run(kernel, written, grads, *numbers):
     what it wrote there is written back.
     """
     params = [p if p.flags.forc or layout.flat(p) else np.array(p) for p in written[0]]
-    work = [params] + [[layout.like(a, p) for a, p in zip(arrays, params)] for arrays in written[1:]]
-    grads = [layout.like(g, p) for g, p in zip(grads, params)]
+    work = [params] + [_like(arrays, params) for arrays in written[1:]]
+    grads = _like(grads, params)
     # SGD without momentum does not look at the third list.
-    addresses = [np.array([a.ctypes.data for a in arrays], np.int64) for arrays in (params, grads, *(work[1:] or [params]))]
-    offsets = np.cumsum([0, *(p.size for p in params)])
+    ids = [np.array([*map(id, arrays)], np.int64) for arrays in (params, grads, *(work[1:] or [params]))]
+    offsets = np.array([0, *accumulate([p.size for p in params])], np.int64)
     dtype = params[0].dtype
-    kernel(*addresses, offsets, tuple(np.array(numbers[0], dtype)), *numbers[1:], np.empty(0, dtype))
+    kernel(*ids, offsets, tuple(np.array(numbers[0], dtype)), *numbers[1:], np.empty(0, dtype))
     for arrays, used in zip(written, work):
         for a, b in zip(arrays, used):
             if a is not b:
