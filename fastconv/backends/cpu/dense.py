@@ -74,29 +74,22 @@ def _pack(threads, function, lanes, start, row, column, columns, width, panels):
 
 
 @kernel
-def _gemm(threads, tile, max_rows, a, a_row, a_step, b, b_step, b_panel, depth, width, bias, has_bias, group, c):
+def _gemm(threads, tile, a, a_row, a_step, b, b_step, b_panel, depth, width, bias, has_bias, groups, c):
     rows, columns = c.shape
     count = (columns + width - 1) // width
     size = c.itemsize
-    blocks = (rows + max_rows - 1) // max_rows
-    groups = (blocks + group - 1) // group
     for t in prange(threads):
         zero = np.zeros(1, np.int64)
         table = address(zero)
         first_job, end_job = share(t, threads, groups * count)
         for job in range(first_job, end_job):
             g, p = job // count, job % count
-            first_block, end_block = share(g, groups, blocks)  # near-equal ones
-            for block in range(first_block, end_block):
-                first, end = row_block(rows, block, max_rows)
-                simd.tile(
-                    tile, end - first,
-                    a + first * a_row * size, a_row, a_step, table,
-                    b + p * b_panel * size, b_step, table, 1, depth,
-                    address(c) + (first * columns + p * width) * size, columns,
-                    address(bias) + p * width * size if has_bias else 0, 0,
-                    min(width, columns - p * width), 0, 0,
-                )  # fmt: skip
+            first, end = share(g, groups, rows)
+            simd.tile(
+                tile, end - first, a + first * a_row * size, a_row, a_step, table,
+                b + p * b_panel * size, b_step, table, 1, depth, address(c) + (first * columns + p * width) * size, columns,
+                address(bias) + p * width * size if has_bias else 0, 0, min(width, columns - p * width), 0, 0,
+            )  # fmt: skip
         zero[0] = 0  # keeps the table alive: only its address was used
 
 
@@ -128,8 +121,8 @@ def gemm(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.nda
     # Blocks of rows that share a panel: as much of A as a quarter of L2 holds, but jobs enough for the threads.
     blocks, threads = -(-rows // simd.MAX_ROWS), settings.get_num_threads()
     group = min((1 << 18) // (simd.MAX_ROWS * depth * c.itemsize), blocks * -(-columns // width) // (4 * threads))
-    _gemm(simd.tile_address(c.dtype, width), simd.MAX_ROWS, a.ctypes.data, a_row, a_step, panels.ctypes.data, b_step, b_panel,
-          depth, width, c[0] if bias is None else layout.dense(bias), bias is not None, max(group, 1), c)  # fmt: skip
+    _gemm(simd.tile_address(c.dtype, width), a.ctypes.data, a_row, a_step, panels.ctypes.data, b_step, b_panel, depth, width,
+          c[0] if bias is None else layout.dense(bias), bias is not None, -(-blocks // max(group, 1)), c)  # fmt: skip
     return c
 
 

@@ -62,11 +62,6 @@ def _adam(threads, params, grads, ms, vs, offsets, numbers, decoupled, like):
                 p[i] = q - step_size * m[i] / (np.sqrt(v[i]) * root + eps)
 
 
-def _like(arrays, models) -> list:
-    """The arrays, each with its model's order of axes in memory."""
-    return [a if a.strides == m.strides else layout.like(a, m) for a, m in zip(arrays, models)]
-
-
 def _run(kernel, written, grads, *numbers):
     """Run ``kernel`` on the parameters (``written[0]``), their gradients and the other lists that it updates.
 
@@ -74,8 +69,8 @@ def _run(kernel, written, grads, *numbers):
     what it wrote there is written back.
     """
     params = [p if p.flags.forc or layout.flat(p) else np.array(p) for p in written[0]]
-    work = [params] + [_like(arrays, params) for arrays in written[1:]]
-    grads = _like(grads, params)
+    work = [params] + [[*map(layout.like, arrays, params)] for arrays in written[1:]]
+    grads = [*map(layout.like, grads, params)]
     # SGD without momentum does not look at the third list.
     ids = [np.array([*map(id, arrays)], np.int64) for arrays in (params, grads, *(work[1:] or [params]))]
     offsets = np.array([0, *accumulate([p.size for p in params])], np.int64)
