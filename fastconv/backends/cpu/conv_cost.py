@@ -89,9 +89,7 @@ def im2col(spec, which, dtype) -> float:
 
 def winograd_tiles(spec, which, m: int) -> tuple[int, int]:
     """Tiles of a pass, and products per pair of channels, for tiles of m x m."""
-    swap = which == "bwd_data"
-    odd = swap and spec.padding[0][0] % 2 == 1
-    cut = winograd_forms.tiling(m, spec.kernel[0], spec.stride[0], swap, odd, tuple(spec.in_size if swap else spec.out_size))
+    cut = winograd_forms.tiling_of(spec, which == "bwd_data", m)
     return spec.batch * prod(cut.grid), spec.batch * cut.products
 
 

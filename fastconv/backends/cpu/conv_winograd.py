@@ -50,7 +50,7 @@ from .conv_plan import Prepacked, arranged, backward_data, forward, keep, panels
 from .jit import body, kernel, prange, share
 from .pointwise import binary_fwd
 from .simd import address
-from .winograd_forms import Form, Tiling, tiling
+from .winograd_forms import Form, Tiling, tiling_of
 
 
 # ------------------------------------------------------------------------------------------------- compiled transforms
@@ -313,21 +313,20 @@ def _source(w, swap: bool, width: int):
     do, else packed; prepacked ones lie in order."""
     if isinstance(w, Prepacked):
         return _in_order(w, width)
-    a, lanes = arranged(w), simd.lanes(w.dtype)
-    kernel, c, k = a.shape
-    columns, depth = (c, k) if swap else (k, c)
+    k, c, *kernel = w.shape
+    (columns, depth), lanes = (c, k) if swap else (k, c), simd.lanes(w.dtype)
     if columns % width == 0 and (not swap or depth % lanes == 0):
         turn = simd.transpose_address(w.dtype) if swap else 0
         steps = (width * k, c * k, 1, k) if swap else (width, c * k, k, 1)
-        return turn, a.reshape(-1), (columns // width, depth, width, *steps)
-    p = panels(w, 1, tuple(range(kernel)), swap, lanes)
+        return turn, arranged(w).reshape(-1), (columns // width, depth, width, *steps)
+    p = panels(w, 1, tuple(range(prod(kernel))), swap, lanes)
     return 0, p.data, (p.count, depth, width, p.panel_step, p.tap_step, p.row_step, 1)
 
 
 @keep
 def _transformed(w, f: Form, weigh, swap, width):
     """The weights of a form: ``panel, weight, depth, width``."""
-    (kernel, _, _), lanes, threads = arranged(w).shape, simd.lanes(w.dtype), settings.get_num_threads()
+    kernel, lanes, threads = len(f.weigh[0]) ** 2, simd.lanes(w.dtype), settings.get_num_threads()
     turn, taps, sizes = _source(w, swap, width)
     transformed = memory.empty((sizes[0], len(f.weigh) ** 2, sizes[1], width), w.dtype)
     blocks = memory.empty((threads, lanes * kernel * width if turn else 1), w.dtype)
@@ -341,11 +340,11 @@ def _plan(spec, swap: bool, m: int, dtype, adding: bool, threads: int) -> Simple
     are the kernels' first arguments, ``slice`` is 0 where the loops run by tiles."""
     padding, stride, r = [before for before, _ in spec.padding[1:]], spec.stride[1], spec.kernel[1]
     if not swap:
-        channels, out_channels, size, origin = spec.c_in, spec.c_out, spec.out_size[1:], [-p for p in padding]
+        channels, out_channels, origin = spec.c_in, spec.c_out, [-p for p in padding]
     else:
-        channels, out_channels, size = spec.c_out, spec.c_in, spec.in_size[1:]
+        channels, out_channels = spec.c_out, spec.c_in
         origin = [p - r + 1 if stride == 1 else p // 2 - 1 + p % 2 for p in padding]
-    cut = tiling(m, r, stride, swap, swap and padding[0] % 2 == 1, tuple(size))
+    cut = tiling_of(spec, swap, m)
     f, lanes, points = cut.form, simd.lanes(dtype), cut.planes.size
     into, weigh, outof = _transforms(cut, dtype, channels, out_channels, adding)
     width = max(simd.panel_width(out_channels, dtype), lanes)
@@ -557,7 +556,7 @@ def _gradient_plan(spec, m: int, dtype, threads: int) -> SimpleNamespace:
     """What the geometry of backward-weight decides, like :func:`_plan`; ``block`` is 0 where the loops run by panels."""
     r, lanes = spec.kernel[1], simd.lanes(dtype)
     width = 2 * lanes
-    cut = tiling(m, r, spec.stride[1], False, False, tuple(spec.out_size[1:]))
+    cut = tiling_of(spec, False, m)
     f, points, tiles = cut.form, cut.planes.size, spec.batch * prod(cut.grid)
     nowhere = np.zeros(max(spec.c_in, spec.c_out) + width, dtype)
     common = (

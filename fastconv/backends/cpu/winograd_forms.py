@@ -159,3 +159,9 @@ def tiling(m: int, r: int, stride: int, swap: bool, odd: bool, size: tuple[int, 
     below = below.T
     spans = np.stack([right, np.where(below, 2, np.where(right, 3, 4))], -1).reshape(-1, 2).astype(np.int64)
     return Tiling(grid, ((whole, across), (whole, whole), (down, whole), (down, across)), spans)
+
+
+def tiling_of(spec, swap: bool, m: int) -> Tiling:
+    """The :func:`tiling` of a pass of ``spec``, lifted or not, over its outputs or, if ``swap``, its inputs."""
+    odd, size = swap and spec.padding[-2][0] % 2 == 1, spec.in_size if swap else spec.out_size
+    return tiling(m, spec.kernel[-1], spec.stride[-1], swap, odd, tuple(size[-2:]))
