@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+PTX = os.environ.get("FASTCONV_PTX_MACHINE") == "1"  # tools/ptx_machine.py runs what a GPU would get
+
 try:
+    if PTX:
+        os.environ["NUMBA_ENABLE_CUDASIM"] = "0"
     ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     if find_spec("numba_cuda") is None:
         raise OSError
@@ -33,14 +37,19 @@ settings.load_profile("fastconv")
 # A shell that starts the tests in the background has told them to ignore Ctrl-C, which some of them send themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+if PTX:
+    import ptx_machine
+
+    ptx_machine.install()
+
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" and fc.cuda.is_available()
-HAS_GPU = fc.cuda.is_available() and not SIMULATED
+HAS_GPU = fc.cuda.is_available() and not SIMULATED and not PTX
 BACKENDS = ["numpy", "cpu", *(["cuda"] if HAS_GPU else [])]
-OP_BACKENDS = [*BACKENDS, *(["cuda"] if SIMULATED else [])]  # the simulator is too slow for more than single ops
+OP_BACKENDS = [*BACKENDS, *(["cuda"] if SIMULATED or PTX else [])]  # the simulator is too slow for more than single ops
 
 
 def pytest_report_header(config):
-    how = "simulated, single ops only" if SIMULATED else fc.cuda.missing() or "on the device"
+    how = "on a machine for PTX, single ops only" if PTX else "simulated, single ops only" if SIMULATED else fc.cuda.missing() or "on the device"
     return [f"fastconv backends under test: {', '.join(OP_BACKENDS)}", f"cuda: {how}"]
 
 

@@ -65,7 +65,7 @@ def launches(dtypes, only=None):
             return types.Array(from_dtype(value.dtype), 1, "C")
         return from_dtype(value.dtype)
 
-    launch.recorder = lambda kernel, args: found.setdefault((kernel, tuple(map(kind, args))))
+    launch.recorder = lambda kernel, args, *where: found.setdefault((kernel, tuple(map(kind, args))))
     from cases import CASES
     from cuda_workload import more
     from test_ops import run

@@ -33,7 +33,8 @@ __all__ = ["SIMULATED", "THREADS", "body", "cuda", "grid", "kernel", "launch", "
 THREADS = 8 if SIMULATED else 256
 _BLOCKS = 2 if SIMULATED else 4096
 
-#: A function ``(kernel, args)`` called instead of launching: how the compile report learns of every kernel.
+#: A function ``(kernel, args, grid, block, shared)`` called instead of launching: how the compile report learns of every
+#: kernel, and the machine that runs PTX without a GPU (``tools/ptx_machine.py``) takes a launch over.
 recorder: Callable | None = None
 
 
@@ -102,7 +103,7 @@ def launch(kernel, grid, block, *args, shared: int = 0) -> None:
         memory.graph.launched(args)
     args = tuple(_argument(kernel, i, a) for i, a in enumerate(args))
     if recorder is not None:
-        return recorder(kernel, args)
+        return recorder(kernel, args, grid, block, shared)
     if _noted is not None:
         return _noted.append((kernel, (grid, block, 0, shared), args))
     if shared > 48 << 10 and not SIMULATED:
