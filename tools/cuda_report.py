@@ -46,9 +46,6 @@ def nvvm_found() -> bool:
 
 def launches(dtypes, only=None):
     """(kernel, argument types) of everything the cases launch, each once."""
-    from numba.cuda import types
-    from numba.cuda.np.numpy_support import from_dtype
-
     import fastconv as fc
     from fastconv import backends
     from fastconv.backends import cuda as engine
@@ -58,14 +55,7 @@ def launches(dtypes, only=None):
     memory.on_host = True
     found = {}
 
-    def kind(value):
-        if isinstance(value, tuple):
-            return types.UniTuple(kind(value[0]), len(value))
-        if isinstance(value, (memory.Flat, memory.Window)):
-            return types.Array(from_dtype(value.dtype), 1, "C")
-        return from_dtype(value.dtype)
-
-    launch.recorder = lambda kernel, args, *where: found.setdefault((kernel, tuple(map(kind, args))))
+    launch.recorder = lambda kernel, kinds, *rest: found.setdefault((kernel, kinds))
     from cases import CASES
     from cuda_workload import more
     from test_ops import run

@@ -276,7 +276,6 @@ class Machine:
 class _Launch:
     def __init__(self, machine, name, program, grid, block, arguments, segments, dynamic):
         self.counts, self.accesses, self.name, self.program = machine.counts[name], machine.accesses, name, program
-        grid, block = ((*v, 1, 1)[:3] if isinstance(v, tuple) else (v, 1, 1) for v in (grid, block))
         used = block[0] * block[1] * block[2]
         self.blocks, self.threads = grid[0] * grid[1] * grid[2], -(-used // WARP) * WARP
         n = self.lanes = self.blocks * self.threads
@@ -676,29 +675,13 @@ def compile_ptx(kernel, kinds, capability=CAPABILITY) -> str:
     return cuda.compile(kernel.py_func, kinds, device=False, cc=capability, abi="numba", **options)[0]
 
 
-def argument_kind(value):
-    """The numba.cuda type of a kernel's argument in host memory."""
-    from numba.cuda import types
-    from numba.cuda.np.numpy_support import from_dtype
-
-    from fastconv.backends.cuda import memory
-
-    if isinstance(value, tuple):
-        return types.UniTuple(argument_kind(value[0]), len(value))
-    if isinstance(value, (memory.Flat, memory.Window)):
-        return types.Array(from_dtype(value.dtype), 1, "C")
-    return from_dtype(value.dtype)
-
-
 def flatten(value):
     """The numbers by which numba passes an argument."""
     if isinstance(value, tuple):
         return [n for v in value for n in flatten(v)]
     if not hasattr(value, "array") and not hasattr(value, "address"):
         return [value]
-    address = value.address if hasattr(value, "address") else value.array.ctypes.data
-    size, itemsize = getattr(value, "size", 1 << 40), value.dtype.itemsize
-    return [0, 0, size, itemsize, address, size, itemsize]
+    return [value.address if hasattr(value, "address") else value.array.ctypes.data]
 
 
 @functools.cache
@@ -722,8 +705,7 @@ def install(accesses=False) -> Machine:
         owned[data.ctypes.data] = data
         return data.ctypes.data, data
 
-    def start(kernel, args, grid, block, shared):
-        kinds = tuple(map(argument_kind, args))
+    def start(kernel, kinds, args, grid, block, shared):
         everything = any(isinstance(a, memory.Window) for a in args)
         seen = {a.array.ctypes.data: a.array.view(np.uint8) for a in args if isinstance(a, memory.Flat) and a.size}
         segments = sorted((owned if everything else _merged(seen)).items())

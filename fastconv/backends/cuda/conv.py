@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from math import prod
+from math import inf, prod
 
 import numpy as np
 
@@ -108,6 +108,8 @@ def _aligned(x):
 
 # ------------------------------------------------------------------------------------------------- implicit
 def _implicit(phases, x, w, y, bias, residual, relu):
+    if _has_many_taps(phases[0].spec):
+        return _direct(phases, x, w, y, bias, residual, relu)
     bias, residual, x, w = (_aligned(v) for v in (bias, residual, x, w))
     full = all(p.taps for p in phases)
     for phase in phases:
@@ -132,15 +134,19 @@ def _gather(phase, tile, x, w, y, parts, bias, residual, relu):
     channels, columns = phase.channels
     size = x.itemsize
     kernel, slabs = implicit._gather(
-        tile, _mode(x.dtype), x.dtype.type, phase.swap, _width(channels, size), _width(columns, size)
-    )
+        tile, _mode(x.dtype), x.dtype.type, phase.swap, _width(channels, size), _width(columns, size),
+        channels % tile.depth == 0,
+    )  # fmt: skip
     flags = (_flags(bias, residual, relu) if parts == 1 else 0) | implicit.QUADS * (columns % 4 == 0)
+    flags |= implicit.DENSE * phase.dense
     blocks = -(-phase.pixels // tile.rows), -(-columns // tile.cols), phase.spec.groups * parts
     launch(kernel, blocks, slabs.threads, x, w, y if bias is None else bias, y if residual is None else residual, y, parts,
            flags, phase.table, shared=slabs.bytes)  # fmt: skip
 
 
 def _implicit_weight(phase, x, gy, gw):
+    if _has_many_taps(phase.spec):
+        return _direct_weight(phase, x, gy, gw)
     channels, columns = phase.channels
     x, gy, size = _aligned(x), _aligned(gy), x.itemsize
 
@@ -236,7 +242,13 @@ def _phases(spec, which):
     return [p for p in (geometry.backward if which == "bwd_data" else geometry.forward)(spec) if p.taps]
 
 
+def _has_many_taps(spec) -> bool:
+    return sum(spec.kernel) > implicit.TAPS
+
+
 def _implicit_cost(spec, which, dtype) -> float:
+    if _has_many_taps(spec.lifted()):
+        return inf
     if not spec.batch:
         return START
     plans = _weight_plans if which == "bwd_weight" else _phase_plans

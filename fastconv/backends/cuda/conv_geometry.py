@@ -61,6 +61,12 @@ class Phase:
         return self.spec.batch * prod(line.count for line in self.lines)
 
     @property
+    def dense(self) -> bool:
+        """Whether output positions lie in memory in their own order, without gaps."""
+        out = self.spec.in_size if self.swap else self.spec.out_size
+        return all(line.count == n for line, n in zip(self.lines, out))
+
+    @property
     def channels(self) -> tuple[int, int]:
         """Per group, summed over and produced."""
         pair = self.spec.c_in // self.spec.groups, self.spec.c_out // self.spec.groups
@@ -73,7 +79,8 @@ class Phase:
         channels, columns = self.channels
         kernel, line = spec.kernel, spec.c_out
         in_size, out_size = (spec.out_size, spec.in_size) if self.swap else (spec.in_size, spec.out_size)
-        w = (line, line * columns, channels) if self.swap else (line, 0, columns)  # of n, tap, group; of r, -, group
+        # from one line of w (n; forward: channel), tap and group to the next
+        w = (line, line * columns, channels) if self.swap else (line, line * channels, columns)
         tap_steps = kernel[1] * kernel[2], kernel[2], 1
         out = columns * spec.groups
         numbers = [

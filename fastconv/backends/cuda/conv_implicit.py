@@ -12,7 +12,11 @@ Forward and backward-data (``_gather``)::
       +------------------------+---------------------------+       multiply the slabs that have arrived
                                                                add bias and residual, clip at zero, write
 
-A thread copies the same channels of several pixels, so it keeps one running (tap, channel) and a place per pixel.
+A thread copies the same channels of several pixels. What can be known before the loop is worked out before it: of each pixel
+its place in memory, and which rows, columns and planes of taps meet the image, a bit for each; in the loop a place is one
+addition and a tap one comparison of bits. Where the channels are a multiple of the depth the taps run fastest, so that x comes
+from the first-level cache in eight of nine taps.
+
 Backward-data is the same kernel on gy, once for each residue of the input position (see ``conv_geometry.py``).
 
 Backward-weight (``_weight_gradient``)::
@@ -39,8 +43,9 @@ import numpy as np
 from . import ptx, tile
 from .launch import body, cuda, grid, kernel, launch
 
-BIAS, RESIDUAL, RELU, QUADS = 1, 2, 4, 8  # what happens to a sum; QUADS: it can be written four at a time
-FAR = -(1 << 29)  # a coordinate outside every image
+# what happens to a sum; QUADS: it can be written four at a time; DENSE: pixels lie in order
+BIAS, RESIDUAL, RELU, QUADS, DENSE = 1, 2, 4, 8, 16
+TAPS = 30  # rows + columns + planes of taps whose bits fit a number
 
 
 @body
@@ -50,15 +55,25 @@ def divide(n, magic, shift):
 
 
 @body
+def meets(at, step, taps, size, bit):
+    """A bit, from ``bit`` on, for each tap of one dimension that meets the image."""
+    bits = np.int32(0)
+    for _ in range(taps):
+        bits = np.int32(bits | (bit if np.uint32(at) < np.uint32(size) else 0))
+        at, bit = np.int32(at + step), np.int32(bit << 1)
+    return bits
+
+
+@body
 def clip(v):
     """ReLU; NaN stays NaN."""
     return type(v)(0) if v < 0 else v
 
 
 @functools.cache
-def _gather(shape, mode, real, deep_w, width_x, width_w):
+def _gather(shape, mode, real, deep_w, width_x, width_w, even):
     """The kernel for one kind of tile; ``width_x`` and ``width_w`` numbers are copied at once. ``deep_w``: weights lie with
-    the channels that are summed over innermost, else with the output channels."""
+    the channels that are summed over innermost, else with the output channels. ``even``: the depth divides the channels."""
     s = tile.slabs(shape, mode, real, True, deep_w)
     rows, cols, depth, stages = shape.rows, shape.cols, shape.depth, shape.stages
     threads, line_x, line_w, size_x = s.threads, s.line_a, s.line_b, s.size_a
@@ -67,141 +82,176 @@ def _gather(shape, mode, real, deep_w, width_x, width_w):
     down = threads // per_line  # lines that the threads copy in one go
     count = max(rows // down, 1)
     width_cols = width_x if deep_w else width_w
-    copies_w = cols * per_line if deep_w else depth * (cols // width_w)
+    chunks = per_line if deep_w else cols // width_w  # copies per line of w
+    down_w = threads // chunks
+    copies_w = cols * per_line if deep_w else depth * chunks
     count_w = -(-copies_w // threads)
-    chunks = per_line if deep_w else cols // width_w
     each, (run_r, step_r), (run_c, step_c) = s.each, s.rows, s.cols
-    zero, far = real(0), FAR
-    origin, multiply = s.origin, s.multiply
+    zero = real(0)
+    origin, starts, multiply = s.origin, s.starts, s.multiply
     copy_x = ptx.copy_async(width_x * np.dtype(real).itemsize)
-    copy_w = ptx.copy_async(width_cols * np.dtype(real).itemsize)
+    copy_w = ptx.copy_async(width_cols * np.dtype(real).itemsize, near=False)
     commit, wait = ptx.commit, ptx.wait(stages - 2)
-    load4, store2, store4 = ptx.load4, ptx.store2, ptx.store4
-    line_y = s.line_y
+    pointer, load4, store2, store4 = ptx.pointer, ptx.load4, ptx.store2, ptx.store4
+    line_y, quads = s.line_y, cols // 4
 
     def implicit_gemm(x, w, bias, residual, y, parts, flags, geometry):
-        slabs = cuda.shared.array(0, real, alignment=16)
+        slabs = pointer(cuda.shared.array(0, real, alignment=16))
         thread = np.int32(cuda.threadIdx.x)
         top, left = np.int32(cuda.blockIdx.x) * rows, np.int32(cuda.blockIdx.y) * cols
         group, part = np.int32(cuda.blockIdx.z) // parts, np.int32(cuda.blockIdx.z) % parts
         # the numbers of Phase.table, in its order
         pixels, columns, total = np.int32(geometry[0]), np.int32(geometry[1]), np.int32(geometry[2])
-        channels, x_line, y_line = np.int32(geometry[3]), np.int32(geometry[4]), np.int32(geometry[5])
-        w_line, w_tap, w_group, part_size = geometry[6], geometry[7], geometry[8], geometry[9]
-        size_d, size_h, size_w = np.int32(geometry[10]), np.int32(geometry[11]), np.int32(geometry[12])
-        out_d, out_h, out_w = np.int32(geometry[13]), np.int32(geometry[14]), np.int32(geometry[15])
-        taps_h, taps_w = np.int32(geometry[17]), np.int32(geometry[18])
-        step_d, step_h, step_w = np.int32(geometry[19]), np.int32(geometry[20]), np.int32(geometry[21])
+        channels, x_line, y_line = np.int32(geometry[3]), geometry[4], geometry[5]
+        w_line, w_tap, w_group = geometry[6], geometry[7], geometry[8]
+        size_d, size_h, size_w = geometry[10], geometry[11], geometry[12]
+        out_d, out_h, out_w = geometry[13], geometry[14], geometry[15]
+        taps_d, taps_h, taps_w = np.int32(geometry[16]), np.int32(geometry[17]), np.int32(geometry[18])
         place, place_d, place_h, place_w = geometry[22], geometry[23], geometry[24], geometry[25]
+        # from one tap to the next in x and w, once the taps of the dimensions before are done
+        next_w, next_h, next_d = x_line * geometry[21], x_line * size_w * geometry[20], x_line * size_w * size_h * geometry[19]
+        next_d, next_h = next_d - taps_h * next_h, next_h - taps_w * next_w
+        w_next_w, w_next_h, w_next_d = w_tap * place_w, w_tap * place_h, w_tap * place_d
+        w_next_d, w_next_h = w_next_d - taps_h * w_next_h, w_next_h - taps_w * w_next_w
+        again_x = depth - taps_d * (next_d + taps_h * (next_h + taps_w * next_w))  # to the next channels
+        again_w = (depth if deep_w else depth * w_line) - taps_d * (w_next_d + taps_h * (w_next_h + taps_w * w_next_w))
+        first_h, first_d = np.int32(1 << taps_w), np.int32(1 << (taps_w + taps_h))  # bits
 
-        # the lines this thread copies: first pixel they need, and its place in memory
-        base = cuda.local.array(count, np.int32)
-        at_d = cuda.local.array(count, np.int32)
-        at_h = cuda.local.array(count, np.int32)
-        at_w = cuda.local.array(count, np.int32)
-        column = thread % per_line * width_x
+        # the lines of x this thread copies: where their first tap lies, and which taps meet the image
+        column, line = thread % per_line * width_x, thread // per_line
+        base = cuda.local.array(count, np.int64)
+        met = cuda.local.array(count, np.int32)
         for i in range(count):
-            m = top + thread // per_line + i * down
+            m = np.int32(top + line + i * down)
             a = divide(m, geometry[32], geometry[33])
             b = divide(a, geometry[34], geometry[35])
             image = divide(b, geometry[36], geometry[37])
-            at_w[i] = (m - a * out_w) * geometry[28] + geometry[31]
-            at_h[i] = (a - b * out_h) * geometry[27] + geometry[30]
-            at_d[i] = (b - image * out_d) * geometry[26] + geometry[29] if m < pixels else far
-            base[i] = ((image * size_d + at_d[i]) * size_h + at_h[i]) * size_w + at_w[i] if m < pixels else 0
+            v = np.int32((m - a * out_w) * geometry[28] + geometry[31])
+            h = np.int32((a - b * out_h) * geometry[27] + geometry[30])
+            d = np.int32((b - image * out_d) * geometry[26] + geometry[29])
+            base[i] = (((image * size_d + d) * size_h + h) * size_w + v) * x_line + group * channels
+            bits = meets(v, geometry[21], taps_w, size_w, np.int32(1)) | meets(h, geometry[20], taps_h, size_h, first_h)
+            met[i] = bits | meets(d, geometry[19], taps_d, size_d, first_d) if m < pixels else 0
+        to_x = np.int64(line * line_x + column)
+        down_x = down * line_x
+
+        # and those of w
+        line_of_w, col = thread // chunks, thread % chunks * width_cols
+        n = left + (line_of_w if deep_w else col)
+        w_base = group * w_group + (n * w_line if deep_w else line_of_w * w_line + n)
+        to_w = np.int64(size_x + line_of_w * line_w + col)
 
         # this part's steps, and where in taps x channels this thread's column is at the first of them
-        steps = (total + depth - 1) // depth
+        steps = np.int32((total + depth - 1) // depth)
         first, last = np.int32(np.int64(part) * steps // parts), np.int32(np.int64(part + 1) * steps // parts)
-        r = np.int32(first * depth + column)
-        tap = r // channels
-        c = np.int32(r - tap * channels)
+        k = np.int32(first * depth)
+        if even:
+            all_taps = np.int32(taps_d * taps_h * taps_w)
+            tap = np.int32(first % all_taps)
+            c = np.int32(first // all_taps * depth + column)
+        else:
+            tap = np.int32((k + column) // channels)
+            c = np.int32(k + column - tap * channels)
         tap_w = np.int32(tap % taps_w)
         tap_h = np.int32(tap // taps_w % taps_h)
         tap_d = np.int32(tap // taps_w // taps_h)
+        from_x = tap * next_w + (tap // taps_w) * next_h + tap_d * next_d + c
+        from_w = w_base + (k * w_line if not (deep_w or even) else
+                           place * w_tap + tap * w_next_w + (tap // taps_w) * w_next_h + tap_d * w_next_d
+                           + (c if deep_w else (c - column) * w_line))  # fmt: skip
 
         sums = cuda.local.array(each, real)
         for i in range(each[0]):
             for j in range(each[1]):
                 sums[i, j] = zero
+        start_a, start_b = starts(thread)
+        into, at = np.int32(0), np.int32(0)  # the slabs being filled and read
         for step in range(first - (stages - 1), last):
             if step >= first:
                 wait()
                 cuda.syncthreads()
-            if step + stages - 1 < last:
-                slab = np.int32((step + stages - 1 - first) % stages * size)
-                d, h, v = tap_d * step_d, tap_h * step_h, tap_w * step_w
-                tap_place = (d * size_h + h) * size_w + v
+            if step + (stages - 1) < last:
+                bit = np.int32((1 << tap_w) | (first_h << tap_h) | (first_d << tap_d))
                 for i in range(count):
-                    line = thread // per_line + i * down
-                    inside = (
-                        np.uint32(at_d[i] + d) < np.uint32(size_d) and np.uint32(at_h[i] + h) < np.uint32(size_h)
-                        and np.uint32(at_w[i] + v) < np.uint32(size_w) and r < total
-                    )  # fmt: skip
-                    source = np.int64(base[i] + tap_place) * x_line + (group * channels + c) if inside else np.int64(0)
                     if rows >= down or line < rows:
-                        copy_x(slabs, np.int32(slab + line * line_x + column), x, source, inside)
-                w_slab = slab + size_x
-                if deep_w:
-                    tap_w_place = place + tap_d * place_d + tap_h * place_h + tap_w * place_w
+                        copy_x(slabs, into + to_x + i * down_x, x, base[i] + from_x, np.int32(met[i] & bit) == bit)
                 for i in range(count_w):
-                    line = (thread + i * threads) // chunks
-                    if copies_w % threads == 0 or line * chunks < copies_w:
+                    if copies_w % threads == 0 or line_of_w + i * down_w < (cols if deep_w else depth):
                         if deep_w:
-                            inside = left + line < columns and r < total
-                            source = group * w_group + tap_w_place * w_tap + (left + line) * w_line + c
-                            to = line * line_w + column
+                            inside = n + i * down_w < columns and (even or tap_d < taps_d)
                         else:
-                            col = (thread + i * threads) % chunks * width_w
-                            k = (step + stages - 1) * depth + line
-                            inside = left + col < columns and k < total
-                            source = group * w_group + k * w_line + (left + col)
-                            to = line * line_w + col
-                        copy_w(slabs, np.int32(w_slab + to), w, source if inside else np.int64(0), inside)
-                r += depth
-                c += depth
-                while c >= channels:
-                    c -= channels
-                    tap_w += 1
+                            inside = n < columns and (even or k + line_of_w + i * down_w < total)
+                        copy_w(slabs, into + to_w + i * down_w * line_w, w, from_w + i * down_w * w_line, inside)
+                if not even:
+                    k, c = np.int32(k + depth), np.int32(c + depth)
+                    from_x += depth
+                    from_w += depth if deep_w else depth * w_line
+                while even or c >= channels:  # on to the next tap
+                    if not even:
+                        c = np.int32(c - channels)
+                        from_x -= channels
+                    if deep_w and not even:
+                        from_w -= channels
+                    tap_w = np.int32(tap_w + 1)
+                    from_x += next_w
+                    if deep_w or even:
+                        from_w += w_next_w
                     if tap_w == taps_w:
-                        tap_w = np.int32(0)
-                        tap_h += 1
+                        tap_w, tap_h = np.int32(0), np.int32(tap_h + 1)
+                        from_x += next_h
+                        if deep_w or even:
+                            from_w += w_next_h
                         if tap_h == taps_h:
-                            tap_h = np.int32(0)
-                            tap_d += 1
+                            tap_h, tap_d = np.int32(0), np.int32(tap_d + 1)
+                            from_x += next_d
+                            if deep_w or even:
+                                from_w += w_next_d
+                            if even and tap_d == taps_d:
+                                tap_d = np.int32(0)
+                                from_x += again_x
+                                from_w += again_w
+                    if even:
+                        break
+                into = np.int32(into + size if into < (stages - 1) * size else 0)
             commit()
             if step >= first:
-                slab = np.int32((step - first) % stages * size)
-                multiply(slabs, slab, np.int32(slab + size_x), thread, sums)
+                multiply(slabs, at + start_a, at + size_x + start_b, sums)
+                at = np.int32(at + size if at < (stages - 1) * size else 0)
 
         # through shared memory, so that neighbouring threads write neighbouring channels
         cuda.syncthreads()
         row0, col0 = origin(thread)
+        own = row0 * line_y + col0
         for i in range(each[0]):
             for j in range(0, each[1], run_c):
-                to = (row0 + i % run_r + i // run_r * step_r) * line_y + col0 + j // run_c * step_c
+                to = own + (i % run_r + i // run_r * step_r) * line_y + j // run_c * step_c
                 if run_c == 2:
-                    store2(slabs, np.int64(to), sums[i, j], sums[i, j + run_c - 1])
+                    store2(slabs, to, sums[i, j], sums[i, j + run_c - 1])
                 else:
                     for q in range(run_c):
                         slabs[to + q] = sums[i, j + q]
         cuda.syncthreads()
-        for e in range(thread, rows * cols // 4, threads):
-            line, col = e // (cols // 4), e % (cols // 4) * 4
-            m, n = np.int32(top + line), group * columns + left + col
+        line, col = thread // quads, thread % quads * 4
+        n = group * columns + left + col
+        added = (zero, zero, zero, zero)
+        if flags & BIAS and left + col < columns and flags & QUADS:
+            added = load4(bias, np.int64(n))
+        for i in range(rows * quads // threads):
+            m = np.int32(top + line + i * (threads // quads))
             if m < pixels and left + col < columns:
-                a = divide(m, geometry[32], geometry[33])
-                b = divide(a, geometry[34], geometry[35])
-                image = divide(b, geometry[36], geometry[37])
-                pixel = (image * geometry[38] + (b - image * out_d) * geometry[41] + geometry[44]) * geometry[39]
-                pixel = (pixel + (a - b * out_h) * geometry[42] + geometry[45]) * geometry[40]
-                pixel += (m - a * out_w) * geometry[43] + geometry[46]
-                to = part * part_size + pixel * y_line + n
-                v = load4(slabs, np.int64(line * line_y + col))
+                pixel = np.int64(m)
+                if not flags & DENSE:
+                    a = divide(m, geometry[32], geometry[33])
+                    b = divide(a, geometry[34], geometry[35])
+                    image = divide(b, geometry[36], geometry[37])
+                    pixel = (image * geometry[38] + (b - image * out_d) * geometry[41] + geometry[44]) * geometry[39]
+                    pixel = (pixel + (a - b * out_h) * geometry[42] + geometry[45]) * geometry[40]
+                    pixel += (m - a * out_w) * geometry[43] + geometry[46]
+                to = part * geometry[9] + pixel * y_line + n
+                v = load4(slabs, np.int64((line + i * (threads // quads)) * line_y + col))
                 if flags & QUADS:
                     if flags & BIAS:
-                        u = load4(bias, np.int64(n))
-                        v = (v[0] + u[0], v[1] + u[1], v[2] + u[2], v[3] + u[3])
+                        v = (v[0] + added[0], v[1] + added[1], v[2] + added[2], v[3] + added[3])
                     if flags & RESIDUAL:
                         u = load4(residual, to)
                         v = (v[0] + u[0], v[1] + u[1], v[2] + u[2], v[3] + u[3])
@@ -232,76 +282,81 @@ def _weight_gradient(shape, mode, real, width_x, width_g):
     jump_x, jump_g = beside * width_x, beside * width_g
     count_x, count_g = -(-rows // jump_x), -(-cols // jump_g)
     each, (run_r, step_r), (run_c, step_c) = s.each, s.rows, s.cols
-    zero, far = real(0), FAR
-    origin, multiply = s.origin, s.multiply
+    zero = real(0)
+    origin, starts, multiply = s.origin, s.starts, s.multiply
     copy_x = ptx.copy_async(width_x * np.dtype(real).itemsize)
-    copy_g = ptx.copy_async(width_g * np.dtype(real).itemsize)
-    commit, wait = ptx.commit, ptx.wait(stages - 2)
+    copy_g = ptx.copy_async(width_g * np.dtype(real).itemsize, near=False)
+    commit, wait, pointer = ptx.commit, ptx.wait(stages - 2), ptx.pointer
 
     def implicit_gemm_weight(x, gy, gw, parts, geometry):
-        slabs = cuda.shared.array(0, real, alignment=16)
+        slabs = pointer(cuda.shared.array(0, real, alignment=16))
         thread = np.int32(cuda.threadIdx.x)
         top, left = np.int32(cuda.blockIdx.x) * rows, np.int32(cuda.blockIdx.y) * cols
         group, part = np.int32(cuda.blockIdx.z) // parts, np.int32(cuda.blockIdx.z) % parts
         # the numbers of Phase.table, in its order
         pixels, columns, total = np.int32(geometry[0]), np.int32(geometry[1]), np.int32(geometry[2])
-        channels, x_line, y_line = np.int32(geometry[3]), np.int32(geometry[4]), np.int32(geometry[5])
-        size_d, size_h, size_w = np.int32(geometry[10]), np.int32(geometry[11]), np.int32(geometry[12])
-        out_d, out_h, out_w = np.int32(geometry[13]), np.int32(geometry[14]), np.int32(geometry[15])
-        taps_h, taps_w = np.int32(geometry[17]), np.int32(geometry[18])
-        stride_d, stride_h, stride_w = np.int32(geometry[26]), np.int32(geometry[27]), np.int32(geometry[28])
+        channels, x_line, y_line = np.int32(geometry[3]), geometry[4], geometry[5]
+        size_d, size_h, size_w = geometry[10], geometry[11], geometry[12]
+        out_d, out_h, out_w = geometry[13], geometry[14], geometry[15]
+        taps_d, taps_h, taps_w = np.int32(geometry[16]), np.int32(geometry[17]), np.int32(geometry[18])
+        step_d, step_h, step_w = geometry[19], geometry[20], geometry[21]
+        stride_d, stride_h, stride_w = geometry[26], geometry[27], geometry[28]
+        offset_d, offset_h, offset_w = geometry[29], geometry[30], geometry[31]
+        magic_w, shift_w, magic_h, shift_h = geometry[32], geometry[33], geometry[34], geometry[35]
+        magic_d, shift_d = geometry[36], geometry[37]
+        first_h, first_d = np.int32(1 << taps_w), np.int32(1 << (taps_w + taps_h))  # bits
 
-        # the (tap, channel) this thread copies
-        at = cuda.local.array(count_x, np.int32)
-        at_d = cuda.local.array(count_x, np.int32)
-        at_h = cuda.local.array(count_x, np.int32)
-        at_w = cuda.local.array(count_x, np.int32)
-        pixel = thread // beside
+        # the (tap, channel) this thread copies: how far from a pixel's first tap, and a bit for each dimension
+        pixel, col_x = thread // beside, thread % beside * width_x
+        base = cuda.local.array(count_x, np.int64)
+        bit = cuda.local.array(count_x, np.int32)
         for i in range(count_x):
-            r = top + thread % beside * width_x + i * jump_x
+            r = np.int32(top + col_x + i * jump_x)
             tap = r // channels
-            at_w[i] = tap % taps_w * geometry[21] + geometry[31]
-            at_h[i] = tap // taps_w % taps_h * geometry[20] + geometry[30]
-            at_d[i] = tap // taps_w // taps_h * geometry[19] + geometry[29] if r < total else far
-            at[i] = group * channels + r - tap * channels
+            tap_w, tap_h, tap_d = tap % taps_w, tap // taps_w % taps_h, tap // taps_w // taps_h
+            bit[i] = np.int32((1 << tap_w) | (first_h << tap_h) | (first_d << min(tap_d, taps_d)))
+            base[i] = ((tap_d * step_d * size_h + tap_h * step_h) * size_w + tap_w * step_w) * x_line + (r - tap * channels)
+        col_g = thread % beside * width_g
+        from_g = np.int64(group * columns + left + col_g)
+        to_x, to_g = np.int64(pixel * line_x + col_x), np.int64(size_x + pixel * line_g + col_g)
 
         steps = (pixels + depth - 1) // depth
         first, last = np.int32(np.int64(part) * steps // parts), np.int32(np.int64(part + 1) * steps // parts)
+        p = np.int32(first * depth + pixel)
         sums = cuda.local.array(each, real)
         for i in range(each[0]):
             for j in range(each[1]):
                 sums[i, j] = zero
+        start_a, start_b = starts(thread)
+        into, at = np.int32(0), np.int32(0)  # the slabs being filled and read
         for step in range(first - (stages - 1), last):
             if step >= first:
                 wait()
                 cuda.syncthreads()
-            if step + stages - 1 < last:
-                slab = np.int32((step + stages - 1 - first) % stages * size)
-                p = np.int32((step + stages - 1) * depth + pixel)
-                a = divide(p, geometry[32], geometry[33])
-                b = divide(a, geometry[34], geometry[35])
-                image = divide(b, geometry[36], geometry[37])
-                v, h, d = (p - a * out_w) * stride_w, (a - b * out_h) * stride_h, (b - image * out_d) * stride_d
+            if step + (stages - 1) < last:
+                a = divide(p, magic_w, shift_w)
+                b = divide(a, magic_h, shift_h)
+                image = divide(b, magic_d, shift_d)
+                v = np.int32((p - a * out_w) * stride_w + offset_w)
+                h = np.int32((a - b * out_h) * stride_h + offset_h)
+                d = np.int32((b - image * out_d) * stride_d + offset_d)
+                from_x = (((image * size_d + d) * size_h + h) * size_w + v) * x_line + group * channels
+                met = meets(v, step_w, taps_w, size_w, np.int32(1)) | meets(h, step_h, taps_h, size_h, first_h)
+                met = np.int32(met | meets(d, step_d, taps_d, size_d, first_d) if p < pixels else 0)
                 for i in range(count_x):
-                    col = thread % beside * width_x + i * jump_x
-                    inside = (
-                        np.uint32(at_d[i] + d) < np.uint32(size_d) and np.uint32(at_h[i] + h) < np.uint32(size_h)
-                        and np.uint32(at_w[i] + v) < np.uint32(size_w) and p < pixels
-                    )  # fmt: skip
-                    source = np.int64(((image * size_d + at_d[i] + d) * size_h + at_h[i] + h) * size_w + at_w[i] + v)
-                    source = source * x_line + at[i] if inside else np.int64(0)
-                    if rows % jump_x == 0 or col < rows:
-                        copy_x(slabs, np.int32(slab + pixel * line_x + col), x, source, inside)
+                    if rows % jump_x == 0 or col_x + i * jump_x < rows:
+                        inside = np.int32(met & bit[i]) == bit[i]
+                        copy_x(slabs, into + to_x + i * jump_x, x, from_x + base[i], inside)
                 for i in range(count_g):
-                    col = thread % beside * width_g + i * jump_g
-                    inside = left + col < columns and p < pixels
-                    source = np.int64(p) * y_line + (group * columns + left + col) if inside else np.int64(0)
-                    if cols % jump_g == 0 or col < cols:
-                        copy_g(slabs, np.int32(slab + size_x + pixel * line_g + col), gy, source, inside)
+                    if cols % jump_g == 0 or col_g + i * jump_g < cols:
+                        inside = left + col_g + i * jump_g < columns and p < pixels
+                        copy_g(slabs, into + to_g + i * jump_g, gy, p * y_line + from_g + i * jump_g, inside)
+                p = np.int32(p + depth)
+                into = np.int32(into + size if into < (stages - 1) * size else 0)
             commit()
             if step >= first:
-                slab = np.int32((step - first) % stages * size)
-                multiply(slabs, slab, np.int32(slab + size_x), thread, sums)
+                multiply(slabs, at + start_a, at + size_x + start_b, sums)
+                at = np.int32(at + size if at < (stages - 1) * size else 0)
 
         row0, col0 = origin(thread)
         for i in range(each[0]):

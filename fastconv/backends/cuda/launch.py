@@ -1,9 +1,9 @@
 """Starting kernels: decorators, grids, the stream, and a guard on what is passed.
 
-A kernel gets the memory of arrays as one-dimensional arrays, whatever their shape, and numbers of a fixed type: Python
-integers arrive as int32 (int64 where they do not fit), floats must be NumPy scalars, since a Python float would turn float32
-arithmetic into float64. Modules with kernels take ``cuda`` and ``math`` from here, so that the simulator
-(``NUMBA_ENABLE_CUDASIM=1``) can stand in for both.
+A kernel gets an array as a pointer to its first element, whatever its shape: ``x[i]`` is one access, where on an array of
+Numba it would first ask whether ``i`` counts from the end. Numbers have a fixed type: Python integers arrive as int32 (int64
+where they do not fit), floats must be NumPy scalars, since a Python float would turn float32 arithmetic into float64. Modules
+with kernels take ``cuda`` and ``math`` from here, so that the simulator (``NUMBA_ENABLE_CUDASIM=1``) can stand in for both.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ if SIMULATED:
     from .simulator import Module
 
     cuda = Module()
+else:
+    from numba.cuda import types
+    from numba.cuda.np.numpy_support import from_dtype
 
 __all__ = ["SIMULATED", "THREADS", "body", "cuda", "grid", "kernel", "launch", "math", "record", "recorder", "stream",
            "synchronize"]  # fmt: skip
@@ -33,7 +36,7 @@ __all__ = ["SIMULATED", "THREADS", "body", "cuda", "grid", "kernel", "launch", "
 THREADS = 8 if SIMULATED else 256
 _BLOCKS = 2 if SIMULATED else 4096
 
-#: A function ``(kernel, args, grid, block, shared)`` called instead of launching: how the compile report learns of every
+#: A function ``(kernel, types, args, grid, block, shared)`` called instead of launching: how the compile report learns of every
 #: kernel, and the machine that runs PTX without a GPU (``tools/ptx_machine.py``) takes a launch over.
 recorder: Callable | None = None
 
@@ -71,17 +74,35 @@ def stream():
     return _main_stream()
 
 
+@functools.cache
+def _number(dtype):
+    return None if SIMULATED else from_dtype(dtype)
+
+
+@functools.cache
+def _pointer(dtype):
+    # a pointer to Numba's booleans would read single bits
+    return None if SIMULATED else types.CPointer(from_dtype(np.dtype(np.uint8) if dtype == bool else dtype))
+
+
+_INT32, _INT64 = np.dtype(np.int32), np.dtype(np.int64)
+
+
 def _argument(kernel, position, value):
+    """The type of an argument in kernels, and what to pass."""
     if isinstance(value, memory.DeviceArray):
-        return value.flat()
+        return _pointer(value.dtype), value.flat() if memory.on_host else value.address
     if isinstance(value, (bool, np.bool_)):
-        return np.int32(value)
+        return _number(_INT32), int(value)
     if isinstance(value, int):
-        return value if SIMULATED else np.int32(value) if -(2**31) <= value < 2**31 else np.int64(value)
-    if isinstance(value, np.generic) or isinstance(value, memory.Window):
-        return value
+        return _number(_INT32 if -(2**31) <= value < 2**31 else _INT64), value
+    if isinstance(value, np.generic):
+        return _number(value.dtype), value
+    if isinstance(value, memory.Window):
+        return _pointer(value.dtype), value
     if isinstance(value, tuple):
-        return tuple(_argument(kernel, position, v) for v in value)
+        kinds, values = zip(*(_argument(kernel, position, v) for v in value))
+        return None if SIMULATED else types.BaseTuple.from_types(kinds), values
     where = f"{kernel.py_func.__name__}: argument {position}"
     if isinstance(value, np.ndarray):
         raise TypeError(f"{where} is a host array; kernels take device arrays, move it with asarray")
@@ -101,14 +122,49 @@ def launch(kernel, grid, block, *args, shared: int = 0) -> None:
         return
     if memory.graph is not None:
         memory.graph.launched(args)
-    args = tuple(_argument(kernel, i, a) for i, a in enumerate(args))
+    kinds, args = zip(*(_argument(kernel, i, a) for i, a in enumerate(args)))
+    grid, block = (((*v, 1, 1)[:3] if isinstance(v, tuple) else (v, 1, 1)) for v in (grid, block))
     if recorder is not None:
-        return recorder(kernel, args, grid, block, shared)
-    if _noted is not None:
-        return _noted.append((kernel, (grid, block, 0, shared), args))
-    if shared > 48 << 10 and not SIMULATED:
-        _allow_shared(kernel, args, shared)
-    kernel[grid, block, stream(), shared](*args)
+        recorder(kernel, kinds, args, grid, block, shared)
+    elif _noted is not None:
+        _noted.append((kernel, (grid, block, 0, shared), args))
+    elif SIMULATED:
+        kernel[grid, block, 0, shared](*args)
+    else:
+        _compiled(kernel, kinds, shared).launch(args, grid, block, _core_stream(), shared)
+
+
+@functools.cache
+def _core_stream():
+    """The stream as compiled kernels take it."""
+    return kernel(lambda: None).configure(1 << 10, 32, stream()).stream  # of so many blocks that Numba finds no fault with them
+
+
+_ready: dict = {}
+
+
+def _compiled(kernel, kinds, shared):
+    """The kernel compiled for these types of arguments, with leave to use ``shared`` bytes of shared memory."""
+    compiled, allowed = _ready.get((kernel, kinds), (None, 48 << 10))
+    if compiled is None or shared > allowed:
+        compiled = kernel.compile(kinds)
+        compiled.bind()
+        if shared > allowed:
+            _allow_shared(kernel, compiled, shared)
+        _ready[kernel, kinds] = compiled, max(shared, allowed)
+    return compiled
+
+
+def _allow_shared(kernel, compiled, shared):
+    """A kernel may use more than 48 KiB of shared memory only after the driver was told so."""
+    from cuda.bindings import driver
+
+    handle = compiled._codelibrary.get_cufunc().handle
+    attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    (code,) = driver.cuKernelSetAttribute(attribute, shared, handle, driver.CUdevice(cuda.get_current_device().id))
+    if code != driver.CUresult.CUDA_SUCCESS:
+        name = kernel.py_func.__name__
+        raise RuntimeError(f"{name}: {shared} bytes of shared memory per block are not to be had ({code.name})")
 
 
 _noted: list | None = None
@@ -161,27 +217,6 @@ def _capture(work):
 
     weakref.finalize(start, driver.cuGraphExecDestroy, executable)
     return start, result
-
-
-_allowed: dict = {}
-
-
-def _allow_shared(kernel, args, shared):
-    """A kernel may use more than 48 KiB of shared memory only after the driver was told so."""
-    from cuda.bindings import driver
-
-    signature = tuple(map(kernel.typeof_pyval, args))
-    if _allowed.get((kernel, signature), 0) >= shared:
-        return
-    compiled = kernel.compile(signature)
-    compiled.bind()
-    handle = compiled._codelibrary.get_cufunc().handle
-    attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    (code,) = driver.cuKernelSetAttribute(attribute, shared, handle, driver.CUdevice(cuda.get_current_device().id))
-    if code != driver.CUresult.CUDA_SUCCESS:
-        name = kernel.py_func.__name__
-        raise RuntimeError(f"{name}: {shared} bytes of shared memory per block are not to be had ({code.name})")
-    _allowed[kernel, signature] = shared
 
 
 def synchronize() -> None:

@@ -1,7 +1,7 @@
 """Instructions that numba.cuda has no name for: asynchronous copies, matrix multiplication by warps, wide loads.
 
-The only inline PTX of the project. Each function is used inside kernels like any other; an array argument is 1-D and
-contiguous, an index counts its elements. Under the simulator (``NUMBA_ENABLE_CUDASIM=1``) the same names come from
+The only inline PTX of the project. Each function is used inside kernels like any other; an array argument is a
+pointer or a 1-D array, an index counts its elements. Under the simulator (``NUMBA_ENABLE_CUDASIM=1``) the same names come from
 ``simulated.py``.
 
 How a warp holds the tiles it multiplies (``g = lane // 4``, ``t = lane % 4``; one register = 32 bits)::
@@ -28,6 +28,7 @@ if config.ENABLE_CUDASIM:
         mma_bf16,
         mma_tf32,
         pack_bf16,
+        pointer,
         store2,
         store4,
         tf32,
@@ -47,7 +48,17 @@ else:
         return builder.call(ir.InlineAsm(function, template, constraints, side_effect=volatile), list(args))
 
     def _pointer(context, builder, kind, array, index):
-        return builder.gep(context.make_array(kind)(context, builder, value=array).data, [index])
+        start = array if isinstance(kind, types.CPointer) else context.make_array(kind)(context, builder, value=array).data
+        return builder.gep(start, [index])
+
+    @intrinsic
+    def pointer(typing, array):
+        """A pointer to the first element of an array in shared memory (see ``launch.py``)."""
+
+        def code(context, builder, sig, args):
+            return _pointer(context, builder, sig.args[0], args[0], I32(0))
+
+        return types.CPointer(array.dtype)(array), code
 
     def _shared(builder, pointer):
         """The 32-bit address that instructions on shared memory take."""
@@ -61,14 +72,15 @@ else:
         return [builder.extract_value(value, i) for i in range(count)]
 
     # ---------------------------------------------------------------------------------------------- copies
-    def copy_async(size: int):
+    def copy_async(size: int, near: bool = True):
         """The function ``copy(shared, at, array, index, valid)``: start copying ``size`` bytes (4, 8 or 16, aligned), or,
-        where not ``valid``, writing zeros. Nothing is read then, but ``index`` has to lie inside ``array``."""
-        cache = "cg" if size == 16 else "ca"
+        where not ``valid``, writing zeros and reading nothing. ``near``: through the first-level cache, for what is soon
+        read again by the same block; copies of less than 16 bytes have no other way."""
+        cache = "ca" if near or size < 16 else "cg"
 
         @intrinsic
         def copy(typing, shared, at, array, index, valid):
-            signature = types.void(shared, types.int32, array, types.int64, types.boolean)
+            signature = types.void(shared, types.int64, array, types.int64, types.boolean)
 
             def code(context, builder, sig, args):
                 to = _shared(builder, _pointer(context, builder, sig.args[0], args[0], args[1]))
@@ -157,7 +169,7 @@ else:
             got = _asm(builder, ir.LiteralStructType([I32] * 4), template, "=r,=r,=r,=r,r,~{memory}", row)
             return _tuple(context, builder, result, _fields(builder, got, 4))
 
-        return result(shared, types.int32), code
+        return result(shared, types.int64), code
 
     # ---------------------------------------------------------------------------------------------- tensor cores
     @intrinsic

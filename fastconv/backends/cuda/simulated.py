@@ -11,6 +11,8 @@ import threading
 import numpy as np
 from numba.cuda.simulator.kernelapi import FakeCUDAShared
 
+from .memory import Flat
+
 
 def _shared_array(self, shape, dtype, alignment=None):
     """One array for each place in the program, as in numba's simulator; that refuses the word ``alignment``."""
@@ -23,10 +25,14 @@ def _shared_array(self, shape, dtype, alignment=None):
 FakeCUDAShared.array = _shared_array
 
 
-def copy_async(size: int):
+def pointer(array):
+    return Flat(array)
+
+
+def copy_async(size: int, near: bool = True):
     def copy(shared, at, array, index, valid):
         count = size // shared.itemsize
-        assert at % count == 0 and index % count == 0 and index < array.size, "copy_async: not aligned, or outside"
+        assert at % count == 0 and (index % count == 0 or not valid), "copy_async: not aligned"
         for i in range(count):
             shared[at + i] = array[index + i] if valid else 0
 
@@ -90,7 +96,7 @@ class _Warp:
 
 @_Warp.together
 def matrix4(shared, index):
-    rows = np.array([s[i : i + 4] for s, i in zip(shared, index)], np.float32).reshape(4, 8, 4)
+    rows = np.array([[s[i + j] for j in range(4)] for s, i in zip(shared, index)], np.float32).reshape(4, 8, 4)
     assert all(i % 4 == 0 for i in index), "matrix4: not aligned"
     words = rows.view(np.uint32).reshape(4, 32)
     return [tuple(words[:, lane]) for lane in range(32)]

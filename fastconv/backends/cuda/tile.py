@@ -50,10 +50,11 @@ def line(size: int, mode: str, deep: bool) -> int:
 
 
 class Slabs:
-    """The constants and the two device functions of one kind of tile.
+    """The constants and the device functions of one kind of tile.
 
-    ``origin(thread)`` is the first row and column of a thread's sums; ``multiply(slabs, a, b, thread, sums)`` adds the
-    product of the slabs at ``a`` and ``b``.
+    ``starts(thread)`` is where a thread begins to read a slab of A and one of B; ``multiply(slabs, a, b, sums)`` adds the
+    product of slabs, ``a`` and ``b`` the places of the slabs plus those starts; ``origin(thread)`` is the first row and
+    column of a thread's sums.
     """
 
     def __init__(self, tile: Tile, mode: str, real, deep_a: bool, deep_b: bool):
@@ -74,28 +75,36 @@ class Slabs:
         across = tile.cols // warp_cols
         self.each, self.rows, self.cols = (warp_rows // 8, warp_cols // 4), (1, 8), (2, 8)
         high, wide = warp_rows // 16, warp_cols // 8
+        n, m = self.line_a, self.line_b
+        (lane_a, fragment_a), (lane_b, fragment_b) = _fragment(mode, deep_a, n), _fragment(mode, deep_b, m)
         step, mma = (8, ptx.mma_tf32) if mode == "tf32" else (16, ptx.mma_bf16)
-        fragment_a, fragment_b = _fragment(mode, deep_a, self.line_a), _fragment(mode, deep_b, self.line_b)
+        # numbers from one row (of B: column) to the next, and along depth
+        (row_a, next_a), (row_b, next_b) = (n, 1) if deep_a else (1, n), (m, 1) if deep_b else (1, m)
+
+        @body
+        def starts(thread):
+            lane, warp = thread & 31, thread >> 5
+            return warp // across * (warp_rows * row_a) + lane_a(lane), warp % across * (warp_cols * row_b) + lane_b(lane)
 
         @body
         def origin(thread):
             lane, warp = thread & 31, thread >> 5
             return warp // across * warp_rows + (lane >> 2), warp % across * warp_cols + 2 * (lane & 3)
 
-        @body
-        def multiply(slabs, a, b, thread, sums):
-            lane, warp = thread & 31, thread >> 5
-            row, col = warp // across * warp_rows, warp % across * warp_cols
-            right = cuda.local.array((wide, 2), np.uint32)
-            for k in range(0, depth, step):
+        def one_step(k):
+            from_a, from_b = k * next_a, k * next_b
+
+            @body
+            def multiply(slabs, a, b, sums):
+                right = cuda.local.array((wide, 2), np.uint32)
                 for j in range(0, wide, 2):
-                    v = fragment_b(slabs, b, col + j * 8, k, lane)
+                    v = fragment_b(slabs, b + (from_b + j * 8 * row_b))
                     right[j, 0] = v[0]
                     right[j, 1] = v[2]
                     right[j + 1, 0] = v[1]
                     right[j + 1, 1] = v[3]
                 for i in range(high):
-                    left = fragment_a(slabs, a, row + i * 16, k, lane)
+                    left = fragment_a(slabs, a + (from_a + i * 16 * row_a))
                     for j in range(wide):
                         c = (sums[2 * i, 2 * j], sums[2 * i, 2 * j + 1], sums[2 * i + 1, 2 * j], sums[2 * i + 1, 2 * j + 1])
                         d = mma(left, (right[j, 0], right[j, 1]), c)
@@ -104,7 +113,10 @@ class Slabs:
                         sums[2 * i + 1, 2 * j] = d[2]
                         sums[2 * i + 1, 2 * j + 1] = d[3]
 
-        self.origin, self.multiply = origin, multiply
+            return multiply
+
+        self.starts, self.origin = starts, origin
+        self.multiply = _in_turn([one_step(k) for k in range(0, depth, step)])
 
     def _fma(self, tile, real, deep_a, deep_b):
         high, wide = self.each = tile.each
@@ -113,6 +125,7 @@ class Slabs:
         self.cols = (1, across) if deep_b else (4, 4 * across)
         run_a, run_b = self.rows[0], self.cols[0]
         line_a, line_b, step_a, step_b = self.line_a, self.line_b, self.rows[1], self.cols[1]
+        row_a, row_b = line_a if deep_a else 1, line_b if deep_b else 1
         load4 = ptx.load4
 
         @body
@@ -120,81 +133,112 @@ class Slabs:
             return thread // across * run_a, thread % across * run_b
 
         @body
-        def multiply(slabs, a, b, thread, sums):
-            row, col = thread // across * run_a, thread % across * run_b
+        def starts(thread):
+            return thread // across * (run_a * row_a), thread % across * (run_b * row_b)
+
+        @body
+        def multiply(slabs, a, b, sums):
             left = cuda.local.array((high, 4), real)
             right = cuda.local.array(wide, real)
             for k in range(0, depth, 4):
                 if deep_a:
                     for i in range(high):
-                        v = load4(slabs, np.int64(a + (row + i * step_a) * line_a + k))
+                        v = load4(slabs, a + i * step_a * line_a + k)
                         for q in range(4):
                             left[i, q] = v[q]
                 else:
                     for q in range(4):
                         for i in range(0, high, 4):
-                            v = load4(slabs, np.int64(a + (k + q) * line_a + row + i // 4 * step_a))
+                            v = load4(slabs, a + (k + q) * line_a + i // 4 * step_a)
                             for p in range(4):
                                 left[i + p, q] = v[p]
                 if deep_b:
                     for j in range(wide):
-                        v = load4(slabs, np.int64(b + (col + j * step_b) * line_b + k))
+                        v = load4(slabs, b + j * step_b * line_b + k)
                         for i in range(high):
                             for q in range(4):
                                 sums[i, j] += left[i, q] * v[q]
                 else:
                     for q in range(4):
                         for j in range(0, wide, 4):
-                            v = load4(slabs, np.int64(b + (k + q) * line_b + col + j // 4 * step_b))
+                            v = load4(slabs, b + (k + q) * line_b + j // 4 * step_b)
                             for p in range(4):
                                 right[j + p] = v[p]
                         for i in range(high):
                             for j in range(wide):
                                 sums[i, j] += left[i, q] * right[j]
 
-        self.origin, self.multiply = origin, multiply
+        self.starts, self.origin, self.multiply = starts, origin, multiply
+
+
+def _in_turn(functions):
+    """One device function that calls several: a loop over them, unrolled, so that every place in a slab is a constant."""
+    if len(functions) == 1:
+        return functions[0]
+    first, rest = functions[0], _in_turn(functions[1:])
+
+    @body
+    def multiply(slabs, a, b, sums):
+        first(slabs, a, b, sums)
+        rest(slabs, a, b, sums)
+
+    return multiply
 
 
 def _fragment(mode, deep, line):
-    """The function that loads 16 rows (of A; columns of B) by one step of depth as four registers: rows 0-7 and 8-15 of the
-    first half of the depth, then of the second."""
+    """How a warp reads 16 rows (of A; columns of B) by one step of depth: the place of a lane, and the function that loads
+    four registers from there on: rows 0-7 and 8-15 of the first half of the depth, then of the second."""
     tf32, pack, matrix4, load2 = ptx.tf32, ptx.pack_bf16, ptx.matrix4, ptx.load2
+    down = 4 if mode == "tf32" and not deep else 8  # lines to the second half
     if mode == "tf32" and deep:
 
         @body
-        def fragment(slabs, at, row, k, lane):
-            v = matrix4(slabs, np.int32(at + (row + (lane & 15)) * line + k + (lane >> 4) * 4))
+        def place(lane):
+            return (lane & 15) * line + (lane >> 4) * 4
+
+        @body
+        def fragment(slabs, at):
+            v = matrix4(slabs, at)
             return tf32(v[0]), tf32(v[1]), tf32(v[2]), tf32(v[3])
 
     elif mode == "tf32":
 
         @body
-        def fragment(slabs, at, row, k, lane):
-            p = at + (k + (lane & 3)) * line + row + (lane >> 2)
-            q = p + 4 * line
-            return tf32(slabs[p]), tf32(slabs[p + 8]), tf32(slabs[q]), tf32(slabs[q + 8])
+        def place(lane):
+            return (lane & 3) * line + (lane >> 2)
+
+        @body
+        def fragment(slabs, at):
+            far = at + down * line
+            return tf32(slabs[at]), tf32(slabs[at + 8]), tf32(slabs[far]), tf32(slabs[far + 8])
 
     elif deep:
 
         @body
-        def fragment(slabs, at, row, k, lane):
-            p = np.int64(at + (row + (lane >> 2)) * line + k + 2 * (lane & 3))
-            q = p + 8 * line
-            a, b, c, d = load2(slabs, p), load2(slabs, q), load2(slabs, p + 8), load2(slabs, q + 8)
+        def place(lane):
+            return (lane >> 2) * line + 2 * (lane & 3)
+
+        @body
+        def fragment(slabs, at):
+            far = at + down * line
+            a, b, c, d = load2(slabs, at), load2(slabs, far), load2(slabs, at + 8), load2(slabs, far + 8)
             return pack(a[0], a[1]), pack(b[0], b[1]), pack(c[0], c[1]), pack(d[0], d[1])
 
     else:
 
         @body
-        def fragment(slabs, at, row, k, lane):
-            p = at + (k + 2 * (lane & 3)) * line + row + (lane >> 2)
-            q = p + 8 * line
+        def place(lane):
+            return 2 * (lane & 3) * line + (lane >> 2)
+
+        @body
+        def fragment(slabs, at):
+            far = at + down * line
             return (
-                pack(slabs[p], slabs[p + line]), pack(slabs[p + 8], slabs[p + line + 8]),
-                pack(slabs[q], slabs[q + line]), pack(slabs[q + 8], slabs[q + line + 8]),
+                pack(slabs[at], slabs[at + line]), pack(slabs[at + 8], slabs[at + line + 8]),
+                pack(slabs[far], slabs[far + line]), pack(slabs[far + 8], slabs[far + line + 8]),
             )  # fmt: skip
 
-    return fragment
+    return place, fragment
 
 
 slabs = functools.cache(Slabs)
