@@ -99,7 +99,7 @@ def test_sums_in_parts(case, parts, engine, monkeypatch):
 def device_tiles():
     from fastconv.backends.cuda import conv
 
-    return [(t, np.float32, m) for t in (*conv.WIDE, *conv.NARROW) for m in ("fma", "tf32", "bf16")] + [
+    return [(t, np.float32, m) for m, tiles in conv.WIDE.items() for t in (*tiles, *conv.NARROW)] + [
         (t, np.float64, "fma") for t in conv.DOUBLE
     ]
 
@@ -123,7 +123,7 @@ def test_a_device_tile(mode, engine, monkeypatch):
     from fastconv.backends.cuda import conv
 
     fc.set_float32_precision({"fma": "highest", "tf32": "high"}[mode])
-    monkeypatch.setattr(conv, "_plans", lambda *shape: [conv.Plan(conv.WIDE[-1], 1, 1.0)])
+    monkeypatch.setattr(conv, "_plans", lambda *shape: [conv.Plan(conv.TENSOR[-1], 1, 1.0)])
     *arrays, geometry = inputs((2, 4, 9, 8), (20, 4, 3, 2), {})
     want = expected(*(rounded(a, 0 if mode == "fma" else 13) for a in arrays), geometry)
     assert error(passes(engine, *arrays, geometry), want) < 2e-6

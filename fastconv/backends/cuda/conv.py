@@ -24,12 +24,15 @@ BANDWIDTH = 4e12  # bytes per second
 START = 4e-6  # seconds to launch a kernel and fill its pipeline
 
 MODES = {"highest": "fma", "high": "tf32", "medium": "bf16"}
-WIDE = (
+TENSOR = (
+    Tile(256, 128, 32, (64, 64), (8, 8)),
     Tile(128, 128, 32, (64, 32), (8, 8)),
     Tile(128, 64, 32, (64, 32), (8, 8)),
     Tile(64, 64, 32, (32, 32), (8, 4)),
     Tile(128, 16, 16, (32, 16), (4, 4)),
 )
+PLAIN = Tile(128, 128, 16, (64, 32), (8, 8)), *TENSOR[2:]
+WIDE = {"fma": PLAIN, "tf32": TENSOR, "bf16": TENSOR}
 NARROW = Tile(64, 64, 16, (32, 32), (8, 4)), Tile(64, 16, 16, (16, 16), (4, 4))  # channels are copied one by one
 DOUBLE = (Tile(64, 64, 16, (32, 32), (4, 4)),)
 SMALL = (Tile(16, 16, 16, (16, 16), (4, 4)),)  # for the simulator
@@ -49,10 +52,10 @@ def _plans(rows, cols, depth, groups, mode, itemsize, whole) -> list[Plan]:
     """For ``groups`` products of rows x depth and depth x cols: the best plan with each tile by a model of waves of blocks,
     the best of all first."""
     plans = {}
-    for tile in SMALL if SIMULATED else DOUBLE if itemsize == 8 else WIDE if whole else NARROW:
+    for tile in SMALL if SIMULATED else DOUBLE if itemsize == 8 else WIDE[mode] if whole else NARROW:
         # what a warp (or a thread) reads from shared memory limits it: small ones read more per product
         high, wide = tile.each if mode == "fma" else tile.warp
-        best = 4.0 if mode == "fma" else 64 * 32 / 96
+        best = 4.0 if mode == "fma" else 32.0
         share = min(1.0, high * wide / (high + wide) / best)
         blocks = -(-rows // tile.rows) * -(-cols // tile.cols) * groups
         steps = -(-depth // tile.depth)

@@ -102,24 +102,26 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
         group, part = np.int32(cuda.blockIdx.z) // parts, np.int32(cuda.blockIdx.z) % parts
         # the numbers of Phase.table, in its order
         pixels, columns, total = np.int32(geometry[0]), np.int32(geometry[1]), np.int32(geometry[2])
-        channels, x_line, y_line = np.int32(geometry[3]), geometry[4], geometry[5]
+        channels, x_line = np.int32(geometry[3]), np.int32(geometry[4])
         w_line, w_tap, w_group = geometry[6], geometry[7], geometry[8]
         size_d, size_h, size_w = geometry[10], geometry[11], geometry[12]
         out_d, out_h, out_w = geometry[13], geometry[14], geometry[15]
         taps_d, taps_h, taps_w = np.int32(geometry[16]), np.int32(geometry[17]), np.int32(geometry[18])
         place, place_d, place_h, place_w = geometry[22], geometry[23], geometry[24], geometry[25]
-        # from one tap to the next in x and w, once the taps of the dimensions before are done
+        # from one tap to the next in x and w, once the taps of the dimensions before are done; and from the last tap to the
+        # next channels
         next_w, next_h, next_d = x_line * geometry[21], x_line * size_w * geometry[20], x_line * size_w * size_h * geometry[19]
-        next_d, next_h = next_d - taps_h * next_h, next_h - taps_w * next_w
-        w_next_w, w_next_h, w_next_d = w_tap * place_w, w_tap * place_h, w_tap * place_d
-        w_next_d, w_next_h = w_next_d - taps_h * w_next_h, w_next_h - taps_w * w_next_w
-        again_x = depth - taps_d * (next_d + taps_h * (next_h + taps_w * next_w))  # to the next channels
-        again_w = (depth if deep_w else depth * w_line) - taps_d * (w_next_d + taps_h * (w_next_h + taps_w * w_next_w))
+        again_x = np.int32(depth - taps_d * next_d)
+        next_w, next_h, next_d = np.int32(next_w), np.int32(next_h - taps_w * next_w), np.int32(next_d - taps_h * next_h)
+        next_w_w, next_w_h, next_w_d = w_tap * place_w, w_tap * place_h, w_tap * place_d
+        again_w = np.int32((depth if deep_w else depth * w_line) - taps_d * next_w_d)
+        next_w_d, next_w_h = np.int32(next_w_d - taps_h * next_w_h), np.int32(next_w_h - taps_w * next_w_w)
+        next_w_w = np.int32(next_w_w)
         first_h, first_d = np.int32(1 << taps_w), np.int32(1 << (taps_w + taps_h))  # bits
 
-        # the lines of x this thread copies: where their first tap lies, and which taps meet the image
+        # the lines of x this thread copies: the pixel of their first tap, and which taps meet the image
         column, line = thread % per_line * width_x, thread // per_line
-        base = cuda.local.array(count, np.int64)
+        first_pixel = cuda.local.array(count, np.int32)
         met = cuda.local.array(count, np.int32)
         for i in range(count):
             m = np.int32(top + line + i * down)
@@ -129,7 +131,7 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
             v = np.int32((m - a * out_w) * geometry[28] + geometry[31])
             h = np.int32((a - b * out_h) * geometry[27] + geometry[30])
             d = np.int32((b - image * out_d) * geometry[26] + geometry[29])
-            base[i] = (((image * size_d + d) * size_h + h) * size_w + v) * x_line + group * channels
+            first_pixel[i] = ((image * size_d + d) * size_h + h) * size_w + v
             bits = meets(v, geometry[21], taps_w, size_w, np.int32(1)) | meets(h, geometry[20], taps_h, size_h, first_h)
             met[i] = bits | meets(d, geometry[19], taps_d, size_d, first_d) if m < pixels else 0
         to_x = np.int64(line * line_x + column)
@@ -155,9 +157,9 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
         tap_w = np.int32(tap % taps_w)
         tap_h = np.int32(tap // taps_w % taps_h)
         tap_d = np.int32(tap // taps_w // taps_h)
-        from_x = tap * next_w + (tap // taps_w) * next_h + tap_d * next_d + c
+        from_x = tap * next_w + (tap // taps_w) * next_h + tap_d * next_d + group * channels + c
         from_w = w_base + (k * w_line if not (deep_w or even) else
-                           place * w_tap + tap * w_next_w + (tap // taps_w) * w_next_h + tap_d * w_next_d
+                           place * w_tap + tap * next_w_w + (tap // taps_w) * next_w_h + tap_d * next_w_d
                            + (c if deep_w else (c - column) * w_line))  # fmt: skip
 
         sums = cuda.local.array(each, real)
@@ -174,7 +176,8 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
                 bit = np.int32((1 << tap_w) | (first_h << tap_h) | (first_d << tap_d))
                 for i in range(count):
                     if rows >= down or line < rows:
-                        copy_x(slabs, into + to_x + i * down_x, x, base[i] + from_x, np.int32(met[i] & bit) == bit)
+                        source = np.int64(first_pixel[i]) * x_line + from_x
+                        copy_x(slabs, into + to_x + i * down_x, x, source, np.int32(met[i] & bit) == bit)
                 for i in range(count_w):
                     if copies_w % threads == 0 or line_of_w + i * down_w < (cols if deep_w else depth):
                         if deep_w:
@@ -195,17 +198,17 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
                     tap_w = np.int32(tap_w + 1)
                     from_x += next_w
                     if deep_w or even:
-                        from_w += w_next_w
+                        from_w += next_w_w
                     if tap_w == taps_w:
                         tap_w, tap_h = np.int32(0), np.int32(tap_h + 1)
                         from_x += next_h
                         if deep_w or even:
-                            from_w += w_next_h
+                            from_w += next_w_h
                         if tap_h == taps_h:
                             tap_h, tap_d = np.int32(0), np.int32(tap_d + 1)
                             from_x += next_d
                             if deep_w or even:
-                                from_w += w_next_d
+                                from_w += next_w_d
                             if even and tap_d == taps_d:
                                 tap_d = np.int32(0)
                                 from_x += again_x
@@ -231,6 +234,9 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
                     for q in range(run_c):
                         slabs[to + q] = sums[i, j + q]
         cuda.syncthreads()
+        # read again, so that they keep no registers through the loop
+        pixels, columns, y_line = np.int32(geometry[0]), np.int32(geometry[1]), geometry[5]
+        out_d, out_h, out_w = geometry[13], geometry[14], geometry[15]
         line, col = thread // quads, thread % quads * 4
         n = group * columns + left + col
         added = (zero, zero, zero, zero)

@@ -76,7 +76,7 @@ class Slabs:
         self.each, self.rows, self.cols = (warp_rows // 8, warp_cols // 4), (1, 8), (2, 8)
         high, wide = warp_rows // 16, warp_cols // 8
         n, m = self.line_a, self.line_b
-        (lane_a, fragment_a), (lane_b, fragment_b) = _fragment(mode, deep_a, n), _fragment(mode, deep_b, m)
+        (lane_a, fragment_a), (lane_b, fragment_b) = _fragment(mode, deep_a, n, False), _fragment(mode, deep_b, m, True)
         step, mma = (8, ptx.mma_tf32) if mode == "tf32" else (16, ptx.mma_bf16)
         # numbers from one row (of B: column) to the next, and along depth
         (row_a, next_a), (row_b, next_b) = (n, 1) if deep_a else (1, n), (m, 1) if deep_b else (1, m)
@@ -100,8 +100,8 @@ class Slabs:
                 for j in range(0, wide, 2):
                     v = fragment_b(slabs, b + (from_b + j * 8 * row_b))
                     right[j, 0] = v[0]
-                    right[j, 1] = v[2]
-                    right[j + 1, 0] = v[1]
+                    right[j, 1] = v[1]
+                    right[j + 1, 0] = v[2]
                     right[j + 1, 1] = v[3]
                 for i in range(high):
                     left = fragment_a(slabs, a + (from_a + i * 16 * row_a))
@@ -185,16 +185,22 @@ def _in_turn(functions):
     return multiply
 
 
-def _fragment(mode, deep, line):
+def _fragment(mode, deep, line, of_b):
     """How a warp reads 16 rows (of A; columns of B) by one step of depth: the place of a lane, and the function that loads
-    four registers from there on: rows 0-7 and 8-15 of the first half of the depth, then of the second."""
+    four registers from there on. They hold, as ``mma`` wants them, of A rows 0-7 and 8-15 of the first half of the depth,
+    then of the second; of B both halves of columns 0-7, then of 8-15."""
     tf32, pack, matrix4, load2 = ptx.tf32, ptx.pack_bf16, ptx.matrix4, ptx.load2
-    down = 4 if mode == "tf32" and not deep else 8  # lines to the second half
+    half = 4 if mode == "tf32" else 8
+    row, deeper = (8 * line, half) if deep else (8, half * line)
+    second, third = (deeper, row) if of_b else (row, deeper)
+    last = row + deeper
     if mode == "tf32" and deep:
+        # lanes 8 i to 8 i + 7 name the rows of the matrix in register i
+        down, right = (16, 8) if of_b else (8, 16)
 
         @body
         def place(lane):
-            return (lane & 15) * line + (lane >> 4) * 4
+            return ((lane & 7) + (8 if lane & down else 0)) * line + (4 if lane & right else 0)
 
         @body
         def fragment(slabs, at):
@@ -209,34 +215,23 @@ def _fragment(mode, deep, line):
 
         @body
         def fragment(slabs, at):
-            far = at + down * line
-            return tf32(slabs[at]), tf32(slabs[at + 8]), tf32(slabs[far]), tf32(slabs[far + 8])
-
-    elif deep:
-
-        @body
-        def place(lane):
-            return (lane >> 2) * line + 2 * (lane & 3)
-
-        @body
-        def fragment(slabs, at):
-            far = at + down * line
-            a, b, c, d = load2(slabs, at), load2(slabs, far), load2(slabs, at + 8), load2(slabs, far + 8)
-            return pack(a[0], a[1]), pack(b[0], b[1]), pack(c[0], c[1]), pack(d[0], d[1])
+            return tf32(slabs[at]), tf32(slabs[at + second]), tf32(slabs[at + third]), tf32(slabs[at + last])
 
     else:
+        apart = 1 if deep else line  # the two numbers of a register
 
         @body
         def place(lane):
-            return 2 * (lane & 3) * line + (lane >> 2)
+            return (lane >> 2) * line + 2 * (lane & 3) if deep else 2 * (lane & 3) * line + (lane >> 2)
+
+        @body
+        def two(slabs, at):
+            v = load2(slabs, at) if deep else (slabs[at], slabs[at + apart])
+            return pack(v[0], v[1])
 
         @body
         def fragment(slabs, at):
-            far = at + down * line
-            return (
-                pack(slabs[at], slabs[at + line]), pack(slabs[at + 8], slabs[at + line + 8]),
-                pack(slabs[far], slabs[far + line]), pack(slabs[far + 8], slabs[far + line + 8]),
-            )  # fmt: skip
+            return two(slabs, at), two(slabs, at + second), two(slabs, at + third), two(slabs, at + last)
 
     return place, fragment
 
