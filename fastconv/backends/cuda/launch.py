@@ -29,7 +29,7 @@ else:
     from numba.cuda import types
     from numba.cuda.np.numpy_support import from_dtype
 
-__all__ = ["SIMULATED", "THREADS", "body", "cuda", "grid", "kernel", "launch", "math", "record", "recorder", "stream",
+__all__ = ["SIMULATED", "THREADS", "body", "cuda", "grid", "grid_over_channels", "kernel", "launch", "math", "record", "recorder", "stream",
            "synchronize"]  # fmt: skip
 
 #: Threads per block where a kernel has no reason for another number; a power of two.
@@ -62,6 +62,15 @@ def grid(n: int, threads: int = 0) -> tuple[int, int]:
     """Blocks and threads for ``n`` items walked as ``range(cuda.grid(1), n, cuda.gridsize(1))``."""
     threads = threads or THREADS
     return min(-(-n // threads), _BLOCKS), threads
+
+
+def grid_over_channels(n: int, channels: int, each: int) -> tuple[int, int]:
+    """Blocks and threads for ``n`` numbers, channels innermost, ``each`` neighbours at a time: so many that a thread which
+    walks ``range(cuda.grid(1) * each, n, cuda.gridsize(1) * each)`` meets the same channels every time."""
+    blocks, threads = grid(-(-n // each))
+    whole = channels // each
+    whole //= math.gcd(whole, threads)
+    return -(-blocks // whole) * whole, threads
 
 
 @functools.cache

@@ -3,9 +3,10 @@
 Channels last, an image batch is a matrix of ``rows`` x ``channels``, and what BatchNorm needs are sums over its columns. One
 pass over memory gives two of them::
 
-    blocks:  channels in strips of up to 32 (neighbouring threads, neighbouring addresses)  x  pieces of the rows
-    a block: 256 threads = 32 channels x 8 lanes; a lane adds up every 8th row of the piece in float64,
-             a tree over the lanes gives the piece's sums, written as  partial[sum, channel, piece]
+    blocks:  channels in strips of up to 32 x 4 (neighbouring threads, neighbouring addresses)  x  pieces of the rows
+    a block: 256 threads = 32 columns of threads, 4 channels each, x 8 lanes; a lane adds up every 8th row of the piece, four
+             rows in the arrays' own type, these sums in float64; a tree over the lanes gives the piece's sums, written as
+             partial[sum, channel, piece]
     finish:  a team of threads per channel adds up the pieces and turns the sums into what was asked for
 
 No atomics: the order of additions depends on the shape alone. The sums of a BatchNorm are taken of ``x - x[0]``, so that
@@ -18,89 +19,112 @@ import functools
 
 import numpy as np
 
-from . import layout, memory
-from .launch import SIMULATED, THREADS, body, cuda, grid, kernel, launch, math
+from . import layout, memory, ptx
+from .launch import SIMULATED, THREADS, body, cuda, grid, grid_over_channels, kernel, launch, math
 from .reduce import team_reducer, teams, weights
 from .shape import reshape
 
 _STRIP = 4 if SIMULATED else 32
 _BLOCKS = 4 if SIMULATED else 1024
+SHORT = 4  # rows added up in the arrays' own type before their sum goes to the float64 ones
 
 
 # ------------------------------------------------------------------------------------------------- sums of columns
 def _stats_terms(real):
-    def terms(x, other, y, mean, invstd, m, c, channels, masked):
-        v = np.float64(x[m * channels + c]) - np.float64(x[c])
+    def terms(x, g, base, scale):
+        v = x - base
         return v, v * v
 
-    def finish(first, second, x, mean, invstd, c, count):
+    def finish(first, second, base, c, count):
         shift = first / count
-        return np.float64(x[c]) + shift, second / count - shift * shift
+        return np.float64(base[c]) + shift, second / count - shift * shift
 
     return terms, finish
 
 
 def _grad_terms(real):
-    zero = real(0)
+    def terms(x, g, base, scale):
+        return g, g * ((x - base) * scale)
 
-    def terms(x, gy, y, mean, invstd, m, c, channels, masked):
-        i = m * channels + c
-        g = gy[i]
-        if masked and y[i] <= zero:
-            g = zero
-        return np.float64(g), np.float64(g) * np.float64((x[i] - mean[c]) * invstd[c])
-
-    def finish(first, second, x, mean, invstd, c, count):
+    def finish(first, second, base, c, count):
         return first, second
 
     return terms, finish
 
 
 def _sum_terms(real):
-    def terms(x, other, y, mean, invstd, m, c, channels, masked):
-        return np.float64(x[m * channels + c]), np.float64(0)
+    def terms(x, g, base, scale):
+        return x, real(0)
 
-    def finish(first, second, x, mean, invstd, c, count):
+    def finish(first, second, base, c, count):
         return first / count, first
 
     return terms, finish
 
 
 @functools.cache
-def _columns_kernels(make, real):
+def _columns_kernels(make, real, each):
     terms, finish = map(body, make(real))
-    reduce_team = team_reducer("add")
+    with_gradient, with_base = make is _grad_terms, make is not _sum_terms
+    load, _ = ptx.neighbours(each)
+    zero, one, size = real(0), real(1), THREADS * each
 
-    def columns(x, other, y, mean, invstd, masked, rows, channels, strip, piece, pieces, partial):
-        first = cuda.shared.array(THREADS, np.float64)
-        second = cuda.shared.array(THREADS, np.float64)
+    @body
+    def add(x, other, y, masked, i, base, scale, p, q):
+        """Add to the short sums ``p`` and ``q`` what lies at ``i``."""
+        v, g, r = load(x, i), load(other if with_gradient else x, i), load(y if masked else x, i)
+        for k in range(each):
+            u, w = terms(v[k], zero if masked and r[k] <= zero else g[k], base[k], scale[k])
+            p[k] += u
+            q[k] += w
+
+    def columns(x, other, y, base_of, scale_of, masked, rows, channels, strip, piece, pieces, partial):
+        first, second = pointer(cuda.shared.array(size, np.float64)), pointer(cuda.shared.array(size, np.float64))
         t = cuda.threadIdx.x
-        c = cuda.blockIdx.y * strip + t % strip
-        lanes = THREADS // strip
-        lane = t // strip
-        a, b = np.float64(0), np.float64(0)
-        start = np.int64(cuda.blockIdx.x) * piece
-        end = min(start + piece, rows)
+        lanes, lane = THREADS // strip, t // strip
+        c = (cuda.blockIdx.y * strip + t % strip) * each
+        end = min(np.int64(cuda.blockIdx.x + 1) * piece, rows)
+        a, b = cuda.local.array(each, np.float64), cuda.local.array(each, np.float64)
+        p, q = cuda.local.array(each, real), cuda.local.array(each, real)
+        base, scale = cuda.local.array(each, real), cuda.local.array(each, real)
+        for k in range(each):
+            a[k] = b[k] = np.float64(0)
+            base[k] = base_of[c + k] if with_base and c < channels else zero
+            scale[k] = scale_of[c + k] if with_gradient and c < channels else one
         if c < channels:
-            for m in range(start + lane, end, lanes):
-                p, q = terms(x, other, y, mean, invstd, m, c, channels, masked)
-                a += p
-                b += q
-        first[t] = a
-        second[t] = b
+            i, jump = (np.int64(cuda.blockIdx.x) * piece + lane) * channels + c, np.int64(lanes) * channels
+            stop = end * channels
+            while i < stop:
+                for k in range(each):
+                    p[k] = q[k] = zero
+                if i + (SHORT - 1) * jump < stop:
+                    for _ in range(SHORT):
+                        add(x, other, y, masked, i, base, scale, p, q)
+                        i += jump
+                else:
+                    add(x, other, y, masked, i, base, scale, p, q)
+                    i += jump
+                for k in range(each):
+                    a[k] += np.float64(p[k])
+                    b[k] += np.float64(q[k])
+        for k in range(each):
+            first[k * THREADS + t] = a[k]
+            second[k * THREADS + t] = b[k]
         cuda.syncthreads()
         half = lanes // 2
         while half > 0:
             if lane < half:
-                first[t] += first[t + half * strip]
-                second[t] += second[t + half * strip]
+                for k in range(0, size, THREADS):
+                    first[k + t] += first[k + t + half * strip]
+                    second[k + t] += second[k + t + half * strip]
             cuda.syncthreads()
             half = half // 2
         if lane == 0 and c < channels:
-            partial[c * pieces + cuda.blockIdx.x] = first[t]
-            partial[(channels + c) * pieces + cuda.blockIdx.x] = second[t]
+            for k in range(each):
+                partial[(c + k) * pieces + cuda.blockIdx.x] = first[k * THREADS + t]
+                partial[(channels + c + k) * pieces + cuda.blockIdx.x] = second[k * THREADS + t]
 
-    def columns_finish(partial, x, mean, invstd, channels, pieces, team, count, u, v):
+    def columns_finish(partial, base, channels, pieces, team, count, u, v):
         shared = cuda.shared.array(THREADS, np.float64)
         lane = cuda.threadIdx.x % team
         c = cuda.blockIdx.x * (THREADS // team) + cuda.threadIdx.x // team
@@ -112,31 +136,38 @@ def _columns_kernels(make, real):
         a = reduce_team(shared, a, team)
         b = reduce_team(shared, b, team)
         if lane == 0 and c < channels:
-            p, q = finish(a, b, x, mean, invstd, c, count)
+            p, q = finish(a, b, base, c, count)
             u[c] = real(p)
             v[c] = real(q)
 
+    reduce_team, pointer = team_reducer("add"), ptx.pointer
     columns.__name__ = make.__name__.strip("_").replace("terms", "columns")
     columns_finish.__name__ = f"{columns.__name__}_finish"
     return kernel(columns), kernel(columns_finish)
 
 
-def _columns(make, x, count, other=None, y=None, mean=None, invstd=None):
+def _neighbours(channels, *arrays) -> int:
+    """How many channels a thread takes at once."""
+    return 4 if channels % 4 == 0 and all(a.address % 16 == 0 for a in arrays) else 1
+
+
+def _columns(make, x, count, other=None, y=None, base=None, scale=None):
     """Two vectors of one entry per channel from the matrix ``x`` (rows, channels) and others like it."""
     rows, channels = x.shape
     u, v = memory.empty((channels,), x.dtype), memory.empty((channels,), x.dtype)
+    masked, other, y, base, scale = y is not None, *(x if a is None else a for a in (other, y, base, scale))
+    each = _neighbours(channels, x, other, y)
     strip = 1
-    while strip < min(_STRIP, channels):
+    while strip < min(_STRIP, channels // each):
         strip *= 2
-    strips, lanes = -(-channels // strip), THREADS // strip
-    piece = max(-(-rows // max(_BLOCKS // strips, 1)), 4 * lanes)
+    strips, lanes = -(-channels // each // strip), THREADS // strip
+    piece = max(-(-rows // max(_BLOCKS // strips, 1)), SHORT * lanes)
     pieces = max(-(-rows // piece), 1)
     partial = memory.empty((2, channels, pieces), np.float64)
-    sums, finish = _columns_kernels(make, x.dtype.type)
-    masked, other, y, mean, invstd = y is not None, *(x if a is None else a for a in (other, y, mean, invstd))
-    launch(sums, (pieces, strips), THREADS, x, other, y, mean, invstd, masked, rows, channels, strip, piece, pieces, partial)
+    sums, finish = _columns_kernels(make, x.dtype.type, each)
+    launch(sums, (pieces, strips), THREADS, x, other, y, base, scale, masked, rows, channels, strip, piece, pieces, partial)
     blocks, team = teams(channels, pieces)
-    launch(finish, blocks, THREADS, partial, x, mean, invstd, channels, pieces, team, np.float64(count), u, v)
+    launch(finish, blocks, THREADS, partial, base, channels, pieces, team, np.float64(count), u, v)
     return u, v
 
 
@@ -161,47 +192,63 @@ def batch_norm_stats(x):
     if x.size == 0:
         return layout.filled(x.shape[1:2], x.dtype, 0), layout.filled(x.shape[1:2], x.dtype, 0)
     x = _matrix(x)
-    return _columns(_stats_terms, x, x.shape[0])
+    return _columns(_stats_terms, x, x.shape[0], base=x)  # of x[0]
 
 
 @functools.cache
-def _batch_norm_kernel(real):
-    zero = real(0)
+def _batch_norm_kernel(real, each):
+    zero, one = real(0), real(1)
+    load, store = ptx.neighbours(each)
 
     @kernel
     def batch_norm(x, mean, invstd, weight, weighted, bias, biased, residual, added, relu, y, channels, n):
-        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            c = i % channels
-            v = (x[i] - mean[c]) * invstd[c]
-            if weighted:
-                v = v * weight[c]
-            if biased:
-                v += bias[c]
-            if added:
-                v += residual[i]
-            y[i] = zero if relu and v <= zero else v
+        # a thread meets the same channels every time
+        first, step = np.int64(cuda.grid(1)) * each, np.int64(cuda.gridsize(1)) * each
+        centre, scale, shift = cuda.local.array(each, real), cuda.local.array(each, real), cuda.local.array(each, real)
+        for k in range(each):
+            c = first % channels + k
+            centre[k] = mean[c]
+            scale[k] = invstd[c] * (weight[c] if weighted else one)
+            shift[k] = bias[c] if biased else zero
+        out = cuda.local.array(each, real)
+        for i in range(first, n, step):
+            v, r = load(x, i), load(residual if added else x, i)
+            for k in range(each):
+                u = (v[k] - centre[k]) * scale[k] + shift[k]
+                if added:
+                    u += r[k]
+                out[k] = zero if relu and u <= zero else u
+            store(y, i, out)
 
     return batch_norm
 
 
 @functools.cache
-def _batch_norm_bwd_kernel(real):
+def _batch_norm_bwd_kernel(real, each):
     zero, one = real(0), real(1)
+    load, store = ptx.neighbours(each)
 
     @kernel
-    def batch_norm_bwd(gy, x, y, masked, mean, invstd, weight, weighted, gw, gb, scale, gx, gres, with_residual, channels, n):
-        # scale is 1 / count where mean and invstd depend on x, else 0
-        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            c = i % channels
-            g = gy[i]
-            if masked and y[i] <= zero:
-                g = zero
+    def batch_norm_bwd(gy, x, y, masked, mean, invstd, weight, weighted, gw, gb, share, gx, gres, with_residual, channels, n):
+        # share is 1 / count where mean and invstd depend on x, else 0; gx = factor * g + tilt * (x - mean) + level
+        first, step = np.int64(cuda.grid(1)) * each, np.int64(cuda.gridsize(1)) * each
+        centre, factor = cuda.local.array(each, real), cuda.local.array(each, real)
+        tilt, level = cuda.local.array(each, real), cuda.local.array(each, real)
+        for k in range(each):
+            c = first % channels + k
+            centre[k] = mean[c]
+            factor[k] = invstd[c] * (weight[c] if weighted else one)
+            level[k] = -gb[c] * share
+            tilt[k] = -gw[c] * share * invstd[c]
+        g, out = cuda.local.array(each, real), cuda.local.array(each, real)
+        for i in range(first, n, step):
+            u, v, r = load(gy, i), load(x, i), load(y if masked else x, i)
+            for k in range(each):
+                g[k] = zero if masked and r[k] <= zero else u[k]
+                out[k] = (g[k] + level[k] + tilt[k] * (v[k] - centre[k])) * factor[k]
             if with_residual:
-                gres[i] = g
-            factor = invstd[c] * (weight[c] if weighted else one)
-            if scale != zero:
-                g = g - gb[c] * scale - (x[i] - mean[c]) * invstd[c] * (gw[c] * scale)
-            gx[i] = g * factor
+                store(gres, i, g)
+            store(gx, i, out)
 
     return batch_norm_bwd
 
@@ -217,8 +264,11 @@ def _out(x):
 def batch_norm_fwd(x, mean, invstd, weight, bias, residual, activation):
     (y, out), rows, channels = _out(x), _matrix(x), x.shape[1]
     residual, added = (rows, False) if residual is None else (_matrix(residual), True)
-    launch(_batch_norm_kernel(x.dtype.type), *grid(x.size), rows, layout.dense(mean), layout.dense(invstd),
-           *weights(weight, mean), *weights(bias, mean), residual, added, activation == "relu", out, channels, x.size)
+    if x.size:
+        each = _neighbours(channels, rows, residual)
+        launch(_batch_norm_kernel(x.dtype.type, each), *grid_over_channels(x.size, channels, each), rows, layout.dense(mean),
+               layout.dense(invstd), *weights(weight, mean), *weights(bias, mean), residual, added, activation == "relu", out,
+               channels, x.size)  # fmt: skip
     return y
 
 
@@ -232,9 +282,11 @@ def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_re
     if x.size == 0:
         return gx, *(layout.filled((channels,), x.dtype, 0) for _ in range(2)), gres
     gbias, gweight = _columns(_grad_terms, rows, 1, grows, mask, mean, invstd)
-    scale = real(1 / count if training else 0)
-    launch(_batch_norm_bwd_kernel(real), *grid(x.size), grows, rows, rows if mask is None else mask, mask is not None, mean,
-           invstd, *weights(weight, mean), gweight, gbias, scale, gx_out, gres_out, with_residual, channels, x.size)
+    share = real(1 / count if training else 0)
+    y = rows if mask is None else mask
+    each = _neighbours(channels, rows, grows, y)
+    launch(_batch_norm_bwd_kernel(real, each), *grid_over_channels(x.size, channels, each), grows, rows, y, mask is not None,
+           mean, invstd, *weights(weight, mean), gweight, gbias, share, gx_out, gres_out, with_residual, channels, x.size)
     return gx, gweight, gbias, gres
 
 

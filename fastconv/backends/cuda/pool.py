@@ -1,4 +1,4 @@
-"""Pooling: a thread per output and channel; backward a thread per input, which collects from the windows that cover it.
+"""Pooling: a thread takes one output and up to four channels; backward one input, collecting from the windows that cover it.
 
 Collecting needs no atomics, so gradients repeat to the bit. Windows are 1-D to 3-D boxes in ``N, D, H, W, C`` memory.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from fastconv.spec import AdaptivePoolSpec
 
-from . import layout
+from . import layout, ptx
 from .launch import body, cuda, grid, kernel, launch
 
 
@@ -51,69 +51,82 @@ def _covering(i, d, size, out_size, kernel_size, stride, dilation, before, adapt
 @body
 def _decode(item, size, channels):
     """(image, z, y, x, channel) of an element of N, D, H, W, C memory."""
-    rest = item // channels
-    c = item - rest * channels
-    x = rest % size[2]
-    rest = rest // size[2]
-    y = rest % size[1]
-    rest = rest // size[1]
-    z = rest % size[0]
-    return rest // size[0], z, y, x, c
+    pixel = np.int32(item // channels)  # dividing numbers of 32 bits takes a quarter of the time
+    line = np.int32(pixel // size[2])
+    plane = np.int32(line // size[1])
+    image = np.int32(plane // size[0])
+    return image, plane - image * size[0], line - plane * size[1], pixel - line * size[2], item - np.int64(pixel) * channels
 
 
 @functools.cache
-def _max_kernel(real):
+def _max_kernel(real, each):
+    load, store = ptx.neighbours(each)
+
     @kernel
     def max_pool(x, y, index, channels, size, out_size, kernel_size, stride, dilation, before, adaptive, n):
-        for item in range(cuda.grid(1), n, cuda.gridsize(1)):
+        best, at = cuda.local.array(each, real), cuda.local.array(each, np.int32)
+        for item in range(cuda.grid(1) * each, n, cuda.gridsize(1) * each):
             image, oz, oy, ox, c = _decode(item, out_size, channels)
             z0, z1, dz = _window(oz, 0, size, out_size, kernel_size, stride, dilation, before, adaptive)
             y0, y1, dy = _window(oy, 1, size, out_size, kernel_size, stride, dilation, before, adaptive)
             x0, x1, dx = _window(ox, 2, size, out_size, kernel_size, stride, dilation, before, adaptive)
-            at = (z0 * size[1] + y0) * size[2] + x0
-            plane = image * size[0] * size[1] * size[2]
-            best = x[(plane + at) * channels + c]
+            start = np.int64(image) * (size[0] * size[1] * size[2]) * channels + c
+            first = np.int32((z0 * size[1] + y0) * size[2] + x0)
+            v = load(x, start + first * channels)
+            for k in range(each):
+                best[k] = v[k]
+                at[k] = first
             for iz in range(z0, z1, dz):
                 for iy in range(y0, y1, dy):
+                    line = (iz * size[1] + iy) * size[2]
                     for ix in range(x0, x1, dx):
-                        place = (iz * size[1] + iy) * size[2] + ix
-                        v = x[(plane + place) * channels + c]
-                        if v > best or (v != v and best == best):
-                            best = v
-                            at = place
-            y[item] = best
-            index[item] = at
+                        place = np.int32(line + ix)
+                        v = load(x, start + place * channels)
+                        for k in range(each):
+                            if v[k] > best[k] or (v[k] != v[k] and best[k] == best[k]):
+                                best[k] = v[k]
+                                at[k] = place
+            store(y, item, best)
+            store(index, item, at)
 
     return max_pool
 
 
 @functools.cache
-def _max_bwd_kernel(real):
+def _max_bwd_kernel(real, each):
     zero = real(0)
+    load, store = ptx.neighbours(each)
 
     @kernel
     def max_pool_bwd(gy, index, gx, channels, size, out_size, kernel_size, stride, dilation, before, adaptive, n):
-        for item in range(cuda.grid(1), n, cuda.gridsize(1)):
+        value = cuda.local.array(each, real)
+        for item in range(cuda.grid(1) * each, n, cuda.gridsize(1) * each):
             image, iz, iy, ix, c = _decode(item, size, channels)
             z0, z1 = _covering(iz, 0, size, out_size, kernel_size, stride, dilation, before, adaptive)
             y0, y1 = _covering(iy, 1, size, out_size, kernel_size, stride, dilation, before, adaptive)
             x0, x1 = _covering(ix, 2, size, out_size, kernel_size, stride, dilation, before, adaptive)
             place = (iz * size[1] + iy) * size[2] + ix
-            value = zero
+            start = np.int64(image) * (out_size[0] * out_size[1] * out_size[2]) * channels + c
+            for k in range(each):
+                value[k] = zero
             for oz in range(z0, z1):
                 for oy in range(y0, y1):
+                    line = (oz * out_size[1] + oy) * out_size[2]
                     for ox in range(x0, x1):
-                        o = (((image * out_size[0] + oz) * out_size[1] + oy) * out_size[2] + ox) * channels + c
-                        if index[o] == place:
-                            value += gy[o]
-            gx[item] = value
+                        o = start + (line + ox) * channels
+                        at, g = load(index, o), load(gy, o)
+                        for k in range(each):
+                            if at[k] == place:
+                                value[k] += g[k]
+            store(gx, item, value)
 
     return max_pool_bwd
 
 
 @functools.cache
-def _avg_kernels(real):
+def _avg_kernels(real, each):
     zero = real(0)
+    load, store = ptx.neighbours(each)
 
     @body
     def divisor(oz, oy, ox, size, out_size, kernel_size, stride, dilation, before, adaptive, after, padded, fixed):
@@ -133,42 +146,62 @@ def _avg_kernels(real):
 
     @kernel
     def avg_pool(x, y, channels, size, out_size, kernel_size, stride, dilation, before, adaptive, after, padded, fixed, n):
-        for item in range(cuda.grid(1), n, cuda.gridsize(1)):
+        value = cuda.local.array(each, real)
+        for item in range(cuda.grid(1) * each, n, cuda.gridsize(1) * each):
             image, oz, oy, ox, c = _decode(item, out_size, channels)
             z0, z1, _ = _window(oz, 0, size, out_size, kernel_size, stride, dilation, before, adaptive)
             y0, y1, _ = _window(oy, 1, size, out_size, kernel_size, stride, dilation, before, adaptive)
             x0, x1, _ = _window(ox, 2, size, out_size, kernel_size, stride, dilation, before, adaptive)
-            value = zero
+            start = np.int64(image) * (size[0] * size[1] * size[2]) * channels + c
+            for k in range(each):
+                value[k] = zero
             for iz in range(z0, z1):
                 for iy in range(y0, y1):
+                    line = (iz * size[1] + iy) * size[2]
                     for ix in range(x0, x1):
-                        value += x[(((image * size[0] + iz) * size[1] + iy) * size[2] + ix) * channels + c]
-            y[item] = value / divisor(oz, oy, ox, size, out_size, kernel_size, stride, dilation, before, adaptive, after,
-                                      padded, fixed)  # fmt: skip
+                        v = load(x, start + (line + ix) * channels)
+                        for k in range(each):
+                            value[k] += v[k]
+            count = divisor(oz, oy, ox, size, out_size, kernel_size, stride, dilation, before, adaptive, after, padded, fixed)
+            for k in range(each):
+                value[k] = value[k] / count
+            store(y, item, value)
 
     @kernel
     def avg_pool_bwd(gy, gx, channels, size, out_size, kernel_size, stride, dilation, before, adaptive, after, padded, fixed,
                      n):  # fmt: skip
-        for item in range(cuda.grid(1), n, cuda.gridsize(1)):
+        value = cuda.local.array(each, real)
+        for item in range(cuda.grid(1) * each, n, cuda.gridsize(1) * each):
             image, iz, iy, ix, c = _decode(item, size, channels)
             z0, z1 = _covering(iz, 0, size, out_size, kernel_size, stride, dilation, before, adaptive)
             y0, y1 = _covering(iy, 1, size, out_size, kernel_size, stride, dilation, before, adaptive)
             x0, x1 = _covering(ix, 2, size, out_size, kernel_size, stride, dilation, before, adaptive)
-            value = zero
+            start = np.int64(image) * (out_size[0] * out_size[1] * out_size[2]) * channels + c
+            for k in range(each):
+                value[k] = zero
             for oz in range(z0, z1):
                 for oy in range(y0, y1):
+                    line = (oz * out_size[1] + oy) * out_size[2]
                     for ox in range(x0, x1):
-                        o = (((image * out_size[0] + oz) * out_size[1] + oy) * out_size[2] + ox) * channels + c
-                        value += gy[o] / divisor(oz, oy, ox, size, out_size, kernel_size, stride, dilation, before, adaptive,
-                                                 after, padded, fixed)  # fmt: skip
-            gx[item] = value
+                        g = load(gy, start + (line + ox) * channels)
+                        count = divisor(oz, oy, ox, size, out_size, kernel_size, stride, dilation, before, adaptive, after,
+                                        padded, fixed)  # fmt: skip
+                        for k in range(each):
+                            value[k] += g[k] / count
+            store(gx, item, value)
 
     return avg_pool, avg_pool_bwd
 
 
+def _start(kernels, x, y, n, *arguments):
+    """Launch the kernel that ``kernels`` makes for as many channels at once as lie together; ``x`` is read, ``y`` written."""
+    each = 4 if y.shape[-1] % 4 == 0 and x.address % 16 == 0 else 1
+    launch(kernels(y.dtype.type, each), *grid(n // each), x, *arguments, n)
+
+
 def max_pool_fwd(x, spec):
-    (y, y5), (index, index5) = layout.empty(spec.y_shape, x.dtype), layout.empty(spec.y_shape, np.int64)
-    launch(_max_kernel(x.dtype.type), *grid(y.size), layout.lift(x), y5, index5, spec.channels, *_geometry(spec), y.size)
+    (y, y5), (index, index5) = layout.empty(spec.y_shape, x.dtype), layout.empty(spec.y_shape, np.int32)
+    _start(_max_kernel, layout.lift(x), y5, y.size, y5, index5, spec.channels, *_geometry(spec))
     return y, index
 
 
@@ -177,8 +210,7 @@ adaptive_max_pool_fwd = max_pool_fwd
 
 def max_pool_bwd(gy, index, spec):
     gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
-    launch(_max_bwd_kernel(gy.dtype.type), *grid(gx.size), layout.lift(gy), layout.lift(index), gx5, spec.channels,
-           *_geometry(spec), gx.size)  # fmt: skip
+    _start(_max_bwd_kernel, layout.lift(gy), gx5, gx.size, layout.lift(index), gx5, spec.channels, *_geometry(spec))
     return gx
 
 
@@ -189,18 +221,19 @@ def _averaging(spec, real):
     return tuple(a for _, a in spec.lifted().padding), bool(spec.count_include_pad), real(spec.divisor or 0)
 
 
-def avg_pool_fwd(x, spec):
-    (y, y5), real = layout.empty(spec.y_shape, x.dtype), x.dtype.type
-    launch(_avg_kernels(real)[0], *grid(y.size), layout.lift(x), y5, spec.channels, *_geometry(spec), *_averaging(spec, real),
-           y.size)  # fmt: skip
+def _average(which, x, shape, spec):
+    y, y5 = layout.empty(shape, x.dtype)
+    geometry = *_geometry(spec), *_averaging(spec, x.dtype.type)
+    _start(lambda *how: _avg_kernels(*how)[which], layout.lift(x), y5, y.size, y5, spec.channels, *geometry)
     return y
 
 
+def avg_pool_fwd(x, spec):
+    return _average(0, x, spec.y_shape, spec)
+
+
 def avg_pool_bwd(gy, spec):
-    (gx, gx5), real = layout.empty(spec.x_shape, gy.dtype), gy.dtype.type
-    launch(_avg_kernels(real)[1], *grid(gx.size), layout.lift(gy), gx5, spec.channels, *_geometry(spec),
-           *_averaging(spec, real), gx.size)  # fmt: skip
-    return gx
+    return _average(1, gy, spec.x_shape, spec)
 
 
 adaptive_avg_pool_fwd, adaptive_avg_pool_bwd = avg_pool_fwd, avg_pool_bwd

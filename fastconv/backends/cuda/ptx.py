@@ -27,6 +27,7 @@ if config.ENABLE_CUDASIM:
         matrix4,
         mma_bf16,
         mma_tf32,
+        neighbours,
         pack_bf16,
         pointer,
         store2,
@@ -36,7 +37,7 @@ if config.ENABLE_CUDASIM:
     )  # fmt: skip
 else:
     from llvmlite import ir
-    from numba.cuda import types
+    from numba.cuda import jit, types
     from numba.cuda.extending import intrinsic
 
     I32, I64, F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -155,6 +156,16 @@ else:
     def store4(typing, array, index, a, b, c, d):
         """``array[index : index + 4] = a, b, c, d`` in accesses of 16 bytes (aligned)."""
         return types.void(array, types.int64, *(array.dtype,) * 4), _store(4)
+
+    def neighbours(count: int):
+        """``load(array, index)`` and ``store(array, index, values)`` of tuples of 1 or 4 neighbours, in accesses of up to
+        16 bytes (aligned)."""
+        if count == 4:
+            return load4, jit(lambda array, index, v: store4(array, index, v[0], v[1], v[2], v[3]), device=True)
+        return jit(lambda array, index: (array[index],), device=True), jit(_store1, device=True)
+
+    def _store1(array, index, v):
+        array[index] = v[0]
 
     @intrinsic
     def matrix4(typing, shared, index):

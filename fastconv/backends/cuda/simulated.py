@@ -67,6 +67,10 @@ def _store(array, index, *values):
 store2 = store4 = _store
 
 
+def neighbours(count: int):
+    return _load(count), lambda array, index, values: _store(array, index, *values)
+
+
 class _Warp:
     """Where the 32 threads of a warp meet: each leaves its arguments, one computes, each takes its result."""
 
