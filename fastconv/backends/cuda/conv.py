@@ -33,7 +33,8 @@ TENSOR = (
 )
 PLAIN = Tile(128, 128, 16, (64, 32), (8, 8)), *TENSOR[2:]
 WIDE = {"fma": PLAIN, "tf32": TENSOR, "bf16": TENSOR}
-NARROW = Tile(64, 64, 16, (32, 32), (8, 4)), Tile(64, 16, 16, (16, 16), (4, 4))  # channels are copied one by one
+# channels are copied one by one
+NARROW = Tile(64, 64, 16, (32, 32), (8, 4)), Tile(64, 16, 16, (16, 16), (4, 4)), Tile(32, 16, 16, (16, 16), (4, 4))
 DOUBLE = (Tile(64, 64, 16, (32, 32), (4, 4)),)
 SMALL = (Tile(16, 16, 16, (16, 16), (4, 4)),)  # for the simulator
 
@@ -178,10 +179,10 @@ def _direct(phases, x, w, y, bias, residual, relu):
     for phase in phases:
         if not phase.taps:
             continue
-        narrow = _is_narrow(phase)
-        kernel = (direct._single if narrow else direct._few)(real, phase.swap)
-        columns = phase.channels[1]
-        blocks = (-(-phase.pixels // THREADS), -(-columns // direct.EACH), phase.spec.groups)
+        narrow, columns = _is_narrow(phase), phase.channels[1]
+        each = direct.width(columns)
+        kernel = direct._single(real, phase.swap) if narrow else direct._few(real, phase.swap, each)
+        blocks = -(-phase.pixels // THREADS), -(-columns // each), phase.spec.groups
         where = grid(phase.pixels * y.shape[-1]) if narrow else (blocks, THREADS)
         launch(kernel, *where, x, w, y if bias is None else bias, y if residual is None else residual, y, flags, phase.table)
 
@@ -263,7 +264,8 @@ def _direct_cost(spec, which, dtype) -> float:
     waste, rate = 1.0, SINGLE
     if which != "bwd_weight" and phases and not _is_narrow(phases[0]):
         columns = phases[0].channels[1]
-        waste, rate = -(-columns // direct.EACH) * direct.EACH / columns, 4 * SINGLE
+        each = direct.width(columns)
+        waste, rate = -(-columns // each) * each / columns, 4 * SINGLE
     return START * len(phases) + spec.flops * waste * np.dtype(dtype).itemsize / 4 / rate
 
 

@@ -1,10 +1,10 @@
 """Convolution without tensor cores or copies ahead: few channels, one channel per group, float64; takes every case.
 
-Few channels (``_few``): a thread owns one pixel and EACH output channels, which share every number read from x::
+Few channels (``_few``): a thread owns one pixel and 4, 8 or 16 output channels, which share every number read from x::
 
-            EACH output channels
+            output channels
            +------------+
-    tap,   | slab of w  |  SLAB x EACH in shared memory, read by all threads at once (a broadcast)
+    tap,   | slab of w  |  SLAB lines in shared memory, read by all threads at once (a broadcast)
     channel+------------+
     pixel 0| sums of thread 0
     pixel 1| sums of thread 1      x[pixel + tap, channel]: neighbouring threads read neighbouring pixels
@@ -23,25 +23,34 @@ import functools
 
 import numpy as np
 
+from . import ptx
 from .conv_implicit import BIAS, RELU, RESIDUAL, clip, divide
-from .launch import SIMULATED, THREADS, cuda, kernel
+from .launch import SIMULATED, THREADS, body, cuda, kernel
 
-EACH = 4 if SIMULATED else 16
+EACH = 4 if SIMULATED else 16  # at most
 SLAB = 16 if SIMULATED else 32
 
 
+@body
+def meets_at(at, size):
+    """Whether a place along one dimension is inside the image."""
+    return np.uint32(at) < np.uint32(size)
+
+
 @functools.cache
-def _few(real, deep_w):
-    zero, threads, width, slab, size = real(0), THREADS, EACH, SLAB, SLAB * EACH
+def _few(real, deep_w, each):
+    zero, threads, slab, size = real(0), THREADS, SLAB, SLAB * each
+    pointer, load4 = ptx.pointer, ptx.load4
 
     def direct_few(x, w, bias, residual, y, flags, geometry):
-        weights = cuda.shared.array(size, real)
+        weights = pointer(cuda.shared.array(size, real))
         thread, group = np.int32(cuda.threadIdx.x), np.int32(cuda.blockIdx.z)
-        m, first = np.int32(cuda.blockIdx.x) * threads + thread, np.int32(cuda.blockIdx.y) * width
+        m, first = np.int32(cuda.blockIdx.x) * threads + thread, np.int32(cuda.blockIdx.y) * each
         pixels, columns, total = np.int32(geometry[0]), np.int32(geometry[1]), np.int32(geometry[2])
-        channels, x_line, y_line = np.int32(geometry[3]), geometry[4], geometry[5]
-        size_d, size_h, size_w = np.int32(geometry[10]), np.int32(geometry[11]), np.int32(geometry[12])
-        taps_h, taps_w = np.int32(geometry[17]), np.int32(geometry[18])
+        channels, x_line = np.int32(geometry[3]), geometry[4]
+        size_d, size_h, size_w = geometry[10], geometry[11], geometry[12]
+        taps_d, taps_h, taps_w = np.int32(geometry[16]), np.int32(geometry[17]), np.int32(geometry[18])
+        step_d, step_h, step_w = np.int32(geometry[19]), np.int32(geometry[20]), np.int32(geometry[21])
         a = divide(m, geometry[32], geometry[33])
         b = divide(a, geometry[34], geometry[35])
         image = divide(b, geometry[36], geometry[37])
@@ -49,47 +58,58 @@ def _few(real, deep_w):
         at_d = np.int32(plane * geometry[26] + geometry[29])
         at_h = np.int32(row * geometry[27] + geometry[30])
         at_w = np.int32(column * geometry[28] + geometry[31])
-        sums = cuda.local.array(width, real)
-        for q in range(width):
+        # where the next number of x lies; after the channels of a tap, of a row and of a plane of taps
+        at = (((image * size_d + at_d) * size_h + at_h) * size_w + at_w) * x_line + group * channels
+        next_w, next_h = step_w * x_line, step_h * size_w * x_line
+        next_d = step_d * size_h * size_w * x_line - taps_h * next_h
+        next_h, next_w = next_h - taps_w * next_w, next_w - channels
+        sums = cuda.local.array(each, real)
+        for q in range(each):
             sums[q] = zero
-        c = np.int32(0)
-        d, h, v = np.int32(0), np.int32(0), np.int32(0)
+        c, v, h, d = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
+        inside = m < pixels and meets_at(at_d, size_d) and meets_at(at_h, size_h) and meets_at(at_w, size_w)
         for start in range(0, total, slab):
             cuda.syncthreads()
             for e in range(thread, size, threads):
-                r, n = start + e // width, first + e % width
+                r, n = np.int32(start + e // each), first + e % each
                 value = zero
                 if r < total and n < columns:
                     if deep_w:
-                        tap = r // channels
-                        place = geometry[22] + tap // taps_w // taps_h * geometry[23]
-                        place += tap // taps_w % taps_h * geometry[24] + tap % taps_w * geometry[25]
+                        tap = np.int32(r // channels)
+                        tap_h = np.int32(tap // taps_w)
+                        tap_d = np.int32(tap_h // taps_h)
+                        place = geometry[22] + tap_d * geometry[23] + (tap_h - tap_d * taps_h) * geometry[24]
+                        place += (tap - tap_h * taps_w) * geometry[25]
                         value = w[group * geometry[8] + place * geometry[7] + n * geometry[6] + r - tap * channels]
                     else:
                         value = w[group * geometry[8] + r * geometry[6] + n]
                 weights[e] = value
             cuda.syncthreads()
-            for r in range(min(slab, total - start)):
-                p, q, s = at_d + d * geometry[19], at_h + h * geometry[20], at_w + v * geometry[21]
-                if m < pixels and 0 <= p < size_d and 0 <= q < size_h and 0 <= s < size_w:
-                    value = x[(((image * size_d + p) * size_h + q) * size_w + s) * x_line + group * channels + c]
-                    for n in range(width):
-                        sums[n] += value * weights[r * width + n]
-                c += 1
+            for r in range(0, min(slab, total - start) * each, each):
+                if inside:
+                    value = x[at]
+                    for n in range(0, each, 4):
+                        u = load4(weights, r + n)
+                        for q in range(4):
+                            sums[n + q] += value * u[q]
+                at += 1
+                c = np.int32(c + 1)
                 if c == channels:
-                    c = np.int32(0)
-                    v += 1
+                    at += next_w
+                    c, v = np.int32(0), np.int32(v + 1)
                     if v == taps_w:
-                        v = np.int32(0)
-                        h += 1
+                        at += next_h
+                        v, h = np.int32(0), np.int32(h + 1)
                         if h == taps_h:
-                            h = np.int32(0)
-                            d += 1
+                            at += next_d
+                            h, d = np.int32(0), np.int32(d + 1)
+                    inside = m < pixels and meets_at(at_d + d * step_d, size_d) and meets_at(at_h + h * step_h, size_h)
+                    inside = inside and meets_at(at_w + v * step_w, size_w)
         if m < pixels:
             place = (image * geometry[38] + plane * geometry[41] + geometry[44]) * geometry[39]
             place = (place + row * geometry[42] + geometry[45]) * geometry[40] + column * geometry[43] + geometry[46]
-            to = place * y_line + group * columns + first
-            for n in range(width):
+            to = place * geometry[5] + group * columns + first
+            for n in range(each):
                 if first + n < columns:
                     value = sums[n]
                     if flags & BIAS:
@@ -99,6 +119,11 @@ def _few(real, deep_w):
                     y[to + n] = clip(value) if flags & RELU else value
 
     return kernel(direct_few, launch_bounds=(THREADS, 2))  # 128 registers each
+
+
+def width(columns: int) -> int:
+    """How many of ``columns`` output channels a thread takes."""
+    return next((n for n in (4, 8) if columns <= n), EACH)
 
 
 @functools.cache

@@ -119,21 +119,29 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
         next_w_w = np.int32(next_w_w)
         first_h, first_d = np.int32(1 << taps_w), np.int32(1 << (taps_w + taps_h))  # bits
 
-        # the lines of x this thread copies: the pixel of their first tap, and which taps meet the image
-        column, line = thread % per_line * width_x, thread // per_line
-        first_pixel = cuda.local.array(count, np.int32)
-        met = cuda.local.array(count, np.int32)
-        for i in range(count):
-            m = np.int32(top + line + i * down)
+        # of each line of the slab of x: the pixel of its first tap, and which taps meet the image
+        pixel_of, met_of = pointer(cuda.shared.array(rows, np.int32)), pointer(cuda.shared.array(rows, np.int32))
+        for i in range(thread, rows, threads):
+            m = np.int32(top + i)
             a = divide(m, geometry[32], geometry[33])
             b = divide(a, geometry[34], geometry[35])
             image = divide(b, geometry[36], geometry[37])
             v = np.int32((m - a * out_w) * geometry[28] + geometry[31])
             h = np.int32((a - b * out_h) * geometry[27] + geometry[30])
             d = np.int32((b - image * out_d) * geometry[26] + geometry[29])
-            first_pixel[i] = ((image * size_d + d) * size_h + h) * size_w + v
+            pixel_of[i] = np.int32(((image * size_d + d) * size_h + h) * size_w + v)
             bits = meets(v, geometry[21], taps_w, size_w, np.int32(1)) | meets(h, geometry[20], taps_h, size_h, first_h)
-            met[i] = bits | meets(d, geometry[19], taps_d, size_d, first_d) if m < pixels else 0
+            met_of[i] = np.int32(bits | meets(d, geometry[19], taps_d, size_d, first_d) if m < pixels else 0)
+        cuda.syncthreads()
+
+        # the lines of x this thread copies
+        column, line = thread % per_line * width_x, thread // per_line
+        first_pixel = cuda.local.array(count, np.int32)
+        met = cuda.local.array(count, np.int32)
+        for i in range(count):
+            if rows >= down or line < rows:
+                first_pixel[i] = pixel_of[line + i * down]
+                met[i] = met_of[line + i * down]
         to_x = np.int64(line * line_x + column)
         down_x = down * line_x
 
@@ -284,7 +292,8 @@ def _weight_gradient(shape, mode, real, width_x, width_g):
     rows, cols, depth, stages = shape.rows, shape.cols, shape.depth, shape.stages
     line_x, line_g, size_x = s.line_a, s.line_b, s.size_a
     size = size_x + s.size_b
-    beside = s.threads // depth  # threads that copy one pixel
+    threads = s.threads
+    beside = threads // depth  # threads that copy one pixel
     jump_x, jump_g = beside * width_x, beside * width_g
     count_x, count_g = -(-rows // jump_x), -(-cols // jump_g)
     each, (run_r, step_r), (run_c, step_c) = s.each, s.rows, s.cols
@@ -312,16 +321,26 @@ def _weight_gradient(shape, mode, real, width_x, width_g):
         magic_d, shift_d = geometry[36], geometry[37]
         first_h, first_d = np.int32(1 << taps_w), np.int32(1 << (taps_w + taps_h))  # bits
 
-        # the (tap, channel) this thread copies: how far from a pixel's first tap, and a bit for each dimension
+        # of each line of the slab of x, a (tap, channel): how far it is from a pixel's first tap, and its bits
+        base_of, bit_of = pointer(cuda.shared.array(rows, np.int64)), pointer(cuda.shared.array(rows, np.int32))
+        for i in range(thread, rows, threads):
+            r = np.int32(top + i)
+            tap = np.int32(r // channels)
+            line = np.int32(tap // taps_w)
+            tap_d = np.int32(line // taps_h)
+            tap_h, tap_w = line - tap_d * taps_h, tap - line * taps_w
+            bit_of[i] = np.int32((1 << tap_w) | (first_h << tap_h) | (first_d << min(tap_d, taps_d)))
+            base_of[i] = ((tap_d * step_d * size_h + tap_h * step_h) * size_w + tap_w * step_w) * x_line + (r - tap * channels)
+        cuda.syncthreads()
+
+        # those this thread copies
         pixel, col_x = thread // beside, thread % beside * width_x
         base = cuda.local.array(count_x, np.int64)
         bit = cuda.local.array(count_x, np.int32)
         for i in range(count_x):
-            r = np.int32(top + col_x + i * jump_x)
-            tap = r // channels
-            tap_w, tap_h, tap_d = tap % taps_w, tap // taps_w % taps_h, tap // taps_w // taps_h
-            bit[i] = np.int32((1 << tap_w) | (first_h << tap_h) | (first_d << min(tap_d, taps_d)))
-            base[i] = ((tap_d * step_d * size_h + tap_h * step_h) * size_w + tap_w * step_w) * x_line + (r - tap * channels)
+            if rows % jump_x == 0 or col_x + i * jump_x < rows:
+                base[i] = base_of[col_x + i * jump_x]
+                bit[i] = bit_of[col_x + i * jump_x]
         col_g = thread % beside * width_g
         from_g = np.int64(group * columns + left + col_g)
         to_x, to_g = np.int64(pixel * line_x + col_x), np.int64(size_x + pixel * line_g + col_g)
