@@ -292,7 +292,7 @@ def _weight_gradient(shape, mode, real, width_x, width_g):
     rows, cols, depth, stages = shape.rows, shape.cols, shape.depth, shape.stages
     line_x, line_g, size_x = s.line_a, s.line_b, s.size_a
     size = size_x + s.size_b
-    threads = s.threads
+    threads, ahead = s.threads, 2 * depth
     beside = threads // depth  # threads that copy one pixel
     jump_x, jump_g = beside * width_x, beside * width_g
     count_x, count_g = -(-rows // jump_x), -(-cols // jump_g)
@@ -347,27 +347,35 @@ def _weight_gradient(shape, mode, real, width_x, width_g):
 
         steps = (pixels + depth - 1) // depth
         first, last = np.int32(np.int64(part) * steps // parts), np.int32(np.int64(part + 1) * steps // parts)
-        p = np.int32(first * depth + pixel)
+        # of each line of the slabs copied next: where its pixel's first tap lies in x, and which taps meet the image; the first
+        # `depth` threads work it out, one step before it is needed
+        start_of, met_of = pointer(cuda.shared.array(ahead, np.int64)), pointer(cuda.shared.array(ahead, np.int32))
         sums = cuda.local.array(each, real)
         for i in range(each[0]):
             for j in range(each[1]):
                 sums[i, j] = zero
         start_a, start_b = starts(thread)
         into, at = np.int32(0), np.int32(0)  # the slabs being filled and read
-        for step in range(first - (stages - 1), last):
+        for step in range(first - stages, last):
             if step >= first:
                 wait()
-                cuda.syncthreads()
-            if step + (stages - 1) < last:
-                a = divide(p, magic_w, shift_w)
+            cuda.syncthreads()
+            if thread < depth and step + stages < last:
+                m = np.int32((step + stages) * depth + thread)
+                a = divide(m, magic_w, shift_w)
                 b = divide(a, magic_h, shift_h)
                 image = divide(b, magic_d, shift_d)
-                v = np.int32((p - a * out_w) * stride_w + offset_w)
+                v = np.int32((m - a * out_w) * stride_w + offset_w)
                 h = np.int32((a - b * out_h) * stride_h + offset_h)
                 d = np.int32((b - image * out_d) * stride_d + offset_d)
-                from_x = (((image * size_d + d) * size_h + h) * size_w + v) * x_line + group * channels
-                met = meets(v, step_w, taps_w, size_w, np.int32(1)) | meets(h, step_h, taps_h, size_h, first_h)
-                met = np.int32(met | meets(d, step_d, taps_d, size_d, first_d) if p < pixels else 0)
+                bits = meets(v, step_w, taps_w, size_w, np.int32(1)) | meets(h, step_h, taps_h, size_h, first_h)
+                bits = np.int32(bits | meets(d, step_d, taps_d, size_d, first_d) if m < pixels else 0)
+                line = (step + stages - first & 1) * depth + thread
+                start_of[line] = (((image * size_d + d) * size_h + h) * size_w + v) * x_line + group * channels
+                met_of[line] = bits
+            if first - stages < step < last - (stages - 1):
+                line = (step + stages - 1 - first & 1) * depth + pixel
+                p, from_x, met = np.int32((step + stages - 1) * depth + pixel), start_of[line], met_of[line]
                 for i in range(count_x):
                     if rows % jump_x == 0 or col_x + i * jump_x < rows:
                         inside = np.int32(met & bit[i]) == bit[i]
@@ -376,9 +384,9 @@ def _weight_gradient(shape, mode, real, width_x, width_g):
                     if cols % jump_g == 0 or col_g + i * jump_g < cols:
                         inside = left + col_g + i * jump_g < columns and p < pixels
                         copy_g(slabs, into + to_g + i * jump_g, gy, p * y_line + from_g + i * jump_g, inside)
-                p = np.int32(p + depth)
                 into = np.int32(into + size if into < (stages - 1) * size else 0)
-            commit()
+            if step > first - stages:
+                commit()
             if step >= first:
                 multiply(slabs, at + start_a, at + size_x + start_b, sums)
                 at = np.int32(at + size if at < (stages - 1) * size else 0)
