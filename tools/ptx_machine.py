@@ -588,9 +588,7 @@ class _Launch:
         source = self.address(operands[1])[lanes]
         taken = valid == size
         if taken.any():
-            view, index = self.place(("global",), source[taken], KINDS["u32"], 1, lanes[taken], False)
-            if (source[taken] % np.uint64(size)).any():
-                raise Fault(f"{self.at}: cp.async of {size} bytes from an address that is no multiple of them")
+            view, index = self.place(("global",), source[taken], KINDS["u32"], size // 4, lanes[taken], False)
             for i in range(size // 4):
                 data[taken, i] = view(index + i)
         for word in range(0, size, 4):

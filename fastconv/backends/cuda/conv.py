@@ -18,8 +18,8 @@ from .tile import Tile
 
 # What the rule of choice assumes of a device (an H200); only ratios matter.
 PROCESSORS = 132
-RATE = {"fma": 55e12, "tf32": 250e12, "bf16": 320e12}  # operations per second of full tiles
-SINGLE = 4e12  # of the direct kernels' single sums
+RATE = {"fma": 55e12, "tf32": 280e12, "bf16": 330e12}  # operations per second of full tiles
+ISSUE = 18e12  # instructions of single threads per second
 BANDWIDTH = 4e12  # bytes per second
 START = 4e-6  # seconds to launch a kernel and fill its pipeline
 
@@ -61,12 +61,17 @@ def _plans(rows, cols, depth, groups, mode, itemsize, whole) -> list[Plan]:
         blocks = -(-rows // tile.rows) * -(-cols // tile.cols) * groups
         steps = -(-depth // tile.depth)
         step = 2 * tile.rows * tile.cols * tile.depth * itemsize / 4 / (RATE[mode] / PROCESSORS * share)
+        # beside the products a thread prepares its lines, starts copies and writes; instructions counted in compiled kernels
+        copies = (tile.rows + tile.cols) * tile.depth // (16 // itemsize if whole else 1)
+        step = max(step, (100 * tile.threads(mode) + 12 * copies) * PROCESSORS / ISSUE)
+        around = (600 * tile.threads(mode) + 250 * tile.rows + 15 * tile.rows * tile.cols) * PROCESSORS / ISSUE
         for parts in {1, *(min(2**i, steps) for i in range(1, 9))}:
             waves = max(-(-blocks * parts // PROCESSORS), 1)
             added = START + 2 * parts * rows * cols * groups * itemsize / BANDWIDTH if parts > 1 else 0
-            plan = Plan(tile, parts, START + waves * -(-steps // parts) * step + added)
+            plan = Plan(tile, parts, START + waves * (-(-steps // parts) * step + around) + added)
             plans[tile] = min(plans.get(tile, plan), plan, key=_order)
-    return sorted(plans.values(), key=_order)
+    best, *rest = sorted(plans.values(), key=_order)
+    return [best, *(p for p in rest if p.seconds < 2 * best.seconds)]
 
 
 def _order(plan):
@@ -260,13 +265,17 @@ def _implicit_cost(spec, which, dtype) -> float:
 
 
 def _direct_cost(spec, which, dtype) -> float:
-    phases = _phases(spec, which)
-    waste, rate = 1.0, SINGLE
-    if which != "bwd_weight" and phases and not _is_narrow(phases[0]):
-        columns = phases[0].channels[1]
-        each = direct.width(columns)
-        waste, rate = -(-columns // each) * each / columns, 4 * SINGLE
-    return START * len(phases) + spec.flops * waste * np.dtype(dtype).itemsize / 4 / rate
+    seconds = 0.0
+    for phase in _phases(spec, which):
+        columns = phase.channels[1]
+        steps, groups = phase.pixels * phase.taps * phase.channels[0], phase.spec.groups
+        if which == "bwd_weight" or _is_narrow(phase):
+            instructions = 60 * steps * columns
+        else:
+            each = direct.width(columns)
+            instructions = -(-columns // each) * ((25 + 1.5 * each) * steps + 300 * phase.pixels)
+        seconds += START + instructions * groups * np.dtype(dtype).itemsize / 4 / ISSUE
+    return seconds or START
 
 
 def _implicit_workspace(spec, which, dtype) -> int:

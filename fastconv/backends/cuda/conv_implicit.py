@@ -301,7 +301,8 @@ def _weight_gradient(shape, mode, real, width_x, width_g):
     origin, starts, multiply = s.origin, s.starts, s.multiply
     copy_x = ptx.copy_async(width_x * np.dtype(real).itemsize)
     copy_g = ptx.copy_async(width_g * np.dtype(real).itemsize, near=False)
-    commit, wait, pointer = ptx.commit, ptx.wait(stages - 2), ptx.pointer
+    commit, wait = ptx.commit, ptx.wait(stages - 2)
+    pointer, store2, store4 = ptx.pointer, ptx.store2, ptx.store4
 
     def implicit_gemm_weight(x, gy, gw, parts, geometry):
         slabs = pointer(cuda.shared.array(0, real, alignment=16))
@@ -392,14 +393,23 @@ def _weight_gradient(shape, mode, real, width_x, width_g):
                 at = np.int32(at + size if at < (stages - 1) * size else 0)
 
         row0, col0 = origin(thread)
+        columns, y_line = np.int32(geometry[1]), geometry[5]
         for i in range(each[0]):
             r = top + row0 + i % run_r + i // run_r * step_r
             if r < total:
                 to = (np.int64(part) * total + r) * y_line + group * columns
-                for j in range(each[1]):
-                    n = left + col0 + j % run_c + j // run_c * step_c
-                    if n < columns:
-                        gw[to + n] = sums[i, j]
+                for j in range(0, each[1], run_c):
+                    n = left + col0 + j // run_c * step_c
+                    if columns % run_c == 0:  # their addresses are multiples of their size
+                        if n < columns and run_c == 2:
+                            store2(gw, to + n, sums[i, j], sums[i, j + run_c - 1])
+                        elif n < columns:
+                            store4(gw, to + n, sums[i, j], sums[i, j + run_c // 4], sums[i, j + run_c // 2],
+                                   sums[i, j + run_c - 1])  # fmt: skip
+                    else:
+                        for q in range(run_c):
+                            if n + q < columns:
+                                gw[to + n + q] = sums[i, j + q]
 
     return kernel(implicit_gemm_weight, launch_bounds=s.threads), s
 
