@@ -8,6 +8,8 @@ from .norm import (
     batch_norm_bwd,
     batch_norm_fwd,
     batch_norm_stats,
+    batch_norm_train_bwd,
+    batch_norm_train_fwd,
     channel_sum,
     group_norm_bwd,
     group_norm_fwd,

@@ -49,7 +49,7 @@ def _few(real, deep_w, each):
         pixels, columns, total = np.int32(geometry[0]), np.int32(geometry[1]), np.int32(geometry[2])
         channels, x_line = np.int32(geometry[3]), geometry[4]
         size_d, size_h, size_w = geometry[10], geometry[11], geometry[12]
-        taps_d, taps_h, taps_w = np.int32(geometry[16]), np.int32(geometry[17]), np.int32(geometry[18])
+        taps_h, taps_w = np.int32(geometry[17]), np.int32(geometry[18])
         step_d, step_h, step_w = np.int32(geometry[19]), np.int32(geometry[20]), np.int32(geometry[21])
         a = divide(m, geometry[32], geometry[33])
         b = divide(a, geometry[34], geometry[35])

@@ -120,7 +120,8 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
         first_h, first_d = np.int32(1 << taps_w), np.int32(1 << (taps_w + taps_h))  # bits
 
         # of each line of the slab of x: the pixel of its first tap, and which taps meet the image
-        pixel_of, met_of = pointer(cuda.shared.array(rows, np.int32)), pointer(cuda.shared.array(rows, np.int32))
+        pixel_of = pointer(cuda.shared.array(rows, np.int32))
+        met_of = pointer(cuda.shared.array(rows, np.int32))
         for i in range(thread, rows, threads):
             m = np.int32(top + i)
             a = divide(m, geometry[32], geometry[33])
@@ -323,7 +324,8 @@ def _weight_gradient(shape, mode, real, width_x, width_g):
         first_h, first_d = np.int32(1 << taps_w), np.int32(1 << (taps_w + taps_h))  # bits
 
         # of each line of the slab of x, a (tap, channel): how far it is from a pixel's first tap, and its bits
-        base_of, bit_of = pointer(cuda.shared.array(rows, np.int64)), pointer(cuda.shared.array(rows, np.int32))
+        base_of = pointer(cuda.shared.array(rows, np.int64))
+        bit_of = pointer(cuda.shared.array(rows, np.int32))
         for i in range(thread, rows, threads):
             r = np.int32(top + i)
             tap = np.int32(r // channels)
@@ -348,9 +350,10 @@ def _weight_gradient(shape, mode, real, width_x, width_g):
 
         steps = (pixels + depth - 1) // depth
         first, last = np.int32(np.int64(part) * steps // parts), np.int32(np.int64(part + 1) * steps // parts)
-        # of each line of the slabs copied next: where its pixel's first tap lies in x, and which taps meet the image; the first
-        # `depth` threads work it out, one step before it is needed
-        start_of, met_of = pointer(cuda.shared.array(ahead, np.int64)), pointer(cuda.shared.array(ahead, np.int32))
+        # of each line of the slabs copied next: where its pixel's first tap lies in x, and which taps meet the image; the
+        # first `depth` threads work it out, one step before it is needed
+        start_of = pointer(cuda.shared.array(ahead, np.int64))
+        met_of = pointer(cuda.shared.array(ahead, np.int32))
         sums = cuda.local.array(each, real)
         for i in range(each[0]):
             for j in range(each[1]):

@@ -12,6 +12,7 @@ import functools
 import math
 import weakref
 from collections.abc import Callable
+from math import gcd
 
 import numpy as np
 from numba import cuda
@@ -29,15 +30,15 @@ else:
     from numba.cuda import types
     from numba.cuda.np.numpy_support import from_dtype
 
-__all__ = ["SIMULATED", "THREADS", "body", "cuda", "grid", "grid_over_channels", "kernel", "launch", "math", "record", "recorder", "stream",
-           "synchronize"]  # fmt: skip
+__all__ = ["SIMULATED", "THREADS", "body", "cuda", "grid", "grid_over_channels", "kernel", "launch", "math", "record",
+           "recorder", "stream", "synchronize"]  # fmt: skip
 
 #: Threads per block where a kernel has no reason for another number; a power of two.
 THREADS = 8 if SIMULATED else 256
 _BLOCKS = 2 if SIMULATED else 4096
 
-#: A function ``(kernel, types, args, grid, block, shared)`` called instead of launching: how the compile report learns of every
-#: kernel, and the machine that runs PTX without a GPU (``tools/ptx_machine.py``) takes a launch over.
+#: A function ``(kernel, types, args, grid, block, shared)`` called instead of launching: how the compile report learns of
+#: every kernel, and the machine that runs PTX without a GPU (``tools/ptx_machine.py``) takes a launch over.
 recorder: Callable | None = None
 
 
@@ -69,7 +70,7 @@ def grid_over_channels(n: int, channels: int, each: int) -> tuple[int, int]:
     walks ``range(cuda.grid(1) * each, n, cuda.gridsize(1) * each)`` meets the same channels every time."""
     blocks, threads = grid(-(-n // each))
     whole = channels // each
-    whole //= math.gcd(whole, threads)
+    whole //= gcd(whole, threads)
     return -(-blocks // whole) * whole, threads
 
 
@@ -91,7 +92,7 @@ def _number(dtype):
 @functools.cache
 def _pointer(dtype):
     # a pointer to Numba's booleans would read single bits
-    return None if SIMULATED else types.CPointer(from_dtype(np.dtype(np.uint8) if dtype == bool else dtype))
+    return None if SIMULATED else types.CPointer(from_dtype(np.dtype(np.uint8) if dtype.kind == "b" else dtype))
 
 
 _INT32, _INT64 = np.dtype(np.int32), np.dtype(np.int64)

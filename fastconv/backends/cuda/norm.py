@@ -30,79 +30,60 @@ SHORT = 4  # rows added up in the arrays' own type before their sum goes to the 
 
 
 # ------------------------------------------------------------------------------------------------- sums of columns
-def _stats_terms(real):
-    def terms(x, g, base, scale):
-        v = x - base
-        return v, v * v
-
-    def finish(first, second, base, c, count):
-        shift = first / count
-        return np.float64(base[c]) + shift, second / count - shift * shift
-
-    return terms, finish
-
-
-def _grad_terms(real):
-    def terms(x, g, base, scale):
-        return g, g * ((x - base) * scale)
-
-    def finish(first, second, base, c, count):
-        return first, second
-
-    return terms, finish
-
-
-def _sum_terms(real):
-    def terms(x, g, base, scale):
-        return x, real(0)
-
-    def finish(first, second, base, c, count):
-        return first / count, first
-
-    return terms, finish
+FROM_Y, FROM_X = 1, 2  # how ReLU's mask is told: from the result, or from what it would be of x
+_SUMS = {  # of x, a gradient, a channel's mean and 1 / deviation: what is added up, and of its sums over n rows what is kept
+    "stats": (lambda x, g, mean, scale: (x - mean, (x - mean) * (x - mean)),
+              lambda first, second, mean, n: (mean + first / n, second - first * first / n)),
+    "grad": (lambda x, g, mean, scale: (g, g * ((x - mean) * scale)), lambda first, second, mean, n: (first, second)),
+    "sum": (lambda x, g, mean, scale: (x, x), lambda first, second, mean, n: (first, second)),
+}  # fmt: skip
 
 
 @functools.cache
-def _columns_kernels(make, real, each):
-    terms, finish = map(body, make(real))
-    with_gradient, with_base = make is _grad_terms, make is not _sum_terms
-    load, _ = ptx.neighbours(each)
+def _columns_kernel(name, real, each):
+    terms, keep = map(body, _SUMS[name])
+    with_gradient, with_mean = name == "grad", name != "sum"
+    pointer, (load, _) = ptx.pointer, ptx.neighbours(each)
     zero, one, size = real(0), real(1), THREADS * each
 
     @body
-    def add(x, other, y, masked, i, base, scale, p, q):
+    def add(x, other, y, masked, i, mean, scale, gain, shift, p, q):
         """Add to the short sums ``p`` and ``q`` what lies at ``i``."""
-        v, g, r = load(x, i), load(other if with_gradient else x, i), load(y if masked else x, i)
+        v, g, r = load(x, i), load(other if with_gradient else x, i), load(y if masked == FROM_Y else x, i)
         for k in range(each):
-            u, w = terms(v[k], zero if masked and r[k] <= zero else g[k], base[k], scale[k])
+            u = r[k] if masked == FROM_Y else (v[k] - mean[k]) * gain[k] + shift[k]
+            u, w = terms(v[k], zero if masked and u <= zero else g[k], mean[k], scale[k])
             p[k] += u
             q[k] += w
 
-    def columns(x, other, y, base_of, scale_of, masked, rows, channels, strip, piece, pieces, partial):
-        first, second = pointer(cuda.shared.array(size, np.float64)), pointer(cuda.shared.array(size, np.float64))
+    def columns(x, other, y, mean_of, scale_of, gain_of, shift_of, masked, rows, channels, strip, piece, pieces, partial):
+        first = pointer(cuda.shared.array(size, np.float64))
+        second = pointer(cuda.shared.array(size, np.float64))
         t = cuda.threadIdx.x
         lanes, lane = THREADS // strip, t // strip
         c = (cuda.blockIdx.y * strip + t % strip) * each
-        end = min(np.int64(cuda.blockIdx.x + 1) * piece, rows)
+        start, end = np.int64(cuda.blockIdx.x) * piece, min(np.int64(cuda.blockIdx.x + 1) * piece, rows)
         a, b = cuda.local.array(each, np.float64), cuda.local.array(each, np.float64)
         p, q = cuda.local.array(each, real), cuda.local.array(each, real)
-        base, scale = cuda.local.array(each, real), cuda.local.array(each, real)
+        mean, scale = cuda.local.array(each, real), cuda.local.array(each, real)
+        gain, shift = cuda.local.array(each, real), cuda.local.array(each, real)
         for k in range(each):
             a[k] = b[k] = np.float64(0)
-            base[k] = base_of[c + k] if with_base and c < channels else zero
+            mean[k] = mean_of[c + k] if with_mean and c < channels else zero
             scale[k] = scale_of[c + k] if with_gradient and c < channels else one
+            gain[k] = gain_of[c + k] if masked == FROM_X and c < channels else one
+            shift[k] = shift_of[c + k] if masked == FROM_X and c < channels else zero
         if c < channels:
-            i, jump = (np.int64(cuda.blockIdx.x) * piece + lane) * channels + c, np.int64(lanes) * channels
-            stop = end * channels
+            i, jump, stop = (start + lane) * channels + c, np.int64(lanes) * channels, end * channels
             while i < stop:
                 for k in range(each):
                     p[k] = q[k] = zero
                 if i + (SHORT - 1) * jump < stop:
                     for _ in range(SHORT):
-                        add(x, other, y, masked, i, base, scale, p, q)
+                        add(x, other, y, masked, i, mean, scale, gain, shift, p, q)
                         i += jump
                 else:
-                    add(x, other, y, masked, i, base, scale, p, q)
+                    add(x, other, y, masked, i, mean, scale, gain, shift, p, q)
                     i += jump
                 for k in range(each):
                     a[k] += np.float64(p[k])
@@ -121,10 +102,20 @@ def _columns_kernels(make, real, each):
             half = half // 2
         if lane == 0 and c < channels:
             for k in range(each):
-                partial[(c + k) * pieces + cuda.blockIdx.x] = first[k * THREADS + t]
-                partial[(channels + c + k) * pieces + cuda.blockIdx.x] = second[k * THREADS + t]
+                u, w = keep(first[k * THREADS + t], second[k * THREADS + t], np.float64(mean[k]), np.float64(end - start))
+                partial[(c + k) * pieces + cuda.blockIdx.x] = u
+                partial[(channels + c + k) * pieces + cuda.blockIdx.x] = w
 
-    def columns_finish(partial, base, channels, pieces, team, count, u, v):
+    columns.__name__ = f"{name}_columns"
+    return kernel(columns)
+
+
+@functools.cache
+def _add_pieces_kernel(real):
+    reduce_team = team_reducer("add")
+
+    @kernel
+    def add_pieces(partial, channels, pieces, team, divisor, u, v):
         shared = cuda.shared.array(THREADS, np.float64)
         lane = cuda.threadIdx.x % team
         c = cuda.blockIdx.x * (THREADS // team) + cuda.threadIdx.x // team
@@ -136,14 +127,48 @@ def _columns_kernels(make, real, each):
         a = reduce_team(shared, a, team)
         b = reduce_team(shared, b, team)
         if lane == 0 and c < channels:
-            p, q = finish(a, b, base, c, count)
-            u[c] = real(p)
-            v[c] = real(q)
+            u[c] = real(a / divisor)
+            v[c] = real(b)
 
-    reduce_team, pointer = team_reducer("add"), ptx.pointer
-    columns.__name__ = make.__name__.strip("_").replace("terms", "columns")
-    columns_finish.__name__ = f"{columns.__name__}_finish"
-    return kernel(columns), kernel(columns_finish)
+    return add_pieces
+
+
+@functools.cache
+def _merge_pieces_kernel(real):
+    """Means and sums of squared deviations of pieces as those of the whole (Chan, Golub and LeVeque 1983), and what a
+    BatchNorm makes of them."""
+    reduce_team = team_reducer("add")
+    zero, one = real(0), real(1)
+
+    @kernel
+    def merge_pieces(partial, channels, pieces, piece, rows, team, eps, weight, weighted, bias, biased, running_mean,
+                     running_var, moves, keep, gain, out):  # fmt: skip
+        shared = cuda.shared.array(THREADS, np.float64)
+        lane = cuda.threadIdx.x % team
+        c = cuda.blockIdx.x * (THREADS // team) + cuda.threadIdx.x // team
+        total = np.float64(0)
+        if c < channels:
+            for i in range(lane, pieces, team):
+                total += min(piece, rows - np.int64(i) * piece) * partial[c * pieces + i]
+        mean = reduce_team(shared, total, team) / rows
+        total = np.float64(0)
+        if c < channels:
+            for i in range(lane, pieces, team):
+                d = partial[c * pieces + i] - mean
+                total += partial[(channels + c) * pieces + i] + min(piece, rows - np.int64(i) * piece) * (d * d)
+        var = reduce_team(shared, total, team) / rows
+        if lane == 0 and c < channels:
+            m, v, s = real(mean), real(var), real(np.float64(1) / math.sqrt(var + eps))
+            out[c] = m
+            out[channels + c] = v
+            out[2 * channels + c] = s
+            out[3 * channels + c] = s * (weight[c] if weighted else one)
+            out[4 * channels + c] = bias[c] if biased else zero
+            if moves:
+                running_mean[c] = keep * running_mean[c] + gain * m
+                running_var[c] = keep * running_var[c] + gain * real(var * rows / (rows - 1))
+
+    return merge_pieces
 
 
 def _neighbours(channels, *arrays) -> int:
@@ -151,11 +176,10 @@ def _neighbours(channels, *arrays) -> int:
     return 4 if channels % 4 == 0 and all(a.address % 16 == 0 for a in arrays) else 1
 
 
-def _columns(make, x, count, other=None, y=None, base=None, scale=None):
-    """Two vectors of one entry per channel from the matrix ``x`` (rows, channels) and others like it."""
+def _pieces(name, x, other=None, y=None, vectors=(None,) * 4, masked=0):
+    """Sums over pieces of the rows of the matrix ``x``: two float64 per channel and piece, and the rows of a piece."""
     rows, channels = x.shape
-    u, v = memory.empty((channels,), x.dtype), memory.empty((channels,), x.dtype)
-    masked, other, y, base, scale = y is not None, *(x if a is None else a for a in (other, y, base, scale))
+    other, y, *vectors = (x if a is None else a for a in (other, y, *vectors))
     each = _neighbours(channels, x, other, y)
     strip = 1
     while strip < min(_STRIP, channels // each):
@@ -164,11 +188,32 @@ def _columns(make, x, count, other=None, y=None, base=None, scale=None):
     piece = max(-(-rows // max(_BLOCKS // strips, 1)), SHORT * lanes)
     pieces = max(-(-rows // piece), 1)
     partial = memory.empty((2, channels, pieces), np.float64)
-    sums, finish = _columns_kernels(make, x.dtype.type, each)
-    launch(sums, (pieces, strips), THREADS, x, other, y, base, scale, masked, rows, channels, strip, piece, pieces, partial)
+    launch(_columns_kernel(name, x.dtype.type, each), (pieces, strips), THREADS, x, other, y, *vectors, masked, rows, channels,
+           strip, piece, pieces, partial)  # fmt: skip
+    return partial, piece
+
+
+def _columns(name, x, divisor=1.0, **others):
+    """Two vectors of one entry per channel: the sums, the first of them divided by ``divisor``."""
+    partial, _ = _pieces(name, x, **others)
+    _, channels, pieces = partial.shape
+    u, v = memory.empty((channels,), x.dtype), memory.empty((channels,), x.dtype)
     blocks, team = teams(channels, pieces)
-    launch(finish, blocks, THREADS, partial, base, channels, pieces, team, np.float64(count), u, v)
+    launch(_add_pieces_kernel(x.dtype.type), blocks, THREADS, partial, channels, pieces, team, np.float64(divisor), u, v)
     return u, v
+
+
+def _moments(x, eps=0.0, weight=None, bias=None, running=None, momentum=0.0):
+    """Mean, variance, 1 / deviation, that times the weight, and the bias of each channel of the matrix ``x``, as one array;
+    ``running`` is moved."""
+    partial, piece = _pieces("stats", x, vectors=(x, None, None, None))  # deviations from the first row
+    _, channels, pieces = partial.shape
+    out, real = memory.empty((5, channels), x.dtype), x.dtype.type
+    blocks, team = teams(channels, pieces)
+    mean, var = running or (out, out)
+    launch(_merge_pieces_kernel(real), blocks, THREADS, partial, channels, pieces, piece, x.shape[0], team, np.float64(eps),
+           *weights(weight, x), *weights(bias, x), mean, var, running is not None, real(1 - momentum), real(momentum), out)
+    return [out.view((channels,), None, i * channels * out.itemsize) for i in range(5)]
 
 
 def _matrix(x):
@@ -180,7 +225,7 @@ def column_sums(x, divisor=0):
     """Sum of each channel, divided by ``divisor`` unless 0."""
     if x.size == 0:
         return layout.filled(x.shape[1:2], x.dtype, 0)
-    return _columns(_sum_terms, _matrix(x), divisor or 1)[0]
+    return _columns("sum", _matrix(x), divisor or 1)[0]
 
 
 def channel_sum(x):
@@ -191,8 +236,7 @@ def channel_sum(x):
 def batch_norm_stats(x):
     if x.size == 0:
         return layout.filled(x.shape[1:2], x.dtype, 0), layout.filled(x.shape[1:2], x.dtype, 0)
-    x = _matrix(x)
-    return _columns(_stats_terms, x, x.shape[0], base=x)  # of x[0]
+    return tuple(_moments(_matrix(x))[:2])
 
 
 @functools.cache
@@ -229,22 +273,27 @@ def _batch_norm_bwd_kernel(real, each):
     load, store = ptx.neighbours(each)
 
     @kernel
-    def batch_norm_bwd(gy, x, y, masked, mean, invstd, weight, weighted, gw, gb, share, gx, gres, with_residual, channels, n):
+    def batch_norm_bwd(gy, x, y, masked, mean, invstd, weight, weighted, gain_of, shift_of, gw, gb, share, gx, gres,
+                       with_residual, channels, n):  # fmt: skip
         # share is 1 / count where mean and invstd depend on x, else 0; gx = factor * g + tilt * (x - mean) + level
         first, step = np.int64(cuda.grid(1)) * each, np.int64(cuda.gridsize(1)) * each
         centre, factor = cuda.local.array(each, real), cuda.local.array(each, real)
         tilt, level = cuda.local.array(each, real), cuda.local.array(each, real)
+        gain, shift = cuda.local.array(each, real), cuda.local.array(each, real)
         for k in range(each):
             c = first % channels + k
             centre[k] = mean[c]
+            gain[k] = gain_of[c] if masked == FROM_X else one
+            shift[k] = shift_of[c] if masked == FROM_X else zero
             factor[k] = invstd[c] * (weight[c] if weighted else one)
             level[k] = -gb[c] * share
             tilt[k] = -gw[c] * share * invstd[c]
         g, out = cuda.local.array(each, real), cuda.local.array(each, real)
         for i in range(first, n, step):
-            u, v, r = load(gy, i), load(x, i), load(y if masked else x, i)
+            u, v, r = load(gy, i), load(x, i), load(y if masked == FROM_Y else x, i)
             for k in range(each):
-                g[k] = zero if masked and r[k] <= zero else u[k]
+                w = r[k] if masked == FROM_Y else (v[k] - centre[k]) * gain[k] + shift[k]
+                g[k] = zero if masked and w <= zero else u[k]
                 out[k] = (g[k] + level[k] + tilt[k] * (v[k] - centre[k])) * factor[k]
             if with_residual:
                 store(gres, i, g)
@@ -272,22 +321,43 @@ def batch_norm_fwd(x, mean, invstd, weight, bias, residual, activation):
     return y
 
 
-def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_residual):
+def _gradients(gy, x, y, mean, invstd, weight, share, with_residual, masked, gain, shift):
+    """Gradients in x, weight, bias and residual; ``share``: of a number in its channel's mean, 0 where that is given."""
     real, channels = x.dtype.type, x.shape[1]
-    count = x.size // max(channels, 1)
     (gx, gx_out), rows, grows = _out(x), _matrix(x), _matrix(gy)
     gres, gres_out = _out(x) if with_residual else (None, gx_out)
-    mask = _matrix(y) if activation == "relu" else None
-    mean, invstd = layout.dense(mean), layout.dense(invstd)
     if x.size == 0:
         return gx, *(layout.filled((channels,), x.dtype, 0) for _ in range(2)), gres
-    gbias, gweight = _columns(_grad_terms, rows, 1, grows, mask, mean, invstd)
-    share = real(1 / count if training else 0)
-    y = rows if mask is None else mask
+    y = _matrix(y) if masked == FROM_Y else rows
+    gbias, gweight = _columns("grad", rows, other=grows, y=y, vectors=(mean, invstd, gain, shift), masked=masked)
     each = _neighbours(channels, rows, grows, y)
-    launch(_batch_norm_bwd_kernel(real, each), *grid_over_channels(x.size, channels, each), grows, rows, y, mask is not None,
-           mean, invstd, *weights(weight, mean), gweight, gbias, share, gx_out, gres_out, with_residual, channels, x.size)
+    launch(_batch_norm_bwd_kernel(real, each), *grid_over_channels(x.size, channels, each), grows, rows, y, masked, mean,
+           invstd, *weights(weight, mean), gain, shift, gweight, gbias, real(share), gx_out, gres_out, with_residual, channels,
+           x.size)  # fmt: skip
     return gx, gweight, gbias, gres
+
+
+def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_residual):
+    share = x.shape[1] / x.size if training and x.size else 0
+    mean, invstd = layout.dense(mean), layout.dense(invstd)
+    masked = FROM_Y if activation == "relu" else 0
+    return _gradients(gy, x, y, mean, invstd, weight, share, with_residual, masked, mean, mean)
+
+
+def batch_norm_train_fwd(x, weight, bias, residual, eps, activation, running, momentum):
+    if x.size == 0:
+        return _out(x)[0], (x, None, None, None, 0)
+    mean, _, invstd, gain, shift = moments = _moments(_matrix(x), eps, weight, bias, running, momentum)
+    y = batch_norm_fwd(x, mean, gain, None, shift, residual, activation)
+    masked = 0 if activation is None else FROM_X if residual is None else FROM_Y
+    return y, (x, y if masked == FROM_Y else None, weight, moments, masked)
+
+
+def batch_norm_train_bwd(gy, saved, with_residual):
+    x, y, weight, moments, masked = saved
+    mean, _, invstd, gain, shift = moments or [layout.filled(x.shape[1:2], x.dtype, 0)] * 5
+    share = x.shape[1] / max(x.size, 1)
+    return _gradients(gy, x, y, mean, invstd, weight, share, with_residual, masked, gain, shift)
 
 
 @functools.cache
