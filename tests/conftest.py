@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,6 +40,7 @@ settings.load_profile("fastconv")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if PTX:
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
     import ptx_machine
 
     ptx_machine.install()
@@ -49,7 +52,8 @@ OP_BACKENDS = [*BACKENDS, *(["cuda"] if SIMULATED or PTX else [])]  # the simula
 
 
 def pytest_report_header(config):
-    how = "on a machine for PTX, single ops only" if PTX else "simulated, single ops only" if SIMULATED else fc.cuda.missing() or "on the device"
+    where = "a machine for PTX" if PTX else "the simulator" if SIMULATED else None
+    how = f"on {where}, single ops only" if where else fc.cuda.missing() or "on the device"
     return [f"fastconv backends under test: {', '.join(OP_BACKENDS)}", f"cuda: {how}"]
 
 

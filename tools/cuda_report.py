@@ -20,11 +20,12 @@ import sysconfig
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 
 os.environ["NUMBA_ENABLE_CUDASIM"] = "0"
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from ptx_machine import compile_ptx  # noqa: E402 - after the path to fastconv
 
 PTXAS = {"registers": r"Used (\d+) registers", "spilled_bytes": r"(\d+) bytes spill", "stack_bytes": r"(\d+) bytes stack",
          "shared_bytes": r"(\d+) bytes smem"}  # fmt: skip
@@ -38,10 +39,19 @@ def find_ptxas() -> str | None:
     return next((str(p) for p in wheels if os.access(p, os.X_OK)), None) or shutil.which("ptxas")
 
 
-def nvvm_found() -> bool:
-    from numba.cuda.cudadrv import nvvm
-
-    return nvvm.is_available()
+def compiler_found() -> bool:
+    """Whether kernels can be compiled to PTX here."""
+    if find_spec("numba_cuda") is None:
+        return False
+    try:
+        from cuda.bindings import nvvm
+    except ImportError:
+        return False
+    try:
+        nvvm.version()
+    except Exception:  # its library is not there; what is raised differs between versions
+        return False
+    return True
 
 
 def launches(dtypes, only=None):
@@ -71,13 +81,7 @@ def launches(dtypes, only=None):
 
 def compiled(kernel, arguments, capability, ptxas):
     """A row of the report."""
-    from numba import cuda
-    from numba.cuda import dispatcher
-
-    # functions that kernels call are compiled for "the device", of which the compiler asks this only
-    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
-    options = {k: v for k, v in kernel.targetoptions.items() if k in ("fastmath", "launch_bounds") and v is not None}
-    ptx, _ = cuda.compile(kernel.py_func, arguments, device=False, cc=capability, abi="numba", **options)
+    ptx = compile_ptx(kernel, arguments, capability)
     row = {"kernel": kernel.py_func.__name__, "arguments": " ".join(map(str, arguments)),
            "capability": "{}.{}".format(*capability), "ptxas": "missing",
            "instructions": " ".join(f"{name}:{ptx.count(name)}" for name in NOTED if name in ptx)}  # fmt: skip
@@ -101,7 +105,7 @@ def main() -> int:
     parser.add_argument("--csv")
     parser.add_argument("--only")
     options = parser.parse_args()
-    if find_spec("numba_cuda") is None or not nvvm_found():
+    if not compiler_found():
         parser.exit(2, 'cuda_report: no CUDA compiler; pip install "fastconv[cu13]"\n')
     ptxas, rows, bad = find_ptxas(), [], []
     for kernel, arguments in launches(options.dtypes.split(","), options.only):

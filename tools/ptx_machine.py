@@ -37,8 +37,9 @@ class Fault(RuntimeError):
 
 
 # ------------------------------------------------------------------------------------------------------ types and registers
-KINDS = {f"{kind}{bits}": np.dtype(f"{letter}{bits // 8}") for bits in (8, 16, 32, 64) for kind, letter in
-         (("b", "u"), ("u", "u"), ("s", "i"))} | {"f32": np.dtype("f4"), "f64": np.dtype("f8"), "pred": np.dtype(bool)}  # fmt: skip
+LETTERS = {"b": "u", "u": "u", "s": "i"}
+KINDS = {f"{kind}{n}": np.dtype(f"{letter}{n // 8}") for n in (8, 16, 32, 64) for kind, letter in LETTERS.items()}
+KINDS |= {"f32": np.dtype("f4"), "f64": np.dtype("f8"), "pred": np.dtype(bool)}
 NAME = r"[%_$a-zA-Z][\w$%.]*"
 
 
@@ -128,14 +129,6 @@ def _convert(how, x, to):
     return x.astype(to)
 
 
-def _ftz(function):
-    return lambda *args: function(*args)
-
-
-def _keep_nan(function):
-    return lambda a, b: function(a, b)
-
-
 SIMPLE = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": _divide, "rem": lambda a, b: a - b * _divide(a, b),
     "min": np.fmin, "max": np.fmax, "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
@@ -149,6 +142,10 @@ SIMPLE = {
 COMPARE = {"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
            "lo": np.less, "ls": np.less_equal, "hi": np.greater, "hs": np.greater_equal,
            "num": lambda a, b: ~(np.isnan(a) | np.isnan(b)), "nan": lambda a, b: np.isnan(a) | np.isnan(b)}  # fmt: skip
+
+
+#: Functions of CUDA's mathematical library that are called, not inlined; of float64.
+FUNCTIONS = {"__internal_accurate_pow": np.power}
 
 
 def _compare(name, a, b):
@@ -165,16 +162,17 @@ class Program:
 
     def __init__(self, text: str):
         self.shared = {m[1]: int(m[2] or 0) for m in re.finditer(rf"\.shared \.align \d+ \.b8 ({NAME})\[(\d*)\]", text)}
-        entry = re.search(rf"\.entry ({NAME})\(([^)]*)\)(.*)", text, re.S)
-        self.params = [(m[2], KINDS[m[1]]) for m in re.finditer(rf"\.param \.(\w+) ({NAME})", entry[2])]
+        entry = re.search(rf"\.entry {NAME}\(([^)]*)\)[^{{]*\n\{{(.*?)\n\}}", text, re.S)
+        self.params = [(m[2], KINDS[m[1]]) for m in re.finditer(rf"\.param \.(\w+) ({NAME})", entry[1])]
         self.registers, self.local = {}, {}
         self.blocks, self.labels = [[]], {}
-        body = re.sub(r"//.*", "", entry[3][entry[3].index("{") + 1 : entry[3].rindex("}")])
-        for line in re.split(rf"[;\n]|(?<=:)\s", re.sub(r"\{\s*(?=\.reg)", "", body)):
-            self._read(line.strip())
+        body = re.sub(r"//.*", "", entry[2])
+        body = re.sub(r"^\s*[{}]\s*$|\{\s*(?=\.reg)|\}\s*$", "", body, flags=re.M)  # scopes of names, which do not clash
+        for statement in re.split(r";|(?<=:)\s", body):
+            self._read(" ".join(statement.split()))
 
     def _read(self, line):
-        if not line or line == "}":
+        if not line:
             return
         if label := re.fullmatch(rf"({NAME}):", line):
             self._cut()
@@ -184,17 +182,17 @@ class Program:
         elif register := re.fullmatch(rf"\.reg \.(\w+)\s+({NAME})(?:<(\d+)>)?", line):
             names = [f"{register[2]}{i}" for i in range(int(register[3]))] if register[3] else [register[2]]
             self.registers |= dict.fromkeys(names, KINDS[register[1]])
-        elif line[0] == "." and not line.startswith(".pragma"):
-            raise Fault(f"not understood: {line}")
         elif line[0] != ".":
             self._instruction(line)
+        elif not line.startswith((".pragma", ".param")):
+            raise Fault(f"not understood: {line}")
 
     def _instruction(self, line):
         guard, wanted = None, True
         if m := re.match(rf"@(!?)({NAME})\s+", line):
             guard, wanted, line = m[2], not m[1], line[m.end() :]
         opcode, *rest = line.split(None, 1)
-        operands = re.findall(r"\{[^}]*\}|\[[^\]]*\]|[^,\s]+", "".join(rest))
+        operands = re.findall(r"\{[^}]*\}|\[[^\]]*\]|\([^)]*\)|[^,\s]+", "".join(rest))
         self.blocks[-1].append((guard, wanted, tuple(opcode.replace("::", ".").split(".")), operands))
         if opcode.split(".")[0] in ("bra", "ret", "exit", "bar", "barrier"):
             self._cut()
@@ -260,8 +258,8 @@ class Machine:
     Attributes
     ----------
     counts : dict
-        By kernel: a Counter of instructions per warp by opcode, "launches" and "threads"; of accesses "bytes" and "sectors" (of
-        32 bytes) of global memory, "wavefronts" of shared memory (one asks each bank for one word) and how few would do.
+        By kernel: a Counter of instructions per warp by opcode, "launches" and "threads"; of accesses "bytes" and "sectors"
+        (of 32 bytes) of global memory, "wavefronts" of shared memory (one asks each bank for one word) and how few would do.
     """
 
     def __init__(self, accesses=False):
@@ -303,6 +301,7 @@ class _Launch:
             self.symbols[symbol] = LOCAL + at
             at += -(-size // 16) * 16
         self.flight, self.committed = [], np.zeros(n, np.int64)
+        self.passed = {}  # to and from functions
         self.missing = thread >= used  # of the last warp
         self.counts["threads"] += n
         self.counts["launches"] += 1
@@ -433,12 +432,19 @@ class _Launch:
         to, source = (KINDS.get(w, KINDS["u32"]) for w in what[-2:])
         self.put(operands[0], _convert(what, self.get(operands[1], source), to), mask)
 
+    def _call(self, what, operands, mask, kind):
+        if operands[1] not in FUNCTIONS:
+            raise Fault(f"{self.name}: the machine does not know the function {operands[1]}")
+        given = (as_kind(self.passed[name], KINDS["f64"]) for name in re.findall(NAME, operands[2]))
+        self.passed[operands[0].strip("() ")] = FUNCTIONS[operands[1]](*given)
+
     # -------------------------------------------------------------------------------------------------- memory
     def _ld(self, what, operands, mask, kind):
         registers = [r.strip() for r in operands[0].strip("{} ").split(",")]
         if what[0] == "param":
-            name, _, offset = operands[1].strip("[] ").partition("+")
-            return self.put(registers[0], np.full(self.lanes, self.arguments[name]).astype(kind), mask)
+            name = operands[1].strip("[] ").partition("+")[0]
+            value = self.passed[name] if name in self.passed else np.full(self.lanes, self.arguments[name])
+            return self.put(registers[0], as_kind(value, kind) if name in self.passed else value.astype(kind), mask)
         lanes = np.arange(self.lanes) if mask is None else np.flatnonzero(mask)
         view, index = self.place(what, self.address(operands[1])[lanes], kind, len(registers), lanes, False)
         for i, register in enumerate(registers):
@@ -447,6 +453,9 @@ class _Launch:
             self.put(register, value, mask)
 
     def _st(self, what, operands, mask, kind):
+        if what[0] == "param":
+            self.passed[operands[0].strip("[] ").partition("+")[0]] = self.get(operands[1], kind)
+            return
         registers = [r.strip() for r in operands[1].strip("{} ").split(",")]
         lanes = np.arange(self.lanes) if mask is None else np.flatnonzero(mask)
         view, index = self.place(what, self.address(operands[0])[lanes], kind, len(registers), lanes, True)
@@ -540,8 +549,8 @@ class _Launch:
         warp = lanes // WARP
         pieces = np.arange(0, size, 32 if size > 32 else size)
         sector = ((address[:, None] + pieces.astype(np.uint64)) >> np.uint64(5)).astype(np.int64)
-        self.counts["sectors"] += len(np.unique(np.stack([np.broadcast_to(warp[:, None], sector.shape), sector]).reshape(2, -1),
-                                                axis=1).T)  # fmt: skip
+        pairs = np.stack([np.broadcast_to(warp[:, None], sector.shape), sector]).reshape(2, -1)
+        self.counts["sectors"] += np.unique(pairs, axis=1).shape[1]
         self.counts["bytes"] += size * len(address)
 
     def count_wavefronts(self, at, size, lanes):
@@ -555,7 +564,7 @@ class _Launch:
         self.counts["wavefronts"] += int(np.maximum.reduceat(banks[1], start).sum())
         self.counts["fewest wavefronts"] += len(teams)
 
-    # -------------------------------------------------------------------------------------------------- copies and tensor cores
+    # -------------------------------------------------------------------------------------- copies and tensor cores
     def _cp(self, what, operands, mask, kind):
         if "commit_group" in what:
             self.committed += 1 if mask is None else mask
@@ -658,7 +667,7 @@ class _Launch:
             self.put(register, value, mask)
 
 
-# ------------------------------------------------------------------------------------------------------ fastconv on the machine
+# ------------------------------------------------------------------------------------------ fastconv on the machine
 CAPABILITY = (9, 0)
 
 

@@ -147,7 +147,8 @@ def launch(kernel, grid, block, *args, shared: int = 0) -> None:
 @functools.cache
 def _core_stream():
     """The stream as compiled kernels take it."""
-    return kernel(lambda: None).configure(1 << 10, 32, stream()).stream  # of so many blocks that Numba finds no fault with them
+    blocks = 1 << 10  # so many that Numba finds no fault with them
+    return kernel(lambda: None).configure(blocks, 32, stream()).stream
 
 
 _ready: dict = {}

@@ -40,7 +40,7 @@ def _unary_bodies(real):
 
     @body
     def power(x, p):
-        return x * x if p == two else math.pow(x, p)
+        return x * x if p == two else math.sqrt(x) if p == half else math.pow(x, p)
 
     def table(name, forward, backward):
         forward.__name__, backward.__name__ = name, f"{name}_bwd"
