@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from math import prod
 
+import numpy as np
+
 from ... import backends
 from ...autograd import Function
 from ...spec import check, check_float, check_rank, check_shape, int_tuple, shape_str
-from ...tensor import Tensor
+from ...tensor import Tensor, default_device
 
 
 def _check_vectors(name, shape, why, **vectors):
@@ -21,7 +23,7 @@ class BatchNorm(Function):
     running ones itself."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, residual, running_mean, running_var, training, momentum, eps, activation):
+    def forward(ctx, x, weight, bias, residual, running_mean, running_var, training, momentum, eps, activation, in_place):
         name, e = "batch_norm", ctx.engine
         vectors = {"weight": weight, "bias": bias, "running_mean": running_mean, "running_var": running_var}
         check_float(name, ("residual", *vectors), input=x, residual=residual, **vectors)
@@ -37,7 +39,7 @@ class BatchNorm(Function):
             check_shape(name, "residual", residual.shape, x.shape, "the input's")
         ctx.training, ctx.activation = training, activation
         # An observer sees the ops of the contract.
-        whole = training and backends.observer.get() is None and getattr(e, "batch_norm_train_fwd", None)
+        whole = training and in_place and backends.observer.get() is None and getattr(e, "batch_norm_train_fwd", None)
         ctx.whole = bool(whole)
         if whole:
             running = None if running_mean is None else (running_mean, running_var)
@@ -77,9 +79,11 @@ def batch_norm(
     residual : Tensor of the shape of ``x``, optional
         Added before the activation.
     """
+    # what came as a host array is a copy by now if the op runs on a GPU
+    in_place = default_device() == "cpu" or not any(isinstance(r, np.ndarray) for r in (running_mean, running_var))
     out = BatchNorm.apply(
         x, weight, bias, residual, running_mean, running_var, training=bool(training), momentum=float(momentum),
-        eps=float(eps), activation=activation,
+        eps=float(eps), activation=activation, in_place=in_place,
     )  # fmt: skip
     if isinstance(out, Tensor):
         for running in (running_mean, running_var):
