@@ -218,3 +218,26 @@ def test_the_fastest_tile_is_measured_once(engine, monkeypatch, tmp_path):
     monkeypatch.setattr(tune, "can_measure", lambda: False)
     assert conv._fastest(plans, lambda plan: None, "new") is plans[0]
     another_process()
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_moments_of_channels(case, engine):
+    """A BatchNorm takes mean and variance from the convolution before it, unless somebody has written to its result since."""
+    from fastconv.backends.cuda import norm
+
+    x, w, gy, geometry = inputs(*case)
+    fc.set_float32_precision("highest")
+    y = engine.conv_fwd(engine.asarray(x + 3), engine.asarray(w), None, geometry, "im2col")
+    known = norm._known_moments(norm._matrix(y))
+    if known is None:
+        pytest.skip("the sum was cut in parts")
+    values = engine.to_host(y).astype(np.float64)
+    axes = (0, *range(2, values.ndim))
+    for got, want in zip(engine.batch_norm_stats(y), (values.mean(axes), values.var(axes))):
+        np.testing.assert_allclose(engine.to_host(got), want, rtol=1e-5, atol=1e-6)
+    engine.setitem(y, (slice(None), 1), 2.5)
+    assert norm._known_moments(norm._matrix(y)) is None
+    np.testing.assert_allclose(engine.to_host(engine.batch_norm_stats(y)[0])[1], 2.5)
+    for options in ({"residual": engine.asarray(gy)}, {"relu": True}):
+        y = engine.conv_fwd(engine.asarray(x), engine.asarray(w), None, geometry, "im2col", **options)
+        assert norm._known_moments(norm._matrix(y)) is None

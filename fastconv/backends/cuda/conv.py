@@ -127,6 +127,7 @@ def _implicit(phases, x, w, y, bias, residual, relu):
 
         def run(plan, phase=phase):
             parts = plan.parts if full and len(phases) == 1 else 1
+            y.base.moments = None  # of another plan that was tried
             target = y if parts == 1 else memory.empty((parts, *y.shape), y.dtype)
             _gather(phase, plan.tile, x, w, target, parts, bias, residual, relu)
             if parts > 1:
@@ -148,9 +149,14 @@ def _gather(phase, tile, x, w, y, parts, bias, residual, relu):
     )  # fmt: skip
     flags = (_flags(bias, residual, relu) if parts == 1 else 0) | implicit.QUADS * (columns % 4 == 0)
     flags |= implicit.DENSE * phase.dense
+    moments = None
+    if parts == 1 and not phase.swap and bias is None and residual is None and not relu:  # a BatchNorm is likely to follow
+        flags |= implicit.MOMENTS
+        moments = memory.empty((2, columns * phase.spec.groups, -(-phase.pixels // tile.rows)), np.float64)
+        y.base.moments = moments, tile.rows
     blocks = -(-phase.pixels // tile.rows), -(-columns // tile.cols), phase.spec.groups * parts
-    launch(kernel, blocks, slabs.threads, x, w, y if bias is None else bias, y if residual is None else residual, y, parts,
-           flags, phase.table, shared=slabs.bytes)  # fmt: skip
+    launch(kernel, blocks, slabs.threads, x, w, y if bias is None else bias, y if residual is None else residual, y,
+           y if moments is None else moments, parts, flags, phase.table, shared=slabs.bytes)  # fmt: skip
 
 
 def _implicit_weight(phase, x, gy, gw):

@@ -43,8 +43,9 @@ import numpy as np
 from . import ptx, tile
 from .launch import body, cuda, grid, kernel, launch
 
-# what happens to a sum; QUADS: it can be written four at a time; DENSE: pixels lie in order
-BIAS, RESIDUAL, RELU, QUADS, DENSE = 1, 2, 4, 8, 16
+# what happens to a sum; QUADS: it can be written four at a time; DENSE: pixels lie in order; MOMENTS: a block leaves mean and
+# sum of squared deviations of its part of each channel for a BatchNorm (norm.py)
+BIAS, RESIDUAL, RELU, QUADS, DENSE, MOMENTS = 1, 2, 4, 8, 16, 32
 TAPS = 30  # rows + columns + planes of taps whose bits fit a number
 
 
@@ -95,7 +96,7 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
     pointer, load4, store2, store4 = ptx.pointer, ptx.load4, ptx.store2, ptx.store4
     line_y, quads = s.line_y, cols // 4
 
-    def implicit_gemm(x, w, bias, residual, y, parts, flags, geometry):
+    def implicit_gemm(x, w, bias, residual, y, moments, parts, flags, geometry):
         slabs = pointer(cuda.shared.array(0, real, alignment=16))
         thread = np.int32(cuda.threadIdx.x)
         top, left = np.int32(cuda.blockIdx.x) * rows, np.int32(cuda.blockIdx.y) * cols
@@ -251,6 +252,10 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
         added = (zero, zero, zero, zero)
         if flags & BIAS and left + col < columns and flags & QUADS:
             added = load4(bias, np.int64(n))
+        centre = load4(slabs, np.int64(col))  # deviations from the first line lose nothing where values are far from zero
+        shift, square = cuda.local.array(4, real), cuda.local.array(4, real)
+        for q in range(4):
+            shift[q] = square[q] = zero
         for i in range(rows * quads // threads):
             m = np.int32(top + line + i * (threads // quads))
             if m < pixels and left + col < columns:
@@ -264,6 +269,10 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
                     pixel += (m - a * out_w) * geometry[43] + geometry[46]
                 to = part * geometry[9] + pixel * y_line + n
                 v = load4(slabs, np.int64((line + i * (threads // quads)) * line_y + col))
+                if flags & MOMENTS:
+                    for q in range(4):
+                        shift[q] += v[q] - centre[q]
+                        square[q] += (v[q] - centre[q]) * (v[q] - centre[q])
                 if flags & QUADS:
                     if flags & BIAS:
                         v = (v[0] + added[0], v[1] + added[1], v[2] + added[2], v[3] + added[3])
@@ -282,6 +291,23 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
                             if flags & RESIDUAL:
                                 value += residual[to + q]
                             y[to + q] = clip(value) if flags & RELU else value
+        if flags & MOMENTS:
+            cuda.syncthreads()
+            for q in range(4):
+                slabs[thread + q * threads] = shift[q]
+                slabs[thread + (q + 4) * threads] = square[q]
+            cuda.syncthreads()
+            if thread < quads:
+                lines = np.float64(min(rows, pixels - top))
+                for q in range(4):
+                    shifts, squares = np.float64(0), np.float64(0)
+                    for t in range(thread, threads, quads):
+                        shifts += np.float64(slabs[t + q * threads])
+                        squares += np.float64(slabs[t + (q + 4) * threads])
+                    if left + col + q < columns:
+                        to = np.int64(n + q) * cuda.gridDim.x + cuda.blockIdx.x
+                        moments[to] = np.float64(centre[q]) + shifts / lines
+                        moments[to + y_line * cuda.gridDim.x] = squares - shifts * shifts / lines
 
     return kernel(implicit_gemm, launch_bounds=s.threads), s
 

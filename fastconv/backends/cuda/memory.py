@@ -33,12 +33,16 @@ _CONSTANTS = 16 << 20  # bytes of tables kept
 
 
 class Block:
-    """A piece of device memory. Base class: memory that belongs to somebody else, kept alive by ``owner``."""
+    """A piece of device memory. Base class: memory that belongs to somebody else, kept alive by ``owner``.
 
-    __slots__ = ("address", "owner", "views", "__weakref__")
+    ``moments``: what a convolution knows of the channels it has written (see ``norm.py``); who writes to the memory later
+    sets it to None.
+    """
+
+    __slots__ = ("address", "owner", "views", "moments", "__weakref__")
 
     def __init__(self, address: int, owner):
-        self.address, self.owner, self.views = address, owner, {}
+        self.address, self.owner, self.views, self.moments = address, owner, {}, None
 
 
 class _Pooled(Block):
@@ -256,6 +260,7 @@ class DeviceArray:
     def __cuda_array_interface__(self):
         from . import launch
 
+        self.base.moments = None  # whoever asks may write
         if on_host:
             raise AttributeError("__cuda_array_interface__: the simulator's arrays are not on a GPU")
         strides = None if self.flags.c_contiguous else self.strides
@@ -344,6 +349,7 @@ def upload(x: np.ndarray) -> DeviceArray:
 
 def write(y: DeviceArray, x: np.ndarray, stream=None) -> None:
     """Copy a host array into a device array of its size and dtype, both C-contiguous; on the stream of kernels if None."""
+    y.base.moments = None
     if x.size == 0:
         return
     if on_host:

@@ -203,10 +203,18 @@ def _columns(name, x, divisor=1.0, **others):
     return u, v
 
 
+def _known_moments(x):
+    """What the convolution that wrote the matrix ``x`` left, in the form of :func:`_pieces`; None if there is nothing."""
+    known = x.base.moments
+    if known is None or x.offset or known[0].shape[1:] != (x.shape[1], -(-x.shape[0] // known[1])):
+        return None
+    return known
+
+
 def _moments(x, eps=0.0, weight=None, bias=None, running=None, momentum=0.0):
     """Mean, variance, 1 / deviation, that times the weight, and the bias of each channel of the matrix ``x``, as one array;
     ``running`` is moved."""
-    partial, piece = _pieces("stats", x, vectors=(x, None, None, None))  # deviations from the first row
+    partial, piece = _known_moments(x) or _pieces("stats", x, vectors=(x, None, None, None))  # deviations from the first row
     _, channels, pieces = partial.shape
     out, real = memory.empty((5, channels), x.dtype), x.dtype.type
     blocks, team = teams(channels, pieces)
