@@ -38,7 +38,7 @@ def convolutions(dtype) -> None:
     for precision in ("highest", "high", "medium") if single else ("highest",):
         fc.set_float32_precision(precision)
         tiles = (conv.WIDE[conv.MODES[precision]][0], conv.NARROW[0]) if single else (conv.DOUBLE[0],) * 2
-        for channels, tile in zip((8, 3), tiles):
+        for channels, tile in zip((32, 3), tiles):
             conv._plans = lambda *numbers, tile=tile: [conv.Plan(tile, 2, 0.0)]
             shape = spec.conv_spec("conv2d", (2, channels, 5, 5), (channels, channels, 3, 3))
             x, w, y = (memory.empty(s, dtype) for s in (shape.x_shape, shape.w_shape, shape.y_shape))

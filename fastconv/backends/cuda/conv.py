@@ -24,8 +24,9 @@ BANDWIDTH = 4e12  # bytes per second
 START = 4e-6  # seconds to launch a kernel and fill its pipeline
 
 MODES = {"highest": "fma", "high": "tf32", "medium": "bf16"}
+LARGEST = Tile(256, 128, 32, (64, 64), (8, 8))  # no register is left to count channels that its depth does not divide
 TENSOR = (
-    Tile(256, 128, 32, (64, 64), (8, 8)),
+    LARGEST,
     Tile(128, 128, 32, (64, 32), (8, 8)),
     Tile(128, 64, 32, (64, 32), (8, 8)),
     Tile(64, 64, 32, (32, 32), (8, 4)),
@@ -49,11 +50,13 @@ class Plan:
 
 
 @lru_cache(maxsize=4096)
-def _plans(rows, cols, depth, groups, mode, itemsize, whole) -> list[Plan]:
+def _plans(rows, cols, depth, groups, mode, itemsize, whole, even=True) -> list[Plan]:
     """For ``groups`` products of rows x depth and depth x cols: the best plan with each tile by a model of waves of blocks,
-    the best of all first."""
+    the best of all first. ``whole``: 16 bytes lie together; ``even``: and 32 numbers that are added up."""
     plans = {}
     for tile in SMALL if SIMULATED else DOUBLE if itemsize == 8 else WIDE[mode] if whole else NARROW:
+        if tile is LARGEST and not even:
+            continue
         # what a warp (or a thread) reads from shared memory limits it: small ones read more per product
         high, wide = tile.each if mode == "fma" else tile.warp
         best = 4.0 if mode == "fma" else 32.0
@@ -93,18 +96,19 @@ def _width(channels: int, itemsize: int) -> int:
     return 16 // itemsize if channels * itemsize % 16 == 0 else 1
 
 
-def _phase_plans(phase, dtype) -> list[Plan]:
+def _phase_plans(phase, dtype, mode=None) -> list[Plan]:
     channels, columns = phase.channels
     size = np.dtype(dtype).itemsize
     whole = _width(channels, size) > 1 and (phase.swap or _width(columns, size) > 1)
-    return _plans(phase.pixels, columns, phase.taps * channels, phase.spec.groups, _mode(dtype), size, whole)
+    return _plans(phase.pixels, columns, phase.taps * channels, phase.spec.groups, mode or _mode(dtype), size, whole,
+                  channels % LARGEST.depth == 0)  # fmt: skip
 
 
-def _weight_plans(phase, dtype) -> list[Plan]:
+def _weight_plans(phase, dtype, mode=None) -> list[Plan]:
     channels, columns = phase.channels
     size = np.dtype(dtype).itemsize
     whole = _width(channels, size) > 1 and _width(columns, size) > 1
-    return _plans(phase.taps * channels, columns, phase.pixels, phase.spec.groups, _mode(dtype), size, whole)
+    return _plans(phase.taps * channels, columns, phase.pixels, phase.spec.groups, mode or _mode(dtype), size, whole)
 
 
 def _aligned(x):
@@ -116,11 +120,10 @@ def _aligned(x):
 
 
 # ------------------------------------------------------------------------------------------------- implicit
-def _implicit(phases, x, w, y, bias, residual, relu):
-    if _has_many_taps(phases[0].spec):
-        return _direct(phases, x, w, y, bias, residual, relu)
+def gather(phases, x, w, y, bias=None, residual=None, relu=False, mode=None):
+    """Run phases of forward or backward-data as implicit GEMM; ``mode`` other than the precision's."""
     bias, residual, x, w = (_aligned(v) for v in (bias, residual, x, w))
-    full = all(p.taps for p in phases)
+    full, mode = all(p.taps for p in phases), mode or _mode(y.dtype)
     for phase in phases:
         if not phase.taps:
             continue
@@ -129,22 +132,26 @@ def _implicit(phases, x, w, y, bias, residual, relu):
             parts = plan.parts if full and len(phases) == 1 else 1
             y.base.moments = None  # of another plan that was tried
             target = y if parts == 1 else memory.empty((parts, *y.shape), y.dtype)
-            _gather(phase, plan.tile, x, w, target, parts, bias, residual, relu)
+            _gather(phase, plan.tile, mode, x, w, target, parts, bias, residual, relu)
             if parts > 1:
                 implicit.add_parts(target, y, parts, bias, residual, relu)
 
-        run(_fastest(_phase_plans(phase, y.dtype), run, phase, y.dtype, _mode(y.dtype)))
+        run(_fastest(_phase_plans(phase, y.dtype, mode), run, phase, y.dtype, mode))
+
+
+def _implicit(phases, x, w, y, bias, residual, relu):
+    (_direct if _has_many_taps(phases[0].spec) else gather)(phases, x, w, y, bias, residual, relu)
 
 
 def _flags(bias, residual, relu):
     return implicit.BIAS * (bias is not None) | implicit.RESIDUAL * (residual is not None) | implicit.RELU * bool(relu)
 
 
-def _gather(phase, tile, x, w, y, parts, bias, residual, relu):
+def _gather(phase, tile, mode, x, w, y, parts, bias, residual, relu):
     channels, columns = phase.channels
     size = x.itemsize
     kernel, slabs = implicit._gather(
-        tile, _mode(x.dtype), x.dtype.type, phase.swap, _width(channels, size), _width(columns, size),
+        tile, mode, x.dtype.type, phase.swap, _width(channels, size), _width(columns, size),
         channels % tile.depth == 0,
     )  # fmt: skip
     flags = (_flags(bias, residual, relu) if parts == 1 else 0) | implicit.QUADS * (columns % 4 == 0)
@@ -159,24 +166,25 @@ def _gather(phase, tile, x, w, y, parts, bias, residual, relu):
            y if moments is None else moments, parts, flags, phase.table, shared=slabs.bytes)  # fmt: skip
 
 
-def _implicit_weight(phase, x, gy, gw):
-    if _has_many_taps(phase.spec):
-        return _direct_weight(phase, x, gy, gw)
+def gather_weight(phase, x, gy, gw, mode=None):
+    """The weight gradient as implicit GEMM; ``mode`` other than the precision's."""
     channels, columns = phase.channels
-    x, gy, size = _aligned(x), _aligned(gy), x.itemsize
+    x, gy, size, mode = _aligned(x), _aligned(gy), x.itemsize, mode or _mode(x.dtype)
 
     def run(plan):
         tile, parts = plan.tile, plan.parts
-        kernel, slabs = implicit._weight_gradient(
-            tile, _mode(x.dtype), x.dtype.type, _width(channels, size), _width(columns, size)
-        )
+        kernel, slabs = implicit._weight_gradient(tile, mode, x.dtype.type, _width(channels, size), _width(columns, size))
         target = gw if parts == 1 else memory.empty((parts, *gw.shape), gw.dtype)
         blocks = -(-phase.taps * channels // tile.rows), -(-columns // tile.cols), phase.spec.groups * parts
         launch(kernel, blocks, slabs.threads, x, gy, target, parts, phase.table, shared=slabs.bytes)
         if parts > 1:
             implicit.add_parts(target, gw, parts)
 
-    run(_fastest(_weight_plans(phase, x.dtype), run, "weight", phase, x.dtype, _mode(x.dtype)))
+    run(_fastest(_weight_plans(phase, x.dtype, mode), run, "weight", phase, x.dtype, mode))
+
+
+def _implicit_weight(phase, x, gy, gw):
+    (_direct_weight if _has_many_taps(phase.spec) else gather_weight)(phase, x, gy, gw)
 
 
 # ------------------------------------------------------------------------------------------------- direct

@@ -1,4 +1,6 @@
-"""Matrix products: a tile of the result per block, a small tile of it in the registers of each thread.
+"""Matrix products of any shape and strides, and dense layers, which are convolutions of images of one pixel.
+
+A product has a tile of the result per block, a small tile of it in the registers of each thread:
 
 ::
 
@@ -9,7 +11,7 @@
     | A | C tile  |  TILE = EACH * SIDE    Strides are arguments, so transposed operands need no copy; loads run along
     +---+---------+                        whichever axis of the operand is contiguous.
 
-Sums run over k in order in float32 (float64), without tensor cores: what ``"highest"`` precision promises, in every mode.
+Both add up in float32 (float64), without tensor cores: what ``"highest"`` precision promises, in every mode.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ from math import prod
 
 import numpy as np
 
-from . import layout, memory
+from fastconv.spec import conv_spec
+
+from . import conv, layout, memory
+from . import conv_geometry as geometry
 from .launch import SIMULATED, cuda, kernel, launch
-from .reduce import weights
 
 _SIDE, _EACH, _DEPTH = (2, 2, 4) if SIMULATED else (16, 4, 16)
 _TILE, _THREADS = _SIDE * _EACH, _SIDE * _SIDE
@@ -32,7 +36,7 @@ def _matmul_kernel(real):
     zero, slab = real(0), _TILE * _DEPTH
     tile, depth, side, each, threads = _TILE, _DEPTH, _SIDE, _EACH, _THREADS
 
-    def matmul(a, b, bias, biased, c, m, n, k, a_steps, b_steps, batch_shape, a_batch, b_batch):
+    def matmul(a, b, c, m, n, k, a_steps, b_steps, batch_shape, a_batch, b_batch):
         a_slab = cuda.shared.array(slab, real)
         b_slab = cuda.shared.array(slab, real)
         t = cuda.threadIdx.x
@@ -76,35 +80,61 @@ def _matmul_kernel(real):
             for q in range(each):
                 column = left + j + q * side
                 if row < m and column < n:
-                    v = sums[p, q]
-                    c[c_at + row * n + column] = v + bias[column] if biased else v
+                    c[c_at + row * n + column] = sums[p, q]
 
     return kernel(matmul, launch_bounds=_THREADS)
 
 
 def matmul(a, b):
-    return _product(a, b)
-
-
-def _product(a, b, bias=None):
     (m, k), n, real = a.shape[-2:], b.shape[-1], a.dtype.type
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     c = memory.empty((*batch, m, n), a.dtype)
     if c.size:
         batches = [layout.steps(layout.broadcast(v, (*batch, *v.shape[-2:])))[:-2] for v in (a, b)]
         shape, *batches = layout.merged(batch, *batches)
-        launch(_matmul_kernel(real), (-(-n // _TILE), -(-m // _TILE), prod(batch)), _THREADS, a, b, *weights(bias, a), c, m,
-               n, k, layout.steps(a)[-2:], layout.steps(b)[-2:], shape, *batches)  # fmt: skip
+        launch(_matmul_kernel(real), (-(-n // _TILE), -(-m // _TILE), prod(batch)), _THREADS, a, b, c, m, n, k,
+               layout.steps(a)[-2:], layout.steps(b)[-2:], shape, *batches)  # fmt: skip
     return c
 
 
+# ------------------------------------------------------------------------------------------------- dense layers
+@functools.lru_cache(maxsize=1024)
+def _phase(rows, inputs, outputs, backward=False):
+    """A dense layer as a convolution of images of one pixel."""
+    spec = conv_spec("conv3d", (rows, inputs, 1, 1, 1), (outputs, inputs, 1, 1, 1))
+    return (geometry.backward if backward else geometry.forward)(spec)[0]
+
+
+def _images(x):
+    return layout.dense(x).reshape(len(x), 1, 1, 1, -1)
+
+
+def _weights(w):
+    return geometry.weights(w.view((*w.shape, 1, 1, 1), (*w.strides, 0, 0, 0)))
+
+
+def _run(x, w, outputs, bias=None, backward=False):
+    y = memory.empty((len(x), outputs), x.dtype)
+    if y.size and not x.size:
+        return layout.filled(y.shape, y.dtype, 0) if bias is None else layout.dense(layout.broadcast(bias, y.shape))
+    if y.size:
+        sizes = (outputs, x.shape[1]) if backward else (x.shape[1], outputs)
+        conv.gather([_phase(len(x), *sizes, backward)], _images(x), _weights(w), _images(y), bias, mode="fma")
+    return y
+
+
 def linear_fwd(x, w, b):
-    return _product(x, w.transpose(1, 0), b)
+    return _run(x, w, len(w), b)
 
 
 def linear_bwd_data(gy, w):
-    return _product(gy, w)
+    return _run(gy, w, w.shape[1], backward=True)
 
 
 def linear_bwd_weight(gy, x):
-    return _product(gy.transpose(1, 0), x)
+    gw, memory_order = geometry.empty_weights((gy.shape[1], x.shape[1], 1, 1, 1), x.dtype)
+    if gw.size and not len(x):
+        return layout.filled(gw.shape[:2], gw.dtype, 0)
+    if gw.size:
+        conv.gather_weight(_phase(len(x), x.shape[1], gy.shape[1]), _images(x), _images(gy), memory_order, mode="fma")
+    return gw.view(gw.shape[:2], gw.strides[:2])
