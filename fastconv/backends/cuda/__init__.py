@@ -30,7 +30,16 @@ from .pool import (
     max_pool_bwd,
     max_pool_fwd,
 )
-from .reduce import argmax, cross_entropy_bwd, cross_entropy_fwd, reduce_fwd, softmax_bwd, softmax_fwd
+from .reduce import (
+    argmax,
+    cross_entropy_bwd,
+    cross_entropy_fwd,
+    cross_entropy_mean_bwd,
+    cross_entropy_mean_fwd,
+    reduce_fwd,
+    softmax_bwd,
+    softmax_fwd,
+)
 from .shape import (
     asarray,
     broadcast_to,

@@ -26,6 +26,7 @@ from .shape import reshape
 
 _STRIP = 4 if SIMULATED else 32
 _BLOCKS = 4 if SIMULATED else 1024
+_FEW = 64 if SIMULATED else 1 << 16  # elements that are added up in one piece
 SHORT = 4  # rows added up in the arrays' own type before their sum goes to the float64 ones
 
 
@@ -42,7 +43,7 @@ _SUMS = {  # of x, a gradient, a channel's mean and 1 / deviation: what is added
 @functools.cache
 def _columns_kernel(name, real, each):
     terms, keep = map(body, _SUMS[name])
-    with_gradient, with_mean = name == "grad", name != "sum"
+    with_gradient, with_mean, stats = name == "grad", name != "sum", name == "stats"
     pointer, (load, _) = ptx.pointer, ptx.neighbours(each)
     zero, one, size = real(0), real(1), THREADS * each
 
@@ -56,7 +57,8 @@ def _columns_kernel(name, real, each):
             p[k] += u
             q[k] += w
 
-    def columns(x, other, y, mean_of, scale_of, gain_of, shift_of, masked, rows, channels, strip, piece, pieces, partial):
+    def columns(x, other, y, mean_of, scale_of, gain_of, shift_of, masked, rows, channels, strip, piece, pieces, partial,
+                divisor, u, v):  # fmt: skip
         first = pointer(cuda.shared.array(size, np.float64))
         second = pointer(cuda.shared.array(size, np.float64))
         t = cuda.threadIdx.x
@@ -102,9 +104,13 @@ def _columns_kernel(name, real, each):
             half = half // 2
         if lane == 0 and c < channels:
             for k in range(each):
-                u, w = keep(first[k * THREADS + t], second[k * THREADS + t], np.float64(mean[k]), np.float64(end - start))
-                partial[(c + k) * pieces + cuda.blockIdx.x] = u
-                partial[(channels + c + k) * pieces + cuda.blockIdx.x] = w
+                sum1, sum2 = keep(first[k * THREADS + t], second[k * THREADS + t], np.float64(mean[k]), np.float64(end - start))
+                if pieces == 1 and not stats:
+                    u[c + k] = real(sum1 / divisor)
+                    v[c + k] = real(sum2)
+                else:
+                    partial[(c + k) * pieces + cuda.blockIdx.x] = sum1
+                    partial[(channels + c + k) * pieces + cuda.blockIdx.x] = sum2
 
     columns.__name__ = f"{name}_columns"
     return kernel(columns)
@@ -176,8 +182,9 @@ def _neighbours(channels, *arrays) -> int:
     return 4 if channels % 4 == 0 and all(a.address % 16 == 0 for a in arrays) else 1
 
 
-def _pieces(name, x, other=None, y=None, vectors=(None,) * 4, masked=0):
-    """Sums over pieces of the rows of the matrix ``x``: two float64 per channel and piece, and the rows of a piece."""
+def _pieces(name, x, out=None, divisor=1.0, other=None, y=None, vectors=(None,) * 4, masked=0):
+    """Sums over pieces of the rows of the matrix ``x``: two float64 per channel and piece, and the rows of a piece. If there
+    is but one piece they are written to the vectors ``out``, the first of them divided by ``divisor``."""
     rows, channels = x.shape
     other, y, *vectors = (x if a is None else a for a in (other, y, *vectors))
     each = _neighbours(channels, x, other, y)
@@ -186,20 +193,22 @@ def _pieces(name, x, other=None, y=None, vectors=(None,) * 4, masked=0):
         strip *= 2
     strips, lanes = -(-channels // each // strip), THREADS // strip
     piece = max(-(-rows // max(_BLOCKS // strips, 1)), SHORT * lanes)
+    piece = rows if x.size <= _FEW and out else piece
     pieces = max(-(-rows // piece), 1)
     partial = memory.empty((2, channels, pieces), np.float64)
     launch(_columns_kernel(name, x.dtype.type, each), (pieces, strips), THREADS, x, other, y, *vectors, masked, rows, channels,
-           strip, piece, pieces, partial)  # fmt: skip
+           strip, piece, pieces, partial, np.float64(divisor), *(out or (x, x)))  # fmt: skip
     return partial, piece
 
 
 def _columns(name, x, divisor=1.0, **others):
     """Two vectors of one entry per channel: the sums, the first of them divided by ``divisor``."""
-    partial, _ = _pieces(name, x, **others)
+    u, v = memory.empty(x.shape[1:], x.dtype), memory.empty(x.shape[1:], x.dtype)
+    partial, _ = _pieces(name, x, (u, v), divisor, **others)
     _, channels, pieces = partial.shape
-    u, v = memory.empty((channels,), x.dtype), memory.empty((channels,), x.dtype)
     blocks, team = teams(channels, pieces)
-    launch(_add_pieces_kernel(x.dtype.type), blocks, THREADS, partial, channels, pieces, team, np.float64(divisor), u, v)
+    if pieces > 1:
+        launch(_add_pieces_kernel(x.dtype.type), blocks, THREADS, partial, channels, pieces, team, np.float64(divisor), u, v)
     return u, v
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from . import layout, memory
 from .launch import SIMULATED, THREADS, body, cuda, kernel, launch, math
 from .pointwise import BINARY_OPS, cast
-from .shape import reshape
+from .shape import reshape, to_host
 
 
 # ------------------------------------------------------------------------------------------------- teams
@@ -322,11 +322,34 @@ def _cross_entropy_kernel(real):
 
 
 @functools.cache
+def _mean_loss_kernel(real):
+    sum_team, zero, one = team_reducer("add"), np.float64(0), np.float64(1)
+
+    @kernel
+    def mean_loss(losses, target, weight, weighted, ignored, mean, n, rows):
+        """mean = the sum of the losses over that of the weights of the labels that count, and the latter; one block."""
+        shared = cuda.shared.array(THREADS, np.float64)
+        total, weights = zero, zero
+        for row in range(cuda.threadIdx.x, rows, THREADS):
+            label = target[row]
+            total += np.float64(losses[row])
+            if label != ignored and 0 <= label < n:
+                weights += np.float64(weight[label]) if weighted else one
+        total = sum_team(shared, total, THREADS)
+        weights = sum_team(shared, weights, THREADS)
+        if cuda.threadIdx.x == 0:
+            mean[0] = real(total / weights)
+            mean[1] = real(weights)
+
+    return mean_loss
+
+
+@functools.cache
 def _cross_entropy_bwd_kernel(real):
     sum_team, zero, one = team_reducer("add"), real(0), real(1)
 
     @kernel
-    def cross_entropy_bwd(grow, prob, target, weight, weighted, ignored, smoothing, gx, n, rows, team):
+    def cross_entropy_bwd(grow, mean, averaged, prob, target, weight, weighted, ignored, smoothing, gx, n, rows, team):
         shared = cuda.shared.array(THREADS, real)
         lane = cuda.threadIdx.x % team
         row = cuda.blockIdx.x * (THREADS // team) + cuda.threadIdx.x // team
@@ -340,6 +363,7 @@ def _cross_entropy_bwd_kernel(real):
         mass = sum_team(shared, mass, team)
         if valid:
             label = target[row]
+            scale = grow[0] / mean[1] if averaged else grow[row]
             if label == ignored or label < 0 or label >= n:
                 for i in range(lane, n, team):
                     gx[place + i] = zero
@@ -349,7 +373,7 @@ def _cross_entropy_bwd_kernel(real):
                     aim = even * weight[i] if weighted else even
                     if i == label:
                         aim += hit
-                    gx[place + i] = grow[row] * ((mass + hit) * prob[place + i] - aim)
+                    gx[place + i] = scale * ((mass + hit) * prob[place + i] - aim)
 
     return cross_entropy_bwd
 
@@ -364,12 +388,34 @@ def cross_entropy_fwd(logits, target, weight, ignore_index, label_smoothing):
     return losses, prob
 
 
+def cross_entropy_mean_fwd(logits, target, weight, ignore_index, label_smoothing):
+    rows, n = logits.shape
+    if memory.graph is None:  # a recorded step cannot look at its labels; the loss is NaN then
+        labels = to_host(target)
+        if ((labels != ignore_index) & ((labels < 0) | (labels >= n))).any():
+            return None, None
+    losses, prob = cross_entropy_fwd(logits, target, weight, ignore_index, label_smoothing)
+    mean, target = memory.empty((2,), logits.dtype), layout.dense(target)
+    launch(_mean_loss_kernel(logits.dtype.type), 1, THREADS, losses, target, *weights(weight, logits), ignore_index, mean, n,
+           rows)  # fmt: skip
+    return mean.view((), ()), (mean, prob, target, weight, ignore_index, label_smoothing)
+
+
+def cross_entropy_mean_bwd(gy, saved):
+    mean, prob, *rest = saved
+    return _cross_entropy_bwd(gy, mean, prob, *rest)
+
+
 def cross_entropy_bwd(grow, prob, target, weight, ignore_index, label_smoothing):
+    return _cross_entropy_bwd(grow, None, prob, target, weight, ignore_index, label_smoothing)
+
+
+def _cross_entropy_bwd(grow, mean, prob, target, weight, ignore_index, label_smoothing):
     gx, real = memory.empty(prob.shape, prob.dtype), prob.dtype.type
     rows, n = prob.shape
     blocks, team = teams(rows, n)
-    launch(_cross_entropy_bwd_kernel(real), blocks, THREADS, layout.dense(grow), prob, layout.dense(target),
-           *weights(weight, prob), ignore_index, real(label_smoothing), gx, n, rows, team)  # fmt: skip
+    launch(_cross_entropy_bwd_kernel(real), blocks, THREADS, layout.dense(grow), *weights(mean, grow), prob,
+           layout.dense(target), *weights(weight, prob), ignore_index, real(label_smoothing), gx, n, rows, team)  # fmt: skip
     return gx
 
 
