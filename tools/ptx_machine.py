@@ -593,6 +593,8 @@ class _Launch:
         if (to < FIRST).any() or (to + size > self.shared.end).any():
             raise Fault(f"{self.at}: cp.async to outside of shared memory")
         self.shared.touched(lanes, to, size, True, self.at)
+        if self.accesses:
+            self.count_wavefronts(to, size, lanes)
         data = np.zeros((len(lanes), size // 4), np.uint32)
         source = self.address(operands[1])[lanes]
         taken = valid == size

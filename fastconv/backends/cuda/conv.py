@@ -24,9 +24,10 @@ BANDWIDTH = 4e12  # bytes per second
 START = 4e-6  # seconds to launch a kernel and fill its pipeline
 
 MODES = {"highest": "fma", "high": "tf32", "medium": "bf16"}
-LARGEST = Tile(256, 128, 32, (64, 64), (8, 8))  # no register is left to count channels that its depth does not divide
+# of 64 x 64 sums per warp: no register is left to count channels that the depth does not divide
+LARGEST = Tile(256, 128, 32, (64, 64), (8, 8)), Tile(256, 64, 16, (64, 64), (8, 8))
 TENSOR = (
-    LARGEST,
+    *LARGEST,
     Tile(128, 128, 32, (64, 32), (8, 8)),
     Tile(128, 64, 32, (64, 32), (8, 8)),
     Tile(64, 64, 32, (32, 32), (8, 4)),
@@ -55,7 +56,7 @@ def _plans(rows, cols, depth, groups, mode, itemsize, whole, even=True) -> list[
     the best of all first. ``whole``: 16 bytes lie together; ``even``: and 32 numbers that are added up."""
     plans = {}
     for tile in SMALL if SIMULATED else DOUBLE if itemsize == 8 else WIDE[mode] if whole else NARROW:
-        if tile is LARGEST and not even:
+        if tile in LARGEST and not even:
             continue
         # what a warp (or a thread) reads from shared memory limits it: small ones read more per product
         high, wide = tile.each if mode == "fma" else tile.warp
@@ -101,7 +102,7 @@ def _phase_plans(phase, dtype, mode=None) -> list[Plan]:
     size = np.dtype(dtype).itemsize
     whole = _width(channels, size) > 1 and (phase.swap or _width(columns, size) > 1)
     return _plans(phase.pixels, columns, phase.taps * channels, phase.spec.groups, mode or _mode(dtype), size, whole,
-                  channels % LARGEST.depth == 0)  # fmt: skip
+                  channels % 32 == 0)  # fmt: skip
 
 
 def _weight_plans(phase, dtype, mode=None) -> list[Plan]:
