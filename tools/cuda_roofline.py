@@ -2,10 +2,10 @@
 
     python tools/cuda_roofline.py [--precision high] [--channels 64,128,256,512]
 
-Each pass of a 3x3 convolution runs on one image in ``ptx_machine.py``, on the tile that the rule of choice takes for a batch of
-128 images of a ResNet-18 for 32x32 pixels. Per warp-wide multiplication (``mma``; with --precision highest, per 32 multiply-
-adds) the table says how many instructions of PTX a warp runs, how many wavefronts shared memory serves and how many bytes come
-from the caches behind it; from these the cycles that each part of an H200's multiprocessor is busy for a thousand of them:
+Each pass of a 3x3 convolution runs on one image in ``ptx_machine.py``, on the tile that the rule of choice takes for a batch
+of 128 images of a ResNet-18 for 32x32 pixels. Counted are instructions of PTX per warp, wavefronts of shared memory, bytes
+from the caches behind it, and multiplications by warps (``mma``; with --precision highest, 32 multiply-adds). The table says how
+many cycles each part of an H200's multiprocessor is busy for a thousand multiplications:
 
     tensor   1024 (TF32), 2048 (bfloat16) or 128 (float32) multiply-adds per cycle
     issue    4 instructions per cycle (the driver's own are 1.1 to 1.5 times as many)
@@ -23,8 +23,8 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
-import numpy as np
-import ptx_machine
+import numpy as np  # noqa: E402
+import ptx_machine  # noqa: E402 - after the path to it
 
 MULTIPLY = {"fma": "fma.rn.f32", "tf32": "mma.sync", "bf16": "mma.sync"}
 PRODUCTS = {"fma": 32, "tf32": 16 * 8 * 8, "bf16": 16 * 8 * 16}  # of one such instruction
@@ -81,7 +81,8 @@ def main() -> int:
             most = max(busy, key=busy.get)
             cells = (f"{busy[k]:.0f}" for k in ("tensor", "issue", "shared", "cache"))
             size = f"{tile.rows}x{tile.cols}x{tile.depth}"
-            print(f"| {channels} | {which} | {size} | {' | '.join(cells)} | {most} | {busy['tensor'] / busy[most]:.0%} |", flush=True)
+            peak = f"{busy['tensor'] / busy[most]:.0%}"
+            print("|", " | ".join([str(channels), which, size, *cells, most, peak]), "|", flush=True)
     return 0
 
 

@@ -20,7 +20,7 @@ from .tile import Tile
 PROCESSORS = 132
 RATE = {"fma": 55e12, "tf32": 280e12, "bf16": 330e12}  # operations per second of full tiles
 ISSUE = 18e12  # instructions of single threads per second
-BANDWIDTH = 4e12  # bytes per second
+BANDWIDTH, CACHE = 4e12, 5.5e12  # bytes per second: memory, second-level cache
 START = 4e-6  # seconds to launch a kernel and fill its pipeline
 
 MODES = {"highest": "fma", "high": "tf32", "medium": "bf16"}
@@ -68,6 +68,8 @@ def _plans(rows, cols, depth, groups, mode, itemsize, whole, even=True) -> list[
         # beside the products a thread prepares its lines, starts copies and writes; instructions counted in compiled kernels
         copies = (tile.rows + tile.cols) * tile.depth // (16 // itemsize if whole else 1)
         step = max(step, (100 * tile.threads(mode) + 12 * copies) * PROCESSORS / ISSUE)
+        # half of x is taken from the first-level cache
+        step = max(step, (tile.rows // 2 + tile.cols) * tile.depth * itemsize * PROCESSORS / CACHE)
         around = (600 * tile.threads(mode) + 250 * tile.rows + 15 * tile.rows * tile.cols) * PROCESSORS / ISSUE
         for parts in {1, *(min(2**i, steps) for i in range(1, 9))}:
             waves = max(-(-blocks * parts // PROCESSORS), 1)

@@ -104,7 +104,8 @@ def _columns_kernel(name, real, each):
             half = half // 2
         if lane == 0 and c < channels:
             for k in range(each):
-                sum1, sum2 = keep(first[k * THREADS + t], second[k * THREADS + t], np.float64(mean[k]), np.float64(end - start))
+                at = k * THREADS + t
+                sum1, sum2 = keep(first[at], second[at], np.float64(mean[k]), np.float64(end - start))
                 if pieces == 1 and not stats:
                     u[c + k] = real(sum1 / divisor)
                     v[c + k] = real(sum2)
