@@ -117,7 +117,7 @@ def test_where_it_is_the_default(recorded):
 
 @pytest.mark.parametrize("why, options", [
     ("read on the host", {"extra": [Own(lambda x: x * x.mean().item())]}),
-    ("read on the host", {"loss": lambda out, y: nn.functional.cross_entropy(out, y, fc.ones(3, device="cuda"))}),
+    ("read on the host", {"loss": lambda out, y: nn.functional.nll_loss(nn.functional.log_softmax(out, 1), y)}),
     ("drawn outside dropout", {"extra": [Own(lambda x: x + fc.rand(*x.shape).to(x.device))]}),
 ])  # fmt: skip
 def test_what_cannot_be_recorded_is_done_as_usual(why, options, recorded):
@@ -125,6 +125,16 @@ def test_what_cannot_be_recorded_is_done_as_usual(why, options, recorded):
     with pytest.warns(UserWarning, match=f"the step cannot be recorded as a graph .*{why}") as given:
         assert fit(True, **options) == want
     assert len(given) == 1 and recorded.steps == 0
+
+
+def test_class_weights(recorded):
+    """The weights that a mean divides by are picked by labels on the device."""
+    weight = fc.tensor(np.array([0.5, 1, 3], np.float32), device="cuda")
+
+    def loss(out, y):
+        return nn.functional.cross_entropy(out, y, weight, label_smoothing=0.1)
+
+    assert fit(True, loss=loss) == fit(False, loss=loss) and recorded.steps == 1
 
 
 @pytest.mark.parametrize("moment", ["begin", "end", "launch"])

@@ -77,7 +77,7 @@ def _plans(rows, cols, depth, groups, mode, itemsize, whole, even=True) -> list[
             plan = Plan(tile, parts, START + waves * (-(-steps // parts) * step + around) + added)
             plans[tile] = min(plans.get(tile, plan), plan, key=_order)
     best, *rest = sorted(plans.values(), key=_order)
-    return [best, *(p for p in rest if p.seconds < 2 * best.seconds)]
+    return [best, *(p for p in rest if p.seconds < 1.3 * best.seconds)]  # each tile takes seconds to compile
 
 
 def _order(plan):
