@@ -19,8 +19,9 @@ CASES = [  # copies of four channels; of single ones; groups; strides; more than
     ((2, 3, 5, 6), (5, 3, 3, 2), {"padding": ((1, 0), (0, 2)), "stride": 2}),
     ((1, 8, 5, 5), (8, 4, 2, 2), {"groups": 2, "dilation": 2, "padding": 1}),
     ((1, 20, 3, 3), (4, 20, 1, 1), {}),
+    ((1, 16, 5, 5), (24, 16, 3, 3), {"padding": 1, "stride": 2}),
 ]
-ids = ["wide", "narrow", "groups", "1x1"]
+ids = ["wide", "narrow", "groups", "1x1", "packed"]
 
 
 @pytest.fixture

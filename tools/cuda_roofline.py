@@ -4,8 +4,8 @@
 
 Each pass of a 3x3 convolution runs on one image in ``ptx_machine.py``, on the tile that the rule of choice takes for a batch
 of 128 images of a ResNet-18 for 32x32 pixels. Counted are instructions of PTX per warp, wavefronts of shared memory, bytes
-from the caches behind it, and multiplications by warps (``mma``; with --precision highest, 32 multiply-adds). The table says how
-many cycles each part of an H200's multiprocessor is busy for a thousand multiplications:
+from the caches behind it, and multiplications by warps (``mma``; with --precision highest, 32 multiply-adds). The table says
+how many cycles each part of an H200's multiprocessor is busy for a thousand multiplications:
 
     tensor   1024 (TF32), 2048 (bfloat16) or 128 (float32) multiply-adds per cycle
     issue    4 instructions per cycle (the driver's own are 1.1 to 1.5 times as many)

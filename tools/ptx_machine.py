@@ -291,9 +291,10 @@ class _Launch:
         self.segments = segments
         self.writers = {}  # of words of global memory: the block that wrote them
         self.symbols, at = {}, FIRST
-        for symbol, size in program.shared.items():
-            self.symbols[symbol] = SHARED + at
-            at += -(-(size or dynamic) // 16) * 16
+        for symbol, size in sorted(program.shared.items(), key=lambda item: item[1] == 0):
+            self.symbols[symbol] = SHARED + at  # all without a size, the dynamic memory behind the rest, are one
+            at += -(-size // 16) * 16
+        at += dynamic
         self.shared = _Shared(self.blocks, at - FIRST, self.threads)
         size = sum(-(-s // 16) * 16 for s in program.local.values())
         self.local_data, at = np.zeros((n, FIRST + size), np.uint8), FIRST
@@ -637,7 +638,10 @@ class _Launch:
                 self.count_wavefronts(rows, 16, lanes)
             self.shared.touched(lanes, rows, 16, False, self.at)
             view, index = self._flat(self.shared.data, self.shared.block[lanes], rows, KINDS["u32"])
-            words = np.stack([view(index + j) for j in range(4)], -1).reshape(-1, WARP)  # row r, word j -> lane 4 r + j
+            words = np.stack([view(index + j) for j in range(4)], -1)
+            if "trans" in what:
+                words = np.ascontiguousarray(words.view(np.uint16).reshape(-1, 8, 8).transpose(0, 2, 1)).view(np.uint32)
+            words = words.reshape(-1, WARP)  # row r, word j -> lane 4 r + j
             value = np.zeros(self.lanes, np.uint32)
             value[warps.reshape(-1)] = words.reshape(-1)
             self.put(register, value, mask)

@@ -13,12 +13,13 @@ from . import conv_direct as direct
 from . import conv_geometry as geometry
 from . import conv_implicit as implicit
 from . import layout, memory, tune
+from .conv_round import rounded
 from .launch import SIMULATED, THREADS, grid, launch
 from .tile import Tile
 
 # What the rule of choice assumes of a device (an H200); only ratios matter.
 PROCESSORS = 132
-RATE = {"fma": 55e12, "tf32": 280e12, "bf16": 330e12}  # operations per second of full tiles
+RATE = {"fma": 55e12, "tf32": 280e12, "bf16": 330e12, "half": 550e12}  # operations per second of full tiles
 ISSUE = 18e12  # instructions of single threads per second
 BANDWIDTH, CACHE = 4e12, 5.5e12  # bytes per second: memory, second-level cache
 START = 4e-6  # seconds to launch a kernel and fill its pipeline
@@ -34,7 +35,7 @@ TENSOR = (
     Tile(128, 16, 16, (32, 16), (4, 4)),
 )
 PLAIN = Tile(128, 128, 16, (64, 32), (8, 8)), *TENSOR[2:]
-WIDE = {"fma": PLAIN, "tf32": TENSOR, "bf16": TENSOR}
+WIDE = {"fma": PLAIN, "tf32": TENSOR, "bf16": TENSOR, "half": TENSOR}
 # channels are copied one by one
 NARROW = Tile(64, 64, 16, (32, 32), (8, 4)), Tile(64, 16, 16, (16, 16), (4, 4)), Tile(32, 16, 16, (16, 16), (4, 4))
 DOUBLE = (Tile(64, 64, 16, (32, 32), (4, 4)),)
@@ -64,7 +65,7 @@ def _plans(rows, cols, depth, groups, mode, itemsize, whole, even=True) -> list[
         share = min(1.0, high * wide / (high + wide) / best)
         blocks = -(-rows // tile.rows) * -(-cols // tile.cols) * groups
         steps = -(-depth // tile.depth)
-        step = 2 * tile.rows * tile.cols * tile.depth * itemsize / 4 / (RATE[mode] / PROCESSORS * share)
+        step = 2 * tile.rows * tile.cols * tile.depth * (2 if itemsize == 8 else 1) / (RATE[mode] / PROCESSORS * share)
         # beside the products a thread prepares its lines, starts copies and writes; instructions counted in compiled kernels
         copies = (tile.rows + tile.cols) * tile.depth // (16 // itemsize if whole else 1)
         step = max(step, (100 * tile.threads(mode) + 12 * copies) * PROCESSORS / ISSUE)
@@ -73,7 +74,7 @@ def _plans(rows, cols, depth, groups, mode, itemsize, whole, even=True) -> list[
         around = (600 * tile.threads(mode) + 250 * tile.rows + 15 * tile.rows * tile.cols) * PROCESSORS / ISSUE
         for parts in {1, *(min(2**i, steps) for i in range(1, 9))}:
             waves = max(-(-blocks * parts // PROCESSORS), 1)
-            added = START + 2 * parts * rows * cols * groups * itemsize / BANDWIDTH if parts > 1 else 0
+            added = START + 2 * parts * rows * cols * groups * max(itemsize, 4) / BANDWIDTH if parts > 1 else 0
             plan = Plan(tile, parts, START + waves * (-(-steps // parts) * step + around) + added)
             plans[tile] = min(plans.get(tile, plan), plan, key=_order)
     best, *rest = sorted(plans.values(), key=_order)
@@ -99,19 +100,27 @@ def _width(channels: int, itemsize: int) -> int:
     return 16 // itemsize if channels * itemsize % 16 == 0 else 1
 
 
+def _packed(mode, *channels) -> str:
+    """The mode in which numbers of so many channels are multiplied: bfloat16 arrays instead of rounding on reading where 16
+    bytes of them lie together."""
+    return "half" if mode == "bf16" and all(c % 8 == 0 for c in channels) else mode
+
+
 def _phase_plans(phase, dtype, mode=None) -> list[Plan]:
     channels, columns = phase.channels
-    size = np.dtype(dtype).itemsize
+    mode = _packed(mode or _mode(dtype), channels, columns)
+    size = 2 if mode == "half" else np.dtype(dtype).itemsize
     whole = _width(channels, size) > 1 and (phase.swap or _width(columns, size) > 1)
-    return _plans(phase.pixels, columns, phase.taps * channels, phase.spec.groups, mode or _mode(dtype), size, whole,
+    return _plans(phase.pixels, columns, phase.taps * channels, phase.spec.groups, mode, size, whole,
                   channels % 32 == 0)  # fmt: skip
 
 
 def _weight_plans(phase, dtype, mode=None) -> list[Plan]:
     channels, columns = phase.channels
-    size = np.dtype(dtype).itemsize
+    mode = _packed(mode or _mode(dtype), channels, columns)
+    size = 2 if mode == "half" else np.dtype(dtype).itemsize
     whole = _width(channels, size) > 1 and _width(columns, size) > 1
-    return _plans(phase.taps * channels, columns, phase.pixels, phase.spec.groups, mode or _mode(dtype), size, whole)
+    return _plans(phase.taps * channels, columns, phase.pixels, phase.spec.groups, mode, size, whole)
 
 
 def _aligned(x):
@@ -126,14 +135,16 @@ def _aligned(x):
 def gather(phases, x, w, y, bias=None, residual=None, relu=False, mode=None):
     """Run phases of forward or backward-data as implicit GEMM; ``mode`` other than the precision's."""
     bias, residual, x, w = (_aligned(v) for v in (bias, residual, x, w))
-    full, mode = all(p.taps for p in phases), mode or _mode(y.dtype)
+    full, mode = all(p.taps for p in phases), _packed(mode or _mode(y.dtype), *phases[0].channels)
+    if mode == "half":
+        x, w = rounded(x, True), rounded(w, False)
     for phase in phases:
         if not phase.taps:
             continue
 
         def run(plan, phase=phase):
             parts = plan.parts if full and len(phases) == 1 else 1
-            y.base.moments = None  # of another plan that was tried
+            y.base.known.clear()  # of another plan that was tried
             target = y if parts == 1 else memory.empty((parts, *y.shape), y.dtype)
             _gather(phase, plan.tile, mode, x, w, target, parts, bias, residual, relu)
             if parts > 1:
@@ -154,7 +165,7 @@ def _gather(phase, tile, mode, x, w, y, parts, bias, residual, relu):
     channels, columns = phase.channels
     size = x.itemsize
     kernel, slabs = implicit._gather(
-        tile, mode, x.dtype.type, phase.swap, _width(channels, size), _width(columns, size),
+        tile, mode, y.dtype.type, phase.swap, _width(channels, size), _width(columns, size),
         channels % tile.depth == 0,
     )  # fmt: skip
     flags = (_flags(bias, residual, relu) if parts == 1 else 0) | implicit.QUADS * (columns % 4 == 0)
@@ -163,7 +174,7 @@ def _gather(phase, tile, mode, x, w, y, parts, bias, residual, relu):
     if parts == 1 and not phase.swap and bias is None and residual is None and not relu:  # a BatchNorm is likely to follow
         flags |= implicit.MOMENTS
         moments = memory.empty((2, columns * phase.spec.groups, -(-phase.pixels // tile.rows)), np.float64)
-        y.base.moments = moments, tile.rows
+        y.base.known["moments"] = moments, tile.rows
     blocks = -(-phase.pixels // tile.rows), -(-columns // tile.cols), phase.spec.groups * parts
     launch(kernel, blocks, slabs.threads, x, w, y if bias is None else bias, y if residual is None else residual, y,
            y if moments is None else moments, parts, flags, phase.table, shared=slabs.bytes)  # fmt: skip
@@ -172,18 +183,21 @@ def _gather(phase, tile, mode, x, w, y, parts, bias, residual, relu):
 def gather_weight(phase, x, gy, gw, mode=None):
     """The weight gradient as implicit GEMM; ``mode`` other than the precision's."""
     channels, columns = phase.channels
-    x, gy, size, mode = _aligned(x), _aligned(gy), x.itemsize, mode or _mode(x.dtype)
+    x, gy, mode = _aligned(x), _aligned(gy), _packed(mode or _mode(x.dtype), channels, columns)
+    if mode == "half":
+        x, gy = rounded(x, True), rounded(gy, True)
+    size = x.itemsize
 
     def run(plan):
         tile, parts = plan.tile, plan.parts
-        kernel, slabs = implicit._weight_gradient(tile, mode, x.dtype.type, _width(channels, size), _width(columns, size))
+        kernel, slabs = implicit._weight_gradient(tile, mode, gw.dtype.type, _width(channels, size), _width(columns, size))
         target = gw if parts == 1 else memory.empty((parts, *gw.shape), gw.dtype)
         blocks = -(-phase.taps * channels // tile.rows), -(-columns // tile.cols), phase.spec.groups * parts
         launch(kernel, blocks, slabs.threads, x, gy, target, parts, phase.table, shared=slabs.bytes)
         if parts > 1:
             implicit.add_parts(target, gw, parts)
 
-    run(_fastest(_weight_plans(phase, x.dtype, mode), run, "weight", phase, x.dtype, mode))
+    run(_fastest(_weight_plans(phase, gw.dtype, mode), run, "weight", phase, gw.dtype, mode))
 
 
 def _implicit_weight(phase, x, gy, gw):

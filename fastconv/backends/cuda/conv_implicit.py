@@ -88,16 +88,16 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
     copies_w = cols * per_line if deep_w else depth * chunks
     count_w = -(-copies_w // threads)
     each, (run_r, step_r), (run_c, step_c) = s.each, s.rows, s.cols
-    zero = real(0)
+    zero, store = real(0), tile.stored(mode, real)
     origin, starts, multiply = s.origin, s.starts, s.multiply
-    copy_x = ptx.copy_async(width_x * np.dtype(real).itemsize)
-    copy_w = ptx.copy_async(width_cols * np.dtype(real).itemsize, near=False)
+    copy_x = ptx.copy_async(width_x * np.dtype(store).itemsize)
+    copy_w = ptx.copy_async(width_cols * np.dtype(store).itemsize, near=False)
     commit, wait = ptx.commit, ptx.wait(stages - 2)
     pointer, load4, store2, store4 = ptx.pointer, ptx.load4, ptx.store2, ptx.store4
     line_y, quads = s.line_y, cols // 4
 
     def implicit_gemm(x, w, bias, residual, y, moments, parts, flags, geometry):
-        slabs = pointer(cuda.shared.array(0, real, alignment=16))
+        slabs = pointer(cuda.shared.array(0, store, alignment=16))
         thread = np.int32(cuda.threadIdx.x)
         top, left = np.int32(cuda.blockIdx.x) * rows, np.int32(cuda.blockIdx.y) * cols
         group, part = np.int32(cuda.blockIdx.z) // parts, np.int32(cuda.blockIdx.z) % parts
@@ -233,16 +233,17 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
 
         # through shared memory, so that neighbouring threads write neighbouring channels
         cuda.syncthreads()
+        room = pointer(cuda.shared.array(0, real, alignment=16))  # the same memory
         row0, col0 = origin(thread)
         own = row0 * line_y + col0
         for i in range(each[0]):
             for j in range(0, each[1], run_c):
                 to = own + (i % run_r + i // run_r * step_r) * line_y + j // run_c * step_c
                 if run_c == 2:
-                    store2(slabs, to, sums[i, j], sums[i, j + run_c - 1])
+                    store2(room, to, sums[i, j], sums[i, j + run_c - 1])
                 else:
                     for q in range(run_c):
-                        slabs[to + q] = sums[i, j + q]
+                        room[to + q] = sums[i, j + q]
         cuda.syncthreads()
         # read again, so that they keep no registers through the loop
         pixels, columns, y_line = np.int32(geometry[0]), np.int32(geometry[1]), geometry[5]
@@ -252,7 +253,7 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
         added = (zero, zero, zero, zero)
         if flags & BIAS and left + col < columns and flags & QUADS:
             added = load4(bias, np.int64(n))
-        centre = load4(slabs, np.int64(col))  # deviations from the first line lose nothing where values are far from zero
+        centre = load4(room, np.int64(col))  # deviations from the first line lose nothing where values are far from zero
         shift, square = cuda.local.array(4, real), cuda.local.array(4, real)
         for q in range(4):
             shift[q] = square[q] = zero
@@ -268,7 +269,7 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
                     pixel = (pixel + (a - b * out_h) * geometry[42] + geometry[45]) * geometry[40]
                     pixel += (m - a * out_w) * geometry[43] + geometry[46]
                 to = part * geometry[9] + pixel * y_line + n
-                v = load4(slabs, np.int64((line + i * (threads // quads)) * line_y + col))
+                v = load4(room, np.int64((line + i * (threads // quads)) * line_y + col))
                 if flags & MOMENTS:
                     for q in range(4):
                         shift[q] += v[q] - centre[q]
@@ -294,16 +295,16 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
         if flags & MOMENTS:
             cuda.syncthreads()
             for q in range(4):
-                slabs[thread + q * threads] = shift[q]
-                slabs[thread + (q + 4) * threads] = square[q]
+                room[thread + q * threads] = shift[q]
+                room[thread + (q + 4) * threads] = square[q]
             cuda.syncthreads()
             if thread < quads:
                 lines = np.float64(min(rows, pixels - top))
                 for q in range(4):
                     shifts, squares = np.float64(0), np.float64(0)
                     for t in range(thread, threads, quads):
-                        shifts += np.float64(slabs[t + q * threads])
-                        squares += np.float64(slabs[t + (q + 4) * threads])
+                        shifts += np.float64(room[t + q * threads])
+                        squares += np.float64(room[t + (q + 4) * threads])
                     if left + col + q < columns:
                         to = np.int64(n + q) * cuda.gridDim.x + cuda.blockIdx.x
                         moments[to] = np.float64(centre[q]) + shifts / lines
@@ -324,15 +325,15 @@ def _weight_gradient(shape, mode, real, width_x, width_g):
     jump_x, jump_g = beside * width_x, beside * width_g
     count_x, count_g = -(-rows // jump_x), -(-cols // jump_g)
     each, (run_r, step_r), (run_c, step_c) = s.each, s.rows, s.cols
-    zero = real(0)
+    zero, store = real(0), tile.stored(mode, real)
     origin, starts, multiply = s.origin, s.starts, s.multiply
-    copy_x = ptx.copy_async(width_x * np.dtype(real).itemsize)
-    copy_g = ptx.copy_async(width_g * np.dtype(real).itemsize, near=False)
+    copy_x = ptx.copy_async(width_x * np.dtype(store).itemsize)
+    copy_g = ptx.copy_async(width_g * np.dtype(store).itemsize, near=False)
     commit, wait = ptx.commit, ptx.wait(stages - 2)
     pointer, store2, store4 = ptx.pointer, ptx.store2, ptx.store4
 
     def implicit_gemm_weight(x, gy, gw, parts, geometry):
-        slabs = pointer(cuda.shared.array(0, real, alignment=16))
+        slabs = pointer(cuda.shared.array(0, store, alignment=16))
         thread = np.int32(cuda.threadIdx.x)
         top, left = np.int32(cuda.blockIdx.x) * rows, np.int32(cuda.blockIdx.y) * cols
         group, part = np.int32(cuda.blockIdx.z) // parts, np.int32(cuda.blockIdx.z) % parts

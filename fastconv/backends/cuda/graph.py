@@ -102,6 +102,11 @@ class Graph:
 
     # ---- what the backend asks while a step is done (``memory.graph``)
     @property
+    def phase(self) -> str:
+        """What is going on: "rehearse", "record" or "refresh"."""
+        return self._phase
+
+    @property
     def refreshing(self) -> bool:
         return self._phase == "refresh"
 

@@ -59,7 +59,7 @@ def _copy_kernel(index):
 
 def copy_to(x: DeviceArray, y: DeviceArray) -> DeviceArray:
     """Write the values of ``x`` into ``y`` of the same shape and dtype, whatever their strides; returns ``y``."""
-    y.base.moments = None
+    y.base.known.clear()
     order = memory_order(y)
     strides = ([steps(a)[i] for i in order] for a in (x, y))
     shape, xs, ys = unsigned(max(x.span, y.span, y.size), *merged([y.shape[i] for i in order], *strides))

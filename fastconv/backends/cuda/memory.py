@@ -35,14 +35,14 @@ _CONSTANTS = 16 << 20  # bytes of tables kept
 class Block:
     """A piece of device memory. Base class: memory that belongs to somebody else, kept alive by ``owner``.
 
-    ``moments``: what a convolution knows of the channels it has written (see ``norm.py``); who writes to the memory later
-    sets it to None.
+    ``known``: what was worked out from the values in it, by name; who writes to the memory clears it. ``"moments"``: of the
+    channels of a convolution's result (see ``norm.py``); ``"bf16"``: a rounded copy (see ``conv_round.py``).
     """
 
-    __slots__ = ("address", "owner", "views", "moments", "__weakref__")
+    __slots__ = ("address", "owner", "views", "known", "__weakref__")
 
     def __init__(self, address: int, owner):
-        self.address, self.owner, self.views, self.moments = address, owner, {}, None
+        self.address, self.owner, self.views, self.known = address, owner, {}, {}
 
 
 class _Pooled(Block):
@@ -260,7 +260,7 @@ class DeviceArray:
     def __cuda_array_interface__(self):
         from . import launch
 
-        self.base.moments = None  # whoever asks may write
+        self.base.known.clear()  # whoever asks may write
         if on_host:
             raise AttributeError("__cuda_array_interface__: the simulator's arrays are not on a GPU")
         strides = None if self.flags.c_contiguous else self.strides
@@ -349,7 +349,7 @@ def upload(x: np.ndarray) -> DeviceArray:
 
 def write(y: DeviceArray, x: np.ndarray, stream=None) -> None:
     """Copy a host array into a device array of its size and dtype, both C-contiguous; on the stream of kernels if None."""
-    y.base.moments = None
+    y.base.known.clear()
     if x.size == 0:
         return
     if on_host:

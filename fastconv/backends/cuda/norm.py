@@ -215,7 +215,7 @@ def _columns(name, x, divisor=1.0, **others):
 
 def _known_moments(x):
     """What the convolution that wrote the matrix ``x`` left, in the form of :func:`_pieces`; None if there is nothing."""
-    known = x.base.moments
+    known = x.base.known.get("moments")
     if known is None or x.offset or known[0].shape[1:] != (x.shape[1], -(-x.shape[0] // known[1])):
         return None
     return known

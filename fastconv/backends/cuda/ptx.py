@@ -25,6 +25,7 @@ if config.ENABLE_CUDASIM:
         load2,
         load4,
         matrix4,
+        matrix4_turned,
         mma_bf16,
         mma_tf32,
         neighbours,
@@ -167,20 +168,26 @@ else:
     def _store1(array, index, v):
         array[index] = v[0]
 
-    @intrinsic
-    def matrix4(typing, shared, index):
-        """Four 8 x 4 float32 matrices from shared memory, spread over the warp as tiles of A or B: lanes 8 i to 8 i + 7
-        name the rows of matrix i, and receive ``[lane // 4, lane % 4]`` of each as bits. (``ldmatrix``, whose 8 x 8
-        matrices of 16 bits these are; float32 only.)"""
-        result = types.UniTuple(types.uint32, 4)
+    def _matrix4(how):
+        template = f"ldmatrix.sync.aligned.m8n8.x4{how}.shared.b16 {{$0,$1,$2,$3}}, [$4];"
 
-        def code(context, builder, sig, args):
-            row = _shared(builder, _pointer(context, builder, sig.args[0], args[0], args[1]))
-            template = "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {$0,$1,$2,$3}, [$4];"
-            got = _asm(builder, ir.LiteralStructType([I32] * 4), template, "=r,=r,=r,=r,r,~{memory}", row)
-            return _tuple(context, builder, result, _fields(builder, got, 4))
+        @intrinsic
+        def matrix4(typing, shared, index):
+            result = types.UniTuple(types.uint32, 4)
 
-        return result(shared, types.int64), code
+            def code(context, builder, sig, args):
+                row = _shared(builder, _pointer(context, builder, sig.args[0], args[0], args[1]))
+                got = _asm(builder, ir.LiteralStructType([I32] * 4), template, "=r,=r,=r,=r,r,~{memory}", row)
+                return _tuple(context, builder, result, _fields(builder, got, 4))
+
+            return result(shared, types.int64), code
+
+        return matrix4
+
+    # Four matrices of 8 rows of 16 bytes from shared memory, spread over the warp as tiles of A or B: lanes 8 i to 8 i + 7
+    # name the rows of matrix i, and lane receives bytes 4 (lane % 4) to 4 (lane % 4) + 3 of row lane // 4 of each as bits.
+    # Turned, 8 x 8 numbers of 16 bits: lane receives [2 (lane % 4), lane // 4] and [2 (lane % 4) + 1, lane // 4].
+    matrix4, matrix4_turned = _matrix4(""), _matrix4(".trans")
 
     # ---------------------------------------------------------------------------------------------- tensor cores
     @intrinsic

@@ -162,7 +162,7 @@ def _scatter_kernel(add):
 
 
 def _scatter(x, key, value, add):
-    x.base.moments = None
+    x.base.known.clear()
     places = _places(x, key)
     values = layout.dense(_values(value, x.dtype, places.shape))
     items = np.argsort(places, axis=None, kind="stable")

@@ -98,12 +98,21 @@ class _Warp:
         return call
 
 
-@_Warp.together
-def matrix4(shared, index):
-    rows = np.array([[s[i + j] for j in range(4)] for s, i in zip(shared, index)], np.float32).reshape(4, 8, 4)
-    assert all(i % 4 == 0 for i in index), "matrix4: not aligned"
-    words = rows.view(np.uint32).reshape(4, 32)
-    return [tuple(words[:, lane]) for lane in range(32)]
+def _matrix4(turned):
+    def matrix4(shared, index):
+        count = 16 // shared[0].itemsize
+        assert all(i % count == 0 for i in index), "matrix4: not aligned"
+        rows = np.array([[s[i + j] for j in range(count)] for s, i in zip(shared, index)], shared[0].dtype)
+        rows = rows.reshape(4, 8, count)
+        if turned:
+            rows = np.ascontiguousarray(rows.transpose(0, 2, 1))
+        words = rows.view(np.uint32).reshape(4, 32)
+        return [tuple(words[:, lane]) for lane in range(32)]
+
+    return _Warp.together(matrix4)
+
+
+matrix4, matrix4_turned = _matrix4(False), _matrix4(True)
 
 
 def tf32(x):

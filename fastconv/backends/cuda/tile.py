@@ -43,10 +43,15 @@ class Tile:
         return 32 * self.rows * self.cols // (self.warp[0] * self.warp[1])
 
 
+def stored(mode: str, real):
+    """The type of the numbers in slabs: in mode "half" bfloat16, else that of the sums."""
+    return np.uint16 if mode == "half" else real
+
+
 def line(size: int, mode: str, deep: bool) -> int:
     """Elements from one line of a slab to the next: distinct banks for the lanes that read together (bf16 reads pairs along
-    depth, tf32 single numbers; four lines apart they must be 8 or 4 banks apart)."""
-    return size + (8 if (mode == "bf16") == deep and mode != "fma" else 4)
+    depth, tf32 single numbers; four lines apart they must be 8 or 4 banks apart; half reads 16 bytes)."""
+    return size + (8 if mode == "half" or (mode == "bf16") == deep and mode != "fma" else 4)
 
 
 class Slabs:
@@ -64,7 +69,8 @@ class Slabs:
         self.size_a = self.line_a * (tile.rows if deep_a else tile.depth)
         self.size_b = self.line_b * (tile.cols if deep_b else tile.depth)
         self.line_y = tile.cols + 8  # the sums, on their way out
-        self.bytes = max(tile.stages * (self.size_a + self.size_b), tile.rows * self.line_y) * np.dtype(real).itemsize
+        slabs = tile.stages * (self.size_a + self.size_b) * np.dtype(stored(mode, real)).itemsize
+        self.bytes = max(slabs, tile.rows * self.line_y * np.dtype(real).itemsize)
         if mode == "fma":
             self._fma(tile, real, deep_a, deep_b)
         else:
@@ -190,22 +196,24 @@ def _fragment(mode, deep, line, of_b):
     four registers from there on. They hold, as ``mma`` wants them, of A rows 0-7 and 8-15 of the first half of the depth,
     then of the second; of B both halves of columns 0-7, then of 8-15."""
     tf32, pack, matrix4, load2 = ptx.tf32, ptx.pack_bf16, ptx.matrix4, ptx.load2
-    half = 4 if mode == "tf32" else 8
+    if mode == "half" and not deep:
+        matrix4 = ptx.matrix4_turned
+    half = across = 4 if mode == "tf32" else 8
     row, deeper = (8 * line, half) if deep else (8, half * line)
     second, third = (deeper, row) if of_b else (row, deeper)
     last = row + deeper
-    if mode == "tf32" and deep:
+    if mode == "half" or mode == "tf32" and deep:
         # lanes 8 i to 8 i + 7 name the rows of the matrix in register i
-        down, right = (16, 8) if of_b else (8, 16)
+        down, right = (16, 8) if of_b == deep else (8, 16)
 
         @body
         def place(lane):
-            return ((lane & 7) + (8 if lane & down else 0)) * line + (4 if lane & right else 0)
+            return ((lane & 7) + (8 if lane & down else 0)) * line + (across if lane & right else 0)
 
         @body
         def fragment(slabs, at):
             v = matrix4(slabs, at)
-            return tf32(v[0]), tf32(v[1]), tf32(v[2]), tf32(v[3])
+            return v if mode == "half" else (tf32(v[0]), tf32(v[1]), tf32(v[2]), tf32(v[3]))
 
     elif mode == "tf32":
 
