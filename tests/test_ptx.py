@@ -37,6 +37,21 @@ def test_on_the_machine():
     assert " passed" in done.stdout.splitlines()[-1]
 
 
+@pytest.mark.skipif(PTX, reason="starts a machine of its own")
+def test_what_bounds_a_layer():
+    """Each pass of a convolution: one row, whose tensor cores are never busier than the whole."""
+    command = [sys.executable, str(ROOT / "tools" / "cuda_roofline.py"), "--channels", "64"]
+    done = subprocess.run(command, env=os.environ | {"NUMBA_ENABLE_CUDASIM": "0"}, capture_output=True, text=True)
+    if done.returncode == 2:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()[2:]]
+    assert [row[1] for row in rows] == ["fwd", "bwd_data", "bwd_weight"]
+    for _, _, _, tensor, *others, most, peak in rows:
+        assert most in ("tensor", "issue", "shared", "cache") and 0 < int(peak.strip("%")) <= 100
+        assert int(tensor) == 1000 and all(int(n) > 500 for n in others)
+
+
 def start(function, *arrays, block=64):
     """Compile a kernel and run one block of it on copies of host arrays; these, afterwards."""
     from fastconv.backends.cuda import launch

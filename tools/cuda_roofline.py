@@ -25,6 +25,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 import numpy as np  # noqa: E402
 import ptx_machine  # noqa: E402 - after the path to it
+from cuda_report import compiler_found  # noqa: E402
 
 MULTIPLY = {"fma": "fma.rn.f32", "tf32": "mma.sync", "bf16": "mma.sync"}
 PRODUCTS = {"fma": 32, "tf32": 16 * 8 * 8, "bf16": 16 * 8 * 16}  # of one such instruction
@@ -68,6 +69,8 @@ def main() -> int:
     parser.add_argument("--precision", default="high", choices=("highest", "high", "medium"))
     parser.add_argument("--channels", default="64,128,256,512")
     options = parser.parse_args()
+    if not compiler_found():
+        parser.exit(2, 'cuda_roofline: no CUDA compiler; pip install "fastconv[cu13]"\n')
     machine = ptx_machine.install(accesses=True)
     import fastconv as fc
     from fastconv.backends.cuda import conv
