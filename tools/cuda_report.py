@@ -18,7 +18,9 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 
 os.environ["NUMBA_ENABLE_CUDASIM"] = "0"
@@ -98,6 +100,26 @@ def compiled(kernel, arguments, capability, ptxas):
     return row
 
 
+def compile_all(dtypes, only, capability):
+    """The rows of one capability, and what is wrong in them; in a process of its own."""
+    ptxas, rows, bad = find_ptxas(), [], []
+    for kernel, arguments in launches(dtypes, only):
+        try:
+            row = compiled(kernel, arguments, tuple(map(int, capability.split("."))), ptxas)
+        except Exception as e:
+            bad.append(f"{kernel.py_func.__name__}({arguments}): {type(e).__name__}: {e}")
+            continue
+        rows.append(row)
+        threads = kernel.targetoptions.get("launch_bounds") or 256
+        threads = threads if isinstance(threads, int) else threads[0]
+        if row["ptxas"] not in ("ok", "missing"):
+            bad.append(f"{row['kernel']}: ptxas: {row['ptxas']}")
+        elif row["ptxas"] == "ok" and (row["spilled_bytes"] or row["registers"] * threads > 65536):
+            bad.append(f"{row['kernel']} ({capability}, {row['arguments']}): {row['registers']} registers, "
+                       f"{row['spilled_bytes']} bytes spilled")  # fmt: skip
+    return rows, bad
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--dtypes", default="float32")
@@ -107,22 +129,13 @@ def main() -> int:
     options = parser.parse_args()
     if not compiler_found():
         parser.exit(2, 'cuda_report: no CUDA compiler; pip install "fastconv[cu13]"\n')
-    ptxas, rows, bad = find_ptxas(), [], []
-    for kernel, arguments in launches(options.dtypes.split(","), options.only):
-        for text in options.capabilities.split(","):
-            try:
-                row = compiled(kernel, arguments, tuple(map(int, text.split("."))), ptxas)
-            except Exception as e:
-                bad.append(f"{kernel.py_func.__name__}({arguments}): {type(e).__name__}: {e}")
-                break
-            rows.append(row)
-            threads = kernel.targetoptions.get("launch_bounds") or 256
-            threads = threads if isinstance(threads, int) else threads[0]
-            if row["ptxas"] not in ("ok", "missing"):
-                bad.append(f"{row['kernel']}: ptxas: {row['ptxas']}")
-            elif row["ptxas"] == "ok" and (row["spilled_bytes"] or row["registers"] * threads > 65536):
-                bad.append(f"{row['kernel']} ({row['capability']}, {row['arguments']}): {row['registers']} registers, "
-                           f"{row['spilled_bytes']} bytes spilled")  # fmt: skip
+    capabilities = options.capabilities.split(",")
+    rows, bad = [], []
+    with ProcessPoolExecutor(len(capabilities), get_context("spawn")) as pool:
+        jobs = [pool.submit(compile_all, options.dtypes.split(","), options.only, c) for c in capabilities]
+        for more, faults in (job.result() for job in jobs):
+            rows += more
+            bad += faults
     if options.csv:
         with open(options.csv, "w", newline="") as f:
             writer = csv.DictWriter(f, FIELDS)
@@ -137,7 +150,8 @@ def main() -> int:
     for name, row in sorted(best.items()):
         print(f"{name:32}{row.get('registers', '-'):>10}{row.get('spilled_bytes', '-'):>9}{row.get('stack_bytes', '-'):>8}"
               f"{row.get('shared_bytes', '-'):>8}  {row['instructions']}")  # fmt: skip
-    print(f"{len(best)} kernels, {len(rows)} compilations, ptxas {'found' if ptxas else 'missing'}, {len(bad)} failures")
+    found = "found" if find_ptxas() else "missing"
+    print(f"{len(best)} kernels, {len(rows)} compilations, ptxas {found}, {len(bad)} failures")
     print(*bad, sep="\n")
     return bool(bad)
 

@@ -295,6 +295,8 @@ class _Launch:
             self.symbols[symbol] = SHARED + at  # all without a size, the dynamic memory behind the rest, are one
             at += -(-size // 16) * 16
         at += dynamic
+        if max(grid[1:]) > 65535 or used > 1024 or at - FIRST > 227 << 10:
+            raise Fault(f"{name}: a device takes no grid of {grid} of blocks of {block} with {at - FIRST} bytes")
         self.shared = _Shared(self.blocks, at - FIRST, self.threads)
         size = sum(-(-s // 16) * 16 for s in program.local.values())
         self.local_data, at = np.zeros((n, FIRST + size), np.uint8), FIRST

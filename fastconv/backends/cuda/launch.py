@@ -126,14 +126,14 @@ def launch(kernel, grid, block, *args, shared: int = 0) -> None:
     ----------
     grid, block : int or tuple of up to 3 ints
     args : DeviceArray, int, bool, NumPy scalar, or tuple of them
-    shared : bytes of dynamic shared memory; above 48 KiB the kernel is given leave to use them
+    shared : bytes of dynamic shared memory; where they are many the kernel is given leave to use them
     """
     if (grid if isinstance(grid, int) else min(grid)) == 0:
         return
     if memory.graph is not None:
         memory.graph.launched(args)
     kinds, args = zip(*(_argument(kernel, i, a) for i, a in enumerate(args)))
-    grid, block = (((*v, 1, 1)[:3] if isinstance(v, tuple) else (v, 1, 1)) for v in (grid, block))
+    grid, block = (tuple(map(int, (*v, 1, 1)[:3] if isinstance(v, tuple) else (v, 1, 1))) for v in (grid, block))
     if recorder is not None:
         recorder(kernel, kinds, args, grid, block, shared)
     elif _noted is not None:
@@ -152,11 +152,12 @@ def _core_stream():
 
 
 _ready: dict = {}
+_GRANTED = 40 << 10  # bytes of dynamic shared memory that any kernel may use: 48 KiB less what arrays of fixed size take
 
 
 def _compiled(kernel, kinds, shared):
     """The kernel compiled for these types of arguments, with leave to use ``shared`` bytes of shared memory."""
-    compiled, allowed = _ready.get((kernel, kinds), (None, 48 << 10))
+    compiled, allowed = _ready.get((kernel, kinds), (None, _GRANTED))
     if compiled is None or shared > allowed:
         compiled = kernel.compile(kinds)
         compiled.bind()
@@ -167,7 +168,7 @@ def _compiled(kernel, kinds, shared):
 
 
 def _allow_shared(kernel, compiled, shared):
-    """A kernel may use more than 48 KiB of shared memory only after the driver was told so."""
+    """A kernel may use more than 48 KiB of shared memory, all in all, only after the driver was told so."""
     from cuda.bindings import driver
 
     handle = compiled._codelibrary.get_cufunc().handle
