@@ -224,21 +224,48 @@ def test_the_fastest_tile_is_measured_once(engine, monkeypatch, tmp_path):
 @pytest.mark.parametrize("case", CASES, ids=ids)
 def test_moments_of_channels(case, engine):
     """A BatchNorm takes mean and variance from the convolution before it, unless somebody has written to its result since."""
-    from fastconv.backends.cuda import norm
+    from fastconv.backends.cuda import columns
 
     x, w, gy, geometry = inputs(*case)
     fc.set_float32_precision("highest")
     y = engine.conv_fwd(engine.asarray(x + 3), engine.asarray(w), None, geometry, "im2col")
-    known = norm._known_moments(norm._matrix(y))
+    known = columns.known_moments(columns.matrix(y))
     if known is None:
         pytest.skip("the sum was cut in parts")
     values = engine.to_host(y).astype(np.float64)
     axes = (0, *range(2, values.ndim))
     for got, want in zip(engine.batch_norm_stats(y), (values.mean(axes), values.var(axes))):
         np.testing.assert_allclose(engine.to_host(got), want, rtol=1e-5, atol=1e-6)
+    few = y.view((*y.shape[:2], y.shape[2] - 1, *y.shape[3:]), y.strides)
+    np.testing.assert_allclose(engine.to_host(engine.batch_norm_stats(few)[0]), values[:, :, :-1].mean(axes), rtol=1e-5)
     engine.setitem(y, (slice(None), 1), 2.5)
-    assert norm._known_moments(norm._matrix(y)) is None
+    assert columns.known_moments(columns.matrix(y)) is None
     np.testing.assert_allclose(engine.to_host(engine.batch_norm_stats(y)[0])[1], 2.5)
     for options in ({"residual": engine.asarray(gy)}, {"relu": True}):
         y = engine.conv_fwd(engine.asarray(x), engine.asarray(w), None, geometry, "im2col", **options)
-        assert norm._known_moments(norm._matrix(y)) is None
+        assert columns.known_moments(columns.matrix(y)) is None
+
+
+def test_rounded_copies(engine):
+    """What was rounded to bfloat16 serves again until somebody writes to the memory, or may do so."""
+    from fastconv.backends.cuda import layout
+
+    def channels_last(a):
+        return layout.copy_to(engine.asarray(a), layout.empty(a.shape, a.dtype)[0])
+
+    *arrays, geometry = inputs(*CASES[-1])
+    fc.set_float32_precision("medium")
+    x, w, gy = map(channels_last, arrays)
+    engine.conv_fwd(x, w, None, geometry, "im2col")
+    engine.conv_bwd_data(gy, w, geometry, "im2col")
+    kept = [a.base.known["bf16"][-1] for a in (x, gy)]
+    engine.conv_bwd_weight(x, gy, geometry, "im2col")
+    assert all(a.base.known["bf16"][-1] is copy for a, copy in zip((x, gy), kept)) and "bf16" not in w.base.known
+    engine.setitem(x, (slice(None), slice(3, 7)), 0.75)
+    assert not x.base.known
+    fresh = channels_last(engine.to_host(x))
+    got, want = (engine.to_host(engine.conv_fwd(a, w, None, geometry, "im2col")) for a in (x, fresh))
+    np.testing.assert_array_equal(got, want)
+    engine.dlpack.lend(x)
+    engine.conv_fwd(x, w, None, geometry, "im2col")
+    assert not x.base.known

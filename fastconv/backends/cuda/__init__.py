@@ -1,6 +1,7 @@
 """The ``cuda`` backend: every op of the contract in numba.cuda, channels-last in memory."""
 
 from . import dlpack, launch, memory
+from .columns import channel_sum
 from .conv import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv_fwd, conv_prepack
 from .dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
 from .graph import Graph
@@ -10,7 +11,6 @@ from .norm import (
     batch_norm_stats,
     batch_norm_train_bwd,
     batch_norm_train_fwd,
-    channel_sum,
     group_norm_bwd,
     group_norm_fwd,
     layer_norm_bwd,

@@ -174,7 +174,7 @@ def _gather(phase, tile, mode, x, w, y, parts, bias, residual, relu):
     if parts == 1 and not phase.swap and bias is None and residual is None and not relu:  # a BatchNorm is likely to follow
         flags |= implicit.MOMENTS
         moments = memory.empty((2, columns * phase.spec.groups, -(-phase.pixels // tile.rows)), np.float64)
-        y.base.known["moments"] = moments, tile.rows
+        y.base.known["moments"] = moments, tile.rows, (phase.pixels, y.shape[-1])
     blocks = -(-phase.pixels // tile.rows), -(-columns // tile.cols), phase.spec.groups * parts
     launch(kernel, blocks, slabs.threads, x, w, y if bias is None else bias, y if residual is None else residual, y,
            y if moments is None else moments, parts, flags, phase.table, shared=slabs.bytes)  # fmt: skip

@@ -44,7 +44,7 @@ from . import ptx, tile
 from .launch import body, cuda, grid, kernel, launch
 
 # what happens to a sum; QUADS: it can be written four at a time; DENSE: pixels lie in order; MOMENTS: a block leaves mean and
-# sum of squared deviations of its part of each channel for a BatchNorm (norm.py)
+# sum of squared deviations of its part of each channel for a BatchNorm (columns.py)
 BIAS, RESIDUAL, RELU, QUADS, DENSE, MOMENTS = 1, 2, 4, 8, 16, 32
 TAPS = 30  # rows + columns + planes of taps whose bits fit a number
 

@@ -59,7 +59,7 @@ def device(x) -> tuple[int, int]:
 
 def lend(x):
     """A capsule that describes the device array ``x``, whose memory lives as long as its taker wants it."""
-    x.base.known.clear()  # the taker may write
+    x.base.known = memory.Nothing()  # the taker may write
     shape, strides = ((ctypes.c_int64 * x.ndim)(*t) for t in (x.shape, (s // x.itemsize for s in x.strides)))
     code = next(code for code, kind in _CODES.items() if kind == x.dtype.kind)
     tensor = _Tensor(x.address, *device(x), x.ndim, code, 8 * x.itemsize, 1, shape, strides, 0)

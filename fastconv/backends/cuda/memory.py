@@ -32,17 +32,24 @@ ALIGN = 512
 _CONSTANTS = 16 << 20  # bytes of tables kept
 
 
+class Nothing(dict):
+    """What is known of memory that others may write to at any time: it keeps nothing."""
+
+    def __setitem__(self, name, value):
+        pass
+
+
 class Block:
     """A piece of device memory. Base class: memory that belongs to somebody else, kept alive by ``owner``.
 
     ``known``: what was worked out from the values in it, by name; who writes to the memory clears it. ``"moments"``: of the
-    channels of a convolution's result (see ``norm.py``); ``"bf16"``: a rounded copy (see ``conv_round.py``).
+    channels of a convolution's result (see ``columns.py``); ``"bf16"``: a rounded copy (see ``conv_round.py``).
     """
 
     __slots__ = ("address", "owner", "views", "known", "__weakref__")
 
     def __init__(self, address: int, owner):
-        self.address, self.owner, self.views, self.known = address, owner, {}, {}
+        self.address, self.owner, self.views, self.known = address, owner, {}, Nothing()
 
 
 class _Pooled(Block):
@@ -50,7 +57,7 @@ class _Pooled(Block):
 
     def __init__(self, address, owner, pool, size):
         super().__init__(address, owner)
-        self.pool, self.size = pool, size
+        self.pool, self.size, self.known = pool, size, {}
 
     def __del__(self):
         self.pool.give(self)
@@ -260,7 +267,7 @@ class DeviceArray:
     def __cuda_array_interface__(self):
         from . import launch
 
-        self.base.known.clear()  # whoever asks may write
+        self.base.known = Nothing()  # whoever asks may write
         if on_host:
             raise AttributeError("__cuda_array_interface__: the simulator's arrays are not on a GPU")
         strides = None if self.flags.c_contiguous else self.strides
