@@ -20,6 +20,7 @@ Threads whose ways part go on in the order of the program text, so they meet aga
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import re
 from collections import Counter, defaultdict
@@ -56,6 +57,11 @@ def literal(text, kind):
         return as_kind(bits.view("f4" if text[1] == "f" else "f8"), kind)
     value = int(text, 0)
     return kind.type(value) if kind.kind in "fb" else np.uint64(value % (1 << 64)).astype(kind)
+
+
+def parts_of(operand) -> list[str]:
+    """The registers of an operand, ``%r1`` or ``{%r1, %r2}``."""
+    return [name.strip() for name in operand.strip("{} ").split(",")]
 
 
 # ------------------------------------------------------------------------------------------------------ arithmetic
@@ -414,7 +420,7 @@ class _Launch:
 
     def _repack(self, operands, mask, kind):
         """``mov`` between a register and several smaller ones."""
-        to, source = ([r.strip() for r in o.strip("{} ").split(",")] for o in operands)
+        to, source = map(parts_of, operands)
         part = np.dtype(f"u{kind.itemsize // max(len(to), len(source))}")
         if len(source) > 1:
             return self.put(to[0], np.stack([self.get(r, part) for r in source], -1).view(f"u{kind.itemsize}")[:, 0], mask)
@@ -443,7 +449,7 @@ class _Launch:
 
     # -------------------------------------------------------------------------------------------------- memory
     def _ld(self, what, operands, mask, kind):
-        registers = [r.strip() for r in operands[0].strip("{} ").split(",")]
+        registers = parts_of(operands[0])
         if what[0] == "param":
             name = operands[1].strip("[] ").partition("+")[0]
             value = self.passed[name] if name in self.passed else np.full(self.lanes, self.arguments[name])
@@ -459,7 +465,7 @@ class _Launch:
         if what[0] == "param":
             self.passed[operands[0].strip("[] ").partition("+")[0]] = self.get(operands[1], kind)
             return
-        registers = [r.strip() for r in operands[1].strip("{} ").split(",")]
+        registers = parts_of(operands[1])
         lanes = np.arange(self.lanes) if mask is None else np.flatnonzero(mask)
         view, index = self.place(what, self.address(operands[0])[lanes], kind, len(registers), lanes, True)
         for i, register in enumerate(registers):
@@ -628,7 +634,7 @@ class _Launch:
 
     def _ldmatrix(self, what, operands, mask, kind):
         warps = self.whole_warps(mask, "ldmatrix")
-        registers = [r.strip() for r in operands[0].strip("{} ").split(",")]
+        registers = parts_of(operands[0])
         address = self.address(operands[1]).astype(np.int64)
         for i, register in enumerate(registers):
             lanes = warps[:, 8 * i : 8 * i + 8].reshape(-1)
@@ -654,7 +660,7 @@ class _Launch:
         flat = warps.reshape(-1)
 
         def numbers(operand):
-            words = np.stack([self.get(r.strip(), KINDS["u32"])[flat] for r in operand.strip("{} ").split(",")], -1)
+            words = np.stack([self.get(r, KINDS["u32"])[flat] for r in parts_of(operand)], -1)
             if halves == 1:
                 return (words & np.uint32(0xFFFFE000)).view(np.float32)[..., None]  # tf32: the rest is not looked at
             return np.stack([words << np.uint32(16), words & np.uint32(0xFFFF0000)], -1).view(np.float32)
@@ -663,8 +669,8 @@ class _Launch:
         # lane = (g, t); register of A = (k half, m half), of B = k half, of C = (m half, n)
         a = numbers(operands[1]).reshape(count, 8, 4, 2, 2, halves).transpose(0, 4, 1, 3, 2, 5).reshape(count, 16, -1)
         b = numbers(operands[2]).reshape(count, 8, 4, 2, halves).transpose(0, 3, 2, 4, 1).reshape(count, -1, 8)
-        outs = [r.strip() for r in operands[0].strip("{} ").split(",")]
-        sums = [r.strip() for r in operands[3].strip("{} ").split(",")]
+        outs = parts_of(operands[0])
+        sums = parts_of(operands[3])
         c = np.stack([self.get(r, KINDS["f32"])[flat] for r in sums], -1).reshape(count, 8, 4, 2, 2)
         c = c.transpose(0, 3, 1, 2, 4).reshape(count, 16, 8)
         d = (c + a.astype(np.float64) @ b.astype(np.float64)).astype(np.float32)
@@ -742,8 +748,6 @@ def _merged(arrays):
             start, before = found[-1]
             end = max(start + before.size, address + data.size)
             if end > start + before.size:
-                import ctypes
-
                 before = np.frombuffer((ctypes.c_uint8 * (end - start)).from_address(start), np.uint8)
             found[-1] = start, before
         else:

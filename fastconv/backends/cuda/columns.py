@@ -174,17 +174,12 @@ def _merge_pieces_kernel(real):
     return merge_pieces
 
 
-def neighbours_at_once(channels, *arrays) -> int:
-    """How many channels a thread takes at once."""
-    return 4 if channels % 4 == 0 and all(a.address % 16 == 0 for a in arrays) else 1
-
-
 def _pieces(name, x, out=None, divisor=1.0, other=None, y=None, vectors=(None,) * 4, masked=0):
     """Sums over pieces of the rows of the matrix ``x``: two float64 per channel and piece, and the rows of a piece. If there
     is but one piece they are written to the vectors ``out``, the first of them divided by ``divisor``."""
     rows, channels = x.shape
     other, y, *vectors = (x if a is None else a for a in (other, y, *vectors))
-    each = neighbours_at_once(channels, x, other, y)
+    each = layout.neighbours_at_once(channels, x, other, y)
     strip = 1
     while strip < min(_STRIP, channels // each):
         strip *= 2

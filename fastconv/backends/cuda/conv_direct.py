@@ -24,17 +24,11 @@ import functools
 import numpy as np
 
 from . import ptx
-from .conv_implicit import BIAS, RELU, RESIDUAL, clip, divide
-from .launch import SIMULATED, THREADS, body, cuda, kernel
+from .conv_implicit import BIAS, RELU, RESIDUAL, clip, divide, meets_at
+from .launch import SIMULATED, THREADS, cuda, kernel
 
 EACH = 4 if SIMULATED else 16  # at most
 SLAB = 16 if SIMULATED else 32
-
-
-@body
-def meets_at(at, size):
-    """Whether a place along one dimension is inside the image."""
-    return np.uint32(at) < np.uint32(size)
 
 
 @functools.cache

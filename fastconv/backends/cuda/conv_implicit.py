@@ -56,11 +56,17 @@ def divide(n, magic, shift):
 
 
 @body
+def meets_at(at, size):
+    """Whether a place along one dimension is inside the image."""
+    return np.uint32(at) < np.uint32(size)
+
+
+@body
 def meets(at, step, taps, size, bit):
     """A bit, from ``bit`` on, for each tap of one dimension that meets the image."""
     bits = np.int32(0)
     for _ in range(taps):
-        bits = np.int32(bits | (bit if np.uint32(at) < np.uint32(size) else 0))
+        bits = np.int32(bits | (bit if meets_at(at, size) else 0))
         at, bit = np.int32(at + step), np.int32(bit << 1)
     return bits
 

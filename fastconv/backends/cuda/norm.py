@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 from . import columns, layout, memory, ptx
-from .columns import FROM_X, FROM_Y, channel_sum, matrix, neighbours_at_once
+from .columns import FROM_X, FROM_Y, channel_sum, matrix
 from .launch import THREADS, cuda, grid, grid_over_channels, kernel, launch, math
 from .reduce import team_reducer, teams, weights
 from .shape import reshape
@@ -95,7 +95,7 @@ def batch_norm_fwd(x, mean, invstd, weight, bias, residual, activation):
     (y, out), rows, channels = _out(x), matrix(x), x.shape[1]
     residual, added = (rows, False) if residual is None else (matrix(residual), True)
     if x.size:
-        each = neighbours_at_once(channels, rows, residual)
+        each = layout.neighbours_at_once(channels, rows, residual)
         launch(_batch_norm_kernel(x.dtype.type, each), *grid_over_channels(x.size, channels, each), rows, layout.dense(mean),
                layout.dense(invstd), *weights(weight, mean), *weights(bias, mean), residual, added, activation == "relu", out,
                channels, x.size)  # fmt: skip
@@ -111,7 +111,7 @@ def _gradients(gy, x, y, mean, invstd, weight, share, with_residual, masked, gai
         return gx, *(layout.filled((channels,), x.dtype, 0) for _ in range(2)), gres
     y = matrix(y) if masked == FROM_Y else rows
     gbias, gweight = columns.sums("grad", rows, other=grows, y=y, vectors=(mean, invstd, gain, shift), masked=masked)
-    each = neighbours_at_once(channels, rows, grows, y)
+    each = layout.neighbours_at_once(channels, rows, grows, y)
     launch(_batch_norm_bwd_kernel(real, each), *grid_over_channels(x.size, channels, each), grows, rows, y, masked, mean,
            invstd, *weights(weight, mean), gain, shift, gweight, gbias, real(share), gx_out, gres_out, with_residual, channels,
            x.size)  # fmt: skip

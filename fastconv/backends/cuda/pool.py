@@ -195,7 +195,7 @@ def _avg_kernels(real, each):
 
 def _start(kernels, x, y, n, *arguments):
     """Launch the kernel that ``kernels`` makes for as many channels at once as lie together; ``x`` is read, ``y`` written."""
-    each = 4 if y.shape[-1] % 4 == 0 and x.address % 16 == 0 else 1
+    each = layout.neighbours_at_once(y.shape[-1], x)
     launch(kernels(y.dtype.type, each), *grid(n // each), x, *arguments, n)
 
 

@@ -198,7 +198,7 @@ def _fragment(mode, deep, line, of_b):
     tf32, pack, matrix4, load2 = ptx.tf32, ptx.pack_bf16, ptx.matrix4, ptx.load2
     if mode == "half" and not deep:
         matrix4 = ptx.matrix4_turned
-    half = across = 4 if mode == "tf32" else 8
+    half = 4 if mode == "tf32" else 8
     row, deeper = (8 * line, half) if deep else (8, half * line)
     second, third = (deeper, row) if of_b else (row, deeper)
     last = row + deeper
@@ -208,7 +208,7 @@ def _fragment(mode, deep, line, of_b):
 
         @body
         def place(lane):
-            return ((lane & 7) + (8 if lane & down else 0)) * line + (across if lane & right else 0)
+            return ((lane & 7) + (8 if lane & down else 0)) * line + (half if lane & right else 0)
 
         @body
         def fragment(slabs, at):
