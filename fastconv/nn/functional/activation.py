@@ -15,45 +15,45 @@ def _unary(name, op, x, param=None):
     return Unary.apply(x, name=op, param=param)
 
 
-def relu(x) -> Tensor:
-    """``max(x, 0)``; NaN stays NaN."""
-    return _unary("relu", "relu", x)
+def relu(input) -> Tensor:
+    """``max(input, 0)``; NaN stays NaN."""
+    return _unary("relu", "relu", input)
 
 
-def leaky_relu(x, negative_slope: float = 0.01) -> Tensor:
-    """``x`` where positive, else ``negative_slope * x``."""
-    return _unary("leaky_relu", "leaky_relu", x, float(negative_slope))
+def leaky_relu(input, negative_slope: float = 0.01) -> Tensor:
+    """``input`` where positive, else ``negative_slope * input``."""
+    return _unary("leaky_relu", "leaky_relu", input, float(negative_slope))
 
 
-def sigmoid(x) -> Tensor:
-    """``1 / (1 + exp(-x))``."""
-    return _unary("sigmoid", "sigmoid", x)
+def sigmoid(input) -> Tensor:
+    """``1 / (1 + exp(-input))``."""
+    return _unary("sigmoid", "sigmoid", input)
 
 
-def tanh(x) -> Tensor:
+def tanh(input) -> Tensor:
     """Hyperbolic tangent."""
-    return _unary("tanh", "tanh", x)
+    return _unary("tanh", "tanh", input)
 
 
-def silu(x) -> Tensor:
-    """``x * sigmoid(x)``, also called swish."""
-    return _unary("silu", "silu", x)
+def silu(input) -> Tensor:
+    """``input * sigmoid(input)``, also called swish."""
+    return _unary("silu", "silu", input)
 
 
-def gelu(x, approximate: str = "none") -> Tensor:
-    """``x * Phi(x)`` with the normal distribution's ``Phi`` (Hendrycks and Gimpel 2016), or its tanh approximation."""
+def gelu(input, approximate: str = "none") -> Tensor:
+    """``input * Phi(input)`` with the normal distribution's ``Phi`` (Hendrycks and Gimpel 2016), or its tanh approximation."""
     check(approximate in ("none", "tanh"), "gelu", f"approximate must be 'none' or 'tanh', got {approximate!r}")
-    return _unary("gelu", "gelu_tanh" if approximate == "tanh" else "gelu", x)
+    return _unary("gelu", "gelu_tanh" if approximate == "tanh" else "gelu", input)
 
 
-def softmax(x, dim: int) -> Tensor:
-    """``exp(x)`` scaled to sum 1 along ``dim``, computed without overflow."""
-    return Softmax.apply(x, name="softmax", axis=dim)
+def softmax(input, dim: int) -> Tensor:
+    """``exp(input)`` scaled to sum 1 along ``dim``, computed without overflow."""
+    return Softmax.apply(input, name="softmax", axis=dim)
 
 
-def log_softmax(x, dim: int) -> Tensor:
-    """``log(softmax(x, dim))`` without loss of precision."""
-    return Softmax.apply(x, name="log_softmax", axis=dim)
+def log_softmax(input, dim: int) -> Tensor:
+    """``log(softmax(input, dim))`` without loss of precision."""
+    return Softmax.apply(input, name="log_softmax", axis=dim)
 
 
 class Dropout(Function):
@@ -67,29 +67,29 @@ class Dropout(Function):
         return ctx.engine.dropout(gy, *ctx.mask)
 
 
-def dropout(x, p: float = 0.5, training: bool = True, mode: str = "upscale_in_train") -> Tensor:
+def dropout(input, p: float = 0.5, training: bool = True, mode: str = "upscale_in_train") -> Tensor:
     """Zero each element with probability ``p`` (Srivastava et al. 2014).
 
     Parameters
     ----------
-    x : Tensor or array, float32 or float64
+    input : Tensor or array, float32 or float64
     p : float in [0, 1]
     training : bool
     mode : {"upscale_in_train", "downgrade_in_infer"}
-        The first divides the survivors by ``1 - p`` in training and returns ``x`` in evaluation; the second keeps the
+        The first divides the survivors by ``1 - p`` in training and returns ``input`` in evaluation; the second keeps the
         survivors as they are and multiplies by ``1 - p`` in evaluation.
     """
-    check_float("dropout", input=x)
+    check_float("dropout", input=input)
     check(0 <= p <= 1, "dropout", f"p must be between 0 and 1, got {p}")
     check(mode in ("upscale_in_train", "downgrade_in_infer"), "dropout",
           f"mode must be 'upscale_in_train' or 'downgrade_in_infer', got {mode!r}")  # fmt: skip
     upscale = mode == "upscale_in_train"
     if not training and not upscale:
-        return as_tensor(x) * (1.0 - p)
+        return as_tensor(input) * (1.0 - p)
     if not training or p == 0:
-        return as_tensor(x)
+        return as_tensor(input)
     scale = 1.0 / (1.0 - p) if upscale and p < 1 else 1.0
-    return Dropout.apply(x, p=float(p), scale=scale, seed=random.next_seed())
+    return Dropout.apply(input, p=float(p), scale=scale, seed=random.next_seed())
 
 
 class Linear(Function):
@@ -126,13 +126,13 @@ def _rows(e, x):
     return x if x.ndim == 2 else e.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
 
 
-def linear(x, weight, bias=None) -> Tensor:
-    """Dense layer ``x @ weight.T + bias``.
+def linear(input, weight, bias=None) -> Tensor:
+    """Dense layer ``input @ weight.T + bias``.
 
     Parameters
     ----------
-    x : Tensor or array, ``(..., in)``, float32 or float64
+    input : Tensor or array, ``(..., in)``, float32 or float64
     weight : ``(out, in)``
     bias : ``(out,)``, optional
     """
-    return Linear.apply(x, weight, bias)
+    return Linear.apply(input, weight, bias)

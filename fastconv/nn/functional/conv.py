@@ -64,13 +64,13 @@ def _conv(name, x, weight, bias, stride, padding, dilation, groups, algorithm):
 
 def _conv_nd(name):
     def conv(
-        x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm: str | None = None
+        input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm: str | None = None
     ) -> Tensor:
         """Cross-correlation in one, two or three spatial dimensions.
 
         Parameters
         ----------
-        x : Tensor or array, ``N x C_in x spatial`` or ``C_in x spatial``, float32 or float64
+        input : Tensor or array, ``N x C_in x spatial`` or ``C_in x spatial``, float32 or float64
         weight : ``C_out x C_in/groups x kernel``, same dtype
         bias : ``(C_out,)``, optional
         stride, dilation : int or one per dimension
@@ -90,7 +90,7 @@ def _conv_nd(name):
         TypeError
             Arrays that are not float or mix float32 and float64.
         """
-        return _conv(name, x, weight, bias, stride, padding, dilation, groups, algorithm)
+        return _conv(name, input, weight, bias, stride, padding, dilation, groups, algorithm)
 
     return named(name, conv)
 
@@ -99,23 +99,23 @@ conv1d, conv2d, conv3d = map(_conv_nd, ("conv1d", "conv2d", "conv3d"))
 
 
 def convolve2d(
-    x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm: str | None = None
+    input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm: str | None = None
 ) -> Tensor:
     """The mathematical 2-D convolution: :func:`conv2d` with the kernel rotated by 180 degrees."""
     weight = as_tensor(weight)
     check_rank("convolve2d", "weight", weight.shape, 4, "C_out x C_in/groups x H x W")
     flipped = weight[:, :, ::-1, ::-1]
-    return _conv("convolve2d", x, flipped, bias, stride, padding, dilation, groups, algorithm)
+    return _conv("convolve2d", input, flipped, bias, stride, padding, dilation, groups, algorithm)
 
 
 def conv_transpose2d(
-    x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *, algorithm: str | None = None
+    input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *, algorithm: str | None = None
 ) -> Tensor:
     """2-D transposed convolution, the adjoint of :func:`conv2d` with the same geometry.
 
     Parameters
     ----------
-    x : ``N x C_in x H x W`` or ``C_in x H x W``
+    input : ``N x C_in x H x W`` or ``C_in x H x W``
     weight : ``C_in x C_out/groups x kH x kW``
     bias : ``(C_out,)``, optional
     stride, padding, dilation, groups : of the convolution whose adjoint this is
@@ -123,5 +123,5 @@ def conv_transpose2d(
         Extra rows at the end, smaller than stride or dilation: several input sizes of a strided convolution give one
         output size, this says which to return to.
     """
-    return batched(3, ConvTranspose.apply, x, weight, bias, name="conv_transpose2d", stride=stride, padding=padding,
+    return batched(3, ConvTranspose.apply, input, weight, bias, name="conv_transpose2d", stride=stride, padding=padding,
                    output_padding=output_padding, groups=groups, dilation=dilation, algorithm=algorithm)  # fmt: skip

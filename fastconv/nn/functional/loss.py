@@ -127,14 +127,14 @@ def _check_classes(name, x, weight, reduction):
 
 
 def cross_entropy(
-    x, target, weight=None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+    input, target, weight=None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
 ) -> Tensor:
-    """Cross-entropy of softmax(``x``) against labels or class probabilities.
+    """Cross-entropy of softmax(``input``) against labels or class probabilities.
 
     Parameters
     ----------
-    x : Tensor or array of logits, ``C``, ``N x C`` or ``N x C x d1 ..``, float32 or float64
-    target : integer labels of the shape of ``x`` without ``C``, or probabilities of the shape and dtype of ``x``
+    input : Tensor or array of logits, ``C``, ``N x C`` or ``N x C x d1 ..``, float32 or float64
+    target : integer labels of the shape of ``input`` without ``C``, or probabilities of the shape and dtype of ``input``
     weight : (C,), optional
         Weight of each class.
     ignore_index : int
@@ -152,49 +152,49 @@ def cross_entropy(
         Labels that are not integers.
     """
     name = "cross_entropy"
-    x, weight = _check_classes(name, x, weight, reduction)
+    input, weight = _check_classes(name, input, weight, reduction)
     target = as_tensor(target)
     check(0 <= label_smoothing <= 1, name, f"label_smoothing must be between 0 and 1, got {label_smoothing}")
-    rows_of_labels = x.ndim == 2 and target.shape == x.shape[:1] and target.dtype == int64
+    rows_of_labels = input.ndim == 2 and target.shape == input.shape[:1] and target.dtype == int64
     # An observer sees the ops of the contract.
     if rows_of_labels and reduction == "mean" and backends.observer.get() is None and hasattr(
-        x._engine, "cross_entropy_mean_fwd"
+        input._engine, "cross_entropy_mean_fwd"
     ):  # fmt: skip
-        return MeanCrossEntropy.apply(x, target, weight, ignore_index=ignore_index, label_smoothing=float(label_smoothing))
+        return MeanCrossEntropy.apply(input, target, weight, ignore_index=ignore_index, label_smoothing=float(label_smoothing))
     if target.dtype.kind != "f":
-        return _label_loss(name, CrossEntropy, x, target, weight, ignore_index, reduction,
+        return _label_loss(name, CrossEntropy, input, target, weight, ignore_index, reduction,
                            label_smoothing=float(label_smoothing))  # fmt: skip
-    check(target.shape == x.shape, name,
-          f"target must be labels (integers) or probabilities of the input's shape {shape_str(x.shape)}, "
+    check(target.shape == input.shape, name,
+          f"target must be labels (integers) or probabilities of the input's shape {shape_str(input.shape)}, "
           f"got {target.dtype} of shape {shape_str(target.shape)}", TypeError)  # fmt: skip
-    check_float(name, input=x, target=target)
-    axis = min(x.ndim - 1, 1)
+    check_float(name, input=input, target=target)
+    axis = min(input.ndim - 1, 1)
     if label_smoothing:
-        target = target * (1 - label_smoothing) + label_smoothing / x.shape[axis]
-    losses = -log_softmax(x, axis) * target
+        target = target * (1 - label_smoothing) + label_smoothing / input.shape[axis]
+    losses = -log_softmax(input, axis) * target
     if weight is not None:
-        losses = losses * weight.reshape(-1, *(1,) * (x.ndim - 1 - axis))
+        losses = losses * weight.reshape(-1, *(1,) * (input.ndim - 1 - axis))
     return _reduced(losses.sum(axis), reduction)
 
 
-def nll_loss(x, target, weight=None, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
-    """Negative log-likelihood of log-probabilities ``x``; the arguments of :func:`cross_entropy`, labels only."""
-    x, weight = _check_classes("nll_loss", x, weight, reduction)
-    return _label_loss("nll_loss", NegativeLogLikelihood, x, as_tensor(target), weight, ignore_index, reduction)
+def nll_loss(input, target, weight=None, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
+    """Negative log-likelihood of log-probabilities ``input``; the arguments of :func:`cross_entropy`, labels only."""
+    input, weight = _check_classes("nll_loss", input, weight, reduction)
+    return _label_loss("nll_loss", NegativeLogLikelihood, input, as_tensor(target), weight, ignore_index, reduction)
 
 
-def mse_loss(x, target, reduction: str = "mean") -> Tensor:
+def mse_loss(input, target, reduction: str = "mean") -> Tensor:
     """Squared differences; ``reduction`` is ``"mean"``, ``"sum"`` or ``"none"``."""
     _check_reduction("mse_loss", reduction)
-    check_float("mse_loss", input=x, target=target)
-    broadcast_shape("mse_loss", x.shape, target.shape)  # raises where the shapes do not fit at all
-    if x.shape != target.shape:
+    check_float("mse_loss", input=input, target=target)
+    broadcast_shape("mse_loss", input.shape, target.shape)  # raises where the shapes do not fit at all
+    if input.shape != target.shape:
         warnings.warn(
-            f"mse_loss: input {shape_str(x.shape)} and target {shape_str(target.shape)} differ in shape and are "
+            f"mse_loss: input {shape_str(input.shape)} and target {shape_str(target.shape)} differ in shape and are "
             "broadcast; reshape one of them if that is not what you want",
             stacklevel=2,
         )
-    return _reduced((as_tensor(x) - target) ** 2, reduction)
+    return _reduced((as_tensor(input) - target) ** 2, reduction)
 
 
 class LogSigmoid(Function):
@@ -213,12 +213,12 @@ class LogSigmoid(Function):
         return ctx.engine.binary_fwd("mul", gy, unary("sigmoid", unary("neg", ctx.saved[0])))
 
 
-def binary_cross_entropy_with_logits(x, target, weight=None, reduction: str = "mean", pos_weight=None) -> Tensor:
-    """Cross-entropy of sigmoid(``x``) against probabilities of the same shape, computed without overflow.
+def binary_cross_entropy_with_logits(input, target, weight=None, reduction: str = "mean", pos_weight=None) -> Tensor:
+    """Cross-entropy of sigmoid(``input``) against probabilities of the same shape, computed without overflow.
 
     Parameters
     ----------
-    x, target : Tensor or array of one shape, float32 or float64
+    input, target : Tensor or array of one shape, float32 or float64
     weight : broadcastable, optional
         Weight of each element.
     reduction : {"mean", "sum", "none"}
@@ -227,11 +227,11 @@ def binary_cross_entropy_with_logits(x, target, weight=None, reduction: str = "m
     """
     name = "binary_cross_entropy_with_logits"
     _check_reduction(name, reduction)
-    check_float(name, ("weight", "pos_weight"), input=x, target=target, weight=weight, pos_weight=pos_weight)
-    check_shape(name, "target", target.shape, x.shape, "the input's")
-    x, target = as_tensor(x), as_tensor(target)
-    likelihood = LogSigmoid.apply(x)
+    check_float(name, ("weight", "pos_weight"), input=input, target=target, weight=weight, pos_weight=pos_weight)
+    check_shape(name, "target", target.shape, input.shape, "the input's")
+    input, target = as_tensor(input), as_tensor(target)
+    likelihood = LogSigmoid.apply(input)
     if pos_weight is not None:
         likelihood = likelihood * ((as_tensor(pos_weight) - 1) * target + 1)
-    losses = (1 - target) * x - likelihood
+    losses = (1 - target) * input - likelihood
     return _reduced(losses if weight is None else losses * weight, reduction)

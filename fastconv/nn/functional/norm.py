@@ -60,14 +60,14 @@ class BatchNorm(Function):
 
 
 def batch_norm(
-    x, running_mean, running_var, weight=None, bias=None, training: bool = False, momentum: float = 0.1,
+    input, running_mean, running_var, weight=None, bias=None, training: bool = False, momentum: float = 0.1,
     eps: float = 1e-5, *, activation: str | None = None, residual=None,
 ) -> Tensor:  # fmt: skip
     """Batch normalisation (Ioffe and Szegedy 2015), optionally fused with what follows it in a residual block.
 
     Parameters
     ----------
-    x : Tensor or array, ``N x C`` or ``N x C x spatial``, float32 or float64
+    input : Tensor or array, ``N x C`` or ``N x C x spatial``, float32 or float64
     running_mean, running_var : (C,) or None
         Used in evaluation; in training moved in place by ``momentum`` towards the batch's mean and unbiased variance.
     weight, bias : (C,), optional
@@ -76,13 +76,13 @@ def batch_norm(
     momentum, eps : float
     activation : {None, "relu"}
         Applied to the result.
-    residual : Tensor of the shape of ``x``, optional
+    residual : Tensor of the shape of ``input``, optional
         Added before the activation.
     """
     # what came as a host array is a copy by now if the op runs on a GPU
     in_place = default_device() == "cpu" or not any(isinstance(r, np.ndarray) for r in (running_mean, running_var))
     out = BatchNorm.apply(
-        x, weight, bias, residual, running_mean, running_var, training=bool(training), momentum=float(momentum),
+        input, weight, bias, residual, running_mean, running_var, training=bool(training), momentum=float(momentum),
         eps=float(eps), activation=activation, in_place=in_place,
     )  # fmt: skip
     if isinstance(out, Tensor):
@@ -91,7 +91,7 @@ def batch_norm(
                 running._cell[0] += 1  # autograd notices that it changed
         return out
     y, mean, var = out
-    count = prod(x.shape[2:], start=x.shape[0])
+    count = prod(input.shape[2:], start=input.shape[0])
     if training and running_mean is not None and count:
         move_running(running_mean, mean, 1 - momentum, momentum)
         move_running(running_var, var, 1 - momentum, momentum * count / (count - 1))
@@ -128,19 +128,19 @@ class LayerNorm(Function):
         return e.reshape(gx, x.shape), e.reshape(gw, ctx.inner), e.reshape(gb, ctx.inner)
 
 
-def layer_norm(x, normalized_shape, weight=None, bias=None, eps: float = 1e-5) -> Tensor:
+def layer_norm(input, normalized_shape, weight=None, bias=None, eps: float = 1e-5) -> Tensor:
     """Normalise each example over its last dimensions (Ba et al. 2016).
 
     Parameters
     ----------
-    x : Tensor or array, ``(..., *normalized_shape)``, float32 or float64
+    input : Tensor or array, ``(..., *normalized_shape)``, float32 or float64
     normalized_shape : int or tuple of int
     weight, bias : of ``normalized_shape``, optional
     eps : float
     """
     shape = normalized_shape if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
     shape = int_tuple("layer_norm", "normalized_shape", shape, len(shape), 1)
-    return LayerNorm.apply(x, weight, bias, normalized_shape=shape, eps=float(eps))
+    return LayerNorm.apply(input, weight, bias, normalized_shape=shape, eps=float(eps))
 
 
 class GroupNorm(Function):
@@ -163,19 +163,19 @@ class GroupNorm(Function):
         return ctx.engine.group_norm_bwd(gy, x, ctx.groups, *rest)
 
 
-def group_norm(x, num_groups: int, weight=None, bias=None, eps: float = 1e-5) -> Tensor:
+def group_norm(input, num_groups: int, weight=None, bias=None, eps: float = 1e-5) -> Tensor:
     """Normalise each example over groups of channels (Wu and He 2018).
 
     Parameters
     ----------
-    x : Tensor or array, ``N x C`` or ``N x C x spatial``, float32 or float64
+    input : Tensor or array, ``N x C`` or ``N x C x spatial``, float32 or float64
     num_groups : int
         Divides ``C``.
     weight, bias : (C,), optional
     eps : float
     """
     groups = int_tuple("group_norm", "num_groups", num_groups, 1, 1)[0]
-    return GroupNorm.apply(x, weight, bias, groups=groups, eps=float(eps))
+    return GroupNorm.apply(input, weight, bias, groups=groups, eps=float(eps))
 
 
 class LocalResponseNorm(Function):
@@ -193,7 +193,7 @@ class LocalResponseNorm(Function):
         return ctx.engine.local_response_norm_bwd(gy, *ctx.saved, *ctx.options)
 
 
-def local_response_norm(x, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
-    """``x / (k + alpha / size * sum of x^2 over size neighbouring channels) ** beta`` (Krizhevsky et al. 2012)."""
+def local_response_norm(input, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """``input / (k + alpha / size * sum of input^2 over size neighbouring channels) ** beta`` (Krizhevsky et al. 2012)."""
     size = int_tuple("local_response_norm", "size", size, 1, 1)[0]
-    return LocalResponseNorm.apply(x, size=size, alpha=float(alpha), beta=float(beta), k=float(k))
+    return LocalResponseNorm.apply(input, size=size, alpha=float(alpha), beta=float(beta), k=float(k))

@@ -41,13 +41,13 @@ def _avg(name, x, make_spec, *geometry):
 
 def _max_pool_nd(name):
     def max_pool(
-        x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode: bool = False, return_indices: bool = False
+        input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode: bool = False, return_indices: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Maximum over windows in one, two or three spatial dimensions.
 
         Parameters
         ----------
-        x : Tensor or array, ``N x C x spatial`` or ``C x spatial``, float32 or float64
+        input : Tensor or array, ``N x C x spatial`` or ``C x spatial``, float32 or float64
         kernel_size : int or one per dimension
         stride : int or one per dimension, default ``kernel_size``
         padding : int, one int or one ``(before, after)`` pair per dimension, at most half of the window
@@ -58,14 +58,14 @@ def _max_pool_nd(name):
             Also return the flat positions (int64) of the maxima in each plane. The first of equal values counts, and
             it receives the gradient.
         """
-        return _max(name, x, pool_spec, return_indices, kernel_size, stride, padding, dilation, ceil_mode)
+        return _max(name, input, pool_spec, return_indices, kernel_size, stride, padding, dilation, ceil_mode)
 
     return named(name, max_pool)
 
 
 def _avg_pool_nd(name):
     def avg_pool(
-        x, kernel_size, stride=None, padding=0, ceil_mode: bool = False, count_include_pad: bool = True,
+        input, kernel_size, stride=None, padding=0, ceil_mode: bool = False, count_include_pad: bool = True,
         divisor_override: int | None = None,
     ) -> Tensor:  # fmt: skip
         """Mean over windows in one, two or three spatial dimensions; the arguments of ``max_pool``, and
@@ -77,7 +77,7 @@ def _avg_pool_nd(name):
         divisor_override : int, optional
             Divide every window's sum by this instead.
         """
-        return _avg(name, x, pool_spec, kernel_size, stride, padding, 1, ceil_mode, count_include_pad,
+        return _avg(name, input, pool_spec, kernel_size, stride, padding, 1, ceil_mode, count_include_pad,
                     divisor_override)  # fmt: skip
 
     return named(name, avg_pool)
@@ -87,11 +87,11 @@ max_pool1d, max_pool2d, max_pool3d = map(_max_pool_nd, ("max_pool1d", "max_pool2
 avg_pool1d, avg_pool2d, avg_pool3d = map(_avg_pool_nd, ("avg_pool1d", "avg_pool2d", "avg_pool3d"))
 
 
-def adaptive_avg_pool2d(x, output_size) -> Tensor:
+def adaptive_avg_pool2d(input, output_size) -> Tensor:
     """Mean over windows chosen such that the output is ``output_size`` (int or 2 ints, None keeps an extent)."""
-    return _avg("adaptive_avg_pool2d", x, adaptive_pool_spec, output_size)
+    return _avg("adaptive_avg_pool2d", input, adaptive_pool_spec, output_size)
 
 
-def adaptive_max_pool2d(x, output_size, return_indices: bool = False):
+def adaptive_max_pool2d(input, output_size, return_indices: bool = False):
     """Maximum over windows chosen such that the output is ``output_size`` (int or 2 ints, None keeps an extent)."""
-    return _max("adaptive_max_pool2d", x, adaptive_pool_spec, return_indices, output_size)
+    return _max("adaptive_max_pool2d", input, adaptive_pool_spec, return_indices, output_size)

@@ -50,12 +50,12 @@ class Pad(Function):
         return ctx.engine.pad_bwd(gy, ctx.pairs, ctx.mode, ctx.shape)
 
 
-def pad(x, pad, mode: str = "constant", value: float = 0) -> Tensor:
+def pad(input, pad, mode: str = "constant", value: float = 0) -> Tensor:
     """Pad or crop the last dimensions.
 
     Parameters
     ----------
-    x : Tensor or array
+    input : Tensor or array
     pad : sequence of int
         ``(before, after)`` of the last dimension, then of the one before it, and so on; negative numbers crop.
     mode : {"constant", "reflect", "replicate", "circular"}
@@ -63,16 +63,16 @@ def pad(x, pad, mode: str = "constant", value: float = 0) -> Tensor:
         The constant.
     """
     check(isinstance(pad, (tuple, list)), "pad", f"pad must be a sequence of ints, got {pad!r}", TypeError)
-    x = as_tensor(x)
-    return Pad.apply(x, pairs=pad_pairs(x.shape, pad, mode), mode=mode, value=value)
+    input = as_tensor(input)
+    return Pad.apply(input, pairs=pad_pairs(input.shape, pad, mode), mode=mode, value=value)
 
 
-def interpolate(x, size=None, scale_factor=None, mode: str = "nearest", align_corners: bool = False) -> Tensor:
+def interpolate(input, size=None, scale_factor=None, mode: str = "nearest", align_corners: bool = False) -> Tensor:
     """Resize images.
 
     Parameters
     ----------
-    x : Tensor or array, ``N x C x H x W``, float32 or float64
+    input : Tensor or array, ``N x C x H x W``, float32 or float64
     size : int or (H_out, W_out)
     scale_factor : float or one per dimension
         Instead of ``size``.
@@ -80,17 +80,17 @@ def interpolate(x, size=None, scale_factor=None, mode: str = "nearest", align_co
     align_corners : bool
         Bilinear: map the corner pixels' centres onto each other, instead of the images' edges.
     """
-    check_float("interpolate", input=x)
-    spec = interpolate_spec(x.shape, size, scale_factor, mode, align_corners)
-    return SpatialMap.apply(x, op="interpolate_fwd", adjoint="interpolate_bwd", spec=spec)
+    check_float("interpolate", input=input)
+    spec = interpolate_spec(input.shape, size, scale_factor, mode, align_corners)
+    return SpatialMap.apply(input, op="interpolate_fwd", adjoint="interpolate_bwd", spec=spec)
 
 
-def unfold(x, kernel_size, dilation=1, padding=0, stride=1) -> Tensor:
+def unfold(input, kernel_size, dilation=1, padding=0, stride=1) -> Tensor:
     """Windows as columns (im2col).
 
     Parameters
     ----------
-    x : Tensor or array, ``N x C x H x W`` or ``C x H x W``, float32 or float64
+    input : Tensor or array, ``N x C x H x W`` or ``C x H x W``, float32 or float64
     kernel_size, dilation, padding, stride : as in :func:`conv2d`
 
     Returns
@@ -105,10 +105,10 @@ def unfold(x, kernel_size, dilation=1, padding=0, stride=1) -> Tensor:
         spec = conv_spec("unfold", x.shape, (1, x.shape[1], *kernel), stride, padding, dilation)
         return SpatialMap.apply(x, op="unfold", adjoint="fold", spec=spec)
 
-    return batched(3, run, x)
+    return batched(3, run, input)
 
 
-def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1) -> Tensor:
+def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1) -> Tensor:
     """The adjoint of :func:`unfold`: columns ``N x (C kH kW) x windows`` added up to ``N x C x output_size``."""
     kernel = int_tuple("fold", "kernel_size", kernel_size, 2, 1)
     size = int_tuple("fold", "output_size", output_size, 2, 1)
@@ -126,7 +126,7 @@ def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1) -> Tensor
               f"output_size {size} has {prod(spec.out_size)} windows, input has {x.shape[2]} ({shape_str(x.shape)})")
         return SpatialMap.apply(x, op="fold", adjoint="unfold", spec=spec)
 
-    return batched(2, run, x)
+    return batched(2, run, input)
 
 
 def check_labels(name: str, labels: Tensor, classes: int, ignore_index: int | None = None) -> np.ndarray:
@@ -146,11 +146,11 @@ def check_labels(name: str, labels: Tensor, classes: int, ignore_index: int | No
     return t
 
 
-def one_hot(t, num_classes: int = -1) -> Tensor:
+def one_hot(tensor, num_classes: int = -1) -> Tensor:
     """Integer labels ``(...)`` as int64 vectors ``(..., num_classes)``; -1: as many as the largest label needs."""
-    t = as_tensor(t)
+    tensor = as_tensor(tensor)
     if num_classes == -1:
-        check(t.numel() > 0, "one_hot", "give num_classes: there are no labels to tell it from")
-        num_classes = int(t.numpy().max()) + 1
-    check_labels("one_hot", t, num_classes)
-    return (t.unsqueeze(-1) == arange(num_classes, device=t.device)).astype(int64)
+        check(tensor.numel() > 0, "one_hot", "give num_classes: there are no labels to tell it from")
+        num_classes = int(tensor.numpy().max()) + 1
+    check_labels("one_hot", tensor, num_classes)
+    return (tensor.unsqueeze(-1) == arange(num_classes, device=tensor.device)).astype(int64)
