@@ -15,6 +15,7 @@ flops : floating-point operations, ``2 * macs`` (plus one addition per output wh
 
 from __future__ import annotations
 
+import inspect
 import operator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
@@ -34,6 +35,15 @@ def check(ok, name: str, message: str, error: type[Exception] = ValueError) -> N
     text takes longer than the check."""
     if not ok:
         raise error(f"{name}: {message}")
+
+
+def check_call(name: str, signature: inspect.Signature, args, kwargs) -> inspect.BoundArguments:
+    """Arguments bound to ``signature``, or a TypeError that shows it under the public ``name``."""
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as e:
+        plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+        raise TypeError(f"{name}{inspect.Signature(plain)}: {e}") from None
 
 
 def check_rank(name: str, what: str, shape, ranks, layout: str) -> None:
@@ -125,6 +135,13 @@ def parse_padding(name: str, padding, size, kernel, stride, dilation) -> tuple[t
         )
         return tuple(int_tuple(name, "padding", p, 2, 0) for p in padding)
     return tuple((p, p) for p in int_tuple(name, "padding", padding, n, 0))
+
+
+def window_options(name: str, n: int, kernel_size, stride, padding, dilation) -> None:
+    """Refuse what no input could make right, when a layer is made and not at its first batch."""
+    kernel = int_tuple(name, "kernel_size", kernel_size, n, 1)
+    stride = kernel if stride is None else int_tuple(name, "stride", stride, n, 1)
+    parse_padding(name, padding, kernel, kernel, stride, int_tuple(name, "dilation", dilation, n, 1))
 
 
 class _Windows:
@@ -222,11 +239,13 @@ def _conv_spec(name, x_shape, w_shape, stride, padding, dilation, groups):
     batch, c_in, *size = x_shape
     c_out, c_in_group, *kernel = w_shape
     check(min(w_shape) > 0, name, f"weight must not be empty, got {shape_str(w_shape)}")
+    expected = c_in_group * groups
+    hint = f"; is it N x {layout} x C? Then give it as .permute(0, {n + 1}, {', '.join(map(str, range(1, n + 1)))})"
     check(
-        c_in == c_in_group * groups,
+        c_in == expected,
         name,
-        f"weight expects {c_in_group * groups} input channels (weight {shape_str(w_shape)}, groups {groups}), "
-        f"input has {c_in} ({shape_str(x_shape)})",
+        f"weight expects {expected} input channels (weight {shape_str(w_shape)}, groups {groups}), "
+        f"input has {c_in} ({shape_str(x_shape)})" + hint * (x_shape[-1] == expected),
     )
     check(
         c_out % groups == 0,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv import nn
 from fastconv.nn import functional as F
 
 
@@ -224,3 +227,45 @@ def test_a_refused_call_leaves_no_trace(backend):
     with pytest.raises(ValueError):
         F.batch_norm(X, mean, var, f32(3), f32(4), True)
     assert mean.numpy().tolist() == [0] * 4 and var.numpy().tolist() == [1] * 4
+
+
+@pytest.mark.parametrize("make, parts", [
+    (lambda: nn.Conv2d(1, 4), ["Conv2d.__init__", "kernel_size"]),
+    (lambda: nn.ConvTranspose2d(1, 4), ["ConvTranspose2d.__init__", "kernel_size"]),
+    (lambda: nn.BatchNorm3d(), ["BatchNorm3d.__init__", "num_features"]),
+    (lambda: nn.MaxPool2d(), ["MaxPool2d(kernel_size, stride=None", "kernel_size"]),
+    (lambda: nn.Conv1d(1, 4, 3, padding="smae"), ["Conv1d: padding", "'same', 'valid', 'full'", "'smae'"]),
+    (lambda: nn.ConvTranspose2d(1, 4, 3, padding="same"), ["ConvTranspose2d: padding must be numbers", "'same'"]),
+    (lambda: nn.AvgPool3d(2, padding="smae"), ["AvgPool3d: padding", "'smae'"]),
+    (lambda: nn.MaxPool1d(2, stride=0), ["MaxPool1d: stride must be at least 1", "0"]),
+    (lambda: nn.MaxPool2d("3"), ["MaxPool2d: kernel_size must be an int or 2 ints", "'3'"]),
+    (lambda: F.conv2d(X, W, strides=2), ["conv2d(input, weight, bias=None, stride=1", "'strides'"]),
+    (lambda: F.max_pool1d(X[0], 2, 2, 0, 1, False, False, 1), ["max_pool1d(input, kernel_size", "too many positional"]),
+    (lambda: F.conv3d(f32(1, 1, 2, 2, 2)), ["conv3d(input, weight", "'weight'"]),
+])  # fmt: skip
+def test_an_error_names_what_was_written_where_it_was_written(make, parts):
+    with pytest.raises((TypeError, ValueError)) as e:
+        make()
+    assert [p for p in parts if p not in str(e.value)] == []
+
+
+@pytest.mark.parametrize("function, x, w, hint", [
+    (F.conv1d, f32(2, 9, 3), f32(4, 3, 3), ".permute(0, 2, 1)"),
+    (F.conv2d, f32(2, 8, 8, 3), f32(4, 3, 3, 3), ".permute(0, 3, 1, 2)"),
+    (F.conv3d, f32(2, 8, 8, 8, 3), f32(4, 3, 3, 3, 3), ".permute(0, 4, 1, 2, 3)"),
+])  # fmt: skip
+def test_channels_at_the_end_are_recognised(function, x, w, hint):
+    with pytest.raises(ValueError, match="expects 3 input channels") as e:
+        function(x, w)
+    assert str(e.value).endswith(hint)
+    assert function(fc.tensor(x).permute(*map(int, hint[9:-1].split(","))), w).shape[1] == 4
+    with pytest.raises(ValueError) as e:
+        function(x[..., :2], w)
+    assert "permute" not in str(e.value)
+
+
+def test_the_first_argument_is_named_input():
+    assert np.array_equal(F.conv2d(input=X, weight=W).numpy(), F.conv2d(X, W).numpy())
+    assert np.array_equal(F.max_pool2d(input=X, kernel_size=2).numpy(), F.max_pool2d(X, 2).numpy())
+    functions = [getattr(F, name) for name in F.__all__ if name != "one_hot"]
+    assert {next(iter(inspect.signature(f).parameters)) for f in functions} == {"input"}

@@ -25,6 +25,7 @@ LAYERS = {
     "cuda": 1,
     "autograd": 2,
     "tensor": 2,
+    "typing": 2,
     "nn": 3,
     "optim": 3,
     "io": 3,

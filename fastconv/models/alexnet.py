@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import nn
+from ..tensor import Tensor
 
 
 class AlexNet(nn.Module):
@@ -15,7 +16,7 @@ class AlexNet(nn.Module):
         Probability before the first two dense layers.
     """
 
-    def __init__(self, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5):
+    def __init__(self, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> None:
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, 64, kernel_size=11, stride=4, padding=2), nn.ReLU(),
@@ -34,7 +35,7 @@ class AlexNet(nn.Module):
             nn.Linear(4096, num_classes),
         )  # fmt: skip
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.avgpool(self.features(x)).flatten(1))
 
 

@@ -5,7 +5,10 @@ Parameters are named and shaped as torchvision's, so its state dicts load as the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .. import nn
+from ..tensor import Tensor
 
 
 def _conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -17,7 +20,7 @@ class _Block(nn.Module):
 
     expansion: int
 
-    def __init__(self, c_in: int, width: int, stride: int, shapes):
+    def __init__(self, c_in: int, width: int, stride: int, shapes: Sequence[tuple[int, int, int, int]]) -> None:
         super().__init__()
         c_out = width * self.expansion
         for i, (channels_in, channels_out, kernel, step) in enumerate(shapes, 1):
@@ -28,7 +31,7 @@ class _Block(nn.Module):
         if stride != 1 or c_in != c_out:
             self.downsample = nn.Sequential(_conv(c_in, c_out, 1, stride), nn.BatchNorm2d(c_out))
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         y = x
         for i in range(1, self.depth):
             y = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(y))
@@ -42,7 +45,7 @@ class BasicBlock(_Block):
 
     expansion = 1
 
-    def __init__(self, c_in: int, width: int, stride: int):
+    def __init__(self, c_in: int, width: int, stride: int) -> None:
         super().__init__(c_in, width, stride, [(c_in, width, 3, stride), (width, width, 3, 1)])
 
 
@@ -51,7 +54,7 @@ class Bottleneck(_Block):
 
     expansion = 4
 
-    def __init__(self, c_in: int, width: int, stride: int):
+    def __init__(self, c_in: int, width: int, stride: int) -> None:
         super().__init__(c_in, width, stride, [(c_in, width, 1, 1), (width, width, 3, stride), (width, 4 * width, 1, 1)])
 
 
@@ -71,7 +74,10 @@ class ResNet(nn.Module):
 
     in_sequence = (("conv1", "bn1"),)  # see optimize_for_inference
 
-    def __init__(self, block, layers, num_classes: int = 1000, in_channels: int = 3, small_input: bool = False):
+    def __init__(
+        self, block: type[BasicBlock] | type[Bottleneck], layers: Sequence[int], num_classes: int = 1000,
+        in_channels: int = 3, small_input: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.conv1 = _conv(in_channels, 64, 3) if small_input else _conv(in_channels, 64, 7, 2)
         self.bn1 = nn.BatchNorm2d(64, activation="relu")
@@ -89,7 +95,7 @@ class ResNet(nn.Module):
             if isinstance(m, nn.Conv2d):
                 nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.bn1(self.conv1(x)))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x)

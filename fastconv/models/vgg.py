@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .. import nn
 from ..spec import check
+from ..tensor import Tensor
 
 # Table 1 of the paper: convolutions per stage, each stage ending in max-pooling; stages are 64, 128, 256, 512, 512 wide.
 STAGES = {"A": (1, 1, 2, 2, 2), "A-LRN": (1, 1, 2, 2, 2), "B": (2, 2, 2, 2, 2), "C": (2, 2, 3, 3, 3),
@@ -30,7 +31,7 @@ class VGG(nn.Module):
     """
 
     def __init__(self, config: str, num_classes: int = 1000, in_channels: int = 3, batch_norm: bool = False,
-                 dropout: float = 0.5):  # fmt: skip
+                 dropout: float = 0.5) -> None:  # fmt: skip
         super().__init__()
         check(config in STAGES, "vgg", f"config must be one of {', '.join(STAGES)}, got {config!r}")
         layers, c_in = [], in_channels
@@ -60,7 +61,7 @@ class VGG(nn.Module):
                 nn.init.normal_(m.weight, 0, 0.01)
                 nn.init.zeros_(m.bias)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.avgpool(self.features(x)).flatten(1))
 
 

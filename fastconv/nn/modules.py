@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 import numpy as np
 
 from ..backends import observer
 from ..spec import check, shape_str
 from ..tensor import Tensor, as_tensor
+from ..typing import DType, TensorLike
 
-IncompatibleKeys = namedtuple("IncompatibleKeys", "missing_keys unexpected_keys")
+M = TypeVar("M", bound="Module")
+
+
+class IncompatibleKeys(NamedTuple):
+    """What :meth:`Module.load_state_dict` skipped."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
 
 
 class Parameter(Tensor):
@@ -26,10 +34,10 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
-    def __init__(self, data, requires_grad: bool = True):
+    def __init__(self, data: TensorLike, requires_grad: bool = True):
         super().__init__(as_tensor(data), requires_grad)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
 
 
@@ -45,22 +53,29 @@ class Module:
         Set by :meth:`train` and :meth:`eval` for the whole tree.
     """
 
-    training = True
+    training: bool = True
+    _parameters: dict[str, Parameter | None]
+    _buffers: dict[str, Tensor | None]
+    _modules: dict[str, Module | None]
 
-    def __init__(self):
+    if TYPE_CHECKING:  # what a user assigned: `net[0].weight`
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __init__(self) -> None:
         self.__dict__.update(_parameters={}, _buffers={}, _modules={})
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__}: define forward(self, x)")
 
-    def __call__(self, *args, **kwargs):
-        args = [as_tensor(a) if isinstance(a, np.ndarray) else a for a in args]
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        args = tuple([as_tensor(a) if isinstance(a, np.ndarray) else a for a in args])
         onlooker = observer.get()
         return self.forward(*args, **kwargs) if onlooker is None else onlooker.call(self, args, kwargs)
 
     # ---- attributes
     # Parameters, buffers and modules are ordinary attributes, and listed by kind besides.
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         changes[0] += 1
         own = self.__dict__
         if isinstance(value, (Parameter, Module)):
@@ -82,7 +97,7 @@ class Module:
                 return
         object.__setattr__(self, name, value)
 
-    def __delattr__(self, name):
+    def __delattr__(self, name: str) -> None:
         changes[0] += 1
         object.__delattr__(self, name)
         for registry in (self._parameters, self._buffers, self._modules):
@@ -112,7 +127,7 @@ class Module:
     def children(self) -> Iterator[Module]:
         return (m for _, m in self.named_children())
 
-    def named_modules(self, prefix: str = "", memo: set | None = None) -> Iterator[tuple[str, Module]]:
+    def named_modules(self, prefix: str = "", memo: set[Module] | None = None) -> Iterator[tuple[str, Module]]:
         """This module and everything below it, each once, with its dotted name (``""`` for this one)."""
         memo = set() if memo is None else memo
         if self not in memo:
@@ -124,7 +139,7 @@ class Module:
     def modules(self) -> Iterator[Module]:
         return (m for _, m in self.named_modules())
 
-    def _named(self, registry, prefix=""):
+    def _named(self, registry: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
         seen = set()
         for path, module in self.named_modules(prefix):
             for name, t in getattr(module, registry).items():
@@ -157,7 +172,7 @@ class Module:
             state.update(child.state_dict(f"{prefix}{name}."))
         return state
 
-    def load_state_dict(self, state: Mapping, strict: bool = True) -> IncompatibleKeys:
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copy the values of ``state`` into the parameters and buffers.
 
         Parameters
@@ -196,13 +211,13 @@ class Module:
                 t[...] = as_tensor(state[k]).detach().to(t.device).astype(t.dtype)
         return IncompatibleKeys(missing, unexpected)
 
-    def train(self, mode: bool = True) -> Module:
+    def train(self: M, mode: bool = True) -> M:
         """Training behaviour of dropout and batch normalisation, in the whole tree."""
         for m in self.modules():
             m.training = bool(mode)
         return self
 
-    def eval(self) -> Module:
+    def eval(self: M) -> M:
         """Evaluation behaviour of dropout and batch normalisation, in the whole tree."""
         return self.train(False)
 
@@ -211,20 +226,20 @@ class Module:
         for p in self.parameters():
             p.grad = None
 
-    def requires_grad_(self, flag: bool = True) -> Module:
+    def requires_grad_(self: M, flag: bool = True) -> M:
         """Train the parameters, or freeze them."""
         for p in self.parameters():
             p.requires_grad_(flag)
         return self
 
-    def apply(self, fn: Callable[[Module], object]) -> Module:
+    def apply(self: M, fn: Callable[[Module], object]) -> M:
         """Call ``fn`` on every module below this one and then on this one."""
         for child in self.children():
             child.apply(fn)
         fn(self)
         return self
 
-    def to(self, target) -> Module:
+    def to(self: M, target: DType) -> M:
         """Move parameters and buffers to a device (``"cpu"``, ``"cuda"``), or cast the float ones to a dtype."""
         moving = isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda")
         for t in (*self.parameters(), *self.buffers()):
@@ -234,16 +249,16 @@ class Module:
                 t.grad = None if t.grad is None else t.grad.to(target)
         return self
 
-    def cpu(self) -> Module:
+    def cpu(self: M) -> M:
         return self.to("cpu")
 
-    def cuda(self) -> Module:
+    def cuda(self: M) -> M:
         return self.to("cuda")
 
-    def float(self) -> Module:
+    def float(self: M) -> M:
         return self.to("float32")
 
-    def double(self) -> Module:
+    def double(self: M) -> M:
         return self.to("float64")
 
     # ---- text
@@ -251,7 +266,7 @@ class Module:
         """The layer's options, as its repr shows them."""
         return ""
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         extra = self.extra_repr()
         children = [f"({n}): " + repr(m).replace("\n", "\n  ") for n, m in self._modules.items()]
         if not children:
@@ -259,33 +274,38 @@ class Module:
         return f"{type(self).__name__}(\n  " + "\n  ".join([extra] * bool(extra) + children) + "\n)"
 
 
+C = TypeVar("C", bound="_Container")
+
+
 class _Container(Module):
     """Modules under the names ``"0"``, ``"1"``, ...: index, slice, iterate, ``len``, ``append``, ``extend``."""
 
-    def __len__(self):
+    _modules: dict[str, Module]
+
+    def __len__(self) -> int:
         return len(self._modules)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Module]:
         return iter(self._modules.values())
 
-    def _name(self, i):
+    def _name(self, i: int) -> str:
         names = list(self._modules)
         check(-len(names) <= i < len(names), type(self).__name__,
               f"index {i} is out of range for {len(names)} modules", IndexError)  # fmt: skip
         return names[i]
 
-    def __getitem__(self, i):
+    def _at(self, i: int) -> Module:
         return self._modules[self._name(i)]
 
-    def __setitem__(self, i, module):
+    def __setitem__(self, i: int, module: Module) -> None:
         self.add_module(self._name(i), module)
 
-    def append(self, module: Module):
+    def append(self: C, module: Module) -> C:
         """Add a module at the end."""
         self.add_module(str(len(self)), module)
         return self
 
-    def extend(self, modules: Iterable[Module]):
+    def extend(self: C, modules: Iterable[Module]) -> C:
         """Add several modules at the end."""
         for m in modules:
             self.append(m)
@@ -295,18 +315,26 @@ class _Container(Module):
 class ModuleList(_Container):
     """A list of registered modules; it has no ``forward``."""
 
-    def __init__(self, modules: Iterable[Module] = ()):
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()
         self.extend(modules)
 
-    def __getitem__(self, i):
-        return ModuleList(list(self)[i]) if isinstance(i, slice) else super().__getitem__(i)
+    @overload
+    def __getitem__(self, i: int) -> Module: ...
+    @overload
+    def __getitem__(self, i: slice) -> ModuleList: ...
+    def __getitem__(self, i: int | slice) -> Module:
+        return ModuleList(list(self)[i]) if isinstance(i, slice) else self._at(i)
 
 
 class Sequential(_Container):
     """Modules called one after the other: ``Sequential(a, b, ...)`` or one mapping of names to modules."""
 
-    def __init__(self, *modules):
+    @overload
+    def __init__(self, *modules: Module) -> None: ...
+    @overload
+    def __init__(self, modules: Mapping[str, Module], /) -> None: ...
+    def __init__(self, *modules: Any) -> None:
         super().__init__()
         if len(modules) == 1 and isinstance(modules[0], Mapping):
             for name, m in modules[0].items():
@@ -314,12 +342,14 @@ class Sequential(_Container):
         else:
             self.extend(modules)
 
-    def __getitem__(self, i):
-        if isinstance(i, slice):
-            return Sequential(dict(list(self._modules.items())[i]))
-        return super().__getitem__(i)
+    @overload
+    def __getitem__(self, i: int) -> Module: ...
+    @overload
+    def __getitem__(self, i: slice) -> Sequential: ...
+    def __getitem__(self, i: int | slice) -> Module:
+        return Sequential(dict(list(self._modules.items())[i])) if isinstance(i, slice) else self._at(i)
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         from . import sequence  # which knows the layers, which are modules
 
         return sequence.run(list(self), x)

@@ -15,3 +15,11 @@ from .pool import (
     max_pool3d,
 )
 from .shape import fold, interpolate, one_hot, pad, unfold
+
+__all__ = [
+    "adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm",
+    "binary_cross_entropy_with_logits", "conv1d", "conv2d", "conv3d", "conv_transpose2d", "convolve2d",
+    "cross_entropy", "dropout", "fold", "gelu", "group_norm", "interpolate", "layer_norm", "leaky_relu", "linear",
+    "local_response_norm", "log_softmax", "max_pool1d", "max_pool2d", "max_pool3d", "mse_loss", "nll_loss", "one_hot",
+    "pad", "relu", "sigmoid", "silu", "softmax", "tanh", "unfold",
+]  # fmt: skip

@@ -8,6 +8,7 @@ from ... import random
 from ...autograd import Function
 from ...spec import check, check_float, check_rank, check_shape, shape_str
 from ...tensor import Softmax, Tensor, Unary, as_tensor
+from ...typing import TensorLike
 
 
 def _unary(name, op, x, param=None):
@@ -15,43 +16,43 @@ def _unary(name, op, x, param=None):
     return Unary.apply(x, name=op, param=param)
 
 
-def relu(input) -> Tensor:
+def relu(input: TensorLike) -> Tensor:
     """``max(input, 0)``; NaN stays NaN."""
     return _unary("relu", "relu", input)
 
 
-def leaky_relu(input, negative_slope: float = 0.01) -> Tensor:
+def leaky_relu(input: TensorLike, negative_slope: float = 0.01) -> Tensor:
     """``input`` where positive, else ``negative_slope * input``."""
     return _unary("leaky_relu", "leaky_relu", input, float(negative_slope))
 
 
-def sigmoid(input) -> Tensor:
+def sigmoid(input: TensorLike) -> Tensor:
     """``1 / (1 + exp(-input))``."""
     return _unary("sigmoid", "sigmoid", input)
 
 
-def tanh(input) -> Tensor:
+def tanh(input: TensorLike) -> Tensor:
     """Hyperbolic tangent."""
     return _unary("tanh", "tanh", input)
 
 
-def silu(input) -> Tensor:
+def silu(input: TensorLike) -> Tensor:
     """``input * sigmoid(input)``, also called swish."""
     return _unary("silu", "silu", input)
 
 
-def gelu(input, approximate: str = "none") -> Tensor:
+def gelu(input: TensorLike, approximate: str = "none") -> Tensor:
     """``input * Phi(input)`` with the normal distribution's ``Phi`` (Hendrycks and Gimpel 2016), or its tanh approximation."""
     check(approximate in ("none", "tanh"), "gelu", f"approximate must be 'none' or 'tanh', got {approximate!r}")
     return _unary("gelu", "gelu_tanh" if approximate == "tanh" else "gelu", input)
 
 
-def softmax(input, dim: int) -> Tensor:
+def softmax(input: TensorLike, dim: int) -> Tensor:
     """``exp(input)`` scaled to sum 1 along ``dim``, computed without overflow."""
     return Softmax.apply(input, name="softmax", axis=dim)
 
 
-def log_softmax(input, dim: int) -> Tensor:
+def log_softmax(input: TensorLike, dim: int) -> Tensor:
     """``log(softmax(input, dim))`` without loss of precision."""
     return Softmax.apply(input, name="log_softmax", axis=dim)
 
@@ -67,7 +68,7 @@ class Dropout(Function):
         return ctx.engine.dropout(gy, *ctx.mask)
 
 
-def dropout(input, p: float = 0.5, training: bool = True, mode: str = "upscale_in_train") -> Tensor:
+def dropout(input: TensorLike, p: float = 0.5, training: bool = True, mode: str = "upscale_in_train") -> Tensor:
     """Zero each element with probability ``p`` (Srivastava et al. 2014).
 
     Parameters
@@ -126,7 +127,7 @@ def _rows(e, x):
     return x if x.ndim == 2 else e.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
 
 
-def linear(input, weight, bias=None) -> Tensor:
+def linear(input: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
     """Dense layer ``input @ weight.T + bias``.
 
     Parameters

@@ -6,6 +6,7 @@ from ...autograd import Function
 from ...backends.select import forced
 from ...spec import check_float, check_rank, conv_spec, conv_transpose_spec
 from ...tensor import Tensor, as_tensor
+from ...typing import Ints, Padding, TensorLike
 from .shape import batched, named
 
 
@@ -57,60 +58,56 @@ class ConvTranspose(Function):
         )
 
 
-def _conv(name, x, weight, bias, stride, padding, dilation, groups, algorithm):
-    return batched(int(name[-2]) + 1, Conv.apply, x, weight, bias, name=name, stride=stride, padding=padding,
+def _conv(
+    name: str, input: TensorLike, weight: TensorLike, bias: TensorLike | None = None, stride: Ints = 1,
+    padding: Padding = 0, dilation: Ints = 1, groups: int = 1, *, algorithm: str | None = None,
+) -> Tensor:  # fmt: skip
+    """Cross-correlation in one, two or three spatial dimensions.
+
+    Parameters
+    ----------
+    input : Tensor or array, ``N x C_in x spatial`` or ``C_in x spatial``, float32 or float64
+    weight : ``C_out x C_in/groups x kernel``, same dtype
+    bias : ``(C_out,)``, optional
+    stride, dilation : int or one per dimension
+    padding : int, one int or one ``(before, after)`` pair per dimension, ``"same"``, ``"valid"`` or ``"full"``
+    groups : int
+    algorithm : {"auto", "direct", "im2col", "winograd"}, optional
+        Forces an algorithm for this call and its gradients.
+
+    Returns
+    -------
+    Tensor, ``N x C_out x spatial``, each extent ``floor((size + pads - dilation (kernel - 1) - 1) / stride) + 1``
+
+    Raises
+    ------
+    ValueError
+        Shapes, padding or stride that do not fit, or a forced algorithm that does not apply.
+    TypeError
+        Arrays that are not float or mix float32 and float64.
+    """
+    return batched(int(name[-2]) + 1, Conv.apply, input, weight, bias, name=name, stride=stride, padding=padding,
                    dilation=dilation, groups=groups, algorithm=algorithm)  # fmt: skip
 
 
-def _conv_nd(name):
-    def conv(
-        input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm: str | None = None
-    ) -> Tensor:
-        """Cross-correlation in one, two or three spatial dimensions.
-
-        Parameters
-        ----------
-        input : Tensor or array, ``N x C_in x spatial`` or ``C_in x spatial``, float32 or float64
-        weight : ``C_out x C_in/groups x kernel``, same dtype
-        bias : ``(C_out,)``, optional
-        stride, dilation : int or one per dimension
-        padding : int, one int or one ``(before, after)`` pair per dimension, ``"same"``, ``"valid"`` or ``"full"``
-        groups : int
-        algorithm : {"auto", "direct", "im2col", "winograd"}, optional
-            Forces an algorithm for this call and its gradients.
-
-        Returns
-        -------
-        Tensor, ``N x C_out x spatial``, each extent ``floor((size + pads - dilation (kernel - 1) - 1) / stride) + 1``
-
-        Raises
-        ------
-        ValueError
-            Shapes, padding or stride that do not fit, or a forced algorithm that does not apply.
-        TypeError
-            Arrays that are not float or mix float32 and float64.
-        """
-        return _conv(name, input, weight, bias, stride, padding, dilation, groups, algorithm)
-
-    return named(name, conv)
-
-
-conv1d, conv2d, conv3d = map(_conv_nd, ("conv1d", "conv2d", "conv3d"))
+conv1d, conv2d, conv3d = named("conv1d", _conv), named("conv2d", _conv), named("conv3d", _conv)
 
 
 def convolve2d(
-    input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm: str | None = None
-) -> Tensor:
+    input: TensorLike, weight: TensorLike, bias: TensorLike | None = None, stride: Ints = 1, padding: Padding = 0,
+    dilation: Ints = 1, groups: int = 1, *, algorithm: str | None = None,
+) -> Tensor:  # fmt: skip
     """The mathematical 2-D convolution: :func:`conv2d` with the kernel rotated by 180 degrees."""
     weight = as_tensor(weight)
     check_rank("convolve2d", "weight", weight.shape, 4, "C_out x C_in/groups x H x W")
     flipped = weight[:, :, ::-1, ::-1]
-    return _conv("convolve2d", input, flipped, bias, stride, padding, dilation, groups, algorithm)
+    return _conv("convolve2d", input, flipped, bias, stride, padding, dilation, groups, algorithm=algorithm)
 
 
 def conv_transpose2d(
-    input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *, algorithm: str | None = None
-) -> Tensor:
+    input: TensorLike, weight: TensorLike, bias: TensorLike | None = None, stride: Ints = 1, padding: Padding = 0,
+    output_padding: Ints = 0, groups: int = 1, dilation: Ints = 1, *, algorithm: str | None = None,
+) -> Tensor:  # fmt: skip
     """2-D transposed convolution, the adjoint of :func:`conv2d` with the same geometry.
 
     Parameters

@@ -10,6 +10,7 @@ from ... import backends
 from ...autograd import Function
 from ...spec import broadcast_shape, check, check_float, check_rank, check_shape, shape_str
 from ...tensor import Tensor, as_tensor, int64
+from ...typing import TensorLike
 from .activation import log_softmax
 from .shape import check_labels
 
@@ -127,8 +128,9 @@ def _check_classes(name, x, weight, reduction):
 
 
 def cross_entropy(
-    input, target, weight=None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
-) -> Tensor:
+    input: TensorLike, target: TensorLike, weight: TensorLike | None = None, ignore_index: int = -100,
+    reduction: str = "mean", label_smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
     """Cross-entropy of softmax(``input``) against labels or class probabilities.
 
     Parameters
@@ -177,13 +179,16 @@ def cross_entropy(
     return _reduced(losses.sum(axis), reduction)
 
 
-def nll_loss(input, target, weight=None, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
+def nll_loss(
+    input: TensorLike, target: TensorLike, weight: TensorLike | None = None, ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:  # fmt: skip
     """Negative log-likelihood of log-probabilities ``input``; the arguments of :func:`cross_entropy`, labels only."""
     input, weight = _check_classes("nll_loss", input, weight, reduction)
     return _label_loss("nll_loss", NegativeLogLikelihood, input, as_tensor(target), weight, ignore_index, reduction)
 
 
-def mse_loss(input, target, reduction: str = "mean") -> Tensor:
+def mse_loss(input: TensorLike, target: TensorLike, reduction: str = "mean") -> Tensor:
     """Squared differences; ``reduction`` is ``"mean"``, ``"sum"`` or ``"none"``."""
     _check_reduction("mse_loss", reduction)
     check_float("mse_loss", input=input, target=target)
@@ -213,7 +218,10 @@ class LogSigmoid(Function):
         return ctx.engine.binary_fwd("mul", gy, unary("sigmoid", unary("neg", ctx.saved[0])))
 
 
-def binary_cross_entropy_with_logits(input, target, weight=None, reduction: str = "mean", pos_weight=None) -> Tensor:
+def binary_cross_entropy_with_logits(
+    input: TensorLike, target: TensorLike, weight: TensorLike | None = None, reduction: str = "mean",
+    pos_weight: TensorLike | None = None,
+) -> Tensor:  # fmt: skip
     """Cross-entropy of sigmoid(``input``) against probabilities of the same shape, computed without overflow.
 
     Parameters

@@ -10,6 +10,7 @@ from ... import backends
 from ...autograd import Function
 from ...spec import check, check_float, check_rank, check_shape, int_tuple, shape_str
 from ...tensor import Tensor, default_device
+from ...typing import Ints, TensorLike
 
 
 def _check_vectors(name, shape, why, **vectors):
@@ -60,8 +61,9 @@ class BatchNorm(Function):
 
 
 def batch_norm(
-    input, running_mean, running_var, weight=None, bias=None, training: bool = False, momentum: float = 0.1,
-    eps: float = 1e-5, *, activation: str | None = None, residual=None,
+    input: TensorLike, running_mean: TensorLike | None, running_var: TensorLike | None,
+    weight: TensorLike | None = None, bias: TensorLike | None = None, training: bool = False, momentum: float = 0.1,
+    eps: float = 1e-5, *, activation: str | None = None, residual: TensorLike | None = None,
 ) -> Tensor:  # fmt: skip
     """Batch normalisation (Ioffe and Szegedy 2015), optionally fused with what follows it in a residual block.
 
@@ -128,7 +130,10 @@ class LayerNorm(Function):
         return e.reshape(gx, x.shape), e.reshape(gw, ctx.inner), e.reshape(gb, ctx.inner)
 
 
-def layer_norm(input, normalized_shape, weight=None, bias=None, eps: float = 1e-5) -> Tensor:
+def layer_norm(
+    input: TensorLike, normalized_shape: Ints, weight: TensorLike | None = None, bias: TensorLike | None = None,
+    eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
     """Normalise each example over its last dimensions (Ba et al. 2016).
 
     Parameters
@@ -163,7 +168,10 @@ class GroupNorm(Function):
         return ctx.engine.group_norm_bwd(gy, x, ctx.groups, *rest)
 
 
-def group_norm(input, num_groups: int, weight=None, bias=None, eps: float = 1e-5) -> Tensor:
+def group_norm(
+    input: TensorLike, num_groups: int, weight: TensorLike | None = None, bias: TensorLike | None = None,
+    eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
     """Normalise each example over groups of channels (Wu and He 2018).
 
     Parameters
@@ -193,7 +201,7 @@ class LocalResponseNorm(Function):
         return ctx.engine.local_response_norm_bwd(gy, *ctx.saved, *ctx.options)
 
 
-def local_response_norm(input, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+def local_response_norm(input: TensorLike, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """``input / (k + alpha / size * sum of input^2 over size neighbouring channels) ** beta`` (Krizhevsky et al. 2012)."""
     size = int_tuple("local_response_norm", "size", size, 1, 1)[0]
     return LocalResponseNorm.apply(input, size=size, alpha=float(alpha), beta=float(beta), k=float(k))

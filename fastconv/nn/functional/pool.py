@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal, TypeAlias, overload
+
 from ...autograd import Function
 from ...spec import adaptive_pool_spec, check_float, pool_spec
 from ...tensor import Tensor, int64
+from ...typing import Ints, Padding, TensorLike
 from .shape import SpatialMap, batched, named
+
+#: One extent for both dimensions or two; None keeps the input's.
+OutputSize: TypeAlias = int | None | Sequence[int | None]
 
 
 class MaxPool(Function):
@@ -39,59 +46,75 @@ def _avg(name, x, make_spec, *geometry):
     return batched(int(name[-2]) + 1, run, x)
 
 
-def _max_pool_nd(name):
-    def max_pool(
-        input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode: bool = False, return_indices: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """Maximum over windows in one, two or three spatial dimensions.
+@overload
+def _max_pool(
+    name: str, input: TensorLike, kernel_size: Ints, stride: Ints | None = None, padding: Padding = 0,
+    dilation: Ints = 1, ceil_mode: bool = False, return_indices: Literal[False] = False,
+) -> Tensor: ...  # fmt: skip
+@overload
+def _max_pool(
+    name: str, input: TensorLike, kernel_size: Ints, stride: Ints | None = None, padding: Padding = 0,
+    dilation: Ints = 1, ceil_mode: bool = False, *, return_indices: Literal[True],
+) -> tuple[Tensor, Tensor]: ...  # fmt: skip
+def _max_pool(
+    name: str, input: TensorLike, kernel_size: Ints, stride: Ints | None = None, padding: Padding = 0,
+    dilation: Ints = 1, ceil_mode: bool = False, return_indices: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:  # fmt: skip
+    """Maximum over windows in one, two or three spatial dimensions.
 
-        Parameters
-        ----------
-        input : Tensor or array, ``N x C x spatial`` or ``C x spatial``, float32 or float64
-        kernel_size : int or one per dimension
-        stride : int or one per dimension, default ``kernel_size``
-        padding : int, one int or one ``(before, after)`` pair per dimension, at most half of the window
-        dilation : int or one per dimension
-        ceil_mode : bool
-            Round the output size up: a last window may reach over the edge.
-        return_indices : bool
-            Also return the flat positions (int64) of the maxima in each plane. The first of equal values counts, and
-            it receives the gradient.
-        """
-        return _max(name, input, pool_spec, return_indices, kernel_size, stride, padding, dilation, ceil_mode)
-
-    return named(name, max_pool)
-
-
-def _avg_pool_nd(name):
-    def avg_pool(
-        input, kernel_size, stride=None, padding=0, ceil_mode: bool = False, count_include_pad: bool = True,
-        divisor_override: int | None = None,
-    ) -> Tensor:  # fmt: skip
-        """Mean over windows in one, two or three spatial dimensions; the arguments of ``max_pool``, and
-
-        Parameters
-        ----------
-        count_include_pad : bool
-            Whether padding zeros count as elements of a window's mean.
-        divisor_override : int, optional
-            Divide every window's sum by this instead.
-        """
-        return _avg(name, input, pool_spec, kernel_size, stride, padding, 1, ceil_mode, count_include_pad,
-                    divisor_override)  # fmt: skip
-
-    return named(name, avg_pool)
+    Parameters
+    ----------
+    input : Tensor or array, ``N x C x spatial`` or ``C x spatial``, float32 or float64
+    kernel_size : int or one per dimension
+    stride : int or one per dimension, default ``kernel_size``
+    padding : int, one int or one ``(before, after)`` pair per dimension, at most half of the window
+    dilation : int or one per dimension
+    ceil_mode : bool
+        Round the output size up: a last window may reach over the edge.
+    return_indices : bool
+        Also return the flat positions (int64) of the maxima in each plane. The first of equal values counts, and
+        it receives the gradient.
+    """
+    return _max(name, input, pool_spec, return_indices, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-max_pool1d, max_pool2d, max_pool3d = map(_max_pool_nd, ("max_pool1d", "max_pool2d", "max_pool3d"))
-avg_pool1d, avg_pool2d, avg_pool3d = map(_avg_pool_nd, ("avg_pool1d", "avg_pool2d", "avg_pool3d"))
+def _avg_pool(
+    name: str, input: TensorLike, kernel_size: Ints, stride: Ints | None = None, padding: Padding = 0,
+    ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Tensor:  # fmt: skip
+    """Mean over windows in one, two or three spatial dimensions; the arguments of ``max_pool``, and
+
+    Parameters
+    ----------
+    count_include_pad : bool
+        Whether padding zeros count as elements of a window's mean.
+    divisor_override : int, optional
+        Divide every window's sum by this instead.
+    """
+    return _avg(name, input, pool_spec, kernel_size, stride, padding, 1, ceil_mode, count_include_pad, divisor_override)
 
 
-def adaptive_avg_pool2d(input, output_size) -> Tensor:
+max_pool1d, max_pool2d, max_pool3d = (
+    named("max_pool1d", _max_pool), named("max_pool2d", _max_pool), named("max_pool3d", _max_pool),
+)  # fmt: skip
+avg_pool1d, avg_pool2d, avg_pool3d = (
+    named("avg_pool1d", _avg_pool), named("avg_pool2d", _avg_pool), named("avg_pool3d", _avg_pool),
+)  # fmt: skip
+
+
+def adaptive_avg_pool2d(input: TensorLike, output_size: OutputSize) -> Tensor:
     """Mean over windows chosen such that the output is ``output_size`` (int or 2 ints, None keeps an extent)."""
     return _avg("adaptive_avg_pool2d", input, adaptive_pool_spec, output_size)
 
 
-def adaptive_max_pool2d(input, output_size, return_indices: bool = False):
+@overload
+def adaptive_max_pool2d(input: TensorLike, output_size: OutputSize, return_indices: Literal[False] = False) -> Tensor: ...
+@overload
+def adaptive_max_pool2d(
+    input: TensorLike, output_size: OutputSize, return_indices: Literal[True]
+) -> tuple[Tensor, Tensor]: ...
+def adaptive_max_pool2d(
+    input: TensorLike, output_size: OutputSize, return_indices: bool = False
+) -> Tensor | tuple[Tensor, Tensor]:
     """Maximum over windows chosen such that the output is ``output_size`` (int or 2 ints, None keeps an extent)."""
     return _max("adaptive_max_pool2d", input, adaptive_pool_spec, return_indices, output_size)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from math import prod
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
 from ...autograd import Function
-from ...spec import check, check_float, check_rank, conv_spec, int_tuple, interpolate_spec, pad_pairs, shape_str
+from ...spec import check, check_call, check_float, check_rank, conv_spec, int_tuple, interpolate_spec, pad_pairs, shape_str
 from ...tensor import Tensor, arange, as_tensor, int64
+from ...typing import Floats, Ints, Padding, TensorLike
+
+P, R = ParamSpec("P"), TypeVar("R")
 
 
 def batched(ndim: int, run, x, *args, **options):
@@ -20,10 +27,23 @@ def batched(ndim: int, run, x, *args, **options):
     return tuple(o.squeeze(0) for o in out) if isinstance(out, tuple) else out.squeeze(0)
 
 
-def named(name: str, function):
-    """``function`` under its public name: one definition serves 1-D, 2-D and 3-D."""
-    function.__name__ = function.__qualname__ = name
-    return function
+def named(name: str, function: Callable[Concatenate[str, P], R]) -> Callable[P, R]:
+    """``function``, whose first parameter is the public name of what it computes, under that name: one definition serves
+    1-D, 2-D and 3-D."""
+    signature = inspect.signature(function)
+    signature = signature.replace(parameters=list(signature.parameters.values())[1:])
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(name, *args, **kwargs)
+        except TypeError:
+            check_call(name, signature, args, kwargs)
+            raise
+
+    call.__signature__ = signature  # type: ignore[attr-defined]
+    call.__name__ = call.__qualname__ = name
+    return call
 
 
 class SpatialMap(Function):
@@ -50,7 +70,7 @@ class Pad(Function):
         return ctx.engine.pad_bwd(gy, ctx.pairs, ctx.mode, ctx.shape)
 
 
-def pad(input, pad, mode: str = "constant", value: float = 0) -> Tensor:
+def pad(input: TensorLike, pad: Sequence[int], mode: str = "constant", value: float = 0) -> Tensor:
     """Pad or crop the last dimensions.
 
     Parameters
@@ -67,7 +87,10 @@ def pad(input, pad, mode: str = "constant", value: float = 0) -> Tensor:
     return Pad.apply(input, pairs=pad_pairs(input.shape, pad, mode), mode=mode, value=value)
 
 
-def interpolate(input, size=None, scale_factor=None, mode: str = "nearest", align_corners: bool = False) -> Tensor:
+def interpolate(
+    input: TensorLike, size: Ints | None = None, scale_factor: Floats | None = None, mode: str = "nearest",
+    align_corners: bool = False,
+) -> Tensor:  # fmt: skip
     """Resize images.
 
     Parameters
@@ -85,7 +108,7 @@ def interpolate(input, size=None, scale_factor=None, mode: str = "nearest", alig
     return SpatialMap.apply(input, op="interpolate_fwd", adjoint="interpolate_bwd", spec=spec)
 
 
-def unfold(input, kernel_size, dilation=1, padding=0, stride=1) -> Tensor:
+def unfold(input: TensorLike, kernel_size: Ints, dilation: Ints = 1, padding: Padding = 0, stride: Ints = 1) -> Tensor:
     """Windows as columns (im2col).
 
     Parameters
@@ -108,7 +131,9 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1) -> Tensor:
     return batched(3, run, input)
 
 
-def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1) -> Tensor:
+def fold(
+    input: TensorLike, output_size: Ints, kernel_size: Ints, dilation: Ints = 1, padding: Padding = 0, stride: Ints = 1
+) -> Tensor:
     """The adjoint of :func:`unfold`: columns ``N x (C kH kW) x windows`` added up to ``N x C x output_size``."""
     kernel = int_tuple("fold", "kernel_size", kernel_size, 2, 1)
     size = int_tuple("fold", "output_size", output_size, 2, 1)
@@ -146,7 +171,7 @@ def check_labels(name: str, labels: Tensor, classes: int, ignore_index: int | No
     return t
 
 
-def one_hot(tensor, num_classes: int = -1) -> Tensor:
+def one_hot(tensor: TensorLike, num_classes: int = -1) -> Tensor:
     """Integer labels ``(...)`` as int64 vectors ``(..., num_classes)``; -1: as many as the largest label needs."""
     tensor = as_tensor(tensor)
     if num_classes == -1:

@@ -1,0 +1,24 @@
+"""Types that the annotations of public functions share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
+
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+#: A NumPy array of any dtype.
+Array: TypeAlias = npt.NDArray[Any]
+#: What functions take as an input: NumPy arrays stand for tensors everywhere.
+TensorLike: TypeAlias = Union["Tensor", npt.NDArray[Any]]
+#: One number for all dimensions, or one per dimension.
+Ints: TypeAlias = int | Sequence[int]
+Floats: TypeAlias = float | Sequence[float]
+#: ``"same"``, ``"valid"``, ``"full"``, numbers, or one ``(before, after)`` pair per dimension.
+Padding: TypeAlias = str | int | Sequence[int] | Sequence[Sequence[int]]
+DType: TypeAlias = npt.DTypeLike
+Path: TypeAlias = str | PathLike[str]
