@@ -90,7 +90,9 @@ def _conv(
                    dilation=dilation, groups=groups, algorithm=algorithm)  # fmt: skip
 
 
-conv1d, conv2d, conv3d = named("conv1d", _conv), named("conv2d", _conv), named("conv3d", _conv)
+conv1d = named("conv1d", _conv)
+conv2d = named("conv2d", _conv)
+conv3d = named("conv3d", _conv)
 
 
 def convolve2d(

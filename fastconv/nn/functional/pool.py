@@ -94,12 +94,12 @@ def _avg_pool(
     return _avg(name, input, pool_spec, kernel_size, stride, padding, 1, ceil_mode, count_include_pad, divisor_override)
 
 
-max_pool1d, max_pool2d, max_pool3d = (
-    named("max_pool1d", _max_pool), named("max_pool2d", _max_pool), named("max_pool3d", _max_pool),
-)  # fmt: skip
-avg_pool1d, avg_pool2d, avg_pool3d = (
-    named("avg_pool1d", _avg_pool), named("avg_pool2d", _avg_pool), named("avg_pool3d", _avg_pool),
-)  # fmt: skip
+max_pool1d = named("max_pool1d", _max_pool)
+max_pool2d = named("max_pool2d", _max_pool)
+max_pool3d = named("max_pool3d", _max_pool)
+avg_pool1d = named("avg_pool1d", _avg_pool)
+avg_pool2d = named("avg_pool2d", _avg_pool)
+avg_pool3d = named("avg_pool3d", _avg_pool)
 
 
 def adaptive_avg_pool2d(input: TensorLike, output_size: OutputSize) -> Tensor:

@@ -15,7 +15,8 @@ from ...spec import check, check_call, check_float, check_rank, conv_spec, int_t
 from ...tensor import Tensor, arange, as_tensor, int64
 from ...typing import Floats, Ints, Padding, TensorLike
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def batched(ndim: int, run, x, *args, **options):
