@@ -30,60 +30,60 @@ def _kaiming_std(name, t, a, mode, nonlinearity):
     return calculate_gain(nonlinearity, a) / sqrt(_fans(name, t)[mode == "fan_out"])
 
 
-def uniform_(t: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Uniform in ``[a, b)``."""
-    check_float("uniform_", tensor=t)
-    values = random.generator().random(t.shape, t.dtype)
-    values *= t.dtype.type(b - a)
-    values += t.dtype.type(a)
-    t.data[...] = as_tensor(values, device=t.device)
-    return t
+    check_float("uniform_", tensor=tensor)
+    values = random.generator().random(tensor.shape, tensor.dtype)
+    values *= tensor.dtype.type(b - a)
+    values += tensor.dtype.type(a)
+    tensor.data[...] = as_tensor(values, device=tensor.device)
+    return tensor
 
 
-def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Normal with ``mean`` and standard deviation ``std``."""
-    check_float("normal_", tensor=t)
+    check_float("normal_", tensor=tensor)
     check(std >= 0, "normal_", f"std must not be negative, got {std}")
-    values = random.generator().standard_normal(t.shape, t.dtype)
-    values *= t.dtype.type(std)
-    values += t.dtype.type(mean)
-    t.data[...] = as_tensor(values, device=t.device)
-    return t
+    values = random.generator().standard_normal(tensor.shape, tensor.dtype)
+    values *= tensor.dtype.type(std)
+    values += tensor.dtype.type(mean)
+    tensor.data[...] = as_tensor(values, device=tensor.device)
+    return tensor
 
 
-def constant_(t: Tensor, val: float) -> Tensor:
+def constant_(tensor: Tensor, val: float) -> Tensor:
     """Every element ``val``."""
-    t.data[...] = val
-    return t
+    tensor.data[...] = val
+    return tensor
 
 
-def zeros_(t: Tensor) -> Tensor:
+def zeros_(tensor: Tensor) -> Tensor:
     """Zeros."""
-    return constant_(t, 0)
+    return constant_(tensor, 0)
 
 
-def ones_(t: Tensor) -> Tensor:
+def ones_(tensor: Tensor) -> Tensor:
     """Ones."""
-    return constant_(t, 1)
+    return constant_(tensor, 1)
 
 
-def xavier_uniform_(t: Tensor, gain: float = 1.0) -> Tensor:
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """Uniform with variance ``gain^2 * 2 / (fan_in + fan_out)`` (Glorot and Bengio 2010)."""
-    bound = gain * sqrt(6 / sum(_fans("xavier_uniform_", t)))
-    return uniform_(t, -bound, bound)
+    bound = gain * sqrt(6 / sum(_fans("xavier_uniform_", tensor)))
+    return uniform_(tensor, -bound, bound)
 
 
-def xavier_normal_(t: Tensor, gain: float = 1.0) -> Tensor:
+def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """Normal with variance ``gain^2 * 2 / (fan_in + fan_out)`` (Glorot and Bengio 2010)."""
-    return normal_(t, 0.0, gain * sqrt(2 / sum(_fans("xavier_normal_", t))))
+    return normal_(tensor, 0.0, gain * sqrt(2 / sum(_fans("xavier_normal_", tensor))))
 
 
-def kaiming_uniform_(t: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
+def kaiming_uniform_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
     """Uniform with variance ``gain^2 / fan`` (He et al. 2015); ``a`` is leaky_relu's slope, 0 for relu."""
-    bound = sqrt(3.0) * _kaiming_std("kaiming_uniform_", t, a, mode, nonlinearity)
-    return uniform_(t, -bound, bound)
+    bound = sqrt(3.0) * _kaiming_std("kaiming_uniform_", tensor, a, mode, nonlinearity)
+    return uniform_(tensor, -bound, bound)
 
 
-def kaiming_normal_(t: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
+def kaiming_normal_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
     """Normal with variance ``gain^2 / fan`` (He et al. 2015); ``a`` is leaky_relu's slope, 0 for relu."""
-    return normal_(t, 0.0, _kaiming_std("kaiming_normal_", t, a, mode, nonlinearity))
+    return normal_(tensor, 0.0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity))

@@ -172,12 +172,12 @@ class Module:
             state.update(child.state_dict(f"{prefix}{name}."))
         return state
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
-        """Copy the values of ``state`` into the parameters and buffers.
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """Copy the values of ``state_dict`` into the parameters and buffers.
 
         Parameters
         ----------
-        state : mapping of name to Tensor, array or number
+        state_dict : mapping of name to Tensor, array or number
             A prefix ``module.`` on every name, as data-parallel training leaves it, is ignored.
         strict : bool
             Refuse missing and unexpected names. Without it they are skipped and returned.
@@ -187,9 +187,9 @@ class Module:
         ValueError
             Lists every missing and unexpected name and every shape that differs; nothing has been copied then.
         """
-        check(isinstance(state, Mapping), "load_state_dict",
-              f"expected a mapping of names to tensors, got {type(state).__name__}", TypeError)  # fmt: skip
-        own = self.state_dict()
+        check(isinstance(state_dict, Mapping), "load_state_dict",
+              f"expected a mapping of names to tensors, got {type(state_dict).__name__}", TypeError)  # fmt: skip
+        own, state = self.state_dict(), state_dict
         if not own.keys() & state.keys() and all(str(k).startswith("module.") for k in state):
             state = {k.removeprefix("module."): v for k, v in state.items()}
         # Files written before BatchNorm counted its batches have no such entry.
@@ -226,10 +226,10 @@ class Module:
         for p in self.parameters():
             p.grad = None
 
-    def requires_grad_(self: M, flag: bool = True) -> M:
+    def requires_grad_(self: M, requires_grad: bool = True) -> M:
         """Train the parameters, or freeze them."""
         for p in self.parameters():
-            p.requires_grad_(flag)
+            p.requires_grad_(requires_grad)
         return self
 
     def apply(self: M, fn: Callable[[Module], object]) -> M:
