@@ -1,6 +1,6 @@
 """Train the LeNet of the course notes on Fashion-MNIST: ``python examples/train_lenet.py --help``.
 
-The same as ``fastconv train lenet``; the loop is in fastconv/train.py, the net in fastconv/models/lenet.py.
+The same as ``fastconv train lenet``; the loop is in fastconv/train/, the net in fastconv/models/lenet.py.
 """
 
 import sys

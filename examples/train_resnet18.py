@@ -1,6 +1,6 @@
 """Train ResNet-18 on Fashion-MNIST or CIFAR-10: ``python examples/train_resnet18.py --help``.
 
-The same as ``fastconv train resnet18``; the loop is in fastconv/train.py, the net in fastconv/models/resnet.py.
+The same as ``fastconv train resnet18``; the loop is in fastconv/train/, the net in fastconv/models/resnet.py.
 """
 
 import sys

@@ -262,7 +262,7 @@ def test_time_limit(tmp_path, monkeypatch):
     whole = Setup()
     whole.fit()
     now = [0.0]
-    monkeypatch.setattr(train, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(train.loop, "perf_counter", lambda: now[0])
     step_seconds = 1.0
 
     def tick():

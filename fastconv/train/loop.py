@@ -18,13 +18,14 @@ from time import perf_counter
 
 import numpy as np
 
-from . import backends, io, nn, optim, random
-from .autograd import no_grad
-from .backends import settings
-from .data import DataLoader
-from .inspect.observe import Observer
-from .spec import check
-from .tensor import Tensor, as_tensor
+from .. import backends, io, nn, optim, random
+from ..autograd import no_grad
+from ..backends import settings
+from ..data import DataLoader
+from ..spec import check
+from ..tensor import Tensor, as_tensor
+from .diagnose import bad_parameter, origin
+from .progress import Bar
 
 FIELDS = ("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr", "images_per_second")
 POINTS = 5  # per epoch, as the notes draw them
@@ -233,7 +234,7 @@ def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None,
         while at["epoch"] < epochs and not stop.reason:
             net.train()
             run.replays.check()
-            with _Bar(progress, at["epoch"], epochs, run.batches, at["batch"]) as bar:
+            with Bar(progress, at["epoch"], epochs, run.batches, at["batch"]) as bar:
                 for x, y in run.rest_of_epoch():
                     run.step(x, y)
                     point = run.record()
@@ -308,7 +309,7 @@ class _Run:
         value = loss.item()
         if not isfinite(value):
             random.set_state(chance)
-            where = "fit with graph=False tells where" if whole else _origin(self.net, x)
+            where = "fit with graph=False tells where" if whole else origin(self.net, x)
             self.fail(f"the loss is {value}", at["batch"] + 1, where)
         if not whole:
             self.update(loss)
@@ -386,7 +387,7 @@ class _Run:
         where = (self.at["epoch"], self.at["batch"])
         if where == self._stored:
             return
-        if bad := _bad_parameter(self.net):
+        if bad := bad_parameter(self.net):
             self.fail("the weights are not finite", self.at["batch"], bad)
         begins, self._stored = self._stored is None, where
         if self.path is None:
@@ -592,40 +593,6 @@ def _module(thing) -> str:
     return getattr(thing if hasattr(thing, "__name__") else type(thing), "__module__", None) or ""
 
 
-def _finite(t) -> bool:
-    return bool(np.isfinite(t.numpy()).all())
-
-
-def _bad_parameter(net) -> str | None:
-    """The parameter nearest to the loss that is not finite: an update reaches it before those below."""
-    bad = [name for name, p in net.named_parameters() if not _finite(p)]
-    return f"the update made {bad[-1]} so" if bad else None
-
-
-def _origin(net, x) -> str:
-    """Where values that are not finite first appear when ``net`` sees ``x``, in words."""
-    if not _finite(x):
-        return "the batch from the loader is not finite"
-    if bad := _bad_parameter(net):
-        return f"in the step before, {bad}"
-    with _FirstBad(net) as seen, no_grad():
-        net(x)
-    return seen.found or "the output of the net is finite, that of the loss is not"
-
-
-class _FirstBad(Observer):
-    """Finds the first module that returns what is not finite."""
-
-    found: str | None = None
-
-    def row(self, name, module):
-        return f"the output of {name or 'the net'} ({type(module).__name__}) is the first that is not finite"
-
-    def returned(self, row, module, out):
-        if self.found is None and isinstance(out, Tensor) and not _finite(out):
-            self.found = row
-
-
 class _Interrupted(Exception):
     pass
 
@@ -662,39 +629,6 @@ class _Stop:
     def __exit__(self, *exc):
         if self.old is not None:
             signal.signal(signal.SIGINT, self.old)
-
-
-class _Bar:
-    """Progress of one epoch: a tqdm bar, plain lines where tqdm is missing, or nothing."""
-
-    def __init__(self, show, epoch, epochs, total, start):
-        self.bar, self.title, self.plain = None, f"epoch {epoch + 1}/{epochs}", show
-        if show:
-            try:
-                from tqdm import tqdm
-            except ImportError:
-                return
-            self.bar, self.plain = tqdm(desc=self.title, total=total, initial=start, unit="batch"), False
-
-    def advance(self, line, point):
-        if self.bar is not None:
-            self.bar.set_postfix_str(line, refresh=False)
-            self.bar.update()
-        elif self.plain and point:
-            print(f"{self.title}: {line}", flush=True)
-
-    def finish(self, line):
-        if self.bar is not None:
-            self.bar.set_postfix_str(line)
-        elif self.plain:
-            print(f"{self.title}: {line}", flush=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        if self.bar is not None:
-            self.bar.close()
 
 
 def _draw(history, plot):
