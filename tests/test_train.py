@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
+import io
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+import types
+import warnings
 from math import isnan
 from pathlib import Path
 
@@ -59,7 +64,9 @@ class Setup:
         }[schedule]()
 
     def fit(self, **options):
-        options = {"epochs": EPOCHS, "progress": False, "scheduler": self.schedule, "optimizer": self.opt} | options
+        """By default with the loss that ``breaking_loss`` breaks, as a run resumes with the loss it began with."""
+        options = {"epochs": EPOCHS, "progress": False, "scheduler": self.schedule, "optimizer": self.opt,
+                   "loss": breaking_loss(-1, None)} | options  # fmt: skip
         return train.fit(self.net, self.loader, self.test, **options)
 
     def bits(self):
@@ -158,20 +165,122 @@ def test_drawing_without_matplotlib_fails_before_training(monkeypatch, tmp_path)
     assert run.bits() == before
 
 
-@pytest.mark.parametrize("tqdm", [True, False])
-def test_progress(tqdm, capsys, monkeypatch):
-    if tqdm:
-        pytest.importorskip("tqdm")
-    else:
-        monkeypatch.setitem(sys.modules, "tqdm", None)
-    Setup().fit(epochs=2, progress=True)
+class Terminal(io.StringIO):
+    """Stands in for stderr; has no file number, so it is taken for 80 columns wide."""
+
+    def isatty(self):
+        return True
+
+    def kept(self):
+        """The lines that are there in the end: the last thing drawn on each."""
+        return [line.rpartition("\r")[2].rstrip() for line in self.getvalue().split("\n")[:-1]]
+
+
+def on_a_terminal(monkeypatch):
+    """From here on every step is drawn."""
+    monkeypatch.setattr(sys, "stderr", Terminal())  # not in a fixture: pytest sets it before each test
+    monkeypatch.setattr(train.progress, "REDRAW", 0)
+    return sys.stderr
+
+
+def test_a_terminal_of_80_columns_shows_loss_accuracies_and_speed(monkeypatch, capsys):
+    terminal = on_a_terminal(monkeypatch)
+    Setup().fit(progress=True)
+    drawn = [line for line in re.split(r"[\r\n]", terminal.getvalue()) if line]
+    assert max(map(len, drawn)) < 80
+    assert re.search(r"^epoch 2/3 \[#+\.+\] loss \S+, acc \d\.\d{3} \(test \d\.\d{3}\), \d+ img/s, 0:\d\d left *$",
+                     "\n".join(drawn), re.MULTILINE)  # fmt: skip
+    kept = r"epoch \d/3: loss \S+, train acc \d\.\d{3}, test acc \d\.\d{3}, \d+ images/s"
+    assert len(terminal.kept()) == 3 and all(re.fullmatch(kept, line) for line in terminal.kept())
+    assert capsys.readouterr().out == ""
+
+
+def test_without_a_terminal_there_are_plain_lines(capsys):
+    Setup().fit(progress=True)
     out, err = capsys.readouterr()
-    shown = err if tqdm else out
-    for word in ("epoch 1/2", "epoch 2/2", "loss ", "train acc ", "test acc ", "images/s", " left"):
-        assert word in shown
-    assert (out if tqdm else err) == ""
+    assert err == "" and "\r" not in out
+    assert [line.partition(":")[0] for line in out.splitlines()] == [f"epoch {e}/3" for e in (1, 2, 3) for _ in range(5)]
+    assert re.search(r"^epoch 3/3: loss \S+, train acc \d\.\d{3}, test acc \d\.\d{3}, \d+ images/s, 0:00 left$",
+                     out, re.MULTILINE)  # fmt: skip
     Setup().fit(progress=False)
     assert capsys.readouterr() == ("", "")
+
+
+WIDEST = {"epoch": 999, "share": 0.5, "loss": 2.302585, "accuracy": 0.9, "test_accuracy": 0.9, "speed": 65432.1, "left": 5999}
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("epochs", [1, 2, 4, 5, 10, 15, 100, 999])
+def test_the_lines_of_a_run_are_bounded(monkeypatch, capsys, epochs, live):
+    if live:
+        monkeypatch.setattr(sys, "stderr", Terminal())
+    shown = train.progress.Progress(True, epochs)
+    for epoch in range(1, epochs + 1):
+        def standing(epoch=epoch):
+            return WIDEST | {"epoch": epoch}
+
+        for batch in range(1, 11):
+            shown.step(standing)
+            if batch in (2, 4, 6, 8):
+                shown.point(standing)
+        shown.epoch(epoch, standing)
+    shown.close()
+    lines = sys.stderr.kept() if live else capsys.readouterr().out.splitlines()
+    assert min(epochs, 8) <= len(lines) <= (11 if live else 20)
+    assert lines[-1].startswith(f"epoch {epochs}/{epochs}: ") and "\r" not in "".join(lines)
+    assert not live or max(map(len, lines)) < 80
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 132])
+def test_the_line_fits_its_width(width):
+    line = train.progress.Progress(False, 999)._line(WIDEST, width)
+    assert len(line) <= width and line.startswith("epoch 999/999 ")
+    assert ("65432 img/s, 1:39:59 left" in line) == (width >= 80) and ("[###" in line or width < 132)
+
+
+def test_a_notebook_is_redrawn():
+    stream = type("OutStream", (), {"__module__": "ipykernel.iostream"})()
+    assert train.progress._redraws(stream) and not train.progress._redraws(None)
+    assert not train.progress._redraws(io.StringIO())
+
+
+def test_regression_shows_no_nan(tmp_path, monkeypatch):
+    terminal = on_a_terminal(monkeypatch)
+    rng = np.random.default_rng(0)
+    x = rng.random((32, 3), dtype=np.float32)
+    batches = [(x[i : i + 8], 1e-3 * x[i : i + 8, :1]) for i in range(0, 32, 8)]
+    net = nn.Linear(3, 1)
+    history = train.fit(net, batches, batches, epochs=3, loss=nn.MSELoss())
+    assert "nan" not in terminal.getvalue() and "acc" not in terminal.getvalue()
+    assert "loss " in terminal.getvalue() and "loss 0.000" not in terminal.getvalue()  # as many digits as say something
+    assert history.train_accuracy is None and history.test_accuracy is None and history.running_accuracy is None
+    assert history.test_loss == train.evaluate(net, batches, nn.MSELoss())[0]
+    history.to_csv(tmp_path / "history.csv")
+    assert "nan" not in (tmp_path / "history.csv").read_text()
+    if importlib.util.find_spec("matplotlib"):
+        history.plot(tmp_path / "curve.png")
+
+
+def test_curves_do_not_jump_where_an_epoch_begins(tmp_path):
+    """A loss that falls by one from step to step: over the epoch so far its mean jumps, over the steps of a point not."""
+    steps = iter(range(100, 0, -1))
+    net = nn.Linear(2, 3)
+    batches = [(np.ones((n, 2), np.float32), np.zeros(n, np.int64)) for n in (4, 4, 4, 4, 4, 4, 4, 4, 4, 2)]
+    history = train.fit(net, batches, epochs=2, progress=False, loss=lambda out, y: out.sum() * 0 + next(steps))
+    running = [99.5, 97.5, 95.5, 93.5, (92 * 4 + 91 * 2) / 6, 89.5, 87.5, 85.5, 83.5, (82 * 4 + 81 * 2) / 6]
+    assert [p["running_loss"] for p in history] == pytest.approx(running, rel=1e-6)
+    means = [sum((100 - 10 * e - i) * (2 if i == 9 else 4) for i in range(10)) / 38 for e in (0, 1)]
+    assert [p["train_loss"] for p in history if p["epoch"] % 1 == 0] == pytest.approx(means, rel=1e-6)
+    assert history.train_loss == history[-1]["train_loss"]
+    pytest.importorskip("matplotlib")
+    from matplotlib.axes import Axes
+
+    drawn = []
+    plot = Axes.plot
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Axes, "plot", lambda self, x, y, *a, **k: drawn.append(y) or plot(self, x, y, *a, **k))
+        history.plot(tmp_path / "curve.png")
+    assert drawn[0] == pytest.approx(running)
 
 
 def test_plain_iterables_of_arrays_and_default_optimizer():
@@ -397,7 +506,7 @@ def test_resume_with_a_plain_list_of_batches(tmp_path):
     fc.manual_seed(3)
     path = tmp_path / "run.npz"
     train.fit(first, batches, epochs=2, progress=False, checkpoint=path, loss=breaking_loss(11, ctrl_c))
-    train.fit(second, batches, epochs=2, progress=False, checkpoint=path)
+    train.fit(second, batches, epochs=2, progress=False, checkpoint=path, loss=breaking_loss(-1, None))
     assert second[2].weight.numpy().tobytes() == whole[2].weight.numpy().tobytes()
 
 
@@ -407,14 +516,15 @@ def test_ctrl_c_during_evaluation(tmp_path):
     first, path = Setup(), tmp_path / "run.npz"
     asked = []
 
-    def stop_in_the_second_evaluation(out, y):
+    def loss(out, y):
         value = F.cross_entropy(out, y)
         asked.append(not value.requires_grad)
         if sum(asked) == 3 and asked[-1]:
             ctrl_c()
         return value
 
-    history = first.fit(checkpoint=path, loss=stop_in_the_second_evaluation)
+    loss.__qualname__ = breaking_loss(-1, None).__qualname__
+    history = first.fit(checkpoint=path, loss=loss)
     assert history.stopped == "interrupted" and history.epoch == 2 and history[-1]["test_loss"] is None
     assert sum(asked) == 3 and all(m.training for m in first.net.modules())
     second = Setup()
@@ -518,23 +628,78 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, every):
     assert all(np.isfinite(t.numpy()).all() for t in saved["net"].values())
 
 
-def test_checkpoints_that_do_not_fit(tmp_path):
+def refused(run, path, *words, **options):
+    """``run`` is refused with a message that has the words, and nothing of it is touched."""
+    before = run.bits()
+    with pytest.raises(ValueError, match=r"^fit: .*run\.npz (was trained with|is a checkpoint of another net)") as e:
+        run.fit(checkpoint=path, **options)
+    for word in (*words, "another checkpoint=, or resume=False"):
+        assert word in str(e.value)
+    assert run.bits() == before and all("lr" in g for g in run.opt.param_groups)
+
+
+def test_what_a_checkpoint_does_not_fit_is_refused_with_both_values(tmp_path):
     path = tmp_path / "run.npz"
     Setup().fit(checkpoint=path, epochs=1)
-    run = Setup()
-    run.loader = data.DataLoader(arrays(), 35)
-    with pytest.raises(ValueError, match="5 batches per epoch, the loader has 2"):
-        run.fit(checkpoint=path)
-    with pytest.raises(ValueError, match="was trained with a scheduler"):
-        Setup(schedule=None).fit(checkpoint=path)
-    with pytest.raises(ValueError, match="another optimizer's"):
-        Setup(kind="AdamW").fit(checkpoint=path)
-    other = Setup()
-    other.net[6] = nn.Linear(64, 5)
-    before = other.bits()
-    with pytest.raises(ValueError, match=r"run\.npz is a checkpoint of another net(.|\n)*6\.weight: expected 5x64, got 3x64"):
-        other.fit(checkpoint=path)
-    assert other.bits() == before
+
+    def loader(x=N, batch=BATCH, **options):
+        run = Setup()
+        run.loader = data.DataLoader(arrays(x), batch, transform=noise, **{"shuffle": True, "seed": 1} | options)
+        return run
+
+    def net(i, layer):
+        run = Setup()
+        run.net[i] = layer
+        return run
+
+    refused(loader(batch=35), path, "batch_size 16, now 35")
+    refused(loader(batch=17), path, "batch_size 16, now 17")  # makes as many batches
+    refused(loader(69), path, "a data set of length 70, now 69")
+    refused(loader(seed=2), path, "seed 1, now 2")
+    refused(loader(shuffle=False), path, "shuffle True, now False")
+    refused(Setup(kind="AdamW"), path, "optimizer SGD, now AdamW")
+    refused(Setup(schedule="StepLR"), path, "scheduler OneCycleLR, now StepLR")
+    refused(Setup(schedule=None), path, "scheduler OneCycleLR, now none")
+    refused(Setup(), path, "loss breaking_loss.<locals>.loss, now MSELoss", loss=nn.MSELoss())
+    refused(net(2, nn.Sigmoid()), path, "another net: 2 was ReLU, now Sigmoid")  # parameters are the same
+    refused(net(6, nn.Linear(64, 5)), path, "6.weight: expected 5x64, got 3x64")
+    refused(net(6, nn.Sequential(nn.Linear(64, 3))), path, "another net: 6 was Linear, now Sequential")
+    groups = Setup(schedule=None)
+    groups.opt = optim.SGD([{"params": [p]} for p in groups.net.parameters()], 0.1, momentum=0.9)
+    refused(groups, path, "parameters in its groups [6], now [1, 1, 1, 1, 1, 1]")
+    longer = Setup()
+    longer.schedule = optim.lr_scheduler.OneCycleLR(longer.opt, 0.2, total_steps=20)
+    refused(longer, path, "total_steps of OneCycleLR 15, now 20", epochs=4)
+
+
+def test_a_seed_that_was_drawn_is_taken_from_the_checkpoint(tmp_path):
+    def run(seed):
+        setup = Setup()
+        fc.manual_seed(seed)
+        setup.loader = data.DataLoader(arrays(), BATCH, shuffle=True)
+        return setup
+
+    whole, path = run(1), tmp_path / "run.npz"
+    whole.fit()
+    run(1).fit(checkpoint=path, loss=breaking_loss(7, ctrl_c))
+    second = run(2)
+    second.fit(checkpoint=path)
+    assert second.bits() == whole.bits()
+    refused(Setup(), path, "seed drawn at random, now 1")
+
+
+def test_batches_without_a_batch_size(tmp_path):
+    x, y = arrays(64)
+    batches = [(x[i : i + 8], y[i : i + 8]) for i in range(0, 64, 8)]
+    net, path = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), tmp_path / "run.npz"
+    train.fit(net, batches, epochs=1, progress=False, checkpoint=path)
+    with pytest.raises(ValueError, match="8 batches per epoch, now 7"):
+        train.fit(net, batches[:7], epochs=1, progress=False, checkpoint=path)
+
+
+def test_files_that_are_no_checkpoints(tmp_path):
+    path = tmp_path / "run.npz"
+    Setup().fit(checkpoint=path, epochs=1)
     fc.save(Setup().net.state_dict(), path)
     with pytest.raises(ValueError, match="not a checkpoint of fit"):
         Setup().fit(checkpoint=path)
@@ -549,15 +714,178 @@ def test_checkpoints_that_do_not_fit(tmp_path):
         Setup().fit(checkpoint=tmp_path / "file" / "run.npz", loss=breaking_loss(1, raise_break))
 
 
-def test_a_schedule_that_ends_before_the_run_or_changed_meanwhile(tmp_path):
-    path = tmp_path / "run.npz"
+def test_a_schedule_that_ends_before_the_run():
     with pytest.raises(ValueError, match="the schedule ends after 15 steps, but 4 epochs are 20"):
         Setup().fit(epochs=4, loss=breaking_loss(1, raise_break))
-    Setup().fit(checkpoint=path)
-    longer = Setup()
-    longer.schedule = optim.lr_scheduler.OneCycleLR(longer.opt, 0.2, total_steps=20)
-    with pytest.raises(ValueError, match="trained with another schedule: total_steps 15, now 20; do the same"):
-        longer.fit(checkpoint=path, epochs=4)
+
+
+# ------------------------------------------------------------------------------------------------- what a resume says
+def interrupted(path, step, make=Setup):
+    """A run broken off in its ``step``-th step; the objects it leaves."""
+    run = make()
+    run.fit(checkpoint=path, loss=breaking_loss(step, ctrl_c))
+    return run
+
+
+def test_a_resume_says_what_and_from_where(tmp_path, capsys, recwarn):
+    path = tmp_path / "run.npz"
+    interrupted(path, 8)
+    Setup().fit(checkpoint=path, progress=True)
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first == f"Resuming {path}: epoch 2 of 3, step 4 of 5"
+    history = Setup().fit(checkpoint=path, progress=True)
+    assert capsys.readouterr().out == f"{path} has 3 epochs, 3 are asked for: nothing is left to train\n"
+    assert history.resumed == history.epoch == 3
+    assert Setup().fit(checkpoint=path, resume=False).resumed is None
+    assert not recwarn.list  # nothing differed
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_resume_says_what_differs(tmp_path, capsys, progress):
+    path = tmp_path / "run.npz"
+    interrupted(path, 8, lambda: Setup(schedule=None))
+    run = Setup(schedule=None)
+    run.opt = optim.SGD(run.net.parameters(), lr=0.01, momentum=0.5, weight_decay=0.1, nesterov=True)
+    run.net[5] = nn.Dropout(0.2)
+    text = ("lr 0.1, now 0.01; momentum 0.9, now 0.5; nesterov False, now True; weight_decay 0, now 0.1; "
+            "5 Dropout(p=0.3, mode='upscale_in_train'), now Dropout(p=0.2, mode='upscale_in_train')")  # fmt: skip
+    if progress:
+        run.fit(checkpoint=path, progress=True)
+        assert text in capsys.readouterr().out.splitlines()[1]
+    else:
+        with pytest.warns(UserWarning, match=re.escape(text)) as caught:
+            run.fit(checkpoint=path)
+        assert caught[0].filename == __file__  # the Setup.fit that called
+        assert capsys.readouterr().out == ""
+
+
+@pytest.mark.filterwarnings("ignore:fit. resuming")
+@pytest.mark.parametrize("old, new", [
+    (lambda p: optim.SGD(p, 0.1, momentum=0.9), lambda p: optim.SGD(p, 0.02, momentum=0.5, weight_decay=0.1)),
+    (lambda p: optim.SGD(p, 0.1), lambda p: optim.SGD(p, 0.1, momentum=0.9)),
+    (lambda p: optim.SGD(p, 0.1, momentum=0.9), lambda p: optim.SGD(p, 0.1)),
+    (lambda p: optim.Adam(p, 0.01), lambda p: optim.Adam(p, 0.002, betas=(0.8, 0.99), eps=1e-6, weight_decay=0.1)),
+])  # fmt: skip
+def test_settings_asked_for_now_win(tmp_path, old, new):
+    """As a loop by hand that sets them between two steps."""
+    def make(optimizer):
+        run = Setup(schedule=None)
+        run.opt = optimizer(run.net.parameters())
+        return run
+
+    path, settings = tmp_path / "run.npz", make(new).opt.param_groups[0]
+    settings = {k: v for k, v in settings.items() if k != "params"}
+    interrupted(path, 7, lambda: make(old))
+    resumed = make(new)
+    history = resumed.fit(checkpoint=path)
+    by_hand, done = make(old), 0
+    for _ in range(EPOCHS):
+        by_hand.net.train()
+        for x, y in by_hand.loader:
+            if done == 7:
+                by_hand.opt.param_groups[0].update(settings)
+            loss = F.cross_entropy(by_hand.net(x), y)
+            by_hand.opt.zero_grad()
+            loss.backward()
+            by_hand.opt.step()
+            done += 1
+    assert resumed.bits() == by_hand.bits()
+    assert [p["lr"] for p in history][-1] == settings["lr"]
+    # and the next resume compares with these, not with those of the start
+    again = make(new)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again.fit(checkpoint=path)
+
+
+@pytest.mark.filterwarnings("ignore:fit. resuming")
+@pytest.mark.parametrize("schedule", ["OneCycleLR", "StepLR"])
+def test_another_base_lr_goes_through_the_schedule(tmp_path, schedule):
+    def make(lr):
+        run = Setup(schedule=None)
+        run.opt = optim.SGD(run.net.parameters(), lr=lr, momentum=0.9)
+        steps = optim.lr_scheduler
+        run.schedule = steps.StepLR(run.opt, 1, 0.5) if schedule == "StepLR" else steps.OneCycleLR(run.opt, lr, EPOCHS * 5)
+        return run
+
+    lrs = {lr: [p["lr"] for p in make(lr).fit()] for lr in (0.1, 0.04)}
+    path = tmp_path / "run.npz"
+    interrupted(path, 8, lambda: make(0.1))
+    resumed = make(0.04)
+    got = [p["lr"] for p in resumed.fit(checkpoint=path, loss=breaking_loss(4, ctrl_c))]
+    assert got == pytest.approx(lrs[0.1][:8] + lrs[0.04][8:12], rel=1e-12)
+    third = make(0.04)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = [p["lr"] for p in third.fit(checkpoint=path)]
+    assert got == pytest.approx(lrs[0.1][:8] + lrs[0.04][8:], rel=1e-12)
+    assert fc.load(path)["asked"]["groups"][0]["initial_lr"] == third.opt.param_groups[0]["initial_lr"]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind, schedule", [("SGD", "OneCycleLR"), ("AdamW", "StepLR"), ("SGD", None)])
+def test_what_a_schedule_moved_is_no_difference(tmp_path, kind, schedule):
+    """The same script again, and the same objects again in a notebook, whose settings have moved meanwhile."""
+    whole = Setup(kind, schedule)
+    expected = whole.fit()
+    for step, every in ((8, None), (15, 4)):
+        path = tmp_path / f"{step}.npz"
+        objects = Setup(kind, schedule)
+        with pytest.raises(Break):
+            objects.fit(checkpoint=path, checkpoint_every=every, loss=breaking_loss(step, raise_break))
+        shutil.copy(path, tmp_path / "copy.npz")
+        script = Setup(kind, schedule)
+        assert values(script.fit(checkpoint=tmp_path / "copy.npz")) == values(expected)
+        assert values(objects.fit(checkpoint=path)) == values(expected)  # further than the checkpoint
+        assert objects.bits() == script.bits() == whole.bits()
+        assert values(Setup(kind, schedule).fit(checkpoint=path)) == values(expected)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_lr_set_by_a_callback_stays(tmp_path):
+    def halve(history):
+        run.opt.param_groups[0]["lr"] /= 2
+
+    path, run = tmp_path / "run.npz", Setup(schedule=None)
+    run.fit(checkpoint=path, epochs=2, callback=halve)
+    run = Setup(schedule=None)
+    assert run.fit(checkpoint=path, callback=halve)[-1]["lr"] == 0.1 / 4
+
+
+def test_settings_of_the_loss_are_said(tmp_path):
+    path = tmp_path / "run.npz"
+    weight = np.array([1, 2, 3], np.float32)
+    Setup().fit(checkpoint=path, epochs=1, loss=nn.CrossEntropyLoss(label_smoothing=0.1))
+    with pytest.warns(UserWarning, match=r"label_smoothing of the loss 0\.1, now 0\.0; weight of the loss None, now \[1\.0"):
+        Setup().fit(checkpoint=path, epochs=2, loss=nn.CrossEntropyLoss(weight=weight))
+
+
+def test_other_threads_are_said(tmp_path, monkeypatch):
+    path = tmp_path / "run.npz"
+    with fc.backend("cpu"):
+        with monkeypatch.context() as patch:
+            patch.setattr(train.asked, "settings", types.SimpleNamespace(get_num_threads=lambda: 77))
+            Setup().fit(checkpoint=path, epochs=1)
+        with pytest.warns(UserWarning, match=r"by the cpu backend with 77 threads, now by the cpu backend with \d+ thread"):
+            Setup().fit(checkpoint=path, epochs=2)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_checkpoint_from_before_settings_were_noted(tmp_path):
+    whole, path = Setup(), tmp_path / "run.npz"
+    expected = whole.fit()
+    interrupted(path, 8)
+    saved = fc.load(path)
+    del saved["asked"]
+    saved["at"] = {k: v for k, v in saved["at"].items() if "point" not in k}
+    saved["history"] = [{k: v for k, v in p.items() if "running" not in k} for p in saved["history"]]
+    fc.save(saved, path)
+    second = Setup()
+    history = second.fit(checkpoint=path)
+    assert second.bits() == whole.bits() and history.train_loss == expected.train_loss
+    history.to_csv(tmp_path / "history.csv")
+    if importlib.util.find_spec("matplotlib"):
+        history.plot(tmp_path / "curve.png")
 
 
 def test_a_test_set_of_another_kind_costs_no_epoch(tmp_path):

@@ -67,6 +67,7 @@ class DataLoader:
         self.batch_size = _integer(name, "batch_size", batch_size, 1)
         check(transform is None or callable(transform), name, f"transform must be callable, got {transform!r}",
               TypeError)  # fmt: skip
+        self.seed_given = seed is not None  # train.fit asks: a seed that was drawn is no wish
         self.seed = _integer(name, "seed", random.next_seed() if seed is None else seed, 0)
         self._next = (0, 0)  # epoch and batch where the next iterator starts
         self._position = [0, 0]  # of the iterator started last

@@ -3,48 +3,55 @@
 from __future__ import annotations
 
 import csv
-import glob
-import os
 import signal
 import threading
 import warnings
-from contextlib import nullcontext
-from datetime import timedelta
+from contextlib import closing, nullcontext
 from io import BytesIO
 from itertools import islice
-from math import isfinite, nan
+from math import isfinite, isnan, nan
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
-from .. import backends, io, nn, optim, random
+from .. import backends, nn, optim, random
 from ..autograd import no_grad
 from ..backends import settings
 from ..data import DataLoader
 from ..spec import check
 from ..tensor import Tensor, as_tensor
+from . import asked
+from .checkpoint import Checkpoint
 from .diagnose import bad_parameter, origin
-from .progress import Bar
+from .progress import Progress
 
-FIELDS = ("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr", "images_per_second")
+FIELDS = ("epoch", "train_loss", "train_accuracy", "running_loss", "running_accuracy", "test_loss", "test_accuracy", "lr",
+          "images_per_second")  # fmt: skip
 POINTS = 5  # per epoch, as the notes draw them
+SUMS = {"loss": 0.0, "correct": 0.0, "count": 0, "point_loss": 0.0, "point_correct": 0.0, "point_count": 0}
 
 
 class History(list):
     """What a run recorded: one dict per point with the keys of ``FIELDS``, five points per epoch.
 
-    ``epoch`` is a float (2.4: after two fifths of the third epoch); losses and accuracies are means over the epoch so
-    far; the test values stand at whole epochs, None elsewhere. ``history.test_accuracy`` and the like are the last
-    values there are. ``history.stopped`` says why the run ended early ("time limit", "interrupted", "callback"), else None.
+    ``epoch`` is a float (2.4: after two fifths of the third epoch). ``train_loss`` and ``train_accuracy`` are means over the
+    epoch so far, so at a whole epoch they are the means of that epoch, which is what one reports. ``running_loss`` and
+    ``running_accuracy`` are means over the batches since the point before: no jump where an epoch begins, so this is what
+    :meth:`plot` draws. The test values stand at whole epochs, None elsewhere; accuracies are None where the labels are not
+    class indices. ``history.test_accuracy`` and the like are the last values there are.
+
+    ``history.stopped`` says why the run ended early ("time limit", "interrupted", "callback"), else None, and
+    ``history.resumed`` at which epoch (a float) :func:`fit` continued from a checkpoint, None if it began anew.
     """
 
     stopped: str | None = None
+    resumed: float | None = None
 
     def __getattr__(self, name):
         if name not in FIELDS:
             raise AttributeError(name)
-        return next((p[name] for p in reversed(self) if p[name] is not None), None)
+        return next((p[name] for p in reversed(self) if p.get(name) is not None), None)
 
     def to_csv(self, path) -> None:
         """Write one line per point."""
@@ -54,13 +61,19 @@ class History(list):
             writer.writerows(self)
 
     def plot(self, path) -> None:
-        """Draw train loss, train accuracy and test accuracy over the epochs as a PNG (a path or a binary file)."""
+        """Draw train loss, train accuracy and test accuracy over the epochs as a PNG (a path or a binary file).
+
+        The train values are the running ones; without accuracies the test loss is drawn.
+        """
         figure = _figure(figsize=(5, 3.5), layout="constrained")
         axes = figure.add_subplot(xlabel="epoch")
-        for key, style in (("train_loss", "-"), ("train_accuracy", "m--"), ("test_accuracy", "go-.")):
-            points = [(p["epoch"], p[key]) for p in self if p[key] is not None]
+        test = "test_loss" if self.test_accuracy is None else "test_accuracy"
+        for key, style in (("running_loss", "-"), ("running_accuracy", "m--"), (test, "go-.")):
+            # a history from before there were running values has the means over the epoch so far
+            points = [(p["epoch"], p.get(key, p.get(key.replace("running", "train")))) for p in self]
+            points = [(epoch, value) for epoch, value in points if value is not None]
             if points:
-                axes.plot(*zip(*points), style, label=key.replace("_", " "))
+                axes.plot(*zip(*points), style, label=key.replace("_", " ").replace("running", "train"))
                 axes.legend()
         axes.grid()
         figure.savefig(path, format="png", dpi=120)
@@ -189,9 +202,11 @@ def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None,
     resume : bool
         Continue from ``checkpoint`` if it exists, in the middle of an epoch too, to the same bits as without the break
         (a loader that shuffles needs ``state_dict``, as ``DataLoader`` has it; the number of threads must be the same).
-        A damaged file is passed over, with a warning, for the one before.
+        A damaged file is passed over, with a warning, for the one before. Settings of the optimizer (with a scheduler,
+        also its base lr), of the loss and of layers that differ from when the run began are those asked for now, and
+        ``fit`` says so; where a run cannot continue with what is asked for, it is refused.
     progress : bool
-        Show a bar (plain lines without tqdm).
+        Show in a terminal or a notebook one line that is redrawn, elsewhere up to about twenty plain lines.
     plot : path or "live", optional
         PNG of the learning curve, redrawn after each epoch; "live" draws in a notebook.
     time_limit : float, optional
@@ -215,7 +230,8 @@ def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None,
         The loss, or after it a parameter, is NaN or infinite; the message names the step and the layer where such
         values first appeared. Checkpoints are from before.
     ValueError
-        The checkpoint does not fit.
+        The checkpoint does not fit: another net, optimizer, loss, scheduler, data set, batch size, order. The message has
+        both values.
     OSError
         A checkpoint cannot be written; those before it are as they were.
     """
@@ -225,59 +241,86 @@ def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None,
     check(checkpoint_every is None or checkpoint_every > 0, "fit",
           f"checkpoint_every must be positive, got {checkpoint_every}")  # fmt: skip
     optimizer = optimizer or optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
-    run = _Run(net, train_loader, optimizer, loss or nn.CrossEntropyLoss(), scheduler, checkpoint, graph)
-    run.check_schedule(epochs)
-    if not (resume and run.restore()):
+    run = _Run(net, train_loader, optimizer, loss or nn.CrossEntropyLoss(), scheduler, checkpoint, graph, epochs)
+    run.check_schedule()
+    shown = Progress(progress, epochs)
+    if resume and (path := run.restore()):
+        _tell(path, run, shown)
+    else:
         run.store()
     history, at = run.history, run.at
-    with _Stop(time_limit) as stop:
+    with _Stop(time_limit) as stop, closing(shown):
         while at["epoch"] < epochs and not stop.reason:
             net.train()
             run.replays.check()
-            with Bar(progress, at["epoch"], epochs, run.batches, at["batch"]) as bar:
-                for x, y in run.rest_of_epoch():
-                    run.step(x, y)
-                    point = run.record()
-                    run.schedule("step")
-                    bar.advance(run.line(epochs), point)
-                    if point and plot == "live":
-                        _draw(history, plot)
-                    if run.steps % (checkpoint_every or run.batches) == 0:
-                        run.store()
-                    if stop.reason:
+            for x, y in run.rest_of_epoch():
+                run.step(x, y)
+                point = run.record()
+                run.schedule("step")
+                shown.step(run.standing)
+                if point and at["batch"] < run.batches:
+                    shown.point(run.standing)
+                if point and plot == "live":
+                    _draw(history, plot)
+                if run.steps % (checkpoint_every or run.batches) == 0:
+                    run.store()
+                if stop.reason:
+                    break
+            else:
+                if test_loader is not None:
+                    try:
+                        scores = evaluate(net, stop.unless_interrupted(test_loader), run.loss)
+                    except _Interrupted:
                         break
-                else:
-                    if test_loader is not None:
-                        try:
-                            scores = evaluate(net, stop.unless_interrupted(test_loader), run.loss)
-                        except _Interrupted:
-                            break
-                        history[-1]["test_loss"], history[-1]["test_accuracy"] = scores
-                    run.schedule("epoch")
-                    bar.finish(run.line(epochs))
-                    run.next_epoch()
-                    if plot:
-                        _draw(history, plot)
-                    stop.asked = callback is not None and callback(history)
+                    history[-1]["test_loss"], history[-1]["test_accuracy"] = scores[0], _number(scores[1])
+                run.schedule("epoch")
+                shown.epoch(at["epoch"] + 1, run.standing)
+                run.next_epoch()
+                if plot:
+                    _draw(history, plot)
+                stop.asked = callback is not None and callback(history)
         history.stopped = stop.reason if at["epoch"] < epochs else None
         run.replays.drop()
         run.store()
     return history
 
 
+def _tell(path, run, shown) -> None:
+    """What is resumed, from where, and what differs; a difference is never silent."""
+    at = run.at
+    if at["epoch"] < run.epochs:
+        shown.say(f"Resuming {path}: epoch {at['epoch'] + 1} of {run.epochs}, step {at['batch'] + 1} of {run.batches}")
+    else:
+        shown.say(f"{path} has {at['epoch']} epochs, {run.epochs} are asked for: nothing is left to train")
+    if run.differs:
+        text = f"Not as when that run began: {'; '.join(run.differs)}. What is asked for now counts"
+        shown.say(text)
+        if not (shown.live or shown.plain):
+            warnings.warn(f"fit: resuming {path}. {text}", stacklevel=3)
+
+
+def _number(value: float) -> float | None:
+    """An accuracy, or None where there is none."""
+    return None if isnan(value) else value
+
+
 class _Run:
     """What a checkpoint holds: the objects that are trained, where the run is, and its history."""
 
-    def __init__(self, net, loader, optimizer, loss, scheduler, path, graph):
+    def __init__(self, net, loader, optimizer, loss, scheduler, path, graph, epochs):
         self.net, self.loader, self.optimizer, self.loss = net, loader, optimizer, loss
-        self.scheduler, self.path = scheduler, path and Path(path)
+        self.scheduler, self.epochs = scheduler, epochs
+        self.checkpoint = Checkpoint(path) if path else None
         self.device = next(iter(net.parameters())).device
         self.batches = len(loader)
         check(self.batches > 0, "fit", "the training loader has no batches")
         self.history = History()
-        # epoch, batch: done so far; loss, correct, count: sums over this epoch; seconds, images: over all epochs
-        self.at = {"epoch": 0, "batch": 0, "loss": 0.0, "correct": 0.0, "count": 0, "seconds": 0.0, "images": 0}
-        self._stored, self._sound = None, False  # the position last saved; whether that is what lies at ``path``
+        # epoch, batch: done so far; loss, correct, count: sums over this epoch, and as they were at its last point;
+        # seconds, images: over all epochs
+        self.at = {"epoch": 0, "batch": 0, "seconds": 0.0, "images": 0, **SUMS}
+        self.asked = asked.describe(net, optimizer, loss, scheduler, loader, self.device)
+        self.differs: list[str] = []  # from when the checkpoint's run began
+        self._stored = None  # the position last saved
         self.ahead: _Ahead | None = None  # on the GPU, the epoch's batches
         self._since = None  # steps and time after the first step, which may compile
         own = all(_module(v).startswith("fastconv.") for v in (loss, optimizer, *net.modules()))
@@ -341,11 +384,12 @@ class _Run:
         raise RuntimeError(f"fit: {what} at step {step} of epoch {self.at['epoch'] + 1}: {where}. A smaller learning rate "
                            "often helps; the last checkpoint is from before")  # fmt: skip
 
-    def check_schedule(self, epochs) -> None:
+    def check_schedule(self) -> None:
         """A schedule that ends too early is better known now than then."""
         last = getattr(self.scheduler, "total_steps", None)
-        check(last is None or self.scheduler.interval != "step" or epochs * self.batches <= last, "fit",
-              f"the schedule ends after {last} steps, but {epochs} epochs are {epochs * self.batches}; a run with a "
+        steps = self.epochs * self.batches
+        check(last is None or self.scheduler.interval != "step" or steps <= last, "fit",
+              f"the schedule ends after {last} steps, but {self.epochs} epochs are {steps}; a run with a "
               "one-cycle schedule cannot be lengthened: start anew, with resume=False")  # fmt: skip
 
     def schedule(self, interval) -> None:
@@ -357,30 +401,29 @@ class _Run:
         b, n, at = self.at["batch"], self.batches, self.at
         if POINTS * b // n == POINTS * (b - 1) // n:
             return False
-        values = (at["epoch"] + b / n, at["loss"] / at["count"], at["correct"] / at["count"], None, None,
-                  self.optimizer.param_groups[0]["lr"], self.speed())  # fmt: skip
+        count = at["count"] - at["point_count"]
+        running = [(at[k] - at[f"point_{k}"]) / count for k in ("loss", "correct")]
+        values = (at["epoch"] + b / n, at["loss"] / at["count"], _number(at["correct"] / at["count"]), running[0],
+                  _number(running[1]), None, None, self.optimizer.param_groups[0]["lr"], self.speed())  # fmt: skip
         self.history.append(dict(zip(FIELDS, values)))
+        at.update({f"point_{k}": at[k] for k in ("loss", "correct", "count")})
         return True
 
     def speed(self) -> float | None:
         return self.at["images"] / self.at["seconds"] if self.at["seconds"] else None
 
-    def line(self, epochs) -> str:
-        """Where training stands, in words."""
-        at, last = self.at, self.history[-1] if self.history else {}
-        text = f"loss {at['loss'] / at['count']:.3f}, train acc {at['correct'] / at['count']:.3f}"
-        if last.get("test_accuracy") is not None and last["epoch"] == at["epoch"] + 1:
-            text += f", test acc {last['test_accuracy']:.3f}"
-        if self.speed():
-            text += f", {self.speed():.0f} images/s"
-        steps, start = self._since or (self.steps, 0)
-        if self.steps > steps:
-            left = (perf_counter() - start) / (self.steps - steps) * (epochs * self.batches - self.steps)
-            text += f", {timedelta(seconds=round(left))} left"
-        return text
+    def standing(self) -> dict:
+        """Where training stands (see :class:`Progress`)."""
+        at, total, (steps, start) = self.at, self.epochs * self.batches, self._since or (self.steps, 0)
+        pace = (perf_counter() - start) / (self.steps - steps) if self.steps > steps else None
+        return {
+            "epoch": at["epoch"] + 1, "share": self.steps / total, "loss": at["loss"] / at["count"],
+            "accuracy": _number(at["correct"] / at["count"]), "test_accuracy": self.history.test_accuracy,
+            "speed": self.speed(), "left": pace and pace * (total - self.steps),
+        }  # fmt: skip
 
     def next_epoch(self) -> None:
-        self.at.update(epoch=self.at["epoch"] + 1, batch=0, loss=0.0, correct=0.0, count=0)
+        self.at.update(epoch=self.at["epoch"] + 1, batch=0, **SUMS)
 
     def store(self) -> None:
         """Save everything, unless there is no path or nothing happened since the last time."""
@@ -389,77 +432,67 @@ class _Run:
             return
         if bad := bad_parameter(self.net):
             self.fail("the weights are not finite", self.at["batch"], bad)
-        begins, self._stored = self._stored is None, where
-        if self.path is None:
+        self._stored = where
+        if self.checkpoint is None:
             return
-        new, previous = map(self._beside, ("new", "previous"))
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            for left in self.path.parent.glob(f".{glob.escape(new.name)}.*.tmp"):  # of a process killed while it saved
-                left.unlink()
-            io.save({
-                "net": self.net.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scheduler": self.scheduler and self.scheduler.state_dict(),
-                "loader": self.ahead.position if self.ahead else _position(self.loader),
-                "random": random.get_state(),
-                "at": self.at,
-                "batches": self.batches,
-                "history": list(self.history),
-            }, new)  # fmt: skip
-            if self._sound:
-                os.replace(self.path, previous)
-            elif begins:  # what lies there belongs to another run
-                previous.unlink(missing_ok=True)
-            os.replace(new, self.path)
-        except OSError as e:
-            raise OSError(e.errno, f"fit: the checkpoint could not be saved ({e.strerror}); those saved before are as "
-                          "they were", str(self.path)) from e  # fmt: skip
-        self._sound = True
+        self.checkpoint.write({
+            "net": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler and self.scheduler.state_dict(),
+            "loader": self.ahead.position if self.ahead else _position(self.loader),
+            "random": random.get_state(),
+            "at": self.at,
+            "batches": self.batches,
+            "history": list(self.history),
+            "asked": self.asked,
+        })  # fmt: skip
 
-    def _beside(self, word) -> Path:
-        return self.path.with_name(f"{self.path.stem}.{word}{self.path.suffix}")
+    def restore(self) -> Path | None:
+        """Continue from the newest checkpoint that can be read: its file, or None if there is none.
 
-    def restore(self) -> bool:
-        """Continue from the newest checkpoint that can be read; False if there is none."""
-        files = [f for f in (self.path, self._beside("previous")) if f.exists()] if self.path else []
-        if not files:
-            return False
-        path = files[0]
-        try:
-            saved = io.load(path)
-        except ValueError as e:
-            if len(files) == 1:
-                raise
-            path = files[1]
-            saved = io.load(path)
-            warnings.warn(f"fit: continuing from the checkpoint before the last, {path}, as {e}", stacklevel=3)
-        keys = {"net", "optimizer", "scheduler", "loader", "random", "at", "batches", "history"}
-        instead = "give another path, or resume=False to overwrite it"
-        check(isinstance(saved, dict) and set(saved) == keys, "fit", f"{path} is not a checkpoint of fit; {instead}")
+        ``differs`` then says in words what is not as it was.
+        """
+        found = self.checkpoint and self.checkpoint.read()
+        if not found:
+            return None
+        saved, path = found
+        old = asked.of_checkpoint(saved, self.asked)
+        asked.refuse_if_different(path, old, self.asked, saved)
+        check(saved["batches"] == self.batches, "fit",
+              f"{path} was trained with {saved['batches']} batches per epoch, now {self.batches}; {asked.CURE}")  # fmt: skip
+        changes = asked.changed_settings(old, self.asked, saved)
         try:
             self.net.load_state_dict(saved["net"])
         except ValueError as e:
-            raise ValueError(f"fit: {path} is a checkpoint of another net; {instead}\n{e}") from None
-        check(saved["batches"] == self.batches, "fit", f"{path} was trained with {saved['batches']} batches per "
-              f"epoch, the loader has {self.batches}; use the same data and batch_size, or resume=False")  # fmt: skip
-        with_or_not = "without" if saved["scheduler"] is None else "with"
-        check((saved["scheduler"] is None) == (self.scheduler is None), "fit",
-              f"{path} was trained {with_or_not} a scheduler; do the same, or resume=False")  # fmt: skip
-        if self.scheduler is not None:
-            mine, old = self.scheduler.state_dict(), saved["scheduler"]
-            other = [f"{k} {old[k]}, now {v}" for k, v in mine.items() if k != "last_epoch" and old.get(k, v) != v]
-            if other:
-                raise ValueError(f"fit: {path} was trained with another schedule: {other[0]}; do the same, or resume=False")
-            self.scheduler.load_state_dict(old)
+            raise ValueError(f"fit: {path} is a checkpoint of another net; {asked.CURE}\n{e}") from None
+        self.differs = asked.differences(old, self.asked, changes)
+        self.asked = asked.merged(old, self.asked, changes)
+        if any("initial_lr" in change for change in changes):
+            settings = self._scheduled(saved["scheduler"]["last_epoch"])
+        else:
+            settings = [dict(g) for g in self.optimizer.param_groups]
+            if self.scheduler is not None:
+                self.scheduler.load_state_dict(saved["scheduler"])
         self.optimizer.load_state_dict(saved["optimizer"])
+        for group, mine, change in zip(self.optimizer.param_groups, settings, changes):
+            group.update({k: mine[k] for k in change})
         if saved["loader"] is not None and hasattr(self.loader, "load_state_dict"):
             self.loader.load_state_dict(saved["loader"])
         random.set_state(saved["random"])
         self.at.update(saved["at"])
         self.history.extend(saved["history"])
-        self._stored, self._sound = (self.at["epoch"], self.at["batch"]), path == self.path
-        return True
+        self.history.resumed = self.at["epoch"] + self.at["batch"] / self.batches
+        self._stored = (self.at["epoch"], self.at["batch"])
+        return path
+
+
+    def _scheduled(self, steps: int) -> list[dict]:
+        """The optimizer's settings after ``steps`` of its own schedule, which has another base lr than the checkpoint's."""
+        check(self.scheduler.last_epoch <= steps, "fit", "the schedule is further than the checkpoint, and its base lr is "
+              "another; make optimizer and scheduler anew")  # fmt: skip
+        for _ in range(steps - self.scheduler.last_epoch):
+            self.scheduler.step()
+        return [dict(g) for g in self.optimizer.param_groups]
 
 
 def _position(loader) -> dict | None:

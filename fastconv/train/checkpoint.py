@@ -1,0 +1,61 @@
+"""The checkpoint files of :func:`fit`."""
+
+from __future__ import annotations
+
+import glob
+import os
+import warnings
+from pathlib import Path
+
+from .. import io
+from ..spec import check
+
+KEYS = {"net", "optimizer", "scheduler", "loader", "random", "at", "batches", "history"}  # older files have no "asked"
+
+
+class Checkpoint:
+    """The file at ``path``, and beside it the one before it as ``<name>.previous.<extension>``."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self._sound: bool | None = None  # whether what lies at path is this run's; None: nothing was read or written yet
+
+    def write(self, state: dict) -> None:
+        """Save ``state``; killed at any moment, one whole file is left."""
+        new, previous = map(self._beside, ("new", "previous"))
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            for left in self.path.parent.glob(f".{glob.escape(new.name)}.*.tmp"):  # of a process killed while it saved
+                left.unlink()
+            io.save(state, new)
+            if self._sound:
+                os.replace(self.path, previous)
+            elif self._sound is None:  # what lies there belongs to another run
+                previous.unlink(missing_ok=True)
+            os.replace(new, self.path)
+        except OSError as e:
+            raise OSError(e.errno, f"fit: the checkpoint could not be saved ({e.strerror}); those saved before are as "
+                          "they were", str(self.path)) from e  # fmt: skip
+        self._sound = True
+
+    def read(self) -> tuple[dict, Path] | None:
+        """The newest state that can be read and its file; None if there is none."""
+        files = [f for f in (self.path, self._beside("previous")) if f.exists()]
+        if not files:
+            return None
+        path = files[0]
+        try:
+            saved = io.load(path)
+        except ValueError as e:
+            if len(files) == 1:
+                raise
+            path = files[1]
+            saved = io.load(path)
+            warnings.warn(f"fit: continuing from the checkpoint before the last, {path}, as {e}", stacklevel=4)
+        check(isinstance(saved, dict) and set(saved) >= KEYS, "fit", f"{path} is not a checkpoint of fit; give another "
+              "checkpoint=, or resume=False to overwrite it")  # fmt: skip
+        self._sound = path == self.path
+        return saved, path
+
+    def _beside(self, word) -> Path:
+        return self.path.with_name(f"{self.path.stem}.{word}{self.path.suffix}")
