@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import platform
+import re
 import subprocess
 import sys
+import warnings
+from difflib import get_close_matches
 from importlib import metadata
+from math import inf
 from pathlib import Path
 from time import perf_counter
 
@@ -15,7 +19,17 @@ from ._version import __version__
 from .backends import settings
 from .spec import check
 
+BENCH = Path(__file__).resolve().parents[1] / "bench"
 EXTRAS = ("tqdm", "pooch", "matplotlib")
+#: What the library calls in its messages by the name of a keyword, and its option here.
+OPTIONS = {
+    "resume=False": "--no-resume", "checkpoint=": "--out", "root=": "--data", "download=False": "--no-download",
+    "download=True": "without --no-download", "batch_size": "--batch-size", "weight_decay": "--weight-decay",
+    "label_smoothing of the loss": "--label-smoothing", "total_steps of OneCycleLR": "steps (--epochs)",
+    "T_max of CosineAnnealingLR": "steps (--epochs)", "scheduler OneCycleLR": "--schedule one-cycle",
+    "scheduler CosineAnnealingLR": "--schedule cosine", "now OneCycleLR": "now one-cycle",
+    "now CosineAnnealingLR": "now cosine",
+}  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,24 +39,76 @@ def main(argv: list[str] | None = None) -> int:
         return _bench(argv[1:])
     args = _parser().parse_args(argv)
     try:
-        return args.run(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f"fastconv: warning: {_as_options(message)}", file=sys.stderr)
+            return args.run(args)
     except KeyboardInterrupt:
         print("fastconv: interrupted", file=sys.stderr)
         return 130
     except (ValueError, TypeError, RuntimeError, OSError, ImportError) as e:
         if args.traceback:
             raise
-        print(f"fastconv: error: {e}", file=sys.stderr)
+        print(f"fastconv: error: {_as_options(e)}", file=sys.stderr)
         return 2
+
+
+def _as_options(message) -> str:
+    """A message of the library in the words of the command line."""
+    return re.sub("|".join(map(re.escape, OPTIONS)), lambda found: OPTIONS[found[0]], str(message))
 
 
 def _bench(options: list[str]) -> int:
     """Run ``bench/compare.py`` of the checkout that this package lies in."""
-    script = Path(__file__).resolve().parents[1] / "bench" / "compare.py"
+    script = BENCH / "compare.py"
     if not script.exists():
-        print(f"fastconv: error: bench: {script} does not exist; it comes with a source checkout", file=sys.stderr)
+        print("fastconv: error: bench: the benchmarks are not part of the installed package; they need a clone of the "
+              "repository, installed from there with pip install -e . (bench/README.md in it says how to go on)",
+              file=sys.stderr)  # fmt: skip
         return 2
     return subprocess.call([sys.executable, str(script), *options])
+
+
+# ------------------------------------------------------------------------------------------------- options
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Says the default of an option that has one to say and does not do so in its own words."""
+
+    def _get_help_string(self, action):
+        own = action.default is None or action.default is False or "default" in action.help
+        return action.help if own else super()._get_help_string(action)
+
+
+def _value(kind, expected: str, ok):
+    """An option's type: ``kind`` of its text where that is ``ok``, else an error that says what was ``expected``."""
+
+    def parse(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not ok(value):
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+        return value
+
+    return parse
+
+
+AT_LEAST_0 = _value(int, "a whole number of at least 0", lambda n: n >= 0)
+AT_LEAST_1 = _value(int, "a whole number of at least 1", lambda n: n >= 1)
+NOT_NEGATIVE = _value(float, "a number of at least 0", lambda x: 0 <= x < inf)
+POSITIVE = _value(float, "a number above 0", lambda x: 0 < x < inf)
+BELOW_1 = _value(float, "a number of at least 0 and below 1", lambda x: 0 <= x < 1)
+
+
+def _model(name: str) -> str:
+    """The name of a function of :mod:`fastconv.models`."""
+    known = sorted(n for n in models.__all__ if n.islower())
+    if name == "lenet":  # as fastconv train says
+        return "lenet5"
+    if name not in known:
+        near = get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise argparse.ArgumentTypeError(f"there is no model {name!r}; {hint}Known are lenet, {', '.join(known)}")
+    return name
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(where, name, run, text):
-        p = where.add_parser(name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        p = where.add_parser(name, help=text, description=text, formatter_class=_Help)
         p.add_argument("--traceback", action="store_true", help="show where an error came from")
         p.set_defaults(run=run)
         return p
@@ -59,50 +125,58 @@ def _parser() -> argparse.ArgumentParser:
     command(commands, "doctor", doctor, "show versions, processor, threads, kernel cache and GPU")
     command(commands, "warmup", warmup, "compile every kernel of the cpu backend now")
     count = command(commands, "summary", summarise, "print a network's shapes, parameters, multiply-adds and receptive fields")
-    count.add_argument("model", choices=[name for name in models.__all__ if name.islower()], metavar="MODEL",
-                       help="one of %(choices)s")  # fmt: skip
-    count.add_argument("--input", metavar="NxCxHxW", help="default: 1x3x224x224, for lenet5 1x1x28x28")
-    count.add_argument("--classes", type=int, help="default: the model's own")
+    names = ", ".join(["lenet", *(name for name in models.__all__ if name.islower())])
+    count.add_argument("model", type=_model, metavar="MODEL", help=f"one of {names}")
+    count.add_argument("--input", metavar="NxCxHxW", help="default: what the model is for: 1x3x224x224, for LeNet "
+                       "1x1x28x28, with --small-input 1x3x32x32")  # fmt: skip
+    count.add_argument("--classes", metavar="N", type=AT_LEAST_1, help="default: the model's own")
     count.add_argument("--small-input", action="store_true", help="ResNet for images of about 32x32")
-    commands.add_parser("bench", help="compare speed with PyTorch and others (needs a source checkout)", add_help=False)
+    commands.add_parser("bench", help="compare speed with PyTorch and others (in a clone of the repository)", add_help=False)
     nets = commands.add_parser("train", help="train a network").add_subparsers(required=True, metavar="NETWORK")
-    lenet = command(nets, "lenet", train_lenet, "train LeNet on Fashion-MNIST as the course notes do")
+    lenet = command(nets, "lenet", train_lenet, "train LeNet on Fashion-MNIST: with ReLU, max pooling, momentum and a "
+                    "one-cycle schedule, or as the course notes do")  # fmt: skip
     option = lenet.add_argument
-    option("--modern", action="store_true", help="ReLU, max pooling, momentum and a one-cycle schedule")
-    option("--epochs", type=int, help="default: 10 on the full set, 100 (as many steps) on the set in the package")
-    option("--batch-size", type=int, default=256)
-    option("--lr", type=float, help="learning rate (default: 0.9, with --modern the peak 0.1)")
-    option("--data", metavar="DIR", help="folder of the data set (default: searched for, else downloaded)")
-    _training_options(option, "runs/lenet")
+    option("--classic", action="store_true", help="the notes' recipe: sigmoid, average pooling, SGD with lr 0.9")
+    option("--epochs", metavar="N", type=AT_LEAST_0, help="default: 10 on the full set, 100 (as many steps) on the set in "
+           "the package")  # fmt: skip
+    option("--batch-size", metavar="N", type=AT_LEAST_1, default=256, help="images per step")
+    option("--lr", type=POSITIVE, help="learning rate (default: 0.1 at its peak; with --classic 0.9)")
+    _training_options(lenet, "default: runs/lenet, with --classic runs/lenet-classic")
     resnet = command(nets, "resnet18", train_resnet18, "train ResNet-18 on Fashion-MNIST or CIFAR-10")
     option = resnet.add_argument
-    option("--data", choices=IMAGES, default="fashion-mnist", help="which images")
-    option("--root", metavar="DIR", help="folder of the data set (default: searched for, else downloaded)")
-    option("--epochs", type=int, help="default: 2 on Fashion-MNIST (20, as many steps, on the set in the package), "
-           "15 on CIFAR-10")  # fmt: skip
-    option("--batch-size", type=int, default=64)
-    option("--lr", type=float, default=0.1, help="highest learning rate")
-    option("--schedule", choices=("one-cycle", "cosine"), default="one-cycle")
-    option("--weight-decay", type=float, default=5e-4)
-    option("--label-smoothing", type=float, default=0.1)
-    option("--pad-crop", metavar="PIXELS", type=int, help="shift images at random by up to so many pixels "
+    option("--dataset", choices=IMAGES, default="fashion-mnist", help="which images")
+    option("--epochs", metavar="N", type=AT_LEAST_0, help="default: 2 on Fashion-MNIST (20, as many steps, on the set in "
+           "the package), 15 on CIFAR-10")  # fmt: skip
+    option("--batch-size", metavar="N", type=AT_LEAST_1, default=64, help="images per step")
+    option("--lr", type=POSITIVE, default=0.1, help="highest learning rate")
+    option("--schedule", choices=("one-cycle", "cosine"), default="one-cycle", help="how the learning rate moves")
+    option("--weight-decay", metavar="X", type=NOT_NEGATIVE, default=5e-4, help="this times a weight is added to its gradient")
+    option("--label-smoothing", metavar="X", type=BELOW_1, default=0.1, help="share of a label spread over all classes")
+    option("--pad-crop", metavar="PIXELS", type=AT_LEAST_0, help="shift images at random by up to so many pixels "
            "(default: 4 on CIFAR-10, else 0; with 2, Fashion-MNIST needs more epochs)")  # fmt: skip
     option("--no-flip", action="store_true", help="do not mirror images at random")
-    option("--cutout", metavar="PIXELS", type=int, default=0, help="blank a random square of this side; 0: none")
-    option("--checkpoint-every", metavar="STEPS", type=int, default=200)
-    _training_options(option, "runs/resnet18")
+    option("--cutout", metavar="PIXELS", type=AT_LEAST_0, default=0, help="blank a random square of this side; 0: none")
+    option("--checkpoint-every", metavar="STEPS", type=AT_LEAST_1, default=200, help="steps between two checkpoints")
+    _training_options(resnet, "default: runs/resnet18")
     return parser
 
 
-def _training_options(option, out):
+def _training_options(parser, out) -> None:
+    option = parser.add_argument
+    option("--data", metavar="DIR", help="folder that holds the files of the data set (default: the usual folders are "
+           "searched, else they are downloaded)")  # fmt: skip
     option("--backend", choices=backends.BACKENDS, help="engine (default: FASTCONV_BACKEND, else cpu)")
-    option("--threads", type=int, help="threads per kernel (default: every processor)")
-    option("--seed", type=int, default=0)
-    option("--out", metavar="DIR", default=out, help="folder of pictures, history, weights and checkpoint")
-    option("--resume", action="store_true", help="continue from the checkpoint in --out")
-    option("--time-limit", metavar="SECONDS", type=float, help="end training after this time, with a checkpoint")
+    option("--threads", metavar="N", type=AT_LEAST_1, help="threads per kernel (default: every processor)")
+    option("--seed", metavar="N", type=AT_LEAST_0, default=0, help="of weights, order and augmentation")
+    option("--out", metavar="DIR", help=f"folder of pictures, history, weights and checkpoint ({out})")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--resume", dest="resume", action="store_const", const=True,
+                        help="continue from the checkpoint in --out (default: if there is one)")  # fmt: skip
+    either.add_argument("--no-resume", dest="resume", action="store_const", const=False,
+                        help="start anew; what is in --out is overwritten")  # fmt: skip
+    option("--time-limit", metavar="SECONDS", type=POSITIVE, help="end training after this time, with a checkpoint")
     option("--no-download", action="store_true", help="use what is on this machine")
-    option("--quiet", action="store_true", help="no progress bar")
+    option("--quiet", action="store_true", help="show no progress")
 
 
 # ------------------------------------------------------------------------------------------------- train
@@ -116,27 +190,29 @@ IMAGES = {
 def train_lenet(args) -> int:
     """Train LeNet; write pictures, history, weights and the checkpoint ``lenet.npz`` to ``args.out``."""
     _prepare(args)
-    *sets, epochs = _fashion_mnist(args, args.data, 10)
+    *sets, epochs = _fashion_mnist(args, 10)
     loaders = _loaders(args, sets)
-    net = _placed(models.lenet5(modern=args.modern))
-    if args.modern:
-        lr = 0.1 if args.lr is None else args.lr
+    net = _placed(models.lenet5(modern=not args.classic))
+    if args.classic:
+        optimizer, scheduler = optim.SGD(net.parameters(), lr=args.lr or 0.9), None
+    else:
+        lr = args.lr or 0.1
         optimizer = optim.SGD(net.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
         scheduler = optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(epochs, 1) * len(loaders[0]))
-    else:
-        optimizer, scheduler = optim.SGD(net.parameters(), lr=0.9 if args.lr is None else args.lr), None
+    args.out = args.out or ("runs/lenet-classic" if args.classic else "runs/lenet")
     return _train(args, "lenet", net, loaders, epochs=epochs, optimizer=optimizer, scheduler=scheduler)
 
 
 def train_resnet18(args) -> int:
     """Train ResNet-18; write pictures, history, weights and the checkpoint ``resnet18.npz`` to ``args.out``."""
     _prepare(args)
-    channels, mean, std, shift, epochs = IMAGES[args.data]
-    if args.data == "cifar10":
-        sets = [data.CIFAR10(args.root, train, not args.no_download) for train in (True, False)]
+    channels, mean, std, shift, epochs = IMAGES[args.dataset]
+    if args.dataset == "cifar10":
+        _check_folder(args, data.CIFAR10)
+        sets = [data.CIFAR10(args.data, train, not args.no_download) for train in (True, False)]
         epochs = epochs if args.epochs is None else args.epochs
     else:
-        *sets, epochs = _fashion_mnist(args, args.root, epochs)
+        *sets, epochs = _fashion_mnist(args, epochs)
     normalize, t = data.transforms.normalize(mean, std), data.transforms
     shift = shift if args.pad_crop is None else args.pad_crop
     augment = [t.pad_crop(shift)] if shift else []
@@ -151,6 +227,7 @@ def train_resnet18(args) -> int:
         scheduler.interval = "step"
     else:
         scheduler = optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=steps)
+    args.out = args.out or "runs/resnet18"
     return _train(args, "resnet18", net, loaders, epochs=epochs, optimizer=optimizer, scheduler=scheduler,
                   loss=nn.CrossEntropyLoss(label_smoothing=args.label_smoothing),
                   checkpoint_every=args.checkpoint_every)  # fmt: skip
@@ -164,9 +241,18 @@ def _prepare(args) -> None:
     random.manual_seed(args.seed)
 
 
-def _fashion_mnist(args, root, epochs):
+def _check_folder(args, kind) -> None:
+    """A folder that was named is not passed over for another place."""
+    if args.data in IMAGES and not Path(args.data).exists():
+        raise ValueError(f"--data is the folder that holds the images; which images they are says --dataset {args.data}")
+    for part in (True, False) if args.data else ():
+        kind.find(args.data, part)
+
+
+def _fashion_mnist(args, epochs):
     """Training and test set, and for how many epochs: ten times as many on the set in the package, a tenth in size."""
-    train_set, test_set, note = data.fashion_mnist_or_mini(root, download=not args.no_download)
+    _check_folder(args, data.FashionMNIST)
+    train_set, test_set, note = data.fashion_mnist_or_mini(args.data, download=not args.no_download)
     epochs = epochs * (10 if note else 1) if args.epochs is None else args.epochs
     if note:
         print(f"Note: {note}; {epochs} epochs")
@@ -186,8 +272,11 @@ def _train(args, name, net, loaders, **options) -> int:
     """Fit, evaluate, write and report."""
     out, drawing = Path(args.out), _version("matplotlib")
     out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{name}.npz"
+    if args.resume and not any(out.glob(f"{name}*.npz")):
+        print(f"--resume: there is no checkpoint in {out}; a new run begins")
     history = train.fit(
-        net, *loaders, **options, checkpoint=out / f"{name}.npz", resume=args.resume, progress=not args.quiet,
+        net, *loaders, **options, checkpoint=path, resume=args.resume is not False, progress=not args.quiet,
         plot=out / "learning_curve.png" if drawing else None, time_limit=args.time_limit,
     )  # fmt: skip
     history.to_csv(out / "history.csv")
@@ -205,7 +294,9 @@ def _train(args, name, net, loaders, **options) -> int:
         print('No pictures: drawing needs matplotlib, pip install "fastconv[train]"')
     print(f"Results are in {out}")
     if history.stopped:
-        print(f"Stopped ({history.stopped}); the same command with --resume continues")
+        print(f"Stopped ({history.stopped}); the same command continues")
+    elif history.resumed is not None and history.resumed == history.epoch:
+        print("Nothing was left to train; --no-resume starts anew, another --out leaves this run as it is")
     return 130 if history.stopped == "interrupted" else 0
 
 
@@ -217,7 +308,8 @@ def _engine() -> str:
 # ------------------------------------------------------------------------------------------------- summary
 def summarise(args) -> int:
     """Print :func:`fastconv.summary` of a model."""
-    text = args.input or ("1x1x28x28" if args.model == "lenet5" else "1x3x224x224")
+    size = {"lenet5": "1x28x28"}.get(args.model, "3x32x32" if args.small_input else "3x224x224")
+    text = args.input or f"1x{size}"
     shape = tuple(int(n) if n.isdecimal() else n for n in text.split("x"))
     check(len(shape) == 4 and all(isinstance(n, int) for n in shape), "summary",
           f"--input must be batch x channels x height x width, such as 1x3x224x224, got {text!r}")  # fmt: skip

@@ -245,10 +245,9 @@ class _Published(ImageSet):
 
     def _locate(self, root, train: bool, fetch: bool) -> list[Path]:
         name, variants, roots = type(self).__name__, self._variants(train), data_folders(root)
-        for folder in [base / sub for base in roots for sub in (*self.folders, "")]:
-            for files in variants:
-                if all((folder / f).is_file() for f in files):
-                    return [folder / f for f in files]
+        for folder in roots:
+            if found := self._in(folder, train):
+                return found
         target = roots[0] / self.folders[0]
         failures = download(name, variants[0], target) if fetch else ["not tried (download=False)"]
         if not failures:
@@ -261,6 +260,41 @@ class _Published(ImageSet):
             + f"  what to do: put the files into {target}{package}, name their folder as root= or in $FASTCONV_DATA, "
             "or try again with a network and download=True"
         )
+
+
+    @classmethod
+    def find(cls, folder, train: bool = True) -> list[Path]:
+        """The set's files in ``folder``, or in one of the set's usual folders there.
+
+        Parameters
+        ----------
+        folder : path
+        train : bool
+            The files of the training images, else those of the test images.
+
+        Raises
+        ------
+        FileNotFoundError
+            They are not there; the message says which files were expected, and what there is.
+        """
+        path = Path(folder).expanduser()
+        if found := cls._in(path, train):
+            return found
+        there = sorted(p.name for p in path.iterdir()) if path.is_dir() else []
+        shown = ", ".join(there[:6]) + ", ..." * (len(there) > 6)
+        files = " or ".join(" and ".join(names) for names in cls._variants(train))
+        raise FileNotFoundError(
+            f"{cls.__name__}: expected {files} in {path} or in its folder {', '.join(cls.folders)}; "
+            + (f"it has {shown or 'nothing in it'}" if path.is_dir() else "it is no folder")
+        )
+
+    @classmethod
+    def _in(cls, base: Path, train: bool) -> list[Path]:
+        for folder in (base / sub for sub in (*cls.folders, "")):
+            for files in cls._variants(train):
+                if all((folder / f).is_file() for f in files):
+                    return [folder / f for f in files]
+        return []
 
 
 class _IdxSet(_Published):
