@@ -1,15 +1,14 @@
-"""fastconv beside PyTorch, ONNX Runtime and OpenVINO: one process per engine, one at work at a time, same threads.
+"""Time fastconv beside PyTorch, ONNX Runtime and OpenVINO on this machine's processor.
 
-    python bench/compare.py conv --shapes resnet18,lenet --algo all
-    python bench/compare.py op
-    python bench/compare.py net --shapes resnet18 --batch 1,8
+    python bench/compare.py net                      whole networks: inference and training steps
+    python bench/compare.py conv --shapes resnet18   the convolutions of a network, one by one
+    python bench/compare.py op                       pooling, normalisation, activations, losses, optimizers
+    python bench/compare.py conv --quick             a first look, about a minute
 
-Every job goes to every engine in turn, for several rounds, with a pause in which the others' threads fall asleep. A
-time is the median over all runs; "error" is the largest deviation from float64 relative to the largest value; "share"
-is the speed, counted as direct summation, over the measured float32 peak (Winograd may pass 100 %); for ops it is the
-compulsory traffic over the measured copy rate (what stays in caches may pass 100 %). "ratio" is the time of PyTorch's
-better layout over fastconv's, "peers" the same with ONNX Runtime and OpenVINO among the others. Each line of a table is
-one layer; geometric means count lines, totals count multiplicities.
+An engine that is not installed is left out, and how to install it is printed. Each engine runs in a process of its own
+with the same number of threads; they take turns, one at work at a time. A time is the median of all runs. The table is
+printed with an explanation of its columns, and kept with a CSV file, plots and a description of the machine in a new
+folder. bench/README.md says more.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from itertools import count
 from pathlib import Path
 from statistics import median
 from time import perf_counter, sleep
@@ -35,6 +35,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 import numpy as np  # noqa: E402
 import report  # noqa: E402
 import workload  # noqa: E402
+from engines import INSTALL  # noqa: E402
 
 DEFAULT_ENGINES = "fastconv,torch,torch-cl,torch-bf16,onnxruntime,openvino"
 ALGORITHMS = ("auto", "direct", "im2col", "winograd")
@@ -138,7 +139,8 @@ def measure(args, threads: int, folder: str):
     try:
         for name, worker in workers.items():
             if not worker.ready():
-                print(f"{name}: left out, {worker.missing}")
+                cure = f"; to include it: {INSTALL[name]}" if name in INSTALL else ""
+                print(f"{name} is left out: {worker.missing}{cure}")
         columns = {}
         for name in names:
             if workers[name].missing is None:
@@ -169,20 +171,53 @@ def git(*words) -> str:
     return found.stdout.strip()
 
 
+def unused(folder: Path) -> Path:
+    """``folder``, or with -2, -3, ... after its name the first that holds nothing yet: no result is overwritten."""
+    names = (folder.with_name(f"{folder.name}-{i}" if i > 1 else folder.name) for i in count(1))
+    return next(f for f in names if not f.exists() or f.is_dir() and not any(f.iterdir()))
+
+
+def numbers(text: str) -> list[int]:
+    """An option's value: one or several whole numbers above 0, with commas between."""
+    found = [int(t) if t.isdecimal() else 0 for t in text.split(",")]
+    if min(found) < 1:
+        raise argparse.ArgumentTypeError(f"expected whole numbers above 0, such as 1,2, got {text!r}")
+    return found
+
+
+def number(text: str) -> int:
+    if len(found := numbers(text)) > 1:
+        raise argparse.ArgumentTypeError(f"expected one whole number, got {text!r}")
+    return found[0]
+
+
 def parse(argv):
     p = argparse.ArgumentParser(prog="compare.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    numbers = lambda text: [int(t) for t in text.split(",")]  # noqa: E731
-    option = p.add_argument
-    option("suite", nargs="?", choices=list(workload.PASSES), default="conv", help="what to time (default: conv)")
-    option("--shapes", help="conv: files of bench/shapes or paths of .txt files; op: ops; net: networks")
-    option("--passes", help="conv: of fwd,bwd,bwd_data,bwd_weight; net: of infer,train")
-    option("--algo", default="auto", choices=("all", *ALGORITHMS), help="fastconv's algorithm")
-    option("--engines", default=DEFAULT_ENGINES, help=f"of {DEFAULT_ENGINES},numpy")
-    option("--threads", type=numbers, default=[workload.available_cpus()], help="one or several: 1,2")
-    option("--batch", dest="batches", type=numbers, default=[None], help="one or several: 1,8,32 (default: as listed)")
-    option("--rounds", type=int, default=5, help="turns of each engine (default: 5)")
-    option("--quick", action="store_true", help="a few jobs, two rounds: under a minute")
-    option("--out", type=Path, help="folder of the results (default: bench/results/DATE-CPU-WHAT; quick: runs/bench)")
+    option, files = p.add_argument, ", ".join(sorted(f.stem for f in workload.SHAPES.glob("*.txt")))
+    option("suite", nargs="?", choices=list(workload.PASSES), default="conv",
+           help="what to time: single convolutions (conv, the default), other operations (op)\n"
+                "or whole networks (net)")  # fmt: skip
+    option("--shapes", metavar="A,B", help="which of them\n"
+           f"conv: shape files, {files},\n      or paths that end in .txt (default: resnet18)\n"
+           f"op:   {', '.join(workload.OP_NAMES[:6])},\n      {', '.join(workload.OP_NAMES[6:])} (default: all)\n"
+           f"net:  {', '.join(workload.NETS)} (default: all)")  # fmt: skip
+    option("--passes", metavar="A,B", help="which directions\n"
+           "conv: fwd, bwd or its parts bwd_data, bwd_weight (default: fwd,bwd)\n"
+           "op:   fwd, bwd, step (default: all)\nnet:  infer, train (default: both)")  # fmt: skip
+    option("--algo", default="auto", choices=("all", *ALGORITHMS),
+           help="fastconv's convolution algorithm: the one it chooses itself (auto, the default), one by force,\n"
+                "or all, a column each")  # fmt: skip
+    option("--engines", metavar="A,B", default=DEFAULT_ENGINES,
+           help=f"columns of the table, of {DEFAULT_ENGINES},numpy\n(default: all but numpy)")  # fmt: skip
+    option("--threads", metavar="N,M", type=numbers, default=[workload.available_cpus()],
+           help="threads of every engine; several numbers: a table for each (default: every processor)")  # fmt: skip
+    option("--batch", metavar="N,M", dest="batches", type=numbers, default=[None],
+           help="images at a time; several numbers: a line for each (default: what the shape file has)")  # fmt: skip
+    option("--rounds", metavar="N", type=number, default=5, help="how often each engine has its turn (default: 5)")
+    option("--quick", action="store_true", help="few layers, two short rounds, about a minute: to see whether it works")
+    option("--out", metavar="DIR", type=Path,
+           help="folder of the results (default: bench/results/DATE-PROCESSOR-WHAT, with --quick in runs/bench);\n"
+                "if there is such a folder already, -2 is added to its name, then -3 and so on")  # fmt: skip
     args = p.parse_args(argv)
     args.rounds, args.seconds = (min(args.rounds, 2), 0.03) if args.quick else (args.rounds, 0.2)
     default = {"conv": "resnet18_32,lenet" if args.quick else "resnet18", "net": "lenet" if args.quick else
@@ -191,6 +226,11 @@ def parse(argv):
         p.error("--algo is about convolutions: suites conv and net")
     args.shapes = (args.shapes or default[args.suite]).split(",")
     args.passes = args.passes.split(",") if args.passes else workload.PASSES[args.suite]
+    if args.suite == "op" and args.batches != [None]:
+        p.error("--batch is about images: suites conv and net")
+    known = (*workload.PASSES[args.suite], *("bwd_data", "bwd_weight") * (args.suite == "conv"))
+    if unknown := set(args.passes) - set(known):
+        p.error(f"{args.suite} has no pass {', '.join(sorted(unknown))}; expected some of {', '.join(known)}")
     unknown = set(args.engines.split(",")) - {*DEFAULT_ENGINES.split(","), "numpy"}
     if unknown:
         p.error(f"unknown engine {', '.join(unknown)}; expected some of {DEFAULT_ENGINES},numpy")
@@ -200,6 +240,7 @@ def parse(argv):
         what = "-".join([args.suite, *shapes, *["quick"] * args.quick])
         folder = ROOT / "runs" / "bench" if args.quick else ROOT / "bench" / "results"  # quick ones are not for keeps
         args.out = folder / f"{datetime.date.today()}-{cpu}-{what}"
+    args.out = unused(args.out)
     return args
 
 

@@ -322,6 +322,14 @@ def reference(threads: int) -> Engine:
         return Fastconv(threads, "numpy", "float64")
 
 
+#: How an engine that is missing is installed (fastconv's own need nothing more).
+INSTALL = {
+    "torch": "pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu",
+    "onnxruntime": "pip install onnx onnxruntime",
+    "openvino": "pip install onnx openvino",
+}
+INSTALL |= {name: INSTALL["torch"] for name in ("torch-cl", "torch-bf16")}
+
 ENGINES = {
     "fastconv": Fastconv,
     "numpy": lambda threads: Fastconv(threads, "numpy"),

@@ -42,7 +42,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 import engines  # noqa: E402
 import numpy as np  # noqa: E402
 import workload  # noqa: E402
-from compare import Worker, git  # noqa: E402
+from compare import Worker, git, unused  # noqa: E402
 
 import fastconv as fc  # noqa: E402
 
@@ -338,7 +338,8 @@ def compile_for_processor() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--out", type=Path, help="folder of the results (default: bench/results/DATE-GPU)")
+    parser.add_argument("--out", type=Path, help="folder of the results (default: bench/results/DATE-GPU; -2 "
+                        "is added if there is one)")  # fmt: skip
     parser.add_argument("--minutes", type=float, default=8.5, help="for everything (default: 8.5)")
     parser.add_argument("--no-tests", action="store_true", help="neither tests nor checkers")
     parser.add_argument("--dry-run", action="store_true", help="under the simulator")
@@ -355,7 +356,7 @@ def main() -> int:
         torch = None
     device, now = fc.cuda.describe(), datetime.datetime.now()
     name = "-".join(device.split(",")[0].lower().split())
-    out = options.out or ROOT / "bench" / "results" / f"{now:%Y-%m-%d}-{name}"
+    out = unused(options.out or ROOT / "bench" / "results" / f"{now:%Y-%m-%d}-{name}")
     out.mkdir(parents=True, exist_ok=True)
     machine = {"date": now.isoformat(timespec="minutes"), "gpu": device, "system": platform.platform(),
                "python": platform.python_version(), "fastconv": fc.__version__,

@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from statistics import geometric_mean, median
+from textwrap import wrap
 
 import workload
 
+ENGINES = {
+    "fastconv": "fastconv's cpu backend, which chooses the algorithm of each convolution",
+    "direct": "fastconv, every convolution by direct summation",
+    "im2col": "fastconv, every convolution as a matrix product of gathered windows",
+    "winograd": "fastconv, every convolution by Winograd's algorithm, where that applies",
+    "numpy": "fastconv's reference in plain NumPy",
+    "torch": "PyTorch, images channels-first in memory",
+    "torch-cl": "PyTorch, images channels-last in memory",
+    "torch-bf16": "PyTorch in bfloat16 (autocast), channels-last: fewer digits, so it counts in no ratio",
+    "onnxruntime": "ONNX Runtime, forward only",
+    "openvino": "OpenVINO in float32, forward only",
+}
+PASSES = {
+    "fwd": "forward", "bwd": "backward, for the input and the weight", "bwd_data": "backward, for the input alone",
+    "bwd_weight": "backward, for the weight alone", "step": "forward and backward, or an update, in one",
+    "infer": "forward, for inference", "train": "training step: forward, backward, update",
+}  # fmt: skip
 PYTORCH = ("torch", "torch-cl")  # its float32 layouts; bfloat16 is shown and not counted
 PEERS = (*PYTORCH, "onnxruntime", "openvino")
 FORCED = ("direct", "im2col", "winograd")
@@ -65,7 +83,7 @@ def table(lines, columns, peak, title) -> str:
     if peak:
         out.append(f"measured peak {peak['flops'] / 1e9:.0f} GFLOP/s, copy {peak['bytes'] / 1e9:.1f} GB/s")
     rate = "the copy rate" if lines[0]["job"]["suite"] == "op" else "peak"
-    out += [f"each cell: {unit}, share of {rate}, relative error", ""]
+    out += [f"each cell: {unit}, share of {rate}, relative error; every column is explained below the table", ""]
     head = f"{'layer':{wide}}{'x':>3} {'pass':10}" + "".join(f"{c:>20}" for c in columns)
     out.append(head + "   peers" * extra + "   ratio")
     for line in lines:
@@ -83,7 +101,28 @@ def table(lines, columns, peak, title) -> str:
             r = ratio(line, others)
             text += f"{'-' if r is None else f'{r:.2f}x':>8}"
         out.append(text)
-    return "\n".join([*out, "", *_summary(lines, columns), *_notes(lines)])
+    return "\n".join([*out, "", *_summary(lines, columns), *_notes(lines), "", *_legend(lines, columns, unit, rate, extra)])
+
+
+def _legend(lines, columns, unit, rate, extra):
+    """What each column of the table is."""
+    what = {"conv": "shape file and layer", "op": "op and the shape of its input", "net": "network, b and the batch size"}
+    passes = dict.fromkeys(line["job"]["pass"] for line in lines)
+    speed = "images per second, from the median time" if unit == "images/s" else "median time in milliseconds"
+    explained = {
+        "layer": what[lines[0]["job"]["suite"]],
+        "x": "how many layers of this shape the network has; totals count them all",
+        "pass": "; ".join(f"{p}: {PASSES[p]}" for p in passes),
+        **{c: ENGINES[c] for c in columns},
+        "": f"in each of these: {speed}; share of {rate} as measured on this machine (speed counted as direct summation, so "
+            "Winograd may pass 100 %); largest error, relative to the largest value of a float64 result. - is no value; "
+            "why stands above",
+        **({"peers": "time of the fastest float32 engine of another library over fastconv's"} if extra else {}),
+        "ratio": "time of PyTorch's faster layout over fastconv's: 2.00x is twice as fast as PyTorch, 0.50x half as fast",
+    }  # fmt: skip
+    yield "The columns:"
+    for name, text in explained.items():
+        yield from wrap(text, 118, initial_indent=f"  {name:12} ", subsequent_indent=" " * 15)
 
 
 def _summary(lines, columns):

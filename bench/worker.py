@@ -70,8 +70,8 @@ def main(name: str, threads: int) -> None:
 
     try:
         engine = ENGINES[name](threads)
-    except ImportError as e:
-        return say({"missing": str(e)})
+    except Exception as e:  # not installed, or installed for another machine
+        return say({"missing": str(e) if isinstance(e, ImportError) else f"{type(e).__name__}: {e}"})
     say({"version": engine.version()})
     prepared: dict = {}
     for line in sys.stdin:
