@@ -1,4 +1,4 @@
-"""Train the LeNet of the course notes on Fashion-MNIST: ``python examples/train_lenet.py --help``.
+"""Train LeNet on Fashion-MNIST: ``python examples/train_lenet.py``; with ``--classic`` as the course notes do.
 
 The same as ``fastconv train lenet``; the loop is in fastconv/train/, the net in fastconv/models/lenet.py.
 """
