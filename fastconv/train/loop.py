@@ -295,7 +295,7 @@ def _tell(path, run, shown) -> None:
     if run.differs:
         text = f"Not as when that run began: {'; '.join(run.differs)}. What is asked for now counts"
         shown.say(text)
-        if not (shown.live or shown.plain):
+        if shown.bar is None and not shown.plain:
             warnings.warn(f"fit: resuming {path}. {text}", stacklevel=3)
 
 

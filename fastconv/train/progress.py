@@ -1,15 +1,13 @@
-"""What a run shows of itself: a line that is redrawn in a terminal or a notebook, elsewhere a few plain lines."""
+"""What a run shows of itself: one bar with numbers in a terminal or a notebook, elsewhere a few plain lines."""
 
 from __future__ import annotations
 
-import os
 import sys
 from math import ceil
 from time import monotonic
 
 LINES = 10  # about how many lines a run leaves behind, however many epochs it has
-REDRAW = 0.1  # seconds between two drawings of the line
-BAR = 4, 30  # least and greatest width of the bar, which takes the room that the numbers leave
+REDRAW = 0.1  # seconds between two drawings of the bar
 
 
 class Progress:
@@ -21,67 +19,62 @@ class Progress:
     """
 
     def __init__(self, show: bool, epochs: int):
-        self.live = show and _redraws(sys.stderr)
-        self.plain = show and not self.live
+        self.bar = _bar() if show and _redraws(sys.stderr) else None
+        self.plain = show and self.bar is None
         self.epochs, self.every = epochs, max(1, ceil(epochs / LINES))  # one epoch in so many leaves a line
-        self._drawn, self._next = 0, 0.0  # columns on the screen; when to draw again
+        self._next = 0.0  # when to draw again
 
     def say(self, line: str) -> None:
         """Show a line that stays."""
-        if self.live:
-            print("\r" + line.ljust(self._drawn), file=sys.stderr, flush=True)
-            self._drawn = 0
+        if self.bar is not None:
+            self.bar.write(line, file=sys.stderr)
         elif self.plain:
             print(line, flush=True)
 
     def step(self, standing) -> None:
         """A step was done."""
-        if self.live and monotonic() >= self._next:
+        if self.bar is not None and monotonic() >= self._next:
             self._draw(standing())
 
     def point(self, standing) -> None:
-        """The history has got a point inside an epoch: where no line is redrawn, a run of few epochs shows these too."""
+        """The history has got a point inside an epoch: where there is no bar, a run of few epochs shows these too."""
         if self.plain and self.epochs < LINES / 2:
             self.say(self._words(standing()))
 
     def epoch(self, epoch: int, standing) -> None:
         """``epoch`` (from 1) and its evaluation were done."""
         if epoch % self.every == 0 or epoch == self.epochs:
-            if self.live or self.plain:
+            if self.bar is not None or self.plain:
                 self.say(self._words(standing()))
-        elif self.live:
+        elif self.bar is not None:
             self._draw(standing())
 
     def close(self) -> None:
-        """The run has ended: what was drawn last stays."""
-        if self._drawn:
-            print(file=sys.stderr, flush=True)
-            self._drawn = 0
+        """The run has ended."""
+        if self.bar is not None:
+            self.bar.close()
 
     def _draw(self, where) -> None:
-        line = self._line(where, _columns(sys.stderr) - 1)
-        print("\r" + line.ljust(self._drawn), end="", file=sys.stderr, flush=True)
-        self._drawn, self._next = len(line), monotonic() + REDRAW
-
-    def _line(self, where, width: int) -> str:
-        """Epoch, bar and numbers in ``width`` columns; numbers that do not fit are left out, the last one first."""
-        head, numbers = f"epoch {where['epoch']}/{self.epochs} ", _numbers(where, short=True)
-        while len(head) + len(", ".join(numbers)) > width and len(numbers) > 1:
-            numbers.pop()
-        text = ", ".join(numbers)
-        room = min(width - len(head) - len("[] ") - len(text), BAR[1])
-        if room < BAR[0]:
-            return (head + text)[:width]
-        done = int(room * where["share"])
-        return f"{head}[{'#' * done}{'.' * (room - done)}] {text}"
+        self.bar.n = where["share"]
+        self.bar.set_description_str(f"epoch {where['epoch']}/{self.epochs} {', '.join(_numbers(where, short=True))}")
+        self._next = monotonic() + REDRAW
 
     def _words(self, where) -> str:
-        where = where | {"left": None} if self.live else where  # which the line shows that is being redrawn
+        where = where | {"left": None} if self.bar is not None else where  # which the bar shows
         return f"epoch {where['epoch']}/{self.epochs}: " + ", ".join(_numbers(where))
 
 
+def _bar():
+    """A bar behind its numbers, which takes what they leave of the line; None without tqdm."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm(total=1.0, file=sys.stderr, leave=False, dynamic_ncols=True, bar_format="{desc} |{bar}|", delay=1e-9)
+
+
 def _numbers(where, short: bool = False) -> list[str]:
-    """Each number with its word; ``short``: 80 columns hold them all, and a bar."""
+    """Each number with its word; ``short``: 80 columns hold them all."""
     accuracy, test, speed, left = (where[k] for k in ("accuracy", "test_accuracy", "speed", "left"))
     text = [f"loss {_loss(where['loss'])}"]
     if accuracy is not None:
@@ -111,10 +104,3 @@ def _clock(seconds: float) -> str:
 def _redraws(stream) -> bool:
     """Whether ``stream`` is a terminal or a notebook's, where ``\\r`` goes back to the start of the line."""
     return type(stream).__module__.startswith("ipykernel.") or bool(getattr(stream, "isatty", bool)())
-
-
-def _columns(stream) -> int:
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or 80
-    except (OSError, ValueError, AttributeError):  # a notebook, or something that only says it is a terminal
-        return 80
