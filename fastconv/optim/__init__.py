@@ -18,6 +18,20 @@ def _like(p: Tensor) -> Tensor:
     return Tensor(p._engine.copy(p._array))
 
 
+def _listed(name: str, what: str, params) -> list:
+    """``params`` as a list, or an error that says how to get one."""
+    kind, expected, cure = type(params).__name__, f"{what} must be a list of Tensors or dicts", "give a list"
+    if hasattr(params, "parameters"):
+        cure = "give the parameters of a network, net.parameters()"
+    elif callable(params):
+        kind, cure = f"{kind} {getattr(params, '__qualname__', '')}", "it has to be called, as in net.parameters()"
+    elif isinstance(params, (set, frozenset)):
+        cure = "a set has no order that the next run would have too: give a list"
+    elif hasattr(params, "__iter__") and not isinstance(params, (Tensor, dict, str)):
+        return list(params)
+    raise TypeError(f"{name}: {expected}, got one {kind.strip()}; {cure}")
+
+
 class Optimizer:
     """Base of the optimizers: groups of parameters, each with its own settings.
 
@@ -35,12 +49,12 @@ class Optimizer:
         Parameter -> its running averages and the number of its updates.
     """
 
+    _decoupled = False  # whether weight decay acts on the weights and not on the gradients
+
     def __init__(self, params: Iterable, **defaults):
         name = type(self).__name__
-        check(not isinstance(params, (Tensor, dict)), name,
-              f"params must be a list of Tensors or dicts, got one {type(params).__name__}", TypeError)  # fmt: skip
         self.defaults, self.state, self.param_groups = defaults, {}, []
-        params = list(params)
+        params = _listed(name, "params", params)
         check(params, name, "the list of parameters is empty")
         for group in params if isinstance(params[0], dict) else [{"params": params}]:
             self.add_param_group(group)
@@ -50,10 +64,12 @@ class Optimizer:
         name = type(self).__name__
         check(isinstance(group, dict) and "params" in group, name, "a parameter group must be a dict with 'params', "
               f"got {group if isinstance(group, dict) else type(group).__name__}", TypeError)  # fmt: skip
-        params = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+        params = group["params"]
+        params = [params] if isinstance(params, Tensor) else _listed(name, "'params' of a group", params)
         seen = {id(p) for g in self.param_groups for p in g["params"]}
         for p in params:
-            check(isinstance(p, Tensor), name, f"parameters must be Tensors, got {type(p).__name__}", TypeError)
+            hint = "; give net.parameters(), without the names" if isinstance(p, tuple) else ""
+            check(isinstance(p, Tensor), name, f"parameters must be Tensors, got {type(p).__name__}{hint}", TypeError)
             check(p.is_leaf, name, "only leaf tensors can be optimised, got the result of an op; call .detach()")
             check(id(p) not in seen, name, "a parameter appears more than once; each needs one group")
             seen.add(id(p))
@@ -105,30 +121,41 @@ class Optimizer:
         }
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Take over settings and running averages (copied) from :meth:`state_dict` of an equal optimizer."""
+        """Take over settings and running averages (copied) from :meth:`state_dict` of an equal optimizer, PyTorch's too."""
         name = f"{type(self).__name__}.load_state_dict"
         check(isinstance(state_dict, dict) and {"state", "param_groups"} <= set(state_dict), name,
               "expected a dict with 'state' and 'param_groups'")  # fmt: skip
+        theirs = [{k: v.item() if isinstance(v, Tensor) else v for k, v in g.items()} for g in state_dict["param_groups"]]
         sizes = [len(g["params"]) for g in self.param_groups]
-        got = [len(g["params"]) for g in state_dict["param_groups"]]
+        got = [len(g["params"]) for g in theirs]
         check(sizes == got, name, f"expected groups of {sizes} parameters, got {got}")
-        for g in state_dict["param_groups"]:
+        for g in theirs:
             missing = set(self.defaults) - set(g)
             check(not missing, name, f"setting {', '.join(sorted(missing))} is missing; was it another optimizer's?")
+            for key, mine in (("maximize", False), ("amsgrad", False), ("decoupled_weight_decay", self._decoupled)):
+                check(bool(g.get(key, mine)) == mine, name, f"the state is of an optimizer with {key}={g.get(key)}, "
+                      f"here it is {mine}")  # fmt: skip
             self._check(g)
-        params = [p for g in self.param_groups for p in g["params"]]
+        numbers = [int(i) for g in theirs for i in g["params"]]
+        params = dict(zip(numbers, (p for g in self.param_groups for p in g["params"])))
+        groups = dict(zip(numbers, (g for g in theirs for _ in g["params"])))
         state = {}
         for i, entries in state_dict["state"].items():
-            check(0 <= int(i) < len(params), name, f"state of parameter {i}, but there are {len(params)}")
+            check(int(i) in params, name, f"state of parameter {i}, but there are {len(params)}")
             p, new = params[int(i)], {}
             for key, value in entries.items():
                 if hasattr(value, "shape") and key != "step":
                     check_shape(name, f"{key} of parameter {i}", value.shape, p.shape, "its parameter's shape")
                     value = _like(p).copy_(as_tensor(value).to(p.device))
-                new[key] = int(value) if key == "step" else value
+                if value is not None:  # None: PyTorch's SGD had no velocity yet
+                    new[key] = int(value) if key == "step" else value
+            if "momentum_buffer" in new:
+                new.setdefault("step", 1)  # PyTorch's SGD does not count, and only its first step is special
+            missing = {"step", *self._slots(groups[int(i)])} - set(new) if new else None
+            check(not missing, name, f"the state of parameter {i} has no {', '.join(sorted(missing or ()))}")
             state[p] = new
         self.state = state
-        for mine, g in zip(self.param_groups, state_dict["param_groups"]):
+        for mine, g in zip(self.param_groups, theirs):
             mine.update({k: v for k, v in g.items() if k != "params"})
 
     def _slots(self, group) -> tuple[str, ...]:
@@ -138,6 +165,8 @@ class Optimizer:
     def _check(self, group) -> None:
         for key in ("lr", "momentum", "weight_decay", "eps"):
             value = group.get(key, 0)
+            check(isinstance(value, (int, float, np.number)), type(self).__name__, f"{key} must be a number, got {value!r}",
+                  TypeError)  # fmt: skip
             check(value >= 0, type(self).__name__, f"{key} must not be negative, got {value}")
 
 
@@ -185,8 +214,6 @@ class Adam(Optimizer):
         Adds ``weight_decay * w`` to the gradient.
     """
 
-    _decoupled = False
-
     def __init__(self, params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 0):  # fmt: skip
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
@@ -194,7 +221,7 @@ class Adam(Optimizer):
     def _check(self, group):
         super()._check(group)
         betas = group["betas"]
-        check(len(betas) == 2 and all(0 <= b < 1 for b in betas), type(self).__name__,
+        check(isinstance(betas, (tuple, list)) and len(betas) == 2 and all(0 <= b < 1 for b in betas), type(self).__name__,
               f"betas must be two numbers in [0, 1), got {betas}")  # fmt: skip
 
     def _slots(self, group):

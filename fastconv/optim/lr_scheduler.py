@@ -1,50 +1,75 @@
-"""Learning-rate schedules, each written as a formula of the number of steps taken."""
+"""Learning-rate schedules. Each step works on the learning rate that a parameter group has at that moment, as PyTorch's do:
+a rate that was set by hand stays in the product, and several schedules of one optimizer work together.
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import cos, pi
 
 from ..spec import check
 
+#: What PyTorch's state dicts hold beside ours: its own bookkeeping, which follows from the rest.
+_PYTORCH = {"_step_count", "_is_initial", "_get_lr_called_within_step", "_last_lr", "verbose"}
+
 
 class LRScheduler:
-    """Base of the schedules; sets ``lr`` of every parameter group at construction and at each :meth:`step`.
+    """Base of the schedules; a subclass defines :meth:`get_lr`.
 
     Parameters
     ----------
     optimizer : Optimizer
+        A parameter group that is added later is scheduled from the learning rate it comes with.
     last_epoch : int
-        Steps already taken, less one: -1 starts anew.
+        Steps already taken, less one: -1 starts anew. Otherwise each group needs its ``"initial_lr"``.
 
     Attributes
     ----------
     interval : {"epoch", "step"}
         When ``train.fit`` calls :meth:`step`; may be assigned.
+    base_lrs : list of float
+        The ``"initial_lr"`` of each group.
     """
 
     interval = "epoch"
+    _starting = False  # whether :meth:`step` is called by the constructor
 
     def __init__(self, optimizer, last_epoch: int = -1):
+        name = type(self).__name__
+        check(hasattr(optimizer, "param_groups"), name, "expected an optimizer, e.g. optim.SGD(net.parameters()), got "
+              f"{getattr(optimizer, '__name__', type(optimizer).__name__)}", TypeError)  # fmt: skip
         self.optimizer = optimizer
-        for group in optimizer.param_groups:
-            check(last_epoch == -1 or "initial_lr" in group, type(self).__name__,
-                  "continuing (last_epoch != -1) needs 'initial_lr' in every parameter group")  # fmt: skip
+        for i, group in enumerate(optimizer.param_groups):
+            check(last_epoch == -1 or "initial_lr" in group, name, "continuing (last_epoch != -1) needs 'initial_lr' in "
+                  f"every parameter group; group {i} has none")  # fmt: skip
             group.setdefault("initial_lr", group["lr"])
         self.base_lrs = [g["initial_lr"] for g in optimizer.param_groups]
-        self.last_epoch = last_epoch
+        self.last_epoch, self._starting = last_epoch, True
         self.step()
+        del self._starting
 
-    def lr(self, base: float, t: int) -> float:
-        """Learning rate after ``t`` steps of a group that started with ``base``."""
+    def get_lr(self) -> list[float]:
+        """The learning rate of each parameter group for step ``self.last_epoch``; the groups still have that of the step
+        before."""
         raise NotImplementedError
 
     def step(self) -> None:
         """Advance by one epoch (or one batch, for schedules counted in batches)."""
+        groups = self.optimizer.param_groups
+        check(len(groups) >= len(self.base_lrs), type(self).__name__,
+              f"the schedule is of {len(self.base_lrs)} parameter groups, the optimizer has {len(groups)} left")  # fmt: skip
+        for group in groups[len(self.base_lrs) :]:
+            self.base_lrs.append(self._join(group))
         self.last_epoch += 1
-        for base, group in zip(self.base_lrs, self.optimizer.param_groups):
-            group["lr"] = self.lr(base, self.last_epoch)
+        for group, lr in zip(groups, self.get_lr(), strict=True):
+            group["lr"] = lr
+
+    def _join(self, group: dict) -> float:
+        """``initial_lr`` of a group that takes part from now on."""
+        return group.setdefault("initial_lr", group["lr"])
+
+    def _scaled(self, factor: float) -> list[float]:
+        return [group["lr"] * factor for group in self.optimizer.param_groups]
 
     def get_last_lr(self) -> list[float]:
         """Learning rate of each parameter group."""
@@ -55,53 +80,78 @@ class LRScheduler:
         return {k: v for k, v in self.__dict__.items() if k != "optimizer"}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Continue where :meth:`state_dict` was taken (the optimizer's own state holds the current lr)."""
+        """Continue where :meth:`state_dict` was taken, be it PyTorch's (the optimizer's own state holds the current lr)."""
+        name = f"{type(self).__name__}.load_state_dict"
+        check(isinstance(state_dict, Mapping), name, "expected a dict as state_dict() returns it, got "
+              f"{type(state_dict).__name__}", TypeError)  # fmt: skip
+        new = self._from_pytorch({k: v for k, v in state_dict.items() if k not in _PYTORCH}, name)
         expected = set(self.state_dict()) - {"interval"}
-        check(expected == set(state_dict) - {"interval"}, f"{type(self).__name__}.load_state_dict",
-              f"expected {sorted(expected)}, got {sorted(state_dict)}; was it another schedule's?")  # fmt: skip
-        self.__dict__.update(state_dict)
+        check(expected == set(new) - {"interval"}, name,
+              f"expected {sorted(expected)}, got {sorted(new)}; was it another schedule's?")  # fmt: skip
+        n, groups = len(new["base_lrs"]), len(self.optimizer.param_groups)
+        check(n <= groups, name, f"the state is of {n} parameter groups, the optimizer has {groups}; add the others first")
+        self.__dict__.update(new, base_lrs=list(new["base_lrs"]))
+
+    def _from_pytorch(self, state: dict, name: str) -> dict:
+        """``state`` with the attributes this class has, where PyTorch's has others."""
+        return state
 
 
 class StepLR(LRScheduler):
-    """``lr = base * gamma ** (epoch // step_size)``."""
+    """Multiply by ``gamma`` every ``step_size`` epochs."""
 
     def __init__(self, optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1):
         check(step_size > 0, "StepLR", f"step_size must be positive, got {step_size}")
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
 
-    def lr(self, base, t):
-        return base * self.gamma ** (t // self.step_size)
+    def get_lr(self):
+        t = self.last_epoch
+        return self._scaled(self.gamma if t > 0 and t % self.step_size == 0 else 1.0)
 
 
 class MultiStepLR(LRScheduler):
-    """Multiply by ``gamma`` at each epoch of ``milestones``."""
+    """Multiply by ``gamma`` at each epoch of ``milestones`` (several times at one that is named several times)."""
 
     def __init__(self, optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1):
         self.milestones, self.gamma = sorted(milestones), gamma
         super().__init__(optimizer, last_epoch)
 
-    def lr(self, base, t):
-        return base * self.gamma ** bisect_right(self.milestones, t)
+    def get_lr(self):
+        return self._scaled(self.gamma ** self.milestones.count(self.last_epoch))
+
+    def _from_pytorch(self, state, name):
+        if isinstance(counts := state.get("milestones"), Mapping):  # milestone -> how often
+            state["milestones"] = sorted(int(m) for m, n in counts.items() for _ in range(n))
+        return state
 
 
 class CosineAnnealingLR(LRScheduler):
-    """Half a cosine from ``base`` to ``eta_min`` in ``T_max`` epochs (SGDR without restarts, Loshchilov and Hutter,
-    2017)."""
+    """Half a cosine from the first learning rate to ``eta_min`` in ``T_max`` epochs, then up again (SGDR without restarts,
+    Loshchilov and Hutter, 2017)."""
 
     def __init__(self, optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1):  # noqa: N803
         check(T_max > 0, "CosineAnnealingLR", f"T_max must be positive, got {T_max}")
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
 
-    def lr(self, base, t):
-        return self.eta_min + (base - self.eta_min) * (1 + cos(pi * t / self.T_max)) / 2
+    def get_lr(self):
+        t, n, low = self.last_epoch, self.T_max, self.eta_min
+        if self._starting:
+            return self.get_last_lr()
+        if (t - 1 - n) % (2 * n) == 0:  # from the lowest point a factor leads nowhere
+            rise = (1 - cos(pi / n)) / 2
+            return [lr + (base - low) * rise for lr, base in zip(self.get_last_lr(), self.base_lrs)]
+        factor = (1 + cos(pi * t / n)) / (1 + cos(pi * (t - 1) / n))
+        return [low + (lr - low) * factor for lr in self.get_last_lr()]
 
 
 class OneCycleLR(LRScheduler):
     """One rise to ``max_lr`` and one fall, momentum moving the other way (Smith and Topin, "Super-convergence", 2019).
 
-    Call :meth:`step` after each batch.
+    Call :meth:`step` after each batch. The learning rate depends on the number of steps alone (as PyTorch's does): one that
+    is set by hand holds until the next step. A group that is added later takes part with the rate it comes with as its
+    present point of the cycle.
 
     Parameters
     ----------
@@ -127,7 +177,7 @@ class OneCycleLR(LRScheduler):
                  cycle_momentum: bool = True, base_momentum: float = 0.85, max_momentum: float = 0.95,
                  div_factor: float = 25.0, final_div_factor: float = 1e4, three_phase: bool = False,
                  last_epoch: int = -1):  # fmt: skip
-        name, groups = "OneCycleLR", optimizer.param_groups
+        name, groups = "OneCycleLR", getattr(optimizer, "param_groups", [])
         if total_steps is None:
             check(epochs is not None and steps_per_epoch is not None, name,
                   "give total_steps, or epochs and steps_per_epoch")  # fmt: skip
@@ -141,6 +191,8 @@ class OneCycleLR(LRScheduler):
         check(len(max_lrs) == len(groups), name, f"expected {len(groups)} values of max_lr, got {len(max_lrs)}")
         check(not cycle_momentum or all("betas" in g or g.get("momentum") for g in groups), name,
               "cycle_momentum needs an optimizer with momentum, or pass cycle_momentum=False")  # fmt: skip
+        for key, value in (("base_momentum", base_momentum), ("max_momentum", max_momentum)):
+            check(isinstance(value, (int, float)), name, f"{key} must be one number for all groups, got {value!r}", TypeError)
         self.total_steps, self.anneal_strategy, self.cycle_momentum = total_steps, anneal_strategy, cycle_momentum
         low, high, n = base_momentum, max_momentum, total_steps
         # (last step, lr from, lr to, momentum from, momentum to), lr in units of the group's first lr
@@ -155,15 +207,28 @@ class OneCycleLR(LRScheduler):
                 group["initial_lr"] = top / div_factor
         super().__init__(optimizer, last_epoch)
 
-    def step(self):
-        super().step()
+    def get_lr(self):
+        factor, momentum = self._at(self.last_epoch)
         if self.cycle_momentum:
-            value = self._at(self.last_epoch)[1]
             for group in self.optimizer.param_groups:
-                group.update({"betas": (value, *group["betas"][1:])} if "betas" in group else {"momentum": value})
+                group.update({"betas": (momentum, *group["betas"][1:])} if "betas" in group else {"momentum": momentum})
+        return [base * factor for base in self.base_lrs]
 
-    def lr(self, base, t):
-        return base * self._at(t)[0]
+    def _join(self, group):
+        group["initial_lr"] = group["lr"] / self._at(self.last_epoch)[0]
+        return group["initial_lr"]
+
+    def _from_pytorch(self, state, name):
+        if "_schedule_phases" not in state:
+            return state
+        ours = {"total_steps": self.total_steps, "_anneal_func_type": self.anneal_strategy,
+                "cycle_momentum": self.cycle_momentum, "base_lrs": self.base_lrs}  # fmt: skip
+        theirs = {k: state.get(k) for k in ours}
+        ours["phases end at"] = [end for end, *_ in self.phases]
+        theirs["phases end at"] = [phase["end_step"] for phase in state["_schedule_phases"]]
+        other = [f"{k} {theirs[k]}, here {v}" for k, v in ours.items() if theirs[k] != v]
+        check(not other, name, f"PyTorch's schedule was made with other arguments ({'; '.join(other)}); give the same here")
+        return {**self.state_dict(), "last_epoch": state["last_epoch"]}
 
     def _at(self, t):
         """Factor on the first lr, and momentum, at step ``t``."""
