@@ -204,7 +204,7 @@ HARMFUL = {
     "name from strings": (lambda c: text("os") + text("system") + b"\x93" + text(c) + b"\x85R", "os.system"),
     "call of a string": (lambda c: text("os.system") + text(c) + b"\x85R", "'os.system'"),
     "call of a result": (lambda c: call("collections.OrderedDict") + text(c) + b"\x85R", "{}"),
-    "call of a dtype": (lambda c: name("torch.uint16") + text(c) + b"\x85R", "torch.uint16"),
+    "call of a dtype": (lambda c: name("torch.uint16") + text(c) + b"\x85R", "dtype('uint16')"),
     "from the memo": (lambda c: name("os.system") + b"q\x000h\x00" + text(c) + b"\x85R", "os.system"),
     "INST": (lambda c: b"(" + text(c) + b"ios\nsystem\n", "INST"),
     "OBJ": (lambda c: b"(" + name("os.system") + text(c) + b"o", "os.system"),
@@ -221,7 +221,15 @@ HARMFUL = {
     "bytes for torch.load": (lambda c: call("torch.storage._load_from_bytes", text(c)), "torch.storage._load_from_bytes"),
     "a dotted name": (lambda c: call("torch._utils.os.system", text(c)), "torch._utils.os.system"),
     "a layer": (lambda c: call("torch.nn.modules.linear.Linear", plain(1), plain(2)), "torch.nn.modules.linear.Linear"),
-    "a NumPy scalar": (lambda c: call("numpy.core.multiarray.scalar", plain(1)), "numpy.core.multiarray.scalar"),
+    "call of a type": (lambda c: name("numpy.float32") + text(c) + b"\x85R", "<class 'numpy.float32'>"),
+    "call of a factory": (lambda c: name("builtins.list") + text(c) + b"\x85R", "'builtins.list'"),
+    "a NumPy array of objects": (lambda c: call("numpy.dtype", plain("O8"), plain(False), plain(True)), "'O8'"),
+    "NumPy records": (lambda c: call("numpy.dtype", plain("(9,9)f8"), plain(False), plain(True)), "'(9,9)f8'"),
+    "a default of its own": (lambda c: call("collections.defaultdict", name("os.system")), "os.system"),
+    "a tensor's type": (
+        lambda c: call("torch._tensor._rebuild_from_type_v2", plain("os.system"), name("torch.Tensor"), text(c) + b"\x85",
+                       plain({})), "os.system"),
+    "an object of a known name": (lambda c: name("argparse.Namespace") + text(c) + b"\x85\x81", "NEWOBJ"),
     "a complex tensor": (lambda c: name("torch.ComplexFloatStorage"), "torch.ComplexFloatStorage"),
     "a float8": (lambda c: name("torch.float8_e4m3fn"), "torch.float8_e4m3fn"),
 }  # fmt: skip
@@ -235,6 +243,18 @@ def test_what_is_no_data_is_refused_by_name(path, tmp_path, layout, kind):
     with pytest.raises(ValueError, match=r"load: .*net\.pth is refused: .*Nothing in it was executed") as e:
         fc.load(path)
     assert named in str(e.value).split("refused: ")[1]
+    assert os.listdir(tmp_path) == ["net.pth"]
+
+
+@pytest.mark.parametrize("kind", HARMFUL)
+def test_nothing_is_executed_for_placeholders_either(path, tmp_path, layout, kind):
+    make, _ = HARMFUL[kind]
+    write(path, layout, mapping({"it": make(touch(tmp_path / "executed"))}))
+    try:
+        found = fc.load(path, weights_only=False)["it"]
+        assert isinstance(found, (fc.io.Unread, str, dict)), found
+    except ValueError as e:
+        assert str(e).startswith("load: ")
     assert os.listdir(tmp_path) == ["net.pth"]
 
 

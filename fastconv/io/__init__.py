@@ -1,29 +1,34 @@
 """Saving and loading: state dicts and checkpoints as ``.npz`` or ``.safetensors``, without pickle; reading PyTorch's.
 
-Both formats hold named arrays. Whatever else a checkpoint contains (numbers, strings, the nesting itself) is one JSON
-text in which an array stands as ``{"__array__": name}``: an entry of its own in ``.npz``, metadata in
-``.safetensors``.
-A flat dict of arrays needs no such text, so these files are what other programs read and write.
+Both formats hold named arrays. Whatever else a checkpoint contains is one JSON text (``tree.py``): an entry of its own in
+``.npz``, metadata in ``.safetensors``. A flat dict of arrays needs no such text, so these files are what other programs
+read and write.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
+import stat
 import zipfile
-from io import BytesIO
+from io import BytesIO, TextIOBase
 from pathlib import Path
-
-import numpy as np
+from types import SimpleNamespace
 
 from ..spec import check
-from ..tensor import Tensor
-from . import pth, raw
+from ..tensor import Tensor, device
+from . import npz, pth, safetensors, tree
+from .pickled import Refused, Unread
 
-_TREE = "__fastconv__"  # name of the JSON text
-_RESERVED = {_TREE, "__metadata__"}  # the second has a meaning in .safetensors
-_MARKS = {"__array__", "__tuple__", "__items__"}
+__all__ = ["Unread", "load", "save"]
+
+_WRITERS = {".npz": npz.write, ".safetensors": safetensors.write}
+_EXPECTED = {
+    ".npz": "a .npz file as fastconv.save writes it",
+    ".safetensors": "a .safetensors file as fastconv.save writes it",
+    ".pth": "a .pth file as torch.save writes it",
+}
+_LIKE_PTH = (".pth", ".pt", ".tar", ".ckpt", ".bin")
 
 
 def save(obj, path) -> None:
@@ -34,175 +39,165 @@ def save(obj, path) -> None:
     obj : dict
         A state dict, or any nesting of dicts (keys str or int), lists and tuples with arrays,
         Tensors, numbers, strings, booleans and None at its ends.
-    path : str or os.PathLike
-        Ends in ``.npz`` or ``.safetensors``.
+    path : str, os.PathLike or binary file
+        A name ends in ``.npz`` or ``.safetensors``. A link stays, and the file it leads to is replaced; an existing file's
+        permissions are kept. An open file whose name has no extension (``io.BytesIO``) gets ``.npz``.
 
     Raises
     ------
     ValueError
-        Unknown extension.
+        Unknown extension, or ``path`` is a device or a pipe.
     TypeError
         Something in ``obj`` is neither a container nor a value as above; the message says where.
     """
-    path, write = Path(path), _format("save", Path(path), _WRITERS)
-    arrays: dict[str, np.ndarray] = {}
-    tree = _pack(obj, "", arrays)
-    flat = isinstance(obj, dict) and tree == {k: {"__array__": k} for k in obj}
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    is_open, name = hasattr(path, "write"), _name("save", path)
+    check(not isinstance(path, TextIOBase), "save", f"{name} is open as text; open it in binary mode, 'wb'", TypeError)
+    kind = Path(name).suffix or (".npz" if is_open else "")
+    check(kind in _WRITERS, "save", f"expected a file name that ends in {' or '.join(_WRITERS)}, got {name}")
+    arrays, text = tree.pack(obj)
+    if is_open:
+        _WRITERS[kind](path, arrays, text)
+        return
+    target = Path(os.path.realpath(name))
+    mode = target.stat().st_mode if target.exists() else None
+    check(mode is None or stat.S_ISREG(mode) or stat.S_ISDIR(mode), "save",
+          f"{name} is a device or a pipe and cannot be replaced by a file; open it and give the open file")  # fmt: skip
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as f:
-            write(f, arrays, None if flat else json.dumps(tree))
+            _WRITERS[kind](f, arrays, text)
             f.flush()
             os.fsync(f.fileno())
-        os.replace(temporary, path)
+        if mode is not None:
+            os.chmod(temporary, stat.S_IMODE(mode))
+        os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def load(path):
-    """Read what :func:`save` wrote, with every array as a Tensor on the host; also other programs' plain files.
+def load(path, map_location=None, *, weights_only: bool = True):
+    """Read what :func:`save` wrote, with every array as a Tensor on the host; also other programs' files.
 
-    ``.pth`` and ``.pt`` are what ``torch.save`` writes, in the zip format or the one before it, as long as they hold
-    nothing but tensors, numbers, strings and containers: nothing in the file is executed, PyTorch is not needed.
-    Tensors that share memory there share it here; bfloat16 becomes float32.
+    What a file is shows in its contents, whatever its name. A file of ``torch.save``, in the zip format or the one before
+    it, is read without PyTorch and without executing anything, if it holds nothing but tensors, numbers, strings,
+    containers, NumPy's arrays and scalars (as such), dtypes (as NumPy's), paths, dates and ``argparse.Namespace`` (as
+    ``types.SimpleNamespace``). Tensors that share memory there share it here; bfloat16 becomes float32; Python attributes
+    of tensors and dicts are left out, and no tensor requires gradients.
+
+    Parameters
+    ----------
+    path : str, os.PathLike or binary file
+    map_location : {"cpu", "cuda"}, device, dict or callable, optional
+        Where the tensors go; the host by default. PyTorch's argument, but a dict or a callable may only mean the host.
+    weights_only : bool
+        Nothing in a file is executed either way. True refuses a file of PyTorch with any other object in it. False reads
+        the rest of it, with a placeholder for each such object (:class:`Unread`: its name, and what the file says of it).
 
     Raises
     ------
     FileNotFoundError
     ValueError
-        Unknown extension, a damaged file or one of another kind; a PyTorch file with anything else in it, by name.
+        A damaged file or one of another kind; a PyTorch file with anything else in it, by name.
     """
-    path, read = Path(path), _format("load", Path(path), _READERS)
+    where, name = _location(map_location), _name("load", path)
+    if hasattr(path, "read"):
+        data, name = path.read(), name or type(path).__name__
+        check(isinstance(data, bytes), "load", f"{name} is open as text; open it in binary mode, 'rb'", TypeError)
+        value = _read(BytesIO(data), len(data), name, weights_only)
+    else:
+        with open(path, "rb") as f:
+            value = _read(f, os.fstat(f.fileno()).st_size, name, weights_only)
+    return value if where == "cpu" else _to(where, value, {})
+
+
+def _name(function: str, path) -> str:
+    """The name of a path or an open file, "" where it has none."""
+    if hasattr(path, "read") or hasattr(path, "write"):
+        name = getattr(path, "name", "")
+        return name if isinstance(name, str) else ""
+    check(isinstance(path, (str, bytes, os.PathLike)), function, "expected a path or a file opened in binary mode, got "
+          f"{type(path).__name__}", TypeError)  # fmt: skip
+    return os.fsdecode(path)
+
+
+def _read(f, size: int, name: str, strict: bool):
+    head = f.read(16)
+    f.seek(0)
+    suffix = Path(name).suffix.lower()
+    suffix = ".pth" if suffix in _LIKE_PTH else suffix
     try:
-        return read(path)
-    except (OSError, ImportError):
-        raise
-    except pth.Refused as e:
+        match _kind(head) or suffix:
+            case ".safetensors":
+                return safetensors.read(f, size)
+            case ".zip" | ".npz":
+                with zipfile.ZipFile(f) as archive:
+                    names = archive.namelist()
+                    arrays = bool(names) and all(n.endswith(".npy") for n in names)
+                    theirs = any(n.rpartition("/")[2] == "data.pkl" for n in names) or (suffix == ".pth" and not arrays)
+                    return pth.read_zip(archive, strict) if theirs else npz.read(archive)
+            case ".pth":
+                return pth.read_legacy(f, size, strict)
+        raise ValueError("it begins like none of these")
+    except Refused as e:
         raise ValueError(
-            f"load: {path} is refused: {e}, and only tensors of real numbers, numbers, strings and containers are read. "
-            "Nothing in it was executed. Of a network, save the state_dict()"
+            f"load: {name} is refused: {e}, and only tensors of real numbers, numbers, strings, containers and plain values "
+            "of NumPy are read. Nothing in it was executed. Of a network, save the state_dict(). weights_only=False reads "
+            "the rest of such a file, without executing anything either"
         ) from None
     except Exception as e:  # whatever the parsers trip over, it is the file
-        with open(path, "rb") as f:
-            head = f.read(8)
+        if isinstance(e, ImportError) or getattr(e, "errno", None) is not None:  # the disk's errors have a number
+            raise
+        expected = _EXPECTED.get(suffix) or " or ".join(_EXPECTED.values())
         raise ValueError(
-            f"load: expected a {path.suffix} file as {_author(path)} writes it, got {path} with {path.stat().st_size} "
-            f"bytes that start with {head!r} ({e}); it is damaged, incomplete or of another kind"
+            f"load: expected {expected}, got {name} with {size} bytes that start with {head[:8]!r} ({e}); it is damaged, "
+            "incomplete or of another kind"
         ) from e
 
 
-def _format(name: str, path: Path, formats: dict):
-    check(path.suffix in formats, name, f"expected a file name that ends in {' or '.join(formats)}, got {path}")
-    return formats[path.suffix]
+def _kind(head: bytes) -> str | None:
+    """What a file is that begins like this."""
+    if head[8:9] == b"{":
+        return ".safetensors"
+    if head[:4] in (b"PK\3\4", b"PK\5\6"):
+        return ".zip"
+    return ".pth" if head[:1] == b"\x80" and head[1:2] <= b"\5" else None  # a pickle
 
 
-def _author(path: Path) -> str:
-    return "fastconv.save" if path.suffix in _WRITERS else "torch.save"
+# ------------------------------------------------------------------------------------------------- where tensors go
+def _location(map_location) -> str:
+    """``"cpu"`` or ``"cuda"``."""
+    cure = 'expected None, "cpu", "cuda", or a dict or callable that means the host; everything is read to the host first, ' \
+           'so map_location="cpu" is enough'  # fmt: skip
+    if map_location is None:
+        return "cpu"
+    if isinstance(map_location, dict):
+        check({str(v) for v in map_location.values()} <= {"cpu"}, "load", f"map_location: {cure}, got {map_location}")
+        return "cpu"
+    if callable(map_location):
+        storage = Tensor(0.0)
+        place = map_location(storage, "cpu")
+        check(place is None or place is storage, "load", f"map_location: {cure}, got {map_location}")
+        return "cpu"
+    return device(map_location)
 
 
-# ------------------------------------------------------------------------------------------------- the tree
-def _pack(x, where, arrays):
-    """``x`` as JSON values; its arrays go to ``arrays`` under the path of keys that leads to them."""
-    if isinstance(x, (Tensor, np.ndarray)):
-        a = x.numpy() if isinstance(x, Tensor) else x
-        check(a.dtype.kind in "fiub", "save", f"array at {where or 'the top'} has dtype {a.dtype}", TypeError)
-        name = where or "value"
-        while name in arrays or name in _RESERVED:
-            name += "_"
-        arrays[name] = np.asarray(a, order="C")
-        return {"__array__": name}
-    if isinstance(x, np.generic):
-        x = x.item()
-    if x is None or isinstance(x, (bool, int, float, str)):
-        return x
-    if isinstance(x, (list, tuple)):
-        items = [_pack(v, f"{where}/{i}" if where else str(i), arrays) for i, v in enumerate(x)]
-        return {"__tuple__": items} if isinstance(x, tuple) else items
-    check(isinstance(x, dict), "save", f"cannot save {type(x).__name__} (at {where or 'the top'}); expected arrays, "
-          "numbers, strings, None, lists and dicts", TypeError)  # fmt: skip
-    for k in x:
-        check(isinstance(k, (int, str)), "save", f"keys must be strings or ints, got {k!r} (at {where or 'the top'})",
-              TypeError)  # fmt: skip
-    items = {k: _pack(v, f"{where}/{k}" if where else str(k), arrays) for k, v in x.items()}
-    plain = all(isinstance(k, str) for k in items) and not _MARKS & set(items)
-    return items if plain else {"__items__": list(items.items())}
-
-
-def _tree(arrays, text):
-    """The inverse: what was saved, with Tensors for arrays."""
-    tensors = {name: Tensor(a) for name, a in arrays.items()}
-    return tensors if text is None else _unpack(json.loads(text), tensors)
-
-
-def _unpack(x, tensors):
-    if isinstance(x, list):
-        return [_unpack(v, tensors) for v in x]
-    if not isinstance(x, dict):
-        return x
-    if "__array__" in x:
-        return tensors[x["__array__"]]
-    if "__tuple__" in x:
-        return tuple(_unpack(v, tensors) for v in x["__tuple__"])
-    items = x["__items__"] if "__items__" in x else x.items()
-    return {k: _unpack(v, tensors) for k, v in items}
-
-
-# ------------------------------------------------------------------------------------------------- the two formats
-def _write_npz(f, arrays, text):
-    if text is not None:
-        arrays = {**arrays, _TREE: np.frombuffer(text.encode(), np.uint8)}
-    with zipfile.ZipFile(f, "w") as z:
-        for name, a in arrays.items():
-            with z.open(name + ".npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, a, allow_pickle=False)
-
-
-def _read_npz(path):
-    with zipfile.ZipFile(path) as z:  # read() checks each entry's CRC
-        entries = {n.removesuffix(".npy"): BytesIO(z.read(n)) for n in z.namelist()}
-    arrays = {n: np.lib.format.read_array(b, allow_pickle=False) for n, b in entries.items()}
-    text = arrays.pop(_TREE, None)
-    return _tree(arrays, None if text is None else text.tobytes().decode())
-
-
-#: Numbers in .safetensors files: dtype -> code for ``raw``.
-_SAFE = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "bf", "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1",
-         "U64": "u8", "U32": "u4", "U16": "u2", "U8": "u1", "BOOL": "?"}  # fmt: skip
-
-
-def _write_safetensors(f, arrays, text):
-    """The length of a JSON header, the header, the arrays one after the other (wide numbers first: all are aligned)."""
-    header, end = {} if text is None else {"__metadata__": {_TREE: text}}, 0
-    names = {np.dtype(code): name for name, code in _SAFE.items() if code != "bf"}
-    order = sorted(arrays, key=lambda name: -arrays[name].itemsize)
-    for name in order:
-        a, start = arrays[name], end
-        end += a.nbytes
-        header[name] = {"dtype": names[a.dtype.newbyteorder("=")], "shape": a.shape, "data_offsets": [start, end]}
-    words = json.dumps({name: header[name] for name in ("__metadata__", *arrays) if name in header}).encode()
-    words += b" " * (-len(words) % 8)
-    f.write(len(words).to_bytes(8, "little") + words)
-    for name in order:
-        f.write(np.ascontiguousarray(arrays[name].astype(arrays[name].dtype.newbyteorder("<"), copy=False)).data)
-
-
-def _read_safetensors(path):
-    arrays = {}
-    with open(path, "rb") as f:
-        size, length = path.stat().st_size, int.from_bytes(f.read(8), "little")
-        if length > size - 8:
-            raise ValueError(f"a header of {length} bytes was announced")
-        header = json.loads(f.read(length))
-        text = header.pop("__metadata__", {}).get(_TREE)
-        for name, entry in header.items():
-            if entry["dtype"] not in _SAFE:
-                raise ValueError(f"{name} is of type {entry['dtype']}, and {', '.join(_SAFE)} are read")
-            start, end = entry["data_offsets"]
-            f.seek(8 + length + start)
-            arrays[name] = raw.decode(f.read(end - start), _SAFE[entry["dtype"]]).reshape(entry["shape"])
-    return _tree(arrays, text)
-
-
-_WRITERS = {".npz": _write_npz, ".safetensors": _write_safetensors}
-_READERS = {".npz": _read_npz, ".safetensors": _read_safetensors, ".pth": pth.read, ".pt": pth.read}
+def _to(where: str, value, moved: dict):
+    """``value`` with its tensors on the device; what was one object stays one."""
+    if id(value) not in moved:
+        if isinstance(value, Tensor):
+            moved[id(value)] = value.to(where)
+        elif isinstance(value, dict):
+            moved[id(value)] = value
+            value.update({k: _to(where, v, moved) for k, v in value.items()})
+        elif isinstance(value, list):
+            moved[id(value)] = value
+            value[:] = [_to(where, v, moved) for v in value]
+        elif isinstance(value, tuple):
+            moved[id(value)] = tuple(_to(where, v, moved) for v in value)
+        elif isinstance(value, (SimpleNamespace, Unread)):
+            moved[id(value)] = value
+            vars(value).update(_to(where, dict(vars(value)), moved))
+        else:
+            return value
+    return moved[id(value)]

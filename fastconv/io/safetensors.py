@@ -1,0 +1,89 @@
+"""The format of the package of that name: the length of a JSON header, the header, the arrays one after the other."""
+
+from __future__ import annotations
+
+import json
+from math import prod
+
+import numpy as np
+
+from . import raw, tree
+
+#: Numbers in the files: dtype -> code for ``raw``.
+DTYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "bf", "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1",
+          "U64": "u8", "U32": "u4", "U16": "u2", "U8": "u1", "BOOL": "?"}  # fmt: skip
+
+
+def write(f, arrays: dict[str, np.ndarray], text: str | None) -> None:
+    """Wide numbers come first, so that all are aligned."""
+    header, end = {} if text is None else {"__metadata__": {tree.TEXT: text}}, 0
+    names = {np.dtype(code): name for name, code in DTYPES.items() if code != "bf"}
+    order = sorted(arrays, key=lambda name: -arrays[name].itemsize)
+    for name in order:
+        a, start = arrays[name], end
+        end += a.nbytes
+        header[name] = {"dtype": names[a.dtype.newbyteorder("=")], "shape": a.shape, "data_offsets": [start, end]}
+    words = json.dumps({name: header[name] for name in ("__metadata__", *arrays) if name in header}).encode()
+    words += b" " * (-len(words) % 8)
+    f.write(len(words).to_bytes(8, "little") + words)
+    for name in order:
+        f.write(np.ascontiguousarray(arrays[name].astype(arrays[name].dtype.newbyteorder("<"), copy=False)).data)
+
+
+def read(f, size: int):
+    """What the open file of ``size`` bytes holds."""
+    length = int.from_bytes(f.read(8), "little")
+    if length > size - 8:
+        raise ValueError(f"a header of {length} bytes was announced")
+    header = json.loads(f.read(length), object_pairs_hook=_unique)
+    if not isinstance(header, dict):
+        raise ValueError(f"its header is a {type(header).__name__}")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict):
+        raise ValueError(f"its metadata is a {type(metadata).__name__}")
+    start, arrays = 8 + length, {}
+    _check_order({name: _extent(name, entry) for name, entry in header.items()}, size - start)
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        f.seek(start + begin)
+        arrays[name] = raw.decode(f.read(end - begin), DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    return tree.unpack(arrays, metadata.get(tree.TEXT))
+
+
+def _unique(pairs) -> dict:
+    names = dict(pairs)
+    if len(names) != len(pairs):
+        raise ValueError(f"{next(n for i, (n, _) in enumerate(pairs) if n in dict(pairs[:i]))} is there twice")
+    return names
+
+
+def _sizes(x) -> bool:
+    return isinstance(x, list) and all(type(n) is int and n >= 0 for n in x)
+
+
+def _extent(name: str, entry) -> tuple[int, int]:
+    """Where the numbers of one array begin and end, after all that the entry says was checked."""
+    if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= set(entry):
+        raise ValueError(f"{name} has no dtype, shape and data_offsets")
+    kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(kind, str) or kind not in DTYPES:
+        raise ValueError(f"{name} is of type {kind}, and {', '.join(DTYPES)} are read")
+    if not _sizes(shape) or not _sizes(offsets) or len(offsets) != 2:
+        raise ValueError(f"{name} has the shape {shape} and the offsets {offsets}")
+    begin, end = offsets
+    expected = prod(shape) * raw.itemsize(DTYPES[kind])
+    if end - begin != expected:
+        raise ValueError(f"{name} of shape {shape} and type {kind} takes {expected} bytes, its offsets {begin} to {end} "
+                         f"span {end - begin}")  # fmt: skip
+    return begin, end
+
+
+def _check_order(extents: dict[str, tuple[int, int]], size: int) -> None:
+    """The arrays fill the rest of the file, one after the other."""
+    at = 0
+    for name, (begin, end) in sorted(extents.items(), key=lambda item: item[1]):
+        if begin != at:
+            raise ValueError(f"{name} begins at {begin}, but the array before it ends at {at}")
+        at = end
+    if at != size:
+        raise ValueError(f"the arrays take {at} bytes, the file has {size} of them")

@@ -1,0 +1,72 @@
+"""Any nesting of containers as named arrays and one JSON text, and back.
+
+In the text an array stands as ``{"__array__": name}``, a tuple as ``{"__tuple__": [...]}``, and a dict with keys that JSON
+does not have as ``{"__items__": [[key, value], ...]}``.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from ..spec import check
+from ..tensor import Tensor
+
+TEXT = "__fastconv__"  # name of the JSON text in a file
+_RESERVED = {TEXT, "__metadata__"}  # the second has a meaning in .safetensors
+_MARKS = {"__array__", "__tuple__", "__items__"}
+
+
+def pack(obj) -> tuple[dict[str, np.ndarray], str | None]:
+    """The arrays in ``obj`` by name and the text, which is None where ``obj`` is a flat dict of arrays."""
+    arrays: dict[str, np.ndarray] = {}
+    tree = _pack(obj, "", arrays)
+    flat = isinstance(obj, dict) and tree == {k: {"__array__": k} for k in obj}
+    return arrays, None if flat else json.dumps(tree)
+
+
+def _pack(x, where, arrays):
+    """``x`` as JSON values; its arrays go to ``arrays`` under the path of keys that leads to them."""
+    if isinstance(x, (Tensor, np.ndarray)):
+        a = x.numpy() if isinstance(x, Tensor) else x
+        check(a.dtype.kind in "fiub", "save", f"array at {where or 'the top'} has dtype {a.dtype}", TypeError)
+        name = where or "value"
+        while name in arrays or name in _RESERVED:
+            name += "_"
+        arrays[name] = np.asarray(a, order="C")
+        return {"__array__": name}
+    if isinstance(x, np.generic):
+        x = x.item()
+    if x is None or isinstance(x, (bool, int, float, str)):
+        return x
+    if isinstance(x, (list, tuple)):
+        items = [_pack(v, f"{where}/{i}" if where else str(i), arrays) for i, v in enumerate(x)]
+        return {"__tuple__": items} if isinstance(x, tuple) else items
+    check(isinstance(x, dict), "save", f"cannot save {type(x).__name__} (at {where or 'the top'}); expected arrays, "
+          "numbers, strings, None, lists and dicts", TypeError)  # fmt: skip
+    for k in x:
+        check(isinstance(k, (int, str)), "save", f"keys must be strings or ints, got {k!r} (at {where or 'the top'})",
+              TypeError)  # fmt: skip
+    items = {k: _pack(v, f"{where}/{k}" if where else str(k), arrays) for k, v in x.items()}
+    plain = all(isinstance(k, str) for k in items) and not _MARKS & set(items)
+    return items if plain else {"__items__": list(items.items())}
+
+
+def unpack(arrays: dict[str, np.ndarray], text: str | None):
+    """The inverse of :func:`pack`, with Tensors for arrays."""
+    tensors = {name: Tensor(a) for name, a in arrays.items()}
+    return tensors if text is None else _unpack(json.loads(text), tensors)
+
+
+def _unpack(x, tensors):
+    if isinstance(x, list):
+        return [_unpack(v, tensors) for v in x]
+    if not isinstance(x, dict):
+        return x
+    if "__array__" in x:
+        return tensors[x["__array__"]]
+    if "__tuple__" in x:
+        return tuple(_unpack(v, tensors) for v in x["__tuple__"])
+    items = x["__items__"] if "__items__" in x else x.items()
+    return {k: _unpack(v, tensors) for k, v in items}
