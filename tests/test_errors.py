@@ -208,9 +208,46 @@ def test_an_unknown_algorithm_is_refused(name, backend):
         pass
 
 
+ALGORITHM_TAKERS = {
+    # everything that takes an algorithm
+    "conv2d": lambda a: F.conv2d(f32(1, 1, 4, 4), f32(1, 1, 3, 3), algorithm=a),
+    "conv_transpose2d": lambda a: F.conv_transpose2d(f32(1, 1, 4, 4), f32(1, 1, 3, 3), algorithm=a),
+    "convolve2d": lambda a: F.convolve2d(f32(1, 1, 4, 4), f32(1, 1, 3, 3), algorithm=a),
+    "Conv1d": lambda a: fc.nn.Conv1d(1, 1, 3, algorithm=a),
+    "Conv2d": lambda a: fc.nn.Conv2d(1, 1, 3, algorithm=a),
+    "ConvTranspose2d": lambda a: fc.nn.ConvTranspose2d(1, 1, 3, algorithm=a),
+    "explain_conv": lambda a: fc.explain_conv((1, 1, 4, 4), (1, 1, 3, 3), algorithm=a),
+    "conv_algorithm": lambda a: fc.conv_algorithm(a).__enter__(),
+}
+
+
+@pytest.mark.parametrize("empty", ["", 0, False, ()])
+@pytest.mark.parametrize("taker", ALGORITHM_TAKERS)
+def test_an_empty_algorithm_is_no_algorithm(taker, empty):
+    """Only None leaves the choice open."""
+    with fc.backend("numpy"), pytest.raises(ValueError, match=r": expected one of auto, direct, im2col, winograd, got "):
+        ALGORITHM_TAKERS[taker](empty)
+    if taker != "conv_algorithm":
+        with fc.backend("numpy"):
+            ALGORITHM_TAKERS[taker](None)
+
+
+@pytest.mark.parametrize("call", [lambda: fc.set_backend(""), lambda: fc.backend("").__enter__(), lambda: fc.device(""),
+                                  lambda: fc.set_float32_precision(""), lambda: fc.zeros(1).to("")])  # fmt: skip
+def test_an_empty_name_is_no_name(call):
+    with pytest.raises(ValueError, match=r"expected .*, got ''"):
+        call()
+
+
+def test_an_empty_variable_is_as_one_that_is_not_set(monkeypatch):
+    monkeypatch.setattr("fastconv.backends.select._environment", "")
+    with fc.backend("numpy"):
+        F.conv2d(X, W)
+
+
 def test_an_unknown_algorithm_in_the_environment_is_refused(backend, monkeypatch):
     monkeypatch.setattr("fastconv.backends.select._environment", "fast")
-    with pytest.raises(ValueError, match="'fast'"):
+    with pytest.raises(ValueError, match="FASTCONV_CONV_ALGORITHM: expected one of .* got 'fast'"):
         F.conv2d(X, W)
 
 

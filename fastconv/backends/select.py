@@ -41,12 +41,12 @@ class Algorithm:
     workspace: Callable
 
 
-def check_name(name: str | None, where: str = "conv_algorithm") -> str | None:
+def check_name(name: str | None, what: str = "conv_algorithm") -> str | None:
     """Validate an algorithm's name; ``"auto"`` and None mean no force."""
     if name is None:
         return None
     if name not in NAMES:
-        raise ValueError(f"{where}: expected one of {', '.join(NAMES)}, got {name!r}")
+        raise ValueError(f"{what}: expected one of {', '.join(NAMES)}, got {name!r}")
     return None if name == "auto" else name
 
 
@@ -63,11 +63,9 @@ def conv_algorithm(name: str):
 
 def forced(keyword: str | None) -> str | None:
     """The forced algorithm in effect here: keyword, else context manager, else ``FASTCONV_CONV_ALGORITHM``."""
-    if keyword is not None:
-        return check_name(keyword, "algorithm")
-    if (name := _forced.get()) is not None:
-        return check_name(name)
-    return check_name(_environment, "FASTCONV_CONV_ALGORITHM")
+    if keyword is None:
+        keyword = _forced.get()
+    return check_name(_environment or None, "FASTCONV_CONV_ALGORITHM") if keyword is None else check_name(keyword)
 
 
 def choose(algorithms: Sequence[Algorithm], spec, which: str, dtype, name: str | None) -> Algorithm:

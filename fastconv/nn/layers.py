@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.select import check_name
 from ..spec import check, check_call, check_rank, int_tuple, window_options
 from ..tensor import Tensor, as_tensor, ones, zeros
 from ..typing import Ints, Padding, TensorLike
@@ -209,6 +210,7 @@ class _Conv(Module):
               f"in_channels {in_channels} and out_channels {out_channels} must be divisible by groups {groups}")
         window_options(name, n, kernel_size, stride, padding, dilation)
         self.padding = (padding,) * n if isinstance(padding, int) else padding
+        check_name(algorithm, name)
         self.algorithm = algorithm
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         # In memory the first axis is innermost: it is the vector axis of the kernels, which read weights in this order.
