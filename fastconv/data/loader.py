@@ -6,15 +6,18 @@ import operator
 import queue
 import threading
 from collections.abc import Iterator
+from itertools import islice
+from typing import Any
 
 import numpy as np
 
 from .. import random
 from ..spec import check, shape_str
-from ..tensor import Tensor, from_numpy
+from . import collate
 from .datasets import ImageSet, to_float
 
 PREFETCH = 2  # batches made ahead of the consumer
+END = object()  # comes behind the last batch
 
 
 def _integer(name: str, what: str, value, least: int) -> int:
@@ -23,24 +26,73 @@ def _integer(name: str, what: str, value, least: int) -> int:
     return operator.index(value)
 
 
+def _arrays(dataset) -> tuple[np.ndarray, ...] | None:
+    """The arrays of a data set that consists of whole arrays, with one row per example; None for the others."""
+    if isinstance(dataset, ImageSet):
+        return dataset.images, dataset.labels
+    if _is_array(dataset):
+        dataset = (dataset,)
+    elif not (isinstance(dataset, tuple) or (isinstance(dataset, list) and len(dataset) == 2)):
+        return None  # a list of arrays is a list of examples, except that [X, y] may stand for (X, y)
+    if not dataset or not all(hasattr(a, "shape") for a in dataset):
+        return None
+    arrays = tuple(np.asarray(a) for a in dataset)
+    check(all(a.ndim > 0 for a in arrays) and len({len(a) for a in arrays}) == 1, "DataLoader",
+          f"arrays need one row per example, got {' and '.join(shape_str(a.shape) for a in arrays)}")  # fmt: skip
+    for a in arrays:
+        cure = "number the classes: np.unique(labels, return_inverse=True)" if a.dtype.kind in "US" else "convert them"
+        check(a.dtype.kind in "fiub", "DataLoader", f"arrays must hold numbers, got {a.dtype}; {cure}", TypeError)
+    return arrays
+
+
+def _is_array(dataset) -> bool:
+    return hasattr(dataset, "shape") and hasattr(dataset, "__array__")
+
+
+def _check_dataset(dataset) -> None:
+    """Refuse what cannot be a data set, before the first epoch."""
+    kind = type(dataset).__name__
+    expected = "dataset must be a pair of arrays or have __len__ and __getitem__, or __iter__"
+    refused = [
+        (isinstance(dataset, type), f"the class {getattr(dataset, '__name__', '')}; make one: "
+                                    f"{getattr(dataset, '__name__', '')}(...)"),
+        (isinstance(dataset, (str, bytes)), f"a {kind}; read it first, e.g. with np.load"),
+        (isinstance(dataset, dict) and 0 not in dataset, "a dict; give its arrays as a tuple, (X, y)"),
+        (hasattr(dataset, "__next__"), f"a {kind}, which can be gone through once, and each epoch does so; give list(...) of "
+                                       "it, or an object whose __iter__ starts anew"),
+        (not _is_sized(dataset) and not hasattr(dataset, "__iter__"), kind),
+    ]  # fmt: skip
+    for wrong, got in refused:
+        check(not wrong, "DataLoader", f"{expected}, got {got}", TypeError)
+
+
+def _is_sized(dataset) -> bool:
+    return hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+
+
 class DataLoader:
-    """Iterate over a data set in batches of ``(X, y)`` Tensors.
+    """Iterate over a data set in batches of Tensors, mostly ``(X, y)``.
 
     Parameters
     ----------
     dataset
-        Any object with ``__len__`` and ``__getitem__(i) -> (array, int)``, or a pair of arrays ``(X, y)`` with one
-        row per example. X becomes float32 (its values unchanged), integer labels int64.
+        A pair of arrays ``(X, y)`` with one row per example, or a tuple of any number of them, or one array. Or any object
+        with ``__len__`` and ``__getitem__(i)``. Or one with ``__iter__``, whose items come in its order.
+
+        An item is ``(array, int)``, any other tuple, a dict or one array, of arrays, numbers, strings and such tuples
+        and dicts; a batch has the form of its items. X (the first of a tuple, or the one array) becomes float32, its values
+        unchanged; what follows it becomes float32 or, if integer, int64. In dicts and inner tuples, floats become float32
+        and the others keep their dtype. Strings become a list.
     batch_size : int
     shuffle : bool
-        A new order in each epoch.
+        A new order in each epoch. Not for data sets that only have ``__iter__``.
     seed : int, optional
         Order and augmentation of batch b in epoch e depend on (seed, e, b) alone. Drawn once if None
         (``fc.manual_seed`` fixes it).
     drop_last : bool
         Leave an incomplete last batch out.
     transform : callable, optional
-        ``(batch, rng) -> batch`` on float32 arrays, e.g. from :mod:`fastconv.data.transforms`.
+        ``(batch, rng) -> batch`` on X, a float32 array, e.g. from :mod:`fastconv.data.transforms`.
 
     Notes
     -----
@@ -51,19 +103,17 @@ class DataLoader:
     def __init__(self, dataset, batch_size: int = 1, shuffle: bool = False, seed: int | None = None,
                  drop_last: bool = False, transform=None):  # fmt: skip
         name = "DataLoader"
-        self._arrays = None
-        if isinstance(dataset, ImageSet):
-            self._arrays = dataset.images, dataset.labels
-        elif isinstance(dataset, (tuple, list)) and len(dataset) == 2 and all(hasattr(a, "shape") for a in dataset):
-            x, y = self._arrays = tuple(np.asarray(a) for a in dataset)
-            check(x.ndim > 0 and y.ndim > 0 and len(x) == len(y), name,
-                  f"X and y need one row per example, got {shape_str(x.shape)} and {shape_str(y.shape)}")  # fmt: skip
-        else:
-            check(hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__"), name, "dataset must be a pair of "
-                  f"arrays or have __len__ and __getitem__, got {type(dataset).__name__}", TypeError)  # fmt: skip
+        self._arrays = _arrays(dataset)
+        if self._arrays is None:
+            _check_dataset(dataset)
+        self._single = _is_array(dataset)  # its batches are no tuples
+        self._stream = self._arrays is None and not _is_sized(dataset)
+        check(not (self._stream and shuffle), name, "shuffle needs __getitem__ and __len__; a data set that only has __iter__ "
+              "gives its items in its own order")  # fmt: skip
         self.dataset, self.shuffle, self.drop_last, self.transform = dataset, shuffle, drop_last, transform
-        self.n = len(dataset if self._arrays is None else self._arrays[0])
-        check(self.n > 0, name, "the data set is empty")
+        sized = self._arrays is not None or hasattr(dataset, "__len__")
+        self.n = len(dataset if self._arrays is None else self._arrays[0]) if sized else None  # examples, None: not known
+        check(self.n != 0, name, "the data set is empty")
         self.batch_size = _integer(name, "batch_size", batch_size, 1)
         check(transform is None or callable(transform), name, f"transform must be callable, got {transform!r}",
               TypeError)  # fmt: skip
@@ -74,6 +124,8 @@ class DataLoader:
 
     def __len__(self) -> int:
         """Batches per epoch."""
+        check(self.n is not None, "DataLoader", "the number of batches is not known, because the data set only has __iter__; "
+              "train.fit needs it: give the data set a __len__", TypeError)  # fmt: skip
         return self.n // self.batch_size if self.drop_last else -(-self.n // self.batch_size)
 
     def state_dict(self) -> dict:
@@ -85,28 +137,28 @@ class DataLoader:
         name = "DataLoader.load_state_dict"
         check(set(state) == {"epoch", "batch", "seed"}, name, f"expected epoch, batch, seed, got {', '.join(state)}")
         epoch, batch, seed = (_integer(name, k, state[k], 0) for k in ("epoch", "batch", "seed"))
-        check(batch <= len(self), name, f"batch {batch} is beyond the {len(self)} of an epoch; use the data set "
-              "and batch_size the state was taken with")  # fmt: skip
+        if self.n is not None:
+            check(batch <= len(self), name, f"batch {batch} is beyond the {len(self)} of an epoch; use the data set "
+                  "and batch_size the state was taken with")  # fmt: skip
         self.seed, self._next, self._position = seed, (epoch, batch), [epoch, batch]
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Any]:
         epoch, start = self._next
         self._next, self._position = (epoch + 1, 0), [epoch, start]
         return self._run(epoch, start, self._position)
 
     def _run(self, epoch, start, position):
         slots, ready, stop = threading.Semaphore(PREFETCH), queue.SimpleQueue(), threading.Event()
-        args = (self._rng(epoch, 0), range(start, len(self)), epoch, slots, ready, stop)
-        thread = threading.Thread(target=self._produce, args=args, name="fastconv-loader", daemon=True)
+        thread = threading.Thread(target=self._produce, args=(epoch, start, slots, ready, stop), name="fastconv-loader",
+                                  daemon=True)  # fmt: skip
         thread.start()
         try:
-            for b in range(start, len(self)):
-                batch = ready.get()
+            while (batch := ready.get()) is not END:
                 slots.release()
                 if isinstance(batch, BaseException):
                     raise batch
-                position[1] = b + 1
-                yield tuple(from_numpy(a) for a in batch)
+                position[1] += 1
+                yield collate.tensors(batch)
             position[:] = epoch + 1, 0
         finally:
             stop.set()
@@ -120,31 +172,66 @@ class DataLoader:
         """Stream 0 is the epoch's order, stream b + 1 belongs to batch b."""
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch, stream)))
 
-    def _produce(self, rng, batches, epoch, slots, ready, stop):
+    def _produce(self, epoch, start, slots, ready, stop):
         try:
-            order = rng.permutation(self.n) if self.shuffle else np.arange(self.n)
-            for b in batches:
-                slots.acquire()
-                if stop.is_set():
-                    return
-                ready.put(self._batch(order[b * self.batch_size : (b + 1) * self.batch_size], self._rng(epoch, b + 1)))
+            chunks = (self._streamed if self._stream else self._indexed)(epoch, start)
+            b = start
+            while slots.acquire() and not stop.is_set():
+                if (chunk := next(chunks, END)) is END:
+                    break
+                ready.put(self._batch(*chunk, self._rng(epoch, b + 1)))
+                b += 1
+            ready.put(END)
         except BaseException as e:  # raised again by the consumer
             ready.put(e)
 
-    def _batch(self, index, rng) -> tuple[np.ndarray, np.ndarray]:
-        if self._arrays is None:
-            items = [self.dataset[int(i)] for i in index]
-            shapes = sorted({np.shape(x) for x, _ in items})
-            check(len(shapes) == 1, "DataLoader", f"items of one batch differ in shape: {shapes}; resize or crop them")
-            x, y = np.stack([x for x, _ in items]), np.asarray([y for _, y in items])
+    def _indexed(self, epoch, start):
+        """The numbers of the examples of each batch from ``start`` on, and the examples, where these are items."""
+        order = self._rng(epoch, 0).permutation(self.n) if self.shuffle else np.arange(self.n)
+        for b in range(start, len(self)):
+            index = order[b * self.batch_size : (b + 1) * self.batch_size]
+            yield index, None if self._arrays is not None else [self._item(int(i)) for i in index]
+
+    def _streamed(self, epoch, start):
+        """The same for a data set that only has ``__iter__``; what was handed out before is passed over."""
+        items, at = iter(self.dataset), start * self.batch_size
+        for _ in islice(items, at):
+            pass
+        while True:
+            chunk = []
+            try:
+                chunk.extend(islice(items, self.batch_size))
+            except Exception as e:
+                self._note(e, at + len(chunk))
+                raise
+            if not chunk or (self.drop_last and len(chunk) < self.batch_size):
+                return
+            yield range(at, at + len(chunk)), chunk
+            at += len(chunk)
+
+    def _item(self, i: int):
+        try:
+            return self.dataset[i]
+        except Exception as e:
+            self._note(e, i)
+            raise
+
+    def _note(self, e: Exception, i: int) -> None:
+        if hasattr(e, "add_note"):  # Python 3.11
+            e.add_note(f"DataLoader: item {i} of {type(self.dataset).__name__}")
+
+    def _batch(self, index, items, rng):
+        if items is not None:
+            batch = collate.batch(items, index)
         else:
-            x, y = (a[index] for a in self._arrays)
-        x = to_float(x) if isinstance(self.dataset, ImageSet) else x.astype(np.float32, copy=False)
-        y = y.astype(np.float32 if y.dtype.kind == "f" else np.int64, copy=False)
+            x, *others = (a[index] for a in self._arrays)
+            x = to_float(x) if isinstance(self.dataset, ImageSet) else collate.as_images(x)
+            batch = x if self._single else (x, *map(collate.as_targets, others))
+        x = collate.first_of(batch)
         if self.transform is not None:
+            check(isinstance(x, np.ndarray), "DataLoader", "transform needs items that are arrays, or tuples that begin with "
+                  f"one, got a {type(x).__name__}; transform them in the data set", TypeError)  # fmt: skip
             x = self.transform(x, rng)
-            check(isinstance(x, np.ndarray) and len(x) == len(y), "DataLoader",
-                  f"transform must return an array of {len(y)} images, got {type(x).__name__}")  # fmt: skip
-        if x.ndim == 4:  # channels-last memory, as the kernels want it: better copied here than in the training loop
-            x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-        return x, y
+            check(isinstance(x, np.ndarray) and len(x) == len(index), "DataLoader",
+                  f"transform must return an array of {len(index)} images, got {type(x).__name__}")  # fmt: skip
+        return collate.with_first(batch, collate.channels_last(x)) if isinstance(x, np.ndarray) else batch

@@ -19,6 +19,7 @@ from .. import backends, nn, optim, random
 from ..autograd import no_grad
 from ..backends import settings
 from ..data import DataLoader
+from ..data.collate import pairs
 from ..spec import check
 from ..tensor import Tensor, as_tensor
 from . import asked
@@ -163,7 +164,7 @@ def _outputs(net, loader):
     modes = [(m, m.training) for m in net.modules()]
     net.eval()
     try:
-        for x, y in loader:
+        for x, y in pairs("evaluate", loader):
             yield net(as_tensor(x).to(device)), as_tensor(y).to(device)
     finally:
         for m, training in modes:
@@ -334,6 +335,7 @@ class _Run:
     def rest_of_epoch(self):
         """The batches of this epoch that were not trained on yet."""
         batches = self.loader if hasattr(self.loader, "state_dict") else islice(self.loader, self.at["batch"], None)
+        batches = pairs("fit", batches)
         if self.device != "cuda":
             return batches
         self.ahead = _Ahead(self.loader, batches, self.ahead)

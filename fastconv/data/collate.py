@@ -1,0 +1,140 @@
+"""Items of a data set as one batch of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..spec import check, shape_str
+from ..tensor import Tensor, from_numpy
+
+NAME = "DataLoader"
+
+
+# ------------------------------------------------------------------------------------------------- dtypes
+def channels_last(a: np.ndarray) -> np.ndarray:
+    """4-D arrays in the memory that the kernels want: better copied here than in the training loop."""
+    return np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) if a.ndim == 4 else a
+
+
+def as_images(a: np.ndarray) -> np.ndarray:
+    """float32, the values unchanged."""
+    return a.astype(np.float32, copy=False)
+
+
+def as_targets(a: np.ndarray) -> np.ndarray:
+    """float32 for floats, else int64."""
+    return a.astype(np.float32 if a.dtype.kind == "f" else np.int64, copy=False)
+
+
+def as_found(a: np.ndarray) -> np.ndarray:
+    """The dtype of the items, except that floats are float32."""
+    return channels_last(as_images(a)) if a.dtype.kind == "f" else a
+
+
+# ------------------------------------------------------------------------------------------------- batches
+def batch(items: Sequence, index: Sequence[int]) -> Any:
+    """Stack ``items``, whose numbers are ``index``: a tuple or list becomes a tuple of batches, a dict one of batches.
+
+    Of a tuple, the first part is taken for images and the others for targets; an item that is one array is an image.
+    """
+    if not isinstance(items[0], (tuple, list)):
+        return _merge(items, index, "", as_images)
+    columns = _columns(items, index, "")
+    rules = (as_images, *(as_targets,) * (len(columns) - 1))
+    return _like(items[0], [_merge(c, index, f"[{i}]", rule) for i, (c, rule) in enumerate(zip(columns, rules))])
+
+
+def _merge(items: Sequence, index: Sequence[int], where: str, rule: Callable) -> Any:
+    first = items[0]
+    if isinstance(first, Mapping):
+        for k, item in zip(index, items):
+            if not isinstance(item, Mapping) or item.keys() != first.keys():
+                raise ValueError(f"{NAME}: item {k}{where} has the keys {_keys(item)}, item {index[0]}{where} {_keys(first)}")
+        return {key: _merge([item[key] for item in items], index, f"{where}[{key!r}]", as_found) for key in first}
+    if isinstance(first, tuple):
+        columns = _columns(items, index, where)
+        return _like(first, [_merge(c, index, f"{where}[{i}]", as_found) for i, c in enumerate(columns)])
+    if isinstance(first, (str, bytes)):
+        return list(items)
+    return rule(_stack(items, index, where))
+
+
+def _columns(items, index, where) -> list:
+    n = len(items[0])
+    check(n > 0, NAME, f"item {index[0]}{where} is an empty {type(items[0]).__name__}")
+    for k, item in zip(index, items):
+        if not isinstance(item, (tuple, list)) or len(item) != n:
+            got = f"{len(item)} parts" if isinstance(item, (tuple, list)) else f"a {type(item).__name__}"
+            raise ValueError(f"{NAME}: item {k}{where} is {got}, item {index[0]}{where} has {n} parts")
+    return list(zip(*items))
+
+
+def first_of(value: Any) -> Any:
+    """The images of a batch: the first part of a tuple, or all of it."""
+    return value[0] if isinstance(value, tuple) else value
+
+
+def with_first(value: Any, x: np.ndarray) -> Any:
+    """The batch with other images."""
+    return _like(value, [x, *value[1:]]) if isinstance(value, tuple) else x
+
+
+def _like(first, parts: list) -> tuple:
+    return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
+
+
+def _keys(item) -> str:
+    return str(list(item)) if isinstance(item, Mapping) else f"of no dict (a {type(item).__name__})"
+
+
+def _stack(items, index, where) -> np.ndarray:
+    if type(items[0]) in (bool, int, float) and len(set(map(type, items))) == 1:
+        return np.asarray(items)  # faster than an array for each number
+    arrays = [_array(item, k, where) for k, item in zip(index, items)]
+    shape = arrays[0].shape
+    for k, a in zip(index, arrays):
+        if a.shape != shape:
+            raise ValueError(f"{NAME}: items of one batch differ in shape: item {index[0]}{where} is {shape_str(shape)}, "
+                             f"item {k}{where} is {shape_str(a.shape)}; resize or crop them")  # fmt: skip
+    return np.stack(arrays)
+
+
+def _array(item, k: int, where: str) -> np.ndarray:
+    if type(item) is np.ndarray and item.dtype.kind in "fiub":
+        return item
+    try:
+        a = item.detach().numpy() if isinstance(item, Tensor) else np.asarray(item)
+    except ValueError:  # lists of different lengths
+        a = None
+    if a is None or a.dtype.kind not in "fiub":
+        raise TypeError(f"{NAME}: item {k}{where} is a {type(item).__name__}{'' if a is None else f' ({a.dtype})'}; expected "
+                        "arrays, numbers, strings, or tuples and dicts of them")  # fmt: skip
+    return a
+
+
+def tensors(value: Any) -> Any:
+    """A batch with Tensors for its arrays."""
+    if isinstance(value, np.ndarray):
+        return from_numpy(value)
+    if isinstance(value, tuple):
+        return _like(value, [tensors(v) for v in value])
+    if isinstance(value, dict):
+        return {k: tensors(v) for k, v in value.items()}
+    return value
+
+
+def pairs(name: str, batches):
+    """An iterator over ``batches`` for a function that needs ``(X, y)``, and refuses others by its ``name``."""
+    batches = iter(batches)
+    return (_pair(name, b) for b in batches)
+
+
+def _pair(name: str, value):
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        got = f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, (tuple, list, dict)) else "")
+        raise TypeError(f"{name}: expected batches (X, y), got {got}; give a loader of pairs, or write the loop yourself: "
+                        "out = net(X); loss(out, y).backward(); optimizer.step()")  # fmt: skip
+    return value
