@@ -117,7 +117,12 @@ def test_a_data_set_of_torch():
         def __iter__(self):
             return iter([(torch.ones(2) * i, i) for i in range(3)])
 
+    class Sized(Numbers):
+        def __len__(self):
+            return 3
+
     assert [y.tolist() for _, y in DataLoader(Numbers(), 2)] == [[0, 1], [2]]
+    assert [y.tolist() for _, y in DataLoader(Sized(), 2)] == [[0, 1], [2]] and len(DataLoader(Sized(), 2)) == 2
     assert next(iter(DataLoader(x, 2))).tolist() == [[0, 1], [2, 3]]
 
 

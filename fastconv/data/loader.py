@@ -67,7 +67,9 @@ def _check_dataset(dataset) -> None:
 
 
 def _is_sized(dataset) -> bool:
-    return hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+    """Whether items can be asked for by number. PyTorch's IterableDataset has a ``__getitem__`` that only raises."""
+    iterable = any(c.__name__ == "IterableDataset" for c in type(dataset).__mro__)
+    return not iterable and hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
 
 
 class DataLoader:
