@@ -243,18 +243,24 @@ def test_profile_as_table_dict_and_picture(tmp_path, capsys):
     assert imread(tmp_path / "profile.png")[..., :3].std() > 0.05
 
 
-def test_a_network_optimized_for_inference(backend):
+def test_a_network_optimized_for_inference(backend, monkeypatch):
     """Ops called with options by name, weights kept in another arrangement: by the engine, not by whoever looks on."""
     net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 5))
     x = np.random.default_rng(0).random((2, 3, 6, 6), np.float32)
     want, fast = net.eval()(x).numpy(), fc.optimize_for_inference(net)
     assert fc.summary(fast, x.shape).total_macs == fc.summary(net, x.shape).total_macs
     np.testing.assert_allclose(fast(x).numpy(), want, rtol=1e-5, atol=1e-5)  # not with the summary's zeros
-    fast[0](fc.tensor(x))  # on its own: together the layers may be one op, which packs nothing
-    packed = fast[0]._packed[1]
+    engine, packed = fc.zeros(1)._engine, []
+    prepack = engine.conv_prepack
+    p = fc.profile(fast, x, 1)  # layers one at a time: together they may be one op, which packs nothing
+    monkeypatch.setattr(engine, "conv_prepack", lambda w: packed.append(w) or prepack(w))
     p = fc.profile(fast, x, 1)
+    assert [(row.name, row.type) for row in p.layers] == [
+        ("0", "Conv2d+BatchNorm2d+ReLU"), ("3", "Flatten"), ("4", "Linear"),
+    ]  # fmt: skip
     assert p.layers[0].algorithms.keys() == {"fwd"} and p.layers[0].flops["forward"] == 2 * 2 * 8 * 36 * 27
-    assert fast[0]._packed[1] is packed
+    assert not packed
+    assert fc.summary(fast, x.shape).total_params == fc.summary(net, x.shape).total_params
     np.testing.assert_allclose(fast(x).numpy(), want, rtol=1e-5, atol=1e-5)
 
 

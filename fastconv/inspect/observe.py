@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 from .. import backends
+from ..nn.sequence import Merged
 from ..spec import ConvSpec, broadcast_shape
 
 #: Ops that only look at their argument in another way.
@@ -23,6 +24,16 @@ def macs(op: str, args: tuple) -> int:
         (*a_batch, m, k), (*b_batch, _, n) = args[0].shape, args[1].shape
         return prod(broadcast_shape(op, a_batch, b_batch)) * m * k * n
     return 0
+
+
+def parts(module) -> tuple:
+    """The modules whose work ``module`` does: itself, or those that were merged for inference."""
+    return module.layers if isinstance(module, Merged) else (module,)
+
+
+def kind(module) -> str:
+    """The classes of these."""
+    return "+".join(type(m).__name__ for m in parts(module))
 
 
 class Observer:
@@ -57,7 +68,8 @@ class Observer:
         self.calls[module] += 1
         row = self.rows.get(key)
         if row is None:
-            row = self.rows[key] = self.row(self.names.get(module, ""), module)
+            first = parts(module)[0]
+            row = self.rows[key] = self.row(self.names.get(first, ""), module)
         self.stack.append(row)
         try:
             out = module.forward(*args, **kwargs)

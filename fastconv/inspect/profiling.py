@@ -15,7 +15,7 @@ from ..backends import select, settings
 from ..nn import Module
 from ..spec import ConvSpec, check, shape_str
 from ..tensor import Tensor, as_tensor, ones
-from .observe import VIEWS, Observer, macs
+from .observe import VIEWS, Observer, kind, macs
 from .summary import table
 
 PASSES = ("forward", "backward")
@@ -207,15 +207,16 @@ def _peak(x, threads) -> float | None:
 def _as_it_was(net):
     """Undo what a training step changes."""
     grads = [(p, p.grad) for p in net.parameters()]
-    buffers = [(b, b.detach().clone()) for b in net.buffers()]
+    buffers = [(b, b._cell[0], b.detach().clone()) for b in net.buffers()]
     state = random.get_state()
     try:
         yield
     finally:
         for p, grad in grads:
             p.grad = grad
-        for b, value in buffers:
-            b.copy_(value)
+        for b, version, value in buffers:
+            if b._cell[0] != version:  # what was worked out from one that was only read stays good
+                b.copy_(value)
         random.set_state(state)
 
 
@@ -251,7 +252,7 @@ class _Timer(Observer):
         return super().__enter__()
 
     def row(self, name, module):
-        return LayerProfile(name, type(module).__name__)
+        return LayerProfile(name, kind(module))
 
     def returned(self, row, module, out):
         row.output_shape = getattr(out, "shape", ())

@@ -13,7 +13,7 @@ from ..autograd import no_grad
 from ..nn import Module
 from ..spec import AdaptivePoolSpec, ConvSpec, PoolSpec, check, int_tuple, receptive_field, shape_str
 from ..tensor import Tensor, float32
-from .observe import VIEWS, Observer, macs
+from .observe import VIEWS, Observer, kind, macs
 
 
 @dataclass
@@ -167,7 +167,7 @@ class _Shapes(Observer):
     def row(self, name, module):
         own = [p for p in module._parameters.values() if p is not None and p not in self.counted]
         self.counted.update(own)
-        return LayerSummary(name, type(module).__name__, params=sum(p.numel() for p in own))
+        return LayerSummary(name, kind(module), params=sum(p.numel() for p in own))
 
     def returned(self, row, module, out):
         if isinstance(out, Tensor):

@@ -310,14 +310,16 @@ class _BatchNorm(_Norm):
 
     def forward(self, x: TensorLike, residual: TensorLike | None = None) -> Tensor:
         check_rank(type(self).__name__, "input", x.shape, self.ranks, "N x C and the spatial dimensions")
-        momentum = self.momentum
-        if self.training and self.track_running_stats:
+        momentum, mean, var = self.momentum or 0.0, self.running_mean, self.running_var
+        batch_statistics = self.training or mean is None
+        if self.training and not self.track_running_stats:  # switched off later: they stay as they are
+            mean = var = None
+        if self.training and mean is not None:
             move_running(self.num_batches_tracked, 1, 1, 1)
-            if momentum is None:  # the plain average of all batches so far
+            if self.momentum is None:  # the plain average of all batches so far
                 momentum = 1 / self.num_batches_tracked.item()
-        batch_statistics = self.training or not self.track_running_stats
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, batch_statistics, momentum,
-                            self.eps, activation=self.activation, residual=residual)  # fmt: skip
+        return F.batch_norm(x, mean, var, self.weight, self.bias, batch_statistics, momentum, self.eps,
+                            activation=self.activation, residual=residual)  # fmt: skip
 
     def extra_repr(self) -> str:
         text = _shown(eps=self.eps, momentum=self.momentum, affine=self.affine,

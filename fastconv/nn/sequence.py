@@ -1,4 +1,5 @@
-"""Runs of layers that an engine computes as one op (``backends.OPTIONAL``), for :class:`Sequential`."""
+"""Layers that are computed as one op: runs of layers that an engine merges (``backends.OPTIONAL``), for
+:class:`Sequential`, and the base of those that are merged for inference."""
 
 from __future__ import annotations
 
@@ -6,11 +7,40 @@ from bisect import bisect_right
 from math import prod
 
 from .. import backends
-from ..autograd import Function, is_grad_enabled
+from ..autograd import Function
 from ..backends.select import forced
 from ..spec import conv_spec, pool_spec
 from ..tensor import Tensor
 from . import layers
+from .modules import Module
+
+
+class Merged(Module):
+    """``layers`` that are called one after the other, as one op. It reads their tensors and options and owns none."""
+
+    __setattr__ = object.__setattr__  # what it keeps is worked out from the layers, and no change of a net
+    _buffers: dict = {}
+    _modules: dict = {}
+
+    def __init__(self, layers: tuple[Module, ...]):
+        self.layers = layers
+
+    def __getstate__(self):
+        return {"layers": self.layers}
+
+    def __setstate__(self, state):
+        self.__init__(**state)
+
+    @property
+    def _parameters(self):
+        return {f"{i}.{name}": p for i, m in enumerate(self.layers) for name, p in m._parameters.items()}
+
+    def plain(self, x, *more):
+        """What the layers compute on their own; ``more``: further arguments of the last one."""
+        *before, last = self.layers
+        for m in before:
+            x = type(m).forward(m, x)
+        return type(last).forward(last, x, *more)
 
 
 # ------------------------------------------------------------------------------------------------- layers as steps
@@ -51,7 +81,8 @@ def _activation(kind):
     return lambda m, shape: ([(kind, None)], shape)
 
 
-#: Exact class of a layer -> ``(layer, shape of its input) -> (its steps, shape of its result)``; ValueError where it has none.
+#: Exact class of a layer, or of the ``forward`` that it was given -> ``(layer, shape of its input) -> (its steps, shape of
+#: its result)``; ValueError where it has none.
 STEPS = {
     layers.Conv2d: _conv, layers.Linear: _linear, layers.Flatten: _flatten, layers.AvgPool2d: _pool("avg_pool"),
     layers.MaxPool2d: _pool("max_pool"), layers.ReLU: _activation("relu"), layers.Sigmoid: _activation("sigmoid"),
@@ -63,9 +94,8 @@ def _steps(modules, x):
     """The steps of the leading modules that have such, and for each of these modules the number of steps up to its end."""
     steps, ends, shape, dtype, device = [], [], x.shape, x.dtype, x.device
     for m in modules:
-        make = STEPS.get(type(m))
-        constant = m._buffers and x.requires_grad and is_grad_enabled()  # will say that it has no gradients
-        if make is None or "forward" in m.__dict__ or constant:
+        make = STEPS.get(type(m.__dict__.get("forward", m)))
+        if make is None:
             break
         if any(p is not None and (p.dtype != dtype or p.device != device)
                for p in (*m._parameters.values(), *m._buffers.values())):  # fmt: skip
