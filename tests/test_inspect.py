@@ -115,6 +115,11 @@ class Assigning(nn.Module):
         return fc.cat([x, y], 1)
 
 
+def test_summary_of_a_net_without_parameters():
+    assert fc.summary(nn.Sequential(nn.BatchNorm2d(2, affine=False), nn.Flatten()).double(), (1, 2, 3, 3)).total_params == 0
+    assert fc.summary(nn.ReLU(), (1, 2)).layers[0].activation_bytes == 8
+
+
 def test_summary_of_free_forms():
     assert fc.summary(Attention(), (2, 5, 3)).total_macs == 2 * (5 * 3 * 5 + 5 * 5 * 3)
     assert fc.summary(nn.Sequential(Assigning()), (1, 2, 3, 3)).layers[0].output_shape == (1, 4, 3, 3)

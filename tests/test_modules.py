@@ -364,6 +364,31 @@ def test_batch_norm_statistics(backend):
     np.testing.assert_allclose(moving(x).numpy(), (x - mean) / np.sqrt(var + 1e-5), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("options", [{}, {"track_running_stats": False}, {"affine": False}], ids=str)
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("momentum", [None, 0.0, 0.3])
+def test_batch_norm_is_pytorchs(dims, options, momentum, backend):
+    """Results and statistics over some batches, in evaluation, and with the statistics switched off later."""
+    torch = pytest.importorskip("torch")
+    name, rng = f"BatchNorm{dims}d", np.random.default_rng(0)
+    mine, other = (getattr(m, name)(4, momentum=momentum, **options) for m in (nn, torch.nn))
+
+    def agree():
+        x = (rng.standard_normal((3, 4, *[5] * dims)) * 2 + 1).astype("f4")
+        np.testing.assert_allclose(mine(x).numpy(), other(torch.tensor(x)).detach().numpy(), rtol=1e-4, atol=1e-5)
+        state, want = mine.state_dict(), other.state_dict()
+        assert state.keys() == want.keys()
+        for k in want:
+            np.testing.assert_allclose(state[k].numpy(), want[k].numpy(), rtol=1e-5, atol=1e-6)
+
+    for switch in (None, "eval", "train", "off", "eval"):
+        for m in (mine, other) if switch else ():
+            setattr(m, "track_running_stats", False) if switch == "off" else None
+            m.train(switch != "eval")
+        for _ in range(3):
+            agree()
+
+
 def test_fused_batch_norm_equals_separate_layers(backend):
     fused, plain = nn.BatchNorm2d(3, activation="relu"), nn.BatchNorm2d(3)
     results = []

@@ -323,6 +323,37 @@ def test_evaluate_regression_and_nothing():
         train.evaluate(net, [])
 
 
+class Mean(nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3))
+
+
+@pytest.mark.parametrize("net", [Mean(), nn.Sequential(nn.BatchNorm2d(3, affine=False), Mean())], ids=["nothing", "buffers"])
+def test_nets_without_parameters(net, backend):
+    x, y = np.random.default_rng(0).random((6, 3, 4, 4), np.float32), np.arange(6) % 3
+    loader = data.DataLoader((x, y), 4)
+    right = (x.mean((2, 3)).argmax(1) == y).mean()
+    assert train.evaluate(net, loader)[1] == pytest.approx(right)
+    assert train.confusion_matrix(net, loader).trace() / 6 == pytest.approx(right)
+    other = nn.Parameter(fc.ones(1))  # of the loss
+    optimizer = optim.SGD([other], lr=0.1)
+    train.fit(net, loader, optimizer=optimizer, loss=lambda out, y: (out * out * other).sum(), progress=False)
+    assert other.item() != 1
+    with pytest.raises(ValueError, match="SGD: the list of parameters is empty"):
+        train.fit(net, loader)
+
+
+def test_evaluate_optimized_nets(backend):
+    x, y = arrays()
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), Mean())
+    fast, loader = fc.optimize_for_inference(net), data.DataLoader((x, y), BATCH)
+    assert train.evaluate(fast, loader) == pytest.approx(train.evaluate(net, loader), rel=1e-4)
+    np.testing.assert_array_equal(train.confusion_matrix(fast, loader), train.confusion_matrix(net, loader))
+    assert not fast.training and net.training
+    with pytest.raises(RuntimeError, match="optimize_for_inference: the net evaluates only"):
+        train.fit(fast, loader, progress=False)
+
+
 def test_confusion_matrix(backend, tmp_path):
     pytest.importorskip("matplotlib")
     x, y = arrays()

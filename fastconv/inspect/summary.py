@@ -124,7 +124,8 @@ def summary(net: Module, input_shape) -> Summary:
           f"input_shape must be a sequence of ints, the batch included, got {input_shape!r}", TypeError)  # fmt: skip
     shape = int_tuple("summary", "input_shape", input_shape, len(input_shape), 1)
     params = list(net.parameters())
-    x = Tensor(_blank(shape, params[0].dtype if params else float32))
+    dtype = next((t.dtype for t in (*params, *net.buffers()) if t.dtype.kind == "f"), float32)
+    x = Tensor(_blank(shape, dtype))
     observer = _Shapes(net, x)
     training = [(m, m.training) for m in net.modules()]
     kept = [(t, t._array) for t in (*params, *net.buffers())]

@@ -214,7 +214,8 @@ class Module:
     def train(self: M, mode: bool = True) -> M:
         """Training behaviour of dropout and batch normalisation, in the whole tree."""
         for m in self.modules():
-            m.training = bool(mode)
+            if m.training != bool(mode):  # what has been recorded of a net stays good if nothing changes
+                m.training = bool(mode)
         return self
 
     def eval(self: M) -> M:

@@ -21,7 +21,7 @@ from ..backends import settings
 from ..data import DataLoader
 from ..data.collate import pairs
 from ..spec import check
-from ..tensor import Tensor, as_tensor
+from ..tensor import Tensor, as_tensor, default_device
 from . import asked
 from .checkpoint import Checkpoint
 from .diagnose import bad_parameter, origin
@@ -158,9 +158,14 @@ def _draw_confusion(matrix, classes, path):
     figure.savefig(path, format="png", dpi=120)
 
 
+def _device(net) -> str:
+    """Where ``net`` computes: where its parameters are, or else its buffers; without any, where new tensors are made."""
+    return next((t.device for t in (*net.parameters(), *net.buffers())), default_device())
+
+
 def _outputs(net, loader):
     """``(net(x), y)`` of each batch, in evaluation mode, which ends with the generator."""
-    device = next(iter(net.parameters())).device
+    device = _device(net)
     modes = [(m, m.training) for m in net.modules()]
     net.eval()
     try:
@@ -168,7 +173,8 @@ def _outputs(net, loader):
             yield net(as_tensor(x).to(device)), as_tensor(y).to(device)
     finally:
         for m, training in modes:
-            m.training = training
+            if m.training != training:
+                m.training = training
 
 
 def _correct(out, y) -> float:
@@ -312,7 +318,7 @@ class _Run:
         self.net, self.loader, self.optimizer, self.loss = net, loader, optimizer, loss
         self.scheduler, self.epochs = scheduler, epochs
         self.checkpoint = Checkpoint(path) if path else None
-        self.device = next(iter(net.parameters())).device
+        self.device = _device(net)
         self.batches = len(loader)
         check(self.batches > 0, "fit", "the training loader has no batches")
         self.history = History()
