@@ -20,6 +20,7 @@ MODULES = {name.removesuffix(".__init__"): ast.parse(path.read_text("utf-8")) fo
 LAYERS = {
     "_version": 0,
     "spec": 0,
+    "table": 0,
     "backends": 1,
     "random": 1,
     "cuda": 1,

@@ -227,6 +227,10 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        size = shape_str(self.images.shape[1:])
+        return f"{type(self).__name__}({len(self):,} images of {size}, {len(self.classes)} classes)"
+
     def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
         """Image ``i`` as float32 C x H x W in [0, 1], and its label."""
         i = operator.index(i)

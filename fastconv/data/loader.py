@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import random
 from ..spec import check, shape_str
+from ..table import Table, number
 from . import collate
 from .datasets import ImageSet, to_float
 
@@ -129,6 +130,31 @@ class DataLoader:
         check(self.n is not None, "DataLoader", "the number of batches is not known, because the data set only has __iter__; "
               "train.fit needs it: give the data set a __len__", TypeError)  # fmt: skip
         return self.n // self.batch_size if self.drop_last else -(-self.n // self.batch_size)
+
+    def _shown(self) -> dict:
+        """The options as words; what is not known is a question mark."""
+        source, known = type(self.dataset).__name__, self.n is not None
+        if isinstance(self.dataset, ImageSet):
+            source = repr(self.dataset)
+        elif self._arrays is not None:
+            source = " and ".join(shape_str(np.shape(a)) for a in self._arrays)
+        transform = getattr(self.transform, "__qualname__", type(self.transform).__name__).partition(".<locals>")[0]
+        return {
+            "data": source, "examples": number(self.n) if known else "?", "batches": number(len(self)) if known else "?",
+            "batch size": str(self.batch_size), "shuffle": str(self.shuffle), "drop_last": str(self.drop_last),
+            "seed": str(self.seed), "transform": "None" if self.transform is None else transform,
+        }  # fmt: skip
+
+    def __repr__(self) -> str:
+        shown = self._shown()
+        keys = ["shuffle", "drop_last", "transform"] + ["seed"] * (self.shuffle or self.transform is not None)
+        text = "".join(f", {k}={shown[k]}" for k in keys if shown[k] not in ("False", "None"))
+        return f"DataLoader({shown['data']}, {shown['batches']} batches of {shown['batch size']}{text})"
+
+    def _repr_html_(self) -> str:
+        """The options as a table, for notebooks."""
+        shown = self._shown()
+        return Table(list(shown), [list(shown.values())], "l" + "r" * (len(shown) - 1), "DataLoader").html()
 
     def state_dict(self) -> dict:
         """``epoch``, ``batch`` (how many of that epoch were handed out) and ``seed``."""

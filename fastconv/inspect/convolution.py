@@ -9,12 +9,13 @@ import numpy as np
 
 from .. import backends
 from ..backends import select
-from ..spec import ConvSpec, conv_spec
+from ..spec import ConvSpec, conv_spec, shape_str
+from ..table import Shown, Table
 
 
-@dataclass(frozen=True)
-class ConvExplanation:
-    """What :func:`explain_conv` found; prints as a table.
+@dataclass(frozen=True, repr=False)
+class ConvExplanation(Shown):
+    """What :func:`explain_conv` found; shown as a table.
 
     Attributes
     ----------
@@ -35,25 +36,22 @@ class ConvExplanation:
     chosen: dict[str, str]
     reason: str
 
-    def __str__(self) -> str:
-        s = self.spec
-        head = (
-            f"conv{s.ndim}d {'x'.join(map(str, s.x_shape))} * {'x'.join(map(str, s.w_shape))} -> "
-            f"{'x'.join(map(str, s.y_shape))}  {self.dtype}, backend {self.backend}\n"
-            f"{s.macs:,} multiply-adds = {s.flops:,} FLOPs, "
-            f"{s.bytes(np.dtype(self.dtype).itemsize):,} bytes compulsory\n"
-        )
-        lines = [f"{'algorithm':10}{'pass':12}{'estimate':>12}{'workspace':>14}  "]
+    def table(self) -> Table:
+        """The algorithms as a table; ``print`` and notebooks show it."""
+        s, rows = self.spec, []
         for name, a in self.algorithms.items():
             if not a["applies"]:
-                lines.append(f"{name:10}does not apply: {a['why_not']}")
+                rows.append((name, "", "", "", f"does not apply: {a['why_not']}"))
                 continue
             for which in select.PASSES:
-                mark = "<- runs" if self.chosen[which] == name else ""
-                lines.append(
-                    f"{name:10}{which:12}{a['estimate'][which] * 1e3:9.3f} ms{a['workspace'][which]:12,} B  {mark}"
-                )
-        return head + "\n".join(line.rstrip() for line in lines) + f"\n{self.reason}"
+                rows.append((name, which, f"{a['estimate'][which] * 1e3:.3f} ms", f"{a['workspace'][which]:,} B",
+                             "<- runs" if self.chosen[which] == name else ""))  # fmt: skip
+        before = (
+            f"conv{s.ndim}d {shape_str(s.x_shape)} * {shape_str(s.w_shape)} -> {shape_str(s.y_shape)}  {self.dtype}, "
+            f"backend {self.backend}\n{s.macs:,} multiply-adds = {s.flops:,} FLOPs, "
+            f"{s.bytes(np.dtype(self.dtype).itemsize):,} bytes compulsory"
+        )
+        return Table(("algorithm", "pass", "estimate", "workspace", ""), rows, "llrrl", before, self.reason)
 
 
 def explain_conv(

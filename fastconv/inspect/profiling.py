@@ -14,9 +14,9 @@ from .. import backends, random
 from ..backends import select, settings
 from ..nn import Module
 from ..spec import ConvSpec, check, shape_str
+from ..table import Shown, Table
 from ..tensor import Tensor, as_tensor, ones
 from .observe import VIEWS, Observer, kind, macs
-from .summary import table
 
 PASSES = ("forward", "backward")
 
@@ -65,9 +65,9 @@ class LayerProfile:
         return "/".join(self.algorithms.get(p, "-") for p in select.PASSES) if len(used) > 1 else "".join(used)
 
 
-@dataclass(frozen=True)
-class Profile:
-    """What :func:`profile` measured; prints as a table.
+@dataclass(frozen=True, repr=False)
+class Profile(Shown):
+    """What :func:`profile` measured; shown as a table.
 
     Attributes
     ----------
@@ -111,7 +111,8 @@ class Profile:
                   for x in self.layers]  # fmt: skip
         return {**asdict(self), "layers": layers, "overhead": self.overhead}
 
-    def __str__(self) -> str:
+    def table(self) -> Table:
+        """The layers as a table; ``print`` and notebooks show it."""
         head = ("layer", "type", "output shape", "algorithm", "forward ms", "backward ms", "share", "GFLOP/s", "of peak",
                 "MB", "GB/s")  # fmt: skip
         rows, total = [], sum(self.seconds.values())
@@ -127,12 +128,12 @@ class Profile:
         rows.append(("outside the layers", "", "", "", *(f"{(self.seconds[p] - inside[p]) * 1e3:.3f}" for p in PASSES),
                      f"{1 - sum(inside.values()) / total:.1%}", *[""] * 4))  # fmt: skip
         peak = "" if self.peak is None else f", peak {self.peak / 1e9:.0f} GFLOP/s"
-        return (
-            f"{self.name}, input {shape_str(self.input_shape)}, {self.backend} backend, {self.threads} threads{peak}\n"
-            f"{table(head, rows, left=4)}\n"
+        return Table(
+            head, rows, "llll" + "r" * 7,
+            f"{self.name}, input {shape_str(self.input_shape)}, {self.backend} backend, {self.threads} threads{peak}",
             f"forward {self.seconds['forward'] * 1e3:.3f} ms + backward {self.seconds['backward'] * 1e3:.3f} ms; "
-            f"without the profiler {self.plain_seconds * 1e3:.3f} ms (overhead {self.overhead:.1%})"
-        )
+            f"without the profiler {self.plain_seconds * 1e3:.3f} ms (overhead {self.overhead:.1%})",
+        )  # fmt: skip
 
     def plot(self, path) -> None:
         """Draw the layers' times as bars into a PNG (needs matplotlib)."""

@@ -12,6 +12,7 @@ from .. import backends
 from ..autograd import no_grad
 from ..nn import Module
 from ..spec import AdaptivePoolSpec, ConvSpec, PoolSpec, check, int_tuple, receptive_field, shape_str
+from ..table import Shown, Table
 from ..tensor import Tensor, float32
 from .observe import VIEWS, Observer, kind, macs
 
@@ -45,9 +46,9 @@ class LayerSummary:
     receptive_field: int | tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What :func:`summary` found; prints as a table.
+@dataclass(frozen=True, repr=False)
+class Summary(Shown):
+    """What :func:`summary` found; shown as a table.
 
     Attributes
     ----------
@@ -75,7 +76,8 @@ class Summary:
         """Everything as plain values, ready for ``json``."""
         return asdict(self)
 
-    def __str__(self) -> str:
+    def table(self) -> Table:
+        """The layers as a table; ``print`` and notebooks show it."""
         head = ("layer", "type", "output shape", "parameters", "multiply-adds", "bytes", "sees")
         rows = []
         for x in self.layers:
@@ -83,19 +85,11 @@ class Summary:
             sees = "" if field is None else shape_str(field if isinstance(field, tuple) else (field,))
             counts = [f"{n:,}" if n else "" for n in (x.params, x.macs, x.activation_bytes)]
             rows.append((x.name or "(top)", x.type, shape_str(x.output_shape), *counts, sees))
-        return (
-            f"{self.name}, input {shape_str(self.input_shape)}\n{table(head, rows, left=3)}\n"
+        total = (
             f"{self.total_params:,} parameters ({self.param_bytes / 2**20:,.1f} MB), {self.total_macs:,} multiply-adds = "
             f"{self.total_flops:,} FLOPs, activations {self.activation_bytes / 2**20:,.1f} MB"
         )
-
-
-def table(head, rows, left: int) -> str:
-    """Columns of text under a ruled head, the first ``left`` of them aligned to the left."""
-    widths = [max(map(len, column)) for column in zip(head, *rows)]
-    lines = ["  ".join(c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip()
-             for row in (head, *rows)]  # fmt: skip
-    return "\n".join([lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
+        return Table(head, rows, "lllrrrr", f"{self.name}, input {shape_str(self.input_shape)}", total)
 
 
 def summary(net: Module, input_shape) -> Summary:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 
 import numpy as np
 
 from ..spec import check, check_shape
+from ..table import Table, number, options
 from ..tensor import Tensor, as_tensor
 from . import lr_scheduler
 
@@ -76,6 +78,23 @@ class Optimizer:
         group = {**self.defaults, **group, "params": params}
         self._check(group)
         self.param_groups.append(group)
+
+    def __repr__(self) -> str:
+        usual = inspect.signature(type(self)).parameters
+        shown = [k for k in self.defaults if k == "lr" or any(
+            k not in usual or g[k] != usual[k].default for g in self.param_groups)]  # fmt: skip
+        groups = [f"{options({k: g[k] for k in shown})}, {len(g['params'])} parameters" for g in self.param_groups]
+        many = f"{len(groups)} groups: " if len(groups) > 1 else ""
+        return f"{type(self).__name__}({many}{'; '.join(groups)})"
+
+    def _repr_html_(self) -> str:
+        """The groups as a table, for notebooks."""
+        keys = list(dict.fromkeys(k for g in self.param_groups for k in g if k != "params"))
+        rows = []
+        for i, g in enumerate(self.param_groups):
+            elements = sum(p.numel() for p in g["params"])
+            rows.append((str(i), str(len(g["params"])), number(elements), *(str(g.get(k, "")) for k in keys)))
+        return Table(("group", "parameters", "elements", *keys), rows, "r" * (3 + len(keys)), type(self).__name__).html()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or set them to zero in place."""

@@ -4,10 +4,12 @@ a rate that was set by hand stays in the product, and several schedules of one o
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from math import cos, pi
 
 from ..spec import check
+from ..table import options
 
 #: What PyTorch's state dicts hold beside ours: its own bookkeeping, which follows from the rest.
 _PYTORCH = {"_step_count", "_is_initial", "_get_lr_called_within_step", "_last_lr", "verbose"}
@@ -70,6 +72,12 @@ class LRScheduler:
 
     def _scaled(self, factor: float) -> list[float]:
         return [group["lr"] * factor for group in self.optimizer.param_groups]
+
+    def __repr__(self) -> str:
+        names = set(inspect.signature(type(self)).parameters) - {"optimizer", "last_epoch"}
+        own = options({k: v for k, v in self.__dict__.items() if k in names})
+        lrs = ", ".join(f"{g['lr']:.4g}" for g in self.optimizer.param_groups)
+        return f"{type(self).__name__}({own}; step {self.last_epoch}, lr {lrs})"
 
     def get_last_lr(self) -> list[float]:
         """Learning rate of each parameter group."""

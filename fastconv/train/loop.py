@@ -21,6 +21,7 @@ from ..backends import settings
 from ..data import DataLoader
 from ..data.collate import pairs
 from ..spec import check
+from ..table import Shown, Table, number
 from ..tensor import Tensor, as_tensor, default_device
 from . import asked
 from .checkpoint import Checkpoint
@@ -31,9 +32,10 @@ FIELDS = ("epoch", "train_loss", "train_accuracy", "running_loss", "running_accu
           "images_per_second")  # fmt: skip
 POINTS = 5  # per epoch, as the notes draw them
 SUMS = {"loss": 0.0, "correct": 0.0, "count": 0, "point_loss": 0.0, "point_correct": 0.0, "point_count": 0}
+ROWS = 20  # of a history, as a table shows it
 
 
-class History(list):
+class History(Shown, list):
     """What a run recorded: one dict per point with the keys of ``FIELDS``, five points per epoch.
 
     ``epoch`` is a float (2.4: after two fifths of the third epoch). ``train_loss`` and ``train_accuracy`` are means over the
@@ -48,6 +50,16 @@ class History(list):
 
     stopped: str | None = None
     resumed: float | None = None
+
+    def table(self) -> Table:
+        """Whole epochs and the latest point, the middle of a long run left out; ``print`` and notebooks show it."""
+        points = [p for p in self if p["epoch"] % 1 == 0 or p is self[-1]]
+        keys = [key for key in FIELDS if not key.startswith("running")]
+        rows = [[number(p.get(key)) for key in keys] for p in points]
+        if len(rows) > ROWS:
+            rows[ROWS // 2 : -ROWS // 2] = [["..."] * len(keys)]
+        return Table([key.replace("_", " ") for key in keys], rows, "r" * len(keys),
+                     after=f"stopped: {self.stopped}" if self.stopped else "")  # fmt: skip
 
     def __getattr__(self, name):
         if name not in FIELDS:
