@@ -15,6 +15,7 @@ from contextvars import ContextVar
 import numpy as np
 
 from . import backends
+from .errors import shorten
 
 _enabled: ContextVar[bool] = ContextVar("fastconv_grad", default=True)
 _sequence = itertools.count()
@@ -102,7 +103,11 @@ class Function:
             )
         engine = backends.engine_of("cuda" if False in hosts else "cpu")
         ctx = Node(cls, engine, tuple([p is not None for p in parents]))
-        out = cls.forward(ctx, *arrays, **options)
+        try:
+            out = cls.forward(ctx, *arrays, **options)
+        except Exception as e:
+            shorten(e)
+            raise
         first, *rest = out if isinstance(out, tuple) else (out,)
         result = _tensor.Tensor(first)
         if True in ctx.needs:

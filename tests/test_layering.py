@@ -19,6 +19,7 @@ MODULES = {name.removesuffix(".__init__"): ast.parse(path.read_text("utf-8")) fo
 # A module imports from its own layer and from those below (a smaller number); the longest matching prefix counts.
 LAYERS = {
     "_version": 0,
+    "errors": 0,
     "spec": 0,
     "table": 0,
     "backends": 1,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 import numpy as np
 
 from ..backends import observer
+from ..errors import shorten
 from ..spec import check, shape_str
 from ..tensor import Tensor, as_tensor
 from ..typing import DType, TensorLike
@@ -71,7 +72,11 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         args = tuple([as_tensor(a) if isinstance(a, np.ndarray) else a for a in args])
         onlooker = observer.get()
-        return self.forward(*args, **kwargs) if onlooker is None else onlooker.call(self, args, kwargs)
+        try:
+            return self.forward(*args, **kwargs) if onlooker is None else onlooker.call(self, args, kwargs)
+        except Exception as e:
+            shorten(e, self)
+            raise
 
     # ---- attributes
     # Parameters, buffers and modules are ordinary attributes, and listed by kind besides.

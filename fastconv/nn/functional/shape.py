@@ -11,6 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import numpy as np
 
 from ...autograd import Function
+from ...errors import shorten
 from ...spec import check, check_call, check_float, check_rank, conv_spec, int_tuple, interpolate_spec, pad_pairs, shape_str
 from ...tensor import Tensor, arange, as_tensor, int64
 from ...typing import Floats, Ints, Padding, TensorLike
@@ -38,8 +39,10 @@ def named(name: str, function: Callable[Concatenate[str, P], R]) -> Callable[P, 
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(name, *args, **kwargs)
-        except TypeError:
-            check_call(name, signature, args, kwargs)
+        except Exception as e:
+            if isinstance(e, TypeError):
+                check_call(name, signature, args, kwargs)
+            shorten(e)
             raise
 
     call.__signature__ = signature  # type: ignore[attr-defined]

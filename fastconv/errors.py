@@ -1,0 +1,68 @@
+"""Short tracebacks: what does not fit is reported where the user wrote it, without the frames inside fastconv.
+
+An error that fastconv raises on purpose says all in its message. ``FASTCONV_FULL_TRACEBACK=1`` keeps every frame; so does
+Python 3.10, which has no way to leave some out of an error on its way up.
+"""
+
+from __future__ import annotations
+
+import dis
+import os
+from types import TracebackType
+
+FULL = "FASTCONV_FULL_TRACEBACK"
+_HINT = f" ({FULL}=1 shows the frames inside fastconv)"
+_PACKAGE = os.path.dirname(__file__) + os.sep
+
+
+def _inside(tb: TracebackType) -> bool:
+    return tb.tb_frame.f_code.co_filename.startswith(_PACKAGE)
+
+
+def _on_purpose(error: Exception) -> bool:
+    """Whether the error comes from a ``raise`` of fastconv: a fault of fastconv itself keeps all its frames."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None or not _inside(last) or not isinstance(error, (ValueError, TypeError, IndexError, RuntimeError)):
+        return False
+    return dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] == "RAISE_VARARGS"
+
+
+def shorten(error: Exception, module=None) -> None:
+    """Take the frames of fastconv, that of the caller included, out of the traceback of ``error``, which the caller is
+    about to raise again; and note which of the modules inside ``module`` it comes from.
+
+    Every caller on the way up takes out those between itself and the one below.
+    """
+    if os.environ.get(FULL, "0") not in ("", "0"):
+        return
+    if not hasattr(error, "short"):
+        if not _on_purpose(error):
+            return
+        error.short = None, ""  # type: ignore[attr-defined] - the id of the last module on the way, and the path from there
+    kept, tb = [], error.__traceback__
+    while tb is not None:
+        if not _inside(tb):
+            kept.append(tb)
+        tb = tb.tb_next
+    short: TracebackType | None = None
+    for tb in reversed(kept):
+        short = TracebackType(short, tb.tb_frame, tb.tb_lasti, tb.tb_lineno)
+    error.__traceback__ = short
+    if module is not None:
+        _note(error, module)
+
+
+def _note(error, module) -> None:
+    inner, path = error.short
+    name = next((n for n, m in module.named_modules() if id(m) == inner), "")
+    if not name:  # the first module on the way, or one called by a module that does not know it
+        path = f"({type(module).__name__})"
+    else:
+        path = name + (" " if path[0] == "(" else ".") + path
+    error.short = id(module), path
+    if hasattr(error, "add_note"):
+        of = "" if path[0] == "(" else f" of {type(module).__name__}"
+        notes = [n for n in getattr(error, "__notes__", ()) if not n.endswith(_HINT)]
+        error.__notes__ = [*notes, f"in {path}{of}{_HINT}"]
