@@ -172,6 +172,28 @@ def test_in_sequence_merges(monkeypatch):
             fast(fc.ones(1, C, 5, 5))
 
 
+def test_in_sequence_leaves_nothing_waiting(backend):
+    """Results that outlive the pass are those of the pass, whatever becomes of weights and input."""
+
+    def forward(self, x):
+        self.kept = self.c(x)
+        self.n(self.c(x))
+        return {"result": [self.c(x)]}
+
+    net = with_statistics(Calls(forward, [("c", "n")], c=conv(), n=nn.BatchNorm2d(C)))
+    fast = fc.optimize_for_inference(net)
+    x = fc.randn(1, C, 5, 5)
+    want = net.c(x).numpy()
+    result, alone = fast(x)["result"][0], fast.c(x)
+    x.data[...] = 0.0
+    fast.c.weight.data[...] = 0.0
+    for y in (result, fast.kept, alone):
+        np.testing.assert_allclose(y.numpy(), want, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(y)).numpy(), y.numpy())
+    with pytest.raises(ValueError, match="conv2d"):
+        fast.c(fc.zeros(1, 1, 5, 5))  # at the call
+
+
 def test_in_sequence_that_names_no_child():
     for wrong in (["c"], [("c", "nothing")]):
         with pytest.raises(ValueError, match="Calls.in_sequence: expected tuples of names of children, got "):

@@ -19,7 +19,7 @@ from ..nn.modules import changes
 from ..spec import check
 from ..tensor import Tensor
 from .forward import Forward, computes_as, given
-from .forwards import Alone, Chain, Link, Residual
+from .forwards import Alone, Chain, Link, Residual, run
 from .merged import CONVS, NORMS, flat, refuse
 
 __all__ = ["optimize_for_inference"]
@@ -69,23 +69,23 @@ class Replays(Forward):
         x = args[0] if len(args) == 1 and not kwargs else None
         refuse(self.module.training, x)
         if not isinstance(x, Tensor) or x.requires_grad:
-            return self.plain(*args, **kwargs)
+            return run(self.plain, *args, **kwargs)
         engine = backends.engine_of(x.device)
         if backends.observer.get() is not None or not hasattr(engine, "record"):
-            return self.plain(x)
+            return run(self.plain, x)
         key = self._key(engine, x)
         replay = self.recordings.get(key, self)
         if replay is self:
-            y = self.plain(x)
+            y = run(self.plain, x)
             # To be recorded next time: this one has packed weights.
             self.recordings[key] = None if self.recordable else False
             while len(self.recordings) > self.LIMIT:
                 self.recordings.popitem(last=False)
             return y
         if replay is None:
-            replay = engine.record(lambda a: self.plain(Tensor(a))._array, x._array) or False
+            replay = engine.record(lambda a: run(self.plain, Tensor(a))._array, x._array) or False
             self.recordings[key] = replay
-        return Tensor(replay(x._array)) if replay else self.plain(x)
+        return Tensor(replay(x._array)) if replay else run(self.plain, x)
 
 
 def _known(module, top: bool) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from contextvars import ContextVar
+
 from .. import backends
 from ..nn import sequence
 from ..nn.modules import changes
@@ -78,6 +81,23 @@ class Alone(Forward):
 STEPS[Alone] = lambda layer, shape: vars(layer)["forward"].conv.steps(shape)
 
 
+#: What waits for the next link of a chain in the pass that is running, None outside of one.
+_waiting: ContextVar[list[weakref.ref] | None] = ContextVar("fastconv_waiting", default=None)
+
+
+def run(forward, *args, **kwargs):
+    """Call ``forward``, in which links may wait for each other. Whatever is still held afterwards waits no longer."""
+    token = _waiting.set(waiting := [])
+    try:
+        result = forward(*args, **kwargs)
+    finally:
+        _waiting.reset(token)
+    for reference in waiting:
+        if (pending := reference()) is not None:
+            pending.settle()
+    return result
+
+
 class Link(Forward):
     """Of a module that ``in_sequence`` of another names: called in that order the modules compute as one, any other use of
     theirs gets what they compute alone.
@@ -96,7 +116,9 @@ class Link(Forward):
         return {**super().__getstate__(), "chains": self.chains}
 
     def __call__(self, x, *args, **kwargs):
-        if args or kwargs or not isinstance(x, Tensor) or x.requires_grad or backends.observer.get() is not None:
+        waiting = _waiting.get()
+        lone = waiting is None or args or kwargs or not isinstance(x, Tensor) or x.requires_grad
+        if lone or backends.observer.get() is not None:
             return self.plain(x, *args, **kwargs)
         starts = [((), x)]
         if isinstance(x, Pending) and x.source is not None:
@@ -108,7 +130,9 @@ class Link(Forward):
                 if modules == done:
                     return chain(source)
                 if modules[: len(done)] == done:
-                    return Pending(links, source)
+                    pending = Pending(links, source)
+                    waiting.append(weakref.ref(pending))
+                    return pending
         return self.plain(x)
 
 
@@ -122,8 +146,8 @@ class Pending(Tensor):
         super().__init__(source)
         self.links, self.source, self._version, self._value = links, source, source._cell[0], None
 
-    @property
-    def _array(self):
+    def settle(self):
+        """The array."""
         if self._value is None:
             y = self.source
             check(y._cell[0] == self._version, "optimize_for_inference", "the input of a module named in in_sequence was "
@@ -133,6 +157,8 @@ class Pending(Tensor):
             self._array = y._array
         return self._value
 
+    _array = property(settle)
+
     @_array.setter
     def _array(self, value):
-        self._value, self.source = value, None
+        self._value, self.source, self.links = value, None, ()
