@@ -28,7 +28,7 @@ __all__ = ["optimize_for_inference"]
 def _link(owner: nn.Module) -> None:
     """Give the children of ``owner`` that its ``in_sequence`` names their links."""
     for names in getattr(owner, "in_sequence", ()):
-        ok = isinstance(names, (tuple, list)) and all(n in owner._modules for n in names)
+        ok = isinstance(names, (tuple, list)) and all(owner._modules.get(n) is not None for n in names)
         check(ok, f"{type(owner).__name__}.in_sequence", f"expected tuples of names of children, got {names!r}")
         modules = tuple(owner._modules[n] for n in names)
         while modules and not computes_as(next(flat(modules), None), *CONVS, *NORMS):
