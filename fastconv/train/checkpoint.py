@@ -17,7 +17,8 @@ class Checkpoint:
     """The file at ``path``, and beside it the one before it as ``<name>.previous.<extension>``."""
 
     def __init__(self, path):
-        self.path = Path(os.path.realpath(path))  # links stay, their files are replaced
+        # a link stays, the file that it names is replaced
+        self.path = Path(os.path.realpath(path) if os.path.islink(path) else path)
         self._sound: bool | None = None  # whether what lies at path is this run's; None: nothing was read or written yet
 
     def write(self, state: dict) -> None:
