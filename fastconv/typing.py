@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy.typing as npt
@@ -21,4 +21,4 @@ Floats: TypeAlias = float | Sequence[float]
 #: ``"same"``, ``"valid"``, ``"full"``, numbers, or one ``(before, after)`` pair per dimension.
 Padding: TypeAlias = str | int | Sequence[int] | Sequence[Sequence[int]]
 DType: TypeAlias = npt.DTypeLike
-Path: TypeAlias = str | PathLike[str]
+PathLike: TypeAlias = Union[str, "os.PathLike[str]"]

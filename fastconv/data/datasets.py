@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..spec import check, shape_str
+from ..typing import Array, PathLike
 
 #: Where each set is published; tried in this order.
 MIRRORS: dict[str, tuple[str, ...]] = {
@@ -218,7 +219,7 @@ class ImageSet:
 
     classes: tuple[str, ...] = ()
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray):
+    def __init__(self, images: Array, labels: Array) -> None:
         self.images, self.labels = images, labels.astype(np.int64)
         name, n, k, top = type(self).__name__, len(images), len(self.classes), labels.max(initial=0)
         check(n == len(labels), name, f"{n} images but {len(labels)} labels; the files do not belong together")
@@ -231,7 +232,7 @@ class ImageSet:
         size = shape_str(self.images.shape[1:])
         return f"{type(self).__name__}({len(self):,} images of {size}, {len(self.classes)} classes)"
 
-    def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
+    def __getitem__(self, i: int) -> tuple[Array, int]:
         """Image ``i`` as float32 C x H x W in [0, 1], and its label."""
         i = operator.index(i)
         return to_float(self.images[i]), int(self.labels[i])
@@ -244,7 +245,7 @@ class _Published(ImageSet):
     folders: tuple[str, ...]
     package = ""
 
-    def __init__(self, root=None, train: bool = True, download: bool = True):
+    def __init__(self, root: PathLike | None = None, train: bool = True, download: bool = True) -> None:
         super().__init__(*self._read(self._locate(root, train, download), train))
 
     def _locate(self, root, train: bool, fetch: bool) -> list[Path]:
@@ -267,7 +268,7 @@ class _Published(ImageSet):
 
 
     @classmethod
-    def find(cls, folder, train: bool = True) -> list[Path]:
+    def find(cls, folder: PathLike, train: bool = True) -> list[Path]:
         """The set's files in ``folder``, or in one of the set's usual folders there.
 
         Parameters
@@ -348,7 +349,7 @@ class FashionMNISTMini(_IdxSet):
 
     classes = FashionMNIST.classes
 
-    def __init__(self, train: bool = True):
+    def __init__(self, train: bool = True) -> None:
         folder = Path(__file__).parent / "mini"
         ImageSet.__init__(self, *self._read([folder / f for f in self._variants(train)[0]], train))
 
@@ -369,7 +370,7 @@ class CIFAR10(_Published):
         return np.ascontiguousarray(records[:, 1:]).reshape(-1, 3, 32, 32), records[:, 0]
 
 
-def fashion_mnist_or_mini(root=None, download: bool = True) -> tuple[ImageSet, ImageSet, str | None]:
+def fashion_mnist_or_mini(root: PathLike | None = None, download: bool = True) -> tuple[ImageSet, ImageSet, str | None]:
     """Fashion-MNIST's training and test set, or else the shipped subset and a line that says so.
 
     Returns ``(train, test, note)``, note None for the full set. A damaged file is an error, no reason to fall back.

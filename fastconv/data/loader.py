@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..spec import check, shape_str
 from ..table import Table, number
 from . import collate
 from .datasets import ImageSet, to_float
+from .transforms import Transform
 
 PREFETCH = 2  # batches made ahead of the consumer
 END = object()  # comes behind the last batch
@@ -103,8 +104,8 @@ class DataLoader:
     batches; it ends with the iterator, and its exceptions are raised where the batch was asked for.
     """
 
-    def __init__(self, dataset, batch_size: int = 1, shuffle: bool = False, seed: int | None = None,
-                 drop_last: bool = False, transform=None):  # fmt: skip
+    def __init__(self, dataset: Any, batch_size: int = 1, shuffle: bool = False, seed: int | None = None,
+                 drop_last: bool = False, transform: Transform | None = None) -> None:  # fmt: skip
         name = "DataLoader"
         self._arrays = _arrays(dataset)
         if self._arrays is None:
@@ -156,11 +157,11 @@ class DataLoader:
         shown = self._shown()
         return Table(list(shown), [list(shown.values())], "l" + "r" * (len(shown) - 1), "DataLoader").html()
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, int]:
         """``epoch``, ``batch`` (how many of that epoch were handed out) and ``seed``."""
         return {"epoch": self._position[0], "batch": self._position[1], "seed": self.seed}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Make the next ``iter(loader)`` continue where ``state`` was taken, bit-identically."""
         name = "DataLoader.load_state_dict"
         check(set(state) == {"epoch", "batch", "seed"}, name, f"expected epoch, batch, seed, got {', '.join(state)}")

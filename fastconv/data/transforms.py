@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
+from typing import TypeAlias
 
 import numpy as np
 
 from ..spec import check, check_rank, int_tuple, interpolate_spec
+from ..typing import Array, Floats, Ints
 
-Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Transform: TypeAlias = Callable[[Array, np.random.Generator], Array]
 
 
 def compose(*transforms: Transform) -> Transform:
@@ -21,7 +23,7 @@ def compose(*transforms: Transform) -> Transform:
     return lambda batch, rng: reduce(lambda b, t: t(b, rng), transforms, batch)
 
 
-def normalize(mean, std) -> Transform:
+def normalize(mean: Floats, std: Floats) -> Transform:
     """``(x - mean) / std`` with one number, or one per channel."""
     mean, std = (np.asarray(v, np.float32).reshape(-1, 1, 1) for v in (mean, std))
     check((std > 0).all(), "normalize", f"std must be positive, got {std.ravel().tolist()}")
@@ -60,7 +62,7 @@ def horizontal_flip(p: float = 0.5) -> Transform:
     return apply
 
 
-def resize(size) -> Transform:
+def resize(size: Ints) -> Transform:
     """Bilinear resize to ``size``, an int or ``(H, W)``; corners not aligned, as ``F.interpolate``."""
 
     def apply(batch, rng=None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from .. import backends
 from ..backends import select
 from ..spec import ConvSpec, conv_spec, shape_str
 from ..table import Shown, Table
+from ..typing import DType, Ints, Padding
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,8 +57,9 @@ class ConvExplanation(Shown):
 
 
 def explain_conv(
-    x_shape, w_shape, stride=1, padding=0, dilation=1, groups=1, dtype="float32", algorithm=None
-) -> ConvExplanation:
+    x_shape: Sequence[int], w_shape: Sequence[int], stride: Ints = 1, padding: Padding = 0, dilation: Ints = 1,
+    groups: int = 1, dtype: DType = "float32", algorithm: str | None = None,
+) -> ConvExplanation:  # fmt: skip
     """Which algorithm each pass of a convolution takes on the current backend, and what the others would cost.
 
     Parameters

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from time import perf_counter
+from typing import BinaryIO
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from ..nn import Module
 from ..spec import ConvSpec, check, shape_str
 from ..table import Shown, Table
 from ..tensor import Tensor, as_tensor, ones
+from ..typing import PathLike, TensorLike
 from .observe import VIEWS, Observer, kind, macs
 
 PASSES = ("forward", "backward")
@@ -135,7 +137,7 @@ class Profile(Shown):
             f"without the profiler {self.plain_seconds * 1e3:.3f} ms (overhead {self.overhead:.1%})",
         )  # fmt: skip
 
-    def plot(self, path) -> None:
+    def plot(self, path: PathLike | BinaryIO) -> None:
         """Draw the layers' times as bars into a PNG (needs matplotlib)."""
         try:
             from matplotlib.figure import Figure
@@ -155,7 +157,7 @@ class Profile(Shown):
         figure.savefig(path, dpi=120)
 
 
-def profile(net: Module, x, repeat: int = 5) -> Profile:
+def profile(net: Module, x: TensorLike, repeat: int = 5) -> Profile:
     """Time a network's forward and backward pass layer by layer.
 
     Layers run one at a time, also where a plain step would merge several into one kernel. The network is left as it

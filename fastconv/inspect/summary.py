@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from math import prod
@@ -92,7 +93,7 @@ class Summary(Shown):
         return Table(head, rows, "lllrrrr", f"{self.name}, input {shape_str(self.input_shape)}", total)
 
 
-def summary(net: Module, input_shape) -> Summary:
+def summary(net: Module, input_shape: Sequence[int]) -> Summary:
     """Count a network layer by layer.
 
     The network's ``forward`` runs once, in evaluation mode, on arrays that have a shape but no memory: convolutions,

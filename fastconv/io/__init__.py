@@ -14,9 +14,11 @@ import zipfile
 from io import BytesIO, TextIOBase
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, BinaryIO
 
 from ..spec import check
 from ..tensor import Tensor, device
+from ..typing import PathLike
 from . import npz, pth, safetensors, tree
 from .pickled import Refused, Unread
 
@@ -31,7 +33,7 @@ _EXPECTED = {
 _LIKE_PTH = (".pth", ".pt", ".tar", ".ckpt", ".bin")
 
 
-def save(obj, path) -> None:
+def save(obj: Any, path: PathLike | BinaryIO) -> None:
     """Write ``obj`` to ``path``, atomically: a failure half-way leaves an older file as it was.
 
     Parameters
@@ -76,7 +78,7 @@ def save(obj, path) -> None:
         raise
 
 
-def load(path, map_location=None, *, weights_only: bool = True):
+def load(path: PathLike | BinaryIO, map_location: Any = None, *, weights_only: bool = True) -> Any:
     """Read what :func:`save` wrote, with every array as a Tensor on the host; also other programs' files.
 
     What a file is shows in its contents, whatever its name. A file of ``torch.save``, in the zip format or the one before

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias, Union
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from ..spec import check, check_shape
 from ..table import Table, number, options
 from ..tensor import Tensor, as_tensor
 from . import lr_scheduler
+
+Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]]
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "lr_scheduler"]
 
@@ -53,15 +56,17 @@ class Optimizer:
 
     _decoupled = False  # whether weight decay acts on the weights and not on the gradients
 
-    def __init__(self, params: Iterable, **defaults):
+    def __init__(self, params: Params, **defaults: Any) -> None:
         name = type(self).__name__
-        self.defaults, self.state, self.param_groups = defaults, {}, []
+        self.defaults: dict[str, Any] = defaults
+        self.state: dict[Tensor, dict[str, Any]] = {}
+        self.param_groups: list[dict[str, Any]] = []
         params = _listed(name, "params", params)
         check(params, name, "the list of parameters is empty")
         for group in params if isinstance(params[0], dict) else [{"params": params}]:
             self.add_param_group(group)
 
-    def add_param_group(self, group: dict) -> None:
+    def add_param_group(self, group: dict[str, Any]) -> None:
         """Optimise more parameters; ``group`` is a dict with ``"params"`` and any settings."""
         name = type(self).__name__
         check(isinstance(group, dict) and "params" in group, name, "a parameter group must be a dict with 'params', "
@@ -131,7 +136,7 @@ class Optimizer:
                 for p in params:
                     p._cell[0] += 1
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """``{"state": {index: {...}}, "param_groups": [...]}`` with parameters numbered in order, as PyTorch's."""
         index = {id(p): i for i, p in enumerate(p for g in self.param_groups for p in g["params"])}
         return {
@@ -139,7 +144,7 @@ class Optimizer:
             "param_groups": [{**g, "params": [index[id(p)] for p in g["params"]]} for g in self.param_groups],
         }
 
-    def load_state_dict(self, state_dict: dict) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over settings and running averages (copied) from :meth:`state_dict` of an equal optimizer, PyTorch's too."""
         name = f"{type(self).__name__}.load_state_dict"
         check(isinstance(state_dict, dict) and {"state", "param_groups"} <= set(state_dict), name,
@@ -201,8 +206,8 @@ class SGD(Optimizer):
         Needs momentum and no dampening.
     """
 
-    def __init__(self, params, lr: float = 1e-3, momentum: float = 0, dampening: float = 0, weight_decay: float = 0,
-                 nesterov: bool = False):  # fmt: skip
+    def __init__(self, params: Params, lr: float = 1e-3, momentum: float = 0, dampening: float = 0, weight_decay: float = 0,
+                 nesterov: bool = False) -> None:  # fmt: skip
         super().__init__(params, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
                          nesterov=nesterov)  # fmt: skip
 
@@ -233,8 +238,8 @@ class Adam(Optimizer):
         Adds ``weight_decay * w`` to the gradient.
     """
 
-    def __init__(self, params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 0):  # fmt: skip
+    def __init__(self, params: Params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0) -> None:  # fmt: skip
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
     def _check(self, group):
@@ -256,6 +261,6 @@ class AdamW(Adam):
 
     _decoupled = True
 
-    def __init__(self, params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 1e-2):  # fmt: skip
+    def __init__(self, params: Params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 1e-2) -> None:  # fmt: skip
         super().__init__(params, lr, betas, eps, weight_decay)

@@ -7,9 +7,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from math import cos, pi
+from typing import TYPE_CHECKING, Any
 
 from ..spec import check
 from ..table import options
+
+if TYPE_CHECKING:
+    from . import Optimizer
 
 #: What PyTorch's state dicts hold beside ours: its own bookkeeping, which follows from the rest.
 _PYTORCH = {"_step_count", "_is_initial", "_get_lr_called_within_step", "_last_lr", "verbose"}
@@ -33,10 +37,10 @@ class LRScheduler:
         The ``"initial_lr"`` of each group.
     """
 
-    interval = "epoch"
-    _starting = False  # whether :meth:`step` is called by the constructor
+    interval: str = "epoch"
+    _starting: bool = False  # whether :meth:`step` is called by the constructor
 
-    def __init__(self, optimizer, last_epoch: int = -1):
+    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         name = type(self).__name__
         check(hasattr(optimizer, "param_groups"), name, "expected an optimizer, e.g. optim.SGD(net.parameters()), got "
               f"{getattr(optimizer, '__name__', type(optimizer).__name__)}", TypeError)  # fmt: skip
@@ -83,11 +87,11 @@ class LRScheduler:
         """Learning rate of each parameter group."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """Everything but the optimizer, as plain numbers and lists."""
         return {k: v for k, v in self.__dict__.items() if k != "optimizer"}
 
-    def load_state_dict(self, state_dict: dict) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue where :meth:`state_dict` was taken, be it PyTorch's (the optimizer's own state holds the current lr)."""
         name = f"{type(self).__name__}.load_state_dict"
         check(isinstance(state_dict, Mapping), name, "expected a dict as state_dict() returns it, got "
@@ -108,12 +112,12 @@ class LRScheduler:
 class StepLR(LRScheduler):
     """Multiply by ``gamma`` every ``step_size`` epochs."""
 
-    def __init__(self, optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1):
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
         check(step_size > 0, "StepLR", f"step_size must be positive, got {step_size}")
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self):
+    def get_lr(self) -> list[float]:
         t = self.last_epoch
         return self._scaled(self.gamma if t > 0 and t % self.step_size == 0 else 1.0)
 
@@ -121,11 +125,11 @@ class StepLR(LRScheduler):
 class MultiStepLR(LRScheduler):
     """Multiply by ``gamma`` at each epoch of ``milestones`` (several times at one that is named several times)."""
 
-    def __init__(self, optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1):
+    def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1) -> None:
         self.milestones, self.gamma = sorted(milestones), gamma
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self):
+    def get_lr(self) -> list[float]:
         return self._scaled(self.gamma ** self.milestones.count(self.last_epoch))
 
     def _from_pytorch(self, state, name):
@@ -138,12 +142,12 @@ class CosineAnnealingLR(LRScheduler):
     """Half a cosine from the first learning rate to ``eta_min`` in ``T_max`` epochs, then up again (SGDR without restarts,
     Loshchilov and Hutter, 2017)."""
 
-    def __init__(self, optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1):  # noqa: N803
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:  # noqa: N803
         check(T_max > 0, "CosineAnnealingLR", f"T_max must be positive, got {T_max}")
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self):
+    def get_lr(self) -> list[float]:
         t, n, low = self.last_epoch, self.T_max, self.eta_min
         if self._starting:
             return self.get_last_lr()
@@ -180,11 +184,11 @@ class OneCycleLR(LRScheduler):
 
     interval = "step"
 
-    def __init__(self, optimizer, max_lr, total_steps: int | None = None, epochs: int | None = None,
-                 steps_per_epoch: int | None = None, pct_start: float = 0.3, anneal_strategy: str = "cos",
+    def __init__(self, optimizer: Optimizer, max_lr: float | Sequence[float], total_steps: int | None = None,
+                 epochs: int | None = None, steps_per_epoch: int | None = None, pct_start: float = 0.3, anneal_strategy: str = "cos",
                  cycle_momentum: bool = True, base_momentum: float = 0.85, max_momentum: float = 0.95,
                  div_factor: float = 25.0, final_div_factor: float = 1e4, three_phase: bool = False,
-                 last_epoch: int = -1):  # fmt: skip
+                 last_epoch: int = -1) -> None:  # fmt: skip
         name, groups = "OneCycleLR", getattr(optimizer, "param_groups", [])
         if total_steps is None:
             check(epochs is not None and steps_per_epoch is not None, name,
@@ -215,7 +219,7 @@ class OneCycleLR(LRScheduler):
                 group["initial_lr"] = top / div_factor
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self):
+    def get_lr(self) -> list[float]:
         factor, momentum = self._at(self.last_epoch)
         if self.cycle_momentum:
             for group in self.optimizer.param_groups:

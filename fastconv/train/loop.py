@@ -6,12 +6,14 @@ import csv
 import signal
 import threading
 import warnings
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, nullcontext
 from io import BytesIO
 from itertools import islice
 from math import isfinite, isnan, nan
 from pathlib import Path
 from time import perf_counter
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
@@ -23,6 +25,7 @@ from ..data.collate import pairs
 from ..spec import check
 from ..table import Shown, Table, number
 from ..tensor import Tensor, as_tensor, default_device
+from ..typing import Array, PathLike
 from . import asked
 from .checkpoint import Checkpoint
 from .diagnose import bad_parameter, origin
@@ -32,10 +35,11 @@ FIELDS = ("epoch", "train_loss", "train_accuracy", "running_loss", "running_accu
           "images_per_second")  # fmt: skip
 POINTS = 5  # per epoch, as the notes draw them
 SUMS = {"loss": 0.0, "correct": 0.0, "count": 0, "point_loss": 0.0, "point_correct": 0.0, "point_count": 0}
+Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 ROWS = 20  # of a history, as a table shows it
 
 
-class History(Shown, list):
+class History(Shown, list[dict[str, Any]]):
     """What a run recorded: one dict per point with the keys of ``FIELDS``, five points per epoch.
 
     ``epoch`` is a float (2.4: after two fifths of the third epoch). ``train_loss`` and ``train_accuracy`` are means over the
@@ -61,19 +65,19 @@ class History(Shown, list):
         return Table([key.replace("_", " ") for key in keys], rows, "r" * len(keys),
                      after=f"stopped: {self.stopped}" if self.stopped else "")  # fmt: skip
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name not in FIELDS:
             raise AttributeError(name)
         return next((p[name] for p in reversed(self) if p.get(name) is not None), None)
 
-    def to_csv(self, path) -> None:
+    def to_csv(self, path: PathLike) -> None:
         """Write one line per point."""
         with open(path, "w", newline="") as f:
             writer = csv.DictWriter(f, FIELDS)
             writer.writeheader()
             writer.writerows(self)
 
-    def plot(self, path) -> None:
+    def plot(self, path: PathLike | BinaryIO) -> None:
         """Draw train loss, train accuracy and test accuracy over the epochs as a PNG (a path or a binary file).
 
         The train values are the running ones; without accuracies the test loss is drawn.
@@ -100,7 +104,7 @@ def _figure(**options):
     return Figure(**options)
 
 
-def evaluate(net, loader, loss=None) -> tuple[float, float]:
+def evaluate(net: nn.Module, loader: Iterable[Any], loss: Loss | None = None) -> tuple[float, float]:
     """Mean loss and accuracy of ``net`` over ``loader``, in evaluation mode and off the tape.
 
     Parameters
@@ -126,7 +130,9 @@ def evaluate(net, loader, loss=None) -> tuple[float, float]:
     return total / count, correct / count
 
 
-def confusion_matrix(net, loader, plot=None, classes=None) -> np.ndarray:
+def confusion_matrix(
+    net: nn.Module, loader: Iterable[Any], plot: PathLike | None = None, classes: Sequence[str] | None = None
+) -> Array:
     """Count what ``net`` takes each class for, in evaluation mode.
 
     Parameters
@@ -196,9 +202,13 @@ def _correct(out, y) -> float:
     return float(np.mean(out.numpy().argmax(1) == y.numpy())) * len(y) if len(y) else 0.0
 
 
-def fit(net, train_loader, test_loader=None, *, epochs: int = 1, optimizer=None, loss=None, scheduler=None,
-        checkpoint=None, checkpoint_every: int | None = None, resume: bool = True, progress: bool = True, plot=None,
-        time_limit: float | None = None, callback=None, graph: bool | None = None) -> History:  # fmt: skip
+def fit(
+    net: nn.Module, train_loader: Iterable[Any], test_loader: Iterable[Any] | None = None, *, epochs: int = 1,
+    optimizer: optim.Optimizer | None = None, loss: Loss | None = None,
+    scheduler: optim.lr_scheduler.LRScheduler | None = None, checkpoint: PathLike | None = None,
+    checkpoint_every: int | None = None, resume: bool = True, progress: bool = True, plot: PathLike | None = None,
+    time_limit: float | None = None, callback: Callable[[History], object] | None = None, graph: bool | None = None,
+) -> History:  # fmt: skip
     """Train ``net``.
 
     Parameters
