@@ -10,12 +10,17 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+from collections.abc import Callable
 from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import backends
 from .errors import shorten
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
 
 _enabled: ContextVar[bool] = ContextVar("fastconv_grad", default=True)
 _sequence = itertools.count()
@@ -29,11 +34,11 @@ def is_grad_enabled() -> bool:
 class no_grad(contextlib.ContextDecorator):
     """Context manager and decorator: ops inside are not recorded."""
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self._stack = getattr(self, "_stack", [])
         self._stack.append(_enabled.set(False))
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         _enabled.reset(self._stack.pop())
 
 
@@ -54,19 +59,62 @@ class Node:
 
     __slots__ = ("function", "engine", "needs", "saved", "parents", "order", "checks", "done", "accumulated", "__dict__")
 
-    def __init__(self, function, engine, needs):
+    function: type[Function]
+    engine: Any
+    needs: tuple[bool, ...]
+    saved: tuple[Any, ...]
+    accumulated: Any
+
+    def __init__(self, function: type[Function], engine: Any, needs: tuple[bool, ...]):
         self.function, self.engine, self.needs = function, engine, needs
         self.saved, self.parents, self.checks, self.done, self.accumulated = (), (), (), False, None
 
-    def save(self, *values):
+    if TYPE_CHECKING:  # a function may keep more than arrays: ``ctx.axis = axis``
+
+        def __getattr__(self, name: str) -> Any: ...
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
+    def save(self, *values: Any) -> None:
         """Keep arrays (or anything) for backward; read them back from ``ctx.saved``."""
         self.saved = values
 
-    def release(self):
+    def release(self) -> None:
         """Drop everything backward needed, so its memory is free before the rest of the tape is walked."""
         self.saved = self.parents = self.checks = ()
         self.__dict__.clear()
         self.done = True
+
+
+class View:
+    """How a tensor that looks at another's memory was made: by ``function``, from the tensor ``source``, with ``options``.
+
+    A tensor's ``_cell`` is shared by all that look at its memory: the version of the memory, and how many of the changes in
+    place are on the tape. A view whose ``seen`` is behind the second has a history that no longer holds. Without a source
+    autograd cannot follow a change of the view.
+    """
+
+    __slots__ = ("source", "function", "options", "seen")
+
+    def __init__(self, source: Tensor | None, function: type[Function], options: dict[str, Any], seen: int):
+        self.source, self.function, self.options, self.seen = source, function, options, seen
+
+
+def refresh(t: Tensor) -> None:
+    """Make a view's history anew, after a change in place of what it is a view of."""
+    stale = []
+    while (view := t._view) is not None and view.source is not None and view.seen != t._cell[1]:
+        stale.append((t, view))
+        t = view.source
+    token = _enabled.set(True)
+    try:
+        for t, view in reversed(stale):
+            view.seen = t._cell[1]
+            if view.source.requires_grad:
+                now = view.function.apply(view.source, **view.options)
+                t.requires_grad, t._node = True, now._node
+    finally:
+        _enabled.reset(token)
 
 
 class Function:
@@ -76,12 +124,16 @@ class Function:
     returns an array, or a tuple whose first entry alone is differentiable. ``backward(ctx, gy)`` returns one gradient
     per positional argument (or a single one), None where there is none. One that ``accumulates`` adds
     ``ctx.accumulated``, where that is not None, to the first of them, in the kernel that computes it.
+
+    A function whose result is a view of its only argument may define ``written(source, view, **options)``: the tensor
+    ``source`` after its part that is looked at has become ``view``, on the tape; nothing is to be written any more.
     """
 
     accumulates = False
+    written: Callable[..., Tensor] | None = None
 
     @classmethod
-    def apply(cls, *args, **options):
+    def apply(cls, *args: Any, **options: Any) -> Any:
         record, arrays, parents, tensors, hosts = _enabled.get(), [], [], [], set()
         for a in args:
             if isinstance(a, np.ndarray):
@@ -112,27 +164,27 @@ class Function:
         result = _tensor.Tensor(first)
         if True in ctx.needs:
             ctx.parents, ctx.order = parents, next(_sequence)
-            kept = set(map(id, ctx.saved))
-            ctx.checks = [(t._cell, t._cell[0]) for t in (*tensors, result) if id(t._array) in kept]
+            ctx.checks = _checks(ctx.saved, (*tensors, result))
             result.requires_grad, result._node = True, ctx
         for t in tensors:  # a view shares its source's version, so that a later assignment is noticed
             if first is t._array or _is_view(first, t._array):
-                result._cell, result._view = t._cell, True
+                source = t if record and cls.written is not None else None
+                result._cell, result._view = t._cell, View(source, cls, options, t._cell[1])
         return (result, *map(_tensor.Tensor, rest)) if rest else result
 
     @staticmethod
-    def forward(ctx, *args, **options):
+    def forward(ctx: Any, *args: Any, **options: Any) -> Any:
         raise NotImplementedError
 
     @staticmethod
-    def backward(ctx, gy):
+    def backward(ctx: Any, gy: Any) -> Any:
         raise NotImplementedError
 
 
-def backward(tensor, grad, retain_graph: bool = False) -> None:
+def backward(tensor: Tensor, grad: Any, retain_graph: bool = False) -> None:
     """Add ``d tensor / d leaf`` (contracted with the raw array ``grad``) to every leaf's ``.grad``."""
     if tensor._node is None:
-        _accumulate(tensor, grad, {_owner(grad): [grad]})
+        _accumulate(tensor, grad, {_owner(grad): [grad]}, ())
         return
     pending = {tensor._node: grad}
     heap = [(-tensor._node.order, tensor._node)]
@@ -159,7 +211,7 @@ def backward(tensor, grad, retain_graph: bool = False) -> None:
             if parent is None or g is None:
                 continue
             if not isinstance(parent, Node):
-                _accumulate(parent, g, taken)
+                _accumulate(parent, g, taken, node.saved)
             elif parent not in pending:
                 pending[parent] = g
                 heapq.heappush(heap, (-parent.order, parent))
@@ -171,26 +223,38 @@ def backward(tensor, grad, retain_graph: bool = False) -> None:
             node.release()
 
 
-def _is_view(a, b) -> bool:
+def _checks(saved, tensors) -> list[tuple[list[int], int]]:
+    """The versions of those of ``tensors`` whose memory is in ``saved``, as the arrays they are or in another shape."""
+    kept = {id(s) for s in saved if hasattr(s, "strides")}
+    found = [t for t in tensors if id(t._array) in kept]
+    if len({id(t._array) for t in found}) < len(kept):
+        owners = {_owner(s) for s in saved if hasattr(s, "strides")}
+        found = [t for t in tensors if _owner(t._array) in owners]
+    return [(t._cell, t._cell[0]) for t in found]
+
+
+def _is_view(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return a.base is not None and np.may_share_memory(a, b)
     return getattr(a, "base", None) is getattr(b, "base", a)  # on a device every array of a piece of memory has it as base
 
 
-def _owner(array) -> int:
+def _owner(array: Any) -> int:
     while (base := getattr(array, "base", None)) is not None:
         array = base
     return id(array)
 
 
-def _accumulate(leaf, g, taken: dict[int, list]) -> None:
-    """Add ``g`` to ``leaf.grad``; a first gradient is kept as it is unless another tensor may see its memory: ``taken``
-    holds, by their owner, the arrays that others have."""
+def _accumulate(leaf: Tensor, g: Any, taken: dict[int, list], saved: tuple) -> None:
+    """Add ``g`` to ``leaf.grad``; a first gradient is kept as it is unless it is locked or something else may see its memory:
+    ``taken`` holds, by their owner, the arrays that others have, ``saved`` is what its node kept."""
     if leaf.grad is not None:
         leaf.grad = _tensor.Tensor(backends.engine_of(leaf.device).binary_fwd("add", leaf.grad._array, g))
         return
-    host, others = isinstance(g, np.ndarray), taken.setdefault(_owner(g), [])
-    if (host and not g.flags.writeable) or any(not host or np.may_share_memory(g, o) for o in others):
+    host, owner = isinstance(g, np.ndarray), _owner(g)
+    others = taken.setdefault(owner, [])
+    locked = not g.flags.writeable if host else 0 in g.strides
+    if locked or any(not host or np.may_share_memory(g, o) for o in others) or any(_owner(s) == owner for s in saved):
         g = backends.engine_of(leaf.device).copy(g)
     else:
         others.append(g)

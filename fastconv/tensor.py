@@ -7,24 +7,46 @@ The arithmetic, reductions, indexing and shape ops live here with their derivati
 from __future__ import annotations
 
 import builtins
+import copy
 import operator
-from collections import namedtuple
+from collections.abc import Iterator, Sequence
 from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
-from . import autograd, backends, random
+from . import autograd, backends, inplace, numpy_protocol, random
 from .autograd import Function
 from .spec import broadcast_shape, check, check_axis, check_float, check_rank, check_shape, shape_str
 
 float32, float64, int64 = np.dtype("float32"), np.dtype("float64"), np.dtype("int64")
-MaxResult = namedtuple("MaxResult", "values indices")
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    import numpy.typing as npt
+    from typing_extensions import Self
+
+    #: What stands beside a Tensor in arithmetic, what selects elements of one, and names of dtypes and devices.
+    Operand: TypeAlias = "Tensor | builtins.float | np.generic | npt.NDArray[Any] | Sequence[Any]"
+    Key: TypeAlias = Any
+    DType: TypeAlias = npt.DTypeLike
+    Device: TypeAlias = "str | device | None"
+    Dims: TypeAlias = "int | Sequence[int] | None"
+    Array: TypeAlias = npt.NDArray[Any]
+
+
+class MaxResult(NamedTuple):
+    """The largest or smallest elements along a dimension, and where they are."""
+
+    values: Tensor
+    indices: Tensor
 
 
 class device(str):  # noqa: N801 - PyTorch's name
     """A device's name, ``"cpu"`` or ``"cuda"``; equal to that string."""
 
-    def __new__(cls, name="cpu"):
+    def __new__(cls, name: str = "cpu") -> device:
         if isinstance(name, cls):
             return name
         name = str(name).removesuffix(":0")
@@ -37,6 +59,7 @@ class device(str):  # noqa: N801 - PyTorch's name
 
 
 _HOST, _CUDA = device("cpu"), device("cuda")
+_Device = device  # Tensor has a property of that name
 
 
 def default_device() -> str:
@@ -45,7 +68,7 @@ def default_device() -> str:
 
 
 # ------------------------------------------------------------------------------------------------- functions
-def unbroadcast(engine, g, shape):
+def unbroadcast(engine: Any, g: Any, shape: Sequence[int]) -> Any:
     """Sum ``g`` over the axes that broadcasting added to or stretched in ``shape``."""
     if g.shape == tuple(shape):
         return g
@@ -73,7 +96,8 @@ class Binary(Function):
         ctx.name, ctx.shapes = name, (getattr(a, "shape", ()), getattr(b, "shape", ()))
         broadcast_shape(name, *ctx.shapes)  # refuses what does not fit
         y = ctx.engine.binary_fwd(name, a, b)
-        keep = {"mul": (a, b), "div": (a, b), "maximum": (a, b), "minimum": (a, b), "pow": (a, b, y)}
+        ours, theirs = (a if ctx.needs[1] else None), (b if ctx.needs[0] else None)
+        keep = {"mul": (ours, theirs), "div": (ours, b), "maximum": (a, b), "minimum": (a, b), "pow": (a, b, y)}
         ctx.save(*keep.get(name, ()))
         return y
 
@@ -110,6 +134,20 @@ class Binary(Function):
                 wins = op("gt" if ctx.name == "maximum" else "lt", mine, other)
                 ties = op("mul", ctx.engine.cast(op("eq", mine, other), gy.dtype), 0.5)
                 return op("mul", gy, op("add", ctx.engine.cast(wins, gy.dtype), ties))
+
+
+class Bound(Binary):
+    """The ``maximum`` or ``minimum`` of x and a bound as ``clamp`` has it: where both are equal, the gradient is that of x."""
+
+    @staticmethod
+    def backward(ctx, gy):
+        op, (x, bound) = ctx.engine.binary_fwd, ctx.saved
+        inside = ctx.engine.cast(op("ge" if ctx.name == "maximum" else "le", x, bound), gy.dtype)
+        gx = op("mul", gy, inside)
+        grads = gx, op("sub", gy, gx) if ctx.needs[1] else None
+        return tuple(
+            unbroadcast(ctx.engine, g, shape) if needed else None for g, shape, needed in zip(grads, ctx.shapes, ctx.needs)
+        )
 
 
 class MatMul(Function):
@@ -194,16 +232,28 @@ class Reshape(Function):
     def backward(ctx, gy):
         return ctx.engine.reshape(gy, ctx.shape)
 
+    @staticmethod
+    def written(source, view, shape):
+        return Reshape.apply(view, shape=source.shape)
+
 
 class Permute(Function):
     @staticmethod
     def forward(ctx, x, axes):
-        ctx.inverse = tuple(int(i) for i in np.argsort(axes))
+        ctx.inverse = Permute._inverse(axes)
         return ctx.engine.permute(x, axes)
 
     @staticmethod
     def backward(ctx, gy):
         return ctx.engine.permute(gy, ctx.inverse)
+
+    @staticmethod
+    def written(source, view, axes):
+        return Permute.apply(view, axes=Permute._inverse(axes))
+
+    @staticmethod
+    def _inverse(axes):
+        return tuple(int(i) for i in np.argsort(axes))
 
 
 class Copy(Function):
@@ -228,25 +278,31 @@ class Cast(Function):
 
 
 class GetItem(Function):
+    accumulates = True
+
     @staticmethod
     def forward(ctx, x, key):
-        ctx.key, ctx.shape = key, x.shape
+        ctx.key, ctx.shape = _frozen(key) if ctx.needs[0] else key, x.shape
         return ctx.engine.getitem(x, key)
 
     @staticmethod
     def backward(ctx, gy):
-        gx = ctx.engine.zeros(ctx.shape, gy.dtype)
-        ctx.engine.index_add(gx, ctx.key, gy)
+        e = ctx.engine
+        gx = e.zeros(ctx.shape, gy.dtype) if ctx.accumulated is None else e.copy(ctx.accumulated)
+        e.index_add(gx, ctx.key, gy)
         return gx
 
+    @staticmethod
+    def written(source, view, key):
+        return ReplaceItem.apply(source, view, key=key)
 
-class SetItem(Function):
-    """``x[key] = value`` in place; the tape sees x before and x after as two tensors."""
+
+class ReplaceItem(Function):
+    """``x`` after ``x[key] = value``, which has been done: the tape sees x before and x after as two tensors."""
 
     @staticmethod
     def forward(ctx, x, value, key):
-        ctx.key, ctx.value_shape = key, getattr(value, "shape", ())
-        ctx.engine.setitem(x, key, value)
+        ctx.key, ctx.value_shape = _frozen(key) if True in ctx.needs else key, getattr(value, "shape", ())
         return x
 
     @staticmethod
@@ -259,6 +315,15 @@ class SetItem(Function):
         gx = ctx.engine.copy(gy)
         ctx.engine.setitem(gx, ctx.key, 0)
         return gx, gvalue
+
+
+class SetItem(ReplaceItem):
+    """``x[key] = value`` in place."""
+
+    @staticmethod
+    def forward(ctx, x, value, key):
+        ctx.engine.setitem(x, key, value)
+        return ReplaceItem.forward(ctx, x, value, key)
 
 
 class Concatenate(Function):
@@ -294,6 +359,13 @@ def _number(x):
     return x.item() if isinstance(x, np.generic) else x
 
 
+def _either(name, *dims):
+    """The one of several names of the same argument that was given."""
+    given = [d for d in dims if d is not None]
+    check(len(given) < 2, name, "give one of dim, dims and axis", TypeError)
+    return given[0] if given else None
+
+
 def _axes(name, dim, ndim):
     if dim is None:
         return tuple(range(ndim))
@@ -302,12 +374,31 @@ def _axes(name, dim, ndim):
 
 
 def _key(key):
-    """An index expression with Tensors replaced by host arrays."""
+    """An index expression with Tensors replaced by host arrays, and by ints where they are one integer."""
     if isinstance(key, tuple):
-        return tuple(_key(k) for k in key)
+        parts = tuple([_key(k) for k in key])
+        return key if builtins.all(map(operator.is_, parts, key)) else parts  # the same object: see __setitem__
     if isinstance(key, Tensor):
-        return key.numpy()
-    return np.asarray(key) if isinstance(key, list) else key
+        key = key.numpy()
+    elif isinstance(key, list):
+        key = np.asarray(key)
+    return int(key) if isinstance(key, np.ndarray) and key.ndim == 0 and key.dtype.kind in "iu" else key
+
+
+def _frozen(key):
+    """The key with copies of its arrays, which may change before the backward pass."""
+    if isinstance(key, tuple):
+        return tuple(map(_frozen, key))
+    return key.copy() if isinstance(key, np.ndarray) else key
+
+
+def _operand(x):
+    """What arithmetic takes for ``x``: NotImplemented where it knows nothing of it, so that Python asks ``x`` itself."""
+    if isinstance(x, (Tensor, int, float, np.ndarray)):
+        return x
+    if isinstance(x, (list, tuple)):
+        return as_tensor(x)
+    return x if isinstance(x, (np.number, np.bool_)) else NotImplemented
 
 
 class Tensor:
@@ -327,28 +418,35 @@ class Tensor:
         The same memory outside the tape: ``w.data[:] -= lr * w.grad``.
     """
 
-    __slots__ = ("_array", "requires_grad", "grad", "_node", "_cell", "_view", "__weakref__")
+    __slots__ = ("_array", "_requires_grad", "grad", "_node", "_cell", "_view", "__weakref__")
 
-    def __init__(self, data, requires_grad: bool = False):
+    def __init__(self, data: Any, requires_grad: bool = False):
+        cell = [0, 0]
         if isinstance(data, Tensor):
-            data = data._array
-        elif not hasattr(data, "strides"):
+            data, cell = data._array, data._cell
+        elif isinstance(data, np.generic) or not hasattr(data, "strides"):
             data = _host_array(data)
         if requires_grad and data.dtype.kind != "f":
             raise TypeError(f"Tensor: only float tensors can require gradients, got {data.dtype}")
-        self._array = data
-        self.requires_grad = requires_grad
+        self._array: Any = data
+        self._requires_grad = requires_grad
         self.grad: Tensor | None = None
-        self._node = None
-        self._cell = [0]
-        self._view = False
+        self._node: autograd.Node | None = None
+        self._cell: list[int] = cell  # see autograd.View
+        self._view: autograd.View | None = None
 
     # ---- what it is
     @property
     def shape(self) -> tuple[int, ...]:
         return self._array.shape
 
-    def size(self, dim: int | None = None):
+    @overload
+    def size(self, dim: None = None) -> tuple[int, ...]: ...
+
+    @overload
+    def size(self, dim: int) -> int: ...
+
+    def size(self, dim: int | None = None) -> int | tuple[int, ...]:
         """The shape, or one extent of it."""
         return self.shape if dim is None else self.shape[dim]
 
@@ -360,23 +458,38 @@ class Tensor:
         return self._array.ndim
 
     @property
-    def dtype(self) -> np.dtype:
+    def dtype(self) -> np.dtype[Any]:
         return self._array.dtype
 
     @property
-    def device(self) -> device:
+    def device(self) -> _Device:
         return _HOST if isinstance(self._array, np.ndarray) else _CUDA
 
     @property
+    def requires_grad(self) -> bool:
+        view = self._view
+        if view is not None and view.seen != self._cell[1]:
+            autograd.refresh(self)
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, flag: bool) -> None:
+        check(not flag or self.dtype.kind == "f", "requires_grad",
+              f"only float tensors can require gradients, got {self.dtype}", TypeError)  # fmt: skip
+        self._requires_grad = flag
+
+    @property
     def is_leaf(self) -> bool:
-        return self._node is None
+        return not self.requires_grad or self._node is None
 
     @property
     def data(self) -> Tensor:
         return self.detach()
 
     @data.setter
-    def data(self, value):
+    def data(self, value: Operand) -> None:
+        if isinstance(value, Tensor) and value._array is self._array:  # ``x.data += 1`` has changed it
+            return
         value = as_tensor(value)._array
         check_shape("data", "new value", value.shape, self.shape, "the tensor's own shape")
         self._array = self._engine.cast(value, self.dtype)
@@ -395,96 +508,116 @@ class Tensor:
         return self.dtype.itemsize
 
     @property
-    def _engine(self):
+    def _engine(self) -> Any:
         return backends.engine_of(self.device)
 
-    def __len__(self):
+    def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len: a scalar Tensor has no length")
         return self.shape[0]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         extra = f", device='{self.device}'" * (self.device != "cpu")
         extra += f", dtype={self.dtype}" * (self.dtype not in (float32, int64))
-        extra += ", requires_grad=True" * (self.requires_grad and self._node is None)
-        extra += f", grad_fn=<{self._node.function.__name__}>" if self._node else ""
+        leaf = self.is_leaf
+        extra += ", requires_grad=True" * (self.requires_grad and leaf)
+        extra += "" if leaf else f", grad_fn=<{self._node.function.__name__}>"
         return f"tensor({np.array2string(self.numpy(), separator=', ', precision=4, prefix='tensor(')}{extra})"
 
-    def __format__(self, spec):
+    def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if self.ndim == 0 or spec else repr(self)
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         check(self.numel() == 1, "bool", f"only one-element tensors have a truth value, got {shape_str(self.shape)}")
         return builtins.bool(self.numpy().reshape(-1)[0])
 
-    def __float__(self):
+    def __float__(self) -> builtins.float:
         return float(self.item())
 
-    def __int__(self):
+    def __int__(self) -> int:
         return int(self.item())
 
-    def __index__(self):
+    def __index__(self) -> int:
         return operator.index(self.item())
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
+
+    def __contains__(self, element: object) -> bool:
+        hit = self == element
+        return isinstance(hit, Tensor) and bool(hit.numpy().any())
 
     __hash__ = object.__hash__
 
     # ---- to and from other worlds
-    def numpy(self) -> np.ndarray:
-        """The values as a NumPy array: the tensor's own memory where it lives on the host."""
+    def numpy(self) -> Array:
+        """The values as a NumPy array: the tensor's own memory where it lives on the host.
+
+        Unlike PyTorch's it gives the values of a tensor that requires a gradient, too, which end there for the tape; so does
+        ``np.asarray(t)``. NumPy's functions refuse such a tensor where their result would have had a gradient.
+        """
         return self._engine.to_host(self._array)
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: DType | None = None, copy: bool | None = None) -> Array:
         a = self.numpy()
         if dtype is not None and a.dtype != dtype:
+            check(copy is not False, "__array__", f"{dtype} needs a copy of an array of {a.dtype}, and copy=False was asked for")
             return a.astype(dtype)
         return a.copy() if copy else a
 
-    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        names = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "power": "pow",
-                 "less": "lt", "greater": "gt", "less_equal": "le", "greater_equal": "ge", "equal": "eq",
-                 "not_equal": "ne", "matmul": "matmul"}  # fmt: skip
-        if method == "__call__" and not kwargs and ufunc.__name__ in names and len(inputs) == 2:
-            if ufunc.__name__ == "matmul":
-                return MatMul.apply(*map(as_tensor, inputs))
-            return _binary(names[ufunc.__name__], *inputs)
-        inputs = [i.numpy() if isinstance(i, Tensor) else i for i in inputs]
-        out = kwargs.get("out", ())
-        if builtins.any(isinstance(o, Tensor) for o in out):
-            kwargs["out"] = tuple(o.numpy() if isinstance(o, Tensor) else o for o in out)
-        return getattr(ufunc, method)(*inputs, **kwargs)
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return numpy_protocol.ufunc(Tensor, ufunc, method, inputs, kwargs)
 
-    def __dlpack__(self, **kwargs):
+    def __array_function__(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return numpy_protocol.function(Tensor, func, args, kwargs)
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
         return self._array.__dlpack__(**kwargs)
 
-    def __dlpack_device__(self):
+    def __dlpack_device__(self) -> tuple[int, int]:
         return self._array.__dlpack_device__()
 
     @property
-    def __cuda_array_interface__(self):
+    def __cuda_array_interface__(self) -> dict[str, Any]:
         return self._array.__cuda_array_interface__  # an AttributeError on the host, as CuPy and others expect
 
-    def item(self):
+    def __copy__(self) -> Self:
+        """The same memory in another tensor, a leaf."""
+        twin = _leaf(type(self), self, self.requires_grad)
+        twin.grad = self.grad
+        _attributes(twin).update(_attributes(self))
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        check(self.is_leaf, "deepcopy", "only leaf tensors can be deep-copied, and this is the result of "
+              f"{self._node and self._node.function.__name__}, whose graph cannot be; use .detach().clone() for the values, or "
+              ".clone() to stay on the tape", RuntimeError)  # fmt: skip
+        twin = memo[id(self)] = _leaf(type(self), copy.deepcopy(self._array, memo), self.requires_grad)
+        twin.grad = copy.deepcopy(self.grad, memo)
+        _attributes(twin).update(copy.deepcopy(_attributes(self), memo))
+        return twin
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """A pickle holds the values, as a leaf on the same device, and not the gradient, as in PyTorch."""
+        return _unpickled, (type(self), self.numpy(), str(self.device), self.requires_grad), _attributes(self) or None
+
+    def item(self) -> Any:
         """The only element as a Python number."""
         check(self.numel() == 1, "item", f"only one-element tensors convert to a number, got {shape_str(self.shape)}")
         return self.numpy().reshape(-1)[0].item()
 
-    def tolist(self):
+    def tolist(self) -> Any:
         return self.numpy().tolist()
 
     def detach(self) -> Tensor:
         """The same memory, outside the tape."""
-        t = Tensor(self._array)
-        t._cell = self._cell
-        return t
+        return Tensor(self)
 
     def clone(self) -> Tensor:
         """A copy that stays on the tape."""
         return Copy.apply(self)
 
-    def to(self, target) -> Tensor:
+    def to(self, target: str | DType) -> Tensor:
         """Move to a device (``"cpu"``, ``"cuda"``) or cast to a dtype."""
         if isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda"):
             target = device(target)
@@ -497,7 +630,7 @@ class Tensor:
     def cuda(self) -> Tensor:
         return self.to("cuda")
 
-    def astype(self, dtype) -> Tensor:
+    def astype(self, dtype: DType) -> Tensor:
         """Cast to ``dtype``; gradients are cast back."""
         dtype = np.dtype(dtype)
         return self if dtype == self.dtype else Cast.apply(self, dtype=dtype)
@@ -512,13 +645,11 @@ class Tensor:
         return self.astype(int64)
 
     # ---- the tape
-    def requires_grad_(self, flag: bool = True) -> Tensor:
-        check(self.dtype.kind == "f" or not flag, "requires_grad_",
-              f"only float tensors can require gradients, got {self.dtype}", TypeError)  # fmt: skip
+    def requires_grad_(self, flag: bool = True) -> Self:
         self.requires_grad = flag
         return self
 
-    def backward(self, grad=None, retain_graph: bool = False) -> None:
+    def backward(self, grad: Operand | None = None, retain_graph: bool = False) -> None:
         """Compute the gradient of this tensor with respect to every leaf and add it to the leaf's ``.grad``.
 
         Parameters
@@ -545,21 +676,141 @@ class Tensor:
         self.grad = None
 
     # ---- arithmetic
-    def __neg__(self):
+    def __neg__(self) -> Tensor:
         return Unary.apply(self, name="neg")
 
-    def __abs__(self):
+    def __abs__(self) -> Tensor:
         return Unary.apply(self, name="abs")
 
     abs = __abs__
 
-    def __matmul__(self, other):
-        return MatMul.apply(self, as_tensor(other))
+    def __add__(self, other: Operand) -> Tensor:
+        return _binary("add", self, other)
 
-    def __rmatmul__(self, other):
-        return MatMul.apply(as_tensor(other), self)
+    def __radd__(self, other: Operand) -> Tensor:
+        return _binary("add", other, self)
 
-    matmul = __matmul__
+    def __sub__(self, other: Operand) -> Tensor:
+        return _binary("sub", self, other)
+
+    def __rsub__(self, other: Operand) -> Tensor:
+        return _binary("sub", other, self)
+
+    def __mul__(self, other: Operand) -> Tensor:
+        return _binary("mul", self, other)
+
+    def __rmul__(self, other: Operand) -> Tensor:
+        return _binary("mul", other, self)
+
+    def __truediv__(self, other: Operand) -> Tensor:
+        return _binary("div", self, other)
+
+    def __rtruediv__(self, other: Operand) -> Tensor:
+        return _binary("div", other, self)
+
+    def __pow__(self, other: Operand) -> Tensor:
+        if isinstance(other, (int, float, np.generic)):
+            return Unary.apply(self, name="pow", param=float(other))
+        return _binary("pow", self, other)
+
+    def __rpow__(self, other: Operand) -> Tensor:
+        return _binary("pow", other, self)
+
+    def __lt__(self, other: Operand) -> Tensor:
+        return _binary("lt", self, other)
+
+    def __le__(self, other: Operand) -> Tensor:
+        return _binary("le", self, other)
+
+    def __gt__(self, other: Operand) -> Tensor:
+        return _binary("gt", self, other)
+
+    def __ge__(self, other: Operand) -> Tensor:
+        return _binary("ge", self, other)
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]  # element by element
+        return _compared("eq", self, other)
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return _compared("ne", self, other)
+
+    def __matmul__(self, other: Operand) -> Tensor:
+        other = _operand(other)
+        return other if other is NotImplemented else MatMul.apply(self, as_tensor(other))
+
+    def __rmatmul__(self, other: Operand) -> Tensor:
+        other = _operand(other)
+        return other if other is NotImplemented else MatMul.apply(as_tensor(other), self)
+
+    def matmul(self, other: Operand) -> Tensor:
+        return self @ other
+
+    # ---- arithmetic in place, on the tensor's own memory
+    def __iadd__(self, other: Operand) -> Self:
+        return inplace.update(self, "add_", Tensor.__add__, other)
+
+    def __isub__(self, other: Operand) -> Self:
+        return inplace.update(self, "sub_", Tensor.__sub__, other)
+
+    def __imul__(self, other: Operand) -> Self:
+        return inplace.update(self, "mul_", Tensor.__mul__, other)
+
+    def __itruediv__(self, other: Operand) -> Self:
+        return inplace.update(self, "div_", Tensor.__truediv__, other)
+
+    def __ipow__(self, other: Operand) -> Self:
+        return inplace.update(self, "pow_", Tensor.__pow__, other)
+
+    def add_(self, other: Operand, *, alpha: builtins.float = 1) -> Self:
+        """``self += alpha * other``."""
+        self += other if alpha == 1 else _operand(other) * alpha
+        return self
+
+    def sub_(self, other: Operand, *, alpha: builtins.float = 1) -> Self:
+        """``self -= alpha * other``."""
+        self -= other if alpha == 1 else _operand(other) * alpha
+        return self
+
+    def mul_(self, other: Operand) -> Self:
+        self *= other
+        return self
+
+    def div_(self, other: Operand) -> Self:
+        self /= other
+        return self
+
+    def pow_(self, other: Operand) -> Self:
+        self **= other
+        return self
+
+    def neg_(self) -> Self:
+        return inplace.update(self, "neg_", Tensor.__neg__)
+
+    def clamp_(self, min: Operand | None = None, max: Operand | None = None) -> Self:
+        """:meth:`clamp` in place."""
+        return inplace.update(self, "clamp_", Tensor.clamp, min, max)
+
+    def copy_(self, value: Operand) -> Self:
+        """Overwrite the values in place; they are converted to this tensor's dtype."""
+        self[...] = value
+        return self
+
+    def fill_(self, value: Operand) -> Self:
+        """Make every element ``value``."""
+        self[...] = value
+        return self
+
+    def zero_(self) -> Self:
+        """Make every element zero."""
+        return self.fill_(0)
+
+    # ---- functions of each element
+    def clamp(self, min: Operand | None = None, max: Operand | None = None) -> Tensor:
+        """The elements below ``min`` become ``min``, those above ``max`` become ``max``; each bound broadcasts."""
+        if min is None and max is None:
+            raise ValueError("clamp: give min, max or both")
+        x = self if min is None else Bound.apply(self, min, name="maximum")
+        return x if max is None else Bound.apply(x, max, name="minimum")
 
     def exp(self) -> Tensor:
         return Unary.apply(self, name="exp")
@@ -582,13 +833,8 @@ class Tensor:
     def softmax(self, dim: int) -> Tensor:
         return Softmax.apply(self, name="softmax", axis=dim)
 
-    def pow(self, other) -> Tensor:
+    def pow(self, other: Operand) -> Tensor:
         return self**other
-
-    def __pow__(self, other):
-        if isinstance(other, (int, float, np.generic)):
-            return Unary.apply(self, name="pow", param=float(other))
-        return _binary("pow", self, other)
 
     # ---- reductions
     def _reduce(self, name, dim, keepdim):
@@ -598,13 +844,16 @@ class Tensor:
               f"cannot reduce an empty extent (input {shape_str(self.shape)})")  # fmt: skip
         return Reduce.apply(x, name=name, axes=axes, keepdims=keepdim)
 
-    def sum(self, dim=None, keepdim: bool = False, *, dims=None) -> Tensor:
+    # ``axis`` and ``keepdims`` are NumPy's names for ``dim`` and ``keepdim``.
+    def sum(self, dim: Dims = None, keepdim: bool = False, *, dims: Dims = None, axis: Dims = None,
+            keepdims: bool = False) -> Tensor:  # fmt: skip
         """Sum over ``dim`` (an int or several; all by default)."""
-        return self._reduce("sum", dims if dim is None else dim, keepdim)
+        return self._reduce("sum", _either("sum", dim, dims, axis), keepdim or keepdims)
 
-    def mean(self, dim=None, keepdim: bool = False, *, dims=None) -> Tensor:
+    def mean(self, dim: Dims = None, keepdim: bool = False, *, dims: Dims = None, axis: Dims = None,
+             keepdims: bool = False) -> Tensor:  # fmt: skip
         """Mean over ``dim`` (an int or several; all by default)."""
-        return self._reduce("mean", dims if dim is None else dim, keepdim)
+        return self._reduce("mean", _either("mean", dim, dims, axis), keepdim or keepdims)
 
     def _extremum(self, name, dim, keepdim, dims):
         if isinstance(dim, int):
@@ -615,22 +864,46 @@ class Tensor:
             return MaxResult(values, index) if keepdim else MaxResult(values.squeeze(axis), index.squeeze(axis))
         return self._reduce(name, dims if dim is None else dim, keepdim)
 
-    def max(self, dim=None, keepdim: bool = False, *, dims=None):
+    @overload
+    def max(self, dim: int, keepdim: bool = False) -> MaxResult: ...
+
+    @overload
+    def max(self, *, axis: int, keepdims: bool = False) -> MaxResult: ...
+
+    @overload
+    def max(self, dim: Sequence[int] | None = None, keepdim: bool = False, *, dims: Dims = None,
+            keepdims: bool = False) -> Tensor: ...  # fmt: skip
+
+    def max(self, dim: Dims = None, keepdim: bool = False, *, dims: Dims = None, axis: Dims = None,
+            keepdims: bool = False) -> Tensor | MaxResult:  # fmt: skip
         """Largest element; with an int ``dim`` a pair ``(values, indices)``, with ``dims`` values over several."""
-        return self._extremum("max", dim, keepdim, dims)
+        return self._extremum("max", _either("max", dim, axis), keepdim or keepdims, dims)
 
-    def min(self, dim=None, keepdim: bool = False, *, dims=None):
+    @overload
+    def min(self, dim: int, keepdim: bool = False) -> MaxResult: ...
+
+    @overload
+    def min(self, *, axis: int, keepdims: bool = False) -> MaxResult: ...
+
+    @overload
+    def min(self, dim: Sequence[int] | None = None, keepdim: bool = False, *, dims: Dims = None,
+            keepdims: bool = False) -> Tensor: ...  # fmt: skip
+
+    def min(self, dim: Dims = None, keepdim: bool = False, *, dims: Dims = None, axis: Dims = None,
+            keepdims: bool = False) -> Tensor | MaxResult:  # fmt: skip
         """Smallest element; with an int ``dim`` a pair ``(values, indices)``, with ``dims`` values over several."""
-        return self._extremum("min", dim, keepdim, dims)
+        return self._extremum("min", _either("min", dim, axis), keepdim or keepdims, dims)
 
-    def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    def argmax(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
+               keepdims: bool = False) -> Tensor:  # fmt: skip
         """Index of the first largest element along ``dim``, or in the flattened tensor."""
+        dim, keepdim = _either("argmax", dim, axis), keepdim or keepdims
         axis = None if dim is None else check_axis("argmax", dim, self.ndim)
         check(self.numel() > 0, "argmax", f"the tensor is empty ({shape_str(self.shape)})")
         return Tensor(self._engine.argmax(self._array, axis, keepdim))
 
     # ---- shape
-    def reshape(self, *shape) -> Tensor:
+    def reshape(self, *shape: int | Sequence[int]) -> Tensor:
         """The same elements in logical (NCHW) order under another shape; one extent may be -1."""
         shape = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
         shape = [operator.index(s) for s in shape]
@@ -653,7 +926,7 @@ class Tensor:
         check(a <= b, "flatten", f"start_dim {start_dim} comes after end_dim {end_dim}")
         return self.reshape(*self.shape[:a], prod(self.shape[a : b + 1]), *self.shape[b + 1 :])
 
-    def permute(self, *axes) -> Tensor:
+    def permute(self, *axes: int | Sequence[int]) -> Tensor:
         """Reorder the dimensions."""
         axes = tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
         axes = tuple(check_axis("permute", a, self.ndim) for a in axes)
@@ -683,68 +956,59 @@ class Tensor:
         return self.reshape(*self.shape[:dim], 1, *self.shape[dim:])
 
     def contiguous(self) -> Tensor:
-        return self
+        """The tensor itself, or a copy of a view whose elements lie in another order."""
+        return self if self._view is None or self._array.flags.c_contiguous else self.clone()
 
     # ---- items
-    def __getitem__(self, key):
+    def __getitem__(self, key: Key) -> Tensor:
         return GetItem.apply(self, key=_key(key))
 
-    def __setitem__(self, key, value):
+    def __setitem__(self, key: Key, value: Operand) -> None:
+        key = _key(key)
+        if isinstance(value, Tensor) and (view := value._view) is not None and view.source is self:
+            if view.options.get("key") is key:  # ``x[key] += 1`` has changed x[key], and puts it where it is
+                return
         if not isinstance(value, (Tensor, int, float)):
             value = Tensor(np.asarray(value)).to(self.device)
-        tracked = autograd.is_grad_enabled() and (
-            self.requires_grad or (isinstance(value, Tensor) and value.requires_grad)
-        )
-        if tracked and (self._view or (self.requires_grad and self._node is None)):
-            what = "a view" if self._view else "a leaf that requires gradients"
-            raise RuntimeError(
-                f"item assignment: autograd cannot follow an assignment to {what}; assign to a .clone(), "
-                "or use .data[...] = ... to change the values only"
-            )
-        before = Tensor(self._array)
-        before.requires_grad, before._node = self.requires_grad, self._node
-        after = SetItem.apply(before, value, key=_key(key))
-        self._cell[0] += 1
-        if tracked:
-            self.requires_grad, self._node = True, after._node
-
-    def copy_(self, value) -> Tensor:
-        """Overwrite the values in place."""
-        self[...] = value
-        return self
-
-    def fill_(self, value) -> Tensor:
-        self[...] = value
-        return self
-
-    def zero_(self) -> Tensor:
-        return self.fill_(0)
+        tracked = inplace.begin(self, "item assignment", (value,))
+        after = SetItem.apply(self, value, key=key)
+        inplace.changed(self, after if tracked else None)
 
 
 def _binary(name, a, b):
+    a, b = _operand(a), _operand(b)
+    if a is NotImplemented or b is NotImplemented:
+        return NotImplemented
     a, b = _number(a), _number(b)
-    if isinstance(a, (list, tuple)) or isinstance(b, (list, tuple)):
-        a, b = (as_tensor(v) if isinstance(v, (list, tuple)) else v for v in (a, b))
     if name == "div" and all(getattr(v, "dtype", int64).kind != "f" and not isinstance(v, float) for v in (a, b)):
         a = a.astype(float32) if hasattr(a, "dtype") else float(a)
     return Binary.apply(a, b, name=name)
 
 
-def _operators():
-    def forward(name):
-        return lambda self, other: _binary(name, self, other)
-
-    def swapped(name):
-        return lambda self, other: _binary(name, other, self)
-
-    for name in ("add", "sub", "mul", "lt", "le", "gt", "ge", "eq", "ne"):
-        setattr(Tensor, f"__{name}__", forward(name))
-    Tensor.__truediv__, Tensor.__rtruediv__, Tensor.__rpow__ = forward("div"), swapped("div"), swapped("pow")
-    for name in ("add", "sub", "mul"):
-        setattr(Tensor, f"__r{name}__", swapped(name))
+def _compared(name, a, b):
+    """``==`` and ``!=``, which anything may stand beside: what is no array of numbers is not equal."""
+    if isinstance(b, (list, tuple)):
+        try:
+            b = as_tensor(b)
+        except (TypeError, ValueError):
+            return NotImplemented
+    return _binary(name, a, b)
 
 
-_operators()
+def _leaf(kind, data, requires_grad):
+    """A tensor of class ``kind``, whose own ``__init__`` is not called."""
+    t = kind.__new__(kind)
+    Tensor.__init__(t, data, requires_grad)
+    return t
+
+
+def _unpickled(kind, array, device_, requires_grad):
+    return _leaf(kind, as_tensor(array, device=device_), requires_grad)
+
+
+def _attributes(t) -> dict[str, Any]:
+    """What a user's subclass of Tensor keeps besides."""
+    return getattr(t, "__dict__", {})
 
 
 # ------------------------------------------------------------------------------------------------- making tensors
@@ -764,7 +1028,7 @@ def _place(array, device_, requires_grad=False) -> Tensor:
     return Tensor(backends.engine_of(where).asarray(array) if where == "cuda" else array, requires_grad)
 
 
-def as_tensor(data, dtype=None, device=None) -> Tensor:
+def as_tensor(data: Any, dtype: DType | None = None, device: Device = None) -> Tensor:
     """``data`` as a Tensor, without a copy where that is possible."""
     if isinstance(data, Tensor):
         data = data if device is None else data.to(device)
@@ -772,7 +1036,7 @@ def as_tensor(data, dtype=None, device=None) -> Tensor:
     return _place(_host_array(data, dtype), device)
 
 
-def tensor(data, dtype=None, device=None, requires_grad: bool = False) -> Tensor:
+def tensor(data: Any, dtype: DType | None = None, device: Device = None, requires_grad: bool = False) -> Tensor:
     """A new tensor with a copy of ``data``; Python floats become float32, integers int64.
 
     Parameters
@@ -787,14 +1051,14 @@ def tensor(data, dtype=None, device=None, requires_grad: bool = False) -> Tensor
     return _place(np.array(_host_array(data, dtype)), device, requires_grad)
 
 
-def from_numpy(array: np.ndarray) -> Tensor:
+def from_numpy(array: Array) -> Tensor:
     """A tensor on the array's own memory (copied to the GPU under the cuda backend)."""
     check(isinstance(array, np.ndarray), "from_numpy", f"expected a numpy.ndarray, got {type(array).__name__}",
           TypeError)  # fmt: skip
     return _place(_host_array(array), None)
 
 
-def from_dlpack(x) -> Tensor:
+def from_dlpack(x: Any) -> Tensor:
     """A tensor on the memory of any object that speaks DLPack, on the host or on the GPU."""
     if x.__dlpack_device__()[0] == 2:  # CUDA
         return Tensor(backends.load("cuda").dlpack.borrow(x))
@@ -807,46 +1071,49 @@ def _size(args, size) -> tuple[int, ...]:
     return tuple(operator.index(s) for s in (size if isinstance(size, (tuple, list)) else (size,)))
 
 
-def full(size, fill_value, dtype=None, device=None, requires_grad: bool = False) -> Tensor:
+def full(size: int | Sequence[int], fill_value: float, dtype: DType | None = None, device: Device = None,
+         requires_grad: bool = False) -> Tensor:  # fmt: skip
     """A tensor of ``size`` filled with ``fill_value``."""
     if dtype is None:
         dtype = float32 if isinstance(fill_value, float) else np.asarray(fill_value).dtype
     return _place(np.full(_size((), size), fill_value, dtype), device, requires_grad)
 
 
-def zeros(*size, dtype=float32, device=None, requires_grad: bool = False) -> Tensor:
+def zeros(*size: int | Sequence[int], dtype: DType = float32, device: Device = None, requires_grad: bool = False) -> Tensor:
     """Zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
     return _place(np.zeros(_size(size, None), dtype), device, requires_grad)
 
 
-def ones(*size, dtype=float32, device=None, requires_grad: bool = False) -> Tensor:
+def ones(*size: int | Sequence[int], dtype: DType = float32, device: Device = None, requires_grad: bool = False) -> Tensor:
     """Ones: ``ones(2, 3)`` or ``ones((2, 3))``."""
     return _place(np.ones(_size(size, None), dtype), device, requires_grad)
 
 
-def rand(*args, size=None, dtype=float32, device=None, requires_grad: bool = False) -> Tensor:
+def rand(*args: int | Sequence[int], size: int | Sequence[int] | None = None, dtype: DType = float32, device: Device = None,
+         requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1): ``rand(2, 3)``, ``rand((2, 3))`` or ``rand(size=(2, 3))``."""
     return _place(random.generator().random(_size(args, size), np.dtype(dtype)), device, requires_grad)
 
 
-def randn(*args, size=None, dtype=float32, device=None, requires_grad: bool = False) -> Tensor:
+def randn(*args: int | Sequence[int], size: int | Sequence[int] | None = None, dtype: DType = float32, device: Device = None,
+          requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Standard normal numbers: ``randn(2, 3)``, ``randn((2, 3))`` or ``randn(size=(2, 3))``."""
     return _place(random.generator().standard_normal(_size(args, size), np.dtype(dtype)), device, requires_grad)
 
 
-def arange(*args, dtype=None, device=None) -> Tensor:
+def arange(*args: float, dtype: DType | None = None, device: Device = None) -> Tensor:
     """``arange(stop)`` or ``arange(start, stop[, step])``: int64 for integers, else float32."""
     if dtype is None:
         dtype = float32 if builtins.any(isinstance(a, float) for a in args) else int64
     return _place(np.arange(*args).astype(dtype), device)
 
 
-def eye(n: int, m: int | None = None, dtype=float32, device=None) -> Tensor:
+def eye(n: int, m: int | None = None, dtype: DType = float32, device: Device = None) -> Tensor:
     """The ``n x m`` identity matrix."""
     return _place(np.eye(n, m, dtype=dtype), device)
 
 
-def cat(tensors, dim: int = 0) -> Tensor:
+def cat(tensors: Sequence[Tensor | Array], dim: int = 0) -> Tensor:
     """Concatenate along an existing dimension."""
     tensors = [as_tensor(t) for t in tensors]
     check(len(tensors) > 0, "cat", "expected at least one tensor")
@@ -858,6 +1125,6 @@ def cat(tensors, dim: int = 0) -> Tensor:
     return Concatenate.apply(*tensors, axis=axis)
 
 
-def stack(tensors, dim: int = 0) -> Tensor:
+def stack(tensors: Sequence[Tensor | Array], dim: int = 0) -> Tensor:
     """Join equally shaped tensors along a new dimension."""
     return cat([as_tensor(t).unsqueeze(dim) for t in tensors], dim)

@@ -26,6 +26,8 @@ LAYERS = {
     "random": 1,
     "cuda": 1,
     "autograd": 2,
+    "inplace": 2,
+    "numpy_protocol": 2,
     "tensor": 2,
     "typing": 2,
     "nn": 3,

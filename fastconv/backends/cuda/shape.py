@@ -12,7 +12,10 @@ from math import prod
 
 import numpy as np
 
+from fastconv.spec import shape_str
+
 from .. import resample
+from ..numpy.shape import is_basic
 from . import layout, memory
 from .launch import cuda, grid, kernel, launch
 from .memory import DeviceArray
@@ -98,7 +101,7 @@ def concatenate(xs, axis):
 def _basic_view(x, key):
     """``x[key]`` as a view if the key has no arrays in it and no axis runs backwards, else None."""
     parts = key if isinstance(key, tuple) else (key,)
-    if not all(isinstance(k, (int, np.integer, slice)) or k is None or k is Ellipsis for k in parts):
+    if not is_basic(key):
         return None
     shadow = np.lib.stride_tricks.as_strided(np.empty(1, x.dtype), x.shape, x.strides)  # geometry; no element is read
     view = shadow[parts if Ellipsis in parts else (*parts, Ellipsis)]
@@ -143,8 +146,10 @@ def _values(value, dtype, shape):
         from .pointwise import cast
 
         value = cast(value, dtype)
-    lead = value.ndim - len(shape)  # NumPy drops leading ones
-    return layout.broadcast(value.view(value.shape[max(lead, 0):], value.strides[max(lead, 0):]), shape)
+    lead = max(value.ndim - len(shape), 0)  # NumPy drops leading ones
+    if prod(value.shape[:lead]) != 1 or any(n not in (1, m) for n, m in zip(reversed(value.shape[lead:]), reversed(shape))):
+        raise ValueError(f"setitem: a value of shape {shape_str(value.shape)} does not fit {shape_str(shape)}")
+    return layout.broadcast(value.view(value.shape[lead:], value.strides[lead:]), shape)
 
 
 @functools.cache

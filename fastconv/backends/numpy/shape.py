@@ -56,9 +56,18 @@ def interpolate_bwd(gy, spec):
     return gy
 
 
+def is_basic(key) -> bool:
+    """Whether ``x[key]`` is a view, with every element once."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return all(k is None or k is Ellipsis or isinstance(k, (int, np.integer, slice)) and not isinstance(k, bool) for k in parts)
+
+
 def getitem(x, key):
-    """``x[key]``, an array even where NumPy returns a scalar."""
-    return np.asarray(x[key])
+    """``x[key]``; a view, too, where NumPy returns a scalar."""
+    y = x[key]
+    if isinstance(y, np.ndarray):
+        return y
+    return np.asarray(x[(*key, ...) if isinstance(key, tuple) else (key, ...)])
 
 
 def setitem(x, key, value):
@@ -68,7 +77,10 @@ def setitem(x, key, value):
 
 def index_add(x, key, value):
     """``x[key] += value`` where an index that occurs twice adds twice."""
-    np.add.at(x, key, value)
+    if is_basic(key):
+        x[key] += value
+    else:
+        np.add.at(x, key, value)
 
 
 def concatenate(xs, axis):

@@ -1,0 +1,93 @@
+"""What NumPy's own functions do with Tensors (NEP 13 and NEP 18).
+
+The tape follows arithmetic, comparisons and the reductions below. Every other function sees the values as arrays; where its
+result would have had a gradient, it is refused, because the gradient would be lost without a word.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .autograd import is_grad_enabled
+from .spec import check
+
+#: ufunc -> the operator of a Tensor on the left, and of one on the right of something else.
+_OPERATORS = {
+    "add": ("__add__", "__radd__"), "subtract": ("__sub__", "__rsub__"), "multiply": ("__mul__", "__rmul__"),
+    "divide": ("__truediv__", "__rtruediv__"), "power": ("__pow__", "__rpow__"), "matmul": ("__matmul__", "__rmatmul__"),
+    "less": ("__lt__", "__gt__"), "less_equal": ("__le__", "__ge__"), "greater": ("__gt__", "__lt__"),
+    "greater_equal": ("__ge__", "__le__"), "equal": ("__eq__", "__eq__"), "not_equal": ("__ne__", "__ne__"),
+}  # fmt: skip
+
+
+def _reduction(method: str, several: str):
+    """NumPy's function as the method of a Tensor, whose argument ``several`` takes any number of axes."""
+
+    def reduce(a, axis=None, *rest, keepdims=False, **others):
+        if rest or any(v is not None for v in others.values()) or not hasattr(a, method):
+            return NotImplemented
+        return getattr(a, method)(keepdim=keepdims is True, **{several: axis})
+
+    return reduce
+
+
+_FUNCTIONS = {
+    np.sum: _reduction("sum", "dim"), np.mean: _reduction("mean", "dim"), np.argmax: _reduction("argmax", "dim"),
+    np.max: _reduction("max", "dims"), np.amax: _reduction("max", "dims"),
+    np.min: _reduction("min", "dims"), np.amin: _reduction("min", "dims"),
+    np.shape: lambda a: getattr(a, "shape", NotImplemented), np.ndim: lambda a: getattr(a, "ndim", NotImplemented),
+}  # fmt: skip
+#: Results that do not depend on the values, and functions that write to their first argument.
+_CONSTANT = (np.zeros_like, np.ones_like, np.empty_like, np.full_like)
+_WRITES = (np.copyto, np.put, np.place, np.putmask, np.put_along_axis, np.fill_diagonal)
+
+
+def ufunc(Tensor: type, f: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: N803
+    """``Tensor.__array_ufunc__``."""
+    if method == "__call__" and not kwargs and f.__name__ in _OPERATORS:
+        left, right = _OPERATORS[f.__name__]
+        return getattr(inputs[0], left)(inputs[1]) if isinstance(inputs[0], Tensor) else getattr(inputs[1], right)(inputs[0])
+    call, out = getattr(f, method), kwargs.get("out", ())
+    result = _on_arrays(Tensor, f.__name__, call, inputs, kwargs, inputs[:1] if method == "at" else out)
+    if result is None or out:
+        return out[0] if len(out) == 1 else out or None
+    device = next(x.device for x in inputs if isinstance(x, Tensor))
+    results = [Tensor(np.asarray(r)).to(device) for r in (result if isinstance(result, tuple) else (result,))]
+    return tuple(results) if isinstance(result, tuple) else results[0]
+
+
+def function(Tensor: type, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: N803
+    """``Tensor.__array_function__``."""
+    result = _FUNCTIONS[f](*args, **kwargs) if f in _FUNCTIONS else NotImplemented
+    if result is not NotImplemented:
+        return result
+    out = kwargs.get("out")
+    written = args[:1] if f in _WRITES else out if isinstance(out, tuple) else (out,)
+    result = _on_arrays(Tensor, f.__name__, f, args, kwargs, written)
+    return result if out is None else out
+
+
+def _on_arrays(Tensor, name, call, args, kwargs, written):  # noqa: N803
+    """``call`` on the values of all Tensors; those it writes to get their new values in place, as by ``copy_``."""
+    tracked, copies = [], {id(t): t.numpy().copy() for t in written if isinstance(t, Tensor)}
+
+    def plain(x):
+        if isinstance(x, Tensor):
+            tracked.append(x.requires_grad and is_grad_enabled() and id(x) not in copies)
+            return copies.get(id(x), x.numpy())
+        if type(x) in (list, tuple):
+            return type(x)(map(plain, x))
+        return x
+
+    result = call(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()})
+    results = [*(result if isinstance(result, (tuple, list)) else (result,)), *written]
+    floats = any(getattr(r, "dtype", np.dtype(bool)).kind in "fc" for r in results)
+    check(not (floats and any(tracked)) or call in _CONSTANT, f"np.{name}",
+          "the result would lose the gradient of a tensor that requires one; use the methods of Tensor, or give it "
+          ".detach() where no gradient is wanted", RuntimeError)  # fmt: skip
+    for t in written:
+        if isinstance(t, Tensor):
+            t.copy_(copies[id(t)])
+    return result
