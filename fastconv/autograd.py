@@ -164,8 +164,9 @@ class Function:
         result = _tensor.Tensor(first)
         if True in ctx.needs:
             ctx.parents, ctx.order = parents, next(_sequence)
-            ctx.checks = _checks(ctx.saved, (*tensors, result))
-            result.requires_grad, result._node = True, ctx
+            if ctx.saved:
+                ctx.checks = _checks(ctx.saved, (*tensors, result))
+            result._requires_grad, result._node = True, ctx
         for t in tensors:  # a view shares its source's version, so that a later assignment is noticed
             if first is t._array or _is_view(first, t._array):
                 source = t if record and cls.written is not None else None
@@ -226,11 +227,10 @@ def backward(tensor: Tensor, grad: Any, retain_graph: bool = False) -> None:
 def _checks(saved, tensors) -> list[tuple[list[int], int]]:
     """The versions of those of ``tensors`` whose memory is in ``saved``, as the arrays they are or in another shape."""
     kept = {id(s) for s in saved if hasattr(s, "strides")}
-    found = [t for t in tensors if id(t._array) in kept]
-    if len({id(t._array) for t in found}) < len(kept):
-        owners = {_owner(s) for s in saved if hasattr(s, "strides")}
-        found = [t for t in tensors if _owner(t._array) in owners]
-    return [(t._cell, t._cell[0]) for t in found]
+    if kept <= {id(t._array) for t in tensors}:
+        return [(t._cell, t._cell[0]) for t in tensors if id(t._array) in kept]
+    owners = {_owner(s) for s in saved if hasattr(s, "strides")}
+    return [(t._cell, t._cell[0]) for t in tensors if _owner(t._array) in owners]
 
 
 def _is_view(a: Any, b: Any) -> bool:

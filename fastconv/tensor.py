@@ -474,8 +474,8 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, flag: bool) -> None:
-        check(not flag or self.dtype.kind == "f", "requires_grad",
-              f"only float tensors can require gradients, got {self.dtype}", TypeError)  # fmt: skip
+        if flag and self.dtype.kind != "f":
+            raise TypeError(f"requires_grad: only float tensors can require gradients, got {self.dtype}")
         self._requires_grad = flag
 
     @property

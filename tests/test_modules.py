@@ -466,7 +466,8 @@ def test_default_initialisation_is_pytorchs():
         for p in (layer.weight, layer.bias):
             assert 0.98 * bound < np.abs(p.numpy()).max() <= bound * (1 + 1e-6)
     bn = nn.BatchNorm2d(3)
-    np.testing.assert_array_equal(np.stack([bn.weight, bn.bias, bn.running_mean, bn.running_var]).T, [[1, 0, 0, 1]] * 3)
+    vectors = [t.numpy() for t in (bn.weight, bn.bias, bn.running_mean, bn.running_var)]
+    np.testing.assert_array_equal(np.stack(vectors).T, [[1, 0, 0, 1]] * 3)
 
 
 def test_initialisation_follows_the_seed():

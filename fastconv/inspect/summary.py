@@ -175,6 +175,8 @@ class _Shapes(Observer):
 
     def run(self, row, engine, op, args, options):
         if op in ("setitem", "index_add"):
+            if args[1] is Ellipsis and id(args[2]) in self.paths:  # all of it in place: it sees what the new values see
+                self.paths[id(args[0])] = args[0], self.paths[id(args[2])][1]
             return None
         if row is not None:
             row.macs += macs(op, args)
