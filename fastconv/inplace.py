@@ -55,7 +55,10 @@ def begin(t: Tensor, name: str, others: tuple[Any, ...]) -> bool:
 def update(t: Tensor, name: str, op: Callable[..., Any], *others: Any) -> Any:
     """``t = op(t, *others)`` in the memory of ``t``; NotImplemented where ``op`` says so."""
     tracked = begin(t, name, others)
-    y = op(t.clone() if tracked and name not in _LINEAR else t, *others)
+    operands = (t, *others)
+    if tracked and name not in _LINEAR:
+        operands = [o.clone() if getattr(o, "_cell", None) is t._cell else o for o in operands]
+    y = op(*operands)
     if y is NotImplemented:
         return y
     if y.shape != t.shape:

@@ -137,6 +137,42 @@ def test_class_weights(recorded):
     assert fit(True, loss=loss) == fit(False, loss=loss) and recorded.steps == 1
 
 
+class Counted(nn.Module):
+    """Works in place: on a buffer, on what comes in, and on a row of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("steps", fc.zeros(1))
+
+    def forward(self, x):
+        self.steps += 1
+        x = x * 1
+        x[0] *= 2
+        x += self.steps * 0.1
+        return x
+
+
+def test_changes_in_place_are_recorded(recorded):
+    assert fit(True, extra=[Counted()]) == fit(False, extra=[Counted()]) and recorded.steps == 1
+
+
+def test_a_replay_raises_the_versions_of_what_it_changes():
+    """A graph built before is told that its weights have changed, and what optimize_for_inference packed is packed anew."""
+
+    def versions(graph):
+        seen = []
+
+        def note(net, optimizer):
+            tensors = [*net.parameters(), *net.buffers(), *(s["momentum_buffer"] for s in optimizer.state.values())]
+            seen.append([t._cell[0] for t in tensors])
+
+        fit(graph, callback=note)
+        assert len(seen) > 3
+        return np.diff(seen, axis=0) > 0
+
+    np.testing.assert_array_equal(versions(True), versions(False))
+
+
 @pytest.mark.parametrize("moment", ["begin", "end", "launch"])
 def test_a_driver_that_refuses(moment, engine, monkeypatch):
     """One warning, and the same bits: the step that was to be recorded is done after all."""
