@@ -167,10 +167,9 @@ def test_a_replay_raises_the_versions_of_what_it_changes():
             seen.append([t._cell[0] for t in tensors])
 
         fit(graph, callback=note)
-        assert len(seen) > 3
-        return np.diff(seen, axis=0) > 0
+        return seen
 
-    np.testing.assert_array_equal(versions(True), versions(False))
+    assert versions(True) == versions(False)
 
 
 @pytest.mark.parametrize("moment", ["begin", "end", "launch"])
