@@ -571,7 +571,7 @@ class _Replays:
 
     def __init__(self, net, optimizer, compute, on: bool):
         self.net, self.optimizer, self.compute, self.on = net, optimizer, compute, on
-        self.shapes = self.graph = self.result = self.changed = None
+        self.shapes = self.graph = self.result = None
 
     def step(self, x, y):
         """``(output, loss)`` after the whole step, or None where an ordinary one must be done."""
@@ -592,7 +592,7 @@ class _Replays:
             p.grad = grad
         self.graph.refresh([random.next_seed() for _ in self.graph.seeds], self.optimizer.step)
         self.graph.replay(inputs)
-        for cell in self.changed:
+        for cell in self.written:  # those of the parameters are the optimizer's business
             cell[0] += 1
         return self.result
 
@@ -615,7 +615,7 @@ class _Replays:
 
     def _record(self, inputs):
         chance, counts = random.get_state(), [(s, s.get("step")) for s in self.optimizer.state.values()]
-        versions = [(t._cell, t._cell[0]) for t in self._tensors()]
+        versions = [(b._cell, b._cell[0]) for b in self.net.buffers()]
         try:
             result = self.graph.record(self._step)
             self.graph.replay(inputs)
@@ -625,7 +625,7 @@ class _Replays:
                 s["step"] = count
             return self._give_up(e)
         self.result = result
-        self.changed = [cell for cell, version in versions if cell[0] != version]  # whose memory a step writes to
+        self.written = [cell for cell, version in versions if cell[0] != version]
         self.grads = [(p, p.grad) for p in self.net.parameters()]
         return result
 
@@ -634,16 +634,11 @@ class _Replays:
         self.on = False
         self.drop()
 
-    def _tensors(self):
-        """Those of the net and the optimizer, each once."""
+    def _state(self):
+        """What a recorded step takes for granted; the graph needs the arrays to stay where they are."""
         groups = self.optimizer.param_groups
         tensors = [*self.net.parameters(), *self.net.buffers(), *(p for g in groups for p in g["params"])]
         tensors += [t for s in self.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]
-        return list(dict.fromkeys(tensors))
-
-    def _state(self):
-        """What a recorded step takes for granted; the graph needs the arrays to stay where they are."""
-        groups, tensors = self.optimizer.param_groups, self._tensors()
         return ([t._array for t in tensors], [t.requires_grad for t in tensors], [m.training for m in self.net.modules()],
                 [self.optimizer._slots(g) for g in groups], settings.get_float32_precision())  # fmt: skip
 
@@ -657,7 +652,7 @@ class _Replays:
     def drop(self) -> None:
         if self.graph is not None:
             self.graph.close()
-        self.graph = self.result = self.changed = self.state = self.grads = None
+        self.graph = self.result = self.written = self.state = self.grads = None
 
 
 def _module(thing) -> str:
