@@ -538,7 +538,9 @@ class Tensor:
         return int(self.item())
 
     def __index__(self) -> int:
-        return operator.index(self.item())
+        check(self.numel() == 1 and self.dtype.kind in "iub", "index", "only an integer tensor of one element can be an index, "
+              f"got {self.dtype} of shape {shape_str(self.shape)}", TypeError)  # fmt: skip
+        return int(self.item())
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
@@ -561,7 +563,7 @@ class Tensor:
     def __array__(self, dtype: DType | None = None, copy: bool | None = None) -> Array:
         a = self.numpy()
         if dtype is not None and a.dtype != dtype:
-            check(copy is not False, "__array__", f"{dtype} needs a copy of an array of {a.dtype}, and copy=False was asked for")
+            check(copy is not False, "__array__", f"{np.dtype(dtype)} of {a.dtype} needs a copy, and copy=False forbids it")
             return a.astype(dtype)
         return a.copy() if copy else a
 
