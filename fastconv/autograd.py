@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,10 @@ class Node:
     engine: Any
     needs: tuple[bool, ...]
     saved: tuple[Any, ...]
+    parents: Sequence[Node | Tensor | None]
+    order: int
+    checks: Sequence[tuple[list[int], int]]
+    done: bool
     accumulated: Any
 
     def __init__(self, function: type[Function], engine: Any, needs: tuple[bool, ...]):
@@ -95,6 +99,11 @@ class View:
     """
 
     __slots__ = ("source", "function", "options", "seen")
+
+    source: Tensor | None
+    function: type[Function]
+    options: dict[str, Any]
+    seen: int
 
     def __init__(self, source: Tensor | None, function: type[Function], options: dict[str, Any], seen: int):
         self.source, self.function, self.options, self.seen = source, function, options, seen
@@ -129,7 +138,7 @@ class Function:
     ``source`` after its part that is looked at has become ``view``, on the tape; nothing is to be written any more.
     """
 
-    accumulates = False
+    accumulates: bool = False
     written: Callable[..., Tensor] | None = None
 
     @classmethod

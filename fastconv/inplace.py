@@ -62,9 +62,8 @@ def update(t: Tensor, name: str, op: Callable[..., Any], *others: Any) -> Any:
     if y is NotImplemented:
         return y
     if y.shape != t.shape:
-        others_shapes = " and ".join(shape_str(o.shape) for o in others if hasattr(o, "shape"))
-        raise ValueError(f"{name}: the result has shape {shape_str(y.shape)} (the other operand {others_shapes}), which does not "
-                         f"fit the tensor that is changed, {shape_str(t.shape)}; write a = a + b to get a new tensor")  # fmt: skip
+        raise ValueError(f"{name}: the result has shape {shape_str(y.shape)}, which does not fit the tensor that is changed, "
+                         f"{shape_str(t.shape)}; write a = a + b, not a += b, to get a new tensor")  # fmt: skip
     if y.dtype != t.dtype:
         check(_CATEGORY[y.dtype.kind] <= _CATEGORY[t.dtype.kind], name,
               f"the result is {y.dtype}, which a tensor of {t.dtype} cannot hold; convert it first, e.g. with "

@@ -538,8 +538,9 @@ class Tensor:
         return int(self.item())
 
     def __index__(self) -> int:
-        check(self.numel() == 1 and self.dtype.kind in "iub", "index", "only an integer tensor of one element can be an index, "
-              f"got {self.dtype} of shape {shape_str(self.shape)}", TypeError)  # fmt: skip
+        check(self.numel() == 1 and self.dtype.kind in "iub", "index",
+              f"only an integer tensor of one element can be an index, got {self.dtype} of shape {shape_str(self.shape)}",
+              TypeError)  # fmt: skip
         return int(self.item())
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -549,7 +550,8 @@ class Tensor:
         hit = self == element
         return isinstance(hit, Tensor) and bool(hit.numpy().any())
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        return id(self)
 
     # ---- to and from other worlds
     def numpy(self) -> Array:
@@ -591,9 +593,9 @@ class Tensor:
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        check(self.is_leaf, "deepcopy", "only leaf tensors can be deep-copied, and this is the result of "
-              f"{self._node and self._node.function.__name__}, whose graph cannot be; use .detach().clone() for the values, or "
-              ".clone() to stay on the tape", RuntimeError)  # fmt: skip
+        check(self.is_leaf, "deepcopy",
+              "only leaf tensors can be deep-copied, and this is the result of an op, whose graph cannot be; use "
+              ".detach().clone() for the values, or .clone() to stay on the tape", RuntimeError)  # fmt: skip
         twin = memo[id(self)] = _leaf(type(self), copy.deepcopy(self._array, memo), self.requires_grad)
         twin.grad = copy.deepcopy(self.grad, memo)
         _attributes(twin).update(copy.deepcopy(_attributes(self), memo))
@@ -684,7 +686,8 @@ class Tensor:
     def __abs__(self) -> Tensor:
         return Unary.apply(self, name="abs")
 
-    abs = __abs__
+    def abs(self) -> Tensor:
+        return abs(self)
 
     def __add__(self, other: Operand) -> Tensor:
         return _binary("add", self, other)

@@ -394,7 +394,8 @@ SAVED = {
     "layer norm": lambda x, w: F.layer_norm(x, (4,)), "group norm": lambda x, w: F.group_norm(x, 2),
     "batch norm": lambda x, w: F.batch_norm(x, None, None, training=True), "max": lambda x, w: x.max(dims=0),
     "batch norm, relu": lambda x, w: F.batch_norm(x, None, None, training=True, activation="relu", residual=w),
-    "linear": lambda x, w: F.linear(x.reshape(2, 2, 4), w), "conv": lambda x, w: F.conv1d(x.reshape(1, 4, 4), w.reshape(4, 4, 1)),
+    "linear": lambda x, w: F.linear(x.reshape(2, 2, 4), w),
+    "conv": lambda x, w: F.conv1d(x.reshape(1, 4, 4), w.reshape(4, 4, 1)),
     "cross-entropy weights": lambda x, w: F.cross_entropy(w, fc.tensor([0, 1, 2, 3]), weight=x[0].detach()),
     "clamp": lambda x, w: x.clamp(1.2, 1.8), "pow": lambda x, w: x**w,
 }  # fmt: skip
@@ -464,8 +465,8 @@ def test_an_item_takes_only_what_broadcasts_to_it(value, backend):
 @pytest.mark.parametrize("a, op, b, want", [
     ("float32", "iadd", "float64", "float32"), ("float32", "imul", "int64", "float32"), ("float32", "iadd", 0.1, "float32"),
     ("float64", "isub", "float32", "float64"), ("int64", "iadd", 2, "int64"), ("int64", "imul", "bool", "int64"),
-    ("int64", "iadd", 0.5, None), ("int64", "itruediv", 2, None), ("int64", "iadd", "float32", None), ("bool", "iadd", 1, None),
-    ("int32", "iadd", "int64", "int32"),
+    ("int64", "iadd", 0.5, None), ("int64", "itruediv", 2, None), ("int64", "iadd", "float32", None),
+    ("bool", "iadd", 1, None), ("int32", "iadd", "int64", "int32"),
 ])  # fmt: skip
 def test_the_dtype_stays_and_must_be_able_to_hold_the_result(a, op, b, want, backend):
     """The table is PyTorch's, asked below."""
@@ -497,7 +498,8 @@ def test_assignment_converts_to_the_dtype(backend):
 
 @pytest.mark.parametrize("array", [np.broadcast_to(np.float32(1), (2, 2)), np.frombuffer(bytes(16), np.float32).reshape(2, 2)])
 def test_read_only_memory_is_refused(array):
-    for change in (lambda t: operator.iadd(t, 1), lambda t: t.zero_(), lambda t: t[0].mul_(2), lambda t: operator.setitem(t, 0, 1)):
+    for change in (lambda t: operator.iadd(t, 1), lambda t: t.zero_(), lambda t: t[0].mul_(2),
+                   lambda t: operator.setitem(t, 0, 1)):  # fmt: skip
         with pytest.raises(RuntimeError, match=r"(add_|mul_|item assignment): the tensor's memory is read-only.*\.clone\(\)"):
             change(fc.from_numpy(array))
 

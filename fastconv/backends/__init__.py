@@ -79,7 +79,7 @@ CONTRACT: dict[str, str] = {
     "interpolate_bwd": "(gy, spec)",
     "unfold": "(x, spec)",  # ConvSpec, 2-D -> N x (C kh kw) x (oh ow), rows ordered c, kh, kw
     "fold": "(cols, spec)",  # the adjoint of unfold -> x
-    "getitem": "(x, key)",  # NumPy indexing; a view if the key is of integers, slices, None and Ellipsis (cuda: of no negative step)
+    "getitem": "(x, key)",  # NumPy indexing; a view if the key has no arrays (cuda: and no negative steps)
     "setitem": "(x, key, value)",  # writes x
     "index_add": "(x, key, value)",  # writes x: x[key] += value, repeated indices accumulate
     "concatenate": "(xs, axis)",

@@ -57,9 +57,9 @@ def interpolate_bwd(gy, spec):
 
 
 def is_basic(key) -> bool:
-    """Whether ``x[key]`` is a view, with every element once."""
-    parts = key if isinstance(key, tuple) else (key,)
-    return all(k is None or k is Ellipsis or isinstance(k, (int, np.integer, slice)) and not isinstance(k, bool) for k in parts)
+    """Whether ``x[key]`` is a view, with every element once: the key is of integers, slices, None and Ellipsis."""
+    kinds = (int, np.integer, slice, type(None), type(...))
+    return all(isinstance(k, kinds) and not isinstance(k, bool) for k in (key if isinstance(key, tuple) else (key,)))
 
 
 def getitem(x, key):
