@@ -18,23 +18,12 @@ import numpy as np
 from . import autograd, backends, inplace, numpy_protocol, random
 from .autograd import Function
 from .spec import broadcast_shape, check, check_axis, check_float, check_rank, check_shape, shape_str
-
-float32, float64, int64 = np.dtype("float32"), np.dtype("float64"), np.dtype("int64")
+from .typing import Array, Dims, DType, Ints, Operand
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
-    import numpy.typing as npt
     from typing_extensions import Self
 
-    #: What stands beside a Tensor in arithmetic, what selects elements of one, and names of dtypes and devices.
-    Operand: TypeAlias = "Tensor | builtins.float | np.generic | npt.NDArray[Any] | Sequence[Any]"
-    Key: TypeAlias = Any
-    DType: TypeAlias = npt.DTypeLike
-    Device: TypeAlias = "str | device | None"
-    Dims: TypeAlias = "int | Sequence[int] | None"
-    Array: TypeAlias = npt.NDArray[Any]
-
+float32, float64, int64 = np.dtype("float32"), np.dtype("float64"), np.dtype("int64")
 
 class MaxResult(NamedTuple):
     """The largest or smallest elements along a dimension, and where they are."""
@@ -908,7 +897,7 @@ class Tensor:
         return Tensor(self._engine.argmax(self._array, axis, keepdim))
 
     # ---- shape
-    def reshape(self, *shape: int | Sequence[int]) -> Tensor:
+    def reshape(self, *shape: Ints) -> Tensor:
         """The same elements in logical (NCHW) order under another shape; one extent may be -1."""
         shape = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
         shape = [operator.index(s) for s in shape]
@@ -931,7 +920,7 @@ class Tensor:
         check(a <= b, "flatten", f"start_dim {start_dim} comes after end_dim {end_dim}")
         return self.reshape(*self.shape[:a], prod(self.shape[a : b + 1]), *self.shape[b + 1 :])
 
-    def permute(self, *axes: int | Sequence[int]) -> Tensor:
+    def permute(self, *axes: Ints) -> Tensor:
         """Reorder the dimensions."""
         axes = tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
         axes = tuple(check_axis("permute", a, self.ndim) for a in axes)
@@ -965,10 +954,10 @@ class Tensor:
         return self if self._view is None or self._array.flags.c_contiguous else self.clone()
 
     # ---- items
-    def __getitem__(self, key: Key) -> Tensor:
+    def __getitem__(self, key: Any) -> Tensor:
         return GetItem.apply(self, key=_key(key))
 
-    def __setitem__(self, key: Key, value: Operand) -> None:
+    def __setitem__(self, key: Any, value: Operand) -> None:
         key = _key(key)
         if isinstance(value, Tensor) and (view := value._view) is not None and view.source is self:
             if view.options.get("key") is key:  # ``x[key] += 1`` has changed x[key], and puts it where it is
@@ -1033,7 +1022,7 @@ def _place(array, device_, requires_grad=False) -> Tensor:
     return Tensor(backends.engine_of(where).asarray(array) if where == "cuda" else array, requires_grad)
 
 
-def as_tensor(data: Any, dtype: DType | None = None, device: Device = None) -> Tensor:
+def as_tensor(data: Any, dtype: DType | None = None, device: str | None = None) -> Tensor:
     """``data`` as a Tensor, without a copy where that is possible."""
     if isinstance(data, Tensor):
         data = data if device is None else data.to(device)
@@ -1041,7 +1030,7 @@ def as_tensor(data: Any, dtype: DType | None = None, device: Device = None) -> T
     return _place(_host_array(data, dtype), device)
 
 
-def tensor(data: Any, dtype: DType | None = None, device: Device = None, requires_grad: bool = False) -> Tensor:
+def tensor(data: Any, dtype: DType | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A new tensor with a copy of ``data``; Python floats become float32, integers int64.
 
     Parameters
@@ -1076,7 +1065,7 @@ def _size(args, size) -> tuple[int, ...]:
     return tuple(operator.index(s) for s in (size if isinstance(size, (tuple, list)) else (size,)))
 
 
-def full(size: int | Sequence[int], fill_value: float, dtype: DType | None = None, device: Device = None,
+def full(size: Ints, fill_value: float, dtype: DType | None = None, device: str | None = None,
          requires_grad: bool = False) -> Tensor:  # fmt: skip
     """A tensor of ``size`` filled with ``fill_value``."""
     if dtype is None:
@@ -1084,36 +1073,36 @@ def full(size: int | Sequence[int], fill_value: float, dtype: DType | None = Non
     return _place(np.full(_size((), size), fill_value, dtype), device, requires_grad)
 
 
-def zeros(*size: int | Sequence[int], dtype: DType = float32, device: Device = None, requires_grad: bool = False) -> Tensor:
+def zeros(*size: Ints, dtype: DType = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
     return _place(np.zeros(_size(size, None), dtype), device, requires_grad)
 
 
-def ones(*size: int | Sequence[int], dtype: DType = float32, device: Device = None, requires_grad: bool = False) -> Tensor:
+def ones(*size: Ints, dtype: DType = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Ones: ``ones(2, 3)`` or ``ones((2, 3))``."""
     return _place(np.ones(_size(size, None), dtype), device, requires_grad)
 
 
-def rand(*args: int | Sequence[int], size: int | Sequence[int] | None = None, dtype: DType = float32, device: Device = None,
+def rand(*args: Ints, size: Ints | None = None, dtype: DType = float32, device: str | None = None,
          requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1): ``rand(2, 3)``, ``rand((2, 3))`` or ``rand(size=(2, 3))``."""
     return _place(random.generator().random(_size(args, size), np.dtype(dtype)), device, requires_grad)
 
 
-def randn(*args: int | Sequence[int], size: int | Sequence[int] | None = None, dtype: DType = float32, device: Device = None,
+def randn(*args: Ints, size: Ints | None = None, dtype: DType = float32, device: str | None = None,
           requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Standard normal numbers: ``randn(2, 3)``, ``randn((2, 3))`` or ``randn(size=(2, 3))``."""
     return _place(random.generator().standard_normal(_size(args, size), np.dtype(dtype)), device, requires_grad)
 
 
-def arange(*args: float, dtype: DType | None = None, device: Device = None) -> Tensor:
+def arange(*args: float, dtype: DType | None = None, device: str | None = None) -> Tensor:
     """``arange(stop)`` or ``arange(start, stop[, step])``: int64 for integers, else float32."""
     if dtype is None:
         dtype = float32 if builtins.any(isinstance(a, float) for a in args) else int64
     return _place(np.arange(*args).astype(dtype), device)
 
 
-def eye(n: int, m: int | None = None, dtype: DType = float32, device: Device = None) -> Tensor:
+def eye(n: int, m: int | None = None, dtype: DType = float32, device: str | None = None) -> Tensor:
     """The ``n x m`` identity matrix."""
     return _place(np.eye(n, m, dtype=dtype), device)
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
+import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 Array: TypeAlias = npt.NDArray[Any]
 #: What functions take as an input: NumPy arrays stand for tensors everywhere.
 TensorLike: TypeAlias = Union["Tensor", npt.NDArray[Any]]
+#: What stands beside a Tensor in arithmetic and is assigned to a part of one.
+Operand: TypeAlias = Union["Tensor", float, np.generic, npt.NDArray[Any], Sequence[Any]]
+#: Which dimensions a reduction takes; None is all of them.
+Dims: TypeAlias = int | Sequence[int] | None
 #: One number for all dimensions, or one per dimension.
 Ints: TypeAlias = int | Sequence[int]
 Floats: TypeAlias = float | Sequence[float]
