@@ -1,7 +1,7 @@
 """What NumPy's own functions do with Tensors (NEP 13 and NEP 18).
 
-The tape follows arithmetic, comparisons and the reductions below. Every other function sees the values as arrays; where its
-result would have had a gradient, it is refused, because the gradient would be lost without a word.
+The tape follows arithmetic and the reductions below. Every other function sees the values as arrays; where its result would
+have had a gradient, it is refused, because the gradient would be lost silently.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ _FUNCTIONS = {
     np.min: _reduction("min", "dims"), np.amin: _reduction("min", "dims"),
     np.shape: lambda a: getattr(a, "shape", NotImplemented), np.ndim: lambda a: getattr(a, "ndim", NotImplemented),
 }  # fmt: skip
-#: Results that do not depend on the values, and functions that write to their first argument.
+#: Functions whose result does not depend on the values.
 _CONSTANT = (np.zeros_like, np.ones_like, np.empty_like, np.full_like)
+#: Functions that write to their first argument.
 _WRITES = (np.copyto, np.put, np.place, np.putmask, np.put_along_axis, np.fill_diagonal)
 
 
@@ -76,12 +77,13 @@ def _on_arrays(Tensor, name, call, args, kwargs, written):  # noqa: N803
     def plain(x):
         if isinstance(x, Tensor):
             tracked.append(x.requires_grad and is_grad_enabled())
-            return copies.get(id(x), x.numpy())
+            return copies[id(x)] if id(x) in copies else x.numpy()
         if type(x) in (list, tuple):
             return type(x)(map(plain, x))
         return x
 
     result = call(*map(plain, args), **{k: plain(v) for k, v in kwargs.items()})
+    # Floats could have had a gradient; positions, comparisons and shapes could not.
     results = [*(result if isinstance(result, (tuple, list)) else (result,)), *written]
     floats = any(getattr(r, "dtype", np.dtype(bool)).kind in "fc" for r in results)
     check(not (floats and any(tracked)) or call in _CONSTANT, f"np.{name}",

@@ -34,7 +34,7 @@ def values(*shape, seed=0):
 # ------------------------------------------------------------------------------------------------- arrays
 @pytest.mark.parametrize("key", [
     np.s_[1], np.s_[:, 1:3, ::2], np.s_[..., None, 0], np.s_[::-1, :, -2:], np.s_[[1, 0, 1]], np.s_[:, [0, 2], [1, 1]],
-    np.s_[np.array([[0], [1]]), np.array([0, 2])], np.s_[:, np.array([True, False, True])], np.s_[1, 2, 3],
+    np.s_[np.array([[0], [1]]), np.array([0, 2])], np.s_[:, np.array([True, False, True])], np.s_[1, 2, 3], np.s_[True],
 ])  # fmt: skip
 def test_index(key, engine):
     """Reading, assigning and adding by every kind of key as NumPy does, on transposed memory as well."""
