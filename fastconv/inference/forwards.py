@@ -143,7 +143,7 @@ class Pending(Tensor):
     __slots__ = ("links", "source", "_version", "_value")
 
     def __init__(self, links, source):
-        super().__init__(source)
+        super().__init__(source._array)  # its memory, but not its version: the result has its own
         self.links, self.source, self._version, self._value = links, source, source._cell[0], None
 
     def settle(self):
