@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import re
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -51,13 +52,16 @@ class Node:
         The backend that ran forward; backward uses the same.
     needs : tuple of bool
         Which positional arguments need a gradient.
+    result_dtype : numpy.dtype
+        Of the result; its gradient has the same.
     saved : tuple
         What forward kept for backward.
     accumulated : array or None
         During backward of a function that ``accumulates``: the gradient its first argument already has.
     """
 
-    __slots__ = ("function", "engine", "needs", "saved", "parents", "order", "checks", "done", "accumulated", "__dict__")
+    __slots__ = ("function", "engine", "needs", "saved", "parents", "order", "checks", "done", "accumulated", "result_dtype",
+                 "__dict__")  # fmt: skip
 
     function: type[Function]
     engine: Any
@@ -140,13 +144,16 @@ class Function:
 
     accumulates: bool = False
     written: Callable[..., Tensor] | None = None
+    takes_numbers: bool = False  # whether a NumPy scalar stays a number beside the arrays; else it is a 0-d array
 
     @classmethod
     def apply(cls, *args: Any, **options: Any) -> Any:
         record, arrays, parents, tensors, hosts = _enabled.get(), [], [], [], set()
         for a in args:
-            if isinstance(a, np.ndarray):
-                a = _tensor.as_tensor(a)
+            if isinstance(a, np.generic) and cls.takes_numbers:
+                a = a.item()
+            elif isinstance(a, (np.ndarray, np.generic)):
+                a = _tensor.argument(_called(cls, options), _parameter(cls, len(arrays)), a)
             parent = None
             if isinstance(a, _tensor.Tensor):
                 tensors.append(a)
@@ -166,13 +173,16 @@ class Function:
         ctx = Node(cls, engine, tuple([p is not None for p in parents]))
         try:
             out = cls.forward(ctx, *arrays, **options)
+        except MemoryError as e:
+            raise MemoryError(f"{_called(cls, options)}: {e or 'not enough memory'}; use a smaller input or batch") from e
         except Exception as e:
             shorten(e)
             raise
         first, *rest = out if isinstance(out, tuple) else (out,)
         result = _tensor.Tensor(first)
-        if True in ctx.needs:
-            ctx.parents, ctx.order = parents, next(_sequence)
+        first = result._array
+        if True in ctx.needs and first.dtype.kind == "f":  # comparisons and casts to integers have no derivative
+            ctx.parents, ctx.order, ctx.result_dtype = parents, next(_sequence), first.dtype
             if ctx.saved:
                 ctx.checks = _checks(ctx.saved, (*tensors, result))
             result._requires_grad, result._node = True, ctx
@@ -220,6 +230,9 @@ def backward(tensor: Tensor, grad: Any, retain_graph: bool = False) -> None:
         for i, (parent, g) in enumerate(zip(node.parents, grads if isinstance(grads, tuple) else (grads,))):
             if parent is None or g is None:
                 continue
+            dtype = parent.result_dtype if isinstance(parent, Node) else parent.dtype
+            if g.dtype is not dtype and g.dtype != dtype:  # an op on mixed types computed in the common one
+                g = node.engine.cast(g, dtype)
             if not isinstance(parent, Node):
                 _accumulate(parent, g, taken, node.saved)
             elif parent not in pending:
@@ -231,6 +244,19 @@ def backward(tensor: Tensor, grad: Any, retain_graph: bool = False) -> None:
                 pending[parent] = node.engine.binary_fwd("add", pending[parent], g)
         if not retain_graph:
             node.release()
+
+
+def _called(function, options) -> str:
+    """What messages call an op: by its options, where one class serves several."""
+    words = re.sub("(?<=[a-z])(?=[A-Z])", "_", function.__name__).lower().replace("mat_mul", "matmul")
+    return options.get("name") or options.get("op", "").removesuffix("_fwd") or words
+
+
+def _parameter(function, i: int) -> str:
+    """What messages call argument ``i`` of an op."""
+    names = function.forward.__code__.co_varnames[1 : function.forward.__code__.co_argcount]
+    layer = {"x": "input", "w": "weight", "b": "bias"} if "w" in names else {"x": "input", "a": "operand", "b": "operand"}
+    return layer.get(names[i], names[i]) if i < len(names) else "operand"
 
 
 def _checks(saved, tensors) -> list[tuple[list[int], int]]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import backends
 from .autograd import is_grad_enabled
+from .dtypes import CATEGORY
 from .spec import check, shape_str
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from .tensor import Tensor
 
-_CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}  # kind of dtype; values are not written to a dtype of a lower category
 _LINEAR = ("add_", "sub_", "neg_")  # their derivatives do not need the old values
 
 
@@ -65,7 +65,7 @@ def update(t: Tensor, name: str, op: Callable[..., Any], *others: Any) -> Any:
         raise ValueError(f"{name}: the result has shape {shape_str(y.shape)}, which does not fit the tensor that is changed, "
                          f"{shape_str(t.shape)}; write a = a + b, not a += b, to get a new tensor")  # fmt: skip
     if y.dtype != t.dtype:
-        check(_CATEGORY[y.dtype.kind] <= _CATEGORY[t.dtype.kind], name,
+        check(CATEGORY[y.dtype.kind] <= CATEGORY[t.dtype.kind], name,
               f"the result is {y.dtype}, which a tensor of {t.dtype} cannot hold; convert it first, e.g. with "
               f".astype('{y.dtype}')", RuntimeError)  # fmt: skip
         y = y.astype(t.dtype)
@@ -81,5 +81,5 @@ def changed(t: Tensor, new: Tensor | None) -> None:
         return
     while (view := t._view) is not None:
         t, new = view.source, view.function.written(view.source, new, **view.options)
-    t.requires_grad, t._node = True, new._node
+    t.requires_grad, t._node = new.requires_grad, new._node
     t._cell[1] += 1

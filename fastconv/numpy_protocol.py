@@ -35,6 +35,7 @@ def _reduction(method: str, several: str):
 
 _FUNCTIONS = {
     np.sum: _reduction("sum", "dim"), np.mean: _reduction("mean", "dim"), np.argmax: _reduction("argmax", "dim"),
+    np.argmin: _reduction("argmin", "dim"),
     np.max: _reduction("max", "dims"), np.amax: _reduction("max", "dims"),
     np.min: _reduction("min", "dims"), np.amin: _reduction("min", "dims"),
     np.shape: lambda a: getattr(a, "shape", NotImplemented), np.ndim: lambda a: getattr(a, "ndim", NotImplemented),

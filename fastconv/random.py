@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 
 import numpy as np
@@ -13,6 +14,12 @@ _generator = np.random.default_rng()
 def manual_seed(seed: int) -> None:
     """Seed every random number fastconv draws from here on (data loaders have a seed of their own)."""
     global _generator
+    try:
+        seed = operator.index(seed)
+    except (TypeError, ValueError):
+        raise TypeError(f"manual_seed: seed must be an int, got {seed!r:.60}") from None
+    if seed < 0:
+        raise ValueError(f"manual_seed: seed must be at least 0, got {seed}")
     with _lock:
         _generator = np.random.default_rng(seed)
 

@@ -21,6 +21,8 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from math import prod
 
+import numpy as np
+
 DIMS = {1: ("W",), 2: ("H", "W"), 3: ("D", "H", "W")}
 
 
@@ -85,7 +87,7 @@ def check_axis(name: str, axis, ndim: int) -> int:
     """Normalise one axis to ``0 <= axis < ndim``."""
     try:
         axis = operator.index(axis)
-    except TypeError:
+    except (TypeError, ValueError):
         raise TypeError(f"{name}: dim must be an int, got {type(axis).__name__} ({axis!r})") from None
     n = max(ndim, 1)
     if not -n <= axis < n:
@@ -94,17 +96,50 @@ def check_axis(name: str, axis, ndim: int) -> int:
 
 
 # ------------------------------------------------------------------------------------------------- parsing
+LIMIT = 1 << 40  # elements of the largest array, and the largest extent, stride or padding: more is a mistake
+
+
+def check_count(name: str, what: str, shape) -> None:
+    """Refuse an array of absurd size before anything is allocated or looped over."""
+    if prod(shape) >= LIMIT:
+        raise ValueError(f"{name}: {what} would have the shape {shape_str(shape)}, which is 2^40 elements or more")
+
+
+def number(name: str, what: str, value, low: float | None = None, high: float | None = None) -> float:
+    """A real number as a float, between ``low`` and ``high`` if these are given."""
+    try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError
+        result = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name}: {what} must be a number, got {value!r:.60}") from None
+    if low is not None and high is not None:
+        check(low <= result <= high, name, f"{what} must be between {low:g} and {high:g}, got {value!r:.60}")
+    elif low is not None:
+        check(low <= result, name, f"{what} must be at least {low:g}, got {value!r:.60}")
+    return result
+
+
+def one_of(name: str, what: str, value, words) -> None:
+    """Refuse what is not one of ``words``."""
+    if not isinstance(value, str) or value not in words:
+        *first, last = [repr(w) for w in words]
+        raise ValueError(f"{name}: {what} must be {', '.join(first)} or {last}, got {value!r:.60}")
+
+
 def int_tuple(name: str, what: str, value, n: int, minimum: int) -> tuple[int, ...]:
     """An int or a sequence of ``n`` ints as a tuple of ``n`` ints, each at least ``minimum``."""
     items = tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
     if len(items) == 1:
         items *= n
-    check(len(items) == n, name, f"{what} must be an int or {n} ints, got {value!r}")
+    wanted = "an int" if n == 1 else f"an int or {n} ints"
+    check(len(items) == n, name, f"{what} must be {wanted}, got {value!r:.60}")
     try:
         items = tuple(operator.index(i) for i in items)
-    except TypeError:
-        raise TypeError(f"{name}: {what} must be an int or {n} ints, got {value!r}") from None
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: {what} must be {wanted}, got {value!r:.60}") from None
     check(min(items) >= minimum, name, f"{what} must be at least {minimum} in each dimension, got {value!r}")
+    check(max(items) < LIMIT, name, f"{what} must be below 2^40 in each dimension, got {value!r}")
     return items
 
 
@@ -264,13 +299,19 @@ def _conv_spec(name, x_shape, w_shape, stride, padding, dilation, groups):
             "use more padding or a smaller kernel",
         )
         out.append((i + before + after - extent) // s + 1)
+    check_count(name, "the output", (batch, c_out, *out))
     return ConvSpec(
         batch, c_in, c_out, groups, tuple(size), tuple(kernel), stride, dilation, pads, tuple(out)
     )  # fmt: skip
 
 
-def _hashable(v):
-    return tuple(_hashable(i) for i in v) if isinstance(v, (tuple, list)) else v
+def _hashable(name: str, what: str, v):
+    """An option as something to remember a spec by: lists as tuples; arrays, dicts and sets are no options."""
+    if isinstance(v, (tuple, list)):
+        return tuple([_hashable(name, what, i) for i in v])
+    if v.__hash__ is None:
+        raise TypeError(f"{name}: {what} must be made of ints, got {type(v).__name__} ({v!r:.60})")
+    return v
 
 
 def conv_spec(name, x_shape, w_shape, stride=1, padding=0, dilation=1, groups=1, bias_shape=None) -> ConvSpec:
@@ -294,8 +335,8 @@ def conv_spec(name, x_shape, w_shape, stride=1, padding=0, dilation=1, groups=1,
         With the function's name, what was expected and what came.
     """
     spec = _conv_spec(
-        name, tuple(x_shape), tuple(w_shape), _hashable(stride), _hashable(padding), _hashable(dilation),
-        _hashable(groups),
+        name, tuple(x_shape), tuple(w_shape), _hashable(name, "stride", stride), _hashable(name, "padding", padding),
+        _hashable(name, "dilation", dilation), _hashable(name, "groups", groups),
     )  # fmt: skip
     if bias_shape is not None:
         check_shape(name, "bias", bias_shape, (spec.c_out,), "one entry per output channel")
@@ -349,6 +390,7 @@ def conv_transpose_spec(
         f"output would be {shape_str(size)} (input {shape_str(x_shape)}, padding {padding!r}); use less padding",
     )
     c_out = w_shape[1] * groups
+    check_count(name, "the output", (x_shape[0], c_out, *size))
     if bias_shape is not None:
         check_shape(name, "bias", bias_shape, (c_out,), "one entry per output channel")
     return ConvSpec(
@@ -373,7 +415,7 @@ class PoolSpec(_Windows):
     padding: tuple[tuple[int, int], ...]
     out_size: tuple[int, ...]
     count_include_pad: bool = True
-    divisor: int | None = None
+    divisor: float | None = None
 
     __hash__ = _Windows.__hash__
 
@@ -422,6 +464,7 @@ def _pool_spec(name, x_shape, kernel, stride, padding, dilation, ceil_mode, coun
             f"(input {shape_str(x_shape)}, padding {padding!r}); use less padding or dilation",
         )
         out.append(o)
+    check_count(name, "the output", (*x_shape[:2], *out))
     return PoolSpec(
         x_shape[0], x_shape[1], tuple(size), kernel, stride, dilation, pads, tuple(out), count_include_pad, divisor
     )  # fmt: skip
@@ -433,8 +476,9 @@ def pool_spec(
 ) -> PoolSpec:  # fmt: skip
     """Validate a pooling call and return its :class:`PoolSpec`; ``stride=None`` means ``kernel_size``."""
     return _pool_spec(
-        name, tuple(x_shape), _hashable(kernel_size), _hashable(stride), _hashable(padding), _hashable(dilation),
-        bool(ceil_mode), bool(count_include_pad), divisor_override,
+        name, tuple(x_shape), _hashable(name, "kernel_size", kernel_size), _hashable(name, "stride", stride),
+        _hashable(name, "padding", padding), _hashable(name, "dilation", dilation), bool(ceil_mode), bool(count_include_pad),
+        None if divisor_override is None else number(name, "divisor_override", divisor_override),
     )  # fmt: skip
 
 
@@ -468,6 +512,7 @@ def adaptive_pool_spec(name, x_shape, output_size) -> AdaptivePoolSpec:
     check(len(sizes) == 2, name, f"output_size must be an int or 2 ints, got {output_size!r}")
     sizes = int_tuple(name, "output_size", [i if s is None else s for i, s in zip(x_shape[2:], sizes)], 2, 1)
     check(min(x_shape[2:]) > 0, name, f"input must not be empty in H and W, got {shape_str(x_shape)}")
+    check_count(name, "the output", (*x_shape[:2], *sizes))
     return AdaptivePoolSpec(x_shape[0], x_shape[1], tuple(x_shape[2:]), sizes)
 
 
@@ -492,28 +537,42 @@ class InterpolateSpec:
     def y_shape(self) -> tuple[int, ...]:
         return (self.batch, self.channels, *self.out_size)
 
-    def taps(self, dim: int) -> tuple[list[int], list[int], list[float]]:
-        """``lo, hi, frac`` per output row: ``y = (1 - frac) * x[lo] + frac * x[hi]`` (nearest: frac 0)."""
-        i, o = self.in_size[dim], self.out_size[dim]
-        ratio = 1.0 / self.scale[dim] if self.scale else i / o
+    def taps(self, dim: int, dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """``lo, hi, frac`` of each output row: ``y = (1 - frac) * x[lo] + frac * x[hi]`` (nearest: frac 0).
+
+        Positions are rounded as PyTorch rounds them for images of ``dtype``, or a factor like 3.7 would read another pixel
+        at exact multiples: its float32 kernels keep the ratio and the position in float32, and those for float64 still
+        take the pixel from a position in float32.
+        """
+        i, o, place = self.in_size[dim], self.out_size[dim], np.arange(self.out_size[dim])
+        dtype, few = np.dtype(dtype), sum(self.out_size) <= 128  # PyTorch has another kernel for few pixels
+        if o == i and (few or self.mode == "bilinear"):
+            return place, place, np.zeros(o, dtype)
         if self.mode == "nearest":
-            lo = [min(int(j * ratio), i - 1) for j in range(o)]
-            return lo, lo, [0.0] * o
+            if few and o == 2 * i:
+                return place // 2, place // 2, np.zeros(o, dtype)
+            position = (place * self._ratio(dim, np.dtype("float32") if few else dtype)).astype(np.float32)
+            lo = np.minimum(position.astype(np.int64), i - 1)
+            return lo, lo, np.zeros(o, dtype)
         if self.align_corners:
-            step = (i - 1) / (o - 1) if o > 1 else 0.0
-            pos = [j * step for j in range(o)]
+            position = place * (float(dtype.type(i - 1) / dtype.type(o - 1)) if o > 1 else 0.0)
         else:
-            pos = [max((j + 0.5) * ratio - 0.5, 0.0) for j in range(o)]
-        lo = [min(int(p), i - 1) for p in pos]
-        hi = [min(low + 1, i - 1) for low in lo]
-        return lo, hi, [min(p - low, 1.0) for p, low in zip(pos, lo)]
+            position = np.maximum((place + 0.5) * self._ratio(dim, dtype) - 0.5, 0)
+        position = position.astype(dtype)
+        lo = np.minimum(position.astype(np.float32).astype(np.int64), i - 1)
+        return lo, np.minimum(lo + 1, i - 1), np.clip(position - lo.astype(dtype), 0, 1)
+
+    def _ratio(self, dim: int, dtype: np.dtype) -> float:
+        """Input rows per output row, rounded to ``dtype``."""
+        real = dtype.type
+        return float(real(1.0 / self.scale[dim]) if self.scale else real(self.in_size[dim]) / real(self.out_size[dim]))
 
 
 def interpolate_spec(x_shape, size, scale_factor, mode, align_corners) -> InterpolateSpec:
     """Validate an ``interpolate`` call."""
     name = "interpolate"
     check_rank(name, "input", x_shape, 4, "N x C x H x W")
-    check(mode in ("nearest", "bilinear"), name, f"mode must be 'nearest' or 'bilinear', got {mode!r}")
+    one_of(name, "mode", mode, ("nearest", "bilinear"))
     check(
         not (align_corners and mode == "nearest"), name, "align_corners applies to mode 'bilinear' only, got 'nearest'"
     )
@@ -522,21 +581,23 @@ def interpolate_spec(x_shape, size, scale_factor, mode, align_corners) -> Interp
     scale = None
     if size is None:
         scale = tuple(scale_factor) if isinstance(scale_factor, (tuple, list)) else (scale_factor,) * 2
-        check(len(scale) == 2 and min(scale) > 0, name, f"scale_factor must be positive, got {scale_factor!r}")
-        scale = tuple(float(s) for s in scale)
+        check(len(scale) == 2, name, f"scale_factor must be a number or 2 numbers, got {scale_factor!r:.60}")
+        scale = tuple(number(name, "scale_factor", s) for s in scale)
+        good = all(0 < s < LIMIT for s in scale)
+        check(good, name, f"scale_factor must be positive and below 2^40, got {scale_factor!r:.60}")
         size = tuple(int(i * s) for i, s in zip(x_shape[2:], scale))
     size = int_tuple(name, "size", size, 2, 1)
+    check_count(name, "the output", (*x_shape[:2], *size))
     return InterpolateSpec(x_shape[0], x_shape[1], tuple(x_shape[2:]), size, mode, bool(align_corners), scale)
 
 
 def pad_pairs(shape, pad, mode: str) -> tuple[tuple[int, int], ...]:
     """``F.pad``'s flat list (last dimension first) as one ``(before, after)`` pair per axis; negative crops."""
     name = "pad"
-    pad = tuple(operator.index(p) for p in pad)
+    pad = int_tuple(name, "pad", pad, len(pad), -LIMIT) if len(pad) > 1 else tuple(pad)
     check(len(pad) % 2 == 0 and len(pad) // 2 <= len(shape), name,
           f"pad must hold 2 numbers for each of at most {len(shape)} dimensions, got {pad}")  # fmt: skip
-    check(mode in ("constant", "reflect", "replicate", "circular"), name,
-          f"mode must be constant, reflect, replicate or circular, got {mode!r}")  # fmt: skip
+    one_of(name, "mode", mode, ("constant", "reflect", "replicate", "circular"))
     pairs = [(0, 0)] * len(shape)
     for j in range(len(pad) // 2):
         pairs[len(shape) - 1 - j] = pad[2 * j : 2 * j + 2]
@@ -548,6 +609,7 @@ def pad_pairs(shape, pad, mode: str) -> tuple[tuple[int, int], ...]:
             check(max(before, after) <= limit[mode](s) or before == after == 0, name,
                   f"{mode} padding {pad} must be at most {limit[mode](s)} for an extent of {s} "
                   f"(input {shape_str(shape)})")  # fmt: skip
+    check_count(name, "the output", [s + before + after for s, (before, after) in zip(shape, pairs)])
     return tuple(pairs)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import copy
+import functools
 import operator
 from collections.abc import Iterator, Sequence
 from math import prod
@@ -15,15 +16,32 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
-from . import autograd, backends, inplace, numpy_protocol, random
+from . import autograd, backends, dtypes, inplace, numpy_protocol, random
 from .autograd import Function
-from .spec import broadcast_shape, check, check_axis, check_float, check_rank, check_shape, shape_str
+from .spec import (
+    broadcast_shape,
+    check,
+    check_axis,
+    check_count,
+    check_float,
+    check_rank,
+    check_shape,
+    int_tuple,
+    number,
+    shape_str,
+)
 from .typing import Array, Dims, DType, Ints, Operand
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import ParamSpec
+
     from typing_extensions import Self
 
-float32, float64, int64 = np.dtype("float32"), np.dtype("float64"), np.dtype("int64")
+    P = ParamSpec("P")
+
+float32, float64, int64 = dtypes.FLOAT32, dtypes.FLOAT64, dtypes.INT64
+
 
 class MaxResult(NamedTuple):
     """The largest or smallest elements along a dimension, and where they are."""
@@ -69,6 +87,8 @@ def unbroadcast(engine: Any, g: Any, shape: Sequence[int]) -> Any:
 class Unary(Function):
     @staticmethod
     def forward(ctx, x, name, param=None):
+        if x.dtype.kind != "f":
+            x = dtypes.unary_operand(name, x, ctx.engine.cast)
         y = ctx.engine.unary_fwd(name, x, param)
         ctx.name, ctx.param = name, param
         ctx.save({"x": x, "y": y}.get(backends.UNARY[name]))
@@ -80,13 +100,16 @@ class Unary(Function):
 
 
 class Binary(Function):
+    takes_numbers = True
+
     @staticmethod
     def forward(ctx, a, b, name):
         ctx.name, ctx.shapes = name, (getattr(a, "shape", ()), getattr(b, "shape", ()))
         broadcast_shape(name, *ctx.shapes)  # refuses what does not fit
+        a, b = dtypes.operands(name, a, b, ctx.engine.cast)
         y = ctx.engine.binary_fwd(name, a, b)
         ours, theirs = (a if ctx.needs[1] else None), (b if ctx.needs[0] else None)
-        keep = {"mul": (ours, theirs), "div": (ours, b), "maximum": (a, b), "minimum": (a, b), "pow": (a, b, y)}
+        keep = {"mul": (ours, theirs), "div": (ours, b), "maximum": (a, b), "minimum": (a, b), "pow": (a, b)}
         ctx.save(*keep.get(name, ()))
         return y
 
@@ -114,10 +137,7 @@ class Binary(Function):
                     return op("div", gy, b)
                 return ctx.engine.unary_fwd("neg", op("div", op("mul", gy, a), op("mul", b, b)))
             case "pow":
-                a, b, y = ctx.saved
-                if i == 0:
-                    return op("mul", gy, op("mul", b, op("pow", a, op("sub", b, 1.0))))
-                return op("mul", gy, op("mul", y, ctx.engine.unary_fwd("log", a)))
+                return op("mul", gy, op(("pow_by_base", "pow_by_exponent")[i], *ctx.saved))
             case _:  # maximum, minimum: ties share the gradient, as PyTorch does
                 mine, other = ctx.saved[i], ctx.saved[1 - i]
                 wins = op("gt" if ctx.name == "maximum" else "lt", mine, other)
@@ -147,6 +167,8 @@ class MatMul(Function):
         inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
         check(a.shape[-1] == inner, "matmul", f"inner dimensions differ: {shape_str(a.shape)} @ {shape_str(b.shape)}")
         ctx.shapes = (a.shape, b.shape)
+        a, b = dtypes.together("matmul", (a, b), ctx.engine.cast)
+        check(a.dtype != bool, "matmul", "expected numbers, got bool; convert them with .astype('int64')", TypeError)
         a2 = ctx.engine.reshape(a, (1, -1)) if a.ndim == 1 else a
         b2 = ctx.engine.reshape(b, (-1, 1)) if b.ndim == 1 else b
         ctx.save(a2, b2)
@@ -266,13 +288,22 @@ class Cast(Function):
         return ctx.engine.cast(gy, ctx.dtype)
 
 
+def _refused(name, e, x):
+    """NumPy's words for a key or a value that does not fit, after the op's name and with the tensor's shape."""
+    kind = next(k for k in (IndexError, ValueError, TypeError) if isinstance(e, k))
+    return kind(f"{name}: {e} (the tensor is {shape_str(x.shape)})")
+
+
 class GetItem(Function):
     accumulates = True
 
     @staticmethod
     def forward(ctx, x, key):
         ctx.key, ctx.shape = _frozen(key) if ctx.needs[0] else key, x.shape
-        return ctx.engine.getitem(x, key)
+        try:
+            return ctx.engine.getitem(x, key)
+        except (IndexError, ValueError, TypeError) as e:
+            raise _refused("index", e, x) from None
 
     @staticmethod
     def backward(ctx, gy):
@@ -288,6 +319,8 @@ class GetItem(Function):
 
 class ReplaceItem(Function):
     """``x`` after ``x[key] = value``, which has been done: the tape sees x before and x after as two tensors."""
+
+    takes_numbers = True
 
     @staticmethod
     def forward(ctx, x, value, key):
@@ -311,7 +344,10 @@ class SetItem(ReplaceItem):
 
     @staticmethod
     def forward(ctx, x, value, key):
-        ctx.engine.setitem(x, key, value)
+        try:
+            ctx.engine.setitem(x, key, value)
+        except (IndexError, ValueError, TypeError) as e:
+            raise _refused("item assignment", e, x) from None
         return ReplaceItem.forward(ctx, x, value, key)
 
 
@@ -319,7 +355,7 @@ class Concatenate(Function):
     @staticmethod
     def forward(ctx, *xs, axis):
         ctx.axis, ctx.sizes = axis, [x.shape[axis] for x in xs]
-        return ctx.engine.concatenate(xs, axis)
+        return ctx.engine.concatenate(dtypes.together("cat", xs, ctx.engine.cast), axis)
 
     @staticmethod
     def backward(ctx, gy):
@@ -343,11 +379,6 @@ class ToDevice(Function):
 
 
 # ------------------------------------------------------------------------------------------------- Tensor
-def _number(x):
-    """A Python or NumPy scalar as a plain number, so that it does not widen float32 results."""
-    return x.item() if isinstance(x, np.generic) else x
-
-
 def _either(name, *dims):
     """The one of several names of the same argument that was given."""
     given = [d for d in dims if d is not None]
@@ -413,8 +444,11 @@ class Tensor:
         cell = [0, 0]
         if isinstance(data, Tensor):
             data, cell = data._array, data._cell
-        elif isinstance(data, np.generic) or not hasattr(data, "strides"):
-            data = _host_array(data)
+        elif type(data) is np.ndarray:
+            if data.dtype is not float32 or not data.flags.aligned:
+                data = dtypes.native(data, "Tensor")
+        elif isinstance(data, (np.ndarray, np.generic)) or not hasattr(data, "strides"):
+            data = _host_array(data, name="Tensor")
         if requires_grad and data.dtype.kind != "f":
             raise TypeError(f"Tensor: only float tensors can require gradients, got {data.dtype}")
         self._array: Any = data
@@ -437,7 +471,7 @@ class Tensor:
 
     def size(self, dim: int | None = None) -> int | tuple[int, ...]:
         """The shape, or one extent of it."""
-        return self.shape if dim is None else self.shape[dim]
+        return self.shape if dim is None else self.shape[check_axis("size", dim, self.ndim)]
 
     @property
     def ndim(self) -> int:
@@ -615,7 +649,7 @@ class Tensor:
         if isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda"):
             target = device(target)
             return self if target == self.device else ToDevice.apply(self, target=target)
-        return self.astype(target)
+        return self.astype(dtypes.parse("to", target, "a device, 'cpu' or 'cuda', or a dtype: "))
 
     def cpu(self) -> Tensor:
         return self.to("cpu")
@@ -625,7 +659,7 @@ class Tensor:
 
     def astype(self, dtype: DType) -> Tensor:
         """Cast to ``dtype``; gradients are cast back."""
-        dtype = np.dtype(dtype)
+        dtype = dtypes.parse("astype", dtype)
         return self if dtype == self.dtype else Cast.apply(self, dtype=dtype)
 
     def float(self) -> Tensor:
@@ -660,7 +694,7 @@ class Tensor:
                   "or call .sum().backward()", RuntimeError)  # fmt: skip
             grad = self._engine.asarray(np.ones(self.shape, self.dtype))
         else:
-            grad = as_tensor(grad)
+            grad = argument("backward", "grad", grad)
             check_shape("backward", "grad", grad.shape, self.shape, "the tensor's own shape")
             grad = grad._array if grad.dtype == self.dtype else self._engine.cast(grad._array, self.dtype)
         autograd.backward(self, grad, retain_graph)
@@ -703,7 +737,7 @@ class Tensor:
         return _binary("div", other, self)
 
     def __pow__(self, other: Operand) -> Tensor:
-        if isinstance(other, (int, float, np.generic)):
+        if isinstance(other, float) or (self.dtype.kind == "f" and isinstance(other, (int, np.number, np.bool_))):
             return Unary.apply(self, name="pow", param=float(other))
         return _binary("pow", self, other)
 
@@ -730,11 +764,11 @@ class Tensor:
 
     def __matmul__(self, other: Operand) -> Tensor:
         other = _operand(other)
-        return other if other is NotImplemented else MatMul.apply(self, as_tensor(other))
+        return other if other is NotImplemented else MatMul.apply(self, argument("matmul", "operand", other))
 
     def __rmatmul__(self, other: Operand) -> Tensor:
         other = _operand(other)
-        return other if other is NotImplemented else MatMul.apply(as_tensor(other), self)
+        return other if other is NotImplemented else MatMul.apply(argument("matmul", "operand", other), self)
 
     def matmul(self, other: Operand) -> Tensor:
         return self @ other
@@ -852,7 +886,7 @@ class Tensor:
     def _extremum(self, name, dim, keepdim, dims):
         if isinstance(dim, int):
             axis = check_axis(name, dim, self.ndim)
-            index = (self if name == "max" else -self).argmax(axis, keepdim=True)
+            index = self._argument("arg" + name, axis, keepdim=True)
             grid = tuple(np.indices(index.shape, sparse=True))
             values = self[grid[:axis] + (index,) + grid[axis + 1 :]]
             return MaxResult(values, index) if keepdim else MaxResult(values.squeeze(axis), index.squeeze(axis))
@@ -891,17 +925,24 @@ class Tensor:
     def argmax(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
                keepdims: bool = False) -> Tensor:  # fmt: skip
         """Index of the first largest element along ``dim``, or in the flattened tensor."""
-        dim, keepdim = _either("argmax", dim, axis), keepdim or keepdims
-        axis = None if dim is None else check_axis("argmax", dim, self.ndim)
-        check(self.numel() > 0, "argmax", f"the tensor is empty ({shape_str(self.shape)})")
-        return Tensor(self._engine.argmax(self._array, axis, keepdim))
+        return self._argument("argmax", _either("argmax", dim, axis), keepdim or keepdims)
+
+    def argmin(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
+               keepdims: bool = False) -> Tensor:  # fmt: skip
+        """Index of the first smallest element along ``dim``, or in the flattened tensor."""
+        return self._argument("argmin", _either("argmin", dim, axis), keepdim or keepdims)
+
+    def _argument(self, name, dim, keepdim):
+        axis = None if dim is None else check_axis(name, dim, self.ndim)
+        check(self.numel() > 0, name, f"the tensor is empty ({shape_str(self.shape)})")
+        return Tensor(getattr(self._engine, name)(self._array, axis, keepdim))
 
     # ---- shape
     def reshape(self, *shape: Ints) -> Tensor:
         """The same elements in logical (NCHW) order under another shape; one extent may be -1."""
         shape = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-        shape = [operator.index(s) for s in shape]
-        if shape.count(-1) > 1 or builtins.min(shape, default=0) < -1:
+        shape = list(int_tuple("reshape", "shape", shape, len(shape), -1)) if shape else []
+        if shape.count(-1) > 1:
             raise ValueError(f"reshape: bad shape {tuple(shape)}")
         n = self.numel()
         if -1 in shape and (known := -prod(shape)):
@@ -963,7 +1004,7 @@ class Tensor:
             if view.options.get("key") is key:  # ``x[key] += 1`` has changed x[key], and puts it where it is
                 return
         if not isinstance(value, (Tensor, int, float)):
-            value = Tensor(np.asarray(value)).to(self.device)
+            value = argument("item assignment", "value", value, self.device)
         tracked = inplace.begin(self, "item assignment", (value,))
         after = SetItem.apply(self, value, key=key)
         inplace.changed(self, after if tracked else None)
@@ -973,9 +1014,6 @@ def _binary(name, a, b):
     a, b = _operand(a), _operand(b)
     if a is NotImplemented or b is NotImplemented:
         return NotImplemented
-    a, b = _number(a), _number(b)
-    if name == "div" and all(getattr(v, "dtype", int64).kind != "f" and not isinstance(v, float) for v in (a, b)):
-        a = a.astype(float32) if hasattr(a, "dtype") else float(a)
     return Binary.apply(a, b, name=name)
 
 
@@ -1006,15 +1044,10 @@ def _attributes(t) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------------------- making tensors
-def _host_array(data, dtype=None) -> np.ndarray:
+def _host_array(data, dtype=None, name="tensor", what="data") -> np.ndarray:
     if isinstance(data, (list, tuple)) and builtins.any(isinstance(d, Tensor) for d in data):
         data = [d.numpy() if isinstance(d, Tensor) else d for d in data]
-    a = np.asarray(data)
-    if a.dtype.kind not in "fiub":
-        raise TypeError(f"tensor: cannot make a tensor of {a.dtype} data ({type(data).__name__})")
-    if dtype is None and not isinstance(data, (np.ndarray, np.generic)) and a.dtype == float64:
-        dtype = float32
-    return a if dtype is None else a.astype(dtype, copy=False)
+    return dtypes.array(data, dtype, name, what)
 
 
 def _place(array, device_, requires_grad=False) -> Tensor:
@@ -1023,13 +1056,32 @@ def _place(array, device_, requires_grad=False) -> Tensor:
 
 
 def as_tensor(data: Any, dtype: DType | None = None, device: str | None = None) -> Tensor:
-    """``data`` as a Tensor, without a copy where that is possible."""
+    """``data`` as a Tensor, without a copy where that is possible: not of an array in foreign byte order or unaligned."""
     if isinstance(data, Tensor):
         data = data if device is None else data.to(device)
         return data if dtype is None else data.astype(dtype)
-    return _place(_host_array(data, dtype), device)
+    return _place(_host_array(data, dtype, "as_tensor"), device)
 
 
+def argument(name: str, what: str, data: Any, device: str | None = None) -> Tensor:
+    """Argument ``what`` of function ``name`` as a Tensor: :func:`as_tensor`, whose errors name both."""
+    return data if isinstance(data, Tensor) else _place(_host_array(data, None, name, what), device)
+
+
+def names_memory(make: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """``make``, whose MemoryErrors say that it was asked for too much."""
+
+    @functools.wraps(make)
+    def call(*args: P.args, **options: P.kwargs) -> Tensor:
+        try:
+            return make(*args, **options)
+        except MemoryError as e:
+            raise MemoryError(f"{make.__name__}: {e}") from None
+
+    return call
+
+
+@names_memory
 def tensor(data: Any, dtype: DType | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A new tensor with a copy of ``data``; Python floats become float32, integers int64.
 
@@ -1046,71 +1098,114 @@ def tensor(data: Any, dtype: DType | None = None, device: str | None = None, req
 
 
 def from_numpy(array: Array) -> Tensor:
-    """A tensor on the array's own memory (copied to the GPU under the cuda backend)."""
+    """A tensor on the array's own memory (copied to the GPU under the cuda backend).
+
+    The memory may be read-only and have any strides. What kernels cannot read as it is, foreign byte order and unaligned
+    memory, cannot be shared and is refused.
+    """
     check(isinstance(array, np.ndarray), "from_numpy", f"expected a numpy.ndarray, got {type(array).__name__}",
           TypeError)  # fmt: skip
-    return _place(_host_array(array), None)
+    shared = dtypes.native(array, "from_numpy", "array")
+    check(array.dtype.isnative and array.flags.aligned, "from_numpy", "memory in foreign byte order or unaligned "
+          f"({array.dtype}) cannot be shared; fc.tensor(array) or fc.as_tensor(array) copies it")  # fmt: skip
+    return _place(shared, None)
 
 
 def from_dlpack(x: Any) -> Tensor:
     """A tensor on the memory of any object that speaks DLPack, on the host or on the GPU."""
+    check(hasattr(x, "__dlpack_device__"), "from_dlpack", f"expected an object with __dlpack__, got {type(x).__name__}",
+          TypeError)  # fmt: skip
     if x.__dlpack_device__()[0] == 2:  # CUDA
         return Tensor(backends.load("cuda").dlpack.borrow(x))
-    return Tensor(np.from_dlpack(x))
+    try:
+        return Tensor(np.from_dlpack(x))
+    except BufferError as e:
+        raise TypeError(f"from_dlpack: {e}") from None
 
 
-def _size(args, size) -> tuple[int, ...]:
+def _size(name, args, size) -> tuple[int, ...]:
     if size is None:
         size = args[0] if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
-    return tuple(operator.index(s) for s in (size if isinstance(size, (tuple, list)) else (size,)))
+    size = tuple(size) if isinstance(size, (tuple, list)) else (size,)
+    size = int_tuple(name, "size", size, len(size), 0) if size else ()
+    check_count(name, "the tensor", size)
+    return size
 
 
+@names_memory
 def full(size: Ints, fill_value: float, dtype: DType | None = None, device: str | None = None,
          requires_grad: bool = False) -> Tensor:  # fmt: skip
     """A tensor of ``size`` filled with ``fill_value``."""
-    if dtype is None:
-        dtype = float32 if isinstance(fill_value, float) else np.asarray(fill_value).dtype
-    return _place(np.full(_size((), size), fill_value, dtype), device, requires_grad)
+    value = dtypes.array(fill_value, dtype, "full", "fill_value")
+    check(value.ndim == 0, "full", f"fill_value must be a number, got shape {shape_str(value.shape)}")
+    return _place(np.full(_size("full", (size,), None), value), device, requires_grad)
 
 
+@names_memory
 def zeros(*size: Ints, dtype: DType = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
-    return _place(np.zeros(_size(size, None), dtype), device, requires_grad)
+    return _place(np.zeros(_size("zeros", size, None), _dtype("zeros", dtype)), device, requires_grad)
 
 
+@names_memory
 def ones(*size: Ints, dtype: DType = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Ones: ``ones(2, 3)`` or ``ones((2, 3))``."""
-    return _place(np.ones(_size(size, None), dtype), device, requires_grad)
+    return _place(np.ones(_size("ones", size, None), _dtype("ones", dtype)), device, requires_grad)
 
 
+@names_memory
 def rand(*args: Ints, size: Ints | None = None, dtype: DType = float32, device: str | None = None,
          requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1): ``rand(2, 3)``, ``rand((2, 3))`` or ``rand(size=(2, 3))``."""
-    return _place(random.generator().random(_size(args, size), np.dtype(dtype)), device, requires_grad)
+    draw = random.generator().random
+    return _place(draw(_size("rand", args, size), _random_dtype("rand", dtype)), device, requires_grad)
 
 
+@names_memory
 def randn(*args: Ints, size: Ints | None = None, dtype: DType = float32, device: str | None = None,
           requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Standard normal numbers: ``randn(2, 3)``, ``randn((2, 3))`` or ``randn(size=(2, 3))``."""
-    return _place(random.generator().standard_normal(_size(args, size), np.dtype(dtype)), device, requires_grad)
+    draw = random.generator().standard_normal
+    return _place(draw(_size("randn", args, size), _random_dtype("randn", dtype)), device, requires_grad)
 
 
+def _dtype(name, dtype) -> np.dtype:
+    return float32 if dtype is None else dtypes.parse(name, dtype)
+
+
+def _random_dtype(name, dtype) -> np.dtype:
+    dtype = _dtype(name, dtype)
+    check(dtype in (float32, float64), name, f"dtype must be float32 or float64, got {dtype}", TypeError)
+    return dtype
+
+
+@names_memory
 def arange(*args: float, dtype: DType | None = None, device: str | None = None) -> Tensor:
     """``arange(stop)`` or ``arange(start, stop[, step])``: int64 for integers, else float32."""
+    name = "arange"
+    check(1 <= len(args) <= 3, name, f"expected stop, or start, stop and step, got {len(args)} arguments", TypeError)
+    what = ("stop",) if len(args) == 1 else ("start", "stop", "step")
+    for w, a in zip(what, args):
+        check(np.isfinite(number(name, w, a)), name, f"{w} must be finite, got {a}")
+    numbers = [a.item() if hasattr(a, "item") else a for a in args]
+    start, stop, step = (0, *numbers, 1) if len(args) == 1 else (*numbers, 1)[:3]
+    check(step != 0 and (stop - start) / step >= 0, name, f"step {step} does not lead from {start} to {stop}")
+    check_count(name, "the tensor", (builtins.max(int((stop - start) / step), 0),))
     if dtype is None:
-        dtype = float32 if builtins.any(isinstance(a, float) for a in args) else int64
-    return _place(np.arange(*args).astype(dtype), device)
+        dtype = float32 if builtins.any(isinstance(n, float) for n in numbers) else int64
+    return _place(np.arange(start, stop, step).astype(dtypes.parse(name, dtype)), device)
 
 
+@names_memory
 def eye(n: int, m: int | None = None, dtype: DType = float32, device: str | None = None) -> Tensor:
     """The ``n x m`` identity matrix."""
-    return _place(np.eye(n, m, dtype=dtype), device)
+    return _place(np.eye(*_size("eye", (n, n if m is None else m), None), dtype=_dtype("eye", dtype)), device)
 
 
 def cat(tensors: Sequence[Tensor | Array], dim: int = 0) -> Tensor:
     """Concatenate along an existing dimension."""
-    tensors = [as_tensor(t) for t in tensors]
-    check(len(tensors) > 0, "cat", "expected at least one tensor")
+    tensors = _sequence("cat", tensors)
+    check(tensors[0].ndim > 0, "cat", "0-d tensors have no dimension to be joined along; use stack")
     axis = check_axis("cat", dim, tensors[0].ndim)
     want = tensors[0].shape
     for t in tensors:
@@ -1121,4 +1216,16 @@ def cat(tensors: Sequence[Tensor | Array], dim: int = 0) -> Tensor:
 
 def stack(tensors: Sequence[Tensor | Array], dim: int = 0) -> Tensor:
     """Join equally shaped tensors along a new dimension."""
-    return cat([as_tensor(t).unsqueeze(dim) for t in tensors], dim)
+    tensors = _sequence("stack", tensors)
+    dim = check_axis("stack", dim, tensors[0].ndim + 1)
+    for t in tensors[1:]:
+        check_shape("stack", "each tensor", t.shape, tensors[0].shape, "the first one's")
+    return Concatenate.apply(*[t.unsqueeze(dim) for t in tensors], axis=dim)
+
+
+def _sequence(name, tensors) -> list[Tensor]:
+    if isinstance(tensors, (Tensor, str, bytes)) or not hasattr(tensors, "__iter__"):
+        raise TypeError(f"{name}: expected a list or tuple of tensors, got {type(tensors).__name__}")
+    tensors = [argument(name, f"tensor {i}", t) for i, t in enumerate(tensors)]
+    check(len(tensors) > 0, name, "expected at least one tensor")
+    return tensors

@@ -35,6 +35,7 @@ SCALAR = {
 }
 OPERATOR = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "pow": operator.pow,
+    "pow_by_base": lambda a, b: b * a ** (b - 1), "pow_by_exponent": lambda a, b: a**b * math.log(a),
     "maximum": max, "minimum": min,
     "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge, "eq": operator.eq, "ne": operator.ne,
 }  # fmt: skip

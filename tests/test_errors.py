@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 
 import numpy as np
 import pytest
@@ -306,3 +307,159 @@ def test_the_first_argument_is_named_input():
     assert np.array_equal(F.max_pool2d(input=X, kernel_size=2).numpy(), F.max_pool2d(X, 2).numpy())
     functions = [getattr(F, name) for name in F.__all__ if name != "one_hot"]
     assert {next(iter(inspect.signature(f).parameters)) for f in functions} == {"input"}
+
+
+# ------------------------------------------------------------------------------------------------- anything, anywhere
+LINE, VOLUME = f32(2, 4, 6), f32(1, 2, 4, 4, 4)
+CONV = {"stride": 1, "padding": 1, "dilation": 1, "groups": 1}
+POOL = {"kernel_size": 2, "stride": 2, "padding": 1}
+
+#: function: a call that is right, argument by argument
+RIGHT = {
+    "conv1d": {"input": LINE, "weight": f32(6, 4, 3), "bias": B, **CONV},
+    "conv2d": {"input": X, "weight": W, "bias": B, **CONV},
+    "conv3d": {"input": VOLUME, "weight": f32(2, 2, 2, 2, 2), "bias": f32(2), **CONV},
+    "convolve2d": {"input": X, "weight": W, "bias": B, **CONV},
+    "conv_transpose2d": {"input": X, "weight": f32(4, 3, 3, 3), "bias": f32(3), **CONV, "output_padding": 0},
+    "max_pool1d": {"input": LINE, **POOL, "dilation": 1}, "avg_pool1d": {"input": LINE, **POOL, "divisor_override": 3},
+    "max_pool2d": {"input": X, **POOL, "dilation": 1}, "avg_pool2d": {"input": X, **POOL, "divisor_override": 3},
+    "max_pool3d": {"input": VOLUME, **POOL, "dilation": 1}, "avg_pool3d": {"input": VOLUME, **POOL, "divisor_override": 3},
+    "adaptive_avg_pool2d": {"input": X, "output_size": 3}, "adaptive_max_pool2d": {"input": X, "output_size": 3},
+    "batch_norm": {"input": X, "running_mean": f32(4), "running_var": f32(4), "weight": f32(4), "bias": f32(4),
+                   "momentum": 0.1, "eps": 1e-5, "residual": X},
+    "layer_norm": {"input": X, "normalized_shape": 5, "weight": f32(5), "bias": f32(5), "eps": 1e-5},
+    "group_norm": {"input": X, "num_groups": 2, "weight": f32(4), "bias": f32(4), "eps": 1e-5},
+    "local_response_norm": {"input": X, "size": 3, "alpha": 1.0, "beta": 1.0, "k": 1.0},
+    "relu": {"input": X}, "sigmoid": {"input": X}, "tanh": {"input": X}, "silu": {"input": X},
+    "leaky_relu": {"input": X, "negative_slope": 0.1}, "gelu": {"input": X, "approximate": "none"},
+    "softmax": {"input": X, "dim": 1}, "log_softmax": {"input": X, "dim": 1},
+    "dropout": {"input": X, "p": 0.5, "mode": "upscale_in_train"},
+    "linear": {"input": f32(3, 7), "weight": f32(4, 7), "bias": f32(4)},
+    "cross_entropy": {"input": LOGITS, "target": LABELS, "weight": f32(5), "ignore_index": -100, "reduction": "mean",
+                      "label_smoothing": 0.1},
+    "nll_loss": {"input": LOGITS, "target": LABELS, "weight": f32(5), "ignore_index": -100, "reduction": "mean"},
+    "mse_loss": {"input": X, "target": X, "reduction": "mean"},
+    "binary_cross_entropy_with_logits": {"input": X, "target": X, "weight": X, "reduction": "mean", "pos_weight": X},
+    "pad": {"input": X, "pad": (1, 1), "mode": "constant", "value": 0.0},
+    "interpolate": {"input": X, "size": (3, 3), "mode": "bilinear"},
+    "unfold": {"input": X, "kernel_size": 2, "dilation": 1, "padding": 1, "stride": 1},
+    "fold": {"input": f32(2, 8, 6), "output_size": (4, 3), "kernel_size": 2, "dilation": 1, "padding": 0, "stride": 1},
+    "one_hot": {"tensor": np.array([1, 2]), "num_classes": 5},
+}  # fmt: skip
+NO_NUMBERS = {
+    "a string": "text", "bytes": b"text", "an object": object(), "a dict": {}, "a set": {1}, "strings": ["a"], "complex": 1j,
+    "complex array": X.astype(complex), "object array": np.array([[None]]), "records": np.zeros(3, [("a", "f4")]),
+    "dates": np.array(["2020-01-01"], "M8[D]"), "longdouble": X.astype(np.longdouble), "masked": np.ma.masked_array(X, X > 0),
+}  # fmt: skip
+HUGE = {"2^62": 2**62, "-2^62": -(2**62), "2^100": 2**100, "two of 2^62": (2**62, 2**62), "2^40": 2**40, "-2^40": -(2**40)}
+SIZES = {"stride", "padding", "dilation", "groups", "kernel_size", "output_padding", "output_size", "normalized_shape", "pad",
+         "num_groups", "size", "dim", "num_classes"}  # fmt: skip
+
+
+def refused(name, call, within=5.0):
+    """``call`` fails at once with an error that begins with ``name``. (Once it is refused it takes microseconds; the bound is
+    that of a busy machine.)"""
+    start = time.perf_counter()
+    with pytest.raises((TypeError, ValueError, IndexError, OverflowError)) as e:
+        call()
+    assert str(e.value).startswith((f"{name}: ", f"{name}(")), str(e.value)
+    assert time.perf_counter() - start < within
+
+
+def test_every_function_is_swept():
+    assert set(RIGHT) == set(F.__all__)
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_is_no_number_is_refused_everywhere(name, backend):
+    for argument in RIGHT[name]:
+        for value in NO_NUMBERS.values():
+            refused(name, lambda: getattr(F, name)(**{**RIGHT[name], argument: value}))  # noqa: B023
+
+
+@pytest.mark.parametrize("name", [n for n, call in RIGHT.items() if SIZES & call.keys()])
+def test_absurd_sizes_are_refused_before_anything_is_made(name, backend):
+    for argument in SIZES & RIGHT[name].keys():
+        for value in HUGE.values():
+            if argument == "pad" and not isinstance(value, tuple):
+                value = (value, 0)
+            refused(name, lambda: getattr(F, name)(**{**RIGHT[name], argument: value}))  # noqa: B023
+    if name == "interpolate":
+        for factor in (1e15, 2.0**40, (1.0, 1e300), float("inf"), float("nan")):
+            refused(name, lambda: F.interpolate(X, scale_factor=factor))  # noqa: B023
+
+
+@pytest.mark.parametrize("make", [fc.zeros, fc.ones, fc.rand, fc.randn, fc.eye, fc.arange,
+                                  lambda n: fc.full(n, 1.0)], ids=lambda f: f.__name__)  # fmt: skip
+def test_tensors_of_absurd_sizes(make):
+    name = "full" if make.__name__ == "<lambda>" else make.__name__
+    for size in (2**62, 2**100, 2**40, -1, -(2**62), "3", None, 1.5 if name != "arange" else 1e300, object()):
+        refused(name, lambda: make(size))  # noqa: B023
+
+
+@pytest.mark.parametrize("name, call", [
+    ("arange", lambda: fc.arange(0, 10, 0)),
+    ("arange", lambda: fc.arange(0, float("inf"))),
+    ("arange", lambda: fc.arange(3, 0)),
+    ("full", lambda: fc.full(2, "x")),
+    ("full", lambda: fc.full(2, [1, 2])),
+    ("zeros", lambda: fc.zeros(2, dtype="complex64")),
+    ("rand", lambda: fc.rand(2, dtype="int64")),
+    ("tensor", lambda: fc.tensor([1, 2], dtype="S1")),
+    ("tensor", lambda: fc.tensor([[1, 2], [3]])),
+    ("to", lambda: fc.ones(2).to("gpu")),
+    ("astype", lambda: fc.ones(2).astype(None)),
+    ("index", lambda: fc.ones(2)["a"]),
+    ("index", lambda: fc.ones(2)[2**62]),
+    ("index", lambda: fc.ones(2)[0, 0]),
+    ("item assignment", lambda: fc.ones(2).__setitem__(0, "a")),
+    ("item assignment", lambda: fc.ones(2).__setitem__(0, f32(5))),
+    ("reshape", lambda: fc.ones(2).reshape("a")),
+    ("reshape", lambda: fc.ones(2).reshape(2**62)),
+    ("sum", lambda: fc.ones(2).sum("a")),
+    ("min", lambda: fc.ones(2).min(2**62)),
+    ("argmin", lambda: fc.ones(2).argmin(1.5)),
+    ("size", lambda: fc.ones(2).size(5)),
+    ("backward", lambda: fc.tensor(f32(2), requires_grad=True).backward("a")),
+    ("cat", lambda: fc.cat("ab")),
+    ("cat", lambda: fc.cat([])),
+    ("cat", lambda: fc.cat([fc.ones(2), "a"])),
+    ("cat", lambda: fc.cat([fc.tensor(1.0)])),
+    ("stack", lambda: fc.stack([fc.ones(2), fc.ones(3)])),
+    ("stack", lambda: fc.stack(5)),
+    ("from_dlpack", lambda: fc.from_dlpack(5)),
+    ("manual_seed", lambda: fc.manual_seed("a")),
+    ("Conv2d", lambda: nn.Conv2d(2**40, 4, 3)),
+    ("Conv2d", lambda: nn.Conv2d(2**30, 2**30, 3)),
+    ("Linear", lambda: nn.Linear("a", 3)),
+    ("Linear", lambda: nn.Linear(2**30, 2**30)),
+    ("BatchNorm2d", lambda: nn.BatchNorm2d("a")),
+    ("LayerNorm", lambda: nn.LayerNorm(())),
+    ("GroupNorm", lambda: nn.GroupNorm("a", 4)),
+    ("dropout", lambda: nn.Dropout("half")),
+    ("Flatten", lambda: nn.Flatten()("a")),
+    ("BatchNorm2d", lambda: nn.BatchNorm2d(3)("a")),
+    ("conv2d", lambda: nn.Sequential(nn.Conv2d(3, 4, 1))("a")),
+])  # fmt: skip
+def test_methods_makers_and_layers_name_themselves(name, call):
+    refused(name, call)
+
+
+def test_too_little_memory_names_the_function(monkeypatch):
+    """What is not absurd, but more than this machine has."""
+
+    def full(*args, **options):
+        raise MemoryError("Unable to allocate 1.00 TiB")
+
+    with fc.backend("numpy"):
+        for op, name, call in (("pad_fwd", "pad", lambda: F.pad(X, (1, 1))), ("conv_fwd", "conv2d", lambda: F.conv2d(X, W)),
+                               ("unfold", "unfold", lambda: F.unfold(X, 2)),
+                               ("matmul", "matmul", lambda: fc.ones(2, 6) @ X[0, 0])):  # fmt: skip
+            with monkeypatch.context() as m:
+                m.setattr(fc.backends.load("numpy"), op, full)
+                with pytest.raises(MemoryError, match=f"^{name}: Unable to allocate 1.00 TiB; use a smaller input"):
+                    call()
+    with monkeypatch.context() as m:
+        m.setattr(np, "zeros", full)
+        with pytest.raises(MemoryError, match="^zeros: Unable"):
+            fc.zeros(2)

@@ -22,6 +22,7 @@ LAYERS = {
     "errors": 0,
     "spec": 0,
     "table": 0,
+    "dtypes": 0,
     "backends": 1,
     "random": 1,
     "cuda": 1,

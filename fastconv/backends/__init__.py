@@ -7,7 +7,9 @@ arrays, specs and numbers, never a Tensor. Rules every backend keeps:
   arrays are all welcome). Results of rank 3 to 5 with channels may be channels-last in memory.
 * Arguments arrive validated (``spec.py`` and the callers do that); nothing is written to an argument, except by the
   ops that say so (``setitem``, ``index_add``, ``running_step``, ``sgd_step``, ``adam_step``).
-* float32 and float64, result dtype = argument dtype; accumulation at least in that dtype.
+* float32 and float64, result dtype = argument dtype; accumulation at least in that dtype. The small ops take every real
+  dtype: two operands come in one (``dtypes.py`` decides which), a number beside an array is one that its dtype holds; sums of
+  bools and integers are int64.
 * NaN and infinity propagate as in IEEE arithmetic; ``max`` propagates NaN.
 * Extent 0 in the batch is legal everywhere.
 * Same arguments and same number of threads: bit-identical result.
@@ -63,7 +65,8 @@ CONTRACT: dict[str, str] = {
     "unary_bwd": "(name, gy, saved, param=None)",  # saved: x or y as UNARY says
     "binary_fwd": "(name, a, b)",  # broadcasting; a or b may be a Python number; comparisons give bool
     "reduce_fwd": "(name, x, axes, keepdims)",  # name: sum mean max min; axes: tuple of int (all: every axis)
-    "argmax": "(x, axis, keepdims)",  # axis may be None (flattened); int64; first maximum wins
+    "argmax": "(x, axis, keepdims)",  # axis may be None (flattened); int64; the first NaN, else the first maximum
+    "argmin": "(x, axis, keepdims)",  # the same of minima
     "softmax_fwd": "(x, axis, log)",  # log: log_softmax
     "softmax_bwd": "(gy, y, axis, log)",
     # mean over rows is the caller's: losses is (rows,). logits (rows, classes), target int64 (rows,),
@@ -119,7 +122,9 @@ UNARY: dict[str, str] = {
     "neg": "", "abs": "x", "exp": "y", "log": "x", "sqrt": "y", "pow": "x",  # pow: x ** param
     "relu": "y", "leaky_relu": "x", "sigmoid": "y", "tanh": "y", "gelu": "x", "gelu_tanh": "x", "silu": "x",
 }  # fmt: skip
-BINARY = ("add", "sub", "mul", "div", "pow", "maximum", "minimum", "lt", "le", "gt", "ge", "eq", "ne")
+#: pow_by_base and pow_by_exponent are the derivatives of pow.
+BINARY = ("add", "sub", "mul", "div", "pow", "pow_by_base", "pow_by_exponent", "maximum", "minimum",
+          "lt", "le", "gt", "ge", "eq", "ne")  # fmt: skip
 
 _environment = os.environ.get("FASTCONV_BACKEND") or "cpu"
 _loaded: dict[str, object] = {}

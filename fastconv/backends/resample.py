@@ -5,18 +5,27 @@ Both are separable: a matrix for one axis after the other, and their gradients a
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-Rows = list[list[tuple[int, float]]]  # per output position: (input position, weight) pairs
 
+class Rows(NamedTuple):
+    """A sparse matrix: output ``j`` is the sum of ``weights[e] * x[items[e]]`` for ``starts[j] <= e < starts[j + 1]``."""
 
-def _transposed(rows: Rows, count: int) -> Rows:
-    """The transposed sparse matrix, with ``count`` rows."""
-    result: Rows = [[] for _ in range(count)]
-    for j, row in enumerate(rows):
-        for i, w in row:
-            result[i].append((j, w))
-    return result
+    starts: np.ndarray
+    items: np.ndarray
+    weights: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def transposed(self, count: int) -> Rows:
+        """The transposed matrix, with ``count`` rows."""
+        order = np.argsort(self.items, kind="stable")
+        outputs = np.repeat(np.arange(len(self)), np.diff(self.starts))
+        starts = np.append(0, np.cumsum(np.bincount(self.items, minlength=count)))
+        return Rows(starts, outputs[order], self.weights[order])
 
 
 def _pad_rows(size: int, before: int, after: int, mode: str) -> Rows:
@@ -24,14 +33,15 @@ def _pad_rows(size: int, before: int, after: int, mode: str) -> Rows:
     constant = {"constant_values": -1} if mode == "constant" else {}
     at = np.pad(np.arange(size), (max(before, 0), max(after, 0)), mode, **constant)
     at = at[max(-before, 0) : len(at) + min(after, 0)]
-    return [[(int(i), 1.0)] if i >= 0 else [] for i in at]
+    items = at[at >= 0]
+    return Rows(np.append(0, np.cumsum(at >= 0)), items, np.ones(len(items)))
 
 
-def _resize_rows(spec, dim: int) -> Rows:
-    low, high, frac = spec.taps(dim)
+def _resize_rows(spec, dim: int, dtype) -> Rows:
+    low, high, frac = spec.taps(dim, dtype)
     if spec.mode == "nearest":
-        return [[(i, 1.0)] for i in low]
-    return [[(i, 1 - f), (j, f)] for i, j, f in zip(low, high, frac)]
+        return Rows(np.arange(len(low) + 1), low, np.ones(len(low)))
+    return Rows(2 * np.arange(len(low) + 1), np.stack([low, high], 1).reshape(-1), np.stack([1 - frac, frac], 1).reshape(-1))
 
 
 def ops(along_axis, copy):
@@ -47,17 +57,17 @@ def ops(along_axis, copy):
     def pad_bwd(gy, pairs, mode, in_shape):
         for axis, (before, after) in enumerate(pairs):
             if before or after:
-                gy = along_axis(gy, axis, _transposed(_pad_rows(in_shape[axis], before, after, mode), in_shape[axis]))
+                gy = along_axis(gy, axis, _pad_rows(in_shape[axis], before, after, mode).transposed(in_shape[axis]))
         return gy
 
     def interpolate_fwd(x, spec):
         for dim in (0, 1):
-            x = along_axis(x, 2 + dim, _resize_rows(spec, dim))
+            x = along_axis(x, 2 + dim, _resize_rows(spec, dim, x.dtype))
         return x
 
     def interpolate_bwd(gy, spec):
         for dim in (1, 0):
-            gy = along_axis(gy, 2 + dim, _transposed(_resize_rows(spec, dim), spec.in_size[dim]))
+            gy = along_axis(gy, 2 + dim, _resize_rows(spec, dim, gy.dtype).transposed(spec.in_size[dim]))
         return gy
 
     return pad_fwd, pad_bwd, interpolate_fwd, interpolate_bwd

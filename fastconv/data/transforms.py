@@ -68,8 +68,8 @@ def resize(size: Ints) -> Transform:
     def apply(batch, rng=None):
         spec = interpolate_spec(batch.shape, size, None, "bilinear", False)
         for axis in (2, 3):
-            low, high, fraction = spec.taps(axis - 2)
-            f = np.asarray(fraction, np.float32).reshape((-1, 1) if axis == 2 else -1)
+            low, high, fraction = spec.taps(axis - 2, np.float32)
+            f = fraction.reshape((-1, 1) if axis == 2 else -1)
             batch = np.take(batch, low, axis) * (1 - f) + np.take(batch, high, axis) * f
         return batch
 

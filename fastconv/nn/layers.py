@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..backends.select import check_name
-from ..spec import check, check_call, check_rank, int_tuple, window_options
-from ..tensor import Tensor, as_tensor, ones, zeros
+from ..spec import check, check_call, check_count, check_rank, int_tuple, number, window_options
+from ..tensor import Tensor, argument, as_tensor, ones, zeros
 from ..typing import Ints, Padding, TensorLike
 from . import functional as F
 from . import init
-from .functional.norm import move_running
+from .functional.norm import extents, move_running
 from .modules import Module, Parameter
 
 
@@ -122,7 +122,7 @@ class Flatten(Module):
         self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: TensorLike) -> Tensor:
-        return x.flatten(self.start_dim, self.end_dim)
+        return argument("Flatten", "input", x).flatten(self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
         return _shown(start_dim=self.start_dim, end_dim=self.end_dim)
@@ -170,6 +170,7 @@ class Linear(Module):
         super().__init__()
         self.in_features = int_tuple("Linear", "in_features", in_features, 1, 1)[0]
         self.out_features = int_tuple("Linear", "out_features", out_features, 1, 1)[0]
+        check_count("Linear", "weight", (out_features, in_features))
         # In memory the first axis is innermost, as in convolutions.
         self.weight = Parameter(zeros(in_features, out_features).permute(1, 0))
         self.register_parameter("bias", Parameter(zeros(out_features)) if bias else None)
@@ -213,6 +214,7 @@ class _Conv(Module):
         check_name(algorithm, name)
         self.algorithm = algorithm
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
+        check_count(name, "weight", (first, second // groups, *self.kernel_size))
         # In memory the first axis is innermost: it is the vector axis of the kernels, which read weights in this order.
         inside_out = zeros(*self.kernel_size, second // groups, first)
         self.weight = Parameter(inside_out.permute(n + 1, n, *range(n)))
@@ -285,7 +287,9 @@ class _Norm(Module):
 
     def __init__(self, shape: Ints, eps: float, affine: bool) -> None:
         super().__init__()
-        self.eps = eps
+        name = type(self).__name__
+        self.eps = number(name, "eps", eps)
+        check_count(name, "weight", shape if isinstance(shape, (tuple, list)) else (shape,))
         self.register_parameter("weight", Parameter(ones(shape)) if affine else None)
         self.register_parameter("bias", Parameter(zeros(shape)) if affine else None)
 
@@ -301,6 +305,7 @@ class _BatchNorm(_Norm):
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
         track_running_stats: bool = True, *, activation: str | None = None,
     ) -> None:  # fmt: skip
+        num_features = int_tuple(type(self).__name__, "num_features", num_features, 1, 1)[0]
         super().__init__(num_features, eps, affine)
         self.num_features, self.momentum, self.activation = num_features, momentum, activation
         self.affine, self.track_running_stats = affine, track_running_stats
@@ -309,6 +314,7 @@ class _BatchNorm(_Norm):
         self.register_buffer("num_batches_tracked", as_tensor(np.zeros((), np.int64)) if track_running_stats else None)
 
     def forward(self, x: TensorLike, residual: TensorLike | None = None) -> Tensor:
+        x = argument(type(self).__name__, "input", x)
         check_rank(type(self).__name__, "input", x.shape, self.ranks, "N x C and the spatial dimensions")
         momentum, mean, var = self.momentum or 0.0, self.running_mean, self.running_var
         batch_statistics = self.training or mean is None
@@ -364,8 +370,10 @@ class GroupNorm(_Norm):
     """Normalises each example over groups of channels; weight and bias per channel."""
 
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
+        num_groups, num_channels = (int_tuple("GroupNorm", what, v, 1, 1)[0] for what, v in
+                                    (("num_groups", num_groups), ("num_channels", num_channels)))  # fmt: skip
         super().__init__(num_channels, eps, affine)
-        check(num_groups > 0 and num_channels % num_groups == 0, "GroupNorm",
+        check(num_channels % num_groups == 0, "GroupNorm",
               f"num_channels {num_channels} must be divisible by num_groups {num_groups}")  # fmt: skip
         self.num_groups, self.num_channels, self.affine = num_groups, num_channels, affine
 
@@ -380,7 +388,7 @@ class LayerNorm(_Norm):
     """Normalises each example over its last dimensions ``normalized_shape``."""
 
     def __init__(self, normalized_shape: Ints, eps: float = 1e-5, elementwise_affine: bool = True) -> None:
-        shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+        shape = extents("LayerNorm", normalized_shape)
         super().__init__(shape, eps, elementwise_affine)
         self.normalized_shape, self.elementwise_affine = shape, elementwise_affine
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..backends import observer
 from ..errors import shorten
 from ..spec import check, shape_str
-from ..tensor import Tensor, as_tensor
+from ..tensor import Tensor, argument, as_tensor
 from ..typing import DType, TensorLike
 
 M = TypeVar("M", bound="Module")
@@ -70,7 +70,7 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__}: define forward(self, x)")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        args = tuple([as_tensor(a) if isinstance(a, np.ndarray) else a for a in args])
+        args = tuple([argument(type(self).__name__, "input", a) if isinstance(a, np.ndarray) else a for a in args])
         onlooker = observer.get()
         try:
             return self.forward(*args, **kwargs) if onlooker is None else onlooker.call(self, args, kwargs)

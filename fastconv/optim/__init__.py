@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, Union
 
 import numpy as np
 
+from .. import dtypes
 from ..spec import check, check_shape
 from ..table import Table, number, options
 from ..tensor import Tensor, as_tensor
@@ -79,6 +80,7 @@ class Optimizer:
             check(isinstance(p, Tensor), name, f"parameters must be Tensors, got {type(p).__name__}{hint}", TypeError)
             check(p.is_leaf, name, "only leaf tensors can be optimised, got the result of an op; call .detach()")
             check(id(p) not in seen, name, "a parameter appears more than once; each needs one group")
+            dtypes.check_writable(name, "a parameter", p._array)
             seen.add(id(p))
         group = {**self.defaults, **group, "params": params}
         self._check(group)

@@ -33,6 +33,7 @@ from .norm import (
 from .optim import adam_step, sgd_step
 from .pointwise import (
     argmax,
+    argmin,
     binary_fwd,
     cross_entropy_bwd,
     cross_entropy_fwd,

@@ -42,22 +42,20 @@ def _along_axis(threads, x, starts, items, weights, fill, y):
 
 def along_axis(x: np.ndarray, axis: int, rows: resample.Rows, fill: float = 0.0) -> np.ndarray:
     """Apply the sparse matrix ``rows`` to one axis; the result has the memory order of ``x``."""
+    if x.dtype.char == "e":  # Numba has no float16 on processors
+        return along_axis(x.astype(np.float32), axis, rows, fill).astype(x.dtype)
     order = layout.memory_order(x)
     at = order.index(axis)
     dense = layout.dense(x.transpose(order))
     shape = dense.shape
     y = memory.empty((*shape[:at], len(rows), *shape[at + 1 :]), x.dtype)
-    entries = [entry for row in rows for entry in row]
-    starts = np.cumsum([0, *map(len, rows)])
-    items = np.array([i for i, _ in entries], np.int64)
-    weights = np.array([w for _, w in entries], x.dtype)
     view = (prod(shape[:at]), -1, prod(shape[at + 1 :]))
     if y.size:
         if dense.size == 0:
             y.fill(fill)
         else:
-            _along_axis(dense.reshape(view[0], shape[at], view[2]), starts, items, weights, x.dtype.type(fill),
-                        y.reshape(view[0], len(rows), view[2]))  # fmt: skip
+            _along_axis(dense.reshape(view[0], shape[at], view[2]), rows.starts, rows.items, rows.weights.astype(x.dtype),
+                        x.dtype.type(fill), y.reshape(view[0], len(rows), view[2]))  # fmt: skip
     return y.transpose(np.argsort(order))
 
 

@@ -117,6 +117,7 @@ def jobs() -> list[Job]:
             add("reduce_fwd", name, a, axes, False, label=f"{name}, axes {axes} of {a.ndim}")
     for axis, a in ((None, x), (1, x), (1, table)):
         add("argmax", a, axis, False, label=f"axis {axis} of {a.ndim}")
+        add("argmin", a, axis, False, label=f"axis {axis} of {a.ndim}")
     for log in (False, True):
         for axis, a in ((1, table), (1, x)):
             add("softmax_fwd", a, axis, log, label=f"log {log}, axis {axis} of {a.ndim}")

@@ -32,6 +32,7 @@ from .pool import (
 )
 from .reduce import (
     argmax,
+    argmin,
     cross_entropy_bwd,
     cross_entropy_fwd,
     cross_entropy_mean_bwd,

@@ -26,6 +26,7 @@ from fastconv.spec import conv_spec
 from . import conv, layout, memory
 from . import conv_geometry as geometry
 from .launch import SIMULATED, cuda, kernel, launch
+from .pointwise import half_as_float
 
 _SIDE, _EACH, _DEPTH = (2, 2, 4) if SIMULATED else (16, 4, 16)
 _TILE, _THREADS = _SIDE * _EACH, _SIDE * _SIDE
@@ -85,6 +86,7 @@ def _matmul_kernel(real):
     return kernel(matmul, launch_bounds=_THREADS)
 
 
+@half_as_float
 def matmul(a, b):
     (m, k), n, real = a.shape[-2:], b.shape[-1], a.dtype.type
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])

@@ -15,8 +15,6 @@ import numpy as np
 from . import graph, layout, memory
 from .launch import body, cuda, grid, kernel, launch, math
 
-EXACT = {"neg", "abs", "relu"}  # on integers, too
-
 
 @functools.cache
 def _unary_bodies(real):
@@ -91,15 +89,31 @@ def _unary_bwd_kernel(name, real):
     return kernel(unary_bwd)
 
 
+def half_as_float(op):
+    """Kernels have no float16 arithmetic: the op computes in float32, and what it returns in that becomes float16 again."""
+
+    @functools.wraps(op)
+    def run(*args):
+        for a in args:
+            if isinstance(a, memory.DeviceArray) and a.dtype.char == "e":
+                break
+        else:
+            return op(*args)
+        y = op(*[cast(a, np.float32) if isinstance(a, memory.DeviceArray) and a.dtype.char == "e" else a for a in args])
+        return cast(y, np.float16) if y.dtype == np.float32 else y
+
+    return run
+
+
+@half_as_float
 def unary_fwd(name, x, param=None):
-    if x.dtype.kind != "f" and name not in EXACT:
-        x = cast(x, np.float64)
     x = x if layout.is_dense(x) else layout.dense(x)
     y, real = layout.empty_like(x), x.dtype.type
     launch(_unary_kernel(name, real), *grid(x.size), x, real(param or 0), y, x.size)
     return y
 
 
+@half_as_float
 def unary_bwd(name, gy, saved, param=None):
     gy, saved = layout.alike(gy, gy if saved is None else saved)
     gx, real = layout.empty_like(gy), gy.dtype.type
@@ -108,12 +122,11 @@ def unary_bwd(name, gy, saved, param=None):
 
 
 # ------------------------------------------------------------------------------------------------- two operands
-BINARY_OPS = {  # the larger of two numbers is NaN if one of them is
+BINARY_OPS = {  # pow and its derivatives, which need constants, are below; the larger of two numbers is NaN if one of them is
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
     "div": lambda a, b: a / b,
-    "pow": lambda a, b: math.pow(a, b),
     "maximum": lambda a, b: a if a >= b or a != a else b,
     "minimum": lambda a, b: a if a <= b or a != a else b,
     "lt": lambda a, b: a < b,
@@ -127,9 +140,33 @@ _COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 
 
 @functools.cache
+def _operation(name, real):
+    """The function of two numbers of type ``real``."""
+    zero, one = real(0), real(1)
+
+    def integer_power(a, b):
+        if b < zero:  # the reciprocal without its fraction
+            return zero if a != one and a != -one else a if b % real(2) != zero else one
+        result = one
+        while b > zero:
+            if b % real(2) != zero:
+                result = real(result * a)
+            a, b = real(a * a), real(b // real(2))
+        return result
+
+    if name == "pow":
+        return body(integer_power if np.dtype(real).kind in "iu" else lambda a, b: math.pow(a, b))
+    if name == "pow_by_base":
+        return body(lambda a, b: b * math.pow(a, b - one) if b != zero else zero)
+    if name == "pow_by_exponent":
+        return body(lambda a, b: math.pow(a, b) * math.log(a) if a != zero or b < zero else zero)
+    return body(BINARY_OPS[name])
+
+
+@functools.cache
 def _binary_kernel(name, real, left, right):
     """``left``, ``right``: whether that operand is an array; the other is a number."""
-    op = body(BINARY_OPS[name])
+    op = _operation(name, real)
 
     def binary(a, b, y, n):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
@@ -141,7 +178,7 @@ def _binary_kernel(name, real, left, right):
 
 @functools.cache
 def _broadcast_kernel(name, real, index):
-    op = body(BINARY_OPS[name])
+    op = _operation(name, real)
 
     def broadcast(a, b, y, shape, a_steps, b_steps, n):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
@@ -158,15 +195,6 @@ def _broadcast_kernel(name, real, index):
     return kernel(broadcast)
 
 
-@functools.cache
-def _dtypes(name, a, b):
-    """The dtype two operands are computed in, and that of the result; a Python number is its type."""
-    operands = [np.ones(1, v) if isinstance(v, np.dtype) else v(1) for v in (a, b)]
-    computed = np.add(*operands).dtype if name != "div" else np.true_divide(*operands).dtype
-    computed = np.dtype(np.int64) if computed.kind == "b" else computed
-    return computed, np.dtype(bool) if name in _COMPARISONS else computed
-
-
 def _is_array(v) -> bool:
     return isinstance(v, memory.DeviceArray)
 
@@ -175,9 +203,13 @@ def _number(v):
     return v.item() if isinstance(v, (np.generic, np.ndarray)) else v
 
 
+@half_as_float
 def binary_fwd(name, a, b):
     a, b = (v if _is_array(v) else _number(v) for v in (a, b))
-    computed, dtype = _dtypes(name, *(v.dtype if _is_array(v) else type(v) for v in (a, b)))
+    computed = a.dtype if _is_array(a) else b.dtype
+    dtype = np.dtype(bool) if name in _COMPARISONS else computed
+    if computed.kind == "b":  # bytes of 0 and 1 on the device
+        name, computed = {"add": "maximum"}.get(name, name), np.dtype(np.uint8)
     real = computed.type
     if not (_is_array(a) and _is_array(b)):
         x = a if _is_array(a) else b

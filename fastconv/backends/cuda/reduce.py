@@ -19,7 +19,7 @@ import numpy as np
 
 from . import layout, memory
 from .launch import SIMULATED, THREADS, body, cuda, kernel, launch, math
-from .pointwise import BINARY_OPS, cast
+from .pointwise import BINARY_OPS, cast, half_as_float
 from .shape import reshape, to_host
 
 
@@ -85,7 +85,10 @@ def _rows_kernel(name, result, acc):
                 value = op(value, acc(x[row * n + i]))
         value = reduce_team(shared, value, team)
         if lane == 0 and job < jobs:
-            y[job] = result(value / divisor if divisor != zero else value)
+            if divisor != zero:
+                y[job] = result(value / divisor)
+            else:  # in one expression with a quotient, integers would become floats
+                y[job] = result(value)
 
     reduce_rows.__name__ = f"reduce_{name}"
     return kernel(reduce_rows)
@@ -93,7 +96,7 @@ def _rows_kernel(name, result, acc):
 
 def reduce_rows(name, x, rows, n, dtype, divisor=0):
     """``add``, ``maximum`` or ``minimum`` over each of ``rows`` contiguous rows of ``n``; divided by ``divisor`` unless 0."""
-    acc = accumulator(x.dtype) if name == "add" else x.dtype.type
+    acc = accumulator(x.dtype) if name == "add" else x.dtype.type if x.dtype.itemsize > 2 else np.int32  # in whole words
     pieces = 1
     if rows * 8 < PIECES and n > 4 * LONG:
         pieces = min(-(-n // LONG), PIECES // rows)
@@ -124,12 +127,13 @@ def _by_rows(x, axes):
     return x, prod(x.shape[: len(kept)]), prod(x.shape[len(kept) :])
 
 
+@half_as_float
 def reduce_fwd(name, x, axes, keepdims):
     shape = [1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes]
     op = {"sum": "add", "mean": "add", "max": "maximum", "min": "minimum"}[name]
     if x.dtype == bool and op == "add":
         x = cast(x, np.int64)
-    dtype, divisor = x.dtype, 0
+    dtype, divisor = np.dtype(np.int64) if op == "add" and x.dtype.kind != "f" else x.dtype, 0
     channels = x.ndim > 1 and op == "add" and axes == (0, *range(2, x.ndim)) and x.dtype.kind == "f"
     if name == "mean":
         divisor = prod(x.shape[i] for i in axes)
@@ -149,9 +153,10 @@ def reduce_fwd(name, x, axes, keepdims):
 
 
 @functools.cache
-def _argmax_kernel():
-    @kernel
-    def argmax_rows(x, y, n, rows, team):
+def _argument_kernel(name):
+    before = body(lambda a, b: a > b) if name == "argmax" else body(lambda a, b: a < b)
+
+    def argument_rows(x, y, n, rows, team):
         best = cuda.shared.array(THREADS, np.int64)
         t = cuda.threadIdx.x
         lane = t % team
@@ -160,7 +165,7 @@ def _argmax_kernel():
         at = place + lane if lane < n else place
         if row < rows:
             for i in range(lane + team, n, team):
-                if x[place + i] > x[at] or (x[place + i] != x[place + i] and x[at] == x[at]):
+                if before(x[place + i], x[at]) or (x[place + i] != x[place + i] and x[at] == x[at]):
                     at = place + i
         best[t] = at
         cuda.syncthreads()
@@ -171,23 +176,33 @@ def _argmax_kernel():
                 mine = best[t]
                 a, b = x[mine], x[other]
                 mine_nan, other_nan = a != a, b != b
-                if b > a or (other_nan and not mine_nan) or (other < mine and (b == a or (other_nan and mine_nan))):
+                if before(b, a) or (other_nan and not mine_nan) or (other < mine and (b == a or (other_nan and mine_nan))):
                     best[t] = other
             cuda.syncthreads()
             half = half // 2
         if lane == 0 and row < rows:
             y[row] = best[t] - place
 
-    return argmax_rows
+    argument_rows.__name__ = f"{name}_rows"
+    return kernel(argument_rows)
 
 
 def argmax(x, axis, keepdims):
+    return _argument("argmax", x, axis, keepdims)
+
+
+def argmin(x, axis, keepdims):
+    return _argument("argmin", x, axis, keepdims)
+
+
+@half_as_float
+def _argument(name, x, axis, keepdims):
     axes = tuple(range(x.ndim)) if axis is None else (axis,)
     shape = [1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes]
     x, rows, n = _by_rows(x, axes)
     y = memory.empty((rows,), np.int64)
     blocks, team = teams(rows, n)
-    launch(_argmax_kernel(), blocks, THREADS, x, y, n, rows, team)
+    launch(_argument_kernel(name), blocks, THREADS, x, y, n, rows, team)
     return y.reshape(*shape)
 
 

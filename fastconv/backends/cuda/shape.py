@@ -217,16 +217,13 @@ def _along_axis_kernel(real):
 
 
 def along_axis(x, axis, rows, fill=0.0):
-    """Apply the sparse matrix ``rows`` (per output position, pairs of input position and weight) to one axis; the result
-    has the memory order of ``x``."""
+    """Apply the sparse matrix ``rows`` to one axis; the result has the memory order of ``x``."""
     order = layout.memory_order(x)
     at = order.index(axis)
     dense = layout.dense(x.transpose(*order))
     shape, real = dense.shape, x.dtype.type
     y = memory.empty((*shape[:at], len(rows), *shape[at + 1 :]), x.dtype)
-    entries = [entry for row in rows for entry in row]
-    tables = (np.cumsum([0, *map(len, rows)]), np.array([i for i, _ in entries], np.int64),
-              np.array([w for _, w in entries], x.dtype))  # fmt: skip
+    tables = rows.starts, rows.items, rows.weights.astype(x.dtype)
     launch(_along_axis_kernel(real), *grid(y.size), dense, *map(memory.constant, tables), real(fill), y, shape[at], len(rows),
            prod(shape[at + 1 :]), y.size)  # fmt: skip
     return y.transpose(*(order.index(i) for i in range(x.ndim)))

@@ -48,8 +48,43 @@ _UNARY = {  # name: (forward of x and param, backward of gy, what UNARY says to 
     "gelu_tanh": (lambda x, _: x * _gelu_tanh_gate(x), _gelu_tanh_bwd),
     "silu": (lambda x, _: x * sigmoid(x), lambda gy, x, _: gy * sigmoid(x) * (1 + x * (1 - sigmoid(x)))),
 }  # fmt: skip
+
+
+def _of_one_type(function):
+    """NumPy takes a Python number as an array's type in its own functions only, not in what is made of several."""
+    def run(a, b):
+        dtype = np.result_type(a, b)
+        return function(np.asarray(a, dtype), np.asarray(b, dtype))
+
+    return run
+
+
+@_of_one_type
+def power(a, b):
+    """``a ** b``; a negative integer power of an integer is its reciprocal without the fraction."""
+    if a.dtype.kind == "f":
+        return np.power(a, b)
+    if a.dtype.kind == "b":
+        return a >= b
+    inverse = np.where(np.abs(a) == 1, np.power(a, b & 1), 0)
+    return np.where(b < 0, inverse, np.power(a, np.maximum(b, 0)))
+
+
+@_of_one_type
+def pow_by_base(a, b):
+    """``d a^b / da``, 0 where the power does not depend on ``a``."""
+    return np.where(b == 0, 0, b * np.power(a, b - 1))
+
+
+@_of_one_type
+def pow_by_exponent(a, b):
+    """``d a^b / db``; of ``a = 0`` the limit, not ``0 * log(0)``."""
+    return np.where((a == 0) & (b >= 0), 0, np.power(a, b) * np.log(a))
+
+
 _BINARY = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide, "pow": np.power,
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide, "pow": power,
+    "pow_by_base": pow_by_base, "pow_by_exponent": pow_by_exponent,
     "maximum": np.maximum, "minimum": np.minimum,
     "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
     "eq": np.equal, "ne": np.not_equal,
@@ -73,11 +108,11 @@ def binary_fwd(name, a, b):
 
 
 def reduce_fwd(name, x, axes, keepdims):
-    """Sum, mean, max or min; floats are summed in float64, the mean of nothing is NaN."""
+    """Sum, mean, max or min; floats are summed in float64, integers in int64; the mean of nothing is NaN."""
     if name in ("max", "min"):
         return np.asarray(getattr(np, name)(x, axis=axes, keepdims=keepdims))
     floating = x.dtype.kind == "f"
-    y = np.sum(x, axis=axes, keepdims=keepdims, dtype=np.float64 if floating else None)
+    y = np.sum(x, axis=axes, keepdims=keepdims, dtype=np.float64 if floating else np.int64)
     if name == "mean":
         y = np.divide(y, math.prod(x.shape[a] for a in axes))
     return np.asarray(y, dtype=x.dtype if floating else None)
@@ -86,6 +121,11 @@ def reduce_fwd(name, x, axes, keepdims):
 def argmax(x, axis, keepdims):
     """Position of the first maximum; NaN counts as one."""
     return np.asarray(np.argmax(x, axis=axis, keepdims=keepdims))
+
+
+def argmin(x, axis, keepdims):
+    """Position of the first minimum; NaN counts as one."""
+    return np.asarray(np.argmin(x, axis=axis, keepdims=keepdims))
 
 
 def softmax_fwd(x, axis, log):

@@ -32,10 +32,10 @@ def pad_bwd(gy, pairs, mode, in_shape):
 
 def _taps(spec, dim, dtype):
     """Per tap along ``dim``: positions and weights; an output is the sum of ``weight * x[position]``."""
-    low, high, frac = spec.taps(dim)
+    low, high, frac = spec.taps(dim, dtype)
     if spec.mode == "nearest":
         return [(low, 1)]  # a second tap of weight 0 would turn infinity into NaN
-    frac = np.array(frac, dtype).reshape(-1, *(1,) * (1 - dim))
+    frac = frac.reshape(-1, *(1,) * (1 - dim))
     return [(low, 1 - frac), (high, frac)]
 
 

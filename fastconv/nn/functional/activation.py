@@ -6,7 +6,7 @@ from math import prod
 
 from ... import random
 from ...autograd import Function
-from ...spec import check, check_float, check_rank, check_shape, shape_str
+from ...spec import check_float, check_rank, check_shape, number, one_of, shape_str
 from ...tensor import Softmax, Tensor, Unary, as_tensor
 from ...typing import TensorLike
 
@@ -23,7 +23,7 @@ def relu(input: TensorLike) -> Tensor:
 
 def leaky_relu(input: TensorLike, negative_slope: float = 0.01) -> Tensor:
     """``input`` where positive, else ``negative_slope * input``."""
-    return _unary("leaky_relu", "leaky_relu", input, float(negative_slope))
+    return _unary("leaky_relu", "leaky_relu", input, number("leaky_relu", "negative_slope", negative_slope))
 
 
 def sigmoid(input: TensorLike) -> Tensor:
@@ -43,7 +43,7 @@ def silu(input: TensorLike) -> Tensor:
 
 def gelu(input: TensorLike, approximate: str = "none") -> Tensor:
     """``input * Phi(input)`` with the normal distribution's ``Phi`` (Hendrycks and Gimpel 2016), or its tanh approximation."""
-    check(approximate in ("none", "tanh"), "gelu", f"approximate must be 'none' or 'tanh', got {approximate!r}")
+    one_of("gelu", "approximate", approximate, ("none", "tanh"))
     return _unary("gelu", "gelu_tanh" if approximate == "tanh" else "gelu", input)
 
 
@@ -81,16 +81,15 @@ def dropout(input: TensorLike, p: float = 0.5, training: bool = True, mode: str 
         survivors as they are and multiplies by ``1 - p`` in evaluation.
     """
     check_float("dropout", input=input)
-    check(0 <= p <= 1, "dropout", f"p must be between 0 and 1, got {p}")
-    check(mode in ("upscale_in_train", "downgrade_in_infer"), "dropout",
-          f"mode must be 'upscale_in_train' or 'downgrade_in_infer', got {mode!r}")  # fmt: skip
+    p = number("dropout", "p", p, 0, 1)
+    one_of("dropout", "mode", mode, ("upscale_in_train", "downgrade_in_infer"))
     upscale = mode == "upscale_in_train"
     if not training and not upscale:
         return as_tensor(input) * (1.0 - p)
     if not training or p == 0:
         return as_tensor(input)
     scale = 1.0 / (1.0 - p) if upscale and p < 1 else 1.0
-    return Dropout.apply(input, p=float(p), scale=scale, seed=random.next_seed())
+    return Dropout.apply(input, p=p, scale=scale, seed=random.next_seed())
 
 
 class Linear(Function):

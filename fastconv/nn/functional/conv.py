@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...autograd import Function
 from ...backends.select import forced
 from ...spec import check_float, check_rank, conv_spec, conv_transpose_spec
-from ...tensor import Tensor, as_tensor
+from ...tensor import Tensor, argument
 from ...typing import Ints, Padding, TensorLike
 from .shape import batched, named
 
@@ -86,7 +86,7 @@ def _conv(
     TypeError
         Arrays that are not float or mix float32 and float64.
     """
-    return batched(int(name[-2]) + 1, Conv.apply, input, weight, bias, name=name, stride=stride, padding=padding,
+    return batched(name, int(name[-2]) + 1, Conv.apply, input, weight, bias, name=name, stride=stride, padding=padding,
                    dilation=dilation, groups=groups, algorithm=algorithm)  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def convolve2d(
     dilation: Ints = 1, groups: int = 1, *, algorithm: str | None = None,
 ) -> Tensor:  # fmt: skip
     """The mathematical 2-D convolution: :func:`conv2d` with the kernel rotated by 180 degrees."""
-    weight = as_tensor(weight)
+    weight = argument("convolve2d", "weight", weight)
     check_rank("convolve2d", "weight", weight.shape, 4, "C_out x C_in/groups x H x W")
     flipped = weight[:, :, ::-1, ::-1]
     return _conv("convolve2d", input, flipped, bias, stride, padding, dilation, groups, algorithm=algorithm)
@@ -122,5 +122,6 @@ def conv_transpose2d(
         Extra rows at the end, smaller than stride or dilation: several input sizes of a strided convolution give one
         output size, this says which to return to.
     """
-    return batched(3, ConvTranspose.apply, input, weight, bias, name="conv_transpose2d", stride=stride, padding=padding,
+    name = "conv_transpose2d"
+    return batched(name, 3, ConvTranspose.apply, input, weight, bias, name=name, stride=stride, padding=padding,
                    output_padding=output_padding, groups=groups, dilation=dilation, algorithm=algorithm)  # fmt: skip

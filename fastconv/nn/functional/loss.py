@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 
 import numpy as np
 
 from ... import backends
 from ...autograd import Function
-from ...spec import broadcast_shape, check, check_float, check_rank, check_shape, shape_str
-from ...tensor import Tensor, as_tensor, int64
+from ...spec import broadcast_shape, check, check_float, check_rank, check_shape, number, one_of, shape_str
+from ...tensor import Tensor, argument, int64
 from ...typing import TensorLike
 from .activation import log_softmax
 from .shape import check_labels
@@ -18,7 +19,14 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 def _check_reduction(name, reduction):
-    check(reduction in REDUCTIONS, name, f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+    one_of(name, "reduction", reduction, REDUCTIONS)
+
+
+def _index(name, ignore_index) -> int:
+    try:
+        return int(np.int64(operator.index(ignore_index)))
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name}: ignore_index must be an int of 64 bits, got {ignore_index!r:.60}") from None
 
 
 def _reduced(losses: Tensor, reduction: str) -> Tensor:
@@ -119,10 +127,10 @@ def _check_classes(name, x, weight, reduction):
     """The arguments every classification loss shares, as Tensors."""
     _check_reduction(name, reduction)
     check_float(name, ("weight",), input=x, weight=weight)
-    x = as_tensor(x)
+    x = argument(name, "input", x)
     check_rank(name, "input", x.shape, range(1, 6), "C, or N x C and any more")
     if weight is not None:
-        weight = as_tensor(weight)
+        weight = argument(name, "weight", weight)
         check_shape(name, "weight", weight.shape, x.shape[:2][-1:], "one entry per class")
     return x, weight
 
@@ -155,17 +163,18 @@ def cross_entropy(
     """
     name = "cross_entropy"
     input, weight = _check_classes(name, input, weight, reduction)
-    target = as_tensor(target)
-    check(0 <= label_smoothing <= 1, name, f"label_smoothing must be between 0 and 1, got {label_smoothing}")
+    target = argument(name, "target", target)
+    label_smoothing = number(name, "label_smoothing", label_smoothing, 0, 1)
+    ignore_index = _index(name, ignore_index)
     rows_of_labels = input.ndim == 2 and target.shape == input.shape[:1] and target.dtype == int64
     # An observer sees the ops of the contract.
     if rows_of_labels and reduction == "mean" and backends.observer.get() is None and hasattr(
         input._engine, "cross_entropy_mean_fwd"
     ):  # fmt: skip
-        return MeanCrossEntropy.apply(input, target, weight, ignore_index=ignore_index, label_smoothing=float(label_smoothing))
+        return MeanCrossEntropy.apply(input, target, weight, ignore_index=ignore_index, label_smoothing=label_smoothing)
     if target.dtype.kind != "f":
         return _label_loss(name, CrossEntropy, input, target, weight, ignore_index, reduction,
-                           label_smoothing=float(label_smoothing))  # fmt: skip
+                           label_smoothing=label_smoothing)  # fmt: skip
     check(target.shape == input.shape, name,
           f"target must be labels (integers) or probabilities of the input's shape {shape_str(input.shape)}, "
           f"got {target.dtype} of shape {shape_str(target.shape)}", TypeError)  # fmt: skip
@@ -185,7 +194,8 @@ def nll_loss(
 ) -> Tensor:  # fmt: skip
     """Negative log-likelihood of log-probabilities ``input``; the arguments of :func:`cross_entropy`, labels only."""
     input, weight = _check_classes("nll_loss", input, weight, reduction)
-    return _label_loss("nll_loss", NegativeLogLikelihood, input, as_tensor(target), weight, ignore_index, reduction)
+    target, ignore_index = argument("nll_loss", "target", target), _index("nll_loss", ignore_index)
+    return _label_loss("nll_loss", NegativeLogLikelihood, input, target, weight, ignore_index, reduction)
 
 
 def mse_loss(input: TensorLike, target: TensorLike, reduction: str = "mean") -> Tensor:
@@ -199,7 +209,8 @@ def mse_loss(input: TensorLike, target: TensorLike, reduction: str = "mean") -> 
             "broadcast; reshape one of them if that is not what you want",
             stacklevel=2,
         )
-    return _reduced((as_tensor(input) - target) ** 2, reduction)
+    input, target = (argument("mse_loss", w, v) for w, v in (("input", input), ("target", target)))
+    return _reduced((input - target) ** 2, reduction)
 
 
 class LogSigmoid(Function):
@@ -216,6 +227,16 @@ class LogSigmoid(Function):
     def backward(ctx, gy):
         unary = ctx.engine.unary_fwd
         return ctx.engine.binary_fwd("mul", gy, unary("sigmoid", unary("neg", ctx.saved[0])))
+
+
+def _factor(name, what, v, shape):
+    """A weight of each element, or None."""
+    if v is None:
+        return None
+    v = argument(name, what, v)
+    fits = broadcast_shape(f"{name}: {what}", v.shape, shape) == shape
+    check(fits, name, f"{what} must broadcast to the input's {shape_str(shape)}, got {shape_str(v.shape)}")
+    return v
 
 
 def binary_cross_entropy_with_logits(
@@ -237,9 +258,10 @@ def binary_cross_entropy_with_logits(
     _check_reduction(name, reduction)
     check_float(name, ("weight", "pos_weight"), input=input, target=target, weight=weight, pos_weight=pos_weight)
     check_shape(name, "target", target.shape, input.shape, "the input's")
-    input, target = as_tensor(input), as_tensor(target)
+    input, target = (argument(name, w, v) for w, v in (("input", input), ("target", target)))
+    weight, pos_weight = (_factor(name, w, v, input.shape) for w, v in (("weight", weight), ("pos_weight", pos_weight)))
     likelihood = LogSigmoid.apply(input)
     if pos_weight is not None:
-        likelihood = likelihood * ((as_tensor(pos_weight) - 1) * target + 1)
+        likelihood = likelihood * ((pos_weight - 1) * target + 1)
     losses = (1 - target) * input - likelihood
     return _reduced(losses if weight is None else losses * weight, reduction)

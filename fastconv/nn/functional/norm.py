@@ -6,9 +6,9 @@ from math import prod
 
 import numpy as np
 
-from ... import backends
+from ... import backends, dtypes
 from ...autograd import Function
-from ...spec import check, check_float, check_rank, check_shape, int_tuple, shape_str
+from ...spec import check, check_float, check_rank, check_shape, int_tuple, number, shape_str
 from ...tensor import Tensor, default_device
 from ...typing import Ints, TensorLike
 
@@ -81,11 +81,15 @@ def batch_norm(
     residual : Tensor of the shape of ``input``, optional
         Added before the activation.
     """
+    momentum = number("batch_norm", "momentum", momentum)
+    if training:
+        for what, r in (("running_mean", running_mean), ("running_var", running_var)):
+            dtypes.check_writable("batch_norm", what, r._array if isinstance(r, Tensor) else r)
     # what came as a host array is a copy by now if the op runs on a GPU
     in_place = default_device() == "cpu" or not any(isinstance(r, np.ndarray) for r in (running_mean, running_var))
     out = BatchNorm.apply(
-        input, weight, bias, residual, running_mean, running_var, training=bool(training), momentum=float(momentum),
-        eps=float(eps), activation=activation, in_place=in_place,
+        input, weight, bias, residual, running_mean, running_var, training=bool(training), momentum=momentum,
+        eps=number("batch_norm", "eps", eps), activation=activation, in_place=in_place,
     )  # fmt: skip
     if isinstance(out, Tensor):
         for running in (running_mean, running_var):
@@ -130,6 +134,13 @@ class LayerNorm(Function):
         return e.reshape(gx, x.shape), e.reshape(gw, ctx.inner), e.reshape(gb, ctx.inner)
 
 
+def extents(name: str, normalized_shape: Ints) -> tuple[int, ...]:
+    """``normalized_shape`` as a tuple of at least one int."""
+    shape = normalized_shape if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+    check(len(shape) > 0, name, f"normalized_shape must name at least one extent, got {normalized_shape!r}")
+    return int_tuple(name, "normalized_shape", shape, len(shape), 1)
+
+
 def layer_norm(
     input: TensorLike, normalized_shape: Ints, weight: TensorLike | None = None, bias: TensorLike | None = None,
     eps: float = 1e-5,
@@ -143,9 +154,8 @@ def layer_norm(
     weight, bias : of ``normalized_shape``, optional
     eps : float
     """
-    shape = normalized_shape if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
-    shape = int_tuple("layer_norm", "normalized_shape", shape, len(shape), 1)
-    return LayerNorm.apply(input, weight, bias, normalized_shape=shape, eps=float(eps))
+    shape = extents("layer_norm", normalized_shape)
+    return LayerNorm.apply(input, weight, bias, normalized_shape=shape, eps=number("layer_norm", "eps", eps))
 
 
 class GroupNorm(Function):
@@ -183,7 +193,7 @@ def group_norm(
     eps : float
     """
     groups = int_tuple("group_norm", "num_groups", num_groups, 1, 1)[0]
-    return GroupNorm.apply(input, weight, bias, groups=groups, eps=float(eps))
+    return GroupNorm.apply(input, weight, bias, groups=groups, eps=number("group_norm", "eps", eps))
 
 
 class LocalResponseNorm(Function):
@@ -191,6 +201,8 @@ class LocalResponseNorm(Function):
     def forward(ctx, x, size, alpha, beta, k):
         check_float("local_response_norm", input=x)
         check_rank("local_response_norm", "input", x.shape, (3, 4, 5), "N x C x spatial")
+        if size > (every := 2 * max(x.shape[1], 1)):  # every window holds all channels, and kernels walk over windows
+            size, alpha = every, alpha * every / size
         y, scale = ctx.engine.local_response_norm_fwd(x, size, alpha, beta, k)
         ctx.options = (size, alpha, beta)
         ctx.save(x, scale)
@@ -204,4 +216,5 @@ class LocalResponseNorm(Function):
 def local_response_norm(input: TensorLike, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """``input / (k + alpha / size * sum of input^2 over size neighbouring channels) ** beta`` (Krizhevsky et al. 2012)."""
     size = int_tuple("local_response_norm", "size", size, 1, 1)[0]
-    return LocalResponseNorm.apply(input, size=size, alpha=float(alpha), beta=float(beta), k=float(k))
+    alpha, beta, k = (number("local_response_norm", what, v) for what, v in (("alpha", alpha), ("beta", beta), ("k", k)))
+    return LocalResponseNorm.apply(input, size=size, alpha=alpha, beta=beta, k=k)

@@ -33,7 +33,7 @@ def _max(name, x, make_spec, return_indices, *geometry):
         check_float(name, input=x)
         return MaxPool.apply(x, op=name[:-2], spec=make_spec(name, x.shape, *geometry))
 
-    out = batched(int(name[-2]) + 1, run, x)
+    out = batched(name, int(name[-2]) + 1, run, x)
     return (out[0], out[1].astype(int64)) if return_indices else out[0]
 
 
@@ -43,7 +43,7 @@ def _avg(name, x, make_spec, *geometry):
         op = name[:-2]
         return SpatialMap.apply(x, op=f"{op}_fwd", adjoint=f"{op}_bwd", spec=make_spec(name, x.shape, *geometry))
 
-    return batched(int(name[-2]) + 1, run, x)
+    return batched(name, int(name[-2]) + 1, run, x)
 
 
 @overload

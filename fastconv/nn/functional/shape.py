@@ -12,17 +12,29 @@ import numpy as np
 
 from ...autograd import Function
 from ...errors import shorten
-from ...spec import check, check_call, check_float, check_rank, conv_spec, int_tuple, interpolate_spec, pad_pairs, shape_str
-from ...tensor import Tensor, arange, as_tensor, int64
+from ...spec import (
+    check,
+    check_call,
+    check_count,
+    check_float,
+    check_rank,
+    conv_spec,
+    int_tuple,
+    interpolate_spec,
+    number,
+    pad_pairs,
+    shape_str,
+)
+from ...tensor import Tensor, arange, argument, int64, names_memory
 from ...typing import Floats, Ints, Padding, TensorLike
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def batched(ndim: int, run, x, *args, **options):
+def batched(name: str, ndim: int, run, x, /, *args, **options):
     """``run(x, ...)``; a single example (``ndim`` dimensions) gets a batch axis for the call and loses it afterwards."""
-    x = as_tensor(x)
+    x = argument(name, "input", x)
     if x.ndim != ndim:
         return run(x, *args, **options)
     out = run(x.unsqueeze(0), *args, **options)
@@ -87,7 +99,8 @@ def pad(input: TensorLike, pad: Sequence[int], mode: str = "constant", value: fl
         The constant.
     """
     check(isinstance(pad, (tuple, list)), "pad", f"pad must be a sequence of ints, got {pad!r}", TypeError)
-    input = as_tensor(input)
+    input = argument("pad", "input", input)
+    value = number("pad", "value", value)
     return Pad.apply(input, pairs=pad_pairs(input.shape, pad, mode), mode=mode, value=value)
 
 
@@ -130,9 +143,10 @@ def unfold(input: TensorLike, kernel_size: Ints, dilation: Ints = 1, padding: Pa
         check_float("unfold", input=x)
         check_rank("unfold", "input", x.shape, 4, "N x C x H x W")
         spec = conv_spec("unfold", x.shape, (1, x.shape[1], *kernel), stride, padding, dilation)
+        check_count("unfold", "the output", (*x.shape[:2], *kernel, *spec.out_size))
         return SpatialMap.apply(x, op="unfold", adjoint="fold", spec=spec)
 
-    return batched(3, run, input)
+    return batched("unfold", 3, run, input)
 
 
 def fold(
@@ -150,12 +164,13 @@ def fold(
               f"{x.shape[1]} rows (input {shape_str(x.shape)}) must be a multiple of the kernel's {prod(kernel)} "
               f"positions (kernel_size {kernel})")  # fmt: skip
         shape = (x.shape[0], channels, *size)
+        check_count("fold", "the output", shape)
         spec = conv_spec("fold", shape, (1, channels, *kernel), stride, padding, dilation)
         check(prod(spec.out_size) == x.shape[2], "fold",
               f"output_size {size} has {prod(spec.out_size)} windows, input has {x.shape[2]} ({shape_str(x.shape)})")
         return SpatialMap.apply(x, op="fold", adjoint="unfold", spec=spec)
 
-    return batched(2, run, input)
+    return batched("fold", 2, run, input)
 
 
 def check_labels(name: str, labels: Tensor, classes: int, ignore_index: int | None = None) -> np.ndarray:
@@ -175,11 +190,14 @@ def check_labels(name: str, labels: Tensor, classes: int, ignore_index: int | No
     return t
 
 
+@names_memory
 def one_hot(tensor: TensorLike, num_classes: int = -1) -> Tensor:
     """Integer labels ``(...)`` as int64 vectors ``(..., num_classes)``; -1: as many as the largest label needs."""
-    tensor = as_tensor(tensor)
+    tensor = argument("one_hot", "tensor", tensor)
+    num_classes = int_tuple("one_hot", "num_classes", num_classes, 1, -1)[0]
     if num_classes == -1:
         check(tensor.numel() > 0, "one_hot", "give num_classes: there are no labels to tell it from")
         num_classes = int(tensor.numpy().max()) + 1
+    check_count("one_hot", "the output", (*tensor.shape, num_classes))
     check_labels("one_hot", tensor, num_classes)
     return (tensor.unsqueeze(-1) == arange(num_classes, device=tensor.device)).astype(int64)
