@@ -130,6 +130,20 @@ def test_matrix_products_of_two_types(a, backend):
         np.testing.assert_array_equal(z.numpy(), x.astype(int) @ y.astype(int))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "int64", "uint8"])
+def test_many_elements_of_a_type_without_kernels(dtype):
+    """Beyond the sizes from which the cpu backend has kernels of its own, which are for float32 and float64."""
+    x = (np.arange(40_000).reshape(200, 200) % 3).astype(dtype)
+    with fc.backend("cpu"):
+        t = fc.tensor(x)
+        np.testing.assert_array_equal((t + t * 2).numpy(), 3 * x)
+        np.testing.assert_array_equal((t @ t).numpy(), x @ x)
+        np.testing.assert_allclose(t.sum().item(), x.sum(dtype=float), rtol=1e-3)
+        np.testing.assert_array_equal(t.max(1)[0].numpy(), x.max(1))
+        np.testing.assert_array_equal(F.pad(t, (1, 1)).numpy(), np.pad(x, ((0, 0), (1, 1))))
+        assert t.exp().dtype == ("float16" if dtype == "float16" else "float32")
+
+
 @pytest.mark.parametrize("join", ["cat", "stack"])
 def test_joining_promotes(join, backend):
     torch = pytest.importorskip("torch")
@@ -382,6 +396,9 @@ def test_arrays_at_every_door(change, backend, tmp_path):
     x = fc.ones(2, 3, 6, 5, requires_grad=True)
     (x * 2).backward(image)
     same(x.grad, 2 * IMAGE)
+    x.grad = image
+    optim.SGD([x], lr=1.0).step()
+    same(x.detach(), 1 - IMAGE)
     for name in ("a.npz", "a.safetensors"):
         fc.save({"image": image, "labels": labels}, tmp_path / name)
         loaded = fc.load(tmp_path / name)

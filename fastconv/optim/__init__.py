@@ -11,7 +11,7 @@ import numpy as np
 from .. import dtypes
 from ..spec import check, check_shape
 from ..table import Table, number, options
-from ..tensor import Tensor, as_tensor
+from ..tensor import Tensor, argument, as_tensor
 from . import lr_scheduler
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]]
@@ -119,6 +119,8 @@ class Optimizer:
             for p in group["params"]:
                 if (grad := p.grad) is None:
                     continue
+                if not isinstance(grad, Tensor):
+                    grad = argument(type(self).__name__, "gradient", grad, p.device)
                 array, g = p._array, grad._array
                 if g.shape != array.shape:
                     check_shape(type(self).__name__, "gradient", g.shape, array.shape, "its parameter's shape")

@@ -127,7 +127,7 @@ def gemm(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.nda
 
 
 def matmul(a, b):
-    if a.dtype.kind != "f" or a.dtype != b.dtype or a.size * b.shape[-1] <= SMALL:
+    if a.dtype.char not in "fd" or a.dtype != b.dtype or a.size * b.shape[-1] <= SMALL:
         return np.matmul(a, b)
     if a.ndim == b.ndim == 2:
         return gemm(a, b)
