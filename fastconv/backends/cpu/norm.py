@@ -1,6 +1,6 @@
 """Normalisation: sums per channel or row, then one pass that applies them.
 
-    batch norm, forward:   pass 1  per thread: rows of pixels -> sum and sum of squares per channel
+    batch norm, forward:   pass 1  per thread: rows of pixels -> sum and squared deviations per channel
                            pass 2  y = relu((x - mean) * scale + bias + residual)                       one read, one write
               backward:    pass 1  per thread: sum of gz and of gz * (x - mean), with gz = gy masked by y > 0
                                    (without a residual y is computed again from x, which is read anyway)
@@ -11,8 +11,14 @@
                            ...
 
 Kernels see ``images, pixels, channels`` and one vector of channels per image: batch norm is the case of one image with
-all pixels, group norm adds up the sums of a group's channels. Squares are taken of x - x[0]: a large mean would otherwise
-swallow the variance.
+all pixels, group norm adds up the sums of a group's channels.
+
+A sum of ``x * x`` would lose a variance that is small beside the mean. So a block adds up ``d = x - o`` and ``d * d``, where
+``o`` is the mean of the blocks before it (of a quarter of the block, where that is the first), and blocks are merged as means
+and squared deviations. The sum of ``d * d`` is at most four times the squared deviations of all pixels so far, whatever the
+values are, so cancellation costs no accuracy. (With one pixel as ``o``, an outlier in that place would spoil the channel.)
+
+Chan, Golub, LeVeque: Algorithms for computing the sample variance, The American Statistician 37, 1983.
 """
 
 from __future__ import annotations
@@ -46,24 +52,70 @@ def piece(job, images, parts, pixels):
 
 
 @body
-def flush(total, part):
-    """``total += part`` and ``part = 0``."""
-    for k in range(part.shape[0]):
-        for c in range(part.shape[1]):
-            total[k, c] += part[k, c]
-            part[k, c] = 0
+def scratch(threads, count, x):
+    """``count`` vectors of channels for each thread, in cache lines that no other thread writes to."""
+    line = 128 // x.itemsize
+    return np.empty((threads, count, (x.shape[-1] + line - 1) // line * line), x.dtype)
 
 
 @body
-def sum_share(thread, threads, x, shift, totals):
+def sum_share(x, start, stop, sums, total):
+    """Sum of each channel over the pixels from ``start`` to ``stop``."""
+    total[:] = 0
+    sums[:] = 0
+    for first in range(start, stop, BLOCK):
+        end = min(first + BLOCK, stop)
+        whole = end - (end - first) % 4 if x.size <= CACHED else first
+        for r in range(first, whole, 4):
+            p, q, s, t = x[r], x[r + 1], x[r + 2], x[r + 3]
+            for c in range(total.size):
+                sums[c] += (p[c] + q[c]) + (s[c] + t[c])
+        for r in range(whole, end):
+            row = x[r]
+            for c in range(total.size):
+                sums[c] += row[c]
+        for c in range(total.size):
+            total[c] += sums[c]
+            sums[c] = 0
+
+
+@body
+def start_block(part, sums, pixels):
+    """Sums about the mean of ``pixels`` pixels, whose sums are given, begin: ``part`` is that origin and two sums of nothing."""
+    zero, one_by_pixels = part.dtype.type(0), 1 / pixels
+    for c in range(sums.size):
+        mean = part.dtype.type(sums[c] * one_by_pixels)
+        part[0, c] = mean if np.isfinite(mean) else zero
+        part[1, c] = part[2, c] = zero
+
+
+@body
+def merge_block(part, count, total, before):
+    """Add the ``count`` pixels of a block to the sums and squared deviations ``total`` of the ``before`` pixels before it."""
+    one_by_count, one_by_before = 1 / count, 1 / max(before, 1)
+    weight = before * count / (before + count)
+    for c in range(total.shape[1]):
+        shifted = np.float64(part[1, c])
+        deviations = part[2, c] - shifted * shifted * one_by_count
+        block = np.float64(part[0, c]) * count + shifted
+        apart = block * one_by_count - total[0, c] * one_by_before
+        total[0, c] += block
+        total[1, c] += (0.0 if deviations < 0 else deviations) + weight * apart * apart  # NaN passes
+
+
+@body
+def moment_share(thread, threads, x, part, totals):
+    """Sums and squared deviations of each piece's channels."""
     images, pixels, channels = x.shape
     parts = totals.shape[0]
     first, end = share(thread, threads, parts * images)
-    part = np.zeros((2, channels), x.dtype)
-    sums, squares = part[0], part[1]
+    origin, sums, squares = part[0], part[1], part[2]
     for job in range(first, end):
         n, begin, stop = piece(job, images, parts, pixels)
-        total, origin = totals[job // images, n], shift[n]
+        total = totals[job // images, n]
+        some = min(BLOCK // 4, stop - begin)
+        sum_share(x[n], begin, begin + some, sums, total[0])
+        start_block(part, total[0], max(some, 1))
         total[:] = 0
         for start in range(begin, stop, BLOCK):
             end_block = min(start + BLOCK, stop)
@@ -80,7 +132,32 @@ def sum_share(thread, threads, x, shift, totals):
                     d = row[c] - origin[c]
                     sums[c] += d
                     squares[c] += d * d
-            flush(total, part)
+            merge_block(part, end_block - start, total, start - begin)
+            start_block(part, total[0], end_block - begin)
+
+
+@body
+def merge_parts(totals, n, pixels, moments):
+    """Mean and variance of the channels of image ``n``, over all parts and the several pixels in a row."""
+    parts, width, channels = totals.shape[0], totals.shape[3], moments.shape[2]
+    mean, variance = moments[0, n], moments[1, n]
+    one_by_count = 1 / (pixels * (width // channels))
+    mean[:] = 0
+    variance[:] = 0
+    for p in range(parts):
+        for k in range(0, width, channels):
+            sums = totals[p, n, 0, k : k + channels]
+            for c in range(channels):
+                mean[c] += sums[c] * one_by_count
+    for p in range(parts):
+        start, stop = share(p, parts, pixels)
+        count = stop - start
+        one_by_pixels = 1 / max(count, 1)
+        for k in range(0, width, channels):
+            sums, deviations = totals[p, n, 0, k : k + channels], totals[p, n, 1, k : k + channels]
+            for c in range(channels):
+                apart = sums[c] * one_by_pixels - mean[c]
+                variance[c] += (deviations[c] + count * apart * apart) * one_by_count
 
 
 @body
@@ -105,16 +182,16 @@ def apply_share(thread, threads, x, parts, mean, scale, bias, residual, has_resi
 
 
 @body
-def gradient_sum_share(thread, threads, gy, x, y, mean, scale, bias, mask, totals):
+def gradient_sum_share(thread, threads, gy, x, y, mean, scale, bias, mask, part, totals):
     images, pixels, channels = x.shape
     parts, zero = totals.shape[0], x.dtype.type(0)
     first, end = share(thread, threads, parts * images)
-    part = np.zeros((2, channels), x.dtype)
     plain, scaled = part[0], part[1]
     for job in range(first, end):
         n, begin, stop = piece(job, images, parts, pixels)
         total, m, s = totals[job // images, n], mean[n], scale[n]
         total[:] = 0
+        part[:] = 0
         for start in range(begin, stop, BLOCK):
             for r in range(start, min(start + BLOCK, stop)):
                 up, row, out = gy[n, r], x[n, r], y[n, r]
@@ -133,7 +210,10 @@ def gradient_sum_share(thread, threads, gy, x, y, mean, scale, bias, mask, total
                     for c in range(channels):
                         plain[c] += up[c]
                         scaled[c] += up[c] * (row[c] - m[c])
-            flush(total, part)
+            for k in range(2):
+                for c in range(channels):
+                    total[k, c] += part[k, c]
+                    part[k, c] = 0
 
 
 @body
@@ -168,9 +248,24 @@ def gradient_share(thread, threads, gy, x, parts, y, mean, scale, bias, offset, 
 
 
 @kernel
-def _channel_sums(threads, x, shift, totals):
+def _channel_sums(threads, x, totals):
+    parts, part = totals.shape[0], scratch(threads, 1, x)
     for thread in prange(threads):
-        sum_share(thread, threads, x, shift, totals)
+        first, end = share(thread, threads, parts)
+        for p in range(first, end):
+            start, stop = share(p, parts, x.shape[0])
+            sum_share(x, start, stop, part[thread, 0], totals[p])
+
+
+@kernel
+def _moments(threads, x, totals, moments):
+    part = scratch(threads, 3, x)
+    for thread in prange(threads):
+        moment_share(thread, threads, x, part[thread], totals)
+    for thread in prange(threads):
+        first, end = share(thread, threads, x.shape[0])
+        for n in range(first, end):
+            merge_parts(totals, n, x.shape[1], moments)
 
 
 @kernel
@@ -181,8 +276,9 @@ def _apply(threads, x, parts, mean, scale, bias, residual, has_residual, relu, y
 
 @kernel
 def _gradient_sums(threads, gy, x, y, mean, mask, totals):
+    part = scratch(threads, 2, x)
     for thread in prange(threads):
-        gradient_sum_share(thread, threads, gy, x, y, mean, mean, mean[0], mask, totals)
+        gradient_sum_share(thread, threads, gy, x, y, mean, mean, mean[0], mask, part[thread], totals)
 
 
 @kernel
@@ -225,14 +321,11 @@ def _totals(x):
     return memory.empty((_parts(len(x)), len(x), 2, x.shape[2]), np.float64)
 
 
-def _moments(x, channels):
+def _run_moments(x, channels):
     """Mean and variance of each image's channels in float64."""
-    first = x[:, 0, :channels]
-    shift = np.where(np.isfinite(first), first, x.dtype.type(0))
-    totals = _totals(x)
-    _channel_sums(x, _repeat(shift, x), totals)
-    mean, square = (v / (x[0].size // channels) for v in _per_channel(totals, channels))
-    return mean + shift, np.maximum(square - mean * mean, 0)  # NaN stays: np.maximum passes it on
+    totals, moments = _totals(x), memory.empty((2, len(x), channels), np.float64)
+    _moments(x, totals, moments)
+    return moments
 
 
 def _gradient_totals(gy, x, y, mean, mask):
@@ -248,10 +341,10 @@ def _vector(v, channels, dtype, default):
 def channel_sum(x):
     if x.ndim == 2 and x.size < SMALL:
         return x.sum(axis=0, dtype=np.float64).astype(x.dtype)
-    pixels = _one_image(x)
-    totals = _totals(pixels)
-    _channel_sums(pixels, np.zeros((1, pixels.shape[2]), x.dtype), totals)
-    return _per_channel(totals, x.shape[1])[0][0].astype(x.dtype)
+    pixels = _one_image(x)[0]
+    totals = memory.empty((_parts(1), pixels.shape[1]), np.float64)
+    _channel_sums(pixels, totals)
+    return totals.reshape(-1, x.shape[1]).sum(axis=0).astype(x.dtype)
 
 
 # ------------------------------------------------------------------------------------------------- batch norm
@@ -259,8 +352,8 @@ def channel_sum(x):
 def batch_norm_stats(x):
     if not x.size:
         return np.zeros(x.shape[1], x.dtype), np.zeros(x.shape[1], x.dtype)
-    mean, variance = _moments(_one_image(x), x.shape[1])
-    return mean[0].astype(x.dtype), variance[0].astype(x.dtype)
+    mean, variance = _run_moments(_one_image(x), x.shape[1])[:, 0].astype(x.dtype)
+    return mean, variance
 
 
 def _run_apply(x, mean, scale, bias, residual, activation, y):
@@ -297,14 +390,6 @@ def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_re
 
 # Training as a whole: both passes and what lies between them in one launch, for small batches are all overhead.
 @body
-def start_at_first(x, channels, mean):
-    first = x[0, 0]
-    for k in range(0, x.shape[2], channels):
-        for c in range(channels):
-            mean[0, k + c] = first[c] if np.isfinite(first[c]) else x.dtype.type(0)
-
-
-@body
 def add_up(totals, channels):
     """Both sums of each channel over all parts and the several pixels in a row."""
     sums = np.zeros((2, channels))
@@ -318,20 +403,17 @@ def add_up(totals, channels):
 
 
 @body
-def finish_moments(totals, count, weight, bias, eps, running, momentum, stats, vectors):
+def finish_moments(moments, count, weight, bias, eps, running, momentum, stats, vectors):
     """``stats``: mean, variance, 1 / deviation; ``vectors``, as wide as the rows of x: mean, scale, bias."""
     channels, number = weight.size, weight.dtype.type
-    sums, one_by_count = add_up(totals, channels), 1 / count
+    mean, variance = moments[0, 0], moments[1, 0]
     for c in range(channels):
-        mean = sums[0, c] * one_by_count
-        variance = sums[1, c] * one_by_count - mean * mean
-        stats[0, c] = number(mean + vectors[0, 0, c])
-        stats[1, c] = number(0) if variance < 0 else number(variance)  # NaN passes
-        stats[2, c] = number(1 / np.sqrt(stats[1, c] + eps))
-    for moved, value, unbiased in ((running[0], stats[0], 1.0), (running[1], stats[1], count / (count - 1))):
+        stats[0, c], stats[1, c] = number(mean[c]), number(variance[c])
+        stats[2, c] = number(1 / np.sqrt(variance[c] + eps))
+    for moved, value, unbiased in ((running[0], mean, 1.0), (running[1], variance, count / (count - 1))):
         for c in range(channels):
             moved[c] = number((1 - momentum) * moved[c] + momentum * unbiased * value[c])
-    for k in range(0, totals.shape[3], channels):
+    for k in range(0, vectors.shape[2], channels):
         for c in range(channels):
             v = k + c
             vectors[0, 0, v], vectors[1, 0, v], vectors[2, 0, v] = stats[0, c], stats[2, c] * weight[c], bias[c]
@@ -354,10 +436,11 @@ def finish_gradients(totals, count, stats, vectors, lines, grads):
 @kernel
 def _train_fwd(threads, x, totals, count, weight, bias, eps, residual, has_residual, relu, running, momentum, stats,
                vectors, y):  # fmt: skip
-    start_at_first(x, weight.size, vectors[0])
+    part, moments = scratch(threads, 3, x), np.empty((2, 1, weight.size))
     for thread in prange(threads):
-        sum_share(thread, threads, x, vectors[0], totals)
-    finish_moments(totals, count, weight, bias, eps, running, momentum, stats, vectors)
+        moment_share(thread, threads, x, part[thread], totals)
+    merge_parts(totals, 0, x.shape[1], moments)
+    finish_moments(moments, count, weight, bias, eps, running, momentum, stats, vectors)
     for thread in prange(threads):
         apply_share(thread, threads, x, totals.shape[0], vectors[0], vectors[1], vectors[2, 0], residual, has_residual, relu,
                     y)  # fmt: skip
@@ -365,8 +448,9 @@ def _train_fwd(threads, x, totals, count, weight, bias, eps, residual, has_resid
 
 @kernel
 def _train_bwd(threads, gy, x, y, totals, count, stats, vectors, lines, mask, grads, gx, gresidual, with_residual):
+    part = scratch(threads, 2, x)
     for thread in prange(threads):
-        gradient_sum_share(thread, threads, gy, x, y, vectors[0], vectors[1], vectors[2, 0], mask, totals)
+        gradient_sum_share(thread, threads, gy, x, y, vectors[0], vectors[1], vectors[2, 0], mask, part[thread], totals)
     finish_gradients(totals, count, stats, vectors, lines, grads)
     for thread in prange(threads):
         gradient_share(thread, threads, gy, x, totals.shape[0], y, vectors[0], vectors[1], vectors[2, 0], lines[0], lines[1],
@@ -424,7 +508,7 @@ def group_norm_fwd(x, groups, weight, bias, eps):
     if not x.size:
         return y, np.zeros((x.shape[0], groups), x.dtype), np.zeros((x.shape[0], groups), x.dtype)
     images, channels = _images(x), x.shape[1]
-    means, variances = _moments(images, channels)
+    means, variances = _run_moments(images, channels)
     mean = _grouped(means, groups)
     variance = _grouped(variances + np.square(means - _spread(mean, channels)), groups)
     mean, invstd = mean.astype(x.dtype), (1 / np.sqrt(variance + eps)).astype(x.dtype)
@@ -543,9 +627,10 @@ def powers(scale, beta, out):
 @kernel
 def _response_fwd(threads, x, size, ratio, beta, k, y, scale):
     rows, channels = x.shape
+    part = scratch(threads, 1, x)
     for thread in prange(threads):
         first, end = share(thread, threads, rows)
-        squares = np.empty(channels, x.dtype)
+        squares = part[thread, 0, :channels]
         for r in range(first, end):
             row, s, out = x[r], scale[r], y[r]
             for c in range(channels):
@@ -562,9 +647,10 @@ def _response_fwd(threads, x, size, ratio, beta, k, y, scale):
 def _response_bwd(threads, gy, x, scale, size, ratio, beta, gx):
     rows, channels = x.shape
     factor = x.dtype.type(2) * ratio * beta
+    part = scratch(threads, 3, x)
     for thread in prange(threads):
         first, end = share(thread, threads, rows)
-        power, own, others = np.empty(channels, x.dtype), np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+        power, own, others = part[thread, 0, :channels], part[thread, 1, :channels], part[thread, 2, :channels]
         for r in range(first, end):
             up, row, s, out = gy[r], x[r], scale[r], gx[r]
             powers(s, beta, power)
