@@ -81,7 +81,7 @@ def sum_share(x, start, stop, sums, total):
 
 @body
 def start_block(part, sums, pixels):
-    """Sums about the mean of ``pixels`` pixels, whose sums are given, begin: ``part`` is that origin and two sums of nothing."""
+    """Begin sums about the mean of ``pixels`` pixels, whose sums are given: ``part`` is that origin and two zeros."""
     zero, one_by_pixels = part.dtype.type(0), 1 / pixels
     for c in range(sums.size):
         mean = part.dtype.type(sums[c] * one_by_pixels)

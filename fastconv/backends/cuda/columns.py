@@ -9,8 +9,13 @@ memory gives two of them::
              partial[sum, channel, piece]
     finish:  a team of threads per channel adds up the pieces and turns the sums into what was asked for
 
-No atomics: the order of additions depends on the shape alone. The sums of a BatchNorm are taken of ``x - x[0]``, so that
-values far from zero lose nothing.
+No atomics: the order of additions depends on the shape alone.
+
+For a variance, four rows are added up in their own type as ``d = x - o`` and ``d * d``, where ``o`` is the first of the
+four. In float64 their sums become those of ``x - r``, where ``r`` is the first row of the piece. The squared deviations of n
+numbers are at least those of one of them, so at most a factor of n is lost to cancellation: 4 in the arrays' own type, the
+rows of a piece in float64. (With one ``o`` for all rows in the arrays' own type, an outlier in that place would spoil the
+channel.)
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ _BLOCKS = 4 if SIMULATED else 1024
 _FEW = 64 if SIMULATED else 1 << 16  # elements that are added up in one piece
 SHORT = 4  # rows added up in the arrays' own type before their sum goes to the float64 ones
 FROM_Y, FROM_X = 1, 2  # how ReLU's mask is told: from the result, or from what it would be of x
-_SUMS = {  # of x, a gradient, a channel's mean and 1 / deviation: what is added up, and of its sums over n rows what is kept
+_SUMS = {  # of x, a gradient, a mean (or origin) and 1 / deviation: what is added up; what is kept of its sums over n rows
     "stats": (lambda x, g, mean, scale: (x - mean, (x - mean) * (x - mean)),
               lambda first, second, mean, n: (mean + first / n, second - first * first / n)),
     "grad": (lambda x, g, mean, scale: (g, g * ((x - mean) * scale)), lambda first, second, mean, n: (first, second)),
@@ -39,7 +44,7 @@ _SUMS = {  # of x, a gradient, a channel's mean and 1 / deviation: what is added
 @functools.cache
 def _columns_kernel(name, real, each):
     terms, keep = map(body, _SUMS[name])
-    with_gradient, with_mean, stats = name == "grad", name != "sum", name == "stats"
+    with_gradient, stats = name == "grad", name == "stats"
     pointer, (load, _) = ptx.pointer, ptx.neighbours(each)
     zero, one, size = real(0), real(1), THREADS * each
 
@@ -65,9 +70,11 @@ def _columns_kernel(name, real, each):
         p, q = cuda.local.array(each, real), cuda.local.array(each, real)
         mean, scale = cuda.local.array(each, real), cuda.local.array(each, real)
         gain, shift = cuda.local.array(each, real), cuda.local.array(each, real)
+        origin = cuda.local.array(each, real)
         for k in range(each):
             a[k] = b[k] = np.float64(0)
-            mean[k] = mean_of[c + k] if with_mean and c < channels else zero
+            mean[k] = mean_of[c + k] if with_gradient and c < channels else zero
+            origin[k] = x[start * channels + c + k] if stats and c < channels else zero
             scale[k] = scale_of[c + k] if with_gradient and c < channels else one
             gain[k] = gain_of[c + k] if masked == FROM_X and c < channels else one
             shift[k] = shift_of[c + k] if masked == FROM_X and c < channels else zero
@@ -76,7 +83,12 @@ def _columns_kernel(name, real, each):
             while i < stop:
                 for k in range(each):
                     p[k] = q[k] = zero
-                if i + (SHORT - 1) * jump < stop:
+                if stats:
+                    v = load(x, i)
+                    for k in range(each):
+                        mean[k] = v[k]
+                count = SHORT if i + (SHORT - 1) * jump < stop else 1
+                if count == SHORT:
                     for _ in range(SHORT):
                         add(x, other, y, masked, i, mean, scale, gain, shift, p, q)
                         i += jump
@@ -84,8 +96,13 @@ def _columns_kernel(name, real, each):
                     add(x, other, y, masked, i, mean, scale, gain, shift, p, q)
                     i += jump
                 for k in range(each):
-                    a[k] += np.float64(p[k])
-                    b[k] += np.float64(q[k])
+                    first_sum, second_sum = np.float64(p[k]), np.float64(q[k])
+                    if stats:
+                        apart = np.float64(mean[k]) - np.float64(origin[k])
+                        second_sum += apart * (first_sum + first_sum + count * apart)
+                        first_sum += count * apart
+                    a[k] += first_sum
+                    b[k] += second_sum
         for k in range(each):
             first[k * THREADS + t] = a[k]
             second[k * THREADS + t] = b[k]
@@ -101,7 +118,7 @@ def _columns_kernel(name, real, each):
         if lane == 0 and c < channels:
             for k in range(each):
                 at = k * THREADS + t
-                sum1, sum2 = keep(first[at], second[at], np.float64(mean[k]), np.float64(end - start))
+                sum1, sum2 = keep(first[at], second[at], np.float64(origin[k]), np.float64(end - start))
                 if pieces == 1 and not stats:
                     u[c + k] = real(sum1 / divisor)
                     v[c + k] = real(sum2)
@@ -213,7 +230,7 @@ def known_moments(x):
 def moments(x, eps=0.0, weight=None, bias=None, running=None, momentum=0.0):
     """Mean, variance, 1 / deviation, that times the weight, and the bias of each channel of the matrix ``x``, as one array;
     ``running`` is moved."""
-    partial, piece = known_moments(x) or _pieces("stats", x, vectors=(x, None, None, None))  # deviations from the first row
+    partial, piece = known_moments(x) or _pieces("stats", x)
     _, channels, pieces = partial.shape
     out, real = memory.empty((5, channels), x.dtype), x.dtype.type
     blocks, team = teams(channels, pieces)

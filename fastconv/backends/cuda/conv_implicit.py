@@ -259,10 +259,20 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
         added = (zero, zero, zero, zero)
         if flags & BIAS and left + col < columns and flags & QUADS:
             added = load4(bias, np.int64(n))
-        centre = load4(room, np.int64(col))  # deviations from the first line lose nothing where values are far from zero
-        shift, square = cuda.local.array(4, real), cuda.local.array(4, real)
-        for q in range(4):
-            shift[q] = square[q] = zero
+        centre, shift, square = cuda.local.array(4, real), cuda.local.array(4, real), cuda.local.array(4, real)
+        # lines of the tile, from one of a thread's lines to its next, lines of this thread
+        lines, stride = np.int32(min(rows, pixels - top)), np.int32(threads // quads)
+        mine = np.int32((lines - line + stride - 1) // stride)
+        head = load4(room, np.int64(col))
+        if flags & MOMENTS:  # their mean: an outlier cannot spoil the squares of deviations from it, as it would from one line
+            for q in range(4):
+                centre[q] = shift[q] = square[q] = zero
+            for i in range(mine):
+                v = load4(room, np.int64((line + i * stride) * line_y + col))
+                for q in range(4):
+                    centre[q] += v[q] - head[q]
+            for q in range(4):
+                centre[q] = head[q] + centre[q] / real(max(mine, 1))
         for i in range(rows * quads // threads):
             m = np.int32(top + line + i * (threads // quads))
             if m < pixels and left + col < columns:
@@ -301,20 +311,24 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
         if flags & MOMENTS:
             cuda.syncthreads()
             for q in range(4):
-                room[thread + q * threads] = shift[q]
-                room[thread + (q + 4) * threads] = square[q]
+                error = shift[q] / real(max(mine, 1))
+                room[thread + q * threads] = (centre[q] - head[q]) + error
+                room[thread + (q + 4) * threads] = square[q] - shift[q] * error
             cuda.syncthreads()
             if thread < quads:
-                lines = np.float64(min(rows, pixels - top))
                 for q in range(4):
-                    shifts, squares = np.float64(0), np.float64(0)
-                    for t in range(thread, threads, quads):
-                        shifts += np.float64(room[t + q * threads])
-                        squares += np.float64(room[t + (q + 4) * threads])
+                    mean, deviations = np.float64(0), np.float64(0)
+                    for i in range(min(stride, lines)):
+                        mean += np.float64(room[thread + i * quads + q * threads]) * ((lines - i + stride - 1) // stride)
+                    mean /= lines
+                    for i in range(min(stride, lines)):
+                        d = np.float64(room[thread + i * quads + q * threads]) - mean
+                        deviations += np.float64(room[thread + i * quads + (q + 4) * threads])
+                        deviations += d * d * ((lines - i + stride - 1) // stride)
                     if left + col + q < columns:
                         to = np.int64(n + q) * cuda.gridDim.x + cuda.blockIdx.x
-                        moments[to] = np.float64(centre[q]) + shifts / lines
-                        moments[to + y_line * cuda.gridDim.x] = squares - shifts * shifts / lines
+                        moments[to] = np.float64(head[q]) + mean
+                        moments[to + y_line * cuda.gridDim.x] = deviations
 
     return kernel(implicit_gemm, launch_bounds=s.threads), s
 
