@@ -10,6 +10,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -245,13 +246,35 @@ def test_out_of_memory_names_the_op(engine, monkeypatch):
     from fastconv.backends.cuda import memory
 
     def full(self, size):
-        raise MemoryError(memory._running_op())
+        raise MemoryError
 
     x = fc.tensor(values(2, 3, 4, 4), device="cuda")
     monkeypatch.setattr(memory.Pool, "_fresh", full)
-    memory.pool.free.clear()
-    with pytest.raises(MemoryError, match=r"avg_pool_fwd\(x 2x3x4x4\)"):
+    memory.trim()
+    with pytest.raises(MemoryError, match=r"avg_pool_fwd\(x 2x3x4x4\): out of .*memory: 0.0 MiB asked for"):
         F.avg_pool2d(x, 2)
+
+
+def test_free_memory_is_bounded(engine, monkeypatch):
+    """By what was in use; not the memory of a graph, whose kernels know it by address, and not while one is recorded."""
+    from fastconv.backends import blocks
+    from fastconv.backends.cuda import memory
+
+    monkeypatch.setattr(blocks, "SPARE", 1 << 20)
+    pool, own = memory.Pool(), memory.Pool(bounded=False)
+    for p in (pool, own):
+        for mib in (1, 2, 3, 5, 7, 11):
+            block = p.take(mib << 20)
+            del block
+    assert pool.free_bytes <= (11 << 20) + (1 << 20) and own.free_bytes == 29 << 20
+    monkeypatch.setattr(memory, "graph", SimpleNamespace(phase="record"))
+    free = pool.free_bytes
+    pool.recent = pool.before = 0
+    pool.give_block((0, np.empty(0), {}), 512)
+    assert pool.free_bytes == free + 512
+    monkeypatch.setattr(memory, "graph", None)
+    pool.give_block((0, np.empty(0), {}), 512)
+    assert pool.free_bytes <= 1 << 20
 
 
 @pytest.mark.skipif(not SIMULATED, reason="the simulator's check")

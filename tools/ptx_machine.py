@@ -724,7 +724,7 @@ def install(accesses=False) -> Machine:
         data = np.empty(size + 512, np.uint8)
         data = data[-data.ctypes.data % 512 :][:size]
         owned[data.ctypes.data] = data
-        return data.ctypes.data, data
+        return data.ctypes.data, data, {}
 
     def start(kernel, kinds, args, grid, block, shared):
         everything = any(isinstance(a, memory.Window) for a in args)

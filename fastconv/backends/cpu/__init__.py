@@ -1,6 +1,6 @@
 """The ``cpu`` backend: every op of the contract in Numba, parallel, channels-last in memory."""
 
-from ..numpy import (
+from .borrowed import (
     asarray,
     broadcast_to,
     cast,

@@ -78,11 +78,14 @@ def _lead(spec) -> tuple[int, int]:
     return tuple(b % 2 for b, _ in spec.padding)
 
 
-@keep
 def fold_weights(w: np.ndarray | Prepacked, spec) -> np.ndarray | Prepacked:
     """The weights of the folded convolution, from those of ``spec``."""
-    (kh, kw), (qh, qw), (top, left) = spec.kernel, folded(spec).kernel, _lead(spec)
-    c, k = spec.c_in, spec.c_out
+    return _fold_weights(w, spec.kernel, folded(spec).kernel, _lead(spec), spec.c_in, spec.c_out)
+
+
+@keep
+def _fold_weights(w, kernel_size, folded_size, lead, c, k):
+    (kh, kw), (qh, qw), (top, left) = kernel_size, folded_size, lead
     padded = np.zeros((2 * qh, 2 * qw, c, k), w.dtype)
     padded[top : top + kh, left : left + kw] = arranged(w).reshape(kh, kw, c, k)
     inside_out = memory.empty((qh, qw, 4 * c, k), w.dtype)

@@ -1,29 +1,24 @@
 """Memory for results and scratch: 64-byte aligned blocks that are used again when their last array is gone.
 
 A fresh large buffer costs more than most kernels run on it (the system clears every page at first touch), so blocks
-live in a pool by size class and return to it when NumPy drops the last view.
+live in a pool (see ``backends/blocks.py``) and return to it when NumPy drops the last view.
 """
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import mmap
 import threading
-from collections import defaultdict
 from math import prod
 
 import numpy as np
 
+from ..blocks import Blocks
+
 ALIGN = 64
 SMALL = 1 << 12  # smaller arrays are NumPy's business
-LIMIT = 4 << 30  # free bytes kept at most
-
-
-
-@functools.lru_cache(maxsize=4096)
-def _size_class(n: int) -> int:
-    """Round up to an eighth of the leading power of two, so at most 12.5 % of a block is unused."""
-    step = max(1 << (n.bit_length() - 4), ALIGN)
-    return -(-n // step) * step
+LARGE = 1 << 20  # such blocks are mapped one by one
+HUGE = 1 << 22  # and these from large pages, where the system has them
 
 
 class _Memory(np.ndarray):
@@ -37,57 +32,54 @@ class _Block(np.ndarray):
 
     def __del__(self):
         if self.pool is not None:
-            self.pool.give(self.base)
+            self.pool.give_block(self.base, self.base.size)
 
 
-class Pool:
-    """Free memory by size class."""
+def _mapped(size: int) -> np.ndarray:
+    """``size`` bytes that go back to the system as soon as they are freed: C libraries keep what they freed themselves."""
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return np.empty(size + ALIGN, np.uint8)
+    try:
+        pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError:
+        raise MemoryError from None
+    if size >= HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):
+            pages.madvise(mmap.MADV_HUGEPAGE)  # as NumPy does
+    return np.frombuffer(pages, np.uint8)
 
-    def __init__(self):
-        self.lock = threading.RLock()  # re-entrant: the garbage collector may return a block while one is being taken
-        self.free: dict[int, list[_Memory]] = defaultdict(list)
-        self.taken = self.fresh = self.bytes = self.used_bytes = self.peak_bytes = 0
+
+class Pool(Blocks):
+    """Arrays in blocks of host memory."""
+
+    align = ALIGN
 
     def take(self, shape, dtype, n: int) -> np.ndarray:
         """An array in ``n`` bytes."""
-        size = _size_class(n)
-        with self.lock:
-            self.taken += 1
-            if free := self.free[size]:
-                memory = free.pop()
-            else:
-                memory = np.empty(size + ALIGN, np.uint8).view(_Memory)
-                memory = memory[-memory.ctypes.data % ALIGN :][:size]
-                self.fresh += 1
-                self.bytes += size
-            self.used_bytes += size
-            if self.used_bytes > self.peak_bytes:
-                self.peak_bytes = self.used_bytes
+        memory, _ = self.take_block(n)
         block = memory.view(_Block)
         block.pool = self
         return np.ndarray(shape, dtype, block)
 
-    def give(self, memory: _Memory) -> None:
-        size = memory.size
-        with self.lock:
-            self.used_bytes -= size
-            if self.bytes - self.used_bytes <= LIMIT:
-                self.free[size].append(memory)
-            else:
-                self.bytes -= size
+    def _fresh(self, size):
+        memory = (_mapped(size) if size >= LARGE else np.empty(size + ALIGN, np.uint8)).view(_Memory)
+        return memory[-memory.ctypes.data % ALIGN :][:size]
+
+    def _release(self):
+        _pool.trim()
 
 
 class Arena(Pool):
     """Memory apart from the pool: ``with arena:`` all comes from it, may be used again inside, never goes to the pool."""
+
+    def __init__(self):
+        super().__init__(bounded=False)  # recorded kernels know it by address
 
     def __enter__(self):
         self.outer, _local.arena = _local.arena, self
 
     def __exit__(self, *exc):
         _local.arena = self.outer
-
-    def give(self, memory: _Memory) -> None:
-        self.free[memory.size].append(memory)  # whatever the limit: recorded kernels know it by address
 
 
 class _Local(threading.local):
@@ -126,13 +118,9 @@ def home(a: np.ndarray) -> Pool | None:
 
 def trim() -> None:
     """Give every free block back to the system."""
-    with _pool.lock:
-        _pool.free.clear()
-        _pool.bytes = _pool.used_bytes
+    _pool.trim()
 
 
 def statistics() -> dict[str, int]:
     """Blocks taken, blocks that had to be fresh, and bytes free, in use and at the peak."""
-    with _pool.lock:
-        counts = {n: getattr(_pool, n) for n in ("taken", "fresh", "used_bytes", "peak_bytes")}
-        return counts | {"free_bytes": _pool.bytes - _pool.used_bytes}
+    return _pool.statistics()

@@ -43,19 +43,18 @@ def _parts(images: int) -> int:
     return 1 if images >= 8 * threads else threads
 
 
+def _scratch(count: int, x) -> np.ndarray:
+    """``count`` vectors of channels for each thread, in cache lines that no other thread writes to."""
+    line = 128 // x.itemsize
+    return memory.empty((settings.get_num_threads(), count, -(-x.shape[-1] // line) * line), x.dtype)
+
+
 # ------------------------------------------------------------------------------------------------- per channel
 @body(inline=True)
 def piece(job, images, parts, pixels):
     """The image of a job and the pixels it covers."""
     start, stop = share(job // images, parts, pixels)
     return job % images, start, stop
-
-
-@body
-def scratch(threads, count, x):
-    """``count`` vectors of channels for each thread, in cache lines that no other thread writes to."""
-    line = 128 // x.itemsize
-    return np.empty((threads, count, (x.shape[-1] + line - 1) // line * line), x.dtype)
 
 
 @body
@@ -248,8 +247,8 @@ def gradient_share(thread, threads, gy, x, parts, y, mean, scale, bias, offset, 
 
 
 @kernel
-def _channel_sums(threads, x, totals):
-    parts, part = totals.shape[0], scratch(threads, 1, x)
+def _channel_sums(threads, x, part, totals):
+    parts = totals.shape[0]
     for thread in prange(threads):
         first, end = share(thread, threads, parts)
         for p in range(first, end):
@@ -258,8 +257,7 @@ def _channel_sums(threads, x, totals):
 
 
 @kernel
-def _moments(threads, x, totals, moments):
-    part = scratch(threads, 3, x)
+def _moments(threads, x, part, totals, moments):
     for thread in prange(threads):
         moment_share(thread, threads, x, part[thread], totals)
     for thread in prange(threads):
@@ -275,8 +273,7 @@ def _apply(threads, x, parts, mean, scale, bias, residual, has_residual, relu, y
 
 
 @kernel
-def _gradient_sums(threads, gy, x, y, mean, mask, totals):
-    part = scratch(threads, 2, x)
+def _gradient_sums(threads, gy, x, y, mean, mask, part, totals):
     for thread in prange(threads):
         gradient_sum_share(thread, threads, gy, x, y, mean, mean, mean[0], mask, part[thread], totals)
 
@@ -324,13 +321,13 @@ def _totals(x):
 def _run_moments(x, channels):
     """Mean and variance of each image's channels in float64."""
     totals, moments = _totals(x), memory.empty((2, len(x), channels), np.float64)
-    _moments(x, totals, moments)
+    _moments(x, _scratch(3, x), totals, moments)
     return moments
 
 
 def _gradient_totals(gy, x, y, mean, mask):
     totals = _totals(x)
-    _gradient_sums(gy, x, y, _repeat(mean, x), mask, totals)
+    _gradient_sums(gy, x, y, _repeat(mean, x), mask, _scratch(2, x), totals)
     return _per_channel(totals, mean.shape[1])
 
 
@@ -343,7 +340,7 @@ def channel_sum(x):
         return x.sum(axis=0, dtype=np.float64).astype(x.dtype)
     pixels = _one_image(x)[0]
     totals = memory.empty((_parts(1), pixels.shape[1]), np.float64)
-    _channel_sums(pixels, totals)
+    _channel_sums(pixels, _scratch(1, pixels), totals)
     return totals.reshape(-1, x.shape[1]).sum(axis=0).astype(x.dtype)
 
 
@@ -390,16 +387,16 @@ def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_re
 
 # Training as a whole: both passes and what lies between them in one launch, for small batches are all overhead.
 @body
-def add_up(totals, channels):
+def add_up(totals, sums):
     """Both sums of each channel over all parts and the several pixels in a row."""
-    sums = np.zeros((2, channels))
+    channels = sums.shape[1]
+    sums[:] = 0
     for p in range(totals.shape[0]):
         for k in range(0, totals.shape[3], channels):
             first, second = totals[p, 0, 0, k : k + channels], totals[p, 0, 1, k : k + channels]
             for c in range(channels):
                 sums[0, c] += first[c]
                 sums[1, c] += second[c]
-    return sums
 
 
 @body
@@ -420,23 +417,22 @@ def finish_moments(moments, count, weight, bias, eps, running, momentum, stats, 
 
 
 @body
-def finish_gradients(totals, count, stats, vectors, lines, grads):
+def finish_gradients(sums, count, stats, vectors, lines, grads):
     """``grads``: those of weight and bias; ``lines``: offset and slope of gx."""
     channels, number = stats.shape[1], stats.dtype.type
-    sums, one_by_count = add_up(totals, channels), 1 / count
+    one_by_count = 1 / count
     for c in range(channels):
         plain, scaled, inverse = sums[0, c], sums[1, c], np.float64(stats[2, c])
         grads[0, c], grads[1, c] = number(scaled * inverse), number(plain)
         scale = -vectors[1, 0, c] * one_by_count
         offset, slope = number(scale * plain), number(scale * scaled * inverse * inverse)
-        for k in range(c, totals.shape[3], channels):
+        for k in range(c, lines.shape[2], channels):
             lines[0, 0, k], lines[1, 0, k] = offset, slope
 
 
 @kernel
-def _train_fwd(threads, x, totals, count, weight, bias, eps, residual, has_residual, relu, running, momentum, stats,
-               vectors, y):  # fmt: skip
-    part, moments = scratch(threads, 3, x), np.empty((2, 1, weight.size))
+def _train_fwd(threads, x, part, totals, moments, count, weight, bias, eps, residual, has_residual, relu, running, momentum,
+               stats, vectors, y):  # fmt: skip
     for thread in prange(threads):
         moment_share(thread, threads, x, part[thread], totals)
     merge_parts(totals, 0, x.shape[1], moments)
@@ -447,11 +443,12 @@ def _train_fwd(threads, x, totals, count, weight, bias, eps, residual, has_resid
 
 
 @kernel
-def _train_bwd(threads, gy, x, y, totals, count, stats, vectors, lines, mask, grads, gx, gresidual, with_residual):
-    part = scratch(threads, 2, x)
+def _train_bwd(threads, gy, x, y, part, totals, sums, count, stats, vectors, lines, mask, grads, gx, gresidual,
+               with_residual):  # fmt: skip
     for thread in prange(threads):
         gradient_sum_share(thread, threads, gy, x, y, vectors[0], vectors[1], vectors[2, 0], mask, part[thread], totals)
-    finish_gradients(totals, count, stats, vectors, lines, grads)
+    add_up(totals, sums)
+    finish_gradients(sums, count, stats, vectors, lines, grads)
     for thread in prange(threads):
         gradient_share(thread, threads, gy, x, totals.shape[0], y, vectors[0], vectors[1], vectors[2, 0], lines[0], lines[1],
                        mask, gx, gresidual, with_residual)  # fmt: skip
@@ -463,11 +460,11 @@ def batch_norm_train_fwd(x, weight, bias, residual, eps, activation, running, mo
     stats, vectors = np.zeros((3, channels), x.dtype), np.empty((3, 1, pixels.shape[2]), x.dtype)
     if x.size:
         other = pixels if residual is None else _one_image(residual)
-        totals = np.empty((_parts(1), 1, 2, pixels.shape[2]))
+        totals, moments = np.empty((_parts(1), 1, 2, pixels.shape[2])), np.empty((2, 1, channels))
         # The kernel writes to contiguous arrays, and where nobody wants them to some that are forgotten.
         running = np.empty((2, channels), x.dtype) if running is None else running
         moved = [r if r.flags.carray else np.array(r) for r in running]
-        _train_fwd(pixels, totals, x.size // channels, _vector(weight, channels, x.dtype, 1),
+        _train_fwd(pixels, _scratch(3, pixels), totals, moments, x.size // channels, _vector(weight, channels, x.dtype, 1),
                    _vector(bias, channels, x.dtype, 0), eps, other, residual is not None, activation == "relu",
                    tuple(moved), momentum, stats, vectors, y5.reshape(pixels.shape))  # fmt: skip
         for r, m in zip(running, moved):
@@ -486,8 +483,9 @@ def batch_norm_train_bwd(gy, saved, with_residual):
         pixels = _one_image(x)
         out = pixels if y is None else _one_image(y)
         totals, lines = np.empty((_parts(1), 1, 2, pixels.shape[2])), np.empty((2, 1, pixels.shape[2]), x.dtype)
-        _train_bwd(_one_image(gy), pixels, out, totals, x.size // x.shape[1], stats, vectors, lines, mask,
-                   grads, gx5.reshape(pixels.shape), gresidual5.reshape(pixels.shape), with_residual)  # fmt: skip
+        _train_bwd(_one_image(gy), pixels, out, _scratch(2, pixels), totals, np.empty((2, x.shape[1])),
+                   x.size // x.shape[1], stats, vectors, lines, mask, grads, gx5.reshape(pixels.shape),
+                   gresidual5.reshape(pixels.shape), with_residual)  # fmt: skip
     return gx, grads[0], grads[1], gresidual
 
 
@@ -625,9 +623,8 @@ def powers(scale, beta, out):
 
 
 @kernel
-def _response_fwd(threads, x, size, ratio, beta, k, y, scale):
+def _response_fwd(threads, x, size, ratio, beta, k, part, y, scale):
     rows, channels = x.shape
-    part = scratch(threads, 1, x)
     for thread in prange(threads):
         first, end = share(thread, threads, rows)
         squares = part[thread, 0, :channels]
@@ -644,10 +641,9 @@ def _response_fwd(threads, x, size, ratio, beta, k, y, scale):
 
 
 @kernel
-def _response_bwd(threads, gy, x, scale, size, ratio, beta, gx):
+def _response_bwd(threads, gy, x, scale, size, ratio, beta, part, gx):
     rows, channels = x.shape
     factor = x.dtype.type(2) * ratio * beta
-    part = scratch(threads, 3, x)
     for thread in prange(threads):
         first, end = share(thread, threads, rows)
         power, own, others = part[thread, 0, :channels], part[thread, 1, :channels], part[thread, 2, :channels]
@@ -664,7 +660,7 @@ def _response_bwd(threads, gy, x, scale, size, ratio, beta, gx):
 def local_response_norm_fwd(x, size, alpha, beta, k):
     (y, y5), (scale, scale5) = layout.empty(x.shape, x.dtype), layout.empty(x.shape, x.dtype)
     rows, number = layout.rows(x), x.dtype.type
-    _response_fwd(rows, size, number(alpha / size), number(beta), number(k), y5.reshape(rows.shape),
+    _response_fwd(rows, size, number(alpha / size), number(beta), number(k), _scratch(1, rows), y5.reshape(rows.shape),
                   scale5.reshape(rows.shape))  # fmt: skip
     return y, scale
 
@@ -673,5 +669,5 @@ def local_response_norm_bwd(gy, x, scale, size, alpha, beta):
     gx, gx5 = layout.empty(x.shape, x.dtype)
     rows, number = layout.rows(x), x.dtype.type
     _response_bwd(layout.rows(gy), rows, layout.rows(scale), size, number(alpha / size), number(beta),
-                  gx5.reshape(rows.shape))  # fmt: skip
+                  _scratch(3, rows), gx5.reshape(rows.shape))  # fmt: skip
     return gx

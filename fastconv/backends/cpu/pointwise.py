@@ -16,7 +16,7 @@ from math import floor, prod
 
 import numpy as np
 
-from .. import numpy as reference
+from . import borrowed as reference
 from . import layout, maths, memory, simd
 from .jit import body, kernel, prange, share
 from .simd import address

@@ -47,7 +47,7 @@ class Graph:
         self.inputs = [shape.copy(x) for x in inputs]
         self.seeds, self.reads, self.closed = {}, 0, False
         memory.graphs.add(self)
-        self._pool, self._shared = memory.Pool(), memory.pool
+        self._pool, self._shared = memory.Pool(bounded=False), memory.pool
         self._host, self._table, self._end = np.zeros(_TABLE, np.uint8), memory.empty((_TABLE,), np.uint8), 0
         self._phase, self._uploads, self._blocks, self._start = "", [], {}, None
 

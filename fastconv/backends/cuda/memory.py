@@ -1,7 +1,8 @@
 """Arrays on the device and the pool their memory comes from.
 
-A block of memory goes back to the pool when its last array is gone, and the next array of that size class takes it: kernels
-run one after the other on one stream, so whoever used it before is done by then. A steady training step allocates nothing.
+A block of memory goes back to the pool (see ``backends/blocks.py``) when its last array is gone, and the next array of that
+size class takes it: kernels run one after the other on one stream, so whoever used it before is done by then. A steady
+training step allocates nothing.
 Under the simulator blocks are host memory, filled with NaN when they are taken, so that a kernel which reads what nobody
 wrote is found out.
 """
@@ -9,20 +10,16 @@ wrote is found out.
 from __future__ import annotations
 
 import ctypes
-import sys
-import threading
 import weakref
-from collections import defaultdict
 from functools import cached_property
 from math import prod
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 from numba import cuda
 from numba.cuda import config
 
-from fastconv.backends import CONTRACT
+from fastconv.backends.blocks import Blocks
 from fastconv.spec import shape_str
 
 #: Whether blocks are host memory: under the simulator, and when kernels are compiled without a device.
@@ -60,91 +57,54 @@ class _Pooled(Block):
         self.pool, self.size, self.known = pool, size, {}
 
     def __del__(self):
-        self.pool.give(self)
+        self.pool.give_block((self.address, self.owner, self.views), self.size)
 
 
-class Pool:
-    """Blocks by size class, and counts of what happened."""
+class Pool(Blocks):
+    """Blocks of device memory: address, owner, and the views that were made of it."""
 
-    def __init__(self):
-        self.lock = threading.RLock()  # re-entrant: the garbage collector may return a block while one is being taken
-        self.free = defaultdict(list)
-        self.stats = {"taken": 0, "fresh": 0, "free_bytes": 0, "used_bytes": 0, "peak_bytes": 0}
+    align = ALIGN
 
     def take(self, nbytes: int) -> Block:
-        step = max(1 << max(nbytes.bit_length() - 4, 0), ALIGN)
-        size = max(-(-nbytes // step), 1) * step  # an eighth of the leading power of two: at most 12.5 % unused
-        with self.lock:
-            if self.free[size]:
-                address, owner, views = self.free[size].pop()
-                self.stats["free_bytes"] -= size
-            else:
-                (address, owner), views = self._fresh(size), {}
-                self.stats["fresh"] += 1
-            self.stats["taken"] += 1
-            self.stats["used_bytes"] += size
-            self.stats["peak_bytes"] = max(self.stats["peak_bytes"], self.stats["used_bytes"])
+        (address, owner, views), size = self.take_block(nbytes)
         if on_host:
             owner.fill(0xFF)
         block = _Pooled(address, owner, self, size)
         block.views = views
         return block
 
-    def give(self, block) -> None:
-        with self.lock:
-            self.stats["used_bytes"] -= block.size
-            self.stats["free_bytes"] += block.size
-            self.free[block.size].append((block.address, block.owner, block.views))
-
-    def trim(self) -> None:
-        """Give every free block back to the driver."""
-        with self.lock:
-            if not on_host:
-                cuda.synchronize()  # kernels may still be running on them
-            self.free.clear()
-            self.stats["free_bytes"] = 0
-
     def _fresh(self, size):
         if on_host:
             memory = np.empty(size, np.uint8)
-            return memory.ctypes.data, memory
-        for attempt in (1, 2):
-            try:
-                memory = cuda.device_array(size, np.uint8)
-                return memory.device_ctypes_pointer.value, memory
-            except cuda.cudadrv.driver.CudaAPIError as e:
-                if "OUT_OF_MEMORY" not in str(e):
-                    raise
-                if attempt == 2:
-                    raise self._out_of_memory(size) from None
-                close_graphs()
-                self.trim()
+            return memory.ctypes.data, memory, {}
+        try:
+            memory = cuda.device_array(size, np.uint8)
+        except cuda.cudadrv.driver.CudaAPIError as e:
+            if "OUT_OF_MEMORY" not in str(e):
+                raise
+            raise MemoryError from None
+        return memory.device_ctypes_pointer.value, memory, {}
 
-    def _out_of_memory(self, size):
-        free, total = cuda.current_context().get_memory_info()
-        op = _running_op()
-        asked, free, total, used = (f"{n / 2**20:.1f} MiB" for n in (size, free, total, self.stats["used_bytes"]))
-        return MemoryError(
-            f"{op}: out of device memory: {asked} asked for, {free} of {total} free, {used} in tensors; "
-            "use a smaller batch, or no_grad() where no gradient is needed"
-        )
+    def _release(self):
+        close_graphs()
+        self.trim()
+        _shared.trim()
 
+    def _shrink(self, most):
+        if graph is not None and graph.phase == "record":
+            return  # neither waiting nor giving back is possible
+        if not on_host:
+            cuda.synchronize()  # kernels may still be running on them
+        super()._shrink(most)
 
-def _running_op() -> str:
-    """The op of the contract that is being computed, with the shapes of its arrays, for messages."""
-    here, frame, op = str(Path(__file__).parent), sys._getframe(1), "cuda"
-    while frame is not None:
-        code = frame.f_code
-        if code.co_name in CONTRACT and code.co_filename.startswith(here):
-            arguments = code.co_varnames[: code.co_argcount]
-            arrays = [(a, frame.f_locals.get(a)) for a in arguments]
-            shapes = ", ".join(f"{a} {shape_str(v.shape)}" for a, v in arrays if isinstance(v, DeviceArray))
-            op = f"{code.co_name}({shapes})"
-        frame = frame.f_back
-    return op
+    def _no_memory(self, size):
+        if on_host:
+            return super()._no_memory(size)
+        free, total = (f"{n / 2**20:.1f} MiB" for n in cuda.current_context().get_memory_info())
+        return super()._no_memory(size, "device memory", f"{free} of {total} free, ")
 
 
-pool = Pool()
+pool = _shared = Pool()  # a graph that is being made puts its own in the place of the first
 graph = None  # the graph.Graph that is being rehearsed, recorded or refreshed
 graphs: weakref.WeakSet = weakref.WeakSet()  # all there are
 
@@ -404,5 +364,4 @@ def trim() -> None:
 
 def statistics() -> dict[str, int]:
     """Blocks taken, blocks that had to be fresh, and bytes free, in use and at the peak."""
-    with pool.lock:
-        return dict(pool.stats)
+    return pool.statistics()
