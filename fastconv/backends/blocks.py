@@ -84,7 +84,9 @@ class Blocks:
         with self.lock:
             self.used_bytes -= size
             self.free_bytes += size
-            self.free.setdefault(size, []).append(block)
+            if (blocks := self.free.get(size)) is None:
+                blocks = self.free[size] = []
+            blocks.append(block)
             if self.bounded and self.free_bytes > SPARE + self.recent and self.free_bytes > SPARE + self.before:
                 # some more than need be, so that it is not for one block every time
                 self._shrink(max(self.recent, self.before) + SPARE - SPARE // 4)

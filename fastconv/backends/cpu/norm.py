@@ -23,6 +23,7 @@ Chan, Golub, LeVeque: Algorithms for computing the sample variance, The American
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import gcd, prod
 
 import numpy as np
@@ -34,6 +35,7 @@ from .jit import body, kernel, prange, share
 BLOCK = 64
 CACHED = 1 << 22  # elements up to which pixels are added four at a time; what comes from memory is read faster in order
 SMALL = 1 << 13  # elements below which NumPy has added up rows before a launch would have begun
+FEW = 1024  # channels for which scratch is kept for the next launch
 NO_MASK, FROM_Y, FROM_X = 0, 1, 2  # what tells backward where ReLU let values pass
 
 
@@ -46,7 +48,14 @@ def _parts(images: int) -> int:
 def _scratch(count: int, x) -> np.ndarray:
     """``count`` vectors of channels for each thread, in cache lines that no other thread writes to."""
     line = 128 // x.itemsize
-    return memory.empty((settings.get_num_threads(), count, -(-x.shape[-1] // line) * line), x.dtype)
+    shape = settings.get_num_threads(), count, -(-x.shape[-1] // line) * line
+    return _kept(shape, x.dtype) if shape[2] <= FEW else memory.empty(shape, x.dtype)
+
+
+@lru_cache(64)
+def _kept(shape, dtype) -> np.ndarray:
+    """The same memory for whoever asks: one kernel runs at a time, and none expects anything in its scratch."""
+    return np.empty(shape, dtype)
 
 
 # ------------------------------------------------------------------------------------------------- per channel
@@ -106,7 +115,7 @@ def merge_block(part, count, total, before):
 def moment_share(thread, threads, x, part, totals):
     """Sums and squared deviations of each piece's channels."""
     images, pixels, channels = x.shape
-    parts = totals.shape[0]
+    parts = totals.shape[0] - 1
     first, end = share(thread, threads, parts * images)
     origin, sums, squares = part[0], part[1], part[2]
     for job in range(first, end):
@@ -136,10 +145,11 @@ def moment_share(thread, threads, x, part, totals):
 
 
 @body
-def merge_parts(totals, n, pixels, moments):
-    """Mean and variance of the channels of image ``n``, over all parts and the several pixels in a row."""
-    parts, width, channels = totals.shape[0], totals.shape[3], moments.shape[2]
-    mean, variance = moments[0, n], moments[1, n]
+def merge_parts(totals, n, pixels, channels):
+    """From the totals of all parts, over the several pixels in a row, mean and variance of the channels of image ``n``: the
+    last of the totals."""
+    parts, width = totals.shape[0] - 1, totals.shape[3]
+    mean, variance = totals[parts, n, 0], totals[parts, n, 1]
     one_by_count = 1 / (pixels * (width // channels))
     mean[:] = 0
     variance[:] = 0
@@ -183,7 +193,7 @@ def apply_share(thread, threads, x, parts, mean, scale, bias, residual, has_resi
 @body
 def gradient_sum_share(thread, threads, gy, x, y, mean, scale, bias, mask, part, totals):
     images, pixels, channels = x.shape
-    parts, zero = totals.shape[0], x.dtype.type(0)
+    parts, zero = totals.shape[0] - 1, x.dtype.type(0)
     first, end = share(thread, threads, parts * images)
     plain, scaled = part[0], part[1]
     for job in range(first, end):
@@ -257,13 +267,13 @@ def _channel_sums(threads, x, part, totals):
 
 
 @kernel
-def _moments(threads, x, part, totals, moments):
+def _moments(threads, x, channels, part, totals):
     for thread in prange(threads):
         moment_share(thread, threads, x, part[thread], totals)
     for thread in prange(threads):
         first, end = share(thread, threads, x.shape[0])
         for n in range(first, end):
-            merge_parts(totals, n, x.shape[1], moments)
+            merge_parts(totals, n, x.shape[1], channels)
 
 
 @kernel
@@ -307,28 +317,24 @@ def _repeat(v, x):
     return layout.dense(np.tile(v, (1, times)) if times > 1 else v)
 
 
-def _per_channel(totals, channels):
-    """The sums of all parts and of the several pixels in a row: two arrays ``images, channels``."""
-    images = totals.shape[1]
-    totals = totals.sum(axis=0).reshape(images, 2, -1, channels).sum(axis=2)
-    return totals[:, 0], totals[:, 1]
-
-
 def _totals(x):
-    return memory.empty((_parts(len(x)), len(x), 2, x.shape[2]), np.float64)
+    """Two sums for each part, image and channel, and what they amount to."""
+    return memory.empty((_parts(len(x)) + 1, len(x), 2, x.shape[2]), np.float64)
 
 
 def _run_moments(x, channels):
     """Mean and variance of each image's channels in float64."""
-    totals, moments = _totals(x), memory.empty((2, len(x), channels), np.float64)
-    _moments(x, _scratch(3, x), totals, moments)
-    return moments
+    totals = _totals(x)
+    _moments(x, channels, _scratch(3, x), totals)
+    return totals[-1, :, 0, :channels], totals[-1, :, 1, :channels]
 
 
 def _gradient_totals(gy, x, y, mean, mask):
-    totals = _totals(x)
+    """The sums of each image's channels over all parts and the several pixels in a row."""
+    totals, (images, channels) = _totals(x), mean.shape
     _gradient_sums(gy, x, y, _repeat(mean, x), mask, _scratch(2, x), totals)
-    return _per_channel(totals, mean.shape[1])
+    totals = totals[:-1].sum(axis=0).reshape(images, 2, -1, channels).sum(axis=2)
+    return totals[:, 0], totals[:, 1]
 
 
 def _vector(v, channels, dtype, default):
@@ -349,8 +355,8 @@ def channel_sum(x):
 def batch_norm_stats(x):
     if not x.size:
         return np.zeros(x.shape[1], x.dtype), np.zeros(x.shape[1], x.dtype)
-    mean, variance = _run_moments(_one_image(x), x.shape[1])[:, 0].astype(x.dtype)
-    return mean, variance
+    mean, variance = _run_moments(_one_image(x), x.shape[1])
+    return mean[0].astype(x.dtype), variance[0].astype(x.dtype)
 
 
 def _run_apply(x, mean, scale, bias, residual, activation, y):
@@ -387,23 +393,23 @@ def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_re
 
 # Training as a whole: both passes and what lies between them in one launch, for small batches are all overhead.
 @body
-def add_up(totals, sums):
-    """Both sums of each channel over all parts and the several pixels in a row."""
-    channels = sums.shape[1]
-    sums[:] = 0
-    for p in range(totals.shape[0]):
-        for k in range(0, totals.shape[3], channels):
-            first, second = totals[p, 0, 0, k : k + channels], totals[p, 0, 1, k : k + channels]
-            for c in range(channels):
-                sums[0, c] += first[c]
-                sums[1, c] += second[c]
+def add_up(totals, channels):
+    """Both sums of each channel over all parts and the several pixels in a row: the last of the totals."""
+    parts = totals.shape[0] - 1
+    for s in range(2):
+        total = totals[parts, 0, s]
+        total[:] = 0
+        for p in range(parts):
+            for k in range(0, totals.shape[3], channels):
+                sums = totals[p, 0, s, k : k + channels]
+                for c in range(channels):
+                    total[c] += sums[c]
 
 
 @body
-def finish_moments(moments, count, weight, bias, eps, running, momentum, stats, vectors):
+def finish_moments(mean, variance, count, weight, bias, eps, running, momentum, stats, vectors):
     """``stats``: mean, variance, 1 / deviation; ``vectors``, as wide as the rows of x: mean, scale, bias."""
     channels, number = weight.size, weight.dtype.type
-    mean, variance = moments[0, 0], moments[1, 0]
     for c in range(channels):
         stats[0, c], stats[1, c] = number(mean[c]), number(variance[c])
         stats[2, c] = number(1 / np.sqrt(variance[c] + eps))
@@ -417,12 +423,12 @@ def finish_moments(moments, count, weight, bias, eps, running, momentum, stats, 
 
 
 @body
-def finish_gradients(sums, count, stats, vectors, lines, grads):
+def finish_gradients(plain_sums, scaled_sums, count, stats, vectors, lines, grads):
     """``grads``: those of weight and bias; ``lines``: offset and slope of gx."""
     channels, number = stats.shape[1], stats.dtype.type
     one_by_count = 1 / count
     for c in range(channels):
-        plain, scaled, inverse = sums[0, c], sums[1, c], np.float64(stats[2, c])
+        plain, scaled, inverse = plain_sums[c], scaled_sums[c], np.float64(stats[2, c])
         grads[0, c], grads[1, c] = number(scaled * inverse), number(plain)
         scale = -vectors[1, 0, c] * one_by_count
         offset, slope = number(scale * plain), number(scale * scaled * inverse * inverse)
@@ -431,26 +437,28 @@ def finish_gradients(sums, count, stats, vectors, lines, grads):
 
 
 @kernel
-def _train_fwd(threads, x, part, totals, moments, count, weight, bias, eps, residual, has_residual, relu, running, momentum,
+def _train_fwd(threads, x, part, totals, count, weight, bias, eps, residual, has_residual, relu, running, momentum,
                stats, vectors, y):  # fmt: skip
     for thread in prange(threads):
         moment_share(thread, threads, x, part[thread], totals)
-    merge_parts(totals, 0, x.shape[1], moments)
-    finish_moments(moments, count, weight, bias, eps, running, momentum, stats, vectors)
+    parts = totals.shape[0] - 1
+    merge_parts(totals, 0, x.shape[1], weight.size)
+    finish_moments(totals[parts, 0, 0], totals[parts, 0, 1], count, weight, bias, eps, running, momentum, stats, vectors)
     for thread in prange(threads):
-        apply_share(thread, threads, x, totals.shape[0], vectors[0], vectors[1], vectors[2, 0], residual, has_residual, relu,
+        apply_share(thread, threads, x, parts, vectors[0], vectors[1], vectors[2, 0], residual, has_residual, relu,
                     y)  # fmt: skip
 
 
 @kernel
-def _train_bwd(threads, gy, x, y, part, totals, sums, count, stats, vectors, lines, mask, grads, gx, gresidual,
+def _train_bwd(threads, gy, x, y, part, totals, count, stats, vectors, lines, mask, grads, gx, gresidual,
                with_residual):  # fmt: skip
     for thread in prange(threads):
         gradient_sum_share(thread, threads, gy, x, y, vectors[0], vectors[1], vectors[2, 0], mask, part[thread], totals)
-    add_up(totals, sums)
-    finish_gradients(sums, count, stats, vectors, lines, grads)
+    parts = totals.shape[0] - 1
+    add_up(totals, stats.shape[1])
+    finish_gradients(totals[parts, 0, 0], totals[parts, 0, 1], count, stats, vectors, lines, grads)
     for thread in prange(threads):
-        gradient_share(thread, threads, gy, x, totals.shape[0], y, vectors[0], vectors[1], vectors[2, 0], lines[0], lines[1],
+        gradient_share(thread, threads, gy, x, parts, y, vectors[0], vectors[1], vectors[2, 0], lines[0], lines[1],
                        mask, gx, gresidual, with_residual)  # fmt: skip
 
 
@@ -460,11 +468,11 @@ def batch_norm_train_fwd(x, weight, bias, residual, eps, activation, running, mo
     stats, vectors = np.zeros((3, channels), x.dtype), np.empty((3, 1, pixels.shape[2]), x.dtype)
     if x.size:
         other = pixels if residual is None else _one_image(residual)
-        totals, moments = np.empty((_parts(1), 1, 2, pixels.shape[2])), np.empty((2, 1, channels))
+        totals = np.empty((_parts(1) + 1, 1, 2, pixels.shape[2]))
         # The kernel writes to contiguous arrays, and where nobody wants them to some that are forgotten.
         running = np.empty((2, channels), x.dtype) if running is None else running
         moved = [r if r.flags.carray else np.array(r) for r in running]
-        _train_fwd(pixels, _scratch(3, pixels), totals, moments, x.size // channels, _vector(weight, channels, x.dtype, 1),
+        _train_fwd(pixels, _scratch(3, pixels), totals, x.size // channels, _vector(weight, channels, x.dtype, 1),
                    _vector(bias, channels, x.dtype, 0), eps, other, residual is not None, activation == "relu",
                    tuple(moved), momentum, stats, vectors, y5.reshape(pixels.shape))  # fmt: skip
         for r, m in zip(running, moved):
@@ -482,10 +490,9 @@ def batch_norm_train_bwd(gy, saved, with_residual):
     if x.size:
         pixels = _one_image(x)
         out = pixels if y is None else _one_image(y)
-        totals, lines = np.empty((_parts(1), 1, 2, pixels.shape[2])), np.empty((2, 1, pixels.shape[2]), x.dtype)
-        _train_bwd(_one_image(gy), pixels, out, _scratch(2, pixels), totals, np.empty((2, x.shape[1])),
-                   x.size // x.shape[1], stats, vectors, lines, mask, grads, gx5.reshape(pixels.shape),
-                   gresidual5.reshape(pixels.shape), with_residual)  # fmt: skip
+        totals, lines = np.empty((_parts(1) + 1, 1, 2, pixels.shape[2])), np.empty((2, 1, pixels.shape[2]), x.dtype)
+        _train_bwd(_one_image(gy), pixels, out, _scratch(2, pixels), totals, x.size // x.shape[1], stats, vectors, lines,
+                   mask, grads, gx5.reshape(pixels.shape), gresidual5.reshape(pixels.shape), with_residual)  # fmt: skip
     return gx, grads[0], grads[1], gresidual
 
 
