@@ -33,6 +33,7 @@ from .. import settings
 from . import layout, memory, simd
 from .conv_plan import backward_data, forward, panels, panels_per_job, split_rows, sum_partials, with_taps
 from .jit import body, kernel, prange, share
+from .scratch import per_thread
 from .simd import address
 
 L2 = 1 << 20  # bytes of a core's second-level cache, or less
@@ -85,7 +86,7 @@ def clear_block(y, n, d0, d1, h0, h1):
 
 @kernel
 def _taps(threads, tile, x, weights, sizes, bias, has_bias, y, beside, relu, out_size, in_stride, out_stride,
-          out_offset, off_d, off_h, off_w, merged, inside, clear, row_step, panel_step, slabs):  # fmt: skip
+          out_offset, off_d, off_h, off_w, merged, inside, clear, row_step, panel_step, slabs, tables):  # fmt: skip
     images, x_depth, x_height, x_width, channels = x.shape
     groups, count, depth, width, weights_step, tap_step, row = sizes
     out_channels = y.shape[4]
@@ -100,7 +101,7 @@ def _taps(threads, tile, x, weights, sizes, bias, has_bias, y, beside, relu, out
     run = off_w.size * depth if merged else depth
     most = off_d.size * off_h.size * tap_columns
     for thread in prange(threads):
-        a_table, b_table = np.empty(most, np.int64), np.empty(most, np.int64)
+        a_table, b_table = tables[thread, :most], tables[thread, most:]
         slab = slabs[thread]
         first_job, end_job = share(thread, threads, jobs)
         for job in range(first_job, end_job):
@@ -149,7 +150,6 @@ def _taps(threads, tile, x, weights, sizes, bias, has_bias, y, beside, relu, out
                         target, out_stride[2] * out_channels, address(bias) + k * size if has_bias else 0, 0,
                         min(width, columns - p * width), target + beside if beside else 0, relu,
                     )  # fmt: skip
-        a_table[0] = b_table[0] = 0  # keeps the tables alive: only their addresses were used
 
 
 @lru_cache(maxsize=1024)
@@ -182,8 +182,8 @@ def _run(x, w, b, y, spec, phases, swap, beside, relu):
                                   weights.groups * weights.count, threads, x.itemsize)  # fmt: skip
         slabs = memory.empty(slabs, x.dtype)
         bias = layout.dense(b) if b is not None else slabs[0]
-        _taps(weights.tile, x, weights.data, weights.sizes, bias, b is not None, y, beside, relu, *geometry,
-              slabs)  # fmt: skip
+        _taps(weights.tile, x, weights.data, weights.sizes, bias, b is not None, y, beside, relu, *geometry, slabs,
+              *per_thread((2 * len(phase.taps), np.int64)))  # fmt: skip
 
 
 fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
@@ -191,19 +191,19 @@ fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
 
 # ------------------------------------------------------------------------------------------------- backward-weight
 @kernel
-def _pad(threads, x, before, padded):
+def _pad(threads, x, before, depth_offset, padded):
     images, depth, height = padded.shape[:3]
     rows = images * depth * height
-    one = np.zeros(1, np.int64)
     for thread in prange(threads):
         first_r, end_r = share(thread, threads, rows)
         for r in range(first_r, end_r):
             n, d, h = r // height // depth, r // height % depth, r % height
-            copy_slab(x, n, d - before[0], h - before[1], -before[2], 1, padded.shape[3], one, padded[n, d, h].reshape(-1))
+            copy_slab(x, n, d - before[0], h - before[1], -before[2], 1, padded.shape[3], depth_offset,
+                      padded[n, d, h].reshape(-1))  # fmt: skip
 
 
 @kernel
-def _weights(threads, tile, width, x, gy, stride, dilation, kernel_size, merged, by_rows, chunk, partials):
+def _weights(threads, tile, width, x, gy, stride, dilation, kernel_size, merged, by_rows, chunk, partials, tables):
     _, x_depth, x_height, x_width, channels = x.shape
     images, od, oh, ow, out_channels = gy.shape
     _, groups, _, depth, columns = partials.shape
@@ -219,7 +219,7 @@ def _weights(threads, tile, width, x, gy, stride, dilation, kernel_size, merged,
         r0, r1 = share(thread, threads, total_rows) if by_rows else (0, total_rows)
         job0, job1 = (0, jobs) if by_rows else share(thread, threads, jobs)
         part = partials[np.int64(thread) if by_rows else 0]
-        a_table, b_table = np.empty(chunk, np.int64), np.empty(chunk, np.int64)
+        a_table, b_table = tables[thread, :chunk], tables[thread, chunk:]
         if r0 == r1:
             part[:] = 0
         for start in range(r0, r1, chunk):
@@ -240,7 +240,6 @@ def _weights(threads, tile, width, x, gy, stride, dilation, kernel_size, merged,
                     tile, run, source, 1, stride[2] * channels, address(a_table), upstream, out_channels, address(b_table),
                     rows, ow, target, columns, target if start > r0 else 0, columns, min(width, columns - p * width), 0, 0,
                 )  # fmt: skip
-        a_table[0] = b_table[0] = 0  # keeps the tables alive: only their addresses were used
 
 
 def bwd_weight(x, gy, spec):
@@ -251,7 +250,7 @@ def bwd_weight(x, gy, spec):
     if any(b or a for b, a in spec.padding):
         size = [i + b + a for i, (b, a) in zip(spec.in_size, spec.padding)]
         padded = memory.empty((spec.batch, *size, spec.c_in), x.dtype)
-        _pad(x, tuple(b for b, _ in spec.padding), padded)
+        _pad(x, tuple(b for b, _ in spec.padding), np.zeros(1, np.int64), padded)
         x = padded
     threads = settings.get_num_threads()
     by_rows = split_rows(spec, threads, x.itemsize)
@@ -259,9 +258,9 @@ def bwd_weight(x, gy, spec):
     taps = prod(spec.kernel)
     partials = memory.empty((threads if by_rows else 1, spec.groups, taps, c, k), x.dtype)
     line = (x.shape[3] * x.shape[4] * spec.stride[1] + gy.shape[3] * gy.shape[4]) * x.itemsize
-    chunk = max(L2 // 2 // line, 1)
+    chunk = min(max(L2 // 2 // line, 1), prod(gy.shape[:3]))
     merged = spec.groups == 1 and spec.dilation[2] == 1
     width = simd.panel_width(k, x.dtype)
     _weights(simd.tile_address(x.dtype, width), width, x, gy, spec.stride,
-             spec.dilation, spec.kernel, merged, by_rows, chunk, partials)  # fmt: skip
+             spec.dilation, spec.kernel, merged, by_rows, chunk, partials, *per_thread((2 * chunk, np.int64)))  # fmt: skip
     return sum_partials(partials, spec, shape)

@@ -26,7 +26,8 @@ from .conv_direct import L2
 from .conv_plan import backward_data, forward, forward_phases, panels, panels_per_job, split_rows, sum_partials, with_taps
 from .dense import row_block
 from .jit import body, kernel, prange, share
-from .simd import address
+from .scratch import per_thread
+from .simd import ONE_TAP, address
 
 
 @body
@@ -59,7 +60,7 @@ def gather(flat, shape, first, count, out_size, in_stride, off_d, off_h, off_w, 
 
 @kernel
 def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, beside, relu, out_size, in_stride, out_stride,
-          out_offset, off_d, off_h, off_w, block, panel_step, matrices):  # fmt: skip
+          out_offset, off_d, off_h, off_w, block, panel_step, matrices, results):  # fmt: skip
     groups, count, depth, width, weights_step, _, row = sizes
     out_channels = y.shape[4]
     columns = out_channels // groups
@@ -73,10 +74,8 @@ def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, beside,
     in_place = out_stride == (1, 1, 1)  # pixels of a block are neighbours in y
     source, target = simd.view1d(address(y) + beside, y.size, y), y.reshape(-1)
     for thread in prange(threads):
-        zero = np.zeros(1, np.int64)
-        table = address(zero)
-        matrix = matrices[thread]
-        result = np.empty((max_rows, width), y.dtype)
+        table = address(ONE_TAP)
+        matrix, result = matrices[thread], results[thread]
         first_job, end_job = share(thread, threads, jobs)
         for job in range(first_job, end_job):
             start = job // panel_blocks * block
@@ -103,11 +102,10 @@ def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, beside,
                                    out_offset[2] + q * out_stride[2])  # fmt: skip
                         to = (((n * y.shape[1] + i) * y.shape[2] + j) * y.shape[3] + q) * out_channels + k
                         for c in range(used):
-                            target[to + c] = result[m - m0, c]
+                            target[to + c] = result[(m - m0) * width + c]
                         if beside:
                             for c in range(used):
                                 target[to + c] += source[to + c]
-        zero[0] = 0  # keeps the table alive: only its address was used
 
 
 def _run(x, w, b, y, spec, phases, swap, beside, relu):
@@ -123,7 +121,8 @@ def _run(x, w, b, y, spec, phases, swap, beside, relu):
         matrices = memory.empty((threads, block * run), x.dtype)
         _taps(weights.tile, simd.MAX_ROWS, x, weights.data, weights.sizes, layout.dense(b) if b is not None else matrices[0],
               b is not None, y, beside, relu, phase.out_size, phase.in_stride, phase.out_stride, phase.out_offset,
-              *phase.offsets, block, panel_step, matrices)  # fmt: skip
+              *phase.offsets, block, panel_step, matrices,
+              *per_thread((simd.MAX_ROWS * weights.width, x.dtype)))  # fmt: skip
 
 
 fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
@@ -141,8 +140,7 @@ def _weights(threads, tile, width, max_rows, x, gy, in_stride, off_d, off_h, off
     jobs = groups * count * row_blocks
     flat = x.reshape(-1)
     for thread in prange(threads):
-        zero = np.zeros(1, np.int64)
-        table = address(zero)
+        table = address(ONE_TAP)
         p0, p1 = share(thread, threads, pixels) if by_rows else (0, pixels)
         job0, job1 = (0, jobs) if by_rows else share(thread, threads, jobs)
         part = partials[np.int64(thread) if by_rows else 0]
@@ -161,7 +159,6 @@ def _weights(threads, tile, width, max_rows, x, gy, in_stride, off_d, off_h, off
                     address(gy) + (start * out_channels + g * columns + p * width) * size, out_channels, table, 1, rows,
                     c, columns, c if start > p0 else 0, columns, min(width, columns - p * width), 0, 0,
                 )  # fmt: skip
-        zero[0] = 0  # keeps the table alive: only its address was used
 
 
 def bwd_weight(x, gy, spec):

@@ -25,6 +25,7 @@ import numpy as np
 from . import layout, memory, simd
 from .dense import transpose_block
 from .jit import kernel, prange, share
+from .scratch import per_thread
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,13 +151,13 @@ def keep(make):
 
 
 @kernel
-def _arrange(threads, function, lanes, w, arranged):
+def _arrange(threads, function, lanes, w, arranged, tables, buffers):
     # w: K, C, taps -> arranged: taps, C, K. A block of K is one transposition of lines of (C, taps).
     taps, depth, columns = arranged.shape
     source, target, size = w.reshape(-1), arranged.reshape(-1), w.itemsize
     line = depth * taps
     for thread in prange(threads):
-        table, buffer = np.empty(lanes, np.int64), np.empty(lanes * lanes, w.dtype)
+        table, buffer = tables[thread], buffers[thread]
         first, end = share(thread, threads, (columns + lanes - 1) // lanes)
         for k in range(first * lanes, min(end * lanes, columns), lanes):
             used = min(lanes, columns - k)
@@ -182,12 +183,13 @@ def arranged(w: np.ndarray | Prepacked) -> np.ndarray:
         return layout.dense(inside_out.reshape(-1, c, k))
     w = layout.dense(w).reshape(k, c, -1)
     result = memory.empty((w.shape[2], c, k), w.dtype)
-    _arrange(simd.transpose_address(w.dtype), simd.lanes(w.dtype), w, result)
+    lanes = simd.lanes(w.dtype)
+    _arrange(simd.transpose_address(w.dtype), lanes, w, result, *per_thread((lanes, np.int64), (lanes**2, w.dtype)))
     return result
 
 
 @kernel
-def _pack(threads, function, lanes, w, taps, swap, width, panels):
+def _pack(threads, function, lanes, w, taps, swap, width, panels, tables):
     # w: taps, C/groups, K -> panels[g, p, t, c, j] = w[taps[t], c, g*K/groups + p*width + j]   (swap: c and k trade)
     groups, blocks, count, depth, _ = panels.shape
     _, height, total = w.shape
@@ -196,7 +198,7 @@ def _pack(threads, function, lanes, w, taps, swap, width, panels):
     source, target = w.reshape(-1), panels.reshape(-1)
     rows = (depth + 63) // 64  # jobs of 64 rows of a panel
     for thread in prange(threads):
-        table = np.empty(lanes, np.int64)
+        table = tables[thread]
         first, end = share(thread, threads, groups * blocks * count * rows)
         for job in range(first, end):
             # Jobs that follow each other read the same lines of memory.
@@ -253,7 +255,8 @@ def panels(w: np.ndarray | Prepacked, groups: int, taps: tuple, swap: bool, leas
     if whole and changing and count <= 8:
         return Panels(w.reshape(-1), 1, count, depth, width, width, depth * columns, columns, tile)
     data = memory.empty((groups, count, len(taps), depth, width), dtype)
-    _pack(simd.transpose_address(dtype), simd.lanes(dtype), w, np.array(taps), swap, width, data)
+    lanes = simd.lanes(dtype)
+    _pack(simd.transpose_address(dtype), lanes, w, np.array(taps), swap, width, data, *per_thread((lanes, np.int64)))
     return Panels(data.reshape(-1), groups, count, depth, width, len(taps) * depth * width, depth * width, width, tile)
 
 

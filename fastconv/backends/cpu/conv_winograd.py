@@ -49,7 +49,8 @@ from .conv_fold import fold, fold_weights, folded, unfold, unfold_weights
 from .conv_plan import Prepacked, arranged, backward_data, forward, keep, panels, sum_partials
 from .jit import body, kernel, prange, share
 from .pointwise import binary_fwd
-from .simd import address
+from .scratch import per_thread
+from .simd import ONE_TAP, address
 from .winograd_forms import Form, Tiling, tiling_of
 
 
@@ -134,6 +135,15 @@ def sort_tiles(first, end, grid, kinds, places, starts):
 
 
 @body(inline=True)
+def tile_tables(row, n, tiles):
+    """A thread's tables, one behind the other in ``row``: n x n addresses of pixels, where the kinds of tiles start, the kinds
+    and places of ``tiles`` (see :func:`sort_tiles`), and what is left of ``row``."""
+    kinds = n * n + 6
+    return (row[: n * n], row[n * n : kinds], row[kinds : kinds + tiles], row[kinds + tiles : kinds + 2 * tiles],
+            row[kinds + 2 * tiles :])  # fmt: skip
+
+
+@body(inline=True)
 def prefetch_tile(t, grid, step, origin, image):
     """Ask for the pixels of a later tile ``t`` that the tiles before it do not read."""
     down, across = grid
@@ -148,7 +158,7 @@ def prefetch_tile(t, grid, step, origin, image):
 
 @kernel
 def _by_tiles(threads, tile, into, outof, n, m, step, grid, planes, spans, origin, pitch, nowhere, block, panels, x,
-              bias, y, beside, relu, v_all, sums_all):  # fmt: skip
+              bias, y, beside, relu, v_all, sums_all, tables):  # fmt: skip
     channels, out_channels = x.shape[4], y.shape[4]
     count, weights, depth, width = panels.shape
     size = x.itemsize
@@ -158,8 +168,9 @@ def _by_tiles(threads, tile, into, outof, n, m, step, grid, planes, spans, origi
         first, end = share(thread, threads, blocks)
         v, sums = address(v_all[np.int64(thread)]), address(sums_all[np.int64(thread)])
         v_plane, sum_plane = v_all[0, 0].size * size, sums_all[0, 0].size * size
-        table, targets, zero = np.empty(n * n, np.int64), np.empty(2 * block * m * m, np.int64), np.zeros(1, np.int64)
-        kinds, places, starts = np.empty(block, np.int64), np.empty(block, np.int64), np.empty(6, np.int64)
+        table, starts, kinds, places, rest = tile_tables(tables[thread], n, block)
+        targets = rest[: 2 * block * m * m]
+        one_tap = address(ONE_TAP)
         dump = address(nowhere) + (nowhere.size // 2) * size
         for b in range(first, end):
             t0 = b * block
@@ -180,8 +191,8 @@ def _by_tiles(threads, tile, into, outof, n, m, step, grid, planes, spans, origi
                         simd.prefetch_to_write(targets[pixel] + panel * width * size, width * size)
                     start, stop = starts[spans[p, 0]], starts[spans[p, 1]]
                     simd.tile(
-                        tile, stop - start, v + p * v_plane + start * pitch * size, pitch, 1, address(zero),
-                        address(panels) + (panel * weights + planes[p]) * depth * width * size, width, address(zero), 1,
+                        tile, stop - start, v + p * v_plane + start * pitch * size, pitch, 1, one_tap,
+                        address(panels) + (panel * weights + planes[p]) * depth * width * size, width, one_tap, 1,
                         depth, sums + p * sum_plane + start * width * size, width, 0, 0, width, 0, 0,
                     )  # fmt: skip
                 column = panel * width * size
@@ -191,13 +202,12 @@ def _by_tiles(threads, tile, into, outof, n, m, step, grid, planes, spans, origi
                         outof[kinds[t]], sums + places[t] * width * size, sum_plane, target, 0, column,
                         min(width, out_channels - panel * width), address(bias) + column, target + block * m * m * 8, relu,
                     )  # fmt: skip
-        table[0] = targets[0] = zero[0] = 0  # keeps them alive: only their addresses were used
 
 
 @body
-def transform_weights(weigh, turn, lanes, kernel, taps, sizes, panel, first, end, u, u_plane, block):
+def transform_weights(weigh, turn, lanes, kernel, taps, sizes, panel, first, end, u, u_plane, block, table):
     """U of rows ``first .. end`` of a panel of weights. ``turn``: the address of the transposition of those that lie with the
-    rows as the fastest axis, a ``block`` of ``lanes`` rows at a time; else 0."""
+    rows as the fastest axis, a ``block`` of ``lanes`` rows at a time, by a ``table`` of ``lanes`` addresses; else 0."""
     _, _, width, panel_step, tap_step, row_step, column_step = sizes
     size = block.itemsize
     start = address(taps) + panel * panel_step * size
@@ -208,7 +218,7 @@ def transform_weights(weigh, turn, lanes, kernel, taps, sizes, panel, first, end
                 simd.prefetch(at + (t * tap_step + ROWS_AHEAD * row_step) * size, width * size)
             simd.transform(weigh, at, tap_step * size, u + (c - first) * width * size, u_plane, 0, width)
         return
-    table, line = np.empty(lanes, np.int64), column_step * size
+    line = column_step * size
     for c in range(first, end, lanes):
         for t in range(kernel):
             for column in range(0, width, lanes):
@@ -220,22 +230,21 @@ def transform_weights(weigh, turn, lanes, kernel, taps, sizes, panel, first, end
         for q in range(lanes):
             simd.transform(weigh, address(block) + q * kernel * width * size, width * size, u + (c - first + q) * width * size,
                            u_plane, 0, width)  # fmt: skip
-    table[0] = 0  # keeps it alive: only its address was used
 
 
 @kernel
 def _by_panels(threads, tile, into, outof, n, m, step, grid, planes, spans, origin, pitch, nowhere, weigh, lanes,
-               kernel, slice_, turn, taps, sizes, x, bias, y, beside, relu, v, u_all, sums_all, blocks):  # fmt: skip
+               kernel, slice_, turn, taps, sizes, x, bias, y, beside, relu, v, u_all, sums_all, blocks, sorted_,
+               tables):  # fmt: skip
     channels, out_channels = x.shape[4], y.shape[4]
     count, depth, width = sizes[:3]
     size = x.itemsize
     tiles = x.shape[0] * grid[0] * grid[1]
     v_plane = v.shape[1] * size
-    targets = np.empty(2 * tiles * m * m, np.int64)
-    kinds, places, starts = np.empty(tiles, np.int64), np.empty(tiles, np.int64), np.empty(6, np.int64)
+    _, starts, kinds, places, targets = tile_tables(sorted_, 0, tiles)
     sort_tiles(0, tiles, grid, kinds, places, starts)
     for thread in prange(threads):
-        table = np.empty(n * n, np.int64)
+        table = tables[thread]
         first, end = share(thread, threads, tiles)
         for t in range(first, end):
             prefetch_tile(t + AHEAD, grid, step, origin, x)
@@ -246,23 +255,22 @@ def _by_panels(threads, tile, into, outof, n, m, step, grid, planes, spans, orig
             image_table(targets, t * m * m, m, t, grid, m, (0, 0), y, 0, dump)
             if beside:
                 image_table(targets, (tiles + t) * m * m, m, t, grid, m, (0, 0), y, beside, address(nowhere))
-        table[0] = 0  # keeps it alive: only its address was used
     for thread in prange(threads):
         u, sums = address(u_all[np.int64(thread)]), address(sums_all[np.int64(thread)])
         u_plane, sum_plane = u_all[0, 0].size * size, sums_all[0, 0].size * size
-        zero = np.zeros(1, np.int64)
+        one_tap = address(ONE_TAP)
         first, end = share(thread, threads, count)
         for panel in range(first, end):
             for c0 in range(0, depth, slice_):
                 part = min(slice_, depth - c0)
                 transform_weights(weigh, turn, lanes, kernel, taps, sizes, panel, c0, c0 + part, u, u_plane,
-                                  blocks[np.int64(thread)])  # fmt: skip
+                                  blocks[np.int64(thread)], tables[thread])  # fmt: skip
                 for p in range(planes.size):
                     start, stop = starts[spans[p, 0]], starts[spans[p, 1]]
                     target = sums + p * sum_plane + start * width * size
                     simd.tile(
-                        tile, stop - start, address(v) + p * v_plane + (start * pitch + c0) * size, pitch, 1, address(zero),
-                        u + planes[p] * u_plane, width, address(zero), 1, part,
+                        tile, stop - start, address(v) + p * v_plane + (start * pitch + c0) * size, pitch, 1, one_tap,
+                        u + planes[p] * u_plane, width, one_tap, 1, part,
                         target, width, target if c0 > 0 else 0, width, width, 0, 0,
                     )  # fmt: skip
             column = panel * width * size
@@ -272,12 +280,10 @@ def _by_panels(threads, tile, into, outof, n, m, step, grid, planes, spans, orig
                     outof[kinds[t]], sums + places[t] * width * size, sum_plane, target, 0, column,
                     min(width, out_channels - panel * width), address(bias) + column, target + tiles * m * m * 8, relu,
                 )  # fmt: skip
-        zero[0] = 0  # keeps it alive: only its address was used
-    targets[0] = 0  # likewise
 
 
 @kernel
-def _transform_weights(threads, weigh, lanes, kernel, turn, taps, sizes, panels, blocks):
+def _transform_weights(threads, weigh, lanes, kernel, turn, taps, sizes, panels, blocks, tables):
     count, depth, width = sizes[:3]
     size = taps.itemsize
     parts = (depth + lanes - 1) // lanes
@@ -287,7 +293,7 @@ def _transform_weights(threads, weigh, lanes, kernel, turn, taps, sizes, panels,
             panel, c = job // parts, job % parts * lanes
             transform_weights(weigh, turn, lanes, kernel, taps, sizes, panel, c, min(c + lanes, depth),
                               address(panels[panel]) + c * width * size, depth * width * size,
-                              blocks[np.int64(thread)])  # fmt: skip
+                              blocks[np.int64(thread)], tables[thread])  # fmt: skip
 
 
 def _odd(elements: int, lanes: int) -> int:
@@ -330,8 +336,13 @@ def _transformed(w, f: Form, weigh, swap, width):
     turn, taps, sizes = _source(w, swap, width)
     transformed = memory.empty((sizes[0], len(f.weigh) ** 2, sizes[1], width), w.dtype)
     blocks = memory.empty((threads, lanes * kernel * width if turn else 1), w.dtype)
-    _transform_weights(weigh, lanes, kernel, turn, taps, sizes, transformed, blocks)
+    _transform_weights(weigh, lanes, kernel, turn, taps, sizes, transformed, blocks, *per_thread((lanes, np.int64)))
     return transformed
+
+
+def _table_size(n: int, tiles: int) -> int:
+    """Elements that :func:`tile_tables` takes."""
+    return n * n + 6 + 2 * tiles
 
 
 @lru_cache(maxsize=1024)
@@ -351,8 +362,9 @@ def _plan(spec, swap: bool, m: int, dtype, adding: bool, threads: int) -> Simple
     count, tiles, pitch = -(-out_channels // width), spec.batch * prod(cut.grid), _odd(channels, lanes)
     nowhere = np.zeros(2 * (max(channels, out_channels) + width), dtype)  # zeros to read off the image, then place to write
     tile = simd.tile_address(dtype, width, plain=True)
+    n, outputs = len(f.into[0]), len(f.outof)
     plan = SimpleNamespace(form=f, weigh=weigh, count=count, width=width, zeros=nowhere, slice=0, common=(
-        tile, into, outof, len(f.into[0]), len(f.outof), f.step, cut.grid, cut.planes, cut.spans, tuple(origin),
+        tile, into, outof, n, outputs, f.step, cut.grid, cut.planes, cut.spans, tuple(origin),
         pitch, nowhere,
     ))  # fmt: skip
     weights = len(f.weigh) ** 2
@@ -363,11 +375,13 @@ def _plan(spec, swap: bool, m: int, dtype, adding: bool, threads: int) -> Simple
         plan.blocks = threads, lanes * r * r * width
         plan.common = *plan.common, weigh, lanes, r * r, plan.slice
         plan.sums = threads, points, _odd(tiles * width, lanes)
+        plan.sorted, plan.tables = _table_size(0, tiles) + 2 * tiles * outputs**2, max(n * n, lanes)
     else:
         transformed = count * weights * channels * width * dtype.itemsize
         plan.block = _tiles_per_block(tiles, points * (channels + width) * dtype.itemsize, transformed, threads)
         plan.v = threads, points, _odd(plan.block * pitch, lanes)
         plan.sums = threads, points, _odd(plan.block * width, lanes)
+        plan.tables = _table_size(n, plan.block) + 2 * plan.block * outputs**2
     return plan
 
 
@@ -378,13 +392,15 @@ def _run(x, w, b, y, spec, phases, swap, beside, relu, m):
     if b is not None:
         bias = memory.zeros((plan.count * plan.width,), dtype)
         bias[: b.size] = b
-    v, sums = memory.empty(plan.v, dtype), memory.empty(plan.sums, dtype)
+    v, sums, tables = memory.empty(plan.v, dtype), memory.empty(plan.sums, dtype), per_thread((plan.tables, np.int64))
     if plan.slice:
         u, blocks = memory.empty(plan.u, dtype), memory.empty(plan.blocks, dtype)
-        _by_panels(*plan.common, *_source(w, swap, plan.width), x, bias, y, beside, relu, v, u, sums, blocks)
+        sorted_ = memory.empty((plan.sorted,), np.int64)
+        _by_panels(*plan.common, *_source(w, swap, plan.width), x, bias, y, beside, relu, v, u, sums, blocks, sorted_,
+                   *tables)  # fmt: skip
     else:
         transformed = _transformed(w, plan.form, plan.weigh, swap, plan.width)
-        _by_tiles(*plan.common, plan.block, transformed, x, bias, y, beside, relu, v, sums)
+        _by_tiles(*plan.common, plan.block, transformed, x, bias, y, beside, relu, v, sums, *tables)
 
 
 def folds(spec) -> bool:
@@ -451,8 +467,8 @@ def tiles_into_panels(t0, t1, kinds, places, n, m, step, grid, into, grad, x, gy
 
 
 @kernel
-def _weights_by_tiles(threads, tile, into, grad, back, n, m, step, grid, points, runs, origin, width, nowhere, block,
-                      x, gy, v_all, d_all, u_all, partials):  # fmt: skip
+def _weights_by_tiles(threads, tile, into, grad, back, n, m, step, grid, v_taps, d_taps, runs, origin, width, nowhere,
+                      block, x, gy, v_all, d_all, u_all, partials, tables):  # fmt: skip
     # u_all: thread, weight, C x (panels * width); partials: thread, 1, taps, C, K.
     out_channels, channels = gy.shape[4], x.shape[4]
     size = x.itemsize
@@ -463,9 +479,7 @@ def _weights_by_tiles(threads, tile, into, grad, back, n, m, step, grid, points,
     for thread in prange(threads):
         me = np.int64(thread)
         v, d, u = address(v_all[me]), address(d_all[me]), address(u_all[me])
-        table = np.empty(n * n, np.int64)
-        v_taps, d_taps = points * v_plane, points * d_plane
-        kinds, places, starts = np.empty(block, np.int64), np.empty(block, np.int64), np.empty(6, np.int64)
+        table, starts, kinds, places, _ = tile_tables(tables[thread], n, block)
         t0, t1 = share(thread, threads, tiles)
         if t0 == t1:
             partials[me] = 0
@@ -494,31 +508,28 @@ def _weights_by_tiles(threads, tile, into, grad, back, n, m, step, grid, points,
                 for q in range(taps):
                     table[q] = address(part) + (q * channels + c) * out_channels * size
                 simd.transform(back, u + c * u_row * size, u_plane * size, address(table), 0, 0, out_channels)
-        table[0] = v_taps[0] = d_taps[0] = 0  # keeps them alive: only their addresses were used
 
 
 @kernel
-def _weights_by_panels(threads, tile, into, grad, back, n, m, step, grid, points, runs, origin, width, nowhere, x,
-                       gy, v, d, u_all, partials):  # fmt: skip
+def _weights_by_panels(threads, tile, into, grad, back, n, m, step, grid, v_taps, d_taps, runs, origin, width, nowhere, x,
+                       gy, v, d, u_all, partials, sorted_, tables):  # fmt: skip
     out_channels, channels = gy.shape[4], x.shape[4]
     size = x.itemsize
     tiles = gy.shape[0] * grid[0] * grid[1]
     c_panels, k_panels = (channels + width - 1) // width, (out_channels + width - 1) // width
     v_plane, d_plane, u_plane = v[0].size, d[0].size, u_all[0, 0].size
-    kinds, places, starts = np.empty(tiles, np.int64), np.empty(tiles, np.int64), np.empty(6, np.int64)
+    _, starts, kinds, places, _ = tile_tables(sorted_, 0, tiles)
     sort_tiles(0, tiles, grid, kinds, places, starts)
     for thread in prange(threads):
-        table = np.empty(n * n, np.int64)
+        table = tables[thread]
         t0, t1 = share(thread, threads, tiles)
         tiles_into_panels(t0, t1, kinds[t0:t1], places[t0:t1], n, m, step, grid, into, grad, x, gy, origin, width, tiles,
                           address(v), v_plane * size, address(d), d_plane * size, table, nowhere)  # fmt: skip
-        table[0] = 0  # keeps it alive: only its address was used
     part, taps = partials[0], partials.shape[2]
     for thread in prange(threads):
         me = np.int64(thread)
         u = address(u_all[me])
-        table = np.empty(taps, np.int64)
-        v_taps, d_taps = points * v_plane, points * d_plane
+        table = tables[thread]
         first, end = share(thread, threads, k_panels * c_panels)
         for job in range(first, end):
             kb, cb = job // c_panels, job % c_panels
@@ -540,7 +551,6 @@ def _weights_by_panels(threads, tile, into, grad, back, n, m, step, grid, points
                     table[q] = address(part) + ((q * channels + cb * width + c) * out_channels + kb * width) * size
                 simd.transform(back, u + c * width * size, u_plane * size, address(table), 0, 0,
                                min(width, out_channels - kb * width))  # fmt: skip
-        table[0] = v_taps[0] = d_taps[0] = 0  # keeps them alive: only their addresses were used
 
 
 def sum_by_tiles(weights: int, panels: int, transformed: int, threads: int) -> bool:
@@ -558,23 +568,27 @@ def _gradient_plan(spec, m: int, dtype, threads: int) -> SimpleNamespace:
     width = 2 * lanes
     cut = tiling_of(spec, False, m)
     f, points, tiles = cut.form, cut.planes.size, spec.batch * prod(cut.grid)
+    n = len(f.into[0])
     nowhere = np.zeros(max(spec.c_in, spec.c_out) + width, dtype)
-    common = (
-        simd.tile_address(dtype, width, plain=True), *_gradient_transforms(cut, dtype, spec.c_in, spec.c_out),
-        len(f.into[0]), m, f.step, cut.grid, *cut.runs, tuple(-before for before, _ in spec.padding[1:]), width, nowhere,
-    )  # fmt: skip
     c_panels, k_panels, weights = -(-spec.c_in // width), -(-spec.c_out // width), len(f.weigh) ** 2
     transformed = spec.batch * cut.products * (spec.c_in + spec.c_out) * dtype.itemsize
     if sum_by_tiles(weights, c_panels * k_panels, transformed, threads) or c_panels * k_panels < threads:
         block = max(L2 // (points * (c_panels + k_panels) * width * dtype.itemsize), 8)
         block = min(block, -(-tiles // threads))
-        v, d = ((threads, points, _odd(n * block * width, lanes)) for n in (c_panels, k_panels))
+        tables, ordered = _table_size(n, block), 0
+        v, d = ((threads, points, _odd(p * block * width, lanes)) for p in (c_panels, k_panels))
         u, parts = (threads, weights, _odd(c_panels * width * k_panels * width, lanes)), threads
     else:
-        block = 0
-        v, d = ((points, _odd(n * tiles * width, lanes)) for n in (c_panels, k_panels))
+        block, tables, ordered = 0, n * n, _table_size(0, tiles)
+        v, d = ((points, _odd(p * tiles * width, lanes)) for p in (c_panels, k_panels))
         u, parts = (threads, weights, _odd(width * width, lanes)), 1
-    return SimpleNamespace(common=common, block=block, v=v, d=d, u=u, partials=(parts, 1, r * r, spec.c_in, spec.c_out))
+    order, runs = cut.runs
+    common = (
+        simd.tile_address(dtype, width, plain=True), *_gradient_transforms(cut, dtype, spec.c_in, spec.c_out), n, m, f.step,
+        cut.grid, order * v[-1], order * d[-1], runs, tuple(-before for before, _ in spec.padding[1:]), width, nowhere,
+    )  # fmt: skip
+    return SimpleNamespace(common=common, block=block, v=v, d=d, u=u, partials=(parts, 1, r * r, spec.c_in, spec.c_out),
+                           tables=tables, sorted=ordered)  # fmt: skip
 
 
 def bwd_weight(x, gy, spec, m):
@@ -586,8 +600,9 @@ def bwd_weight(x, gy, spec, m):
     x, gy = layout.lift(x), layout.lift(gy)
     plan = _gradient_plan(spec.lifted(), m, x.dtype, settings.get_num_threads())
     v, d, u, partials = (memory.empty(shape, x.dtype) for shape in (plan.v, plan.d, plan.u, plan.partials))
+    tables = per_thread((plan.tables, np.int64))
     if plan.block:
-        _weights_by_tiles(*plan.common, plan.block, x, gy, v, d, u, partials)
+        _weights_by_tiles(*plan.common, plan.block, x, gy, v, d, u, partials, *tables)
     else:
-        _weights_by_panels(*plan.common, x, gy, v, d, u, partials)
+        _weights_by_panels(*plan.common, x, gy, v, d, u, partials, memory.empty((plan.sorted,), np.int64), *tables)
     return sum_partials(partials, spec.lifted(), spec.w_shape)

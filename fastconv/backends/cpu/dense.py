@@ -20,7 +20,8 @@ import numpy as np
 from .. import settings
 from . import layout, memory, simd
 from .jit import body, kernel, prange, share
-from .simd import address
+from .scratch import per_thread
+from .simd import ONE_TAP, address
 
 IN_PLACE = 1 << 17  # elements of B up to which its rows are read where they are, without packing
 FEW_ROWS = 64  # rows of A up to which a B of any size is read in place: packing would cost as much as it saves
@@ -51,14 +52,14 @@ def transpose_block(function, lanes, source, at, row, rows, columns, target, to,
 
 
 @kernel
-def _pack(threads, function, lanes, start, row, column, columns, width, panels):
+def _pack(threads, function, lanes, start, row, column, columns, width, panels, tables):
     """``panels[p, k, j] = b[k, p * width + j]``; columns past the last one stay unset (the tile masks them)."""
     count, depth, _ = panels.shape
     b = simd.view1d(start, (depth - 1) * row + (columns - 1) * column + 1, panels)
     target = panels.reshape(-1)
     parts = (depth + 63) // 64  # jobs of 64 rows of a panel
     for t in prange(threads):
-        table = np.empty(lanes, np.int64)
+        table = tables[t]
         first, end = share(t, threads, count * parts)
         for job in range(first, end):
             p, k0 = job // parts, job % parts * 64
@@ -79,8 +80,7 @@ def _gemm(threads, tile, a, a_row, a_step, b, b_step, b_panel, depth, width, bia
     count = (columns + width - 1) // width
     size = c.itemsize
     for t in prange(threads):
-        zero = np.zeros(1, np.int64)
-        table = address(zero)
+        table = address(ONE_TAP)
         first_job, end_job = share(t, threads, groups * count)
         for job in range(first_job, end_job):
             g, p = job // count, job % count
@@ -90,7 +90,6 @@ def _gemm(threads, tile, a, a_row, a_step, b, b_step, b_panel, depth, width, bia
                 b + p * b_panel * size, b_step, table, 1, depth, address(c) + (first * columns + p * width) * size, columns,
                 address(bias) + p * width * size if has_bias else 0, 0, min(width, columns - p * width), 0, 0,
             )  # fmt: skip
-        zero[0] = 0  # keeps the table alive: only its address was used
 
 
 def _strided(a: np.ndarray) -> tuple[np.ndarray, int, int]:
@@ -117,7 +116,9 @@ def gemm(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.nda
         panels, b_step, b_panel = b, b_row, width
     else:
         panels, b_step, b_panel = memory.empty((-(-columns // width), depth, width), c.dtype), width, depth * width
-        _pack(simd.transpose_address(c.dtype), simd.lanes(c.dtype), b.ctypes.data, b_row, b_column, columns, width, panels)
+        lanes = simd.lanes(c.dtype)
+        _pack(simd.transpose_address(c.dtype), lanes, b.ctypes.data, b_row, b_column, columns, width, panels,
+              *per_thread((lanes, np.int64)))  # fmt: skip
     # Blocks of rows that share a panel: as much of A as a quarter of L2 holds, but jobs enough for the threads.
     blocks, threads = -(-rows // simd.MAX_ROWS), settings.get_num_threads()
     group = min((1 << 18) // (simd.MAX_ROWS * depth * c.itemsize), blocks * -(-columns // width) // (4 * threads))

@@ -88,16 +88,13 @@ def _clear(x, start, n):
 @body
 def _load(x, strides, first, count, images, filled, flat, start, view):
     """Images ``first``... of ``x`` into a block; lanes past ``count`` repeat the last image, past ``filled`` are zero."""
-    at = np.empty(images, np.int64)
-    for n in range(images):
-        at[n] = (first + min(n, count - 1)) * strides[0]
     for c in range(view.channels):
         for h in range(view.height):
             for w in range(view.width):
                 source = c * strides[1] + h * strides[2] + w * strides[3]
                 to = start + c * view.plane + h * view.pitch + w * images
                 for n in range(images):
-                    flat[U(to + n)] = x[U(at[n] + source)]
+                    flat[U(to + n)] = x[U((first + min(n, count - 1)) * strides[0] + source)]
                 for n in range(filled, images):
                     flat[U(to + n)] = 0
 

@@ -139,6 +139,10 @@ def prefetch_to_write(start, size):
         _to_write(line)
 
 
+#: The table of offsets of a tile with one tap. Kernels take its address; Numba makes it part of their code.
+ONE_TAP = np.zeros(1, np.int64)
+
+
 # ------------------------------------------------------------------------------------------------- the tile
 class _Emitter:
     """Vector loads, stores and multiply-adds of one element type, on a Numba builder."""
