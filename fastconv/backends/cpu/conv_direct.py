@@ -31,7 +31,7 @@ import numpy as np
 
 from .. import settings
 from . import layout, memory, simd
-from .conv_plan import backward_data, forward, panels, panels_per_job, split_rows, sum_partials, with_taps
+from .conv_plan import U, backward_data, forward, panels, panels_per_job, split_rows, sum_partials, with_taps
 from .jit import body, kernel, prange, share
 from .scratch import per_thread
 from .simd import address
@@ -40,6 +40,13 @@ L2 = 1 << 20  # bytes of a core's second-level cache, or less
 
 
 # ------------------------------------------------------------------------------------------------- forward, backward-data
+@body(inline=True)
+def copy_run(source, at, target, to, n):
+    """``target[to : to + n] = source[at : at + n]``, which Numba would do through a fresh copy if the two overlapped."""
+    for i in range(n):
+        target[U(to + i)] = source[U(at + i)]
+
+
 @body
 def copy_slab(x, n, d0, h0, w0, h_count, w_count, offsets_d, slab):
     """``slab[i, h, w] = x[n, d0 + offsets_d[i], h0 + h, w0 + w]``, zero outside x."""
@@ -59,7 +66,7 @@ def copy_slab(x, n, d0, h0, w0, h_count, w_count, offsets_d, slab):
             row[: left * channels] = 0
             if right > left:
                 start = (((n * depth + d) * height + h) * width + w0 + left) * channels
-                row[left * channels : right * channels] = flat[start : start + (right - left) * channels]
+                copy_run(flat, start, row, left * channels, (right - left) * channels)
             row[right * channels :] = 0
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from .. import settings
 from . import layout, memory, simd
-from .conv_direct import L2
+from .conv_direct import L2, copy_run
 from .conv_plan import backward_data, forward, forward_phases, panels, panels_per_job, split_rows, sum_partials, with_taps
 from .dense import row_block
 from .jit import body, kernel, prange, share
@@ -54,7 +54,7 @@ def gather(flat, shape, first, count, out_size, in_stride, off_d, off_h, off_w, 
                         if outside:
                             matrix[at : at + part] = 0
                         else:
-                            matrix[at : at + part] = flat[source + g * part : source + (g + 1) * part]
+                            copy_run(flat, source + g * part, matrix, at, part)
                     t += 1
 
 
