@@ -19,6 +19,7 @@ import numpy as np
 
 from . import backends
 from .errors import shorten
+from .spec import shape_str
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -174,7 +175,7 @@ class Function:
         try:
             out = cls.forward(ctx, *arrays, **options)
         except MemoryError as e:
-            raise MemoryError(f"{_called(cls, options)}: {e or 'not enough memory'}; use a smaller input or batch") from e
+            raise _with_op(e, _called(cls, options), arrays) from None
         except Exception as e:
             shorten(e)
             raise
@@ -225,7 +226,10 @@ def backward(tensor: Tensor, grad: Any, retain_graph: bool = False) -> None:
                 )
         if node.function.accumulates:
             node.accumulated = pending.get(node.parents[0])
-        grads = node.function.backward(node, gy)
+        try:
+            grads = node.function.backward(node, gy)
+        except MemoryError as e:
+            raise _with_op(e, f"backward of {node.function.__name__.lower()}", [gy]) from None
         merged, node.accumulated = node.accumulated is not None, None
         for i, (parent, g) in enumerate(zip(node.parents, grads if isinstance(grads, tuple) else (grads,))):
             if parent is None or g is None:
@@ -266,6 +270,14 @@ def _checks(saved, tensors) -> list[tuple[list[int], int]]:
         return [(t._cell, t._cell[0]) for t in tensors if id(t._array) in kept]
     owners = {_owner(s) for s in saved if hasattr(s, "strides")}
     return [(t._cell, t._cell[0]) for t in tensors if _owner(t._array) in owners]
+
+
+def _with_op(error: MemoryError, op: str, arrays: Sequence[Any]) -> MemoryError:
+    """What to raise in place of ``error``: one of NumPy's, which are of a type of their own, does not say which op it was."""
+    if type(error) is MemoryError:
+        return error
+    shapes = ", ".join(shape_str(a.shape) for a in arrays if hasattr(a, "shape"))
+    return MemoryError(f"{op} of {shapes}: {error}; smaller inputs or batches need less")
 
 
 def _is_view(a: Any, b: Any) -> bool:

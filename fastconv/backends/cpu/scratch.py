@@ -15,6 +15,7 @@ import numpy as np
 from ..settings import get_num_threads
 from . import memory
 
+LINE = 64  # bytes of a cache line, and of the longest vector
 SMALL = 1 << 14  # bytes up to which scratch is kept for the next launch of the kind
 
 
@@ -33,12 +34,12 @@ def _small(threads: int, sizes):
     """Shapes and dtypes; and arrays if they are small, the same ones for whoever asks: kernels run one at a time, and none
     expects anything in its scratch."""
     sizes = [(n, np.dtype(dtype)) for n, dtype in sizes]
-    shapes = [((threads, -(-max(n, 1) * d.itemsize // memory.ALIGN) * memory.ALIGN // d.itemsize), d) for n, d in sizes]
+    shapes = [((threads, -(-max(n, 1) * d.itemsize // LINE) * LINE // d.itemsize), d) for n, d in sizes]
     total = sum(prod(shape) * d.itemsize for shape, d in shapes)
     if total > SMALL:
         return shapes, None
-    a, arrays = np.empty(total + memory.ALIGN, np.uint8), []
-    a = a[-a.ctypes.data % memory.ALIGN :]
+    a, arrays = np.empty(total + LINE, np.uint8), []
+    a = a[-a.ctypes.data % LINE :]
     for shape, d in shapes:
         size = prod(shape) * d.itemsize
         arrays.append(a[:size].view(d).reshape(shape))
