@@ -223,6 +223,24 @@ for n in PLANES:
         normal(PLANES[n]),
         lambda x: oracle.max_pool(x, 3, stride=2, padding=1),
     )
+LONG = {1: ((1, 2, 61), 23), 2: ((1, 1, 19, 17), (11, 12)), 3: ((1, 2, 9, 8, 10), (7, 5, 6))}  # kernels of many positions
+for n, (shape, kernel) in LONG.items():
+    half = kernel // 2 if n == 1 else tuple(k // 2 for k in kernel)
+    for kind in ("max", "avg"):
+        pool_case(kind, n, "large", inputs=normal(shape), kernel_size=kernel, stride=1)
+        pool_case(kind, n, "large-padding", inputs=normal(shape), kernel_size=kernel, stride=2, padding=half, ceil_mode=True)
+    pool_case("avg", n, "large-no-pad", inputs=normal(shape), kernel_size=kernel, stride=1, padding=half,
+              count_include_pad=False)  # fmt: skip
+    case(
+        f"max_pool{n}d-large-indices",
+        lambda F, x, k=kernel, p=half: getattr(F, f"max_pool{x.ndim - 2}d")(x, k, stride=1, padding=p, return_indices=True)[1],
+        tied(shape),
+        lambda x, k=kernel, p=half: oracle.max_pool(x, k, stride=1, padding=p, return_indices=True),
+        gradient=False,
+    )
+pool_case("max", 1, "large-dilation", inputs=normal((1, 1, 80)), kernel_size=18, stride=3, padding=9, dilation=4)
+pool_case("max", 2, "large-dilation", inputs=normal((1, 2, 30, 31)), kernel_size=10, stride=1, dilation=(2, 3))
+pool_case("avg", 2, "large-divisor", inputs=normal((1, 1, 19, 17)), kernel_size=11, stride=1, divisor_override=5)
 for kind in ("max", "avg"):
     pool_case(kind, 2, "tuples", kernel_size=(2, 3), stride=(3, 1), padding=(1, 0))
     pool_case(kind, 2, "pairs", torch=False, kernel_size=3, stride=2, padding=((1, 0), (0, 1)))

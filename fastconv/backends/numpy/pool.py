@@ -10,13 +10,13 @@ from fastconv.backends.numpy.windows import padded, taps, unpadded
 
 def _positions(spec):
     """The plane of flat positions that max pooling reports."""
-    return np.arange(prod(spec.in_size)).reshape(1, 1, *spec.in_size)
+    return np.arange(prod(spec.in_size), dtype=np.int64).reshape(1, 1, *spec.in_size)
 
 
 def max_pool_fwd(x, spec):
     """Maximum of each window and its flat position in the unpadded plane; the first maximum, or NaN, wins."""
     xp, position = padded(x, spec), padded(_positions(spec), spec, fill=-1)
-    y, index = np.full(spec.y_shape, -np.inf, x.dtype), np.full(spec.y_shape, -1)
+    y, index = np.full(spec.y_shape, -np.inf, x.dtype), np.full(spec.y_shape, -1, np.int64)
     for window in taps(spec):
         value, at = xp[window], position[window]
         better = (value > y) | (np.isnan(value) & ~np.isnan(y)) | (index < 0)  # even -inf beats nothing
@@ -28,7 +28,7 @@ def max_pool_fwd(x, spec):
 def max_pool_bwd(gy, index, spec):
     """Each gradient goes to the position its maximum came from."""
     in_size = spec.in_size
-    planes = np.arange(gy.shape[0] * gy.shape[1]).reshape(*gy.shape[:2], *(1,) * len(in_size))
+    planes = np.arange(gy.shape[0] * gy.shape[1], dtype=np.int64).reshape(*gy.shape[:2], *(1,) * len(in_size))
     gx = np.zeros(planes.size * prod(in_size), gy.dtype)
     np.add.at(gx, (planes * prod(in_size) + index).ravel(), gy.ravel())
     return gx.reshape(*gy.shape[:2], *in_size)
@@ -72,8 +72,9 @@ def _adaptive_windows(spec):
 def adaptive_max_pool_fwd(x, spec):
     """Maximum of each window and its flat position; the first maximum, or NaN, wins."""
     y, index = np.empty(spec.y_shape, x.dtype), np.empty(spec.y_shape, np.int64)
+    positions = _positions(spec)
     for at, window in _adaptive_windows(spec):
-        position = _positions(spec)[window].ravel()
+        position = positions[window].ravel()
         values = x[window].reshape(*x.shape[:2], position.size)
         best = values.argmax(axis=2)
         y[at] = np.take_along_axis(values, best[:, :, None], axis=2)[:, :, 0]
