@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import time
 
 import numpy as np
 import oracle
 import pytest
 from cases import CASES
-from test_ops import assert_close, reference, run, tensors
+from conftest import OP_BACKENDS, op_backend
+from test_ops import assert_close, cotangent, reference, run, tensors
 
 import fastconv as fc
 from fastconv import spec
+from fastconv.backends import positions
 from fastconv.backends.cpu import memory, pool, pool_cost
 from fastconv.nn import functional as F
 
+backend = op_backend
 POOLING = [c for c in CASES if "pool" in c.name and not c.name.startswith("shape")]
 
 
@@ -171,3 +176,95 @@ def test_time_does_not_grow_with_the_window():
             places = np.arange(0, y.shape[2], 30_000)
             want = [(np.max if op is F.max_pool1d else np.mean)(x[0, 0, p : p + 50_000].astype(float)) for p in places]
             np.testing.assert_allclose(y[0, 0, places], want, rtol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------- positions beyond 2^31
+PLANES = [
+    ("max_pool1d", (2, 3, 12), {"kernel_size": 3, "stride": 2, "padding": 1}),
+    ("max_pool1d", (1, 2, 14), {"kernel_size": 3, "stride": 1, "dilation": 3}),
+    ("max_pool2d", (2, 4, 6, 5), {"kernel_size": 3, "stride": 1, "padding": 1}),
+    ("max_pool2d", (1, 33, 4, 5), {"kernel_size": 2}),
+    ("max_pool3d", (1, 2, 4, 3, 4), {"kernel_size": 3, "stride": 2, "padding": 1}),
+    ("adaptive_max_pool2d", (2, 3, 7, 5), {"output_size": (3, 2)}),
+]
+
+
+@pytest.mark.parametrize(("name", "shape", "options"), PLANES, ids=lambda v: v if isinstance(v, str) else "")
+def test_planes_beyond_the_limit_have_positions_of_64_bits(name, shape, options, backend, monkeypatch):
+    engine, rng = fc.backends.load(backend), np.random.default_rng(0)
+    adaptive = name.startswith("adaptive")
+    geometry = (spec.adaptive_pool_spec if adaptive else spec.pool_spec)(name, shape, **options)
+    pooled = (lambda x, **o: oracle.adaptive_pool(x, kind="max", **o)) if adaptive else oracle.max_pool
+    x, gy = rng.integers(0, 3, shape).astype(np.float32), rng.standard_normal(geometry.y_shape).astype(np.float32)
+    want, want_index = pooled(x, **options), pooled(x, return_indices=True, **options)
+    want_gx = np.zeros((*shape[:2], np.prod(shape[2:])))
+    for n, c in np.ndindex(shape[:2]):
+        np.add.at(want_gx[n, c], want_index[n, c].ravel(), gy[n, c].ravel())
+    small = np.int64 if backend == "numpy" else np.int32
+    for sliding, (limit, dtype) in itertools.product(
+        (False, True) if backend == "cpu" else (False,), ((10, np.int64), (10**6, small))
+    ):
+        monkeypatch.setattr(positions, "INT32_PLANE", limit)
+        monkeypatch.setattr(pool_cost, "max_slides", lambda *_, sliding=sliding: sliding)
+        _forget()
+        y, index = getattr(engine, name[:-2] + "_fwd")(engine.asarray(x), geometry)
+        assert index.dtype == dtype
+        gx = engine.max_pool_bwd(engine.asarray(gy), index, geometry)
+        np.testing.assert_array_equal(engine.to_host(y), want)
+        np.testing.assert_array_equal(engine.to_host(index), want_index)
+        np.testing.assert_allclose(engine.to_host(gx), want_gx.reshape(shape), rtol=0, atol=1e-6)
+    _forget()
+
+
+@pytest.mark.skipif("cuda" not in OP_BACKENDS, reason="needs a CUDA device or a stand-in")
+@pytest.mark.parametrize("case", [c for c in POOLING if c.name in ("avg_pool2d-overlap", "adaptive_avg_pool2d-(3,2)")], ids=str)
+def test_cuda_averages_number_pixels_in_64_bits_beyond_the_limit(case, monkeypatch):
+    monkeypatch.setattr(positions, "INT32_PLANE", 10)
+    x = fc.tensor(case.arrays[0].astype("float32"), device="cuda", requires_grad=True)
+    y = case.function(F, x)
+    assert_close(y.numpy(), case.expected, case.rtol["float32"])
+    y.backward(fc.tensor(cotangent(case).astype("float32"), device="cuda"))
+    assert_close(x.grad.numpy(), reference(case)[1][0], 4 * case.rtol["float32"])
+
+
+@pytest.mark.skipif("cuda" not in OP_BACKENDS, reason="needs a CUDA device or a stand-in")
+def test_cuda_refuses_more_pixels_than_it_can_number(monkeypatch):
+    """Its convolutions number pixels in 32 bits; a limit of some thousands stands for 2^31."""
+    from fastconv.backends.cuda import conv_geometry
+
+    monkeypatch.setattr(conv_geometry, "PIXELS", conv_geometry._TILE + 100)
+    x, w = fc.rand(3, 2, 7, 9, device="cuda"), fc.rand(4, 2, 3, 3, device="cuda")
+    message = r"conv2d: pixels are numbered in 32 bits, and the input has 189 in all \(3x7x9\); use smaller batches"
+    with pytest.raises(ValueError, match=message):
+        F.conv2d(x, w)
+    for name in ("direct", "im2col"):
+        with pytest.raises(ValueError, match="189 in all"):
+            F.conv2d(x, w, algorithm=name)
+    with pytest.raises(ValueError, match=r"linear: pixels are numbered in 32 bits, and the input has 301 in all"):
+        F.linear(fc.rand(301, 2, device="cuda"), fc.rand(3, 2, device="cuda"))
+
+
+@pytest.mark.skipif(os.environ.get("FASTCONV_TEST_HUGE") != "1", reason="takes 14 GB; FASTCONV_TEST_HUGE=1 runs it")
+@pytest.mark.parametrize("name", ["max_pool2d", "adaptive_max_pool2d"])
+def test_a_plane_of_more_than_2_to_the_31(name):
+    """Positions behind 2^31 - 1, and gradients at them."""
+    engine, side = fc.backends.load("cpu"), 46_400  # 46400^2 = 2.15e9 > 2^31
+    x = np.zeros((1, 1, side, side), np.float32)  # pages of zeros take no memory until they are read
+    memory.trim()
+    if name == "max_pool2d":
+        geometry = spec.pool_spec(name, x.shape, (464, 928))
+    else:
+        geometry = spec.adaptive_pool_spec(name, x.shape, (100, 50))
+    last = side * side - 3
+    assert last > 2**31
+    x.reshape(-1)[last] = 2
+    y, index = getattr(engine, name[:-2] + "_fwd")(x, geometry)
+    assert index.dtype == np.int64 and index.min() == 0 and index.max() == index[0, 0, -1, -1] == last
+    assert y.max() == y[0, 0, -1, -1] == 2 and y.sum() == 2
+    first = np.arange(100)[:, None] * 464 * side + np.arange(50) * 928
+    np.testing.assert_array_equal(index.reshape(-1)[:-1], first.reshape(-1)[:-1])
+    del x
+    gx = engine.max_pool_bwd(np.full(y.shape, 3, np.float32), index, geometry)
+    assert gx.reshape(-1)[last] == 3 and gx[0, 0, 0, 0] == 3 and gx.reshape(-1)[last + 1 :].sum() == 0
+    places = np.flatnonzero(gx[0, 0, -464:])
+    assert len(places) == 50 and places[-1] == last - (side - 464) * side

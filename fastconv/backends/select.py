@@ -80,4 +80,6 @@ def choose(algorithms: Sequence[Algorithm], spec, which: str, dtype, name: str |
         known = ", ".join(a.name for a in algorithms)
         raise ValueError(f"conv{spec.ndim}d: algorithm {name!r} is not in this backend (it has {known})")
     able = [a for a in algorithms if a.refuses(spec, dtype) is None]
+    if not able:
+        raise ValueError(f"conv{spec.ndim}d: {algorithms[0].refuses(spec, dtype)}")
     return min(able, key=lambda a: a.cost(spec, which, dtype))

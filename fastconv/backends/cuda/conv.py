@@ -322,14 +322,14 @@ def _direct_workspace(spec, which, dtype) -> int:
     return 256 * prod(spec.w_shape) * np.dtype(dtype).itemsize if which == "bwd_weight" else 0
 
 
-def _never(spec, dtype):
-    return None
+def _refuses(spec, dtype):
+    return geometry.too_many_pixels(spec)
 
 
 CONV_ALGORITHMS = [
-    select.Algorithm("im2col", _fwd(_implicit), _bwd_data(_implicit), _bwd_weight(_implicit_weight), _never,
+    select.Algorithm("im2col", _fwd(_implicit), _bwd_data(_implicit), _bwd_weight(_implicit_weight), _refuses,
                      _implicit_cost, _implicit_workspace),
-    select.Algorithm("direct", _fwd(_direct), _bwd_data(_direct), _bwd_weight(_direct_weight), _never,
+    select.Algorithm("direct", _fwd(_direct), _bwd_data(_direct), _bwd_weight(_direct_weight), _refuses,
                      _direct_cost, _direct_workspace),
 ]  # fmt: skip
 

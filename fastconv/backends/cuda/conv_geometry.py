@@ -20,6 +20,7 @@ from math import gcd, prod
 
 import numpy as np
 
+from ...spec import shape_str
 from . import layout, memory
 
 
@@ -42,6 +43,23 @@ def magic(d: int) -> tuple[int, int]:
     """Multiplier and shift by which kernels divide numbers below 2^31 by ``d``."""
     shift = 31 + max(d - 1, 0).bit_length()
     return -(-(1 << shift) // d), shift
+
+
+PIXELS = 2**31  # kernels number a batch's pixels, and those between taps and tiles beyond its end, in 32 bits; tests lower it
+_TILE = 1 << 12  # pixels of a tile at most
+
+
+def too_many_pixels(spec) -> str | None:
+    """Why kernels cannot number the pixels of a ConvSpec, or None."""
+    steps = [d * k + s for d, k, s in zip(spec.dilation, spec.kernel, spec.stride)]
+    for what, size in (("input", spec.in_size), ("output", spec.out_size)):
+        reach = sum(step * prod(size[i + 1 :]) for i, step in enumerate(steps))
+        if spec.batch * prod(size) + reach + _TILE > PIXELS:
+            return (
+                f"pixels are numbered in 32 bits, and the {what} has {spec.batch * prod(size)} in all "
+                f"({shape_str((spec.batch, *size))}); use smaller batches or images"
+            )
+    return None
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,8 @@ def matmul(a, b):
 def _phase(rows, inputs, outputs, backward=False):
     """A dense layer as a convolution of images of one pixel."""
     spec = conv_spec("conv3d", (rows, inputs, 1, 1, 1), (outputs, inputs, 1, 1, 1))
+    if (reason := geometry.too_many_pixels(spec)) is not None:
+        raise ValueError(f"linear: {reason}")
     return (geometry.backward if backward else geometry.forward)(spec)[0]
 
 

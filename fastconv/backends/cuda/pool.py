@@ -6,11 +6,13 @@ Collecting needs no atomics, so gradients repeat to the bit. Windows are 1-D to 
 from __future__ import annotations
 
 import functools
+from math import prod
 
 import numpy as np
 
 from fastconv.spec import AdaptivePoolSpec
 
+from ..positions import position_dtype
 from . import layout, ptx
 from .launch import body, cuda, grid, kernel, launch
 
@@ -48,30 +50,37 @@ def _covering(i, d, size, out_size, kernel_size, stride, dilation, before, adapt
     return first, min((i + before[d]) // stride[d] + 1, out_size[d])
 
 
-@body
-def _decode(item, size, channels):
-    """(image, z, y, x, channel) of an element of N, D, H, W, C memory."""
-    pixel = np.int32(item // channels)  # dividing numbers of 32 bits takes a quarter of the time
-    line = np.int32(pixel // size[2])
-    plane = np.int32(line // size[1])
-    image = np.int32(plane // size[0])
-    return image, plane - image * size[0], line - plane * size[1], pixel - line * size[2], item - np.int64(pixel) * channels
+@functools.cache
+def _decoder(number):
+    """The function that gives (image, z, y, x, channel) of an element of N, D, H, W, C memory. ``number``: the type of pixels'
+    numbers; dividing numbers of 32 bits takes a quarter of the time."""
+
+    @body
+    def decode(item, size, channels):
+        pixel = number(item // channels)
+        line = number(pixel // size[2])
+        plane = number(line // size[1])
+        image = number(plane // size[0])
+        at = image, plane - image * size[0], line - plane * size[1], pixel - line * size[2]
+        return *at, item - np.int64(pixel) * channels
+
+    return decode
 
 
 @functools.cache
-def _max_kernel(real, each):
-    load, store = ptx.neighbours(each)
+def _max_kernel(real, each, number):
+    decode, (load, store) = _decoder(number), ptx.neighbours(each)
 
     @kernel
     def max_pool(x, y, index, channels, size, out_size, kernel_size, stride, dilation, before, adaptive, n):
-        best, at = cuda.local.array(each, real), cuda.local.array(each, np.int32)
+        best, at = cuda.local.array(each, real), cuda.local.array(each, number)
         for item in range(cuda.grid(1) * each, n, cuda.gridsize(1) * each):
-            image, oz, oy, ox, c = _decode(item, out_size, channels)
+            image, oz, oy, ox, c = decode(item, out_size, channels)
             z0, z1, dz = _window(oz, 0, size, out_size, kernel_size, stride, dilation, before, adaptive)
             y0, y1, dy = _window(oy, 1, size, out_size, kernel_size, stride, dilation, before, adaptive)
             x0, x1, dx = _window(ox, 2, size, out_size, kernel_size, stride, dilation, before, adaptive)
             start = np.int64(image) * (size[0] * size[1] * size[2]) * channels + c
-            first = np.int32((z0 * size[1] + y0) * size[2] + x0)
+            first = number((z0 * size[1] + y0) * size[2] + x0)
             v = load(x, start + first * channels)
             for k in range(each):
                 best[k] = v[k]
@@ -80,7 +89,7 @@ def _max_kernel(real, each):
                 for iy in range(y0, y1, dy):
                     line = (iz * size[1] + iy) * size[2]
                     for ix in range(x0, x1, dx):
-                        place = np.int32(line + ix)
+                        place = number(line + ix)
                         v = load(x, start + place * channels)
                         for k in range(each):
                             if v[k] > best[k] or (v[k] != v[k] and best[k] == best[k]):
@@ -93,15 +102,15 @@ def _max_kernel(real, each):
 
 
 @functools.cache
-def _max_bwd_kernel(real, each):
+def _max_bwd_kernel(real, each, number):
     zero = real(0)
-    load, store = ptx.neighbours(each)
+    decode, (load, store) = _decoder(number), ptx.neighbours(each)
 
     @kernel
     def max_pool_bwd(gy, index, gx, channels, size, out_size, kernel_size, stride, dilation, before, adaptive, n):
         value = cuda.local.array(each, real)
         for item in range(cuda.grid(1) * each, n, cuda.gridsize(1) * each):
-            image, iz, iy, ix, c = _decode(item, size, channels)
+            image, iz, iy, ix, c = decode(item, size, channels)
             z0, z1 = _covering(iz, 0, size, out_size, kernel_size, stride, dilation, before, adaptive)
             y0, y1 = _covering(iy, 1, size, out_size, kernel_size, stride, dilation, before, adaptive)
             x0, x1 = _covering(ix, 2, size, out_size, kernel_size, stride, dilation, before, adaptive)
@@ -124,9 +133,9 @@ def _max_bwd_kernel(real, each):
 
 
 @functools.cache
-def _avg_kernels(real, each):
+def _avg_kernels(real, each, number):
     zero = real(0)
-    load, store = ptx.neighbours(each)
+    decode, (load, store) = _decoder(number), ptx.neighbours(each)
 
     @body
     def divisor(oz, oy, ox, size, out_size, kernel_size, stride, dilation, before, adaptive, after, padded, fixed):
@@ -148,7 +157,7 @@ def _avg_kernels(real, each):
     def avg_pool(x, y, channels, size, out_size, kernel_size, stride, dilation, before, adaptive, after, padded, fixed, n):
         value = cuda.local.array(each, real)
         for item in range(cuda.grid(1) * each, n, cuda.gridsize(1) * each):
-            image, oz, oy, ox, c = _decode(item, out_size, channels)
+            image, oz, oy, ox, c = decode(item, out_size, channels)
             z0, z1, _ = _window(oz, 0, size, out_size, kernel_size, stride, dilation, before, adaptive)
             y0, y1, _ = _window(oy, 1, size, out_size, kernel_size, stride, dilation, before, adaptive)
             x0, x1, _ = _window(ox, 2, size, out_size, kernel_size, stride, dilation, before, adaptive)
@@ -172,7 +181,7 @@ def _avg_kernels(real, each):
                      n):  # fmt: skip
         value = cuda.local.array(each, real)
         for item in range(cuda.grid(1) * each, n, cuda.gridsize(1) * each):
-            image, iz, iy, ix, c = _decode(item, size, channels)
+            image, iz, iy, ix, c = decode(item, size, channels)
             z0, z1 = _covering(iz, 0, size, out_size, kernel_size, stride, dilation, before, adaptive)
             y0, y1 = _covering(iy, 1, size, out_size, kernel_size, stride, dilation, before, adaptive)
             x0, x1 = _covering(ix, 2, size, out_size, kernel_size, stride, dilation, before, adaptive)
@@ -193,15 +202,20 @@ def _avg_kernels(real, each):
     return avg_pool, avg_pool_bwd
 
 
-def _start(kernels, x, y, n, *arguments):
+def _number(spec):
+    """The type that holds the number of every pixel of the batch, before and after pooling, and every position in a plane."""
+    return position_dtype((spec.batch, max(prod(spec.in_size), prod(spec.out_size))))
+
+
+def _start(kernels, spec, x, y, n, *arguments):
     """Launch the kernel that ``kernels`` makes for as many channels at once as lie together; ``x`` is read, ``y`` written."""
     each = layout.neighbours_at_once(y.shape[-1], x)
-    launch(kernels(y.dtype.type, each), *grid(n // each), x, *arguments, n)
+    launch(kernels(y.dtype.type, each, _number(spec)), *grid(n // each), x, *arguments, n)
 
 
 def max_pool_fwd(x, spec):
-    (y, y5), (index, index5) = layout.empty(spec.y_shape, x.dtype), layout.empty(spec.y_shape, np.int32)
-    _start(_max_kernel, layout.lift(x), y5, y.size, y5, index5, spec.channels, *_geometry(spec))
+    (y, y5), (index, index5) = layout.empty(spec.y_shape, x.dtype), layout.empty(spec.y_shape, _number(spec))
+    _start(_max_kernel, spec, layout.lift(x), y5, y.size, y5, index5, spec.channels, *_geometry(spec))
     return y, index
 
 
@@ -210,7 +224,7 @@ adaptive_max_pool_fwd = max_pool_fwd
 
 def max_pool_bwd(gy, index, spec):
     gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
-    _start(_max_bwd_kernel, layout.lift(gy), gx5, gx.size, layout.lift(index), gx5, spec.channels, *_geometry(spec))
+    _start(_max_bwd_kernel, spec, layout.lift(gy), gx5, gx.size, layout.lift(index), gx5, spec.channels, *_geometry(spec))
     return gx
 
 
@@ -224,7 +238,7 @@ def _averaging(spec, real):
 def _average(which, x, shape, spec):
     y, y5 = layout.empty(shape, x.dtype)
     geometry = *_geometry(spec), *_averaging(spec, x.dtype.type)
-    _start(lambda *how: _avg_kernels(*how)[which], layout.lift(x), y5, y.size, y5, spec.channels, *geometry)
+    _start(lambda *how: _avg_kernels(*how)[which], spec, layout.lift(x), y5, y.size, y5, spec.channels, *geometry)
     return y
 
 
