@@ -70,6 +70,10 @@ def jobs() -> list[Job]:
     add("avg_pool_fwd", x, pool)
     add("avg_pool_bwd", half, pool)
     adaptive = spec.adaptive_pool_spec("adaptive_avg_pool2d", x.shape, 12)
+    line = array(2, 32, 400)
+    for what, large in (("max", spec.pool_spec("max_pool1d", line.shape, 201, 1, 100)),
+                        ("avg", spec.pool_spec("avg_pool1d", line.shape, 201, 1, 100))):  # fmt: skip
+        add(f"{what}_pool_fwd", line, large, label="large windows")
     for name in ("adaptive_max_pool_fwd", "adaptive_avg_pool_fwd"):
         add(name, x, adaptive)
     add("adaptive_avg_pool_bwd", half, adaptive)
