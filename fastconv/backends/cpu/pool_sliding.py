@@ -66,82 +66,90 @@ def fill_suffixes(source, came, at, hop, counted, start, hop_place, columns, fir
 
 
 @body
-def run_prefix(source, came, at, hop, counted, start, hop_place, columns, first, end, fresh, width, values, places):
-    """The maxima of a block so far against positions ``first`` to ``end``."""
+def run_prefix(source, came, at, hop, counted, start, hop_place, columns, first, end, fresh, width, values, places, to):
+    """The maxima of a block so far, at ``to``, against positions ``first`` to ``end``."""
     for j in range(first, end):
         here, place = at + j * hop, start + j * hop_place
         if fresh:
             for v in range(width):
-                values[U(v)] = source[U(here + v)]
-                places[U(v)] = place_of(came, here, v, counted, place, columns)
+                values[U(to + v)] = source[U(here + v)]
+                places[U(to + v)] = place_of(came, here, v, counted, place, columns)
             fresh = False
         else:
             for v in range(width):
-                values[U(v)], places[U(v)] = larger(
-                    source[U(here + v)], place_of(came, here, v, counted, place, columns), values[U(v)], places[U(v)])
+                values[U(to + v)], places[U(to + v)] = larger(
+                    source[U(here + v)], place_of(came, here, v, counted, place, columns), values[U(to + v)],
+                    places[U(to + v)])  # fmt: skip
+
+
+@body
+def slide_max(source, came, start, hop, counted, place, hop_place, columns, firsts, lasts, q0, q1, period, block, length,
+              width, best, where, to, jump, values, places, prefix):  # fmt: skip
+    """The maxima of windows ``q0``, ``q0 + period``, ... below ``q1`` of one line, of ``width`` neighbouring elements.
+
+    ``start`` and ``place``: of position 0 of the line; ``hop``, ``hop_place``: to the next one. Results go to ``best`` and
+    ``where`` from ``to`` on, ``jump`` elements apart. ``values`` and ``places`` hold suffixes, and the prefix at ``prefix``.
+    """
+    edge, held, prefix_from, upto = np.int64(0), False, np.int64(-1), np.int64(0)
+    for q in range(q0, q1, period):
+        s, e, out = firsts[q], lasts[q], to + q * jump
+        if s >= edge:
+            edge, held = (s // block + 1) * block, False
+        low = edge - block
+        alone = e <= edge and s > low  # a suffix, and no prefix
+        if not alone:
+            begin = edge if e > edge else low
+            upto = upto if begin == prefix_from else begin
+            run_prefix(source, came, start, hop, counted, place, hop_place, columns, upto, e, upto == begin, width, values,
+                       places, prefix)  # fmt: skip
+            prefix_from, upto = begin, max(upto, e)
+        at = (s - low) * width
+        if not held and (alone or e > edge):
+            held = True
+            fill_suffixes(source, came, start + low * hop, hop, counted, place + low * hop_place, hop_place, columns, s - low,
+                          min(edge, length) - low, width, values, places)  # fmt: skip
+        if alone or e <= edge:
+            at = at if alone else prefix
+            for v in range(width):
+                best[U(out + v)], where[U(out + v)] = values[U(at + v)], places[U(at + v)]
+        else:
+            for v in range(width):
+                best[U(out + v)], where[U(out + v)] = larger(values[U(prefix + v)], places[U(prefix + v)], values[U(at + v)],
+                                                             places[U(at + v)])  # fmt: skip
 
 
 @kernel
 def _slide_max(threads, x, came, counted, firsts, lasts, lines_at, step, block, wide, pieces, y, index, values, places,
                columns):  # fmt: skip
-    # x, came: lines, positions, elements -> y, index: lines, windows, elements. counted: 0, or where x has its places in the
-    # plane by its own order, of how many lines a plane is made, the pixels of a position, and the channels of a pixel.
+    # x, came: lines, positions, elements -> y, index: lines, windows, elements. counted: how many lines a plane is made of,
+    # the pixels of a position, or 0 where the places of x are not its own but in came, and the channels of a pixel.
     lines, size, inner = x.shape
     count, period = y.shape[1], lines_at.size
     planes, pixels, channels = counted
     source, before, best, where = x.reshape(-1), came.reshape(-1), y.reshape(-1), index.reshape(-1)
-    parts, hop, hop_place = (inner + wide - 1) // wide, step * inner, step * pixels
+    parts = (inner + wide - 1) // wide
     for thread in prange(threads):
-        suffix, suffix_at, column = values[thread, wide:], places[thread, wide:], columns[thread]
-        prefix, prefix_at = values[thread], places[thread]
+        column = columns[thread]
         job0, job1 = share(thread, threads, lines * parts * period * pieces)
         for job in range(job0, job1):
             piece, phase, part, o = (job % pieces, job // pieces % period, job // pieces // period % parts,
                                      job // pieces // period // parts)  # fmt: skip
-            c0 = part * wide
-            width, line = min(wide, inner - c0), lines_at[phase]
-            here, length, start = (o * size + line) * inner + c0, (size - line + step - 1) // step, np.int64(0)
-            if pixels:
-                start = (o % planes * size + line) * pixels
-                for v in range(width):
-                    column[v] = (c0 + v) // channels
+            c0, line = part * wide, lines_at[phase]
+            width, place = min(wide, inner - c0), (o % planes * size + line) * pixels
+            for v in range(width if pixels else 0):
+                column[v] = (c0 + v) // channels
             i0, i1 = share(piece, pieces, (count - phase + period - 1) // period)
-            edge, held, prefix_from, upto = np.int64(0), False, np.int64(-1), np.int64(0)
-            for q in range(phase + i0 * period, phase + i1 * period, period):
-                s, e, to = firsts[q], lasts[q], (o * count + q) * inner + c0
-                if s >= edge:
-                    edge, held = (s // block + 1) * block, False
-                low = edge - block
-                alone = e <= edge and s > low  # a suffix, and no prefix
-                if not alone:
-                    begin = edge if e > edge else low
-                    upto = upto if begin == prefix_from else begin
-                    run_prefix(source, before, here, hop, pixels, start, hop_place, column, upto, e, upto == begin, width,
-                               prefix, prefix_at)  # fmt: skip
-                    prefix_from, upto = begin, max(upto, e)
-                if e <= edge and not alone:
-                    for v in range(width):
-                        best[U(to + v)], where[U(to + v)] = prefix[U(v)], prefix_at[U(v)]
-                    continue
-                if not held:
-                    held = True
-                    fill_suffixes(source, before, here + low * hop, hop, pixels, start + low * hop_place, hop_place, column,
-                                  s - low, min(edge, length) - low, width, suffix, suffix_at)  # fmt: skip
-                at = (s - low) * width
-                if alone:
-                    for v in range(width):
-                        best[U(to + v)], where[U(to + v)] = suffix[U(at + v)], suffix_at[U(at + v)]
-                else:
-                    for v in range(width):
-                        best[U(to + v)], where[U(to + v)] = larger(prefix[U(v)], prefix_at[U(v)], suffix[U(at + v)],
-                                                                   suffix_at[U(at + v)])  # fmt: skip
+            slide_max(source, before, (o * size + line) * inner + c0, step * inner, pixels, place, step * pixels, column,
+                      firsts, lasts, phase + i0 * period, phase + i1 * period, period, block, (size - line + step - 1) // step,
+                      width, best, where, o * count * inner + c0, inner, values[thread], places[thread],
+                      block * wide)  # fmt: skip
 
 
 @body
-def add_suffixes(source, weights, at, hop, first, end, width, totals):
-    """Weighted sums from each of the positions ``first`` to ``end`` of a block up to its end."""
+def add_suffixes(source, weights, low, at, hop, first, end, width, totals):
+    """Weighted sums from each of the positions ``first`` to ``end`` of the block that starts with ``low`` up to its end."""
     for j in range(end - 1, first - 1, -1):
-        here, to, old, weight = at + j * hop, j * width, (j + 1) * width, np.float64(weights[j])
+        here, to, old, weight = at + j * hop, (j - low) * width, (j - low + 1) * width, np.float64(weights[j])
         if j == end - 1:
             for v in range(width):
                 totals[U(to + v)] = source[U(here + v)] * weight
@@ -151,17 +159,49 @@ def add_suffixes(source, weights, at, hop, first, end, width, totals):
 
 
 @body
-def add_prefix(source, weights, at, hop, first, end, fresh, width, totals):
-    """Add positions ``first`` to ``end`` to the sums of a block so far."""
+def add_prefix(source, weights, at, hop, first, end, fresh, width, totals, to):
+    """Add positions ``first`` to ``end`` to the sums of a block so far, at ``to``."""
     for j in range(first, end):
         here, weight = at + j * hop, np.float64(weights[j])
         if fresh:
             for v in range(width):
-                totals[U(v)] = source[U(here + v)] * weight
+                totals[U(to + v)] = source[U(here + v)] * weight
             fresh = False
         else:
             for v in range(width):
-                totals[U(v)] += source[U(here + v)] * weight
+                totals[U(to + v)] += source[U(here + v)] * weight
+
+
+@body
+def slide_sum(source, weights, start, hop, firsts, lasts, q0, q1, scales, block, size, width, out, to, totals, prefix):
+    """The sums of windows ``q0`` to ``q1``, like :func:`slide_max`."""
+    edge, held, prefix_from, upto = np.int64(0), False, np.int64(-1), np.int64(0)
+    for q in range(q0, q1):
+        s, e, here, scale = firsts[q], lasts[q], to + q * hop, np.float64(scales[q])
+        if s >= e:  # a position that no window is at
+            for v in range(width):
+                out[U(here + v)] = 0
+            continue
+        if s >= edge:
+            edge, held = (s // block + 1) * block, False
+        low = edge - block
+        alone = e <= edge and s > low
+        if not alone:
+            begin = edge if e > edge else low
+            upto = upto if begin == prefix_from else begin
+            add_prefix(source, weights, start, hop, upto, e, upto == begin, width, totals, prefix)
+            prefix_from, upto = begin, max(upto, e)
+        at = (s - low) * width
+        if not held and (alone or e > edge):
+            held = True
+            add_suffixes(source, weights, low, start, hop, s, min(edge, size), width, totals)
+        if alone or e <= edge:
+            at = at if alone else prefix
+            for v in range(width):
+                out[U(here + v)] = totals[U(at + v)] * scale
+        else:
+            for v in range(width):
+                out[U(here + v)] = (totals[U(prefix + v)] + totals[U(at + v)]) * scale
 
 
 @kernel
@@ -171,44 +211,13 @@ def _slide_sum(threads, x, weights, firsts, lasts, scales, block, wide, pieces, 
     source, out = x.reshape(-1), y.reshape(-1)
     parts = (inner + wide - 1) // wide
     for thread in prange(threads):
-        prefix, suffix = totals[thread], totals[thread, wide:]
         job0, job1 = share(thread, threads, lines * parts * pieces)
         for job in range(job0, job1):
             piece, part, o = job % pieces, job // pieces % parts, job // pieces // parts
-            c0 = part * wide
-            width, here = min(wide, inner - c0), o * size * inner + c0
             q0, q1 = share(piece, pieces, count)
-            edge, held, prefix_from, upto = np.int64(0), False, np.int64(-1), np.int64(0)
-            for q in range(q0, q1):
-                s, e, to, scale = firsts[q], lasts[q], (o * count + q) * inner + c0, np.float64(scales[q])
-                if s >= e:  # a position that no window is at
-                    for v in range(width):
-                        out[U(to + v)] = 0
-                    continue
-                if s >= edge:
-                    edge, held = (s // block + 1) * block, False
-                low = edge - block
-                alone = e <= edge and s > low
-                if not alone:
-                    begin = edge if e > edge else low
-                    upto = upto if begin == prefix_from else begin
-                    add_prefix(source, weights, here, inner, upto, e, upto == begin, width, prefix)
-                    prefix_from, upto = begin, max(upto, e)
-                if e <= edge and not alone:
-                    for v in range(width):
-                        out[U(to + v)] = prefix[U(v)] * scale
-                    continue
-                if not held:
-                    held = True
-                    add_suffixes(source, weights[low:], here + low * inner, inner, s - low, min(edge, size) - low, width,
-                                 suffix)  # fmt: skip
-                at = (s - low) * width
-                if alone:
-                    for v in range(width):
-                        out[U(to + v)] = suffix[U(at + v)] * scale
-                else:
-                    for v in range(width):
-                        out[U(to + v)] = (prefix[U(v)] + suffix[U(at + v)]) * scale
+            slide_sum(source, weights, o * size * inner + part * wide, inner, firsts, lasts, q0, q1, scales, block, size,
+                      min(wide, inner - part * wide), out, o * count * inner + part * wide, totals[thread],
+                      block * wide)  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------- running it
