@@ -1,4 +1,4 @@
-"""The command ``fastconv`` (also ``python -m fastconv``): doctor, warmup, summary, train, bench."""
+"""The command ``fastconv`` (also ``python -m fastconv``): doctor, warmup, cache, summary, train, bench."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from difflib import get_close_matches
 from importlib import metadata
 from math import inf
 from pathlib import Path
-from time import perf_counter
+from time import localtime, perf_counter, strftime
 
 from . import backends, cuda, data, inspect, io, models, nn, optim, random, train
 from ._version import __version__
-from .backends import settings
+from .backends import compiling, disk, settings
 from .spec import check
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
@@ -124,6 +124,10 @@ def _parser() -> argparse.ArgumentParser:
 
     command(commands, "doctor", doctor, "show versions, processor, threads, kernel cache and GPU")
     command(commands, "warmup", warmup, "compile every kernel of the cpu backend now")
+    text = "show or remove what fastconv keeps on disk: compiled kernels, what was measured"
+    actions = commands.add_parser("cache", help=text, description=text).add_subparsers(required=True, metavar="ACTION")
+    command(actions, "info", cache_info, "show the folder, and what each version's kernels take")
+    command(actions, "clear", cache_clear, "remove compiled kernels and measurements of every version (data sets stay)")
     count = command(commands, "summary", summarise, "print a network's shapes, parameters, multiply-adds and receptive fields")
     names = ", ".join(["lenet", *(name for name in models.__all__ if name.islower())])
     count.add_argument("model", type=_model, metavar="MODEL", help=f"one of {names}")
@@ -334,14 +338,41 @@ def warmup(args) -> int:
         bar = tqdm(todo, unit="op")
     except ImportError:
         bar = todo
-    for label, job in bar:
-        if bar is todo:
-            print(f"compiling {label}", flush=True)
-        else:
-            bar.set_postfix_str(label)
-        job()
+    with compiling.silent():
+        for label, job in bar:
+            if bar is todo:
+                print(f"compiling {label}", flush=True)
+            else:
+                bar.set_postfix_str(label)
+            job()
     print(f"{len(todo)} ops ready in {perf_counter() - start:.1f} s; kernel cache: {facts.cache()}")
     return 0
+
+
+# ------------------------------------------------------------------------------------------------- cache
+def cache_info(args) -> int:
+    """Print what is kept on disk, the folder used last first."""
+    root = disk.folder()
+    if root is None:
+        print("no folder for a cache can be written (set FASTCONV_CACHE_DIR); every process compiles its kernels anew")
+        return 0
+    rows = disk.contents()
+    print(f"{root}: {_amount(rows)}")
+    for place, files, size, last in rows:
+        day = strftime("%Y-%m-%d %H:%M", localtime(last))
+        print(f"  {place.relative_to(root)}  {files} files, {size / 2**20:.1f} MB, last used {day}")
+    print(f"Folders not used for {disk.OLD // disk.DAY} days go by themselves; fastconv cache clear removes all")
+    return 0
+
+
+def cache_clear(args) -> int:
+    """Remove compiled kernels and measurements; they are made again when they are needed."""
+    print(f"{disk.folder() or 'no cache folder'}: {_amount(disk.clear())} removed")
+    return 0
+
+
+def _amount(rows) -> str:
+    return f"{sum(row[1] for row in rows)} files, {sum(row[2] for row in rows) / 2**20:.1f} MB"
 
 
 # ------------------------------------------------------------------------------------------------- doctor

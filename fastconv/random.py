@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import operator
+import os
 import threading
 
 import numpy as np
 
 _lock = threading.Lock()
 _generator = np.random.default_rng()
+
+if hasattr(os, "register_at_fork"):  # no other thread draws while this process forks: the child would wait for it for ever
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def manual_seed(seed: int) -> None:
@@ -24,9 +28,10 @@ def manual_seed(seed: int) -> None:
         _generator = np.random.default_rng(seed)
 
 
-def generator() -> np.random.Generator:
-    """The generator in use; draw from it only inside the calling thread's turn."""
-    return _generator
+def draw(distribution: str, *args) -> np.ndarray:
+    """Numbers from a method of the generator, e.g. ``draw("standard_normal", shape, dtype)``."""
+    with _lock:
+        return getattr(_generator, distribution)(*args)
 
 
 def next_seed() -> int:
@@ -37,7 +42,8 @@ def next_seed() -> int:
 
 def get_state() -> dict:
     """The generator's state as plain numbers, for checkpoints."""
-    return _generator.bit_generator.state
+    with _lock:
+        return _generator.bit_generator.state
 
 
 def set_state(state: dict) -> None:

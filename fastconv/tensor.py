@@ -1157,16 +1157,16 @@ def ones(*size: Ints, dtype: DType = float32, device: str | None = None, require
 def rand(*args: Ints, size: Ints | None = None, dtype: DType = float32, device: str | None = None,
          requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1): ``rand(2, 3)``, ``rand((2, 3))`` or ``rand(size=(2, 3))``."""
-    draw = random.generator().random
-    return _place(draw(_size("rand", args, size), _random_dtype("rand", dtype)), device, requires_grad)
+    values = random.draw("random", _size("rand", args, size), _random_dtype("rand", dtype))
+    return _place(values, device, requires_grad)
 
 
 @names_memory
 def randn(*args: Ints, size: Ints | None = None, dtype: DType = float32, device: str | None = None,
           requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Standard normal numbers: ``randn(2, 3)``, ``randn((2, 3))`` or ``randn(size=(2, 3))``."""
-    draw = random.generator().standard_normal
-    return _place(draw(_size("randn", args, size), _random_dtype("randn", dtype)), device, requires_grad)
+    values = random.draw("standard_normal", _size("randn", args, size), _random_dtype("randn", dtype))
+    return _place(values, device, requires_grad)
 
 
 def _dtype(name, dtype) -> np.dtype:

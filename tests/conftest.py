@@ -25,6 +25,7 @@ except OSError:  # no driver, or nothing to use it with: numba's simulator stand
     os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
 
 import fastconv as fc  # noqa: E402 - numba asks for the variable when it is imported
+from fastconv.backends import compiling  # noqa: E402
 
 settings.register_profile(
     "fastconv",
@@ -35,6 +36,8 @@ settings.register_profile(
 )
 settings.load_profile("fastconv")
 
+
+compiling.shown = False  # tests compare what is printed
 
 # A shell that starts the tests in the background has told them to ignore Ctrl-C, which some of them send themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 from contextvars import ContextVar
+
+from . import settings
 
 HOST_BACKENDS = ("numpy", "cpu")
 BACKENDS = (*HOST_BACKENDS, "cuda")
@@ -126,7 +127,7 @@ UNARY: dict[str, str] = {
 BINARY = ("add", "sub", "mul", "div", "pow", "pow_by_base", "pow_by_exponent", "maximum", "minimum",
           "lt", "le", "gt", "ge", "eq", "ne")  # fmt: skip
 
-_environment = os.environ.get("FASTCONV_BACKEND") or "cpu"
+_environment = settings.environment("FASTCONV_BACKEND")
 _loaded: dict[str, object] = {}
 _default: str | None = None
 _current: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
@@ -140,9 +141,7 @@ recording: ContextVar[bool] = ContextVar("fastconv_recording", default=False)
 
 
 def _check(name: str) -> str:
-    if name not in BACKENDS:
-        raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {name!r}")
-    return name
+    return settings.one_of(BACKENDS, name, "backend")
 
 
 def load(name: str):
@@ -165,7 +164,7 @@ def load(name: str):
 
 def get_backend() -> str:
     """Name of the backend in force: innermost ``with backend(...)``, else ``set_backend``, else the environment."""
-    return _current.get() or _default or _check(_environment)
+    return _current.get() or _default or settings.one_of(BACKENDS, _environment or "cpu", "FASTCONV_BACKEND")
 
 
 def set_backend(name: str) -> None:

@@ -12,8 +12,10 @@ all of its memory in the pool, and images of many sizes do not leave blocks of e
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import threading
+import weakref
 from collections import OrderedDict
 from pathlib import Path
 
@@ -44,6 +46,7 @@ class Blocks:
     align = 64
 
     def __init__(self, bounded: bool = True):
+        _all.add(self)
         self.lock = threading.RLock()  # re-entrant: the garbage collector may return a block while one is being taken
         self.free: OrderedDict[int, list] = OrderedDict()  # the size class that was asked for last is last
         self.bounded = bounded
@@ -132,6 +135,18 @@ class Blocks:
     def _no_memory(self, size: int, kind: str = "memory", known: str = "") -> str:
         asked, used = (f"{n / 2**20:.1f} MiB" for n in (size, self.used_bytes))
         return f"{running_op()}: out of {kind}: {asked} asked for, {known}{used} in tensors; {CURE}"
+
+
+_all: weakref.WeakSet[Blocks] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for blocks in _all:
+        blocks.lock = threading.RLock()  # another thread of the parent may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def running_op() -> str:

@@ -1,33 +1,211 @@
-"""Files that engines keep from one run to the next: compiled kernels, what was measured."""
+"""Files that engines keep from one run to the next: compiled kernels, what was measured.
+
+A compiled kernel is machine code: whoever can write its file can run anything as the user who reads it, whatever the
+format and the checksum. So only the user may write here. Folders that are made here have mode 0700, are no links and
+belong to the user, and so do the files (0600) that are read. Another user's folder, as somebody may have put it in the
+temporary directory, is not used.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
+import re
+import shutil
+import stat
 import tempfile
+import time
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
+from .settings import environment
 
-def _writable(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
+STORES = ("kernels", "cuda")  # what engines keep, a folder each
+KEPT, DAY, OLD = 10, 24 * 3600, 30 * 24 * 3600  # folders of other versions, seconds
+_KEY = re.compile(r"\.?[0-9a-f]{16}(\.\d+)?")  # what such a folder is called, and while it is removed
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+class _NotOurs(OSError):
+    """A folder that another user could have written in."""
+
+
+def _user() -> int | None:
+    """The number of this user; None where files have no such owner (Windows, whose folders are the user's own)."""
+    return os.geteuid() if hasattr(os, "geteuid") else None
+
+
+def user_cache() -> Path | None:
+    """The user's folder for caches; None for a user without a home."""
+    named = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_CACHE_HOME")
+    folder = os.path.expanduser(named or "~/.cache")
+    return None if folder.startswith("~") else Path(folder)
+
+
+def _roots() -> Iterator[tuple[Path, bool]]:
+    """Folders that may hold the stores, the best first, and whether it was the user who named them."""
+    if given := environment("FASTCONV_CACHE_DIR"):
+        yield Path(os.path.expanduser(given)).absolute(), True
+    if cache := user_cache():
+        yield cache / "fastconv", False
+    with contextlib.suppress(OSError):  # no temporary directory
+        user = _user()
+        yield Path(tempfile.gettempdir()) / ("fastconv" if user is None else f"fastconv-{user}"), False
+
+
+def _check_outer(folder: Path) -> None:
+    """Nobody but this user and the administrator may replace what is made in ``folder``. It may be a link."""
+    info, user = folder.stat(), _user()
+    if user is None:
+        return
+    if info.st_uid not in (user, 0):
+        raise _NotOurs(f"{folder} belongs to another user, who could put code there")
+    open_to_others = info.st_mode & (stat.S_IWOTH if info.st_uid == user else _WRITABLE_BY_OTHERS)
+    if open_to_others and not info.st_mode & stat.S_ISVTX:  # sticky, as /tmp is: what is in it belongs to who made it
+        raise _NotOurs(f"{folder} can be written by other users, who could put code there")
+
+
+def _make_own(folder: Path) -> None:
+    """Make a folder that only this user can write in, or see that it is one."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if (user := _user()) is None:
+        return
+    info = folder.lstat()
+    if not stat.S_ISDIR(info.st_mode):
+        raise _NotOurs(f"{folder} is a link")
+    if info.st_uid != user:
+        raise _NotOurs(f"{folder} belongs to another user, who could put code there")
+    if info.st_mode & _WRITABLE_BY_OTHERS:
+        folder.chmod(0o700)
+        if folder.lstat().st_mode & _WRITABLE_BY_OTHERS:  # a file system without modes
+            raise _NotOurs(f"{folder} can be written by other users, who could put code there")
+
+
+def _place(root: Path, given: bool, parts: tuple[str, ...]) -> Path:
+    """The folder ``parts`` below ``root``, made where needed; OSError where it cannot be used."""
+    outer, own = (root, parts) if given else (root.parent, (root.name, *parts))
+    outer.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_outer(outer)
+    for part in own:
+        outer = outer / part
+        _make_own(outer)
+    with tempfile.TemporaryFile(dir=outer):
+        return outer
 
 
 def folder(*parts: str) -> Path | None:
-    """A folder below ``FASTCONV_CACHE_DIR``, the user's cache or a temporary one; None if none is writable."""
-    roots = [os.environ.get("FASTCONV_CACHE_DIR")]
-    home = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    roots += [Path(home) / "fastconv", Path(tempfile.gettempdir()) / f"fastconv-{os.environ.get('USER', 'user')}"]
-    places = (Path(root, *parts) for root in roots if root)
-    return next((place for place in places if _writable(place)), None)
+    """A folder below ``FASTCONV_CACHE_DIR``, the user's cache or a temporary one; None if none can be used.
+
+    Where a folder is passed over that the user named, or that somebody else could write in, a warning says so, once.
+    """
+    refused = None
+    for root, given in _roots():
+        try:
+            found = _place(root, given, parts)
+        except OSError as e:
+            if given or isinstance(e, _NotOurs):
+                refused = refused or e
+            continue
+        if refused:
+            _warn(str(refused), f"{root} is used instead")
+        return found
+    if refused:
+        _warn(str(refused), "no other folder can be used, so every process compiles its kernels anew")
+    return None
+
+
+@functools.cache
+def _warn(why: str, instead: str) -> None:
+    warnings.warn(f"kernel cache: {why}; {instead}. FASTCONV_CACHE_DIR names a folder of your own", stacklevel=3)
+
+
+def read(path: Path | None) -> bytes:
+    """The bytes of a file that only this user can have written; empty if there is none."""
+    try:
+        handle = os.open(path or "", os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+        with open(handle, "rb") as f:
+            info, user = os.fstat(handle), _user()
+            ours = user is None or info.st_uid == user and not info.st_mode & _WRITABLE_BY_OTHERS
+            return f.read() if ours else b""
+    except OSError:
+        return b""
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that other processes see all of it or nothing."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(handle, "wb") as f:
-        f.write(data)
-    os.replace(temporary, path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")  # mode 0600
+    try:
+        with os.fdopen(handle, "wb") as f:
+            f.write(data)
+        os.replace(temporary, path)
+    except BaseException:  # a full disk, Ctrl-C
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+# ------------------------------------------------------------------------------------------------- old folders
+def used(folder: Path) -> None:
+    """Note that a folder is in use now: :func:`prune` goes by its time."""
+    with contextlib.suppress(OSError):
+        os.utime(folder)
+
+
+def prune(current: Path) -> None:
+    """Remove the neighbours of ``current`` that nobody needs any more: folders of other versions, kernels or processors.
+
+    These are the ones not used for 30 days, and beyond the ten used last those not used for a day. A process that still
+    runs with one goes on: it compiles what it does not find.
+    """
+    others = [p for p in _folders(current.parent) if p != current and _KEY.fullmatch(p.name)]
+    for i, (age, place) in enumerate(sorted((_age(p), p) for p in others)):
+        if age > OLD or (i >= KEPT and age > DAY):
+            _remove(place)
+    for torn in current.glob("*.tmp"):  # of a process killed while it wrote
+        if _age(torn) > DAY:
+            with contextlib.suppress(OSError):
+                torn.unlink()
+
+
+def _age(path: Path) -> float:
+    """Seconds since a folder or file was written; 0 where another process has removed it."""
+    try:
+        return time.time() - path.lstat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _folders(parent: Path) -> list[Path]:
+    try:
+        return [Path(e) for e in os.scandir(parent) if e.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+
+
+def _remove(place: Path) -> None:
+    """Remove a folder; under another name, so that nobody finds half of it."""
+    going = place.with_name(f".{place.name.strip('.')}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        place.rename(going)
+        shutil.rmtree(going, ignore_errors=True)
+
+
+def contents() -> list[tuple[Path, int, int, float]]:
+    """What the stores hold: ``(folder, files, bytes, time of last use)``, the one used last first."""
+    found = []
+    for parent in filter(None, map(folder, STORES)):
+        for place in _folders(parent):
+            with contextlib.suppress(OSError):  # another process removes it
+                sizes = [e.stat().st_size for e in os.scandir(place) if e.is_file(follow_symlinks=False)]
+                found.append((place, len(sizes), sum(sizes), place.lstat().st_mtime))
+    return sorted(found, key=lambda row: -row[3])
+
+
+def clear() -> list[tuple[Path, int, int, float]]:
+    """Remove what the stores hold, and nothing beside them; returns what that was."""
+    removed = contents()
+    for place, *_ in removed:
+        _remove(place)
+    return removed

@@ -7,15 +7,16 @@ applicable entry by the backend's own rule. A forced algorithm that does not app
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from . import settings
+
 PASSES = ("fwd", "bwd_data", "bwd_weight")
 NAMES = ("auto", "direct", "im2col", "winograd")
 
-_environment = os.environ.get("FASTCONV_CONV_ALGORITHM")
+_environment = settings.environment("FASTCONV_CONV_ALGORITHM")
 _forced: ContextVar[str | None] = ContextVar("fastconv_conv_algorithm", default=None)
 
 
@@ -43,11 +44,7 @@ class Algorithm:
 
 def check_name(name: str | None, what: str = "conv_algorithm") -> str | None:
     """Validate an algorithm's name; ``"auto"`` and None mean no force."""
-    if name is None:
-        return None
-    if name not in NAMES:
-        raise ValueError(f"{what}: expected one of {', '.join(NAMES)}, got {name!r}")
-    return None if name == "auto" else name
+    return None if name is None or settings.one_of(NAMES, name, what) == "auto" else name
 
 
 @contextlib.contextmanager
@@ -65,7 +62,7 @@ def forced(keyword: str | None) -> str | None:
     """The forced algorithm in effect here: keyword, else context manager, else ``FASTCONV_CONV_ALGORITHM``."""
     if keyword is None:
         keyword = _forced.get()
-    return check_name(_environment or None, "FASTCONV_CONV_ALGORITHM") if keyword is None else check_name(keyword)
+    return check_name(_environment, "FASTCONV_CONV_ALGORITHM") if keyword is None else check_name(keyword)
 
 
 def choose(algorithms: Sequence[Algorithm], spec, which: str, dtype, name: str | None) -> Algorithm:

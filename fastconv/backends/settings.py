@@ -3,44 +3,99 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 import os
+import warnings
+from pathlib import Path
 
 PRECISIONS = ("highest", "high", "medium")
 
+
+def environment(name: str) -> str | None:
+    """The value of an environment variable, None where it is not set or empty.
+
+    Variables are read once, when fastconv is imported, and checked when they are first used: ``import fastconv`` never
+    fails because of one, and the error names it.
+    """
+    return os.environ.get(name, "").strip() or None
+
+
+def one_of(choices: tuple[str, ...], value, name: str):
+    """``value``, or a ValueError where it is not one of ``choices``; ``name`` is the function or variable it was given to."""
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+    return value
+
+
+def _quota(root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Processors' worth of time that a container may use (``docker run --cpus 2``); infinity without a limit."""
+    for quota, period in (("cpu.max", "cpu.max"), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # cgroup 2, cgroup 1
+        try:
+            allowed, per = int((root / quota).read_text().split()[0]), int((root / period).read_text().split()[-1])
+            return allowed / per if allowed > 0 else math.inf
+        except (OSError, ValueError, IndexError, ZeroDivisionError):  # not there, or "max"
+            continue
+    return math.inf
+
+
+@functools.cache
+def available_cpus() -> int:
+    """Processors this process may use, as it started: its affinity, and the limit of its container."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(count, math.ceil(min(_quota(), count))))
+
+
 _threads: int | None = None
-_environment = os.environ.get("FASTCONV_NUM_THREADS")  # as fastconv was imported: every kernel asks
+_environment = environment("FASTCONV_NUM_THREADS")
 _precision = "high"
 
 
-@functools.cache  # every kernel call asks
-def available_cpus() -> int:
-    """Processors this process may run on, as it started."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _numba_threads() -> int:
+    """What ``NUMBA_NUM_THREADS`` allows (joblib sets it in its workers); the cpu engine corrects it when it is loaded."""
+    text = environment("NUMBA_NUM_THREADS") or ""
+    return int(text) if text.isdecimal() and int(text) else available_cpus()
+
+
+_most = min(available_cpus(), _numba_threads())
+
+
+def limit_threads(most: int) -> None:
+    """Never use more than ``most`` threads: what the threading library was started with."""
+    global _most
+    _most = min(available_cpus(), most)
 
 
 def get_num_threads() -> int:
     """Threads per kernel: ``set_num_threads``, else ``FASTCONV_NUM_THREADS``, else every available processor."""
     if _threads is not None:
-        return _threads
-    return check_threads(_environment, "FASTCONV_NUM_THREADS") if _environment else available_cpus()
+        return min(_threads, _most)
+    return _most if _environment is None else min(_from_environment(_environment), _most)
+
+
+@functools.cache  # every kernel call asks
+def _from_environment(text: str) -> int:
+    return check_threads(text, "FASTCONV_NUM_THREADS")
 
 
 def set_num_threads(n: int) -> None:
-    """Use ``n`` threads per kernel (1 to the number of available processors)."""
+    """Use ``n`` threads per kernel; more than there are processors (or than Numba may use) are cut to that, with a warning."""
     global _threads
     _threads = check_threads(n, "set_num_threads")
 
 
 def check_threads(n, name: str) -> int:
-    """``n`` as a thread count, or a ValueError that tells the range."""
+    """``n`` as a number of threads, cut to what there is, with a warning; a ValueError where it is no such number."""
     try:
         value = int(n) if isinstance(n, str) else operator.index(n)
     except (TypeError, ValueError):
-        raise ValueError(f"{name}: expected a number of threads, got {n!r}") from None
-    if not 1 <= value <= available_cpus():
-        raise ValueError(f"{name}: expected 1 to {available_cpus()} threads (the available processors), got {n}")
-    return value
+        value = 0
+    if value < 1:
+        raise ValueError(f"{name}: expected a number of threads, 1 or more, got {n!r}")
+    if value > _most:
+        why = f"{available_cpus()} processors" if _most == available_cpus() else f"NUMBA_NUM_THREADS={_most}"
+        warnings.warn(f"{name}: {value} threads asked for, {_most} used ({why})", stacklevel=3)
+    return min(value, _most)
 
 
 def get_float32_precision() -> str:
@@ -61,6 +116,4 @@ def set_float32_precision(precision: str) -> None:
     which are near 1e-5. ``tests/test_precision.py`` holds these bounds on random layers of real sizes.
     """
     global _precision
-    if precision not in PRECISIONS:
-        raise ValueError(f"set_float32_precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
-    _precision = precision
+    _precision = one_of(PRECISIONS, precision, "set_float32_precision")

@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from ..backends.disk import user_cache
 from ..spec import check, shape_str
 from ..typing import Array, PathLike
 
@@ -66,9 +67,10 @@ def to_float(images: np.ndarray) -> np.ndarray:
 
 def data_folders(root=None) -> list[Path]:
     """Folders searched for data, in order; downloads go to the first."""
-    cache = os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME") or "~/.cache"
     given = [p for p in (root, os.environ.get("FASTCONV_DATA")) if p]
-    return [Path(os.path.expanduser(p)) for p in (*given, os.path.join(cache, "fastconv", "data"), *SYSTEM_FOLDERS)]
+    cache = user_cache()  # None for a user without a home
+    own = [cache / "fastconv" / "data"] if cache else []
+    return [Path(os.path.expanduser(p)) for p in (*given, *own, *SYSTEM_FOLDERS)]
 
 
 # ------------------------------------------------------------------------------------------------- files

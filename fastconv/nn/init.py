@@ -33,7 +33,7 @@ def _kaiming_std(name, t, a, mode, nonlinearity):
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Uniform in ``[a, b)``."""
     check_float("uniform_", tensor=tensor)
-    values = random.generator().random(tensor.shape, tensor.dtype)
+    values = random.draw("random", tensor.shape, tensor.dtype)
     values *= tensor.dtype.type(b - a)
     values += tensor.dtype.type(a)
     tensor.data[...] = as_tensor(values, device=tensor.device)
@@ -44,7 +44,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Normal with ``mean`` and standard deviation ``std``."""
     check_float("normal_", tensor=tensor)
     check(std >= 0, "normal_", f"std must not be negative, got {std}")
-    values = random.generator().standard_normal(tensor.shape, tensor.dtype)
+    values = random.draw("standard_normal", tensor.shape, tensor.dtype)
     values *= tensor.dtype.type(std)
     values += tensor.dtype.type(mean)
     tensor.data[...] = as_tensor(values, device=tensor.device)

@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import backends, nn, optim, random
 from ..autograd import no_grad
-from ..backends import settings
+from ..backends import compiling, settings
 from ..data import DataLoader
 from ..data.collate import pairs
 from ..spec import check
@@ -226,7 +226,8 @@ def fit(
         Stepped after each batch or epoch as its ``interval`` says.
     checkpoint : path, optional
         Where net, optimizer, scheduler, random numbers, position and history are saved: at the start, after each
-        epoch or each ``checkpoint_every`` steps, and when the run ends, by Ctrl-C or the time limit too. The one
+        epoch or each ``checkpoint_every`` steps, and when the run ends, by Ctrl-C or the time limit too (but not
+        by Ctrl-C while kernels compile, which does not wait for the end of the step). The one
         before is kept as ``<name>.previous.<extension>``.
     resume : bool
         Continue from ``checkpoint`` if it exists, in the middle of an epoch too, to the same bits as without the break
@@ -283,7 +284,11 @@ def fit(
             net.train()
             run.replays.check()
             for x, y in run.rest_of_epoch():
-                run.step(x, y)
+                try:
+                    run.step(x, y)
+                except _Interrupted:
+                    run.torn = True
+                    break
                 point = run.record()
                 run.schedule("step")
                 shown.step(run.standing)
@@ -350,6 +355,7 @@ class _Run:
         self.asked = asked.describe(net, optimizer, loss, scheduler, loader, self.device)
         self.differs: list[str] = []  # from when the checkpoint's run began
         self._stored = None  # the position last saved
+        self.torn = False  # in the middle of a step: the last checkpoint stays the last
         self.ahead: _Ahead | None = None  # on the GPU, the epoch's batches
         self._since = None  # steps and time after the first step, which may compile
         own = all(_module(v).startswith("fastconv.") for v in (loss, optimizer, *net.modules()))
@@ -458,7 +464,7 @@ class _Run:
     def store(self) -> None:
         """Save everything, unless there is no path or nothing happened since the last time."""
         where = (self.at["epoch"], self.at["batch"])
-        if where == self._stored:
+        if where == self._stored or self.torn:
             return
         if bad := bad_parameter(self.net):
             self.fail("the weights are not finite", self.at["batch"], bad)
@@ -660,12 +666,15 @@ def _module(thing) -> str:
     return getattr(thing if hasattr(thing, "__name__") else type(thing), "__module__", None) or ""
 
 
-class _Interrupted(Exception):
-    pass
+class _Interrupted(KeyboardInterrupt):
+    """Ctrl-C that does not wait for the end of the step."""
 
 
 class _Stop:
-    """Why to stop after the current step. Ctrl-C is noted, so that no step is cut in half; a second one raises."""
+    """Why to stop after the current step. Ctrl-C is noted, so that no step is cut in half; a second one raises.
+
+    While kernels compile, which may take much longer than a step, it raises at once.
+    """
 
     def __init__(self, seconds):
         self.deadline = None if seconds is None else perf_counter() + seconds
@@ -679,9 +688,12 @@ class _Stop:
     def unless_interrupted(self, loader):
         """The batches; raises if one is asked for after Ctrl-C, as an evaluation may take long."""
         for batch in loader:
-            if self.interrupted:
-                raise _Interrupted
+            self._check()
             yield batch
+
+    def _check(self):
+        if self.interrupted:
+            raise _Interrupted
 
     def _note(self, *args):
         if self.interrupted:
@@ -690,12 +702,14 @@ class _Stop:
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT)):
-            self.old = signal.signal(signal.SIGINT, self._note)
+            self.old = signal.signal(signal.SIGINT, self._note), compiling.check
+            compiling.check = self._check
         return self
 
     def __exit__(self, *exc):
         if self.old is not None:
-            signal.signal(signal.SIGINT, self.old)
+            handler, compiling.check = self.old
+            signal.signal(signal.SIGINT, handler)
 
 
 def _draw(history, plot):

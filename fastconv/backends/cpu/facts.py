@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import math
 import platform
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -23,13 +24,13 @@ def processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()} ({simd.processor_name()})"
+    return f"{names[0] if names else platform.processor() or platform.machine()} ({jit.machine()[1]})"
 
 
 def vector_unit() -> str:
     """Width of the vectors that the kernels use, and the vector features of the processor."""
     known = ("sse4", "avx", "fma", "f16c", "amx", "neon", "sve", "bf16", "fp16", "i8mm")
-    features = sorted(f for f, on in simd._host_features().items() if on and f.startswith(known))
+    features = sorted(f for f, on in simd.features().items() if on and f.startswith(known))
     return f"{simd.VECTOR_BYTES * 8} bits x {simd.REGISTERS} registers; {' '.join(features)}"
 
 
@@ -81,10 +82,12 @@ def rates(threads: int) -> tuple[float, float]:
     folder = jit.cache_dir()
     path = folder and folder / f"rates-{threads}.json"
     try:
-        peak_rate, copy = json.loads(path.read_text())
-        return float(peak_rate), float(copy)
-    except (AttributeError, OSError, ValueError, TypeError):
-        found = peak(threads), copy_rate(threads)
+        peak_rate, copy = map(float, json.loads(disk.read(path)))
+        if 0 < peak_rate < math.inf and 0 < copy < math.inf:
+            return peak_rate, copy
+    except (ValueError, TypeError):  # none yet, or damaged
+        pass
+    found = peak(threads), copy_rate(threads)
     if path:
         with contextlib.suppress(OSError):  # a full or vanished disk: measured again next time
             disk.write_atomically(path, json.dumps(found).encode())

@@ -24,6 +24,7 @@ import os
 import pickle
 import threading
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 
 import numba
@@ -36,7 +37,12 @@ from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
 from ..._version import __version__
-from .. import disk, settings
+from .. import compiling, disk, settings
+
+if numba.config.DISABLE_JIT:
+    raise RuntimeError("backend 'cpu': its kernels must be compiled, but NUMBA_DISABLE_JIT is set; unset it, or use the numpy "
+                       "backend, with FASTCONV_BACKEND=numpy or fc.set_backend('numpy')")  # fmt: skip
+settings.limit_threads(numba.config.NUMBA_NUM_THREADS)
 
 #: What float arithmetic may be rearranged. NaN and infinity stay alive ("nnan" and "ninf" are not here), and so does
 #: the meaning of x / y ("arcp" only allows multiplying by a reciprocal).
@@ -49,7 +55,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 KERNELS: dict[str, Kernel] = {}
 _c_functions: list[CFunc] = []
-_lock = threading.RLock()
+lock = threading.RLock()  # whoever holds it launches or compiles
 
 
 class _Local(threading.local):
@@ -63,38 +69,83 @@ _forked = False  # this process is the fork of one whose thread pool was running
 
 
 def _after_fork():
-    global _lock, _forked
-    _lock, _forked = threading.RLock(), _launched
+    global _forked
+    _forked = _launched
+    lock.release()
 
 
+# Never in the middle of another thread's kernel or compilation: the child has no such thread, and would wait for it for ever.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=_after_fork)
 
 
 # ------------------------------------------------------------------------------------------------- disk cache
+def machine() -> tuple[str, str, str]:
+    """What code is made for, as LLVM says it: target triple, processor, features (``+avx2,-sve``)."""
+    return cpu_target.target_context.codegen().magic_tuple()
+
+
+#: Numba's settings that change the code of a kernel (``NUMBA_OPT`` and so on).
+_OPTIONS = "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "DISABLE_INTEL_SVML"
+
+
 @functools.cache
 def cache_key() -> str:
     """Hash of everything compiled code depends on: all kernel sources, versions and this processor."""
     h = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         h.update(path.name.encode() + path.read_bytes())
-    processor = cpu_target.target_context.codegen().magic_tuple()  # triple, name and features the code is made for
-    for part in (__version__, numba.__version__, version("llvmlite"), processor, numba.config.OPT):
+    options = [getattr(numba.config, name) for name in _OPTIONS]
+    for part in (__version__, numba.__version__, version("llvmlite"), machine(), *options):
         h.update(repr(part).encode() + b"\0")
     return h.hexdigest()[:16]
 
 
 @functools.cache
 def cache_dir() -> Path | None:
-    """Folder of compiled kernels, or None if none is writable."""
-    return disk.folder("kernels", cache_key())
+    """Folder of compiled kernels, or None if none can be used."""
+    folder = disk.folder("kernels", cache_key())
+    if folder is not None:
+        disk.used(folder)
+    return folder
+
+
+@functools.cache  # once per process, and only in one that compiles
+def _prune(folder: Path) -> None:
+    disk.prune(folder)
+
+
+def _what_takes_long() -> str:
+    if cache_dir() is None:
+        return "compiling kernels, in every process, as no cache folder can be written (FASTCONV_CACHE_DIR names one)"
+    return "compiling kernels, once, 20 to 60 s"
+
+
+#: What the files of kernels are made of, beside Numba's types.
+_PICKLED = {
+    ("builtins", "object"),
+    ("copyreg", "_reconstructor"),
+    ("numba.core.environment", "_rebuild_env"),
+    ("numba.core.funcdesc", "PythonFunctionDescriptor"),
+    ("numba.core.typed_passes", "_reload_parfors"),
+    ("numba.core.typing.templates", "Signature"),
+    ("numpy", "dtype"),
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module, name):
+        if (module, name) in _PICKLED or module.startswith("numba.core.types."):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} has no place in a kernel's file")
 
 
 class DiskCache(_Cache):
     """One file per kernel and signature, written atomically, so processes may compile the same kernel at once.
 
     (Numba's own cache numbers its data files through a shared index, which two writers can cross, and it does not
-    notice edits in other files that a kernel calls.)
+    notice edits in other files that a kernel calls.) A file holds machine code, so it is read only where nobody else
+    can have written it (``disk.read``); the checksum is against damage, the short list of names against surprises.
     """
 
     def __init__(self, name: str):
@@ -111,14 +162,14 @@ class DiskCache(_Cache):
 
     def load_overload(self, sig, target_context):
         target_context.refresh()
-        path = self._file(sig, target_context.codegen())
-        try:
-            data = path.read_bytes() if path else b""
-        except OSError:
-            return None
+        data = disk.read(self._file(sig, target_context.codegen()))
         if hashlib.sha256(data[32:]).digest() != data[:32]:
             return None
-        return CompileResult._rebuild(target_context, *pickle.loads(data[32:]))
+        try:
+            parts = _Unpickler(BytesIO(data[32:])).load()
+        except pickle.UnpicklingError:
+            return None
+        return CompileResult._rebuild(target_context, *parts)
 
     def save_overload(self, sig, data):
         path = self._file(sig, data.codegen)
@@ -127,6 +178,7 @@ class DiskCache(_Cache):
         payload = dumps(data._reduce())
         with contextlib.suppress(OSError):  # a full or vanished disk costs the next start some seconds, nothing else
             disk.write_atomically(path, hashlib.sha256(payload).digest() + payload)
+        _prune(path.parent)
 
     def enable(self):
         pass
@@ -134,12 +186,18 @@ class DiskCache(_Cache):
     disable = flush = enable
 
 
+def _cache(compiled, name: str) -> None:
+    """Keep what ``compiled`` (a dispatcher, a C function) compiles, and tell the user of it."""
+    compiled._cache = DiskCache(name)
+    compiled._compiler.compile = compiling.watched(compiled._compiler.compile, _what_takes_long)
+
+
 def _compile(func, *, parallel: bool, inline: str = "never", cached: bool = False):
     options = {"parallel": {"fusion": False}} if parallel else {}
     dispatcher = numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy", inline=inline, **options)(func)
     if cached:
         name = f"{func.__module__.rpartition('.')[2]}.{func.__qualname__}"
-        dispatcher._cache = DiskCache(name if parallel else name + ".serial")
+        _cache(dispatcher, name if parallel else name + ".serial")
     return dispatcher
 
 
@@ -162,7 +220,7 @@ def c_function(func, name: str) -> int:
     in the disk cache."""
     options = {"nopython": True, "nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
     compiled = CFunc(func, ((types.CPointer(types.int64),), types.void), {}, options)
-    compiled._cache = DiskCache(name)
+    _cache(compiled, name)
     compiled.compile()
     _c_functions.append(compiled)  # the code lives as long as the object
     return compiled.address
@@ -186,12 +244,12 @@ class Kernel:
 
     def __call__(self, *args):
         global _launched
-        with _lock:
+        with lock:
             if _forked:
                 return self._serial(1, *args)
             threads = settings.get_num_threads()
             if _local.threads != threads:  # Numba keeps it per calling thread, and is slow to tell
-                numba.set_num_threads(threads)
+                numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
                 _local.threads = threads
             _launched = True
             result = self.dispatcher(threads, *args)

@@ -10,8 +10,6 @@ results their place in memory that belongs to the recording.
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 
 from . import jit, layout, memory
@@ -31,7 +29,7 @@ class Replay:
     """
 
     def __init__(self, function, x: np.ndarray):
-        self._arena, self._launches, self._kept, self._lock = memory.Arena(), [], [], threading.Lock()
+        self._arena, self._launches, self._kept = memory.Arena(), [], []
         with self._arena, jit.recording(self._note):
             # As kernels read it: a copy into their order would be NumPy's work, which is not recorded.
             self._x = layout.empty(x.shape, x.dtype)[0] if x.ndim > 2 else memory.empty(x.shape, x.dtype)
@@ -53,7 +51,7 @@ class Replay:
         return argument
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        with self._lock:
+        with jit.lock:
             np.copyto(self._x, x)
             for kernel, args in self._launches:
                 kernel(*args)

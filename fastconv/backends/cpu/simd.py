@@ -21,35 +21,27 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 
 import numpy as np
-from llvmlite import binding as llvm
 from llvmlite import ir
 from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from .jit import body, c_function
+from .jit import body, c_function, machine
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 
 
-def _host_features() -> dict[str, bool]:
-    text = os.environ.get("NUMBA_CPU_FEATURES")
-    if text:
-        return {f[1:]: f[0] == "+" for f in text.split(",")}
-    return dict(llvm.get_host_cpu_features())
-
-
-def processor_name() -> str:
-    """LLVM's name of the processor that code is made for."""
-    return os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
+@functools.cache
+def features() -> dict[str, bool]:
+    """What the processor that code is made for has, e.g. ``{"avx2": True, "sve": False}``."""
+    return {f[1:]: f[0] == "+" for f in machine()[2].split(",") if f}
 
 
 def _vector() -> tuple[int, int]:
     """Bytes of a vector register and number of registers."""
-    has = _host_features()
+    has = features()
     if has.get("avx512f"):
         return 64, 32
     if has.get("avx"):

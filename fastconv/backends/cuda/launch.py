@@ -18,6 +18,7 @@ import numpy as np
 from numba import cuda
 from numba.cuda import config
 
+from .. import compiling
 from . import memory
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
@@ -155,12 +156,20 @@ _ready: dict = {}
 _GRANTED = 40 << 10  # bytes of dynamic shared memory that any kernel may use: 48 KiB less what arrays of fixed size take
 
 
+def _bound(kernel, kinds):
+    compiled = kernel.compile(kinds)
+    compiled.bind()
+    return compiled
+
+
+_compile = compiling.watched(_bound, lambda: "compiling CUDA kernels, in every process")
+
+
 def _compiled(kernel, kinds, shared):
     """The kernel compiled for these types of arguments, with leave to use ``shared`` bytes of shared memory."""
     compiled, allowed = _ready.get((kernel, kinds), (None, _GRANTED))
     if compiled is None or shared > allowed:
-        compiled = kernel.compile(kinds)
-        compiled.bind()
+        compiled = _compile(kernel, kinds)
         if shared > allowed:
             _allow_shared(kernel, compiled, shared)
         _ready[kernel, kinds] = compiled, max(shared, allowed)

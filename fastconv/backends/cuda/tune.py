@@ -31,9 +31,10 @@ def _file():
 @functools.cache
 def _known() -> dict[str, str]:
     try:
-        return dict(json.loads(_file().read_text()))
-    except (AttributeError, OSError, ValueError, TypeError):
+        found = json.loads(disk.read(_file()))
+    except ValueError:  # none yet, or damaged
         return {}
+    return {k: v for k, v in found.items() if isinstance(v, str)} if isinstance(found, dict) else {}
 
 
 def seconds(run: Callable[[], None], times: int = 5) -> float:
