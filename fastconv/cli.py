@@ -360,7 +360,7 @@ def cache_info(args) -> int:
     print(f"{root}: {_amount(rows)}")
     for place, files, size, last in rows:
         day = strftime("%Y-%m-%d %H:%M", localtime(last))
-        print(f"  {place.relative_to(root)}  {files} files, {size / 2**20:.1f} MB, last used {day}")
+        print(f"  {place}  {files} files, {size / 2**20:.1f} MB, last used {day}")
     print(f"Folders not used for {disk.OLD // disk.DAY} days go by themselves; fastconv cache clear removes all")
     return 0
 

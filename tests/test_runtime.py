@@ -33,12 +33,18 @@ print(hashlib.sha256(b"".join(t.numpy().tobytes() for t in (y, x.grad, w.grad)))
 """
 
 
-def run(code: str, cache: Path, **environment) -> str:
-    """Output of ``code`` in a fresh Python with its own kernel cache."""
+def start(code: str, cache: Path, **environment) -> subprocess.CompletedProcess:
+    """``code`` in a fresh Python with its own kernel cache; a variable of None is not set."""
     environment = {**os.environ, "FASTCONV_CACHE_DIR": str(cache), "PYTHONPATH": str(PACKAGE.parent), **environment}
-    done = subprocess.run(
+    environment = {name: value for name, value in environment.items() if value is not None}
+    return subprocess.run(
         [sys.executable, "-c", code], env=environment, cwd=PACKAGE.anchor, capture_output=True, text=True, timeout=300
     )  # in a folder without a fastconv of its own
+
+
+def run(code: str, cache: Path, **environment) -> str:
+    """What ``code`` prints (see :func:`start`)."""
+    done = start(code, cache, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -151,6 +157,76 @@ print(os.read(reader, 20).decode(), os.waitpid(child, 0)[1])
     assert run(code, cache[0]) == "same 0"
 
 
+FORK = """
+import os, signal, threading, time
+def child(work):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)  # a child that hangs ends by this
+        work()
+        os._exit(0)
+    return os.waitpid(pid, 0)[1]
+def busy(work):
+    def loop():
+        while not stop:
+            work()
+    threading.Thread(target=loop, daemon=True).start()
+stop = []
+"""
+#: What other threads do, and what the child of a fork then does itself.
+AT_FORK = {
+    "draw random numbers": ("busy(lambda: fc.rand(300, 300))", "fc.rand(3); fc.manual_seed(1); fc.random.next_seed()"),
+    "take and give memory": ("busy(lambda: [memory.empty((5000,), 'f4') for _ in range(50)])",
+                             "[memory.empty((5000,), 'f4') for _ in range(50)]"),
+    "run kernels": ("busy(lambda: F.conv2d(x, w, padding=1, algorithm='direct'))",
+                    "F.conv2d(x, w, padding=1, algorithm='direct')"),
+}  # fmt: skip
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("what", AT_FORK)
+def test_a_fork_while_other_threads(cache, what):
+    there, here = AT_FORK[what]
+    code = CONV + FORK + f"""
+from fastconv.backends.cpu import memory
+{there}
+{there}
+print({{child(lambda: ({here.replace(";", ",")})) for _ in range(40)}})
+stop.append(1)
+"""
+    assert run(code, cache[0]) == "{0}"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_while_another_thread_compiles(cache, tmp_path):
+    code = FORK + CONV.replace('y = F', '''
+threading.Thread(target=lambda: F.conv2d(x, w, padding=1, algorithm="direct")).start()
+time.sleep(1.0)
+print(child(lambda: F.relu(F.conv2d(x, w, padding=1, algorithm="direct"))))
+y = F''')
+    assert run(code.replace("signal.alarm(20)", "signal.alarm(200)"), tmp_path) == "0"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_an_epoch_does_not_go_on_in_the_child_of_a_fork(tmp_path):
+    code = FORK + """
+import numpy as np, fastconv as fc
+loader = fc.data.DataLoader((np.zeros((40, 3)), np.zeros(40)), 4)
+batches = iter(loader)
+next(batches)
+def work():
+    try:
+        next(batches)
+    except RuntimeError as e:
+        assert str(e).startswith("DataLoader: this epoch began before the process was forked"), e
+    else:
+        os._exit(3)
+    assert len(list(loader)) == 10
+print(child(work), len(list(batches)))
+"""
+    assert run(code, tmp_path) == "0 9"
+
+
 @pytest.mark.skipif(settings.available_cpus() < 2, reason="needs two processors")
 def test_every_number_of_threads_computes_the_same_within_rounding():
     rng = np.random.default_rng(0)
@@ -171,15 +247,138 @@ def test_every_number_of_threads_computes_the_same_within_rounding():
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("bad", [0, -1, 10_000, 1.5, "two"])
+@pytest.mark.parametrize("bad", [0, -1, 1.5, "two", None])
 def test_bad_thread_counts_are_refused(bad):
     with pytest.raises(ValueError, match="set_num_threads: expected"):
         fc.set_num_threads(bad)
 
 
+def test_more_threads_than_there_are_processors_are_cut_to_them():
+    before = fc.get_num_threads()
+    try:
+        with pytest.warns(UserWarning, match=f"set_num_threads: 10000 threads asked for, {settings.available_cpus()} used"):
+            fc.set_num_threads(10_000)
+        assert fc.get_num_threads() == settings.available_cpus()
+    finally:
+        fc.set_num_threads(before)
+
+
+THREADS = "import fastconv as fc; print(fc.get_num_threads()); fc.rand(64, 64) @ fc.rand(64, 64); print(fc.get_num_threads())"
+
+
 def test_thread_count_from_the_environment(tmp_path):
-    code = "import fastconv as fc; print(fc.get_num_threads())"
-    assert run(code, tmp_path, FASTCONV_NUM_THREADS="1") == "1"
+    assert run(THREADS, tmp_path, FASTCONV_NUM_THREADS="1", FASTCONV_BACKEND="numpy") == "1\n1"
+    many = start(THREADS, tmp_path, FASTCONV_NUM_THREADS="10000", FASTCONV_BACKEND="numpy")
+    assert many.stdout.split() == [str(settings.available_cpus())] * 2
+    assert many.stderr.count("FASTCONV_NUM_THREADS: 10000 threads asked for") == 1
+
+
+def test_never_more_threads_than_numba_was_allowed(cache):
+    """As in the workers of joblib, which sets the variable there."""
+    done = start(DIGEST + "print(fc.get_num_threads())", cache[0], NUMBA_NUM_THREADS="1")
+    assert done.stdout.split() == [run(DIGEST, cache[0], FASTCONV_NUM_THREADS="1"), "1"] and done.stderr == ""
+    done = start(CONV + "fc.set_num_threads(2); F.conv2d(x, w); print(fc.get_num_threads())", cache[0], NUMBA_NUM_THREADS="1")
+    assert done.stdout.strip() == "1"
+    if settings.available_cpus() > 1:
+        assert "set_num_threads: 2 threads asked for, 1 used (NUMBA_NUM_THREADS=1)" in done.stderr
+
+
+@pytest.mark.parametrize("quota, processors", [
+    ({"cpu.max": "150000 100000\n"}, 1.5),
+    ({"cpu.max": "max 100000\n"}, np.inf),
+    ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+    ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, np.inf),
+    ({"cpu.max": ""}, np.inf),
+    ({}, np.inf),
+])  # fmt: skip
+def test_the_limit_of_a_container_counts(tmp_path, quota, processors):
+    for name, text in quota.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert settings._quota(tmp_path) == processors
+
+
+# ------------------------------------------------------------------------------------------------- environment
+@pytest.mark.parametrize("name, value, use", [
+    ("FASTCONV_BACKEND", "gpu", "fc.nn.functional.relu(fc.ones(3))"),
+    ("FASTCONV_BACKEND", "CPU", "fc.get_backend()"),
+    ("FASTCONV_CONV_ALGORITHM", "fast", "F.conv2d(fc.ones(1, 1, 3, 3), fc.ones(1, 1, 3, 3))"),
+    ("FASTCONV_NUM_THREADS", "0", "fc.get_num_threads()"),
+    ("FASTCONV_NUM_THREADS", "all", "fc.get_num_threads()"),
+    ("NUMBA_NUM_THREADS", "0", "fc.backends.load('cpu')"),
+])  # fmt: skip
+def test_a_wrong_variable_is_named_where_it_is_used_and_lets_fastconv_be_imported(tmp_path, name, value, use):
+    code = "import fastconv as fc; from fastconv.nn import functional as F; print('imported')\n" + use
+    done = start(code, tmp_path, **{name: value})
+    assert done.stdout == "imported\n" and done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"ValueError: {name}: expected ")
+    assert done.stderr.rstrip().endswith(f"got {value!r}") or name == "NUMBA_NUM_THREADS"
+
+
+@pytest.mark.parametrize("name", ["FASTCONV_BACKEND", "FASTCONV_CONV_ALGORITHM", "FASTCONV_NUM_THREADS", "FASTCONV_CACHE_DIR"])
+def test_an_empty_variable_is_none(tmp_path, name):
+    code = "import fastconv as fc; from fastconv.backends import disk; print(fc.get_backend(), disk.folder())"
+    assert run(code, tmp_path, **{"XDG_CACHE_HOME": str(tmp_path), name: ""}).startswith(f"cpu {tmp_path}")
+
+
+def test_without_compilation_the_numpy_backend_is_named(tmp_path):
+    code = "import fastconv as fc; print(float((fc.rand(3, 3) @ fc.ones(3, 3)).sum()) > 0)"
+    done = start(code, tmp_path, NUMBA_DISABLE_JIT="1")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("RuntimeError: backend 'cpu': ") and "NUMBA_DISABLE_JIT" in last
+    assert "FASTCONV_BACKEND=numpy" in last and "fc.set_backend('numpy')" in last
+    assert run(code, tmp_path, NUMBA_DISABLE_JIT="1", FASTCONV_BACKEND="numpy") == "True"
+
+
+#: A user without a home, and whom the system does not know by name (``docker run --user 4711``).
+NOBODY = """
+import os
+try:
+    import pwd
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+    pwd.getpwuid = unknown
+except ImportError:
+    pass
+"""
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_user_without_home_and_name(cache, tmp_path, given):
+    (tmp_path / "t").mkdir()
+    none = dict.fromkeys(("HOME", "USER", "LOGNAME", "USERNAME", "USERPROFILE", "XDG_CACHE_HOME", "LOCALAPPDATA"))
+    folder, temporary = (str(cache[0]), None) if given else (None, str(tmp_path / "t"))
+    code = NOBODY + DIGEST + "from fastconv import data; data.fashion_mnist_or_mini(download=False)"
+    output = run(code, **none, cache=folder, TMPDIR=temporary, TEMP=temporary, FASTCONV_CACHE_DIR=folder)
+    assert output == cache[1][0]
+    assert given or len(list((tmp_path / "t").rglob("*.bin"))) > 3
+
+
+def test_a_tilde_in_the_name_of_the_cache_folder(tmp_path):
+    code = "from fastconv.backends import disk; print(disk.folder())"
+    assert run(code, "~/kernels", HOME=str(tmp_path), USERPROFILE=str(tmp_path)) == str(tmp_path / "kernels")
+
+
+def test_without_a_temporary_directory(cache):
+    code = """
+import tempfile
+def none():
+    raise FileNotFoundError("No usable temporary directory found")
+tempfile.gettempdir = none
+"""
+    assert run(code + DIGEST, cache[0]) == cache[1][0]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no limit on the size of files")
+def test_on_a_full_disk_kernels_still_run(cache, tmp_path):
+    code = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+    assert run(code + DIGEST, tmp_path) == cache[1][0]
+    assert not [f for f in tmp_path.rglob("*") if f.is_file() and f.stat().st_size > 1000 or f.suffix == ".tmp"]
+
+
+def test_vectors_are_those_of_the_processor_that_numba_compiles_for(tmp_path):
+    code = "from fastconv.backends.cpu import simd; print(simd.VECTOR_BYTES, simd.features())"
+    assert run(code, tmp_path, NUMBA_CPU_NAME="generic") == "16 {}"
 
 
 def test_a_read_only_install_works(cache, tmp_path):

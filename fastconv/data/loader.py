@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
+import os
 import queue
 import threading
 from collections.abc import Iterator, Mapping
@@ -181,8 +183,9 @@ class DataLoader:
         thread = threading.Thread(target=self._produce, args=(epoch, start, slots, ready, stop), name="fastconv-loader",
                                   daemon=True)  # fmt: skip
         thread.start()
+        process = os.getpid()
         try:
-            while (batch := ready.get()) is not END:
+            while (batch := self._in_process(process, ready)) is not END:
                 slots.release()
                 if isinstance(batch, BaseException):
                     raise batch
@@ -190,12 +193,18 @@ class DataLoader:
                 yield collate.tensors(batch)
             position[:] = epoch + 1, 0
         finally:
-            stop.set()
-            slots.release()
-            try:
-                thread.join(1.0)  # bounded: while Python shuts down a daemon thread may never end
-            except RuntimeError:  # shutting down, or closed by the garbage collector inside that very thread
-                pass
+            if os.getpid() == process:  # in the child of a fork there is no thread, but perhaps locks that it held
+                stop.set()
+                slots.release()
+                with contextlib.suppress(RuntimeError):  # shutting down, or closed by the collector inside that thread
+                    thread.join(1.0)  # bounded: while Python shuts down a daemon thread may never end
+
+    @staticmethod
+    def _in_process(process, ready):
+        """The next batch, in the process where the thread is that makes them."""
+        check(os.getpid() == process, "DataLoader", "this epoch began before the process was forked, and the thread that makes "
+              "its batches is not in the child; start a new iteration there", RuntimeError)  # fmt: skip
+        return ready.get()
 
     def _rng(self, epoch: int, stream: int) -> np.random.Generator:
         """Stream 0 is the epoch's order, stream b + 1 belongs to batch b."""
