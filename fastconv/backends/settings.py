@@ -63,8 +63,6 @@ _most = min(available_cpus(), _numba_threads())
 def limit_threads(most: int) -> None:
     """Never use more than ``most`` threads: what Numba's pool will have."""
     global _most
-    if most < 1:
-        raise ValueError(f"NUMBA_NUM_THREADS: expected a number of threads, 1 or more, got {most}")
     _most = min(available_cpus(), most)
 
 

@@ -221,7 +221,8 @@ def c_function(func, name: str) -> int:
     options = {"nopython": True, "nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
     compiled = CFunc(func, ((types.CPointer(types.int64),), types.void), {}, options)
     _cache(compiled, name)
-    compiled.compile()
+    with lock:
+        compiled.compile()
     _c_functions.append(compiled)  # the code lives as long as the object
     return compiled.address
 
