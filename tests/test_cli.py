@@ -244,7 +244,6 @@ def test_the_resnet_example_is_the_command():
 
 
 @pytest.mark.parametrize("options, message", [
-    (["--threads", "100000"], "set_num_threads: expected 1 to"),
     (["--data", "nowhere"], "FashionMNIST: expected train-images-idx3-ubyte.gz and train-labels"),
 ])  # fmt: skip
 def test_errors_are_one_line(tmp_path, few, capsys, options, message):
@@ -253,6 +252,13 @@ def test_errors_are_one_line(tmp_path, few, capsys, options, message):
     assert err.startswith("fastconv: error: ") and message in err and err.count("\n") == 1
     with pytest.raises((ValueError, OSError), match=message.split(":")[0]):
         lenet(tmp_path, "--traceback", *options)
+
+
+def test_more_threads_than_processors_are_a_warning(tmp_path, few, capsys, monkeypatch):
+    monkeypatch.setattr(backends.settings, "_threads", None)
+    assert lenet(tmp_path, "--epochs", "0", "--threads", "100000") == 0
+    most = backends.settings.available_cpus()
+    assert f"warning: set_num_threads: 100000 threads asked for, {most} used" in capsys.readouterr().err
 
 
 NUMBERS = [("lenet", "--epochs", "-1 1.5 many", "of at least 0"), ("lenet", "--batch-size", "0 -5 1e3", "of at least 1"),

@@ -202,8 +202,8 @@ class DataLoader:
     @staticmethod
     def _in_process(process, ready):
         """The next batch, in the process where the thread is that makes them."""
-        check(os.getpid() == process, "DataLoader", "this epoch began before the process was forked, and the thread that makes "
-              "its batches is not in the child; start a new iteration there", RuntimeError)  # fmt: skip
+        check(os.getpid() == process, "DataLoader", "this epoch began before the process was forked, and the thread that "
+              "makes its batches is not in the child; start a new iteration there", RuntimeError)  # fmt: skip
         return ready.get()
 
     def _rng(self, epoch: int, stream: int) -> np.random.Generator:
