@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -240,10 +243,12 @@ def test_an_empty_name_is_no_name(call):
         call()
 
 
-def test_an_empty_variable_is_as_one_that_is_not_set(monkeypatch):
-    monkeypatch.setattr("fastconv.backends.select._environment", "")
-    with fc.backend("numpy"):
-        F.conv2d(X, W)
+@pytest.mark.parametrize("name", ["FASTCONV_CONV_ALGORITHM", "FASTCONV_BACKEND", "FASTCONV_NUM_THREADS"])
+def test_an_empty_variable_is_as_one_that_is_not_set(name):
+    code = "import fastconv as fc; x = fc.ones(1, 1, 4, 4); print(fc.nn.functional.conv2d(x, x).item(), fc.get_num_threads())"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "FASTCONV_BACKEND": "numpy", name: " "},
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0 and done.stdout.startswith("16.0 "), done.stderr
 
 
 def test_an_unknown_algorithm_in_the_environment_is_refused(backend, monkeypatch):
