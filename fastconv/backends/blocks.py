@@ -5,8 +5,8 @@ Where a class has no free block, one that is up to half larger serves. Free memo
 
     free bytes  <=  the most bytes that were in use lately  +  SPARE        "lately": the last WINDOW to 2 WINDOW blocks taken
 
-Past that, the size classes that nobody asked for for the longest time go first. So a training step that repeats itself finds
-all of its memory in the pool, and images of many sizes do not leave blocks of every size behind.
+Past that, the size classes that were asked for the longest ago are given back first. So a training step that repeats itself
+finds all of its memory in the pool, and images of many sizes do not leave blocks of every size behind.
 """
 
 from __future__ import annotations
