@@ -19,7 +19,7 @@ import numpy as np
 
 from . import backends
 from .errors import shorten
-from .spec import shape_str
+from .spec import contiguous_strides, shape_str
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -99,25 +99,29 @@ class View:
     """How a tensor that looks at another's memory was made: by ``function``, from the tensor ``source``, with ``options``.
 
     A tensor's ``_cell`` is shared by all that look at its memory: the version of the memory, and how many of the changes in
-    place are on the tape. A view whose ``seen`` is behind the second has a history that no longer holds. Without a source
-    autograd cannot follow a change of the view.
+    place are on the tape. A view whose ``seen`` is behind the second has a history that no longer holds.
+
+    Attributes
+    ----------
+    followed : bool
+        Whether autograd can follow a change of the view: not where it was made under ``no_grad``.
+    version : int or None
+        Of a copy that stands for a view, because images lie channels-last in memory and PyTorch's do not: the version of the
+        source that it holds. It is brought up to date when it is read, and a change of it is written to the source.
     """
 
-    __slots__ = ("source", "function", "options", "seen")
+    __slots__ = ("source", "function", "options", "seen", "followed", "version")
 
-    source: Tensor | None
-    function: type[Function]
-    options: dict[str, Any]
-    seen: int
-
-    def __init__(self, source: Tensor | None, function: type[Function], options: dict[str, Any], seen: int):
+    def __init__(self, source: Tensor, function: type[Function], options: dict[str, Any], seen: int, followed: bool,
+                 version: int | None = None):  # fmt: skip
         self.source, self.function, self.options, self.seen = source, function, options, seen
+        self.followed, self.version = followed, version
 
 
 def refresh(t: Tensor) -> None:
     """Make a view's history anew, after a change in place of what it is a view of."""
     stale = []
-    while (view := t._view) is not None and view.source is not None and view.seen != t._cell[1]:
+    while (view := t._view) is not None and view.followed and view.seen != t._cell[1]:
         stale.append((t, view))
         t = view.source
     token = _enabled.set(True)
@@ -131,6 +135,34 @@ def refresh(t: Tensor) -> None:
         _enabled.reset(token)
 
 
+def update_copies(t: Tensor) -> None:
+    """Bring the memory of ``t`` up to date where it is a copy that stands for a view, or a view of one."""
+    stale = []
+    while (view := t._view) is not None:
+        if view.version is not None and view.version != t._cell[0]:
+            stale.append((t, view))
+        t = view.source
+    for t, view in reversed(stale):
+        engine, view.version = t._engine, t._cell[0]
+        engine.setitem(t._array, ..., engine.reshape(view.source._array, t.shape))
+
+
+def detached(view: View | None) -> View | None:
+    """The same view of the same memory, outside the tape."""
+    if view is None:
+        return None
+    return View(view.source.detach(), view.function, view.options, view.seen, view.followed, view.version)
+
+
+def _strides(t: Tensor) -> tuple[int, ...] | None:
+    """The strides that ``t`` has in PyTorch, where the last axis of a new tensor runs fastest; None: not known."""
+    view = t._view
+    if view is None:
+        return contiguous_strides(t.shape)
+    strides = _strides(view.source)
+    return None if strides is None else view.function.strides(view.source.shape, strides, **view.options)
+
+
 class Function:
     """Base of every differentiable op.
 
@@ -140,10 +172,12 @@ class Function:
     ``ctx.accumulated``, where that is not None, to the first of them, in the kernel that computes it.
 
     A function whose result is a view of its only argument may define ``written(source, view, **options)``: the tensor
-    ``source`` after its part that is looked at has become ``view``, on the tape; nothing is to be written any more.
+    ``source`` after its part that is looked at has become ``view``, on the tape; nothing is to be written any more. Such a
+    function also defines ``strides(shape, strides, **options)``: those of its result where its argument has these.
     """
 
     accumulates: bool = False
+    reshapes: bool = False  # the result is the argument under another shape; where it is a copy, PyTorch's may be a view
     written: Callable[..., Tensor] | None = None
     takes_numbers: bool = False  # whether a NumPy scalar stays a number beside the arrays; else it is a 0-d array
 
@@ -157,6 +191,8 @@ class Function:
                 a = _tensor.argument(_called(cls, options), _parameter(cls, len(arrays)), a)
             parent = None
             if isinstance(a, _tensor.Tensor):
+                if a._view is not None:
+                    update_copies(a)
                 tensors.append(a)
                 if record and a.requires_grad:
                     parent = a._node or a
@@ -189,8 +225,12 @@ class Function:
             result._requires_grad, result._node = True, ctx
         for t in tensors:  # a view shares its source's version, so that a later assignment is noticed
             if first is t._array or _is_view(first, t._array):
-                source = t if record and cls.written is not None else None
-                result._cell, result._view = t._cell, View(source, cls, options, t._cell[1])
+                result._cell, result._view = t._cell, View(t, cls, options, t._cell[1], record and cls.written is not None)
+        if cls.reshapes and result._view is None and 0 not in first.shape and tensors[0]._array.flags.writeable:
+            source = tensors[0]  # channels-last in memory, so elements had to move
+            if (before := _strides(source)) and cls.strides(source.shape, before, **options) is not None:
+                result._cell = source._cell
+                result._view = View(source, cls, options, source._cell[1], record, source._cell[0])
         return (result, *map(_tensor.Tensor, rest)) if rest else result
 
     @staticmethod

@@ -36,17 +36,18 @@ def begin(t: Tensor, name: str, others: tuple[Any, ...]) -> bool:
     check(t._array.flags.writeable or backends.observer.get() is not None, name,
           "the tensor's memory is read-only (a NumPy array with writeable=False, or broadcast values); "
           "change a .clone()", RuntimeError)  # fmt: skip
-    if not is_grad_enabled() or not (t.requires_grad or any(getattr(o, "requires_grad", False) for o in others)):
+    if not is_grad_enabled():
         return False
+    tracked = t.requires_grad or any(getattr(o, "requires_grad", False) for o in others)
     source, what = t, "a leaf that requires gradients"
     while True:
-        check(not source.requires_grad or source._node is not None, name,
+        check(not tracked or not source.requires_grad or source._node is not None, name,
               f"autograd cannot follow a change in place of {what}; to change the values only, do it under "
               "fc.no_grad(), or change a .clone()", RuntimeError)  # fmt: skip
         view = source._view
         if view is None:
-            return True
-        check(view.source is not None, name,
+            return tracked
+        check(view.followed or not (tracked or view.source.requires_grad), name,
               "autograd cannot follow a change of this view, which was made under no_grad() or by an op that shares its "
               "input's memory; change a .clone()", RuntimeError)  # fmt: skip
         source, what = view.source, "a view of a leaf that requires gradients"
@@ -77,6 +78,12 @@ def update(t: Tensor, name: str, op: Callable[..., Any], *others: Any) -> Any:
 def changed(t: Tensor, new: Tensor | None) -> None:
     """Note that the memory of ``t`` has been written to; on the tape it is now ``new``."""
     t._cell[0] += 1
+    source = t
+    while (view := source._view) is not None:
+        if view.version is not None:
+            engine, view.version = source._engine, t._cell[0]
+            engine.setitem(view.source._array, ..., engine.reshape(source._array, view.source.shape))
+        source = view.source
     if new is None:
         return
     while (view := t._view) is not None:

@@ -20,6 +20,7 @@ import operator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from math import prod
+from numbers import Integral
 
 import numpy as np
 
@@ -634,3 +635,47 @@ def broadcast_shape(name: str, a, b) -> tuple[int, ...]:
         check(p == q or p == 1 or q == 1, name, f"shapes {shape_str(a)} and {shape_str(b)} do not broadcast")
         out.append(q if p == 1 else p)
     return tuple(out)
+
+
+def is_basic(key) -> bool:
+    """Whether ``x[key]`` is a view, with every element once: the key is of integers, slices, None and Ellipsis."""
+    kinds = (Integral, slice, type(None), type(...))
+    return all(isinstance(k, kinds) and not isinstance(k, bool) for k in (key if isinstance(key, tuple) else (key,)))
+
+
+def contiguous_strides(shape) -> tuple[int, ...]:
+    """Elements between neighbours along each axis, where the last axis runs fastest."""
+    strides, step = [], 1
+    for extent in reversed(shape):
+        strides.append(step)
+        step *= max(extent, 1)
+    return tuple(reversed(strides))
+
+
+def reshaped_strides(shape, strides, new_shape) -> tuple[int, ...] | None:
+    """The strides of the same memory under ``new_shape``, None where elements would have to move.
+
+    Neighbouring axes that lie one inside the other are one run of elements; new axes must divide such runs.
+    """
+    if 0 in shape:
+        return contiguous_strides(new_shape)
+    runs: list[tuple[int, int]] = []  # (elements, stride of the last one)
+    for extent, stride in zip(shape, strides):
+        if extent == 1:
+            continue
+        if runs and runs[-1][1] == extent * stride:
+            runs[-1] = runs[-1][0] * extent, stride
+        else:
+            runs.append((extent, stride))
+    found, left, step = [], 1, 1
+    for extent in reversed(new_shape):
+        if extent == 1:
+            found.append(step)
+            continue
+        if left == 1:
+            left, step = runs.pop()
+        if left % extent:
+            return None
+        found.append(step)
+        left, step = left // extent, step * extent
+    return tuple(reversed(found))

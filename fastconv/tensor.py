@@ -27,7 +27,9 @@ from .spec import (
     check_rank,
     check_shape,
     int_tuple,
+    is_basic,
     number,
+    reshaped_strides,
     shape_str,
 )
 from .typing import Array, Dims, DType, Ints, Operand
@@ -234,6 +236,8 @@ class Softmax(Function):
 
 
 class Reshape(Function):
+    reshapes = True
+
     @staticmethod
     def forward(ctx, x, shape):
         ctx.shape = x.shape
@@ -246,6 +250,10 @@ class Reshape(Function):
     @staticmethod
     def written(source, view, shape):
         return Reshape.apply(view, shape=source.shape)
+
+    @staticmethod
+    def strides(old_shape, strides, shape):
+        return reshaped_strides(old_shape, strides, shape)
 
 
 class Permute(Function):
@@ -261,6 +269,10 @@ class Permute(Function):
     @staticmethod
     def written(source, view, axes):
         return Permute.apply(view, axes=Permute._inverse(axes))
+
+    @staticmethod
+    def strides(shape, strides, axes):
+        return tuple(strides[a] for a in axes)
 
     @staticmethod
     def _inverse(axes):
@@ -315,6 +327,14 @@ class GetItem(Function):
     @staticmethod
     def written(source, view, key):
         return ReplaceItem.apply(source, view, key=key)
+
+    @staticmethod
+    def strides(shape, strides, key):
+        if not is_basic(key):
+            return None
+        parts = key if isinstance(key, tuple) else (key,)
+        shadow = np.lib.stride_tricks.as_strided(np.empty(1, np.int8), shape, strides)  # no element of it is read
+        return shadow[parts if Ellipsis in parts else (*parts, Ellipsis)].strides
 
 
 class ReplaceItem(Function):
@@ -583,6 +603,8 @@ class Tensor:
         Unlike PyTorch's it gives the values of a tensor that requires a gradient, too, which end there for the tape; so does
         ``np.asarray(t)``. NumPy's functions refuse such a tensor where their result would have had a gradient.
         """
+        if self._view is not None:
+            autograd.update_copies(self)
         return self._engine.to_host(self._array)
 
     def __array__(self, dtype: DType | None = None, copy: bool | None = None) -> Array:
@@ -638,7 +660,11 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same memory, outside the tape."""
-        return Tensor(self)
+        if self._view is not None:
+            autograd.update_copies(self)
+        t = Tensor(self)
+        t._view = autograd.detached(self._view)
+        return t
 
     def clone(self) -> Tensor:
         """A copy that stays on the tape."""
@@ -1051,7 +1077,7 @@ def _host_array(data, dtype=None, name="tensor", what="data") -> np.ndarray:
 
 
 def _place(array, device_, requires_grad=False) -> Tensor:
-    where = device(device_ or default_device())
+    where = device(default_device() if device_ is None else device_)
     return Tensor(backends.engine_of(where).asarray(array) if where == "cuda" else array, requires_grad)
 
 

@@ -570,3 +570,87 @@ def test_what_waits_in_a_sequence_is_changed_apart_from_its_source():
     net, x = Net().eval(), fc.rand(2, 1, 5, 5)
     with fc.no_grad():
         np.testing.assert_allclose(fc.optimize_for_inference(net)(x).numpy(), net(x).numpy(), rtol=1e-5, atol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------- channels-last memory
+def images():
+    """A tensor whose memory runs over channels first, as the results of convolutions do; and its values."""
+    values = np.arange(48.0).reshape(2, 3, 2, 4)
+    memory = np.ascontiguousarray(values.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    x = fc.tensor(memory)
+    assert not x.numpy().flags.c_contiguous
+    return x, values
+
+
+#: Views that PyTorch, whose images lie in logical order, makes without a copy.
+FLAT = {
+    "all": lambda x: x.reshape(-1), "rows": lambda x: x.reshape(6, -1), "row": lambda x: x.reshape(2, -1)[1],
+    "of an image": lambda x: x[1].reshape(-1), "twice": lambda x: x.reshape(2, -1).reshape(6, 8)[2:4],
+    "columns": lambda x: x.reshape(6, 8).T[3],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_a_change_through_a_flat_view_of_images_is_one_of_the_images(name, backend):
+    x, want = images()
+    flat, other, part = FLAT[name](x), x.reshape(-1), FLAT[name](want)
+    flat *= 3
+    part *= 3
+    np.testing.assert_array_equal(flat.numpy(), part)
+    np.testing.assert_array_equal(x.numpy(), want)
+    np.testing.assert_array_equal(other.numpy(), want.reshape(-1))
+    x[1] += 1
+    want[1] += 1
+    np.testing.assert_array_equal(flat.numpy(), part)
+    np.testing.assert_array_equal((flat + 0).numpy(), part)
+    flat.data[...] = 5
+    part[...] = 5
+    np.testing.assert_array_equal(x.numpy(), want)
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_autograd_follows_changes_through_flat_views_of_images(name, backend):
+    torch = pytest.importorskip("torch")
+    a, values = images()
+    b = torch.tensor(values, requires_grad=True)
+    x, y = a.requires_grad_() * 1, b * 1
+    assert not x.numpy().flags.c_contiguous
+    for t in (x, y):
+        before = FLAT[name](t)
+        view = FLAT[name](t)
+        view *= 2
+        t[0] += 3
+        view += before
+    for t in (x, y):
+        (t * t).sum().backward()
+    np.testing.assert_allclose(x.numpy(), y.detach().numpy())
+    np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy())
+
+
+def test_parameters_are_changed_through_flat_views(backend):
+    conv = nn.Conv2d(2, 3, 3)
+    with fc.no_grad():
+        conv.weight.view(3, -1)[1].zero_()
+        for row in conv.weight.view(3, -1)[2:]:
+            row.fill_(2)
+    weight = conv.weight.numpy()
+    assert (weight[0] != 0).all() and (weight[1] == 0).all() and (weight[2] == 2).all()
+    with pytest.raises(RuntimeError, match="a view of a leaf"):
+        conv.weight.view(-1)[0] = 1
+
+
+def test_a_reshape_that_pytorch_copies_is_no_view(backend):
+    x = fc.tensor(np.arange(6.0).reshape(2, 3))
+    flat = x.T.reshape(-1)
+    flat += 1
+    np.testing.assert_array_equal(x.numpy(), np.arange(6.0).reshape(2, 3))
+
+
+def test_a_view_made_under_no_grad_is_not_changed_on_the_tape(backend):
+    x = leaf(1, 2)
+    y = x * 2
+    with fc.no_grad():
+        view = y[0]
+        view *= 1  # of values only
+    with pytest.raises(RuntimeError, match="made under no_grad"):
+        view *= 3

@@ -47,7 +47,11 @@ def user_cache() -> Path | None:
 def _roots() -> Iterator[tuple[Path, bool]]:
     """Folders that may hold the stores, the best first, and whether it was the user who named them."""
     if given := environment("FASTCONV_CACHE_DIR"):
-        yield Path(os.path.expanduser(given)).absolute(), True
+        named = os.path.expanduser(given)
+        if named.startswith("~"):
+            _warn(f"FASTCONV_CACHE_DIR={given} names a home that is not known", "another folder is used")
+        else:
+            yield Path(named).absolute(), True
     if cache := user_cache():
         yield cache / "fastconv", False
     with contextlib.suppress(OSError):  # no temporary directory

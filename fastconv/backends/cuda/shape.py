@@ -12,10 +12,9 @@ from math import prod
 
 import numpy as np
 
-from fastconv.spec import shape_str
+from fastconv.spec import is_basic, shape_str
 
 from .. import resample
-from ..numpy.shape import is_basic
 from . import layout, memory
 from .launch import cuda, grid, kernel, launch
 from .memory import DeviceArray

@@ -4,6 +4,8 @@ from math import prod
 
 import numpy as np
 
+from ...spec import is_basic
+
 
 def _sources(shape, pairs, mode):
     """The flat input position behind each output position of ``pad``, -1 where the constant is."""
@@ -54,12 +56,6 @@ def interpolate_bwd(gy, spec):
             np.add.at(gx, (slice(None),) * (2 + dim) + (at,), gy * weight)
         gy = gx
     return gy
-
-
-def is_basic(key) -> bool:
-    """Whether ``x[key]`` is a view, with every element once: the key is of integers, slices, None and Ellipsis."""
-    kinds = (int, np.integer, slice, type(None), type(...))
-    return all(isinstance(k, kinds) and not isinstance(k, bool) for k in (key if isinstance(key, tuple) else (key,)))
 
 
 def getitem(x, key):
