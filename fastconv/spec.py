@@ -43,6 +43,8 @@ def check(ok, name: str, message: str, error: type[Exception] = ValueError) -> N
 def check_call(name: str, signature: inspect.Signature, args, kwargs) -> inspect.BoundArguments:
     """Arguments bound to ``signature``, or a TypeError that shows it under the public ``name``."""
     try:
+        unknown = [k for k in kwargs if k not in signature.parameters]
+        check(not unknown, name, f"got an unexpected keyword argument {', '.join(map(repr, unknown))}", TypeError)
         return signature.bind(*args, **kwargs)
     except TypeError as e:
         plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
@@ -55,6 +57,16 @@ def check_rank(name: str, what: str, shape, ranks, layout: str) -> None:
     if len(shape) not in ranks:
         wanted = " or ".join(map(str, ranks))
         raise ValueError(f"{name}: {what} must have {wanted} dimensions ({layout}), got {len(shape)} ({shape_str(shape)})")
+
+
+def channels_last_hint(x_shape, channels: int) -> str:
+    """What to say where an input that should have ``channels`` in its second axis has them in its last."""
+    n = len(x_shape) - 2
+    if n < 1 or x_shape[-1] != channels:
+        return ""
+    order = ", ".join(map(str, range(1, n + 1)))
+    one = f" (without the batch: .permute({n}, {', '.join(map(str, range(n)))}))" if x_shape[0] == 1 else ""
+    return f"; is it N x {' x '.join(DIMS[n])} x C? Then give it as .permute(0, {n + 1}, {order}){one}"
 
 
 def check_float(name: str, optional=(), **arrays) -> None:
@@ -276,12 +288,11 @@ def _conv_spec(name, x_shape, w_shape, stride, padding, dilation, groups):
     c_out, c_in_group, *kernel = w_shape
     check(min(w_shape) > 0, name, f"weight must not be empty, got {shape_str(w_shape)}")
     expected = c_in_group * groups
-    hint = f"; is it N x {layout} x C? Then give it as .permute(0, {n + 1}, {', '.join(map(str, range(1, n + 1)))})"
     check(
         c_in == expected,
         name,
         f"weight expects {expected} input channels (weight {shape_str(w_shape)}, groups {groups}), "
-        f"input has {c_in} ({shape_str(x_shape)})" + hint * (x_shape[-1] == expected),
+        f"input has {c_in} ({shape_str(x_shape)})" + channels_last_hint(x_shape, expected),
     )
     check(
         c_out % groups == 0,
@@ -365,7 +376,7 @@ def conv_transpose_spec(
         x_shape[1] == w_shape[0],
         name,
         f"weight expects {w_shape[0]} input channels (weight {shape_str(w_shape)}), "
-        f"input has {x_shape[1]} ({shape_str(x_shape)})",
+        f"input has {x_shape[1]} ({shape_str(x_shape)})" + channels_last_hint(x_shape, w_shape[0]),
     )
     check(
         w_shape[0] % groups == 0,

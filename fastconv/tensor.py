@@ -225,14 +225,17 @@ class Softmax(Function):
     @staticmethod
     def forward(ctx, x, name, axis):
         check_float(name, input=x)
-        ctx.axis, ctx.log = check_axis(name, axis, x.ndim), name == "log_softmax"
-        y = ctx.engine.softmax_fwd(x, ctx.axis, ctx.log)
+        ctx.axis, ctx.log, ctx.shape = check_axis(name, axis, x.ndim), name == "log_softmax", x.shape
+        e = ctx.engine
+        y = e.softmax_fwd(x if x.ndim else e.reshape(x, (1,)), ctx.axis, ctx.log)
         ctx.save(y)
-        return y
+        return y if x.ndim else e.reshape(y, ())
 
     @staticmethod
     def backward(ctx, gy):
-        return ctx.engine.softmax_bwd(gy, ctx.saved[0], ctx.axis, ctx.log)
+        y, e = ctx.saved[0], ctx.engine
+        gx = e.softmax_bwd(gy if ctx.shape else e.reshape(gy, (1,)), y, ctx.axis, ctx.log)
+        return gx if ctx.shape else e.reshape(gx, ())
 
 
 class Reshape(Function):
@@ -884,7 +887,9 @@ class Tensor:
     def tanh(self) -> Tensor:
         return Unary.apply(self, name="tanh")
 
-    def softmax(self, dim: int) -> Tensor:
+    def softmax(self, dim: int | None = None, *, axis: int | None = None) -> Tensor:
+        dim = _either("softmax", dim, axis)
+        check(dim is not None, "softmax", "missing 'dim', the dimension that sums to 1", TypeError)
         return Softmax.apply(self, name="softmax", axis=dim)
 
     def pow(self, other: Operand) -> Tensor:
@@ -912,7 +917,10 @@ class Tensor:
     def _extremum(self, name, dim, keepdim, dims):
         if isinstance(dim, int):
             axis = check_axis(name, dim, self.ndim)
+            check(self.numel() > 0, name, f"the tensor is empty ({shape_str(self.shape)})")
             index = self._argument("arg" + name, axis, keepdim=True)
+            if not self.ndim:
+                return MaxResult(self.clone(), index)
             grid = tuple(np.indices(index.shape, sparse=True))
             values = self[grid[:axis] + (index,) + grid[axis + 1 :]]
             return MaxResult(values, index) if keepdim else MaxResult(values.squeeze(axis), index.squeeze(axis))
@@ -1006,14 +1014,15 @@ class Tensor:
         check_rank("t", "tensor", self.shape, (0, 1, 2), "at most a matrix")
         return self.T
 
-    def squeeze(self, dim: int | None = None) -> Tensor:
+    def squeeze(self, dim: int | None = None, *, axis: int | None = None) -> Tensor:
         """Drop the dimensions of extent 1, or only ``dim`` if it has extent 1."""
+        dim = _either("squeeze", dim, axis)
         which = range(self.ndim) if dim is None else (check_axis("squeeze", dim, self.ndim),)
         return self.reshape(*(s for i, s in enumerate(self.shape) if not (i in which and s == 1)))
 
-    def unsqueeze(self, dim: int) -> Tensor:
+    def unsqueeze(self, dim: int | None = None, *, axis: int | None = None) -> Tensor:
         """Insert a dimension of extent 1 at ``dim``."""
-        dim = check_axis("unsqueeze", dim, self.ndim + 1)
+        dim = check_axis("unsqueeze", _either("unsqueeze", dim, axis), self.ndim + 1)
         return self.reshape(*self.shape[:dim], 1, *self.shape[dim:])
 
     def contiguous(self) -> Tensor:
@@ -1228,8 +1237,9 @@ def eye(n: int, m: int | None = None, dtype: DType = float32, device: str | None
     return _place(np.eye(*_size("eye", (n, n if m is None else m), None), dtype=_dtype("eye", dtype)), device)
 
 
-def cat(tensors: Sequence[Tensor | Array], dim: int = 0) -> Tensor:
-    """Concatenate along an existing dimension."""
+def cat(tensors: Sequence[Tensor | Array], dim: int = 0, *, axis: int | None = None) -> Tensor:
+    """Concatenate along an existing dimension (``axis`` is NumPy's name for ``dim``)."""
+    dim = dim if axis is None else axis
     tensors = _sequence("cat", tensors)
     check(tensors[0].ndim > 0, "cat", "0-d tensors have no dimension to be joined along; use stack")
     axis = check_axis("cat", dim, tensors[0].ndim)
@@ -1240,8 +1250,9 @@ def cat(tensors: Sequence[Tensor | Array], dim: int = 0) -> Tensor:
     return Concatenate.apply(*tensors, axis=axis)
 
 
-def stack(tensors: Sequence[Tensor | Array], dim: int = 0) -> Tensor:
-    """Join equally shaped tensors along a new dimension."""
+def stack(tensors: Sequence[Tensor | Array], dim: int = 0, *, axis: int | None = None) -> Tensor:
+    """Join equally shaped tensors along a new dimension (``axis`` is NumPy's name for ``dim``)."""
+    dim = dim if axis is None else axis
     tensors = _sequence("stack", tensors)
     dim = check_axis("stack", dim, tensors[0].ndim + 1)
     for t in tensors[1:]:

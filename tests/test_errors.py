@@ -285,6 +285,14 @@ def test_a_refused_call_leaves_no_trace(backend):
     (lambda: F.conv2d(X, W, strides=2), ["conv2d(input, weight, bias=None, stride=1", "'strides'"]),
     (lambda: F.max_pool1d(X[0], 2, 2, 0, 1, False, False, 1), ["max_pool1d(input, kernel_size", "too many positional"]),
     (lambda: F.conv3d(f32(1, 1, 2, 2, 2)), ["conv3d(input, weight", "'weight'"]),
+    (lambda: F.conv2d(x=X, weight=W), ["conv2d(input, weight", "unexpected keyword argument 'x'"]),
+    (lambda: nn.Softmax(axis=1), ["Softmax(dim)", "unexpected keyword argument 'axis'"]),
+    (lambda: nn.BatchNorm2d(3)(fc.rand(2, 8, 8, 3)), ["batch_norm: ", "2x8x8x3", ".permute(0, 3, 1, 2)"]),
+    (lambda: nn.ConvTranspose2d(3, 4, 3)(fc.rand(2, 8, 8, 3)), ["expects 3 input", ".permute(0, 3, 1, 2)"]),
+    (lambda: nn.Conv2d(3, 4, 3)(fc.rand(8, 8, 3)), [".permute(2, 0, 1)"]),
+    (lambda: fc.zeros(2, device=""), ["device: expected 'cpu' or 'cuda'", "''"]),
+    (lambda: fc.zeros(0, 3).max(1), ["max: the tensor is empty", "0x3"]),
+    (lambda: fc.train.fit(nn.Linear(3, 2), iter([])), ["fit: the training loader must have a length", "list_iterator"]),
 ])  # fmt: skip
 def test_an_error_names_what_was_written_where_it_was_written(make, parts):
     with pytest.raises((TypeError, ValueError)) as e:
@@ -468,3 +476,17 @@ def test_too_little_memory_names_the_function(monkeypatch):
         m.setattr(np, "zeros", full)
         with pytest.raises(MemoryError, match="^zeros: Unable"):
             fc.zeros(2)
+
+
+def test_axis_is_another_name_of_dim():
+    x = fc.tensor(np.arange(6.0).reshape(2, 1, 3))
+    assert fc.cat([x, x], axis=1).shape == (2, 2, 3) and fc.stack([x, x], axis=-1).shape == (2, 1, 3, 2)
+    assert x.squeeze(axis=1).shape == (2, 3) and x.unsqueeze(axis=0).shape == (1, 2, 1, 3)
+    np.testing.assert_array_equal(x.softmax(axis=2).numpy(), x.softmax(2).numpy())
+
+
+def test_reductions_along_a_dimension_of_a_single_number(backend):
+    x = fc.tensor(3.0, requires_grad=True)
+    values, index = x.max(0)
+    (values * 2 + F.softmax(x, 0) + F.log_softmax(x, 0)).backward()
+    assert (values.item(), index.item(), x.grad.item()) == (3.0, 0, 2.0) and F.softmax(x, -1).shape == ()

@@ -76,7 +76,7 @@ def explain_conv(
     -------
     ConvExplanation
     """
-    x_shape, w_shape = tuple(x_shape), tuple(w_shape)
+    x_shape, w_shape = (tuple(getattr(s, "shape", s)) for s in (x_shape, w_shape))  # arrays say their own
     spec = conv_spec(f"conv{len(w_shape) - 2}d", x_shape, w_shape, stride, padding, dilation, groups)
     engine, dtype = backends.load(backends.get_backend()), np.dtype(dtype)
     name = select.forced(algorithm)

@@ -346,6 +346,8 @@ class _Run:
         self.scheduler, self.epochs = scheduler, epochs
         self.checkpoint = Checkpoint(path) if path else None
         self.device = _device(net)
+        check(hasattr(loader, "__len__"), "fit", "the training loader must have a length and give its batches in every epoch, "
+              f"as a data.DataLoader or a list does, got {type(loader).__name__}", TypeError)  # fmt: skip
         self.batches = len(loader)
         check(self.batches > 0, "fit", "the training loader has no batches")
         self.history = History()

@@ -8,7 +8,7 @@ import numpy as np
 
 from ... import backends, dtypes
 from ...autograd import Function
-from ...spec import check, check_float, check_rank, check_shape, int_tuple, number, shape_str
+from ...spec import channels_last_hint, check, check_float, check_rank, check_shape, int_tuple, number, shape_str
 from ...tensor import Tensor, default_device
 from ...typing import Ints, TensorLike
 
@@ -17,6 +17,13 @@ def _check_vectors(name, shape, why, **vectors):
     for what, v in vectors.items():
         if v is not None:
             check_shape(name, what, v.shape, shape, why)
+
+
+def _check_per_channel(name, x, **vectors):
+    for what, v in vectors.items():
+        if v is not None and v.shape != x.shape[1:2]:
+            hint = channels_last_hint(x.shape, v.shape[0]) if v.ndim == 1 else ""
+            check_shape(name, what, v.shape, x.shape[1:2], f"one entry per channel of input {shape_str(x.shape)}{hint}")
 
 
 class BatchNorm(Function):
@@ -29,7 +36,7 @@ class BatchNorm(Function):
         vectors = {"weight": weight, "bias": bias, "running_mean": running_mean, "running_var": running_var}
         check_float(name, ("residual", *vectors), input=x, residual=residual, **vectors)
         check_rank(name, "input", x.shape, (2, 3, 4, 5), "N x C and up to 3 spatial dimensions")
-        _check_vectors(name, x.shape[1:2], "one entry per channel", **vectors)
+        _check_per_channel(name, x, **vectors)
         check((running_mean is None) == (running_var is None), name, "give running_mean and running_var, or neither")
         check(training or running_mean is not None, name, "evaluation needs running_mean and running_var, got None")
         if training and prod(x.shape[2:], start=x.shape[0]) == 1:
@@ -166,7 +173,7 @@ class GroupNorm(Function):
         check_rank(name, "input", x.shape, (2, 3, 4, 5), "N x C and up to 3 spatial dimensions")
         check(x.shape[1] % groups == 0, name,
               f"{x.shape[1]} channels (input {shape_str(x.shape)}) must be divisible by num_groups {groups}")
-        _check_vectors(name, x.shape[1:2], "one entry per channel", weight=weight, bias=bias)
+        _check_per_channel(name, x, weight=weight, bias=bias)
         y, mean, invstd = ctx.engine.group_norm_fwd(x, groups, weight, bias, eps)
         ctx.groups = groups
         ctx.save(x, mean, invstd, weight)
