@@ -173,7 +173,8 @@ class Function:
 
     A function whose result is a view of its only argument may define ``written(source, view, **options)``: the tensor
     ``source`` after its part that is looked at has become ``view``, on the tape; nothing is to be written any more. Such a
-    function also defines ``strides(shape, strides, **options)``: those of its result where its argument has these.
+    function also defines ``strides(shape, strides, **options)``: those of its result where its argument has these, None where
+    it is a copy.
     """
 
     accumulates: bool = False
@@ -225,6 +226,9 @@ class Function:
             result._requires_grad, result._node = True, ctx
         for t in tensors:  # a view shares its source's version, so that a later assignment is noticed
             if first is t._array or _is_view(first, t._array):
+                if cls.reshapes and t._view is not None and _is_copy_in_pytorch(cls, t, options):
+                    result._array = engine.copy(first)
+                    return result
                 result._cell, result._view = t._cell, View(t, cls, options, t._cell[1], record and cls.written is not None)
         if cls.reshapes and result._view is None and 0 not in first.shape and tensors[0]._array.flags.writeable:
             source = tensors[0]  # channels-last in memory, so elements had to move
@@ -232,6 +236,10 @@ class Function:
                 result._cell = source._cell
                 result._view = View(source, cls, options, source._cell[1], record, source._cell[0])
         return (result, *map(_tensor.Tensor, rest)) if rest else result
+
+    @staticmethod
+    def strides(shape: tuple[int, ...], strides: tuple[int, ...], **options: Any) -> tuple[int, ...] | None:
+        return None
 
     @staticmethod
     def forward(ctx: Any, *args: Any, **options: Any) -> Any:
@@ -301,6 +309,12 @@ def _parameter(function, i: int) -> str:
     names = function.forward.__code__.co_varnames[1 : function.forward.__code__.co_argcount]
     layer = {"x": "input", "w": "weight", "b": "bias"} if "w" in names else {"x": "input", "a": "operand", "b": "operand"}
     return layer.get(names[i], names[i]) if i < len(names) else "operand"
+
+
+def _is_copy_in_pytorch(function: type[Function], source: Tensor, options: dict[str, Any]) -> bool:
+    """Whether elements would have to move, if images lay in logical order, so that a change is not one of ``source``."""
+    strides = _strides(source)
+    return strides is not None and function.strides(source.shape, strides, **options) is None
 
 
 def _checks(saved, tensors) -> list[tuple[list[int], int]]:

@@ -639,11 +639,17 @@ def test_parameters_are_changed_through_flat_views(backend):
         conv.weight.view(-1)[0] = 1
 
 
-def test_a_reshape_that_pytorch_copies_is_no_view(backend):
-    x = fc.tensor(np.arange(6.0).reshape(2, 3))
-    flat = x.T.reshape(-1)
+@pytest.mark.parametrize("reshaped", [
+    lambda x: x.permute(0, 2, 3, 1).reshape(-1), lambda x: x.permute(0, 2, 3, 1).reshape(2, 4, 6),
+    lambda x: x[:, 1:].reshape(-1),
+    lambda x: x.permute(1, 0, 2, 3).reshape(3, -1),
+])  # fmt: skip
+def test_a_reshape_that_pytorch_copies_is_no_view(reshaped, backend):
+    x, want = images()
+    flat = reshaped(x)
     flat += 1
-    np.testing.assert_array_equal(x.numpy(), np.arange(6.0).reshape(2, 3))
+    np.testing.assert_array_equal(x.numpy(), want)
+    np.testing.assert_array_equal(flat.numpy(), reshaped(fc.tensor(want)).numpy() + 1)
 
 
 def test_a_view_made_under_no_grad_is_not_changed_on_the_tape(backend):

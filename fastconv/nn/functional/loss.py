@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import warnings
+from math import prod
 
 import numpy as np
 
@@ -46,6 +47,21 @@ def _row_gradients(ctx, gy):
     if ctx.divisor is None:
         return gy
     return ctx.engine.broadcast_to(ctx.engine.binary_fwd("div", gy, ctx.divisor), ctx.shape)
+
+
+class Rows(Function):
+    """``N x C x d1 ..`` as rows of C, without a copy where channels lie last in memory; ``C`` alone as one row."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.axes = (0, *range(2, x.ndim), 1) if x.ndim > 1 else (0,)
+        last = ctx.engine.permute(x, ctx.axes)
+        ctx.shape = last.shape
+        return ctx.engine.reshape(last, (prod(last.shape[:-1]), last.shape[-1]))
+
+    @staticmethod
+    def backward(ctx, gy):
+        return ctx.engine.permute(ctx.engine.reshape(gy, ctx.shape), tuple(map(ctx.axes.index, range(len(ctx.axes)))))
 
 
 class CrossEntropy(Function):
@@ -109,8 +125,7 @@ def _label_loss(name, function, x, target, weight, ignore_index, reduction, **op
     labels = None if backends.recording.get() and weight is None else check_labels(name, target, classes, ignore_index)
     check_shape(name, "target", target.shape, where, f"the input's {shape_str(x.shape)} without its class axis")
     if x.ndim != 2:
-        x = x if x.ndim < 3 else x.permute(0, *range(2, x.ndim), 1)
-        x, target = x.reshape(target.numel(), classes), target.reshape(target.numel())
+        x, target = Rows.apply(x), target.reshape(target.numel())
     if reduction == "mean" and labels is None:
         divisor = (target != ignore_index).astype(x.dtype).sum()
     elif reduction == "mean":
