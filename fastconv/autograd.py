@@ -224,17 +224,12 @@ class Function:
             if ctx.saved:
                 ctx.checks = _checks(ctx.saved, (*tensors, result))
             result._requires_grad, result._node = True, ctx
-        for t in tensors:  # a view shares its source's version, so that a later assignment is noticed
-            if first is t._array or _is_view(first, t._array):
-                if cls.reshapes and t._view is not None and _is_copy_in_pytorch(cls, t, options):
-                    result._array = engine.copy(first)
-                    return result
-                result._cell, result._view = t._cell, View(t, cls, options, t._cell[1], record and cls.written is not None)
-        if cls.reshapes and result._view is None and 0 not in first.shape and tensors[0]._array.flags.writeable:
-            source = tensors[0]  # channels-last in memory, so elements had to move
-            if (before := _strides(source)) and cls.strides(source.shape, before, **options) is not None:
-                result._cell = source._cell
-                result._view = View(source, cls, options, source._cell[1], record, source._cell[0])
+        if cls.reshapes:
+            _share_as_pytorch(result, tensors[0], cls, options, engine, record)
+        else:
+            for t in tensors:  # a view shares its source's version, so that a later assignment is noticed
+                if first is t._array or _is_view(first, t._array):
+                    result._cell, result._view = t._cell, View(t, cls, options, t._cell[1], record and cls.written is not None)
         return (result, *map(_tensor.Tensor, rest)) if rest else result
 
     @staticmethod
@@ -311,10 +306,23 @@ def _parameter(function, i: int) -> str:
     return layer.get(names[i], names[i]) if i < len(names) else "operand"
 
 
-def _is_copy_in_pytorch(function: type[Function], source: Tensor, options: dict[str, Any]) -> bool:
-    """Whether elements would have to move, if images lay in logical order, so that a change is not one of ``source``."""
-    strides = _strides(source)
-    return strides is not None and function.strides(source.shape, strides, **options) is None
+def _share_as_pytorch(result: Tensor, source: Tensor, function: type[Function], options: dict[str, Any], engine: Any,
+                      followed: bool) -> None:  # fmt: skip
+    """Make ``result`` a view of ``source`` where it is one in PyTorch, whose images lie in logical order, else a copy."""
+    array = result._array
+    shares = array is source._array or _is_view(array, source._array)
+    version = None
+    if not shares or source._view is not None:  # else every new shape is a view in PyTorch too
+        strides = _strides(source)
+        viewed = strides is not None and function.strides(source.shape, strides, **options) is not None
+        if shares and strides is not None and not viewed:
+            result._array = engine.copy(array)
+            return
+        if not shares:
+            if not viewed or 0 in array.shape or not source._array.flags.writeable:
+                return
+            version = source._cell[0]  # the elements had to move: the copy stands for a view
+    result._cell, result._view = source._cell, View(source, function, options, source._cell[1], followed, version)
 
 
 def _checks(saved, tensors) -> list[tuple[list[int], int]]:
