@@ -23,7 +23,6 @@ Chan, Golub, LeVeque: Algorithms for computing the sample variance, The American
 
 from __future__ import annotations
 
-from functools import lru_cache
 from math import gcd, prod
 
 import numpy as np
@@ -31,11 +30,11 @@ import numpy as np
 from .. import settings
 from . import layout, maths, memory
 from .jit import body, kernel, prange, share
+from .scratch import per_thread
 
 BLOCK = 64
 CACHED = 1 << 22  # elements up to which pixels are added four at a time; what comes from memory is read faster in order
 SMALL = 1 << 13  # elements below which NumPy has added up rows before a launch would have begun
-FEW = 1024  # channels for which scratch is kept for the next launch
 NO_MASK, FROM_Y, FROM_X = 0, 1, 2  # what tells backward where ReLU let values pass
 
 
@@ -46,16 +45,11 @@ def _parts(images: int) -> int:
 
 
 def _scratch(count: int, x) -> np.ndarray:
-    """``count`` vectors of channels for each thread, in cache lines that no other thread writes to."""
+    """``count`` vectors of channels for each thread."""
     line = 128 // x.itemsize
-    shape = settings.get_num_threads(), count, -(-x.shape[-1] // line) * line
-    return _kept(shape, x.dtype) if shape[2] <= FEW else memory.empty(shape, x.dtype)
-
-
-@lru_cache(64)
-def _kept(shape, dtype) -> np.ndarray:
-    """The same memory for whoever asks: one kernel runs at a time, and none expects anything in its scratch."""
-    return np.empty(shape, dtype)
+    channels = -(-x.shape[-1] // line) * line
+    (rows,) = per_thread((count * channels, x.dtype))
+    return rows.reshape(len(rows), count, channels)
 
 
 # ------------------------------------------------------------------------------------------------- per channel
