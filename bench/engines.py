@@ -216,9 +216,9 @@ class Fastconv(Engine):
 
     def peak(self, threads: int) -> dict[str, float]:
         """Operations per second of a tile that never leaves the registers, and bytes per second of a copy."""
-        from fastconv.backends.cpu import facts
+        from fastconv.backends.cpu.runtime import machine
 
-        return {"flops": facts.peak(threads), "bytes": facts.copy_rate(threads)}
+        return {"flops": machine.peak(threads), "bytes": machine.copy_rate(threads)}
 
 
 class Torch(Engine):

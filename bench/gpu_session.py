@@ -251,7 +251,7 @@ def draw(rows, path) -> None:
 
 def run_tests(folder) -> str:
     """The CUDA part of the test-suite; its last line."""
-    suites = [f"tests/test_{name}.py" for name in ("cuda_graph", "cuda_conv", "cuda", "contract", "ops")]
+    suites = ["tests/cuda", "tests/core/test_contract.py", "tests/ops/test_ops.py"]
     return logged([*PYTEST, "-k", "cuda", *(["--collect-only"] if DRY else []), *suites], folder / "tests.txt", TEST_SECONDS)
 
 
@@ -275,7 +275,7 @@ def run_checkers(folder) -> dict[str, str]:
     program = next((str(p) for p in places if p and os.access(p, os.X_OK)), None)
     if program is None:
         return {"checkers": "no compute-sanitizer"}
-    tests = [*PYTEST, "tests/test_cuda_conv.py", "tests/test_cuda.py", "-k", "wide or narrow or long_reductions or optimizers"]
+    tests = [*PYTEST, "tests/cuda/test_cuda_conv.py", "tests/cuda/test_cuda.py", "-k", "wide or narrow or long_reductions or optimizers"]
     return {tool: logged([program, "--tool", tool, *tests], folder / f"{tool}.txt", CHECK_SECONDS)
             for tool in ("memcheck", "racecheck")}  # fmt: skip
 

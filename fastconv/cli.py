@@ -328,7 +328,7 @@ def summarise(args) -> int:
 # ------------------------------------------------------------------------------------------------- warmup
 def warmup(args) -> int:
     """Compile what the cpu backend needs for training, so that nothing waits for it later."""
-    from .backends.cpu import facts
+    from .backends.cpu.runtime import machine
     from .backends.cpu.warmup import jobs
 
     start, todo = perf_counter(), jobs()
@@ -345,7 +345,7 @@ def warmup(args) -> int:
             else:
                 bar.set_postfix_str(label)
             job()
-    print(f"{len(todo)} ops ready in {perf_counter() - start:.1f} s; kernel cache: {facts.cache()}")
+    print(f"{len(todo)} ops ready in {perf_counter() - start:.1f} s; kernel cache: {machine.cache()}")
     return 0
 
 
@@ -414,8 +414,8 @@ def _or_why(look):
 
 
 def _cpu_rows() -> dict[str, str]:
-    from .backends.cpu import facts
+    from .backends.cpu.runtime import machine
 
-    looks = {"CPU": facts.processor, "vector unit": facts.vector_unit, "threading layer": facts.threading_layer,
-             "kernel cache": facts.cache, "buffer pool": facts.pool}  # fmt: skip
+    looks = {"CPU": machine.processor, "vector unit": machine.vector_unit, "threading layer": machine.threading_layer,
+             "kernel cache": machine.cache, "buffer pool": machine.pool}  # fmt: skip
     return {name: _or_why(look) for name, look in looks.items()}

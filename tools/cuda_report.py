@@ -2,7 +2,7 @@
 
     python tools/cuda_report.py [--dtypes float32,float64] [--capabilities 8.0,9.0] [--csv FILE] [--only NAME]
 
-The cases of ``tests/cases.py`` are run forward and backward with launches recorded instead of executed; each kernel is then
+The cases of ``tests/support/cases.py`` are run forward and backward with launches recorded instead of executed; each kernel is then
 compiled to PTX and, where ptxas is found, assembled. Ends with an error if a kernel does not compile, spills registers or
 needs more of them than a block of its size may have.
 """
@@ -61,16 +61,16 @@ def launches(dtypes, only=None):
     import fastconv as fc
     from fastconv import backends
     from fastconv.backends import cuda as engine
-    from fastconv.backends.cuda import launch, memory
+    from fastconv.backends.cuda.runtime import launch, memory
 
-    backends._loaded["cuda"] = engine
+    backends.registry._loaded["cuda"] = engine
     memory.on_host = True
     found = {}
 
     launch.recorder = lambda kernel, kinds, *rest: found.setdefault((kernel, kinds))
-    from cases import CASES
-    from cuda_workload import more
-    from test_ops import run
+    from support.cases import CASES
+    from support.cuda_workload import more
+    from support.run import run
 
     with fc.backend("cuda"):
         for dtype in dtypes:

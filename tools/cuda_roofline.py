@@ -38,21 +38,21 @@ NAMES = {"fwd": "conv_fwd", "bwd_data": "conv_bwd_data", "bwd_weight": "conv_bwd
 def count(machine, engine, which, channels, mode):
     """Cycles by part for a thousand multiplications, and the tile."""
     from fastconv import spec
-    from fastconv.backends.cuda import conv
+    from fastconv.backends.cuda.conv import registry
 
     def geometry(batch, size):
         return spec.conv_spec("conv2d", (batch, channels, size, size), (channels, channels, 3, 3), padding=1)
 
     real = np.dtype(np.float32)
-    (phase,) = conv._phases(geometry(128, SIZES[channels]), which)
-    plan = (conv._weight_plans if which == "bwd_weight" else conv._phase_plans)(phase, real)[0]
+    (phase,) = registry._phases(geometry(128, SIZES[channels]), which)
+    plan = (registry._weight_plans if which == "bwd_weight" else registry._phase_plans)(phase, real)[0]
     one = geometry(1, 16)
     x, w, y = (engine.asarray(np.ones(s, real)) for s in (one.x_shape, one.w_shape, one.y_shape))
     arrays = {"fwd": (x, w, None), "bwd_data": (y, w), "bwd_weight": (x, y)}[which]
-    plans, conv._plans = conv._plans, lambda *sizes: [conv.Plan(plan.tile, 1, 0.0)]
+    plans, registry._plans = registry._plans, lambda *sizes: [registry.Plan(plan.tile, 1, 0.0)]
     machine.counts.clear()
     getattr(engine, NAMES[which])(*arrays, one, "im2col")
-    conv._plans = plans
+    registry._plans = plans
     (counts,) = (c for name, c in machine.counts.items() if name.startswith("implicit"))
     n = sum(v for k, v in counts.items() if k.startswith(MULTIPLY[mode]))
     busy = {
@@ -73,14 +73,14 @@ def main() -> int:
         parser.exit(2, 'cuda_roofline: no CUDA compiler; pip install "fastconv[cu13]"\n')
     machine = ptx_machine.install(accesses=True)
     import fastconv as fc
-    from fastconv.backends.cuda import conv
+    from fastconv.backends.cuda.conv import registry
 
     fc.set_float32_precision(options.precision)
     engine = fc.backends.load("cuda")
     print("| channels | pass | tile | tensor | issue | shared | cache | bound by | peak |\n|" + "---|" * 9)
     for channels in map(int, options.channels.split(",")):
         for which in NAMES:
-            tile, busy = count(machine, engine, which, channels, conv.MODES[options.precision])
+            tile, busy = count(machine, engine, which, channels, registry.MODES[options.precision])
             most = max(busy, key=busy.get)
             cells = (f"{busy[k]:.0f}" for k in ("tensor", "issue", "shared", "cache"))
             size = f"{tile.rows}x{tile.cols}x{tile.depth}"

@@ -712,10 +712,9 @@ def _program(kernel, kinds):
 
 def install(accesses=False) -> Machine:
     """Put a machine in place of the GPU for the rest of the process."""
-    import fastconv as fc
     from fastconv import backends
     from fastconv.backends import cuda as engine
-    from fastconv.backends.cuda import launch, memory
+    from fastconv.backends.cuda.runtime import launch, memory
 
     machine = Machine(accesses)
     owned = {}  # all memory the pool ever had, by address
@@ -735,8 +734,8 @@ def install(accesses=False) -> Machine:
 
     memory.on_host, memory.Pool._fresh = True, fresh
     launch.recorder, launch.synchronize, launch.stream = start, lambda: None, lambda: None
-    fc.cuda.missing = lambda: None
-    backends._loaded["cuda"] = engine
+    backends.availability.missing = lambda: None
+    backends.registry._loaded["cuda"] = engine
     return machine
 
 

@@ -3,7 +3,7 @@
     python tools/pytorch_page.py
 
 Needs PyTorch. Whether a name is there is asked of the package, which arguments are missing of both signatures.
-``tests/test_pytorch_page.py`` checks that the page is what this file makes, that every name listed here exists in PyTorch, and
+``tests/project/test_pytorch_page.py`` checks that the page is what this file makes, that every name listed here exists in PyTorch, and
 that both sides of every line of ``INSTEAD`` compute the same.
 """
 

@@ -201,9 +201,9 @@ def profile(net: Module, x: TensorLike, repeat: int = 5) -> Profile:
 def _peak(x, threads) -> float | None:
     if x.device != "cpu":
         return None
-    from ..backends.cpu import facts
+    from ..backends.cpu.runtime import machine
 
-    return facts.peak(threads, str(x.dtype))
+    return machine.peak(threads, str(x.dtype))
 
 
 @contextlib.contextmanager

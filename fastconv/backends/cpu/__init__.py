@@ -1,6 +1,9 @@
 """The ``cpu`` backend: every op of the contract in Numba, parallel, channels-last in memory."""
 
-from .borrowed import (
+from .conv.registry import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv_fwd, conv_prepack
+from .fused.kernels import sequence_bwd, sequence_fwd
+from .fused.plan import sequence_plan
+from .ops.borrowed import (
     asarray,
     broadcast_to,
     cast,
@@ -14,9 +17,8 @@ from .borrowed import (
     to_host,
     zeros,
 )
-from .conv import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv_fwd, conv_prepack
-from .dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
-from .norm import (
+from .ops.dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
+from .ops.norm import (
     batch_norm_bwd,
     batch_norm_fwd,
     batch_norm_stats,
@@ -30,8 +32,8 @@ from .norm import (
     local_response_norm_bwd,
     local_response_norm_fwd,
 )
-from .optim import adam_step, sgd_step
-from .pointwise import (
+from .ops.optim import adam_step, sgd_step
+from .ops.pointwise import (
     argmax,
     argmin,
     binary_fwd,
@@ -46,7 +48,7 @@ from .pointwise import (
     unary_bwd,
     unary_fwd,
 )
-from .pool import (
+from .ops.pooling.pool import (
     adaptive_avg_pool_bwd,
     adaptive_avg_pool_fwd,
     adaptive_max_pool_fwd,
@@ -55,7 +57,5 @@ from .pool import (
     max_pool_bwd,
     max_pool_fwd,
 )
-from .replay import record
-from .sequence import sequence_bwd, sequence_fwd
-from .sequence_plan import sequence_plan
-from .shape import copy, fold, interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd, unfold
+from .ops.shape import copy, fold, interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd, unfold
+from .runtime.replay import record

@@ -7,9 +7,10 @@ from functools import partial
 
 import numpy as np
 
-from ... import spec
-from .. import BINARY, UNARY
+from fastconv import spec
+
 from .. import cpu as engine
+from ..contract import BINARY, UNARY
 
 Job = tuple[str, Callable[[], object]]
 

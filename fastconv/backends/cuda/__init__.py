@@ -1,11 +1,10 @@
 """The ``cuda`` backend: every op of the contract in numba.cuda, channels-last in memory."""
 
-from . import dlpack, launch, memory
-from .columns import channel_sum
-from .conv import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv_fwd, conv_prepack
-from .dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
+from .conv.registry import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv_fwd, conv_prepack
 from .graph import Graph
-from .norm import (
+from .ops.channel_reduce import channel_sum
+from .ops.dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
+from .ops.norm import (
     batch_norm_bwd,
     batch_norm_fwd,
     batch_norm_stats,
@@ -19,9 +18,9 @@ from .norm import (
     local_response_norm_fwd,
     running_step,
 )
-from .optim import adam_step, sgd_step
-from .pointwise import binary_fwd, cast, dropout, unary_bwd, unary_fwd
-from .pool import (
+from .ops.optim import adam_step, sgd_step
+from .ops.pointwise import binary_fwd, cast, dropout, unary_bwd, unary_fwd
+from .ops.pool import (
     adaptive_avg_pool_bwd,
     adaptive_avg_pool_fwd,
     adaptive_max_pool_fwd,
@@ -30,7 +29,7 @@ from .pool import (
     max_pool_bwd,
     max_pool_fwd,
 )
-from .reduce import (
+from .ops.reduce import (
     argmax,
     argmin,
     cross_entropy_bwd,
@@ -41,7 +40,7 @@ from .reduce import (
     softmax_bwd,
     softmax_fwd,
 )
-from .shape import (
+from .ops.shape import (
     asarray,
     broadcast_to,
     concatenate,
@@ -60,4 +59,5 @@ from .shape import (
     unfold,
     zeros,
 )
-from .upload import Upload
+from .runtime import dlpack, launch, memory
+from .runtime.h2d import Upload

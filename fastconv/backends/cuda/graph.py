@@ -17,7 +17,8 @@ import numpy as np
 
 from fastconv import backends
 
-from . import launch, layout, memory, shape
+from .ops import shape
+from .runtime import launch, layout, memory
 
 _TABLE = 1 << 16  # bytes
 

@@ -5,9 +5,9 @@ It is the specification that the other backends are compared with; clarity comes
 
 import numpy as np
 
-from fastconv.backends import CONTRACT
-from fastconv.backends.numpy import conv, norm, optim, pointwise, pool, shape, windows
-from fastconv.backends.numpy.conv import CONV_ALGORITHMS
+from ..contract import CONTRACT
+from . import conv, norm, optim, pointwise, pool, shape, windows
+from .conv import CONV_ALGORITHMS
 
 __all__ = ["CONV_ALGORITHMS", *CONTRACT]
 

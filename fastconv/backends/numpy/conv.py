@@ -9,9 +9,9 @@ from math import prod
 
 import numpy as np
 
-from fastconv.backends.numpy.pointwise import reduce_fwd
-from fastconv.backends.numpy.windows import fold, padded, taps, unfold, unpadded
-from fastconv.backends.select import Algorithm, choose
+from ..select import Algorithm, choose
+from .pointwise import reduce_fwd
+from .windows import fold, padded, taps, unfold, unpadded
 
 
 def channel_sum(x):

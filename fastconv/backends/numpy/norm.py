@@ -8,8 +8,8 @@ from math import prod
 
 import numpy as np
 
-from fastconv.backends.numpy.conv import channel_sum
-from fastconv.backends.numpy.pointwise import reduce_fwd, relu_bwd
+from .conv import channel_sum
+from .pointwise import reduce_fwd, relu_bwd
 
 
 def _column(v, x):

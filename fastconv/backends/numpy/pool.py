@@ -5,7 +5,7 @@ from math import prod
 
 import numpy as np
 
-from fastconv.backends.numpy.windows import padded, taps, unpadded
+from .windows import padded, taps, unpadded
 
 
 def _positions(spec):

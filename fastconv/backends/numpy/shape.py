@@ -4,7 +4,7 @@ from math import prod
 
 import numpy as np
 
-from ...spec import is_basic
+from fastconv.spec import is_basic
 
 
 def _sources(shape, pairs, mode):

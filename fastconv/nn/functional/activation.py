@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from math import prod
 
-from ... import random
-from ...autograd import Function
-from ...spec import check_float, check_rank, check_shape, number, one_of, shape_str
-from ...tensor import Softmax, Tensor, Unary, as_tensor
-from ...typing import TensorLike
+from fastconv import random
+from fastconv.autograd import Function
+from fastconv.spec import check_float, check_rank, check_shape, number, one_of, shape_str
+from fastconv.tensor import Softmax, Tensor, Unary, as_tensor
+from fastconv.typing import TensorLike
 
 
 def _unary(name, op, x, param=None):

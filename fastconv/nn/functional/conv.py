@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ...autograd import Function
-from ...backends.select import forced
-from ...spec import check_float, check_rank, conv_spec, conv_transpose_spec
-from ...tensor import Tensor, argument
-from ...typing import Ints, Padding, TensorLike
+from fastconv.autograd import Function
+from fastconv.backends.select import forced
+from fastconv.spec import check_float, check_rank, conv_spec, conv_transpose_spec
+from fastconv.tensor import Tensor, argument
+from fastconv.typing import Ints, Padding, TensorLike
+
 from .shape import batched, named
 
 

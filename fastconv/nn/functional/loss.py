@@ -8,11 +8,12 @@ from math import prod
 
 import numpy as np
 
-from ... import backends
-from ...autograd import Function
-from ...spec import broadcast_shape, check, check_float, check_rank, check_shape, number, one_of, shape_str
-from ...tensor import Tensor, argument, int64
-from ...typing import TensorLike
+from fastconv import backends
+from fastconv.autograd import Function
+from fastconv.spec import broadcast_shape, check, check_float, check_rank, check_shape, number, one_of, shape_str
+from fastconv.tensor import Tensor, argument, int64
+from fastconv.typing import TensorLike
+
 from .activation import log_softmax
 from .shape import check_labels
 

@@ -6,11 +6,11 @@ from math import prod
 
 import numpy as np
 
-from ... import backends, dtypes
-from ...autograd import Function
-from ...spec import channels_last_hint, check, check_float, check_rank, check_shape, int_tuple, number, shape_str
-from ...tensor import Tensor, default_device
-from ...typing import Ints, TensorLike
+from fastconv import backends, dtypes
+from fastconv.autograd import Function
+from fastconv.spec import channels_last_hint, check, check_float, check_rank, check_shape, int_tuple, number, shape_str
+from fastconv.tensor import Tensor, default_device
+from fastconv.typing import Ints, TensorLike
 
 
 def _check_vectors(name, shape, why, **vectors):

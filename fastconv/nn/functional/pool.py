@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypeAlias, overload
 
-from ...autograd import Function
-from ...spec import adaptive_pool_spec, check_float, pool_spec
-from ...tensor import Tensor, int64
-from ...typing import Ints, Padding, TensorLike
+from fastconv.autograd import Function
+from fastconv.spec import adaptive_pool_spec, check_float, pool_spec
+from fastconv.tensor import Tensor, int64
+from fastconv.typing import Ints, Padding, TensorLike
+
 from .shape import SpatialMap, batched, named
 
 #: One extent for both dimensions or two; None keeps the input's.

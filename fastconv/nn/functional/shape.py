@@ -10,9 +10,9 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
-from ...autograd import Function
-from ...errors import shorten
-from ...spec import (
+from fastconv.autograd import Function
+from fastconv.errors import shorten
+from fastconv.spec import (
     check,
     check_call,
     check_count,
@@ -25,8 +25,8 @@ from ...spec import (
     pad_pairs,
     shape_str,
 )
-from ...tensor import Tensor, arange, argument, int64, names_memory
-from ...typing import Floats, Ints, Padding, TensorLike
+from fastconv.tensor import Tensor, arange, argument, int64, names_memory
+from fastconv.typing import Floats, Ints, Padding, TensorLike
 
 P = ParamSpec("P")
 R = TypeVar("R")

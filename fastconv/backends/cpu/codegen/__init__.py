@@ -1,0 +1,1 @@
+"""How kernels are made: compilation, LLVM code, and the inner loops that are generated."""

@@ -1,0 +1,288 @@
+"""The only place that compiles: kernels, their flags, their disk cache, threads, locks and forks.
+
+Two decorators::
+
+    @kernel                      called from Python; first parameter ``threads`` is filled in here
+    def _scale(threads, x, y, a):
+        for t in prange(threads):
+            _scale_part(x[...], y[...], a)
+
+    @body                        called from kernels only; compiles fast because no parallel pass runs on it
+    def _scale_part(x, y, a): ...
+
+A kernel splits its work by ``prange(threads)`` (or ``prange`` over rows) without reductions across iterations, so a
+result depends on the number of threads at most, never on timing. ``prange`` loops inside one kernel are not fused: two
+loops in a row have a barrier between them, which code that passes data through raw addresses relies on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import pickle
+import threading
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+
+import numba
+import numpy as np
+from numba import prange, types  # noqa: F401 - re-exported: kernels take everything of Numba from here
+from numba.core.caching import _Cache
+from numba.core.ccallback import CFunc
+from numba.core.compiler import CompileResult
+from numba.core.registry import cpu_target
+from numba.core.serialize import dumps
+
+from fastconv._version import __version__
+from fastconv.backends import compiling, disk, settings
+
+if numba.config.DISABLE_JIT:
+    raise RuntimeError("backend 'cpu': its kernels must be compiled, but NUMBA_DISABLE_JIT is set; unset it, or use the numpy "
+                       "backend, with FASTCONV_BACKEND=numpy or fc.set_backend('numpy')")  # fmt: skip
+settings.limit_threads(numba.config.NUMBA_NUM_THREADS)
+
+#: What float arithmetic may be rearranged. NaN and infinity stay alive ("nnan" and "ninf" are not here), and so does
+#: the meaning of x / y ("arcp" only allows multiplying by a reciprocal).
+FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
+
+# GNU OpenMP lets threads that wait for each other spin for milliseconds before they sleep. Where another process wants
+# the same processors, that time is taken from the very thread they wait for. Read when OpenMP starts, with the first kernel.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+KERNELS: dict[str, Kernel] = {}
+_c_functions: list[CFunc] = []
+lock = threading.RLock()  # whoever holds it launches or compiles
+
+
+class _Local(threading.local):
+    threads = None  # how many Numba was told to use
+    record = None  # who notes launches
+
+
+_local = _Local()
+_launched = False  # a parallel kernel has started the thread pool of this process
+_forked = False  # this process is the fork of one whose thread pool was running
+
+
+def _after_fork():
+    global _forked
+    _forked = _launched
+    lock.release()
+
+
+# Never in the middle of another thread's kernel or compilation: the child has no such thread, and would wait for it for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=_after_fork)
+
+
+# ------------------------------------------------------------------------------------------------- disk cache
+def machine() -> tuple[str, str, str]:
+    """What code is made for, as LLVM says it: target triple, processor, features (``+avx2,-sve``)."""
+    return cpu_target.target_context.codegen().magic_tuple()
+
+
+#: Numba's settings that change the code of a kernel (``NUMBA_OPT`` and so on).
+_OPTIONS = "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "DISABLE_INTEL_SVML"
+
+
+@functools.cache
+def cache_key() -> str:
+    """Hash of everything compiled code depends on: all kernel sources, versions and this processor."""
+    h = hashlib.sha256()
+    backends = Path(__file__).parents[2]
+    for folder in ("cpu", "common"):
+        for path in sorted(backends.joinpath(folder).rglob("*.py")):
+            h.update(path.relative_to(backends).as_posix().encode() + path.read_bytes())
+    options = [getattr(numba.config, name) for name in _OPTIONS]
+    for part in (__version__, numba.__version__, version("llvmlite"), machine(), *options):
+        h.update(repr(part).encode() + b"\0")
+    return h.hexdigest()[:16]
+
+
+@functools.cache
+def cache_dir() -> Path | None:
+    """Folder of compiled kernels, or None if none can be used."""
+    folder = disk.folder("kernels", cache_key())
+    if folder is not None:
+        disk.used(folder)
+    return folder
+
+
+@functools.cache  # once per process, and only in one that compiles
+def _prune(folder: Path) -> None:
+    disk.prune(folder)
+
+
+def _what_takes_long() -> str:
+    if cache_dir() is None:
+        return "compiling kernels, in every process, as no cache folder can be written (FASTCONV_CACHE_DIR names one)"
+    return "compiling kernels, once, 20 to 60 s"
+
+
+#: What the files of kernels are made of, beside Numba's types.
+_PICKLED = {
+    ("builtins", "object"),
+    ("copyreg", "_reconstructor"),
+    ("numba.core.environment", "_rebuild_env"),
+    ("numba.core.funcdesc", "PythonFunctionDescriptor"),
+    ("numba.core.typed_passes", "_reload_parfors"),
+    ("numba.core.typing.templates", "Signature"),
+    ("numpy", "dtype"),
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module, name):
+        if (module, name) in _PICKLED or module.startswith("numba.core.types."):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} has no place in a kernel's file")
+
+
+class DiskCache(_Cache):
+    """One file per kernel and signature, written atomically, so processes may compile the same kernel at once.
+
+    (Numba's own cache numbers its data files through a shared index, which two writers can cross, and it does not
+    notice edits in other files that a kernel calls.) A file holds machine code, so it is read only where nobody else
+    can have written it (``disk.read``); the checksum is against damage, the short list of names against surprises.
+    """
+
+    def __init__(self, name: str):
+        self._name = name
+
+    @property
+    def cache_path(self):
+        return str(cache_dir())
+
+    def _file(self, sig, codegen) -> Path | None:
+        folder = cache_dir()
+        digest = hashlib.sha256(repr((sig, codegen.magic_tuple())).encode()).hexdigest()[:16]
+        return folder and folder / f"{self._name}-{digest}.bin"
+
+    def load_overload(self, sig, target_context):
+        target_context.refresh()
+        data = disk.read(self._file(sig, target_context.codegen()))
+        if hashlib.sha256(data[32:]).digest() != data[:32]:
+            return None
+        try:
+            parts = _Unpickler(BytesIO(data[32:])).load()
+        except pickle.UnpicklingError:
+            return None
+        return CompileResult._rebuild(target_context, *parts)
+
+    def save_overload(self, sig, data):
+        path = self._file(sig, data.codegen)
+        if path is None or data.library.has_dynamic_globals:
+            return
+        payload = dumps(data._reduce())
+        with contextlib.suppress(OSError):  # a full or vanished disk costs the next start some seconds, nothing else
+            disk.write_atomically(path, hashlib.sha256(payload).digest() + payload)
+        _prune(path.parent)
+
+    def enable(self):
+        pass
+
+    disable = flush = enable
+
+
+def _cache(compiled, name: str) -> None:
+    """Keep what ``compiled`` (a dispatcher, a C function) compiles, and tell the user of it."""
+    compiled._cache = DiskCache(name)
+    compiled._compiler.compile = compiling.watched(compiled._compiler.compile, _what_takes_long)
+
+
+def _name(func) -> str:
+    """The dotted path of a kernel below the engine: ``ops.dense.linear``. Two files may have the same name."""
+    return f"{func.__module__}.{func.__qualname__}".removeprefix("fastconv.backends.cpu.")
+
+
+def _compile(func, *, parallel: bool, inline: str = "never", cached: bool = False):
+    options = {"parallel": {"fusion": False}} if parallel else {}
+    dispatcher = numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy", inline=inline, **options)(func)
+    if cached:
+        name = _name(func)
+        _cache(dispatcher, name if parallel else name + ".serial")
+    return dispatcher
+
+
+def body(func=None, *, inline: bool = False):
+    """Compile a function that kernels call. ``inline`` copies it into its callers before optimisation."""
+    if func is None:
+        return functools.partial(body, inline=inline)
+    return _compile(func, parallel=False, inline="always" if inline else "never")
+
+
+@body(inline=True)
+def share(part, parts, total):
+    """Start and end of share ``part`` when ``total`` jobs are cut into ``parts`` near-equal shares."""
+    part = np.int64(part)  # a prange index is unsigned, and unsigned times signed is float64 to Numba
+    return part * total // parts, (part + 1) * total // parts
+
+
+def c_function(func, name: str) -> int:
+    """Compile ``func`` to a C function of a pointer to int64 and return its address, for ``simd.call``; ``name`` identifies it
+    in the disk cache."""
+    options = {"nopython": True, "nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
+    compiled = CFunc(func, ((types.CPointer(types.int64),), types.void), {}, options)
+    _cache(compiled, name)
+    with lock:
+        compiled.compile()
+    _c_functions.append(compiled)  # the code lives as long as the object
+    return compiled.address
+
+
+class Kernel:
+    """A compiled parallel function; calling it fills in ``threads`` and keeps the thread pool safe.
+
+    One kernel runs at a time: not every threading layer of Numba survives two Python threads in it. In a process forked
+    after the pool was started (where that pool is dead) kernels run in one thread.
+    """
+
+    def __init__(self, func):
+        functools.update_wrapper(self, func)
+        self.dispatcher = _compile(func, parallel=True, cached=True)
+        KERNELS[_name(func)] = self
+
+    @functools.cached_property
+    def _serial(self):
+        return _compile(self.__wrapped__, parallel=False, cached=True)
+
+    def __call__(self, *args):
+        global _launched
+        with lock:
+            if _forked:
+                return self._serial(1, *args)
+            threads = settings.get_num_threads()
+            if _local.threads != threads:  # Numba keeps it per calling thread, and is slow to tell
+                numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+                _local.threads = threads
+            _launched = True
+            result = self.dispatcher(threads, *args)
+        if _local.record is not None:
+            _local.record(self, args)
+        return result
+
+
+@contextlib.contextmanager
+def recording(record):
+    """Call ``record(kernel, args)`` after every launch of this Python thread, and before one ``record(None, arrays)`` with
+    the arrays that its arguments only hold addresses of."""
+    _local.record = record
+    try:
+        yield
+    finally:
+        _local.record = None
+
+
+def by_address(arrays) -> None:
+    """Tell who records launches which arrays (or other values) the next one knows by their addresses."""
+    if _local.record is not None:
+        _local.record(None, arrays)
+
+
+def kernel(func):
+    """Register a parallel kernel (see the module's docstring)."""
+    return Kernel(func)

@@ -1,0 +1,1 @@
+"""Convolution: the list of algorithms, and a file or folder for each."""

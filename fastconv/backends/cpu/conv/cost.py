@@ -1,0 +1,122 @@
+"""What a pass of each algorithm should cost: the rule by which ``auto`` chooses.
+
+    seconds  =  launches  +  bytes of input and output / memory  +  bytes of weights / memory
+              + operations / (share of peak)  +  bytes gathered or transformed / (share of memory)
+
+Peak and memory are measured once per machine and number of threads (``facts.rates``). The shares were fitted to the times
+of all shapes in ``bench/shapes`` on one machine; they belong to the kernels, not to the machine.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from fastconv.backends import settings
+
+from ..codegen import simd
+from ..runtime import machine
+from .winograd import passes, transforms
+
+LAUNCH = 30e-6  # seconds to start a kernel from Python
+
+# Shares of the measured peak.
+TAPS = 0.95  # direct: forward, backward-data; less where rows or runs are short
+TAPS_WEIGHTS = 0.95
+MATRIX = 0.93  # im2col
+MATRIX_WEIGHTS = 0.83
+POINTS = 0.84  # winograd; less for few channels
+POINTS_WEIGHTS = 0.72
+DEPTHWISE = 0.03
+
+# Shares of the measured copy rate.
+STREAM = 2.5  # input and output: each once, partly from the caches
+WEIGHTS = 1.2
+GATHER = 0.57  # im2col's matrix, which costs 77 bytes more per row, tap and group
+TRANSFORM = 1.55  # winograd's tiles
+TRANSFORM_GRADIENT = 0.85
+TRANSFORM_LARGE = 0.3  # where the gradient's tiles, all at once, outgrow the third-level cache
+LARGE = 32 << 20
+FOLD = 0.5  # pixels to channels
+TRANSFORM_WEIGHTS = 0.63  # through memory; in the second-level cache 1.5
+
+
+def _tile_share(rows: int) -> float:
+    """Share of peak of a tile with that many rows: short ones wait for the multiply-add's latency."""
+    return min(1.0, 0.17 + 0.3 * rows / -(-rows // simd.MAX_ROWS))
+
+
+class _Pass:
+    """The numbers of one pass that all algorithms' costs are made of."""
+
+    def __init__(self, spec, which, dtype):
+        itemsize = np.dtype(dtype).itemsize
+        self.spec, self.dtype, self.which, self.itemsize = spec, dtype, which, itemsize
+        self.peak, self.copy = machine.rates(settings.get_num_threads())
+        self.peak *= 4 / itemsize
+        columns, depth = spec.c_out // spec.groups, spec.c_in // spec.groups
+        swap = which == "bwd_data"
+        self.columns, self.depth = (depth, columns) if swap else (columns, depth)
+        width = simd.panel_width(self.columns, dtype)
+        self.flops = spec.flops * -(-self.columns // width) * width / self.columns  # columns fill whole panels
+        self.phases = prod(spec.stride) if swap else 1
+        self.size = spec.in_size if swap else spec.out_size
+        self.row = -(-self.size[-1] // spec.stride[-1]) if swap else self.size[-1]
+        io = (prod(spec.x_shape) + prod(spec.y_shape)) * itemsize
+        weights = prod(spec.w_shape) * itemsize * (1 if which == "fwd" else 2)
+        self.streams = io / (STREAM * self.copy)
+        launches = min(self.phases, prod(spec.kernel))
+        self.base = launches * LAUNCH + self.streams + weights / (WEIGHTS * self.copy)
+
+
+def direct(spec, which, dtype) -> float:
+    p = _Pass(spec, which, dtype)
+    if spec.depthwise and spec.c_out == spec.c_in:
+        return LAUNCH + p.streams + spec.flops / (DEPTHWISE * p.peak)
+    merged = spec.kernel[-1] if spec.groups == 1 and spec.dilation[-1] == 1 and p.phases == 1 else 1
+    if which == "bwd_weight":
+        share = TAPS_WEIGHTS * _tile_share(merged * p.depth) * p.row / (p.row + 2)
+    else:
+        share = TAPS * _tile_share(p.row) * merged * p.depth / (merged * p.depth + 2)
+    return p.base + p.flops / (share * p.peak)
+
+
+def im2col(spec, which, dtype) -> float:
+    p = _Pass(spec, which, dtype)
+    rows, taps = spec.batch * prod(p.size), prod(spec.kernel) / p.phases
+    gathered = rows * taps * spec.groups * (p.depth * p.itemsize + 77)
+    share = MATRIX_WEIGHTS if which == "bwd_weight" else MATRIX
+    return p.base + p.flops / (share * p.peak) + gathered / (GATHER * p.copy)
+
+
+def winograd_tiles(spec, which, m: int) -> tuple[int, int]:
+    """Tiles of a pass, and products per pair of channels, for tiles of m x m."""
+    cut = transforms.tiling_of(spec, which == "bwd_data", m)
+    return spec.batch * prod(cut.grid), spec.batch * cut.products
+
+
+def winograd(spec, which, dtype, m: int) -> float:
+    if passes.folds(spec):
+        within = passes.inner(spec)
+        moved = 2 * prod(within.x_shape) * np.dtype(dtype).itemsize
+        return winograd(within, which, dtype, m) + LAUNCH + moved / (FOLD * machine.rates(settings.get_num_threads())[1])
+    p = _Pass(spec, which, dtype)
+    tiles, products = winograd_tiles(spec, which, m)
+    lanes, planes = simd.lanes(dtype), (m + spec.kernel[0] - 1) ** 2
+    gradient = which == "bwd_weight"
+    width = 2 * lanes if gradient else max(simd.panel_width(p.columns, dtype), lanes)
+    flops = 2 * products * p.depth * -(-p.columns // width) * width
+    vectors = (-(-spec.c_in // lanes) - (-spec.c_out // lanes)) * lanes
+    panels, threads = -(-p.columns // width), settings.get_num_threads()
+    in_cache = gradient or passes.few_tiles(tiles, products, p.depth, panels, threads)
+    weights = p.itemsize * planes * spec.c_in * spec.c_out / (1.5 if in_cache else TRANSFORM_WEIGHTS)
+    transformed = p.itemsize * products * vectors
+    if gradient:
+        panels *= -(-spec.c_in // width)
+        in_cache = transformed < LARGE or passes.sum_by_tiles(planes, panels, transformed, threads)
+        transformed /= TRANSFORM_GRADIENT if in_cache else TRANSFORM_LARGE
+    else:
+        transformed /= TRANSFORM
+    share = POINTS_WEIGHTS if gradient else POINTS * p.depth / (p.depth + 4)
+    return 2 * LAUNCH + p.streams + flops / (share * p.peak) + (transformed + weights) / p.copy

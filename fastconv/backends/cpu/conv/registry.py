@@ -1,0 +1,141 @@
+"""Convolution on the CPU: the contract's three passes, and the algorithms they choose from."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+
+from fastconv.backends import select, settings
+
+from ..ops.pointwise import binary_fwd
+from . import cost, depthwise, direct, im2col
+from .passes import Prepacked, backward_phases
+from .winograd import passes
+
+
+def _is_depthwise(spec) -> bool:
+    return spec.depthwise and spec.c_out == spec.c_in
+
+
+def _route(name):
+    """Direct convolution has a kernel of its own for depthwise layers."""
+    general, special = getattr(direct, name), getattr(depthwise, name)
+
+    def run(*args):
+        spec = args[3 if name == "fwd" else 2]
+        return (special if _is_depthwise(spec) else general)(*args)
+
+    return run
+
+
+def _never(spec, dtype):
+    return None
+
+
+def _direct_workspace(spec, which, dtype) -> int:
+    itemsize = np.dtype(dtype).itemsize
+    weights = prod(spec.w_shape) * itemsize
+    threads = settings.get_num_threads()
+    if which == "bwd_weight":
+        padded = prod(i + b + a for i, (b, a) in zip(spec.in_size, spec.padding)) * spec.batch * spec.c_in * itemsize
+        return padded * any(b or a for b, a in spec.padding) + threads * weights
+    return weights + threads * direct.L2 // 4
+
+
+def _im2col_workspace(spec, which, dtype) -> int:
+    threads = settings.get_num_threads()
+    weights = prod(spec.w_shape) * np.dtype(dtype).itemsize
+    return (threads if which == "bwd_weight" else 1) * weights + threads * direct.L2 // 2
+
+
+# ------------------------------------------------------------------------------------------------- winograd
+@lru_cache(maxsize=4096)
+def _best_tile(spec, which, dtype, precision, *in_force) -> int:
+    tiles = {3: (2,) if precision == "highest" else (4, 2), 4: (3,), 5: (2,)}[spec.kernel[0]]
+    return min(tiles, key=lambda m: cost.winograd(spec, which, dtype, m))
+
+
+def _winograd_tile(spec, which, dtype) -> int:
+    """The outputs of a tile in one dimension: for 3x3 kernels 4 or 2, which costs less, the latter where the precision setting
+    asks for the accuracy of direct convolution; for larger ones as many as six points give."""
+    spec = passes.inner(spec)
+    return _best_tile(spec, which, np.dtype(dtype), settings.get_float32_precision(), settings.get_num_threads())
+
+
+def _winograd(name):
+    run = getattr(passes, name)
+
+    def winograd(*args):
+        return run(*args, _winograd_tile(args[3 if name == "fwd" else 2], name, args[0].dtype))
+
+    return winograd
+
+
+def _winograd_refuses(spec, dtype):
+    if np.dtype(dtype) != np.float32:
+        return f"its rounding errors are meant for float32, got {np.dtype(dtype)}"
+    shape = "x".join(map(str, spec.kernel))
+    if spec.ndim != 2 or len(set(spec.kernel)) > 1:
+        return f"it needs a square kernel of two dimensions, got {shape}"
+    if spec.stride not in ((1, 1), (2, 2)) or spec.dilation != (1, 1):
+        return f"it needs stride 1 or 2 and dilation 1, got stride {spec.stride}, dilation {spec.dilation}"
+    sizes = (3, 4, 5) if spec.stride == (1, 1) else (3, 5, 6, 7)
+    if spec.kernel[0] not in sizes:
+        return f"with stride {spec.stride[0]} it needs a kernel of {' or '.join(map(str, sizes))} taps, got {shape}"
+    if spec.stride == (2, 2) and (spec.padding[0][0] - spec.padding[1][0]) % 2:
+        return f"with stride 2 it needs paddings before that are both even or both odd, got {spec.padding}"
+    if settings.get_float32_precision() == "highest" and passes.inner(spec).kernel != (3, 3):
+        return f"float32 precision is 'highest', and its rounding errors are small for 3x3 only, got {shape}"
+    return None if spec.groups == 1 else f"it needs groups 1, got {spec.groups}"
+
+
+def _winograd_cost(spec, which, dtype) -> float:
+    return cost.winograd(spec, which, dtype, _winograd_tile(spec, which, dtype))
+
+
+def _winograd_workspace(spec, which, dtype) -> int:
+    m = _winograd_tile(spec, which, dtype)
+    spec = passes.inner(spec)
+    tiles, products = cost.winograd_tiles(spec, which, m)
+    points = -(-products // tiles)
+    return 4 * points * (min(tiles, 1024) * (spec.c_in + spec.c_out) + spec.c_in * spec.c_out)
+
+
+CONV_ALGORITHMS = [
+    select.Algorithm("winograd", _winograd("fwd"), _winograd("bwd_data"), _winograd("bwd_weight"), _winograd_refuses,
+                     _winograd_cost, _winograd_workspace),
+    select.Algorithm("direct", _route("fwd"), _route("bwd_data"), _route("bwd_weight"), _never, cost.direct,
+                     _direct_workspace),
+    select.Algorithm("im2col", im2col.fwd, im2col.bwd_data, im2col.bwd_weight, _never, cost.im2col,
+                     _im2col_workspace),
+]  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def _chosen(spec, which, dtype, name, *in_force):
+    return select.choose(CONV_ALGORITHMS, spec, which, dtype, name)
+
+
+def _choose(spec, which, dtype, name):
+    return _chosen(spec, which, dtype, name, settings.get_num_threads(), settings.get_float32_precision())
+
+
+def conv_prepack(w):
+    return Prepacked(w)
+
+
+def conv_fwd(x, w, b, spec, algorithm=None, residual=None, relu=False):
+    return _choose(spec, "fwd", x.dtype, algorithm).fwd(x, w, b, spec, residual, relu)
+
+
+def conv_bwd_data(gy, w, spec, algorithm=None, residual=None):
+    run = _choose(spec, "bwd_data", gy.dtype, algorithm).bwd_data
+    if residual is not None and not all(p.taps for p in backward_phases(spec.lifted())):  # pixels that no tap reaches
+        return binary_fwd("add", run(gy, w, spec, None), residual)
+    return run(gy, w, spec, residual)
+
+
+def conv_bwd_weight(x, gy, spec, algorithm=None):
+    return _choose(spec, "bwd_weight", gy.dtype, algorithm).bwd_weight(x, gy, spec)

@@ -1,0 +1,1 @@
+"""Winograd's minimal filtering: transforms, plans, and the two passes."""

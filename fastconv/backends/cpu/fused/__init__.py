@@ -1,0 +1,1 @@
+"""Chains of small layers that run as one kernel."""

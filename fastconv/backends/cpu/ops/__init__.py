@@ -1,0 +1,1 @@
+"""The operations of the contract, except convolution and chains of layers."""

@@ -1,0 +1,39 @@
+"""What the engine takes from the reference as it is: views, casts, indexing, and other ops on small or unusual arrays.
+
+Their memory is NumPy's, not the pool's. Where there is none left, the free memory of the pool is given back, and they run
+again.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+
+from fastconv.backends import numpy as reference
+from fastconv.backends.common.blocks import CURE, described
+
+from ..runtime import memory
+
+IN_PLACE = ("index_add", "running_step", "setitem")  # not done twice
+
+
+def _retried(op):
+    @functools.wraps(op)
+    def run(*args):
+        try:
+            return op(*args)
+        except MemoryError:
+            memory.trim()
+        try:
+            return op(*args)
+        except MemoryError as e:
+            called = described(op.__name__, inspect.signature(op).parameters, args)
+            raise MemoryError(f"{called}: out of memory: {e}; {CURE}") from None
+
+    return run
+
+
+def __getattr__(name: str):
+    op = getattr(reference, name)
+    globals()[name] = op if name in IN_PLACE else _retried(op)
+    return globals()[name]

@@ -1,0 +1,157 @@
+"""Matrix products on the register-blocked tile: ``gemm``, and the contract's matmul and linear.
+
+    C (M x N)  =  A (M x K)  *  B (K x N)
+
+    B is packed into panels of ``width`` columns, each panel contiguous, so that a tile walks it in order (a small B with
+    contiguous rows is read in place, a panel being a run of its columns):
+
+        panel 0        panel 1
+        k=0 [....]     k=0 [....]        one tile: <= MAX_ROWS rows of A  x  one panel
+        k=1 [....]     k=1 [....]        one job: some blocks of rows  x  one panel
+        ...            ...            threads take equal shares of the jobs
+
+A is read where it is, through its strides, so A transposed costs nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv.backends import settings
+
+from ..codegen import simd
+from ..codegen.jit import body, kernel, prange, share
+from ..codegen.simd import ONE_TAP, address
+from ..runtime import layout, memory
+from ..runtime.scratch import per_thread
+
+IN_PLACE = 1 << 17  # elements of B up to which its rows are read where they are, without packing
+FEW_ROWS = 64  # rows of A up to which a B of any size is read in place: packing would cost as much as it saves
+SMALL = 1 << 18  # multiply-adds up to which NumPy's BLAS, in one thread, is done before a launch would have begun to pay
+
+
+@body
+def row_block(rows, block, limit):
+    """First row and end of block ``block`` when ``rows`` rows are cut into near-equal blocks of at most ``limit``."""
+    blocks = (rows + limit - 1) // limit
+    return block * rows // blocks, (block + 1) * rows // blocks
+
+
+@body
+def transpose_block(function, lanes, source, at, row, rows, columns, target, to, step, table, size):
+    """``target[to + j * step + i] = source[at + i * row + j]`` for i < rows, j < columns; whole blocks in registers."""
+    for i in range(0, rows, lanes):
+        for j in range(0, columns, lanes):
+            high, wide = min(lanes, rows - i), min(lanes, columns - j)
+            if high == lanes and wide == lanes:
+                for q in range(lanes):
+                    table[q] = address(target) + (to + (j + q) * step + i) * size
+                simd.transpose(function, address(source) + (at + i * row + j) * size, row * size, address(table))
+            else:
+                for q in range(wide):
+                    for p in range(high):
+                        target[to + (j + q) * step + i + p] = source[at + (i + p) * row + j + q]
+
+
+@kernel
+def _pack(threads, function, lanes, start, row, column, columns, width, panels, tables):
+    """``panels[p, k, j] = b[k, p * width + j]``; columns past the last one stay unset (the tile masks them)."""
+    count, depth, _ = panels.shape
+    b = simd.view1d(start, (depth - 1) * row + (columns - 1) * column + 1, panels)
+    target = panels.reshape(-1)
+    parts = (depth + 63) // 64  # jobs of 64 rows of a panel
+    for t in prange(threads):
+        table = tables[t]
+        first, end = share(t, threads, count * parts)
+        for job in range(first, end):
+            p, k0 = job // parts, job % parts * 64
+            used, deep = min(width, columns - p * width), min(64, depth - k0)
+            to = (p * depth + k0) * width
+            if row == 1:
+                at = p * width * column + k0
+                transpose_block(function, lanes, b, at, column, used, deep, target, to, width, table, panels.itemsize)
+            else:
+                for k in range(k0, k0 + deep):
+                    for j in range(used):
+                        panels[p, k, j] = b[k * row + (p * width + j) * column]
+
+
+@kernel
+def _gemm(threads, tile, a, a_row, a_step, b, b_step, b_panel, depth, width, bias, has_bias, groups, c):
+    rows, columns = c.shape
+    count = (columns + width - 1) // width
+    size = c.itemsize
+    for t in prange(threads):
+        table = address(ONE_TAP)
+        first_job, end_job = share(t, threads, groups * count)
+        for job in range(first_job, end_job):
+            g, p = job // count, job % count
+            first, end = share(g, groups, rows)
+            simd.tile(
+                tile, end - first, a + first * a_row * size, a_row, a_step, table,
+                b + p * b_panel * size, b_step, table, 1, depth, address(c) + (first * columns + p * width) * size, columns,
+                address(bias) + p * width * size if has_bias else 0, 0, min(width, columns - p * width), 0, 0,
+            )  # fmt: skip
+
+
+def _strided(a: np.ndarray) -> tuple[np.ndarray, int, int]:
+    """A 2-D array with its strides in elements; copied only where they are negative or no whole elements."""
+    if any(s % a.itemsize or s < 0 for s in a.strides) or not a.flags.aligned:
+        a = layout.dense(a)
+    return a, a.strides[0] // a.itemsize, a.strides[1] // a.itemsize
+
+
+def gemm(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+    """``a @ b + bias`` for 2-D float arrays of one dtype, any strides."""
+    rows, depth = a.shape
+    columns = b.shape[1]
+    if rows <= FEW_ROWS and rows < columns and bias is None and b.flags.f_contiguous:
+        return gemm(b.T, a.T).T  # reads b in place and packs a
+    c = memory.empty((rows, columns), a.dtype)
+    if depth == 0 or c.size == 0:
+        c[...] = 0 if bias is None else bias
+        return c
+    a, a_row, a_step = _strided(a)
+    b, b_row, b_column = _strided(b)
+    width = simd.panel_width(columns, c.dtype)
+    if b_column == 1 and (depth * columns <= IN_PLACE or rows <= FEW_ROWS):
+        panels, b_step, b_panel = b, b_row, width
+    else:
+        panels, b_step, b_panel = memory.empty((-(-columns // width), depth, width), c.dtype), width, depth * width
+        lanes = simd.lanes(c.dtype)
+        _pack(simd.transpose_address(c.dtype), lanes, b.ctypes.data, b_row, b_column, columns, width, panels,
+              *per_thread((lanes, np.int64)))  # fmt: skip
+    # Blocks of rows that share a panel: as much of A as a quarter of L2 holds, but jobs enough for the threads.
+    blocks, threads = -(-rows // simd.MAX_ROWS), settings.get_num_threads()
+    group = min((1 << 18) // (simd.MAX_ROWS * depth * c.itemsize), blocks * -(-columns // width) // (4 * threads))
+    _gemm(simd.tile_address(c.dtype, width), a.ctypes.data, a_row, a_step, panels.ctypes.data, b_step, b_panel, depth, width,
+          c[0] if bias is None else layout.dense(bias), bias is not None, -(-blocks // max(group, 1)), c)  # fmt: skip
+    return c
+
+
+def matmul(a, b):
+    if a.dtype.char not in "fd" or a.dtype != b.dtype or a.size * b.shape[-1] <= SMALL:
+        return np.matmul(a, b)
+    if a.ndim == b.ndim == 2:
+        return gemm(a, b)
+    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a, b = np.broadcast_to(a, (*lead, *a.shape[-2:])), np.broadcast_to(b, (*lead, *b.shape[-2:]))
+    c = memory.empty((*lead, a.shape[-2], b.shape[-1]), a.dtype)
+    for i in np.ndindex(lead):
+        c[i] = gemm(a[i], b[i])
+    return c
+
+
+def linear_fwd(x, w, b):
+    if x.size * w.shape[0] <= SMALL:
+        y = x @ w.T
+        return y if b is None else np.add(y, b, out=y)
+    return gemm(x, w.T, b)
+
+
+def linear_bwd_data(gy, w):
+    return matmul(gy, w)
+
+
+def linear_bwd_weight(gy, x):
+    return matmul(x.T, gy).T  # in memory the order of the layer's weight

@@ -1,0 +1,103 @@
+"""Windows of pooling as tables of positions, one :class:`Windows` per dimension (three, leading ones trivial)."""
+
+from __future__ import annotations
+
+import functools
+from functools import cached_property
+from math import gcd
+
+import numpy as np
+
+from fastconv.spec import PoolSpec
+
+MANY = 1 << 14  # positions along a dimension from which tables are made anew for every call
+
+
+class Windows:
+    """First and past-the-last input position of each output's window along a dimension of ``size`` positions, clipped to the
+    input, and the ``step`` between its taps. ``extents``: how many positions an average counts. ``period``: of windows so far
+    apart the taps lie on one line of positions ``step`` apart."""
+
+    def __init__(self, size, starts, stops, extents=None, step=1, period=1):
+        self.size, self.starts, self.stops, self.extents = size, starts, stops, extents
+        self.step, self.period, self.count = step, period, len(starts)
+
+    @property
+    def taps(self) -> np.ndarray:
+        """How many positions each window has."""
+        return -((self.starts - self.stops) // self.step)
+
+    @cached_property
+    def longest(self) -> int:
+        return int(self.taps.max(initial=0))
+
+    @cached_property
+    def total(self) -> int:
+        """The positions of all windows."""
+        return int(self.taps.sum())
+
+    @cached_property
+    def trivial(self) -> bool:
+        """Whether each window is the one position of its own number."""
+        return self.count == self.size and self.longest == 1 and bool((self.starts == np.arange(self.size)).all())
+
+    @cached_property
+    def whole(self) -> tuple[int, int, int]:
+        """The first window that nothing clips and the one after the last, and how far one is from the next; no windows where
+        these distances differ (adaptive windows)."""
+        found = np.flatnonzero(self.taps == self.longest)
+        gaps = np.diff(self.starts[found])
+        if len(found) == found[-1] + 1 - found[0] and (gaps == gaps[:1]).all():
+            return int(found[0]), int(found[-1]) + 1, int(gaps[0]) if len(gaps) else 1
+        return 0, 0, 1
+
+    @property
+    def on_lines(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """First position and the one after the last of each window as numbers on its line, and the lines of the first windows:
+        from then on they repeat."""
+        if self.step == 1:
+            return self.starts, self.stops, np.zeros(1, np.int64)
+        firsts = self.starts // self.step
+        return firsts, firsts + self.taps, self.starts[: self.period] % self.step
+
+    def covering(self) -> Windows:
+        """For each position the windows that it is in: what the gradient of an (undilated) average is collected from."""
+        positions = np.arange(self.size)
+        firsts = np.searchsorted(self.stops, positions, "right")
+        return Windows(self.count, firsts, np.maximum(np.searchsorted(self.starts, positions, "right"), firsts))
+
+
+def _adaptive(size: int, out: int) -> Windows:
+    edges = np.arange(out + 1) * size
+    starts, stops = edges[:-1] // out, -(-edges[1:] // out)
+    return Windows(size, starts, stops, stops - starts)
+
+
+def _sliding(size, out, k, s, d, before, after, count_padding) -> Windows:
+    starts = np.arange(out) * s - before
+    inside = starts - np.minimum(starts, 0) // d * d  # the first tap at or after 0
+    stops = np.minimum(starts + (d * (k - 1) + 1), size)
+    extents = np.minimum(starts + k, size + after) - starts if count_padding else stops - inside
+    return Windows(size, inside, stops, extents, d, d // gcd(s, d))
+
+
+def kept(make):
+    """``make(spec, *key)`` is done once for each spec and key, but for long dimensions: their tables would fill the memory."""
+    cached = functools.lru_cache(1024)(make)
+
+    @functools.wraps(make)
+    def made(spec, *key):
+        return (cached if max(spec.in_size) < MANY and max(spec.out_size) < MANY else make)(spec, *key)
+
+    made.cache_clear = cached.cache_clear
+    return made
+
+
+def windows(spec) -> tuple[Windows, ...]:
+    """The windows of a PoolSpec or AdaptivePoolSpec."""
+    if not isinstance(spec, PoolSpec):
+        return tuple(map(_adaptive, (1, *spec.in_size), (1, *spec.out_size)))
+    spec = spec.lifted()
+    before, after = zip(*spec.padding)
+    dims = zip(spec.in_size, spec.out_size, spec.kernel, spec.stride, spec.dilation, before, after)
+    return tuple([_sliding(*dim, spec.count_include_pad) for dim in dims])

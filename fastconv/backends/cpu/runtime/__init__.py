@@ -1,0 +1,1 @@
+"""What kernels run on: memory, layouts, facts of the machine."""

@@ -1,0 +1,1 @@
+"""PTX instructions, and the tiles of a matrix product."""

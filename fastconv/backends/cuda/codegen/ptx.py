@@ -1,0 +1,232 @@
+"""Instructions that numba.cuda has no name for: asynchronous copies, matrix multiplication by warps, wide loads.
+
+The only inline PTX of the project. Each function is used inside kernels like any other; an array argument is a
+pointer or a 1-D array, an index counts its elements. Under the simulator (``NUMBA_ENABLE_CUDASIM=1``) the same names come from
+``simulator/ptx.py``.
+
+How a warp holds the tiles it multiplies (``g = lane // 4``, ``t = lane % 4``; one register = 32 bits)::
+
+            A, 16 x 8 tf32               B, 8 x 8 tf32           C, 16 x 8 float32
+         k: 0-3      4-7              n: 0-7                  n: 0 1  2 3  4 5  6 7
+    m 0-7  a0[g,t]  a2[g,t+4]     k 0-3  b0[t,g]          m 0-7   c0 c1 = [g, 2t], [g, 2t+1]
+    m 8-15 a1       a3            k 4-7  b1[t+4,g]        m 8-15  c2 c3
+
+With bf16 a register holds two neighbours in k, so k runs to 16: ``a0 = A[g, 2t:2t+2]``, ``a2 = A[g, 2t+8:2t+10]``, and so on.
+"""
+
+from __future__ import annotations
+
+from numba.cuda import config
+
+if config.ENABLE_CUDASIM:
+    from ..simulator.ptx import (  # fmt: skip
+        commit,
+        copy_async,
+        load2,
+        load4,
+        matrix4,
+        matrix4_turned,
+        mma_bf16,
+        mma_tf32,
+        neighbours,
+        pack_bf16,
+        pointer,
+        store2,
+        store4,
+        tf32,
+        wait,
+    )
+else:
+    from llvmlite import ir
+    from numba.cuda import jit, types
+    from numba.cuda.extending import intrinsic
+
+    I32, I64, F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
+    SHARED = 3  # LLVM's number of the address space
+
+    def _asm(builder, result, template, constraints, *args, volatile=True):
+        """Emit ``template``; ``volatile`` keeps it where it is, which whatever all lanes must reach together needs."""
+        function = ir.FunctionType(result, [a.type for a in args])
+        return builder.call(ir.InlineAsm(function, template, constraints, side_effect=volatile), list(args))
+
+    def _pointer(context, builder, kind, array, index):
+        start = array if isinstance(kind, types.CPointer) else context.make_array(kind)(context, builder, value=array).data
+        return builder.gep(start, [index])
+
+    @intrinsic
+    def pointer(typing, array):
+        """A pointer to the first element of an array in shared memory (see ``launch.py``)."""
+
+        def code(context, builder, sig, args):
+            return _pointer(context, builder, sig.args[0], args[0], I32(0))
+
+        return types.CPointer(array.dtype)(array), code
+
+    def _shared(builder, pointer):
+        """The 32-bit address that instructions on shared memory take."""
+        there = ir.PointerType(pointer.type.pointee, SHARED)
+        return builder.ptrtoint(builder.addrspacecast(pointer, there), I32)
+
+    def _tuple(context, builder, kind, values):
+        return context.make_tuple(builder, kind, list(values))
+
+    def _fields(builder, value, count):
+        return [builder.extract_value(value, i) for i in range(count)]
+
+    # ---------------------------------------------------------------------------------------------- copies
+    def copy_async(size: int, near: bool = True):
+        """The function ``copy(shared, at, array, index, valid)``: start copying ``size`` bytes (4, 8 or 16, aligned), or,
+        where not ``valid``, writing zeros and reading nothing. ``near``: through the first-level cache, for what is soon
+        read again by the same block; copies of less than 16 bytes have no other way."""
+        cache = "ca" if near or size < 16 else "cg"
+
+        @intrinsic
+        def copy(typing, shared, at, array, index, valid):
+            signature = types.void(shared, types.int64, array, types.int64, types.boolean)
+
+            def code(context, builder, sig, args):
+                to = _shared(builder, _pointer(context, builder, sig.args[0], args[0], args[1]))
+                source = builder.ptrtoint(_pointer(context, builder, sig.args[2], args[2], args[3]), I64)
+                count = builder.select(builder.trunc(args[4], ir.IntType(1)), I32(size), I32(0))
+                template = (
+                    "{ .reg .u64 g; cvta.to.global.u64 g, $1; "
+                    f"cp.async.{cache}.shared.global [$0], [g], {size}, $2; }}"
+                )
+                _asm(builder, ir.VoidType(), template, "r,l,r,~{memory}", to, source, count)
+                return context.get_dummy_value()
+
+            return signature, code
+
+        return copy
+
+    def _statement(template):
+        @intrinsic
+        def statement(typing):
+            def code(context, builder, sig, args):
+                _asm(builder, ir.VoidType(), template, "~{memory}")
+                return context.get_dummy_value()
+
+            return types.void(), code
+
+        return statement
+
+    commit = _statement("cp.async.commit_group;")  # the copies started since the last commit are one group
+
+    def wait(groups: int):
+        """The function that waits until all but the last ``groups`` groups of this thread's copies have arrived."""
+        return _statement(f"cp.async.wait_group {groups};")
+
+    # ---------------------------------------------------------------------------------------------- wide accesses
+    def _load(count):
+        @intrinsic
+        def load(typing, array, index):
+            result = types.UniTuple(array.dtype, count)
+
+            def code(context, builder, sig, args):
+                pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
+                vector = ir.VectorType(pointer.type.pointee, count)
+                loaded = builder.load(builder.bitcast(pointer, vector.as_pointer()))
+                loaded.align = min(count * sig.args[0].dtype.bitwidth // 8, 16)
+                return _tuple(context, builder, result, (builder.extract_element(loaded, I32(i)) for i in range(count)))
+
+            return result(array, types.int64), code
+
+        return load
+
+    load2, load4 = _load(2), _load(4)  # neighbours from index on, in one access of up to 16 bytes (aligned)
+
+    def _store(count):
+        def code(context, builder, sig, args):
+            pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
+            kind = ir.VectorType(pointer.type.pointee, count)
+            value = ir.Constant(kind, ir.Undefined)
+            for i in range(count):
+                value = builder.insert_element(value, args[2 + i], I32(i))
+            store = builder.store(value, builder.bitcast(pointer, kind.as_pointer()))
+            store.align = min(count * sig.args[0].dtype.bitwidth // 8, 16)
+            return context.get_dummy_value()
+
+        return code
+
+    @intrinsic
+    def store2(typing, array, index, a, b):
+        """``array[index : index + 2] = a, b`` in one access (aligned)."""
+        return types.void(array, types.int64, *(array.dtype,) * 2), _store(2)
+
+    @intrinsic
+    def store4(typing, array, index, a, b, c, d):
+        """``array[index : index + 4] = a, b, c, d`` in accesses of 16 bytes (aligned)."""
+        return types.void(array, types.int64, *(array.dtype,) * 4), _store(4)
+
+    def neighbours(count: int):
+        """``load(array, index)`` and ``store(array, index, values)`` of tuples of 1 or 4 neighbours, in accesses of up to
+        16 bytes (aligned)."""
+        if count == 4:
+            return load4, jit(lambda array, index, v: store4(array, index, v[0], v[1], v[2], v[3]), device=True)
+        return jit(lambda array, index: (array[index],), device=True), jit(_store1, device=True)
+
+    def _store1(array, index, v):
+        array[index] = v[0]
+
+    def _matrix4(how):
+        template = f"ldmatrix.sync.aligned.m8n8.x4{how}.shared.b16 {{$0,$1,$2,$3}}, [$4];"
+
+        @intrinsic
+        def matrix4(typing, shared, index):
+            result = types.UniTuple(types.uint32, 4)
+
+            def code(context, builder, sig, args):
+                row = _shared(builder, _pointer(context, builder, sig.args[0], args[0], args[1]))
+                got = _asm(builder, ir.LiteralStructType([I32] * 4), template, "=r,=r,=r,=r,r,~{memory}", row)
+                return _tuple(context, builder, result, _fields(builder, got, 4))
+
+            return result(shared, types.int64), code
+
+        return matrix4
+
+    # Four matrices of 8 rows of 16 bytes from shared memory, spread over the warp as tiles of A or B: lanes 8 i to 8 i + 7
+    # name the rows of matrix i, and lane receives bytes 4 (lane % 4) to 4 (lane % 4) + 3 of row lane // 4 of each as bits.
+    # Turned, 8 x 8 numbers of 16 bits: lane receives [2 (lane % 4), lane // 4] and [2 (lane % 4) + 1, lane // 4].
+    matrix4, matrix4_turned = _matrix4(""), _matrix4(".trans")
+
+    # ---------------------------------------------------------------------------------------------- tensor cores
+    @intrinsic
+    def tf32(typing, x):
+        """A float32, or its bits, rounded to the nearest tf32 (10 bits of fraction)."""
+
+        def code(context, builder, sig, args):
+            x = args[0] if sig.args[0] == types.float32 else builder.bitcast(args[0], F32)
+            return _asm(builder, I32, "cvt.rna.tf32.f32 $0, $1;", "=r,f", x, volatile=False)
+
+        return types.uint32(types.float32 if x == types.float32 else types.uint32), code
+
+    @intrinsic
+    def pack_bf16(typing, low, high):
+        """Two float32 rounded to the nearest bfloat16, in one register."""
+
+        def code(context, builder, sig, args):
+            return _asm(builder, I32, "cvt.rn.bf16x2.f32 $0, $2, $1;", "=r,f,f", *args, volatile=False)
+
+        return types.uint32(types.float32, types.float32), code
+
+    def _mma(shape):
+        """``mma(a, b, c)``: the warp's C + A B; 4, 2 and 4 registers of each lane."""
+        template = f"mma.sync.aligned.m16n8{shape} {{$0,$1,$2,$3}}, {{$4,$5,$6,$7}}, {{$8,$9}}, {{$10,$11,$12,$13}};"
+        constraints = ",".join(["=f"] * 4 + ["r"] * 6 + ["f"] * 4)
+
+        @intrinsic
+        def mma(typing, a, b, c):
+            result = types.UniTuple(types.float32, 4)
+            signature = result(types.UniTuple(types.uint32, 4), types.UniTuple(types.uint32, 2), result)
+
+            def code(context, builder, sig, args):
+                registers = [r for arg, n in zip(args, (4, 2, 4)) for r in _fields(builder, arg, n)]
+                got = _asm(builder, ir.LiteralStructType([F32] * 4), template, constraints, *registers)
+                return _tuple(context, builder, result, _fields(builder, got, 4))
+
+            return signature, code
+
+        return mma
+
+    mma_tf32 = _mma("k8.row.col.f32.tf32.tf32.f32")
+    mma_bf16 = _mma("k16.row.col.f32.bf16.bf16.f32")

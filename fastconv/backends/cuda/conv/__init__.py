@@ -1,0 +1,1 @@
+"""Convolution: the list of algorithms, and a file for each."""

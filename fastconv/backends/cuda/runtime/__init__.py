@@ -1,0 +1,1 @@
+"""What kernels run on: the device, memory, launches, streams."""

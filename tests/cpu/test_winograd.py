@@ -1,0 +1,56 @@
+"""Winograd's method: its matrices exactly, and images that no whole number of tiles covers."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from fastconv.backends import load
+from fastconv.spec import conv_spec
+
+pytest.importorskip("numba")
+from fastconv.backends.cpu.conv.winograd import passes, transforms  # noqa: E402
+
+TILES = [(4, 3), (2, 3), (3, 4), (2, 5), (4, 2)]
+
+
+@pytest.mark.parametrize(("m", "r", "k"), [(m, r, k) for m, r in TILES for k in range(1, m + 1)])
+def test_matrices_are_exact(m, r, k):
+    rng = np.random.default_rng(m * r + k)
+    a_t, g, b_t = transforms.toom_cook(m, r, k)
+    d, w = ([Fraction(int(v)) for v in rng.integers(-9, 10, n)] for n in (m + r - 1, r))
+
+    def times(matrix, vector):
+        return [sum(a * b for a, b in zip(row, vector)) for row in matrix]
+
+    points = [u * v for u, v in zip(times(g, w), times(b_t, d))]
+    assert times(a_t, points)[:k] == [sum(w[j] * d[i + j] for j in range(r)) for i in range(k)]
+    assert sum(any(row) for row in b_t) == k + r - 1  # no point more than k outputs need
+    assert not any(any(row[k + r - 1 :]) for row in b_t)  # no pixel either
+
+
+def test_products_of_a_cut_image():
+    """7 x 7 outputs: 6 points for 4 of them, 5 for 3."""
+    assert transforms.tiling(4, 3, 1, False, False, (7, 7)).products == 11**2
+    assert transforms.tiling(4, 3, 2, False, False, (7, 8)).products == (9 + 7) * 18
+    assert transforms.tiling(4, 3, 2, True, True, (14, 14)).products == (9 + 7) ** 2  # 7 pairs
+
+
+@pytest.mark.parametrize("size", [(7, 6), (5, 9), (3, 4), (1, 2), (14, 11), (13, 8)])
+@pytest.mark.parametrize(("kernel", "stride", "m"), [(3, 1, 4), (3, 1, 2), (3, 2, 4), (3, 2, 2), (4, 1, 3), (5, 1, 2)])
+@pytest.mark.parametrize("channels", [(8, 5), (40, 70)])  # by tiles; by panels, where there are few
+def test_images_that_tiles_do_not_cover(size, kernel, stride, m, channels):
+    rng, (c_in, c_out) = np.random.default_rng(5), channels
+    for padding in (kernel // 2, kernel - 1):
+        spec = conv_spec("conv2d", (3, c_in, *size), (c_out, c_in, kernel, kernel), stride, padding)
+        x, w, gy = (rng.standard_normal(s) for s in (spec.x_shape, spec.w_shape, spec.y_shape))
+        x32, w32, gy32 = (a.astype(np.float32) for a in (x, w, gy))
+        reference = load("numpy")
+        for got, want in (
+            (passes.fwd(x32, w32, None, spec, None, False, m), reference.conv_fwd(x, w, None, spec)),
+            (passes.bwd_data(gy32, w32, spec, None, m), reference.conv_bwd_data(gy, w, spec)),
+            (passes.bwd_weight(x32, gy32, spec, m), reference.conv_bwd_weight(x, gy, spec)),
+        ):
+            np.testing.assert_allclose(got, want, rtol=0, atol=5e-5 * np.abs(want).max())

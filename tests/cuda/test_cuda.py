@@ -1,0 +1,392 @@
+"""The cuda backend beyond its ops: arrays, the pool, errors, training on it. Under the simulator where there is no GPU."""
+
+from __future__ import annotations
+
+import csv
+import gc
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import SIMULATED, needs_cuda, needs_gpu
+
+import fastconv as fc
+from fastconv import nn, optim
+from fastconv.nn import functional as F
+
+pytestmark = needs_cuda
+
+
+@pytest.fixture
+def engine():
+    return fc.backends.load("cuda")
+
+
+def values(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------------------- arrays
+@pytest.mark.parametrize("key", [
+    np.s_[1], np.s_[:, 1:3, ::2], np.s_[..., None, 0], np.s_[::-1, :, -2:], np.s_[[1, 0, 1]], np.s_[:, [0, 2], [1, 1]],
+    np.s_[np.array([[0], [1]]), np.array([0, 2])], np.s_[:, np.array([True, False, True])], np.s_[1, 2, 3], np.s_[True],
+])  # fmt: skip
+def test_index(key, engine):
+    """Reading, assigning and adding by every kind of key as NumPy does, on transposed memory as well."""
+    for x in (values(2, 3, 4), np.asfortranarray(values(2, 3, 4))):
+        device, want = engine.asarray(x), x[key]
+        np.testing.assert_array_equal(engine.to_host(engine.getitem(device, key)), want)
+        new = values(*np.shape(want), seed=1)
+        for op in ("setitem", "index_add"):
+            expected = x.copy()
+            getattr(fc.backends.load("numpy"), op)(expected, key, new)
+            changed = engine.copy(device)
+            getattr(engine, op)(changed, key, engine.asarray(np.asarray(new)))
+            np.testing.assert_allclose(engine.to_host(changed), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(24,), (2, 12), (4, 6), (1, 2, 1, 3, 4), (6, -1), (3, 2, 2, 2)])
+def test_reshape_keeps_logical_order(shape, engine):
+    host = values(2, 3, 4)
+    for axes in ((0, 1, 2), (0, 2, 1), (2, 1, 0)):
+        got = engine.reshape(engine.permute(engine.asarray(host), axes), shape)
+        np.testing.assert_array_equal(engine.to_host(got), host.transpose(axes).reshape(shape))
+
+
+def test_reshape_is_a_view_where_strides_allow(engine):
+    x = engine.asarray(values(2, 3, 4))
+    assert engine.reshape(x, (6, 4)).base is x.base
+    assert engine.reshape(engine.permute(x, (1, 0, 2)), (3, 8)).base is not x.base
+
+
+def test_images_are_channels_last(engine):
+    x = fc.tensor(values(2, 3, 4, 5), device="cuda")
+    y = F.max_pool2d(x, 2)
+    assert y._array.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+def test_dropout_mask_equals_the_other_backends(engine):
+    x = values(3, 5, 4, 2)
+    want = fc.backends.load("numpy").dropout(x, 0.4, 2.0, 77)
+    for device in (engine.asarray(x), engine.permute(engine.asarray(x.transpose(0, 2, 3, 1).copy()), (0, 3, 1, 2))):
+        np.testing.assert_array_equal(engine.to_host(engine.dropout(device, 0.4, 2.0, 77)), want)
+
+
+def test_empty_batch(engine):
+    x = fc.tensor(np.zeros((0, 3, 4, 4), np.float32), device="cuda", requires_grad=True)
+    y = F.relu(F.avg_pool2d(F.batch_norm(x, None, None, training=True), 2)).flatten(1)
+    F.linear(y, fc.ones(5, 12, device="cuda")).sum().backward()
+    assert x.grad.shape == (0, 3, 4, 4)
+
+
+def test_two_views_and_the_version_counter(engine):
+    """Autograd notices that memory it needs was changed through a view, as on the host."""
+    x = fc.tensor([1.0, 2.0, 3.0], device="cuda", requires_grad=True)
+    y = x * 2
+    z = y * y
+    y.detach()[0:2] = 5.0
+    with pytest.raises(RuntimeError, match="changed in place"):
+        z.sum().backward()
+
+
+# ------------------------------------------------------------------------------------------------- sums of many
+@pytest.mark.parametrize("shape", [(1, 200), (3, 90), (150, 3), (2, 5, 9, 7)])
+def test_long_reductions(shape, engine):
+    """Rows in several pieces, columns in several blocks."""
+    x = values(*shape).astype(np.float64)
+    x.flat[7] = 9.0
+    device = engine.asarray(x)
+    for name in ("sum", "mean", "max", "min"):
+        for axes in (tuple(range(x.ndim)), (x.ndim - 1,), (0, *range(2, x.ndim))):
+            got = engine.to_host(engine.reduce_fwd(name, device, axes, False))
+            np.testing.assert_allclose(got, getattr(np, name)(x, axes), rtol=1e-12, atol=1e-12)
+    mean, var = (engine.to_host(v) for v in engine.batch_norm_stats(device))
+    axes = (0, *range(2, x.ndim))
+    np.testing.assert_allclose(mean, x.mean(axes), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(var, x.var(axes), rtol=1e-12, atol=1e-12)
+    assert engine.to_host(engine.argmax(device, None, False)) == 7
+
+
+def test_optimizers_match_numpy(engine):
+    """Parameters of several pieces, gradients in another memory order than theirs."""
+    shapes = (3, 4, 5, 2), (70,), (1,)
+    for make in (lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+                 lambda p: optim.SGD(p, lr=0.1), lambda p: optim.Adam(p, lr=0.1, weight_decay=0.1),
+                 lambda p: optim.AdamW(p, lr=0.1)):  # fmt: skip
+        results = []
+        for name in ("numpy", "cuda"):
+            with fc.backend(name):
+                params = [fc.tensor(values(*s), requires_grad=True) for s in shapes]
+                optimizer = make(params)
+                for step in range(3):
+                    for i, p in enumerate(params):
+                        grad = fc.tensor(values(*p.shape[::-1], seed=10 * step + i))
+                        p.grad = grad.permute(*range(p.ndim)[::-1])
+                    optimizer.step()
+                results.append([p.numpy() for p in params])
+        for a, b in zip(*results):
+            np.testing.assert_allclose(a, b, rtol=2e-6, atol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------- devices
+def test_mixing_devices_says_how_to_move(engine):
+    host, device = fc.ones(2, 2), fc.ones(2, 2, device="cuda")
+    for a, b in ((host, device), (device, host)):
+        with pytest.raises(ValueError, match=r"\.to\('(cuda|cpu)'\)"):
+            a + b
+    net = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="cuda"):
+        net(device)
+    assert net.to("cuda")(device).device == "cuda"
+    with fc.backend("cuda"):
+        assert net(np.ones((1, 2), np.float32)).device == "cuda"  # NumPy inputs follow the backend
+
+
+def test_assigning_host_arrays(engine):
+    x = fc.zeros(2, 3, device="cuda")
+    x[0] = np.arange(3.0)
+    x[1, 1:] = [7.0, 8.0]
+    np.testing.assert_array_equal(x.numpy(), [[0, 1, 2], [0, 7, 8]])
+
+
+def test_host_array_in_a_launch_is_refused(engine):
+    from fastconv.backends.cuda.runtime import launch, layout
+
+    with pytest.raises(TypeError, match="fill: argument 0 is a host array"):
+        launch.launch(layout._fill_kernel(), 1, 1, np.ones(3, np.float32), np.float32(1), 3)
+    with pytest.raises(TypeError, match="fill: argument 1 is a float"):
+        launch.launch(layout._fill_kernel(), 1, 1, engine.zeros((3,), np.float32), 1.0, 3)
+
+
+def test_round_trip_and_gradient_through_to(engine):
+    x = fc.tensor(values(2, 3), requires_grad=True)
+    (x.to("cuda") * 3.0).cpu().sum().backward()
+    assert x.grad.device == "cpu"
+    np.testing.assert_array_equal(x.grad.numpy(), np.full((2, 3), 3.0))
+
+
+def test_state_dict_crosses_devices(tmp_path):
+    with fc.backend("cuda"):
+        net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    fc.save(net.state_dict(), tmp_path / "net.safetensors")
+    other = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    other.load_state_dict(fc.load(tmp_path / "net.safetensors"))
+    np.testing.assert_array_equal(other[0].weight.numpy(), net[0].weight.numpy())
+    net.load_state_dict(other.state_dict())
+    assert net[0].weight.device == "cuda"
+
+
+def test_training_matches_the_numpy_backend():
+    """A small net, ten steps: the same losses, up to rounding."""
+    x, y = values(12, 6), np.arange(12) % 3
+    losses = {}
+    for name in ("numpy", "cuda"):
+        fc.manual_seed(1)
+        with fc.backend(name):
+            net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
+            optimizer = optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+            losses[name] = []
+            for _ in range(10):
+                loss = F.cross_entropy(net(fc.tensor(x)), fc.tensor(y))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                losses[name].append(loss.item())
+    np.testing.assert_allclose(losses["cuda"], losses["numpy"], rtol=1e-4)
+    assert losses["cuda"][-1] < losses["cuda"][0]
+
+
+# ------------------------------------------------------------------------------------------------- memory
+def test_an_optimized_net_gives_the_same_results():
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)).eval().to("cuda")
+    fast, x = fc.optimize_for_inference(net), fc.tensor(values(2, 1, 4, 4)).to("cuda")
+    want = net(x).cpu().numpy()
+    assert all(p.device == "cuda" for p in fast.parameters())
+    net[0].weight.data[:] = 0.0  # the copy has memory of its own
+    for _ in range(3):
+        np.testing.assert_allclose(fast(x).cpu().numpy(), want, rtol=1e-4, atol=1e-6)
+
+
+def test_steady_steps_allocate_nothing(engine):
+    with fc.backend("cuda"):
+        net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+        optimizer = optim.Adam(net.parameters())
+
+        def step():
+            loss = net(fc.ones(4, 6)).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+        for _ in range(3):
+            step()
+        gc.collect()  # what earlier tests left in cycles must not be freed between the counts
+        before = fc.cuda.memory_stats()
+        for _ in range(3):
+            step()
+        after = fc.cuda.memory_stats()
+    assert after["fresh"] == before["fresh"] and after["used_bytes"] == before["used_bytes"]
+    assert after["taken"] > before["taken"]
+
+
+def test_views_keep_their_memory(engine):
+    part = engine.getitem(engine.asarray(np.arange(100, dtype=np.float32)), slice(10, 13))
+    others = [engine.zeros((100,), np.float32) for _ in range(5)]
+    np.testing.assert_array_equal(engine.to_host(part), [10, 11, 12])
+    del others
+
+
+def test_out_of_memory_names_the_op(engine, monkeypatch):
+    from fastconv.backends.cuda.runtime import memory
+
+    def full(self, size):
+        raise MemoryError
+
+    x = fc.tensor(values(2, 3, 4, 4), device="cuda")
+    monkeypatch.setattr(memory.Pool, "_fresh", full)
+    memory.trim()
+    with pytest.raises(MemoryError, match=r"avg_pool_fwd\(x 2x3x4x4\): out of .*memory: 0.0 MiB asked for"):
+        F.avg_pool2d(x, 2)
+
+
+def test_free_memory_is_bounded(engine, monkeypatch):
+    """By what was in use; not the memory of a graph, whose kernels know it by address, and not while one is recorded."""
+    from fastconv.backends.common import blocks
+    from fastconv.backends.cuda.runtime import memory
+
+    monkeypatch.setattr(blocks, "SPARE", 1 << 20)
+    pool, own = memory.Pool(), memory.Pool(bounded=False)
+    for p in (pool, own):
+        for mib in (1, 2, 3, 5, 7, 11):
+            block = p.take(mib << 20)
+            del block
+    assert pool.free_bytes <= (11 << 20) + (1 << 20) and own.free_bytes == 29 << 20
+    monkeypatch.setattr(memory, "graph", SimpleNamespace(phase="record"))
+    free = pool.free_bytes
+    pool.recent = pool.before = 0
+    pool.give_block((0, np.empty(0), {}), 512)
+    assert pool.free_bytes == free + 512
+    monkeypatch.setattr(memory, "graph", None)
+    pool.give_block((0, np.empty(0), {}), 512)
+    assert pool.free_bytes <= 1 << 20
+
+
+@pytest.mark.skipif(not SIMULATED, reason="the simulator's check")
+def test_the_simulator_finds_faults(engine):
+    """Reading what nobody wrote gives NaN, reading outside an array raises: the suite would notice both."""
+    from fastconv.backends.cuda.runtime import launch, layout, memory
+
+    assert np.isnan(engine.to_host(memory.empty((5,), np.float32))).all()
+    x = engine.zeros((3,), np.float32)
+    for shape, steps in (((5,), (1,)), ((2,), (3,))):
+        tables = [tuple(map(np.int64, t)) for t in (shape, steps, (1,))]
+        with pytest.raises(IndexError):
+            launch.launch(layout._copy_kernel(np.int64), 1, 1, x, engine.zeros((9,), np.float32), *tables, shape[0])
+
+
+# ------------------------------------------------------------------------------------------------- other libraries
+@pytest.mark.skipif(not SIMULATED, reason="the simulator's check")
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
+def test_dlpack_without_copies(dtype, engine):
+    """Under the simulator memory is the host's, so NumPy can take it and lend its own."""
+    from fastconv.backends.cuda.runtime import dlpack
+
+    lent = len(dlpack._lent)
+    x = fc.tensor(values(2, 3, 4) > 0, device="cuda").astype(dtype)
+    y = x.permute(2, 0, 1)
+    theirs = np.from_dlpack(y)
+    assert theirs.strides == y._array.strides and theirs.dtype == dtype and theirs.ctypes.data == y._array.address
+    np.testing.assert_array_equal(theirs, y.numpy())
+    capsule = y.__dlpack__()
+    assert len(dlpack._lent) == lent + 2
+    del x, y, theirs, capsule
+    assert len(dlpack._lent) == lent, "the memory is given back when nobody uses it"
+
+    for host in (values(3, 5).astype(dtype), values(4, 6).astype(dtype).T[1:]):
+        mine = dlpack.borrow(host)
+        assert mine.address == host.ctypes.data
+        np.testing.assert_array_equal(engine.to_host(mine), host)
+    with pytest.raises(ValueError, match="runs backwards"):
+        dlpack.borrow(host[::-1])
+    with pytest.raises(BufferError, match="clone"):
+        np.from_dlpack(fc.ones(2, device="cuda"), copy=True)
+    assert not hasattr(fc.ones(1), "__cuda_array_interface__")
+
+
+@needs_gpu
+def test_exchange_with_other_libraries(engine):
+    cupy = pytest.importorskip("cupy")
+    x = fc.tensor(values(2, 3, 4, 5), device="cuda")
+    theirs = cupy.asarray(x)
+    assert theirs.data.ptr == x._array.address
+    np.testing.assert_array_equal(cupy.asnumpy(theirs), x.numpy())
+    for mine in (fc.from_dlpack(theirs), fc.from_dlpack(cupy.ascontiguousarray(theirs))):
+        np.testing.assert_array_equal(mine.numpy(), x.numpy())
+    assert cupy.from_dlpack(x).data.ptr == x._array.address
+
+
+# ------------------------------------------------------------------------------------------------- without a GPU
+def run_python(program, **environment):
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | environment)
+
+
+@pytest.mark.skipif(not SIMULATED, reason="there is a GPU")
+def test_without_a_gpu_everything_else_works():
+    program = """
+import fastconv as fc
+assert not fc.cuda.is_available()
+assert fc.ones(2).sum().item() == 2
+for attempt in (lambda: fc.ones(1).to("cuda"), lambda: fc.set_backend("cuda")):
+    try:
+        attempt()
+    except RuntimeError as e:
+        print(e)
+"""
+    done = run_python(program, NUMBA_ENABLE_CUDASIM="0")
+    assert done.returncode == 0, done.stderr
+    missing = "numba-cuda is not installed" if find_spec("numba_cuda") is None else "no NVIDIA driver or GPU was found"
+    assert done.stdout.count(f"backend 'cuda': {missing}") == 2
+
+
+@pytest.mark.skipif(not SIMULATED, reason="there is a GPU")
+def test_gpu_session_without_a_gpu_says_so():
+    script = Path(__file__).parents[2] / "bench" / "gpu_session.py"
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("gpu_session: nothing to measure: ")
+
+
+@pytest.mark.skipif(not SIMULATED, reason="there is a GPU")
+def test_a_dry_run_of_the_gpu_session(tmp_path):
+    script = Path(__file__).parents[2] / "bench" / "gpu_session.py"
+    done = subprocess.run([sys.executable, str(script), "--dry-run", "--out", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    machine = json.loads((tmp_path / "machine.json").read_text())
+    assert "tests collected" in machine["tests"] and machine["lenet"]["same_bits"]
+    for how in ("graph", "steps"):
+        assert machine["lenet"][how]["grown_bytes"] == 0 and not machine["lenet"][how]["warnings"]
+    rows = list(csv.DictReader((tmp_path / "times.csv").open()))
+    assert {(r["suite"], r["engine"]) for r in rows} == {
+        ("threads", "fastconv cpu"), ("conv", "fastconv"), ("net", "fastconv"), ("net", "fastconv-graph"),
+    }  # fmt: skip
+    assert not [r["note"] for r in rows if r["note"]]
+
+
+def test_every_kernel_compiles_for_a_device(tmp_path):
+    """PTX for the capabilities 8.0 and 9.0; with ptxas: no spills, registers within a block's budget."""
+    table = tmp_path / "kernels.csv"
+    script = Path(__file__).parents[2] / "tools" / "cuda_report.py"
+    done = subprocess.run([sys.executable, str(script), "--csv", str(table)], capture_output=True, text=True)
+    if done.returncode == 2:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = list(csv.DictReader(table.open()))
+    assert {r["capability"] for r in rows} == {"8.0", "9.0"}
+    if {r["ptxas"] for r in rows} == {"missing"}:
+        pytest.skip("compiled, but not assembled: no ptxas")
+    assert sum(int(r["spilled_bytes"]) for r in rows) == 0

@@ -1,0 +1,272 @@
+"""Convolution on the GPU beyond its results as an op: tensor cores, sums in parts, tiles. Simulated without a GPU."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import SIMULATED, needs_cuda
+
+import fastconv as fc
+from fastconv import spec
+
+pytestmark = needs_cuda
+
+CASES = [  # copies of four channels; of single ones; groups; strides; more than one tile
+    ((1, 8, 5, 4), (20, 8, 3, 3), {"padding": 1}),
+    ((2, 3, 5, 6), (5, 3, 3, 2), {"padding": ((1, 0), (0, 2)), "stride": 2}),
+    ((1, 8, 5, 5), (8, 4, 2, 2), {"groups": 2, "dilation": 2, "padding": 1}),
+    ((1, 20, 3, 3), (4, 20, 1, 1), {}),
+    ((1, 16, 5, 5), (24, 16, 3, 3), {"padding": 1, "stride": 2}),
+]
+ids = ["wide", "narrow", "groups", "1x1", "packed"]
+
+
+@pytest.fixture
+def engine():
+    before = fc.get_float32_precision()
+    yield fc.backends.load("cuda")
+    fc.set_float32_precision(before)
+
+
+def rounded(x, bits):
+    """float64 values of float32 numbers rounded to nearest with ``bits`` fewer of mantissa."""
+    mantissa, exponent = np.frexp(x)
+    scale = 2.0 ** (24 - bits)
+    return np.ldexp(np.round(mantissa * scale) / scale, exponent)
+
+
+def passes(engine, x, w, gy, geometry, **epilogue):
+    """Forward, backward-data and backward-weight as implicit GEMM, on the host."""
+    x, w, gy = (engine.asarray(np.asarray(v)) for v in (x, w, gy))
+    results = (
+        engine.conv_fwd(x, w, epilogue.get("bias"), geometry, "im2col", epilogue.get("residual"), epilogue.get("relu", False)),
+        engine.conv_bwd_data(gy, w, geometry, "im2col"),
+        engine.conv_bwd_weight(x, gy, geometry, "im2col"),
+    )
+    return [engine.to_host(r) for r in results]
+
+
+def expected(x, w, gy, geometry):
+    reference = fc.backends.load("numpy")
+    x, w, gy = (v.astype(np.float64) for v in (x, w, gy))
+    return [reference.conv_fwd(x, w, None, geometry), reference.conv_bwd_data(gy, w, geometry),
+            reference.conv_bwd_weight(x, gy, geometry)]  # fmt: skip
+
+
+def inputs(x, w, options, seed=0):
+    rng = np.random.default_rng(seed)
+    geometry = spec.conv_spec(f"conv{len(x) - 2}d", x, w, **options)
+    return *(rng.standard_normal(s).astype(np.float32) for s in (x, w, geometry.y_shape)), geometry
+
+
+def error(got, want):
+    return max(np.abs(a - b).max() / max(1.0, np.abs(b).max()) for a, b in zip(got, want))
+
+
+@pytest.mark.parametrize(("precision", "bits"), [("highest", 0), ("high", 13), ("medium", 16)])
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_precisions(case, precision, bits, engine):
+    """Products of inputs rounded to TF32 or BF16 exactly as the mode says, summed in float32."""
+    *arrays, geometry = inputs(*case)
+    fc.set_float32_precision(precision)
+    got = passes(engine, *arrays, geometry)
+    assert error(got, expected(*(rounded(a, bits) for a in arrays), geometry)) < 2e-6
+    assert bits == 0 or error(got, expected(*arrays, geometry)) > 1e-4, "nothing was rounded"
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+@pytest.mark.parametrize("case", CASES[:2], ids=ids[:2])
+def test_sums_in_parts(case, parts, engine, monkeypatch):
+    """Every pass cut along its sum, bias, residual and ReLU after the last addition; the same bits on every run."""
+    from fastconv.backends.cuda.conv import registry
+
+    x, w, gy, geometry = inputs(*case)
+    fc.set_float32_precision("highest")
+    monkeypatch.setattr(registry, "_plans", lambda *shape: [registry.Plan(registry.SMALL[0], parts, 1.0)])
+    rng = np.random.default_rng(1)
+    bias, residual = (rng.standard_normal(s).astype(np.float32) for s in (w.shape[:1], gy.shape))
+    epilogue = {"bias": engine.asarray(bias), "residual": engine.asarray(residual), "relu": True}
+    got = passes(engine, x, w, gy, geometry, **epilogue)
+    want = expected(x, w, gy, geometry)
+    want[0] = np.maximum(want[0] + bias[:, None, None] + residual, 0)
+    assert error(got, want) < 2e-6
+    for a, b in zip(got, passes(engine, x, w, gy, geometry, **epilogue)):
+        np.testing.assert_array_equal(a, b)
+
+
+def device_tiles():
+    from fastconv.backends.cuda.conv import registry
+
+    return [(t, np.float32, m) for m, tiles in registry.WIDE.items() for t in (*tiles, *registry.NARROW)] + [
+        (t, np.float64, "fma") for t in registry.DOUBLE
+    ]
+
+
+@pytest.mark.parametrize("deep", [(True, False), (True, True), (False, False)], ids=["fwd", "bwd_data", "bwd_weight"])
+def test_device_tiles_fit(deep):
+    """Blocks and shared memory of the tiles that a device gets: threads, alignment, banks, and 227 KiB at most."""
+    from fastconv.backends.cuda.codegen import mma_tile
+
+    for shape, real, mode in device_tiles():
+        s = mma_tile.slabs(shape, mode, real, *deep)
+        assert s.threads % 32 == 0 and s.threads <= 256 and s.bytes <= 227 << 10
+        assert shape.rows * shape.cols == s.threads * s.each[0] * s.each[1]
+        assert s.line_a % 4 == s.line_b % 4 == s.size_a % 4 == 0
+
+
+@pytest.mark.skipif(not SIMULATED, reason="the tiles that the simulator does not choose by itself")
+@pytest.mark.parametrize("mode", ["fma", "tf32"])
+def test_a_device_tile(mode, engine, monkeypatch):
+    """One of the device's own tiles, several warps in both directions."""
+    from fastconv.backends.cuda.conv import registry
+
+    fc.set_float32_precision({"fma": "highest", "tf32": "high"}[mode])
+    monkeypatch.setattr(registry, "_plans", lambda *shape: [registry.Plan(registry.TENSOR[-1], 1, 1.0)])
+    *arrays, geometry = inputs((2, 4, 9, 8), (20, 4, 3, 2), {})
+    want = expected(*(rounded(a, 0 if mode == "fma" else 13) for a in arrays), geometry)
+    assert error(passes(engine, *arrays, geometry), want) < 2e-6
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "im2col"])
+def test_nothing_to_sum_or_to_write(algorithm, engine):
+    """No images; and pixels of x that no output has seen."""
+    *arrays, geometry = inputs((0, 4, 5, 5), (8, 4, 3, 3), {})
+    x, w, gy = (engine.asarray(a) for a in arrays)
+    assert engine.conv_fwd(x, w, None, geometry, algorithm).shape == (0, 8, 3, 3)
+    assert engine.conv_bwd_data(gy, w, geometry, algorithm).shape == (0, 4, 5, 5)
+    assert not engine.to_host(engine.conv_bwd_weight(x, gy, geometry, algorithm)).any()
+    x, w, gy, geometry = inputs((1, 2, 7, 7), (3, 2, 1, 1), {"stride": 3})
+    got = engine.to_host(engine.conv_bwd_data(engine.asarray(gy), engine.asarray(w), geometry, algorithm))
+    assert not got[:, :, 1::3].any() and got[:, :, ::3, ::3].all()
+    more = engine.conv_bwd_data(engine.asarray(gy), engine.asarray(w), geometry, algorithm, engine.asarray(x))
+    np.testing.assert_allclose(engine.to_host(more), got + x, rtol=1e-5, atol=1e-6)
+
+
+def test_the_choice():
+    """Tensor-core tiles for many channels, single sums where groups leave nothing to share, parts where blocks are few."""
+    from fastconv.backends.cuda.conv import registry
+
+    def chosen(which, x, w, **options):
+        geometry = spec.conv_spec("conv2d", x, w, **options)
+        return registry._choose(geometry, which, np.dtype(np.float32), None).name
+
+    for which in ("fwd", "bwd_data", "bwd_weight"):
+        assert chosen(which, (128, 256, 8, 8), (256, 256, 3, 3), padding=1) == "im2col"
+    assert chosen("fwd", (64, 128, 28, 28), (128, 1, 3, 3), padding=1, groups=128) == "direct"
+    plan = registry._plans(9 * 64, 64, 128 * 32 * 32, 1, "tf32", 4, True)[0]
+    assert plan.parts > 8 and registry._plans(128 * 32 * 32, 64, 9 * 64, 1, "tf32", 4, True)[0].parts == 1
+
+
+def test_measuring(engine, monkeypatch):
+    """The shortest time of several; a tile that the device has not the shared memory for is left out."""
+    from fastconv.backends.cuda.runtime import autotune
+
+    class Event:
+        def record(self, stream):
+            self.at = next(clock)
+
+        def elapsed_time(self, after):
+            return after.at - self.at
+
+    def refused():
+        raise RuntimeError("implicit_gemm: 110592 bytes of shared memory per block are not to be had")
+
+    clock, runs = iter([0, 9, 10, 14, 20, 27, 30, 33, 40, 46]), []
+    monkeypatch.setattr(autotune, "cuda", SimpleNamespace(event=Event))
+    assert autotune.seconds(lambda: runs.append(1)) == 3e-3 and len(runs) == 6
+    assert autotune.seconds(refused) == np.inf
+
+
+def test_the_fastest_tile_is_measured_once(engine, monkeypatch, tmp_path):
+    """On a device: every tile's best plan is tried on the arrays of the first call, and the choice is kept on disk."""
+    from fastconv.backends.cuda.conv import registry
+    from fastconv.backends.cuda.runtime import autotune
+
+    tiles = registry.SMALL[0], registry.Tile(16, 16, 16, (16, 16), (4, 4), stages=2)
+    plans = [registry.Plan(tiles[0], 1, 1.0), registry.Plan(tiles[1], 2, 2.0)]
+    measured = []
+
+    def seconds(run):
+        run()
+        measured.append(run.args[0].parts)
+        return 3.0 - run.args[0].parts
+
+    def another_process():
+        autotune._known.cache_clear()
+        autotune._chosen.clear()
+
+    another_process()
+    monkeypatch.setattr(registry, "_plans", lambda *shape: plans)
+    monkeypatch.setattr(autotune, "can_measure", lambda: True)
+    monkeypatch.setattr(autotune, "seconds", seconds)
+    monkeypatch.setattr(autotune, "_file", lambda: tmp_path / "fastest.json")
+    fc.set_float32_precision("highest")
+    arrays = inputs((2, 4, 5, 4), (8, 4, 3, 3), {"padding": 1})
+    for counts in ([1, 2] * 3, [], []):
+        measured.clear()
+        want = expected(*arrays)
+        assert error(passes(engine, *arrays), want) < 2e-6
+        assert measured == counts
+        if not counts:
+            another_process()  # which finds the file
+    assert set(json.loads((tmp_path / "fastest.json").read_text()).values()) == {"16x16x16/2"}
+    (tmp_path / "fastest.json").write_text("[1")
+    another_process()
+    passes(engine, *arrays)
+    assert measured == [1, 2] * 3
+    monkeypatch.setattr(autotune, "can_measure", lambda: False)
+    assert registry._fastest(plans, lambda plan: None, "new") is plans[0]
+    another_process()
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_moments_of_channels(case, engine):
+    """A BatchNorm takes mean and variance from the convolution before it, unless somebody has written to its result since."""
+    from fastconv.backends.cuda.ops import channel_reduce
+
+    x, w, gy, geometry = inputs(*case)
+    fc.set_float32_precision("highest")
+    y = engine.conv_fwd(engine.asarray(x + 3), engine.asarray(w), None, geometry, "im2col")
+    known = channel_reduce.known_moments(channel_reduce.matrix(y))
+    if known is None:
+        pytest.skip("the sum was cut in parts")
+    values = engine.to_host(y).astype(np.float64)
+    axes = (0, *range(2, values.ndim))
+    for got, want in zip(engine.batch_norm_stats(y), (values.mean(axes), values.var(axes))):
+        np.testing.assert_allclose(engine.to_host(got), want, rtol=1e-5, atol=1e-6)
+    few = y.view((*y.shape[:2], y.shape[2] - 1, *y.shape[3:]), y.strides)
+    np.testing.assert_allclose(engine.to_host(engine.batch_norm_stats(few)[0]), values[:, :, :-1].mean(axes), rtol=1e-5)
+    engine.setitem(y, (slice(None), 1), 2.5)
+    assert channel_reduce.known_moments(channel_reduce.matrix(y)) is None
+    np.testing.assert_allclose(engine.to_host(engine.batch_norm_stats(y)[0])[1], 2.5)
+    for options in ({"residual": engine.asarray(gy)}, {"relu": True}):
+        y = engine.conv_fwd(engine.asarray(x), engine.asarray(w), None, geometry, "im2col", **options)
+        assert channel_reduce.known_moments(channel_reduce.matrix(y)) is None
+
+
+def test_rounded_copies(engine):
+    """What was rounded to bfloat16 serves again until somebody writes to the memory, or may do so."""
+    from fastconv.backends.cuda.runtime import layout
+
+    def channels_last(a):
+        return layout.copy_to(engine.asarray(a), layout.empty(a.shape, a.dtype)[0])
+
+    *arrays, geometry = inputs(*CASES[-1])
+    fc.set_float32_precision("medium")
+    x, w, gy = map(channels_last, arrays)
+    engine.conv_fwd(x, w, None, geometry, "im2col")
+    engine.conv_bwd_data(gy, w, geometry, "im2col")
+    kept = [a.base.known["bf16"][-1] for a in (x, gy)]
+    engine.conv_bwd_weight(x, gy, geometry, "im2col")
+    assert all(a.base.known["bf16"][-1] is copy for a, copy in zip((x, gy), kept)) and "bf16" not in w.base.known
+    engine.setitem(x, (slice(None), slice(3, 7)), 0.75)
+    assert not x.base.known
+    fresh = channels_last(engine.to_host(x))
+    got, want = (engine.to_host(engine.conv_fwd(a, w, None, geometry, "im2col")) for a in (x, fresh))
+    np.testing.assert_array_equal(got, want)
+    engine.dlpack.lend(x)
+    engine.conv_fwd(x, w, None, geometry, "im2col")
+    assert not x.base.known

@@ -1,0 +1,201 @@
+"""Who may know whom (docs/architecture.md), held by walking the imports of the source."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# The package is found without being imported: these tests read its source.
+PACKAGE = Path(importlib.util.find_spec("fastconv").origin).parent
+FILES = {p.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): p for p in PACKAGE.rglob("*.py")}
+MODULES = {name.removesuffix(".__init__"): ast.parse(path.read_text("utf-8")) for name, path in FILES.items()}
+
+# A module imports from its own layer and from those below (a smaller number); the longest matching prefix counts.
+LAYERS = {
+    "_version": 0,
+    "errors": 0,
+    "spec": 0,
+    "table": 0,
+    "dtypes": 0,
+    "backends": 1,
+    "random": 1,
+    "cuda": 1,
+    "autograd": 2,
+    "inplace": 2,
+    "numpy_protocol": 2,
+    "tensor": 2,
+    "typing": 2,
+    "nn": 3,
+    "optim": 3,
+    "io": 3,
+    "data": 4,
+    "models": 4,
+    "inference": 4,
+    "inspect": 4,
+    "train": 4,
+    "cli": 5,
+    "__init__": 6,
+    "__main__": 6,
+}
+EXTRAS = {"torch", "tqdm", "pooch", "matplotlib", "safetensors", "IPython"}
+
+
+def imports(name, tree=None):
+    """Every module or name that module ``name`` imports, at any depth: absolute names as written, our own without
+    the leading ``fastconv.``"""
+    package = name if FILES.get(f"{name}.__init__" if name != "__init__" else name) else name.rpartition(".")[0]
+    parts = [] if name == "__init__" else package.split(".") if package else []
+    for node in ast.walk(tree or MODULES[name]):
+        if isinstance(node, ast.Import):
+            found = [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = parts[: len(parts) - node.level + 1] if node.level else []
+            base = ["fastconv", *base] if node.level else []
+            found = [".".join([*base, *filter(None, [node.module]), a.name]) for a in node.names]
+        else:
+            continue
+        yield from found
+
+
+def ours(name):
+    """The modules of the package that module ``name`` imports."""
+    for full in imports(name):
+        if full == "fastconv" or full.startswith("fastconv."):
+            target = full.removeprefix("fastconv").lstrip(".")
+            while target and target not in MODULES:  # ``from .tensor import Tensor``: drop the name
+                target = target.rpartition(".")[0]
+            yield target or "__init__"
+
+
+def layer(name):
+    while name not in LAYERS:
+        name = name.rpartition(".")[0]
+        assert name, "no layer"
+    return LAYERS[name]
+
+
+def top_level(tree):
+    """The tree without the bodies of its functions: what runs on import."""
+    stripped = ast.parse("")
+    todo = list(tree.body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            stripped.body.append(node)
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            todo += ast.iter_child_nodes(node)
+    return stripped
+
+
+def test_every_module_has_a_layer():
+    assert len(MODULES) > 10
+    assert {name for name in MODULES if name.split(".")[0] not in LAYERS} == set()
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_imports_point_downward(name):
+    above = {target for target in ours(name) if layer(target) > layer(name)}
+    assert above == set()
+
+
+def test_engines_do_not_know_each_other():
+    def engine(name):
+        parts = name.split(".")
+        return parts[1] if parts[0] == "backends" and parts[1:2] and parts[1] in ("numpy", "cpu", "cuda") else None
+
+    pairs = {(engine(name), engine(target)) for name in MODULES for target in ours(name)}
+    mixed = {(a, b) for a, b in pairs if a and b and a != b}
+    assert mixed <= {("cpu", "numpy"), ("cuda", "numpy")}  # the reference may serve both, never the other way round
+    assert {a for a, b in pairs if b and a != b} <= {None, "cpu", "cuda"}
+
+
+def users(*names):
+    """The modules that import one of ``names`` or something inside it."""
+    return {m for m in MODULES for full in imports(m) if any(full == n or full.startswith(n + ".") for n in names)}
+
+
+def mentions(*words):
+    """The modules where one of ``words`` stands as a name or an attribute."""
+    found = set()
+    for name, tree in MODULES.items():
+        for node in ast.walk(tree):
+            word = getattr(node, "id", None) or getattr(node, "attr", None)
+            if isinstance(node, ast.ImportFrom) and {a.name for a in node.names} & set(words):
+                found.add(name)
+            if word in words:
+                found.add(name)
+    return found
+
+
+def test_instructions_are_emitted_in_one_place_per_backend():
+    assert users("llvmlite") <= {"backends.cpu.codegen.simd", "backends.cuda.codegen.ptx"}
+
+
+def test_only_jit_compiles():
+    """numba's decorators are applied in one place, so that flags and cache are decided in one place."""
+    decorators = {"njit", "vectorize", "guvectorize", "stencil", "cfunc", "generated_jit"}
+    bare = {m for m in MODULES for d in decorators | {"jit"} if f"numba.{d}" in imports(m)}
+    named = {
+        name
+        for name, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr in decorators | {"jit"}
+        and isinstance(node.value, ast.Name)
+        and node.value.id in ("numba", "nb")
+    }
+    assert bare | named == {"backends.cpu.codegen.jit"}
+
+
+def test_only_ptx_contains_inline_assembly():
+    """The LLVM code of the cpu backend holds one barrier for the optimiser, whose assembly is empty."""
+    words = "InlineAsm", "inline_asm", "inlineasm", "asm"
+    assert mentions(*words) <= {"backends.cuda.codegen.ptx", "backends.cpu.codegen.simd"}
+    calls = [n for n in ast.walk(MODULES["backends.cpu.codegen.simd"]) if isinstance(n, ast.Call)]
+    templates = [n.args[1] for n in calls if getattr(n.func, "attr", None) in words]
+    assert [t.value for t in templates] == [""]
+
+
+def test_only_engines_import_numba():
+    """Except for the command line and reports, which print versions from inside a function."""
+    assert {m for m in MODULES if any(i.split(".")[0] == "numba" for i in imports(m, top_level(MODULES[m])))} <= {
+        m for m in MODULES if m.startswith(("backends.cpu", "backends.cuda"))
+    }
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_extras_are_imported_where_they_are_used(name):
+    """Without the extras every module still imports."""
+    assert {i.split(".")[0] for i in imports(name, top_level(MODULES[name]))} & EXTRAS == set()
+
+
+def test_the_walk_sees_what_it_should():
+    """The functions above on source where the answer is known: they must be able to find a fault."""
+    tree = ast.parse("import numba\nif numba:\n    from . import tensor\ndef f():\n    from ..nn import x\n")
+    assert set(imports("backends", tree)) == {"numba", "fastconv.backends.tensor", "fastconv.nn.x"}
+    assert set(imports("backends", top_level(tree))) == {"numba", "fastconv.backends.tensor"}
+    assert layer("backends.cpu.codegen.jit") == 1 and "backends" in set(ours("autograd"))
+
+
+def test_import_is_light():
+    """A fresh interpreter imports fastconv without Numba and the extras, in < 0.5 s beyond NumPy."""
+    program = """
+import json, sys, time
+import numpy
+start = time.perf_counter()
+import fastconv
+print(json.dumps([time.perf_counter() - start, sorted({m.split(".")[0] for m in sys.modules})]))
+"""
+    seconds = []
+    for _ in range(3):  # the machine may be busy with something else for a moment
+        run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        elapsed, modules = json.loads(run.stdout)
+        assert {"numba", "llvmlite", *EXTRAS} & set(modules) == set()
+        seconds.append(elapsed)
+    assert min(seconds) < 0.5
