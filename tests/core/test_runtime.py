@@ -189,7 +189,7 @@ AT_FORK = {
 def test_a_fork_while_other_threads(cache, what):
     there, here = AT_FORK[what]
     code = CONV + FORK + f"""
-from fastconv.backends.cpu import memory
+from fastconv.backends.cpu.runtime import memory
 {there}
 {there}
 print({{child(lambda: ({here.replace(";", ",")})) for _ in range(40)}})
@@ -381,7 +381,7 @@ def test_on_a_full_disk_kernels_still_run(cache, tmp_path):
 
 
 def test_vectors_are_those_of_the_processor_that_numba_compiles_for(tmp_path):
-    code = "from fastconv.backends.cpu import simd; print(simd.VECTOR_BYTES, simd.features())"
+    code = "from fastconv.backends.cpu.codegen import simd; print(simd.VECTOR_BYTES, simd.features())"
     assert run(code, tmp_path, NUMBA_CPU_NAME="generic") == "16 {}"
 
 

@@ -48,7 +48,7 @@ import gc, resource
 import numpy as np
 import fastconv as fc
 import fastconv.nn.functional as F
-from fastconv.backends.cpu import memory
+from fastconv.backends.cpu.runtime import memory
 
 fc.set_num_threads(2)
 x, line, w = fc.rand(2, 8, 64, 64), fc.rand(1, 1, 100000), fc.rand(16, 8, 3, 3)

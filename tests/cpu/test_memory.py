@@ -159,7 +159,7 @@ import gc, re, resource
 import numpy as np
 import fastconv as fc
 from fastconv.nn import functional as F
-from fastconv.backends.cpu import memory
+from fastconv.backends.cpu.runtime import memory
 
 F.relu(fc.ones(1, 1, 64, 64))  # compiled, threads started
 held = int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1]) << 10

@@ -16,7 +16,7 @@ import numpy as np
 import fastconv as fc
 from fastconv import nn, spec
 from fastconv.backends import load
-from fastconv.backends.cpu import simd
+from fastconv.backends.cpu.codegen import simd
 
 assert simd.VECTOR_BYTES == 32, simd.VECTOR_BYTES
 engine, reference, rng = load("cpu"), load("numpy"), np.random.default_rng(0)
