@@ -1,4 +1,5 @@
-"""pytest-benchmark suites of the cpu backend, an op each: ``python -m pytest bench``. Not part of the test run."""
+"""pytest-benchmark suites of the cpu backend, an op each: ``python -m pytest bench``. Not part of the test
+run."""
 
 from __future__ import annotations
 
@@ -16,8 +17,11 @@ def _jobs():
     for suite, names in (("op", workload.OP_NAMES), ("net", ["lenet"])):
         jobs += workload.jobs(suite, names, workload.PASSES[suite])
     for job in jobs:
-        yield pytest.param(job, id=f"{job['set']}-{job['name'].replace(' ', '-')}-{job['pass']}",
-                           marks=pytest.mark.benchmark(group=f"{job['suite']} {job['pass']}"))  # fmt: skip
+        yield pytest.param(
+            job,
+            id=f"{job['set']}-{job['name'].replace(' ', '-')}-{job['pass']}",
+            marks=pytest.mark.benchmark(group=f"{job['suite']} {job['pass']}"),
+        )
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@
     python bench/compare.py op                       pooling, normalisation, activations, losses, optimizers
     python bench/compare.py conv --quick             a first look, about a minute
 
-An engine that is not installed is left out, and how to install it is printed. Each engine runs in a process of its own
-with the same number of threads; they take turns, one at work at a time. A time is the median of all runs. The table is
-printed with an explanation of its columns, and kept with a CSV file, plots and a description of the machine in a new
-folder. bench/README.md says more.
+An engine that is not installed is left out, and how to install it is printed. Each engine runs in a process
+of its own with the same number of threads; they take turns, one at work at a time. A time is the median of
+all runs. The table is printed with an explanation of its columns, and kept with a CSV file, plots and a
+description of the machine in a new folder. bench/README.md says more.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class Worker:
         env = os.environ | dict.fromkeys(names, str(threads)) | {"PYTHONPATH": path}
         command = [sys.executable, str(ROOT / "bench" / "worker.py"), engine, str(threads)]
         self.engine, self.version, self.missing = engine, None, None
-        self.process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def ready(self) -> bool:
         """Wait for the engine's imports."""
@@ -114,7 +116,9 @@ def compare_job(job: dict, columns: dict, judge: Worker, args, folder: str) -> d
         for label in able[:: -1 if i % 2 else 1]:
             worker, algorithm = columns[label]
             busy, start = processor_seconds(), perf_counter()
-            found = worker.ask(job | {"algorithm": algorithm, "repeats": 3, "seconds": args.seconds, "save": None})
+            found = worker.ask(
+                job | {"algorithm": algorithm, "repeats": 3, "seconds": args.seconds, "save": None}
+            )
             if "seconds" not in found:
                 cells[label] = found
                 continue
@@ -127,7 +131,11 @@ def compare_job(job: dict, columns: dict, judge: Worker, args, folder: str) -> d
     for cell in cells.values():
         if "runs" in cell:
             medians = [median(r) for r in cell["runs"]]
-            cell |= {"time": median(t for r in cell["runs"] for t in r), "low": min(medians), "high": max(medians)}
+            cell |= {
+                "time": median(t for r in cell["runs"] for t in r),
+                "low": min(medians),
+                "high": max(medians),
+            }
             cell["others"] = median(cell["others"])
     return {"job": job, "cells": cells}
 
@@ -144,7 +152,9 @@ def measure(args, threads: int, folder: str):
         columns = {}
         for name in names:
             if workers[name].missing is None:
-                algorithms = (ALGORITHMS if args.algo == "all" else (args.algo,)) if name == "fastconv" else ("auto",)
+                algorithms = (
+                    (ALGORITHMS if args.algo == "all" else (args.algo,)) if name == "fastconv" else ("auto",)
+                )
                 columns |= {name if a == algorithms[0] else a: (workers[name], a) for a in algorithms}
         if not columns:
             raise ValueError(f"none of the engines {args.engines} is installed")
@@ -153,7 +163,11 @@ def measure(args, threads: int, folder: str):
         for job in todo:
             lines.append(compare_job(job, columns, workers["reference"], args, folder) | {"threads": threads})
             if sys.stderr.isatty():
-                print(f"\r{len(lines)}/{len(todo)} {job['name']} {job['pass']}".ljust(70), end="\r", file=sys.stderr)
+                print(
+                    f"\r{len(lines)}/{len(todo)} {job['name']} {job['pass']}".ljust(70),
+                    end="\r",
+                    file=sys.stderr,
+                )
         return lines, list(columns), {n: w.version for n, w in workers.items() if w.version}, peak
     finally:
         for worker in workers.values():
@@ -172,7 +186,8 @@ def git(*words) -> str:
 
 
 def unused(folder: Path) -> Path:
-    """``folder``, or with -2, -3, ... after its name the first that holds nothing yet: no result is overwritten."""
+    """``folder``, or with -2, -3, ... after its name the first that holds nothing yet: no result is
+    overwritten."""
     names = (folder.with_name(f"{folder.name}-{i}" if i > 1 else folder.name) for i in count(1))
     return next(f for f in names if not f.exists() or f.is_dir() and not any(f.iterdir()))
 
@@ -192,36 +207,87 @@ def number(text: str) -> int:
 
 
 def parse(argv):
-    p = argparse.ArgumentParser(prog="compare.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    p = argparse.ArgumentParser(
+        prog="compare.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     option, files = p.add_argument, ", ".join(sorted(f.stem for f in workload.SHAPES.glob("*.txt")))
-    option("suite", nargs="?", choices=list(workload.PASSES), default="conv",
-           help="what to time: single convolutions (conv, the default), other operations (op)\n"
-                "or whole networks (net)")  # fmt: skip
-    option("--shapes", metavar="A,B", help="which of them\n"
-           f"conv: shape files, {files},\n      or paths that end in .txt (default: resnet18)\n"
-           f"op:   {', '.join(workload.OP_NAMES[:6])},\n      {', '.join(workload.OP_NAMES[6:])} (default: all)\n"
-           f"net:  {', '.join(workload.NETS)} (default: all)")  # fmt: skip
-    option("--passes", metavar="A,B", help="which directions\n"
-           "conv: fwd, bwd or its parts bwd_data, bwd_weight (default: fwd,bwd)\n"
-           "op:   fwd, bwd, step (default: all)\nnet:  infer, train (default: both)")  # fmt: skip
-    option("--algo", default="auto", choices=("all", *ALGORITHMS),
-           help="fastconv's convolution algorithm: the one it chooses itself (auto, the default), one by force,\n"
-                "or all, a column each")  # fmt: skip
-    option("--engines", metavar="A,B", default=DEFAULT_ENGINES,
-           help=f"columns of the table, of {DEFAULT_ENGINES},numpy\n(default: all but numpy)")  # fmt: skip
-    option("--threads", metavar="N,M", type=numbers, default=[workload.available_cpus()],
-           help="threads of every engine; several numbers: a table for each (default: every processor)")  # fmt: skip
-    option("--batch", metavar="N,M", dest="batches", type=numbers, default=[None],
-           help="images at a time; several numbers: a line for each (default: what the shape file has)")  # fmt: skip
-    option("--rounds", metavar="N", type=number, default=5, help="how often each engine has its turn (default: 5)")
-    option("--quick", action="store_true", help="few layers, two short rounds, about a minute: to see whether it works")
-    option("--out", metavar="DIR", type=Path,
-           help="folder of the results (default: bench/results/DATE-PROCESSOR-WHAT, with --quick in runs/bench);\n"
-                "if there is such a folder already, -2 is added to its name, then -3 and so on")  # fmt: skip
+    option(
+        "suite",
+        nargs="?",
+        choices=list(workload.PASSES),
+        default="conv",
+        help="what to time: single convolutions (conv, the default), other operations (op)\n"
+        "or whole networks (net)",
+    )
+    option(
+        "--shapes",
+        metavar="A,B",
+        help="which of them\n"
+        f"conv: shape files, {files},\n      or paths that end in .txt (default: resnet18)\n"
+        f"op:   {', '.join(workload.OP_NAMES[:6])},\n      {', '.join(workload.OP_NAMES[6:])} (default: all)\n"
+        f"net:  {', '.join(workload.NETS)} (default: all)",
+    )
+    option(
+        "--passes",
+        metavar="A,B",
+        help="which directions\n"
+        "conv: fwd, bwd or its parts bwd_data, bwd_weight (default: fwd,bwd)\n"
+        "op:   fwd, bwd, step (default: all)\nnet:  infer, train (default: both)",
+    )
+    option(
+        "--algo",
+        default="auto",
+        choices=("all", *ALGORITHMS),
+        help="fastconv's convolution algorithm: the one it chooses itself (auto, the default), one by force,\n"
+        "or all, a column each",
+    )
+    option(
+        "--engines",
+        metavar="A,B",
+        default=DEFAULT_ENGINES,
+        help=f"columns of the table, of {DEFAULT_ENGINES},numpy\n(default: all but numpy)",
+    )
+    option(
+        "--threads",
+        metavar="N,M",
+        type=numbers,
+        default=[workload.available_cpus()],
+        help="threads of every engine; several numbers: a table for each (default: every processor)",
+    )
+    option(
+        "--batch",
+        metavar="N,M",
+        dest="batches",
+        type=numbers,
+        default=[None],
+        help="images at a time; several numbers: a line for each (default: what the shape file has)",
+    )
+    option(
+        "--rounds",
+        metavar="N",
+        type=number,
+        default=5,
+        help="how often each engine has its turn (default: 5)",
+    )
+    option(
+        "--quick",
+        action="store_true",
+        help="few layers, two short rounds, about a minute: to see whether it works",
+    )
+    option(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help="folder of the results (default: bench/results/DATE-PROCESSOR-WHAT, with --quick in runs/bench);\n"
+        "if there is such a folder already, -2 is added to its name, then -3 and so on",
+    )
     args = p.parse_args(argv)
     args.rounds, args.seconds = (min(args.rounds, 2), 0.03) if args.quick else (args.rounds, 0.2)
-    default = {"conv": "resnet18_32,lenet" if args.quick else "resnet18", "net": "lenet" if args.quick else
-               ",".join(workload.NETS), "op": ",".join(workload.OP_NAMES)}  # fmt: skip
+    default = {
+        "conv": "resnet18_32,lenet" if args.quick else "resnet18",
+        "net": "lenet" if args.quick else ",".join(workload.NETS),
+        "op": ",".join(workload.OP_NAMES),
+    }
     if args.suite == "op" and args.algo != "auto":
         p.error("--algo is about convolutions: suites conv and net")
     args.shapes = (args.shapes or default[args.suite]).split(",")
@@ -238,7 +304,8 @@ def parse(argv):
         cpu = re.sub(r"[^a-z0-9]+", "-", processor_name().lower()).strip("-")
         shapes = [] if args.shapes == workload.OP_NAMES else [Path(s).stem for s in args.shapes]
         what = "-".join([args.suite, *shapes, *["quick"] * args.quick])
-        folder = ROOT / "runs" / "bench" if args.quick else ROOT / "bench" / "results"  # quick ones are not for keeps
+        # quick ones are not for keeps
+        folder = ROOT / "runs" / "bench" if args.quick else ROOT / "bench" / "results"
         args.out = folder / f"{datetime.date.today()}-{cpu}-{what}"
     args.out = unused(args.out)
     return args
@@ -248,11 +315,17 @@ def main(argv=None) -> int:
     args = parse(argv)
     command = "python bench/compare.py " + " ".join(sys.argv[1:] if argv is None else argv)
     machine = {
-        "date": datetime.datetime.now().isoformat(timespec="minutes"), "command": command, "cpu": processor_name(),
-        "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}", "python": platform.python_version(),
-        "commit": git("rev-parse", "--short", "HEAD") + "+changes" * bool(git("status", "--porcelain", "fastconv")),
-        "rounds": args.rounds, "threads": {},
-    }  # fmt: skip
+        "date": datetime.datetime.now().isoformat(timespec="minutes"),
+        "command": command,
+        "cpu": processor_name(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "commit": git("rev-parse", "--short", "HEAD")
+        + "+changes" * bool(git("status", "--porcelain", "fastconv")),
+        "rounds": args.rounds,
+        "threads": {},
+    }
     everything = []
     with tempfile.TemporaryDirectory() as folder:
         for threads in args.threads:

@@ -22,7 +22,8 @@ class Unsupported(Exception):
 
 @dataclass
 class Call:
-    """``run(setup())`` does the job once; only ``run`` is timed. ``results`` turns what it returned into arrays."""
+    """``run(setup())`` does the job once; only ``run`` is timed. ``results`` turns what it returned into
+    arrays."""
 
     run: Callable
     results: Callable
@@ -89,7 +90,9 @@ class Engine:
     def op(self, job):
         F, op, shape = self.F, job["op"], job["x"]
         if op in ("sgd", "adam"):
-            params = [self.leaf(workload.draw(f"p{i}", s)) for i, s in enumerate(workload.resnet18_parameters())]
+            params = [
+                self.leaf(workload.draw(f"p{i}", s)) for i, s in enumerate(workload.resnet18_parameters())
+            ]
             for i, p in enumerate(params):
                 p.grad = self.tensor(workload.draw(f"g{i}", p.shape))
             make = {"sgd": partial(self.optim.SGD, **SGD), "adam": self.optim.Adam}[op]
@@ -119,7 +122,10 @@ class Engine:
             "exp": (lambda: x.exp(), [x]),
             "linear": (lambda: F.linear(x, w, b), [x, w, b]),
             "batch_norm_relu": (lambda: self.batch_norm_relu(x, mean, var, w, b), [x, w, b]),
-            "batch_norm_add_relu": (lambda: self.batch_norm_relu(x, mean, var, w, b, other), [x, w, b, other]),
+            "batch_norm_add_relu": (
+                lambda: self.batch_norm_relu(x, mean, var, w, b, other),
+                [x, w, b, other],
+            ),
         }[op]
         return self.forward_or_backward(job["pass"], forward, leaves)
 
@@ -150,7 +156,10 @@ class Engine:
             return loss
 
         def results(loss):  # all gradients as one vector: some alone are too near zero to compare
-            return [self.numpy(loss), np.concatenate([self.numpy(params[n].grad).ravel() for n in sorted(params)])]
+            return [
+                self.numpy(loss),
+                np.concatenate([self.numpy(params[n].grad).ravel() for n in sorted(params)]),
+            ]
 
         return Call(train, results)
 
@@ -169,7 +178,9 @@ class Fastconv(Engine):
         self.channels_last = backend == "cpu"
 
     def version(self):
-        return ", ".join([super().version(), *(f"{p} {metadata.version(p)}" for p in ("numpy", "numba", "llvmlite"))])
+        return ", ".join(
+            [super().version(), *(f"{p} {metadata.version(p)}" for p in ("numpy", "numba", "llvmlite"))]
+        )
 
     def tensor(self, array, channels_last=False):
         return self.lib.from_numpy(workload.aligned(array, self.dtype, channels_last))
@@ -206,7 +217,9 @@ class Fastconv(Engine):
         if job["net"] == "lenet":
             net = self.lib.models.lenet5(num_classes=job["classes"])
         else:
-            net = self.lib.models.resnet18(job["classes"], in_channels=job["x"][1], small_input=job["net"] != "resnet18")
+            net = self.lib.models.resnet18(
+                job["classes"], in_channels=job["x"][1], small_input=job["net"] != "resnet18"
+            )
         for path, p in net.named_parameters():
             p.data[...] = workload.parameter(path, p.shape)
         if not training:
@@ -222,7 +235,9 @@ class Fastconv(Engine):
 
 
 class Torch(Engine):
-    def __init__(self, threads: int, layout: str = "contiguous_format", dtype: str = "float32", bf16: bool = False):
+    def __init__(
+        self, threads: int, layout: str = "contiguous_format", dtype: str = "float32", bf16: bool = False
+    ):
         import torch
 
         torch.set_num_threads(threads)
@@ -284,8 +299,15 @@ class Onnx(Engine):
         elif job["suite"] == "conv":
             spec = workload.spec_of(job)
             shape, w = spec.x_shape, g.constant("w", workload.weight("w", spec.w_shape))
-            g.node("Conv", "x", w, strides=spec.stride, pads=[job["padding"]] * 4, dilations=spec.dilation,
-                   group=spec.groups)  # fmt: skip
+            g.node(
+                "Conv",
+                "x",
+                w,
+                strides=spec.stride,
+                pads=[job["padding"]] * 4,
+                dilations=spec.dilation,
+                group=spec.groups,
+            )
         elif job["op"] in ("max_pool", "avg_pool"):
             k, s, p = job["kernel_size"], job.get("stride", job["kernel_size"]), job.get("padding", 0)
             kind = {"max_pool": "MaxPool", "avg_pool": "AveragePool"}[job["op"]]
@@ -307,8 +329,11 @@ class Onnx(Engine):
             session = lib.InferenceSession(model, options, providers=["CPUExecutionProvider"])
             return lambda: session.run(None, {"x": x})[0]
         # Without the hint OpenVINO computes in bfloat16 where the processor can.
-        hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY",
-                 "INFERENCE_NUM_THREADS": self.threads}  # fmt: skip
+        hints = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": self.threads,
+        }
         core = lib.Core()
         request = core.compile_model(core.read_model(model), "CPU", hints).create_infer_request()
         return lambda: request.infer({0: x}, share_inputs=True, share_outputs=True)[0]

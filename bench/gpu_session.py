@@ -1,16 +1,18 @@
-"""What a GPU is borrowed for, in one go of under nine minutes: the CUDA tests, NVIDIA's checkers, 1,000 steps of LeNet with
-and without a graph, the processor's own speed by threads, and times beside PyTorch's.
+"""What a GPU is borrowed for, in one go of under nine minutes: the CUDA tests, NVIDIA's checkers, 1,000 steps
+of LeNet with and without a graph, the processor's own speed by threads, and times beside PyTorch's.
 
     python bench/gpu_session.py [--out DIR] [--minutes 8.5] [--no-tests] [--dry-run]
 
-Writes ``tests.txt``, ``memcheck.txt``, ``racecheck.txt``, ``times.csv`` (line by line), ``ratios.png`` and ``machine.json``. A
-time is the median between two events on the device's own clock, gaps included in which the device waits for the host. Modes
-are those of ``fc.set_float32_precision``, PyTorch's set alike: "highest" float32, "high" TF32 in convolutions, "medium"
-bfloat16 (autocast). "fastconv-graph" and "torch-graph" replay a network's step as a CUDA graph. "error" is the largest
-deviation from PyTorch in float64, relative to the largest value. "ratio" is PyTorch's time over that of fastconv's faster
-way; for threads, the time of one over that of several. What the minutes do not suffice for is listed, not timed.
+Writes ``tests.txt``, ``memcheck.txt``, ``racecheck.txt``, ``times.csv`` (line by line), ``ratios.png`` and
+``machine.json``. A time is the median between two events on the device's own clock, gaps included in which
+the device waits for the host. Modes are those of ``fc.set_float32_precision``, PyTorch's set alike: "highest"
+float32, "high" TF32 in convolutions, "medium" bfloat16 (autocast). "fastconv-graph" and "torch-graph" replay
+a network's step as a CUDA graph. "error" is the largest deviation from PyTorch in float64, relative to the
+largest value. "ratio" is PyTorch's time over that of fastconv's faster way; for threads, the time of one over
+that of several. What the minutes do not suffice for is listed, not timed.
 
-``--dry-run`` goes the same way without a GPU, on the little that the simulator can do; its times mean nothing.
+``--dry-run`` goes the same way without a GPU, on the little that the simulator can do; its times mean
+nothing.
 """
 
 from __future__ import annotations
@@ -46,12 +48,28 @@ from compare import Worker, git, unused  # noqa: E402
 
 import fastconv as fc  # noqa: E402
 
-FIELDS = ("suite", "name", "pass", "mode", "engine", "milliseconds", "low", "high", "runs", "tflops", "gbytes_per_second",
-          "error", "ratio", "note")  # fmt: skip
+FIELDS = (
+    "suite",
+    "name",
+    "pass",
+    "mode",
+    "engine",
+    "milliseconds",
+    "low",
+    "high",
+    "runs",
+    "tflops",
+    "gbytes_per_second",
+    "error",
+    "ratio",
+    "note",
+)
 TEST_SECONDS, CHECK_SECONDS, THREAD_SECONDS = 180, 40, 60
 RUNS, SECONDS = (1, 0.0) if DRY else (20, 0.2)
 MODES = ("high", "highest", "medium")
-THREAD_JOBS = workload.jobs("net", ["lenet"] if DRY else ["lenet", "resnet18_32"], ["infer" if DRY else "train"])
+THREAD_JOBS = workload.jobs(
+    "net", ["lenet"] if DRY else ["lenet", "resnet18_32"], ["infer" if DRY else "train"]
+)
 
 
 class Fastconv(engines.Fastconv):
@@ -177,14 +195,24 @@ def cell(engine, job, expected) -> dict:
         return {"note": f"failed: {type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"}
     t, work = median(times), workload.flops(job)
     moved = None if job["suite"] == "net" else workload.bytes_moved(job)
-    return {"milliseconds": t, "low": min(times), "high": max(times), "runs": len(times), "error": error,
-            "tflops": work and work / t / 1e9, "gbytes_per_second": moved and moved / t / 1e6}  # fmt: skip
+    return {
+        "milliseconds": t,
+        "low": min(times),
+        "high": max(times),
+        "runs": len(times),
+        "error": error,
+        "tflops": work and work / t / 1e9,
+        "gbytes_per_second": moved and moved / t / 1e6,
+    }
 
 
 def jobs():
     """(mode, job), what matters most first."""
     if DRY:
-        shape = dict(zip(workload.FIELDS, (1, 1, 4, 5, 5, 4, 3, 3, 1, 1, 1, 1))) | {"set": "dry", "name": "dry"}
+        shape = dict(zip(workload.FIELDS, (1, 1, 4, 5, 5, 4, 3, 3, 1, 1, 1, 1))) | {
+            "set": "dry",
+            "name": "dry",
+        }
         found = [{"suite": "conv", "pass": p} | shape for p in ("fwd", "bwd_data", "bwd_weight")]
         found += workload.jobs("net", ["lenet"], ["infer"], batches=[1])
         return [(m, j) for m in MODES[:1] for j in found]
@@ -192,7 +220,11 @@ def jobs():
     net += workload.jobs("net", ["resnet18_32"], ("train", "infer"), batches=(128, 512))
     conv = workload.jobs("conv", ["resnet18_32"], ("fwd", "bwd_data", "bwd_weight"), batches=(128,))
     ops = workload.jobs("op", workload.OP_NAMES, workload.PASSES["op"])
-    return [*((m, j) for m in MODES for j in net), *((m, j) for m in MODES for j in conv), *(("high", j) for j in ops)]
+    return [
+        *((m, j) for m in MODES for j in net),
+        *((m, j) for m in MODES for j in conv),
+        *(("high", j) for j in ops),
+    ]
 
 
 def compare(deadline, torch, add) -> None:
@@ -213,7 +245,10 @@ def compare(deadline, torch, add) -> None:
             call = reference.prepare(job)
             expected = call.results(call.run(call.setup()))
         found = {name: cell(engine, job, expected) for name, engine in columns.items()}
-        ours = min((found[c]["milliseconds"] for c in found if "fastconv" in c and "milliseconds" in found[c]), default=None)
+        ours = min(
+            (found[c]["milliseconds"] for c in found if "fastconv" in c and "milliseconds" in found[c]),
+            default=None,
+        )
         for name, values in found.items():
             if "torch" in name and ours and values.get("milliseconds"):
                 values["ratio"] = values["milliseconds"] / ours
@@ -234,14 +269,19 @@ def draw(rows, path) -> None:
 
     bars = [r for r in rows if "torch" in r["engine"] and "ratio" in r]
     height = 0.16 * len(bars)
-    figure, (ax, below) = plt.subplots(2, figsize=(8, 4 + height), height_ratios=(1 + height, 3), layout="constrained")
+    figure, (ax, below) = plt.subplots(
+        2, figsize=(8, 4 + height), height_ratios=(1 + height, 3), layout="constrained"
+    )
     for name in dict.fromkeys(r["name"] for r in rows if r["suite"] == "threads"):
         points = [(int(r["mode"]), r["ratio"]) for r in rows if r["suite"] == "threads" and r["name"] == name]
         below.plot(*zip(*points), "o-", label=name)
         below.legend()
     below.set(xlabel="threads of the processor", ylabel="times as fast as one")
-    ax.barh([f"{r['name']} {r['pass']}, {r['mode']}, {r['engine']}" for r in bars], [r["ratio"] for r in bars],
-            color=["C0" if r["engine"] == "torch" else "C1" for r in bars])  # fmt: skip
+    ax.barh(
+        [f"{r['name']} {r['pass']}, {r['mode']}, {r['engine']}" for r in bars],
+        [r["ratio"] for r in bars],
+        color=["C0" if r["engine"] == "torch" else "C1" for r in bars],
+    )
     ax.axvline(1, color="k", lw=1)
     ax.invert_yaxis()
     ax.tick_params(axis="y", labelsize=6)
@@ -252,7 +292,11 @@ def draw(rows, path) -> None:
 def run_tests(folder) -> str:
     """The CUDA part of the test-suite; its last line."""
     suites = ["tests/cuda", "tests/core/test_contract.py", "tests/ops/test_ops.py"]
-    return logged([*PYTEST, "-k", "cuda", *(["--collect-only"] if DRY else []), *suites], folder / "tests.txt", TEST_SECONDS)
+    return logged(
+        [*PYTEST, "-k", "cuda", *(["--collect-only"] if DRY else []), *suites],
+        folder / "tests.txt",
+        TEST_SECONDS,
+    )
 
 
 PYTEST = (sys.executable, "-m", "pytest", "-q")
@@ -275,14 +319,22 @@ def run_checkers(folder) -> dict[str, str]:
     program = next((str(p) for p in places if p and os.access(p, os.X_OK)), None)
     if program is None:
         return {"checkers": "no compute-sanitizer"}
-    tests = [*PYTEST, "tests/cuda/test_cuda_conv.py", "tests/cuda/test_cuda.py", "-k", "wide or narrow or long_reductions or optimizers"]
-    return {tool: logged([program, "--tool", tool, *tests], folder / f"{tool}.txt", CHECK_SECONDS)
-            for tool in ("memcheck", "racecheck")}  # fmt: skip
+    tests = [
+        *PYTEST,
+        "tests/cuda/test_cuda_conv.py",
+        "tests/cuda/test_cuda.py",
+        "-k",
+        "wide or narrow or long_reductions or optimizers",
+    ]
+    return {
+        tool: logged([program, "--tool", tool, *tests], folder / f"{tool}.txt", CHECK_SECONDS)
+        for tool in ("memcheck", "racecheck")
+    }
 
 
 def train_long(seconds) -> dict:
-    """1,000 steps of LeNet at batch 256 by ``train.fit``, as a graph and without: do they give the same bits, and does memory
-    grow after the first tenth?"""
+    """1,000 steps of LeNet at batch 256 by ``train.fit``, as a graph and without: do they give the same bits,
+    and does memory grow after the first tenth?"""
     (steps, a), (replays, b) = _train(False, seconds / 2), _train(True, seconds / 2)
     return {"graph": replays, "steps": steps, "same_bits": a == b}
 
@@ -302,12 +354,22 @@ def _train(graph, seconds):
 
     with warnings.catch_warnings(record=True) as given:
         warnings.simplefilter("always")
-        history = fc.train.fit(net.to("cuda"), loader, epochs=epochs, progress=False, graph=graph, callback=note,
-                               time_limit=seconds)  # fmt: skip
+        history = fc.train.fit(
+            net.to("cuda"),
+            loader,
+            epochs=epochs,
+            progress=False,
+            graph=graph,
+            callback=note,
+            time_limit=seconds,
+        )
     found = {
-        "steps": len(used) * len(loader), "images_per_second": history.images_per_second, "loss": history.train_loss,
-        "grown_bytes": used[-1] - used[len(used) // 10] if used else None, "warnings": [str(w.message) for w in given],
-    }  # fmt: skip
+        "steps": len(used) * len(loader),
+        "images_per_second": history.images_per_second,
+        "loss": history.train_loss,
+        "grown_bytes": used[-1] - used[len(used) // 10] if used else None,
+        "warnings": [str(w.message) for w in given],
+    }
     return found, [p.numpy().tobytes() for p in net.parameters()]
 
 
@@ -322,8 +384,16 @@ def scale(deadline, add) -> None:
                 times = worker.ask(job | {"repeats": 3, "seconds": 10 * SECONDS, "save": None}).get("seconds")
                 t = times and 1e3 * median(times)
                 ratio = t and first.setdefault(job["name"], t) / t
-                add({"suite": "threads", "name": job["name"], "pass": job["pass"], "mode": threads, "engine": "fastconv cpu"}
-                    | ({"milliseconds": t, "runs": len(times), "ratio": ratio} if t else {"note": "failed"}))  # fmt: skip
+                add(
+                    {
+                        "suite": "threads",
+                        "name": job["name"],
+                        "pass": job["pass"],
+                        "mode": threads,
+                        "engine": "fastconv cpu",
+                    }
+                    | ({"milliseconds": t, "runs": len(times), "ratio": ratio} if t else {"note": "failed"})
+                )
         worker.close()
 
 
@@ -338,8 +408,11 @@ def compile_for_processor() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--out", type=Path, help="folder of the results (default: bench/results/DATE-GPU; -2 "
-                        "is added if there is one)")  # fmt: skip
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder of the results (default: bench/results/DATE-GPU; -2 is added if there is one)",
+    )
     parser.add_argument("--minutes", type=float, default=8.5, help="for everything (default: 8.5)")
     parser.add_argument("--no-tests", action="store_true", help="neither tests nor checkers")
     parser.add_argument("--dry-run", action="store_true", help="under the simulator")
@@ -358,12 +431,19 @@ def main() -> int:
     name = "-".join(device.split(",")[0].lower().split())
     out = unused(options.out or ROOT / "bench" / "results" / f"{now:%Y-%m-%d}-{name}")
     out.mkdir(parents=True, exist_ok=True)
-    machine = {"date": now.isoformat(timespec="minutes"), "gpu": device, "system": platform.platform(),
-               "python": platform.python_version(), "fastconv": fc.__version__,
-               "commit": git("rev-parse", "--short", "HEAD") + "+changes" * bool(git("status", "--porcelain", "fastconv")),
-               **{p: metadata.version(p) for p in ("numpy", "numba", *([] if DRY else ["numba-cuda"]))},
-               "torch": torch and f"{torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}",
-               "cpus": workload.available_cpus()}  # fmt: skip
+    machine = {
+        "date": now.isoformat(timespec="minutes"),
+        "gpu": device,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "fastconv": fc.__version__,
+        "commit": git("rev-parse", "--short", "HEAD")
+        + "+changes" * bool(git("status", "--porcelain", "fastconv")),
+        **{p: metadata.version(p) for p in ("numpy", "numba", *([] if DRY else ["numba-cuda"]))},
+        "torch": torch
+        and f"{torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}",
+        "cpus": workload.available_cpus(),
+    }
     compiling = threading.Thread(target=compile_for_processor, daemon=True)
     compiling.start()
     machine |= {"tests": "not run"} if options.no_tests else {"tests": run_tests(out)} | run_checkers(out)

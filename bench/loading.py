@@ -1,7 +1,9 @@
-"""What loading and augmentation cost a training step of ResNet-18: ``python bench/loading.py``, about half a minute.
+"""What loading and augmentation cost a training step of ResNet-18: ``python bench/loading.py``, about half a
+minute.
 
-"batch": making one batch of 64, alone. "step": a training step, from asking for the batch to the updated weights, with
-the loader at work in its thread, and with a batch that lies ready; in turn, medians. No data set is needed.
+"batch": making one batch of 64, alone. "step": a training step, from asking for the batch to the updated
+weights, with the loader at work in its thread, and with a batch that lies ready; in turn, medians. No data
+set is needed.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ def seconds(action, *args) -> float:
 def measure(channels: int, mean, std) -> tuple[float, float, float]:
     """Seconds for a batch, for a step with the loader, for a step without."""
     rng, size, t = np.random.default_rng(0), {1: 28, 3: 32}[channels], data.transforms
-    images = Noise(rng.integers(0, 256, (IMAGES, channels, size, size), np.uint8), rng.integers(0, 10, IMAGES))
+    images = Noise(
+        rng.integers(0, 256, (IMAGES, channels, size, size), np.uint8), rng.integers(0, 10, IMAGES)
+    )
     augment = t.compose(t.pad_crop(4), t.horizontal_flip(), t.normalize(mean, std), t.cutout(8))
     loader = data.DataLoader(images, BATCH, shuffle=True, seed=0, transform=augment)
     batches = [seconds(loader._batch, rng.permutation(IMAGES)[:BATCH], rng) for _ in range(100)]
@@ -59,11 +63,17 @@ def measure(channels: int, mean, std) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    print(f"{processor_name()}, {fc.get_num_threads()} threads, batches of {BATCH}; pad-crop, flip, normalise, cutout; ms")
-    print(f"{'images':>14} {'batch':>8} {'share of step':>14} {'step with loader':>17} {'step without':>13} {'ratio':>7}")
+    print(
+        f"{processor_name()}, {fc.get_num_threads()} threads, batches of {BATCH}; pad-crop, flip, normalise, cutout; ms"
+    )
+    print(
+        f"{'images':>14} {'batch':>8} {'share of step':>14} {'step with loader':>17} {'step without':>13} {'ratio':>7}"
+    )
     for name, (channels, mean, std, _, _) in cli.IMAGES.items():
         batch, on, off = (1e3 * s for s in measure(channels, mean, std))
-        print(f"{name:>14} {batch:8.2f} {batch / off:14.2%} {on:17.1f} {off:13.1f} {on / off:7.3f}", flush=True)
+        print(
+            f"{name:>14} {batch:8.2f} {batch / off:14.2%} {on:17.1f} {off:13.1f} {on / off:7.3f}", flush=True
+        )
 
 
 if __name__ == "__main__":

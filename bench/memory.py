@@ -1,6 +1,8 @@
-"""Peak memory of a training step: ``python bench/memory.py [--net resnet18_32] [--engines fastconv,torch,torch-cl]``.
+"""Peak memory of a training step: ``python bench/memory.py [--net resnet18_32] [--engines
+fastconv,torch,torch-cl]``.
 
-One process per engine: the largest resident set after some steps, less what the process held with the engine imported.
+One process per engine: the largest resident set after some steps, less what the process held with the engine
+imported.
 """
 
 from __future__ import annotations
@@ -47,7 +49,10 @@ def main() -> None:
         command = [sys.executable, __file__, "--net", args.net, "--threads", str(args.threads), "--one", name]
         found = subprocess.run(command, capture_output=True, text=True)
         last = found.stdout.split()[-1] if found.returncode == 0 else None
-        print(f"{args.net} {name:10}", f"{int(last) / 2**20:8.0f} MB" if last else found.stderr.strip().splitlines()[-1])
+        print(
+            f"{args.net} {name:10}",
+            f"{int(last) / 2**20:8.0f} MB" if last else found.stderr.strip().splitlines()[-1],
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""LeNet and ResNet-18 for the peers, written once; drawn as calls of ``torch.nn.functional`` or as an ONNX model.
+"""LeNet and ResNet-18 for the peers, written once; drawn as calls of ``torch.nn.functional`` or as an ONNX
+model.
 
 For inference BatchNorm is folded into the weights on every side.
 """
@@ -46,10 +47,14 @@ class TorchGraph:
         F = engine.F
         self.engine, self.F, self.training, self.params, self.buffers = engine, F, training, {}, {}
         self.ops = {
-            "relu": lambda x: F.relu(x, inplace=True), "sigmoid": F.sigmoid, "add": lambda y, x: y.add_(x),
-            "avg_pool": lambda x: F.avg_pool2d(x, 2), "max_pool": lambda x: F.max_pool2d(x, 3, 2, 1),
-            "mean": lambda x: F.adaptive_avg_pool2d(x, 1), "flatten": lambda x: x.flatten(1),
-        }  # fmt: skip
+            "relu": lambda x: F.relu(x, inplace=True),
+            "sigmoid": F.sigmoid,
+            "add": lambda y, x: y.add_(x),
+            "avg_pool": lambda x: F.avg_pool2d(x, 2),
+            "max_pool": lambda x: F.max_pool2d(x, 3, 2, 1),
+            "mean": lambda x: F.adaptive_avg_pool2d(x, 1),
+            "flatten": lambda x: x.flatten(1),
+        }
 
     def op(self, name, *inputs):
         return self.ops[name](*inputs)
@@ -74,17 +79,23 @@ class TorchGraph:
         return self.F.batch_norm(x, *self.buffers[norm], w, b, True)
 
     def linear(self, x, name, size):
-        return self.F.linear(x, self.parameter(f"{name}.weight", size), self.parameter(f"{name}.bias", size[:1]))
+        return self.F.linear(
+            x, self.parameter(f"{name}.weight", size), self.parameter(f"{name}.bias", size[:1])
+        )
 
 
 class OnnxGraph:
     """The same interface, writing an ONNX model of one input ``x`` and one output ``y``."""
 
     OPS = {
-        "relu": ("Relu", {}), "sigmoid": ("Sigmoid", {}), "add": ("Add", {}), "flatten": ("Flatten", {}),
-        "avg_pool": ("AveragePool", {"kernel_shape": [2, 2], "strides": [2, 2]}), "mean": ("GlobalAveragePool", {}),
+        "relu": ("Relu", {}),
+        "sigmoid": ("Sigmoid", {}),
+        "add": ("Add", {}),
+        "flatten": ("Flatten", {}),
+        "avg_pool": ("AveragePool", {"kernel_shape": [2, 2], "strides": [2, 2]}),
+        "mean": ("GlobalAveragePool", {}),
         "max_pool": ("MaxPool", {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1] * 4}),
-    }  # fmt: skip
+    }
 
     def __init__(self):
         from onnx import helper, numpy_helper
@@ -106,10 +117,14 @@ class OnnxGraph:
     def parameters(self, name, size, scale=1.0):
         """Weight and bias of a layer."""
         w = workload.parameter(f"{name}.weight", size) * np.float32(scale)
-        return self.constant(f"{name}.weight", w), self.constant(f"{name}.bias", np.zeros(size[0], np.float32))
+        return self.constant(f"{name}.weight", w), self.constant(
+            f"{name}.bias", np.zeros(size[0], np.float32)
+        )
 
     def conv(self, x, name, size, stride, padding, scale=1.0):
-        return self.node("Conv", x, *self.parameters(name, size, scale), strides=[stride] * 2, pads=[padding] * 4)
+        return self.node(
+            "Conv", x, *self.parameters(name, size, scale), strides=[stride] * 2, pads=[padding] * 4
+        )
 
     def conv_norm(self, x, name, norm, size, stride):
         return self.conv(x, name, size, stride, size[-1] // 2, FOLD)
@@ -121,6 +136,8 @@ class OnnxGraph:
         """The model, whose output is the last node's."""
         value = self.helper.make_tensor_value_info
         self.nodes[-1].output[0] = "y"
-        graph = self.helper.make_graph(self.nodes, "g", [value("x", 1, x_shape)], [value("y", 1, None)], self.weights)
+        graph = self.helper.make_graph(
+            self.nodes, "g", [value("x", 1, x_shape)], [value("y", 1, None)], self.weights
+        )
         opset = self.helper.make_opsetid("", 17)
         return self.helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString()

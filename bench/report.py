@@ -20,10 +20,14 @@ ENGINES = {
     "openvino": "OpenVINO in float32, forward only",
 }
 PASSES = {
-    "fwd": "forward", "bwd": "backward, for the input and the weight", "bwd_data": "backward, for the input alone",
-    "bwd_weight": "backward, for the weight alone", "step": "forward and backward, or an update, in one",
-    "infer": "forward, for inference", "train": "training step: forward, backward, update",
-}  # fmt: skip
+    "fwd": "forward",
+    "bwd": "backward, for the input and the weight",
+    "bwd_data": "backward, for the input alone",
+    "bwd_weight": "backward, for the weight alone",
+    "step": "forward and backward, or an update, in one",
+    "infer": "forward, for inference",
+    "train": "training step: forward, backward, update",
+}
 PYTORCH = ("torch", "torch-cl")  # its float32 layouts; bfloat16 is shown and not counted
 PEERS = (*PYTORCH, "onnxruntime", "openvino")
 FORCED = ("direct", "im2col", "winograd")
@@ -51,7 +55,11 @@ def share(line, column, peak):
     t, job = time_of(line, column), line["job"]
     if not t or not peak:
         return None
-    return workload.bytes_moved(job) / t / peak["bytes"] if job["suite"] == "op" else workload.flops(job) / t / peak["flops"]
+    return (
+        workload.bytes_moved(job) / t / peak["bytes"]
+        if job["suite"] == "op"
+        else workload.flops(job) / t / peak["flops"]
+    )
 
 
 def rows(line, peak):
@@ -62,15 +70,25 @@ def rows(line, peak):
         s = share(line, column, peak)
         r = ratio(line, PYTORCH) if column == "fastconv" else None
         yield {
-            "suite": job["suite"], "set": job["set"], "name": job["name"], "count": job["count"], "pass": job["pass"],
-            "threads": line["threads"], "engine": column, "milliseconds": t and round(t * 1e3, 5),
-            "low": t and round(cell["low"] * 1e3, 5), "high": t and round(cell["high"] * 1e3, 5),
-            "gflops": t and work and round(work / t / 1e9, 2), "share": s and round(s, 4),
+            "suite": job["suite"],
+            "set": job["set"],
+            "name": job["name"],
+            "count": job["count"],
+            "pass": job["pass"],
+            "threads": line["threads"],
+            "engine": column,
+            "milliseconds": t and round(t * 1e3, 5),
+            "low": t and round(cell["low"] * 1e3, 5),
+            "high": t and round(cell["high"] * 1e3, 5),
+            "gflops": t and work and round(work / t / 1e9, 2),
+            "share": s and round(s, 4),
             "images_per_second": round(job["x"][0] / t, 2) if t and job["suite"] == "net" else None,
-            "error": t and cell["error"] and float(f"{cell['error']:.2g}"), "ratio": r and round(r, 3),
-            "first_run_seconds": t and round(cell["first"], 4), "others_share": t and round(cell["others"], 3),
+            "error": t and cell["error"] and float(f"{cell['error']:.2g}"),
+            "ratio": r and round(r, 3),
+            "first_run_seconds": t and round(cell["first"], 4),
+            "others_share": t and round(cell["others"], 3),
             "note": cell.get("unsupported") or cell.get("failed"),
-        }  # fmt: skip
+        }
 
 
 def table(lines, columns, peak, title) -> str:
@@ -83,7 +101,10 @@ def table(lines, columns, peak, title) -> str:
     if peak:
         out.append(f"measured peak {peak['flops'] / 1e9:.0f} GFLOP/s, copy {peak['bytes'] / 1e9:.1f} GB/s")
     rate = "the copy rate" if lines[0]["job"]["suite"] == "op" else "peak"
-    out += [f"each cell: {unit}, share of {rate}, relative error; every column is explained below the table", ""]
+    out += [
+        f"each cell: {unit}, share of {rate}, relative error; every column is explained below the table",
+        "",
+    ]
     head = f"{'layer':{wide}}{'x':>3} {'pass':10}" + "".join(f"{c:>20}" for c in columns)
     out.append(head + "   peers" * extra + "   ratio")
     for line in lines:
@@ -101,12 +122,18 @@ def table(lines, columns, peak, title) -> str:
             r = ratio(line, others)
             text += f"{'-' if r is None else f'{r:.2f}x':>8}"
         out.append(text)
-    return "\n".join([*out, "", *_summary(lines, columns), *_notes(lines), "", *_legend(lines, columns, unit, rate, extra)])
+    return "\n".join(
+        [*out, "", *_summary(lines, columns), *_notes(lines), "", *_legend(lines, columns, unit, rate, extra)]
+    )
 
 
 def _legend(lines, columns, unit, rate, extra):
     """What each column of the table is."""
-    what = {"conv": "shape file and layer", "op": "op and the shape of its input", "net": "network, b and the batch size"}
+    what = {
+        "conv": "shape file and layer",
+        "op": "op and the shape of its input",
+        "net": "network, b and the batch size",
+    }
     passes = dict.fromkeys(line["job"]["pass"] for line in lines)
     speed = "images per second, from the median time" if unit == "images/s" else "median time in milliseconds"
     explained = {
@@ -115,11 +142,15 @@ def _legend(lines, columns, unit, rate, extra):
         "pass": "; ".join(f"{p}: {PASSES[p]}" for p in passes),
         **{c: ENGINES[c] for c in columns},
         "": f"in each of these: {speed}; share of {rate} as measured on this machine (speed counted as direct summation, so "
-            "Winograd may pass 100 %); largest error, relative to the largest value of a float64 result. - is no value; "
-            "why stands above",
-        **({"peers": "time of the fastest float32 engine of another library over fastconv's"} if extra else {}),
+        "Winograd may pass 100 %); largest error, relative to the largest value of a float64 result. - is no value; "
+        "why stands above",
+        **(
+            {"peers": "time of the fastest float32 engine of another library over fastconv's"}
+            if extra
+            else {}
+        ),
         "ratio": "time of PyTorch's faster layout over fastconv's: 2.00x is twice as fast as PyTorch, 0.50x half as fast",
-    }  # fmt: skip
+    }
     yield "The columns:"
     for name, text in explained.items():
         yield from wrap(text, 118, initial_indent=f"  {name:12} ", subsequent_indent=" " * 15)
@@ -132,9 +163,13 @@ def _summary(lines, columns):
         ratios = {line["job"]["name"]: r for line in mine if (r := ratio(line, PYTORCH))}
         if ratios:
             worst = min(ratios, key=ratios.get)
-            every = [r for line in mine if (r := ratio(line, PYTORCH)) for _ in range(line["job"].get("count", 1))]
-            yield (f"{where} {which}: ratio {geometric_mean(ratios.values()):.2f}x (geometric mean of {len(ratios)} lines; "
-                   f"{geometric_mean(every):.2f}x of all {len(every)}), least {ratios[worst]:.2f}x ({worst})")  # fmt: skip
+            every = [
+                r for line in mine if (r := ratio(line, PYTORCH)) for _ in range(line["job"].get("count", 1))
+            ]
+            yield (
+                f"{where} {which}: ratio {geometric_mean(ratios.values()):.2f}x (geometric mean of {len(ratios)} lines; "
+                f"{geometric_mean(every):.2f}x of all {len(every)}), least {ratios[worst]:.2f}x ({worst})"
+            )
         totals = {c: [time_of(line, c) for line in mine] for c in columns}
         counts = [line["job"]["count"] for line in mine]
         full = {c: sum(n * t for n, t in zip(counts, ts)) for c, ts in totals.items() if None not in ts}
@@ -172,13 +207,24 @@ def plots(lines, columns, peak, folder, title) -> None:
     suffix = f"{lines[0]['threads']}threads.png"
     passes = list(dict.fromkeys(line["job"]["pass"] for line in lines))
     columns = [c for c in columns if any(time_of(line, c) for line in lines)]
-    figure, axes = plt.subplots(len(passes), 1, figsize=(max(8, len(lines) / len(passes) * 0.9), 4 * len(passes)),
-                                squeeze=False, layout="constrained")  # fmt: skip
+    figure, axes = plt.subplots(
+        len(passes),
+        1,
+        figsize=(max(8, len(lines) / len(passes) * 0.9), 4 * len(passes)),
+        squeeze=False,
+        layout="constrained",
+    )
     for ax, which in zip(axes[:, 0], passes):
         mine = [line for line in lines if line["job"]["pass"] == which]
         for i, c in enumerate(columns):
             at = [j + 0.8 * (i / len(columns) - 0.5) for j in range(len(mine))]
-            ax.bar(at, [(time_of(line, c) or 0) * 1e3 for line in mine], 0.8 / len(columns), label=c, align="edge")
+            ax.bar(
+                at,
+                [(time_of(line, c) or 0) * 1e3 for line in mine],
+                0.8 / len(columns),
+                label=c,
+                align="edge",
+            )
         ax.set_xticks(range(len(mine)), map(label, mine), rotation=40, ha="right", fontsize=7)
         ax.set(ylabel="ms", title=f"{which}, {title}")
         ax.legend(fontsize=7)
@@ -196,8 +242,11 @@ def plots(lines, columns, peak, folder, title) -> None:
     for i, c in enumerate(columns):
         ax.plot([], [], "s", color=f"C{i}", label=c)
         for which, marker in zip(passes, "o^<v"):
-            points = [(x, workload.flops(line["job"]) / t / 1e9) for x, line in zip(intensity, lines)
-                      if line["job"]["pass"] == which and (t := time_of(line, c))]  # fmt: skip
+            points = [
+                (x, workload.flops(line["job"]) / t / 1e9)
+                for x, line in zip(intensity, lines)
+                if line["job"]["pass"] == which and (t := time_of(line, c))
+            ]
             if points:
                 ax.plot(*zip(*points), marker, color=f"C{i}", ms=5, alpha=0.7)
     for which, marker in zip(passes, "o^<v"):

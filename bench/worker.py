@@ -5,8 +5,9 @@
 repeats, seconds : repeat at least that often and that long
 save : file for the results of the first run (``.npz``), or None
 
-The answer has ``seconds`` (one per repeat), ``first`` (the first run, compilation included), ``busy`` (processor
-seconds spent) or one of ``unsupported`` and ``failed`` with the reason. A job that comes again is not prepared again.
+The answer has ``seconds`` (one per repeat), ``first`` (the first run, compilation included), ``busy``
+(processor seconds spent) or one of ``unsupported`` and ``failed`` with the reason. A job that comes again is
+not prepared again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What is timed: the shape files, the ops, the networks, and the numbers they are fed. Knows no engine.
 
-A *job* is a dict that survives JSON: ``suite`` ("conv", "op" or "net"), ``set``, ``name``, ``count``, ``pass`` and
-what the suite needs besides. Every engine draws the same numbers from the job alone.
+A *job* is a dict that survives JSON: ``suite`` ("conv", "op" or "net"), ``set``, ``name``, ``count``,
+``pass`` and what the suite needs besides. Every engine draws the same numbers from the job alone.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ NETS = {
     "resnet18_28": ((64, 1, 28, 28), 10),  # as examples/train_resnet18.py trains it on Fashion-MNIST
 }
 
-#: Op, shape of its input, what else it takes: sizes of ResNet-18 (224 and 32 pixels) and LeNet. "step" is forward and
-#: backward, or an update, in one.
+#: Op, shape of its input, what else it takes: sizes of ResNet-18 (224 and 32 pixels) and LeNet. "step" is
+#: forward and backward, or an update, in one.
 OPS = [
     ("max_pool", (8, 64, 112, 112), {"kernel_size": 3, "stride": 2, "padding": 1}),
     ("max_pool", (32, 64, 32, 32), {"kernel_size": 2}),
@@ -66,7 +66,8 @@ STEPS = ("cross_entropy", "sgd", "adam")
 
 
 def read_shapes(name: str) -> list[dict]:
-    """The lines of ``shapes/<name>.txt``, or of the file ``name``, as dicts of :data:`FIELDS` and ``name``."""
+    """The lines of ``shapes/<name>.txt``, or of the file ``name``, as dicts of :data:`FIELDS` and
+    ``name``."""
     path = Path(name) if name.endswith(".txt") else SHAPES / f"{name}.txt"
     if not path.exists():
         known = ", ".join(sorted(p.stem for p in SHAPES.glob("*.txt")))
@@ -75,7 +76,9 @@ def read_shapes(name: str) -> list[dict]:
     for i, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         words = line.partition("#")[0].split()
         if words and len(words) != len(FIELDS) + 1:
-            raise ValueError(f"{path}, line {i}: expected {len(FIELDS)} numbers and a name, got {line.strip()!r}")
+            raise ValueError(
+                f"{path}, line {i}: expected {len(FIELDS)} numbers and a name, got {line.strip()!r}"
+            )
         if words:
             rows.append(dict(zip(FIELDS, map(int, words))) | {"name": words[-1]})
     return rows
@@ -88,7 +91,8 @@ def spec_of(row: dict) -> ConvSpec:
 
 
 def jobs(suite: str, shapes, passes, batches=(None,), quick: bool = False) -> list[dict]:
-    """The jobs of a suite. ``shapes`` names shape files, ops or networks, ``batches`` batch sizes (None: listed)."""
+    """The jobs of a suite. ``shapes`` names shape files, ops or networks, ``batches`` batch sizes (None:
+    listed)."""
     found = []
     if suite == "op":
         if unknown := set(shapes) - set(OP_NAMES):
@@ -103,12 +107,22 @@ def jobs(suite: str, shapes, passes, batches=(None,), quick: bool = False) -> li
                 raise ValueError(f"net: expected one of {', '.join(NETS)}, got {name!r}")
             (n, *image), classes = NETS[name]
             found += [
-                {"set": name, "name": f"{name} b{b or n}", "net": name, "x": [b or n, *image], "classes": classes,
-                 "pass": p} for b in batches for p in PASSES["net"]
-            ]  # fmt: skip
+                {
+                    "set": name,
+                    "name": f"{name} b{b or n}",
+                    "net": name,
+                    "x": [b or n, *image],
+                    "classes": classes,
+                    "pass": p,
+                }
+                for b in batches
+                for p in PASSES["net"]
+            ]
     else:
         for name in shapes:
-            rows = [r | {"N": b or r["N"]} for b in batches for r in read_shapes(name)[: 3 if quick else None]]
+            rows = [
+                r | {"N": b or r["N"]} for b in batches for r in read_shapes(name)[: 3 if quick else None]
+            ]
             found += [r | {"set": Path(name).stem, "pass": p} for r in rows for p in passes]
     return [{"suite": suite, "count": 1} | j for j in found if j["pass"] in passes]
 
@@ -137,9 +151,11 @@ def bytes_moved(job: dict) -> int:
     if op == "linear":
         rows, columns = job["x"]
         return 4 * (rows * columns + rows * job["out"] + columns * job["out"]) * (2 if backward else 1)
-    if op.startswith("batch_norm"):  # x, y; backward gy, x, gx; the residual, its gradient and what the mask is made of
+    # x, y; backward gy, x, gx; the residual, its gradient and what the mask is made of
+    if op.startswith("batch_norm"):
         return 4 * size * (2 + backward + ("add" in op) * (1 + backward))
-    return 4 * size * (2 + backward + (op == "cross_entropy"))  # forward and backward meet in the probabilities
+    # forward and backward meet in the probabilities
+    return 4 * size * (2 + backward + (op == "cross_entropy"))
 
 
 # ------------------------------------------------------------------------------------------------- numbers
@@ -155,8 +171,8 @@ def draw(key: str, shape, scale: float = 1.0) -> np.ndarray:
 
 
 def aligned(array: np.ndarray, dtype="float32", channels_last: bool = False) -> np.ndarray:
-    """``array`` where an allocator of tensors would have put it: on a 64-byte boundary, on request channels-last
-    (rank 4 only); ``dtype`` is for floats."""
+    """``array`` where an allocator of tensors would have put it: on a 64-byte boundary, on request
+    channels-last (rank 4 only); ``dtype`` is for floats."""
     dtype = np.dtype(dtype if array.dtype.kind == "f" else array.dtype)
     order = (0, 2, 3, 1) if channels_last else range(array.ndim)
     room = np.empty(array.size * dtype.itemsize + 64, np.uint8)

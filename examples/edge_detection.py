@@ -40,7 +40,8 @@ def edges(photo: np.ndarray) -> np.ndarray:
 
 
 def blur(photo: np.ndarray, size: int = 9) -> np.ndarray:
-    """Each pixel's mean over a ``size x size`` neighbourhood, channel by channel; the border is repeated outwards."""
+    """Each pixel's mean over a ``size x size`` neighbourhood, channel by channel; the border is repeated
+    outwards."""
     before, after = (size - 1) // 2, size // 2
     x = F.pad(to_batch(photo), (before, after, before, after), mode="replicate")
     mean = fc.full((3, 1, size, size), 1 / size**2)
@@ -48,8 +49,8 @@ def blur(photo: np.ndarray, size: int = 9) -> np.ndarray:
 
 
 def read(path=None) -> np.ndarray:
-    """A photograph as ``H x W x 3`` float32 in [0, 1]; without a path Grace Hopper's portrait, which comes with
-    matplotlib (US Navy, public domain)."""
+    """A photograph as ``H x W x 3`` float32 in [0, 1]; without a path Grace Hopper's portrait, which comes
+    with matplotlib (US Navy, public domain)."""
     try:
         from matplotlib.cbook import get_sample_data
         from PIL import Image
@@ -71,15 +72,29 @@ def main(argv=None) -> None:
     on_its_side = correlate(small.T, [[1, -1]])
     print("a black bar, kernel [1, -1], one row:", *vertical[0])
     print("the image on its side, the same kernel:", "edges" if on_its_side.any() else "no edge")
-    pictures.save(args.out / "vertical_edges.png", [
-        [("columns 2 to 5 black", small), ("[1, -1]", vertical), ("[1, -1], image on its side", on_its_side)],
-        [("black from column 30 on", wide), ("[1, 0, -1]", border)],
-    ])  # fmt: skip
+    pictures.save(
+        args.out / "vertical_edges.png",
+        [
+            [
+                ("columns 2 to 5 black", small),
+                ("[1, -1]", vertical),
+                ("[1, -1], image on its side", on_its_side),
+            ],
+            [("black from column 30 on", wide), ("[1, 0, -1]", border)],
+        ],
+    )
 
     photo = read(args.image)
-    pictures.save(args.out / "photograph.png", [
-        [("photograph", photo), ("Laplacian", np.abs(edges(photo)).clip(0, 0.5)), ("mean of 9 x 9", blur(photo))],
-    ])  # fmt: skip
+    pictures.save(
+        args.out / "photograph.png",
+        [
+            [
+                ("photograph", photo),
+                ("Laplacian", np.abs(edges(photo)).clip(0, 0.5)),
+                ("mean of 9 x 9", blur(photo)),
+            ],
+        ],
+    )
 
 
 if __name__ == "__main__":

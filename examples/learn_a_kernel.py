@@ -1,4 +1,5 @@
-"""Find the kernel that turns one image into another by gradient descent: ``python examples/learn_a_kernel.py``."""
+"""Find the kernel that turns one image into another by gradient descent: ``python
+examples/learn_a_kernel.py``."""
 
 import pictures
 
@@ -15,7 +16,8 @@ def data() -> tuple[fc.Tensor, fc.Tensor]:
 
 
 def learn(X, Y, start=(-0.1508, 0.4339), steps: int = 10, lr: float = 3e-2) -> tuple[fc.Tensor, list[float]]:
-    """The 1 x 2 kernel after ``steps`` of gradient descent on the summed squared error, and the error of each step."""
+    """The 1 x 2 kernel after ``steps`` of gradient descent on the summed squared error, and the error of each
+    step."""
     conv = nn.Conv2d(1, 1, kernel_size=(1, 2), bias=False)
     conv.weight.data[:] = fc.tensor(start).reshape(1, 1, 1, 2)
     losses = []
@@ -31,7 +33,9 @@ def learn(X, Y, start=(-0.1508, 0.4339), steps: int = 10, lr: float = 3e-2) -> t
 
 
 def main(argv=None) -> None:
-    args = pictures.parser("Learn an edge detector from one image and its edges.", "learn_a_kernel").parse_args(argv)
+    args = pictures.parser(
+        "Learn an edge detector from one image and its edges.", "learn_a_kernel"
+    ).parse_args(argv)
     X, Y = data()
     kernel, losses = learn(X, Y)
     print("learned kernel:", kernel.numpy().ravel().round(4), "(the edges were made with [1, -1])")

@@ -8,7 +8,9 @@ import numpy as np
 
 def parser(description: str, name: str) -> argparse.ArgumentParser:
     """A command line with ``--out``, whose default is ``runs/<name>``."""
-    p = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     p.add_argument("--out", type=Path, default=Path("runs") / name, help="folder for the pictures")
     return p
 
@@ -16,7 +18,8 @@ def parser(description: str, name: str) -> argparse.ArgumentParser:
 def save(path: Path, rows) -> None:
     """Draw ``rows``, lists of ``(title, H x W or H x W x 3 array)``, into one picture.
 
-    A signed array is drawn around zero (blue below, red above), any other from its least to its greatest value.
+    A signed array is drawn around zero (blue below, red above), any other from its least to its greatest
+    value.
     """
     try:
         from matplotlib.figure import Figure
@@ -29,7 +32,9 @@ def save(path: Path, rows) -> None:
             ax.set_axis_off()
         for ax, (title, image) in zip(axes, panel):
             limit = np.abs(image).max()
-            signed = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if image.min() < 0 else {"cmap": "gray"}
+            signed = (
+                {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if image.min() < 0 else {"cmap": "gray"}
+            )
             ax.imshow(image, **signed)
             ax.set(title=title, xticks=[], yticks=[])
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
-"""Train LeNet on Fashion-MNIST: ``python examples/train_lenet.py``; with ``--classic`` as the course notes do.
+"""Train LeNet on Fashion-MNIST: ``python examples/train_lenet.py``; with ``--classic`` as the course notes
+do.
 
 The same as ``fastconv train lenet``; the loop is in fastconv/train/, the net in fastconv/models/lenet.py.
 """

@@ -1,8 +1,8 @@
 """What stays the same when the image moves: ``python examples/translation_invariance.py``.
 
-A convolution's response moves along with the shape it detects (equivariance). Max pooling forgets where in its window
-the response was, so the strongest one stays in its place under a shift inside the window; the maximum over the whole
-image stays the same under any (invariance).
+A convolution's response moves along with the shape it detects (equivariance). Max pooling forgets where in
+its window the response was, so the strongest one stays in its place under a shift inside the window; the
+maximum over the whole image stays the same under any (invariance).
 """
 
 import numpy as np
@@ -22,7 +22,8 @@ def shifted(by: int) -> np.ndarray:
 
 
 def respond(image) -> tuple[np.ndarray, np.ndarray, float]:
-    """Convolution with the detector (14 x 16), its 4 x 4 max pooling (3 x 4), and its maximum over the whole image."""
+    """Convolution with the detector (14 x 16), its 4 x 4 max pooling (3 x 4), and its maximum over the whole
+    image."""
     x, w = (fc.tensor(a).reshape(1, 1, *a.shape) for a in (image, SHAPE))
     response = F.conv2d(x, w)
     pooled = F.max_pool2d(response, kernel_size=4)
@@ -43,7 +44,11 @@ def main(argv=None) -> None:
         image = shifted(by)
         response, pooled, whole = respond(image)
         print(f"{by:5}  at {strongest(response)!s:15}  at {strongest(pooled)!s:10}  {whole:g}")
-        titles = (f"moved by {by}", f"convolution {strongest(response)}", f"pooled {strongest(pooled)}, max {whole:g}")
+        titles = (
+            f"moved by {by}",
+            f"convolution {strongest(response)}",
+            f"pooled {strongest(pooled)}, max {whole:g}",
+        )
         rows.append(list(zip(titles, (image, response, pooled))))
     pictures.save(args.out / "translation_invariance.png", rows)
 

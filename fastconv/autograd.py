@@ -1,8 +1,8 @@
 """The tape: a node per op, gradients by walking the nodes from the newest to the oldest.
 
-A :class:`Function` computes ``forward`` on raw arrays through the backend (``ctx.engine``) and ``backward`` with the
-same backend's primitives, so every derivative is written once for all backends. Creation order is a topological
-order, so :func:`backward` pops nodes from a heap by sequence number: no recursion, any depth.
+A :class:`Function` computes ``forward`` on raw arrays through the backend (``ctx.engine``) and ``backward``
+with the same backend's primitives, so every derivative is written once for all backends. Creation order is a
+topological order, so :func:`backward` pops nodes from a heap by sequence number: no recursion, any depth.
 """
 
 from __future__ import annotations
@@ -61,8 +61,19 @@ class Node:
         During backward of a function that ``accumulates``: the gradient its first argument already has.
     """
 
-    __slots__ = ("function", "engine", "needs", "saved", "parents", "order", "checks", "done", "accumulated", "result_dtype",
-                 "__dict__")  # fmt: skip
+    __slots__ = (
+        "function",
+        "engine",
+        "needs",
+        "saved",
+        "parents",
+        "order",
+        "checks",
+        "done",
+        "accumulated",
+        "result_dtype",
+        "__dict__",
+    )
 
     function: type[Function]
     engine: Any
@@ -96,24 +107,34 @@ class Node:
 
 
 class View:
-    """How a tensor that looks at another's memory was made: by ``function``, from the tensor ``source``, with ``options``.
+    """How a tensor that looks at another's memory was made: by ``function``, from the tensor ``source``, with
+    ``options``.
 
-    A tensor's ``_cell`` is shared by all that look at its memory: the version of the memory, and how many of the changes in
-    place are on the tape. A view whose ``seen`` is behind the second has a history that no longer holds.
+    A tensor's ``_cell`` is shared by all that look at its memory: the version of the memory, and how many of
+    the changes in place are on the tape. A view whose ``seen`` is behind the second has a history that no
+    longer holds.
 
     Attributes
     ----------
     followed : bool
         Whether autograd can follow a change of the view: not where it was made under ``no_grad``.
     version : int or None
-        Of a copy that stands for a view, because images lie channels-last in memory and PyTorch's do not: the version of the
-        source that it holds. It is brought up to date when it is read, and a change of it is written to the source.
+        Of a copy that stands for a view, because images lie channels-last in memory and PyTorch's do not: the
+        version of the source that it holds. It is brought up to date when it is read, and a change of it is
+        written to the source.
     """
 
     __slots__ = ("source", "function", "options", "seen", "followed", "version")
 
-    def __init__(self, source: Tensor, function: type[Function], options: dict[str, Any], seen: int, followed: bool,
-                 version: int | None = None):  # fmt: skip
+    def __init__(
+        self,
+        source: Tensor,
+        function: type[Function],
+        options: dict[str, Any],
+        seen: int,
+        followed: bool,
+        version: int | None = None,
+    ):
         self.source, self.function, self.options, self.seen = source, function, options, seen
         self.followed, self.version = followed, version
 
@@ -155,7 +176,8 @@ def detached(view: View | None) -> View | None:
 
 
 def _strides(t: Tensor) -> tuple[int, ...] | None:
-    """The strides that ``t`` has in PyTorch, where the last axis of a new tensor runs fastest; None: not known."""
+    """The strides that ``t`` has in PyTorch, where the last axis of a new tensor runs fastest; None: not
+    known."""
     view = t._view
     if view is None:
         return contiguous_strides(t.shape)
@@ -166,21 +188,24 @@ def _strides(t: Tensor) -> tuple[int, ...] | None:
 class Function:
     """Base of every differentiable op.
 
-    Subclasses define two static methods. ``forward(ctx, *args, **options)`` gets raw arrays in place of Tensors and
-    returns an array, or a tuple whose first entry alone is differentiable. ``backward(ctx, gy)`` returns one gradient
-    per positional argument (or a single one), None where there is none. One that ``accumulates`` adds
-    ``ctx.accumulated``, where that is not None, to the first of them, in the kernel that computes it.
+    Subclasses define two static methods. ``forward(ctx, *args, **options)`` gets raw arrays in place of
+    Tensors and returns an array, or a tuple whose first entry alone is differentiable. ``backward(ctx, gy)``
+    returns one gradient per positional argument (or a single one), None where there is none. One that
+    ``accumulates`` adds ``ctx.accumulated``, where that is not None, to the first of them, in the kernel that
+    computes it.
 
-    A function whose result is a view of its only argument may define ``written(source, view, **options)``: the tensor
-    ``source`` after its part that is looked at has become ``view``, on the tape; nothing is to be written any more. Such a
-    function also defines ``strides(shape, strides, **options)``: those of its result where its argument has these, None where
-    it is a copy.
+    A function whose result is a view of its only argument may define ``written(source, view, **options)``:
+    the tensor ``source`` after its part that is looked at has become ``view``, on the tape; nothing is to be
+    written any more. Such a function also defines ``strides(shape, strides, **options)``: those of its result
+    where its argument has these, None where it is a copy.
     """
 
     accumulates: bool = False
-    reshapes: bool = False  # the result is the argument under another shape; where it is a copy, PyTorch's may be a view
+    # the result is the argument under another shape; where it is a copy, PyTorch's may be a view
+    reshapes: bool = False
     written: Callable[..., Tensor] | None = None
-    takes_numbers: bool = False  # whether a NumPy scalar stays a number beside the arrays; else it is a 0-d array
+    # whether a NumPy scalar stays a number beside the arrays; else it is a 0-d array
+    takes_numbers: bool = False
 
     @classmethod
     def apply(cls, *args: Any, **options: Any) -> Any:
@@ -219,7 +244,8 @@ class Function:
         first, *rest = out if isinstance(out, tuple) else (out,)
         result = _tensor.Tensor(first)
         first = result._array
-        if True in ctx.needs and first.dtype.kind == "f":  # comparisons and casts to integers have no derivative
+        # comparisons and casts to integers have no derivative
+        if True in ctx.needs and first.dtype.kind == "f":
             ctx.parents, ctx.order, ctx.result_dtype = parents, next(_sequence), first.dtype
             if ctx.saved:
                 ctx.checks = _checks(ctx.saved, (*tensors, result))
@@ -229,7 +255,10 @@ class Function:
         else:
             for t in tensors:  # a view shares its source's version, so that a later assignment is noticed
                 if first is t._array or _is_view(first, t._array):
-                    result._cell, result._view = t._cell, View(t, cls, options, t._cell[1], record and cls.written is not None)
+                    result._cell, result._view = (
+                        t._cell,
+                        View(t, cls, options, t._cell[1], record and cls.written is not None),
+                    )
         return (result, *map(_tensor.Tensor, rest)) if rest else result
 
     @staticmethod
@@ -302,13 +331,24 @@ def _called(function, options) -> str:
 def _parameter(function, i: int) -> str:
     """What messages call argument ``i`` of an op."""
     names = function.forward.__code__.co_varnames[1 : function.forward.__code__.co_argcount]
-    layer = {"x": "input", "w": "weight", "b": "bias"} if "w" in names else {"x": "input", "a": "operand", "b": "operand"}
+    layer = (
+        {"x": "input", "w": "weight", "b": "bias"}
+        if "w" in names
+        else {"x": "input", "a": "operand", "b": "operand"}
+    )
     return layer.get(names[i], names[i]) if i < len(names) else "operand"
 
 
-def _share_as_pytorch(result: Tensor, source: Tensor, function: type[Function], options: dict[str, Any], engine: Any,
-                      followed: bool) -> None:  # fmt: skip
-    """Make ``result`` a view of ``source`` where it is one in PyTorch, whose images lie in logical order, else a copy."""
+def _share_as_pytorch(
+    result: Tensor,
+    source: Tensor,
+    function: type[Function],
+    options: dict[str, Any],
+    engine: Any,
+    followed: bool,
+) -> None:
+    """Make ``result`` a view of ``source`` where it is one in PyTorch, whose images lie in logical order,
+    else a copy."""
     array = result._array
     shares = array is source._array or _is_view(array, source._array)
     version = None
@@ -322,11 +362,15 @@ def _share_as_pytorch(result: Tensor, source: Tensor, function: type[Function], 
             if not viewed or 0 in array.shape or not source._array.flags.writeable:
                 return
             version = source._cell[0]  # the elements had to move: the copy stands for a view
-    result._cell, result._view = source._cell, View(source, function, options, source._cell[1], followed, version)
+    result._cell, result._view = (
+        source._cell,
+        View(source, function, options, source._cell[1], followed, version),
+    )
 
 
 def _checks(saved, tensors) -> list[tuple[list[int], int]]:
-    """The versions of those of ``tensors`` whose memory is in ``saved``, as the arrays they are or in another shape."""
+    """The versions of those of ``tensors`` whose memory is in ``saved``, as the arrays they are or in another
+    shape."""
     kept = {id(s) for s in saved if hasattr(s, "strides")}
     if kept <= {id(t._array) for t in tensors}:
         return [(t._cell, t._cell[0]) for t in tensors if id(t._array) in kept]
@@ -335,7 +379,8 @@ def _checks(saved, tensors) -> list[tuple[list[int], int]]:
 
 
 def _with_op(error: MemoryError, op: str, arrays: Sequence[Any]) -> MemoryError:
-    """What to raise in place of ``error``: one of NumPy's, which are of a type of their own, does not say which op it was."""
+    """What to raise in place of ``error``: one of NumPy's, which are of a type of their own, does not say
+    which op it was."""
     if type(error) is MemoryError:
         return error
     shapes = ", ".join(shape_str(a.shape) for a in arrays if hasattr(a, "shape"))
@@ -345,7 +390,8 @@ def _with_op(error: MemoryError, op: str, arrays: Sequence[Any]) -> MemoryError:
 def _is_view(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return a.base is not None and np.may_share_memory(a, b)
-    return getattr(a, "base", None) is getattr(b, "base", a)  # on a device every array of a piece of memory has it as base
+    # on a device every array of a piece of memory has it as base
+    return getattr(a, "base", None) is getattr(b, "base", a)
 
 
 def _owner(array: Any) -> int:
@@ -355,15 +401,20 @@ def _owner(array: Any) -> int:
 
 
 def _accumulate(leaf: Tensor, g: Any, taken: dict[int, list], saved: tuple) -> None:
-    """Add ``g`` to ``leaf.grad``; a first gradient is kept as it is unless it is locked or something else may see its memory:
-    ``taken`` holds, by their owner, the arrays that others have, ``saved`` is what its node kept."""
+    """Add ``g`` to ``leaf.grad``; a first gradient is kept as it is unless it is locked or something else may
+    see its memory: ``taken`` holds, by their owner, the arrays that others have, ``saved`` is what its node
+    kept."""
     if leaf.grad is not None:
         leaf.grad = _tensor.Tensor(backends.engine_of(leaf.device).binary_fwd("add", leaf.grad._array, g))
         return
     host, owner = isinstance(g, np.ndarray), _owner(g)
     others = taken.setdefault(owner, [])
     locked = not g.flags.writeable if host else 0 in g.strides
-    if locked or any(not host or np.may_share_memory(g, o) for o in others) or any(_owner(s) == owner for s in saved):
+    if (
+        locked
+        or any(not host or np.may_share_memory(g, o) for o in others)
+        or any(_owner(s) == owner for s in saved)
+    ):
         g = backends.engine_of(leaf.device).copy(g)
     else:
         others.append(g)

@@ -23,13 +23,21 @@ BENCH = Path(__file__).resolve().parents[1] / "bench"
 EXTRAS = ("tqdm", "pooch", "matplotlib")
 #: What the library calls in its messages by the name of a keyword, and its option here.
 OPTIONS = {
-    "resume=False": "--no-resume", "checkpoint=": "--out", "root=": "--data", "download=False": "--no-download",
-    "download=True": "without --no-download", "batch_size": "--batch-size", "weight_decay": "--weight-decay",
-    "label_smoothing of the loss": "--label-smoothing", "total_steps of OneCycleLR": "steps (--epochs)",
-    "T_max of CosineAnnealingLR": "steps (--epochs)", "scheduler OneCycleLR": "--schedule one-cycle",
-    "scheduler CosineAnnealingLR": "--schedule cosine", "now OneCycleLR": "now one-cycle",
+    "resume=False": "--no-resume",
+    "checkpoint=": "--out",
+    "root=": "--data",
+    "download=False": "--no-download",
+    "download=True": "without --no-download",
+    "batch_size": "--batch-size",
+    "weight_decay": "--weight-decay",
+    "label_smoothing of the loss": "--label-smoothing",
+    "total_steps of OneCycleLR": "steps (--epochs)",
+    "T_max of CosineAnnealingLR": "steps (--epochs)",
+    "scheduler OneCycleLR": "--schedule one-cycle",
+    "scheduler CosineAnnealingLR": "--schedule cosine",
+    "now OneCycleLR": "now one-cycle",
     "now CosineAnnealingLR": "now cosine",
-}  # fmt: skip
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,7 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: print(f"fastconv: warning: {_as_options(message)}", file=sys.stderr)
+            warnings.showwarning = lambda message, *_: print(
+                f"fastconv: warning: {_as_options(message)}", file=sys.stderr
+            )
             return args.run(args)
     except KeyboardInterrupt:
         print("fastconv: interrupted", file=sys.stderr)
@@ -61,9 +71,11 @@ def _bench(options: list[str]) -> int:
     """Run ``bench/compare.py`` of the checkout that this package lies in."""
     script = BENCH / "compare.py"
     if not script.exists():
-        print("fastconv: error: bench: the benchmarks are not part of the installed package; they need a clone of the "
-              "repository, installed from there with pip install -e . (bench/README.md in it says how to go on)",
-              file=sys.stderr)  # fmt: skip
+        print(
+            "fastconv: error: bench: the benchmarks are not part of the installed package; they need a clone of the "
+            "repository, installed from there with pip install -e . (bench/README.md in it says how to go on)",
+            file=sys.stderr,
+        )
         return 2
     return subprocess.call([sys.executable, str(script), *options])
 
@@ -78,7 +90,8 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def _value(kind, expected: str, ok):
-    """An option's type: ``kind`` of its text where that is ``ok``, else an error that says what was ``expected``."""
+    """An option's type: ``kind`` of its text where that is ``ok``, else an error that says what was
+    ``expected``."""
 
     def parse(text: str):
         try:
@@ -107,7 +120,9 @@ def _model(name: str) -> str:
     if name not in known:
         near = get_close_matches(name, known, 1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise argparse.ArgumentTypeError(f"there is no model {name!r}; {hint}Known are lenet, {', '.join(known)}")
+        raise argparse.ArgumentTypeError(
+            f"there is no model {name!r}; {hint}Known are lenet, {', '.join(known)}"
+        )
     return name
 
 
@@ -125,60 +140,144 @@ def _parser() -> argparse.ArgumentParser:
     command(commands, "doctor", doctor, "show versions, processor, threads, kernel cache and GPU")
     command(commands, "warmup", warmup, "compile every kernel of the cpu backend now")
     text = "show or remove what fastconv keeps on disk: compiled kernels, what was measured"
-    actions = commands.add_parser("cache", help=text, description=text).add_subparsers(required=True, metavar="ACTION")
+    actions = commands.add_parser("cache", help=text, description=text).add_subparsers(
+        required=True, metavar="ACTION"
+    )
     command(actions, "info", cache_info, "show the folder, and what each version's kernels take")
-    command(actions, "clear", cache_clear, "remove compiled kernels and measurements of every version (data sets stay)")
-    count = command(commands, "summary", summarise, "print a network's shapes, parameters, multiply-adds and receptive fields")
+    command(
+        actions,
+        "clear",
+        cache_clear,
+        "remove compiled kernels and measurements of every version (data sets stay)",
+    )
+    count = command(
+        commands,
+        "summary",
+        summarise,
+        "print a network's shapes, parameters, multiply-adds and receptive fields",
+    )
     names = ", ".join(["lenet", *(name for name in models.__all__ if name.islower())])
     count.add_argument("model", type=_model, metavar="MODEL", help=f"one of {names}")
-    count.add_argument("--input", metavar="NxCxHxW", help="default: what the model is for: 1x3x224x224, for LeNet "
-                       "1x1x28x28, with --small-input 1x3x32x32")  # fmt: skip
+    count.add_argument(
+        "--input",
+        metavar="NxCxHxW",
+        help="default: what the model is for: 1x3x224x224, for LeNet 1x1x28x28, with --small-input 1x3x32x32",
+    )
     count.add_argument("--classes", metavar="N", type=AT_LEAST_1, help="default: the model's own")
     count.add_argument("--small-input", action="store_true", help="ResNet for images of about 32x32")
-    commands.add_parser("bench", help="compare speed with PyTorch and others (in a clone of the repository)", add_help=False)
-    nets = commands.add_parser("train", help="train a network").add_subparsers(required=True, metavar="NETWORK")
-    lenet = command(nets, "lenet", train_lenet, "train LeNet on Fashion-MNIST: with ReLU, max pooling, momentum and a "
-                    "one-cycle schedule, or as the course notes do")  # fmt: skip
+    commands.add_parser(
+        "bench", help="compare speed with PyTorch and others (in a clone of the repository)", add_help=False
+    )
+    nets = commands.add_parser("train", help="train a network").add_subparsers(
+        required=True, metavar="NETWORK"
+    )
+    lenet = command(
+        nets,
+        "lenet",
+        train_lenet,
+        "train LeNet on Fashion-MNIST: with ReLU, max pooling, momentum and a "
+        "one-cycle schedule, or as the course notes do",
+    )
     option = lenet.add_argument
-    option("--classic", action="store_true", help="the notes' recipe: sigmoid, average pooling, SGD with lr 0.9")
-    option("--epochs", metavar="N", type=AT_LEAST_0, help="default: 10 on the full set, 100 (as many steps) on the set in "
-           "the package")  # fmt: skip
+    option(
+        "--classic", action="store_true", help="the notes' recipe: sigmoid, average pooling, SGD with lr 0.9"
+    )
+    option(
+        "--epochs",
+        metavar="N",
+        type=AT_LEAST_0,
+        help="default: 10 on the full set, 100 (as many steps) on the set in the package",
+    )
     option("--batch-size", metavar="N", type=AT_LEAST_1, default=256, help="images per step")
     option("--lr", type=POSITIVE, help="learning rate (default: 0.1 at its peak; with --classic 0.9)")
     _training_options(lenet, "default: runs/lenet, with --classic runs/lenet-classic")
     resnet = command(nets, "resnet18", train_resnet18, "train ResNet-18 on Fashion-MNIST or CIFAR-10")
     option = resnet.add_argument
     option("--dataset", choices=IMAGES, default="fashion-mnist", help="which images")
-    option("--epochs", metavar="N", type=AT_LEAST_0, help="default: 2 on Fashion-MNIST (20, as many steps, on the set in "
-           "the package), 15 on CIFAR-10")  # fmt: skip
+    option(
+        "--epochs",
+        metavar="N",
+        type=AT_LEAST_0,
+        help="default: 2 on Fashion-MNIST (20, as many steps, on the set in the package), 15 on CIFAR-10",
+    )
     option("--batch-size", metavar="N", type=AT_LEAST_1, default=64, help="images per step")
     option("--lr", type=POSITIVE, default=0.1, help="highest learning rate")
-    option("--schedule", choices=("one-cycle", "cosine"), default="one-cycle", help="how the learning rate moves")
-    option("--weight-decay", metavar="X", type=NOT_NEGATIVE, default=5e-4, help="this times a weight is added to its gradient")
-    option("--label-smoothing", metavar="X", type=BELOW_1, default=0.1, help="share of a label spread over all classes")
-    option("--pad-crop", metavar="PIXELS", type=AT_LEAST_0, help="shift images at random by up to so many pixels "
-           "(default: 4 on CIFAR-10, else 0; with 2, Fashion-MNIST needs more epochs)")  # fmt: skip
+    option(
+        "--schedule", choices=("one-cycle", "cosine"), default="one-cycle", help="how the learning rate moves"
+    )
+    option(
+        "--weight-decay",
+        metavar="X",
+        type=NOT_NEGATIVE,
+        default=5e-4,
+        help="this times a weight is added to its gradient",
+    )
+    option(
+        "--label-smoothing",
+        metavar="X",
+        type=BELOW_1,
+        default=0.1,
+        help="share of a label spread over all classes",
+    )
+    option(
+        "--pad-crop",
+        metavar="PIXELS",
+        type=AT_LEAST_0,
+        help="shift images at random by up to so many pixels "
+        "(default: 4 on CIFAR-10, else 0; with 2, Fashion-MNIST needs more epochs)",
+    )
     option("--no-flip", action="store_true", help="do not mirror images at random")
-    option("--cutout", metavar="PIXELS", type=AT_LEAST_0, default=0, help="blank a random square of this side; 0: none")
-    option("--checkpoint-every", metavar="STEPS", type=AT_LEAST_1, default=200, help="steps between two checkpoints")
+    option(
+        "--cutout",
+        metavar="PIXELS",
+        type=AT_LEAST_0,
+        default=0,
+        help="blank a random square of this side; 0: none",
+    )
+    option(
+        "--checkpoint-every",
+        metavar="STEPS",
+        type=AT_LEAST_1,
+        default=200,
+        help="steps between two checkpoints",
+    )
     _training_options(resnet, "default: runs/resnet18")
     return parser
 
 
 def _training_options(parser, out) -> None:
     option = parser.add_argument
-    option("--data", metavar="DIR", help="folder that holds the files of the data set (default: the usual folders are "
-           "searched, else they are downloaded)")  # fmt: skip
+    option(
+        "--data",
+        metavar="DIR",
+        help="folder that holds the files of the data set (default: the usual folders are "
+        "searched, else they are downloaded)",
+    )
     option("--backend", choices=backends.BACKENDS, help="engine (default: FASTCONV_BACKEND, else cpu)")
     option("--threads", metavar="N", type=AT_LEAST_1, help="threads per kernel (default: every processor)")
     option("--seed", metavar="N", type=AT_LEAST_0, default=0, help="of weights, order and augmentation")
     option("--out", metavar="DIR", help=f"folder of pictures, history, weights and checkpoint ({out})")
     either = parser.add_mutually_exclusive_group()
-    either.add_argument("--resume", dest="resume", action="store_const", const=True,
-                        help="continue from the checkpoint in --out (default: if there is one)")  # fmt: skip
-    either.add_argument("--no-resume", dest="resume", action="store_const", const=False,
-                        help="start anew; what is in --out is overwritten")  # fmt: skip
-    option("--time-limit", metavar="SECONDS", type=POSITIVE, help="end training after this time, with a checkpoint")
+    either.add_argument(
+        "--resume",
+        dest="resume",
+        action="store_const",
+        const=True,
+        help="continue from the checkpoint in --out (default: if there is one)",
+    )
+    either.add_argument(
+        "--no-resume",
+        dest="resume",
+        action="store_const",
+        const=False,
+        help="start anew; what is in --out is overwritten",
+    )
+    option(
+        "--time-limit",
+        metavar="SECONDS",
+        type=POSITIVE,
+        help="end training after this time, with a checkpoint",
+    )
     option("--no-download", action="store_true", help="use what is on this machine")
     option("--quiet", action="store_true", help="show no progress")
 
@@ -208,7 +307,8 @@ def train_lenet(args) -> int:
 
 
 def train_resnet18(args) -> int:
-    """Train ResNet-18; write pictures, history, weights and the checkpoint ``resnet18.npz`` to ``args.out``."""
+    """Train ResNet-18; write pictures, history, weights and the checkpoint ``resnet18.npz`` to
+    ``args.out``."""
     _prepare(args)
     channels, mean, std, shift, epochs = IMAGES[args.dataset]
     if args.dataset == "cifar10":
@@ -221,10 +321,13 @@ def train_resnet18(args) -> int:
     shift = shift if args.pad_crop is None else args.pad_crop
     augment = [t.pad_crop(shift)] if shift else []
     augment += [] if args.no_flip else [t.horizontal_flip()]
-    augment += [normalize] + ([t.cutout(args.cutout)] if args.cutout else [])  # 0 after normalize: the mean grey
+    # 0 after normalize: the mean grey
+    augment += [normalize] + ([t.cutout(args.cutout)] if args.cutout else [])
     loaders = _loaders(args, sets, t.compose(*augment), normalize)
     net = _placed(models.resnet18(num_classes=10, in_channels=channels, small_input=True))
-    optimizer = optim.SGD(net.parameters(), args.lr, momentum=0.9, weight_decay=args.weight_decay, nesterov=True)
+    optimizer = optim.SGD(
+        net.parameters(), args.lr, momentum=0.9, weight_decay=args.weight_decay, nesterov=True
+    )
     steps = max(epochs, 1) * len(loaders[0])
     if args.schedule == "cosine":
         scheduler = optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -232,9 +335,17 @@ def train_resnet18(args) -> int:
     else:
         scheduler = optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=steps)
     args.out = args.out or "runs/resnet18"
-    return _train(args, "resnet18", net, loaders, epochs=epochs, optimizer=optimizer, scheduler=scheduler,
-                  loss=nn.CrossEntropyLoss(label_smoothing=args.label_smoothing),
-                  checkpoint_every=args.checkpoint_every)  # fmt: skip
+    return _train(
+        args,
+        "resnet18",
+        net,
+        loaders,
+        epochs=epochs,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        loss=nn.CrossEntropyLoss(label_smoothing=args.label_smoothing),
+        checkpoint_every=args.checkpoint_every,
+    )
 
 
 def _prepare(args) -> None:
@@ -248,13 +359,16 @@ def _prepare(args) -> None:
 def _check_folder(args, kind) -> None:
     """A folder that was named is not passed over for another place."""
     if args.data in IMAGES and not Path(args.data).exists():
-        raise ValueError(f"--data is the folder that holds the images; which images they are says --dataset {args.data}")
+        raise ValueError(
+            f"--data is the folder that holds the images; which images they are says --dataset {args.data}"
+        )
     for part in (True, False) if args.data else ():
         kind.find(args.data, part)
 
 
 def _fashion_mnist(args, epochs):
-    """Training and test set, and for how many epochs: ten times as many on the set in the package, a tenth in size."""
+    """Training and test set, and for how many epochs: ten times as many on the set in the package, a tenth in
+    size."""
     _check_folder(args, data.FashionMNIST)
     train_set, test_set, note = data.fashion_mnist_or_mini(args.data, download=not args.no_download)
     epochs = epochs * (10 if note else 1) if args.epochs is None else args.epochs
@@ -264,8 +378,10 @@ def _fashion_mnist(args, epochs):
 
 
 def _loaders(args, sets, augment=None, transform=None):
-    return (data.DataLoader(sets[0], args.batch_size, shuffle=True, seed=args.seed, transform=augment),
-            data.DataLoader(sets[1], args.batch_size, transform=transform))  # fmt: skip
+    return (
+        data.DataLoader(sets[0], args.batch_size, shuffle=True, seed=args.seed, transform=augment),
+        data.DataLoader(sets[1], args.batch_size, transform=transform),
+    )
 
 
 def _placed(net):
@@ -280,15 +396,25 @@ def _train(args, name, net, loaders, **options) -> int:
     if args.resume and not any(out.glob(f"{name}*.npz")):
         print(f"--resume: there is no checkpoint in {out}; a new run begins")
     history = train.fit(
-        net, *loaders, **options, checkpoint=path, resume=args.resume is not False, progress=not args.quiet,
-        plot=out / "learning_curve.png" if drawing else None, time_limit=args.time_limit,
-    )  # fmt: skip
+        net,
+        *loaders,
+        **options,
+        checkpoint=path,
+        resume=args.resume is not False,
+        progress=not args.quiet,
+        plot=out / "learning_curve.png" if drawing else None,
+        time_limit=args.time_limit,
+    )
     history.to_csv(out / "history.csv")
     io.save(net.state_dict(), out / "weights.safetensors")
     report = [f"loss {history.train_loss:.3f}, train acc {history.train_accuracy:.3f}"] if history else []
     if history.stopped != "interrupted":
-        matrix = train.confusion_matrix(net, loaders[1], out / "confusion_matrix.png" if drawing else None,
-                                        getattr(loaders[1].dataset, "classes", None))  # fmt: skip
+        matrix = train.confusion_matrix(
+            net,
+            loaders[1],
+            out / "confusion_matrix.png" if drawing else None,
+            getattr(loaders[1].dataset, "classes", None),
+        )
         report.append(f"test acc {matrix.trace() / matrix.sum():.4f}")
     if report:
         print(", ".join(report))
@@ -306,7 +432,9 @@ def _train(args, name, net, loaders, **options) -> int:
 
 def _engine() -> str:
     name, threads = backends.get_backend(), settings.get_num_threads()
-    return {"numpy": "cpu (numpy backend)", "cpu": f"cpu ({threads} thread{'s' * (threads > 1)})"}.get(name, name)
+    return {"numpy": "cpu (numpy backend)", "cpu": f"cpu ({threads} thread{'s' * (threads > 1)})"}.get(
+        name, name
+    )
 
 
 # ------------------------------------------------------------------------------------------------- summary
@@ -315,8 +443,11 @@ def summarise(args) -> int:
     size = {"lenet5": "1x28x28"}.get(args.model, "3x32x32" if args.small_input else "3x224x224")
     text = args.input or f"1x{size}"
     shape = tuple(int(n) if n.isdecimal() else n for n in text.split("x"))
-    check(len(shape) == 4 and all(isinstance(n, int) for n in shape), "summary",
-          f"--input must be batch x channels x height x width, such as 1x3x224x224, got {text!r}")  # fmt: skip
+    check(
+        len(shape) == 4 and all(isinstance(n, int) for n in shape),
+        "summary",
+        f"--input must be batch x channels x height x width, such as 1x3x224x224, got {text!r}",
+    )
     options = {"in_channels": shape[1]} | ({} if args.classes is None else {"num_classes": args.classes})
     if args.small_input:
         check(args.model.startswith("resnet"), "summary", f"--small-input is for ResNets, got {args.model}")
@@ -354,14 +485,18 @@ def cache_info(args) -> int:
     """Print what is kept on disk, the folder used last first."""
     root = disk.folder()
     if root is None:
-        print("no folder for a cache can be written (set FASTCONV_CACHE_DIR); every process compiles its kernels anew")
+        print(
+            "no folder for a cache can be written (set FASTCONV_CACHE_DIR); every process compiles its kernels anew"
+        )
         return 0
     rows = disk.contents()
     print(f"{root}: {_amount(rows)}")
     for place, files, size, last in rows:
         day = strftime("%Y-%m-%d %H:%M", localtime(last))
         print(f"  {place}  {files} files, {size / 2**20:.1f} MB, last used {day}")
-    print(f"Folders not used for {disk.OLD // disk.DAY} days go by themselves; fastconv cache clear removes all")
+    print(
+        f"Folders not used for {disk.OLD // disk.DAY} days go by themselves; fastconv cache clear removes all"
+    )
     return 0
 
 
@@ -380,14 +515,20 @@ def doctor(args) -> int:
     """Print what fastconv runs on; a part that is missing or broken is a line, never an error."""
     import numpy
 
-    rows = {"fastconv": __version__, "python": f"{platform.python_version()} ({sys.executable})",
-            "system": platform.platform(), "numpy": numpy.__version__}  # fmt: skip
+    rows = {
+        "fastconv": __version__,
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "system": platform.platform(),
+        "numpy": numpy.__version__,
+    }
     for name in ("numba", "llvmlite"):
         rows[name] = _version(name) or f"not installed: the cpu backend needs it, pip install {name}"
     for name in EXTRAS:
         rows[name] = _version(name) or 'not installed (optional: pip install "fastconv[train]")'
     rows["backend"] = _or_why(backends.get_backend)
-    rows["threads"] = _or_why(lambda: f"{settings.get_num_threads()} of {settings.available_cpus()} processors")
+    rows["threads"] = _or_why(
+        lambda: f"{settings.get_num_threads()} of {settings.available_cpus()} processors"
+    )
     rows |= _or_why(_cpu_rows) if _version("numba") else {}
     if version := _version("numba-cuda"):
         rows["numba-cuda"] = version
@@ -416,6 +557,11 @@ def _or_why(look):
 def _cpu_rows() -> dict[str, str]:
     from .backends.cpu.runtime import machine
 
-    looks = {"CPU": machine.processor, "vector unit": machine.vector_unit, "threading layer": machine.threading_layer,
-             "kernel cache": machine.cache, "buffer pool": machine.pool}  # fmt: skip
+    looks = {
+        "CPU": machine.processor,
+        "vector unit": machine.vector_unit,
+        "threading layer": machine.threading_layer,
+        "kernel cache": machine.cache,
+        "buffer pool": machine.pool,
+    }
     return {name: _or_why(look) for name, look in looks.items()}

@@ -12,7 +12,8 @@ def missing() -> str | None:
 
 
 def is_available() -> bool:
-    """Whether tensors can be put on a GPU here; numba's simulator (``NUMBA_ENABLE_CUDASIM=1``) counts as one."""
+    """Whether tensors can be put on a GPU here; numba's simulator (``NUMBA_ENABLE_CUDASIM=1``) counts as
+    one."""
     return missing() is None
 
 
@@ -27,8 +28,10 @@ def describe() -> str:
     device, driver = cuda.get_current_device(), cuda.cudadrv.driver.driver
     free, total = (f"{n / 2**30:.1f}" for n in cuda.current_context().get_memory_info())
     name = device.name.decode() if isinstance(device.name, bytes) else device.name
-    return (f"{name}, capability {'{}.{}'.format(*device.compute_capability)}, {free} of {total} GiB free, "
-            f"driver for CUDA {'{}.{}'.format(*driver.get_version())}")  # fmt: skip
+    return (
+        f"{name}, capability {'{}.{}'.format(*device.compute_capability)}, {free} of {total} GiB free, "
+        f"driver for CUDA {'{}.{}'.format(*driver.get_version())}"
+    )
 
 
 def _memory():

@@ -1,7 +1,8 @@
 """The types of numbers: which one an operation computes in, and the arrays that may come in from outside.
 
-Types follow PyTorch's promotion. There are three categories, bool < integers < floats. Operands with dimensions decide
-the result; 0-d tensors, and after them plain numbers, take part only where their category is higher:
+Types follow PyTorch's promotion. There are three categories, bool < integers < floats. Operands with
+dimensions decide the result; 0-d tensors, and after them plain numbers, take part only where their category
+is higher:
 
 =====================  ==========  =================================================================
 operands               result      because
@@ -28,7 +29,8 @@ from .spec import check, shape_str
 BOOL, INT64, FLOAT32, FLOAT64 = map(np.dtype, ("bool", "int64", "float32", "float64"))
 _COMPARISONS = frozenset(("lt", "le", "gt", "ge", "eq", "ne"))
 _SAME_TYPE = frozenset(("neg", "abs", "relu"))  # of integers these are integers
-CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}  # by the kind of a dtype; nothing is converted to a lower one on its own
+# by the kind of a dtype; nothing is converted to a lower one on its own
+CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
 _NUMBERS = {bool: BOOL, int: INT64, float: FLOAT32}
 _PLAIN = frozenset((int, float))
 _WITH_DIMENSIONS, _ZERO_D, _NUMBER = 0, 1, 2
@@ -43,8 +45,12 @@ def promote(name: str, a: np.dtype, b: np.dtype) -> np.dtype:
     if CATEGORY[a.kind] != CATEGORY[b.kind]:
         return a if CATEGORY[a.kind] > CATEGORY[b.kind] else b
     both = np.promote_types(a, b)
-    check(both.kind != "f" or a.kind == "f", name,
-          f"no integer type holds both {a} and {b}; convert one of them, e.g. with .astype('int64')", TypeError)  # fmt: skip
+    check(
+        both.kind != "f" or a.kind == "f",
+        name,
+        f"no integer type holds both {a} and {b}; convert one of them, e.g. with .astype('int64')",
+        TypeError,
+    )
     return both
 
 
@@ -75,20 +81,26 @@ def _computed(name, a, b):
         if not floats and len(arrays) == 2:
             return promote(name, a[0], b[0])  # 0-d or not: the other's type may not hold its value
     result = result_type(name, a, b)
-    check(name != "sub" or result != BOOL, name, "there is no difference of two bools; convert them with .astype('int64'), or "
-          "ask whether they differ with !=", TypeError)  # fmt: skip
+    check(
+        name != "sub" or result != BOOL,
+        name,
+        "there is no difference of two bools; convert them with .astype('int64'), or "
+        "ask whether they differ with !=",
+        TypeError,
+    )
     return FLOAT32 if name == "div" and not floats else result
 
 
 def operands(name: str, a, b, cast):
-    """The operands of ``name`` as engines want them: arrays in the type it computes in (``cast(array, dtype)`` makes them
-    that), numbers as numbers that this type holds.
+    """The operands of ``name`` as engines want them: arrays in the type it computes in (``cast(array,
+    dtype)`` makes them that), numbers as numbers that this type holds.
 
-    A Python int beyond an integer array's type is taken modulo its range, as in PyTorch; but comparisons, and the larger or
-    smaller of two, are those of the numbers as written.
+    A Python int beyond an integer array's type is taken modulo its range, as in PyTorch; but comparisons, and
+    the larger or smaller of two, are those of the numbers as written.
     """
     x, y = getattr(a, "dtype", None), getattr(b, "dtype", None)
-    if x is y or (y is None and type(b) in _PLAIN) or (x is None and type(a) in _PLAIN):  # what nearly every call is
+    # what nearly every call is
+    if x is y or (y is None and type(b) in _PLAIN) or (x is None and type(a) in _PLAIN):
         if (x or y).kind == "f":
             return a, b
     return _mixed(name, a, b, cast)
@@ -99,15 +111,21 @@ def _mixed(name, a, b, cast):
     if dtype.kind in "iu":
         number, limits = next((v for v in (a, b) if not hasattr(v, "dtype")), 0), np.iinfo(dtype)
         if name == "pow" and b is number and b < 0:
-            raise ValueError(f"pow: an integer has no integer power of {b}; make it a float with .astype('float32')")
+            raise ValueError(
+                f"pow: an integer has no integer power of {b}; make it a float with .astype('float32')"
+            )
         if not limits.min <= number <= limits.max:
             if name in _COMPARISONS:
                 dtype = FLOAT64  # that far away it need not be exact
             elif name in ("maximum", "minimum"):
                 near = int(limits.min if number < 0 else limits.max)
                 a, b = (near if v is number else v for v in (a, b))
-    return tuple([_number(name, v, dtype) if not hasattr(v, "dtype") else v if v.dtype == dtype else cast(v, dtype)
-                  for v in (a, b)])  # fmt: skip
+    return tuple(
+        [
+            _number(name, v, dtype) if not hasattr(v, "dtype") else v if v.dtype == dtype else cast(v, dtype)
+            for v in (a, b)
+        ]
+    )
 
 
 def _described(name, v):
@@ -117,7 +135,9 @@ def _described(name, v):
     for kind, dtype in _NUMBERS.items():
         if isinstance(v, kind):
             return dtype, _NUMBER
-    raise TypeError(f"{name}: operands must be Tensors, arrays or real numbers, got {type(v).__name__} ({v!r:.60})")
+    raise TypeError(
+        f"{name}: operands must be Tensors, arrays or real numbers, got {type(v).__name__} ({v!r:.60})"
+    )
 
 
 def _number(name, v, dtype):
@@ -153,7 +173,8 @@ def together(name: str, arrays, cast) -> list:
     return [a if a.dtype == dtype else cast(a, dtype) for a in arrays]
 
 
-# ------------------------------------------------------------------------------------------------- arrays from outside
+# ------------------------------------------------------------------------------------------------- arrays
+# from outside
 def native(a: np.ndarray, name: str = "tensor", what: str = "data") -> np.ndarray:
     """``a`` itself where kernels can read it, else a copy in this machine's byte order, aligned.
 
@@ -165,7 +186,11 @@ def native(a: np.ndarray, name: str = "tensor", what: str = "data") -> np.ndarra
     if isinstance(a, np.ma.MaskedArray):
         raise TypeError(f"{name}: {what} is a masked array, whose mask would be lost; pass .filled(value)")
     if dtype.char not in _READABLE:
-        cures = {"c": "pass .real and .imag apart", "f": "convert it with .astype('float64')", "V": "pass one field of it"}
+        cures = {
+            "c": "pass .real and .imag apart",
+            "f": "convert it with .astype('float64')",
+            "V": "pass one field of it",
+        }
         advice = cures.get(dtype.kind, "expected bools, integers or floats")
         got = f"{dtype} {shape_str(a.shape)}"
         raise TypeError(f"{name}: {what} must hold real numbers of at most 64 bits, got {got}; {advice}")
@@ -186,7 +211,9 @@ def array(data, dtype=None, name: str = "tensor", what: str = "data") -> np.ndar
         except (ValueError, TypeError, OverflowError) as e:
             raise TypeError(f"{name}: {what} is no array of numbers: {e}") from None
         if a.dtype.char not in _READABLE and not hasattr(data, "dtype"):
-            raise TypeError(f"{name}: {what} must be a Tensor, an array or numbers, got {type(data).__name__} ({data!r:.60})")
+            raise TypeError(
+                f"{name}: {what} must be a Tensor, an array or numbers, got {type(data).__name__} ({data!r:.60})"
+            )
         a = native(a, name, what)
         if dtype is None and a.dtype == FLOAT64 and not hasattr(data, "dtype"):
             dtype = FLOAT32
@@ -194,14 +221,18 @@ def array(data, dtype=None, name: str = "tensor", what: str = "data") -> np.ndar
 
 
 def check_writable(name: str, what: str, a) -> None:
-    """Refuse a host array that an op has to change in place and cannot: a copy would take the change with it."""
+    """Refuse a host array that an op has to change in place and cannot: a copy would take the change with
+    it."""
     if isinstance(a, np.ndarray) and not (a.flags.writeable and native(a, name, what) is a):
-        raise ValueError(f"{name}: {what} is changed in place, and its memory is read-only, unaligned or in foreign byte "
-                         "order; pass a copy, e.g. fc.tensor(array)")  # fmt: skip
+        raise ValueError(
+            f"{name}: {what} is changed in place, and its memory is read-only, unaligned or in foreign byte "
+            "order; pass a copy, e.g. fc.tensor(array)"
+        )
 
 
 def parse(name: str, dtype, wanted: str = "dtype must be ") -> np.dtype:
-    """What a user writes for a dtype: NumPy's, their names, Python's bool, int and float. ``wanted`` begins the message."""
+    """What a user writes for a dtype: NumPy's, their names, Python's bool, int and float. ``wanted`` begins
+    the message."""
     try:
         parsed = None if dtype is None else np.dtype(dtype)
     except TypeError:

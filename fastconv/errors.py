@@ -1,7 +1,8 @@
-"""Short tracebacks: what does not fit is reported where the user wrote it, without the frames inside fastconv.
+"""Short tracebacks: what does not fit is reported where the user wrote it, without the frames inside
+fastconv.
 
-An error that fastconv raises on purpose says all in its message. ``FASTCONV_FULL_TRACEBACK=1`` keeps every frame; so does
-Python 3.10, which has no way to leave some out of an error on its way up.
+An error that fastconv raises on purpose says all in its message. ``FASTCONV_FULL_TRACEBACK=1`` keeps every
+frame; so does Python 3.10, which has no way to leave some out of an error on its way up.
 """
 
 from __future__ import annotations
@@ -20,18 +21,23 @@ def _inside(tb: TracebackType) -> bool:
 
 
 def _on_purpose(error: Exception) -> bool:
-    """Whether the error comes from a ``raise`` of fastconv: a fault of fastconv itself keeps all its frames."""
+    """Whether the error comes from a ``raise`` of fastconv: a fault of fastconv itself keeps all its
+    frames."""
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
-    if last is None or not _inside(last) or not isinstance(error, (ValueError, TypeError, IndexError, RuntimeError)):
+    if (
+        last is None
+        or not _inside(last)
+        or not isinstance(error, (ValueError, TypeError, IndexError, RuntimeError))
+    ):
         return False
     return dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] == "RAISE_VARARGS"
 
 
 def shorten(error: Exception, module=None) -> None:
-    """Take the frames of fastconv, that of the caller included, out of the traceback of ``error``, which the caller is
-    about to raise again; and note which of the modules inside ``module`` it comes from.
+    """Take the frames of fastconv, that of the caller included, out of the traceback of ``error``, which the
+    caller is about to raise again; and note which of the modules inside ``module`` it comes from.
 
     Every caller on the way up takes out those between itself and the one below.
     """

@@ -1,7 +1,7 @@
 """What NumPy's own functions do with Tensors (NEP 13 and NEP 18).
 
-The tape follows arithmetic and the reductions below. Every other function sees the values as arrays; where its result would
-have had a gradient, it is refused, because the gradient would be lost silently.
+The tape follows arithmetic and the reductions below. Every other function sees the values as arrays; where
+its result would have had a gradient, it is refused, because the gradient would be lost silently.
 """
 
 from __future__ import annotations
@@ -15,11 +15,19 @@ from .spec import check
 
 #: ufunc -> the operator of a Tensor on the left, and of one on the right of something else.
 _OPERATORS = {
-    "add": ("__add__", "__radd__"), "subtract": ("__sub__", "__rsub__"), "multiply": ("__mul__", "__rmul__"),
-    "divide": ("__truediv__", "__rtruediv__"), "power": ("__pow__", "__rpow__"), "matmul": ("__matmul__", "__rmatmul__"),
-    "less": ("__lt__", "__gt__"), "less_equal": ("__le__", "__ge__"), "greater": ("__gt__", "__lt__"),
-    "greater_equal": ("__ge__", "__le__"), "equal": ("__eq__", "__eq__"), "not_equal": ("__ne__", "__ne__"),
-}  # fmt: skip
+    "add": ("__add__", "__radd__"),
+    "subtract": ("__sub__", "__rsub__"),
+    "multiply": ("__mul__", "__rmul__"),
+    "divide": ("__truediv__", "__rtruediv__"),
+    "power": ("__pow__", "__rpow__"),
+    "matmul": ("__matmul__", "__rmatmul__"),
+    "less": ("__lt__", "__gt__"),
+    "less_equal": ("__le__", "__ge__"),
+    "greater": ("__gt__", "__lt__"),
+    "greater_equal": ("__ge__", "__le__"),
+    "equal": ("__eq__", "__eq__"),
+    "not_equal": ("__ne__", "__ne__"),
+}
 
 
 def _reduction(method: str, several: str):
@@ -34,12 +42,17 @@ def _reduction(method: str, several: str):
 
 
 _FUNCTIONS = {
-    np.sum: _reduction("sum", "dim"), np.mean: _reduction("mean", "dim"), np.argmax: _reduction("argmax", "dim"),
+    np.sum: _reduction("sum", "dim"),
+    np.mean: _reduction("mean", "dim"),
+    np.argmax: _reduction("argmax", "dim"),
     np.argmin: _reduction("argmin", "dim"),
-    np.max: _reduction("max", "dims"), np.amax: _reduction("max", "dims"),
-    np.min: _reduction("min", "dims"), np.amin: _reduction("min", "dims"),
-    np.shape: lambda a: getattr(a, "shape", NotImplemented), np.ndim: lambda a: getattr(a, "ndim", NotImplemented),
-}  # fmt: skip
+    np.max: _reduction("max", "dims"),
+    np.amax: _reduction("max", "dims"),
+    np.min: _reduction("min", "dims"),
+    np.amin: _reduction("min", "dims"),
+    np.shape: lambda a: getattr(a, "shape", NotImplemented),
+    np.ndim: lambda a: getattr(a, "ndim", NotImplemented),
+}
 #: Functions whose result does not depend on the values.
 _CONSTANT = (np.zeros_like, np.ones_like, np.empty_like, np.full_like)
 #: Functions that write to their first argument.
@@ -50,7 +63,11 @@ def ufunc(Tensor: type, f: np.ufunc, method: str, inputs: tuple[Any, ...], kwarg
     """``Tensor.__array_ufunc__``."""
     if method == "__call__" and not kwargs and f.__name__ in _OPERATORS:
         left, right = _OPERATORS[f.__name__]
-        return getattr(inputs[0], left)(inputs[1]) if isinstance(inputs[0], Tensor) else getattr(inputs[1], right)(inputs[0])
+        return (
+            getattr(inputs[0], left)(inputs[1])
+            if isinstance(inputs[0], Tensor)
+            else getattr(inputs[1], right)(inputs[0])
+        )
     call, out = getattr(f, method), kwargs.get("out", ())
     result = _on_arrays(Tensor, f.__name__, call, inputs, kwargs, inputs[:1] if method == "at" else out)
     if result is None or out:
@@ -72,7 +89,8 @@ def function(Tensor: type, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 
 
 def _on_arrays(Tensor, name, call, args, kwargs, written):  # noqa: N803
-    """``call`` on the values of all Tensors; those it writes to get their new values in place, as by ``copy_``."""
+    """``call`` on the values of all Tensors; those it writes to get their new values in place, as by
+    ``copy_``."""
     tracked, copies = [], {id(t): t.numpy().copy() for t in written if isinstance(t, Tensor)}
 
     def plain(x):
@@ -87,9 +105,13 @@ def _on_arrays(Tensor, name, call, args, kwargs, written):  # noqa: N803
     # Floats could have had a gradient; positions, comparisons and shapes could not.
     results = [*(result if isinstance(result, (tuple, list)) else (result,)), *written]
     floats = any(getattr(r, "dtype", np.dtype(bool)).kind in "fc" for r in results)
-    check(not (floats and any(tracked)) or call in _CONSTANT, f"np.{name}",
-          "the result would lose the gradient of a tensor that requires one; use the methods of Tensor, or give it "
-          ".detach() where no gradient is wanted", RuntimeError)  # fmt: skip
+    check(
+        not (floats and any(tracked)) or call in _CONSTANT,
+        f"np.{name}",
+        "the result would lose the gradient of a tensor that requires one; use the methods of Tensor, or give it "
+        ".detach() where no gradient is wanted",
+        RuntimeError,
+    )
     for t in written:
         if isinstance(t, Tensor):
             t.copy_(copies[id(t)])

@@ -11,7 +11,8 @@ import numpy as np
 _lock = threading.Lock()
 _generator = np.random.default_rng()
 
-if hasattr(os, "register_at_fork"):  # no other thread draws while this process forks: the child would wait for it for ever
+# no other thread draws while this process forks: the child would wait for it for ever
+if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 

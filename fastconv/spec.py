@@ -34,8 +34,8 @@ def shape_str(shape) -> str:
 
 
 def check(ok, name: str, message: str, error: type[Exception] = ValueError) -> None:
-    """Raise ``error`` with ``"<name>: <message>"`` unless ``ok``. The ops of a training step raise on their own: making the
-    text takes longer than the check."""
+    """Raise ``error`` with ``"<name>: <message>"`` unless ``ok``. The ops of a training step raise on their
+    own: making the text takes longer than the check."""
     if not ok:
         raise error(f"{name}: {message}")
 
@@ -44,7 +44,12 @@ def check_call(name: str, signature: inspect.Signature, args, kwargs) -> inspect
     """Arguments bound to ``signature``, or a TypeError that shows it under the public ``name``."""
     try:
         unknown = [k for k in kwargs if k not in signature.parameters]
-        check(not unknown, name, f"got an unexpected keyword argument {', '.join(map(repr, unknown))}", TypeError)
+        check(
+            not unknown,
+            name,
+            f"got an unexpected keyword argument {', '.join(map(repr, unknown))}",
+            TypeError,
+        )
         return signature.bind(*args, **kwargs)
     except TypeError as e:
         plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
@@ -56,7 +61,9 @@ def check_rank(name: str, what: str, shape, ranks, layout: str) -> None:
     ranks = (ranks,) if isinstance(ranks, int) else ranks
     if len(shape) not in ranks:
         wanted = " or ".join(map(str, ranks))
-        raise ValueError(f"{name}: {what} must have {wanted} dimensions ({layout}), got {len(shape)} ({shape_str(shape)})")
+        raise ValueError(
+            f"{name}: {what} must have {wanted} dimensions ({layout}), got {len(shape)} ({shape_str(shape)})"
+        )
 
 
 def channels_last_hint(x_shape, channels: int) -> str:
@@ -70,7 +77,8 @@ def channels_last_hint(x_shape, channels: int) -> str:
 
 
 def check_float(name: str, optional=(), **arrays) -> None:
-    """Refuse what is not a float32/float64 array, or mixes the two; None passes for the names in ``optional``."""
+    """Refuse what is not a float32/float64 array, or mixes the two; None passes for the names in
+    ``optional``."""
     given = [a for what, a in arrays.items() if a is not None or what not in optional]
     kinds = {a.dtype.char if hasattr(a, "dtype") else "" for a in given}
     if kinds == {"f"} or kinds == {"d"}:  # the rule, told without making text
@@ -93,7 +101,9 @@ def check_float(name: str, optional=(), **arrays) -> None:
 def check_shape(name: str, what: str, got, expected, why: str) -> None:
     """Refuse ``got`` unless it equals ``expected``; ``why`` says where the expectation comes from."""
     if tuple(got) != tuple(expected):
-        raise ValueError(f"{name}: {what} must have shape {shape_str(expected)} ({why}), got {shape_str(got)}")
+        raise ValueError(
+            f"{name}: {what} must have shape {shape_str(expected)} ({why}), got {shape_str(got)}"
+        )
 
 
 def check_axis(name: str, axis, ndim: int) -> int:
@@ -104,7 +114,9 @@ def check_axis(name: str, axis, ndim: int) -> int:
         raise TypeError(f"{name}: dim must be an int, got {type(axis).__name__} ({axis!r})") from None
     n = max(ndim, 1)
     if not -n <= axis < n:
-        raise IndexError(f"{name}: dim {axis} is out of range for {ndim} dimensions (expected {-n} to {n - 1})")
+        raise IndexError(
+            f"{name}: dim {axis} is out of range for {ndim} dimensions (expected {-n} to {n - 1})"
+        )
     return axis % n
 
 
@@ -115,7 +127,9 @@ LIMIT = 1 << 40  # elements of the largest array, and the largest extent, stride
 def check_count(name: str, what: str, shape) -> None:
     """Refuse an array of absurd size before anything is allocated or looped over."""
     if prod(shape) >= LIMIT:
-        raise ValueError(f"{name}: {what} would have the shape {shape_str(shape)}, which is 2^40 elements or more")
+        raise ValueError(
+            f"{name}: {what} would have the shape {shape_str(shape)}, which is 2^40 elements or more"
+        )
 
 
 def number(name: str, what: str, value, low: float | None = None, high: float | None = None) -> float:
@@ -193,7 +207,8 @@ def window_options(name: str, n: int, kernel_size, stride, padding, dilation) ->
 
 
 class _Windows:
-    """What windows sliding over 1, 2 or 3 dimensions have in common. Engines ask on every call, so all is worked out once."""
+    """What windows sliding over 1, 2 or 3 dimensions have in common. Engines ask on every call, so all is
+    worked out once."""
 
     @property
     def ndim(self) -> int:
@@ -210,15 +225,22 @@ class _Windows:
     @cached_property
     def _lifted(self):
         m = 3 - self.ndim
-        more = dict.fromkeys(("in_size", "kernel", "stride", "dilation", "out_size"), (1,) * m) | {"padding": ((0, 0),) * m}
-        return replace(self, **{name: front + getattr(self, name) for name, front in more.items()}) if m else self
+        more = dict.fromkeys(("in_size", "kernel", "stride", "dilation", "out_size"), (1,) * m) | {
+            "padding": ((0, 0),) * m
+        }
+        return (
+            replace(self, **{name: front + getattr(self, name) for name, front in more.items()})
+            if m
+            else self
+        )
 
     def lifted(self):
         """The same with three spatial dimensions (leading ones of extent 1)."""
         return self._lifted
 
 
-# ------------------------------------------------------------------------------------------------- convolution
+# -------------------------------------------------------------------------------------------------
+# convolution
 @dataclass(frozen=True)
 class ConvSpec(_Windows):
     """One convolution (cross-correlation) layer call, 1-D, 2-D or 3-D.
@@ -314,11 +336,12 @@ def _conv_spec(name, x_shape, w_shape, stride, padding, dilation, groups):
     check_count(name, "the output", (batch, c_out, *out))
     return ConvSpec(
         batch, c_in, c_out, groups, tuple(size), tuple(kernel), stride, dilation, pads, tuple(out)
-    )  # fmt: skip
+    )
 
 
 def _hashable(name: str, what: str, v):
-    """An option as something to remember a spec by: lists as tuples; arrays, dicts and sets are no options."""
+    """An option as something to remember a spec by: lists as tuples; arrays, dicts and sets are no
+    options."""
     if isinstance(v, (tuple, list)):
         return tuple([_hashable(name, what, i) for i in v])
     if v.__hash__ is None:
@@ -347,9 +370,14 @@ def conv_spec(name, x_shape, w_shape, stride=1, padding=0, dilation=1, groups=1,
         With the function's name, what was expected and what came.
     """
     spec = _conv_spec(
-        name, tuple(x_shape), tuple(w_shape), _hashable(name, "stride", stride), _hashable(name, "padding", padding),
-        _hashable(name, "dilation", dilation), _hashable(name, "groups", groups),
-    )  # fmt: skip
+        name,
+        tuple(x_shape),
+        tuple(w_shape),
+        _hashable(name, "stride", stride),
+        _hashable(name, "padding", padding),
+        _hashable(name, "dilation", dilation),
+        _hashable(name, "groups", groups),
+    )
     if bias_shape is not None:
         check_shape(name, "bias", bias_shape, (spec.c_out,), "one entry per output channel")
     return spec
@@ -360,8 +388,8 @@ def conv_transpose_spec(
 ) -> ConvSpec:
     """The forward convolution whose backward-data pass IS this transposed convolution.
 
-    ``w_shape`` is ``C_in x C_out/groups x spatial``. The transposed convolution's input is the returned spec's
-    output: ``y_shape == x_shape`` of the call, and its result has the spec's ``x_shape``.
+    ``w_shape`` is ``C_in x C_out/groups x spatial``. The transposed convolution's input is the returned
+    spec's output: ``y_shape == x_shape`` of the call, and its result has the spec's ``x_shape``.
     """
     n = int(name[-2])
     layout = " x ".join(DIMS[n])
@@ -407,7 +435,7 @@ def conv_transpose_spec(
         check_shape(name, "bias", bias_shape, (c_out,), "one entry per output channel")
     return ConvSpec(
         x_shape[0], c_out, x_shape[1], groups, size, kernel, stride, dilation, pads, tuple(x_shape[2:])
-    )  # fmt: skip
+    )
 
 
 # ------------------------------------------------------------------------------------------------- pooling
@@ -478,20 +506,42 @@ def _pool_spec(name, x_shape, kernel, stride, padding, dilation, ceil_mode, coun
         out.append(o)
     check_count(name, "the output", (*x_shape[:2], *out))
     return PoolSpec(
-        x_shape[0], x_shape[1], tuple(size), kernel, stride, dilation, pads, tuple(out), count_include_pad, divisor
-    )  # fmt: skip
+        x_shape[0],
+        x_shape[1],
+        tuple(size),
+        kernel,
+        stride,
+        dilation,
+        pads,
+        tuple(out),
+        count_include_pad,
+        divisor,
+    )
 
 
 def pool_spec(
-    name, x_shape, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, count_include_pad=True,
+    name,
+    x_shape,
+    kernel_size,
+    stride=None,
+    padding=0,
+    dilation=1,
+    ceil_mode=False,
+    count_include_pad=True,
     divisor_override=None,
-) -> PoolSpec:  # fmt: skip
+) -> PoolSpec:
     """Validate a pooling call and return its :class:`PoolSpec`; ``stride=None`` means ``kernel_size``."""
     return _pool_spec(
-        name, tuple(x_shape), _hashable(name, "kernel_size", kernel_size), _hashable(name, "stride", stride),
-        _hashable(name, "padding", padding), _hashable(name, "dilation", dilation), bool(ceil_mode), bool(count_include_pad),
+        name,
+        tuple(x_shape),
+        _hashable(name, "kernel_size", kernel_size),
+        _hashable(name, "stride", stride),
+        _hashable(name, "padding", padding),
+        _hashable(name, "dilation", dilation),
+        bool(ceil_mode),
+        bool(count_include_pad),
         None if divisor_override is None else number(name, "divisor_override", divisor_override),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -539,7 +589,8 @@ class InterpolateSpec:
     out_size: tuple[int, int]
     mode: str
     align_corners: bool
-    scale: tuple[float, float] | None  # the user's scale_factor: PyTorch maps coordinates with it, not with sizes
+    # the user's scale_factor: PyTorch maps coordinates with it, not with sizes
+    scale: tuple[float, float] | None
 
     @property
     def x_shape(self) -> tuple[int, ...]:
@@ -552,9 +603,9 @@ class InterpolateSpec:
     def taps(self, dim: int, dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """``lo, hi, frac`` of each output row: ``y = (1 - frac) * x[lo] + frac * x[hi]`` (nearest: frac 0).
 
-        Positions are rounded as PyTorch rounds them for images of ``dtype``, or a factor like 3.7 would read another pixel
-        at exact multiples: its float32 kernels keep the ratio and the position in float32, and those for float64 still
-        take the pixel from a position in float32.
+        Positions are rounded as PyTorch rounds them for images of ``dtype``, or a factor like 3.7 would read
+        another pixel at exact multiples: its float32 kernels keep the ratio and the position in float32, and
+        those for float64 still take the pixel from a position in float32.
         """
         i, o, place = self.in_size[dim], self.out_size[dim], np.arange(self.out_size[dim])
         dtype, few = np.dtype(dtype), sum(self.out_size) <= 128  # PyTorch has another kernel for few pixels
@@ -577,7 +628,9 @@ class InterpolateSpec:
     def _ratio(self, dim: int, dtype: np.dtype) -> float:
         """Input rows per output row, rounded to ``dtype``."""
         real = dtype.type
-        return float(real(1.0 / self.scale[dim]) if self.scale else real(self.in_size[dim]) / real(self.out_size[dim]))
+        return float(
+            real(1.0 / self.scale[dim]) if self.scale else real(self.in_size[dim]) / real(self.out_size[dim])
+        )
 
 
 def interpolate_spec(x_shape, size, scale_factor, mode, align_corners) -> InterpolateSpec:
@@ -586,7 +639,9 @@ def interpolate_spec(x_shape, size, scale_factor, mode, align_corners) -> Interp
     check_rank(name, "input", x_shape, 4, "N x C x H x W")
     one_of(name, "mode", mode, ("nearest", "bilinear"))
     check(
-        not (align_corners and mode == "nearest"), name, "align_corners applies to mode 'bilinear' only, got 'nearest'"
+        not (align_corners and mode == "nearest"),
+        name,
+        "align_corners applies to mode 'bilinear' only, got 'nearest'",
     )
     check((size is None) != (scale_factor is None), name, "give either size or scale_factor")
     check(min(x_shape[1:]) > 0, name, f"input must not be empty, got {shape_str(x_shape)}")
@@ -604,23 +659,33 @@ def interpolate_spec(x_shape, size, scale_factor, mode, align_corners) -> Interp
 
 
 def pad_pairs(shape, pad, mode: str) -> tuple[tuple[int, int], ...]:
-    """``F.pad``'s flat list (last dimension first) as one ``(before, after)`` pair per axis; negative crops."""
+    """``F.pad``'s flat list (last dimension first) as one ``(before, after)`` pair per axis; negative
+    crops."""
     name = "pad"
     pad = int_tuple(name, "pad", pad, len(pad), -LIMIT) if len(pad) > 1 else tuple(pad)
-    check(len(pad) % 2 == 0 and len(pad) // 2 <= len(shape), name,
-          f"pad must hold 2 numbers for each of at most {len(shape)} dimensions, got {pad}")  # fmt: skip
+    check(
+        len(pad) % 2 == 0 and len(pad) // 2 <= len(shape),
+        name,
+        f"pad must hold 2 numbers for each of at most {len(shape)} dimensions, got {pad}",
+    )
     one_of(name, "mode", mode, ("constant", "reflect", "replicate", "circular"))
     pairs = [(0, 0)] * len(shape)
     for j in range(len(pad) // 2):
         pairs[len(shape) - 1 - j] = pad[2 * j : 2 * j + 2]
     limit = {"reflect": lambda s: s - 1, "circular": lambda s: s}
     for s, (before, after) in zip(shape, pairs):
-        check(s + before + after > 0 or s == 0, name,
-              f"padding {pad} would leave nothing of input {shape_str(shape)}")  # fmt: skip
+        check(
+            s + before + after > 0 or s == 0,
+            name,
+            f"padding {pad} would leave nothing of input {shape_str(shape)}",
+        )
         if mode in limit:
-            check(max(before, after) <= limit[mode](s) or before == after == 0, name,
-                  f"{mode} padding {pad} must be at most {limit[mode](s)} for an extent of {s} "
-                  f"(input {shape_str(shape)})")  # fmt: skip
+            check(
+                max(before, after) <= limit[mode](s) or before == after == 0,
+                name,
+                f"{mode} padding {pad} must be at most {limit[mode](s)} for an extent of {s} "
+                f"(input {shape_str(shape)})",
+            )
     check_count(name, "the output", [s + before + after for s, (before, after) in zip(shape, pairs)])
     return tuple(pairs)
 
@@ -649,9 +714,12 @@ def broadcast_shape(name: str, a, b) -> tuple[int, ...]:
 
 
 def is_basic(key) -> bool:
-    """Whether ``x[key]`` is a view, with every element once: the key is of integers, slices, None and Ellipsis."""
+    """Whether ``x[key]`` is a view, with every element once: the key is of integers, slices, None and
+    Ellipsis."""
     kinds = (Integral, slice, type(None), type(...))
-    return all(isinstance(k, kinds) and not isinstance(k, bool) for k in (key if isinstance(key, tuple) else (key,)))
+    return all(
+        isinstance(k, kinds) and not isinstance(k, bool) for k in (key if isinstance(key, tuple) else (key,))
+    )
 
 
 def contiguous_strides(shape) -> tuple[int, ...]:

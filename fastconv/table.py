@@ -30,8 +30,12 @@ class Table(NamedTuple):
         """Columns under a ruled head."""
         rows = [self.head, *self.rows]
         widths = [max(map(len, column)) for column in zip(*rows)]
-        lines = ["  ".join(c.ljust(w) if a == "l" else c.rjust(w) for c, w, a in zip(row, widths, self.align)).rstrip()
-                 for row in rows]  # fmt: skip
+        lines = [
+            "  ".join(
+                c.ljust(w) if a == "l" else c.rjust(w) for c, w, a in zip(row, widths, self.align)
+            ).rstrip()
+            for row in rows
+        ]
         lines.insert(1, "-" * (sum(widths) + 2 * len(widths) - 2))
         return "\n".join(filter(None, (self.before, *lines, self.after)))
 
@@ -40,7 +44,9 @@ class Table(NamedTuple):
 
         def row(tag, cells):
             sides = ["left" if a == "l" else "right" for a in self.align]
-            tagged = [f'<{tag} style="text-align:{side}">{escape(cell)}</{tag}>' for cell, side in zip(cells, sides)]
+            tagged = [
+                f'<{tag} style="text-align:{side}">{escape(cell)}</{tag}>' for cell, side in zip(cells, sides)
+            ]
             return "<tr>" + "".join(tagged) + "</tr>"
 
         def around(text):

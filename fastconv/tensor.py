@@ -82,8 +82,12 @@ def unbroadcast(engine: Any, g: Any, shape: Sequence[int]) -> Any:
     if g.shape == tuple(shape):
         return g
     extra = g.ndim - len(shape)
-    axes = tuple(range(extra)) + tuple(i + extra for i, s in enumerate(shape) if s == 1 and g.shape[i + extra] != 1)
-    return engine.reshape(engine.reduce_fwd("sum", g, axes, False), shape) if axes else engine.reshape(g, shape)
+    axes = tuple(range(extra)) + tuple(
+        i + extra for i, s in enumerate(shape) if s == 1 and g.shape[i + extra] != 1
+    )
+    return (
+        engine.reshape(engine.reduce_fwd("sum", g, axes, False), shape) if axes else engine.reshape(g, shape)
+    )
 
 
 class Unary(Function):
@@ -148,7 +152,8 @@ class Binary(Function):
 
 
 class Bound(Binary):
-    """The ``maximum`` or ``minimum`` of x and a bound as ``clamp`` has it: where both are equal, the gradient is that of x."""
+    """The ``maximum`` or ``minimum`` of x and a bound as ``clamp`` has it: where both are equal, the gradient
+    is that of x."""
 
     @staticmethod
     def backward(ctx, gy):
@@ -157,20 +162,33 @@ class Bound(Binary):
         gx = op("mul", gy, inside)
         grads = gx, op("sub", gy, gx) if ctx.needs[1] else None
         return tuple(
-            unbroadcast(ctx.engine, g, shape) if needed else None for g, shape, needed in zip(grads, ctx.shapes, ctx.needs)
+            unbroadcast(ctx.engine, g, shape) if needed else None
+            for g, shape, needed in zip(grads, ctx.shapes, ctx.needs)
         )
 
 
 class MatMul(Function):
     @staticmethod
     def forward(ctx, a, b):
-        check(a.ndim > 0 and b.ndim > 0, "matmul", f"operands must have dimensions, got {shape_str(a.shape)} and "
-              f"{shape_str(b.shape)}")  # fmt: skip
+        check(
+            a.ndim > 0 and b.ndim > 0,
+            "matmul",
+            f"operands must have dimensions, got {shape_str(a.shape)} and {shape_str(b.shape)}",
+        )
         inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
-        check(a.shape[-1] == inner, "matmul", f"inner dimensions differ: {shape_str(a.shape)} @ {shape_str(b.shape)}")
+        check(
+            a.shape[-1] == inner,
+            "matmul",
+            f"inner dimensions differ: {shape_str(a.shape)} @ {shape_str(b.shape)}",
+        )
         ctx.shapes = (a.shape, b.shape)
         a, b = dtypes.together("matmul", (a, b), ctx.engine.cast)
-        check(a.dtype != bool, "matmul", "expected numbers, got bool; convert them with .astype('int64')", TypeError)
+        check(
+            a.dtype != bool,
+            "matmul",
+            "expected numbers, got bool; convert them with .astype('int64')",
+            TypeError,
+        )
         a2 = ctx.engine.reshape(a, (1, -1)) if a.ndim == 1 else a
         b2 = ctx.engine.reshape(b, (-1, 1)) if b.ndim == 1 else b
         ctx.save(a2, b2)
@@ -304,7 +322,8 @@ class Cast(Function):
 
 
 def _refused(name, e, x):
-    """NumPy's words for a key or a value that does not fit, after the op's name and with the tensor's shape."""
+    """NumPy's words for a key or a value that does not fit, after the op's name and with the tensor's
+    shape."""
     kind = next(k for k in (IndexError, ValueError, TypeError) if isinstance(e, k))
     return kind(f"{name}: {e} (the tensor is {shape_str(x.shape)})")
 
@@ -336,12 +355,14 @@ class GetItem(Function):
         if not is_basic(key):
             return None
         parts = key if isinstance(key, tuple) else (key,)
-        shadow = np.lib.stride_tricks.as_strided(np.empty(1, np.int8), shape, strides)  # no element of it is read
+        # no element of it is read
+        shadow = np.lib.stride_tricks.as_strided(np.empty(1, np.int8), shape, strides)
         return shadow[parts if Ellipsis in parts else (*parts, Ellipsis)].strides
 
 
 class ReplaceItem(Function):
-    """``x`` after ``x[key] = value``, which has been done: the tape sees x before and x after as two tensors."""
+    """``x`` after ``x[key] = value``, which has been done: the tape sees x before and x after as two
+    tensors."""
 
     takes_numbers = True
 
@@ -398,7 +419,9 @@ class ToDevice(Function):
 
     @staticmethod
     def backward(ctx, gy):
-        return backends.load("cuda").to_host(gy) if ctx.target == "cuda" else backends.load("cuda").asarray(gy)
+        return (
+            backends.load("cuda").to_host(gy) if ctx.target == "cuda" else backends.load("cuda").asarray(gy)
+        )
 
 
 # ------------------------------------------------------------------------------------------------- Tensor
@@ -420,7 +443,8 @@ def _key(key):
     """An index expression with Tensors replaced by host arrays, and by ints where they are one integer."""
     if isinstance(key, tuple):
         parts = tuple([_key(k) for k in key])
-        return key if builtins.all(map(operator.is_, parts, key)) else parts  # the same object: see __setitem__
+        # the same object: see __setitem__
+        return key if builtins.all(map(operator.is_, parts, key)) else parts
     if isinstance(key, Tensor):
         key = key.numpy()
     elif isinstance(key, list):
@@ -436,7 +460,8 @@ def _frozen(key):
 
 
 def _operand(x):
-    """What arithmetic takes for ``x``: NotImplemented where it knows nothing of it, so that Python asks ``x`` itself."""
+    """What arithmetic takes for ``x``: NotImplemented where it knows nothing of it, so that Python asks ``x``
+    itself."""
     if isinstance(x, (Tensor, int, float, np.ndarray)):
         return x
     if isinstance(x, (list, tuple)):
@@ -568,13 +593,19 @@ class Tensor:
         leaf = self.is_leaf
         extra += ", requires_grad=True" * (self.requires_grad and leaf)
         extra += "" if leaf else f", grad_fn=<{self._node.function.__name__}>"
-        return f"tensor({np.array2string(self.numpy(), separator=', ', precision=4, prefix='tensor(')}{extra})"
+        return (
+            f"tensor({np.array2string(self.numpy(), separator=', ', precision=4, prefix='tensor(')}{extra})"
+        )
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if self.ndim == 0 or spec else repr(self)
 
     def __bool__(self) -> bool:
-        check(self.numel() == 1, "bool", f"only one-element tensors have a truth value, got {shape_str(self.shape)}")
+        check(
+            self.numel() == 1,
+            "bool",
+            f"only one-element tensors have a truth value, got {shape_str(self.shape)}",
+        )
         return builtins.bool(self.numpy().reshape(-1)[0])
 
     def __float__(self) -> builtins.float:
@@ -584,9 +615,12 @@ class Tensor:
         return int(self.item())
 
     def __index__(self) -> int:
-        check(self.numel() == 1 and self.dtype.kind in "iub", "index",
-              f"only an integer tensor of one element can be an index, got {self.dtype} of shape {shape_str(self.shape)}",
-              TypeError)  # fmt: skip
+        check(
+            self.numel() == 1 and self.dtype.kind in "iub",
+            "index",
+            f"only an integer tensor of one element can be an index, got {self.dtype} of shape {shape_str(self.shape)}",
+            TypeError,
+        )
         return int(self.item())
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -603,8 +637,9 @@ class Tensor:
     def numpy(self) -> Array:
         """The values as a NumPy array: the tensor's own memory where it lives on the host.
 
-        Unlike PyTorch's it gives the values of a tensor that requires a gradient, too, which end there for the tape; so does
-        ``np.asarray(t)``. NumPy's functions refuse such a tensor where their result would have had a gradient.
+        Unlike PyTorch's it gives the values of a tensor that requires a gradient, too, which end there for
+        the tape; so does ``np.asarray(t)``. NumPy's functions refuse such a tensor where their result would
+        have had a gradient.
         """
         if self._view is not None:
             autograd.update_copies(self)
@@ -613,7 +648,11 @@ class Tensor:
     def __array__(self, dtype: DType | None = None, copy: bool | None = None) -> Array:
         a = self.numpy()
         if dtype is not None and a.dtype != dtype:
-            check(copy is not False, "__array__", f"{np.dtype(dtype)} of {a.dtype} needs a copy, and copy=False forbids it")
+            check(
+                copy is not False,
+                "__array__",
+                f"{np.dtype(dtype)} of {a.dtype} needs a copy, and copy=False forbids it",
+            )
             return a.astype(dtype)
         return a.copy() if copy else a
 
@@ -631,7 +670,8 @@ class Tensor:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        return self._array.__cuda_array_interface__  # an AttributeError on the host, as CuPy and others expect
+        # an AttributeError on the host, as CuPy and others expect
+        return self._array.__cuda_array_interface__
 
     def __copy__(self) -> Self:
         """The same memory in another tensor, a leaf."""
@@ -641,9 +681,13 @@ class Tensor:
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        check(self.is_leaf, "deepcopy",
-              "only leaf tensors can be deep-copied, and this is the result of an op, whose graph cannot be; use "
-              ".detach().clone() for the values, or .clone() to stay on the tape", RuntimeError)  # fmt: skip
+        check(
+            self.is_leaf,
+            "deepcopy",
+            "only leaf tensors can be deep-copied, and this is the result of an op, whose graph cannot be; use "
+            ".detach().clone() for the values, or .clone() to stay on the tape",
+            RuntimeError,
+        )
         twin = memo[id(self)] = _leaf(type(self), copy.deepcopy(self._array, memo), self.requires_grad)
         twin.grad = copy.deepcopy(self.grad, memo)
         _attributes(twin).update(copy.deepcopy(_attributes(self), memo))
@@ -651,11 +695,19 @@ class Tensor:
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """A pickle holds the values, as a leaf on the same device, and not the gradient, as in PyTorch."""
-        return _unpickled, (type(self), self.numpy(), str(self.device), self.requires_grad), _attributes(self) or None
+        return (
+            _unpickled,
+            (type(self), self.numpy(), str(self.device), self.requires_grad),
+            _attributes(self) or None,
+        )
 
     def item(self) -> Any:
         """The only element as a Python number."""
-        check(self.numel() == 1, "item", f"only one-element tensors convert to a number, got {shape_str(self.shape)}")
+        check(
+            self.numel() == 1,
+            "item",
+            f"only one-element tensors convert to a number, got {shape_str(self.shape)}",
+        )
         return self.numpy().reshape(-1)[0].item()
 
     def tolist(self) -> Any:
@@ -715,12 +767,20 @@ class Tensor:
         retain_graph : bool
             Keep what backward needs for a second call.
         """
-        check(self.requires_grad, "backward", "this tensor does not require gradients (or was made under no_grad)",
-              RuntimeError)  # fmt: skip
+        check(
+            self.requires_grad,
+            "backward",
+            "this tensor does not require gradients (or was made under no_grad)",
+            RuntimeError,
+        )
         if grad is None:
-            check(self.numel() == 1, "backward",
-                  f"a gradient of shape {shape_str(self.shape)} is needed: backward(grad) on a non-scalar tensor, "
-                  "or call .sum().backward()", RuntimeError)  # fmt: skip
+            check(
+                self.numel() == 1,
+                "backward",
+                f"a gradient of shape {shape_str(self.shape)} is needed: backward(grad) on a non-scalar tensor, "
+                "or call .sum().backward()",
+                RuntimeError,
+            )
             grad = self._engine.asarray(np.ones(self.shape, self.dtype))
         else:
             grad = argument("backward", "grad", grad)
@@ -766,7 +826,9 @@ class Tensor:
         return _binary("div", other, self)
 
     def __pow__(self, other: Operand) -> Tensor:
-        if isinstance(other, float) or (self.dtype.kind == "f" and isinstance(other, (int, np.number, np.bool_))):
+        if isinstance(other, float) or (
+            self.dtype.kind == "f" and isinstance(other, (int, np.number, np.bool_))
+        ):
             return Unary.apply(self, name="pow", param=float(other))
         return _binary("pow", self, other)
 
@@ -863,7 +925,8 @@ class Tensor:
 
     # ---- functions of each element
     def clamp(self, min: Operand | None = None, max: Operand | None = None) -> Tensor:
-        """The elements below ``min`` become ``min``, those above ``max`` become ``max``; each bound broadcasts."""
+        """The elements below ``min`` become ``min``, those above ``max`` become ``max``; each bound
+        broadcasts."""
         if min is None and max is None:
             raise ValueError("clamp: give min, max or both")
         x = self if min is None else Bound.apply(self, min, name="maximum")
@@ -899,18 +962,35 @@ class Tensor:
     def _reduce(self, name, dim, keepdim):
         x = self.astype(float32) if name == "mean" and self.dtype.kind != "f" else self
         axes = _axes(name, dim, self.ndim)
-        check(name not in ("max", "min") or prod(self.shape[a] for a in axes) > 0 or not axes, name,
-              f"cannot reduce an empty extent (input {shape_str(self.shape)})")  # fmt: skip
+        check(
+            name not in ("max", "min") or prod(self.shape[a] for a in axes) > 0 or not axes,
+            name,
+            f"cannot reduce an empty extent (input {shape_str(self.shape)})",
+        )
         return Reduce.apply(x, name=name, axes=axes, keepdims=keepdim)
 
     # ``axis`` and ``keepdims`` are NumPy's names for ``dim`` and ``keepdim``.
-    def sum(self, dim: Dims = None, keepdim: bool = False, *, dims: Dims = None, axis: Dims = None,
-            keepdims: bool = False) -> Tensor:  # fmt: skip
+    def sum(
+        self,
+        dim: Dims = None,
+        keepdim: bool = False,
+        *,
+        dims: Dims = None,
+        axis: Dims = None,
+        keepdims: bool = False,
+    ) -> Tensor:
         """Sum over ``dim`` (an int or several; all by default)."""
         return self._reduce("sum", _either("sum", dim, dims, axis), keepdim or keepdims)
 
-    def mean(self, dim: Dims = None, keepdim: bool = False, *, dims: Dims = None, axis: Dims = None,
-             keepdims: bool = False) -> Tensor:  # fmt: skip
+    def mean(
+        self,
+        dim: Dims = None,
+        keepdim: bool = False,
+        *,
+        dims: Dims = None,
+        axis: Dims = None,
+        keepdims: bool = False,
+    ) -> Tensor:
         """Mean over ``dim`` (an int or several; all by default)."""
         return self._reduce("mean", _either("mean", dim, dims, axis), keepdim or keepdims)
 
@@ -923,7 +1003,9 @@ class Tensor:
                 return MaxResult(self.clone(), index)
             grid = tuple(np.indices(index.shape, sparse=True))
             values = self[grid[:axis] + (index,) + grid[axis + 1 :]]
-            return MaxResult(values, index) if keepdim else MaxResult(values.squeeze(axis), index.squeeze(axis))
+            return (
+                MaxResult(values, index) if keepdim else MaxResult(values.squeeze(axis), index.squeeze(axis))
+            )
         return self._reduce(name, dims if dim is None else dim, keepdim)
 
     @overload
@@ -933,12 +1015,26 @@ class Tensor:
     def max(self, *, axis: int, keepdims: bool = False) -> MaxResult: ...
 
     @overload
-    def max(self, dim: Sequence[int] | None = None, keepdim: bool = False, *, dims: Dims = None,
-            keepdims: bool = False) -> Tensor: ...  # fmt: skip
+    def max(
+        self,
+        dim: Sequence[int] | None = None,
+        keepdim: bool = False,
+        *,
+        dims: Dims = None,
+        keepdims: bool = False,
+    ) -> Tensor: ...
 
-    def max(self, dim: Dims = None, keepdim: bool = False, *, dims: Dims = None, axis: Dims = None,
-            keepdims: bool = False) -> Tensor | MaxResult:  # fmt: skip
-        """Largest element; with an int ``dim`` a pair ``(values, indices)``, with ``dims`` values over several."""
+    def max(
+        self,
+        dim: Dims = None,
+        keepdim: bool = False,
+        *,
+        dims: Dims = None,
+        axis: Dims = None,
+        keepdims: bool = False,
+    ) -> Tensor | MaxResult:
+        """Largest element; with an int ``dim`` a pair ``(values, indices)``, with ``dims`` values over
+        several."""
         return self._extremum("max", _either("max", dim, axis), keepdim or keepdims, dims)
 
     @overload
@@ -948,21 +1044,47 @@ class Tensor:
     def min(self, *, axis: int, keepdims: bool = False) -> MaxResult: ...
 
     @overload
-    def min(self, dim: Sequence[int] | None = None, keepdim: bool = False, *, dims: Dims = None,
-            keepdims: bool = False) -> Tensor: ...  # fmt: skip
+    def min(
+        self,
+        dim: Sequence[int] | None = None,
+        keepdim: bool = False,
+        *,
+        dims: Dims = None,
+        keepdims: bool = False,
+    ) -> Tensor: ...
 
-    def min(self, dim: Dims = None, keepdim: bool = False, *, dims: Dims = None, axis: Dims = None,
-            keepdims: bool = False) -> Tensor | MaxResult:  # fmt: skip
-        """Smallest element; with an int ``dim`` a pair ``(values, indices)``, with ``dims`` values over several."""
+    def min(
+        self,
+        dim: Dims = None,
+        keepdim: bool = False,
+        *,
+        dims: Dims = None,
+        axis: Dims = None,
+        keepdims: bool = False,
+    ) -> Tensor | MaxResult:
+        """Smallest element; with an int ``dim`` a pair ``(values, indices)``, with ``dims`` values over
+        several."""
         return self._extremum("min", _either("min", dim, axis), keepdim or keepdims, dims)
 
-    def argmax(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
-               keepdims: bool = False) -> Tensor:  # fmt: skip
+    def argmax(
+        self,
+        dim: int | None = None,
+        keepdim: bool = False,
+        *,
+        axis: int | None = None,
+        keepdims: bool = False,
+    ) -> Tensor:
         """Index of the first largest element along ``dim``, or in the flattened tensor."""
         return self._argument("argmax", _either("argmax", dim, axis), keepdim or keepdims)
 
-    def argmin(self, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
-               keepdims: bool = False) -> Tensor:  # fmt: skip
+    def argmin(
+        self,
+        dim: int | None = None,
+        keepdim: bool = False,
+        *,
+        axis: int | None = None,
+        keepdims: bool = False,
+    ) -> Tensor:
         """Index of the first smallest element along ``dim``, or in the flattened tensor."""
         return self._argument("argmin", _either("argmin", dim, axis), keepdim or keepdims)
 
@@ -982,7 +1104,9 @@ class Tensor:
         if -1 in shape and (known := -prod(shape)):
             shape[shape.index(-1)] = n // known
         if prod(shape) != n or -1 in shape:
-            raise ValueError(f"reshape: {n} elements ({shape_str(self.shape)}) do not fit shape {tuple(shape)}")
+            raise ValueError(
+                f"reshape: {n} elements ({shape_str(self.shape)}) do not fit shape {tuple(shape)}"
+            )
         return Reshape.apply(self, shape=tuple(shape))
 
     view = reshape
@@ -999,8 +1123,11 @@ class Tensor:
         """Reorder the dimensions."""
         axes = tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
         axes = tuple(check_axis("permute", a, self.ndim) for a in axes)
-        check(sorted(axes) == list(range(self.ndim)), "permute",
-              f"expected every dimension of {shape_str(self.shape)} once, got {axes}")  # fmt: skip
+        check(
+            sorted(axes) == list(range(self.ndim)),
+            "permute",
+            f"expected every dimension of {shape_str(self.shape)} once, got {axes}",
+        )
         return Permute.apply(self, axes=axes)
 
     def transpose(self, dim0: int, dim1: int) -> Tensor:
@@ -1078,7 +1205,8 @@ def _attributes(t) -> dict[str, Any]:
     return getattr(t, "__dict__", {})
 
 
-# ------------------------------------------------------------------------------------------------- making tensors
+# ------------------------------------------------------------------------------------------------- making
+# tensors
 def _host_array(data, dtype=None, name="tensor", what="data") -> np.ndarray:
     if isinstance(data, (list, tuple)) and builtins.any(isinstance(d, Tensor) for d in data):
         data = [d.numpy() if isinstance(d, Tensor) else d for d in data]
@@ -1091,7 +1219,8 @@ def _place(array, device_, requires_grad=False) -> Tensor:
 
 
 def as_tensor(data: Any, dtype: DType | None = None, device: str | None = None) -> Tensor:
-    """``data`` as a Tensor, without a copy where that is possible: not of an array in foreign byte order or unaligned."""
+    """``data`` as a Tensor, without a copy where that is possible: not of an array in foreign byte order or
+    unaligned."""
     if isinstance(data, Tensor):
         data = data if device is None else data.to(device)
         return data if dtype is None else data.astype(dtype)
@@ -1117,7 +1246,9 @@ def names_memory(make: Callable[P, Tensor]) -> Callable[P, Tensor]:
 
 
 @names_memory
-def tensor(data: Any, dtype: DType | None = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+def tensor(
+    data: Any, dtype: DType | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """A new tensor with a copy of ``data``; Python floats become float32, integers int64.
 
     Parameters
@@ -1135,21 +1266,33 @@ def tensor(data: Any, dtype: DType | None = None, device: str | None = None, req
 def from_numpy(array: Array) -> Tensor:
     """A tensor on the array's own memory (copied to the GPU under the cuda backend).
 
-    The memory may be read-only and have any strides. What kernels cannot read as it is, foreign byte order and unaligned
-    memory, cannot be shared and is refused.
+    The memory may be read-only and have any strides. What kernels cannot read as it is, foreign byte order
+    and unaligned memory, cannot be shared and is refused.
     """
-    check(isinstance(array, np.ndarray), "from_numpy", f"expected a numpy.ndarray, got {type(array).__name__}",
-          TypeError)  # fmt: skip
+    check(
+        isinstance(array, np.ndarray),
+        "from_numpy",
+        f"expected a numpy.ndarray, got {type(array).__name__}",
+        TypeError,
+    )
     shared = dtypes.native(array, "from_numpy", "array")
-    check(array.dtype.isnative and array.flags.aligned, "from_numpy", "memory in foreign byte order or unaligned "
-          f"({array.dtype}) cannot be shared; fc.tensor(array) or fc.as_tensor(array) copies it")  # fmt: skip
+    check(
+        array.dtype.isnative and array.flags.aligned,
+        "from_numpy",
+        "memory in foreign byte order or unaligned "
+        f"({array.dtype}) cannot be shared; fc.tensor(array) or fc.as_tensor(array) copies it",
+    )
     return _place(shared, None)
 
 
 def from_dlpack(x: Any) -> Tensor:
     """A tensor on the memory of any object that speaks DLPack, on the host or on the GPU."""
-    check(hasattr(x, "__dlpack_device__"), "from_dlpack", f"expected an object with __dlpack__, got {type(x).__name__}",
-          TypeError)  # fmt: skip
+    check(
+        hasattr(x, "__dlpack_device__"),
+        "from_dlpack",
+        f"expected an object with __dlpack__, got {type(x).__name__}",
+        TypeError,
+    )
     if x.__dlpack_device__()[0] == 2:  # CUDA
         return Tensor(backends.load("cuda").dlpack.borrow(x))
     try:
@@ -1168,8 +1311,13 @@ def _size(name, args, size) -> tuple[int, ...]:
 
 
 @names_memory
-def full(size: Ints, fill_value: float, dtype: DType | None = None, device: str | None = None,
-         requires_grad: bool = False) -> Tensor:  # fmt: skip
+def full(
+    size: Ints,
+    fill_value: float,
+    dtype: DType | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """A tensor of ``size`` filled with ``fill_value``."""
     value = dtypes.array(fill_value, dtype, "full", "fill_value")
     check(value.ndim == 0, "full", f"fill_value must be a number, got shape {shape_str(value.shape)}")
@@ -1177,28 +1325,42 @@ def full(size: Ints, fill_value: float, dtype: DType | None = None, device: str 
 
 
 @names_memory
-def zeros(*size: Ints, dtype: DType = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
+def zeros(
+    *size: Ints, dtype: DType = float32, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """Zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
     return _place(np.zeros(_size("zeros", size, None), _dtype("zeros", dtype)), device, requires_grad)
 
 
 @names_memory
-def ones(*size: Ints, dtype: DType = float32, device: str | None = None, requires_grad: bool = False) -> Tensor:
+def ones(
+    *size: Ints, dtype: DType = float32, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """Ones: ``ones(2, 3)`` or ``ones((2, 3))``."""
     return _place(np.ones(_size("ones", size, None), _dtype("ones", dtype)), device, requires_grad)
 
 
 @names_memory
-def rand(*args: Ints, size: Ints | None = None, dtype: DType = float32, device: str | None = None,
-         requires_grad: bool = False) -> Tensor:  # fmt: skip
+def rand(
+    *args: Ints,
+    size: Ints | None = None,
+    dtype: DType = float32,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Uniform numbers in [0, 1): ``rand(2, 3)``, ``rand((2, 3))`` or ``rand(size=(2, 3))``."""
     values = random.draw("random", _size("rand", args, size), _random_dtype("rand", dtype))
     return _place(values, device, requires_grad)
 
 
 @names_memory
-def randn(*args: Ints, size: Ints | None = None, dtype: DType = float32, device: str | None = None,
-          requires_grad: bool = False) -> Tensor:  # fmt: skip
+def randn(
+    *args: Ints,
+    size: Ints | None = None,
+    dtype: DType = float32,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Standard normal numbers: ``randn(2, 3)``, ``randn((2, 3))`` or ``randn(size=(2, 3))``."""
     values = random.draw("standard_normal", _size("randn", args, size), _random_dtype("randn", dtype))
     return _place(values, device, requires_grad)
@@ -1218,7 +1380,12 @@ def _random_dtype(name, dtype) -> np.dtype:
 def arange(*args: float, dtype: DType | None = None, device: str | None = None) -> Tensor:
     """``arange(stop)`` or ``arange(start, stop[, step])``: int64 for integers, else float32."""
     name = "arange"
-    check(1 <= len(args) <= 3, name, f"expected stop, or start, stop and step, got {len(args)} arguments", TypeError)
+    check(
+        1 <= len(args) <= 3,
+        name,
+        f"expected stop, or start, stop and step, got {len(args)} arguments",
+        TypeError,
+    )
     what = ("stop",) if len(args) == 1 else ("start", "stop", "step")
     for w, a in zip(what, args):
         check(np.isfinite(number(name, w, a)), name, f"{w} must be finite, got {a}")
@@ -1246,7 +1413,9 @@ def cat(tensors: Sequence[Tensor | Array], dim: int = 0, *, axis: int | None = N
     want = tensors[0].shape
     for t in tensors:
         fits = t.ndim == len(want) and all(i == axis or a == b for i, (a, b) in enumerate(zip(t.shape, want)))
-        check(fits, "cat", f"shapes must agree except in dim {axis}: {shape_str(want)} and {shape_str(t.shape)}")
+        check(
+            fits, "cat", f"shapes must agree except in dim {axis}: {shape_str(want)} and {shape_str(t.shape)}"
+        )
     return Concatenate.apply(*tensors, axis=axis)
 
 

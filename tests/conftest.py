@@ -1,4 +1,5 @@
-"""Fixtures for every test: the backends present, fixed seeds, and a hypothesis profile that repeats itself."""
+"""Fixtures for every test: the backends present, fixed seeds, and a hypothesis profile that repeats
+itself."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ settings.load_profile("fastconv")
 
 compiling.shown = False  # tests compare what is printed
 
-# A shell that starts the tests in the background has told them to ignore Ctrl-C, which some of them send themselves.
+# A shell that starts the tests in the background has told them to ignore Ctrl-C, which some of them send
+# themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if PTX:
@@ -51,7 +53,8 @@ if PTX:
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" and fc.cuda.is_available()
 HAS_GPU = fc.cuda.is_available() and not SIMULATED and not PTX
 BACKENDS = ["numpy", "cpu", *(["cuda"] if HAS_GPU else [])]
-OP_BACKENDS = [*BACKENDS, *(["cuda"] if SIMULATED or PTX else [])]  # the simulator is too slow for more than single ops
+# the simulator is too slow for more than single ops
+OP_BACKENDS = [*BACKENDS, *(["cuda"] if SIMULATED or PTX else [])]
 
 
 def pytest_report_header(config):
@@ -78,7 +81,8 @@ def _each(backends):
     return backend
 
 
-backend, op_backend = _each(BACKENDS), _each(OP_BACKENDS)  # a module says which it wants: backend = conftest.op_backend
+# a module says which it wants: backend = conftest.op_backend
+backend, op_backend = _each(BACKENDS), _each(OP_BACKENDS)
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,11 @@
-"""Compile every CUDA kernel that the test cases launch, without a GPU, and report registers, spills and shared memory.
+"""Compile every CUDA kernel that the test cases launch, without a GPU, and report registers, spills and
+shared memory.
 
     python tools/cuda_report.py [--dtypes float32,float64] [--capabilities 8.0,9.0] [--csv FILE] [--only NAME]
 
-The cases of ``tests/support/cases.py`` are run forward and backward with launches recorded instead of executed; each kernel is then
-compiled to PTX and, where ptxas is found, assembled. Ends with an error if a kernel does not compile, spills registers or
-needs more of them than a block of its size may have.
+The cases of ``tests/support/cases.py`` are run forward and backward with launches recorded instead of
+executed; each kernel is then compiled to PTX and, where ptxas is found, assembled. Ends with an error if a
+kernel does not compile, spills registers or needs more of them than a block of its size may have.
 """
 
 from __future__ import annotations
@@ -29,8 +30,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from ptx_machine import compile_ptx  # noqa: E402 - after the path to fastconv
 
-PTXAS = {"registers": r"Used (\d+) registers", "spilled_bytes": r"(\d+) bytes spill", "stack_bytes": r"(\d+) bytes stack",
-         "shared_bytes": r"(\d+) bytes smem"}  # fmt: skip
+PTXAS = {
+    "registers": r"Used (\d+) registers",
+    "spilled_bytes": r"(\d+) bytes spill",
+    "stack_bytes": r"(\d+) bytes stack",
+    "shared_bytes": r"(\d+) bytes smem",
+}
 FIELDS = ("kernel", "arguments", "capability", *PTXAS, "ptxas", "instructions")
 NOTED = ("mma.sync", "ldmatrix", "cp.async", "ld.global.v4", "ld.shared.v4", "fma.rn.f64", "bar.sync")
 
@@ -84,15 +89,22 @@ def launches(dtypes, only=None):
 def compiled(kernel, arguments, capability, ptxas):
     """A row of the report."""
     ptx = compile_ptx(kernel, arguments, capability)
-    row = {"kernel": kernel.py_func.__name__, "arguments": " ".join(map(str, arguments)),
-           "capability": "{}.{}".format(*capability), "ptxas": "missing",
-           "instructions": " ".join(f"{name}:{ptx.count(name)}" for name in NOTED if name in ptx)}  # fmt: skip
+    row = {
+        "kernel": kernel.py_func.__name__,
+        "arguments": " ".join(map(str, arguments)),
+        "capability": "{}.{}".format(*capability),
+        "ptxas": "missing",
+        "instructions": " ".join(f"{name}:{ptx.count(name)}" for name in NOTED if name in ptx),
+    }
     if ptxas:
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "kernel.ptx")
             source.write_text(ptx)
-            run = subprocess.run([ptxas, "-v", "-arch=sm_{}{}".format(*capability), str(source), "-o", str(source) + ".cubin"],
-                                 capture_output=True, text=True)  # fmt: skip
+            run = subprocess.run(
+                [ptxas, "-v", "-arch=sm_{}{}".format(*capability), str(source), "-o", str(source) + ".cubin"],
+                capture_output=True,
+                text=True,
+            )
         text = run.stdout + run.stderr
         row["ptxas"] = "ok" if run.returncode == 0 else text.strip().splitlines()[0]
         for field, pattern in PTXAS.items():
@@ -115,8 +127,10 @@ def compile_all(dtypes, only, capability):
         if row["ptxas"] not in ("ok", "missing"):
             bad.append(f"{row['kernel']}: ptxas: {row['ptxas']}")
         elif row["ptxas"] == "ok" and (row["spilled_bytes"] or row["registers"] * threads > 65536):
-            bad.append(f"{row['kernel']} ({capability}, {row['arguments']}): {row['registers']} registers, "
-                       f"{row['spilled_bytes']} bytes spilled")  # fmt: skip
+            bad.append(
+                f"{row['kernel']} ({capability}, {row['arguments']}): {row['registers']} registers, "
+                f"{row['spilled_bytes']} bytes spilled"
+            )
     return rows, bad
 
 
@@ -146,10 +160,14 @@ def main() -> int:
         name = row["kernel"]
         if name not in best or row.get("registers", 0) > best[name].get("registers", 0):
             best[name] = row
-    print(f"{'kernel':32}{'registers':>10}{'spilled':>9}{'stack':>8}{'shared':>8}  of the variant with most registers")
+    print(
+        f"{'kernel':32}{'registers':>10}{'spilled':>9}{'stack':>8}{'shared':>8}  of the variant with most registers"
+    )
     for name, row in sorted(best.items()):
-        print(f"{name:32}{row.get('registers', '-'):>10}{row.get('spilled_bytes', '-'):>9}{row.get('stack_bytes', '-'):>8}"
-              f"{row.get('shared_bytes', '-'):>8}  {row['instructions']}")  # fmt: skip
+        print(
+            f"{name:32}{row.get('registers', '-'):>10}{row.get('spilled_bytes', '-'):>9}{row.get('stack_bytes', '-'):>8}"
+            f"{row.get('shared_bytes', '-'):>8}  {row['instructions']}"
+        )
     found = "found" if find_ptxas() else "missing"
     print(f"{len(best)} kernels, {len(rows)} compilations, ptxas {found}, {len(bad)} failures")
     print(*bad, sep="\n")

@@ -2,10 +2,11 @@
 
     python tools/cuda_roofline.py [--precision high] [--channels 64,128,256,512]
 
-Each pass of a 3x3 convolution runs on one image in ``ptx_machine.py``, on the tile that the rule of choice takes for a batch
-of 128 images of a ResNet-18 for 32x32 pixels. Counted are instructions of PTX per warp, wavefronts of shared memory, bytes
-from the caches behind it, and multiplications by warps (``mma``; with --precision highest, 32 multiply-adds). The table says
-how many cycles each part of an H200's multiprocessor is busy for a thousand multiplications:
+Each pass of a 3x3 convolution runs on one image in ``ptx_machine.py``, on the tile that the rule of choice
+takes for a batch of 128 images of a ResNet-18 for 32x32 pixels. Counted are instructions of PTX per warp,
+wavefronts of shared memory, bytes from the caches behind it, and multiplications by warps (``mma``; with
+--precision highest, 32 multiply-adds). The table says how many cycles each part of an H200's multiprocessor
+is busy for a thousand multiplications:
 
     tensor   1024 (TF32), 2048 (bfloat16) or 128 (float32) multiply-adds per cycle
     issue    4 instructions per cycle (the driver's own are 1.1 to 1.5 times as many)
@@ -29,7 +30,8 @@ from cuda_report import compiler_found  # noqa: E402
 
 MULTIPLY = {"fma": "fma.rn.f32", "tf32": "mma.sync", "bf16": "mma.sync"}
 PRODUCTS = {"fma": 32, "tf32": 16 * 8 * 8, "bf16": 16 * 8 * 16}  # of one such instruction
-TENSOR, ISSUE, SHARED, CACHE = {"fma": 128, "tf32": 1024, "bf16": 2048}, 4, 1, 24  # per cycle and multiprocessor
+# per cycle and multiprocessor
+TENSOR, ISSUE, SHARED, CACHE = {"fma": 128, "tf32": 1024, "bf16": 2048}, 4, 1, 24
 SIZES = {64: 32, 128: 16, 256: 8, 512: 4}  # of the images of a layer with so many channels
 COUNTED = {"threads", "launches", "bytes", "sectors", "wavefronts", "fewest wavefronts"}
 NAMES = {"fwd": "conv_fwd", "bwd_data": "conv_bwd_data", "bwd_weight": "conv_bwd_weight"}

@@ -1,21 +1,24 @@
-"""Runs the PTX of kernels without a GPU: what the compiler made of them, inline instructions included, not their Python.
+"""Runs the PTX of kernels without a GPU: what the compiler made of them, inline instructions included, not
+their Python.
 
     machine = ptx_machine.install()     # fastconv's cuda backend works now, slowly, in host memory
     ...
     machine.counts["implicit_gemm"]     # what ran, by kernel
 
-Numba's simulator runs Python functions, and stands in for the instructions of ``ptx.py``. This machine runs the text that the
-driver would get, for the grid and block sizes that a device would get, one NumPy operation per instruction over all threads
-of the launch. It stops with an :class:`Fault` where
+Numba's simulator runs Python functions, and stands in for the instructions of ``ptx.py``. This machine runs
+the text that the driver would get, for the grid and block sizes that a device would get, one NumPy operation
+per instruction over all threads of the launch. It stops with an :class:`Fault` where
 
-* an address is outside of the arrays that the kernel was given, or not a multiple of the size read or written;
+* an address is outside of the arrays that the kernel was given, or not a multiple of the size read or
+  written;
 * shared memory is read that nobody wrote, or while a ``cp.async`` to it has not been waited for;
 * two threads of a block reach one word of shared memory, one of them writing, with no barrier between;
-* lanes of a warp reach an instruction for the whole warp (``mma``, ``ldmatrix``) without the others, or two blocks write
+* lanes of a warp reach an instruction for the whole warp (``mma``, ``ldmatrix``) without the others, or two
+  blocks write
   different numbers to one place.
 
-Threads whose ways part go on in the order of the program text, so they meet again where the text says. Approximate functions
-(``ex2.approx``) are exact here; float64 ``fma`` rounds in the platform's long double.
+Threads whose ways part go on in the order of the program text, so they meet again where the text says.
+Approximate functions (``ex2.approx``) are exact here; float64 ``fma`` rounds in the platform's long double.
 """
 
 from __future__ import annotations
@@ -37,15 +40,19 @@ class Fault(RuntimeError):
     """What a device would not do as meant."""
 
 
-# ------------------------------------------------------------------------------------------------------ types and registers
+# ------------------------------------------------------------------------------------------------------ types
+# and registers
 LETTERS = {"b": "u", "u": "u", "s": "i"}
-KINDS = {f"{kind}{n}": np.dtype(f"{letter}{n // 8}") for n in (8, 16, 32, 64) for kind, letter in LETTERS.items()}
+KINDS = {
+    f"{kind}{n}": np.dtype(f"{letter}{n // 8}") for n in (8, 16, 32, 64) for kind, letter in LETTERS.items()
+}
 KINDS |= {"f32": np.dtype("f4"), "f64": np.dtype("f8"), "pred": np.dtype(bool)}
 NAME = r"[%_$a-zA-Z][\w$%.]*"
 
 
 def as_kind(x, kind):
-    """A register's bits as numbers of ``kind``; wider registers are cut, narrower ones extended as their own kind says."""
+    """A register's bits as numbers of ``kind``; wider registers are cut, narrower ones extended as their own
+    kind says."""
     if x.dtype == kind:
         return x
     return x.view(kind) if x.dtype.itemsize == kind.itemsize else x.astype(kind)
@@ -64,7 +71,8 @@ def parts_of(operand) -> list[str]:
     return [name.strip() for name in operand.strip("{} ").split(",")]
 
 
-# ------------------------------------------------------------------------------------------------------ arithmetic
+# ------------------------------------------------------------------------------------------------------
+# arithmetic
 def _divide(a, b):
     if a.dtype.kind == "f":
         return a / b
@@ -87,7 +95,9 @@ def _fma_down(a, b, c):
 
 def _high(a, b):
     if a.dtype.itemsize == 4:
-        return (a.astype(np.int64 if a.dtype.kind == "i" else np.uint64) * b.astype(a.dtype) >> 32).astype(a.dtype)
+        return (a.astype(np.int64 if a.dtype.kind == "i" else np.uint64) * b.astype(a.dtype) >> 32).astype(
+            a.dtype
+        )
     return (a.astype(object) * b.astype(object) >> 64).astype(a.dtype)
 
 
@@ -96,13 +106,19 @@ def _shift(operation):
         bits = 8 * a.dtype.itemsize
         far = n >= bits
         moved = operation(a, np.minimum(n, bits - 1).astype(a.dtype))
-        return np.where(far, np.where(a < 0, -1, 0).astype(a.dtype) if operation is np.right_shift else a.dtype.type(0), moved)
+        return np.where(
+            far,
+            np.where(a < 0, -1, 0).astype(a.dtype) if operation is np.right_shift else a.dtype.type(0),
+            moved,
+        )
 
     return shift
 
 
 def _bfi(a, b, position, length):
-    mask = ((np.uint64(1) << length.astype(np.uint64)) - np.uint64(1)).astype(a.dtype) << position.astype(a.dtype)
+    mask = ((np.uint64(1) << length.astype(np.uint64)) - np.uint64(1)).astype(a.dtype) << position.astype(
+        a.dtype
+    )
     return (b & ~mask) | (a << position.astype(a.dtype) & mask)
 
 
@@ -122,10 +138,16 @@ def _convert(how, x, to):
     if "tf32" in how:
         return _tf32(x)
     if to.kind in "iu" and x.dtype.kind == "f":
-        x = {"rzi": np.trunc, "rni": np.rint, "rmi": np.floor, "rpi": np.ceil}[next(h for h in how if h[0] == "r")](x)
+        x = {"rzi": np.trunc, "rni": np.rint, "rmi": np.floor, "rpi": np.ceil}[
+            next(h for h in how if h[0] == "r")
+        ](x)
         limits = np.iinfo(to)
         # the largest float below the limit: the limit itself may round up
-        top = np.nextafter(x.dtype.type(limits.max), x.dtype.type(0)) if limits.bits >= 8 * x.itemsize else limits.max
+        top = (
+            np.nextafter(x.dtype.type(limits.max), x.dtype.type(0))
+            if limits.bits >= 8 * x.itemsize
+            else limits.max
+        )
         return np.nan_to_num(np.clip(x, limits.min, top), nan=0).astype(to)
     for name, function in (("rzi", np.trunc), ("rni", np.rint), ("rmi", np.floor), ("rpi", np.ceil)):
         if name in how:
@@ -136,18 +158,50 @@ def _convert(how, x, to):
 
 
 SIMPLE = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": _divide, "rem": lambda a, b: a - b * _divide(a, b),
-    "min": np.fmin, "max": np.fmax, "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
-    "not": np.invert, "neg": np.negative, "abs": np.abs, "shl": _shift(np.left_shift), "shr": _shift(np.right_shift),
-    "fma": _fma, "mad": lambda a, b, c: a * b + c, "sqrt": np.sqrt, "rcp": lambda a: a.dtype.type(1) / a, "ex2": np.exp2,
-    "lg2": np.log2, "rsqrt": lambda a: a.dtype.type(1) / np.sqrt(a), "tanh": np.tanh, "mov": lambda a: a,
-    "copysign": lambda sign, size: np.copysign(size, sign), "bfi": _bfi,
-    "popc": lambda a: np.bitwise_count(a).astype(np.uint32), "cvta": lambda a: a,
-}  # fmt: skip
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": _divide,
+    "rem": lambda a, b: a - b * _divide(a, b),
+    "min": np.fmin,
+    "max": np.fmax,
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
+    "not": np.invert,
+    "neg": np.negative,
+    "abs": np.abs,
+    "shl": _shift(np.left_shift),
+    "shr": _shift(np.right_shift),
+    "fma": _fma,
+    "mad": lambda a, b, c: a * b + c,
+    "sqrt": np.sqrt,
+    "rcp": lambda a: a.dtype.type(1) / a,
+    "ex2": np.exp2,
+    "lg2": np.log2,
+    "rsqrt": lambda a: a.dtype.type(1) / np.sqrt(a),
+    "tanh": np.tanh,
+    "mov": lambda a: a,
+    "copysign": lambda sign, size: np.copysign(size, sign),
+    "bfi": _bfi,
+    "popc": lambda a: np.bitwise_count(a).astype(np.uint32),
+    "cvta": lambda a: a,
+}
 
-COMPARE = {"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
-           "lo": np.less, "ls": np.less_equal, "hi": np.greater, "hs": np.greater_equal,
-           "num": lambda a, b: ~(np.isnan(a) | np.isnan(b)), "nan": lambda a, b: np.isnan(a) | np.isnan(b)}  # fmt: skip
+COMPARE = {
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "lo": np.less,
+    "ls": np.less_equal,
+    "hi": np.greater,
+    "hs": np.greater_equal,
+    "num": lambda a, b: ~(np.isnan(a) | np.isnan(b)),
+    "nan": lambda a, b: np.isnan(a) | np.isnan(b),
+}
 
 
 #: Functions of CUDA's mathematical library that are called, not inlined; of float64.
@@ -162,18 +216,23 @@ def _compare(name, a, b):
     return COMPARE[name](a, b)
 
 
-# ------------------------------------------------------------------------------------------------------ the program
+# ------------------------------------------------------------------------------------------------------ the
+# program
 class Program:
-    """The text of one kernel as basic blocks of instructions ``(predicate, wanted, opcode parts, operands)``."""
+    """The text of one kernel as basic blocks of instructions ``(predicate, wanted, opcode parts,
+    operands)``."""
 
     def __init__(self, text: str):
-        self.shared = {m[1]: int(m[2] or 0) for m in re.finditer(rf"\.shared \.align \d+ \.b8 ({NAME})\[(\d*)\]", text)}
+        self.shared = {
+            m[1]: int(m[2] or 0) for m in re.finditer(rf"\.shared \.align \d+ \.b8 ({NAME})\[(\d*)\]", text)
+        }
         entry = re.search(rf"\.entry {NAME}\(([^)]*)\)[^{{]*\n\{{(.*?)\n\}}", text, re.S)
         self.params = [(m[2], KINDS[m[1]]) for m in re.finditer(rf"\.param \.(\w+) ({NAME})", entry[1])]
         self.registers, self.local = {}, {}
         self.blocks, self.labels = [[]], {}
         body = re.sub(r"//.*", "", entry[2])
-        body = re.sub(r"^\s*[{}]\s*$|\{\s*(?=\.reg)|\}\s*$", "", body, flags=re.M)  # scopes of names, which do not clash
+        # scopes of names, which do not clash
+        body = re.sub(r"^\s*[{}]\s*$|\{\s*(?=\.reg)|\}\s*$", "", body, flags=re.M)
         for statement in re.split(r";|(?<=:)\s", body):
             self._read(" ".join(statement.split()))
 
@@ -250,8 +309,10 @@ class _Shared:
                 a = np.flatnonzero(others)[0]
                 place = places[a]
                 other = self.writer[place] if self.writer[place] not in (-1, who[a]) else self.reader[place]
-                raise Fault(f"{what}: threads {who[a]} and {other if other >= 0 else 'several others'} meet at byte "
-                            f"{address[a] + word - FIRST} of shared memory with no barrier between")  # fmt: skip
+                raise Fault(
+                    f"{what}: threads {who[a]} and {other if other >= 0 else 'several others'} meet at byte "
+                    f"{address[a] + word - FIRST} of shared memory with no barrier between"
+                )
 
 
 class Machine:
@@ -264,8 +325,9 @@ class Machine:
     Attributes
     ----------
     counts : dict
-        By kernel: a Counter of instructions per warp by opcode, "launches" and "threads"; of accesses "bytes" and "sectors"
-        (of 32 bytes) of global memory, "wavefronts" of shared memory (one asks each bank for one word) and how few would do.
+        By kernel: a Counter of instructions per warp by opcode, "launches" and "threads"; of accesses "bytes"
+        and "sectors" (of 32 bytes) of global memory, "wavefronts" of shared memory (one asks each bank for
+        one word) and how few would do.
     """
 
     def __init__(self, accesses=False):
@@ -279,7 +341,12 @@ class Machine:
 
 class _Launch:
     def __init__(self, machine, name, program, grid, block, arguments, segments, dynamic):
-        self.counts, self.accesses, self.name, self.program = machine.counts[name], machine.accesses, name, program
+        self.counts, self.accesses, self.name, self.program = (
+            machine.counts[name],
+            machine.accesses,
+            name,
+            program,
+        )
         used = block[0] * block[1] * block[2]
         self.blocks, self.threads = grid[0] * grid[1] * grid[2], -(-used // WARP) * WARP
         n = self.lanes = self.blocks * self.threads
@@ -298,11 +365,14 @@ class _Launch:
         self.writers = {}  # of words of global memory: the block that wrote them
         self.symbols, at = {}, FIRST
         for symbol, size in sorted(program.shared.items(), key=lambda item: item[1] == 0):
-            self.symbols[symbol] = SHARED + at  # all without a size, the dynamic memory behind the rest, are one
+            # all without a size, the dynamic memory behind the rest, are one
+            self.symbols[symbol] = SHARED + at
             at += -(-size // 16) * 16
         at += dynamic
         if max(grid[1:]) > 65535 or used > 1024 or at - FIRST > 227 << 10:
-            raise Fault(f"{name}: a device takes no grid of {grid} of blocks of {block} with {at - FIRST} bytes")
+            raise Fault(
+                f"{name}: a device takes no grid of {grid} of blocks of {block} with {at - FIRST} bytes"
+            )
         self.shared = _Shared(self.blocks, at - FIRST, self.threads)
         size = sum(-(-s // 16) * 16 for s in program.local.values())
         self.local_data, at = np.zeros((n, FIRST + size), np.uint8), FIRST
@@ -315,7 +385,8 @@ class _Launch:
         self.counts["threads"] += n
         self.counts["launches"] += 1
 
-    # -------------------------------------------------------------------------------------------------- control
+    # --------------------------------------------------------------------------------------------------
+    # control
     def run(self):
         gone, waiting = len(self.program.blocks), np.zeros(self.lanes, bool)
         at = np.where(self.missing, gone, 0)
@@ -361,7 +432,8 @@ class _Launch:
         warps = self.lanes // WARP if mask is None else int(mask.reshape(-1, WARP).any(1).sum())
         self.counts[what] += warps
 
-    # -------------------------------------------------------------------------------------------------- operands
+    # --------------------------------------------------------------------------------------------------
+    # operands
     def get(self, operand, kind):
         if operand in self.registers:
             return as_kind(self.registers[operand], kind)
@@ -386,7 +458,8 @@ class _Launch:
         found = self.get(base, self.program.registers.get(base, KINDS["u64"])).astype(np.uint64)
         return found + np.uint64(int(offset or 0) % (1 << 64))
 
-    # -------------------------------------------------------------------------------------------------- instructions
+    # --------------------------------------------------------------------------------------------------
+    # instructions
     def step(self, opcode, operands, mask):
         name, what = opcode[0], opcode[1:]
         kind = next((KINDS[w] for w in reversed(what) if w in KINDS), None)
@@ -409,7 +482,10 @@ class _Launch:
                     kind = np.dtype(f"u{kind.itemsize}")
                 value = SIMPLE[name](self.get(operands[1], kind), self.get(operands[2], KINDS["u32"]))
             elif name == "bfi":
-                value = _bfi(*(self.get(o, kind) for o in operands[1:3]), *(self.get(o, KINDS["u32"]) for o in operands[3:]))
+                value = _bfi(
+                    *(self.get(o, kind) for o in operands[1:3]),
+                    *(self.get(o, KINDS["u32"]) for o in operands[3:]),
+                )
             else:
                 value = SIMPLE[name](*(self.get(o, kind) for o in operands[1:]))
             if "sat" in what:
@@ -423,15 +499,23 @@ class _Launch:
         to, source = map(parts_of, operands)
         part = np.dtype(f"u{kind.itemsize // max(len(to), len(source))}")
         if len(source) > 1:
-            return self.put(to[0], np.stack([self.get(r, part) for r in source], -1).view(f"u{kind.itemsize}")[:, 0], mask)
-        for register, value in zip(to, np.ascontiguousarray(self.get(source[0], kind)).view(part).reshape(self.lanes, -1).T):
+            return self.put(
+                to[0], np.stack([self.get(r, part) for r in source], -1).view(f"u{kind.itemsize}")[:, 0], mask
+            )
+        for register, value in zip(
+            to, np.ascontiguousarray(self.get(source[0], kind)).view(part).reshape(self.lanes, -1).T
+        ):
             self.put(register, value.copy(), mask)
 
     def _setp(self, what, operands, mask, kind):
         self.put(operands[0], _compare(what[0], *(self.get(o, kind) for o in operands[1:])), mask)
 
     def _selp(self, what, operands, mask, kind):
-        a, b, p = self.get(operands[1], kind), self.get(operands[2], kind), self.get(operands[3], KINDS["pred"])
+        a, b, p = (
+            self.get(operands[1], kind),
+            self.get(operands[2], kind),
+            self.get(operands[3], KINDS["pred"]),
+        )
         self.put(operands[0], np.where(p, a, b), mask)
 
     def _cvt(self, what, operands, mask, kind):
@@ -447,13 +531,16 @@ class _Launch:
         given = (as_kind(self.passed[name], KINDS["f64"]) for name in re.findall(NAME, operands[2]))
         self.passed[operands[0].strip("() ")] = FUNCTIONS[operands[1]](*given)
 
-    # -------------------------------------------------------------------------------------------------- memory
+    # --------------------------------------------------------------------------------------------------
+    # memory
     def _ld(self, what, operands, mask, kind):
         registers = parts_of(operands[0])
         if what[0] == "param":
             name = operands[1].strip("[] ").partition("+")[0]
             value = self.passed[name] if name in self.passed else np.full(self.lanes, self.arguments[name])
-            return self.put(registers[0], as_kind(value, kind) if name in self.passed else value.astype(kind), mask)
+            return self.put(
+                registers[0], as_kind(value, kind) if name in self.passed else value.astype(kind), mask
+            )
         lanes = np.arange(self.lanes) if mask is None else np.flatnonzero(mask)
         view, index = self.place(what, self.address(operands[1])[lanes], kind, len(registers), lanes, False)
         for i, register in enumerate(registers):
@@ -472,7 +559,8 @@ class _Launch:
             view(index + i, self.get(register, kind)[lanes])
 
     def place(self, what, address, kind, count, lanes, writing):
-        """A function that reads or writes by index, and the index, for an access of ``count`` numbers at ``address``."""
+        """A function that reads or writes by index, and the index, for an access of ``count`` numbers at
+        ``address``."""
         size = kind.itemsize
         if len(address) == 0:
             return (lambda i, v=None: np.empty(0, kind)), address.astype(np.int64)
@@ -491,8 +579,10 @@ class _Launch:
             end = self.segments[segment][0] + self.segments[segment][1].size if segment >= 0 else 0
             far = address[which == segment].max()
             if int(far) + size * count > end:
-                raise Fault(f"{self.at}: {'writes' if writing else 'reads'} {size * count} bytes at {int(far):#x}, "
-                            f"{int(far) + size * count - end} bytes past the end of an array")  # fmt: skip
+                raise Fault(
+                    f"{self.at}: {'writes' if writing else 'reads'} {size * count} bytes at {int(far):#x}, "
+                    f"{int(far) + size * count - end} bytes past the end of an array"
+                )
         if len(found) == 1:
             start, data = self.segments[found[0]]
             whole = data[: data.size // size * size].view(kind)
@@ -504,7 +594,9 @@ class _Launch:
                 self.write(found[0], whole, i, values, lanes)
 
             return one, index
-        parts = [self.place(what, address[which == s], kind, count, lanes[which == s], writing) for s in found]
+        parts = [
+            self.place(what, address[which == s], kind, count, lanes[which == s], writing) for s in found
+        ]
         index = np.arange(len(address)) * 8  # i counts on from here
 
         def several(i, values=None):
@@ -520,7 +612,8 @@ class _Launch:
         return several, index
 
     def write(self, segment, whole, i, values, lanes):
-        """Write global memory; the same place may be written by several threads only if they write the same."""
+        """Write global memory; the same place may be written by several threads only if they write the
+        same."""
         if segment not in self.writers:
             self.writers[segment] = np.full(self.segments[segment][1].size // 4 + 1, -1, np.int32)
         words, group = self.writers[segment], self.shared.block[lanes].astype(np.int32)
@@ -563,8 +656,8 @@ class _Launch:
         self.counts["bytes"] += size * len(address)
 
     def count_wavefronts(self, at, size, lanes):
-        """How many times shared memory is asked for one access per warp: a quarter of a warp at a time for 16 bytes, half for
-        8, as often as words of one bank are asked for."""
+        """How many times shared memory is asked for one access per warp: a quarter of a warp at a time for 16
+        bytes, half for 8, as often as words of one bank are asked for."""
         team = lanes // (WARP // max(size // 4, 1))
         word = at[:, None] // 4 + np.arange(max(size // 4, 1))
         pairs = np.unique(np.broadcast_to(team[:, None], word.shape).astype(np.int64) << 40 | word)
@@ -573,7 +666,8 @@ class _Launch:
         self.counts["wavefronts"] += int(np.maximum.reduceat(banks[1], start).sum())
         self.counts["fewest wavefronts"] += len(teams)
 
-    # -------------------------------------------------------------------------------------- copies and tensor cores
+    # -------------------------------------------------------------------------------------- copies and tensor
+    # cores
     def _cp(self, what, operands, mask, kind):
         if "commit_group" in what:
             self.committed += 1 if mask is None else mask
@@ -596,7 +690,11 @@ class _Launch:
         lanes = np.arange(self.lanes) if mask is None else np.flatnonzero(mask)
         size = int(operands[2])
         to = self.address(operands[0])[lanes].astype(np.int64) & (SHARED - 1)
-        valid = self.get(operands[3], KINDS["u32"])[lanes] if len(operands) > 3 else np.full(len(lanes), size, np.uint32)
+        valid = (
+            self.get(operands[3], KINDS["u32"])[lanes]
+            if len(operands) > 3
+            else np.full(len(lanes), size, np.uint32)
+        )
         if (to % size).any():
             raise Fault(f"{self.at}: cp.async of {size} bytes to an address that is no multiple of them")
         if (to < FIRST).any() or (to + size > self.shared.end).any():
@@ -641,14 +739,17 @@ class _Launch:
             rows = address[lanes] & (SHARED - 1)
             if (rows % 16).any():
                 raise Fault(f"{self.at}: ldmatrix from an address that is no multiple of 16")
-            # whose threads read is not told by who names the row; a writer anywhere else must be a barrier away
+            # whose threads read is not told by who names the row; a writer anywhere else must be a barrier
+            # away
             if self.accesses:
                 self.count_wavefronts(rows, 16, lanes)
             self.shared.touched(lanes, rows, 16, False, self.at)
             view, index = self._flat(self.shared.data, self.shared.block[lanes], rows, KINDS["u32"])
             words = np.stack([view(index + j) for j in range(4)], -1)
             if "trans" in what:
-                words = np.ascontiguousarray(words.view(np.uint16).reshape(-1, 8, 8).transpose(0, 2, 1)).view(np.uint32)
+                words = np.ascontiguousarray(words.view(np.uint16).reshape(-1, 8, 8).transpose(0, 2, 1)).view(
+                    np.uint32
+                )
             words = words.reshape(-1, WARP)  # row r, word j -> lane 4 r + j
             value = np.zeros(self.lanes, np.uint32)
             value[warps.reshape(-1)] = words.reshape(-1)
@@ -662,13 +763,24 @@ class _Launch:
         def numbers(operand):
             words = np.stack([self.get(r, KINDS["u32"])[flat] for r in parts_of(operand)], -1)
             if halves == 1:
-                return (words & np.uint32(0xFFFFE000)).view(np.float32)[..., None]  # tf32: the rest is not looked at
+                # tf32: the rest is not looked at
+                return (words & np.uint32(0xFFFFE000)).view(np.float32)[..., None]
             return np.stack([words << np.uint32(16), words & np.uint32(0xFFFF0000)], -1).view(np.float32)
 
         count = len(warps)
         # lane = (g, t); register of A = (k half, m half), of B = k half, of C = (m half, n)
-        a = numbers(operands[1]).reshape(count, 8, 4, 2, 2, halves).transpose(0, 4, 1, 3, 2, 5).reshape(count, 16, -1)
-        b = numbers(operands[2]).reshape(count, 8, 4, 2, halves).transpose(0, 3, 2, 4, 1).reshape(count, -1, 8)
+        a = (
+            numbers(operands[1])
+            .reshape(count, 8, 4, 2, 2, halves)
+            .transpose(0, 4, 1, 3, 2, 5)
+            .reshape(count, 16, -1)
+        )
+        b = (
+            numbers(operands[2])
+            .reshape(count, 8, 4, 2, halves)
+            .transpose(0, 3, 2, 4, 1)
+            .reshape(count, -1, 8)
+        )
         outs = parts_of(operands[0])
         sums = parts_of(operands[3])
         c = np.stack([self.get(r, KINDS["f32"])[flat] for r in sums], -1).reshape(count, 8, 4, 2, 2)
@@ -681,7 +793,8 @@ class _Launch:
             self.put(register, value, mask)
 
 
-# ------------------------------------------------------------------------------------------ fastconv on the machine
+# ------------------------------------------------------------------------------------------ fastconv on the
+# machine
 CAPABILITY = (9, 0)
 
 
@@ -692,7 +805,9 @@ def compile_ptx(kernel, kinds, capability=CAPABILITY) -> str:
 
     # functions that kernels call are compiled for "the device", of which the compiler asks this only
     dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
-    options = {k: v for k, v in kernel.targetoptions.items() if k in ("fastmath", "launch_bounds") and v is not None}
+    options = {
+        k: v for k, v in kernel.targetoptions.items() if k in ("fastmath", "launch_bounds") and v is not None
+    }
     return cuda.compile(kernel.py_func, kinds, device=False, cc=capability, abi="numba", **options)[0]
 
 
@@ -727,7 +842,9 @@ def install(accesses=False) -> Machine:
 
     def start(kernel, kinds, args, grid, block, shared):
         everything = any(isinstance(a, memory.Window) for a in args)
-        seen = {a.array.ctypes.data: a.array.view(np.uint8) for a in args if isinstance(a, memory.Flat) and a.size}
+        seen = {
+            a.array.ctypes.data: a.array.view(np.uint8) for a in args if isinstance(a, memory.Flat) and a.size
+        }
         segments = sorted((owned if everything else _merged(seen)).items())
         name = kernel.py_func.__name__
         machine.run(name, _program(kernel, kinds), grid, block, flatten(args), segments, shared)

@@ -10,7 +10,8 @@ from importlib.util import find_spec
 @functools.cache
 def missing() -> str | None:
     """Why tensors cannot be put on a GPU here, and what to do about it; None if they can."""
-    simulated = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")  # numba itself brings the simulator
+    # numba itself brings the simulator
+    simulated = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
     if find_spec("numba_cuda") is None and not simulated:
         return 'numba-cuda is not installed; with an NVIDIA GPU: pip install "fastconv[cu12]" or "fastconv[cu13]"'
     from numba import cuda

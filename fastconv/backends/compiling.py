@@ -14,8 +14,9 @@ from time import perf_counter, sleep
 
 PATIENCE = 1.0  # seconds of compilation that need no word
 
-#: Called when a kernel begins to compile and after Ctrl-C meanwhile; may raise to end it. For a signal handler that does not
-#: raise itself, as that of ``train.fit``: it waits for the end of a step, and compiling may take longer than many.
+#: Called when a kernel begins to compile and after Ctrl-C meanwhile; may raise to end it. For a signal
+#: handler that does not raise itself, as that of ``train.fit``: it waits for the end of a step, and compiling
+#: may take longer than many.
 check: Callable[[], None] | None = None
 
 shown = True  # whether anything is said
@@ -36,7 +37,8 @@ def silent():
 def watched(compile: Callable, text: Callable[[], str]) -> Callable:
     """``compile``, saying ``text()`` on stderr where it takes long in all, and interruptible.
 
-    On a terminal the line stands there while a kernel compiles, with a count, and goes again; elsewhere it is written once.
+    On a terminal the line stands there while a kernel compiles, with a count, and goes again; elsewhere it is
+    written once.
     """
 
     @functools.wraps(compile)
@@ -89,8 +91,8 @@ def _erase(screen, width):
 def _interruptible():
     """Ctrl-C ends the block, with whatever its handler raises.
 
-    An exception raised in a function that C calls (LLVM at the end of its long work, a weak reference) is printed and lost.
-    So it is raised again and again, from :class:`_Interrupts`, until the block has ended.
+    An exception raised in a function that C calls (LLVM at the end of its long work, a weak reference) is
+    printed and lost. So it is raised again and again, from :class:`_Interrupts`, until the block has ended.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,9 +1,9 @@
 """Files that engines keep from one run to the next: compiled kernels, what was measured.
 
-A compiled kernel is machine code: whoever can write its file can run anything as the user who reads it, whatever the
-format and the checksum. So only the user may write here. Folders that are made here have mode 0700, are no links and
-belong to the user, and so do the files (0600) that are read. Another user's folder, as somebody may have put it in the
-temporary directory, is not used.
+A compiled kernel is machine code: whoever can write its file can run anything as the user who reads it,
+whatever the format and the checksum. So only the user may write here. Folders that are made here have mode
+0700, are no links and belong to the user, and so do the files (0600) that are read. Another user's folder, as
+somebody may have put it in the temporary directory, is not used.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class _NotOurs(OSError):
 
 
 def _user() -> int | None:
-    """The number of this user; None where files have no such owner (Windows, whose folders are the user's own)."""
+    """The number of this user; None where files have no such owner (Windows, whose folders are the user's
+    own)."""
     return os.geteuid() if hasattr(os, "geteuid") else None
 
 
@@ -67,7 +68,8 @@ def _check_outer(folder: Path) -> None:
     if info.st_uid not in (user, 0):
         raise _NotOurs(f"{folder} belongs to another user, who could put code there")
     open_to_others = info.st_mode & (stat.S_IWOTH if info.st_uid == user else _WRITABLE_BY_OTHERS)
-    if open_to_others and not info.st_mode & stat.S_ISVTX:  # sticky, as /tmp is: what is in it belongs to who made it
+    # sticky, as /tmp is: what is in it belongs to who made it
+    if open_to_others and not info.st_mode & stat.S_ISVTX:
         raise _NotOurs(f"{folder} can be written by other users, who could put code there")
 
 
@@ -102,7 +104,8 @@ def _place(root: Path, given: bool, parts: tuple[str, ...]) -> Path:
 def folder(*parts: str) -> Path | None:
     """A folder below ``FASTCONV_CACHE_DIR``, the user's cache or a temporary one; None if none can be used.
 
-    Where a folder is passed over that the user named, or that somebody else could write in, a warning says so, once.
+    Where a folder is passed over that the user named, or that somebody else could write in, a warning says
+    so, once.
     """
     refused = None
     for root, given in _roots():
@@ -122,7 +125,9 @@ def folder(*parts: str) -> Path | None:
 
 @functools.cache
 def _warn(why: str, instead: str) -> None:
-    warnings.warn(f"kernel cache: {why}; {instead}. FASTCONV_CACHE_DIR names a folder of your own", stacklevel=3)
+    warnings.warn(
+        f"kernel cache: {why}; {instead}. FASTCONV_CACHE_DIR names a folder of your own", stacklevel=3
+    )
 
 
 def read(path: Path | None) -> bytes:
@@ -150,7 +155,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-# ------------------------------------------------------------------------------------------------- old folders
+# ------------------------------------------------------------------------------------------------- old
+# folders
 def used(folder: Path) -> None:
     """Note that a folder is in use now: :func:`prune` goes by its time."""
     with contextlib.suppress(OSError):
@@ -158,10 +164,11 @@ def used(folder: Path) -> None:
 
 
 def prune(current: Path) -> None:
-    """Remove the neighbours of ``current`` that nobody needs any more: folders of other versions, kernels or processors.
+    """Remove the neighbours of ``current`` that nobody needs any more: folders of other versions, kernels or
+    processors.
 
-    These are the ones not used for 30 days, and beyond the ten used last those not used for a day. A process that still
-    runs with one goes on: it compiles what it does not find.
+    These are the ones not used for 30 days, and beyond the ten used last those not used for a day. A process
+    that still runs with one goes on: it compiles what it does not find.
     """
     others = [p for p in _folders(current.parent) if p != current and _KEY.fullmatch(p.name)]
     for i, (age, place) in enumerate(sorted((_age(p), p) for p in others)):

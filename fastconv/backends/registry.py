@@ -16,11 +16,12 @@ _loaded: dict[str, object] = {}
 _default: str | None = None
 _current: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
 
-#: Who looks on (see ``fastconv.inspect``): ``.call(module, args, kwargs)`` runs modules, ``.engine(e)`` stands in for
-#: engines. Whoever merges several layers into one op must not do so while this is set.
+#: Who looks on (see ``fastconv.inspect``): ``.call(module, args, kwargs)`` runs modules, ``.engine(e)``
+#: stands in for engines. Whoever merges several layers into one op must not do so while this is set.
 observer: ContextVar = ContextVar("fastconv_observer", default=None)
 
-#: Whether an engine is recording a step that will be replayed on other values: nothing may depend on what arrays hold now.
+#: Whether an engine is recording a step that will be replayed on other values: nothing may depend on what
+#: arrays hold now.
 recording: ContextVar[bool] = ContextVar("fastconv_recording", default=False)
 
 
@@ -45,7 +46,8 @@ def load(name: str):
 
 
 def get_backend() -> str:
-    """Name of the backend in force: innermost ``with backend(...)``, else ``set_backend``, else the environment."""
+    """Name of the backend in force: innermost ``with backend(...)``, else ``set_backend``, else the
+    environment."""
     return _current.get() or _default or settings.one_of(BACKENDS, _environment or "cpu", "FASTCONV_BACKEND")
 
 

@@ -1,7 +1,7 @@
 """Which convolution algorithm runs: an ordered list, each entry says why it does not apply.
 
-The order of decisions is: forced by the caller (keyword, ``with conv_algorithm(...)``, environment), then the first
-applicable entry by the backend's own rule. A forced algorithm that does not apply raises and says why.
+The order of decisions is: forced by the caller (keyword, ``with conv_algorithm(...)``, environment), then the
+first applicable entry by the backend's own rule. A forced algorithm that does not apply raises and says why.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def conv_algorithm(name: str):
 
 
 def forced(keyword: str | None) -> str | None:
-    """The forced algorithm in effect here: keyword, else context manager, else ``FASTCONV_CONV_ALGORITHM``."""
+    """The forced algorithm in effect here: keyword, else context manager, else
+    ``FASTCONV_CONV_ALGORITHM``."""
     if keyword is None:
         keyword = _forced.get()
     return check_name(_environment, "FASTCONV_CONV_ALGORITHM") if keyword is None else check_name(keyword)

@@ -5,6 +5,12 @@ from .datasets import CIFAR10, MNIST, FashionMNIST, FashionMNISTMini, ImageSet, 
 from .loader import DataLoader
 
 __all__ = [
-    "CIFAR10", "MNIST", "DataLoader", "FashionMNIST", "FashionMNISTMini", "ImageSet", "fashion_mnist_or_mini",
+    "CIFAR10",
+    "MNIST",
+    "DataLoader",
+    "FashionMNIST",
+    "FashionMNISTMini",
+    "ImageSet",
+    "fashion_mnist_or_mini",
     "transforms",
-]  # fmt: skip
+]

@@ -36,15 +36,19 @@ def as_found(a: np.ndarray) -> np.ndarray:
 
 # ------------------------------------------------------------------------------------------------- batches
 def batch(items: Sequence, index: Sequence[int]) -> Any:
-    """Stack ``items``, whose numbers are ``index``: a tuple or list becomes a tuple of batches, a dict one of batches.
+    """Stack ``items``, whose numbers are ``index``: a tuple or list becomes a tuple of batches, a dict one of
+    batches.
 
-    Of a tuple, the first part is taken for images and the others for targets; an item that is one array is an image.
+    Of a tuple, the first part is taken for images and the others for targets; an item that is one array is an
+    image.
     """
     if not isinstance(items[0], (tuple, list)):
         return _merge(items, index, "", as_images)
     columns = _columns(items, index, "")
     rules = (as_images, *(as_targets,) * (len(columns) - 1))
-    return _like(items[0], [_merge(c, index, f"[{i}]", rule) for i, (c, rule) in enumerate(zip(columns, rules))])
+    return _like(
+        items[0], [_merge(c, index, f"[{i}]", rule) for i, (c, rule) in enumerate(zip(columns, rules))]
+    )
 
 
 def _merge(items: Sequence, index: Sequence[int], where: str, rule: Callable) -> Any:
@@ -52,8 +56,12 @@ def _merge(items: Sequence, index: Sequence[int], where: str, rule: Callable) ->
     if isinstance(first, Mapping):
         for k, item in zip(index, items):
             if not isinstance(item, Mapping) or item.keys() != first.keys():
-                raise ValueError(f"{NAME}: item {k}{where} has the keys {_keys(item)}, item {index[0]}{where} {_keys(first)}")
-        return {key: _merge([item[key] for item in items], index, f"{where}[{key!r}]", as_found) for key in first}
+                raise ValueError(
+                    f"{NAME}: item {k}{where} has the keys {_keys(item)}, item {index[0]}{where} {_keys(first)}"
+                )
+        return {
+            key: _merge([item[key] for item in items], index, f"{where}[{key!r}]", as_found) for key in first
+        }
     if isinstance(first, tuple):
         columns = _columns(items, index, where)
         return _like(first, [_merge(c, index, f"{where}[{i}]", as_found) for i, c in enumerate(columns)])
@@ -97,8 +105,10 @@ def _stack(items, index, where) -> np.ndarray:
     shape = arrays[0].shape
     for k, a in zip(index, arrays):
         if a.shape != shape:
-            raise ValueError(f"{NAME}: items of one batch differ in shape: item {index[0]}{where} is {shape_str(shape)}, "
-                             f"item {k}{where} is {shape_str(a.shape)}; resize or crop them")  # fmt: skip
+            raise ValueError(
+                f"{NAME}: items of one batch differ in shape: item {index[0]}{where} is {shape_str(shape)}, "
+                f"item {k}{where} is {shape_str(a.shape)}; resize or crop them"
+            )
     return np.stack(arrays)
 
 
@@ -110,8 +120,10 @@ def _array(item, k: int, where: str) -> np.ndarray:
     except ValueError:  # lists of different lengths
         a = None
     if a is None or a.dtype.kind not in "fiub":
-        raise TypeError(f"{NAME}: item {k}{where} is a {type(item).__name__}{'' if a is None else f' ({a.dtype})'}; expected "
-                        "arrays, numbers, strings, or tuples and dicts of them")  # fmt: skip
+        raise TypeError(
+            f"{NAME}: item {k}{where} is a {type(item).__name__}{'' if a is None else f' ({a.dtype})'}; expected "
+            "arrays, numbers, strings, or tuples and dicts of them"
+        )
     return a
 
 
@@ -127,14 +139,19 @@ def tensors(value: Any) -> Any:
 
 
 def pairs(name: str, batches):
-    """An iterator over ``batches`` for a function that needs ``(X, y)``, and refuses others by its ``name``."""
+    """An iterator over ``batches`` for a function that needs ``(X, y)``, and refuses others by its
+    ``name``."""
     batches = iter(batches)
     return (_pair(name, b) for b in batches)
 
 
 def _pair(name: str, value):
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        got = f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, (tuple, list, dict)) else "")
-        raise TypeError(f"{name}: expected batches (X, y), got {got}; give a loader of pairs, or write the loop yourself: "
-                        "out = net(X); loss(out, y).backward(); optimizer.step()")  # fmt: skip
+        got = f"a {type(value).__name__}" + (
+            f" of {len(value)}" if isinstance(value, (tuple, list, dict)) else ""
+        )
+        raise TypeError(
+            f"{name}: expected batches (X, y), got {got}; give a loader of pairs, or write the loop yourself: "
+            "out = net(X); loss(out, y).backward(); optimizer.step()"
+        )
     return value

@@ -1,7 +1,8 @@
 """Image data sets in their original file formats: found on this machine, or downloaded once.
 
-A set is looked for in ``root``, ``$FASTCONV_DATA``, the user's cache and ``/usr/share/datasets``, each time in a
-subfolder named after the set, then in the folder itself; failing that, it is downloaded into the first of those.
+A set is looked for in ``root``, ``$FASTCONV_DATA``, the user's cache and ``/usr/share/datasets``, each time
+in a subfolder named after the set, then in the folder itself; failing that, it is downloaded into the first
+of those.
 """
 
 from __future__ import annotations
@@ -32,10 +33,14 @@ MIRRORS: dict[str, tuple[str, ...]] = {
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     ),
-    "MNIST": ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
+    "MNIST": (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ),
     "CIFAR10": ("https://www.cs.toronto.edu/~kriz/", "https://cave.cs.toronto.edu/kriz/"),
 }
-#: SHA-256 of the published files. A distribution's repacked copies differ, so local files are checked by structure.
+#: SHA-256 of the published files. A distribution's repacked copies differ, so local files are checked by
+#: structure.
 SHA256: dict[str, dict[str, str]] = {
     "FashionMNIST": {
         "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
@@ -56,8 +61,12 @@ OFFLINE_SECONDS = 8.0  # all mirrors together have this long to answer
 STALL_SECONDS = 15.0  # longest silence in the middle of a download
 CIFAR_RECORDS, CIFAR_RECORD = 10_000, 1 + 3 * 32 * 32  # images per file; bytes per image, its label first
 #: MNIST and Fashion-MNIST share their file names: the first labels of the originals tell whose a file is.
-FIRST_LABELS = {"504192131435": "MNIST", "721041495906": "MNIST",
-                "900302725509": "FashionMNIST", "921161465745": "FashionMNIST"}  # fmt: skip
+FIRST_LABELS = {
+    "504192131435": "MNIST",
+    "721041495906": "MNIST",
+    "900302725509": "FashionMNIST",
+    "921161465745": "FashionMNIST",
+}
 
 
 def to_float(images: np.ndarray) -> np.ndarray:
@@ -76,7 +85,9 @@ def data_folders(root=None) -> list[Path]:
 # ------------------------------------------------------------------------------------------------- files
 def _expect(path, ok, expected, got) -> None:
     if not ok:
-        raise ValueError(f"{path}: expected {expected}, got {got}; the file is damaged: delete it to get a fresh copy")
+        raise ValueError(
+            f"{path}: expected {expected}, got {got}; the file is damaged: delete it to get a fresh copy"
+        )
 
 
 @contextlib.contextmanager
@@ -94,14 +105,22 @@ def _exactly(path, f, n: int, what) -> bytearray:
 
 
 def read_idx(path, ndim: int) -> np.ndarray:
-    """Read an idx file (plain or ``.gz``) of uint8 with ``ndim`` dimensions; ValueError if it is not one, or torn."""
+    """Read an idx file (plain or ``.gz``) of uint8 with ``ndim`` dimensions; ValueError if it is not one, or
+    torn."""
     path, size, magic = Path(path), 4 + 4 * ndim, bytes((0, 0, 8, ndim))  # 8: unsigned bytes
     with _decoding(path), (gzip.open if path.suffix == ".gz" else open)(path, "rb") as f:
         head = f.read(size)
-        _expect(path, head[:4] == magic, f"idx magic {magic.hex()} (uint8, rank {ndim})", head[:4].hex() or "nothing")
+        _expect(
+            path,
+            head[:4] == magic,
+            f"idx magic {magic.hex()} (uint8, rank {ndim})",
+            head[:4].hex() or "nothing",
+        )
         _expect(path, len(head) == size, f"a header of {size} bytes", len(head))
         shape = np.frombuffer(head, ">u4", offset=4).tolist()
-        return np.frombuffer(_exactly(path, f, prod(shape), f"data ({shape_str(shape)})"), np.uint8).reshape(shape)
+        return np.frombuffer(_exactly(path, f, prod(shape), f"data ({shape_str(shape)})"), np.uint8).reshape(
+            shape
+        )
 
 
 def _read_cifar(paths, names) -> np.ndarray:
@@ -135,7 +154,9 @@ def _open(url: str, offset: int, seconds: float):
 
     def get():
         try:
-            future.set_result(requests.get(url, stream=True, headers=headers, timeout=(seconds, STALL_SECONDS)))
+            future.set_result(
+                requests.get(url, stream=True, headers=headers, timeout=(seconds, STALL_SECONDS))
+            )
         except Exception as e:
             future.set_exception(e)
 
@@ -150,12 +171,14 @@ def _open(url: str, offset: int, seconds: float):
 
 
 def _fetch(url: str, output, pooch, *, file: Path, seconds: float) -> None:
-    """A pooch downloader: ``url`` to ``output``, continuing ``<file>.part`` and leaving one if interrupted."""
+    """A pooch downloader: ``url`` to ``output``, continuing ``<file>.part`` and leaving one if
+    interrupted."""
     from tqdm.auto import tqdm
 
     part, mine = Path(f"{file}.part"), Path(f"{file}.{os.getpid()}-{threading.get_ident()}.part")
     for left in file.parent.glob(f"{file.name}*.part"):
-        # A part written to lately belongs to a running process. Taking one over is a rename: only one process can.
+        # A part written to lately belongs to a running process. Taking one over is a rename: only one process
+        # can.
         with contextlib.suppress(FileNotFoundError):
             if left == part or time.time() - left.stat().st_mtime > 2 * STALL_SECONDS:
                 left.replace(mine)
@@ -179,9 +202,11 @@ def _fetch(url: str, output, pooch, *, file: Path, seconds: float) -> None:
 
 
 def download(name: str, files, folder: Path) -> list[str]:
-    """Fetch ``files`` of the set ``name`` into ``folder``; returns why it failed, mirror by mirror (empty: done).
+    """Fetch ``files`` of the set ``name`` into ``folder``; returns why it failed, mirror by mirror (empty:
+    done).
 
-    A file appears under its name only once its SHA-256 is right; a wrong one is removed and the next mirror tried.
+    A file appears under its name only once its SHA-256 is right; a wrong one is removed and the next mirror
+    tried.
     """
     try:
         import pooch
@@ -224,7 +249,9 @@ class ImageSet:
     def __init__(self, images: Array, labels: Array) -> None:
         self.images, self.labels = images, labels.astype(np.int64)
         name, n, k, top = type(self).__name__, len(images), len(self.classes), labels.max(initial=0)
-        check(n == len(labels), name, f"{n} images but {len(labels)} labels; the files do not belong together")
+        check(
+            n == len(labels), name, f"{n} images but {len(labels)} labels; the files do not belong together"
+        )
         check(top < k, name, f"labels must be 0 to {k - 1}, got {top}; the label file is damaged")
 
     def __len__(self) -> int:
@@ -242,7 +269,8 @@ class ImageSet:
 
 class _Published(ImageSet):
     """A set with files to find. ``folders``: its usual folder names; ``package``: the system's package of it;
-    ``_variants(train)``: the sets of files that will do, the published one first; ``_read``: images and labels."""
+    ``_variants(train)``: the sets of files that will do, the published one first; ``_read``: images and
+    labels."""
 
     folders: tuple[str, ...]
     package = ""
@@ -267,7 +295,6 @@ class _Published(ImageSet):
             + f"  what to do: put the files into {target}{package}, name their folder as root= or in $FASTCONV_DATA, "
             "or try again with a network and download=True"
         )
-
 
     @classmethod
     def find(cls, folder: PathLike, train: bool = True) -> list[Path]:
@@ -314,9 +341,15 @@ class _IdxSet(_Published):
     def _read(self, paths, train):
         images, labels = read_idx(paths[0], 3), read_idx(paths[1], 1)
         name = type(self).__name__
-        check(images.shape[1:] == (28, 28), name, f"images must be 28x28, got {shape_str(images.shape[1:])} in {paths[0]}")
+        check(
+            images.shape[1:] == (28, 28),
+            name,
+            f"images must be 28x28, got {shape_str(images.shape[1:])} in {paths[0]}",
+        )
         owner = FIRST_LABELS.get("".join(map(str, labels[:12])))
-        check(owner in (None, name), name, f"{paths[1]} belongs to {owner}; give each set a folder of its name")
+        check(
+            owner in (None, name), name, f"{paths[1]} belongs to {owner}; give each set a folder of its name"
+        )
         return images[:, None], labels
 
 
@@ -330,7 +363,8 @@ class MNIST(_IdxSet):
     train : bool
         The training images, else the test images.
     download : bool
-        Fetch the files if no folder has them (FileNotFoundError if that fails; ValueError for a damaged file).
+        Fetch the files if no folder has them (FileNotFoundError if that fails; ValueError for a damaged
+        file).
     """
 
     classes = tuple("0123456789")
@@ -338,10 +372,21 @@ class MNIST(_IdxSet):
 
 
 class FashionMNIST(_IdxSet):
-    """Clothes: 60,000 + 10,000 grey images of 28 x 28 (Xiao, Rasul, Vollgraf, 2017). Parameters as :class:`MNIST`."""
+    """Clothes: 60,000 + 10,000 grey images of 28 x 28 (Xiao, Rasul, Vollgraf, 2017). Parameters as
+    :class:`MNIST`."""
 
-    classes = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
-               "Ankle boot")  # fmt: skip
+    classes = (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    )
     folders = ("FashionMNIST", "FashionMNIST/raw", "fashion-mnist")
     package = "dataset-fashion-mnist"
 
@@ -357,7 +402,8 @@ class FashionMNISTMini(_IdxSet):
 
 
 class CIFAR10(_Published):
-    """50,000 + 10,000 colour photographs of 32 x 32 (Krizhevsky, 2009), binary form. Parameters as :class:`MNIST`."""
+    """50,000 + 10,000 colour photographs of 32 x 32 (Krizhevsky, 2009), binary form. Parameters as
+    :class:`MNIST`."""
 
     classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
     folders = ("CIFAR10", "CIFAR10/cifar-10-batches-bin", "cifar-10-batches-bin", "cifar10", "cifar-10")
@@ -372,15 +418,20 @@ class CIFAR10(_Published):
         return np.ascontiguousarray(records[:, 1:]).reshape(-1, 3, 32, 32), records[:, 0]
 
 
-def fashion_mnist_or_mini(root: PathLike | None = None, download: bool = True) -> tuple[ImageSet, ImageSet, str | None]:
+def fashion_mnist_or_mini(
+    root: PathLike | None = None, download: bool = True
+) -> tuple[ImageSet, ImageSet, str | None]:
     """Fashion-MNIST's training and test set, or else the shipped subset and a line that says so.
 
-    Returns ``(train, test, note)``, note None for the full set. A damaged file is an error, no reason to fall back.
+    Returns ``(train, test, note)``, note None for the full set. A damaged file is an error, no reason to fall
+    back.
     """
     try:
         return FashionMNIST(root, True, download), FashionMNIST(root, False, download), None
     except FileNotFoundError:
         tried = "found on this machine or downloaded" if download else "found on this machine"
-        note = (f"Fashion-MNIST could not be {tried}: using FashionMNISTMini (6,000 of 60,000 training and 1,000 of "
-                "10,000 test images), so accuracy will be lower; data.FashionMNIST() says what to do")  # fmt: skip
+        note = (
+            f"Fashion-MNIST could not be {tried}: using FashionMNISTMini (6,000 of 60,000 training and 1,000 of "
+            "10,000 test images), so accuracy will be lower; data.FashionMNIST() says what to do"
+        )
         return FashionMNISTMini(True), FashionMNISTMini(False), note

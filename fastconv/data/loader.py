@@ -31,7 +31,8 @@ def _integer(name: str, what: str, value, least: int) -> int:
 
 
 def _arrays(dataset) -> tuple[np.ndarray, ...] | None:
-    """The arrays of a data set that consists of whole arrays, with one row per example; None for the others."""
+    """The arrays of a data set that consists of whole arrays, with one row per example; None for the
+    others."""
     if isinstance(dataset, ImageSet):
         return dataset.images, dataset.labels
     if _is_array(dataset):
@@ -41,11 +42,23 @@ def _arrays(dataset) -> tuple[np.ndarray, ...] | None:
     if not dataset or not all(hasattr(a, "shape") for a in dataset):
         return None
     arrays = tuple(np.asarray(a) for a in dataset)
-    check(all(a.ndim > 0 for a in arrays) and len({len(a) for a in arrays}) == 1, "DataLoader",
-          f"arrays need one row per example, got {' and '.join(shape_str(a.shape) for a in arrays)}")  # fmt: skip
+    check(
+        all(a.ndim > 0 for a in arrays) and len({len(a) for a in arrays}) == 1,
+        "DataLoader",
+        f"arrays need one row per example, got {' and '.join(shape_str(a.shape) for a in arrays)}",
+    )
     for a in arrays:
-        cure = "number the classes: np.unique(labels, return_inverse=True)" if a.dtype.kind in "US" else "convert them"
-        check(a.dtype.kind in "fiub", "DataLoader", f"arrays must hold numbers, got {a.dtype}; {cure}", TypeError)
+        cure = (
+            "number the classes: np.unique(labels, return_inverse=True)"
+            if a.dtype.kind in "US"
+            else "convert them"
+        )
+        check(
+            a.dtype.kind in "fiub",
+            "DataLoader",
+            f"arrays must hold numbers, got {a.dtype}; {cure}",
+            TypeError,
+        )
     return arrays
 
 
@@ -58,20 +71,27 @@ def _check_dataset(dataset) -> None:
     kind = type(dataset).__name__
     expected = "dataset must be a pair of arrays or have __len__ and __getitem__, or __iter__"
     refused = [
-        (isinstance(dataset, type), f"the class {getattr(dataset, '__name__', '')}; make one: "
-                                    f"{getattr(dataset, '__name__', '')}(...)"),
+        (
+            isinstance(dataset, type),
+            f"the class {getattr(dataset, '__name__', '')}; make one: "
+            f"{getattr(dataset, '__name__', '')}(...)",
+        ),
         (isinstance(dataset, (str, bytes)), f"a {kind}; read it first, e.g. with np.load"),
         (isinstance(dataset, dict) and 0 not in dataset, "a dict; give its arrays as a tuple, (X, y)"),
-        (hasattr(dataset, "__next__"), f"a {kind}, which can be gone through once, and each epoch does so; give list(...) of "
-                                       "it, or an object whose __iter__ starts anew"),
+        (
+            hasattr(dataset, "__next__"),
+            f"a {kind}, which can be gone through once, and each epoch does so; give list(...) of "
+            "it, or an object whose __iter__ starts anew",
+        ),
         (not _is_sized(dataset) and not hasattr(dataset, "__iter__"), kind),
-    ]  # fmt: skip
+    ]
     for wrong, got in refused:
         check(not wrong, "DataLoader", f"{expected}, got {got}", TypeError)
 
 
 def _is_sized(dataset) -> bool:
-    """Whether items can be asked for by number. PyTorch's IterableDataset has a ``__getitem__`` that only raises."""
+    """Whether items can be asked for by number. PyTorch's IterableDataset has a ``__getitem__`` that only
+    raises."""
     iterable = any(c.__name__ == "IterableDataset" for c in type(dataset).__mro__)
     return not iterable and hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
 
@@ -82,13 +102,14 @@ class DataLoader:
     Parameters
     ----------
     dataset
-        A pair of arrays ``(X, y)`` with one row per example, or a tuple of any number of them, or one array. Or any object
-        with ``__len__`` and ``__getitem__(i)``. Or one with ``__iter__``, whose items come in its order.
+        A pair of arrays ``(X, y)`` with one row per example, or a tuple of any number of them, or one array.
+        Or any object with ``__len__`` and ``__getitem__(i)``. Or one with ``__iter__``, whose items come in
+        its order.
 
-        An item is ``(array, int)``, any other tuple, a dict or one array, of arrays, numbers, strings and such tuples
-        and dicts; a batch has the form of its items. X (the first of a tuple, or the one array) becomes float32, its values
-        unchanged; what follows it becomes float32 or, if integer, int64. In dicts and inner tuples, floats become float32
-        and the others keep their dtype. Strings become a list.
+        An item is ``(array, int)``, any other tuple, a dict or one array, of arrays, numbers, strings and
+        such tuples and dicts; a batch has the form of its items. X (the first of a tuple, or the one array)
+        becomes float32, its values unchanged; what follows it becomes float32 or, if integer, int64. In dicts
+        and inner tuples, floats become float32 and the others keep their dtype. Strings become a list.
     batch_size : int
     shuffle : bool
         A new order in each epoch. Not for data sets that only have ``__iter__``.
@@ -101,28 +122,43 @@ class DataLoader:
         ``(batch, rng) -> batch`` on X, a float32 array, e.g. from :mod:`fastconv.data.transforms`.
 
     Notes
-    -----
-    Each ``iter(loader)`` is one epoch, and the next one starts the next epoch. One background thread makes the
-    batches; it ends with the iterator, and its exceptions are raised where the batch was asked for.
+    ----- Each ``iter(loader)`` is one epoch, and the next one starts the next epoch. One background thread
+    makes the batches; it ends with the iterator, and its exceptions are raised where the batch was asked for.
     """
 
-    def __init__(self, dataset: Any, batch_size: int = 1, shuffle: bool = False, seed: int | None = None,
-                 drop_last: bool = False, transform: Transform | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        seed: int | None = None,
+        drop_last: bool = False,
+        transform: Transform | None = None,
+    ) -> None:
         name = "DataLoader"
         self._arrays = _arrays(dataset)
         if self._arrays is None:
             _check_dataset(dataset)
         self._single = _is_array(dataset)  # its batches are no tuples
         self._stream = self._arrays is None and not _is_sized(dataset)
-        check(not (self._stream and shuffle), name, "shuffle needs __getitem__ and __len__; a data set that only has __iter__ "
-              "gives its items in its own order")  # fmt: skip
+        check(
+            not (self._stream and shuffle),
+            name,
+            "shuffle needs __getitem__ and __len__; a data set that only has __iter__ "
+            "gives its items in its own order",
+        )
         self.dataset, self.shuffle, self.drop_last, self.transform = dataset, shuffle, drop_last, transform
         sized = self._arrays is not None or hasattr(dataset, "__len__")
-        self.n = len(dataset if self._arrays is None else self._arrays[0]) if sized else None  # examples, None: not known
+        # examples, None: not known
+        self.n = len(dataset if self._arrays is None else self._arrays[0]) if sized else None
         check(self.n != 0, name, "the data set is empty")
         self.batch_size = _integer(name, "batch_size", batch_size, 1)
-        check(transform is None or callable(transform), name, f"transform must be callable, got {transform!r}",
-              TypeError)  # fmt: skip
+        check(
+            transform is None or callable(transform),
+            name,
+            f"transform must be callable, got {transform!r}",
+            TypeError,
+        )
         self.seed_given = seed is not None  # train.fit asks: a seed that was drawn is no wish
         self.seed = _integer(name, "seed", random.next_seed() if seed is None else seed, 0)
         self._next = (0, 0)  # epoch and batch where the next iterator starts
@@ -130,8 +166,13 @@ class DataLoader:
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        check(self.n is not None, "DataLoader", "the number of batches is not known, because the data set only has __iter__; "
-              "train.fit needs it: give the data set a __len__", TypeError)  # fmt: skip
+        check(
+            self.n is not None,
+            "DataLoader",
+            "the number of batches is not known, because the data set only has __iter__; "
+            "train.fit needs it: give the data set a __len__",
+            TypeError,
+        )
         return self.n // self.batch_size if self.drop_last else -(-self.n // self.batch_size)
 
     def _shown(self) -> dict:
@@ -141,12 +182,19 @@ class DataLoader:
             source = repr(self.dataset)
         elif self._arrays is not None:
             source = " and ".join(shape_str(np.shape(a)) for a in self._arrays)
-        transform = getattr(self.transform, "__qualname__", type(self.transform).__name__).partition(".<locals>")[0]
+        transform = getattr(self.transform, "__qualname__", type(self.transform).__name__).partition(
+            ".<locals>"
+        )[0]
         return {
-            "data": source, "examples": number(self.n) if known else "?", "batches": number(len(self)) if known else "?",
-            "batch size": str(self.batch_size), "shuffle": str(self.shuffle), "drop_last": str(self.drop_last),
-            "seed": str(self.seed), "transform": "None" if self.transform is None else transform,
-        }  # fmt: skip
+            "data": source,
+            "examples": number(self.n) if known else "?",
+            "batches": number(len(self)) if known else "?",
+            "batch size": str(self.batch_size),
+            "shuffle": str(self.shuffle),
+            "drop_last": str(self.drop_last),
+            "seed": str(self.seed),
+            "transform": "None" if self.transform is None else transform,
+        }
 
     def __repr__(self) -> str:
         shown = self._shown()
@@ -166,11 +214,19 @@ class DataLoader:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Make the next ``iter(loader)`` continue where ``state`` was taken, bit-identically."""
         name = "DataLoader.load_state_dict"
-        check(set(state) == {"epoch", "batch", "seed"}, name, f"expected epoch, batch, seed, got {', '.join(state)}")
+        check(
+            set(state) == {"epoch", "batch", "seed"},
+            name,
+            f"expected epoch, batch, seed, got {', '.join(state)}",
+        )
         epoch, batch, seed = (_integer(name, k, state[k], 0) for k in ("epoch", "batch", "seed"))
         if self.n is not None:
-            check(batch <= len(self), name, f"batch {batch} is beyond the {len(self)} of an epoch; use the data set "
-                  "and batch_size the state was taken with")  # fmt: skip
+            check(
+                batch <= len(self),
+                name,
+                f"batch {batch} is beyond the {len(self)} of an epoch; use the data set "
+                "and batch_size the state was taken with",
+            )
         self.seed, self._next, self._position = seed, (epoch, batch), [epoch, batch]
 
     def __iter__(self) -> Iterator[Any]:
@@ -180,8 +236,9 @@ class DataLoader:
 
     def _run(self, epoch, start, position):
         slots, ready, stop = threading.Semaphore(PREFETCH), queue.SimpleQueue(), threading.Event()
-        thread = threading.Thread(target=self._produce, args=(epoch, start, slots, ready, stop), name="fastconv-loader",
-                                  daemon=True)  # fmt: skip
+        thread = threading.Thread(
+            target=self._produce, args=(epoch, start, slots, ready, stop), name="fastconv-loader", daemon=True
+        )
         thread.start()
         process = os.getpid()
         try:
@@ -193,17 +250,24 @@ class DataLoader:
                 yield collate.tensors(batch)
             position[:] = epoch + 1, 0
         finally:
-            if os.getpid() == process:  # in the child of a fork there is no thread, but perhaps locks that it held
+            # in the child of a fork there is no thread, but perhaps locks that it held
+            if os.getpid() == process:
                 stop.set()
                 slots.release()
-                with contextlib.suppress(RuntimeError):  # shutting down, or closed by the collector inside that thread
+                # shutting down, or closed by the collector inside that thread
+                with contextlib.suppress(RuntimeError):
                     thread.join(1.0)  # bounded: while Python shuts down a daemon thread may never end
 
     @staticmethod
     def _in_process(process, ready):
         """The next batch, in the process where the thread is that makes them."""
-        check(os.getpid() == process, "DataLoader", "this epoch began before the process was forked, and the thread that "
-              "makes its batches is not in the child; start a new iteration there", RuntimeError)  # fmt: skip
+        check(
+            os.getpid() == process,
+            "DataLoader",
+            "this epoch began before the process was forked, and the thread that "
+            "makes its batches is not in the child; start a new iteration there",
+            RuntimeError,
+        )
         return ready.get()
 
     def _rng(self, epoch: int, stream: int) -> np.random.Generator:
@@ -224,7 +288,8 @@ class DataLoader:
             ready.put(e)
 
     def _indexed(self, epoch, start):
-        """The numbers of the examples of each batch from ``start`` on, and the examples, where these are items."""
+        """The numbers of the examples of each batch from ``start`` on, and the examples, where these are
+        items."""
         order = self._rng(epoch, 0).permutation(self.n) if self.shuffle else np.arange(self.n)
         for b in range(start, len(self)):
             index = order[b * self.batch_size : (b + 1) * self.batch_size]
@@ -267,9 +332,17 @@ class DataLoader:
             batch = x if self._single else (x, *map(collate.as_targets, others))
         x = collate.first_of(batch)
         if self.transform is not None:
-            check(isinstance(x, np.ndarray), "DataLoader", "transform needs items that are arrays, or tuples that begin with "
-                  f"one, got a {type(x).__name__}; transform them in the data set", TypeError)  # fmt: skip
+            check(
+                isinstance(x, np.ndarray),
+                "DataLoader",
+                "transform needs items that are arrays, or tuples that begin with "
+                f"one, got a {type(x).__name__}; transform them in the data set",
+                TypeError,
+            )
             x = self.transform(x, rng)
-            check(isinstance(x, np.ndarray) and len(x) == len(index), "DataLoader",
-                  f"transform must return an array of {len(index)} images, got {type(x).__name__}")  # fmt: skip
+            check(
+                isinstance(x, np.ndarray) and len(x) == len(index),
+                "DataLoader",
+                f"transform must return an array of {len(index)} images, got {type(x).__name__}",
+            )
         return collate.with_first(batch, collate.channels_last(x)) if isinstance(x, np.ndarray) else batch

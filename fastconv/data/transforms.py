@@ -1,7 +1,7 @@
 """Augmentation of whole batches: each transform is a callable ``(batch, rng) -> batch``.
 
-A batch is a float32 array N x C x H x W and is never written to; all chance comes from ``rng``, so the loader can
-replay it.
+A batch is a float32 array N x C x H x W and is never written to; all chance comes from ``rng``, so the loader
+can replay it.
 """
 
 from __future__ import annotations
@@ -31,8 +31,12 @@ def normalize(mean: Floats, std: Floats) -> Transform:
     def apply(batch, rng=None):
         check_rank("normalize", "batch", batch.shape, 4, "N x C x H x W")
         fits = all(len(v) in (1, batch.shape[1]) for v in (mean, std))
-        check(fits, "normalize", f"mean ({len(mean)}) and std ({len(std)}) must be one number each or one for each of "
-              f"the batch's {batch.shape[1]} channels")  # fmt: skip
+        check(
+            fits,
+            "normalize",
+            f"mean ({len(mean)}) and std ({len(std)}) must be one number each or one for each of "
+            f"the batch's {batch.shape[1]} channels",
+        )
         return (batch - mean) / std
 
     return apply
@@ -77,7 +81,8 @@ def resize(size: Ints) -> Transform:
 
 
 def cutout(size: int) -> Transform:
-    """Zero a ``size`` x ``size`` square round a random pixel, clipped at the border (DeVries and Taylor, 2017)."""
+    """Zero a ``size`` x ``size`` square round a random pixel, clipped at the border (DeVries and Taylor,
+    2017)."""
     (size,) = int_tuple("cutout", "size", size, 1, 1)
 
     def apply(batch, rng):

@@ -1,8 +1,9 @@
 """A trained network made ready to be used: ``optimize_for_inference``.
 
-Every module of the copy gets a ``forward`` of its own that computes what the module's class computes, with fewer passes over
-memory: a ``Sequential`` merges the layers that it calls itself. No layer is changed or replaced, so it does not matter who
-else calls it: a module may be used twice, shared by two parents, or called by a user's ``forward``.
+Every module of the copy gets a ``forward`` of its own that computes what the module's class computes, with
+fewer passes over memory: a ``Sequential`` merges the layers that it calls itself. No layer is changed or
+replaced, so it does not matter who else calls it: a module may be used twice, shared by two parents, or
+called by a user's ``forward``.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ def _link(owner: nn.Module) -> None:
     """Give the children of ``owner`` that its ``in_sequence`` names their links."""
     for names in getattr(owner, "in_sequence", ()):
         ok = isinstance(names, (tuple, list)) and all(owner._modules.get(n) is not None for n in names)
-        check(ok, f"{type(owner).__name__}.in_sequence", f"expected tuples of names of children, got {names!r}")
+        check(
+            ok, f"{type(owner).__name__}.in_sequence", f"expected tuples of names of children, got {names!r}"
+        )
         modules = tuple(owner._modules[n] for n in names)
         while modules and not computes_as(next(flat(modules), None), *CONVS, *NORMS):
             modules = modules[1:]  # nothing is merged into the first
@@ -44,9 +47,9 @@ def _link(owner: nn.Module) -> None:
 class Replays(Forward):
     """Of the net: from the second input of a shape on, only its kernels run.
 
-    The recordings of the four latest shapes are kept; anything that could change them (weights, modules, their options,
-    threads, precision) makes new ones. Nets with a ``forward`` from outside fastconv, which may look at values, and
-    engines that do not record run as they are.
+    The recordings of the four latest shapes are kept; anything that could change them (weights, modules,
+    their options, threads, precision) makes new ones. Nets with a ``forward`` from outside fastconv, which
+    may look at values, and engines that do not record run as they are.
     """
 
     LIMIT = 4
@@ -62,8 +65,16 @@ class Replays(Forward):
             self.recordable = all(_known(m, m is self.module) for m in self.module.modules())
             self.cells = [t._cell for t in (*self.module.parameters(), *self.module.buffers())]
             self.changes = now
-        return (engine, x.shape, x.dtype, settings.get_num_threads(), settings.get_float32_precision(), forced(None),
-                self.changes, *[cell[0] for cell in self.cells])  # fmt: skip
+        return (
+            engine,
+            x.shape,
+            x.dtype,
+            settings.get_num_threads(),
+            settings.get_float32_precision(),
+            forced(None),
+            self.changes,
+            *[cell[0] for cell in self.cells],
+        )
 
     def __call__(self, *args, **kwargs):
         x = args[0] if len(args) == 1 and not kwargs else None
@@ -97,9 +108,10 @@ def _known(module, top: bool) -> bool:
 def optimize_for_inference(net: nn.Module) -> nn.Module:
     """A copy of ``net`` for evaluation only that computes the same with fewer passes over memory.
 
-    BatchNorm is folded into the convolution or dense layer before it, ReLU and the sum of a residual block are done by the
-    convolution's kernel, dropout is left out, and weights are kept in the arrangement that kernels read. This is done in
-    ``Sequential``, in the blocks of :mod:`fastconv.models`, and for the tuples of names in a module's attribute
+    BatchNorm is folded into the convolution or dense layer before it, ReLU and the sum of a residual block
+    are done by the convolution's kernel, dropout is left out, and weights are kept in the arrangement that
+    kernels read. This is done in ``Sequential``, in the blocks of :mod:`fastconv.models`, and for the tuples
+    of names in a module's attribute
     ``in_sequence``, which says which of its children ``forward`` calls directly one after the other::
 
         class Stem(nn.Module):
@@ -108,9 +120,9 @@ def optimize_for_inference(net: nn.Module) -> nn.Module:
             def forward(self, x):
                 return self.pool(self.norm(self.conv(x)))
 
-    Every module stays in its place with its own parameters, and computes what it did, whoever calls it; what is merged
-    belongs to the caller. From the second input of a shape on the CPU backend runs the kernels alone, in memory planned once
-    (see :class:`Replays`).
+    Every module stays in its place with its own parameters, and computes what it did, whoever calls it; what
+    is merged belongs to the caller. From the second input of a shape on the CPU backend runs the kernels
+    alone, in memory planned once (see :class:`Replays`).
 
     Parameters
     ----------
@@ -120,11 +132,16 @@ def optimize_for_inference(net: nn.Module) -> nn.Module:
     Returns
     -------
     Module
-        In evaluation mode. Its results agree with ``net.eval()`` up to rounding and carry no gradients: calling it on a
-        tensor that requires one raises a RuntimeError, and so does calling it in training mode. Modules, parameters and
-        ``state_dict`` are those of ``net``; changes of them take effect.
+        In evaluation mode. Its results agree with ``net.eval()`` up to rounding and carry no gradients:
+        calling it on a tensor that requires one raises a RuntimeError, and so does calling it in training
+        mode. Modules, parameters and ``state_dict`` are those of ``net``; changes of them take effect.
     """
-    check(isinstance(net, nn.Module), "optimize_for_inference", f"expected a Module, got {type(net).__name__}", TypeError)
+    check(
+        isinstance(net, nn.Module),
+        "optimize_for_inference",
+        f"expected a Module, got {type(net).__name__}",
+        TypeError,
+    )
     net = copy.deepcopy(net)
     net.zero_grad()
     net.eval().requires_grad_(False)

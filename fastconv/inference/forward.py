@@ -6,8 +6,8 @@ from .. import nn
 
 
 class Forward:
-    """What a module calls in place of its class' ``forward``, and computes the same. Copies and pickles leave out what was
-    worked out from the module.
+    """What a module calls in place of its class' ``forward``, and computes the same. Copies and pickles leave
+    out what was worked out from the module.
 
     Attributes
     ----------
@@ -26,7 +26,11 @@ class Forward:
         self.__init__(**state)
 
     def plain(self, *args, **kwargs):
-        return type(self.module).forward(self.module, *args, **kwargs) if self.own is None else self.own(*args, **kwargs)
+        return (
+            type(self.module).forward(self.module, *args, **kwargs)
+            if self.own is None
+            else self.own(*args, **kwargs)
+        )
 
 
 def given(module):
@@ -38,7 +42,8 @@ def given(module):
 
 
 def computes_as(module, *kinds) -> bool:
-    """Whether ``module`` computes what one of ``kinds`` does: a subclass that overrides any of its parts may not."""
+    """Whether ``module`` computes what one of ``kinds`` does: a subclass that overrides any of its parts may
+    not."""
     for kind in kinds:
         if isinstance(module, kind):
             return given(module) is None and (type(module) is kind or _unchanged(module, kind))
@@ -47,6 +52,9 @@ def computes_as(module, *kinds) -> bool:
 
 def _unchanged(module, kind) -> bool:
     """Whether all that may take part in computing is that of ``kind``: not what constructs and prints."""
-    names = {n for n in (*dir(kind), *vars(module)) if not n.startswith("__")} - {"reset_parameters", "extra_repr"}
+    names = {n for n in (*dir(kind), *vars(module)) if not n.startswith("__")} - {
+        "reset_parameters",
+        "extra_repr",
+    }
     names |= {"__call__", "__getattr__", "__getattribute__", "__iter__", "__len__"}
     return all(getattr(type(module), n, None) is getattr(kind, n, None) for n in names)

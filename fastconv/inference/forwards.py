@@ -48,7 +48,8 @@ class Chain(Steps):
 
 
 class Residual(Steps):
-    """Of a block of a ResNet: ``body(x) + shortcut(x)``, the sum inside the kernel of the body's last convolution."""
+    """Of a block of a ResNet: ``body(x) + shortcut(x)``, the sum inside the kernel of the body's last
+    convolution."""
 
     def work_out(self):
         block = self.module
@@ -86,7 +87,8 @@ _waiting: ContextVar[list[weakref.ref] | None] = ContextVar("fastconv_waiting", 
 
 
 def run(forward, *args, **kwargs):
-    """Call ``forward``, in which links may wait for each other. Whatever is still held afterwards waits no longer."""
+    """Call ``forward``, in which links may wait for each other. Whatever is still held afterwards waits no
+    longer."""
     token = _waiting.set(waiting := [])
     try:
         result = forward(*args, **kwargs)
@@ -99,8 +101,8 @@ def run(forward, *args, **kwargs):
 
 
 class Link(Forward):
-    """Of a module that ``in_sequence`` of another names: called in that order the modules compute as one, any other use of
-    theirs gets what they compute alone.
+    """Of a module that ``in_sequence`` of another names: called in that order the modules compute as one, any
+    other use of theirs gets what they compute alone.
 
     Attributes
     ----------
@@ -137,8 +139,8 @@ class Link(Forward):
 
 
 class Pending(Tensor):
-    """``source`` on its way through ``links``: the last link of a chain takes it on from there, and for anybody else it is
-    the result of those so far, computed when asked for."""
+    """``source`` on its way through ``links``: the last link of a chain takes it on from there, and for
+    anybody else it is the result of those so far, computed when asked for."""
 
     __slots__ = ("links", "source", "_version", "_value")
 
@@ -150,8 +152,13 @@ class Pending(Tensor):
         """The array."""
         if self._value is None:
             y = self.source
-            check(y._cell[0] == self._version, "optimize_for_inference", "the input of a module named in in_sequence was "
-                  "changed in place before the result was used; leave that module out of in_sequence", RuntimeError)
+            check(
+                y._cell[0] == self._version,
+                "optimize_for_inference",
+                "the input of a module named in in_sequence was "
+                "changed in place before the result was used; leave that module out of in_sequence",
+                RuntimeError,
+            )
             for link in self.links:
                 y = link.plain(y)
             self._array = y._array

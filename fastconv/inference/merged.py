@@ -23,8 +23,12 @@ def refuse(training: bool, x) -> None:
     """What a net that only evaluates is not to be used for."""
     what = "optimize_for_inference"
     check(not training, what, "the net evaluates only; train the one it was made from", RuntimeError)
-    check(not (isinstance(x, Tensor) and x.requires_grad and is_grad_enabled()), what,
-          "the net computes no gradients; use the one it was made from, or no_grad()", RuntimeError)  # fmt: skip
+    check(
+        not (isinstance(x, Tensor) and x.requires_grad and is_grad_enabled()),
+        what,
+        "the net computes no gradients; use the one it was made from, or no_grad()",
+        RuntimeError,
+    )
 
 
 class Norm(Merged):
@@ -37,10 +41,11 @@ class Norm(Merged):
 
 
 class Conv(Merged):
-    """A convolution or dense layer with all that follows it in one kernel: ``relu(conv(x) + bias + residual)``.
+    """A convolution or dense layer with all that follows it in one kernel: ``relu(conv(x) + bias +
+    residual)``.
 
-    ``layers``: the convolution or dense layer (a 1x1 convolution of 1x1 images), BatchNorms, whose scale and shift go into
-    the weights and the bias, ReLU.
+    ``layers``: the convolution or dense layer (a 1x1 convolution of 1x1 images), BatchNorms, whose scale and
+    shift go into the weights and the bias, ReLU.
     """
 
     def __init__(self, layers):
@@ -66,7 +71,8 @@ class Conv(Merged):
         return self._weights()[1]
 
     def _weights(self):
-        """Weight and bias with the BatchNorms folded in, and whether all come in one dtype and on one device."""
+        """Weight and bias with the BatchNorms folded in, and whether all come in one dtype and on one
+        device."""
         conv, norms = self.layers[0], self.norms
         tensors = [conv.weight, conv.bias]
         for n in norms:
@@ -74,7 +80,8 @@ class Conv(Merged):
         tensors = [t for t in tensors if t is not None]
         arrays = [t._array for t in tensors]
         state = [t._cell[0] for t in tensors], list(map(id, arrays)), [n.eps for n in norms]
-        if self._folded is None or self._folded[0] != state:  # the arrays are kept, so that no other one gets their id
+        # the arrays are kept, so that no other one gets their id
+        if self._folded is None or self._folded[0] != state:
             alike = len({(t.dtype, t.device) for t in tensors}) == 1
             self._folded = state, arrays, (*self._fold(conv, norms), alike)
         return self._folded[2]
@@ -85,7 +92,12 @@ class Conv(Merged):
             w, dtype = weight.numpy(), weight.dtype
             mean, var, gain, shift = (
                 np.full(len(w), missing) if t is None else t.numpy().astype(np.float64)
-                for t, missing in ((n.running_mean, 0.0), (n.running_var, 1.0), (n.weight, 1.0), (n.bias, 0.0))
+                for t, missing in (
+                    (n.running_mean, 0.0),
+                    (n.running_var, 1.0),
+                    (n.weight, 1.0),
+                    (n.bias, 0.0),
+                )
             )
             scale = gain / np.sqrt(var + n.eps)
             b = 0 if bias is None else bias.numpy()
@@ -99,8 +111,13 @@ class Conv(Merged):
         refuse(conv.training, x)
         algorithm = forced(None if self.dense else conv.algorithm)
         w, b, alike = self._weights()
-        if not (alike and self._fits(x, w) and (residual is None or self._fits(residual, w))) or self.dense and algorithm:
-            return self.plain(x, *[residual] * (residual is not None))  # which may be right, or says what is not
+        if (
+            not (alike and self._fits(x, w) and (residual is None or self._fits(residual, w)))
+            or self.dense
+            and algorithm
+        ):
+            # which may be right, or says what is not
+            return self.plain(x, *[residual] * (residual is not None))
         engine, x = backends.engine_of(x.device), x._array
         lead = x.shape[:-1]
         if self.dense:
@@ -125,7 +142,9 @@ class Conv(Merged):
         conv = self.layers[0]
         if self.dense:
             return conv_spec("linear", x_shape, w_shape)
-        return conv_spec(f"conv{conv.ndim}d", x_shape, w_shape, conv.stride, conv.padding, conv.dilation, conv.groups)
+        return conv_spec(
+            f"conv{conv.ndim}d", x_shape, w_shape, conv.stride, conv.padding, conv.dilation, conv.groups
+        )
 
     def steps(self, shape):
         """Its steps in a run of layers (see :data:`fastconv.nn.sequence.STEPS`)."""
@@ -176,8 +195,8 @@ def flat(modules: Iterable) -> Iterator:
 
 
 def merge(modules: Iterable, known: dict) -> tuple[list, dict]:
-    """What computes the same as ``modules`` called one after the other, and, by their layers, the merged among them, which
-    are taken from ``known`` where it has them."""
+    """What computes the same as ``modules`` called one after the other, and, by their layers, the merged
+    among them, which are taken from ``known`` where it has them."""
     groups: list[tuple] = []
     for m in flat(modules):
         if _does_nothing(m):

@@ -24,8 +24,9 @@ class ConvExplanation(Shown):
     spec : ConvSpec
         Geometry, ``macs`` (multiply-adds), ``flops``.
     algorithms : dict
-        Per algorithm: ``applies`` (bool), ``why_not`` (str or None), ``macs``, ``flops`` and ``bytes`` (compulsory
-        traffic) of a forward pass, ``workspace`` (scratch bytes) and ``estimate`` (seconds) per pass.
+        Per algorithm: ``applies`` (bool), ``why_not`` (str or None), ``macs``, ``flops`` and ``bytes``
+        (compulsory traffic) of a forward pass, ``workspace`` (scratch bytes) and ``estimate`` (seconds) per
+        pass.
     chosen : dict
         Pass (``"fwd"``, ``"bwd_data"``, ``"bwd_weight"``) -> the algorithm that runs.
     reason : str
@@ -46,8 +47,15 @@ class ConvExplanation(Shown):
                 rows.append((name, "", "", "", f"does not apply: {a['why_not']}"))
                 continue
             for which in select.PASSES:
-                rows.append((name, which, f"{a['estimate'][which] * 1e3:.3f} ms", f"{a['workspace'][which]:,} B",
-                             "<- runs" if self.chosen[which] == name else ""))  # fmt: skip
+                rows.append(
+                    (
+                        name,
+                        which,
+                        f"{a['estimate'][which] * 1e3:.3f} ms",
+                        f"{a['workspace'][which]:,} B",
+                        "<- runs" if self.chosen[which] == name else "",
+                    )
+                )
         before = (
             f"conv{s.ndim}d {shape_str(s.x_shape)} * {shape_str(s.w_shape)} -> {shape_str(s.y_shape)}  {self.dtype}, "
             f"backend {self.backend}\n{s.macs:,} multiply-adds = {s.flops:,} FLOPs, "
@@ -57,10 +65,17 @@ class ConvExplanation(Shown):
 
 
 def explain_conv(
-    x_shape: Sequence[int], w_shape: Sequence[int], stride: Ints = 1, padding: Padding = 0, dilation: Ints = 1,
-    groups: int = 1, dtype: DType = "float32", algorithm: str | None = None,
-) -> ConvExplanation:  # fmt: skip
-    """Which algorithm each pass of a convolution takes on the current backend, and what the others would cost.
+    x_shape: Sequence[int],
+    w_shape: Sequence[int],
+    stride: Ints = 1,
+    padding: Padding = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+    dtype: DType = "float32",
+    algorithm: str | None = None,
+) -> ConvExplanation:
+    """Which algorithm each pass of a convolution takes on the current backend, and what the others would
+    cost.
 
     Parameters
     ----------
@@ -89,7 +104,9 @@ def explain_conv(
             "macs": spec.macs,
             "flops": spec.flops,
             "bytes": spec.bytes(dtype.itemsize),
-            "workspace": {w: int(a.workspace(spec, w, dtype)) for w in select.PASSES} if why_not is None else None,
+            "workspace": {w: int(a.workspace(spec, w, dtype)) for w in select.PASSES}
+            if why_not is None
+            else None,
             "estimate": {w: a.cost(spec, w, dtype) for w in select.PASSES} if why_not is None else None,
         }
     for which in select.PASSES:

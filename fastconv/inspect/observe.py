@@ -15,7 +15,8 @@ VIEWS = {"reshape", "permute", "broadcast_to", "getitem", "asarray", "to_host", 
 
 
 def macs(op: str, args: tuple) -> int:
-    """Multiply-adds of one pass of a convolution, dense layer or matrix product; everything else counts nothing."""
+    """Multiply-adds of one pass of a convolution, dense layer or matrix product; everything else counts
+    nothing."""
     if op in ("conv_fwd", "conv_bwd_data", "conv_bwd_weight"):
         return next(a for a in args if isinstance(a, ConvSpec)).macs
     if op.startswith("linear_"):
@@ -37,10 +38,11 @@ def kind(module) -> str:
 
 
 class Observer:
-    """Runs a network while every op is shown to :meth:`run`, together with the row of the module it belongs to.
+    """Runs a network while every op is shown to :meth:`run`, together with the row of the module it belongs
+    to.
 
-    ``with observer:`` looks on; ``rows`` are in the order of the calls, one for each call of a module that has no
-    modules inside or does work of its own.
+    ``with observer:`` looks on; ``rows`` are in the order of the calls, one for each call of a module that
+    has no modules inside or does work of its own.
     """
 
     #: Whether ops give what the engine gives; then what a module kept from the one is good for the other.
@@ -94,7 +96,8 @@ class Observer:
 
 
 class _Engine:
-    """An engine whose ops go through the observer; the row is that of the forward pass, in the backward pass too."""
+    """An engine whose ops go through the observer; the row is that of the forward pass, in the backward pass
+    too."""
 
     def __init__(self, observer, engine, row):
         self._observer, self._engine, self._row = observer, engine, row

@@ -35,7 +35,8 @@ class LayerProfile:
     seconds : dict
         Time inside the engine, median over the repetitions, for ``"forward"`` and ``"backward"``.
     flops : dict
-        Operations of convolutions and matrix products (two per multiply-add, Winograd counted as direct summation).
+        Operations of convolutions and matrix products (two per multiply-add, Winograd counted as direct
+        summation).
     bytes : dict
         Arguments and results of every op: what crosses the memory bus if nothing stays in a cache.
     algorithms : dict
@@ -62,9 +63,12 @@ class LayerProfile:
 
     @property
     def algorithm(self) -> str:
-        """One name if all passes run the same, else forward/data/weight, with a dash for a pass that is not needed."""
+        """One name if all passes run the same, else forward/data/weight, with a dash for a pass that is not
+        needed."""
         used = set(self.algorithms.values())
-        return "/".join(self.algorithms.get(p, "-") for p in select.PASSES) if len(used) > 1 else "".join(used)
+        return (
+            "/".join(self.algorithms.get(p, "-") for p in select.PASSES) if len(used) > 1 else "".join(used)
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,8 +85,8 @@ class Profile(Shown):
     layers : list of LayerProfile
         In the order of the calls.
     seconds : dict
-        The whole ``"forward"`` and ``"backward"`` pass while profiled, median. What the layers do not account for is
-        Python: the tape, shape checks, the calls themselves.
+        The whole ``"forward"`` and ``"backward"`` pass while profiled, median. What the layers do not account
+        for is Python: the tape, shape checks, the calls themselves.
     plain_seconds : float
         Forward and backward together without the profiler, measured in turn with it.
     peak : float or None
@@ -109,33 +113,70 @@ class Profile(Shown):
 
     def to_dict(self) -> dict:
         """Everything as plain values, ready for ``json``."""
-        layers = [{**asdict(x), "algorithm": x.algorithm, "flops_per_second": x.rate, "share_of_peak": self.share(x)}
-                  for x in self.layers]  # fmt: skip
+        layers = [
+            {
+                **asdict(x),
+                "algorithm": x.algorithm,
+                "flops_per_second": x.rate,
+                "share_of_peak": self.share(x),
+            }
+            for x in self.layers
+        ]
         return {**asdict(self), "layers": layers, "overhead": self.overhead}
 
     def table(self) -> Table:
         """The layers as a table; ``print`` and notebooks show it."""
-        head = ("layer", "type", "output shape", "algorithm", "forward ms", "backward ms", "share", "GFLOP/s", "of peak",
-                "MB", "GB/s")  # fmt: skip
+        head = (
+            "layer",
+            "type",
+            "output shape",
+            "algorithm",
+            "forward ms",
+            "backward ms",
+            "share",
+            "GFLOP/s",
+            "of peak",
+            "MB",
+            "GB/s",
+        )
         rows, total = [], sum(self.seconds.values())
         for x in self.layers:
             share, moved = self.share(x), sum(x.bytes.values())
-            rows.append((
-                x.name or "(top)", x.type, shape_str(x.output_shape), x.algorithm,
-                *(f"{x.seconds[p] * 1e3:.3f}" for p in PASSES), f"{x.total / total:.1%}",
-                "" if x.rate is None else f"{x.rate / 1e9:.1f}", "" if share is None else f"{share:.0%}",
-                f"{moved / 1e6:.1f}", f"{moved / x.total / 1e9:.1f}" if x.total else "",
-            ))  # fmt: skip
+            rows.append(
+                (
+                    x.name or "(top)",
+                    x.type,
+                    shape_str(x.output_shape),
+                    x.algorithm,
+                    *(f"{x.seconds[p] * 1e3:.3f}" for p in PASSES),
+                    f"{x.total / total:.1%}",
+                    "" if x.rate is None else f"{x.rate / 1e9:.1f}",
+                    "" if share is None else f"{share:.0%}",
+                    f"{moved / 1e6:.1f}",
+                    f"{moved / x.total / 1e9:.1f}" if x.total else "",
+                )
+            )
         inside = {p: sum(x.seconds[p] for x in self.layers) for p in PASSES}
-        rows.append(("outside the layers", "", "", "", *(f"{(self.seconds[p] - inside[p]) * 1e3:.3f}" for p in PASSES),
-                     f"{1 - sum(inside.values()) / total:.1%}", *[""] * 4))  # fmt: skip
+        rows.append(
+            (
+                "outside the layers",
+                "",
+                "",
+                "",
+                *(f"{(self.seconds[p] - inside[p]) * 1e3:.3f}" for p in PASSES),
+                f"{1 - sum(inside.values()) / total:.1%}",
+                *[""] * 4,
+            )
+        )
         peak = "" if self.peak is None else f", peak {self.peak / 1e9:.0f} GFLOP/s"
         return Table(
-            head, rows, "llll" + "r" * 7,
+            head,
+            rows,
+            "llll" + "r" * 7,
             f"{self.name}, input {shape_str(self.input_shape)}, {self.backend} backend, {self.threads} threads{peak}",
             f"forward {self.seconds['forward'] * 1e3:.3f} ms + backward {self.seconds['backward'] * 1e3:.3f} ms; "
             f"without the profiler {self.plain_seconds * 1e3:.3f} ms (overhead {self.overhead:.1%})",
-        )  # fmt: skip
+        )
 
     def plot(self, path: PathLike | BinaryIO) -> None:
         """Draw the layers' times as bars into a PNG (needs matplotlib)."""
@@ -150,9 +191,14 @@ class Profile(Shown):
             width = np.array([x.seconds[which] * 1e3 for x in self.layers])
             ax.barh(at, width, left=start, color=color, label=which)
             start += width
-        ax.set_yticks(at, [" ".join(filter(None, (x.name, x.type, x.algorithm))) for x in self.layers], fontsize=7)
+        ax.set_yticks(
+            at, [" ".join(filter(None, (x.name, x.type, x.algorithm))) for x in self.layers], fontsize=7
+        )
         ax.invert_yaxis()
-        ax.set(xlabel="ms", title=f"{self.name}, input {shape_str(self.input_shape)}, {self.backend}, {self.threads} threads")
+        ax.set(
+            xlabel="ms",
+            title=f"{self.name}, input {shape_str(self.input_shape)}, {self.backend}, {self.threads} threads",
+        )
         ax.legend()
         figure.savefig(path, dpi=120)
 
@@ -160,10 +206,11 @@ class Profile(Shown):
 def profile(net: Module, x: TensorLike, repeat: int = 5) -> Profile:
     """Time a network's forward and backward pass layer by layer.
 
-    Layers run one at a time, also where a plain step would merge several into one kernel. The network is left as it
-    was: running statistics, gradients and the random generator are restored. Measuring costs some 4 microseconds per op:
-    2 % of LeNet's step on 256 images, 8 % on one image, nothing that could be told from noise in ResNet-18 (2 cores of a
-    Zen 4). ``Profile.overhead`` is what it came to in this run, merging included.
+    Layers run one at a time, also where a plain step would merge several into one kernel. The network is left
+    as it was: running statistics, gradients and the random generator are restored. Measuring costs some 4
+    microseconds per op: 2 % of LeNet's step on 256 images, 8 % on one image, nothing that could be told from
+    noise in ResNet-18 (2 cores of a Zen 4). ``Profile.overhead`` is what it came to in this run, merging
+    included.
 
     Parameters
     ----------
@@ -194,8 +241,16 @@ def profile(net: Module, x: TensorLike, repeat: int = 5) -> Profile:
             row.seconds[which] = median(times[id(row), which] for times in timer.passes[1:])
     seconds = {which: median(t[which] for t in observed) for which in PASSES}
     name, threads = backends.get_backend(), settings.get_num_threads()
-    return Profile(type(net).__name__, x.shape, name, threads, layers, seconds,
-                   median(sum(t.values()) for t in plain), _peak(x, threads))  # fmt: skip
+    return Profile(
+        type(net).__name__,
+        x.shape,
+        name,
+        threads,
+        layers,
+        seconds,
+        median(sum(t.values()) for t in plain),
+        _peak(x, threads),
+    )
 
 
 def _peak(x, threads) -> float | None:
@@ -230,7 +285,12 @@ def _step(net, x, timer=None) -> dict[str, float]:
         start = perf_counter()
         y = net(x)
         seconds = {"forward": perf_counter() - start, "backward": 0.0}
-        check(isinstance(y, Tensor), "profile", f"expected net(x) to be a Tensor, got {type(y).__name__}", TypeError)
+        check(
+            isinstance(y, Tensor),
+            "profile",
+            f"expected net(x) to be a Tensor, got {type(y).__name__}",
+            TypeError,
+        )
         if y.requires_grad:
             gy = ones(y.shape, dtype=y.dtype, device=y.device)
             if timer:
@@ -242,7 +302,8 @@ def _step(net, x, timer=None) -> dict[str, float]:
 
 
 class _Timer(Observer):
-    """Adds up seconds per pass through the network, layer and direction; the first pass counts work as well."""
+    """Adds up seconds per pass through the network, layer and direction; the first pass counts work as
+    well."""
 
     def __init__(self, net):
         super().__init__(net)
@@ -279,4 +340,6 @@ class _Timer(Observer):
         if which in select.PASSES:
             at = next(i for i, a in enumerate(args) if isinstance(a, ConvSpec))
             forced = args[at + 1] if len(args) > at + 1 else options.get("algorithm")
-            row.algorithms[which] = select.choose(engine.CONV_ALGORITHMS, args[at], which, args[0].dtype, forced).name
+            row.algorithms[which] = select.choose(
+                engine.CONV_ALGORITHMS, args[at], which, args[0].dtype, forced
+            ).name

@@ -1,4 +1,5 @@
-"""Shapes, parameters, multiply-adds, memory and receptive field of every layer, found without computing anything."""
+"""Shapes, parameters, multiply-adds, memory and receptive field of every layer, found without computing
+anything."""
 
 from __future__ import annotations
 
@@ -34,8 +35,8 @@ class LayerSummary:
     activation_bytes : int
         Memory of the output, 0 if that is the input's.
     receptive_field : int, tuple of int or None
-        Extent of the input that one output position sees; a tuple where the dimensions differ, None where there are no
-        positions any more (behind Flatten) or not all of them see equally far.
+        Extent of the input that one output position sees; a tuple where the dimensions differ, None where
+        there are no positions any more (behind Flatten) or not all of them see equally far.
     """
 
     name: str
@@ -96,8 +97,9 @@ class Summary(Shown):
 def summary(net: Module, input_shape: Sequence[int]) -> Summary:
     """Count a network layer by layer.
 
-    The network's ``forward`` runs once, in evaluation mode, on arrays that have a shape but no memory: convolutions,
-    pooling and dense layers only hand shapes on, so that even a large batch of a large network takes milliseconds.
+    The network's ``forward`` runs once, in evaluation mode, on arrays that have a shape but no memory:
+    convolutions, pooling and dense layers only hand shapes on, so that even a large batch of a large network
+    takes milliseconds.
 
     Parameters
     ----------
@@ -115,8 +117,12 @@ def summary(net: Module, input_shape: Sequence[int]) -> Summary:
         What the layers say of an input that does not fit.
     """
     check(isinstance(net, Module), "summary", f"expected an nn.Module, got {type(net).__name__}", TypeError)
-    check(isinstance(input_shape, (tuple, list)) and len(input_shape) > 0, "summary",
-          f"input_shape must be a sequence of ints, the batch included, got {input_shape!r}", TypeError)  # fmt: skip
+    check(
+        isinstance(input_shape, (tuple, list)) and len(input_shape) > 0,
+        "summary",
+        f"input_shape must be a sequence of ints, the batch included, got {input_shape!r}",
+        TypeError,
+    )
     shape = int_tuple("summary", "input_shape", input_shape, len(input_shape), 1)
     params = list(net.parameters())
     dtype = next((t.dtype for t in (*params, *net.buffers()) if t.dtype.kind == "f"), float32)
@@ -138,9 +144,15 @@ def summary(net: Module, input_shape: Sequence[int]) -> Summary:
     layers = [row for (m, _), row in observer.rows.items() if row.params or row.macs or not any(m.children())]
     total = sum(row.macs for row in layers)
     return Summary(
-        type(net).__name__, shape, layers, sum(p.numel() for p in params), total, 2 * total,
-        sum(p.numel() * p.element_size() for p in params), sum(row.activation_bytes for row in layers),
-    )  # fmt: skip
+        type(net).__name__,
+        shape,
+        layers,
+        sum(p.numel() for p in params),
+        total,
+        2 * total,
+        sum(p.numel() * p.element_size() for p in params),
+        sum(row.activation_bytes for row in layers),
+    )
 
 
 def _blank(shape, dtype) -> np.ndarray:
@@ -170,19 +182,28 @@ class _Shapes(Observer):
             row.output_shape = out.shape
             if self.new.pop(id(out._array), None) is not None:
                 row.activation_bytes = prod(out.shape) * out.element_size()
-            fields = [receptive_field(path)[-1] if path else 1 for path in self.paths.get(id(out._array), ((), ()))[1]]
+            fields = [
+                receptive_field(path)[-1] if path else 1
+                for path in self.paths.get(id(out._array), ((), ()))[1]
+            ]
             row.receptive_field = (fields[0] if len(set(fields)) == 1 else tuple(fields)) if fields else None
 
     def run(self, row, engine, op, args, options):
         if op in ("setitem", "index_add"):
-            if args[1] is Ellipsis and id(args[2]) in self.paths:  # all of it in place: it sees what the new values see
+            # all of it in place: it sees what the new values see
+            if args[1] is Ellipsis and id(args[2]) in self.paths:
                 self.paths[id(args[0])] = args[0], self.paths[id(args[2])][1]
             return None
         if row is not None:
             row.macs += macs(op, args)
         spec = next((a for a in args if isinstance(a, (ConvSpec, PoolSpec, AdaptivePoolSpec))), None)
         everything = (*args, *options.values())
-        arrays = [a for arg in everything for a in (arg if isinstance(arg, list) else [arg]) if isinstance(a, np.ndarray)]
+        arrays = [
+            a
+            for arg in everything
+            for a in (arg if isinstance(arg, list) else [arg])
+            if isinstance(a, np.ndarray)
+        ]
         if op == "conv_bwd_data":
             y = _blank(spec.x_shape, args[0].dtype)
         elif spec is not None and op.endswith("_fwd"):
@@ -196,7 +217,11 @@ class _Shapes(Observer):
             y = getattr(engine, op)(*args, **options)
         else:
             y = getattr(engine, op)(*args, **options)
-            y = tuple(_blank(a.shape, a.dtype) for a in y) if isinstance(y, tuple) else _blank(y.shape, y.dtype)
+            y = (
+                tuple(_blank(a.shape, a.dtype) for a in y)
+                if isinstance(y, tuple)
+                else _blank(y.shape, y.dtype)
+            )
         first = y[0] if isinstance(y, tuple) else y
         if op not in VIEWS:
             self.new[id(first)] = first

@@ -1,8 +1,9 @@
-"""Saving and loading: state dicts and checkpoints as ``.npz`` or ``.safetensors``, without pickle; reading PyTorch's.
+"""Saving and loading: state dicts and checkpoints as ``.npz`` or ``.safetensors``, without pickle; reading
+PyTorch's.
 
-Both formats hold named arrays. Whatever else a checkpoint contains is one JSON text (``tree.py``): an entry of its own in
-``.npz``, metadata in ``.safetensors``. A flat dict of arrays needs no such text, so these files are what other programs
-read and write.
+Both formats hold named arrays. Whatever else a checkpoint contains is one JSON text (``tree.py``): an entry
+of its own in ``.npz``, metadata in ``.safetensors``. A flat dict of arrays needs no such text, so these files
+are what other programs read and write.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ def save(obj: Any, path: PathLike | BinaryIO) -> None:
         A state dict, or any nesting of dicts (keys str or int), lists and tuples with arrays,
         Tensors, numbers, strings, booleans and None at its ends.
     path : str, os.PathLike or binary file
-        A name ends in ``.npz`` or ``.safetensors``. A link stays, and the file it leads to is replaced; an existing file's
-        permissions are kept. An open file whose name has no extension (``io.BytesIO``) gets ``.npz``.
+        A name ends in ``.npz`` or ``.safetensors``. A link stays, and the file it leads to is replaced; an
+        existing file's permissions are kept. An open file whose name has no extension (``io.BytesIO``) gets
+        ``.npz``.
 
     Raises
     ------
@@ -53,7 +55,12 @@ def save(obj: Any, path: PathLike | BinaryIO) -> None:
         Something in ``obj`` is neither a container nor a value as above; the message says where.
     """
     is_open, name = hasattr(path, "write"), _name("save", path)
-    check(not isinstance(path, TextIOBase), "save", f"{name} is open as text; open it in binary mode, 'wb'", TypeError)
+    check(
+        not isinstance(path, TextIOBase),
+        "save",
+        f"{name} is open as text; open it in binary mode, 'wb'",
+        TypeError,
+    )
     kind = Path(name).suffix or (".npz" if is_open else "")
     check(kind in _WRITERS, "save", f"expected a file name that ends in {' or '.join(_WRITERS)}, got {name}")
     arrays, text = tree.pack(obj)
@@ -62,8 +69,11 @@ def save(obj: Any, path: PathLike | BinaryIO) -> None:
         return
     target = Path(os.path.realpath(name))
     mode = target.stat().st_mode if target.exists() else None
-    check(mode is None or stat.S_ISREG(mode) or stat.S_ISDIR(mode), "save",
-          f"{name} is a device or a pipe and cannot be replaced by a file; open it and give the open file")  # fmt: skip
+    check(
+        mode is None or stat.S_ISREG(mode) or stat.S_ISDIR(mode),
+        "save",
+        f"{name} is a device or a pipe and cannot be replaced by a file; open it and give the open file",
+    )
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as f:
@@ -81,20 +91,23 @@ def save(obj: Any, path: PathLike | BinaryIO) -> None:
 def load(path: PathLike | BinaryIO, map_location: Any = None, *, weights_only: bool = True) -> Any:
     """Read what :func:`save` wrote, with every array as a Tensor on the host; also other programs' files.
 
-    What a file is shows in its contents, whatever its name. A file of ``torch.save``, in the zip format or the one before
-    it, is read without PyTorch and without executing anything, if it holds nothing but tensors, numbers, strings,
-    containers, NumPy's arrays and scalars (as such), dtypes (as NumPy's), paths, dates and ``argparse.Namespace`` (as
-    ``types.SimpleNamespace``). Tensors that share memory there share it here; bfloat16 becomes float32; Python attributes
-    of tensors and dicts are left out, and no tensor requires gradients.
+    What a file is shows in its contents, whatever its name. A file of ``torch.save``, in the zip format or
+    the one before it, is read without PyTorch and without executing anything, if it holds nothing but
+    tensors, numbers, strings, containers, NumPy's arrays and scalars (as such), dtypes (as NumPy's), paths,
+    dates and ``argparse.Namespace`` (as ``types.SimpleNamespace``). Tensors that share memory there share it
+    here; bfloat16 becomes float32; Python attributes of tensors and dicts are left out, and no tensor
+    requires gradients.
 
     Parameters
     ----------
     path : str, os.PathLike or binary file
     map_location : {"cpu", "cuda"}, device, dict or callable, optional
-        Where the tensors go; the host by default. PyTorch's argument, but a dict or a callable may only mean the host.
+        Where the tensors go; the host by default. PyTorch's argument, but a dict or a callable may only mean
+        the host.
     weights_only : bool
-        Nothing in a file is executed either way. True refuses a file of PyTorch with any other object in it. False reads
-        the rest of it, with a placeholder for each such object (:class:`Unread`: its name, and what the file says of it).
+        Nothing in a file is executed either way. True refuses a file of PyTorch with any other object in it.
+        False reads the rest of it, with a placeholder for each such object (:class:`Unread`: its name, and
+        what the file says of it).
 
     Raises
     ------
@@ -105,7 +118,12 @@ def load(path: PathLike | BinaryIO, map_location: Any = None, *, weights_only: b
     where, name = _location(map_location), _name("load", path)
     if hasattr(path, "read"):
         data, name = path.read(), name or type(path).__name__
-        check(isinstance(data, bytes), "load", f"{name} is open as text; open it in binary mode, 'rb'", TypeError)
+        check(
+            isinstance(data, bytes),
+            "load",
+            f"{name} is open as text; open it in binary mode, 'rb'",
+            TypeError,
+        )
         value = _read(BytesIO(data), len(data), name, weights_only)
     else:
         with open(path, "rb") as f:
@@ -118,8 +136,12 @@ def _name(function: str, path) -> str:
     if hasattr(path, "read") or hasattr(path, "write"):
         name = getattr(path, "name", "")
         return name if isinstance(name, str) else ""
-    check(isinstance(path, (str, bytes, os.PathLike)), function, "expected a path or a file opened in binary mode, got "
-          f"{type(path).__name__}", TypeError)  # fmt: skip
+    check(
+        isinstance(path, (str, bytes, os.PathLike)),
+        function,
+        f"expected a path or a file opened in binary mode, got {type(path).__name__}",
+        TypeError,
+    )
     return os.fsdecode(path)
 
 
@@ -136,7 +158,9 @@ def _read(f, size: int, name: str, strict: bool):
                 with zipfile.ZipFile(f) as archive:
                     names = archive.namelist()
                     arrays = bool(names) and all(n.endswith(".npy") for n in names)
-                    theirs = any(n.rpartition("/")[2] == "data.pkl" for n in names) or (suffix == ".pth" and not arrays)
+                    theirs = any(n.rpartition("/")[2] == "data.pkl" for n in names) or (
+                        suffix == ".pth" and not arrays
+                    )
                     return pth.read_zip(archive, strict) if theirs else npz.read(archive)
             case ".pth":
                 return pth.read_legacy(f, size, strict)
@@ -148,7 +172,8 @@ def _read(f, size: int, name: str, strict: bool):
             "the rest of such a file, without executing anything either"
         ) from None
     except Exception as e:  # whatever the parsers trip over, it is the file
-        if isinstance(e, ImportError) or getattr(e, "errno", None) is not None:  # the disk's errors have a number
+        # the disk's errors have a number
+        if isinstance(e, ImportError) or getattr(e, "errno", None) is not None:
             raise
         expected = _EXPECTED.get(suffix) or " or ".join(_EXPECTED.values())
         raise ValueError(
@@ -166,15 +191,22 @@ def _kind(head: bytes) -> str | None:
     return ".pth" if head[:1] == b"\x80" and head[1:2] <= b"\5" else None  # a pickle
 
 
-# ------------------------------------------------------------------------------------------------- where tensors go
+# ------------------------------------------------------------------------------------------------- where
+# tensors go
 def _location(map_location) -> str:
     """``"cpu"`` or ``"cuda"``."""
-    cure = 'expected None, "cpu", "cuda", or a dict or callable that means the host; everything is read to the host first, ' \
-           'so map_location="cpu" is enough'  # fmt: skip
+    cure = (
+        'expected None, "cpu", "cuda", or a dict or callable that means the host; everything is read to the host first, '
+        'so map_location="cpu" is enough'
+    )
     if map_location is None:
         return "cpu"
     if isinstance(map_location, dict):
-        check({str(v) for v in map_location.values()} <= {"cpu"}, "load", f"map_location: {cure}, got {map_location}")
+        check(
+            {str(v) for v in map_location.values()} <= {"cpu"},
+            "load",
+            f"map_location: {cure}, got {map_location}",
+        )
         return "cpu"
     if callable(map_location):
         storage = Tensor(0.0)

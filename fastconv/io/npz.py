@@ -38,7 +38,10 @@ def _array(name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.nd
     """One entry. Memory is asked for only after the size in its header was found to be true."""
     with archive.open(entry) as f:  # to the end, where zipfile verifies the checksum
         version = np.lib.format.read_magic(f)
-        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+        header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(version)
         if header is None:
             raise ValueError(f"{name} is of version {version} of NumPy's format")
         shape, fortran, dtype = header(f)

@@ -1,9 +1,10 @@
 """Pickles, read without trusting them.
 
-A pickle is a program for a small stack machine whose instructions can call any function by its name. The machine here knows
-the instructions that build numbers, strings and containers, and calls only functions of our own, which stand behind a few
-names (:data:`CALLS`, and those a file format adds) and make values. Every other name is refused, or an :class:`Unread`
-stands in its place. Nothing that a file says is ever imported or executed.
+A pickle is a program for a small stack machine whose instructions can call any function by its name. The
+machine here knows the instructions that build numbers, strings and containers, and calls only functions of
+our own, which stand behind a few names (:data:`CALLS`, and those a file format adds) and make values. Every
+other name is refused, or an :class:`Unread` stands in its place. Nothing that a file says is ever imported or
+executed.
 """
 
 from __future__ import annotations
@@ -47,8 +48,10 @@ class Unread:
         return f"<{self.name}, not read>"
 
     def __getattr__(self, attribute):
-        raise AttributeError(f"{self.name} was not read from the file, so it has no {attribute}; there are "
-                             ".name .args .state .items, what the file says of it")  # fmt: skip
+        raise AttributeError(
+            f"{self.name} was not read from the file, so it has no {attribute}; there are "
+            ".name .args .state .items, what the file says of it"
+        )
 
 
 class _Name(str):
@@ -122,12 +125,27 @@ def _sizes(shape) -> tuple:
 #: Names that stand for themselves, as data (a type in a configuration).
 CONSTANTS: dict[str, object] = {
     f"numpy.{name}": getattr(np, name)
-    for name in ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+    for name in (
+        "float16",
+        "float32",
+        "float64",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint8",
+        "uint16",
+        "uint32",
+        "uint64",
+    )
 } | {"numpy.bool_": np.bool_, "numpy.bool": np.bool_, "numpy.ndarray": np.ndarray}
 
 #: What a defaultdict may call for a missing key.
-FACTORIES = {f"{module}.{kind.__name__}": kind for module in ("builtins", "__builtin__")
-             for kind in (list, dict, set, tuple, int, float, str, bool)}  # fmt: skip
+FACTORIES = {
+    f"{module}.{kind.__name__}": kind
+    for module in ("builtins", "__builtin__")
+    for kind in (list, dict, set, tuple, int, float, str, bool)
+}
 
 #: Name -> what makes the value in its place. Each of these takes any arguments a file may give it.
 CALLS: dict[str, Callable] = {
@@ -142,22 +160,59 @@ CALLS: dict[str, Callable] = {
     "datetime.time": time,
     "datetime.timedelta": timedelta,
     "datetime.timezone": timezone,
-    **{f"{module}.{name}": make for module in ("builtins", "__builtin__")
-       for name, make in (("set", _set), ("frozenset", lambda items=(): frozenset(_set(items))), ("bytes", _bytes),
-                          ("bytearray", _bytearray), ("complex", lambda real, imaginary: complex(real, imaginary)))},
-    **{f"numpy.{core}.{name}": make for core in ("core", "_core")
-       for name, make in (("multiarray.scalar", _scalar), ("multiarray._reconstruct", _new_array),
-                          ("numeric._frombuffer", _frombuffer))},
-    **{f"pathlib{module}.{kind}": path for module in ("", "._local")
-       for kind, path in (("PosixPath", PurePosixPath), ("PurePosixPath", PurePosixPath),
-                          ("WindowsPath", PureWindowsPath), ("PureWindowsPath", PureWindowsPath))},
-}  # fmt: skip
+    **{
+        f"{module}.{name}": make
+        for module in ("builtins", "__builtin__")
+        for name, make in (
+            ("set", _set),
+            ("frozenset", lambda items=(): frozenset(_set(items))),
+            ("bytes", _bytes),
+            ("bytearray", _bytearray),
+            ("complex", lambda real, imaginary: complex(real, imaginary)),
+        )
+    },
+    **{
+        f"numpy.{core}.{name}": make
+        for core in ("core", "_core")
+        for name, make in (
+            ("multiarray.scalar", _scalar),
+            ("multiarray._reconstruct", _new_array),
+            ("numeric._frombuffer", _frombuffer),
+        )
+    },
+    **{
+        f"pathlib{module}.{kind}": path
+        for module in ("", "._local")
+        for kind, path in (
+            ("PosixPath", PurePosixPath),
+            ("PurePosixPath", PurePosixPath),
+            ("WindowsPath", PureWindowsPath),
+            ("PureWindowsPath", PureWindowsPath),
+        )
+    },
+}
 
 #: Classes whose objects are their attributes.
 OBJECTS = {"argparse.Namespace", "types.SimpleNamespace"}
 
-KEYS = (str, int, float, complex, bytes, type(None), frozenset, np.generic, np.dtype, type, date, time, timedelta,
-        PurePosixPath, PureWindowsPath, Unread)  # fmt: skip
+KEYS = (
+    str,
+    int,
+    float,
+    complex,
+    bytes,
+    type(None),
+    frozenset,
+    np.generic,
+    np.dtype,
+    type,
+    date,
+    time,
+    timedelta,
+    PurePosixPath,
+    PureWindowsPath,
+    Unread,
+)
 
 
 def _set_state(target, state) -> None:
@@ -171,7 +226,9 @@ def _set_state(target, state) -> None:
             raise Refused("it holds big-endian NumPy values")
     elif isinstance(target, np.ndarray):
         _, shape, dtype, fortran, data = state
-        if prod(_sizes(shape)) * _known_dtype(dtype).itemsize != len(data) or not isinstance(data, (bytes, str)):
+        if prod(_sizes(shape)) * _known_dtype(dtype).itemsize != len(data) or not isinstance(
+            data, (bytes, str)
+        ):
             raise ValueError("a NumPy array has more or fewer bytes than its shape says")
         data = _bytes(data) if isinstance(data, str) else data
         target.__setstate__((1, shape, dtype, bool(fortran), data))
@@ -179,12 +236,39 @@ def _set_state(target, state) -> None:
         raise Refused(f"it sets attributes of {type(target).__name__}")
 
 
-# ------------------------------------------------------------------------------------------------- the stack machine
-LITERALS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
-            "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
-            "BINBYTES8", "BYTEARRAY8"}  # fmt: skip
-MAKERS = {"NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False, "EMPTY_TUPLE": tuple,
-          "EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set}  # fmt: skip
+# ------------------------------------------------------------------------------------------------- the stack
+# machine
+LITERALS = {
+    "INT",
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "LONG",
+    "LONG1",
+    "LONG4",
+    "FLOAT",
+    "BINFLOAT",
+    "STRING",
+    "BINSTRING",
+    "SHORT_BINSTRING",
+    "UNICODE",
+    "BINUNICODE",
+    "SHORT_BINUNICODE",
+    "BINUNICODE8",
+    "BINBYTES",
+    "SHORT_BINBYTES",
+    "BINBYTES8",
+    "BYTEARRAY8",
+}
+MAKERS = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_SET": set,
+}
 
 
 def unpickle(file, calls: dict, constants: dict, persistent: Callable, strict: bool):
@@ -317,8 +401,13 @@ def unpickle(file, calls: dict, constants: dict, persistent: Callable, strict: b
                 stack.append(new(name, tuple(args), op))
             case "INST" as op:
                 name = arg.replace(" ", ".")
-                stack.append(unread(f"it makes an object of {name} with the pickle instruction INST", name,
-                                    tuple(since_mark())))  # fmt: skip
+                stack.append(
+                    unread(
+                        f"it makes an object of {name} with the pickle instruction INST",
+                        name,
+                        tuple(since_mark()),
+                    )
+                )
             case "BUILD":
                 state = stack.pop()
                 _set_state(stack[-1], state)
@@ -330,7 +419,8 @@ def unpickle(file, calls: dict, constants: dict, persistent: Callable, strict: b
                     stack.append(persistent(*rest))
                 else:
                     value = unread(f"it refers to {kind!r} outside it", kind)
-                    is_class = kind == "module" and rest and isinstance(rest[0], Unread)  # with its source, in old files
+                    # with its source, in old files
+                    is_class = kind == "module" and rest and isinstance(rest[0], Unread)
                     stack.append(rest[0] if is_class else value)
             case "PROTO" | "FRAME":
                 pass

@@ -1,7 +1,7 @@
 """PyTorch's files, read without PyTorch and without trusting them.
 
-Such a file is a pickle (see ``pickled.py``) whose numbers lie beside it: as entries of a zip archive, or behind it in the
-format before PyTorch 1.6.
+Such a file is a pickle (see ``pickled.py``) whose numbers lie beside it: as entries of a zip archive, or
+behind it in the format before PyTorch 1.6.
 """
 
 from __future__ import annotations
@@ -18,35 +18,81 @@ from .pickled import Refused, Unread
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # what the older format starts with
 
 #: Name of a storage's class -> its code for ``raw``.
-STORAGES = {f"torch.{name}Storage": code for name, code in (
-    ("Float", "f4"), ("Double", "f8"), ("Half", "f2"), ("BFloat16", "bf"), ("Long", "i8"), ("Int", "i4"),
-    ("Short", "i2"), ("Char", "i1"), ("Byte", "u1"), ("Bool", "?"),
-)} | {"torch.storage.UntypedStorage": "u1"}  # fmt: skip
+STORAGES = {
+    f"torch.{name}Storage": code
+    for name, code in (
+        ("Float", "f4"),
+        ("Double", "f8"),
+        ("Half", "f2"),
+        ("BFloat16", "bf"),
+        ("Long", "i8"),
+        ("Int", "i4"),
+        ("Short", "i2"),
+        ("Char", "i1"),
+        ("Byte", "u1"),
+        ("Bool", "?"),
+    )
+} | {"torch.storage.UntypedStorage": "u1"}
 
 #: Names that stand for themselves, as data: dtypes become NumPy's, which has no bfloat16.
-CONSTANTS = pickled.CONSTANTS | {f"torch.{name}": np.dtype(name) for name in (
-    "float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool",
-)} | {name: name for name in (
-    "torch.bfloat16", "torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer", *STORAGES,
-)}  # fmt: skip
+CONSTANTS = (
+    pickled.CONSTANTS
+    | {
+        f"torch.{name}": np.dtype(name)
+        for name in (
+            "float64",
+            "float32",
+            "float16",
+            "int64",
+            "int32",
+            "int16",
+            "int8",
+            "uint64",
+            "uint32",
+            "uint16",
+            "uint8",
+            "bool",
+        )
+    }
+    | {
+        name: name
+        for name in (
+            "torch.bfloat16",
+            "torch.Tensor",
+            "torch.nn.parameter.Parameter",
+            "torch.nn.parameter.Buffer",
+            *STORAGES,
+        )
+    }
+)
 
 
-# ------------------------------------------------------------------------------------------------- what may be called
+# ------------------------------------------------------------------------------------------------- what may
+# be called
 def _sized(size, stride, offset) -> bool:
     """Whether these are tuples of ints, none of them negative."""
-    return (isinstance(size, tuple) and isinstance(stride, tuple) and len(size) == len(stride)
-            and all(type(n) is int and n >= 0 for n in (*size, *stride, offset)))  # fmt: skip
+    return (
+        isinstance(size, tuple)
+        and isinstance(stride, tuple)
+        and len(size) == len(stride)
+        and all(type(n) is int and n >= 0 for n in (*size, *stride, offset))
+    )
 
 
 def _tensor(storage, offset, size, stride, requires_grad=False, hooks=None, metadata=None):
     """A view of a storage, inside its bounds."""
     array = storage.numpy()
-    whole = array.ndim == 1 and array.flags.c_contiguous  # a view of a tensor could hide how little memory there is
+    # a view of a tensor could hide how little memory there is
+    whole = array.ndim == 1 and array.flags.c_contiguous
     if not whole or not _sized(size, stride, offset):
-        raise ValueError("a tensor without a storage of its own, or whose size and stride are no sizes, leaves its storage")
+        raise ValueError(
+            "a tensor without a storage of its own, or whose size and stride are no sizes, leaves its storage"
+        )
     end = 1 + offset + sum((n - 1) * step for n, step in zip(size, stride))
     if offset > array.size or (0 not in size and end > array.size):
-        raise ValueError(f"a tensor of size {size}, stride {stride} leaves its storage of {array.size} elements")
+        raise ValueError(
+            f"a tensor of size {size}, stride {stride} leaves its storage of {array.size} elements"
+        )
     view = np.lib.stride_tricks.as_strided(array[offset:], size, [s * array.itemsize for s in stride])
     for bit, on in (metadata or {}).items():
         if on and bit != "neg":
@@ -58,7 +104,9 @@ def _tensor_of(storage, offset, size, stride, requires_grad, hooks, dtype, metad
     """The same for dtypes without a storage class: ``storage`` is bytes."""
     if not isinstance(dtype, np.dtype):
         raise Refused(f"a tensor is of type {dtype}")
-    return _tensor(Tensor(storage.numpy().view(dtype.newbyteorder("<"))), offset, size, stride, metadata=metadata)
+    return _tensor(
+        Tensor(storage.numpy().view(dtype.newbyteorder("<"))), offset, size, stride, metadata=metadata
+    )
 
 
 def _of_type(function, kind, args, state):
@@ -77,11 +125,15 @@ TENSORS = {
     "torch._utils._rebuild_parameter": lambda data, *_: data,
     "torch._utils._rebuild_parameter_with_state": lambda data, *_: data,
 }
-CALLS = pickled.CALLS | TENSORS | {
-    "torch._tensor._rebuild_from_type_v2": _of_type,
-    "torch.Size": tuple,
-    "torch.device": lambda kind, *index: kind,
-}  # fmt: skip
+CALLS = (
+    pickled.CALLS
+    | TENSORS
+    | {
+        "torch._tensor._rebuild_from_type_v2": _of_type,
+        "torch.Size": tuple,
+        "torch.device": lambda kind, *index: kind,
+    }
+)
 
 
 def _unpickle(file, storage, strict):
@@ -99,14 +151,17 @@ def _unpickle(file, storage, strict):
     return pickled.unpickle(file, CALLS, CONSTANTS, persistent, strict)
 
 
-# ------------------------------------------------------------------------------------------------- the two formats
+# ------------------------------------------------------------------------------------------------- the two
+# formats
 def read_zip(archive: zipfile.ZipFile, strict: bool):
     """The value of an open archive."""
     names = [n for n in archive.namelist() if n.rpartition("/")[2] == "data.pkl"]
     if len(names) != 1:
         raise ValueError("there is no data.pkl in this zip archive")
     folder = names[0].removesuffix("data.pkl")
-    _check_order(f"{folder}byteorder" not in archive.namelist() or archive.read(f"{folder}byteorder") == b"little")
+    _check_order(
+        f"{folder}byteorder" not in archive.namelist() or archive.read(f"{folder}byteorder") == b"little"
+    )
     found = {}
 
     def storage(key, code, numel):
@@ -121,7 +176,8 @@ def read_zip(archive: zipfile.ZipFile, strict: bool):
 
 
 def read_legacy(f, size: int, strict: bool):
-    """Four pickles (magic number, protocol, system, value), the keys of the storages, and these in that order."""
+    """Four pickles (magic number, protocol, system, value), the keys of the storages, and these in that
+    order."""
     found, total = {}, 0
 
     def storage(key, code, numel, view=None):

@@ -1,4 +1,5 @@
-"""The format of the package of that name: the length of a JSON header, the header, the arrays one after the other."""
+"""The format of the package of that name: the length of a JSON header, the header, the arrays one after the
+other."""
 
 from __future__ import annotations
 
@@ -10,8 +11,21 @@ import numpy as np
 from . import raw, tree
 
 #: Numbers in the files: dtype -> code for ``raw``.
-DTYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "bf", "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1",
-          "U64": "u8", "U32": "u4", "U16": "u2", "U8": "u1", "BOOL": "?"}  # fmt: skip
+DTYPES = {
+    "F64": "f8",
+    "F32": "f4",
+    "F16": "f2",
+    "BF16": "bf",
+    "I64": "i8",
+    "I32": "i4",
+    "I16": "i2",
+    "I8": "i1",
+    "U64": "u8",
+    "U32": "u4",
+    "U16": "u2",
+    "U8": "u1",
+    "BOOL": "?",
+}
 
 
 def write(f, arrays: dict[str, np.ndarray], text: str | None) -> None:
@@ -22,12 +36,18 @@ def write(f, arrays: dict[str, np.ndarray], text: str | None) -> None:
     for name in order:
         a, start = arrays[name], end
         end += a.nbytes
-        header[name] = {"dtype": names[a.dtype.newbyteorder("=")], "shape": a.shape, "data_offsets": [start, end]}
+        header[name] = {
+            "dtype": names[a.dtype.newbyteorder("=")],
+            "shape": a.shape,
+            "data_offsets": [start, end],
+        }
     words = json.dumps({name: header[name] for name in ("__metadata__", *arrays) if name in header}).encode()
     words += b" " * (-len(words) % 8)
     f.write(len(words).to_bytes(8, "little") + words)
     for name in order:
-        f.write(np.ascontiguousarray(arrays[name].astype(arrays[name].dtype.newbyteorder("<"), copy=False)).data)
+        f.write(
+            np.ascontiguousarray(arrays[name].astype(arrays[name].dtype.newbyteorder("<"), copy=False)).data
+        )
 
 
 def read(f, size: int):
@@ -53,7 +73,9 @@ def read(f, size: int):
 def _unique(pairs) -> dict:
     names = dict(pairs)
     if len(names) != len(pairs):
-        raise ValueError(f"{next(n for i, (n, _) in enumerate(pairs) if n in dict(pairs[:i]))} is there twice")
+        raise ValueError(
+            f"{next(n for i, (n, _) in enumerate(pairs) if n in dict(pairs[:i]))} is there twice"
+        )
     return names
 
 
@@ -73,8 +95,10 @@ def _extent(name: str, entry) -> tuple[int, int]:
     begin, end = offsets
     expected = prod(shape) * raw.itemsize(DTYPES[kind])
     if end - begin != expected:
-        raise ValueError(f"{name} of shape {shape} and type {kind} takes {expected} bytes, its offsets {begin} to {end} "
-                         f"span {end - begin}")  # fmt: skip
+        raise ValueError(
+            f"{name} of shape {shape} and type {kind} takes {expected} bytes, its offsets {begin} to {end} "
+            f"span {end - begin}"
+        )
     return begin, end
 
 

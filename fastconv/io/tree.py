@@ -1,7 +1,7 @@
 """Any nesting of containers as named arrays and one JSON text, and back.
 
-In the text an array stands as ``{"__array__": name}``, a tuple as ``{"__tuple__": [...]}``, and a dict with keys that JSON
-does not have as ``{"__items__": [[key, value], ...]}``.
+In the text an array stands as ``{"__array__": name}``, a tuple as ``{"__tuple__": [...]}``, and a dict with
+keys that JSON does not have as ``{"__items__": [[key, value], ...]}``.
 """
 
 from __future__ import annotations
@@ -43,11 +43,20 @@ def _pack(x, where, arrays):
     if isinstance(x, (list, tuple)):
         items = [_pack(v, f"{where}/{i}" if where else str(i), arrays) for i, v in enumerate(x)]
         return {"__tuple__": items} if isinstance(x, tuple) else items
-    check(isinstance(x, dict), "save", f"cannot save {type(x).__name__} (at {where or 'the top'}); expected arrays, "
-          "numbers, strings, None, lists and dicts", TypeError)  # fmt: skip
+    check(
+        isinstance(x, dict),
+        "save",
+        f"cannot save {type(x).__name__} (at {where or 'the top'}); expected arrays, "
+        "numbers, strings, None, lists and dicts",
+        TypeError,
+    )
     for k in x:
-        check(isinstance(k, (int, str)), "save", f"keys must be strings or ints, got {k!r} (at {where or 'the top'})",
-              TypeError)  # fmt: skip
+        check(
+            isinstance(k, (int, str)),
+            "save",
+            f"keys must be strings or ints, got {k!r} (at {where or 'the top'})",
+            TypeError,
+        )
     items = {k: _pack(v, f"{where}/{k}" if where else str(k), arrays) for k, v in x.items()}
     plain = all(isinstance(k, str) for k in items) and not _MARKS & set(items)
     return items if plain else {"__items__": list(items.items())}

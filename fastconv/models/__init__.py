@@ -6,6 +6,17 @@ from .resnet import ResNet, resnet18, resnet34, resnet50
 from .vgg import VGG, vgg, vgg11, vgg13, vgg16, vgg19
 
 __all__ = [
-    "AlexNet", "ResNet", "VGG", "alexnet", "lenet5", "resnet18", "resnet34", "resnet50", "vgg", "vgg11", "vgg13",
-    "vgg16", "vgg19",
-]  # fmt: skip
+    "AlexNet",
+    "ResNet",
+    "VGG",
+    "alexnet",
+    "lenet5",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "vgg",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
+]

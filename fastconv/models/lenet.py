@@ -1,4 +1,5 @@
-"""LeNet-5 (LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998)."""
+"""LeNet-5 (LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition",
+1998)."""
 
 from __future__ import annotations
 
@@ -12,19 +13,24 @@ def lenet5(num_classes: int = 10, in_channels: int = 1, modern: bool = False) ->
     ----------
     num_classes, in_channels : int
     modern : bool
-        False: sigmoid, average pooling, Xavier-uniform weights. True: ReLU, max pooling, Kaiming-uniform weights.
+        False: sigmoid, average pooling, Xavier-uniform weights. True: ReLU, max pooling, Kaiming-uniform
+        weights.
     """
     act, pool = (nn.ReLU, nn.MaxPool2d) if modern else (nn.Sigmoid, nn.AvgPool2d)
     net = nn.Sequential(
-        nn.Conv2d(in_channels, 6, kernel_size=5, padding=2), act(),
+        nn.Conv2d(in_channels, 6, kernel_size=5, padding=2),
+        act(),
         pool(kernel_size=2, stride=2),
-        nn.Conv2d(6, 16, kernel_size=5), act(),
+        nn.Conv2d(6, 16, kernel_size=5),
+        act(),
         pool(kernel_size=2, stride=2),
         nn.Flatten(),
-        nn.Linear(16 * 5 * 5, 120), act(),
-        nn.Linear(120, 84), act(),
+        nn.Linear(16 * 5 * 5, 120),
+        act(),
+        nn.Linear(120, 84),
+        act(),
         nn.Linear(84, num_classes),
-    )  # fmt: skip
+    )
 
     def init_weights(m):
         if type(m) is nn.Linear or type(m) is nn.Conv2d:

@@ -16,11 +16,14 @@ def _conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
 
 
 class _Block(nn.Module):
-    """Convolutions, each with BatchNorm and ReLU, around which the input is carried and added before the last ReLU."""
+    """Convolutions, each with BatchNorm and ReLU, around which the input is carried and added before the last
+    ReLU."""
 
     expansion: int
 
-    def __init__(self, c_in: int, width: int, stride: int, shapes: Sequence[tuple[int, int, int, int]]) -> None:
+    def __init__(
+        self, c_in: int, width: int, stride: int, shapes: Sequence[tuple[int, int, int, int]]
+    ) -> None:
         super().__init__()
         c_out = width * self.expansion
         for i, (channels_in, channels_out, kernel, step) in enumerate(shapes, 1):
@@ -55,7 +58,9 @@ class Bottleneck(_Block):
     expansion = 4
 
     def __init__(self, c_in: int, width: int, stride: int) -> None:
-        super().__init__(c_in, width, stride, [(c_in, width, 1, 1), (width, width, 3, stride), (width, 4 * width, 1, 1)])
+        super().__init__(
+            c_in, width, stride, [(c_in, width, 1, 1), (width, width, 3, stride), (width, 4 * width, 1, 1)]
+        )
 
 
 class ResNet(nn.Module):
@@ -69,15 +74,20 @@ class ResNet(nn.Module):
         Blocks per stage.
     num_classes, in_channels : int
     small_input : bool
-        For images of about 32x32: a 3x3 stem of stride 1 and no max-pooling, instead of 7x7, stride 2 and pooling.
+        For images of about 32x32: a 3x3 stem of stride 1 and no max-pooling, instead of 7x7, stride 2 and
+        pooling.
     """
 
     in_sequence = (("conv1", "bn1"),)  # see optimize_for_inference
 
     def __init__(
-        self, block: type[BasicBlock] | type[Bottleneck], layers: Sequence[int], num_classes: int = 1000,
-        in_channels: int = 3, small_input: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        layers: Sequence[int],
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        small_input: bool = False,
+    ) -> None:
         super().__init__()
         self.conv1 = _conv(in_channels, 64, 3) if small_input else _conv(in_channels, 64, 7, 2)
         self.bn1 = nn.BatchNorm2d(64, activation="relu")

@@ -9,9 +9,16 @@ from .. import nn
 from ..spec import check
 from ..tensor import Tensor
 
-# Table 1 of the paper: convolutions per stage, each stage ending in max-pooling; stages are 64, 128, 256, 512, 512 wide.
-STAGES = {"A": (1, 1, 2, 2, 2), "A-LRN": (1, 1, 2, 2, 2), "B": (2, 2, 2, 2, 2), "C": (2, 2, 3, 3, 3),
-          "D": (2, 2, 3, 3, 3), "E": (2, 2, 4, 4, 4)}  # fmt: skip
+# Table 1 of the paper: convolutions per stage, each stage ending in max-pooling; stages are 64, 128, 256,
+# 512, 512 wide.
+STAGES = {
+    "A": (1, 1, 2, 2, 2),
+    "A-LRN": (1, 1, 2, 2, 2),
+    "B": (2, 2, 2, 2, 2),
+    "C": (2, 2, 3, 3, 3),
+    "D": (2, 2, 3, 3, 3),
+    "E": (2, 2, 4, 4, 4),
+}
 WIDTHS = (64, 128, 256, 512, 512)
 
 
@@ -30,8 +37,14 @@ class VGG(nn.Module):
         Probability after the first two dense layers.
     """
 
-    def __init__(self, config: str, num_classes: int = 1000, in_channels: int = 3, batch_norm: bool = False,
-                 dropout: float = 0.5) -> None:  # fmt: skip
+    def __init__(
+        self,
+        config: str,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        batch_norm: bool = False,
+        dropout: float = 0.5,
+    ) -> None:
         super().__init__()
         check(config in STAGES, "vgg", f"config must be one of {', '.join(STAGES)}, got {config!r}")
         layers, c_in = [], in_channels
@@ -42,17 +55,22 @@ class VGG(nn.Module):
                 if batch_norm:
                     layers.append(nn.BatchNorm2d(width))
                 layers.append(nn.ReLU())
-                if config == "A-LRN" and stage == 0:  # as in the AlexNet paper, which does not divide alpha by the size
+                # as in the AlexNet paper, which does not divide alpha by the size
+                if config == "A-LRN" and stage == 0:
                     layers.append(nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0))
                 c_in = width
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.avgpool = nn.AdaptiveAvgPool2d(7)
         self.classifier = nn.Sequential(
-            nn.Linear(512 * 7 * 7, 4096), nn.ReLU(), nn.Dropout(dropout),
-            nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(512 * 7 * 7, 4096),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(4096, 4096),
+            nn.ReLU(),
+            nn.Dropout(dropout),
             nn.Linear(4096, num_classes),
-        )  # fmt: skip
+        )
         for m in self.modules():
             if isinstance(m, nn.Conv2d):
                 nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
@@ -65,14 +83,21 @@ class VGG(nn.Module):
         return self.classifier(self.avgpool(self.features(x)).flatten(1))
 
 
-def vgg(config: str = "D", num_classes: int = 1000, in_channels: int = 3, batch_norm: bool = False,
-        dropout: float = 0.5) -> VGG:  # fmt: skip
+def vgg(
+    config: str = "D",
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    batch_norm: bool = False,
+    dropout: float = 0.5,
+) -> VGG:
     """VGG by the paper's letter: A, A-LRN, B, C, D or E."""
     return VGG(config, num_classes, in_channels, batch_norm, dropout)
 
 
 def _by_depth(depth: int, config: str, parameters: int):
-    def build(num_classes: int = 1000, in_channels: int = 3, batch_norm: bool = False, dropout: float = 0.5) -> VGG:
+    def build(
+        num_classes: int = 1000, in_channels: int = 3, batch_norm: bool = False, dropout: float = 0.5
+    ) -> VGG:
         return VGG(config, num_classes, in_channels, batch_norm, dropout)
 
     build.__name__ = build.__qualname__ = f"vgg{depth}"

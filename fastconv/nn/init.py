@@ -10,11 +10,20 @@ from ..tensor import Tensor, as_tensor
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """Factor that keeps the signal's variance through ``nonlinearity``; ``param`` is leaky_relu's slope (0.01)."""
-    gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2.0), "selu": 0.75,
-             "leaky_relu": sqrt(2 / (1 + (0.01 if param is None else param) ** 2)),
-             **dict.fromkeys(("conv1d", "conv2d", "conv3d", "conv_transpose2d"), 1.0)}  # fmt: skip
-    check(nonlinearity in gains, "calculate_gain", f"expected one of {', '.join(gains)}, got {nonlinearity!r}")
+    """Factor that keeps the signal's variance through ``nonlinearity``; ``param`` is leaky_relu's slope
+    (0.01)."""
+    gains = {
+        "linear": 1.0,
+        "sigmoid": 1.0,
+        "tanh": 5 / 3,
+        "relu": sqrt(2.0),
+        "selu": 0.75,
+        "leaky_relu": sqrt(2 / (1 + (0.01 if param is None else param) ** 2)),
+        **dict.fromkeys(("conv1d", "conv2d", "conv3d", "conv_transpose2d"), 1.0),
+    }
+    check(
+        nonlinearity in gains, "calculate_gain", f"expected one of {', '.join(gains)}, got {nonlinearity!r}"
+    )
     return gains[nonlinearity]
 
 
@@ -78,12 +87,16 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     return normal_(tensor, 0.0, gain * sqrt(2 / sum(_fans("xavier_normal_", tensor))))
 
 
-def kaiming_uniform_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
+def kaiming_uniform_(
+    tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+) -> Tensor:
     """Uniform with variance ``gain^2 / fan`` (He et al. 2015); ``a`` is leaky_relu's slope, 0 for relu."""
     bound = sqrt(3.0) * _kaiming_std("kaiming_uniform_", tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound)
 
 
-def kaiming_normal_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
+def kaiming_normal_(
+    tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+) -> Tensor:
     """Normal with variance ``gain^2 / fan`` (He et al. 2015); ``a`` is leaky_relu's slope, 0 for relu."""
     return normal_(tensor, 0.0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity))

@@ -25,7 +25,8 @@ def _shown(**options) -> str:
 
 
 class _Layer(Module):
-    """A function as a layer without parameters: constructed with the function's options, called with its inputs.
+    """A function as a layer without parameters: constructed with the function's options, called with its
+    inputs.
 
     The options become attributes; ``weight`` and ``pos_weight`` of losses become buffers.
     """
@@ -36,10 +37,17 @@ class _Layer(Module):
     ndim: int  # spatial dimensions, 0 where there are none
     __signature__: inspect.Signature
 
-    def __init_subclass__(cls, function: Callable[..., Any] | None = None, inputs: int = 1,
-                          shown: tuple[str, ...] | None = None, inplace: bool = False, **kwargs: Any) -> None:  # fmt: skip
-        """``inputs``: how many of the function's first parameters are no options. ``shown``: all options by default.
-        ``inplace``: accept PyTorch's option of that name; it does nothing, because results are always new."""
+    def __init_subclass__(
+        cls,
+        function: Callable[..., Any] | None = None,
+        inputs: int = 1,
+        shown: tuple[str, ...] | None = None,
+        inplace: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """``inputs``: how many of the function's first parameters are no options. ``shown``: all options by
+        default. ``inplace``: accept PyTorch's option of that name; it does nothing, because results are
+        always new."""
         super().__init_subclass__(**kwargs)
         if function is None:  # a user's subclass of a layer
             return
@@ -48,7 +56,9 @@ class _Layer(Module):
         cls.ndim = int(function.__name__[-2]) if function.__name__[-2].isdigit() else 0
         cls.shown = cls.options if shown is None else shown
         if inplace:
-            options.append(inspect.Parameter("inplace", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False))
+            options.append(
+                inspect.Parameter("inplace", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False)
+            )
         cls.__signature__ = inspect.Signature(options)
         cls.__doc__ = cls.__doc__ or function.__doc__
 
@@ -76,6 +86,7 @@ class _Layer(Module):
 
 _MAX = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
 _AVG = ("kernel_size", "stride", "padding")
+
 
 # fmt: off
 class ReLU(_Layer, function=F.relu, inplace=True): ...
@@ -144,8 +155,8 @@ class Dropout(Module):
 
 
 def _own_init(cls: type[Module]) -> None:
-    """Give ``cls`` an inherited ``__init__`` under its own name: Python's messages about arguments name a function, and a
-    user wrote ``Conv2d(1, 4)``, not the private base's name."""
+    """Give ``cls`` an inherited ``__init__`` under its own name: Python's messages about arguments name a
+    function, and a user wrote ``Conv2d(1, 4)``, not the private base's name."""
     if "__init__" not in cls.__dict__:
         base: Any = cls.__init__
         init = FunctionType(base.__code__, base.__globals__, "__init__", base.__defaults__, base.__closure__)
@@ -154,7 +165,8 @@ def _own_init(cls: type[Module]) -> None:
         cls.__init__ = init
 
 
-# ------------------------------------------------------------------------------------------------- convolution, dense
+# -------------------------------------------------------------------------------------------------
+# convolution, dense
 def _default_init(weight: Parameter, bias: Parameter | None) -> None:
     """PyTorch's default: both uniform within ``1 / sqrt(fan_in)``."""
     init.kaiming_uniform_(weight, a=sqrt(5))
@@ -184,7 +196,9 @@ class Linear(Module):
         return F.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        return _shown(in_features=self.in_features, out_features=self.out_features, bias=self.bias is not None)
+        return _shown(
+            in_features=self.in_features, out_features=self.out_features, bias=self.bias is not None
+        )
 
 
 class _Conv(Module):
@@ -198,24 +212,37 @@ class _Conv(Module):
         _own_init(cls)
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Ints, stride: Ints = 1, padding: Padding = 0,
-        dilation: Ints = 1, groups: int = 1, bias: bool = True, *, algorithm: str | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Ints,
+        stride: Ints = 1,
+        padding: Padding = 0,
+        dilation: Ints = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        algorithm: str | None = None,
+    ) -> None:
         super().__init__()
         name, n = type(self).__name__, self.ndim
         for what, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
             setattr(self, what, int_tuple(name, what, value, 1, 1)[0])
         for what, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation)):
             setattr(self, what, int_tuple(name, what, value, n, 1))
-        check(in_channels % groups == 0 and out_channels % groups == 0, name,
-              f"in_channels {in_channels} and out_channels {out_channels} must be divisible by groups {groups}")
+        check(
+            in_channels % groups == 0 and out_channels % groups == 0,
+            name,
+            f"in_channels {in_channels} and out_channels {out_channels} must be divisible by groups {groups}",
+        )
         window_options(name, n, kernel_size, stride, padding, dilation)
         self.padding = (padding,) * n if isinstance(padding, int) else padding
         check_name(algorithm, name)
         self.algorithm = algorithm
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         check_count(name, "weight", (first, second // groups, *self.kernel_size))
-        # In memory the first axis is innermost: it is the vector axis of the kernels, which read weights in this order.
+        # In memory the first axis is innermost: it is the vector axis of the kernels, which read weights in
+        # this order.
         inside_out = zeros(*self.kernel_size, second // groups, first)
         self.weight = Parameter(inside_out.permute(n + 1, n, *range(n)))
         self.register_parameter("bias", Parameter(zeros(out_channels)) if bias else None)
@@ -226,8 +253,16 @@ class _Conv(Module):
         _default_init(self.weight, self.bias)
 
     def forward(self, x: TensorLike) -> Tensor:
-        return self.function(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups,
-                             algorithm=self.algorithm)  # fmt: skip
+        return self.function(
+            x,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            algorithm=self.algorithm,
+        )
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, {_shown(kernel_size=self.kernel_size, stride=self.stride)}"
@@ -263,25 +298,55 @@ class Conv3d(_Conv):
 
 
 class ConvTranspose2d(_Conv):
-    """2-D transposed convolution layer; see :func:`fastconv.nn.functional.conv_transpose2d` for the options."""
+    """2-D transposed convolution layer; see :func:`fastconv.nn.functional.conv_transpose2d` for the
+    options."""
 
     ndim, transposed = 2, True
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Ints, stride: Ints = 1, padding: Padding = 0,
-        output_padding: Ints = 0, groups: int = 1, bias: bool = True, dilation: Ints = 1, *, algorithm: str | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Ints,
+        stride: Ints = 1,
+        padding: Padding = 0,
+        output_padding: Ints = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Ints = 1,
+        *,
+        algorithm: str | None = None,
+    ) -> None:
         check(not isinstance(padding, str), "ConvTranspose2d", f"padding must be numbers, got {padding!r}")
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
-                         algorithm=algorithm)  # fmt: skip
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            algorithm=algorithm,
+        )
         self.output_padding = int_tuple("ConvTranspose2d", "output_padding", output_padding, 2, 0)
 
     def forward(self, x: TensorLike) -> Tensor:
-        return F.conv_transpose2d(x, self.weight, self.bias, self.stride, self.padding, self.output_padding,
-                                  self.groups, self.dilation, algorithm=self.algorithm)  # fmt: skip
+        return F.conv_transpose2d(
+            x,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.output_padding,
+            self.groups,
+            self.dilation,
+            algorithm=self.algorithm,
+        )
 
 
-# ------------------------------------------------------------------------------------------------- normalisation
+# -------------------------------------------------------------------------------------------------
+# normalisation
 class _Norm(Module):
     """Weight and bias of ``shape`` (or None), one and zero at first."""
 
@@ -302,16 +367,24 @@ class _BatchNorm(_Norm):
         _own_init(cls)
 
     def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
-        track_running_stats: bool = True, *, activation: str | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        activation: str | None = None,
+    ) -> None:
         num_features = int_tuple(type(self).__name__, "num_features", num_features, 1, 1)[0]
         super().__init__(num_features, eps, affine)
         self.num_features, self.momentum, self.activation = num_features, momentum, activation
         self.affine, self.track_running_stats = affine, track_running_stats
         self.register_buffer("running_mean", zeros(num_features) if track_running_stats else None)
         self.register_buffer("running_var", ones(num_features) if track_running_stats else None)
-        self.register_buffer("num_batches_tracked", as_tensor(np.zeros((), np.int64)) if track_running_stats else None)
+        self.register_buffer(
+            "num_batches_tracked", as_tensor(np.zeros((), np.int64)) if track_running_stats else None
+        )
 
     def forward(self, x: TensorLike, residual: TensorLike | None = None) -> Tensor:
         x = argument(type(self).__name__, "input", x)
@@ -324,13 +397,29 @@ class _BatchNorm(_Norm):
             move_running(self.num_batches_tracked, 1, 1, 1)
             if self.momentum is None:  # the plain average of all batches so far
                 momentum = 1 / self.num_batches_tracked.item()
-        return F.batch_norm(x, mean, var, self.weight, self.bias, batch_statistics, momentum, self.eps,
-                            activation=self.activation, residual=residual)  # fmt: skip
+        return F.batch_norm(
+            x,
+            mean,
+            var,
+            self.weight,
+            self.bias,
+            batch_statistics,
+            momentum,
+            self.eps,
+            activation=self.activation,
+            residual=residual,
+        )
 
     def extra_repr(self) -> str:
-        text = _shown(eps=self.eps, momentum=self.momentum, affine=self.affine,
-                        track_running_stats=self.track_running_stats)  # fmt: skip
-        return f"{self.num_features}, {text}" + (f", activation={self.activation!r}" if self.activation else "")
+        text = _shown(
+            eps=self.eps,
+            momentum=self.momentum,
+            affine=self.affine,
+            track_running_stats=self.track_running_stats,
+        )
+        return f"{self.num_features}, {text}" + (
+            f", activation={self.activation!r}" if self.activation else ""
+        )
 
 
 class BatchNorm1d(_BatchNorm):
@@ -370,11 +459,16 @@ class GroupNorm(_Norm):
     """Normalises each example over groups of channels; weight and bias per channel."""
 
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
-        num_groups, num_channels = (int_tuple("GroupNorm", what, v, 1, 1)[0] for what, v in
-                                    (("num_groups", num_groups), ("num_channels", num_channels)))  # fmt: skip
+        num_groups, num_channels = (
+            int_tuple("GroupNorm", what, v, 1, 1)[0]
+            for what, v in (("num_groups", num_groups), ("num_channels", num_channels))
+        )
         super().__init__(num_channels, eps, affine)
-        check(num_channels % num_groups == 0, "GroupNorm",
-              f"num_channels {num_channels} must be divisible by num_groups {num_groups}")  # fmt: skip
+        check(
+            num_channels % num_groups == 0,
+            "GroupNorm",
+            f"num_channels {num_channels} must be divisible by num_groups {num_groups}",
+        )
         self.num_groups, self.num_channels, self.affine = num_groups, num_channels, affine
 
     def forward(self, x: TensorLike) -> Tensor:

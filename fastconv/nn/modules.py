@@ -42,7 +42,8 @@ class Parameter(Tensor):
         return f"Parameter containing:\n{super().__repr__()}"
 
 
-changes = [0]  # assignments to attributes of modules so far: nothing worked out from a module before holds after one
+# assignments to attributes of modules so far: nothing worked out from a module before holds after one
+changes = [0]
 
 
 class Module:
@@ -70,7 +71,9 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__}: define forward(self, x)")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        args = tuple([argument(type(self).__name__, "input", a) if isinstance(a, np.ndarray) else a for a in args])
+        args = tuple(
+            [argument(type(self).__name__, "input", a) if isinstance(a, np.ndarray) else a for a in args]
+        )
         onlooker = observer.get()
         try:
             return self.forward(*args, **kwargs) if onlooker is None else onlooker.call(self, args, kwargs)
@@ -85,7 +88,9 @@ class Module:
         own = self.__dict__
         if isinstance(value, (Parameter, Module)):
             if "_modules" not in own:
-                raise AttributeError(f"{type(self).__name__}: call super().__init__() before assigning {name!r}")
+                raise AttributeError(
+                    f"{type(self).__name__}: call super().__init__() before assigning {name!r}"
+                )
             target = own["_parameters" if isinstance(value, Parameter) else "_modules"]
             for registry in (own["_parameters"], own["_buffers"], own["_modules"]):
                 if registry is not target:
@@ -93,11 +98,17 @@ class Module:
             own[name] = target[name] = value
             return
         for registry, kind, types in (
-            ("_parameters", "an nn.Parameter", ()), ("_modules", "an nn.Module", ()), ("_buffers", "a Tensor", Tensor),
-        ):  # fmt: skip
+            ("_parameters", "an nn.Parameter", ()),
+            ("_modules", "an nn.Module", ()),
+            ("_buffers", "a Tensor", Tensor),
+        ):
             if name in own.get(registry, ()):
-                check(value is None or isinstance(value, types), f"{type(self).__name__}.{name}",
-                      f"expected {kind} or None, got {type(value).__name__}", TypeError)  # fmt: skip
+                check(
+                    value is None or isinstance(value, types),
+                    f"{type(self).__name__}.{name}",
+                    f"expected {kind} or None, got {type(value).__name__}",
+                    TypeError,
+                )
                 own[name] = own[registry][name] = value
                 return
         object.__setattr__(self, name, value)
@@ -132,7 +143,9 @@ class Module:
     def children(self) -> Iterator[Module]:
         return (m for _, m in self.named_children())
 
-    def named_modules(self, prefix: str = "", memo: set[Module] | None = None) -> Iterator[tuple[str, Module]]:
+    def named_modules(
+        self, prefix: str = "", memo: set[Module] | None = None
+    ) -> Iterator[tuple[str, Module]]:
         """This module and everything below it, each once, with its dotted name (``""`` for this one)."""
         memo = set() if memo is None else memo
         if self not in memo:
@@ -168,7 +181,8 @@ class Module:
 
     # ---- state
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
-        """Parameters and buffers by dotted name (PyTorch's names), on the module's own memory, outside the tape."""
+        """Parameters and buffers by dotted name (PyTorch's names), on the module's own memory, outside the
+        tape."""
         state = {}
         for name, t in (*self._parameters.items(), *self._buffers.items()):
             if t is not None:
@@ -190,27 +204,40 @@ class Module:
         Raises
         ------
         ValueError
-            Lists every missing and unexpected name and every shape that differs; nothing has been copied then.
+            Lists every missing and unexpected name and every shape that differs; nothing has been copied
+            then.
         """
-        check(isinstance(state_dict, Mapping), "load_state_dict",
-              f"expected a mapping of names to tensors, got {type(state_dict).__name__}", TypeError)  # fmt: skip
+        check(
+            isinstance(state_dict, Mapping),
+            "load_state_dict",
+            f"expected a mapping of names to tensors, got {type(state_dict).__name__}",
+            TypeError,
+        )
         own, state = self.state_dict(), state_dict
         if not own.keys() & state.keys() and all(str(k).startswith("module.") for k in state):
             state = {k.removeprefix("module."): v for k, v in state.items()}
         # Files written before BatchNorm counted its batches have no such entry.
         missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
         unexpected = [k for k in state if k not in own]
-        problems = [f"its entry {k!r} holds these names: pass state[{k!r}]" for k, v in state.items()
-                    if isinstance(v, Mapping) and any(str(name).removeprefix("module.") in own for name in v)]  # fmt: skip
+        problems = [
+            f"its entry {k!r} holds these names: pass state[{k!r}]"
+            for k, v in state.items()
+            if isinstance(v, Mapping) and any(str(name).removeprefix("module.") in own for name in v)
+        ]
         if strict and missing:
             problems.append(f"missing: {', '.join(missing)}")
         if strict and unexpected:
             problems.append(f"unexpected: {', '.join(map(str, unexpected))}")
         for k in (k for k in own if k in state):
             if np.shape(state[k]) != own[k].shape:
-                problems.append(f"{k}: expected {shape_str(own[k].shape)}, got {shape_str(np.shape(state[k]))}")
-        check(not problems, "load_state_dict",
-              f"the state does not fit this {type(self).__name__}:\n  " + "\n  ".join(problems))  # fmt: skip
+                problems.append(
+                    f"{k}: expected {shape_str(own[k].shape)}, got {shape_str(np.shape(state[k]))}"
+                )
+        check(
+            not problems,
+            "load_state_dict",
+            f"the state does not fit this {type(self).__name__}:\n  " + "\n  ".join(problems),
+        )
         for k, t in own.items():
             if k in state:
                 t[...] = as_tensor(state[k]).detach().to(t.device).astype(t.dtype)
@@ -246,7 +273,8 @@ class Module:
         return self
 
     def to(self: M, target: DType) -> M:
-        """Move parameters and buffers to a device (``"cpu"``, ``"cuda"``), or cast the float ones to a dtype."""
+        """Move parameters and buffers to a device (``"cpu"``, ``"cuda"``), or cast the float ones to a
+        dtype."""
         moving = isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda")
         for t in (*self.parameters(), *self.buffers()):
             if moving or t.dtype.kind == "f":
@@ -284,7 +312,8 @@ C = TypeVar("C", bound="_Container")
 
 
 class _Container(Module):
-    """Modules under the names ``"0"``, ``"1"``, ...: index, slice, iterate, ``len``, ``append``, ``extend``."""
+    """Modules under the names ``"0"``, ``"1"``, ...: index, slice, iterate, ``len``, ``append``,
+    ``extend``."""
 
     _modules: dict[str, Module]
 
@@ -296,8 +325,12 @@ class _Container(Module):
 
     def _name(self, i: int) -> str:
         names = list(self._modules)
-        check(-len(names) <= i < len(names), type(self).__name__,
-              f"index {i} is out of range for {len(names)} modules", IndexError)  # fmt: skip
+        check(
+            -len(names) <= i < len(names),
+            type(self).__name__,
+            f"index {i} is out of range for {len(names)} modules",
+            IndexError,
+        )
         return names[i]
 
     def _at(self, i: int) -> Module:

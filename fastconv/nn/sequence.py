@@ -16,7 +16,8 @@ from .modules import Module
 
 
 class Merged(Module):
-    """``layers`` that are called one after the other, as one op. It reads their tensors and options and owns none."""
+    """``layers`` that are called one after the other, as one op. It reads their tensors and options and owns
+    none."""
 
     __setattr__ = object.__setattr__  # what it keeps is worked out from the layers, and no change of a net
     _buffers: dict = {}
@@ -43,7 +44,8 @@ class Merged(Module):
         return type(last).forward(last, x, *more)
 
 
-# ------------------------------------------------------------------------------------------------- layers as steps
+# ------------------------------------------------------------------------------------------------- layers as
+# steps
 def _conv(m, shape):
     if forced(m.algorithm):
         raise ValueError("another algorithm is wanted")
@@ -63,7 +65,9 @@ def _pool(kind):
     def pool(m, shape):
         average = (True, None) if kind == "max_pool" else (m.count_include_pad, m.divisor_override)
         dilation = m.dilation if kind == "max_pool" else 1
-        spec = pool_spec(f"{kind}2d", shape, m.kernel_size, m.stride, m.padding, dilation, m.ceil_mode, *average)
+        spec = pool_spec(
+            f"{kind}2d", shape, m.kernel_size, m.stride, m.padding, dilation, m.ceil_mode, *average
+        )
         if getattr(m, "return_indices", False):
             raise ValueError("two results")
         return [(kind, spec)], spec.y_shape
@@ -81,24 +85,33 @@ def _activation(kind):
     return lambda m, shape: ([(kind, None)], shape)
 
 
-#: Exact class of a layer, or of the ``forward`` that it was given -> ``(layer, shape of its input) -> (its steps, shape of
-#: its result)``; ValueError where it has none.
+#: Exact class of a layer, or of the ``forward`` that it was given -> ``(layer, shape of its input) -> (its
+#: steps, shape of its result)``; ValueError where it has none.
 STEPS = {
-    layers.Conv2d: _conv, layers.Linear: _linear, layers.Flatten: _flatten, layers.AvgPool2d: _pool("avg_pool"),
-    layers.MaxPool2d: _pool("max_pool"), layers.ReLU: _activation("relu"), layers.Sigmoid: _activation("sigmoid"),
-    layers.Tanh: _activation("tanh"), layers.Identity: lambda m, shape: ([], shape),
-}  # fmt: skip
+    layers.Conv2d: _conv,
+    layers.Linear: _linear,
+    layers.Flatten: _flatten,
+    layers.AvgPool2d: _pool("avg_pool"),
+    layers.MaxPool2d: _pool("max_pool"),
+    layers.ReLU: _activation("relu"),
+    layers.Sigmoid: _activation("sigmoid"),
+    layers.Tanh: _activation("tanh"),
+    layers.Identity: lambda m, shape: ([], shape),
+}
 
 
 def _steps(modules, x):
-    """The steps of the leading modules that have such, and for each of these modules the number of steps up to its end."""
+    """The steps of the leading modules that have such, and for each of these modules the number of steps up
+    to its end."""
     steps, ends, shape, dtype, device = [], [], x.shape, x.dtype, x.device
     for m in modules:
         make = STEPS.get(type(m.__dict__.get("forward", m)))
         if make is None:
             break
-        if any(p is not None and (p.dtype != dtype or p.device != device)
-               for p in (*m._parameters.values(), *m._buffers.values())):  # fmt: skip
+        if any(
+            p is not None and (p.dtype != dtype or p.device != device)
+            for p in (*m._parameters.values(), *m._buffers.values())
+        ):
             break
         try:
             found, shape = make(m, shape)
@@ -117,7 +130,8 @@ class Sequence(Function):
         ctx.plan = plan
         weights, biases = params[::2], params[1::2]
         y, ctx.blocks = ctx.engine.sequence_fwd(plan, x, weights, biases, any(ctx.needs))
-        # What single layers would keep, so that a change in place between forward and backward is noticed as it is there.
+        # What single layers would keep, so that a change in place between forward and backward is noticed as
+        # it is there.
         before = [any(ctx.needs[: 1 + 2 * i]) for i in range(len(weights))]
         ctx.save(x if ctx.needs[1] else None, *(w if needed else None for w, needed in zip(weights, before)))
         return y
@@ -125,7 +139,9 @@ class Sequence(Function):
     @staticmethod
     def backward(ctx, gy):
         needs = ctx.needs
-        gx, gw, gb = ctx.engine.sequence_bwd(ctx.plan, gy, ctx.blocks, ctx.saved[1:], needs[0], needs[1::2], needs[2::2])
+        gx, gw, gb = ctx.engine.sequence_bwd(
+            ctx.plan, gy, ctx.blocks, ctx.saved[1:], needs[0], needs[1::2], needs[2::2]
+        )
         return (gx, *(g for pair in zip(gw, gb) for g in pair))
 
 

@@ -30,7 +30,10 @@ def _listed(name: str, what: str, params) -> list:
     if hasattr(params, "parameters"):
         cure = "give the parameters of a network, net.parameters()"
     elif callable(params):
-        kind, cure = f"{kind} {getattr(params, '__qualname__', '')}", "it has to be called, as in net.parameters()"
+        kind, cure = (
+            f"{kind} {getattr(params, '__qualname__', '')}",
+            "it has to be called, as in net.parameters()",
+        )
     elif isinstance(params, (set, frozenset)):
         cure = "a set has no order that the next run would have too: give a list"
     elif hasattr(params, "__iter__") and not isinstance(params, (Tensor, dict, str)):
@@ -44,7 +47,8 @@ class Optimizer:
     Parameters
     ----------
     params : iterable of Tensor, or of dict
-        A dict is one group: ``{"params": [...], "lr": 0.01}``; settings it leaves out take the optimizer's own.
+        A dict is one group: ``{"params": [...], "lr": 0.01}``; settings it leaves out take the optimizer's
+        own.
     defaults : settings of the groups
 
     Attributes
@@ -70,15 +74,27 @@ class Optimizer:
     def add_param_group(self, group: dict[str, Any]) -> None:
         """Optimise more parameters; ``group`` is a dict with ``"params"`` and any settings."""
         name = type(self).__name__
-        check(isinstance(group, dict) and "params" in group, name, "a parameter group must be a dict with 'params', "
-              f"got {group if isinstance(group, dict) else type(group).__name__}", TypeError)  # fmt: skip
+        check(
+            isinstance(group, dict) and "params" in group,
+            name,
+            "a parameter group must be a dict with 'params', "
+            f"got {group if isinstance(group, dict) else type(group).__name__}",
+            TypeError,
+        )
         params = group["params"]
         params = [params] if isinstance(params, Tensor) else _listed(name, "'params' of a group", params)
         seen = {id(p) for g in self.param_groups for p in g["params"]}
         for p in params:
             hint = "; give net.parameters(), without the names" if isinstance(p, tuple) else ""
-            check(isinstance(p, Tensor), name, f"parameters must be Tensors, got {type(p).__name__}{hint}", TypeError)
-            check(p.is_leaf, name, "only leaf tensors can be optimised, got the result of an op; call .detach()")
+            check(
+                isinstance(p, Tensor),
+                name,
+                f"parameters must be Tensors, got {type(p).__name__}{hint}",
+                TypeError,
+            )
+            check(
+                p.is_leaf, name, "only leaf tensors can be optimised, got the result of an op; call .detach()"
+            )
             check(id(p) not in seen, name, "a parameter appears more than once; each needs one group")
             dtypes.check_writable(name, "a parameter", p._array)
             seen.add(id(p))
@@ -88,9 +104,14 @@ class Optimizer:
 
     def __repr__(self) -> str:
         usual = inspect.signature(type(self)).parameters
-        shown = [k for k in self.defaults if k == "lr" or any(
-            k not in usual or g[k] != usual[k].default for g in self.param_groups)]  # fmt: skip
-        groups = [f"{options({k: g[k] for k in shown})}, {len(g['params'])} parameters" for g in self.param_groups]
+        shown = [
+            k
+            for k in self.defaults
+            if k == "lr" or any(k not in usual or g[k] != usual[k].default for g in self.param_groups)
+        ]
+        groups = [
+            f"{options({k: g[k] for k in shown})}, {len(g['params'])} parameters" for g in self.param_groups
+        ]
         many = f"{len(groups)} groups: " if len(groups) > 1 else ""
         return f"{type(self).__name__}({many}{'; '.join(groups)})"
 
@@ -101,7 +122,9 @@ class Optimizer:
         for i, g in enumerate(self.param_groups):
             elements = sum(p.numel() for p in g["params"])
             rows.append((str(i), str(len(g["params"])), number(elements), *(str(g.get(k, "")) for k in keys)))
-        return Table(("group", "parameters", "elements", *keys), rows, "r" * (3 + len(keys)), type(self).__name__).html()
+        return Table(
+            ("group", "parameters", "elements", *keys), rows, "r" * (3 + len(keys)), type(self).__name__
+        ).html()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or set them to zero in place."""
@@ -123,7 +146,9 @@ class Optimizer:
                     grad = argument(type(self).__name__, "gradient", grad, p.device)
                 array, g = p._array, grad._array
                 if g.shape != array.shape:
-                    check_shape(type(self).__name__, "gradient", g.shape, array.shape, "its parameter's shape")
+                    check_shape(
+                        type(self).__name__, "gradient", g.shape, array.shape, "its parameter's shape"
+                    )
                 if g.dtype != array.dtype:
                     g = grad.astype(array.dtype)._array
                 state = self.state.setdefault(p, {})
@@ -141,7 +166,8 @@ class Optimizer:
                     p._cell[0] += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """``{"state": {index: {...}}, "param_groups": [...]}`` with parameters numbered in order, as PyTorch's."""
+        """``{"state": {index: {...}}, "param_groups": [...]}`` with parameters numbered in order, as
+        PyTorch's."""
         index = {id(p): i for i, p in enumerate(p for g in self.param_groups for p in g["params"])}
         return {
             "state": {index[id(p)]: dict(s) for p, s in self.state.items() if s},
@@ -149,20 +175,38 @@ class Optimizer:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over settings and running averages (copied) from :meth:`state_dict` of an equal optimizer, PyTorch's too."""
+        """Take over settings and running averages (copied) from :meth:`state_dict` of an equal optimizer,
+        PyTorch's too."""
         name = f"{type(self).__name__}.load_state_dict"
-        check(isinstance(state_dict, dict) and {"state", "param_groups"} <= set(state_dict), name,
-              "expected a dict with 'state' and 'param_groups'")  # fmt: skip
-        theirs = [{k: v.item() if isinstance(v, Tensor) else v for k, v in g.items()} for g in state_dict["param_groups"]]
+        check(
+            isinstance(state_dict, dict) and {"state", "param_groups"} <= set(state_dict),
+            name,
+            "expected a dict with 'state' and 'param_groups'",
+        )
+        theirs = [
+            {k: v.item() if isinstance(v, Tensor) else v for k, v in g.items()}
+            for g in state_dict["param_groups"]
+        ]
         sizes = [len(g["params"]) for g in self.param_groups]
         got = [len(g["params"]) for g in theirs]
         check(sizes == got, name, f"expected groups of {sizes} parameters, got {got}")
         for g in theirs:
             missing = set(self.defaults) - set(g)
-            check(not missing, name, f"setting {', '.join(sorted(missing))} is missing; was it another optimizer's?")
-            for key, mine in (("maximize", False), ("amsgrad", False), ("decoupled_weight_decay", self._decoupled)):
-                check(bool(g.get(key, mine)) == mine, name, f"the state is of an optimizer with {key}={g.get(key)}, "
-                      f"here it is {mine}")  # fmt: skip
+            check(
+                not missing,
+                name,
+                f"setting {', '.join(sorted(missing))} is missing; was it another optimizer's?",
+            )
+            for key, mine in (
+                ("maximize", False),
+                ("amsgrad", False),
+                ("decoupled_weight_decay", self._decoupled),
+            ):
+                check(
+                    bool(g.get(key, mine)) == mine,
+                    name,
+                    f"the state is of an optimizer with {key}={g.get(key)}, here it is {mine}",
+                )
             self._check(g)
         numbers = [int(i) for g in theirs for i in g["params"]]
         params = dict(zip(numbers, (p for g in self.param_groups for p in g["params"])))
@@ -173,7 +217,9 @@ class Optimizer:
             p, new = params[int(i)], {}
             for key, value in entries.items():
                 if hasattr(value, "shape") and key != "step":
-                    check_shape(name, f"{key} of parameter {i}", value.shape, p.shape, "its parameter's shape")
+                    check_shape(
+                        name, f"{key} of parameter {i}", value.shape, p.shape, "its parameter's shape"
+                    )
                     value = _like(p).copy_(as_tensor(value).to(p.device))
                 if value is not None:  # None: PyTorch's SGD had no velocity yet
                     new[key] = int(value) if key == "step" else value
@@ -193,13 +239,18 @@ class Optimizer:
     def _check(self, group) -> None:
         for key in ("lr", "momentum", "weight_decay", "eps"):
             value = group.get(key, 0)
-            check(isinstance(value, (int, float, np.number)), type(self).__name__, f"{key} must be a number, got {value!r}",
-                  TypeError)  # fmt: skip
+            check(
+                isinstance(value, (int, float, np.number)),
+                type(self).__name__,
+                f"{key} must be a number, got {value!r}",
+                TypeError,
+            )
             check(value >= 0, type(self).__name__, f"{key} must not be negative, got {value}")
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with (Nesterov) momentum, in PyTorch's form ``v = m v + (1 - d) g; w -= lr v``.
+    """Stochastic gradient descent with (Nesterov) momentum, in PyTorch's form ``v = m v + (1 - d) g; w -= lr
+    v``.
 
     Parameters
     ----------
@@ -210,16 +261,32 @@ class SGD(Optimizer):
         Needs momentum and no dampening.
     """
 
-    def __init__(self, params: Params, lr: float = 1e-3, momentum: float = 0, dampening: float = 0, weight_decay: float = 0,
-                 nesterov: bool = False) -> None:  # fmt: skip
-        super().__init__(params, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
-                         nesterov=nesterov)  # fmt: skip
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float = 0,
+        nesterov: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            lr=lr,
+            momentum=momentum,
+            dampening=dampening,
+            weight_decay=weight_decay,
+            nesterov=nesterov,
+        )
 
     def _check(self, group):
         super()._check(group)
-        check(not group["nesterov"] or (group["momentum"] > 0 and group["dampening"] == 0), "SGD",
-              f"nesterov needs momentum > 0 and dampening 0, got momentum {group['momentum']} and dampening "
-              f"{group['dampening']}")  # fmt: skip
+        check(
+            not group["nesterov"] or (group["momentum"] > 0 and group["dampening"] == 0),
+            "SGD",
+            f"nesterov needs momentum > 0 and dampening 0, got momentum {group['momentum']} and dampening "
+            f"{group['dampening']}",
+        )
 
     def _slots(self, group):
         return ("momentum_buffer",) if group["momentum"] else ()
@@ -242,15 +309,24 @@ class Adam(Optimizer):
         Adds ``weight_decay * w`` to the gradient.
     """
 
-    def __init__(self, params: Params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 0) -> None:  # fmt: skip
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+    ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
     def _check(self, group):
         super()._check(group)
         betas = group["betas"]
-        check(isinstance(betas, (tuple, list)) and len(betas) == 2 and all(0 <= b < 1 for b in betas), type(self).__name__,
-              f"betas must be two numbers in [0, 1), got {betas}")  # fmt: skip
+        check(
+            isinstance(betas, (tuple, list)) and len(betas) == 2 and all(0 <= b < 1 for b in betas),
+            type(self).__name__,
+            f"betas must be two numbers in [0, 1), got {betas}",
+        )
 
     def _slots(self, group):
         return "exp_avg", "exp_avg_sq"
@@ -265,6 +341,12 @@ class AdamW(Adam):
 
     _decoupled = True
 
-    def __init__(self, params: Params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 1e-2) -> None:  # fmt: skip
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay)

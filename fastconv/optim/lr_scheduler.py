@@ -1,5 +1,6 @@
-"""Learning-rate schedules. Each step works on the learning rate that a parameter group has at that moment, as PyTorch's do:
-a rate that was set by hand stays in the product, and several schedules of one optimizer work together.
+"""Learning-rate schedules. Each step works on the learning rate that a parameter group has at that moment, as
+PyTorch's do: a rate that was set by hand stays in the product, and several schedules of one optimizer work
+together.
 """
 
 from __future__ import annotations
@@ -42,12 +43,21 @@ class LRScheduler:
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         name = type(self).__name__
-        check(hasattr(optimizer, "param_groups"), name, "expected an optimizer, e.g. optim.SGD(net.parameters()), got "
-              f"{getattr(optimizer, '__name__', type(optimizer).__name__)}", TypeError)  # fmt: skip
+        check(
+            hasattr(optimizer, "param_groups"),
+            name,
+            "expected an optimizer, e.g. optim.SGD(net.parameters()), got "
+            f"{getattr(optimizer, '__name__', type(optimizer).__name__)}",
+            TypeError,
+        )
         self.optimizer = optimizer
         for i, group in enumerate(optimizer.param_groups):
-            check(last_epoch == -1 or "initial_lr" in group, name, "continuing (last_epoch != -1) needs 'initial_lr' in "
-                  f"every parameter group; group {i} has none")  # fmt: skip
+            check(
+                last_epoch == -1 or "initial_lr" in group,
+                name,
+                "continuing (last_epoch != -1) needs 'initial_lr' in "
+                f"every parameter group; group {i} has none",
+            )
             group.setdefault("initial_lr", group["lr"])
         self.base_lrs = [g["initial_lr"] for g in optimizer.param_groups]
         self.last_epoch, self._starting = last_epoch, True
@@ -55,15 +65,18 @@ class LRScheduler:
         del self._starting
 
     def get_lr(self) -> list[float]:
-        """The learning rate of each parameter group for step ``self.last_epoch``; the groups still have that of the step
-        before."""
+        """The learning rate of each parameter group for step ``self.last_epoch``; the groups still have that
+        of the step before."""
         raise NotImplementedError
 
     def step(self) -> None:
         """Advance by one epoch (or one batch, for schedules counted in batches)."""
         groups = self.optimizer.param_groups
-        check(len(groups) >= len(self.base_lrs), type(self).__name__,
-              f"the schedule is of {len(self.base_lrs)} parameter groups, the optimizer has {len(groups)} left")  # fmt: skip
+        check(
+            len(groups) >= len(self.base_lrs),
+            type(self).__name__,
+            f"the schedule is of {len(self.base_lrs)} parameter groups, the optimizer has {len(groups)} left",
+        )
         for group in groups[len(self.base_lrs) :]:
             self.base_lrs.append(self._join(group))
         self.last_epoch += 1
@@ -92,16 +105,28 @@ class LRScheduler:
         return {k: v for k, v in self.__dict__.items() if k != "optimizer"}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue where :meth:`state_dict` was taken, be it PyTorch's (the optimizer's own state holds the current lr)."""
+        """Continue where :meth:`state_dict` was taken, be it PyTorch's (the optimizer's own state holds the
+        current lr)."""
         name = f"{type(self).__name__}.load_state_dict"
-        check(isinstance(state_dict, Mapping), name, "expected a dict as state_dict() returns it, got "
-              f"{type(state_dict).__name__}", TypeError)  # fmt: skip
+        check(
+            isinstance(state_dict, Mapping),
+            name,
+            f"expected a dict as state_dict() returns it, got {type(state_dict).__name__}",
+            TypeError,
+        )
         new = self._from_pytorch({k: v for k, v in state_dict.items() if k not in _PYTORCH}, name)
         expected = set(self.state_dict()) - {"interval"}
-        check(expected == set(new) - {"interval"}, name,
-              f"expected {sorted(expected)}, got {sorted(new)}; was it another schedule's?")  # fmt: skip
+        check(
+            expected == set(new) - {"interval"},
+            name,
+            f"expected {sorted(expected)}, got {sorted(new)}; was it another schedule's?",
+        )
         n, groups = len(new["base_lrs"]), len(self.optimizer.param_groups)
-        check(n <= groups, name, f"the state is of {n} parameter groups, the optimizer has {groups}; add the others first")
+        check(
+            n <= groups,
+            name,
+            f"the state is of {n} parameter groups, the optimizer has {groups}; add the others first",
+        )
         self.__dict__.update(new, base_lrs=list(new["base_lrs"]))
 
     def _from_pytorch(self, state: dict, name: str) -> dict:
@@ -112,7 +137,9 @@ class LRScheduler:
 class StepLR(LRScheduler):
     """Multiply by ``gamma`` every ``step_size`` epochs."""
 
-    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
+    ) -> None:
         check(step_size > 0, "StepLR", f"step_size must be positive, got {step_size}")
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
@@ -123,9 +150,12 @@ class StepLR(LRScheduler):
 
 
 class MultiStepLR(LRScheduler):
-    """Multiply by ``gamma`` at each epoch of ``milestones`` (several times at one that is named several times)."""
+    """Multiply by ``gamma`` at each epoch of ``milestones`` (several times at one that is named several
+    times)."""
 
-    def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1
+    ) -> None:
         self.milestones, self.gamma = sorted(milestones), gamma
         super().__init__(optimizer, last_epoch)
 
@@ -139,8 +169,8 @@ class MultiStepLR(LRScheduler):
 
 
 class CosineAnnealingLR(LRScheduler):
-    """Half a cosine from the first learning rate to ``eta_min`` in ``T_max`` epochs, then up again (SGDR without restarts,
-    Loshchilov and Hutter, 2017)."""
+    """Half a cosine from the first learning rate to ``eta_min`` in ``T_max`` epochs, then up again (SGDR
+    without restarts, Loshchilov and Hutter, 2017)."""
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:  # noqa: N803
         check(T_max > 0, "CosineAnnealingLR", f"T_max must be positive, got {T_max}")
@@ -159,11 +189,12 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class OneCycleLR(LRScheduler):
-    """One rise to ``max_lr`` and one fall, momentum moving the other way (Smith and Topin, "Super-convergence", 2019).
+    """One rise to ``max_lr`` and one fall, momentum moving the other way (Smith and Topin,
+    "Super-convergence", 2019).
 
-    Call :meth:`step` after each batch. The learning rate depends on the number of steps alone (as PyTorch's does): one that
-    is set by hand holds until the next step. A group that is added later takes part with the rate it comes with as its
-    present point of the cycle.
+    Call :meth:`step` after each batch. The learning rate depends on the number of steps alone (as PyTorch's
+    does): one that is set by hand holds until the next step. A group that is added later takes part with the
+    rate it comes with as its present point of the cycle.
 
     Parameters
     ----------
@@ -184,34 +215,72 @@ class OneCycleLR(LRScheduler):
 
     interval = "step"
 
-    def __init__(self, optimizer: Optimizer, max_lr: float | Sequence[float], total_steps: int | None = None,
-                 epochs: int | None = None, steps_per_epoch: int | None = None, pct_start: float = 0.3,
-                 anneal_strategy: str = "cos", cycle_momentum: bool = True, base_momentum: float = 0.85,
-                 max_momentum: float = 0.95, div_factor: float = 25.0, final_div_factor: float = 1e4,
-                 three_phase: bool = False, last_epoch: int = -1) -> None:  # fmt: skip
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float | Sequence[float],
+        total_steps: int | None = None,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: float = 0.85,
+        max_momentum: float = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        three_phase: bool = False,
+        last_epoch: int = -1,
+    ) -> None:
         name, groups = "OneCycleLR", getattr(optimizer, "param_groups", [])
         if total_steps is None:
-            check(epochs is not None and steps_per_epoch is not None, name,
-                  "give total_steps, or epochs and steps_per_epoch")  # fmt: skip
+            check(
+                epochs is not None and steps_per_epoch is not None,
+                name,
+                "give total_steps, or epochs and steps_per_epoch",
+            )
             total_steps = epochs * steps_per_epoch
-        check(isinstance(total_steps, int) and total_steps > 0, name,
-              f"the number of steps must be a positive int, got {total_steps!r}")  # fmt: skip
+        check(
+            isinstance(total_steps, int) and total_steps > 0,
+            name,
+            f"the number of steps must be a positive int, got {total_steps!r}",
+        )
         check(0 <= pct_start <= 1, name, f"pct_start must be between 0 and 1, got {pct_start}")
-        check(anneal_strategy in ("cos", "linear"), name,
-              f"anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}")  # fmt: skip
+        check(
+            anneal_strategy in ("cos", "linear"),
+            name,
+            f"anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}",
+        )
         max_lrs = list(max_lr) if isinstance(max_lr, (list, tuple)) else [max_lr] * len(groups)
-        check(len(max_lrs) == len(groups), name, f"expected {len(groups)} values of max_lr, got {len(max_lrs)}")
-        check(not cycle_momentum or all("betas" in g or g.get("momentum") for g in groups), name,
-              "cycle_momentum needs an optimizer with momentum, or pass cycle_momentum=False")  # fmt: skip
+        check(
+            len(max_lrs) == len(groups), name, f"expected {len(groups)} values of max_lr, got {len(max_lrs)}"
+        )
+        check(
+            not cycle_momentum or all("betas" in g or g.get("momentum") for g in groups),
+            name,
+            "cycle_momentum needs an optimizer with momentum, or pass cycle_momentum=False",
+        )
         for key, value in (("base_momentum", base_momentum), ("max_momentum", max_momentum)):
-            check(isinstance(value, (int, float)), name, f"{key} must be one number for all groups, got {value!r}", TypeError)
-        self.total_steps, self.anneal_strategy, self.cycle_momentum = total_steps, anneal_strategy, cycle_momentum
+            check(
+                isinstance(value, (int, float)),
+                name,
+                f"{key} must be one number for all groups, got {value!r}",
+                TypeError,
+            )
+        self.total_steps, self.anneal_strategy, self.cycle_momentum = (
+            total_steps,
+            anneal_strategy,
+            cycle_momentum,
+        )
         low, high, n = base_momentum, max_momentum, total_steps
         # (last step, lr from, lr to, momentum from, momentum to), lr in units of the group's first lr
         d, f = div_factor, 1 / final_div_factor
         if three_phase:
-            self.phases = [[pct_start * n - 1, 1, d, high, low], [2 * pct_start * n - 2, d, 1, low, high],
-                           [n - 1, 1, f, high, high]]  # fmt: skip
+            self.phases = [
+                [pct_start * n - 1, 1, d, high, low],
+                [2 * pct_start * n - 2, d, 1, low, high],
+                [n - 1, 1, f, high, high],
+            ]
         else:
             self.phases = [[pct_start * n - 1, 1, d, high, low], [n - 1, d, f, low, high]]
         if last_epoch == -1:
@@ -223,7 +292,9 @@ class OneCycleLR(LRScheduler):
         factor, momentum = self._at(self.last_epoch)
         if self.cycle_momentum:
             for group in self.optimizer.param_groups:
-                group.update({"betas": (momentum, *group["betas"][1:])} if "betas" in group else {"momentum": momentum})
+                group.update(
+                    {"betas": (momentum, *group["betas"][1:])} if "betas" in group else {"momentum": momentum}
+                )
         return [base * factor for base in self.base_lrs]
 
     def _join(self, group):
@@ -233,18 +304,28 @@ class OneCycleLR(LRScheduler):
     def _from_pytorch(self, state, name):
         if "_schedule_phases" not in state:
             return state
-        ours = {"total_steps": self.total_steps, "_anneal_func_type": self.anneal_strategy,
-                "cycle_momentum": self.cycle_momentum, "base_lrs": self.base_lrs}  # fmt: skip
+        ours = {
+            "total_steps": self.total_steps,
+            "_anneal_func_type": self.anneal_strategy,
+            "cycle_momentum": self.cycle_momentum,
+            "base_lrs": self.base_lrs,
+        }
         theirs = {k: state.get(k) for k in ours}
         ours["phases end at"] = [end for end, *_ in self.phases]
         theirs["phases end at"] = [phase["end_step"] for phase in state["_schedule_phases"]]
         other = [f"{k} {theirs[k]}, here {v}" for k, v in ours.items() if theirs[k] != v]
-        check(not other, name, f"PyTorch's schedule was made with other arguments ({'; '.join(other)}); give the same here")
+        check(
+            not other,
+            name,
+            f"PyTorch's schedule was made with other arguments ({'; '.join(other)}); give the same here",
+        )
         return {**self.state_dict(), "last_epoch": state["last_epoch"]}
 
     def _at(self, t):
         """Factor on the first lr, and momentum, at step ``t``."""
-        check(t <= self.total_steps, "OneCycleLR", f"step {t} is beyond the cycle of {self.total_steps} steps")
+        check(
+            t <= self.total_steps, "OneCycleLR", f"step {t} is beyond the cycle of {self.total_steps} steps"
+        )
         start = 0.0
         for phase in self.phases:
             end, lr0, lr1, m0, m1 = phase

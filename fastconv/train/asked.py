@@ -11,7 +11,8 @@ from ..tensor import Tensor
 
 CURE = "give the same, another checkpoint=, or resume=False"
 MOVED = {"lr", "momentum", "betas"}  # settings of a group that a schedule may have moved since the run began
-POSITION = {"last_epoch", "_last_lr", "_step_count", "base_lrs"}  # of a schedule; its base lrs stand in the groups too
+# of a schedule; its base lrs stand in the groups too
+POSITION = {"last_epoch", "_last_lr", "_step_count", "base_lrs"}
 
 
 def describe(net, optimizer, loss, scheduler, loader, device) -> dict:
@@ -23,7 +24,9 @@ def describe(net, optimizer, loss, scheduler, loader, device) -> dict:
         "groups": [{k: _plain(v) for k, v in g.items() if k != "params"} for g in optimizer.param_groups],
         "loss": _loss(loss),
         "scheduler": None if scheduler is None else type(scheduler).__name__,
-        "schedule": {} if scheduler is None else {"interval": scheduler.interval, **_schedule(scheduler.state_dict())},
+        "schedule": {}
+        if scheduler is None
+        else {"interval": scheduler.interval, **_schedule(scheduler.state_dict())},
         "loader": _loader(loader),
         "engine": _engine(device),
     }
@@ -41,7 +44,11 @@ def of_checkpoint(saved: dict, new: dict) -> dict:
 def _engine(device) -> str:
     """What decides how results are rounded."""
     name, threads = "cuda" if device == "cuda" else backends.get_backend(), settings.get_num_threads()
-    return f"the cpu backend with {threads} thread{'s' * (threads > 1)}" if name == "cpu" else f"the {name} backend"
+    return (
+        f"the cpu backend with {threads} thread{'s' * (threads > 1)}"
+        if name == "cpu"
+        else f"the {name} backend"
+    )
 
 
 def _schedule(state: dict) -> dict:
@@ -59,8 +66,11 @@ def _plain(value):
 def _loss(loss) -> dict:
     """Its name, and the settings of a module: numbers, words, weights of the classes."""
     kinds = (bool, int, float, str, Tensor, np.ndarray)
-    found = {k: _plain(v) for k, v in getattr(loss, "__dict__", {}).items()
-             if isinstance(v, kinds) and not k.startswith("_") and k != "training"}  # fmt: skip
+    found = {
+        k: _plain(v)
+        for k, v in getattr(loss, "__dict__", {}).items()
+        if isinstance(v, kinds) and not k.startswith("_") and k != "training"
+    }
     return {"name": getattr(loss, "__qualname__", type(loss).__name__), **found}
 
 
@@ -76,15 +86,22 @@ def _loader(loader) -> dict:
 
 
 def refuse_if_different(path, old: dict, new: dict, saved: dict) -> None:
-    """ValueError, with both values, where a run that asks for ``new`` cannot continue one that asked for ``old``."""
+    """ValueError, with both values, where a run that asks for ``new`` cannot continue one that asked for
+    ``old``."""
 
     def same(what, before, now):
-        check(before == now, "fit", f"{path} was trained with {what} {_word(before)}, now {_word(now)}; {CURE}")
+        check(
+            before == now, "fit", f"{path} was trained with {what} {_word(before)}, now {_word(now)}; {CURE}"
+        )
 
     for name in {**old["net"], **new["net"]}:
         kinds = [description["net"].get(name, "nothing").partition("(")[0] for description in (old, new)]
-        check(kinds[0] == kinds[1], "fit", f"{path} is a checkpoint of another net: {name or 'the net'} was {kinds[0]}, "
-              f"now {kinds[1]}; {CURE}")  # fmt: skip
+        check(
+            kinds[0] == kinds[1],
+            "fit",
+            f"{path} is a checkpoint of another net: {name or 'the net'} was {kinds[0]}, "
+            f"now {kinds[1]}; {CURE}",
+        )
     for key in ("batch_size", "images", "drop_last", "shuffle"):
         same({"images": "a data set of length"}.get(key, key), old["loader"][key], new["loader"][key])
     if (seed := new["loader"]["seed"]) is not None:  # nobody asked for one that was drawn
@@ -95,7 +112,8 @@ def refuse_if_different(path, old: dict, new: dict, saved: dict) -> None:
     same("loss", old["loss"]["name"], new["loss"]["name"])
     same("scheduler", old["scheduler"], new["scheduler"])
     for key, now in new["schedule"].items():
-        moved = now == _plain(saved["scheduler"].get(key))  # since the run began: it is the schedule that was saved
+        # since the run began: it is the schedule that was saved
+        moved = now == _plain(saved["scheduler"].get(key))
         if key in old["schedule"] and key not in POSITION and not moved:
             same(f"{key} of {new['scheduler']}", old["schedule"][key], now)
 
@@ -107,10 +125,14 @@ def _word(value):
 def changed_settings(old: dict, new: dict, saved: dict) -> list[dict]:
     """For each parameter group of the optimizer the settings that are asked for now and were not before.
 
-    A setting may have moved since the run began, by a schedule or by hand, so it is no change if it is as it was then, or as
-    it was when the checkpoint was saved. An optimizer whose schedule stands elsewhere has moved settings as well.
+    A setting may have moved since the run began, by a schedule or by hand, so it is no change if it is as it
+    was then, or as it was when the checkpoint was saved. An optimizer whose schedule stands elsewhere has
+    moved settings as well.
     """
-    found, places = [], [s.get("last_epoch") for s in (old["schedule"], saved["scheduler"] or {}, new["schedule"])]
+    found, places = (
+        [],
+        [s.get("last_epoch") for s in (old["schedule"], saved["scheduler"] or {}, new["schedule"])],
+    )
     moved = MOVED if places[2] not in places[:2] else set()
     for before, now, then in zip(old["groups"], new["groups"], saved["optimizer"]["param_groups"]):
         keys = before.keys() & now.keys() - moved
@@ -119,7 +141,8 @@ def changed_settings(old: dict, new: dict, saved: dict) -> list[dict]:
 
 
 def merged(old: dict, new: dict, changes: list[dict]) -> dict:
-    """What the checkpoints to come are to say: ``new``, with settings that only seem to differ as they were in ``old``."""
+    """What the checkpoints to come are to say: ``new``, with settings that only seem to differ as they were
+    in ``old``."""
     groups = [now | before | change for before, now, change in zip(old["groups"], new["groups"], changes)]
     bases = {"base_lrs": new["schedule"]["base_lrs"]} if any("initial_lr" in c for c in changes) else {}
     return new | {"groups": groups, "schedule": old["schedule"] | bases}

@@ -10,7 +10,8 @@ from pathlib import Path
 from .. import io
 from ..spec import check
 
-KEYS = {"net", "optimizer", "scheduler", "loader", "random", "at", "batches", "history"}  # older files have no "asked"
+# older files have no "asked"
+KEYS = {"net", "optimizer", "scheduler", "loader", "random", "at", "batches", "history"}
 
 
 class Checkpoint:
@@ -19,14 +20,16 @@ class Checkpoint:
     def __init__(self, path):
         # a link stays, the file that it names is replaced
         self.path = Path(os.path.realpath(path) if os.path.islink(path) else path)
-        self._sound: bool | None = None  # whether what lies at path is this run's; None: nothing was read or written yet
+        # whether what lies at path is this run's; None: nothing was read or written yet
+        self._sound: bool | None = None
 
     def write(self, state: dict) -> None:
         """Save ``state``; killed at any moment, one whole file is left."""
         new, previous = map(self._beside, ("new", "previous"))
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            for left in self.path.parent.glob(f".{glob.escape(new.name)}.*.tmp"):  # of a process killed while it saved
+            # of a process killed while it saved
+            for left in self.path.parent.glob(f".{glob.escape(new.name)}.*.tmp"):
                 left.unlink()
             io.save(state, new)
             if self._sound:
@@ -35,8 +38,11 @@ class Checkpoint:
                 previous.unlink(missing_ok=True)
             os.replace(new, self.path)
         except OSError as e:
-            raise OSError(e.errno, f"fit: the checkpoint could not be saved ({e.strerror}); those saved before are as "
-                          "they were", str(self.path)) from e  # fmt: skip
+            raise OSError(
+                e.errno,
+                f"fit: the checkpoint could not be saved ({e.strerror}); those saved before are as they were",
+                str(self.path),
+            ) from e
         self._sound = True
 
     def read(self) -> tuple[dict, Path] | None:
@@ -52,9 +58,14 @@ class Checkpoint:
                 raise
             path = files[1]
             saved = io.load(path)
-            warnings.warn(f"fit: continuing from the checkpoint before the last, {path}, as {e}", stacklevel=4)
-        check(isinstance(saved, dict) and set(saved) >= KEYS, "fit", f"{path} is not a checkpoint of fit; give another "
-              "checkpoint=, or resume=False to overwrite it")  # fmt: skip
+            warnings.warn(
+                f"fit: continuing from the checkpoint before the last, {path}, as {e}", stacklevel=4
+            )
+        check(
+            isinstance(saved, dict) and set(saved) >= KEYS,
+            "fit",
+            f"{path} is not a checkpoint of fit; give another checkpoint=, or resume=False to overwrite it",
+        )
         self._sound = path == self.path
         return saved, path
 

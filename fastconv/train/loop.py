@@ -1,4 +1,5 @@
-"""The training loop: :func:`fit`, :func:`evaluate`, the history of a run, checkpoints that resume to the same bits."""
+"""The training loop: :func:`fit`, :func:`evaluate`, the history of a run, checkpoints that resume to the same
+bits."""
 
 from __future__ import annotations
 
@@ -31,8 +32,17 @@ from .checkpoint import Checkpoint
 from .diagnose import bad_parameter, origin
 from .progress import Progress
 
-FIELDS = ("epoch", "train_loss", "train_accuracy", "running_loss", "running_accuracy", "test_loss", "test_accuracy", "lr",
-          "images_per_second")  # fmt: skip
+FIELDS = (
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "running_loss",
+    "running_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "lr",
+    "images_per_second",
+)
 POINTS = 5  # per epoch, as the notes draw them
 SUMS = {"loss": 0.0, "correct": 0.0, "count": 0, "point_loss": 0.0, "point_correct": 0.0, "point_count": 0}
 Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -42,28 +52,35 @@ ROWS = 20  # of a history, as a table shows it
 class History(Shown, list[dict[str, Any]]):
     """What a run recorded: one dict per point with the keys of ``FIELDS``, five points per epoch.
 
-    ``epoch`` is a float (2.4: after two fifths of the third epoch). ``train_loss`` and ``train_accuracy`` are means over the
-    epoch so far, so at a whole epoch they are the means of that epoch, which is what one reports. ``running_loss`` and
-    ``running_accuracy`` are means over the batches since the point before: no jump where an epoch begins, so this is what
-    :meth:`plot` draws. The test values stand at whole epochs, None elsewhere; accuracies are None where the labels are not
-    class indices. ``history.test_accuracy`` and the like are the last values there are.
+    ``epoch`` is a float (2.4: after two fifths of the third epoch). ``train_loss`` and ``train_accuracy`` are
+    means over the epoch so far, so at a whole epoch they are the means of that epoch, which is what one
+    reports. ``running_loss`` and ``running_accuracy`` are means over the batches since the point before: no
+    jump where an epoch begins, so this is what :meth:`plot` draws. The test values stand at whole epochs,
+    None elsewhere; accuracies are None where the labels are not class indices. ``history.test_accuracy`` and
+    the like are the last values there are.
 
     ``history.stopped`` says why the run ended early ("time limit", "interrupted", "callback"), else None, and
-    ``history.resumed`` at which epoch (a float) :func:`fit` continued from a checkpoint, None if it began anew.
+    ``history.resumed`` at which epoch (a float) :func:`fit` continued from a checkpoint, None if it began
+    anew.
     """
 
     stopped: str | None = None
     resumed: float | None = None
 
     def table(self) -> Table:
-        """Whole epochs and the latest point, the middle of a long run left out; ``print`` and notebooks show it."""
+        """Whole epochs and the latest point, the middle of a long run left out; ``print`` and notebooks show
+        it."""
         points = [p for p in self if p["epoch"] % 1 == 0 or p is self[-1]]
         keys = [key for key in FIELDS if not key.startswith("running")]
         rows = [[number(p.get(key)) for key in keys] for p in points]
         if len(rows) > ROWS:
             rows[ROWS // 2 : -ROWS // 2] = [["..."] * len(keys)]
-        return Table([key.replace("_", " ") for key in keys], rows, "r" * len(keys),
-                     after=f"stopped: {self.stopped}" if self.stopped else "")  # fmt: skip
+        return Table(
+            [key.replace("_", " ") for key in keys],
+            rows,
+            "r" * len(keys),
+            after=f"stopped: {self.stopped}" if self.stopped else "",
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name not in FIELDS:
@@ -78,7 +95,8 @@ class History(Shown, list[dict[str, Any]]):
             writer.writerows(self)
 
     def plot(self, path: PathLike | BinaryIO) -> None:
-        """Draw train loss, train accuracy and test accuracy over the epochs as a PNG (a path or a binary file).
+        """Draw train loss, train accuracy and test accuracy over the epochs as a PNG (a path or a binary
+        file).
 
         The train values are the running ones; without accuracies the test loss is drawn.
         """
@@ -153,8 +171,12 @@ def confusion_matrix(
     with no_grad():
         for out, y in _outputs(net, loader):
             y, k = y.numpy(), out.shape[1]
-            check(out.ndim == 2 and y.dtype.kind in "iu", "confusion_matrix", "the net must give N x classes scores and "
-                  f"the loader class indices, got {out.ndim}-D and {y.dtype}")  # fmt: skip
+            check(
+                out.ndim == 2 and y.dtype.kind in "iu",
+                "confusion_matrix",
+                "the net must give N x classes scores and "
+                f"the loader class indices, got {out.ndim}-D and {y.dtype}",
+            )
             counts = np.bincount(y * k + out.numpy().argmax(1), minlength=k * k).reshape(k, k)
             matrix = counts if matrix is None else matrix + counts
     check(matrix is not None, "confusion_matrix", "the loader gave no batch")
@@ -166,18 +188,29 @@ def confusion_matrix(
 def _draw_confusion(matrix, classes, path):
     figure = _figure(figsize=(2 + 0.5 * len(matrix),) * 2, layout="constrained")
     places = range(len(matrix))
-    axes = figure.add_subplot(xlabel="taken for", ylabel="class", title=f"accuracy {matrix.trace() / matrix.sum():.4f}")
+    axes = figure.add_subplot(
+        xlabel="taken for", ylabel="class", title=f"accuracy {matrix.trace() / matrix.sum():.4f}"
+    )
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(places, classes, rotation=60, ha="right", rotation_mode="anchor")
     axes.set_yticks(places, classes)
     for i, j in np.argwhere(matrix):
-        axes.text(j, i, matrix[i, j], ha="center", va="center", fontsize=7, color="white" if shares[i, j] > 0.5 else "black")
+        axes.text(
+            j,
+            i,
+            matrix[i, j],
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if shares[i, j] > 0.5 else "black",
+        )
     figure.savefig(path, format="png", dpi=120)
 
 
 def _device(net) -> str:
-    """Where ``net`` computes: where its parameters are, or else its buffers; without any, where new tensors are made."""
+    """Where ``net`` computes: where its parameters are, or else its buffers; without any, where new tensors
+    are made."""
     return next((t.device for t in (*net.parameters(), *net.buffers())), default_device())
 
 
@@ -203,12 +236,23 @@ def _correct(out, y) -> float:
 
 
 def fit(
-    net: nn.Module, train_loader: Iterable[Any], test_loader: Iterable[Any] | None = None, *, epochs: int = 1,
-    optimizer: optim.Optimizer | None = None, loss: Loss | None = None,
-    scheduler: optim.lr_scheduler.LRScheduler | None = None, checkpoint: PathLike | None = None,
-    checkpoint_every: int | None = None, resume: bool = True, progress: bool = True, plot: PathLike | None = None,
-    time_limit: float | None = None, callback: Callable[[History], object] | None = None, graph: bool | None = None,
-) -> History:  # fmt: skip
+    net: nn.Module,
+    train_loader: Iterable[Any],
+    test_loader: Iterable[Any] | None = None,
+    *,
+    epochs: int = 1,
+    optimizer: optim.Optimizer | None = None,
+    loss: Loss | None = None,
+    scheduler: optim.lr_scheduler.LRScheduler | None = None,
+    checkpoint: PathLike | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = True,
+    progress: bool = True,
+    plot: PathLike | None = None,
+    time_limit: float | None = None,
+    callback: Callable[[History], object] | None = None,
+    graph: bool | None = None,
+) -> History:
     """Train ``net``.
 
     Parameters
@@ -225,16 +269,17 @@ def fit(
     scheduler : optim.lr_scheduler.LRScheduler, optional
         Stepped after each batch or epoch as its ``interval`` says.
     checkpoint : path, optional
-        Where net, optimizer, scheduler, random numbers, position and history are saved: at the start, after each
-        epoch or each ``checkpoint_every`` steps, and when the run ends, by Ctrl-C or the time limit too (but not
-        by Ctrl-C while kernels compile, which does not wait for the end of the step). The one
-        before is kept as ``<name>.previous.<extension>``.
+        Where net, optimizer, scheduler, random numbers, position and history are saved: at the start, after
+        each epoch or each ``checkpoint_every`` steps, and when the run ends, by Ctrl-C or the time limit too
+        (but not by Ctrl-C while kernels compile, which does not wait for the end of the step). The one before
+        is kept as ``<name>.previous.<extension>``.
     resume : bool
-        Continue from ``checkpoint`` if it exists, in the middle of an epoch too, to the same bits as without the break
-        (a loader that shuffles needs ``state_dict``, as ``DataLoader`` has it; the number of threads must be the same).
-        A damaged file is passed over, with a warning, for the one before. Settings of the optimizer (with a scheduler,
-        also its base lr), of the loss and of layers that differ from when the run began are those asked for now, and
-        ``fit`` says so; where a run cannot continue with what is asked for, it is refused.
+        Continue from ``checkpoint`` if it exists, in the middle of an epoch too, to the same bits as without
+        the break (a loader that shuffles needs ``state_dict``, as ``DataLoader`` has it; the number of
+        threads must be the same). A damaged file is passed over, with a warning, for the one before. Settings
+        of the optimizer (with a scheduler, also its base lr), of the loss and of layers that differ from when
+        the run began are those asked for now, and ``fit`` says so; where a run cannot continue with what is
+        asked for, it is refused.
     progress : bool
         Show in a terminal or a notebook one line that is redrawn, elsewhere up to about twenty plain lines.
     plot : path or "live", optional
@@ -244,34 +289,40 @@ def fit(
     callback : callable ``(history) -> bool``, optional
         Called after each epoch; a true answer ends the run.
     graph : bool, optional
-        On the GPU, record the whole step as a CUDA graph and replay it for every batch of the same shape. None: where net,
-        loss and optimizer are fastconv's own. In others, whatever Python decides or computes from step to step would stay as
-        it was when the step was recorded. A step that cannot be recorded is done as usual, with a warning.
+        On the GPU, record the whole step as a CUDA graph and replay it for every batch of the same shape.
+        None: where net, loss and optimizer are fastconv's own. In others, whatever Python decides or computes
+        from step to step would stay as it was when the step was recorded. A step that cannot be recorded is
+        done as usual, with a warning.
 
     Returns
     -------
     History
-        ``images_per_second`` counts forward, backward, update and metrics; not loading (on the GPU, where it goes on
-        meanwhile, it counts), evaluation, checkpoints, nor the first step, which may compile kernels.
+        ``images_per_second`` counts forward, backward, update and metrics; not loading (on the GPU, where it
+        goes on meanwhile, it counts), evaluation, checkpoints, nor the first step, which may compile kernels.
 
     Raises
     ------
     RuntimeError
-        The loss, or after it a parameter, is NaN or infinite; the message names the step and the layer where such
-        values first appeared. Checkpoints are from before.
+        The loss, or after it a parameter, is NaN or infinite; the message names the step and the layer where
+        such values first appeared. Checkpoints are from before.
     ValueError
-        The checkpoint does not fit: another net, optimizer, loss, scheduler, data set, batch size, order. The message has
-        both values.
+        The checkpoint does not fit: another net, optimizer, loss, scheduler, data set, batch size, order. The
+        message has both values.
     OSError
         A checkpoint cannot be written; those before it are as they were.
     """
     if plot:
         _figure()  # a missing matplotlib is better known now than after an epoch
     check(epochs >= 0, "fit", f"epochs must not be negative, got {epochs}")
-    check(checkpoint_every is None or checkpoint_every > 0, "fit",
-          f"checkpoint_every must be positive, got {checkpoint_every}")  # fmt: skip
+    check(
+        checkpoint_every is None or checkpoint_every > 0,
+        "fit",
+        f"checkpoint_every must be positive, got {checkpoint_every}",
+    )
     optimizer = optimizer or optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
-    run = _Run(net, train_loader, optimizer, loss or nn.CrossEntropyLoss(), scheduler, checkpoint, graph, epochs)
+    run = _Run(
+        net, train_loader, optimizer, loss or nn.CrossEntropyLoss(), scheduler, checkpoint, graph, epochs
+    )
     run.check_schedule()
     shown = Progress(progress, epochs)
     if resume and (path := run.restore()):
@@ -323,7 +374,9 @@ def _tell(path, run, shown) -> None:
     """What is resumed, from where, and what differs; a difference is never silent."""
     at = run.at
     if at["epoch"] < run.epochs:
-        shown.say(f"Resuming {path}: epoch {at['epoch'] + 1} of {run.epochs}, step {at['batch'] + 1} of {run.batches}")
+        shown.say(
+            f"Resuming {path}: epoch {at['epoch'] + 1} of {run.epochs}, step {at['batch'] + 1} of {run.batches}"
+        )
     else:
         shown.say(f"{path} has {at['epoch']} epochs, {run.epochs} are asked for: nothing is left to train")
     if run.differs:
@@ -346,13 +399,18 @@ class _Run:
         self.scheduler, self.epochs = scheduler, epochs
         self.checkpoint = Checkpoint(path) if path else None
         self.device = _device(net)
-        check(hasattr(loader, "__len__"), "fit", "the training loader must have a length and give its batches in every epoch, "
-              f"as a data.DataLoader or a list does, got {type(loader).__name__}", TypeError)  # fmt: skip
+        check(
+            hasattr(loader, "__len__"),
+            "fit",
+            "the training loader must have a length and give its batches in every epoch, "
+            f"as a data.DataLoader or a list does, got {type(loader).__name__}",
+            TypeError,
+        )
         self.batches = len(loader)
         check(self.batches > 0, "fit", "the training loader has no batches")
         self.history = History()
-        # epoch, batch: done so far; loss, correct, count: sums over this epoch, and as they were at its last point;
-        # seconds, images: over all epochs
+        # epoch, batch: done so far; loss, correct, count: sums over this epoch, and as they were at its last
+        # point; seconds, images: over all epochs
         self.at = {"epoch": 0, "batch": 0, "seconds": 0.0, "images": 0, **SUMS}
         self.asked = asked.describe(net, optimizer, loss, scheduler, loader, self.device)
         self.differs: list[str] = []  # from when the checkpoint's run began
@@ -361,8 +419,14 @@ class _Run:
         self.ahead: _Ahead | None = None  # on the GPU, the epoch's batches
         self._since = None  # steps and time after the first step, which may compile
         own = all(_module(v).startswith("fastconv.") for v in (loss, optimizer, *net.modules()))
-        check(not graph or self.device == "cuda", "fit", 'graph=True is for nets on the GPU; move it with net.to("cuda")')
-        self.replays = _Replays(net, optimizer, self.compute, self.device == "cuda" and (own if graph is None else graph))
+        check(
+            not graph or self.device == "cuda",
+            "fit",
+            'graph=True is for nets on the GPU; move it with net.to("cuda")',
+        )
+        self.replays = _Replays(
+            net, optimizer, self.compute, self.device == "cuda" and (own if graph is None else graph)
+        )
 
     @property
     def steps(self) -> int:
@@ -370,7 +434,9 @@ class _Run:
 
     def rest_of_epoch(self):
         """The batches of this epoch that were not trained on yet."""
-        batches = self.loader if hasattr(self.loader, "state_dict") else islice(self.loader, self.at["batch"], None)
+        batches = (
+            self.loader if hasattr(self.loader, "state_dict") else islice(self.loader, self.at["batch"], None)
+        )
         batches = pairs("fit", batches)
         if self.device != "cuda":
             return batches
@@ -383,7 +449,8 @@ class _Run:
         x, y = as_tensor(x).to(self.device), as_tensor(y).to(self.device)
         whole = self.replays.step(x, y)
         if self.ahead:
-            out, loss = whole or self.forward(x.clone(), y.clone())  # the next batch but one comes to the same place
+            # the next batch but one comes to the same place
+            out, loss = whole or self.forward(x.clone(), y.clone())
             self.ahead.fetch()
         else:
             out, loss = self.forward(x, y)
@@ -419,16 +486,21 @@ class _Run:
         return out, loss
 
     def fail(self, what, step, where):
-        raise RuntimeError(f"fit: {what} at step {step} of epoch {self.at['epoch'] + 1}: {where}. A smaller learning rate "
-                           "often helps; the last checkpoint is from before")  # fmt: skip
+        raise RuntimeError(
+            f"fit: {what} at step {step} of epoch {self.at['epoch'] + 1}: {where}. A smaller learning rate "
+            "often helps; the last checkpoint is from before"
+        )
 
     def check_schedule(self) -> None:
         """A schedule that ends too early is better known now than then."""
         last = getattr(self.scheduler, "total_steps", None)
         steps = self.epochs * self.batches
-        check(last is None or self.scheduler.interval != "step" or steps <= last, "fit",
-              f"the schedule ends after {last} steps, but {self.epochs} epochs are {steps}; a run with a "
-              "one-cycle schedule cannot be lengthened: start anew, with resume=False")  # fmt: skip
+        check(
+            last is None or self.scheduler.interval != "step" or steps <= last,
+            "fit",
+            f"the schedule ends after {last} steps, but {self.epochs} epochs are {steps}; a run with a "
+            "one-cycle schedule cannot be lengthened: start anew, with resume=False",
+        )
 
     def schedule(self, interval) -> None:
         if self.scheduler is not None and self.scheduler.interval == interval:
@@ -441,8 +513,17 @@ class _Run:
             return False
         count = at["count"] - at["point_count"]
         running = [(at[k] - at[f"point_{k}"]) / count for k in ("loss", "correct")]
-        values = (at["epoch"] + b / n, at["loss"] / at["count"], _number(at["correct"] / at["count"]), running[0],
-                  _number(running[1]), None, None, self.optimizer.param_groups[0]["lr"], self.speed())  # fmt: skip
+        values = (
+            at["epoch"] + b / n,
+            at["loss"] / at["count"],
+            _number(at["correct"] / at["count"]),
+            running[0],
+            _number(running[1]),
+            None,
+            None,
+            self.optimizer.param_groups[0]["lr"],
+            self.speed(),
+        )
         self.history.append(dict(zip(FIELDS, values)))
         at.update({f"point_{k}": at[k] for k in ("loss", "correct", "count")})
         return True
@@ -455,10 +536,14 @@ class _Run:
         at, total, (steps, start) = self.at, self.epochs * self.batches, self._since or (self.steps, 0)
         pace = (perf_counter() - start) / (self.steps - steps) if self.steps > steps else None
         return {
-            "epoch": at["epoch"] + 1, "share": self.steps / total, "loss": at["loss"] / at["count"],
-            "accuracy": _number(at["correct"] / at["count"]), "test_accuracy": self.history.test_accuracy,
-            "speed": self.speed(), "left": pace and pace * (total - self.steps),
-        }  # fmt: skip
+            "epoch": at["epoch"] + 1,
+            "share": self.steps / total,
+            "loss": at["loss"] / at["count"],
+            "accuracy": _number(at["correct"] / at["count"]),
+            "test_accuracy": self.history.test_accuracy,
+            "speed": self.speed(),
+            "left": pace and pace * (total - self.steps),
+        }
 
     def next_epoch(self) -> None:
         self.at.update(epoch=self.at["epoch"] + 1, batch=0, **SUMS)
@@ -473,17 +558,19 @@ class _Run:
         self._stored = where
         if self.checkpoint is None:
             return
-        self.checkpoint.write({
-            "net": self.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler and self.scheduler.state_dict(),
-            "loader": self.ahead.position if self.ahead else _position(self.loader),
-            "random": random.get_state(),
-            "at": self.at,
-            "batches": self.batches,
-            "history": list(self.history),
-            "asked": self.asked,
-        })  # fmt: skip
+        self.checkpoint.write(
+            {
+                "net": self.net.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scheduler": self.scheduler and self.scheduler.state_dict(),
+                "loader": self.ahead.position if self.ahead else _position(self.loader),
+                "random": random.get_state(),
+                "at": self.at,
+                "batches": self.batches,
+                "history": list(self.history),
+                "asked": self.asked,
+            }
+        )
 
     def restore(self) -> Path | None:
         """Continue from the newest checkpoint that can be read: its file, or None if there is none.
@@ -496,8 +583,11 @@ class _Run:
         saved, path = found
         old = asked.of_checkpoint(saved, self.asked)
         asked.refuse_if_different(path, old, self.asked, saved)
-        check(saved["batches"] == self.batches, "fit",
-              f"{path} was trained with {saved['batches']} batches per epoch, now {self.batches}; {asked.CURE}")  # fmt: skip
+        check(
+            saved["batches"] == self.batches,
+            "fit",
+            f"{path} was trained with {saved['batches']} batches per epoch, now {self.batches}; {asked.CURE}",
+        )
         changes = asked.changed_settings(old, self.asked, saved)
         try:
             self.net.load_state_dict(saved["net"])
@@ -523,11 +613,15 @@ class _Run:
         self._stored = (self.at["epoch"], self.at["batch"])
         return path
 
-
     def _scheduled(self, steps: int) -> list[dict]:
-        """The optimizer's settings after ``steps`` of its own schedule, which has another base lr than the checkpoint's."""
-        check(self.scheduler.last_epoch <= steps, "fit", "the schedule is further than the checkpoint, and its base lr is "
-              "another; make optimizer and scheduler anew")  # fmt: skip
+        """The optimizer's settings after ``steps`` of its own schedule, which has another base lr than the
+        checkpoint's."""
+        check(
+            self.scheduler.last_epoch <= steps,
+            "fit",
+            "the schedule is further than the checkpoint, and its base lr is "
+            "another; make optimizer and scheduler anew",
+        )
         for _ in range(steps - self.scheduler.last_epoch):
             self.scheduler.step()
         return [dict(g) for g in self.optimizer.param_groups]
@@ -573,8 +667,9 @@ class _Ahead:
 class _Replays:
     """Steps on the GPU as replays of one graph (``backends/cuda/graph.py``).
 
-    The first step on batches of a shape is an ordinary one, the second the rehearsal, and the third is recorded and, as all
-    that follow, replayed. Batches of another shape (the last of an epoch) are ordinary steps between.
+    The first step on batches of a shape is an ordinary one, the second the rehearsal, and the third is
+    recorded and, as all that follow, replayed. Batches of another shape (the last of an epoch) are ordinary
+    steps between.
     """
 
     def __init__(self, net, optimizer, compute, on: bool):
@@ -616,7 +711,11 @@ class _Replays:
         for _ in self.graph.seeds:
             random.next_seed()
         if self.graph.reads or random.get_state() != after:
-            self._give_up("values are read on the host" if self.graph.reads else "random numbers are drawn outside dropout")
+            self._give_up(
+                "values are read on the host"
+                if self.graph.reads
+                else "random numbers are drawn outside dropout"
+            )
         random.set_state(after)
         self.state = self._state()
         return result
@@ -638,7 +737,9 @@ class _Replays:
         return result
 
     def _give_up(self, why) -> None:
-        warnings.warn(f"fit: the step cannot be recorded as a graph ({why}); it is done as usual", stacklevel=5)
+        warnings.warn(
+            f"fit: the step cannot be recorded as a graph ({why}); it is done as usual", stacklevel=5
+        )
         self.on = False
         self.drop()
 
@@ -647,8 +748,13 @@ class _Replays:
         groups = self.optimizer.param_groups
         tensors = [*self.net.parameters(), *self.net.buffers(), *(p for g in groups for p in g["params"])]
         tensors += [t for s in self.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]
-        return ([t._array for t in tensors], [t.requires_grad for t in tensors], [m.training for m in self.net.modules()],
-                [self.optimizer._slots(g) for g in groups], settings.get_float32_precision())  # fmt: skip
+        return (
+            [t._array for t in tensors],
+            [t.requires_grad for t in tensors],
+            [m.training for m in self.net.modules()],
+            [self.optimizer._slots(g) for g in groups],
+            settings.get_float32_precision(),
+        )
 
     def check(self) -> None:
         """Start anew if net or optimizer were changed between epochs."""
@@ -673,7 +779,8 @@ class _Interrupted(KeyboardInterrupt):
 
 
 class _Stop:
-    """Why to stop after the current step. Ctrl-C is noted, so that no step is cut in half; a second one raises.
+    """Why to stop after the current step. Ctrl-C is noted, so that no step is cut in half; a second one
+    raises.
 
     While kernels compile, which may take much longer than a step, it raises at once.
     """
@@ -685,7 +792,15 @@ class _Stop:
     @property
     def reason(self) -> str | None:
         late = self.deadline is not None and perf_counter() > self.deadline
-        return "interrupted" if self.interrupted else "callback" if self.asked else "time limit" if late else None
+        return (
+            "interrupted"
+            if self.interrupted
+            else "callback"
+            if self.asked
+            else "time limit"
+            if late
+            else None
+        )
 
     def unless_interrupted(self, loader):
         """The batches; raises if one is asked for after Ctrl-C, as an evaluation may take long."""
@@ -703,7 +818,9 @@ class _Stop:
         self.interrupted = True
 
     def __enter__(self):
-        if threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT)):
+        if threading.current_thread() is threading.main_thread() and callable(
+            signal.getsignal(signal.SIGINT)
+        ):
             self.old = signal.signal(signal.SIGINT, self._note), compiling.check
             compiling.check = self._check
         return self

@@ -1,4 +1,5 @@
-"""What a run shows of itself: one bar with numbers in a terminal or a notebook, elsewhere a few plain lines."""
+"""What a run shows of itself: one bar with numbers in a terminal or a notebook, elsewhere a few plain
+lines."""
 
 from __future__ import annotations
 
@@ -13,9 +14,9 @@ REDRAW = 0.1  # seconds between two drawings of the bar
 class Progress:
     """Shows where a run of ``epochs`` epochs stands; with ``show=False`` nothing.
 
-    ``standing``, an argument below, is a function that is called only when something is shown. It returns a dict:
-    ``epoch`` (from 1), ``share`` of the run that is done, ``loss``, ``accuracy``, ``test_accuracy``, ``speed`` in images
-    per second, seconds ``left``. What is None is left out.
+    ``standing``, an argument below, is a function that is called only when something is shown. It returns a
+    dict: ``epoch`` (from 1), ``share`` of the run that is done, ``loss``, ``accuracy``, ``test_accuracy``,
+    ``speed`` in images per second, seconds ``left``. What is None is left out.
     """
 
     def __init__(self, show: bool, epochs: int):
@@ -37,7 +38,8 @@ class Progress:
             self._draw(standing())
 
     def point(self, standing) -> None:
-        """The history has got a point inside an epoch: where there is no bar, a run of few epochs shows these too."""
+        """The history has got a point inside an epoch: where there is no bar, a run of few epochs shows these
+        too."""
         if self.plain and self.epochs < LINES / 2:
             self.say(self._words(standing()))
 
@@ -56,7 +58,9 @@ class Progress:
 
     def _draw(self, where) -> None:
         self.bar.n = where["share"]
-        self.bar.set_description_str(f"epoch {where['epoch']}/{self.epochs} {', '.join(_numbers(where, short=True))}")
+        self.bar.set_description_str(
+            f"epoch {where['epoch']}/{self.epochs} {', '.join(_numbers(where, short=True))}"
+        )
         self._next = monotonic() + REDRAW
 
     def _words(self, where) -> str:
@@ -70,7 +74,9 @@ def _bar():
         from tqdm import tqdm
     except ImportError:
         return None
-    return tqdm(total=1.0, file=sys.stderr, leave=False, dynamic_ncols=True, bar_format="{desc} |{bar}|", delay=1e-9)
+    return tqdm(
+        total=1.0, file=sys.stderr, leave=False, dynamic_ncols=True, bar_format="{desc} |{bar}|", delay=1e-9
+    )
 
 
 def _numbers(where, short: bool = False) -> list[str]:

@@ -26,7 +26,9 @@ def test_shared_subexpression_is_differentiated_once_per_use():
 
 def test_gradients_of_several_convolutions_of_one_input_add_up(backend):
     rng = np.random.default_rng(0)
-    x, one, two, three = (rng.standard_normal(s) for s in ((2, 3, 6, 6), (3, 3, 3, 3), (3, 3, 1, 1), (3, 3, 3, 3)))
+    x, one, two, three = (
+        rng.standard_normal(s) for s in ((2, 3, 6, 6), (3, 3, 3, 3), (3, 3, 1, 1), (3, 3, 3, 3))
+    )
 
     def gradients(ways, passes=1):
         leaf = fc.tensor(x, requires_grad=True)

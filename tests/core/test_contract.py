@@ -1,4 +1,5 @@
-"""Every backend fills the contract: the same names, the same signatures, every elementwise op, the same dropout."""
+"""Every backend fills the contract: the same names, the same signatures, every elementwise op, the same
+dropout."""
 
 from __future__ import annotations
 
@@ -34,11 +35,22 @@ SCALAR = {
     "silu": (lambda v: v / (1 + math.exp(-v)), None),
 }
 OPERATOR = {
-    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "pow": operator.pow,
-    "pow_by_base": lambda a, b: b * a ** (b - 1), "pow_by_exponent": lambda a, b: a**b * math.log(a),
-    "maximum": max, "minimum": min,
-    "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge, "eq": operator.eq, "ne": operator.ne,
-}  # fmt: skip
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": operator.truediv,
+    "pow": operator.pow,
+    "pow_by_base": lambda a, b: b * a ** (b - 1),
+    "pow_by_exponent": lambda a, b: a**b * math.log(a),
+    "maximum": max,
+    "minimum": min,
+    "lt": operator.lt,
+    "le": operator.le,
+    "gt": operator.gt,
+    "ge": operator.ge,
+    "eq": operator.eq,
+    "ne": operator.ne,
+}
 RTOL = {"float32": 2e-6, "float64": 1e-14}
 
 
@@ -85,7 +97,9 @@ def test_unary(engine, name, dtype):
     saved = {"x": engine.asarray(x), "y": y, "": None}[UNARY[name]]
     gx = engine.to_host(engine.unary_bwd(name, engine.asarray(np.full_like(x, 2.0)), saved, param))
     h = 1e-5
-    slope = np.array([[(function(v + h) - function(v - h)) / (2 * h) for v in row] for row in x.astype(float)])
+    slope = np.array(
+        [[(function(v + h) - function(v - h)) / (2 * h) for v in row] for row in x.astype(float)]
+    )
     assert gx.dtype == dtype
     np.testing.assert_allclose(gx, 2 * slope, rtol=1e-5, atol=1e-6)
 
@@ -95,7 +109,9 @@ def test_unary(engine, name, dtype):
 def test_binary(engine, name, dtype):
     a, b = np.array([[0.5], [1.25], [3.0]], dtype), np.array([0.5, 2.0, 3.0, 1.25], dtype)
     for left, right in ((a, b), (a, 2.0), (1.25, b)):
-        y = engine.binary_fwd(name, *(engine.asarray(v) if isinstance(v, np.ndarray) else v for v in (left, right)))
+        y = engine.binary_fwd(
+            name, *(engine.asarray(v) if isinstance(v, np.ndarray) else v for v in (left, right))
+        )
         pairs = np.broadcast(left, right)
         want = np.reshape([OPERATOR[name](float(p), float(q)) for p, q in pairs], pairs.shape)
         y = engine.to_host(y)

@@ -1,4 +1,5 @@
-"""What the course notes compute, with their exact numbers; figures the notes do not print were worked out by hand."""
+"""What the course notes compute, with their exact numbers; figures the notes do not print were worked out by
+hand."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def equal(got, want):
     np.testing.assert_array_equal(np.squeeze(got.numpy()), np.squeeze(np.asarray(want)))
 
 
-# ------------------------------------------------------------------------------------------------- convolution
+# -------------------------------------------------------------------------------------------------
+# convolution
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -69,8 +71,15 @@ def test_2_gradients():
 
 
 def test_3_stride():
-    x = [[3, 2, 0, 1, 0, 2, 1], [0, 2, 1, 2, 1, 2, 1], [2, 0, 0, 3, 0, 0, 2], [2, 3, 1, 0, 1, 1, 3],
-         [2, 2, 1, 1, 0, 3, 1], [1, 1, 0, 0, 1, 2, 2], [2, 1, 0, 3, 2, 1, 1]]  # fmt: skip
+    x = [
+        [3, 2, 0, 1, 0, 2, 1],
+        [0, 2, 1, 2, 1, 2, 1],
+        [2, 0, 0, 3, 0, 0, 2],
+        [2, 3, 1, 0, 1, 1, 3],
+        [2, 2, 1, 1, 0, 3, 1],
+        [1, 1, 0, 0, 1, 2, 2],
+        [2, 1, 0, 3, 2, 1, 1],
+    ]
     equal(F.conv2d(image(x), image(W), stride=2), [[11, 4, 11], [9, 6, 15], [8, 10, 13]])
 
 
@@ -150,10 +159,12 @@ def test_10_backward_is_convolution():
     equal(x.grad, F.conv2d(F.pad(gy, (1, 1, 2, 2)), rotated).numpy())
 
 
-# ------------------------------------------------------------------------------------------------- applications
+# -------------------------------------------------------------------------------------------------
+# applications
 @pytest.mark.parametrize(("start", "fourth"), [(0.4339, 1.692), (0.43394, 1.693)])
 def test_13_learn_a_kernel(start, fourth):
-    """The notes start from weights that print as -0.1508, 0.4339; their 1.693 needs the digits the print dropped."""
+    """The notes start from weights that print as -0.1508, 0.4339; their 1.693 needs the digits the print
+    dropped."""
     x = np.ones((6, 8))
     x[:, 2:6] = 0
     x, y = image(x), image([[0, 1, 0, 0, 0, -1, 0]] * 6)
@@ -176,7 +187,9 @@ def test_14_receptive_field():
     assert [layer.receptive_field for layer in fc.summary(stack, (1, 1, 16, 16)).layers] == [3, 5, 7, 9, 11]
 
 
-@pytest.mark.parametrize(("net", "last", "field"), [("vgg16", "features.30", 212), ("resnet18", "layer4.1.conv2", 435)])
+@pytest.mark.parametrize(
+    ("net", "last", "field"), [("vgg16", "features.30", 212), ("resnet18", "layer4.1.conv2", 435)]
+)
 def test_14_receptive_field_of_networks(blank_weights, net, last, field):
     layers = {x.name: x for x in fc.summary(getattr(fc.models, net)(), (1, 3, 224, 224)).layers}
     assert layers[last].receptive_field == field
@@ -188,20 +201,30 @@ def test_15_counts():
     conv = nn.Conv2d(1, 1, 3, stride=2, padding=1, bias=False)
     assert conv(fc.ones(1, 1, 32, 32)).shape == (1, 1, 16, 16)
     s = fc.summary(conv, (1, 1, 32, 32))
-    assert (s.layers[0].output_shape, s.total_params, s.total_macs, s.total_flops) == ((1, 1, 16, 16), 9, 2_304, 4_608)
+    assert (s.layers[0].output_shape, s.total_params, s.total_macs, s.total_flops) == (
+        (1, 1, 16, 16),
+        9,
+        2_304,
+        4_608,
+    )
     assert "2,304 multiply-adds = 4,608 FLOPs" in str(s)
     large = fc.summary(nn.Conv2d(100, 100, 5, padding=2), (1, 100, 64, 64))
     assert (large.layers[0].output_shape, large.total_macs) == ((1, 100, 64, 64), 1_024_000_000)
 
 
-# ------------------------------------------------------------------------------------------------- pooling, norms
+# ------------------------------------------------------------------------------------------------- pooling,
+# norms
 @pytest.mark.parametrize(
     ("x", "largest", "mean"),
     [
         (RED, [[3, 2], [3, 3]], [[1.75, 1], [1.75, 1.5]]),
         (GREEN, [[3, 1], [2, 2]], None),
         (BLUE, [[4, 1], [3, 2]], None),
-        ([[1, 1, 2, 0], [0, 1, 1, 2], [0, 0, 1, 3], [0, 0, 1, 1]], [[1, 2], [0, 3]], [[0.75, 1.25], [0, 1.5]]),
+        (
+            [[1, 1, 2, 0], [0, 1, 1, 2], [0, 0, 1, 3], [0, 0, 1, 1]],
+            [[1, 2], [0, 3]],
+            [[0.75, 1.25], [0, 1.5]],
+        ),
     ],
 )
 def test_16_pooling(x, largest, mean):
@@ -305,13 +328,22 @@ def test_19_lenet():
         x = layer(x)
         shapes.append((type(layer).__name__, x.shape))
     assert shapes == [
-        ("Conv2d", (1, 6, 28, 28)), ("Sigmoid", (1, 6, 28, 28)), ("AvgPool2d", (1, 6, 14, 14)),
-        ("Conv2d", (1, 16, 10, 10)), ("Sigmoid", (1, 16, 10, 10)), ("AvgPool2d", (1, 16, 5, 5)),
-        ("Flatten", (1, 400)), ("Linear", (1, 120)), ("Sigmoid", (1, 120)), ("Linear", (1, 84)),
-        ("Sigmoid", (1, 84)), ("Linear", (1, 10)),
-    ]  # fmt: skip
+        ("Conv2d", (1, 6, 28, 28)),
+        ("Sigmoid", (1, 6, 28, 28)),
+        ("AvgPool2d", (1, 6, 14, 14)),
+        ("Conv2d", (1, 16, 10, 10)),
+        ("Sigmoid", (1, 16, 10, 10)),
+        ("AvgPool2d", (1, 16, 5, 5)),
+        ("Flatten", (1, 400)),
+        ("Linear", (1, 120)),
+        ("Sigmoid", (1, 120)),
+        ("Linear", (1, 84)),
+        ("Sigmoid", (1, 84)),
+        ("Linear", (1, 10)),
+    ]
     assert (parameters(net), macs) == (61_706, 416_520)
-    for layer in (net[0], net[3], net[7], net[9], net[11]):  # Xavier: uniform within sqrt(6 / (fan_in + fan_out))
+    # Xavier: uniform within sqrt(6 / (fan_in + fan_out))
+    for layer in (net[0], net[3], net[7], net[9], net[11]):
         w = layer.weight.detach().numpy()
         bound = np.sqrt(6 / ((w.shape[0] + w.shape[1]) * prod(w.shape[2:])))
         assert 0.9 * bound < np.abs(w).max() <= bound

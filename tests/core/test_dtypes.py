@@ -1,4 +1,5 @@
-"""The types of results and gradients: PyTorch's promotion, as a table against PyTorch itself; arrays from outside."""
+"""The types of results and gradients: PyTorch's promotion, as a table against PyTorch itself; arrays from
+outside."""
 
 from __future__ import annotations
 
@@ -16,9 +17,18 @@ from fastconv.nn import functional as F
 backend = op_backend
 DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
 OPERATORS = {
-    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "pow": operator.pow,
-    "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge, "eq": operator.eq, "ne": operator.ne,
-}  # fmt: skip
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": operator.truediv,
+    "pow": operator.pow,
+    "lt": operator.lt,
+    "le": operator.le,
+    "gt": operator.gt,
+    "ge": operator.ge,
+    "eq": operator.eq,
+    "ne": operator.ne,
+}
 
 
 def number(dtype, value):
@@ -50,7 +60,8 @@ def both(function, ours, theirs):
 
 
 def only_pytorch_refuses(name, a, b):
-    """A bool less a number, and powers of bools, have one meaning; only the difference of two bools has none."""
+    """A bool less a number, and powers of bools, have one meaning; only the difference of two bools has
+    none."""
     return (name == "sub" and (a == "bool") != (b == "bool")) or (name == "pow" and a == b == "bool")
 
 
@@ -65,7 +76,10 @@ def check_pair(name, left, a, right, b):
     assert not isinstance(got, Exception), f"{case}: {got}"
     assert str(got.dtype) == str(want.dtype).removeprefix("torch."), case
     np.testing.assert_allclose(
-        got.numpy().astype(float), want.double().numpy(), rtol=2e-3 if "float16" in str(got.dtype) else 1e-6, err_msg=case
+        got.numpy().astype(float),
+        want.double().numpy(),
+        rtol=2e-3 if "float16" in str(got.dtype) else 1e-6,
+        err_msg=case,
     )
 
 
@@ -91,13 +105,19 @@ def test_promotion_is_pytorchs(name, left, right, engine):
 def test_promotion_on_every_engine(name, backend):
     """A pair of each kind; the simulator is too slow for all of them."""
     for (left, a), (right, b) in (
-        (("tensor", "float32"), ("tensor", "int64")), (("tensor", "uint8"), ("tensor", "int8")),
-        (("tensor", "bool"), ("tensor", "bool")), (("tensor", "bool"), ("number", "int64")),
-        (("tensor", "int32"), ("number", "float64")), (("tensor", "float32"), ("0-d", "float64")),
-        (("tensor", "int64"), ("0-d", "float64")), (("tensor", "int16"), ("tensor", "int16")),
-        (("tensor", "uint8"), ("0-d", "int64")), (("tensor", "float32"), ("numpy scalar", "float64")),
-        (("tensor", "int64"), ("array", "float32")), (("tensor", "int32"), ("tensor", "int64")),
-    ):  # fmt: skip
+        (("tensor", "float32"), ("tensor", "int64")),
+        (("tensor", "uint8"), ("tensor", "int8")),
+        (("tensor", "bool"), ("tensor", "bool")),
+        (("tensor", "bool"), ("number", "int64")),
+        (("tensor", "int32"), ("number", "float64")),
+        (("tensor", "float32"), ("0-d", "float64")),
+        (("tensor", "int64"), ("0-d", "float64")),
+        (("tensor", "int16"), ("tensor", "int16")),
+        (("tensor", "uint8"), ("0-d", "int64")),
+        (("tensor", "float32"), ("numpy scalar", "float64")),
+        (("tensor", "int64"), ("array", "float32")),
+        (("tensor", "int32"), ("tensor", "int64")),
+    ):
         check_pair(name, left, a, right, b)
         if right in ("tensor", "0-d", "number"):
             check_pair(name, right, b, left, a)
@@ -132,7 +152,8 @@ def test_matrix_products_of_two_types(a, backend):
 
 @pytest.mark.parametrize("dtype", ["float16", "int64", "uint8"])
 def test_many_elements_of_a_type_without_kernels(dtype):
-    """Beyond the sizes from which the cpu backend has kernels of its own, which are for float32 and float64."""
+    """Beyond the sizes from which the cpu backend has kernels of its own, which are for float32 and
+    float64."""
     x = (np.arange(40_000).reshape(200, 200) % 3).astype(dtype)
     with fc.backend("cpu"):
         t = fc.tensor(x)
@@ -157,7 +178,8 @@ def test_joining_promotes(join, backend):
 
 
 def test_an_integer_beyond_the_type(backend):
-    """Arithmetic is modulo the type's range, as PyTorch's; comparisons are those of the numbers as written."""
+    """Arithmetic is modulo the type's range, as PyTorch's; comparisons are those of the numbers as
+    written."""
     x = fc.tensor(np.array([1, 44, 100], np.int8))
     np.testing.assert_array_equal((x + 300).numpy(), [45, 88, -112])
     assert (x + 300).dtype == np.int8
@@ -167,7 +189,9 @@ def test_an_integer_beyond_the_type(backend):
     np.testing.assert_array_equal((u + -1).numpy(), [255, 254])
     assert not (u == -1).numpy().any() and not (u < -1).numpy().any()
     assert not (u == fc.tensor(256)).numpy().any()
-    with pytest.raises(OverflowError, match="add: 1180591620717411303424 is beyond every number of type int64"):
+    with pytest.raises(
+        OverflowError, match="add: 1180591620717411303424 is beyond every number of type int64"
+    ):
         fc.tensor([1]) + 2**70
 
 
@@ -191,16 +215,24 @@ def test_powers_of_integers_are_exact_and_refused_where_they_are_fractions(backe
     np.testing.assert_allclose((fc.tensor([2, 4]) ** -1.0).numpy(), [0.5, 0.25])
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda t: t + "a", "'Tensor' and 'str'"), (lambda t: None * t, "'NoneType' and 'Tensor'"),
-    (lambda t: t - 1j, "'Tensor' and 'complex'"), (lambda t: t / object(), "'Tensor' and 'object'"),
-    (lambda t: t.clamp(min="a"), "maximum: operands must be Tensors, arrays or real numbers, got str"),
-    (lambda t: t + np.ones(2, complex), "add: operand must hold real numbers .* complex128 2; pass .real"),
-    (lambda t: (t > 0) - (t > 0), "sub: there is no difference of two bools; .*astype"),
-    (lambda t: -(t > 0), "neg: expected numbers, got bool; .*astype"),
-    (lambda t: (t > 0) @ (t > 0), "matmul: expected numbers, got bool"),
-    (lambda t: t.astype(np.uint64) + t.astype(np.int64), "add: no integer type holds both"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda t: t + "a", "'Tensor' and 'str'"),
+        (lambda t: None * t, "'NoneType' and 'Tensor'"),
+        (lambda t: t - 1j, "'Tensor' and 'complex'"),
+        (lambda t: t / object(), "'Tensor' and 'object'"),
+        (lambda t: t.clamp(min="a"), "maximum: operands must be Tensors, arrays or real numbers, got str"),
+        (
+            lambda t: t + np.ones(2, complex),
+            "add: operand must hold real numbers .* complex128 2; pass .real",
+        ),
+        (lambda t: (t > 0) - (t > 0), "sub: there is no difference of two bools; .*astype"),
+        (lambda t: -(t > 0), "neg: expected numbers, got bool; .*astype"),
+        (lambda t: (t > 0) @ (t > 0), "matmul: expected numbers, got bool"),
+        (lambda t: t.astype(np.uint64) + t.astype(np.int64), "add: no integer type holds both"),
+    ],
+)
 def test_what_has_no_common_type_is_refused(call, message):
     with pytest.raises(TypeError, match=message):
         call(fc.tensor([1.0, 2.0]))
@@ -266,7 +298,9 @@ def test_mixed_gradients_are_pytorchs(engine):
                 OPERATORS[name](ours, fc.tensor(q)).sum().backward()
                 OPERATORS[name](theirs, torch.tensor(q)).sum().backward()
                 assert ours.grad.dtype == a
-                np.testing.assert_allclose(ours.grad.numpy(), theirs.grad.numpy(), rtol=1e-6, err_msg=f"{name} {a} {b}")
+                np.testing.assert_allclose(
+                    ours.grad.numpy(), theirs.grad.numpy(), rtol=1e-6, err_msg=f"{name} {a} {b}"
+                )
 
 
 @pytest.mark.parametrize("exponent", [0, 0.0, 1, 2, 3, 0.5, 1.5, -1, -0.5])
@@ -300,17 +334,20 @@ def test_gradients_of_powers_of_tensors_are_pytorchs(backend):
 
 # ------------------------------------------------------------------------------------------------- extrema
 EXTREMA = {
-    "uint8": [[3, 0, 255], [0, 0, 7]], "int8": [[-128, 127, 0], [5, -128, -128]],
+    "uint8": [[3, 0, 255], [0, 0, 7]],
+    "int8": [[-128, 127, 0], [5, -128, -128]],
     "int64": [[-(2**63), 2**63 - 1, 0], [1, 1, 1]],
-    "bool": [[True, False, True], [False, False, False]], "float32": [[1.5, np.nan, -np.inf], [np.nan, np.nan, 0]],
+    "bool": [[True, False, True], [False, False, False]],
+    "float32": [[1.5, np.nan, -np.inf], [np.nan, np.nan, 0]],
     "float64": [[-0.0, 0.0, 2.0], [np.inf, -np.inf, -np.inf]],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("dtype", EXTREMA)
 @pytest.mark.parametrize("name", ["min", "max"])
 def test_extremum_along_a_dimension(name, dtype, backend):
-    """Not by negation, which unsigned numbers, bools and the least integers do not have. NaN wins, then the first."""
+    """Not by negation, which unsigned numbers, bools and the least integers do not have. NaN wins, then the
+    first."""
     x = np.array(EXTREMA[dtype], dtype)
     where = getattr(np, f"arg{name}")
     for dim in (0, 1):
@@ -323,7 +360,8 @@ def test_extremum_along_a_dimension(name, dtype, backend):
     np.testing.assert_array_equal(getattr(fc.tensor(x), name)().numpy(), getattr(np, name)(x))
 
 
-# ------------------------------------------------------------------------------------------------- arrays from outside
+# ------------------------------------------------------------------------------------------------- arrays
+# from outside
 def big_endian(a):
     return a.astype(a.dtype.newbyteorder(">"))
 
@@ -373,10 +411,14 @@ def test_arrays_at_every_door(change, backend, tmp_path):
         same(make(image), IMAGE)
     t = fc.tensor(IMAGE)
     for got, want in (
-        (t + row, IMAGE + IMAGE[0, 0, 0]), (row * t, IMAGE * IMAGE[0, 0, 0]), (t > row, IMAGE > IMAGE[0, 0, 0]),
-        (fc.cat([image, t]), np.concatenate([IMAGE, IMAGE])), (fc.stack([row, row]), np.stack([IMAGE[0, 0, 0]] * 2)),
-        (t[..., change(np.array([0, 2]))], IMAGE[..., [0, 2]]), (t @ change(IMAGE[0, 0].T.copy()), IMAGE @ IMAGE[0, 0].T),
-    ):  # fmt: skip
+        (t + row, IMAGE + IMAGE[0, 0, 0]),
+        (row * t, IMAGE * IMAGE[0, 0, 0]),
+        (t > row, IMAGE > IMAGE[0, 0, 0]),
+        (fc.cat([image, t]), np.concatenate([IMAGE, IMAGE])),
+        (fc.stack([row, row]), np.stack([IMAGE[0, 0, 0]] * 2)),
+        (t[..., change(np.array([0, 2]))], IMAGE[..., [0, 2]]),
+        (t @ change(IMAGE[0, 0].T.copy()), IMAGE @ IMAGE[0, 0].T),
+    ):
         same(got, want)
     want = F.conv2d(IMAGE, WEIGHT, np.ones(4, np.float32)).numpy()
     same(F.conv2d(image, weight, change(np.ones(4, np.float32))), want)
@@ -413,7 +455,9 @@ def test_arrays_at_every_door(change, backend, tmp_path):
 @pytest.mark.parametrize("change", FOREIGN, ids=lambda f: f.__name__)
 def test_memory_that_cannot_be_shared(change):
     """from_numpy promises the array's own memory, and running statistics are written to it."""
-    with pytest.raises(ValueError, match=r"from_numpy: .*foreign byte order or unaligned.*fc\.tensor\(array\)"):
+    with pytest.raises(
+        ValueError, match=r"from_numpy: .*foreign byte order or unaligned.*fc\.tensor\(array\)"
+    ):
         fc.from_numpy(change(IMAGE))
     mean = change(np.zeros(3, np.float32))
     with pytest.raises(ValueError, match="batch_norm: running_mean is changed in place"):
@@ -435,7 +479,9 @@ def test_read_only_memory_is_read_and_not_written(backend):
     np.testing.assert_array_equal(a, [1, 1, 1])
 
 
-@pytest.mark.parametrize("scalar", [np.float32(3), np.float64(3), np.int64(3), np.uint8(3), np.bool_(True), np.array(3.0)])
+@pytest.mark.parametrize(
+    "scalar", [np.float32(3), np.float64(3), np.int64(3), np.uint8(3), np.bool_(True), np.array(3.0)]
+)
 def test_numpy_scalars_are_0d_arrays(scalar):
     for make in (fc.Tensor, fc.tensor, fc.as_tensor):
         t = make(scalar)
@@ -447,18 +493,32 @@ def test_numpy_scalars_are_0d_arrays(scalar):
         np.testing.assert_array_equal(t.numpy(), [3, 1])
 
 
-@pytest.mark.parametrize("array, got", [
-    (np.ones(3, complex), "complex128 3; pass .real and .imag apart"), (np.ones(3, np.longdouble), "float128 3; .*'float64'"),
-    (np.zeros(3, [("a", "f4")]), "3; pass one field of it"), (np.array([None]), "object 1"),
-    (np.array(["a"]), "<U1 1"), (np.array(["2020-01-01"], "M8[D]"), r"datetime64\[D\] 1"),
-    (np.ma.masked_array([1.0, 2.0], [True, False]), "masked array.*filled"),
-], ids=lambda v: str(getattr(v, "dtype", "")))  # fmt: skip
+@pytest.mark.parametrize(
+    "array, got",
+    [
+        (np.ones(3, complex), "complex128 3; pass .real and .imag apart"),
+        (np.ones(3, np.longdouble), "float128 3; .*'float64'"),
+        (np.zeros(3, [("a", "f4")]), "3; pass one field of it"),
+        (np.array([None]), "object 1"),
+        (np.array(["a"]), "<U1 1"),
+        (np.array(["2020-01-01"], "M8[D]"), r"datetime64\[D\] 1"),
+        (np.ma.masked_array([1.0, 2.0], [True, False]), "masked array.*filled"),
+    ],
+    ids=lambda v: str(getattr(v, "dtype", "")),
+)
 def test_arrays_that_hold_no_real_numbers_are_refused(array, got):
     for name, door in (
-        ("Tensor", fc.Tensor), ("tensor", fc.tensor), ("as_tensor", fc.as_tensor), ("from_numpy", fc.from_numpy),
-        ("add", lambda a: fc.ones(len(a)) + a), ("conv1d", lambda a: F.conv1d(a, np.ones((1, 1, 1), np.float32))),
-        ("linear", lambda a: F.linear(np.ones((1, 1), np.float32), a)), ("ReLU", nn.ReLU()),
+        ("Tensor", fc.Tensor),
+        ("tensor", fc.tensor),
+        ("as_tensor", fc.as_tensor),
+        ("from_numpy", fc.from_numpy),
+        ("add", lambda a: fc.ones(len(a)) + a),
+        ("conv1d", lambda a: F.conv1d(a, np.ones((1, 1, 1), np.float32))),
+        ("linear", lambda a: F.linear(np.ones((1, 1), np.float32), a)),
+        ("ReLU", nn.ReLU()),
         ("pad", lambda a: F.pad(a, (1, 1))),
-    ):  # fmt: skip
-        with pytest.raises(TypeError, match=f"^{name}: .*{got}" if name != "ReLU" else f"^(ReLU|relu): .*{got}"):
+    ):
+        with pytest.raises(
+            TypeError, match=f"^{name}: .*{got}" if name != "ReLU" else f"^(ReLU|relu): .*{got}"
+        ):
             door(array)

@@ -27,18 +27,35 @@ STATISTICS = f32(4), f32(4)
 # function: rows of (what is wrong, arguments, keywords, error, parts of the message)
 BAD = {
     "conv2d": [
-        ("channels", (f32(8, 1, 224, 224), f32(64, 3, 7, 7)), {}, ValueError,
-         ["weight expects 3 input channels (weight 64x3x7x7, groups 1), input has 1 (8x1x224x224)"]),
+        (
+            "channels",
+            (f32(8, 1, 224, 224), f32(64, 3, 7, 7)),
+            {},
+            ValueError,
+            ["weight expects 3 input channels (weight 64x3x7x7, groups 1), input has 1 (8x1x224x224)"],
+        ),
         ("rank-input", (f32(1, 2, 4, 6, 5), W), {}, ValueError, ["input must have", "1x2x4x6x5"]),
         ("rank-weight", (X, f32(6, 4, 3)), {}, ValueError, ["weight must have 4 dimensions", "6x4x3"]),
         ("empty-weight", (X, f32(0, 4, 3, 3)), {}, ValueError, ["weight must not be empty", "0x4x3x3"]),
         ("groups-channels", (X, W), {"groups": 2}, ValueError, ["groups 2", "input has 4"]),
-        ("groups-outputs", (f32(1, 6, 5, 5), f32(4, 2, 3, 3)), {"groups": 3}, ValueError, ["4 output", "groups 3"]),
+        (
+            "groups-outputs",
+            (f32(1, 6, 5, 5), f32(4, 2, 3, 3)),
+            {"groups": 3},
+            ValueError,
+            ["4 output", "groups 3"],
+        ),
         ("groups-zero", (X, W), {"groups": 0}, ValueError, ["groups must be at least 1", "0"]),
         ("stride-zero", (X, W), {"stride": 0}, ValueError, ["stride must be at least 1", "0"]),
         ("stride-negative", (X, W), {"stride": (1, -2)}, ValueError, ["stride must be at least 1", "-2"]),
         ("stride-fraction", (X, W), {"stride": 1.5}, TypeError, ["stride must be an int", "1.5"]),
-        ("stride-three", (X, W), {"stride": (1, 2, 3)}, ValueError, ["stride must be an int or 2 ints", "(1, 2, 3)"]),
+        (
+            "stride-three",
+            (X, W),
+            {"stride": (1, 2, 3)},
+            ValueError,
+            ["stride must be an int or 2 ints", "(1, 2, 3)"],
+        ),
         ("dilation-zero", (X, W), {"dilation": 0}, ValueError, ["dilation must be at least 1"]),
         ("padding-negative", (X, W), {"padding": -1}, ValueError, ["padding must be at least 0", "-1"]),
         ("padding-word", (X, W), {"padding": "some"}, ValueError, ["'same', 'valid', 'full'", "'some'"]),
@@ -54,19 +71,49 @@ BAD = {
         ("winograd-2x2", (X, f32(6, 4, 2, 2)), {"algorithm": "winograd"}, ValueError, ["winograd"]),
     ],
     "conv1d": [
-        ("channels", (f32(2, 3, 9), f32(4, 2, 3)), {}, ValueError, ["expects 2 input", "input has 3 (2x3x9)"]),
+        (
+            "channels",
+            (f32(2, 3, 9), f32(4, 2, 3)),
+            {},
+            ValueError,
+            ["expects 2 input", "input has 3 (2x3x9)"],
+        ),
         ("rank", (X, f32(4, 2, 3)), {}, ValueError, ["input must have"]),
     ],
     "conv3d": [
-        ("channels", (f32(1, 3, 4, 4, 4), f32(4, 2, 3, 3, 3)), {}, ValueError, ["expects 2 input", "input has 3"]),
+        (
+            "channels",
+            (f32(1, 3, 4, 4, 4), f32(4, 2, 3, 3, 3)),
+            {},
+            ValueError,
+            ["expects 2 input", "input has 3"],
+        ),
         ("rank", (f32(2, 3), f32(4, 2, 3, 3, 3)), {}, ValueError, ["input must have"]),
     ],
     "convolve2d": [("channels", (X, f32(6, 3, 3, 3)), {}, ValueError, ["expects 3 input", "input has 4"])],
     "conv_transpose2d": [
-        ("channels", (X, f32(3, 2, 3, 3)), {}, ValueError, ["weight expects 3 input channels", "input has 4"]),
-        ("output-padding", (X, f32(4, 2, 3, 3)), {"stride": 2, "output_padding": 2}, ValueError, ["output_padding"]),
+        (
+            "channels",
+            (X, f32(3, 2, 3, 3)),
+            {},
+            ValueError,
+            ["weight expects 3 input channels", "input has 4"],
+        ),
+        (
+            "output-padding",
+            (X, f32(4, 2, 3, 3)),
+            {"stride": 2, "output_padding": 2},
+            ValueError,
+            ["output_padding"],
+        ),
         ("padding-word", (X, f32(4, 2, 3, 3)), {"padding": "same"}, ValueError, ["padding must be numbers"]),
-        ("padding-large", (X, f32(4, 2, 3, 3)), {"padding": 9}, ValueError, ["output would be", "less padding"]),
+        (
+            "padding-large",
+            (X, f32(4, 2, 3, 3)),
+            {"padding": 9},
+            ValueError,
+            ["output would be", "less padding"],
+        ),
         ("groups", (X, f32(4, 2, 3, 3)), {"groups": 3}, ValueError, ["divisible by groups 3"]),
         ("bias", (X, f32(4, 2, 3, 3), f32(4)), {}, ValueError, ["bias must have shape 2", "got 4"]),
         ("mixed", (X, f32(4, 2, 3, 3).astype(np.float64)), {}, TypeError, ["float64"]),
@@ -90,9 +137,17 @@ BAD = {
         ("size", (X, 0), {}, ValueError, ["output_size must be at least 1"]),
         ("rank", (f32(2, 3), 1), {}, ValueError, ["input must have", "2x3"]),
     ],
-    "adaptive_max_pool2d": [("size", (X, (1, 2, 3)), {}, ValueError, ["output_size must be an int or 2 ints"])],
+    "adaptive_max_pool2d": [
+        ("size", (X, (1, 2, 3)), {}, ValueError, ["output_size must be an int or 2 ints"])
+    ],
     "batch_norm": [
-        ("weight", (X, None, None, f32(3), f32(4), True), {}, ValueError, ["weight must have shape 4", "got 3"]),
+        (
+            "weight",
+            (X, None, None, f32(3), f32(4), True),
+            {},
+            ValueError,
+            ["weight must have shape 4", "got 3"],
+        ),
         ("bias", (X, None, None, f32(4), f32(3), True), {}, ValueError, ["bias must have shape 4", "got 3"]),
         ("running", (X, f32(3), f32(3)), {}, ValueError, ["running_mean must have shape 4", "got 3"]),
         ("no-statistics", (X, None, None), {}, ValueError, ["running_mean"]),
@@ -115,7 +170,13 @@ BAD = {
     "dropout": [
         ("p-large", (X, 1.5), {}, ValueError, ["p ", "1.5"]),
         ("p-negative", (X, -0.1), {}, ValueError, ["p ", "-0.1"]),
-        ("mode", (X, 0.5), {"mode": "scale"}, ValueError, ["upscale_in_train", "downgrade_in_infer", "'scale'"]),
+        (
+            "mode",
+            (X, 0.5),
+            {"mode": "scale"},
+            ValueError,
+            ["upscale_in_train", "downgrade_in_infer", "'scale'"],
+        ),
     ],
     "linear": [
         ("features", (f32(3, 7), f32(4, 5)), {}, ValueError, ["5", "7", "3x7", "4x5"]),
@@ -175,7 +236,7 @@ BAD = {
         ("negative", (np.array([0, -1]), 5), {}, ValueError, ["-1"]),
         ("float", (f32(3), 5), {}, TypeError, ["float32"]),
     ],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
@@ -194,10 +255,20 @@ def test_bad_input(name, args, options, error, parts, backend):
 @pytest.mark.parametrize("what", ["text", None, {}, object()], ids=["str", "None", "dict", "object"])
 @pytest.mark.parametrize(
     ("name", "args"),
-    [("conv2d", [W]), ("max_pool2d", [2]), ("avg_pool2d", [2]), ("relu", []), ("softmax", [1]), ("pad", [(1, 1)]),
-     ("linear", [f32(2, 3)]), ("cross_entropy", [LABELS]), ("mse_loss", [X]), ("batch_norm", STATISTICS)],
+    [
+        ("conv2d", [W]),
+        ("max_pool2d", [2]),
+        ("avg_pool2d", [2]),
+        ("relu", []),
+        ("softmax", [1]),
+        ("pad", [(1, 1)]),
+        ("linear", [f32(2, 3)]),
+        ("cross_entropy", [LABELS]),
+        ("mse_loss", [X]),
+        ("batch_norm", STATISTICS),
+    ],
     ids=lambda v: v if isinstance(v, str) else "",
-)  # fmt: skip
+)
 def test_what_is_no_array_is_refused(name, args, what, backend):
     with pytest.raises(TypeError, match=type(what).__name__ if what is not None else "None"):
         getattr(F, name)(what, *args)
@@ -229,15 +300,25 @@ ALGORITHM_TAKERS = {
 @pytest.mark.parametrize("taker", ALGORITHM_TAKERS)
 def test_an_empty_algorithm_is_no_algorithm(taker, empty):
     """Only None leaves the choice open."""
-    with fc.backend("numpy"), pytest.raises(ValueError, match=r": expected one of auto, direct, im2col, winograd, got "):
+    with (
+        fc.backend("numpy"),
+        pytest.raises(ValueError, match=r": expected one of auto, direct, im2col, winograd, got "),
+    ):
         ALGORITHM_TAKERS[taker](empty)
     if taker != "conv_algorithm":
         with fc.backend("numpy"):
             ALGORITHM_TAKERS[taker](None)
 
 
-@pytest.mark.parametrize("call", [lambda: fc.set_backend(""), lambda: fc.backend("").__enter__(), lambda: fc.device(""),
-                                  lambda: fc.set_float32_precision("")])  # fmt: skip
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: fc.set_backend(""),
+        lambda: fc.backend("").__enter__(),
+        lambda: fc.device(""),
+        lambda: fc.set_float32_precision(""),
+    ],
+)
 def test_an_empty_name_is_no_name(call):
     with pytest.raises(ValueError, match=r"expected .*, got ''"):
         call()
@@ -246,8 +327,12 @@ def test_an_empty_name_is_no_name(call):
 @pytest.mark.parametrize("name", ["FASTCONV_CONV_ALGORITHM", "FASTCONV_BACKEND", "FASTCONV_NUM_THREADS"])
 def test_an_empty_variable_is_as_one_that_is_not_set(name):
     code = "import fastconv as fc; x = fc.ones(1, 1, 4, 4); print(fc.nn.functional.conv2d(x, x).item(), fc.get_num_threads())"
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "FASTCONV_BACKEND": "numpy", name: " "},
-                          capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "FASTCONV_BACKEND": "numpy", name: " "},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0 and done.stdout.startswith("16.0 "), done.stderr
 
 
@@ -272,39 +357,60 @@ def test_a_refused_call_leaves_no_trace(backend):
     assert mean.numpy().tolist() == [0] * 4 and var.numpy().tolist() == [1] * 4
 
 
-@pytest.mark.parametrize("make, parts", [
-    (lambda: nn.Conv2d(1, 4), ["Conv2d.__init__", "kernel_size"]),
-    (lambda: nn.ConvTranspose2d(1, 4), ["ConvTranspose2d.__init__", "kernel_size"]),
-    (lambda: nn.BatchNorm3d(), ["BatchNorm3d.__init__", "num_features"]),
-    (lambda: nn.MaxPool2d(), ["MaxPool2d(kernel_size, stride=None", "kernel_size"]),
-    (lambda: nn.Conv1d(1, 4, 3, padding="smae"), ["Conv1d: padding", "'same', 'valid', 'full'", "'smae'"]),
-    (lambda: nn.ConvTranspose2d(1, 4, 3, padding="same"), ["ConvTranspose2d: padding must be numbers", "'same'"]),
-    (lambda: nn.AvgPool3d(2, padding="smae"), ["AvgPool3d: padding", "'smae'"]),
-    (lambda: nn.MaxPool1d(2, stride=0), ["MaxPool1d: stride must be at least 1", "0"]),
-    (lambda: nn.MaxPool2d("3"), ["MaxPool2d: kernel_size must be an int or 2 ints", "'3'"]),
-    (lambda: F.conv2d(X, W, strides=2), ["conv2d(input, weight, bias=None, stride=1", "'strides'"]),
-    (lambda: F.max_pool1d(X[0], 2, 2, 0, 1, False, False, 1), ["max_pool1d(input, kernel_size", "too many positional"]),
-    (lambda: F.conv3d(f32(1, 1, 2, 2, 2)), ["conv3d(input, weight", "'weight'"]),
-    (lambda: F.conv2d(x=X, weight=W), ["conv2d(input, weight", "unexpected keyword argument 'x'"]),
-    (lambda: nn.Softmax(axis=1), ["Softmax(dim)", "unexpected keyword argument 'axis'"]),
-    (lambda: nn.BatchNorm2d(3)(fc.rand(2, 8, 8, 3)), ["batch_norm: ", "2x8x8x3", ".permute(0, 3, 1, 2)"]),
-    (lambda: nn.ConvTranspose2d(3, 4, 3)(fc.rand(2, 8, 8, 3)), ["expects 3 input", ".permute(0, 3, 1, 2)"]),
-    (lambda: nn.Conv2d(3, 4, 3)(fc.rand(8, 8, 3)), [".permute(2, 0, 1)"]),
-    (lambda: fc.zeros(2, device=""), ["device: expected 'cpu' or 'cuda'", "''"]),
-    (lambda: fc.zeros(0, 3).max(1), ["max: the tensor is empty", "0x3"]),
-    (lambda: fc.train.fit(nn.Linear(3, 2), iter([])), ["fit: the training loader must have a length", "list_iterator"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make, parts",
+    [
+        (lambda: nn.Conv2d(1, 4), ["Conv2d.__init__", "kernel_size"]),
+        (lambda: nn.ConvTranspose2d(1, 4), ["ConvTranspose2d.__init__", "kernel_size"]),
+        (lambda: nn.BatchNorm3d(), ["BatchNorm3d.__init__", "num_features"]),
+        (lambda: nn.MaxPool2d(), ["MaxPool2d(kernel_size, stride=None", "kernel_size"]),
+        (
+            lambda: nn.Conv1d(1, 4, 3, padding="smae"),
+            ["Conv1d: padding", "'same', 'valid', 'full'", "'smae'"],
+        ),
+        (
+            lambda: nn.ConvTranspose2d(1, 4, 3, padding="same"),
+            ["ConvTranspose2d: padding must be numbers", "'same'"],
+        ),
+        (lambda: nn.AvgPool3d(2, padding="smae"), ["AvgPool3d: padding", "'smae'"]),
+        (lambda: nn.MaxPool1d(2, stride=0), ["MaxPool1d: stride must be at least 1", "0"]),
+        (lambda: nn.MaxPool2d("3"), ["MaxPool2d: kernel_size must be an int or 2 ints", "'3'"]),
+        (lambda: F.conv2d(X, W, strides=2), ["conv2d(input, weight, bias=None, stride=1", "'strides'"]),
+        (
+            lambda: F.max_pool1d(X[0], 2, 2, 0, 1, False, False, 1),
+            ["max_pool1d(input, kernel_size", "too many positional"],
+        ),
+        (lambda: F.conv3d(f32(1, 1, 2, 2, 2)), ["conv3d(input, weight", "'weight'"]),
+        (lambda: F.conv2d(x=X, weight=W), ["conv2d(input, weight", "unexpected keyword argument 'x'"]),
+        (lambda: nn.Softmax(axis=1), ["Softmax(dim)", "unexpected keyword argument 'axis'"]),
+        (lambda: nn.BatchNorm2d(3)(fc.rand(2, 8, 8, 3)), ["batch_norm: ", "2x8x8x3", ".permute(0, 3, 1, 2)"]),
+        (
+            lambda: nn.ConvTranspose2d(3, 4, 3)(fc.rand(2, 8, 8, 3)),
+            ["expects 3 input", ".permute(0, 3, 1, 2)"],
+        ),
+        (lambda: nn.Conv2d(3, 4, 3)(fc.rand(8, 8, 3)), [".permute(2, 0, 1)"]),
+        (lambda: fc.zeros(2, device=""), ["device: expected 'cpu' or 'cuda'", "''"]),
+        (lambda: fc.zeros(0, 3).max(1), ["max: the tensor is empty", "0x3"]),
+        (
+            lambda: fc.train.fit(nn.Linear(3, 2), iter([])),
+            ["fit: the training loader must have a length", "list_iterator"],
+        ),
+    ],
+)
 def test_an_error_names_what_was_written_where_it_was_written(make, parts):
     with pytest.raises((TypeError, ValueError)) as e:
         make()
     assert [p for p in parts if p not in str(e.value)] == []
 
 
-@pytest.mark.parametrize("function, x, w, hint", [
-    (F.conv1d, f32(2, 9, 3), f32(4, 3, 3), ".permute(0, 2, 1)"),
-    (F.conv2d, f32(2, 8, 8, 3), f32(4, 3, 3, 3), ".permute(0, 3, 1, 2)"),
-    (F.conv3d, f32(2, 8, 8, 8, 3), f32(4, 3, 3, 3, 3), ".permute(0, 4, 1, 2, 3)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "function, x, w, hint",
+    [
+        (F.conv1d, f32(2, 9, 3), f32(4, 3, 3), ".permute(0, 2, 1)"),
+        (F.conv2d, f32(2, 8, 8, 3), f32(4, 3, 3, 3), ".permute(0, 3, 1, 2)"),
+        (F.conv3d, f32(2, 8, 8, 8, 3), f32(4, 3, 3, 3, 3), ".permute(0, 4, 1, 2, 3)"),
+    ],
+)
 def test_channels_at_the_end_are_recognised(function, x, w, hint):
     with pytest.raises(ValueError, match="expects 3 input channels") as e:
         function(x, w)
@@ -322,7 +428,8 @@ def test_the_first_argument_is_named_input():
     assert {next(iter(inspect.signature(f).parameters)) for f in functions} == {"input"}
 
 
-# ------------------------------------------------------------------------------------------------- anything, anywhere
+# ------------------------------------------------------------------------------------------------- anything,
+# anywhere
 LINE, VOLUME = f32(2, 4, 6), f32(1, 2, 4, 4, 4)
 CONV = {"stride": 1, "padding": 1, "dilation": 1, "groups": 1}
 POOL = {"kernel_size": 2, "stride": 2, "padding": 1}
@@ -334,44 +441,116 @@ RIGHT = {
     "conv3d": {"input": VOLUME, "weight": f32(2, 2, 2, 2, 2), "bias": f32(2), **CONV},
     "convolve2d": {"input": X, "weight": W, "bias": B, **CONV},
     "conv_transpose2d": {"input": X, "weight": f32(4, 3, 3, 3), "bias": f32(3), **CONV, "output_padding": 0},
-    "max_pool1d": {"input": LINE, **POOL, "dilation": 1}, "avg_pool1d": {"input": LINE, **POOL, "divisor_override": 3},
-    "max_pool2d": {"input": X, **POOL, "dilation": 1}, "avg_pool2d": {"input": X, **POOL, "divisor_override": 3},
-    "max_pool3d": {"input": VOLUME, **POOL, "dilation": 1}, "avg_pool3d": {"input": VOLUME, **POOL, "divisor_override": 3},
-    "adaptive_avg_pool2d": {"input": X, "output_size": 3}, "adaptive_max_pool2d": {"input": X, "output_size": 3},
-    "batch_norm": {"input": X, "running_mean": f32(4), "running_var": f32(4), "weight": f32(4), "bias": f32(4),
-                   "momentum": 0.1, "eps": 1e-5, "residual": X},
+    "max_pool1d": {"input": LINE, **POOL, "dilation": 1},
+    "avg_pool1d": {"input": LINE, **POOL, "divisor_override": 3},
+    "max_pool2d": {"input": X, **POOL, "dilation": 1},
+    "avg_pool2d": {"input": X, **POOL, "divisor_override": 3},
+    "max_pool3d": {"input": VOLUME, **POOL, "dilation": 1},
+    "avg_pool3d": {"input": VOLUME, **POOL, "divisor_override": 3},
+    "adaptive_avg_pool2d": {"input": X, "output_size": 3},
+    "adaptive_max_pool2d": {"input": X, "output_size": 3},
+    "batch_norm": {
+        "input": X,
+        "running_mean": f32(4),
+        "running_var": f32(4),
+        "weight": f32(4),
+        "bias": f32(4),
+        "momentum": 0.1,
+        "eps": 1e-5,
+        "residual": X,
+    },
     "layer_norm": {"input": X, "normalized_shape": 5, "weight": f32(5), "bias": f32(5), "eps": 1e-5},
     "group_norm": {"input": X, "num_groups": 2, "weight": f32(4), "bias": f32(4), "eps": 1e-5},
     "local_response_norm": {"input": X, "size": 3, "alpha": 1.0, "beta": 1.0, "k": 1.0},
-    "relu": {"input": X}, "sigmoid": {"input": X}, "tanh": {"input": X}, "silu": {"input": X},
-    "leaky_relu": {"input": X, "negative_slope": 0.1}, "gelu": {"input": X, "approximate": "none"},
-    "softmax": {"input": X, "dim": 1}, "log_softmax": {"input": X, "dim": 1},
+    "relu": {"input": X},
+    "sigmoid": {"input": X},
+    "tanh": {"input": X},
+    "silu": {"input": X},
+    "leaky_relu": {"input": X, "negative_slope": 0.1},
+    "gelu": {"input": X, "approximate": "none"},
+    "softmax": {"input": X, "dim": 1},
+    "log_softmax": {"input": X, "dim": 1},
     "dropout": {"input": X, "p": 0.5, "mode": "upscale_in_train"},
     "linear": {"input": f32(3, 7), "weight": f32(4, 7), "bias": f32(4)},
-    "cross_entropy": {"input": LOGITS, "target": LABELS, "weight": f32(5), "ignore_index": -100, "reduction": "mean",
-                      "label_smoothing": 0.1},
-    "nll_loss": {"input": LOGITS, "target": LABELS, "weight": f32(5), "ignore_index": -100, "reduction": "mean"},
+    "cross_entropy": {
+        "input": LOGITS,
+        "target": LABELS,
+        "weight": f32(5),
+        "ignore_index": -100,
+        "reduction": "mean",
+        "label_smoothing": 0.1,
+    },
+    "nll_loss": {
+        "input": LOGITS,
+        "target": LABELS,
+        "weight": f32(5),
+        "ignore_index": -100,
+        "reduction": "mean",
+    },
     "mse_loss": {"input": X, "target": X, "reduction": "mean"},
-    "binary_cross_entropy_with_logits": {"input": X, "target": X, "weight": X, "reduction": "mean", "pos_weight": X},
+    "binary_cross_entropy_with_logits": {
+        "input": X,
+        "target": X,
+        "weight": X,
+        "reduction": "mean",
+        "pos_weight": X,
+    },
     "pad": {"input": X, "pad": (1, 1), "mode": "constant", "value": 0.0},
     "interpolate": {"input": X, "size": (3, 3), "mode": "bilinear"},
     "unfold": {"input": X, "kernel_size": 2, "dilation": 1, "padding": 1, "stride": 1},
-    "fold": {"input": f32(2, 8, 6), "output_size": (4, 3), "kernel_size": 2, "dilation": 1, "padding": 0, "stride": 1},
+    "fold": {
+        "input": f32(2, 8, 6),
+        "output_size": (4, 3),
+        "kernel_size": 2,
+        "dilation": 1,
+        "padding": 0,
+        "stride": 1,
+    },
     "one_hot": {"tensor": np.array([1, 2]), "num_classes": 5},
-}  # fmt: skip
+}
 NO_NUMBERS = {
-    "a string": "text", "bytes": b"text", "an object": object(), "a dict": {}, "a set": {1}, "strings": ["a"], "complex": 1j,
-    "complex array": X.astype(complex), "object array": np.array([[None]]), "records": np.zeros(3, [("a", "f4")]),
-    "dates": np.array(["2020-01-01"], "M8[D]"), "longdouble": X.astype(np.longdouble), "masked": np.ma.masked_array(X, X > 0),
-}  # fmt: skip
-HUGE = {"2^62": 2**62, "-2^62": -(2**62), "2^100": 2**100, "two of 2^62": (2**62, 2**62), "2^40": 2**40, "-2^40": -(2**40)}
-SIZES = {"stride", "padding", "dilation", "groups", "kernel_size", "output_padding", "output_size", "normalized_shape", "pad",
-         "num_groups", "size", "dim", "num_classes"}  # fmt: skip
+    "a string": "text",
+    "bytes": b"text",
+    "an object": object(),
+    "a dict": {},
+    "a set": {1},
+    "strings": ["a"],
+    "complex": 1j,
+    "complex array": X.astype(complex),
+    "object array": np.array([[None]]),
+    "records": np.zeros(3, [("a", "f4")]),
+    "dates": np.array(["2020-01-01"], "M8[D]"),
+    "longdouble": X.astype(np.longdouble),
+    "masked": np.ma.masked_array(X, X > 0),
+}
+HUGE = {
+    "2^62": 2**62,
+    "-2^62": -(2**62),
+    "2^100": 2**100,
+    "two of 2^62": (2**62, 2**62),
+    "2^40": 2**40,
+    "-2^40": -(2**40),
+}
+SIZES = {
+    "stride",
+    "padding",
+    "dilation",
+    "groups",
+    "kernel_size",
+    "output_padding",
+    "output_size",
+    "normalized_shape",
+    "pad",
+    "num_groups",
+    "size",
+    "dim",
+    "num_classes",
+}
 
 
 def refused(name, call, within=5.0):
-    """``call`` fails at once with an error that begins with ``name``. (Once it is refused it takes microseconds; the bound is
-    that of a busy machine.)"""
+    """``call`` fails at once with an error that begins with ``name``. (Once it is refused it takes
+    microseconds; the bound is that of a busy machine.)"""
     start = time.perf_counter()
     with pytest.raises((TypeError, ValueError, IndexError, OverflowError)) as e:
         call()
@@ -402,58 +581,64 @@ def test_absurd_sizes_are_refused_before_anything_is_made(name, backend):
             refused(name, lambda: F.interpolate(X, scale_factor=factor))  # noqa: B023
 
 
-@pytest.mark.parametrize("make", [fc.zeros, fc.ones, fc.rand, fc.randn, fc.eye, fc.arange,
-                                  lambda n: fc.full(n, 1.0)], ids=lambda f: f.__name__)  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [fc.zeros, fc.ones, fc.rand, fc.randn, fc.eye, fc.arange, lambda n: fc.full(n, 1.0)],
+    ids=lambda f: f.__name__,
+)
 def test_tensors_of_absurd_sizes(make):
     name = "full" if make.__name__ == "<lambda>" else make.__name__
     for size in (2**62, 2**100, 2**40, -1, -(2**62), "3", None, 1.5 if name != "arange" else 1e300, object()):
         refused(name, lambda: make(size))  # noqa: B023
 
 
-@pytest.mark.parametrize("name, call", [
-    ("arange", lambda: fc.arange(0, 10, 0)),
-    ("arange", lambda: fc.arange(0, float("inf"))),
-    ("arange", lambda: fc.arange(3, 0)),
-    ("full", lambda: fc.full(2, "x")),
-    ("full", lambda: fc.full(2, [1, 2])),
-    ("zeros", lambda: fc.zeros(2, dtype="complex64")),
-    ("rand", lambda: fc.rand(2, dtype="int64")),
-    ("tensor", lambda: fc.tensor([1, 2], dtype="S1")),
-    ("tensor", lambda: fc.tensor([[1, 2], [3]])),
-    ("to", lambda: fc.ones(2).to("gpu")),
-    ("astype", lambda: fc.ones(2).astype(None)),
-    ("index", lambda: fc.ones(2)["a"]),
-    ("index", lambda: fc.ones(2)[2**62]),
-    ("index", lambda: fc.ones(2)[0, 0]),
-    ("item assignment", lambda: fc.ones(2).__setitem__(0, "a")),
-    ("item assignment", lambda: fc.ones(2).__setitem__(0, f32(5))),
-    ("reshape", lambda: fc.ones(2).reshape("a")),
-    ("reshape", lambda: fc.ones(2).reshape(2**62)),
-    ("sum", lambda: fc.ones(2).sum("a")),
-    ("min", lambda: fc.ones(2).min(2**62)),
-    ("argmin", lambda: fc.ones(2).argmin(1.5)),
-    ("size", lambda: fc.ones(2).size(5)),
-    ("backward", lambda: fc.tensor(f32(2), requires_grad=True).backward("a")),
-    ("cat", lambda: fc.cat("ab")),
-    ("cat", lambda: fc.cat([])),
-    ("cat", lambda: fc.cat([fc.ones(2), "a"])),
-    ("cat", lambda: fc.cat([fc.tensor(1.0)])),
-    ("stack", lambda: fc.stack([fc.ones(2), fc.ones(3)])),
-    ("stack", lambda: fc.stack(5)),
-    ("from_dlpack", lambda: fc.from_dlpack(5)),
-    ("manual_seed", lambda: fc.manual_seed("a")),
-    ("Conv2d", lambda: nn.Conv2d(2**40, 4, 3)),
-    ("Conv2d", lambda: nn.Conv2d(2**30, 2**30, 3)),
-    ("Linear", lambda: nn.Linear("a", 3)),
-    ("Linear", lambda: nn.Linear(2**30, 2**30)),
-    ("BatchNorm2d", lambda: nn.BatchNorm2d("a")),
-    ("LayerNorm", lambda: nn.LayerNorm(())),
-    ("GroupNorm", lambda: nn.GroupNorm("a", 4)),
-    ("dropout", lambda: nn.Dropout("half")),
-    ("Flatten", lambda: nn.Flatten()("a")),
-    ("BatchNorm2d", lambda: nn.BatchNorm2d(3)("a")),
-    ("conv2d", lambda: nn.Sequential(nn.Conv2d(3, 4, 1))("a")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, call",
+    [
+        ("arange", lambda: fc.arange(0, 10, 0)),
+        ("arange", lambda: fc.arange(0, float("inf"))),
+        ("arange", lambda: fc.arange(3, 0)),
+        ("full", lambda: fc.full(2, "x")),
+        ("full", lambda: fc.full(2, [1, 2])),
+        ("zeros", lambda: fc.zeros(2, dtype="complex64")),
+        ("rand", lambda: fc.rand(2, dtype="int64")),
+        ("tensor", lambda: fc.tensor([1, 2], dtype="S1")),
+        ("tensor", lambda: fc.tensor([[1, 2], [3]])),
+        ("to", lambda: fc.ones(2).to("gpu")),
+        ("astype", lambda: fc.ones(2).astype(None)),
+        ("index", lambda: fc.ones(2)["a"]),
+        ("index", lambda: fc.ones(2)[2**62]),
+        ("index", lambda: fc.ones(2)[0, 0]),
+        ("item assignment", lambda: fc.ones(2).__setitem__(0, "a")),
+        ("item assignment", lambda: fc.ones(2).__setitem__(0, f32(5))),
+        ("reshape", lambda: fc.ones(2).reshape("a")),
+        ("reshape", lambda: fc.ones(2).reshape(2**62)),
+        ("sum", lambda: fc.ones(2).sum("a")),
+        ("min", lambda: fc.ones(2).min(2**62)),
+        ("argmin", lambda: fc.ones(2).argmin(1.5)),
+        ("size", lambda: fc.ones(2).size(5)),
+        ("backward", lambda: fc.tensor(f32(2), requires_grad=True).backward("a")),
+        ("cat", lambda: fc.cat("ab")),
+        ("cat", lambda: fc.cat([])),
+        ("cat", lambda: fc.cat([fc.ones(2), "a"])),
+        ("cat", lambda: fc.cat([fc.tensor(1.0)])),
+        ("stack", lambda: fc.stack([fc.ones(2), fc.ones(3)])),
+        ("stack", lambda: fc.stack(5)),
+        ("from_dlpack", lambda: fc.from_dlpack(5)),
+        ("manual_seed", lambda: fc.manual_seed("a")),
+        ("Conv2d", lambda: nn.Conv2d(2**40, 4, 3)),
+        ("Conv2d", lambda: nn.Conv2d(2**30, 2**30, 3)),
+        ("Linear", lambda: nn.Linear("a", 3)),
+        ("Linear", lambda: nn.Linear(2**30, 2**30)),
+        ("BatchNorm2d", lambda: nn.BatchNorm2d("a")),
+        ("LayerNorm", lambda: nn.LayerNorm(())),
+        ("GroupNorm", lambda: nn.GroupNorm("a", 4)),
+        ("dropout", lambda: nn.Dropout("half")),
+        ("Flatten", lambda: nn.Flatten()("a")),
+        ("BatchNorm2d", lambda: nn.BatchNorm2d(3)("a")),
+        ("conv2d", lambda: nn.Sequential(nn.Conv2d(3, 4, 1))("a")),
+    ],
+)
 def test_methods_makers_and_layers_name_themselves(name, call):
     refused(name, call)
 
@@ -465,9 +650,12 @@ def test_too_little_memory_names_the_function(monkeypatch):
         return np.empty(2**60, np.uint8)
 
     with fc.backend("numpy"):
-        for op, name, call in (("pad_fwd", "pad", lambda: F.pad(X, (1, 1))), ("conv_fwd", "conv2d", lambda: F.conv2d(X, W)),
-                               ("unfold", "unfold", lambda: F.unfold(X, 2)),
-                               ("matmul", "matmul", lambda: fc.ones(2, 6) @ X[0, 0])):  # fmt: skip
+        for op, name, call in (
+            ("pad_fwd", "pad", lambda: F.pad(X, (1, 1))),
+            ("conv_fwd", "conv2d", lambda: F.conv2d(X, W)),
+            ("unfold", "unfold", lambda: F.unfold(X, 2)),
+            ("matmul", "matmul", lambda: fc.ones(2, 6) @ X[0, 0]),
+        ):
             with monkeypatch.context() as m:
                 m.setattr(fc.backends.load("numpy"), op, full)
                 with pytest.raises(MemoryError, match=f"^{name} of .*: Unable to allocate 1.00 EiB"):

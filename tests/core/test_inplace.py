@@ -16,23 +16,36 @@ from fastconv.nn import functional as F
 backend = conftest.op_backend
 
 OPERATORS = {
-    "add": (operator.iadd, lambda x: x + 3), "sub": (operator.isub, lambda x: x - 3), "mul": (operator.imul, lambda x: x * 3),
-    "div": (operator.itruediv, lambda x: x / 3), "pow": (operator.ipow, lambda x: x**3),
-}  # fmt: skip
+    "add": (operator.iadd, lambda x: x + 3),
+    "sub": (operator.isub, lambda x: x - 3),
+    "mul": (operator.imul, lambda x: x * 3),
+    "div": (operator.itruediv, lambda x: x / 3),
+    "pow": (operator.ipow, lambda x: x**3),
+}
 METHODS = {
-    "add_": (lambda t: t.add_(2, alpha=3), lambda x: x + 6), "sub_": (lambda t: t.sub_(2, alpha=3), lambda x: x - 6),
-    "mul_": (lambda t: t.mul_(2), lambda x: x * 2), "div_": (lambda t: t.div_(2), lambda x: x / 2),
-    "pow_": (lambda t: t.pow_(2), lambda x: x**2), "neg_": (lambda t: t.neg_(), lambda x: -x),
-    "clamp_": (lambda t: t.clamp_(2, 4), lambda x: x.clip(2, 4)), "zero_": (lambda t: t.zero_(), lambda x: x * 0),
-    "copy_": (lambda t: t.copy_(fc.tensor(7)), lambda x: x * 0 + 7), "fill_": (lambda t: t.fill_(7), lambda x: x * 0 + 7),
+    "add_": (lambda t: t.add_(2, alpha=3), lambda x: x + 6),
+    "sub_": (lambda t: t.sub_(2, alpha=3), lambda x: x - 6),
+    "mul_": (lambda t: t.mul_(2), lambda x: x * 2),
+    "div_": (lambda t: t.div_(2), lambda x: x / 2),
+    "pow_": (lambda t: t.pow_(2), lambda x: x**2),
+    "neg_": (lambda t: t.neg_(), lambda x: -x),
+    "clamp_": (lambda t: t.clamp_(2, 4), lambda x: x.clip(2, 4)),
+    "zero_": (lambda t: t.zero_(), lambda x: x * 0),
+    "copy_": (lambda t: t.copy_(fc.tensor(7)), lambda x: x * 0 + 7),
+    "fill_": (lambda t: t.fill_(7), lambda x: x * 0 + 7),
     **{f"i{name}": (lambda t, op=op: op(t, 3), want) for name, (op, want) in OPERATORS.items()},
-}  # fmt: skip
+}
 #: Views of a 3 x 4 tensor, and the part of an array they look at.
 VIEWS = {
-    "row": lambda x: x[1], "rows": lambda x: x[1:], "element": lambda x: x[1, 2], "steps": lambda x: x[:, ::2],
-    "transposed": lambda x: x.T, "flat": lambda x: x.reshape(12), "row of the transposed": lambda x: x.T[1],
+    "row": lambda x: x[1],
+    "rows": lambda x: x[1:],
+    "element": lambda x: x[1, 2],
+    "steps": lambda x: x[:, ::2],
+    "transposed": lambda x: x.T,
+    "flat": lambda x: x.reshape(12),
+    "row of the transposed": lambda x: x.T[1],
     "folded row": lambda x: x[2].reshape(2, 2)[1],
-}  # fmt: skip
+}
 
 
 def leaf(*values):
@@ -43,7 +56,8 @@ def numbers(*shape, seed=0):
     return np.random.default_rng(seed).uniform(1, 2, shape)
 
 
-# ------------------------------------------------------------------------------------------------- who sees a change
+# ------------------------------------------------------------------------------------------------- who sees a
+# change
 @pytest.mark.parametrize("name", METHODS)
 def test_an_op_in_place_changes_the_tensor_itself(name, backend):
     change, want = METHODS[name]
@@ -51,7 +65,9 @@ def test_an_op_in_place_changes_the_tensor_itself(name, backend):
     alias, detached, data = x, x.detach(), x.data
     assert change(x) is x
     for seen in (x, alias, detached, data):
-        np.testing.assert_allclose(seen.numpy(), want(np.arange(6, dtype=np.float32).reshape(2, 3)), rtol=1e-6)
+        np.testing.assert_allclose(
+            seen.numpy(), want(np.arange(6, dtype=np.float32).reshape(2, 3)), rtol=1e-6
+        )
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -129,7 +145,8 @@ def test_gradient_descent_by_hand(backend):
 
 
 def test_gradients_scaled_in_place_scale_nothing_else(backend):
-    """A first gradient may be what a backward pass returned: memory of its own, even where that repeats or was saved."""
+    """A first gradient may be what a backward pass returned: memory of its own, even where that repeats or
+    was saved."""
 
     class Gives(fc.autograd.Function):
         @staticmethod
@@ -207,8 +224,10 @@ def test_gradients_through_items_changed_in_a_loop(backend):
     up = np.zeros((4, 4))
     up[1:3, 1:3] = [[1, 2], [3, 4]]
     np.testing.assert_allclose(k.grad.numpy(), corr2d(X, np.array([[1.0, 2], [3, 4]]), np.zeros((2, 2))))
-    np.testing.assert_allclose(x.grad.numpy(), [[(up[i : i + 2, j : j + 2] * K[::-1, ::-1]).sum() for j in range(3)]
-                                                for i in range(3)])  # fmt: skip
+    np.testing.assert_allclose(
+        x.grad.numpy(),
+        [[(up[i : i + 2, j : j + 2] * K[::-1, ::-1]).sum() for j in range(3)] for i in range(3)],
+    )
 
 
 def test_hand_worked_gradients_of_rows(backend):
@@ -300,17 +319,31 @@ PROGRAMS = range(40)
 
 
 def random_program(seed, leaves, zeros, no_grad):
-    """Views and changes in place in a random order; the tensors at the end and the leaves' gradients. The same code runs with
-    PyTorch and fastconv."""
+    """Views and changes in place in a random order; the tensors at the end and the leaves' gradients. The
+    same code runs with PyTorch and fastconv."""
     draw, (w, v) = random.Random(seed), leaves
     tensors = [draw.choice([lambda: w * 1, lambda: w * v, lambda: (w * 2).T, lambda: zeros])()]
-    views = [lambda t: t[draw.randrange(len(t))], lambda t: t[1:], lambda t: t[::2], lambda t: t.reshape(-1),
-             lambda t: t.unsqueeze(0), lambda t: t.transpose(0, t.ndim - 1)]  # fmt: skip
+    views = [
+        lambda t: t[draw.randrange(len(t))],
+        lambda t: t[1:],
+        lambda t: t[::2],
+        lambda t: t.reshape(-1),
+        lambda t: t.unsqueeze(0),
+        lambda t: t.transpose(0, t.ndim - 1),
+    ]
     changes = [
-        lambda t, o: t.add_(o), lambda t, o: t.sub_(o, alpha=2), lambda t, o: t.mul_(o), lambda t, o: t.div_(o),
-        lambda t, o: t.pow_(2), lambda t, o: t.neg_(), lambda t, o: t.clamp_(0.6, 3.0), lambda t, o: t.mul_(0.5),
-        lambda t, o: operator.setitem(t, 0, o), lambda t, o: t.detach().mul_(1.25), lambda t, o: t[0].add_(t[-1]),
-    ]  # fmt: skip
+        lambda t, o: t.add_(o),
+        lambda t, o: t.sub_(o, alpha=2),
+        lambda t, o: t.mul_(o),
+        lambda t, o: t.div_(o),
+        lambda t, o: t.pow_(2),
+        lambda t, o: t.neg_(),
+        lambda t, o: t.clamp_(0.6, 3.0),
+        lambda t, o: t.mul_(0.5),
+        lambda t, o: operator.setitem(t, 0, o),
+        lambda t, o: t.detach().mul_(1.25),
+        lambda t, o: t[0].add_(t[-1]),
+    ]
     for _ in range(draw.randint(4, 12)):
         i = draw.randrange(len(tensors))
         t = tensors[i]
@@ -325,8 +358,10 @@ def random_program(seed, leaves, zeros, no_grad):
     loss = sum((t * (1 + k)).sum() for k, t in enumerate(tensors))
     if loss.requires_grad:
         loss.backward()
-    return ([t.detach().cpu().numpy() for t in tensors],
-            [np.zeros((3, 4)) if p.grad is None else p.grad.cpu().numpy() for p in leaves])  # fmt: skip
+    return (
+        [t.detach().cpu().numpy() for t in tensors],
+        [np.zeros((3, 4)) if p.grad is None else p.grad.cpu().numpy() for p in leaves],
+    )
 
 
 def test_random_programs_agree_with_pytorch(backend):
@@ -336,23 +371,39 @@ def test_random_programs_agree_with_pytorch(backend):
     for seed in PROGRAMS:
         arrays = numbers(3, 4, seed=seed), numbers(3, 4, seed=seed + 1000)
         try:
-            want = random_program(seed, [torch.tensor(a, requires_grad=True) for a in arrays],
-                                  torch.zeros(3, 4, dtype=torch.float64), torch.no_grad)  # fmt: skip
+            want = random_program(
+                seed,
+                [torch.tensor(a, requires_grad=True) for a in arrays],
+                torch.zeros(3, 4, dtype=torch.float64),
+                torch.no_grad,
+            )
         except RuntimeError:
             continue
-        got = random_program(seed, [fc.tensor(a, requires_grad=True) for a in arrays],
-                             fc.tensor(np.zeros((3, 4))), fc.no_grad)  # fmt: skip
+        got = random_program(
+            seed, [fc.tensor(a, requires_grad=True) for a in arrays], fc.tensor(np.zeros((3, 4))), fc.no_grad
+        )
         compared += 1
         for a, b in zip([*got[0], *got[1]], [*want[0], *want[1]], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11, err_msg=f"program {seed}")
     assert compared >= len(PROGRAMS) // 2
 
 
-# ------------------------------------------------------------------------------------------------- what is refused
-@pytest.mark.parametrize("change", [
-    lambda t: operator.iadd(t, 1), lambda t: t.mul_(2), lambda t: t.zero_(), lambda t: t.clamp_(0, 1), lambda t: t.neg_(),
-    lambda t: operator.setitem(t, 0, 1), lambda t: t[0].add_(1), lambda t: t.T.div_(2), lambda t: t.reshape(4)[1].copy_(1),
-])  # fmt: skip
+# ------------------------------------------------------------------------------------------------- what is
+# refused
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: operator.iadd(t, 1),
+        lambda t: t.mul_(2),
+        lambda t: t.zero_(),
+        lambda t: t.clamp_(0, 1),
+        lambda t: t.neg_(),
+        lambda t: operator.setitem(t, 0, 1),
+        lambda t: t[0].add_(1),
+        lambda t: t.T.div_(2),
+        lambda t: t.reshape(4)[1].copy_(1),
+    ],
+)
 def test_a_leaf_that_requires_gradients_is_refused_whole_and_in_part(change, backend):
     x = fc.tensor(np.ones((2, 2)), requires_grad=True)
     with pytest.raises(RuntimeError, match=r"a (view of a )?leaf that requires gradients.*no_grad\(\)"):
@@ -389,16 +440,24 @@ def test_a_function_that_returns_its_inputs_memory_is_not_followed():
 
 #: Ops whose derivative needs x or the result, as the very array, in another shape or inside a tuple.
 SAVED = {
-    "mul": lambda x, w: x * w, "exp": lambda x, w: x.exp(), "a view": lambda x, w: x[:2] * w[:2],
-    "matmul of vectors": lambda x, w: x.reshape(16) @ w.reshape(16), "softmax": lambda x, w: x.softmax(1),
-    "layer norm": lambda x, w: F.layer_norm(x, (4,)), "group norm": lambda x, w: F.group_norm(x, 2),
-    "batch norm": lambda x, w: F.batch_norm(x, None, None, training=True), "max": lambda x, w: x.max(dims=0),
-    "batch norm, relu": lambda x, w: F.batch_norm(x, None, None, training=True, activation="relu", residual=w),
+    "mul": lambda x, w: x * w,
+    "exp": lambda x, w: x.exp(),
+    "a view": lambda x, w: x[:2] * w[:2],
+    "matmul of vectors": lambda x, w: x.reshape(16) @ w.reshape(16),
+    "softmax": lambda x, w: x.softmax(1),
+    "layer norm": lambda x, w: F.layer_norm(x, (4,)),
+    "group norm": lambda x, w: F.group_norm(x, 2),
+    "batch norm": lambda x, w: F.batch_norm(x, None, None, training=True),
+    "max": lambda x, w: x.max(dims=0),
+    "batch norm, relu": lambda x, w: F.batch_norm(
+        x, None, None, training=True, activation="relu", residual=w
+    ),
     "linear": lambda x, w: F.linear(x.reshape(2, 2, 4), w),
     "conv": lambda x, w: F.conv1d(x.reshape(1, 4, 4), w.reshape(4, 4, 1)),
     "cross-entropy weights": lambda x, w: F.cross_entropy(w, fc.tensor([0, 1, 2, 3]), weight=x[0].detach()),
-    "clamp": lambda x, w: x.clamp(1.2, 1.8), "pow": lambda x, w: x**w,
-}  # fmt: skip
+    "clamp": lambda x, w: x.clamp(1.2, 1.8),
+    "pow": lambda x, w: x**w,
+}
 
 
 @pytest.mark.parametrize("name", SAVED)
@@ -416,10 +475,14 @@ def test_backward_notices_a_change_of_what_was_saved(name, backend):
 
 #: Ops whose derivative needs neither x nor the result.
 FREE = {
-    "add": lambda x: x + 1, "mul by a number": lambda x: x * 3, "div by a tensor": lambda x: x / fc.tensor(2.0),
-    "sum": lambda x: x.sum(0), "reshape": lambda x: x.reshape(16) * 2, "cat": lambda x: fc.cat([x, x]),
+    "add": lambda x: x + 1,
+    "mul by a number": lambda x: x * 3,
+    "div by a tensor": lambda x: x / fc.tensor(2.0),
+    "sum": lambda x: x.sum(0),
+    "reshape": lambda x: x.reshape(16) * 2,
+    "cat": lambda x: fc.cat([x, x]),
     "conv": lambda x: F.conv1d(x.reshape(1, 4, 4), fc.tensor(numbers(4, 4, 1))),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FREE)
@@ -462,12 +525,22 @@ def test_an_item_takes_only_what_broadcasts_to_it(value, backend):
     assert x.tolist() == [[1, 1], [0, 0]]
 
 
-@pytest.mark.parametrize("a, op, b, want", [
-    ("float32", "iadd", "float64", "float32"), ("float32", "imul", "int64", "float32"), ("float32", "iadd", 0.1, "float32"),
-    ("float64", "isub", "float32", "float64"), ("int64", "iadd", 2, "int64"), ("int64", "imul", "bool", "int64"),
-    ("int64", "iadd", 0.5, None), ("int64", "itruediv", 2, None), ("int64", "iadd", "float32", None),
-    ("bool", "iadd", 1, None), ("int32", "iadd", "int64", "int32"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "a, op, b, want",
+    [
+        ("float32", "iadd", "float64", "float32"),
+        ("float32", "imul", "int64", "float32"),
+        ("float32", "iadd", 0.1, "float32"),
+        ("float64", "isub", "float32", "float64"),
+        ("int64", "iadd", 2, "int64"),
+        ("int64", "imul", "bool", "int64"),
+        ("int64", "iadd", 0.5, None),
+        ("int64", "itruediv", 2, None),
+        ("int64", "iadd", "float32", None),
+        ("bool", "iadd", 1, None),
+        ("int32", "iadd", "int64", "int32"),
+    ],
+)
 def test_the_dtype_stays_and_must_be_able_to_hold_the_result(a, op, b, want, backend):
     """The table is PyTorch's, asked below."""
     x, y = fc.ones(2, dtype=a), fc.ones(2, dtype=b) if isinstance(b, str) else b
@@ -481,7 +554,10 @@ def test_the_dtype_stays_and_must_be_able_to_hold_the_result(a, op, b, want, bac
         import torch
     except ImportError:
         return
-    x, y = torch.ones(2, dtype=getattr(torch, a)), torch.ones(2, dtype=getattr(torch, b)) if isinstance(b, str) else b
+    x, y = (
+        torch.ones(2, dtype=getattr(torch, a)),
+        torch.ones(2, dtype=getattr(torch, b)) if isinstance(b, str) else b,
+    )
     try:
         assert str(getattr(operator, op)(x, y).dtype) == f"torch.{want}"
     except RuntimeError:
@@ -496,11 +572,19 @@ def test_assignment_converts_to_the_dtype(backend):
     assert x.tolist() == [2, -3]
 
 
-@pytest.mark.parametrize("array", [np.broadcast_to(np.float32(1), (2, 2)), np.frombuffer(bytes(16), np.float32).reshape(2, 2)])
+@pytest.mark.parametrize(
+    "array", [np.broadcast_to(np.float32(1), (2, 2)), np.frombuffer(bytes(16), np.float32).reshape(2, 2)]
+)
 def test_read_only_memory_is_refused(array):
-    for change in (lambda t: operator.iadd(t, 1), lambda t: t.zero_(), lambda t: t[0].mul_(2),
-                   lambda t: operator.setitem(t, 0, 1)):  # fmt: skip
-        with pytest.raises(RuntimeError, match=r"(add_|mul_|item assignment): the tensor's memory is read-only.*\.clone\(\)"):
+    for change in (
+        lambda t: operator.iadd(t, 1),
+        lambda t: t.zero_(),
+        lambda t: t[0].mul_(2),
+        lambda t: operator.setitem(t, 0, 1),
+    ):
+        with pytest.raises(
+            RuntimeError, match=r"(add_|mul_|item assignment): the tensor's memory is read-only.*\.clone\(\)"
+        ):
             change(fc.from_numpy(array))
 
 
@@ -513,7 +597,8 @@ def test_unknown_operands_are_a_type_error(backend):
         x.clamp_()
 
 
-# ------------------------------------------------------------------------------------------------- who else must notice
+# ------------------------------------------------------------------------------------------------- who else
+# must notice
 def test_an_optimized_net_notices_weights_changed_in_place():
     net = fc.optimize_for_inference(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3)))
     x = fc.rand(1, 1, 8, 8)
@@ -551,7 +636,8 @@ def test_summary_and_profile_of_a_net_that_works_in_place():
 
 
 def test_what_waits_in_a_sequence_is_changed_apart_from_its_source():
-    """Modules that an optimized net merges by name hand on a tensor that is computed when somebody looks at it."""
+    """Modules that an optimized net merges by name hand on a tensor that is computed when somebody looks at
+    it."""
 
     class Net(nn.Module):
         in_sequence = (("conv", "norm"),)
@@ -569,10 +655,13 @@ def test_what_waits_in_a_sequence_is_changed_apart_from_its_source():
 
     net, x = Net().eval(), fc.rand(2, 1, 5, 5)
     with fc.no_grad():
-        np.testing.assert_allclose(fc.optimize_for_inference(net)(x).numpy(), net(x).numpy(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            fc.optimize_for_inference(net)(x).numpy(), net(x).numpy(), rtol=1e-5, atol=1e-6
+        )
 
 
-# ------------------------------------------------------------------------------------------------- channels-last memory
+# -------------------------------------------------------------------------------------------------
+# channels-last memory
 def images():
     """A tensor whose memory runs over channels first, as the results of convolutions do; and its values."""
     values = np.arange(48.0).reshape(2, 3, 2, 4)
@@ -584,10 +673,13 @@ def images():
 
 #: Views that PyTorch, whose images lie in logical order, makes without a copy.
 FLAT = {
-    "all": lambda x: x.reshape(-1), "rows": lambda x: x.reshape(6, -1), "row": lambda x: x.reshape(2, -1)[1],
-    "of an image": lambda x: x[1].reshape(-1), "twice": lambda x: x.reshape(2, -1).reshape(6, 8)[2:4],
+    "all": lambda x: x.reshape(-1),
+    "rows": lambda x: x.reshape(6, -1),
+    "row": lambda x: x.reshape(2, -1)[1],
+    "of an image": lambda x: x[1].reshape(-1),
+    "twice": lambda x: x.reshape(2, -1).reshape(6, 8)[2:4],
     "columns": lambda x: x.reshape(6, 8).T[3],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FLAT)
@@ -639,11 +731,15 @@ def test_parameters_are_changed_through_flat_views(backend):
         conv.weight.view(-1)[0] = 1
 
 
-@pytest.mark.parametrize("reshaped", [
-    lambda x: x.permute(0, 2, 3, 1).reshape(-1), lambda x: x.permute(0, 2, 3, 1).reshape(2, 4, 6),
-    lambda x: x[:, 1:].reshape(-1),
-    lambda x: x.permute(1, 0, 2, 3).reshape(3, -1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "reshaped",
+    [
+        lambda x: x.permute(0, 2, 3, 1).reshape(-1),
+        lambda x: x.permute(0, 2, 3, 1).reshape(2, 4, 6),
+        lambda x: x[:, 1:].reshape(-1),
+        lambda x: x.permute(1, 0, 2, 3).reshape(3, -1),
+    ],
+)
 def test_a_reshape_that_pytorch_copies_is_no_view(reshaped, backend):
     x, want = images()
     flat = reshaped(x)

@@ -38,10 +38,19 @@ def rows(found):
 
 # ------------------------------------------------------------------------------------------------- summary
 def test_summary_of_a_chain(backend):
-    net = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
-                        nn.Flatten(), nn.Dropout(0.5), nn.Linear(8 * 4 * 4, 10))  # fmt: skip
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(8 * 4 * 4, 10),
+    )
     s = fc.summary(net, (2, 3, 16, 16))
-    found = [(x.type, x.output_shape, x.params, x.macs, x.activation_bytes, x.receptive_field) for x in s.layers]
+    found = [
+        (x.type, x.output_shape, x.params, x.macs, x.activation_bytes, x.receptive_field) for x in s.layers
+    ]
     assert found == [
         ("Conv2d", (2, 8, 8, 8), 8 * 3 * 9 + 8, 2 * 8 * 64 * 27, 4096, 3),
         ("BatchNorm2d", (2, 8, 8, 8), 16, 0, 4096, 3),
@@ -57,8 +66,14 @@ def test_summary_of_a_chain(backend):
     assert json.loads(json.dumps(s.to_dict()))["layers"][0]["macs"] == 27648
     lines = str(s).splitlines()
     assert lines[0] == "Sequential, input 2x3x16x16" and lines[3].split() == [
-        "0", "Conv2d", "2x8x8x8", "224", "27,648", "4,096", "3",
-    ]  # fmt: skip
+        "0",
+        "Conv2d",
+        "2x8x8x8",
+        "224",
+        "27,648",
+        "4,096",
+        "3",
+    ]
     assert "30,208 multiply-adds = 60,416 FLOPs" in lines[-1]
 
 
@@ -66,9 +81,11 @@ def test_summary_sees_functions_shortcuts_and_shared_layers():
     net = Residual()
     s = fc.summary(net, (1, 4, 6, 6))
     assert [(x.name, x.type, x.params, x.macs) for x in s.layers] == [
-        ("", "Residual", 16, 36 * 16 + 16), ("conv", "Conv2d", 148, 36 * 16 * 9), ("act", "ReLU", 0, 0),
+        ("", "Residual", 16, 36 * 16 + 16),
+        ("conv", "Conv2d", 148, 36 * 16 * 9),
         ("act", "ReLU", 0, 0),
-    ]  # fmt: skip
+        ("act", "ReLU", 0, 0),
+    ]
     assert [x.receptive_field for x in s.layers] == [None, 3, 3, 3]  # the shortcut sees 1, the other path 3
     assert s.total_params == 148 + 16 + 12  # those never called included
     assert "(top)" in str(s)
@@ -80,7 +97,13 @@ def test_summary_sees_functions_shortcuts_and_shared_layers():
         (nn.Conv1d(2, 3, 5, stride=2, dilation=2), (1, 2, 20), (1, 3, 6), 6 * 30, 9),
         (nn.Conv2d(2, 4, (3, 5), groups=2), (1, 2, 9, 9), (1, 4, 7, 5), 35 * 4 * 15, (3, 5)),
         (nn.Conv3d(1, 2, 3), (1, 1, 4, 5, 6), (1, 2, 2, 3, 4), 24 * 2 * 27, 3),
-        (nn.ConvTranspose2d(3, 2, 4, stride=2, padding=1), (1, 3, 5, 5), (1, 2, 10, 10), 25 * 3 * 2 * 16, None),
+        (
+            nn.ConvTranspose2d(3, 2, 4, stride=2, padding=1),
+            (1, 3, 5, 5),
+            (1, 2, 10, 10),
+            25 * 3 * 2 * 16,
+            None,
+        ),
         (nn.AdaptiveAvgPool2d(2), (1, 1, 8, 6), (1, 1, 2, 2), 0, (4, 3)),
         (nn.AdaptiveAvgPool2d(3), (1, 1, 8, 6), (1, 1, 3, 3), 0, None),
         (nn.AdaptiveMaxPool2d(1), (1, 1, 8, 8), (1, 1, 1, 1), 0, 8),
@@ -116,7 +139,12 @@ class Assigning(nn.Module):
 
 
 def test_summary_of_a_net_without_parameters():
-    assert fc.summary(nn.Sequential(nn.BatchNorm2d(2, affine=False), nn.Flatten()).double(), (1, 2, 3, 3)).total_params == 0
+    assert (
+        fc.summary(
+            nn.Sequential(nn.BatchNorm2d(2, affine=False), nn.Flatten()).double(), (1, 2, 3, 3)
+        ).total_params
+        == 0
+    )
     assert fc.summary(nn.ReLU(), (1, 2)).layers[0].activation_bytes == 8
 
 
@@ -126,7 +154,9 @@ def test_summary_of_free_forms():
 
 
 def test_summary_leaves_the_network_alone(backend):
-    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5), nn.BatchNorm2d(2).eval()).double()
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5), nn.BatchNorm2d(2).eval()
+    ).double()
     arrays = [t._array for t in (*net.parameters(), *net.buffers())]
     copies = [a.copy() for a in arrays]
     state = fc.random.get_state()
@@ -153,7 +183,9 @@ def test_summary_of_a_large_batch_takes_no_memory(blank_weights):
 def test_summary_refuses():
     with pytest.raises(TypeError, match="summary: expected an nn.Module, got function"):
         fc.summary(F.relu, (1, 1))
-    with pytest.raises(TypeError, match="summary: input_shape must be a sequence of ints, the batch included, got 3"):
+    with pytest.raises(
+        TypeError, match="summary: input_shape must be a sequence of ints, the batch included, got 3"
+    ):
         fc.summary(nn.ReLU(), 3)
     with pytest.raises(ValueError, match="summary: input_shape must be at least 1"):
         fc.summary(nn.ReLU(), (0, 3))
@@ -161,8 +193,13 @@ def test_summary_refuses():
 
 # ------------------------------------------------------------------------------------------------- profile
 def test_profile_counts_work(backend):
-    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.Flatten(),
-                        nn.Linear(8 * 64, 10))  # fmt: skip
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.Flatten(),
+        nn.Linear(8 * 64, 10),
+    )
     p = fc.profile(net, np.ones((2, 3, 8, 8), np.float32), repeat=2)
     first, relu, second, flat, dense = p.layers
     work = 2 * 2 * 8 * 64 * 27  # the input needs no gradient: one pass backward
@@ -176,12 +213,15 @@ def test_profile_counts_work(backend):
     assert [x.output_shape for x in p.layers] == [(2, 8, 8, 8)] * 3 + [(2, 512), (2, 10)]
     assert all(x.seconds[w] > 0 for x in (first, relu, second, dense) for w in ("forward", "backward"))
     assert all(sum(x.seconds[w] for x in p.layers) <= p.seconds[w] for w in ("forward", "backward"))
-    assert second.rate == sum(second.flops.values()) / second.total and p.share(second) == second.rate / p.peak
+    assert (
+        second.rate == sum(second.flops.values()) / second.total and p.share(second) == second.rate / p.peak
+    )
     assert p.plain_seconds > 0 and p.backend == backend and p.threads == fc.get_num_threads()
 
 
 def test_profile_blames_the_layer_that_is_slow(monkeypatch):
-    """A pause in one op shows in the row of the layer that called it, in the right direction, and nowhere else."""
+    """A pause in one op shows in the row of the layer that called it, in the right direction, and nowhere
+    else."""
     with fc.backend("numpy"):
         engine = fc.zeros(1)._engine
 
@@ -220,7 +260,9 @@ def test_profile_leaves_the_network_alone(backend):
     state = fc.random.get_state()
     fc.profile(net, x, 1)
     assert all(np.array_equal(t.numpy(), before[k]) for k, t in net.state_dict().items())
-    assert all(p.grad is g and np.array_equal(g.numpy(), copy) for p, (g, copy) in zip(net.parameters(), grads))
+    assert all(
+        p.grad is g and np.array_equal(g.numpy(), copy) for p, (g, copy) in zip(net.parameters(), grads)
+    )
     assert fc.random.get_state() == state and net.training
 
 
@@ -237,7 +279,9 @@ def test_profile_as_table_dict_and_picture(tmp_path, capsys):
     text = str(p)
     print(text.splitlines()[-1])  # the overhead measured here, shown with pytest -rP
     assert text.startswith("ResNet, input 2x3x32x32, cpu backend") and "outside the layers" in text
-    assert {"layer1.0.conv1", "layer4.0.downsample.1", "fc"} <= {line.split()[0] for line in text.splitlines()}
+    assert {"layer1.0.conv1", "layer4.0.downsample.1", "fc"} <= {
+        line.split()[0] for line in text.splitlines()
+    }
     found = json.loads(json.dumps(p.to_dict()))
     assert found["overhead"] == p.overhead and len(found["layers"]) == len(p.layers)
     assert found["layers"][0]["share_of_peak"] == p.share(p.layers[0]) and found["layers"][0]["algorithm"]
@@ -249,8 +293,11 @@ def test_profile_as_table_dict_and_picture(tmp_path, capsys):
 
 
 def test_a_network_optimized_for_inference(backend, monkeypatch):
-    """Ops called with options by name, weights kept in another arrangement: by the engine, not by whoever looks on."""
-    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 5))
+    """Ops called with options by name, weights kept in another arrangement: by the engine, not by whoever
+    looks on."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 5)
+    )
     x = np.random.default_rng(0).random((2, 3, 6, 6), np.float32)
     want, fast = net.eval()(x).numpy(), fc.optimize_for_inference(net)
     assert fc.summary(fast, x.shape).total_macs == fc.summary(net, x.shape).total_macs
@@ -261,8 +308,10 @@ def test_a_network_optimized_for_inference(backend, monkeypatch):
     monkeypatch.setattr(engine, "conv_prepack", lambda w: packed.append(w) or prepack(w))
     p = fc.profile(fast, x, 1)
     assert [(row.name, row.type) for row in p.layers] == [
-        ("0", "Conv2d+BatchNorm2d+ReLU"), ("3", "Flatten"), ("4", "Linear"),
-    ]  # fmt: skip
+        ("0", "Conv2d+BatchNorm2d+ReLU"),
+        ("3", "Flatten"),
+        ("4", "Linear"),
+    ]
     assert p.layers[0].algorithms.keys() == {"fwd"} and p.layers[0].flops["forward"] == 2 * 2 * 8 * 36 * 27
     assert not packed
     assert fc.summary(fast, x.shape).total_params == fc.summary(net, x.shape).total_params

@@ -20,8 +20,11 @@ def tracked(*shape):
     return fc.tensor(np.random.default_rng(0).uniform(1, 2, shape), requires_grad=True)
 
 
-# ------------------------------------------------------------------------------------------------- Python's operators
-@pytest.mark.parametrize("stranger", [None, "abc", object(), {"a": 1}, ["a"], [None], 1j, [[1], [2, 3]]], ids=repr)
+# ------------------------------------------------------------------------------------------------- Python's
+# operators
+@pytest.mark.parametrize(
+    "stranger", [None, "abc", object(), {"a": 1}, ["a"], [None], 1j, [[1], [2, 3]]], ids=repr
+)
 def test_what_is_no_number_is_not_equal(stranger, backend):
     for t in (fc.tensor(1), fc.tensor([1, 2]), fc.tensor([[1.0, 2.0]])):
         assert (t == stranger) is False and (t != stranger) is True
@@ -31,8 +34,21 @@ def test_what_is_no_number_is_not_equal(stranger, backend):
 
 
 @pytest.mark.parametrize("stranger", [None, "abc", object(), 1j], ids=repr)
-@pytest.mark.parametrize("op", [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.matmul,
-                                operator.lt, operator.le, operator.gt, operator.ge])  # fmt: skip
+@pytest.mark.parametrize(
+    "op",
+    [
+        operator.add,
+        operator.sub,
+        operator.mul,
+        operator.truediv,
+        operator.pow,
+        operator.matmul,
+        operator.lt,
+        operator.le,
+        operator.gt,
+        operator.ge,
+    ],
+)
 def test_other_operators_with_what_is_no_number_are_a_type_error(op, stranger, backend):
     words = "not supported between|unsupported operand|can only concatenate|only an integer tensor"
     for operands in ((fc.ones(2), stranger), (stranger, fc.ones(2))):
@@ -73,10 +89,13 @@ def test_membership_is_of_elements(backend):
     assert [3, 4] in t and [3, 5] in t  # as in NumPy: some element is equal
 
 
-# ------------------------------------------------------------------------------------------------- NumPy's functions
+# ------------------------------------------------------------------------------------------------- NumPy's
+# functions
 @pytest.mark.parametrize("axis", [None, 0, 1, -1, (0, 1)])
 @pytest.mark.parametrize("keepdims", [False, True])
-@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "amax", "amin", "argmax", "std", "var", "prod", "median"])
+@pytest.mark.parametrize(
+    "name", ["sum", "mean", "max", "min", "amax", "amin", "argmax", "std", "var", "prod", "median"]
+)
 def test_reductions(name, axis, keepdims, backend):
     if name == "argmax" and isinstance(axis, tuple):
         pytest.skip("NumPy's takes one axis")
@@ -102,10 +121,17 @@ def test_reductions_stay_on_the_tape(name, backend):
     assert np.abs(x.grad.numpy()).max() > 0
 
 
-@pytest.mark.parametrize("name, of", [
-    ("add", lambda x, y: x + y), ("subtract", lambda x, y: x - y), ("multiply", lambda x, y: x * y),
-    ("divide", lambda x, y: x / y), ("power", lambda x, y: x**y), ("matmul", lambda x, y: x @ y),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, of",
+    [
+        ("add", lambda x, y: x + y),
+        ("subtract", lambda x, y: x - y),
+        ("multiply", lambda x, y: x * y),
+        ("divide", lambda x, y: x / y),
+        ("power", lambda x, y: x**y),
+        ("matmul", lambda x, y: x @ y),
+    ],
+)
 def test_arithmetic_stays_on_the_tape_on_both_sides(name, of, backend):
     a = np.random.default_rng(1).uniform(1, 2, (3, 3))
     for order in (1, -1):
@@ -119,16 +145,29 @@ def test_arithmetic_stays_on_the_tape_on_both_sides(name, of, backend):
 
 
 LOSING = {
-    "exp": np.exp, "log": np.log, "abs": np.abs, "maximum": lambda x: np.maximum(x, 0), "std": np.std, "prod": np.prod,
-    "add.reduce": np.add.reduce, "cumsum": np.cumsum, "reshape": lambda x: np.reshape(x, -1), "transpose": np.transpose,
-    "concatenate": lambda x: np.concatenate([x, x]), "stack": lambda x: np.stack([np.zeros((2, 2)), x]),
-    "where": lambda x: np.where(np.eye(2, dtype=bool), x, 0), "dot": lambda x: np.dot(x, np.eye(2)),
+    "exp": np.exp,
+    "log": np.log,
+    "abs": np.abs,
+    "maximum": lambda x: np.maximum(x, 0),
+    "std": np.std,
+    "prod": np.prod,
+    "add.reduce": np.add.reduce,
+    "cumsum": np.cumsum,
+    "reshape": lambda x: np.reshape(x, -1),
+    "transpose": np.transpose,
+    "concatenate": lambda x: np.concatenate([x, x]),
+    "stack": lambda x: np.stack([np.zeros((2, 2)), x]),
+    "where": lambda x: np.where(np.eye(2, dtype=bool), x, 0),
+    "dot": lambda x: np.dot(x, np.eye(2)),
     "clip": lambda x: np.clip(x, 0, 1),
-    "sum of a dtype": lambda x: np.sum(x, dtype=np.float64), "mean, where": lambda x: np.mean(x, where=np.eye(2, dtype=bool)),
-    "out": lambda x: np.add(x, 1, out=np.zeros((2, 2))), "an array +=": lambda x: operator.iadd(np.zeros((2, 2)), x),
-    "out, a tensor": lambda x: np.exp(x, out=fc.tensor(np.zeros((2, 2)))), "copyto": lambda x: np.copyto(np.zeros((2, 2)), x),
+    "sum of a dtype": lambda x: np.sum(x, dtype=np.float64),
+    "mean, where": lambda x: np.mean(x, where=np.eye(2, dtype=bool)),
+    "out": lambda x: np.add(x, 1, out=np.zeros((2, 2))),
+    "an array +=": lambda x: operator.iadd(np.zeros((2, 2)), x),
+    "out, a tensor": lambda x: np.exp(x, out=fc.tensor(np.zeros((2, 2)))),
+    "copyto": lambda x: np.copyto(np.zeros((2, 2)), x),
     "at": lambda x: np.add.at(np.zeros((2, 2)), np.array([0, 1]), x),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LOSING)
@@ -145,7 +184,11 @@ def test_functions_without_a_gradient_to_lose_do_not_mind(backend):
     x = tracked(2, 3) * 1
     assert np.shape(x) == (2, 3) and np.ndim(x) == 2 and np.size(x) == 6
     assert np.allclose(x, x.numpy()) and np.isfinite(x).numpy().all()
-    assert np.array_equal(x, x.numpy()) and np.argmax(x, axis=1).shape == (2,) and np.zeros_like(x).shape == (2, 3)
+    assert (
+        np.array_equal(x, x.numpy())
+        and np.argmax(x, axis=1).shape == (2,)
+        and np.zeros_like(x).shape == (2, 3)
+    )
     assert (np.greater(x, 0).dtype, np.all(x > 0), np.any(x < 0)) == (bool, True, False)
     assert np.asarray(x).shape == (2, 3) and np.testing.assert_allclose(x, x.numpy()) is None
 
@@ -172,8 +215,13 @@ def test_results_written_to_a_tensor_are_changes_in_place(backend):
     assert np.mean(np.ones((2, 2)), axis=0, out=t) is t and t.tolist() == [1, 1]
     with pytest.raises(RuntimeError, match="changed in place"):
         z.backward()
-    for change in (lambda y: np.multiply(np.ones(2), 2, out=y), lambda y: np.exp(y, out=y), lambda y: np.put(y, [0], 9),
-                   lambda y: np.add.at(y, [0], 1), lambda y: np.copyto(y, 1)):  # fmt: skip
+    for change in (
+        lambda y: np.multiply(np.ones(2), 2, out=y),
+        lambda y: np.exp(y, out=y),
+        lambda y: np.put(y, [0], 9),
+        lambda y: np.add.at(y, [0], 1),
+        lambda y: np.copyto(y, 1),
+    ):
         for target in (w, y):
             with pytest.raises(RuntimeError, match="the result would lose the gradient"):
                 change(target)
@@ -194,13 +242,19 @@ def test_the_array_protocol(backend):
         assert t.device == "cpu" and t.dtype == scalar.dtype and t.shape == () and t.item() == scalar
 
 
-# ------------------------------------------------------------------------------------------------- copies and pickles
+# ------------------------------------------------------------------------------------------------- copies and
+# pickles
 def test_deepcopy_of_a_leaf_keeps_all_and_shares_nothing(backend):
     x = tracked(2, 3)
     (x * x).sum().backward()
     for t in (x, nn.Parameter(x.detach().clone()), x.detach().T):
         twin = copy.deepcopy(t)
-        assert type(twin) is type(t) and twin.requires_grad == t.requires_grad and twin.is_leaf and twin.device == t.device
+        assert (
+            type(twin) is type(t)
+            and twin.requires_grad == t.requires_grad
+            and twin.is_leaf
+            and twin.device == t.device
+        )
         np.testing.assert_array_equal(twin.numpy(), t.numpy())
         assert (twin.grad is None) == (t.grad is None)
         if t.grad is not None:
@@ -217,7 +271,9 @@ def test_deepcopy_of_a_leaf_keeps_all_and_shares_nothing(backend):
 def test_deepcopy_of_a_result_is_refused(backend):
     y = tracked(2) * 2
     for thing in (y, y[0], {"net": nn.Linear(2, 2), "y": y}):
-        with pytest.raises(RuntimeError, match=r"deepcopy: only leaf tensors .*\.detach\(\)\.clone\(\).*\.clone\(\)"):
+        with pytest.raises(
+            RuntimeError, match=r"deepcopy: only leaf tensors .*\.detach\(\)\.clone\(\).*\.clone\(\)"
+        ):
             copy.deepcopy(thing)
     with fc.no_grad():
         assert copy.deepcopy(y.detach()).tolist() == y.tolist() and copy.deepcopy(tracked(2) * 2).is_leaf
@@ -235,7 +291,15 @@ def test_copy_shares_the_memory_as_a_leaf(backend):
 def test_pickles_hold_values_class_and_requires_grad(backend):
     x = tracked(2, 3)
     (x * x).sum().backward()
-    for t in (x, x * 2, x.detach(), x.T, nn.Parameter(np.ones(2, np.float32)), fc.tensor([1, 2]), fc.tensor(True)):
+    for t in (
+        x,
+        x * 2,
+        x.detach(),
+        x.T,
+        nn.Parameter(np.ones(2, np.float32)),
+        fc.tensor([1, 2]),
+        fc.tensor(True),
+    ):
         for protocol in (2, pickle.HIGHEST_PROTOCOL):
             twin = pickle.loads(pickle.dumps(t, protocol))
             assert type(twin) is type(t) and twin.dtype == t.dtype and twin.requires_grad == t.requires_grad

@@ -29,17 +29,30 @@ w = fc.tensor(rng.standard_normal((7, 5, 3, 3)).astype("float32"), requires_grad
 y = F.conv2d(x, w, padding=1, algorithm="direct")
 y.backward(rng.standard_normal(y.shape).astype("float32"))
 """
-DIGEST = CONV + """
+DIGEST = (
+    CONV
+    + """
 print(hashlib.sha256(b"".join(t.numpy().tobytes() for t in (y, x.grad, w.grad))).hexdigest())
 """
+)
 
 
 def start(code: str, cache: Path, **environment) -> subprocess.CompletedProcess:
     """``code`` in a fresh Python with its own kernel cache; a variable of None is not set."""
-    environment = {**os.environ, "FASTCONV_CACHE_DIR": str(cache), "PYTHONPATH": str(PACKAGE.parent), **environment}
+    environment = {
+        **os.environ,
+        "FASTCONV_CACHE_DIR": str(cache),
+        "PYTHONPATH": str(PACKAGE.parent),
+        **environment,
+    }
     environment = {name: value for name, value in environment.items() if value is not None}
     return subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=PACKAGE.anchor, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=PACKAGE.anchor,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )  # in a folder without a fastconv of its own
 
 
@@ -64,7 +77,8 @@ def cache(tmp_path_factory):
     return folder, outputs
 
 
-# ------------------------------------------------------------------------------------------------- compilation
+# -------------------------------------------------------------------------------------------------
+# compilation
 def test_two_processes_may_compile_at_once(cache):
     folder, outputs = cache
     assert outputs[0] == outputs[1]
@@ -108,7 +122,15 @@ def test_the_cache_key_changes_with_any_kernel_source(tmp_path):
         keys.append(run(code, tmp_path, PYTHONPATH=str(tmp_path)))
     (copy / "_version.py").write_text('__version__ = "9.9.9"\n')
     keys.append(run(code, tmp_path, PYTHONPATH=str(tmp_path)))
-    keys.append(run(code, tmp_path, PYTHONPATH=str(tmp_path), NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES="+avx2,+fma"))
+    keys.append(
+        run(
+            code,
+            tmp_path,
+            PYTHONPATH=str(tmp_path),
+            NUMBA_CPU_NAME="haswell",
+            NUMBA_CPU_FEATURES="+avx2,+fma",
+        )
+    )
     assert len(set(keys)) == len(keys)
 
 
@@ -116,7 +138,8 @@ def test_fastmath_flags_keep_nan_and_infinity():
     assert not jit.FASTMATH & {"fast", "nnan", "ninf"}
 
 
-# ------------------------------------------------------------------------------------------------- threads and forks
+# ------------------------------------------------------------------------------------------------- threads
+# and forks
 def _expected(x, w):
     with fc.backend("numpy"):
         return F.conv2d(x, w).numpy()
@@ -124,8 +147,10 @@ def _expected(x, w):
 
 def test_calls_from_several_python_threads():
     rng = np.random.default_rng(0)
-    jobs = [(rng.standard_normal((2, 3, 8 + i, 9)).astype("f4"), rng.standard_normal((5, 3, 3, 3)).astype("f4"))
-            for i in range(4)]  # fmt: skip
+    jobs = [
+        (rng.standard_normal((2, 3, 8 + i, 9)).astype("f4"), rng.standard_normal((5, 3, 3, 3)).astype("f4"))
+        for i in range(4)
+    ]
     wrong = []
 
     def work(x, w):
@@ -144,7 +169,9 @@ def test_calls_from_several_python_threads():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_computes(cache):
-    code = CONV + """
+    code = (
+        CONV
+        + """
 import os
 before = y.numpy().copy()
 reader, writer = os.pipe()
@@ -155,6 +182,7 @@ if child == 0:
     os._exit(0)
 print(os.read(reader, 20).decode(), os.waitpid(child, 0)[1])
 """
+    )
     assert run(code, cache[0]) == "same 0"
 
 
@@ -176,44 +204,60 @@ stop = []
 """
 #: What other threads do, and what the child of a fork then does itself.
 AT_FORK = {
-    "draw random numbers": ("busy(lambda: fc.rand(300, 300))", "fc.rand(3); fc.manual_seed(1); fc.random.next_seed()"),
-    "take and give memory": ("busy(lambda: [memory.empty((5000,), 'f4') for _ in range(50)])",
-                             "[memory.empty((5000,), 'f4') for _ in range(50)]"),
-    "run kernels": ("busy(lambda: F.conv2d(x, w, padding=1, algorithm='direct'))",
-                    "F.conv2d(x, w, padding=1, algorithm='direct')"),
-}  # fmt: skip
+    "draw random numbers": (
+        "busy(lambda: fc.rand(300, 300))",
+        "fc.rand(3); fc.manual_seed(1); fc.random.next_seed()",
+    ),
+    "take and give memory": (
+        "busy(lambda: [memory.empty((5000,), 'f4') for _ in range(50)])",
+        "[memory.empty((5000,), 'f4') for _ in range(50)]",
+    ),
+    "run kernels": (
+        "busy(lambda: F.conv2d(x, w, padding=1, algorithm='direct'))",
+        "F.conv2d(x, w, padding=1, algorithm='direct')",
+    ),
+}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize("what", AT_FORK)
 def test_a_fork_while_other_threads(cache, what):
     there, here = AT_FORK[what]
-    code = CONV + FORK + f"""
+    code = (
+        CONV
+        + FORK
+        + f"""
 from fastconv.backends.cpu.runtime import memory
 {there}
 {there}
 print({{child(lambda: ({here.replace(";", ",")})) for _ in range(40)}})
 stop.append(1)
 """
+    )
     assert run(code, cache[0]) == "{0}"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_fork_while_another_thread_compiles(cache, tmp_path):
-    code = FORK + CONV.replace('y = F', '''
+    code = FORK + CONV.replace(
+        "y = F",
+        """
 from fastconv.backends import compiling
 fc.backends.load("cpu")
 threading.Thread(target=lambda: F.conv2d(x, w, padding=1, algorithm="direct")).start()
 while not compiling._depth:
     time.sleep(0.001)
 print(child(lambda: F.relu(F.conv2d(x, w, padding=1, algorithm="direct"))))
-y = F''')
+y = F""",
+    )
     assert run(code.replace("signal.alarm(20)", "signal.alarm(200)"), tmp_path) == "0"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_an_epoch_does_not_go_on_in_the_child_of_a_fork(tmp_path):
-    code = FORK + """
+    code = (
+        FORK
+        + """
 import numpy as np, fastconv as fc
 loader = fc.data.DataLoader((np.zeros((40, 3)), np.zeros(40)), 4)
 batches = iter(loader)
@@ -228,6 +272,7 @@ def work():
     assert len(list(loader)) == 10
 print(child(work), len(list(batches)))
 """
+    )
     assert run(code, tmp_path) == "0 9"
 
 
@@ -260,7 +305,9 @@ def test_bad_thread_counts_are_refused(bad):
 def test_more_threads_than_there_are_processors_are_cut_to_them():
     before = fc.get_num_threads()
     try:
-        with pytest.warns(UserWarning, match=f"set_num_threads: 10000 threads asked for, {settings.available_cpus()} used"):
+        with pytest.warns(
+            UserWarning, match=f"set_num_threads: 10000 threads asked for, {settings.available_cpus()} used"
+        ):
             fc.set_num_threads(10_000)
         assert fc.get_num_threads() == settings.available_cpus()
     finally:
@@ -282,20 +329,27 @@ def test_never_more_threads_than_numba_was_allowed(cache):
     done = start(DIGEST + "print(fc.get_num_threads())", cache[0], NUMBA_NUM_THREADS="1")
     assert done.stdout.split() == [run(DIGEST, cache[0], FASTCONV_NUM_THREADS="1"), "1"]
     assert "Warning" not in done.stderr
-    done = start(CONV + "fc.set_num_threads(2); F.conv2d(x, w); print(fc.get_num_threads())", cache[0], NUMBA_NUM_THREADS="1")
+    done = start(
+        CONV + "fc.set_num_threads(2); F.conv2d(x, w); print(fc.get_num_threads())",
+        cache[0],
+        NUMBA_NUM_THREADS="1",
+    )
     assert done.stdout.strip() == "1"
     if settings.available_cpus() > 1:
         assert "set_num_threads: 2 threads asked for, 1 used (NUMBA_NUM_THREADS=1)" in done.stderr
 
 
-@pytest.mark.parametrize("quota, processors", [
-    ({"cpu.max": "150000 100000\n"}, 1.5),
-    ({"cpu.max": "max 100000\n"}, np.inf),
-    ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
-    ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, np.inf),
-    ({"cpu.max": ""}, np.inf),
-    ({}, np.inf),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "quota, processors",
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, np.inf),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, np.inf),
+        ({"cpu.max": ""}, np.inf),
+        ({}, np.inf),
+    ],
+)
 def test_the_limit_of_a_container_counts(tmp_path, quota, processors):
     for name, text in quota.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -303,14 +357,18 @@ def test_the_limit_of_a_container_counts(tmp_path, quota, processors):
     assert settings._quota(tmp_path) == processors
 
 
-# ------------------------------------------------------------------------------------------------- environment
-@pytest.mark.parametrize("name, value, use", [
-    ("FASTCONV_BACKEND", "gpu", "fc.nn.functional.relu(fc.ones(3))"),
-    ("FASTCONV_BACKEND", "CPU", "fc.get_backend()"),
-    ("FASTCONV_CONV_ALGORITHM", "fast", "F.conv2d(fc.ones(1, 1, 3, 3), fc.ones(1, 1, 3, 3))"),
-    ("FASTCONV_NUM_THREADS", "0", "fc.get_num_threads()"),
-    ("FASTCONV_NUM_THREADS", "all", "fc.get_num_threads()"),
-])  # fmt: skip
+# -------------------------------------------------------------------------------------------------
+# environment
+@pytest.mark.parametrize(
+    "name, value, use",
+    [
+        ("FASTCONV_BACKEND", "gpu", "fc.nn.functional.relu(fc.ones(3))"),
+        ("FASTCONV_BACKEND", "CPU", "fc.get_backend()"),
+        ("FASTCONV_CONV_ALGORITHM", "fast", "F.conv2d(fc.ones(1, 1, 3, 3), fc.ones(1, 1, 3, 3))"),
+        ("FASTCONV_NUM_THREADS", "0", "fc.get_num_threads()"),
+        ("FASTCONV_NUM_THREADS", "all", "fc.get_num_threads()"),
+    ],
+)
 def test_a_wrong_variable_is_named_where_it_is_used_and_lets_fastconv_be_imported(tmp_path, name, value, use):
     code = "import fastconv as fc; from fastconv.nn import functional as F; print('imported')\n" + use
     done = start(code, tmp_path, **{name: value})
@@ -319,7 +377,9 @@ def test_a_wrong_variable_is_named_where_it_is_used_and_lets_fastconv_be_importe
     assert done.stderr.rstrip().endswith(f"got {value!r}")
 
 
-@pytest.mark.parametrize("name", ["FASTCONV_BACKEND", "FASTCONV_CONV_ALGORITHM", "FASTCONV_NUM_THREADS", "FASTCONV_CACHE_DIR"])
+@pytest.mark.parametrize(
+    "name", ["FASTCONV_BACKEND", "FASTCONV_CONV_ALGORITHM", "FASTCONV_NUM_THREADS", "FASTCONV_CACHE_DIR"]
+)
 def test_an_empty_variable_is_none(tmp_path, name):
     code = "import fastconv as fc; from fastconv.backends import disk; print(fc.get_backend(), disk.folder())"
     assert run(code, tmp_path, **{"XDG_CACHE_HOME": str(tmp_path), name: ""}).startswith(f"cpu {tmp_path}")
@@ -350,7 +410,9 @@ except ImportError:
 @pytest.mark.parametrize("given", [True, False])
 def test_a_user_without_home_and_name(cache, tmp_path, given):
     (tmp_path / "t").mkdir()
-    none = dict.fromkeys(("HOME", "USER", "LOGNAME", "USERNAME", "USERPROFILE", "XDG_CACHE_HOME", "LOCALAPPDATA"))
+    none = dict.fromkeys(
+        ("HOME", "USER", "LOGNAME", "USERNAME", "USERPROFILE", "XDG_CACHE_HOME", "LOCALAPPDATA")
+    )
     folder, temporary = (str(cache[0]), None) if given else (None, str(tmp_path / "t"))
     code = NOBODY + DIGEST + "from fastconv import data; data.fashion_mnist_or_mini(download=False)"
     output = run(code, **none, cache=folder, TMPDIR=temporary, TEMP=temporary, FASTCONV_CACHE_DIR=folder)
@@ -377,7 +439,9 @@ tempfile.gettempdir = none
 def test_on_a_full_disk_kernels_still_run(cache, tmp_path):
     code = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
     assert run(code + DIGEST, tmp_path) == cache[1][0]
-    assert not [f for f in tmp_path.rglob("*") if f.is_file() and f.stat().st_size > 1000 or f.suffix == ".tmp"]
+    assert not [
+        f for f in tmp_path.rglob("*") if f.is_file() and f.stat().st_size > 1000 or f.suffix == ".tmp"
+    ]
 
 
 def test_vectors_are_those_of_the_processor_that_numba_compiles_for(tmp_path):
@@ -445,8 +509,14 @@ def test_the_pool_serves_several_threads():
 
 
 def test_a_steady_training_step_takes_no_fresh_memory():
-    net = fc.nn.Sequential(fc.nn.Conv2d(3, 16, 3, padding=1), fc.nn.BatchNorm2d(16), fc.nn.ReLU(), fc.nn.MaxPool2d(2),
-                           fc.nn.Flatten(), fc.nn.Linear(16 * 64, 10))  # fmt: skip
+    net = fc.nn.Sequential(
+        fc.nn.Conv2d(3, 16, 3, padding=1),
+        fc.nn.BatchNorm2d(16),
+        fc.nn.ReLU(),
+        fc.nn.MaxPool2d(2),
+        fc.nn.Flatten(),
+        fc.nn.Linear(16 * 64, 10),
+    )
     optimizer = fc.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
     loss = fc.nn.CrossEntropyLoss()
     x, y = np.random.default_rng(0).random((32, 3, 16, 16), np.float32), np.arange(32) % 10
@@ -475,8 +545,12 @@ def test_layout_views_channels_last_memory_without_a_copy():
 
 
 def test_convolution_results_are_channels_last():
-    y = cpu.conv_fwd(np.ones((1, 2, 4, 4), np.float32), np.ones((3, 2, 3, 3), np.float32), None,
-                     fc.spec.conv_spec("conv2d", (1, 2, 4, 4), (3, 2, 3, 3)))  # fmt: skip
+    y = cpu.conv_fwd(
+        np.ones((1, 2, 4, 4), np.float32),
+        np.ones((3, 2, 3, 3), np.float32),
+        None,
+        fc.spec.conv_spec("conv2d", (1, 2, 4, 4), (3, 2, 3, 3)),
+    )
     assert y.transpose(0, 2, 3, 1).flags.c_contiguous
 
 

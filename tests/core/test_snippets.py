@@ -18,7 +18,8 @@ SNIPPETS = Path(__file__).parents[1] / "support" / "snippets"
 
 @pytest.fixture(params=[*BACKENDS, "torch"])
 def run(request):
-    """Runs a snippet; returns its names and what it printed. PyTorch is the control: the same file, unchanged."""
+    """Runs a snippet; returns its names and what it printed. PyTorch is the control: the same file,
+    unchanged."""
     if request.param == "torch":
         pytest.importorskip("torch")
 
@@ -60,7 +61,9 @@ def test_corr2d_in_plain_loops(run):
 
 def test_learning_a_kernel(run):
     names, out = run("learn_a_kernel")
-    printed = [f"epoch {e}, loss {v}" for e, v in zip(range(2, 11, 2), "8.979 1.693 0.360 0.092 0.028".split())]
+    printed = [
+        f"epoch {e}, loss {v}" for e, v in zip(range(2, 11, 2), "8.979 1.693 0.360 0.092 0.028".split())
+    ]
     assert out.splitlines() == printed
     got = names["conv2d"].weight.detach().numpy().ravel()
     np.testing.assert_allclose(got, [1.0003, -0.9699], rtol=0, atol=5e-5)

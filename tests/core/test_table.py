@@ -44,20 +44,38 @@ def test_text_and_html_of_the_same_rows():
     t = Table(("name", "n"), [("a<b>", "1"), ("&", "1,000")], "lr", "before\nit", "<after>")
     assert t.text() == "before\nit\nname      n\n-----------\na<b>      1\n&     1,000\n<after>"
     found = Cells(t.html())
-    assert found.rows == [["name", "n"], ["a<b>", "1"], ["&", "1,000"]] and found.around == ["before", "it", "<after>"]
+    assert found.rows == [["name", "n"], ["a<b>", "1"], ["&", "1,000"]] and found.around == [
+        "before",
+        "it",
+        "<after>",
+    ]
     assert Table(("x",), [], "r").text() == "x\n-" and Cells(Table(("x",), [], "r").html()).rows == [["x"]]
     numbers = (None, float("nan"), 3, 1234567, 0.000123456, 123.456, 98765.4, 1e20, -2.0)
-    assert [*map(number, numbers)] == ["", "", "3", "1,234,567", "0.0001235", "123.5", "98,765", "1e+20", "-2"]
+    assert [*map(number, numbers)] == [
+        "",
+        "",
+        "3",
+        "1,234,567",
+        "0.0001235",
+        "123.5",
+        "98,765",
+        "1e+20",
+        "-2",
+    ]
 
 
 NET = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, 5))
 
 
-@pytest.mark.parametrize("make", [
-    lambda: fc.summary(NET, (2, 3, 6, 6)),
-    lambda: fc.profile(NET, np.ones((2, 3, 6, 6), np.float32), 1),
-    lambda: fc.explain_conv((1, 3, 6, 6), (8, 3, 3, 3), stride=2),
-], ids=["summary", "profile", "explain_conv"])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: fc.summary(NET, (2, 3, 6, 6)),
+        lambda: fc.profile(NET, np.ones((2, 3, 6, 6), np.float32), 1),
+        lambda: fc.explain_conv((1, 3, 6, 6), (8, 3, 3, 3), stride=2),
+    ],
+    ids=["summary", "profile", "explain_conv"],
+)
 def test_results_of_looking_inside(make):
     found = make()
     text, cells = str(found), Cells(found._repr_html_())
@@ -80,10 +98,14 @@ def test_history():
     h = history(3)
     assert [line.split() for line in repr(h).splitlines()[2:]] == [
         [str(e), f"{1 / (5 * e):.4g}", "0.5", "0.25", "0.75", "0.1"] for e in (1, 2, 3)
-    ]  # fmt: skip
+    ]
     h.stopped = "time limit"
     h.append({**h[0], "epoch": 3.2})
-    assert repr(h).splitlines()[-2].split()[0] == "3.2" and repr(h).endswith("\nstopped: time limit") and str(h) == repr(h)
+    assert (
+        repr(h).splitlines()[-2].split()[0] == "3.2"
+        and repr(h).endswith("\nstopped: time limit")
+        and str(h) == repr(h)
+    )
     assert [row[0] for row in Cells(h._repr_html_()).rows] == ["epoch", "1", "2", "3", "3.2"]
     long = repr(history(100)).splitlines()
     assert len(long) == 23 and [line.split()[0] for line in long[10:14]] == ["9", "10", "...", "91"]
@@ -96,11 +118,21 @@ def test_optimizers():
     assert repr(sgd) == "SGD(lr=0.1, momentum=0.9, 3 parameters)"
     head, row = Cells(sgd._repr_html_()).rows
     assert dict(zip(head, row)) == {
-        "group": "0", "parameters": "3", "elements": "36", "lr": "0.1", "momentum": "0.9", "dampening": "0",
-        "weight_decay": "0", "nesterov": "False",
-    }  # fmt: skip
-    adam = optim.AdamW([{"params": net[0].parameters()}, {"params": net[1].parameters(), "lr": 0.01, "eps": 1e-6}])
-    assert repr(adam) == "AdamW(2 groups: lr=0.001, eps=1e-08, 2 parameters; lr=0.01, eps=1e-06, 1 parameters)"
+        "group": "0",
+        "parameters": "3",
+        "elements": "36",
+        "lr": "0.1",
+        "momentum": "0.9",
+        "dampening": "0",
+        "weight_decay": "0",
+        "nesterov": "False",
+    }
+    adam = optim.AdamW(
+        [{"params": net[0].parameters()}, {"params": net[1].parameters(), "lr": 0.01, "eps": 1e-6}]
+    )
+    assert (
+        repr(adam) == "AdamW(2 groups: lr=0.001, eps=1e-08, 2 parameters; lr=0.01, eps=1e-06, 1 parameters)"
+    )
     assert len(Cells(adam._repr_html_()).rows) == 3
 
 
@@ -144,6 +176,16 @@ def test_large_tensors_are_summed_up():
 
 def test_none_of_the_public_objects_shows_its_address():
     sgd = optim.SGD(NET.parameters())
-    for thing in (sgd, optim.lr_scheduler.StepLR(sgd, 1), data.DataLoader(Items()), data.FashionMNISTMini(), NET, nn.Module(),
-                  train.History(), fc.summary(NET, (1, 3, 6, 6)), fc.optimize_for_inference(NET), fc.tensor(1.0)):  # fmt: skip
+    for thing in (
+        sgd,
+        optim.lr_scheduler.StepLR(sgd, 1),
+        data.DataLoader(Items()),
+        data.FashionMNISTMini(),
+        NET,
+        nn.Module(),
+        train.History(),
+        fc.summary(NET, (1, 3, 6, 6)),
+        fc.optimize_for_inference(NET),
+        fc.tensor(1.0),
+    ):
         assert " at 0x" not in repr(thing) and len(repr(thing)) < 2000

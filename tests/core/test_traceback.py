@@ -1,4 +1,5 @@
-"""Errors are shown where the user wrote what does not fit: frames of fastconv are left out, frames of the user never."""
+"""Errors are shown where the user wrote what does not fit: frames of fastconv are left out, frames of the
+user never."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ class Net(nn.Module):
 
 
 def frames(call, *args):
-    """Names of the functions in the traceback of what ``call`` raises, behind the test's own; the error's text."""
+    """Names of the functions in the traceback of what ``call`` raises, behind the test's own; the error's
+    text."""
     try:
         call(*args)
     except Exception as e:
@@ -58,7 +60,10 @@ X = np.zeros((2, 3, 9, 9), np.float32)
 def test_a_wrong_shape_in_a_nested_net(backend):
     names, text = frames(Net(lambda x: x, nn.Conv2d(9, 8, 3)), X)
     assert names == ["forward"] and len(text.splitlines()) <= 10
-    assert "ValueError: conv2d: weight expects 9 input channels (weight 8x9x3x3, groups 1), input has 8 (2x8x5x5)" in text
+    assert (
+        "ValueError: conv2d: weight expects 9 input channels (weight 8x9x3x3, groups 1), input has 8 (2x8x5x5)"
+        in text
+    )
     assert "\nin f.2.1 (Conv2d) of Net (FASTCONV_FULL_TRACEBACK=1 shows" in text
     names, text = frames(fc.models.resnet18(), X[:, :1])
     assert names == [] and "\nin conv1 (Conv2d) of ResNet (" in text and len(text.splitlines()) <= 7
@@ -68,19 +73,24 @@ def test_a_wrong_shape_in_a_nested_net(backend):
 def test_of_an_optimized_net(backend):
     fast = fc.optimize_for_inference(Net(lambda x: x, nn.Conv2d(9, 8, 3), nn.BatchNorm2d(8)))
     names, text = frames(fast, X)
-    assert names == ["forward"] and "conv2d: weight expects 9" in text and "\nin f (Sequential) of Net (" in text
+    assert (
+        names == ["forward"] and "conv2d: weight expects 9" in text and "\nin f (Sequential) of Net (" in text
+    )
 
 
 @new
-@pytest.mark.parametrize(("call", "function"), [
-    (lambda: F.conv2d(X, np.zeros((4, 2, 3, 3), np.float32)), None),
-    (lambda: F.max_pool2d(X, 0), None),
-    (lambda: F.linear(X, np.zeros((4, 2), np.float32)), "linear"),
-    (lambda: fc.tensor(X) @ fc.zeros(2, 2), "__matmul__"),
-    (lambda: nn.Conv2d(3, 4, 3)(fc.tensor(X).double()), None),
-    (lambda: nn.MaxPool2d(99)(X), None),
-    (lambda: nn.Module()(X), None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("call", "function"),
+    [
+        (lambda: F.conv2d(X, np.zeros((4, 2, 3, 3), np.float32)), None),
+        (lambda: F.max_pool2d(X, 0), None),
+        (lambda: F.linear(X, np.zeros((4, 2), np.float32)), "linear"),
+        (lambda: fc.tensor(X) @ fc.zeros(2, 2), "__matmul__"),
+        (lambda: nn.Conv2d(3, 4, 3)(fc.tensor(X).double()), None),
+        (lambda: nn.MaxPool2d(99)(X), None),
+        (lambda: nn.Module()(X), None),
+    ],
+)
 def test_functions_and_layers(call, function):
     names, _ = frames(call)
     assert names[0] == "<lambda>" and len(names) <= 2
@@ -138,6 +148,7 @@ def test_one_error_on_several_ways():
         except ValueError as e:
             pickle.loads(pickle.dumps(e))
             raise
+
     assert frames(again)[0] == ["again", "forward"]
 
     def other():
@@ -145,6 +156,7 @@ def test_one_error_on_several_ways():
             net(X)
         except ValueError as e:
             raise KeyError("other") from e
+
     names, text = frames(other)
     assert names == ["other"] and "direct cause" in text
 
@@ -163,4 +175,8 @@ shell.run_cell("net.f(x)")
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     lines = run.stdout.partition("here\n")[2].rstrip().splitlines()
-    assert len(lines) <= 10 and "input has 8 (1x8x4x4)" in lines[-2] and "in 2.1 (Conv2d) of Sequential" in lines[-1], run
+    assert (
+        len(lines) <= 10
+        and "input has 8 (1x8x4x4)" in lines[-2]
+        and "in 2.1 (Conv2d) of Sequential" in lines[-1]
+    ), run

@@ -1,5 +1,5 @@
-"""No kernel allocates: inside a parallel kernel a failed allocation is lost, and results are wrong without an error. Where
-memory is short, ops raise ``MemoryError`` and say which op it was."""
+"""No kernel allocates: inside a parallel kernel a failed allocation is lost, and results are wrong without an
+error. Where memory is short, ops raise ``MemoryError`` and say which op it was."""
 
 from __future__ import annotations
 
@@ -86,8 +86,11 @@ with fc.backend("cpu"):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of the address space are Linux's")
 def test_short_of_memory_is_an_error():
-    """With any amount of address space an op gives the right result or a MemoryError that names it, nothing else."""
-    done = subprocess.run([sys.executable, "-c", SHORT_OF_MEMORY], capture_output=True, text=True, timeout=300)
+    """With any amount of address space an op gives the right result or a MemoryError that names it, nothing
+    else."""
+    done = subprocess.run(
+        [sys.executable, "-c", SHORT_OF_MEMORY], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     errors = dict(line.rsplit(" ", 1) for line in done.stdout.splitlines())
     assert len(errors) == 9 and int(errors["max_pool"]) > 0

@@ -1,5 +1,5 @@
-"""What is kept on disk: whose folders and files are used, what is removed, the commands; what is said while kernels compile,
-and how that is interrupted."""
+"""What is kept on disk: whose folders and files are used, what is removed, the commands; what is said while
+kernels compile, and how that is interrupted."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def someone_elses(monkeypatch, *folders):
         monkeypatch.setattr(Path, name, owned(name))
 
 
-# ------------------------------------------------------------------------------------------------- whose folders
+# ------------------------------------------------------------------------------------------------- whose
+# folders
 def test_the_first_folder_that_can_be_used_is(place, monkeypatch):
     assert disk.folder("kernels", "k") == place / "given" / "kernels" / "k"
     monkeypatch.delenv("FASTCONV_CACHE_DIR")
@@ -88,7 +89,9 @@ def test_folders_and_files_are_made_for_their_user_only(place, monkeypatch):
 def test_a_folder_of_another_user_is_not_used_and_that_is_said_once(place, monkeypatch, where):
     (place / where).mkdir(parents=True, exist_ok=True)
     someone_elses(monkeypatch, place / where)
-    with pytest.warns(UserWarning, match=f"{place / where} belongs to another user.*home/fastconv is used") as said:
+    with pytest.warns(
+        UserWarning, match=f"{place / where} belongs to another user.*home/fastconv is used"
+    ) as said:
         for _ in range(3):
             assert disk.folder("kernels", "k") == place / "home" / "fastconv" / "kernels" / "k"
     assert len(said) == 1
@@ -197,7 +200,9 @@ def test_a_kernels_file_may_only_name_what_kernels_are_made_of(tmp_path, monkeyp
     assert fastconv.__dict__.pop("caught")
 
 
-@pytest.mark.parametrize("text", ["", "[1", "{}", "[1, 2, 3]", '["a", 1]', "[0, 1]", "[NaN, 1]", "[-1, 1e9]", "[Infinity, 1]"])
+@pytest.mark.parametrize(
+    "text", ["", "[1", "{}", "[1, 2, 3]", '["a", 1]', "[0, 1]", "[NaN, 1]", "[-1, 1e9]", "[Infinity, 1]"]
+)
 def test_damaged_measurements_are_made_again(tmp_path, monkeypatch, text):
     monkeypatch.setattr(jit, "cache_dir", lambda: tmp_path)
     monkeypatch.setattr(machine, "peak", lambda threads: 1e9)
@@ -211,7 +216,8 @@ def test_damaged_measurements_are_made_again(tmp_path, monkeypatch, text):
         machine.rates.cache_clear()
 
 
-# ------------------------------------------------------------------------------------------------- old folders
+# ------------------------------------------------------------------------------------------------- old
+# folders
 def _versions(parent, ages):
     """Folders as kernels of other versions have them, last used so many days ago."""
     for i, days in enumerate(ages):
@@ -285,7 +291,8 @@ def test_commands_without_any_folder(place, monkeypatch, capsys):
     assert cli.main(["cache", "clear"]) == 0 and "0 files" in capsys.readouterr().out
 
 
-# ------------------------------------------------------------------------------------------------- what is said
+# ------------------------------------------------------------------------------------------------- what is
+# said
 class _Screen(io.StringIO):
     def isatty(self):
         return True
@@ -294,7 +301,13 @@ class _Screen(io.StringIO):
 @pytest.fixture
 def fresh(monkeypatch):
     """As in a process that has not compiled yet, and where every second is long enough."""
-    for name, value in (("shown", True), ("_seconds", 0.0), ("_count", 0), ("_said", False), ("PATIENCE", 0.0)):
+    for name, value in (
+        ("shown", True),
+        ("_seconds", 0.0),
+        ("_count", 0),
+        ("_said", False),
+        ("PATIENCE", 0.0),
+    ):
         monkeypatch.setattr(compiling, name, value)
 
 
@@ -442,14 +455,22 @@ def test_in_another_thread_compilation_leaves_signals_alone(monkeypatch):
 
 def _start(folder, *words):
     environment = {**os.environ, "FASTCONV_CACHE_DIR": str(folder), "PYTHONPATH": str(PACKAGE)}
-    return subprocess.Popen([sys.executable, "-m", "fastconv", *words], env=environment, cwd=folder, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-m", "fastconv", *words],
+        env=environment,
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT for one process")
 def test_training_that_compiles_says_so_ends_at_ctrl_c_and_can_be_resumed(tmp_path):
     """The first command of a new user. All kernels take 20 s; the process ends long before."""
-    process = _start(tmp_path, "train", "lenet", "--epochs", "1", "--no-download", "--out", str(tmp_path / "out"))
+    process = _start(
+        tmp_path, "train", "lenet", "--epochs", "1", "--no-download", "--out", str(tmp_path / "out")
+    )
     said = ""
     while "compiling kernels, once" not in said:
         said += process.stderr.readline() or pytest.fail(f"ended without a word: {said}")
@@ -463,7 +484,8 @@ def test_training_that_compiles_says_so_ends_at_ctrl_c_and_can_be_resumed(tmp_pa
 
 
 def test_training_is_not_saved_in_the_middle_of_a_step(tmp_path):
-    """Ctrl-C while a kernel compiles in the second step: the checkpoint is of the first, the history says interrupted."""
+    """Ctrl-C while a kernel compiles in the second step: the checkpoint is of the first, the history says
+    interrupted."""
     import numpy as np
 
     import fastconv as fc
@@ -483,7 +505,9 @@ def test_training_is_not_saved_in_the_middle_of_a_step(tmp_path):
 
     data = fc.data.DataLoader((np.ones((12, 3), np.float32), np.arange(12) % 2), 4)
     with fc.backend("numpy"):
-        history = fc.train.fit(Net(), data, epochs=1, checkpoint=tmp_path / "c.npz", checkpoint_every=1, progress=False)
+        history = fc.train.fit(
+            Net(), data, epochs=1, checkpoint=tmp_path / "c.npz", checkpoint_every=1, progress=False
+        )
     assert history.stopped == "interrupted" and len(steps) == 2
     assert fc.load(tmp_path / "c.npz")["at"]["batch"] == 1
     assert compiling.check is None

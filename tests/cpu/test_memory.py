@@ -1,5 +1,5 @@
-"""Training in a steady state allocates nothing large, and keeps for backward no more than it needs; free memory is bounded by
-what is in use, and is given back where memory is short."""
+"""Training in a steady state allocates nothing large, and keeps for backward no more than it needs; free
+memory is bounded by what is in use, and is given back where memory is short."""
 
 from __future__ import annotations
 
@@ -146,14 +146,17 @@ def test_free_memory_is_given_back_where_memory_is_short():
     pool = Fake(room=100 * MB)
     pool.use(40 * MB, 40 * MB)
     assert pool.use(64 * MB) == [3] and pool.used_bytes == 0
-    with pytest.raises(MemoryError, match=r"tensor: out of memory: 128.0 MiB asked for, 0.0 MiB in tensors; use a smaller"):
+    with pytest.raises(
+        MemoryError, match=r"tensor: out of memory: 128.0 MiB asked for, 0.0 MiB in tensors; use a smaller"
+    ):
         pool.use(128 * MB)
     assert pool.use(64 * MB) and pool.used_bytes == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of address space")
 def test_a_limited_address_space():
-    """With 400 MB free in the pool and 500 MB to be had there are 600 MB; where there are not, the op is named."""
+    """With 400 MB free in the pool and 500 MB to be had there are 600 MB; where there are not, the op is
+    named."""
     code = """
 import gc, re, resource
 import numpy as np
@@ -186,8 +189,13 @@ assert F.relu(fc.ones(1, 1, 64, 64)).shape == (1, 1, 64, 64)
     assert done.returncode == 0, done.stderr
     pooled, by_numpy = done.stdout.splitlines()
     assert pooled.startswith("interpolate_fwd(x 1x1x") and ": out of memory: 1536.0 MiB asked for, " in pooled
-    assert by_numpy.startswith("binary_fwd(add, a 20000x1, b 1x20000): out of memory: Unable to allocate 1.49 GiB")
-    assert all(line.endswith("use a smaller batch, or no_grad() where no gradient is needed") for line in (pooled, by_numpy))
+    assert by_numpy.startswith(
+        "binary_fwd(add, a 20000x1, b 1x20000): out of memory: Unable to allocate 1.49 GiB"
+    )
+    assert all(
+        line.endswith("use a smaller batch, or no_grad() where no gradient is needed")
+        for line in (pooled, by_numpy)
+    )
 
 
 def test_many_sizes_of_image(monkeypatch):
@@ -195,8 +203,16 @@ def test_many_sizes_of_image(monkeypatch):
     monkeypatch.setattr(blocks, "SPARE", 1 << 20)
     monkeypatch.setattr(memory, "_pool", memory.Pool())
     rng = np.random.default_rng(0)
-    net = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
-                        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())  # fmt: skip
+    net = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
     with fc.backend("cpu"):
         for height in rng.permutation(120):
             x = fc.from_numpy(rng.random((2, 3, 20 + height, 20 + height * 37 % 120), np.float32))

@@ -55,12 +55,20 @@ print("vectors of", simd.VECTOR_BYTES * 8, "bits:", *sorted(done))
 """
 
 
-@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="AVX2 is of x86-64 processors")
+@pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"), reason="AVX2 is of x86-64 processors"
+)
 @pytest.mark.skipif(simd.VECTOR_BYTES < 32, reason="this processor has no AVX2")
 def test_avx2():
-    features = ",".join("+" + f for f in ("sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma"))
-    env = {**os.environ, "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": features,
-           "PYTHONPATH": str(Path(fc.__file__).parents[1])}  # fmt: skip
+    features = ",".join(
+        "+" + f for f in ("sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma")
+    )
+    env = {
+        **os.environ,
+        "NUMBA_CPU_NAME": "haswell",
+        "NUMBA_CPU_FEATURES": features,
+        "PYTHONPATH": str(Path(fc.__file__).parents[1]),
+    }
     done = subprocess.run([sys.executable, "-c", CODE], env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "vectors of 256 bits: direct im2col winograd"

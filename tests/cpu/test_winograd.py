@@ -39,7 +39,9 @@ def test_products_of_a_cut_image():
 
 
 @pytest.mark.parametrize("size", [(7, 6), (5, 9), (3, 4), (1, 2), (14, 11), (13, 8)])
-@pytest.mark.parametrize(("kernel", "stride", "m"), [(3, 1, 4), (3, 1, 2), (3, 2, 4), (3, 2, 2), (4, 1, 3), (5, 1, 2)])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "m"), [(3, 1, 4), (3, 1, 2), (3, 2, 4), (3, 2, 2), (4, 1, 3), (5, 1, 2)]
+)
 @pytest.mark.parametrize("channels", [(8, 5), (40, 70)])  # by tiles; by panels, where there are few
 def test_images_that_tiles_do_not_cover(size, kernel, stride, m, channels):
     rng, (c_in, c_out) = np.random.default_rng(5), channels

@@ -1,4 +1,5 @@
-"""The cuda backend beyond its ops: arrays, the pool, errors, training on it. Under the simulator where there is no GPU."""
+"""The cuda backend beyond its ops: arrays, the pool, errors, training on it. Under the simulator where there
+is no GPU."""
 
 from __future__ import annotations
 
@@ -33,10 +34,21 @@ def values(*shape, seed=0):
 
 
 # ------------------------------------------------------------------------------------------------- arrays
-@pytest.mark.parametrize("key", [
-    np.s_[1], np.s_[:, 1:3, ::2], np.s_[..., None, 0], np.s_[::-1, :, -2:], np.s_[[1, 0, 1]], np.s_[:, [0, 2], [1, 1]],
-    np.s_[np.array([[0], [1]]), np.array([0, 2])], np.s_[:, np.array([True, False, True])], np.s_[1, 2, 3], np.s_[True],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "key",
+    [
+        np.s_[1],
+        np.s_[:, 1:3, ::2],
+        np.s_[..., None, 0],
+        np.s_[::-1, :, -2:],
+        np.s_[[1, 0, 1]],
+        np.s_[:, [0, 2], [1, 1]],
+        np.s_[np.array([[0], [1]]), np.array([0, 2])],
+        np.s_[:, np.array([True, False, True])],
+        np.s_[1, 2, 3],
+        np.s_[True],
+    ],
+)
 def test_index(key, engine):
     """Reading, assigning and adding by every kind of key as NumPy does, on transposed memory as well."""
     for x in (values(2, 3, 4), np.asfortranarray(values(2, 3, 4))):
@@ -74,7 +86,10 @@ def test_images_are_channels_last(engine):
 def test_dropout_mask_equals_the_other_backends(engine):
     x = values(3, 5, 4, 2)
     want = fc.backends.load("numpy").dropout(x, 0.4, 2.0, 77)
-    for device in (engine.asarray(x), engine.permute(engine.asarray(x.transpose(0, 2, 3, 1).copy()), (0, 3, 1, 2))):
+    for device in (
+        engine.asarray(x),
+        engine.permute(engine.asarray(x.transpose(0, 2, 3, 1).copy()), (0, 3, 1, 2)),
+    ):
         np.testing.assert_array_equal(engine.to_host(engine.dropout(device, 0.4, 2.0, 77)), want)
 
 
@@ -95,7 +110,8 @@ def test_two_views_and_the_version_counter(engine):
         z.sum().backward()
 
 
-# ------------------------------------------------------------------------------------------------- sums of many
+# ------------------------------------------------------------------------------------------------- sums of
+# many
 @pytest.mark.parametrize("shape", [(1, 200), (3, 90), (150, 3), (2, 5, 9, 7)])
 def test_long_reductions(shape, engine):
     """Rows in several pieces, columns in several blocks."""
@@ -116,9 +132,12 @@ def test_long_reductions(shape, engine):
 def test_optimizers_match_numpy(engine):
     """Parameters of several pieces, gradients in another memory order than theirs."""
     shapes = (3, 4, 5, 2), (70,), (1,)
-    for make in (lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
-                 lambda p: optim.SGD(p, lr=0.1), lambda p: optim.Adam(p, lr=0.1, weight_decay=0.1),
-                 lambda p: optim.AdamW(p, lr=0.1)):  # fmt: skip
+    for make in (
+        lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+        lambda p: optim.SGD(p, lr=0.1),
+        lambda p: optim.Adam(p, lr=0.1, weight_decay=0.1),
+        lambda p: optim.AdamW(p, lr=0.1),
+    ):
         results = []
         for name in ("numpy", "cuda"):
             with fc.backend(name):
@@ -189,7 +208,9 @@ def test_training_matches_the_numpy_backend():
     for name in ("numpy", "cuda"):
         fc.manual_seed(1)
         with fc.backend(name):
-            net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
+            net = nn.Sequential(
+                nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3)
+            )
             optimizer = optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
             losses[name] = []
             for _ in range(10):
@@ -204,7 +225,11 @@ def test_training_matches_the_numpy_backend():
 
 # ------------------------------------------------------------------------------------------------- memory
 def test_an_optimized_net_gives_the_same_results():
-    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)).eval().to("cuda")
+    net = (
+        nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
+        .eval()
+        .to("cuda")
+    )
     fast, x = fc.optimize_for_inference(net), fc.tensor(values(2, 1, 4, 4)).to("cuda")
     want = net(x).cpu().numpy()
     assert all(p.device == "cuda" for p in fast.parameters())
@@ -256,7 +281,8 @@ def test_out_of_memory_names_the_op(engine, monkeypatch):
 
 
 def test_free_memory_is_bounded(engine, monkeypatch):
-    """By what was in use; not the memory of a graph, whose kernels know it by address, and not while one is recorded."""
+    """By what was in use; not the memory of a graph, whose kernels know it by address, and not while one is
+    recorded."""
     from fastconv.backends.common import blocks
     from fastconv.backends.cuda.runtime import memory
 
@@ -287,10 +313,13 @@ def test_the_simulator_finds_faults(engine):
     for shape, steps in (((5,), (1,)), ((2,), (3,))):
         tables = [tuple(map(np.int64, t)) for t in (shape, steps, (1,))]
         with pytest.raises(IndexError):
-            launch.launch(layout._copy_kernel(np.int64), 1, 1, x, engine.zeros((9,), np.float32), *tables, shape[0])
+            launch.launch(
+                layout._copy_kernel(np.int64), 1, 1, x, engine.zeros((9,), np.float32), *tables, shape[0]
+            )
 
 
-# ------------------------------------------------------------------------------------------------- other libraries
+# ------------------------------------------------------------------------------------------------- other
+# libraries
 @pytest.mark.skipif(not SIMULATED, reason="the simulator's check")
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
 def test_dlpack_without_copies(dtype, engine):
@@ -301,7 +330,11 @@ def test_dlpack_without_copies(dtype, engine):
     x = fc.tensor(values(2, 3, 4) > 0, device="cuda").astype(dtype)
     y = x.permute(2, 0, 1)
     theirs = np.from_dlpack(y)
-    assert theirs.strides == y._array.strides and theirs.dtype == dtype and theirs.ctypes.data == y._array.address
+    assert (
+        theirs.strides == y._array.strides
+        and theirs.dtype == dtype
+        and theirs.ctypes.data == y._array.address
+    )
     np.testing.assert_array_equal(theirs, y.numpy())
     capsule = y.__dlpack__()
     assert len(dlpack._lent) == lent + 2
@@ -331,9 +364,12 @@ def test_exchange_with_other_libraries(engine):
     assert cupy.from_dlpack(x).data.ptr == x._array.address
 
 
-# ------------------------------------------------------------------------------------------------- without a GPU
+# ------------------------------------------------------------------------------------------------- without a
+# GPU
 def run_python(program, **environment):
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | environment)
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | environment
+    )
 
 
 @pytest.mark.skipif(not SIMULATED, reason="there is a GPU")
@@ -350,7 +386,11 @@ for attempt in (lambda: fc.ones(1).to("cuda"), lambda: fc.set_backend("cuda")):
 """
     done = run_python(program, NUMBA_ENABLE_CUDASIM="0")
     assert done.returncode == 0, done.stderr
-    missing = "numba-cuda is not installed" if find_spec("numba_cuda") is None else "no NVIDIA driver or GPU was found"
+    missing = (
+        "numba-cuda is not installed"
+        if find_spec("numba_cuda") is None
+        else "no NVIDIA driver or GPU was found"
+    )
     assert done.stdout.count(f"backend 'cuda': {missing}") == 2
 
 
@@ -364,7 +404,9 @@ def test_gpu_session_without_a_gpu_says_so():
 @pytest.mark.skipif(not SIMULATED, reason="there is a GPU")
 def test_a_dry_run_of_the_gpu_session(tmp_path):
     script = Path(__file__).parents[2] / "bench" / "gpu_session.py"
-    done = subprocess.run([sys.executable, str(script), "--dry-run", "--out", str(tmp_path)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(script), "--dry-run", "--out", str(tmp_path)], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     machine = json.loads((tmp_path / "machine.json").read_text())
     assert "tests collected" in machine["tests"] and machine["lenet"]["same_bits"]
@@ -372,8 +414,11 @@ def test_a_dry_run_of_the_gpu_session(tmp_path):
         assert machine["lenet"][how]["grown_bytes"] == 0 and not machine["lenet"][how]["warnings"]
     rows = list(csv.DictReader((tmp_path / "times.csv").open()))
     assert {(r["suite"], r["engine"]) for r in rows} == {
-        ("threads", "fastconv cpu"), ("conv", "fastconv"), ("net", "fastconv"), ("net", "fastconv-graph"),
-    }  # fmt: skip
+        ("threads", "fastconv cpu"),
+        ("conv", "fastconv"),
+        ("net", "fastconv"),
+        ("net", "fastconv-graph"),
+    }
     assert not [r["note"] for r in rows if r["note"]]
 
 

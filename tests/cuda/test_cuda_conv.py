@@ -1,4 +1,5 @@
-"""Convolution on the GPU beyond its results as an op: tensor cores, sums in parts, tiles. Simulated without a GPU."""
+"""Convolution on the GPU beyond its results as an op: tensor cores, sums in parts, tiles. Simulated without a
+GPU."""
 
 from __future__ import annotations
 
@@ -42,7 +43,15 @@ def passes(engine, x, w, gy, geometry, **epilogue):
     """Forward, backward-data and backward-weight as implicit GEMM, on the host."""
     x, w, gy = (engine.asarray(np.asarray(v)) for v in (x, w, gy))
     results = (
-        engine.conv_fwd(x, w, epilogue.get("bias"), geometry, "im2col", epilogue.get("residual"), epilogue.get("relu", False)),
+        engine.conv_fwd(
+            x,
+            w,
+            epilogue.get("bias"),
+            geometry,
+            "im2col",
+            epilogue.get("residual"),
+            epilogue.get("relu", False),
+        ),
         engine.conv_bwd_data(gy, w, geometry, "im2col"),
         engine.conv_bwd_weight(x, gy, geometry, "im2col"),
     )
@@ -52,8 +61,11 @@ def passes(engine, x, w, gy, geometry, **epilogue):
 def expected(x, w, gy, geometry):
     reference = fc.backends.load("numpy")
     x, w, gy = (v.astype(np.float64) for v in (x, w, gy))
-    return [reference.conv_fwd(x, w, None, geometry), reference.conv_bwd_data(gy, w, geometry),
-            reference.conv_bwd_weight(x, gy, geometry)]  # fmt: skip
+    return [
+        reference.conv_fwd(x, w, None, geometry),
+        reference.conv_bwd_data(gy, w, geometry),
+        reference.conv_bwd_weight(x, gy, geometry),
+    ]
 
 
 def inputs(x, w, options, seed=0):
@@ -80,7 +92,8 @@ def test_precisions(case, precision, bits, engine):
 @pytest.mark.parametrize("parts", [2, 3])
 @pytest.mark.parametrize("case", CASES[:2], ids=ids[:2])
 def test_sums_in_parts(case, parts, engine, monkeypatch):
-    """Every pass cut along its sum, bias, residual and ReLU after the last addition; the same bits on every run."""
+    """Every pass cut along its sum, bias, residual and ReLU after the last addition; the same bits on every
+    run."""
     from fastconv.backends.cuda.conv import registry
 
     x, w, gy, geometry = inputs(*case)
@@ -105,9 +118,12 @@ def device_tiles():
     ]
 
 
-@pytest.mark.parametrize("deep", [(True, False), (True, True), (False, False)], ids=["fwd", "bwd_data", "bwd_weight"])
+@pytest.mark.parametrize(
+    "deep", [(True, False), (True, True), (False, False)], ids=["fwd", "bwd_data", "bwd_weight"]
+)
 def test_device_tiles_fit(deep):
-    """Blocks and shared memory of the tiles that a device gets: threads, alignment, banks, and 227 KiB at most."""
+    """Blocks and shared memory of the tiles that a device gets: threads, alignment, banks, and 227 KiB at
+    most."""
     from fastconv.backends.cuda.codegen import mma_tile
 
     for shape, real, mode in device_tiles():
@@ -146,7 +162,8 @@ def test_nothing_to_sum_or_to_write(algorithm, engine):
 
 
 def test_the_choice():
-    """Tensor-core tiles for many channels, single sums where groups leave nothing to share, parts where blocks are few."""
+    """Tensor-core tiles for many channels, single sums where groups leave nothing to share, parts where
+    blocks are few."""
     from fastconv.backends.cuda.conv import registry
 
     def chosen(which, x, w, **options):
@@ -181,7 +198,8 @@ def test_measuring(engine, monkeypatch):
 
 
 def test_the_fastest_tile_is_measured_once(engine, monkeypatch, tmp_path):
-    """On a device: every tile's best plan is tried on the arrays of the first call, and the choice is kept on disk."""
+    """On a device: every tile's best plan is tried on the arrays of the first call, and the choice is kept on
+    disk."""
     from fastconv.backends.cuda.conv import registry
     from fastconv.backends.cuda.runtime import autotune
 
@@ -224,7 +242,8 @@ def test_the_fastest_tile_is_measured_once(engine, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("case", CASES, ids=ids)
 def test_moments_of_channels(case, engine):
-    """A BatchNorm takes mean and variance from the convolution before it, unless somebody has written to its result since."""
+    """A BatchNorm takes mean and variance from the convolution before it, unless somebody has written to its
+    result since."""
     from fastconv.backends.cuda.ops import channel_reduce
 
     x, w, gy, geometry = inputs(*case)
@@ -238,7 +257,9 @@ def test_moments_of_channels(case, engine):
     for got, want in zip(engine.batch_norm_stats(y), (values.mean(axes), values.var(axes))):
         np.testing.assert_allclose(engine.to_host(got), want, rtol=1e-5, atol=1e-6)
     few = y.view((*y.shape[:2], y.shape[2] - 1, *y.shape[3:]), y.strides)
-    np.testing.assert_allclose(engine.to_host(engine.batch_norm_stats(few)[0]), values[:, :, :-1].mean(axes), rtol=1e-5)
+    np.testing.assert_allclose(
+        engine.to_host(engine.batch_norm_stats(few)[0]), values[:, :, :-1].mean(axes), rtol=1e-5
+    )
     engine.setitem(y, (slice(None), 1), 2.5)
     assert channel_reduce.known_moments(channel_reduce.matrix(y)) is None
     np.testing.assert_allclose(engine.to_host(engine.batch_norm_stats(y)[0])[1], 2.5)
@@ -261,7 +282,9 @@ def test_rounded_copies(engine):
     engine.conv_bwd_data(gy, w, geometry, "im2col")
     kept = [a.base.known["bf16"][-1] for a in (x, gy)]
     engine.conv_bwd_weight(x, gy, geometry, "im2col")
-    assert all(a.base.known["bf16"][-1] is copy for a, copy in zip((x, gy), kept)) and "bf16" not in w.base.known
+    assert (
+        all(a.base.known["bf16"][-1] is copy for a, copy in zip((x, gy), kept)) and "bf16" not in w.base.known
+    )
     engine.setitem(x, (slice(None), slice(3, 7)), 0.75)
     assert not x.base.known
     fresh = channels_last(engine.to_host(x))

@@ -1,5 +1,5 @@
-"""Training steps recorded as a graph, and the upload of batches. The simulator keeps a list of launches in the graph's place;
-without a GPU a stand-in for the driver's functions sees what they are called with."""
+"""Training steps recorded as a graph, and the upload of batches. The simulator keeps a list of launches in
+the graph's place; without a GPU a stand-in for the driver's functions sees what they are called with."""
 
 from __future__ import annotations
 
@@ -54,24 +54,44 @@ def fit(graph=None, kind="SGD", extra=(), loss=None, **options):
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((IMAGES, 1, 4, 4)).astype(np.float32), rng.integers(0, 3, IMAGES)
     net = nn.Sequential(
-        nn.Conv2d(1, 2, 3, padding=1, bias=False), nn.BatchNorm2d(2), nn.ReLU(), *extra, nn.Flatten(), nn.Dropout(0.3),
+        nn.Conv2d(1, 2, 3, padding=1, bias=False),
+        nn.BatchNorm2d(2),
+        nn.ReLU(),
+        *extra,
+        nn.Flatten(),
+        nn.Dropout(0.3),
         nn.Linear(32, 3),
-    ).to("cuda")  # fmt: skip
+    ).to("cuda")
     params = net.parameters()
-    optimizer = optim.SGD(params, 0.1, momentum=0.9, nesterov=True) if kind == "SGD" else optim.AdamW(params, 0.01)
+    optimizer = (
+        optim.SGD(params, 0.1, momentum=0.9, nesterov=True) if kind == "SGD" else optim.AdamW(params, 0.01)
+    )
     loader = data.DataLoader((x, y), BATCH, shuffle=True, seed=1)
     schedule = optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=EPOCHS * len(loader))
     callback = options.pop("callback", None)
-    history = train.fit(net, loader, epochs=EPOCHS, optimizer=optimizer, scheduler=schedule, loss=loss, progress=False,
-                        graph=graph, callback=callback and (lambda _: callback(net, optimizer)), **options)  # fmt: skip
+    history = train.fit(
+        net,
+        loader,
+        epochs=EPOCHS,
+        optimizer=optimizer,
+        scheduler=schedule,
+        loss=loss,
+        progress=False,
+        graph=graph,
+        callback=callback and (lambda _: callback(net, optimizer)),
+        **options,
+    )
     state = {k: v.numpy().tobytes() for k, v in net.state_dict().items()}
-    averages = [s if k == "step" else s.numpy().tobytes() for v in optimizer.state.values() for k, s in v.items()]
+    averages = [
+        s if k == "step" else s.numpy().tobytes() for v in optimizer.state.values() for k, s in v.items()
+    ]
     return state, averages, [p["train_loss"] for p in history], fc.random.get_state()
 
 
 @pytest.mark.parametrize("kind", ["SGD", "AdamW"])
 def test_the_same_bits_as_ordinary_steps(kind, recorded):
-    """New batches, seeds of dropout, learning rates and counts of steps reach the replays; the odd batches are between."""
+    """New batches, seeds of dropout, learning rates and counts of steps reach the replays; the odd batches
+    are between."""
     want = fit(False, kind)
     assert recorded.steps == 0
     with warnings.catch_warnings():
@@ -92,7 +112,9 @@ def test_a_replay_allocates_and_launches_nothing_but_copies_of_the_batch(engine,
 
     def replay(self, inputs, replay=engine.Graph.replay):
         started, taken = [], fc.cuda.memory_stats()["taken"]
-        monkeypatch.setattr(engine.layout, "launch", lambda kernel, *args: (started.append(kernel), launch(kernel, *args)))
+        monkeypatch.setattr(
+            engine.layout, "launch", lambda kernel, *args: (started.append(kernel), launch(kernel, *args))
+        )
         replay(self, inputs)
         counts.append((len(started), fc.cuda.memory_stats()["taken"] - taken))
         monkeypatch.setattr(engine.layout, "launch", launch)
@@ -103,7 +125,8 @@ def test_a_replay_allocates_and_launches_nothing_but_copies_of_the_batch(engine,
 
 
 def test_where_it_is_the_default(recorded):
-    """On for nets, losses and optimizers of fastconv; Python of others may do what a graph would not repeat."""
+    """On for nets, losses and optimizers of fastconv; Python of others may do what a graph would not
+    repeat."""
     fit()
     assert recorded.steps == 1
     fit(extra=[Own(lambda x: x * 2)])
@@ -111,15 +134,23 @@ def test_where_it_is_the_default(recorded):
     assert recorded.steps == 1
     fit(True, extra=[Own(lambda x: x * 2)])
     assert recorded.steps == 2
-    with pytest.raises(ValueError, match=r"graph=True is for nets on the GPU; move it with net.to\(\"cuda\"\)"):
+    with pytest.raises(
+        ValueError, match=r"graph=True is for nets on the GPU; move it with net.to\(\"cuda\"\)"
+    ):
         train.fit(nn.Linear(2, 2), [(np.zeros((1, 2), np.float32), np.zeros(1, np.int64))], graph=True)
 
 
-@pytest.mark.parametrize("why, options", [
-    ("read on the host", {"extra": [Own(lambda x: x * x.mean().item())]}),
-    ("read on the host", {"loss": lambda out, y: nn.functional.nll_loss(nn.functional.log_softmax(out, 1), y)}),
-    ("drawn outside dropout", {"extra": [Own(lambda x: x + fc.rand(*x.shape).to(x.device))]}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "why, options",
+    [
+        ("read on the host", {"extra": [Own(lambda x: x * x.mean().item())]}),
+        (
+            "read on the host",
+            {"loss": lambda out, y: nn.functional.nll_loss(nn.functional.log_softmax(out, 1), y)},
+        ),
+        ("drawn outside dropout", {"extra": [Own(lambda x: x + fc.rand(*x.shape).to(x.device))]}),
+    ],
+)
 def test_what_cannot_be_recorded_is_done_as_usual(why, options, recorded):
     want = fit(False, **options)
     with pytest.warns(UserWarning, match=f"the step cannot be recorded as a graph .*{why}") as given:
@@ -157,13 +188,18 @@ def test_changes_in_place_are_recorded(recorded):
 
 
 def test_a_replay_raises_the_versions_of_what_it_changes():
-    """A graph built before is told that its weights have changed, and what optimize_for_inference packed is packed anew."""
+    """A graph built before is told that its weights have changed, and what optimize_for_inference packed is
+    packed anew."""
 
     def versions(graph):
         seen = []
 
         def note(net, optimizer):
-            tensors = [*net.parameters(), *net.buffers(), *(s["momentum_buffer"] for s in optimizer.state.values())]
+            tensors = [
+                *net.parameters(),
+                *net.buffers(),
+                *(s["momentum_buffer"] for s in optimizer.state.values()),
+            ]
             seen.append([t._cell[0] for t in tensors])
 
         fit(graph, callback=note)
@@ -219,7 +255,9 @@ def test_memory_that_is_short_goes_to_others(engine):
 
 
 def test_a_loss_that_is_not_finite_stops():
-    with pytest.raises(RuntimeError, match="the loss is nan at step 1 of epoch 2: fit with graph=False tells where"):
+    with pytest.raises(
+        RuntimeError, match="the loss is nan at step 1 of epoch 2: fit with graph=False tells where"
+    ):
         fit(True, callback=spoil)
 
 
@@ -244,10 +282,23 @@ class Driver(ModuleType):
         super().__init__("driver")
         self.called = []
         results = {"cuStreamEndCapture": ["graph"], "cuGraphInstantiate": ["executable"]}
-        for name in ("cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate", "cuGraphDestroy", "cuGraphLaunch",
-                     "cuGraphExecDestroy"):  # fmt: skip
-            setattr(self, name, self._function(name, SimpleNamespace(name="CUDA_ERROR_UNKNOWN") if name == failing else 0,
-                                               results.get(name, [])))  # fmt: skip
+        for name in (
+            "cuStreamBeginCapture",
+            "cuStreamEndCapture",
+            "cuGraphInstantiate",
+            "cuGraphDestroy",
+            "cuGraphLaunch",
+            "cuGraphExecDestroy",
+        ):
+            setattr(
+                self,
+                name,
+                self._function(
+                    name,
+                    SimpleNamespace(name="CUDA_ERROR_UNKNOWN") if name == failing else 0,
+                    results.get(name, []),
+                ),
+            )
 
     def _function(self, name, code, results):
         def call(*args):
@@ -282,15 +333,22 @@ def test_what_the_driver_is_asked(capture):
     start()
     assert result == "result"
     assert driver.called == [
-        ("StreamBeginCapture", 7, "relaxed"), "work", ("StreamEndCapture", 7), ("GraphInstantiate", "graph", 0),
-        ("GraphDestroy", "graph"), ("GraphLaunch", "executable", 7), ("GraphLaunch", "executable", 7),
-    ]  # fmt: skip
+        ("StreamBeginCapture", 7, "relaxed"),
+        "work",
+        ("StreamEndCapture", 7),
+        ("GraphInstantiate", "graph", 0),
+        ("GraphDestroy", "graph"),
+        ("GraphLaunch", "executable", 7),
+        ("GraphLaunch", "executable", 7),
+    ]
     del start
     assert driver.called[-1] == ("GraphExecDestroy", "executable")
 
 
 @with_stand_in
-@pytest.mark.parametrize("name", ["cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate", "cuGraphLaunch"])
+@pytest.mark.parametrize(
+    "name", ["cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate", "cuGraphLaunch"]
+)
 def test_what_the_driver_refuses(name, capture):
     driver = Driver(name)
     with pytest.raises(RuntimeError, match=f"{name}: CUDA_ERROR_UNKNOWN"):
@@ -305,7 +363,8 @@ def test_a_capture_ends_where_the_work_fails(capture):
     assert driver.called[-1] == ("StreamEndCapture", 7)
 
 
-# ------------------------------------------------------------------------------------------------- batches on their way
+# ------------------------------------------------------------------------------------------------- batches on
+# their way
 def batches(engine, count=5):
     rng = np.random.default_rng(1)
     for n in range(count):
@@ -314,8 +373,8 @@ def batches(engine, count=5):
 
 
 def test_upload_one_ahead(engine):
-    """Values, shapes, dtypes and the order of axes in memory arrive, also where batches grow, and the copy of the next one
-    leaves the one in use alone."""
+    """Values, shapes, dtypes and the order of axes in memory arrive, also where batches grow, and the copy of
+    the next one leaves the one in use alone."""
     upload, steps = engine.Upload(), list(batches(engine))
     on_the_way = upload.start(steps[0])
     for n, want in enumerate(steps):
@@ -331,7 +390,8 @@ def test_upload_one_ahead(engine):
 
 @with_stand_in
 def test_upload_waits_where_it_must(engine, monkeypatch):
-    """Copies that run as late as events allow still read their own batch, and never before the kernels' stream was asked."""
+    """Copies that run as late as events allow still read their own batch, and never before the kernels'
+    stream was asked."""
     late, log = [], []
 
     def run(*_):
@@ -367,7 +427,8 @@ def test_upload_waits_where_it_must(engine, monkeypatch):
 
 @pytest.mark.parametrize("everywhere", [True, False])
 def test_batches_of_a_plain_loader_and_one_that_fails(everywhere, monkeypatch):
-    """Batches that are on the device already stay there; an exception ends the run after the steps before it."""
+    """Batches that are on the device already stay there; an exception ends the run after the steps before
+    it."""
 
     class Fault(Exception):
         pass

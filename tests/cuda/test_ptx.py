@@ -1,5 +1,6 @@
-"""What the compiler makes of the CUDA kernels, run without a GPU by ``tools/ptx_machine.py``: the tests of the ``cuda``
-backend again, with the blocks and tiles of a device, and whether the machine finds the faults it is there for."""
+"""What the compiler makes of the CUDA kernels, run without a GPU by ``tools/ptx_machine.py``: the tests of
+the ``cuda`` backend again, with the blocks and tiles of a device, and whether the machine finds the faults it
+is there for."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ SUITES = ("cuda/test_ptx", "cuda/test_cuda_conv", "cuda/test_cuda", "ops/test_op
 
 @pytest.mark.skipif(PTX, reason="this is the machine")
 def test_on_the_machine():
-    """Addresses, alignment, barriers and waits of every kernel, its tensor-core instructions, and its results."""
+    """Addresses, alignment, barriers and waits of every kernel, its tensor-core instructions, and its
+    results."""
     sys.path.insert(0, str(ROOT / "tools"))
     from cuda_report import compiler_found
 
@@ -41,7 +43,9 @@ def test_on_the_machine():
 def test_what_bounds_a_layer():
     """Each pass of a convolution: one row, whose tensor cores are never busier than the whole."""
     command = [sys.executable, str(ROOT / "tools" / "cuda_roofline.py"), "--channels", "64"]
-    done = subprocess.run(command, env=os.environ | {"NUMBA_ENABLE_CUDASIM": "0"}, capture_output=True, text=True)
+    done = subprocess.run(
+        command, env=os.environ | {"NUMBA_ENABLE_CUDASIM": "0"}, capture_output=True, text=True
+    )
     if done.returncode == 2:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
@@ -138,7 +142,11 @@ def test_places_outside_of_arrays():
         cuda.syncthreads()
         x[cuda.threadIdx.x] = shared[cuda.threadIdx.x + 1]
 
-    for function, message in ((beyond, "past the end"), (before, "past the end"), (beyond_shared, "outside of shared")):
+    for function, message in (
+        (beyond, "past the end"),
+        (before, "past the end"),
+        (beyond_shared, "outside of shared"),
+    ):
         with faults(message):
             start(function, np.ones(64, np.float32))
 
@@ -220,7 +228,8 @@ def test_two_blocks_write_one_place():
 @on_the_machine
 @pytest.mark.parametrize("name", ["tf32", "bf16"])
 def test_tensor_cores(name):
-    """``mma`` on fragments laid out as the manual draws them (PTX ISA, matrix fragments for mma.m16n8k8 and .m16n8k16)."""
+    """``mma`` on fragments laid out as the manual draws them (PTX ISA, matrix fragments for mma.m16n8k8 and
+    .m16n8k16)."""
     from fastconv.backends.cuda.codegen import ptx
     from fastconv.backends.cuda.runtime.launch import cuda
 
@@ -230,12 +239,21 @@ def test_tensor_cores(name):
     def product(a, b, c):
         g, t = cuda.threadIdx.x // 4, cuda.threadIdx.x % 4
         if depth == 8:
-            left = tf32(a[g * 8 + t]), tf32(a[g * 8 + 64 + t]), tf32(a[g * 8 + t + 4]), tf32(a[g * 8 + 64 + t + 4])
+            left = (
+                tf32(a[g * 8 + t]),
+                tf32(a[g * 8 + 64 + t]),
+                tf32(a[g * 8 + t + 4]),
+                tf32(a[g * 8 + 64 + t + 4]),
+            )
             right = tf32(b[t * 8 + g]), tf32(b[t * 8 + 32 + g])
         else:
             i, k = g * 16, 2 * t
-            left = (pack(a[i + k], a[i + k + 1]), pack(a[i + 128 + k], a[i + 129 + k]), pack(a[i + k + 8], a[i + k + 9]),
-                    pack(a[i + k + 136], a[i + k + 137]))  # fmt: skip
+            left = (
+                pack(a[i + k], a[i + k + 1]),
+                pack(a[i + 128 + k], a[i + 129 + k]),
+                pack(a[i + k + 8], a[i + k + 9]),
+                pack(a[i + k + 136], a[i + k + 137]),
+            )
             right = pack(b[k * 8 + g], b[k * 8 + 8 + g]), pack(b[k * 8 + 64 + g], b[k * 8 + 72 + g])
         to = g * 8 + 2 * t
         d = mma(left, right, (c[to], c[to + 1], c[to + 64], c[to + 65]))
@@ -244,4 +262,6 @@ def test_tensor_cores(name):
     rng = np.random.default_rng(0)
     a, b, c = (rng.integers(-8, 8, n).astype(np.float32) for n in (16 * depth, depth * 8, 16 * 8))
     *_, got = start(product, a, b, c, block=32)
-    np.testing.assert_array_equal(got.reshape(16, 8), c.reshape(16, 8) + a.reshape(16, depth) @ b.reshape(depth, 8))
+    np.testing.assert_array_equal(
+        got.reshape(16, 8), c.reshape(16, 8) + a.reshape(16, depth) @ b.reshape(depth, 8)
+    )

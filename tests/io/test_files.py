@@ -1,4 +1,5 @@
-"""Files as users have them: checkpoints with all sorts of values, any extension, open files, links; damage of any kind."""
+"""Files as users have them: checkpoints with all sorts of values, any extension, open files, links; damage of
+any kind."""
 
 from __future__ import annotations
 
@@ -37,12 +38,20 @@ def save(torch, value, file, layout="zip", protocol=2):
     return file
 
 
-# ------------------------------------------------------------------------------------------------- marks of tensors
+# ------------------------------------------------------------------------------------------------- marks of
+# tensors
 def marked(metadata):
     """A file with the tensor (1, 2, 3), of which ``metadata`` says more."""
-    words = (b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((" + pickle.dumps("storage", 2)[2:-1] + b"ctorch\nFloatStorage\n"
-             + b"".join(pickle.dumps(x, 2)[2:-1] for x in ("0", "cpu", 3)) + b"tQK\x00K\x03\x85K\x01\x85\x89"
-             + b"ccollections\nOrderedDict\n)R" + pickle.dumps(metadata, 2)[2:-1] + b"tR.")  # fmt: skip
+    words = (
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(("
+        + pickle.dumps("storage", 2)[2:-1]
+        + b"ctorch\nFloatStorage\n"
+        + b"".join(pickle.dumps(x, 2)[2:-1] for x in ("0", "cpu", 3))
+        + b"tQK\x00K\x03\x85K\x01\x85\x89"
+        + b"ccollections\nOrderedDict\n)R"
+        + pickle.dumps(metadata, 2)[2:-1]
+        + b"tR."
+    )
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as z:
         z.writestr("net/data.pkl", words)
@@ -51,9 +60,15 @@ def marked(metadata):
     return file
 
 
-@pytest.mark.parametrize("metadata, expected", [
-    ({}, [1, 2, 3]), (None, [1, 2, 3]), ({"neg": True}, [-1, -2, -3]), ({"neg": False, "conj": False}, [1, 2, 3]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "metadata, expected",
+    [
+        ({}, [1, 2, 3]),
+        (None, [1, 2, 3]),
+        ({"neg": True}, [-1, -2, -3]),
+        ({"neg": False, "conj": False}, [1, 2, 3]),
+    ],
+)
 def test_the_marks_of_a_tensor_by_hand(metadata, expected):
     assert fc.load(marked(metadata)).tolist() == expected
 
@@ -66,8 +81,13 @@ def test_unknown_marks_of_a_tensor_are_refused(mark):
 
 def test_negative_views_of_torch(torch, tmp_path, layout):
     x = torch.arange(6.0).reshape(2, 3)
-    values = {"neg": torch._neg_view(x), "part": torch._neg_view(x)[1, ::2], "plain": x,
-              "parameter": torch.nn.Parameter(torch._neg_view(x)), "imag": torch.complex(x, x + 10).conj().imag}  # fmt: skip
+    values = {
+        "neg": torch._neg_view(x),
+        "part": torch._neg_view(x)[1, ::2],
+        "plain": x,
+        "parameter": torch.nn.Parameter(torch._neg_view(x)),
+        "imag": torch.complex(x, x + 10).conj().imag,
+    }
     assert values["imag"].is_neg()
     if layout == "legacy":
         del values["imag"]  # PyTorch cannot write it: a float view of a complex storage
@@ -87,17 +107,25 @@ def test_tied_weights_stay_tied(torch, tmp_path, layout):
 def test_tensors_with_python_attributes(torch, tmp_path, layout):
     p, t = torch.nn.Parameter(torch.ones(2)), torch.zeros(3)
     p.note, t.note = "x", [1]
-    found = fc.load(save(torch, {"p": p, "t": t, "b": torch.nn.Buffer(torch.ones(1))}, tmp_path / "x.pth", layout))
+    found = fc.load(
+        save(torch, {"p": p, "t": t, "b": torch.nn.Buffer(torch.ones(1))}, tmp_path / "x.pth", layout)
+    )
     assert found["p"].tolist() == [1, 1] and found["t"].tolist() == [0, 0, 0] and found["b"].tolist() == [1]
 
 
-@pytest.mark.parametrize("make, named", [
-    (lambda torch: torch.ones(2, 2).to_sparse(), "torch._utils._rebuild_sparse_tensor"),
-    (lambda torch: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "torch.*QInt8|_rebuild_qtensor"),
-    (lambda torch: torch.ones(2, device="meta"), "torch._utils._rebuild_meta_tensor_no_storage"),
-    (lambda torch: torch.ones(2, dtype=torch.complex64), "ComplexFloatStorage"),
-    (lambda torch: torch.ones(2).to(torch.float8_e5m2), "torch.float8_e5m2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make, named",
+    [
+        (lambda torch: torch.ones(2, 2).to_sparse(), "torch._utils._rebuild_sparse_tensor"),
+        (
+            lambda torch: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+            "torch.*QInt8|_rebuild_qtensor",
+        ),
+        (lambda torch: torch.ones(2, device="meta"), "torch._utils._rebuild_meta_tensor_no_storage"),
+        (lambda torch: torch.ones(2, dtype=torch.complex64), "ComplexFloatStorage"),
+        (lambda torch: torch.ones(2).to(torch.float8_e5m2), "torch.float8_e5m2"),
+    ],
+)
 def test_tensors_of_other_kinds_are_refused_by_name(torch, tmp_path, make, named):
     path = save(torch, {"w": torch.ones(2), "other": make(torch)}, tmp_path / "x.pth")
     with pytest.raises(ValueError, match=f"x.pth is refused: .*({named})"):
@@ -106,34 +134,62 @@ def test_tensors_of_other_kinds_are_refused_by_name(torch, tmp_path, make, named
     assert found["w"].tolist() == [1, 1] and isinstance(found["other"], fc.io.Unread)
 
 
-# ------------------------------------------------------------------------------------------------- values beside weights
+# ------------------------------------------------------------------------------------------------- values
+# beside weights
 def values():
     """What training scripts put beside weights, and what is read in its place."""
     args = argparse.Namespace(lr=0.1, layers=[1, 2], device="cuda", nested=argparse.Namespace(x=None))
-    best = {"float32": np.float32(0.5), "float64": np.float64(0.1), "int64": np.int64(-3), "bool": np.bool_(True),
-            "uint8": np.uint8(200), "complex": np.complex128(1 + 2j), "str": np.str_("né")}  # fmt: skip
-    arrays = {"f": np.arange(6, dtype=np.float32).reshape(2, 3), "fortran": np.asfortranarray(np.arange(6).reshape(2, 3)),
-              "0-d": np.array(1.5), "empty": np.zeros((0, 2)), "words": np.array(["a", "bc"]), "bool": np.array([True])}
+    best = {
+        "float32": np.float32(0.5),
+        "float64": np.float64(0.1),
+        "int64": np.int64(-3),
+        "bool": np.bool_(True),
+        "uint8": np.uint8(200),
+        "complex": np.complex128(1 + 2j),
+        "str": np.str_("né"),
+    }
+    arrays = {
+        "f": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "fortran": np.asfortranarray(np.arange(6).reshape(2, 3)),
+        "0-d": np.array(1.5),
+        "empty": np.zeros((0, 2)),
+        "words": np.array(["a", "bc"]),
+        "bool": np.array([True]),
+    }
     logs = defaultdict(list)
     logs["loss"] += [1.0, 0.5]
     same = {
-        "scalars": best, "arrays": arrays, "set": {1, "a"}, "frozenset": frozenset([1, 2]), "bytes": b"\x00\xff", "none": b"",
-        "bytearray": bytearray(b"xy"), "complex": 1j, "logs": logs, "deque": deque([1, 2], maxlen=5),
-        "when": datetime(2024, 5, 6), "took": timedelta(seconds=5), "type": np.float32, "keys": {(1, "a"): 1, None: 2, 1.5: 3},
+        "scalars": best,
+        "arrays": arrays,
+        "set": {1, "a"},
+        "frozenset": frozenset([1, 2]),
+        "bytes": b"\x00\xff",
+        "none": b"",
+        "bytearray": bytearray(b"xy"),
+        "complex": 1j,
+        "logs": logs,
+        "deque": deque([1, 2], maxlen=5),
+        "when": datetime(2024, 5, 6),
+        "took": timedelta(seconds=5),
+        "type": np.float32,
+        "keys": {(1, "a"): 1, None: 2, 1.5: 3},
         "random": np.random.RandomState(3).get_state(),  # noqa: NPY002
-    }  # fmt: skip
+    }
     changed = {
         # written -> read
         "args": (args, types.SimpleNamespace(**{**vars(args), "nested": types.SimpleNamespace(x=None)})),
-        "ordered": (OrderedDict(a=1), {"a": 1}), "counter": (Counter("aab"), {"a": 2, "b": 1}),
+        "ordered": (OrderedDict(a=1), {"a": 1}),
+        "counter": (Counter("aab"), {"a": 2, "b": 1}),
         "path": (pathlib.Path("a") / "b.png", pathlib.PurePosixPath("a/b.png")),
-    }  # fmt: skip
+    }
     return {k: (v, v) for k, v in same.items()} | changed
 
 
 def equal(a, b):
     if isinstance(a, np.ndarray):
-        return isinstance(b, np.ndarray) and a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b)
+        return (
+            isinstance(b, np.ndarray) and a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b)
+        )
     if isinstance(a, dict):
         return type(a) is type(b) and list(a) == list(b) and all(equal(a[k], b[k]) for k in a)
     if isinstance(a, (tuple, list)):
@@ -206,7 +262,9 @@ def test_placeholders(torch, tmp_path, layout, kind, protocol):
     value, args, state, items = OTHERS[kind]
     path = save(torch, {"w": torch.ones(2), "other": value, "after": 3}, tmp_path / "x.pth", layout, protocol)
     name = f"{__name__}.{getattr(value, '__name__', type(value).__name__)}"
-    with pytest.raises(ValueError, match=f"x.pth is refused: it refers to {name}, .*weights_only=False reads the rest"):
+    with pytest.raises(
+        ValueError, match=f"x.pth is refused: it refers to {name}, .*weights_only=False reads the rest"
+    ):
         fc.load(path)
     found = fc.load(path, weights_only=False)
     assert found["w"].tolist() == [1, 1] and found["after"] == 3
@@ -232,11 +290,19 @@ def test_the_weights_of_a_whole_network_can_be_reached(torch, tmp_path, layout):
 def test_keys_that_take_for_ever(tmp_path):
     """Sixty tuples, each of the one before twice: to hash the last, or to print it, takes 2^60 steps."""
     tower = b"K\x01" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(60))
-    for words in (b"}" + tower + b"K\x01s", b"\x8f(" + tower + b"\x90", tower + b")R", tower + b")\x81",
-                  b"ctorch._utils\n_rebuild_tensor_v2\n(" + tower + tower + tower + tower + b"tR",
-                  b"(" + tower + b"K\x01K\x01K\x01K\x01tQ", b"c__builtin__\nset\n(" + tower + b"\x85tR",
-                  b"ccollections\nOrderedDict\n(](" + tower + b"K\x01\x86etR", b"(" + tower + b"K\x01d",
-                  b"(K\x05" + tower + b"i\nos\n", b"ctorch\nSize\n" + tower + b"b"):  # fmt: skip
+    for words in (
+        b"}" + tower + b"K\x01s",
+        b"\x8f(" + tower + b"\x90",
+        tower + b")R",
+        tower + b")\x81",
+        b"ctorch._utils\n_rebuild_tensor_v2\n(" + tower + tower + tower + tower + b"tR",
+        b"(" + tower + b"K\x01K\x01K\x01K\x01tQ",
+        b"c__builtin__\nset\n(" + tower + b"\x85tR",
+        b"ccollections\nOrderedDict\n(](" + tower + b"K\x01\x86etR",
+        b"(" + tower + b"K\x01d",
+        b"(K\x05" + tower + b"i\nos\n",
+        b"ctorch\nSize\n" + tower + b"b",
+    ):
         with zipfile.ZipFile(tmp_path / "x.pth", "w") as z:
             z.writestr("net/data.pkl", b"\x80\x04" + words + b".")
         with pytest.raises(ValueError, match="load: "):
@@ -247,7 +313,8 @@ def test_keys_that_take_for_ever(tmp_path):
             assert str(e).startswith("load: ")
 
 
-# ------------------------------------------------------------------------------------------------- names and open files
+# ------------------------------------------------------------------------------------------------- names and
+# open files
 def contents(torch, kind):
     file = io.BytesIO()
     if kind in ("zip", "legacy"):
@@ -259,8 +326,10 @@ def contents(torch, kind):
     return file.getvalue()
 
 
-@pytest.mark.parametrize("name", ["x.pth", "x.pt", "x.pth.tar", "x.ckpt", "x.bin", "x.PTH", "x.model", "x", "x.npz",
-                                  "x.safetensors"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    ["x.pth", "x.pt", "x.pth.tar", "x.ckpt", "x.bin", "x.PTH", "x.model", "x", "x.npz", "x.safetensors"],
+)
 @pytest.mark.parametrize("kind", ["zip", "legacy", "npz", "safetensors"])
 def test_what_a_file_is_shows_in_its_contents(torch, tmp_path, kind, name):
     if kind == "safetensors":
@@ -277,11 +346,15 @@ def test_what_a_file_is_shows_in_its_contents(torch, tmp_path, kind, name):
 
 
 @pytest.mark.parametrize("name", ["x", "x.pkl", "x.npz", "x.safetensors", "x.pth", "x.PTH"])
-@pytest.mark.parametrize("data", [b"", b"hello, this is no file of weights", b"\x89HDF\r\n\x1a\n" + bytes(50)])
+@pytest.mark.parametrize(
+    "data", [b"", b"hello, this is no file of weights", b"\x89HDF\r\n\x1a\n" + bytes(50)]
+)
 def test_files_of_no_kind(tmp_path, name, data):
     (tmp_path / name).write_bytes(data)
     for file in (tmp_path / name, io.BytesIO(data)):
-        with pytest.raises(ValueError, match=f"load: expected a .*got .*({name}|BytesIO) with {len(data)} bytes"):
+        with pytest.raises(
+            ValueError, match=f"load: expected a .*got .*({name}|BytesIO) with {len(data)} bytes"
+        ):
             fc.load(file)
 
 
@@ -295,19 +368,29 @@ def test_open_files(tmp_path):
         fc.save(state, f)
     with np.load(tmp_path / "plain") as archive:
         assert archive["w"].tolist() == [0, 1, 2]
-    with open(tmp_path / "x.pth", "wb") as f, pytest.raises(ValueError, match="save: .* .npz or .safetensors, got .*x.pth"):
+    with (
+        open(tmp_path / "x.pth", "wb") as f,
+        pytest.raises(ValueError, match="save: .* .npz or .safetensors, got .*x.pth"),
+    ):
         fc.save(state, f)
     with open(tmp_path / "x.npz", "w") as f, pytest.raises(TypeError, match="x.npz is open as text; .* 'wb'"):
         fc.save(state, f)
-    with open(tmp_path / "plain", errors="replace") as f, pytest.raises(TypeError, match="plain is open as text; .* 'rb'"):
+    with (
+        open(tmp_path / "plain", errors="replace") as f,
+        pytest.raises(TypeError, match="plain is open as text; .* 'rb'"),
+    ):
         fc.load(f)
     for call in (lambda: fc.load(3), lambda: fc.load(None), lambda: fc.save(state, 3)):
-        with pytest.raises(TypeError, match="(load|save): expected a path or a file .* binary mode, got (int|NoneType)"):
+        with pytest.raises(
+            TypeError, match="(load|save): expected a path or a file .* binary mode, got (int|NoneType)"
+        ):
             call()
 
 
-@pytest.mark.parametrize("where", [None, "cpu", fc.device("cpu"), {"cuda:0": "cpu", "cuda:1": "cpu"},
-                                   lambda storage, place: storage])  # fmt: skip
+@pytest.mark.parametrize(
+    "where",
+    [None, "cpu", fc.device("cpu"), {"cuda:0": "cpu", "cuda:1": "cpu"}, lambda storage, place: storage],
+)
 def test_map_location_of_the_host(torch, tmp_path, where):
     path = save(torch, {"w": torch.ones(2)}, tmp_path / "x.pth")
     for location in (where, torch.device("cpu")):
@@ -327,20 +410,30 @@ def test_map_location_of_the_gpu(tmp_path):
     fc.save({"net": {"w": fc.arange(3)}, "list": [fc.ones(1), 2], "tuple": (fc.ones(1),)}, tmp_path / "x.npz")
     found = fc.load(tmp_path / "x.npz", "cuda:0")
     tensors = [found["net"]["w"], found["list"][0], found["tuple"][0]]
-    assert [t.device for t in tensors] == ["cuda"] * 3 and tensors[0].tolist() == [0, 1, 2] and found["list"][1] == 2
+    assert (
+        [t.device for t in tensors] == ["cuda"] * 3
+        and tensors[0].tolist() == [0, 1, 2]
+        and found["list"][1] == 2
+    )
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links and modes of POSIX")
 @pytest.mark.parametrize("extension", ["npz", "safetensors"])
 def test_saving_writes_through_links(tmp_path, extension):
     (tmp_path / "disk").mkdir()
-    target, link, chain = tmp_path / "disk" / f"real.{extension}", tmp_path / f"x.{extension}", tmp_path / f"y.{extension}"
+    target, link, chain = (
+        tmp_path / "disk" / f"real.{extension}",
+        tmp_path / f"x.{extension}",
+        tmp_path / f"y.{extension}",
+    )
     link.symlink_to(os.path.join("disk", target.name))
     chain.symlink_to(link)
     for value, path in enumerate((link, chain)):  # the first time the link leads to no file yet
         fc.save({"w": fc.ones(2) * value}, path)
         assert link.is_symlink() and chain.is_symlink() and fc.load(target)["w"].tolist() == [value] * 2
-    assert set(os.listdir(tmp_path)) == {"disk", link.name, chain.name} and os.listdir(target.parent) == [target.name]
+    assert set(os.listdir(tmp_path)) == {"disk", link.name, chain.name} and os.listdir(target.parent) == [
+        target.name
+    ]
     target.chmod(0o640)
     fc.save({"w": fc.zeros(1)}, chain)
     assert target.stat().st_mode & 0o777 == 0o640
@@ -369,7 +462,11 @@ def test_saving_replaces_no_device(tmp_path):
 # ------------------------------------------------------------------------------------------------- damage
 def whole(kind):
     rng = np.random.default_rng(1)
-    value = {"net": {"weight": rng.random((4, 3), np.float32), "bias": np.arange(4)}, "epoch": 3, "lr": [0.1, None, "x"]}
+    value = {
+        "net": {"weight": rng.random((4, 3), np.float32), "bias": np.arange(4)},
+        "epoch": 3,
+        "lr": [0.1, None, "x"],
+    }
     file = io.BytesIO()
     if kind == "npz":
         fc.save(value, file)
@@ -381,7 +478,12 @@ def whole(kind):
     else:
         torch = pytest.importorskip("torch")
         value["net"] = {k: torch.from_numpy(v) for k, v in value["net"].items()}
-        save(torch, {**value, "best": np.float32(3), "array": np.ones(2), "args": argparse.Namespace(a=1)}, file, kind)
+        save(
+            torch,
+            {**value, "best": np.float32(3), "array": np.ones(2), "args": argparse.Namespace(a=1)},
+            file,
+            kind,
+        )
     return file.getvalue()
 
 
@@ -424,16 +526,31 @@ def npy(header, data=b""):
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + data
 
 
-@pytest.mark.parametrize("entry, message", [
-    (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }", bytes(8)), "w of shape .* has 8 bytes"),
-    (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-2, -1), }", bytes(8)), "w of shape"),
-    (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }", bytes(8)), "w of shape .* has 8 bytes"),
-    (npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", pickle.dumps([1])), "w is of type object"),
-    (npy("{'descr': '<M8[s]', 'fortran_order': False, 'shape': (1,), }", bytes(8)), "w is of type datetime64"),
-    (npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }", bytes(8)), "w is of type"),
-    (b"\x93NUMPY\x09\x00", "w is of version .9, 0."),
-    (b"no array", "magic string"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "entry, message",
+    [
+        (
+            npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }", bytes(8)),
+            "w of shape .* has 8 bytes",
+        ),
+        (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-2, -1), }", bytes(8)), "w of shape"),
+        (
+            npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }", bytes(8)),
+            "w of shape .* has 8 bytes",
+        ),
+        (
+            npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", pickle.dumps([1])),
+            "w is of type object",
+        ),
+        (
+            npy("{'descr': '<M8[s]', 'fortran_order': False, 'shape': (1,), }", bytes(8)),
+            "w is of type datetime64",
+        ),
+        (npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }", bytes(8)), "w is of type"),
+        (b"\x93NUMPY\x09\x00", "w is of version .9, 0."),
+        (b"no array", "magic string"),
+    ],
+)
 def test_npz_by_hand(tmp_path, entry, message):
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as z:
         z.writestr("w.npy", entry)
@@ -452,7 +569,11 @@ def test_npz_with_one_name_twice(tmp_path):
 
 
 def test_npz_of_every_byte_order(tmp_path):
-    np.savez(tmp_path / "x.npz", big=np.arange(3, dtype=">f4"), fortran=np.asfortranarray(np.arange(6).reshape(2, 3)))
+    np.savez(
+        tmp_path / "x.npz",
+        big=np.arange(3, dtype=">f4"),
+        fortran=np.asfortranarray(np.arange(6).reshape(2, 3)),
+    )
     found = fc.load(tmp_path / "x.npz")
     assert found["big"].dtype.isnative and found["big"].tolist() == [0, 1, 2]
     assert found["fortran"].tolist() == [[0, 1, 2], [3, 4, 5]]

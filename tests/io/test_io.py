@@ -36,7 +36,12 @@ def same(a, b):
 
 
 def test_state_dict(path):
-    state = {"0.weight": fc.randn(4, 3, 2, 2), "0.bias": fc.zeros(4), "file": fc.arange(5), "self": fc.tensor(1.5)}
+    state = {
+        "0.weight": fc.randn(4, 3, 2, 2),
+        "0.bias": fc.zeros(4),
+        "file": fc.arange(5),
+        "self": fc.tensor(1.5),
+    }
     fc.save(state, str(path))
     back = fc.load(str(path))
     assert all(isinstance(v, fc.Tensor) for v in back.values())
@@ -46,12 +51,30 @@ def test_state_dict(path):
 def test_checkpoint(path):
     checkpoint = {
         "net": {"0.weight": fc.randn(2, 2), "": np.zeros((0, 3))},
-        "optimizer": {"state": {0: {"step": 7, "v": fc.randn(2, 2)}, 1: {}}, "groups": [{"betas": (0.9, 0.99)}]},
+        "optimizer": {
+            "state": {0: {"step": 7, "v": fc.randn(2, 2)}, 1: {}},
+            "groups": [{"betas": (0.9, 0.99)}],
+        },
         "random": np.random.default_rng(1).bit_generator.state,
-        "odd": [None, True, 1, 2**200, 0.1, float("nan"), float("inf"), "text \u4e92\u76f8\u5173", [], {}, ()],
-        "a/b": np.arange(3, dtype=np.uint8), "a": {"b": np.array([True, False])},
-        "__fastconv__": np.ones(2), "__metadata__": np.ones(1), "mark": {"__array__": "no array", "__items__": 3},
-    }  # fmt: skip
+        "odd": [
+            None,
+            True,
+            1,
+            2**200,
+            0.1,
+            float("nan"),
+            float("inf"),
+            "text \u4e92\u76f8\u5173",
+            [],
+            {},
+            (),
+        ],
+        "a/b": np.arange(3, dtype=np.uint8),
+        "a": {"b": np.array([True, False])},
+        "__fastconv__": np.ones(2),
+        "__metadata__": np.ones(1),
+        "mark": {"__array__": "no array", "__items__": 3},
+    }
     fc.save(checkpoint, path)
     assert same(checkpoint, fc.load(path))
 
@@ -65,8 +88,14 @@ def test_channels_last_and_sliced_arrays(path):
     back["rows"].numpy()[0] = 1  # writeable
 
 
-leaves = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5),
-                   st.sampled_from([np.float32([1, np.nan]), np.int64(3) + np.zeros((1, 2), int)]))  # fmt: skip
+leaves = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
+    st.sampled_from([np.float32([1, np.nan]), np.int64(3) + np.zeros((1, 2), int)]),
+)
 MARKS = ["__array__", "__tuple__", "__items__", "value"]
 names = st.one_of(st.text("ab/_.", max_size=4), st.integers(0, 9), st.sampled_from(MARKS))
 
@@ -119,14 +148,27 @@ def test_safetensors_by_hand(tmp_path):
     path = tmp_path / "x.safetensors"
     halves = np.array([1.5, -2.0, np.inf], "<f4").tobytes()
     bf16 = b"".join(halves[i + 2 : i + 4] for i in (0, 4, 8))  # the upper halves
-    header = {"b": {"dtype": "BF16", "shape": [3, 1], "data_offsets": [0, 6]},
-              "i": {"dtype": "I16", "shape": [], "data_offsets": [6, 8]}, "__metadata__": {"format": "pt"}}  # fmt: skip
+    header = {
+        "b": {"dtype": "BF16", "shape": [3, 1], "data_offsets": [0, 6]},
+        "i": {"dtype": "I16", "shape": [], "data_offsets": [6, 8]},
+        "__metadata__": {"format": "pt"},
+    }
     back = fc.load(safe_file(path, header, bf16 + b"\x02\x01"))
-    assert back["b"].dtype == np.float32 and back["b"].tolist() == [[1.5], [-2.0], [np.inf]] and back["i"].item() == 258
+    assert (
+        back["b"].dtype == np.float32
+        and back["b"].tolist() == [[1.5], [-2.0], [np.inf]]
+        and back["i"].item() == 258
+    )
     for wrong, message in (
         ({"dtype": "F8_E5M2", "shape": [1], "data_offsets": [0, 1]}, "a is of type F8_E5M2"),
-        ({"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}, "a of shape .3. and type F32 takes 12 bytes.*0 to 8 span 8"),
-        ({"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}, "a begins at 4, but the array before it ends at 0"),
+        (
+            {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]},
+            "a of shape .3. and type F32 takes 12 bytes.*0 to 8 span 8",
+        ),
+        (
+            {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]},
+            "a begins at 4, but the array before it ends at 0",
+        ),
         ({"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}, "8 to 0 span -8"),
         ({"dtype": "F32", "shape": [-2], "data_offsets": [0, -8]}, r"a has the shape \[-2\]"),
         ({"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]}, r"a has .* offsets \[-8, 0\]"),
@@ -134,7 +176,10 @@ def test_safetensors_by_hand(tmp_path):
         ({"dtype": "F32", "shape": [2], "data_offsets": [0, 8, 8]}, r"a has .* offsets \[0, 8, 8\]"),
         ({"dtype": "F32", "shape": [True, 2], "data_offsets": [0, 8]}, r"a has the shape \[True, 2\]"),
         ({"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, "the arrays take 4 bytes, the file has 8"),
-        ({"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}, "the arrays take 4398046511104 bytes, the file .* 8"),
+        (
+            {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]},
+            "the arrays take 4398046511104 bytes, the file .* 8",
+        ),
         ({"dtype": ["F32"], "shape": [2], "data_offsets": [0, 8]}, "a is of type"),
         ({"shape": [2]}, "a has no dtype, shape and data_offsets"),
         ([1], "a has no dtype, shape and data_offsets"),
@@ -152,8 +197,13 @@ def test_safetensors_by_hand(tmp_path):
         with pytest.raises(ValueError, match=message):
             fc.load(safe_file(path, header, bytes(12)))
     twice = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"I32","shape":[1],"data_offsets":[0,4]}}'
-    for words, message in ((twice, "a is there twice"), (b"[1]", "its header is a list"), (b'{"a": 1', "damaged"),
-                           (b'{"__metadata__": 3}', "its metadata is a int"), (b"{" * 50000, "damaged")):  # fmt: skip
+    for words, message in (
+        (twice, "a is there twice"),
+        (b"[1]", "its header is a list"),
+        (b'{"a": 1', "damaged"),
+        (b'{"__metadata__": 3}', "its metadata is a int"),
+        (b"{" * 50000, "damaged"),
+    ):
         path.write_bytes(len(words).to_bytes(8, "little") + words + bytes(4))
         with pytest.raises(ValueError, match=message):
             fc.load(path)
@@ -202,7 +252,9 @@ def test_other_contents(path, tmp_path):
 
 def test_unknown_names(tmp_path):
     for name in ("net", "net.pth", "net.pkl"):
-        with pytest.raises(ValueError, match=r"save: expected a file name that ends in \.npz or \.safetensors, got"):
+        with pytest.raises(
+            ValueError, match=r"save: expected a file name that ends in \.npz or \.safetensors, got"
+        ):
             fc.save({}, tmp_path / name)
     for name in ("none", "none.npz", "none.safetensors", "none.pth", "none.pkl"):
         with pytest.raises(FileNotFoundError):

@@ -1,4 +1,5 @@
-"""PyTorch's files read without PyTorch: files put together by hand, files written by PyTorch, files that mean harm."""
+"""PyTorch's files read without PyTorch: files put together by hand, files written by PyTorch, files that mean
+harm."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ MAGIC = 0x1950A86A20F9469CFC6C
 FORMATS = ["zip", "legacy"]
 
 
-# ------------------------------------------------------------------------------------------------- files by hand
+# ------------------------------------------------------------------------------------------------- files by
+# hand
 def plain(x):
     """The instructions that build a number, string or container, without beginning and end."""
     return pickle.dumps(x, 2)[2:-1]
@@ -44,8 +46,14 @@ def storage(legacy, kind, key, numel, view=None):
 
 def tensor(legacy, kind, key, numel, offset, size, stride, version="_v2", view=None):
     tail = plain(False) + call("collections.OrderedDict") if version == "_v2" else b""
-    return call(f"torch._utils._rebuild_tensor{version}", storage(legacy, kind, key, numel, view), plain(offset),
-                plain(size), plain(stride), tail)  # fmt: skip
+    return call(
+        f"torch._utils._rebuild_tensor{version}",
+        storage(legacy, kind, key, numel, view),
+        plain(offset),
+        plain(size),
+        plain(stride),
+        tail,
+    )
 
 
 def mapping(entries, start=None):
@@ -64,7 +72,11 @@ def write(path, layout, payload, storages=None):
             for key, (_, data) in storages.items():
                 z.writestr(f"net/data/{key}", data)
     else:
-        system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+        system = {
+            "protocol_version": 1001,
+            "little_endian": True,
+            "type_sizes": {"short": 2, "int": 4, "long": 4},
+        }
         with open(path, "wb") as f:
             for x in (MAGIC, 1001, system):
                 f.write(pickle.dumps(x, 2))
@@ -87,38 +99,68 @@ def path(tmp_path):
 def example(layout):
     """A checkpoint as training scripts write them; its payload and storages."""
     old = layout == "legacy"
-    state = mapping({
-        "weight": tensor(old, "FloatStorage", "0", 12, 0, (3, 4), (4, 1)),
-        "transposed": tensor(old, "FloatStorage", "0", 12, 1, (2, 3), (1, 4)),
-        "bias": call("torch._utils._rebuild_parameter", tensor(old, "BFloat16Storage", "1", 2, 0, (2,), (1,)),
-                     plain(True), call("collections.OrderedDict")),
-        "count": tensor(old, "LongStorage", "2", 1, 0, (), ()),
-        "half": tensor(old, "HalfStorage", "3", 2, 0, (2, 1), (1, 5), version=""),
-        "none": tensor(old, "FloatStorage", "0", 12, 12, (0, 3), (3, 1)),
-    }) + plain({"_metadata": {"": {"version": 1}}}) + b"b"  # fmt: skip
+    state = (
+        mapping(
+            {
+                "weight": tensor(old, "FloatStorage", "0", 12, 0, (3, 4), (4, 1)),
+                "transposed": tensor(old, "FloatStorage", "0", 12, 1, (2, 3), (1, 4)),
+                "bias": call(
+                    "torch._utils._rebuild_parameter",
+                    tensor(old, "BFloat16Storage", "1", 2, 0, (2,), (1,)),
+                    plain(True),
+                    call("collections.OrderedDict"),
+                ),
+                "count": tensor(old, "LongStorage", "2", 1, 0, (), ()),
+                "half": tensor(old, "HalfStorage", "3", 2, 0, (2, 1), (1, 5), version=""),
+                "none": tensor(old, "FloatStorage", "0", 12, 12, (0, 3), (3, 1)),
+            }
+        )
+        + plain({"_metadata": {"": {"version": 1}}})
+        + b"b"
+    )
     payload = mapping(
-        {"epoch": plain(7), "loss": plain([0.5, None, True, -(2**70)]), "arch": plain("resnet"), "state_dict": state,
-         "size": call("torch.Size", plain((2, 3))), "device": call("torch.device", plain("cuda"), plain(0)),
-         "milestones": call("collections.Counter", plain({3: 1})), "set": call("__builtin__.set", plain([1, 2]))},
+        {
+            "epoch": plain(7),
+            "loss": plain([0.5, None, True, -(2**70)]),
+            "arch": plain("resnet"),
+            "state_dict": state,
+            "size": call("torch.Size", plain((2, 3))),
+            "device": call("torch.device", plain("cuda"), plain(0)),
+            "milestones": call("collections.Counter", plain({3: 1})),
+            "set": call("__builtin__.set", plain([1, 2])),
+        },
         start=b"}",
-    )  # fmt: skip
+    )
     storages = {
-        "0": (12, np.arange(12, dtype="<f4").tobytes()), "1": (2, b"\xc0\x3f\x80\xff"), "2": (1, b"\x05" + bytes(7)),
+        "0": (12, np.arange(12, dtype="<f4").tobytes()),
+        "1": (2, b"\xc0\x3f\x80\xff"),
+        "2": (1, b"\x05" + bytes(7)),
         "3": (2, np.array([1.5, -2], "<f2").tobytes()),
-    }  # fmt: skip
+    }
     return payload, storages
 
 
 def test_a_checkpoint_by_hand(path, layout):
     found = fc.load(write(path, layout, *example(layout)))
     state = found.pop("state_dict")
-    assert found == {"epoch": 7, "loss": [0.5, None, True, -(2**70)], "arch": "resnet", "size": (2, 3), "device": "cuda",
-                     "milestones": {3: 1}, "set": {1, 2}}  # fmt: skip
+    assert found == {
+        "epoch": 7,
+        "loss": [0.5, None, True, -(2**70)],
+        "arch": "resnet",
+        "size": (2, 3),
+        "device": "cuda",
+        "milestones": {3: 1},
+        "set": {1, 2},
+    }
     assert all(isinstance(t, fc.Tensor) and t.numpy().flags.writeable for t in state.values())
     assert {k: (str(t.dtype), t.shape) for k, t in state.items()} == {
-        "weight": ("float32", (3, 4)), "transposed": ("float32", (2, 3)), "bias": ("float32", (2,)),
-        "count": ("int64", ()), "half": ("float16", (2, 1)), "none": ("float32", (0, 3)),
-    }  # fmt: skip
+        "weight": ("float32", (3, 4)),
+        "transposed": ("float32", (2, 3)),
+        "bias": ("float32", (2,)),
+        "count": ("int64", ()),
+        "half": ("float16", (2, 1)),
+        "none": ("float32", (0, 3)),
+    }
     table = np.arange(12).reshape(3, 4)
     np.testing.assert_array_equal(state["weight"].numpy(), table)
     np.testing.assert_array_equal(state["transposed"].numpy(), table[:, 1:3].T)
@@ -128,9 +170,17 @@ def test_a_checkpoint_by_hand(path, layout):
     assert state["transposed"][0, 0].item() == 100
 
 
-TYPES = [("FloatStorage", "<f4"), ("DoubleStorage", "<f8"), ("HalfStorage", "<f2"), ("LongStorage", "<i8"),
-         ("IntStorage", "<i4"), ("ShortStorage", "<i2"), ("CharStorage", "i1"), ("ByteStorage", "u1"),
-         ("BoolStorage", "?")]  # fmt: skip
+TYPES = [
+    ("FloatStorage", "<f4"),
+    ("DoubleStorage", "<f8"),
+    ("HalfStorage", "<f2"),
+    ("LongStorage", "<i8"),
+    ("IntStorage", "<i4"),
+    ("ShortStorage", "<i2"),
+    ("CharStorage", "i1"),
+    ("ByteStorage", "u1"),
+    ("BoolStorage", "?"),
+]
 
 
 @pytest.mark.parametrize("kind, dtype", TYPES)
@@ -143,9 +193,16 @@ def test_types(path, layout, kind, dtype):
 
 
 def test_types_without_a_storage_class(path, layout):
-    payload = call("torch._utils._rebuild_tensor_v3", storage(layout == "legacy", "storage.UntypedStorage", "k", 6),
-                   plain(1), plain((2,)), plain((1,)), plain(False), call("collections.OrderedDict"),
-                   name("torch.uint16"))  # fmt: skip
+    payload = call(
+        "torch._utils._rebuild_tensor_v3",
+        storage(layout == "legacy", "storage.UntypedStorage", "k", 6),
+        plain(1),
+        plain((2,)),
+        plain((1,)),
+        plain(False),
+        call("collections.OrderedDict"),
+        name("torch.uint16"),
+    )
     t = fc.load(write(path, layout, payload, {"k": (6, np.array([1, 2, 60000], "<u2").tobytes())}))
     assert t.dtype == np.uint16 and t.tolist() == [2, 60000]
 
@@ -158,8 +215,12 @@ def test_views_of_storages_in_the_older_format(path):
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
 def test_every_protocol(path, protocol):
-    value = {"numbers": [1, -1, 300, 70000, 2**40, -(2**70), 1.5, None, True, False], "text": ["x", "\u4e92"],
-             "tuples": [(), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)], "dicts": [{}, {"b": 1, "c": [1]}]}  # fmt: skip
+    value = {
+        "numbers": [1, -1, 300, 70000, 2**40, -(2**70), 1.5, None, True, False],
+        "text": ["x", "\u4e92"],
+        "tuples": [(), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)],
+        "dicts": [{}, {"b": 1, "c": [1]}],
+    }
     value |= {"bytes": b"y"} if protocol > 2 else {}
     value |= {"set": {1, 2}} if protocol > 3 else {}
     value["again"] = value["numbers"]
@@ -173,10 +234,14 @@ def test_reading_imports_no_torch(path, layout):
     write(path, layout, *example(layout))
     program = f"import sys; sys.modules['torch'] = None; import fastconv as fc; print(fc.load({str(path)!r})['epoch'])"
     here = {**os.environ, "PYTHONPATH": str(Path(fc.__file__).parent.parent)}
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=here).stdout == "7\n"
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=here).stdout
+        == "7\n"
+    )
 
 
-# ------------------------------------------------------------------------------------------------- files that mean harm
+# ------------------------------------------------------------------------------------------------- files that
+# mean harm
 def text(s):
     return plain(s)
 
@@ -193,12 +258,18 @@ HARMFUL = {
     "exec": (lambda c: call("__builtin__.exec", text(f"import os; os.system({c!r})")), "__builtin__.exec"),
     "subprocess": (lambda c: call("subprocess.call", plain(c), plain(-1)), "subprocess.call"),
     "nested": (
-        lambda c: call("builtins.getattr", call("builtins.__import__", text("os")), text("system")) + text(c) + b"\x85R",
+        lambda c: (
+            call("builtins.getattr", call("builtins.__import__", text("os")), text("system"))
+            + text(c)
+            + b"\x85R"
+        ),
         "builtins.getattr",
     ),
     "inside a state dict": (lambda c: mapping({"weight": call("os.system", text(c))}), "os.system"),
     "as a tensor's storage": (
-        lambda c: call("torch._utils._rebuild_tensor_v2", call("os.system", text(c)), plain(0), plain(()), plain(())),
+        lambda c: call(
+            "torch._utils._rebuild_tensor_v2", call("os.system", text(c)), plain(0), plain(()), plain(())
+        ),
         "os.system",
     ),
     "name from strings": (lambda c: text("os") + text("system") + b"\x93" + text(c) + b"\x85R", "os.system"),
@@ -214,25 +285,45 @@ HARMFUL = {
     "extension": (lambda c: b"\x82\x01" + text(c) + b"\x85R", "EXT1"),
     "persistent name": (lambda c: b"Pos.system\n" + text(c) + b"\x85R", "PERSID"),
     "persistent module": (
-        lambda c: b"(" + text("module") + text("os") + text("f.py") + text(c) + text("x") + b"tQ", "'module'",
+        lambda c: b"(" + text("module") + text("os") + text("f.py") + text(c) + text("x") + b"tQ",
+        "'module'",
     ),
     "attributes of a name": (lambda c: name("torch.Size") + plain({"__call__": c}) + b"b", "_Name"),
     "attributes of a number": (lambda c: plain(1) + plain({"x": c}) + b"b", "attributes of int"),
-    "bytes for torch.load": (lambda c: call("torch.storage._load_from_bytes", text(c)), "torch.storage._load_from_bytes"),
+    "bytes for torch.load": (
+        lambda c: call("torch.storage._load_from_bytes", text(c)),
+        "torch.storage._load_from_bytes",
+    ),
     "a dotted name": (lambda c: call("torch._utils.os.system", text(c)), "torch._utils.os.system"),
-    "a layer": (lambda c: call("torch.nn.modules.linear.Linear", plain(1), plain(2)), "torch.nn.modules.linear.Linear"),
+    "a layer": (
+        lambda c: call("torch.nn.modules.linear.Linear", plain(1), plain(2)),
+        "torch.nn.modules.linear.Linear",
+    ),
     "call of a type": (lambda c: name("numpy.float32") + text(c) + b"\x85R", "<class 'numpy.float32'>"),
     "call of a factory": (lambda c: name("builtins.list") + text(c) + b"\x85R", "'builtins.list'"),
-    "a NumPy array of objects": (lambda c: call("numpy.dtype", plain("O8"), plain(False), plain(True)), "'O8'"),
-    "NumPy records": (lambda c: call("numpy.dtype", plain("(9,9)f8"), plain(False), plain(True)), "'(9,9)f8'"),
+    "a NumPy array of objects": (
+        lambda c: call("numpy.dtype", plain("O8"), plain(False), plain(True)),
+        "'O8'",
+    ),
+    "NumPy records": (
+        lambda c: call("numpy.dtype", plain("(9,9)f8"), plain(False), plain(True)),
+        "'(9,9)f8'",
+    ),
     "a default of its own": (lambda c: call("collections.defaultdict", name("os.system")), "os.system"),
     "a tensor's type": (
-        lambda c: call("torch._tensor._rebuild_from_type_v2", plain("os.system"), name("torch.Tensor"), text(c) + b"\x85",
-                       plain({})), "os.system"),
+        lambda c: call(
+            "torch._tensor._rebuild_from_type_v2",
+            plain("os.system"),
+            name("torch.Tensor"),
+            text(c) + b"\x85",
+            plain({}),
+        ),
+        "os.system",
+    ),
     "an object of a known name": (lambda c: name("argparse.Namespace") + text(c) + b"\x85\x81", "NEWOBJ"),
     "a complex tensor": (lambda c: name("torch.ComplexFloatStorage"), "torch.ComplexFloatStorage"),
     "a float8": (lambda c: name("torch.float8_e4m3fn"), "torch.float8_e4m3fn"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", HARMFUL)
@@ -258,8 +349,19 @@ def test_nothing_is_executed_for_placeholders_either(path, tmp_path, layout, kin
     assert os.listdir(tmp_path) == ["net.pth"]
 
 
-@pytest.mark.parametrize("kind", ["os.system", "posix.system", "eval", "nested", "inside a state dict", "name from strings",
-                                  "INST", "OBJ"])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "os.system",
+        "posix.system",
+        "eval",
+        "nested",
+        "inside a state dict",
+        "name from strings",
+        "INST",
+        "OBJ",
+    ],
+)
 @pytest.mark.skipif(os.name != "posix", reason="the commands are for a shell")
 def test_the_harmful_files_would_do_harm(tmp_path, kind):
     """The control: Python's own unpickler does what they say."""
@@ -268,11 +370,25 @@ def test_the_harmful_files_would_do_harm(tmp_path, kind):
     assert mark.exists()
 
 
-@pytest.mark.parametrize("offset, size, stride", [
-    (0, (13,), (1,)), (1, (12,), (1,)), (0, (4, 4), (4, 1)), (0, (2,), (12,)), (-1, (2,), (1,)), (0, (2,), (-1,)),
-    (12, (), ()), (0, (2, 2), (1,)), (2**70, (1,), (1,)), (0, (2**62,), (2**62,)), (0, (-1,), (1,)), (0, (1.5,), (1,)),
-    (0, (1,) * 70, (1,) * 70), ("0", (1,), (1,)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "offset, size, stride",
+    [
+        (0, (13,), (1,)),
+        (1, (12,), (1,)),
+        (0, (4, 4), (4, 1)),
+        (0, (2,), (12,)),
+        (-1, (2,), (1,)),
+        (0, (2,), (-1,)),
+        (12, (), ()),
+        (0, (2, 2), (1,)),
+        (2**70, (1,), (1,)),
+        (0, (2**62,), (2**62,)),
+        (0, (-1,), (1,)),
+        (0, (1.5,), (1,)),
+        (0, (1,) * 70, (1,) * 70),
+        ("0", (1,), (1,)),
+    ],
+)
 def test_tensors_stay_in_their_storage(path, layout, offset, size, stride):
     payload = tensor(layout == "legacy", "FloatStorage", "k", 12, offset, size, stride)
     with pytest.raises(ValueError, match="load: expected a .pth file as torch.save writes it"):
@@ -348,7 +464,8 @@ def test_damage_anywhere_gives_a_value_or_an_error(tmp_path_factory, changes):
         assert str(e).startswith("load: ")
 
 
-# ------------------------------------------------------------------------------------------------- files of PyTorch
+# ------------------------------------------------------------------------------------------------- files of
+# PyTorch
 @pytest.fixture
 def torch():
     return pytest.importorskip("torch")
@@ -363,11 +480,28 @@ def same(a, b):
 def test_tensors_of_pytorch(torch, path, layout):
     table = torch.arange(24.0).reshape(2, 3, 4)
     tensors = {
-        "plain": table, "sliced": table[:, ::2, 1:3], "transposed": table.transpose(0, 2), "scalar": torch.tensor(3.5),
-        "expanded": torch.ones(3, 1).expand(3, 4), "empty": torch.zeros(0, 2), "parameter": torch.nn.Parameter(table),
+        "plain": table,
+        "sliced": table[:, ::2, 1:3],
+        "transposed": table.transpose(0, 2),
+        "scalar": torch.tensor(3.5),
+        "expanded": torch.ones(3, 1).expand(3, 4),
+        "empty": torch.zeros(0, 2),
+        "parameter": torch.nn.Parameter(table),
         "channels last": torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last),
-    }  # fmt: skip
-    for dtype in ("float16", "bfloat16", "float64", "uint8", "int8", "int16", "int32", "int64", "bool", "uint16", "uint32"):
+    }
+    for dtype in (
+        "float16",
+        "bfloat16",
+        "float64",
+        "uint8",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "bool",
+        "uint16",
+        "uint32",
+    ):
         tensors[dtype] = torch.tensor([0, 1, 7]).to(getattr(torch, dtype))
     torch.save(tensors, path, _use_new_zipfile_serialization=layout == "zip")
     found = fc.load(path)
@@ -375,13 +509,17 @@ def test_tensors_of_pytorch(torch, path, layout):
     for k, t in tensors.items():
         same(t, found[k])
     found["plain"][0, 0, 0] = -1.0
-    assert found["sliced"][0, 0, 0].item() == 1 and found["transposed"][0, 0, 0].item() == -1  # they share memory
+    # they share memory
+    assert found["sliced"][0, 0, 0].item() == 1 and found["transposed"][0, 0, 0].item() == -1
 
 
 def twins(torch):
     """The same network in both libraries."""
+
     def make(lib):
-        return lib.Sequential(lib.Conv2d(1, 4, 3), lib.BatchNorm2d(4), lib.ReLU(), lib.Flatten(), lib.Linear(4 * 36, 3))
+        return lib.Sequential(
+            lib.Conv2d(1, 4, 3), lib.BatchNorm2d(4), lib.ReLU(), lib.Flatten(), lib.Linear(4 * 36, 3)
+        )
 
     return make(torch.nn), make(nn)
 
@@ -405,9 +543,17 @@ def test_a_checkpoint_of_pytorch(torch, path, layout):
     schedule = torch.optim.lr_scheduler.MultiStepLR(opt, [3, 7])
     theirs(torch.ones(2, 1, 8, 8)).sum().backward()
     opt.step()
-    torch.save({"epoch": 2, "state_dict": theirs.state_dict(), "optimizer": opt.state_dict(),
-                "scheduler": schedule.state_dict(), "rng": torch.get_rng_state()}, path,
-               _use_new_zipfile_serialization=layout == "zip")  # fmt: skip
+    torch.save(
+        {
+            "epoch": 2,
+            "state_dict": theirs.state_dict(),
+            "optimizer": opt.state_dict(),
+            "scheduler": schedule.state_dict(),
+            "rng": torch.get_rng_state(),
+        },
+        path,
+        _use_new_zipfile_serialization=layout == "zip",
+    )
     found = fc.load(path)
     assert found["epoch"] == 2 and found["scheduler"]["milestones"] == Counter([3, 7])
     same(torch.get_rng_state(), found["rng"])
@@ -421,7 +567,9 @@ def test_a_checkpoint_of_pytorch(torch, path, layout):
 
 def test_a_whole_network_of_pytorch_is_refused(torch, path, layout):
     torch.save(twins(torch)[0], path, _use_new_zipfile_serialization=layout == "zip")
-    with pytest.raises(ValueError, match="refers to torch.nn.modules.container.Sequential, .* save the state_dict"):
+    with pytest.raises(
+        ValueError, match="refers to torch.nn.modules.container.Sequential, .* save the state_dict"
+    ):
         fc.load(path)
 
 

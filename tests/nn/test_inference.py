@@ -69,19 +69,37 @@ def norms(monkeypatch):
 
 def test_sequential(backend):
     net = nn.Sequential(
-        nn.Conv2d(3, 17, 3, padding=1, bias=False), nn.BatchNorm2d(17), nn.ReLU(),
-        nn.Sequential(nn.Conv2d(17, 20, 1), nn.Dropout(0.3)), nn.BatchNorm2d(20, activation="relu"),
-        nn.Conv2d(20, 20, 3, groups=20), nn.ReLU(), nn.BatchNorm2d(20), nn.ReLU(),
-        nn.Dropout(0.5, mode="downgrade_in_infer"), nn.MaxPool2d(2), nn.Flatten(),
-        nn.Linear(180, 40), nn.BatchNorm1d(40, affine=False), nn.ReLU(), nn.Linear(40, 7),
-    )  # fmt: skip
+        nn.Conv2d(3, 17, 3, padding=1, bias=False),
+        nn.BatchNorm2d(17),
+        nn.ReLU(),
+        nn.Sequential(nn.Conv2d(17, 20, 1), nn.Dropout(0.3)),
+        nn.BatchNorm2d(20, activation="relu"),
+        nn.Conv2d(20, 20, 3, groups=20),
+        nn.ReLU(),
+        nn.BatchNorm2d(20),
+        nn.ReLU(),
+        nn.Dropout(0.5, mode="downgrade_in_infer"),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(180, 40),
+        nn.BatchNorm1d(40, affine=False),
+        nn.ReLU(),
+        nn.Linear(40, 7),
+    )
     fast = check(net, 2, 3, 8, 8)
     assert len(fast) == len(net)
     # A BatchNorm behind a ReLU cannot be folded; dropout of the other convention scales in evaluation.
     assert ran(fast, 2, 3, 8, 8) == [
-        "Conv2d+BatchNorm2d+ReLU", "Conv2d+BatchNorm2d", "Conv2d+ReLU", "BatchNorm2d+ReLU", "Dropout", "MaxPool2d",
-        "Flatten", "Linear+BatchNorm1d+ReLU", "Linear",
-    ]  # fmt: skip
+        "Conv2d+BatchNorm2d+ReLU",
+        "Conv2d+BatchNorm2d",
+        "Conv2d+ReLU",
+        "BatchNorm2d+ReLU",
+        "Dropout",
+        "MaxPool2d",
+        "Flatten",
+        "Linear+BatchNorm1d+ReLU",
+        "Linear",
+    ]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -92,8 +110,17 @@ def test_random_nets(seed, backend):
     for _ in range(4):
         k, kernel, grouped = int(rng.integers(1, 40)), int(rng.integers(1, 4)), rng.random() < 0.2
         k = c if grouped else k
-        layers.append(nn.Conv2d(c, k, kernel, int(rng.integers(1, 3)), kernel // 2, groups=c if grouped else 1,
-                                bias=bool(rng.integers(2))))  # fmt: skip
+        layers.append(
+            nn.Conv2d(
+                c,
+                k,
+                kernel,
+                int(rng.integers(1, 3)),
+                kernel // 2,
+                groups=c if grouped else 1,
+                bias=bool(rng.integers(2)),
+            )
+        )
         for extra in (nn.BatchNorm2d(k), nn.ReLU(), nn.Dropout(), nn.LeakyReLU(0.1)):
             if rng.random() < 0.5:
                 layers.append(extra)
@@ -217,9 +244,21 @@ def test_a_norm_over_another_axis_than_the_layers_outputs_is_not_folded(backend)
 
 def test_what_does_not_fit_raises_as_before():
     for net, x, error in (
-        (nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(5)), fc.randn(2, 3), "batch_norm: weight must have shape 4"),
-        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm1d(4)), fc.randn(2, 3, 5, 5), "BatchNorm1d: input must have 2 or 3"),
-        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).double()), fc.randn(2, 3, 5, 5), "weight is float64 but"),
+        (
+            nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(5)),
+            fc.randn(2, 3),
+            "batch_norm: weight must have shape 4",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm1d(4)),
+            fc.randn(2, 3, 5, 5),
+            "BatchNorm1d: input must have 2 or 3",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).double()),
+            fc.randn(2, 3, 5, 5),
+            "weight is float64 but",
+        ),
     ):
         for n in (net.eval(), fc.optimize_for_inference(net)):
             with pytest.raises((ValueError, TypeError), match=error):
@@ -289,14 +328,24 @@ def test_weights_are_packed_once(monkeypatch):
     net(x)
     launched = []
     plain = jit.Kernel.__call__
-    monkeypatch.setattr(jit.Kernel, "__call__", lambda self, *args: launched.append(self.__name__) or plain(self, *args))
+    monkeypatch.setattr(
+        jit.Kernel, "__call__", lambda self, *args: launched.append(self.__name__) or plain(self, *args)
+    )
     net(x)
     assert launched and not {"_pack", "_arrange", "_transform_weights"} & set(launched)
 
 
 def small_net():
-    return nn.Sequential(nn.Conv2d(3, 20, 3, padding=1), nn.BatchNorm2d(20), nn.ReLU(), nn.MaxPool2d(2),
-                         nn.Conv2d(20, 16, 3, stride=2), nn.Sigmoid(), nn.Flatten(), nn.Linear(64, 5))  # fmt: skip
+    return nn.Sequential(
+        nn.Conv2d(3, 20, 3, padding=1),
+        nn.BatchNorm2d(20),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(20, 16, 3, stride=2),
+        nn.Sigmoid(),
+        nn.Flatten(),
+        nn.Linear(64, 5),
+    )
 
 
 @pytest.fixture
@@ -314,10 +363,15 @@ def only_replays(monkeypatch):
 
 
 def test_later_inputs_of_a_shape_run_kernels_alone(only_replays):
-    for net, shape in ((small_net(), (4, 3, 11, 11)), (models.resnet18(10, small_input=True), (2, 3, 16, 16))):
+    for net, shape in (
+        (small_net(), (4, 3, 11, 11)),
+        (models.resnet18(10, small_input=True), (2, 3, 16, 16)),
+    ):
         fast, plain = fc.optimize_for_inference(net), net.eval()
         inputs = [fc.randn(*shape) for _ in range(4)]
-        inputs[2] = fc.tensor(np.ascontiguousarray(inputs[2].numpy().transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2))
+        inputs[2] = fc.tensor(
+            np.ascontiguousarray(inputs[2].numpy().transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+        )
         want = [plain(x).numpy() for x in inputs]
         got = [fast(x).numpy() for x in inputs[:2]]
         only_replays(True)

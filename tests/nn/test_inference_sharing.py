@@ -1,4 +1,5 @@
-"""``optimize_for_inference`` of nets whose modules are used more than once, in ways that no rewriting can see."""
+"""``optimize_for_inference`` of nets whose modules are used more than once, in ways that no rewriting can
+see."""
 
 from __future__ import annotations
 
@@ -66,7 +67,10 @@ def shared():
     yield "a layer twice in one Sequential", nn.Sequential(c, n, r, c, r, c, nn.BatchNorm2d(C))
     yield "a Sequential twice", nn.Sequential(f, f)
     yield "two parents", nn.Sequential(nn.Sequential(f, nn.ReLU()), Calls(twice, f=f), f)
-    yield "one convolution, two BatchNorms", nn.Sequential(nn.Sequential(c, nn.BatchNorm2d(C)), nn.Sequential(c, n))
+    yield (
+        "one convolution, two BatchNorms",
+        nn.Sequential(nn.Sequential(c, nn.BatchNorm2d(C)), nn.Sequential(c, n)),
+    )
     yield "one BatchNorm, two convolutions", nn.Sequential(c, n, conv(), n, r, n)
     yield "one ReLU", nn.Sequential(c, r, conv(), n, r)
     yield "two attributes", Calls(lambda self, x: self.b(self.a(x)) + self.a(self.b(x)), a=f, b=f)
@@ -83,7 +87,10 @@ def shared():
         return sum(found)
 
     yield "all results", Calls(one_by_one, f=f)
-    yield "in a ModuleList", Calls(lambda self, x: self.f(x) + self.more[0](self.more[1](x)), f=f, more=nn.ModuleList([c, n]))
+    yield (
+        "in a ModuleList",
+        Calls(lambda self, x: self.f(x) + self.more[0](self.more[1](x)), f=f, more=nn.ModuleList([c, n])),
+    )
     aliased = Calls(lambda self, x: self.f(x) + self.alias(x) + self.plain[0](x), f=f, alias=c)
     aliased.plain = [n]
     yield "in a list of Python's", aliased
@@ -135,9 +142,17 @@ def test_in_sequence_is_right_whatever_forward_does(how, inside, backend):
         return net.a(net.n(y))
 
     parts = {"c": conv(), "n": nn.BatchNorm2d(C), "a": nn.ReLU()}
-    names = {"chain": [("c", "n", "a")], "Sequential": [["c", "n", "a"]], "overlap": [("c", "n"), ("c", "n", "a"), ("n", "a")]}
+    names = {
+        "chain": [("c", "n", "a")],
+        "Sequential": [["c", "n", "a"]],
+        "overlap": [("c", "n"), ("c", "n", "a"), ("n", "a")],
+    }
     if inside == "Sequential":
-        parts = {"c": nn.Sequential(conv(), nn.ReLU()), "n": nn.Sequential(nn.BatchNorm2d(C), conv()), "a": nn.Sequential()}
+        parts = {
+            "c": nn.Sequential(conv(), nn.ReLU()),
+            "n": nn.Sequential(nn.BatchNorm2d(C), conv()),
+            "a": nn.Sequential(),
+        }
     inner = Calls(CHAINS[how], names[inside], **parts)
     inner.two, inner.changed = two, changed
     net = inner
@@ -157,7 +172,9 @@ def test_in_sequence_merges(monkeypatch):
     called = []
     for op in ("conv_fwd", "batch_norm_fwd", "unary_fwd"):
         plain = getattr(engine, op)
-        monkeypatch.setattr(engine, op, lambda *args, op=op, plain=plain, **more: called.append(op) or plain(*args, **more))
+        monkeypatch.setattr(
+            engine, op, lambda *args, op=op, plain=plain, **more: called.append(op) or plain(*args, **more)
+        )
     net = Calls(CHAINS["as it says"], [("c", "n", "a")], c=conv(), n=nn.BatchNorm2d(C), a=nn.ReLU())
     with fc.backend("numpy"), fc.no_grad():
         fast = fc.optimize_for_inference(with_statistics(net))
@@ -202,8 +219,18 @@ def test_in_sequence_that_names_no_child():
 
 def random_net(rng):
     """Modules built out of each other, each of them from a pool that all share."""
-    pool = [conv(), conv(False), nn.BatchNorm2d(C), nn.BatchNorm2d(C, affine=False), nn.BatchNorm2d(C, activation="relu"),
-            nn.ReLU(), nn.Dropout(0.3), nn.Identity(), nn.Conv2d(C, C, 1, groups=2), nn.Sigmoid()]  # fmt: skip
+    pool = [
+        conv(),
+        conv(False),
+        nn.BatchNorm2d(C),
+        nn.BatchNorm2d(C, affine=False),
+        nn.BatchNorm2d(C, activation="relu"),
+        nn.ReLU(),
+        nn.Dropout(0.3),
+        nn.Identity(),
+        nn.Conv2d(C, C, 1, groups=2),
+        nn.Sigmoid(),
+    ]
     weights = [pool[0].weight, pool[1].weight]
     pool.append(conv())
     pool[-1].weight = weights[rng.integers(2)]
@@ -220,7 +247,9 @@ def random_net(rng):
             i = int(rng.integers(len(some)))
             pool.append(Calls(lambda self, x, i=i: (self.f(x) + self.f[i](x)) * 0.5, f=nn.Sequential(*some)))
         elif kind == 4:
-            pool.append(Calls(lambda self, x: (self.a(x) + self.b(self.a(x))) * 0.5, [("a", "b")], a=pick(), b=pick()))
+            pool.append(
+                Calls(lambda self, x: (self.a(x) + self.b(self.a(x))) * 0.5, [("a", "b")], a=pick(), b=pick())
+            )
         else:
             pool.append(Calls(lambda self, x: self.b(self.a(x)), [("a", "b")], a=pick(), b=pick()))
     return nn.Sequential(*pool[-4:], pick())
@@ -237,7 +266,9 @@ def test_random_nets_of_shared_modules(seed, backend):
 
 # ------------------------------------------------------------------------------------------------- afterwards
 def small():
-    return with_statistics(nn.Sequential(nn.Sequential(conv(), nn.BatchNorm2d(C)), nn.ReLU(), nn.Dropout(), conv(), nn.ReLU()))
+    return with_statistics(
+        nn.Sequential(nn.Sequential(conv(), nn.BatchNorm2d(C)), nn.ReLU(), nn.Dropout(), conv(), nn.ReLU())
+    )
 
 
 def test_state_is_that_of_the_net(backend):
@@ -250,18 +281,21 @@ def test_state_is_that_of_the_net(backend):
     same(later, x, fast)
 
 
-@pytest.mark.parametrize("change", [
-    lambda net: net[0][0].weight.data.__setitem__(..., 0.5),
-    lambda net: net[0][1].running_var.__setitem__(..., 3.0),
-    lambda net: setattr(net[0][1], "eps", 0.5),
-    lambda net: setattr(net[0][0], "weight", nn.Parameter(fc.ones(C, C, 3, 3))),
-    lambda net: setattr(net[0][0], "padding", 0),
-    lambda net: setattr(net[3], "bias", None),
-    lambda net: net[0].__setitem__(1, nn.Identity()),
-    lambda net: net[0].append(nn.Sigmoid()),
-    lambda net: net.__setitem__(1, conv()),
-    lambda net: setattr(net[1], "forward", F.tanh),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net: net[0][0].weight.data.__setitem__(..., 0.5),
+        lambda net: net[0][1].running_var.__setitem__(..., 3.0),
+        lambda net: setattr(net[0][1], "eps", 0.5),
+        lambda net: setattr(net[0][0], "weight", nn.Parameter(fc.ones(C, C, 3, 3))),
+        lambda net: setattr(net[0][0], "padding", 0),
+        lambda net: setattr(net[3], "bias", None),
+        lambda net: net[0].__setitem__(1, nn.Identity()),
+        lambda net: net[0].append(nn.Sigmoid()),
+        lambda net: net.__setitem__(1, conv()),
+        lambda net: setattr(net[1], "forward", F.tanh),
+    ],
+)
 def test_changes_of_an_optimized_net_take_effect(change, backend):
     fc.manual_seed(0)
     net, x = small(), fc.randn(1, C, 5, 5)
@@ -290,8 +324,16 @@ def test_inputs_of_any_kind(backend):
     net = small()
     fast = fc.optimize_for_inference(net)
     big = np.random.default_rng(0).standard_normal((6, 2 * C, 9, 9)).astype("f4")
-    views = [big[::2, ::2], big[:3, C:, ::-1], big.transpose(0, 1, 3, 2)[3:, :C], big[:3, :C, 1:8, 1:8], big[:1, :C],
-             np.broadcast_to(big[:1, :C], (3, C, 9, 9)), big[:0, :C], big[0, :C]]  # fmt: skip
+    views = [
+        big[::2, ::2],
+        big[:3, C:, ::-1],
+        big.transpose(0, 1, 3, 2)[3:, :C],
+        big[:3, :C, 1:8, 1:8],
+        big[:1, :C],
+        np.broadcast_to(big[:1, :C], (3, C, 9, 9)),
+        big[:0, :C],
+        big[0, :C],
+    ]
     for _ in range(3):
         for v in views:
             if v.ndim == 3:
@@ -313,8 +355,15 @@ def test_an_optimized_net_inside_another(backend):
     same(nn.Sequential(inner, resnet), x, deeper)
 
 
-@pytest.mark.parametrize("make", [small, conv, lambda: fc.models.resnet18(5, C, True),
-                                  lambda: with_statistics(SHARED["a block's layers"][0])])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [
+        small,
+        conv,
+        lambda: fc.models.resnet18(5, C, True),
+        lambda: with_statistics(SHARED["a block's layers"][0]),
+    ],
+)
 @pytest.mark.parametrize("through", [lambda net: pickle.loads(pickle.dumps(net)), copy.deepcopy])
 def test_pickles_and_copies(make, through, backend):
     net, x = make().eval(), fc.randn(1, C, 8, 8)
@@ -348,7 +397,9 @@ class Links(nn.Module):
 
 def test_threads():
     """Of one net, on inputs of several shapes at once."""
-    net = with_statistics(nn.Sequential(SHARED["the first of a Sequential"], small(), Links(conv(), nn.BatchNorm2d(C))))
+    net = with_statistics(
+        nn.Sequential(SHARED["the first of a Sequential"], small(), Links(conv(), nn.BatchNorm2d(C)))
+    )
     fast = fc.optimize_for_inference(net)
     inputs = [fc.randn(1 + i % 3, C, 6, 6) for i in range(12)]
     want = [net(x).numpy() for x in inputs]

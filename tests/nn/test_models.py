@@ -1,5 +1,5 @@
-"""The networks: parameters counted and named as torchvision publishes them, initialised as the papers say, and what
-they compute."""
+"""The networks: parameters counted and named as torchvision publishes them, initialised as the papers say,
+and what they compute."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,8 @@ def test_published_counts(blank_weights, name, options, shape, parameters, macs)
     assert s.layers[-1].output_shape == (1, options.get("num_classes", 10 if name == "lenet5" else 1000))
 
 
-# ------------------------------------------------------------------------------------------------- names and shapes
+# ------------------------------------------------------------------------------------------------- names and
+# shapes
 CLASSIFIER = {0: (4096, 25088), 3: (4096, 4096), 6: (1000, 4096)}
 # Positions of the convolutions in torchvision's ``features``, and their output channels.
 VGG_CONVS = {
@@ -70,7 +71,13 @@ def norm(prefix, channels):
 
 
 def alexnet_names():
-    channels = {0: (64, 3, 11, 11), 3: (192, 64, 5, 5), 6: (384, 192, 3, 3), 8: (256, 384, 3, 3), 10: (256, 256, 3, 3)}
+    channels = {
+        0: (64, 3, 11, 11),
+        3: (192, 64, 5, 5),
+        6: (384, 192, 3, 3),
+        8: (256, 384, 3, 3),
+        10: (256, 256, 3, 3),
+    }
     dense = {1: (4096, 9216), 4: (4096, 4096), 6: (1000, 4096)}
     found = {}
     for part, layers in (("features", channels), ("classifier", dense)):
@@ -98,10 +105,15 @@ def resnet_names(blocks, bottleneck):
         for i in range(n):
             at = f"layer{stage + 1}.{i}"
             kernels = [(width, c_in, 1), (width, width, 3), (c_out, width, 1)]
-            for j, (o, c, k) in enumerate(kernels if bottleneck else [(width, c_in, 3), (width, width, 3)], 1):
+            for j, (o, c, k) in enumerate(
+                kernels if bottleneck else [(width, c_in, 3), (width, width, 3)], 1
+            ):
                 found |= {f"{at}.conv{j}.weight": (o, c, k, k), **norm(f"{at}.bn{j}", o)}
             if i == 0 and c_in != c_out:
-                found |= {f"{at}.downsample.0.weight": (c_out, c_in, 1, 1), **norm(f"{at}.downsample.1", c_out)}
+                found |= {
+                    f"{at}.downsample.0.weight": (c_out, c_in, 1, 1),
+                    **norm(f"{at}.downsample.1", c_out),
+                }
             c_in = c_out
     return found | {"fc.weight": (1000, c_in), "fc.bias": (1000,)}
 
@@ -131,26 +143,35 @@ def test_options(blank_weights):
         models.vgg("F")
 
 
-# ------------------------------------------------------------------------------------------------- initialisation
+# -------------------------------------------------------------------------------------------------
+# initialisation
 @pytest.mark.parametrize("name", ["vgg11", "resnet18", "resnet50"])
 def test_initialisation(monkeypatch, name):
-    """Convolutions normal with variance 2 / fan out; VGG's dense layers normal with 0.01, ResNet's as any Linear."""
+    """Convolutions normal with variance 2 / fan out; VGG's dense layers normal with 0.01, ResNet's as any
+    Linear."""
     drawn = {}
     monkeypatch.setattr(nn.init, "normal_", lambda t, mean=0.0, std=1.0: drawn.update({t: (mean, std)}) or t)
     monkeypatch.setattr(nn.init, "uniform_", lambda t, a, b: drawn.update({t: (a, b)}) or t)
     net = getattr(models, name)()
     for m in net.modules():
         if isinstance(m, nn.Conv2d):
-            assert drawn[m.weight] == (0.0, pytest.approx((2 / (m.weight.shape[0] * m.kernel_size[0] ** 2)) ** 0.5))
+            assert drawn[m.weight] == (
+                0.0,
+                pytest.approx((2 / (m.weight.shape[0] * m.kernel_size[0] ** 2)) ** 0.5),
+            )
         elif isinstance(m, nn.Linear) and name == "vgg11":
             assert drawn[m.weight] == (0, 0.01)
         elif isinstance(m, nn.Linear):
-            assert drawn[m.weight] == (pytest.approx(-(m.in_features**-0.5)), pytest.approx(m.in_features**-0.5))
+            assert drawn[m.weight] == (
+                pytest.approx(-(m.in_features**-0.5)),
+                pytest.approx(m.in_features**-0.5),
+            )
     if name == "vgg11":
         assert all(not m.bias.numpy().any() for m in net.modules() if isinstance(m, (nn.Conv2d, nn.Linear)))
 
 
-# ------------------------------------------------------------------------------------------------- what they compute
+# ------------------------------------------------------------------------------------------------- what they
+# compute
 def fill(net, rng):
     """Weights that keep the signal alive, running statistics unlike their start."""
     for k, t in net.state_dict().items():
@@ -193,7 +214,9 @@ def in_torch(net, torch):
                 for j in range(1, last + 1):
                     k = w[f"{at}.conv{j}.weight"].shape[-1]
                     strided = j == (2 if bottleneck else 1)
-                    y = bn(conv(y, f"{at}.conv{j}", padding=k // 2, stride=step if strided else 1), f"{at}.bn{j}")
+                    y = bn(
+                        conv(y, f"{at}.conv{j}", padding=k // 2, stride=step if strided else 1), f"{at}.bn{j}"
+                    )
                     y = y.relu() if j < last else y
                 if f"{at}.downsample.0.weight" in w:
                     x = bn(conv(x, f"{at}.downsample.0", stride=step), f"{at}.downsample.1")
@@ -243,7 +266,9 @@ def test_vgg_features_by_the_papers_table(blank_weights, config):
             w, b, *weights = weights
             kernel, width = map(int, word.split("-"))
             assert w.shape[0] == width and w.shape[2:] == (kernel, kernel)
-            y = TF.conv2d(y, *(torch.from_numpy(t.detach().numpy()) for t in (w, b)), padding=kernel // 2).relu()
+            y = TF.conv2d(
+                y, *(torch.from_numpy(t.detach().numpy()) for t in (w, b)), padding=kernel // 2
+            ).relu()
     assert weights == [] and y.shape == (1, 512, 1, 1)
     with fc.no_grad(), fc.backend("numpy"):
         got = net(x).numpy()

@@ -31,7 +31,8 @@ BUFFERS = ["offset", "bn.running_mean", "bn.running_var", "bn.num_batches_tracke
 X = np.random.default_rng(0).standard_normal((5, 1, 6, 6)).astype(np.float32)
 
 
-# ------------------------------------------------------------------------------------------------- registration
+# -------------------------------------------------------------------------------------------------
+# registration
 def test_parameters_buffers_and_modules_have_dotted_names():
     net = Net()
     assert [n for n, _ in net.named_parameters()] == NAMES
@@ -110,7 +111,11 @@ def test_sequential():
     net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
     assert len(net) == 3 and list(net)[1] is net[1] is net[-2]
     tail = net[1:]
-    assert isinstance(tail, nn.Sequential) and tail[1] is net[2] and list(tail.state_dict()) == ["2.weight", "2.bias"]
+    assert (
+        isinstance(tail, nn.Sequential)
+        and tail[1] is net[2]
+        and list(tail.state_dict()) == ["2.weight", "2.bias"]
+    )
     assert len(net[:0]) == 0
     assert net.append(nn.Sigmoid()) is net and isinstance(net[3], nn.Sigmoid)
     net[1] = nn.Tanh()
@@ -120,7 +125,9 @@ def test_sequential():
     with pytest.raises(IndexError, match="index 4 is out of range for 4 modules"):
         net[4]
     named = nn.Sequential(OrderedDict([("first", nn.Linear(2, 3)), ("act", nn.ReLU())]))
-    assert [n for n, _ in named.named_parameters()] == ["first.weight", "first.bias"] and named.act is named[1]
+    assert [n for n, _ in named.named_parameters()] == ["first.weight", "first.bias"] and named.act is named[
+        1
+    ]
 
 
 def test_module_list():
@@ -144,14 +151,26 @@ def test_names_that_are_no_identifiers():
 def test_state_dict_shares_memory_and_keeps_the_order():
     net = Net()
     state = net.state_dict()
-    assert list(state) == ["scale", "offset", "conv.weight", "bn.weight", "bn.bias", "bn.running_mean",
-                           "bn.running_var", "bn.num_batches_tracked", "head.2.weight", "head.2.bias"]  # fmt: skip
+    assert list(state) == [
+        "scale",
+        "offset",
+        "conv.weight",
+        "bn.weight",
+        "bn.bias",
+        "bn.running_mean",
+        "bn.running_var",
+        "bn.num_batches_tracked",
+        "head.2.weight",
+        "head.2.bias",
+    ]
     assert not any(t.requires_grad for t in state.values())
     state["scale"][0] = 7.0
     assert net.scale.item() == 7.0
 
 
-@pytest.mark.parametrize("convert", [lambda t: t, lambda t: t.numpy(), lambda t: t.numpy().astype(np.float64)])
+@pytest.mark.parametrize(
+    "convert", [lambda t: t, lambda t: t.numpy(), lambda t: t.numpy().astype(np.float64)]
+)
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_load_state_dict(convert, prefix, backend):
     a, b = Net(), Net()
@@ -168,7 +187,12 @@ def test_load_state_dict(convert, prefix, backend):
 def test_load_state_dict_reports_everything_at_once_and_changes_nothing():
     net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     before = net[0].bias.numpy().copy()
-    state = {"0.weight": np.zeros((3, 4)), "0.bias": np.ones(3), "2.weight": np.zeros((1, 3)), "1.bias": np.zeros(1)}
+    state = {
+        "0.weight": np.zeros((3, 4)),
+        "0.bias": np.ones(3),
+        "2.weight": np.zeros((1, 3)),
+        "1.bias": np.zeros(1),
+    }
     with pytest.raises(ValueError) as caught:
         net.load_state_dict(state)
     message = str(caught.value)
@@ -190,11 +214,14 @@ def test_load_state_dict_finds_the_state_in_a_checkpoint():
     a, b = nn.Linear(2, 3), nn.Linear(2, 3)
     for prefix in ("", "module."):
         checkpoint = {"epoch": 3, "state_dict": {prefix + k: v for k, v in a.state_dict().items()}, 5: None}
-        with pytest.raises(ValueError, match=r"its entry 'state_dict' holds these names: pass state\['state_dict'\]"):
+        with pytest.raises(
+            ValueError, match=r"its entry 'state_dict' holds these names: pass state\['state_dict'\]"
+        ):
             b.load_state_dict(checkpoint)
         b.load_state_dict(checkpoint["state_dict"])
         np.testing.assert_array_equal(a.weight.numpy(), b.weight.numpy())
-    with pytest.raises(ValueError, match="missing: weight\n  unexpected: module.weight$"):  # the prefix on some names only
+    # the prefix on some names only
+    with pytest.raises(ValueError, match="missing: weight\n  unexpected: module.weight$"):
         b.load_state_dict({"module.weight": a.weight, "bias": a.bias})
 
 
@@ -212,7 +239,8 @@ def test_copies_are_independent():
     assert [n for n, _ in twin.named_parameters()] == NAMES
 
 
-# ------------------------------------------------------------------------------------------------- whole-tree actions
+# ------------------------------------------------------------------------------------------------- whole-tree
+# actions
 def test_train_and_eval_reach_dropout_and_batch_norm(backend):
     net = Net()
     assert net.eval() is net and not any(m.training for m in net.modules())
@@ -257,7 +285,11 @@ def test_to_dtype_keeps_the_parameters_and_integer_buffers(backend):
 # ------------------------------------------------------------------------------------------------- layers
 LAYERS = {
     "Conv1d": (nn.Conv1d(2, 3, 3, padding=1), (2, 2, 5), (2, 3, 5)),
-    "Conv2d": (nn.Conv2d(2, 4, (3, 1), stride=2, padding=((1, 1), (0, 0)), groups=2), (2, 2, 5, 4), (2, 4, 3, 2)),
+    "Conv2d": (
+        nn.Conv2d(2, 4, (3, 1), stride=2, padding=((1, 1), (0, 0)), groups=2),
+        (2, 2, 5, 4),
+        (2, 4, 3, 2),
+    ),
     "Conv3d": (nn.Conv3d(2, 3, 2, padding="same"), (1, 2, 3, 4, 5), (1, 3, 3, 4, 5)),
     "ConvTranspose2d": (nn.ConvTranspose2d(2, 3, 3, 2, 1, 1), (1, 2, 3, 4), (1, 3, 6, 8)),
     "Linear": (nn.Linear(5, 2), (3, 4, 5), (3, 4, 2)),
@@ -286,7 +318,7 @@ LAYERS = {
     "Upsample": (nn.Upsample(scale_factor=2, mode="bilinear"), (1, 2, 3, 4), (1, 2, 6, 8)),
     "Flatten": (nn.Flatten(), (3, 4, 5), (3, 20)),
     "Identity": (nn.Identity(54, unused=True), (3, 4), (3, 4)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -302,7 +334,9 @@ def test_layer_shapes_and_gradients(name, backend):
 
 
 def test_reprs():
-    assert repr(nn.Sequential(nn.Conv2d(1, 6, 5, padding=2, bias=False), nn.Sequential(nn.ReLU(), nn.AvgPool2d(2)))) == (
+    assert repr(
+        nn.Sequential(nn.Conv2d(1, 6, 5, padding=2, bias=False), nn.Sequential(nn.ReLU(), nn.AvgPool2d(2)))
+    ) == (
         "Sequential(\n"
         "  (0): Conv2d(1, 6, kernel_size=(5, 5), stride=(1, 1), padding=(2, 2), bias=False)\n"
         "  (1): Sequential(\n"
@@ -312,7 +346,10 @@ def test_reprs():
         ")"
     )
     assert repr(nn.Linear(400, 120)) == "Linear(in_features=400, out_features=120, bias=True)"
-    assert repr(nn.MaxPool2d(3, 2)) == "MaxPool2d(kernel_size=3, stride=2, padding=0, dilation=1, ceil_mode=False)"
+    assert (
+        repr(nn.MaxPool2d(3, 2))
+        == "MaxPool2d(kernel_size=3, stride=2, padding=0, dilation=1, ceil_mode=False)"
+    )
     assert repr(nn.BatchNorm2d(4)) == (
         "BatchNorm2d(4, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)"
     )
@@ -324,12 +361,20 @@ def test_reprs():
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
-        (lambda: nn.Conv2d(3, 4, 3, groups=2), ValueError, "Conv2d: in_channels 3 and out_channels 4 .* groups 2"),
+        (
+            lambda: nn.Conv2d(3, 4, 3, groups=2),
+            ValueError,
+            "Conv2d: in_channels 3 and out_channels 4 .* groups 2",
+        ),
         (lambda: nn.Conv2d(3, 4, 0), ValueError, "Conv2d: kernel_size must be at least 1"),
         (lambda: nn.Conv2d(3, 0, 1), ValueError, "Conv2d: out_channels must be at least 1"),
         (lambda: nn.Linear(3, 2.5), TypeError, "Linear: out_features must be an int"),
         (lambda: nn.Dropout(1.5), ValueError, "dropout: p must be between 0 and 1, got 1.5"),
-        (lambda: nn.GroupNorm(3, 4), ValueError, "GroupNorm: num_channels 4 must be divisible by num_groups 3"),
+        (
+            lambda: nn.GroupNorm(3, 4),
+            ValueError,
+            "GroupNorm: num_channels 4 must be divisible by num_groups 3",
+        ),
         (lambda: nn.MaxPool2d(), TypeError, "MaxPool2d.*missing a required argument: 'kernel_size'"),
         (lambda: nn.ReLU(slope=1), TypeError, "ReLU.*unexpected keyword argument 'slope'"),
         (lambda: nn.BatchNorm2d(3)(fc.zeros(2, 3)), ValueError, "BatchNorm2d: input must have 4 dimensions"),
@@ -357,7 +402,9 @@ def test_batch_norm_statistics(backend):
         want = 0.8 * want + 0.2 * v
     np.testing.assert_allclose(moving.running_var.numpy(), want, rtol=1e-5)
     np.testing.assert_allclose(plain.running_var.numpy(), np.mean(variances, 0), rtol=1e-5)
-    np.testing.assert_allclose(plain.running_mean.numpy(), np.mean([x.mean((0, 2, 3)) for x in batches], 0), rtol=1e-5)
+    np.testing.assert_allclose(
+        plain.running_mean.numpy(), np.mean([x.mean((0, 2, 3)) for x in batches], 0), rtol=1e-5
+    )
     moving.eval()
     shape = (1, 3, 1, 1)
     mean, var = (t.numpy().reshape(shape) for t in (moving.running_mean, moving.running_var))
@@ -375,7 +422,9 @@ def test_batch_norm_is_pytorchs(dims, options, momentum, backend):
 
     def agree():
         x = (rng.standard_normal((3, 4, *[5] * dims)) * 2 + 1).astype("f4")
-        np.testing.assert_allclose(mine(x).numpy(), other(torch.tensor(x)).detach().numpy(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            mine(x).numpy(), other(torch.tensor(x)).detach().numpy(), rtol=1e-4, atol=1e-5
+        )
         state, want = mine.state_dict(), other.state_dict()
         assert state.keys() == want.keys()
         for k in want:
@@ -411,12 +460,17 @@ def test_losses_call_their_functions(backend):
     loss = nn.CrossEntropyLoss(weight, ignore_index=1, label_smoothing=0.1)
     assert loss(x, labels).item() == want and list(loss.state_dict()) == ["weight"]
     assert nn.CrossEntropyLoss(reduction="none")(x, labels).shape == (4,)
-    assert nn.NLLLoss()(F.log_softmax(x, 1), labels).item() == pytest.approx(F.cross_entropy(x, labels).item(), rel=1e-6)
-    assert nn.MSELoss(reduction="sum")(x, fc.zeros(4, 3)).item() == pytest.approx((x**2).sum().item(), rel=1e-6)
+    assert nn.NLLLoss()(F.log_softmax(x, 1), labels).item() == pytest.approx(
+        F.cross_entropy(x, labels).item(), rel=1e-6
+    )
+    assert nn.MSELoss(reduction="sum")(x, fc.zeros(4, 3)).item() == pytest.approx(
+        (x**2).sum().item(), rel=1e-6
+    )
     assert nn.BCEWithLogitsLoss()(fc.zeros(3), fc.ones(3)).item() == pytest.approx(np.log(2), rel=1e-6)
 
 
-# ------------------------------------------------------------------------------------------------- initialisation
+# -------------------------------------------------------------------------------------------------
+# initialisation
 @pytest.mark.parametrize(
     ("fill", "std", "bound"),
     [
@@ -441,13 +495,24 @@ def test_initialisation_spreads(fill, std, bound):
         assert bound * 0.999 < np.abs(values).max() <= bound * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("name, options", [
-    ("xavier_uniform_", {}), ("xavier_uniform_", {"gain": 2.0}), ("xavier_normal_", {}), ("kaiming_uniform_", {}),
-    ("kaiming_uniform_", {"a": 5**0.5, "mode": "fan_out"}), ("kaiming_normal_", {}),
-    ("kaiming_normal_", {"mode": "fan_out", "nonlinearity": "relu"}), ("kaiming_normal_", {"nonlinearity": "tanh"}),
-    ("normal_", {"mean": 0.5, "std": 0.1}), ("uniform_", {"a": -0.1, "b": 0.3}), ("constant_", {"val": 2.5}),
-    ("zeros_", {}), ("ones_", {}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("xavier_uniform_", {}),
+        ("xavier_uniform_", {"gain": 2.0}),
+        ("xavier_normal_", {}),
+        ("kaiming_uniform_", {}),
+        ("kaiming_uniform_", {"a": 5**0.5, "mode": "fan_out"}),
+        ("kaiming_normal_", {}),
+        ("kaiming_normal_", {"mode": "fan_out", "nonlinearity": "relu"}),
+        ("kaiming_normal_", {"nonlinearity": "tanh"}),
+        ("normal_", {"mean": 0.5, "std": 0.1}),
+        ("uniform_", {"a": -0.1, "b": 0.3}),
+        ("constant_", {"val": 2.5}),
+        ("zeros_", {}),
+        ("ones_", {}),
+    ],
+)
 def test_initialisation_spreads_as_in_pytorch(name, options):
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)

@@ -32,11 +32,23 @@ SCHEDULES = [
     ("MultiStepLR", {"milestones": [3, 11, 12], "gamma": 0.3}),
     ("CosineAnnealingLR", {"T_max": 20, "eta_min": 0.01}),
     ("OneCycleLR", {"max_lr": 0.3, "total_steps": 51}),
-    ("OneCycleLR", {"max_lr": 0.3, "epochs": 17, "steps_per_epoch": 3, "pct_start": 0.4, "anneal_strategy": "linear",
-                    "base_momentum": 0.5, "max_momentum": 0.99, "div_factor": 10.0, "final_div_factor": 100.0}),
+    (
+        "OneCycleLR",
+        {
+            "max_lr": 0.3,
+            "epochs": 17,
+            "steps_per_epoch": 3,
+            "pct_start": 0.4,
+            "anneal_strategy": "linear",
+            "base_momentum": 0.5,
+            "max_momentum": 0.99,
+            "div_factor": 10.0,
+            "final_div_factor": 100.0,
+        },
+    ),
     ("OneCycleLR", {"max_lr": 0.3, "total_steps": 51, "three_phase": True}),
     ("OneCycleLR", {"max_lr": 0.3, "total_steps": 51, "cycle_momentum": False}),
-]  # fmt: skip
+]
 
 
 def start(shapes=SHAPES, dtype=np.float32):
@@ -61,7 +73,8 @@ def advance(opt, step, params=None):
 
 
 def written_out(name, options, w, grads):
-    """The weights after each step, by the update rules as the papers and PyTorch's documentation print them."""
+    """The weights after each step, by the update rules as the papers and PyTorch's documentation print
+    them."""
     w, v, m = w.astype(np.float64), 0.0, 0.0
     lr, wd = options["lr"], options.get("weight_decay", 0.01 if name == "AdamW" else 0.0)
     mu, damp = options.get("momentum", 0.0), options.get("dampening", 0.0)
@@ -121,12 +134,13 @@ LOSSES = {
         (LABELS, np.array([1.0, 0.5, 2.0, 1.5])),
     ),
     "probabilities": (
-        lambda nn, y, c: nn.CrossEntropyLoss()(y, c), np.random.default_rng(6).dirichlet(np.ones(4), 6)
+        lambda nn, y, c: nn.CrossEntropyLoss()(y, c),
+        np.random.default_rng(6).dirichlet(np.ones(4), 6),
     ),
     "nll": (lambda nn, y, c: nn.NLLLoss(reduction="sum")(nn.functional.log_softmax(y, 1), c), LABELS),
     "mse": (lambda nn, y, c: nn.MSELoss()(y, c), np.random.default_rng(7).standard_normal((6, 4))),
     "binary": (lambda nn, y, c: nn.BCEWithLogitsLoss()(y, c), np.random.default_rng(8).random((6, 4))),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -138,7 +152,10 @@ def test_50_steps_of_training_like_torch(backend, name, recipe):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((6, 2, 5, 5))
     weights = [rng.standard_normal(s) * 0.3 for s in ((3, 2, 3, 3), (3,), (4, 27), (4,))]
-    options = {"SGD": {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}, "AdamW": {"lr": 0.01}}[recipe]
+    options = {
+        "SGD": {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3},
+        "AdamW": {"lr": 0.01},
+    }[recipe]
 
     def steps(nn, optim, tensor, params):
         opt = getattr(optim, recipe)(params, **options)
@@ -155,7 +172,9 @@ def test_50_steps_of_training_like_torch(backend, name, recipe):
             yield value.item(), [p.detach().numpy() for p in params]
 
     mine = steps(fc.nn, optim, fc.tensor, [fc.tensor(w, requires_grad=True) for w in weights])
-    theirs = steps(torch.nn, torch.optim, torch.tensor, [torch.tensor(w, requires_grad=True) for w in weights])
+    theirs = steps(
+        torch.nn, torch.optim, torch.tensor, [torch.tensor(w, requires_grad=True) for w in weights]
+    )
     for (a, ours), (b, reference) in zip(mine, theirs, strict=True):
         assert a == pytest.approx(b, rel=1e-6)
         for p, q in zip(ours, reference):
@@ -163,7 +182,8 @@ def test_50_steps_of_training_like_torch(backend, name, recipe):
 
 
 def written_rate(name, options, base, t):
-    """Learning rate (and momentum, where the schedule moves it) after ``t`` steps, as the definitions print them."""
+    """Learning rate (and momentum, where the schedule moves it) after ``t`` steps, as the definitions print
+    them."""
     if name == "StepLR":
         return base * options["gamma"] ** (t // options["step_size"]), None
     if name == "MultiStepLR":
@@ -204,9 +224,13 @@ def test_50_steps_of_schedules_by_the_formulas(name, options):
 def test_schedules_like_torch(name, options, kind):
     torch = pytest.importorskip("torch")
     extra = {"momentum": 0.9} if kind == "SGD" else {}
-    opt = getattr(optim, kind)([{"params": leaves(start())}, {"params": [fc.zeros(2)], "lr": 0.7}], lr=0.2, **extra)
+    opt = getattr(optim, kind)(
+        [{"params": leaves(start())}, {"params": [fc.zeros(2)], "lr": 0.7}], lr=0.2, **extra
+    )
     tensors = [torch.tensor(a) for a in start()]
-    ref = getattr(torch.optim, kind)([{"params": tensors}, {"params": [torch.zeros(2)], "lr": 0.7}], lr=0.2, **extra)
+    ref = getattr(torch.optim, kind)(
+        [{"params": tensors}, {"params": [torch.zeros(2)], "lr": 0.7}], lr=0.2, **extra
+    )
     mine = getattr(lr_scheduler, name)(opt, **options)
     theirs = getattr(torch.optim.lr_scheduler, name)(ref, **options)
     for _ in range(50):
@@ -307,8 +331,10 @@ def test_state_dict_continues_bit_identically(backend, name, options):
     for step in range(3):
         advance(opt, step)
     saved, weights = copy.deepcopy({k: v for k, v in opt.state_dict().items() if k != "state"}), None
-    saved["state"] = {i: {k: fc.tensor(v) if k != "step" else v for k, v in s.items()}
-                      for i, s in opt.state_dict()["state"].items()}  # fmt: skip
+    saved["state"] = {
+        i: {k: fc.tensor(v) if k != "step" else v for k, v in s.items()}
+        for i, s in opt.state_dict()["state"].items()
+    }
     weights = [p.numpy().copy() for p in params]
     for step in range(3, 6):
         advance(opt, step)
@@ -345,8 +371,16 @@ W = fc.zeros(3, requires_grad=True)
 REFUSED = [
     (lambda: optim.SGD([], lr=0.1), ValueError, "empty"),
     (lambda: optim.SGD(W, lr=0.1), TypeError, "one Tensor"),
-    (lambda: optim.SGD(fc.nn.Linear(2, 2).parameters), TypeError, r"SGD: .* method Module.parameters; .* net.parameters\(\)"),
-    (lambda: optim.SGD([{"params": fc.nn.Linear(2, 2).parameters}]), TypeError, r"SGD: 'params' .* net.parameters\(\)"),
+    (
+        lambda: optim.SGD(fc.nn.Linear(2, 2).parameters),
+        TypeError,
+        r"SGD: .* method Module.parameters; .* net.parameters\(\)",
+    ),
+    (
+        lambda: optim.SGD([{"params": fc.nn.Linear(2, 2).parameters}]),
+        TypeError,
+        r"SGD: 'params' .* net.parameters\(\)",
+    ),
     (lambda: optim.SGD(fc.nn.Linear(2, 2)), TypeError, r"one Linear; give .* net.parameters\(\)"),
     (lambda: optim.SGD(fc.nn.Linear(2, 2).named_parameters()), TypeError, "got tuple; give net.parameters"),
     (lambda: optim.SGD({W}), TypeError, "one set; a set has no order"),
@@ -369,16 +403,36 @@ REFUSED = [
     (lambda: lr_scheduler.StepLR(optim.SGD([W]), 0), ValueError, "step_size"),
     (lambda: lr_scheduler.CosineAnnealingLR(optim.SGD([W]), 0), ValueError, "T_max"),
     (lambda: lr_scheduler.StepLR(optim.SGD([W]), 2, last_epoch=4), ValueError, "initial_lr"),
-    (lambda: lr_scheduler.StepLR(fc.nn.Linear(2, 2), 2), TypeError, "StepLR: expected an optimizer, .* got Linear"),
-    (lambda: lr_scheduler.OneCycleLR(optim.SGD, 1.0, 10), TypeError, "OneCycleLR: expected an optimizer, .* got SGD"),
-    (lambda: lr_scheduler.OneCycleLR(optim.Adam([W]), 1.0, 9, base_momentum=[0.8]), TypeError, "base_momentum must be one"),
+    (
+        lambda: lr_scheduler.StepLR(fc.nn.Linear(2, 2), 2),
+        TypeError,
+        "StepLR: expected an optimizer, .* got Linear",
+    ),
+    (
+        lambda: lr_scheduler.OneCycleLR(optim.SGD, 1.0, 10),
+        TypeError,
+        "OneCycleLR: expected an optimizer, .* got SGD",
+    ),
+    (
+        lambda: lr_scheduler.OneCycleLR(optim.Adam([W]), 1.0, 9, base_momentum=[0.8]),
+        TypeError,
+        "base_momentum must be one",
+    ),
     (lambda: lr_scheduler.OneCycleLR(optim.SGD([W]), 1.0, 10), ValueError, "momentum"),
     (lambda: lr_scheduler.OneCycleLR(optim.Adam([W]), 1.0), ValueError, "total_steps"),
     (lambda: lr_scheduler.OneCycleLR(optim.Adam([W]), 1.0, -3), ValueError, "positive int, got -3"),
     (lambda: lr_scheduler.OneCycleLR(optim.Adam([W]), 1.0, 9, pct_start=2), ValueError, "pct_start"),
-    (lambda: lr_scheduler.OneCycleLR(optim.Adam([W]), 1.0, 9, anneal_strategy="no"), ValueError, "anneal_strategy"),
-    (lambda: lr_scheduler.OneCycleLR(optim.Adam([W]), [1.0, 2.0], 9), ValueError, "1 values of max_lr, got 2"),
-]  # fmt: skip
+    (
+        lambda: lr_scheduler.OneCycleLR(optim.Adam([W]), 1.0, 9, anneal_strategy="no"),
+        ValueError,
+        "anneal_strategy",
+    ),
+    (
+        lambda: lr_scheduler.OneCycleLR(optim.Adam([W]), [1.0, 2.0], 9),
+        ValueError,
+        "1 values of max_lr, got 2",
+    ),
+]
 
 
 @pytest.mark.parametrize("make, error, message", REFUSED)
@@ -423,7 +477,8 @@ def test_a_gradient_of_another_shape():
 @pytest.mark.parametrize("name, options", [OPTIMIZERS[1], OPTIMIZERS[3], OPTIMIZERS[6]])
 @pytest.mark.parametrize("layout", ["channels-last", "sliced"])
 def test_parameters_of_any_layout(backend, name, options, layout):
-    """Parameters keep the memory they were given: another order of axes than their gradients', or not dense at all."""
+    """Parameters keep the memory they were given: another order of axes than their gradients', or not dense
+    at all."""
     values = start()[0]
     if layout == "channels-last":
         array = np.ascontiguousarray(values.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)

@@ -1,4 +1,5 @@
-"""Schedules that work on the learning rate of the moment, and states of optimizers and schedules that PyTorch wrote."""
+"""Schedules that work on the learning rate of the moment, and states of optimizers and schedules that PyTorch
+wrote."""
 
 from __future__ import annotations
 
@@ -29,7 +30,9 @@ def pair(torch, kind="SGD", **options):
     """An optimizer of two groups, here and in PyTorch."""
     options = {"lr": 0.2, **({"momentum": 0.9} if kind == "SGD" else {}), **options}
     mine = getattr(optim, kind)([{"params": [fc.zeros(2)]}, {"params": [fc.zeros(3)], "lr": 0.7}], **options)
-    theirs = getattr(torch.optim, kind)([{"params": [torch.zeros(2)]}, {"params": [torch.zeros(3)], "lr": 0.7}], **options)
+    theirs = getattr(torch.optim, kind)(
+        [{"params": [torch.zeros(2)]}, {"params": [torch.zeros(3)], "lr": 0.7}], **options
+    )
     return mine, theirs
 
 
@@ -55,7 +58,9 @@ def together(mine, theirs, schedules, steps, event=None):
 
 
 def both(torch, mine, theirs, name, options):
-    return getattr(lr_scheduler, name)(mine, **options), getattr(torch.optim.lr_scheduler, name)(theirs, **options)
+    return getattr(lr_scheduler, name)(mine, **options), getattr(torch.optim.lr_scheduler, name)(
+        theirs, **options
+    )
 
 
 @pytest.mark.parametrize("name, options", SCHEDULES)
@@ -102,7 +107,8 @@ def test_a_group_added_later_like_torch(torch, name, options):
 
 
 def test_a_group_added_later_by_hand():
-    """It follows from the rate it came with, in the proportion of the others, also beyond the lowest point of a cosine."""
+    """It follows from the rate it came with, in the proportion of the others, also beyond the lowest point of
+    a cosine."""
     opt = optim.SGD([fc.zeros(2)], lr=1.0)
     schedule = lr_scheduler.CosineAnnealingLR(opt, 4)
     schedule.step()
@@ -118,7 +124,9 @@ def test_a_group_added_later_by_hand():
 
 def test_a_group_added_later_in_a_cycle():
     opt = optim.Adam([fc.zeros(2)])
-    schedule = lr_scheduler.OneCycleLR(opt, 1.0, 11, pct_start=6 / 11, anneal_strategy="linear", div_factor=10)
+    schedule = lr_scheduler.OneCycleLR(
+        opt, 1.0, 11, pct_start=6 / 11, anneal_strategy="linear", div_factor=10
+    )
     for _ in range(3):
         schedule.step()  # 0.1 + 3 * 0.18
     opt.add_param_group({"params": [fc.zeros(1)], "lr": 0.32, "betas": (0.5, 0.7)})
@@ -131,7 +139,9 @@ def test_a_group_that_was_removed():
     opt = optim.SGD([{"params": [fc.zeros(2)]}, {"params": [fc.zeros(3)]}])
     schedule = lr_scheduler.StepLR(opt, 2)
     opt.param_groups.pop()
-    with pytest.raises(ValueError, match="StepLR: the schedule is of 2 parameter groups, the optimizer has 1 left"):
+    with pytest.raises(
+        ValueError, match="StepLR: the schedule is of 2 parameter groups, the optimizer has 1 left"
+    ):
         schedule.step()
 
 
@@ -149,6 +159,7 @@ def test_last_epoch_like_torch(torch, name, options, last):
 
 def test_a_schedule_of_ones_own():
     """As PyTorch's documentation writes them: get_lr with the attributes of the base."""
+
     class Linear(lr_scheduler.LRScheduler):
         def get_lr(self):
             return [base * (1 - self.last_epoch / 10) for base in self.base_lrs]
@@ -161,13 +172,30 @@ def test_a_schedule_of_ones_own():
 
 OLD_STATES = [
     # what the schedules of earlier versions saved after three steps; base lr 0.2
-    ("StepLR", {"step_size": 2, "gamma": 0.5}, {"step_size": 2, "gamma": 0.5, "base_lrs": [0.2], "last_epoch": 3}),
-    ("MultiStepLR", {"milestones": [3, 1]}, {"milestones": [1, 3], "gamma": 0.1, "base_lrs": [0.2], "last_epoch": 3}),
+    (
+        "StepLR",
+        {"step_size": 2, "gamma": 0.5},
+        {"step_size": 2, "gamma": 0.5, "base_lrs": [0.2], "last_epoch": 3},
+    ),
+    (
+        "MultiStepLR",
+        {"milestones": [3, 1]},
+        {"milestones": [1, 3], "gamma": 0.1, "base_lrs": [0.2], "last_epoch": 3},
+    ),
     ("CosineAnnealingLR", {"T_max": 6}, {"T_max": 6, "eta_min": 0.0, "base_lrs": [0.2], "last_epoch": 3}),
-    ("OneCycleLR", {"max_lr": 5.0, "total_steps": 10},
-     {"total_steps": 10, "anneal_strategy": "cos", "cycle_momentum": True, "base_lrs": [0.2], "last_epoch": 3,
-      "phases": [[2.0, 1, 25.0, 0.95, 0.85], [9, 25.0, 1 / 1e4, 0.85, 0.95]]}),
-]  # fmt: skip
+    (
+        "OneCycleLR",
+        {"max_lr": 5.0, "total_steps": 10},
+        {
+            "total_steps": 10,
+            "anneal_strategy": "cos",
+            "cycle_momentum": True,
+            "base_lrs": [0.2],
+            "last_epoch": 3,
+            "phases": [[2.0, 1, 25.0, 0.95, 0.85], [9, 25.0, 1 / 1e4, 0.85, 0.95]],
+        },
+    ),
+]
 
 
 @pytest.mark.parametrize("name, options, state", OLD_STATES)
@@ -188,7 +216,8 @@ def test_states_of_earlier_versions(name, options, state):
         assert rates(opt) == rates(again) and other.state_dict() == schedule.state_dict()
 
 
-# ------------------------------------------------------------------------------------------------- states of PyTorch
+# ------------------------------------------------------------------------------------------------- states of
+# PyTorch
 SHAPES = [(3, 2, 3, 3), (5, 4), (7,)]
 OPTIMIZERS = [
     ("SGD", {"lr": 0.1}),
@@ -196,7 +225,7 @@ OPTIMIZERS = [
     ("SGD", {"lr": 0.05, "momentum": 0.8, "nesterov": True}),
     ("Adam", {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.1}),
     ("AdamW", {"lr": 0.01, "weight_decay": 0.3}),
-]  # fmt: skip
+]
 
 
 def advance(kind, opt, params, steps):
@@ -207,8 +236,6 @@ def advance(kind, opt, params, steps):
             if i < 2 or step > 1:  # the last parameter joins late, so that its count differs
                 p.grad = kind.tensor(g)
         opt.step()
-
-
 
 
 @pytest.mark.parametrize("name, options", OPTIMIZERS)
@@ -239,8 +266,13 @@ def test_an_optimizer_from_here_goes_on_in_torch(torch, name, options):
     theirs = [torch.tensor(p.numpy(), requires_grad=True) for p in mine]
     ref = getattr(torch.optim, name)(theirs, **options)
     state = opt.state_dict()
-    state["state"] = {i: {k: torch.tensor(v.numpy()) if isinstance(v, fc.Tensor) else torch.tensor(float(v))
-                          for k, v in s.items()} for i, s in state["state"].items()}  # fmt: skip
+    state["state"] = {
+        i: {
+            k: torch.tensor(v.numpy()) if isinstance(v, fc.Tensor) else torch.tensor(float(v))
+            for k, v in s.items()
+        }
+        for i, s in state["state"].items()
+    }
     ref.load_state_dict(state)
     advance(torch, ref, theirs, range(4, 9))
     advance(fc, opt, mine, range(4, 9))
@@ -270,7 +302,9 @@ def test_groups_are_matched_by_their_numbers(torch):
         g["params"] = [number]
     state["state"] = {3: {"momentum_buffer": fc.ones(2) * 3}, 7: {"momentum_buffer": fc.ones(2) * 7}}
     opt.load_state_dict(state)
-    assert opt.state[a]["momentum_buffer"].tolist() == [7, 7] and opt.state[b]["momentum_buffer"].tolist() == [3, 3]
+    assert opt.state[a]["momentum_buffer"].tolist() == [7, 7] and opt.state[b][
+        "momentum_buffer"
+    ].tolist() == [3, 3]
 
 
 def test_a_learning_rate_that_is_a_tensor(torch):
@@ -283,12 +317,15 @@ def test_a_learning_rate_that_is_a_tensor(torch):
     assert opt.param_groups[0]["lr"] == 0.25 and isinstance(opt.param_groups[0]["lr"], float)
 
 
-@pytest.mark.parametrize("kind, other, options, message", [
-    ("SGD", "SGD", {"maximize": True}, "maximize=True, here it is False"),
-    ("Adam", "Adam", {"amsgrad": True}, "amsgrad=True, here it is False"),
-    ("Adam", "AdamW", {}, "decoupled_weight_decay=True, here it is False"),
-    ("AdamW", "Adam", {}, "decoupled_weight_decay=False, here it is True"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind, other, options, message",
+    [
+        ("SGD", "SGD", {"maximize": True}, "maximize=True, here it is False"),
+        ("Adam", "Adam", {"amsgrad": True}, "amsgrad=True, here it is False"),
+        ("Adam", "AdamW", {}, "decoupled_weight_decay=True, here it is False"),
+        ("AdamW", "Adam", {}, "decoupled_weight_decay=False, here it is True"),
+    ],
+)
 def test_torch_states_that_mean_something_else(torch, kind, other, options, message):
     ref = getattr(torch.optim, other)([torch.zeros(2)], **options)
     with pytest.raises(ValueError, match=f"{kind}.load_state_dict: .*{message}"):
@@ -323,8 +360,11 @@ def test_a_schedule_of_torch_goes_on_here(torch, tmp_path, name, options):
 def test_a_cycle_of_torch_with_other_arguments(torch):
     mine, theirs = pair(torch)
     _, reference = both(torch, mine, theirs, "OneCycleLR", {"max_lr": 0.3, "total_steps": 30})
-    for options in ({"max_lr": 0.3, "total_steps": 40}, {"max_lr": 0.4, "total_steps": 30},
-                    {"max_lr": 0.3, "total_steps": 30, "pct_start": 0.5}):  # fmt: skip
+    for options in (
+        {"max_lr": 0.3, "total_steps": 40},
+        {"max_lr": 0.4, "total_steps": 30},
+        {"max_lr": 0.3, "total_steps": 30, "pct_start": 0.5},
+    ):
         with pytest.raises(ValueError, match="PyTorch's schedule was made with other arguments"):
             lr_scheduler.OneCycleLR(mine, **options).load_state_dict(reference.state_dict())
 
@@ -332,7 +372,9 @@ def test_a_cycle_of_torch_with_other_arguments(torch):
 def test_schedule_states_that_do_not_fit():
     opt = optim.SGD([{"params": [fc.zeros(2)]}, {"params": [fc.zeros(3)]}])
     state = lr_scheduler.StepLR(opt, 2).state_dict()
-    with pytest.raises(ValueError, match="the state is of 2 parameter groups, the optimizer has 1; add the others first"):
+    with pytest.raises(
+        ValueError, match="the state is of 2 parameter groups, the optimizer has 1; add the others first"
+    ):
         lr_scheduler.StepLR(optim.SGD([fc.zeros(2)]), 2).load_state_dict(state)
     schedule = lr_scheduler.StepLR(opt, 2)
     with pytest.raises(TypeError, match="expected a dict as state_dict.. returns it, got method"):

@@ -29,12 +29,28 @@ def net(name):
     return {
         "lenet": lambda: (models.lenet5(), (1, 28, 28)),
         "modern": lambda: (models.lenet5(modern=True), (1, 28, 28)),
-        "strides": lambda: (nn.Sequential(nn.Conv2d(3, 7, 3, stride=2, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Tanh(),
-                                          nn.Conv2d(7, 5, (1, 2), bias=False), nn.AvgPool2d(3), nn.Flatten(),
-                                          nn.Linear(5, 4, bias=False)), (3, 17, 20)),
-        "dense": lambda: (nn.Sequential(nn.Flatten(), nn.Linear(12, 33), nn.Sigmoid(), nn.Linear(33, 3)), (3, 2, 2)),
-        "convolutions": lambda: (nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 6, 5), nn.Tanh()), (2, 9, 8)),
-    }[name]()  # fmt: skip
+        "strides": lambda: (
+            nn.Sequential(
+                nn.Conv2d(3, 7, 3, stride=2, padding=2),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+                nn.Tanh(),
+                nn.Conv2d(7, 5, (1, 2), bias=False),
+                nn.AvgPool2d(3),
+                nn.Flatten(),
+                nn.Linear(5, 4, bias=False),
+            ),
+            (3, 17, 20),
+        ),
+        "dense": lambda: (
+            nn.Sequential(nn.Flatten(), nn.Linear(12, 33), nn.Sigmoid(), nn.Linear(33, 3)),
+            (3, 2, 2),
+        ),
+        "convolutions": lambda: (
+            nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 6, 5), nn.Tanh()),
+            (2, 9, 8),
+        ),
+    }[name]()
 
 
 def results(network, x, gy, needs_x=True):
@@ -56,7 +72,9 @@ def runs(monkeypatch):
     """Counts the merged runs."""
     count = []
     original = sequence.Sequence.apply.__func__
-    monkeypatch.setattr(sequence.Sequence, "apply", classmethod(lambda c, *a, **k: count.append(1) or original(c, *a, **k)))
+    monkeypatch.setattr(
+        sequence.Sequence, "apply", classmethod(lambda c, *a, **k: count.append(1) or original(c, *a, **k))
+    )
     return count
 
 
@@ -80,7 +98,8 @@ def test_equals_layer_by_layer(name, batch):
 
 
 def random_net(rng):
-    """Convolutions, activations and pooling of any size that fits, dense layers or none, and the shape of an image.
+    """Convolutions, activations and pooling of any size that fits, dense layers or none, and the shape of an
+    image.
 
     The first two convolutions, and pooling between them, are such that they merge.
     """
@@ -109,7 +128,8 @@ def random_net(rng):
 
 @pytest.mark.parametrize("seed", range(24))
 def test_random_nets(seed, monkeypatch):
-    """Equal to the same layers one by one, with and without a gradient of the input, in training and without a tape."""
+    """Equal to the same layers one by one, with and without a gradient of the input, in training and without
+    a tape."""
     rng, count = np.random.default_rng(seed), runs(monkeypatch)
     fc.manual_seed(seed)
     with fc.backend("cpu"):
@@ -139,7 +159,10 @@ def test_threads_and_repetition(threads):
     before = fc.get_num_threads()
     network, shape = net("lenet")
     rng = np.random.default_rng(0)
-    x, gy = rng.standard_normal((70, *shape)).astype(np.float32), rng.standard_normal((70, 10)).astype(np.float32)
+    x, gy = (
+        rng.standard_normal((70, *shape)).astype(np.float32),
+        rng.standard_normal((70, 10)).astype(np.float32),
+    )
     with fc.backend("cpu"):
         expected = results(Layerwise(network), x, gy)
         try:
@@ -172,7 +195,12 @@ def test_used_for_lenet_and_not_where_it_must_not(monkeypatch):
     assert hasattr(load("cpu"), "sequence_plan")
     assert merged(net("lenet")[0]) == 1
     assert merged(net("lenet")[0], backend="numpy") == 0
-    assert merged(nn.Sequential(nn.Conv2d(64, 256, 3, padding=1), nn.ReLU()), np.zeros((8, 64, 56, 56), np.float32)) == 0
+    assert (
+        merged(
+            nn.Sequential(nn.Conv2d(64, 256, 3, padding=1), nn.ReLU()), np.zeros((8, 64, 56, 56), np.float32)
+        )
+        == 0
+    )
     assert merged(nn.Sequential(Own(), Own()), x) == 0
     with fc.conv_algorithm("direct"):
         network = nn.Sequential(nn.Conv2d(1, 4, 5), nn.Sigmoid())
@@ -183,9 +211,19 @@ def test_optimized_for_inference(monkeypatch):
     """What is folded and left out is one step less; the rest is one run."""
     count = runs(monkeypatch)
     fc.manual_seed(3)
-    network = nn.Sequential(nn.Conv2d(2, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Dropout(0.5), nn.MaxPool2d(2),
-                            nn.Conv2d(5, 4, 2), nn.Flatten(), nn.Linear(36, 8), nn.BatchNorm1d(8), nn.ReLU(),
-                            nn.Linear(8, 3)).eval()  # fmt: skip
+    network = nn.Sequential(
+        nn.Conv2d(2, 5, 3),
+        nn.BatchNorm2d(5),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.MaxPool2d(2),
+        nn.Conv2d(5, 4, 2),
+        nn.Flatten(),
+        nn.Linear(36, 8),
+        nn.BatchNorm1d(8),
+        nn.ReLU(),
+        nn.Linear(8, 3),
+    ).eval()
     network[1].running_mean.data = fc.randn(5)
     x = fc.randn(21, 2, 10, 10)
     with fc.backend("cpu"), fc.no_grad():

@@ -1,7 +1,8 @@
-"""Normalisation of data whose variance is hard to compute: far from zero, with outliers in every place, constant, not finite.
+"""Normalisation of data whose variance is hard to compute: far from zero, with outliers in every place,
+constant, not finite.
 
-The expectation is two passes in float64. A variance summed about one sample fails where that sample is an outlier, one summed
-about zero fails where the mean is large.
+The expectation is two passes in float64. A variance summed about one sample fails where that sample is an
+outlier, one summed about zero fails where the mean is large.
 """
 
 from __future__ import annotations
@@ -27,8 +28,17 @@ PLACES = {
     "first row": (0, slice(None), 0),
     "first image": (0,),
 }
-SHAPES = [(8, 64, 16, 16), (3, 21, 9, 7), (4, 3, 17, 19), (2, 130, 5, 5), (5, 6, 1, 2), (64, 40), (300, 3), (2, 5, 1000),
-          (2, 4, 3, 4, 5)]  # fmt: skip
+SHAPES = [
+    (8, 64, 16, 16),
+    (3, 21, 9, 7),
+    (4, 3, 17, 19),
+    (2, 130, 5, 5),
+    (5, 6, 1, 2),
+    (64, 40),
+    (300, 3),
+    (2, 5, 1000),
+    (2, 4, 3, 4, 5),
+]
 
 
 def data(shape, place="none", value=0.0, dtype=np.float32, mean=1000.0):
@@ -54,9 +64,15 @@ def expected(kind, x, gy, weight, groups, eps):
     xhat = (x.reshape(rows) - mean) / np.sqrt(variance + eps)
     scale = weight.astype(np.float64).reshape(x.shape[1:] if kind == "layer" else column)
     g = (gy * scale).reshape(rows)
-    gx = (g - g.mean(axes, keepdims=True) - xhat * (g * xhat).mean(axes, keepdims=True)) / np.sqrt(variance + eps)
+    gx = (g - g.mean(axes, keepdims=True) - xhat * (g * xhat).mean(axes, keepdims=True)) / np.sqrt(
+        variance + eps
+    )
     xhat = xhat.reshape(x.shape)
-    return xhat * scale, gx.reshape(x.shape), (gy * xhat).sum(0 if kind == "layer" else (0, *range(2, x.ndim)))
+    return (
+        xhat * scale,
+        gx.reshape(x.shape),
+        (gy * xhat).sum(0 if kind == "layer" else (0, *range(2, x.ndim))),
+    )
 
 
 def computed(library, functions, leaf, kind, x, gy, weight, groups, eps):
@@ -90,8 +106,10 @@ def case_of(kind, x, eps=1e-5):
 def errors(got, want):
     """Of the result: beside 1 and its values; of the gradients: beside their largest value."""
     (y, *grads), (y_want, *grads_want) = got, want
-    return [(np.abs(y - y_want) / (1 + np.abs(y_want))).max(), *(np.abs(g - w).max() / np.abs(w).max()
-                                                                for g, w in zip(grads, grads_want))]  # fmt: skip
+    return [
+        (np.abs(y - y_want) / (1 + np.abs(y_want))).max(),
+        *(np.abs(g - w).max() / np.abs(w).max() for g, w in zip(grads, grads_want)),
+    ]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -111,7 +129,9 @@ def test_no_worse_than_pytorch(place):
     torch = pytest.importorskip("torch")
     case = case_of("batch", data((4, 24, 40, 40), place, 0.0))
     want = expected(*case)
-    theirs = computed(torch, torch.nn.functional, lambda a: torch.from_numpy(a).clone().requires_grad_(), *case)
+    theirs = computed(
+        torch, torch.nn.functional, lambda a: torch.from_numpy(a).clone().requires_grad_(), *case
+    )
     for error, bound in zip(errors(ours("cpu", *case), want), errors(theirs, want)):
         assert error < 2 * bound + 1e-6
 
@@ -131,7 +151,8 @@ def test_a_large_batch():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
 def test_batch_statistics(shape, dtype, backend):
-    """Relative to the exact variance, and to the mean's distance from zero, which float64 blocks are merged at."""
+    """Relative to the exact variance, and to the mean's distance from zero, which float64 blocks are merged
+    at."""
     if backend == "cuda" and np.prod(shape) > 2000:
         pytest.skip("slow in the simulator")
     engine, axes = load(backend), (0, *range(2, len(shape)))
@@ -141,9 +162,13 @@ def test_batch_statistics(shape, dtype, backend):
         x = data(shape, place, value, dtype)
         mean, variance = (engine.to_host(v) for v in engine.batch_norm_stats(engine.asarray(x)))
         want_mean, want_variance = (v.reshape(-1) for v in moments(x, axes))
-        np.testing.assert_allclose(mean, want_mean, rtol=4 * unit, atol=8 * unit * np.sqrt(want_variance.max()))
+        np.testing.assert_allclose(
+            mean, want_mean, rtol=4 * unit, atol=8 * unit * np.sqrt(want_variance.max())
+        )
         # A numpy mean is rounded to the dtype before deviations are taken from it.
-        np.testing.assert_allclose(variance, want_variance, rtol=bound, atol=(unit * np.abs(want_mean).max()) ** 2)
+        np.testing.assert_allclose(
+            variance, want_variance, rtol=bound, atol=(unit * np.abs(want_mean).max()) ** 2
+        )
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -194,7 +219,8 @@ def test_scales(kind, scale):
 @needs_cuda
 @pytest.mark.parametrize("place", PLACES)
 def test_moments_that_a_convolution_leaves(place):
-    """A BatchNorm on the GPU takes its statistics from the convolution before it, here one that changes nothing."""
+    """A BatchNorm on the GPU takes its statistics from the convolution before it, here one that changes
+    nothing."""
     from fastconv.backends.cuda.ops import channel_reduce
 
     engine, before = load("cuda"), fc.get_float32_precision()
@@ -202,7 +228,9 @@ def test_moments_that_a_convolution_leaves(place):
     try:
         x = data((4, 8, 7, 9), place, 1e6)
         w = np.eye(8, dtype=np.float32).reshape(8, 8, 1, 1)
-        y = engine.conv_fwd(engine.asarray(x), engine.asarray(w), None, spec.conv_spec("conv2d", x.shape, w.shape), "im2col")
+        y = engine.conv_fwd(
+            engine.asarray(x), engine.asarray(w), None, spec.conv_spec("conv2d", x.shape, w.shape), "im2col"
+        )
         assert channel_reduce.known_moments(channel_reduce.matrix(y)) is not None
         mean, variance = (engine.to_host(v) for v in engine.batch_norm_stats(y))
     finally:

@@ -1,4 +1,5 @@
-"""Every op on every backend, from the one list in ``cases.py``: results, gradients, layouts, NaN, repeatability."""
+"""Every op on every backend, from the one list in ``cases.py``: results, gradients, layouts, NaN,
+repeatability."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ CONV_CASES = [c for c in GRADIENT_CASES if c.name.startswith("conv") and not c.n
 def test_cases_are_well_formed():
     default = {"float32": 2e-6, "float64": 1e-13}
     assert len({c.name for c in CASES}) == len(CASES), "two cases share a name"
-    assert [c.name for c in CASES if c.rtol != default and not c.reason] == [], "a wider tolerance needs a reason"
+    assert [c.name for c in CASES if c.rtol != default and not c.reason] == [], (
+        "a wider tolerance needs a reason"
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -39,7 +42,8 @@ def test_forward(case, dtype, backend):
 
 @pytest.mark.parametrize("case", GRADIENT_CASES, ids=str)
 def test_gradient_of_reference(case):
-    """Central differences in float64: all elements of each input together, then up to 12 of them one by one."""
+    """Central differences in float64: all elements of each input together, then up to 12 of them one by
+    one."""
     step, rng = 1e-6, np.random.default_rng(1)
     gy = cotangent(case)
     rounding = max(1e-7, 1e-9 * np.abs(case.expected * gy).sum())  # of the sums, divided by the step
@@ -114,7 +118,8 @@ def channels_last(a):
 @pytest.mark.parametrize("layout", [read_only, strided, channels_last], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("case", GRADIENT_CASES, ids=str)
 def test_layout(case, layout, backend):
-    """Read-only, strided and channels-last arguments give the same, uncopied on the way in, and are left alone."""
+    """Read-only, strided and channels-last arguments give the same, uncopied on the way in, and are left
+    alone."""
     arrays = [layout(a.astype("float32")) for a in case.arrays]
     constants = [layout(a.astype("float32") if a.dtype.kind == "f" else a) for a in case.constants]
     inputs = [fc.from_numpy(a).requires_grad_() for a in arrays]
@@ -132,7 +137,8 @@ def test_layout(case, layout, backend):
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf], ids=["nan", "inf", "-inf"])
 @pytest.mark.parametrize("case", [c for c in CASES if not c.finite_only], ids=str)
 def test_nan_and_infinity_propagate(case, poison, backend):
-    """One NaN or infinity in the first input comes out exactly where IEEE arithmetic in the oracle puts it."""
+    """One NaN or infinity in the first input comes out exactly where IEEE arithmetic in the oracle puts
+    it."""
     arrays = [a.copy() for a in case.arrays]
     arrays[0].flat[arrays[0].size // 2] = poison
     with np.errstate(all="ignore"):
@@ -182,9 +188,12 @@ FUSED = [  # channel counts around the vector widths, rows that fill no tile, ev
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("x", "w", "options"), FUSED, ids=lambda v: "x".join(map(str, v)) if isinstance(v, tuple) else "")
+@pytest.mark.parametrize(
+    ("x", "w", "options"), FUSED, ids=lambda v: "x".join(map(str, v)) if isinstance(v, tuple) else ""
+)
 def test_conv_with_residual_and_relu(x, w, options, dtype, backend):
-    """Both are part of the convolution itself: each algorithm, each combination, weights as they are and prepacked."""
+    """Both are part of the convolution itself: each algorithm, each combination, weights as they are and
+    prepacked."""
     engine, rng = fc.backends.load(backend), np.random.default_rng(0)
     geometry = spec.conv_spec(f"conv{len(x) - 2}d", x, w, **options)
     if backend == "cuda" and SIMULATED and (geometry.flops * geometry.groups > 30_000 or dtype == "float64"):
@@ -207,7 +216,9 @@ def test_conv_with_residual_and_relu(x, w, options, dtype, backend):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("x", "w", "options"), FUSED, ids=lambda v: "x".join(map(str, v)) if isinstance(v, tuple) else "")
+@pytest.mark.parametrize(
+    ("x", "w", "options"), FUSED, ids=lambda v: "x".join(map(str, v)) if isinstance(v, tuple) else ""
+)
 def test_conv_backward_with_residual(x, w, options, dtype, backend):
     engine, rng = fc.backends.load(backend), np.random.default_rng(0)
     geometry = spec.conv_spec(f"conv{len(x) - 2}d", x, w, **options)
@@ -228,7 +239,8 @@ def test_conv_backward_with_residual(x, w, options, dtype, backend):
 @pytest.mark.parametrize("mode", ["upscale_in_train", "downgrade_in_infer"])
 @pytest.mark.parametrize("p", [0.2, 0.5, 0.9])
 def test_dropout(p, mode, backend):
-    """A share p is dropped, the rest scaled by the convention; backward drops the same; every call draws anew."""
+    """A share p is dropped, the rest scaled by the convention; backward drops the same; every call draws
+    anew."""
     n = 40_000
     x = fc.ones(4, 10, 50, 20, requires_grad=True)
     y = F.dropout(x, p, True, mode=mode)

@@ -1,4 +1,5 @@
-"""Pooling with large windows: sliding maxima and sums, their memory, and positions in planes of more than 2^31 elements."""
+"""Pooling with large windows: sliding maxima and sums, their memory, and positions in planes of more than
+2^31 elements."""
 
 from __future__ import annotations
 
@@ -65,14 +66,19 @@ def test_sliding_keeps_nan_and_infinity_in_their_windows(case, poison, slides):
 @pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")
 @pytest.mark.parametrize("seed", range(30))
 def test_sliding_at_random(seed, slides):
-    """Any size, kernel, stride, dilation and padding; channels around a vector's; ties, and several NaN; against the loops."""
+    """Any size, kernel, stride, dilation and padding; channels around a vector's; ties, and several NaN;
+    against the loops."""
     rng = np.random.default_rng(seed)
     n = int(rng.integers(1, 4))
     size = rng.integers(6, {1: 60, 2: 16, 3: 9}[n], n)
     kernel, dilation = rng.integers(1, size // 2 + 1), rng.integers(1, 3, n)
     padding = [int(rng.integers(0, (d * (k - 1) + 1) // 2 + 1)) for k, d in zip(kernel, dilation)]
-    options = {"kernel_size": tuple(map(int, kernel)), "stride": tuple(map(int, rng.integers(1, 4, n))),
-               "padding": tuple(padding), "ceil_mode": bool(rng.integers(2))}  # fmt: skip
+    options = {
+        "kernel_size": tuple(map(int, kernel)),
+        "stride": tuple(map(int, rng.integers(1, 4, n))),
+        "padding": tuple(padding),
+        "ceil_mode": bool(rng.integers(2)),
+    }
     x = rng.integers(0, 4, (2, int(rng.choice([1, 2, 7])), *size)).astype(np.float32)
     x.flat[rng.integers(0, x.size, 3)] = np.nan
     maximum, average = getattr(F, f"max_pool{n}d"), getattr(F, f"avg_pool{n}d")
@@ -88,11 +94,14 @@ def test_sliding_at_random(seed, slides):
     options["padding"] = tuple(min(p, k // 2) for p, k in zip(options["padding"], options["kernel_size"]))
     for include in (True, False):
         got = average(x, count_include_pad=include, **options).numpy()
-        np.testing.assert_allclose(got, oracle.avg_pool(x, count_include_pad=include, **options), rtol=0, atol=2e-6)
+        np.testing.assert_allclose(
+            got, oracle.avg_pool(x, count_include_pad=include, **options), rtol=0, atol=2e-6
+        )
 
 
 def test_sums_are_as_exact_as_the_windows_they_are_of(slides):
-    """A running sum that subtracts what leaves the window would lose the small numbers behind the large one."""
+    """A running sum that subtracts what leaves the window would lose the small numbers behind the large
+    one."""
     x = np.full((1, 1, 4000), 1e-3, np.float32)
     x[0, 0, 1000] = 1e8
     y = F.avg_pool1d(x, 500, 1).numpy()[0, 0]
@@ -118,7 +127,8 @@ def test_long_line_is_cut_for_the_threads(slides):
         np.testing.assert_array_equal(one, two)
 
 
-# ------------------------------------------------------------------------------------------------- the choice, its cost
+# ------------------------------------------------------------------------------------------------- the
+# choice, its cost
 def test_large_windows_slide_and_small_ones_do_not():
     def max_slides(shape, *options):
         s = spec.pool_spec(f"max_pool{len(shape) - 2}d", shape, *options)
@@ -132,7 +142,12 @@ def test_large_windows_slide_and_small_ones_do_not():
         assert slide((1, 1, 100_000), 500, 1)
         assert slide((4, 64, 200, 200), 61, 1, 30)
         assert slide((1, 16, 60, 60, 60), 31, 1)
-        for shape, kernel in (((64, 6, 24, 24), 2), ((8, 64, 56, 56), 3), ((8, 3, 224, 224), 3), ((2, 8, 8, 8, 8), 2)):
+        for shape, kernel in (
+            ((64, 6, 24, 24), 2),
+            ((8, 64, 56, 56), 3),
+            ((8, 3, 224, 224), 3),
+            ((2, 8, 8, 8, 8), 2),
+        ):
             assert not slide(shape, kernel, 2)
             assert not slide(shape, kernel, 1)
             assert not slide(shape, 1, 1)
@@ -147,7 +162,8 @@ def test_large_windows_slide_and_small_ones_do_not():
 @pytest.mark.parametrize("kernel", [9, 500])
 @pytest.mark.parametrize("op", ["max_pool", "avg_pool"])
 def test_memory_of_long_lines(op, kernel, channels):
-    """Stride 1 over a line of 0.4 MB per channel: results, positions and gradients, and little beside them."""
+    """Stride 1 over a line of 0.4 MB per channel: results, positions and gradients, and little beside
+    them."""
     engine, x = fc.backends.load("cpu"), np.random.default_rng(0).random((1, channels, 100_000), np.float32)
     geometry = spec.pool_spec(op + "1d", x.shape, kernel, 1, kernel // 2)
     memory.trim()
@@ -163,7 +179,9 @@ def test_memory_of_long_lines(op, kernel, channels):
     before = memory.statistics()
     forward_backward()
     after = memory.statistics()
-    assert after["used_bytes"] + after["free_bytes"] - before["used_bytes"] - before["free_bytes"] < 6 * x.nbytes
+    assert (
+        after["used_bytes"] + after["free_bytes"] - before["used_bytes"] - before["free_bytes"] < 6 * x.nbytes
+    )
 
 
 def test_time_does_not_grow_with_the_window():
@@ -175,11 +193,15 @@ def test_time_does_not_grow_with_the_window():
             y = op(x, 50_000, 1).numpy()
             assert time.perf_counter() - start < 5  # window by window: 10 s and more
             places = np.arange(0, y.shape[2], 30_000)
-            want = [(np.max if op is F.max_pool1d else np.mean)(x[0, 0, p : p + 50_000].astype(float)) for p in places]
+            want = [
+                (np.max if op is F.max_pool1d else np.mean)(x[0, 0, p : p + 50_000].astype(float))
+                for p in places
+            ]
             np.testing.assert_allclose(y[0, 0, places], want, rtol=1e-6)
 
 
-# ------------------------------------------------------------------------------------------------- positions beyond 2^31
+# ------------------------------------------------------------------------------------------------- positions
+# beyond 2^31
 PLANES = [
     ("max_pool1d", (2, 3, 12), {"kernel_size": 3, "stride": 2, "padding": 1}),
     ("max_pool1d", (1, 2, 14), {"kernel_size": 3, "stride": 1, "dilation": 3}),
@@ -196,7 +218,10 @@ def test_planes_beyond_the_limit_have_positions_of_64_bits(name, shape, options,
     adaptive = name.startswith("adaptive")
     geometry = (spec.adaptive_pool_spec if adaptive else spec.pool_spec)(name, shape, **options)
     pooled = (lambda x, **o: oracle.adaptive_pool(x, kind="max", **o)) if adaptive else oracle.max_pool
-    x, gy = rng.integers(0, 3, shape).astype(np.float32), rng.standard_normal(geometry.y_shape).astype(np.float32)
+    x, gy = (
+        rng.integers(0, 3, shape).astype(np.float32),
+        rng.standard_normal(geometry.y_shape).astype(np.float32),
+    )
     want, want_index = pooled(x, **options), pooled(x, return_indices=True, **options)
     want_gx = np.zeros((*shape[:2], np.prod(shape[2:])))
     for n, c in np.ndindex(shape[:2]):
@@ -236,17 +261,23 @@ def test_cuda_refuses_more_pixels_than_it_can_number(monkeypatch):
 
     monkeypatch.setattr(geometry, "PIXELS", geometry._TILE + 100)
     x, w = fc.rand(3, 2, 7, 9, device="cuda"), fc.rand(4, 2, 3, 3, device="cuda")
-    message = r"conv2d: pixels are numbered in 32 bits, and the input has 189 in all \(3x7x9\); use smaller batches"
+    message = (
+        r"conv2d: pixels are numbered in 32 bits, and the input has 189 in all \(3x7x9\); use smaller batches"
+    )
     with pytest.raises(ValueError, match=message):
         F.conv2d(x, w)
     for name in ("direct", "im2col"):
         with pytest.raises(ValueError, match="189 in all"):
             F.conv2d(x, w, algorithm=name)
-    with pytest.raises(ValueError, match=r"linear: pixels are numbered in 32 bits, and the input has 301 in all"):
+    with pytest.raises(
+        ValueError, match=r"linear: pixels are numbered in 32 bits, and the input has 301 in all"
+    ):
         F.linear(fc.rand(301, 2, device="cuda"), fc.rand(3, 2, device="cuda"))
 
 
-@pytest.mark.skipif(os.environ.get("FASTCONV_TEST_HUGE") != "1", reason="takes 14 GB; FASTCONV_TEST_HUGE=1 runs it")
+@pytest.mark.skipif(
+    os.environ.get("FASTCONV_TEST_HUGE") != "1", reason="takes 14 GB; FASTCONV_TEST_HUGE=1 runs it"
+)
 @pytest.mark.parametrize("name", ["max_pool2d", "adaptive_max_pool2d"])
 def test_a_plane_of_more_than_2_to_the_31(name):
     """Positions behind 2^31 - 1, and gradients at them."""

@@ -1,7 +1,8 @@
-"""How exact convolutions are: layers of real sizes against float64, within the bounds that the documentation states.
+"""How exact convolutions are: layers of real sizes against float64, within the bounds that the documentation
+states.
 
-The oracle computes a few hundred numbers of each result one by one, as sums in float64; the error is relative to the
-result's largest value.
+The oracle computes a few hundred numbers of each result one by one, as sums in float64; the error is relative
+to the result's largest value.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ SAMPLES = 200
 
 
 def layers(n):
-    """Random 3x3 layers as networks have them (the more channels, the fewer pixels), a 5x5 layer and two first layers."""
+    """Random 3x3 layers as networks have them (the more channels, the fewer pixels), a 5x5 layer and two
+    first layers."""
     rng = np.random.default_rng(7)
     for _ in range(n):
         c, k = (int(rng.choice([48, 64, 96, 128, 256, 512])) for _ in range(2))
@@ -37,23 +39,37 @@ def layers(n):
 
 
 def sums(x, w, gy, stride, rng):
-    """For each pass: index of some elements of the result, and their values summed in float64 (padding half a kernel)."""
+    """For each pass: index of some elements of the result, and their values summed in float64 (padding half a
+    kernel)."""
     size, pad = w.shape[2], w.shape[2] // 2
     padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
     oh, ow = gy.shape[2:]
     index = [tuple(rng.integers(0, s) for s in gy.shape) for _ in range(SAMPLES)]
-    windows = ((w[o], padded[b, :, i * stride : i * stride + size, j * stride : j * stride + size]) for b, o, i, j in index)
+    windows = (
+        (w[o], padded[b, :, i * stride : i * stride + size, j * stride : j * stride + size])
+        for b, o, i, j in index
+    )
     yield index, [np.sum(a * b) for a, b in windows]
     index = [tuple(rng.integers(0, s) for s in x.shape) for _ in range(SAMPLES)]
     values = []
     for b, ci, i, j in index:
         taps = [(i + pad - p, j + pad - q, p, q) for p in range(size) for q in range(size)]
         at = [(r // stride, s // stride, p, q) for r, s, p, q in taps if r % stride == 0 and s % stride == 0]
-        values.append(sum(gy[b, :, r, s] @ w[:, ci, p, q] for r, s, p, q in at if 0 <= r < oh and 0 <= s < ow))
+        values.append(
+            sum(gy[b, :, r, s] @ w[:, ci, p, q] for r, s, p, q in at if 0 <= r < oh and 0 <= s < ow)
+        )
     yield index, values
     index = [tuple(rng.integers(0, s) for s in w.shape) for _ in range(SAMPLES)]
-    yield index, [np.sum(gy[:, o] * padded[:, ci, p : p + oh * stride : stride, q : q + ow * stride : stride][:, :oh, :ow])
-                  for o, ci, p, q in index]  # fmt: skip
+    yield (
+        index,
+        [
+            np.sum(
+                gy[:, o]
+                * padded[:, ci, p : p + oh * stride : stride, q : q + ow * stride : stride][:, :oh, :ow]
+            )
+            for o, ci, p, q in index
+        ],
+    )
 
 
 @pytest.mark.parametrize(("algorithm", "precision"), BOUNDS)
@@ -64,7 +80,9 @@ def test_bounds(algorithm, precision):
     try:
         for x_shape, w_shape, stride in layers(6):
             spec = conv_spec("conv2d", x_shape, w_shape, stride, w_shape[2] // 2)
-            if any(a.refuses(spec, np.dtype(np.float32)) for a in engine.CONV_ALGORITHMS if a.name == algorithm):
+            if any(
+                a.refuses(spec, np.dtype(np.float32)) for a in engine.CONV_ALGORITHMS if a.name == algorithm
+            ):
                 continue  # a 5x5 kernel, where Winograd's rounding is to be small
             x, w, gy = (rng.standard_normal(s).astype(np.float32) for s in (x_shape, w_shape, spec.y_shape))
             found = (

@@ -1,4 +1,5 @@
-"""Shapes nobody wrote down: hypothesis draws them, the cpu backend has to agree with the reference in float64."""
+"""Shapes nobody wrote down: hypothesis draws them, the cpu backend has to agree with the reference in
+float64."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def results(function, arrays, backend):
 
 
 def assert_agree(function, shapes, layout, backend, rtol=5e-6):
-    """float32 on ``backend`` against float64 on the reference, relative to the largest element of each array."""
+    """float32 on ``backend`` against float64 on the reference, relative to the largest element of each
+    array."""
     rng = np.random.default_rng(3)
     arrays = [laid_out(rng.standard_normal(s), layout) for s in shapes]
     got = results(function, arrays, backend)
@@ -84,7 +86,11 @@ def convolutions(draw, dims, grouping="dense"):
         groups, c_out = c_in, c_in * draw(st.integers(1, 2))
     x, w = (draw(BATCH), c_in, *size), (c_out, c_in // groups, *kernel)
     shapes = [x, w, (c_out,)] if draw(st.booleans()) else [x, w]
-    return shapes, {**options, "groups": groups, "algorithm": draw(st.sampled_from(["auto", "direct", "im2col"]))}
+    return shapes, {
+        **options,
+        "groups": groups,
+        "algorithm": draw(st.sampled_from(["auto", "direct", "im2col"])),
+    }
 
 
 @pytest.mark.parametrize("backend", FAST_BACKENDS)
@@ -106,10 +112,13 @@ def test_pooling(kind, backend, data):
     options["ceil_mode"] = data.draw(st.booleans())
     if kind == "avg":
         del options["dilation"]
-        options["padding"] = tuple((min(b, k // 2), min(a, k // 2)) for (b, a), k in zip(options["padding"], kernel))
+        options["padding"] = tuple(
+            (min(b, k // 2), min(a, k // 2)) for (b, a), k in zip(options["padding"], kernel)
+        )
         options["count_include_pad"] = data.draw(st.booleans())
     dilation = options.get("dilation", (1,) * dims)
-    size = tuple(  # every window holds an element: with gaps between its taps that takes a whole window of them
+    # every window holds an element: with gaps between its taps that takes a whole window of them
+    size = tuple(
         max(i, d * (k - 1) + 1 if d > 1 else k - sum(p))
         for i, d, k, p in zip(size, dilation, kernel, options["padding"])
     )
@@ -131,7 +140,8 @@ def test_batch_norm(backend, data):
         statistics = [None, None] if training else [np.full(channels, v, x.dtype) for v in (0.3, 1.7)]
         return F.batch_norm(x, *statistics, weight, bias, training)
 
-    # four values can lie close together: the reciprocal of their deviation, up to 300, multiplies the rounding
+    # four values can lie close together: the reciprocal of their deviation, up to 300, multiplies the
+    # rounding
     assert_agree(function, shapes, data.draw(st.sampled_from(LAYOUTS)), backend, rtol=2e-5)
 
 
@@ -147,7 +157,11 @@ def test_linear(backend, data):
 @pytest.mark.parametrize("backend", FAST_BACKENDS)
 @given(data=st.data())
 def test_softmax_and_cross_entropy(backend, data):
-    shape = (data.draw(st.integers(1, 5)), data.draw(CHANNELS), *data.draw(st.lists(st.integers(1, 4), max_size=2)))
+    shape = (
+        data.draw(st.integers(1, 5)),
+        data.draw(CHANNELS),
+        *data.draw(st.lists(st.integers(1, 4), max_size=2)),
+    )
     labels = np.random.default_rng(1).integers(0, shape[1], (shape[0], *shape[2:]))
     layout = data.draw(st.sampled_from(LAYOUTS))
     assert_agree(lambda x: F.cross_entropy(x, labels), [shape], layout, backend)

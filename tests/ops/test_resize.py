@@ -14,8 +14,8 @@ backend = op_backend
 
 
 def pairs(count, largest, seed):
-    """Input extents with an output extent or a factor: decimals as people write them, and factors that change (nearly)
-    nothing."""
+    """Input extents with an output extent or a factor: decimals as people write them, and factors that change
+    (nearly) nothing."""
     rng = np.random.default_rng(seed)
     while count:
         n = int(rng.integers(1, largest))
@@ -30,7 +30,8 @@ def pairs(count, largest, seed):
         count -= 1
 
 
-@pytest.mark.parametrize("rows", [2, 100])  # PyTorch has two kernels: up to 128 rows and columns together, and beyond
+# PyTorch has two kernels: up to 128 rows and columns together, and beyond
+@pytest.mark.parametrize("rows", [2, 100])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_nearest_reads_pytorchs_pixels(dtype, rows):
     """3,000 pairs: not one pixel beside PyTorch's, whose float32 positions decide at exact multiples."""
@@ -39,7 +40,9 @@ def test_nearest_reads_pytorchs_pixels(dtype, rows):
         x = torch.arange(n, dtype=getattr(torch, dtype)).expand(1, 1, rows, n).contiguous()
         options = {"size": (rows, size)} if factor is None else {"scale_factor": (1.0, factor)}
         want = torch.nn.functional.interpolate(x, **options)[0, 0, 0].numpy()
-        geometry = interpolate_spec(x.shape, options.get("size"), options.get("scale_factor"), "nearest", False)
+        geometry = interpolate_spec(
+            x.shape, options.get("size"), options.get("scale_factor"), "nearest", False
+        )
         np.testing.assert_array_equal(geometry.taps(1, dtype)[0], want, f"{n} to {size}, factor {factor}")
 
 
@@ -81,4 +84,6 @@ def test_bilinear_weights_are_pytorchs(dtype, align_corners):
             options |= {"mode": "bilinear", "align_corners": align_corners}
             want = torch.nn.functional.interpolate(torch.tensor(x), **options).numpy()
             got = F.interpolate(x, **options).numpy()
-            np.testing.assert_allclose(got, want, atol={"float32": 2e-6, "float64": 1e-11}[dtype], err_msg=f"{n} {options}")
+            np.testing.assert_allclose(
+                got, want, atol={"float32": 2e-6, "float64": 1e-11}[dtype], err_msg=f"{n} {options}"
+            )

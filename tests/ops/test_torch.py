@@ -1,4 +1,5 @@
-"""Agreement with PyTorch, where it is installed: the same call with the other ``F``, results and gradients."""
+"""Agreement with PyTorch, where it is installed: the same call with the other ``F``, results and
+gradients."""
 
 from __future__ import annotations
 
@@ -26,7 +27,10 @@ def both(function, arrays, constants=(), dtype="float32"):
     gy = np.random.default_rng(11).standard_normal(z.shape).astype(np.float32)
     y.backward(fc.tensor(gy.astype(dtype)))
     z.backward(torch.tensor(gy, dtype=torch.float64))
-    return [y.numpy(), *(t.grad.numpy() for t in tensors)], [z.detach().numpy(), *(t.grad.numpy() for t in theirs)]
+    return [y.numpy(), *(t.grad.numpy() for t in tensors)], [
+        z.detach().numpy(),
+        *(t.grad.numpy() for t in theirs),
+    ]
 
 
 def assert_agree(got, want, rtol):
@@ -50,23 +54,38 @@ LAYERS = {
     "resnet-deep": (lambda F, x, w: F.conv2d(x, w, padding=1), (2, 160, 7, 7), (192, 160, 3, 3)),
     "resnet-shortcut": (lambda F, x, w: F.conv2d(x, w, stride=2), (2, 64, 28, 28), (128, 64, 1, 1)),
     "resnet-pool": (lambda F, x: F.max_pool2d(x, 3, stride=2, padding=1), (2, 64, 31, 32)),
-    "mobilenet": (lambda F, x, w: F.conv2d(x, w, stride=2, padding=1, groups=72), (2, 72, 28, 28), (72, 1, 5, 5)),
+    "mobilenet": (
+        lambda F, x, w: F.conv2d(x, w, stride=2, padding=1, groups=72),
+        (2, 72, 28, 28),
+        (72, 1, 5, 5),
+    ),
     "alexnet-stem": (
         lambda F, x, w, b: F.conv2d(x, w, b, stride=4, padding=2),
-        (1, 3, 67, 67), (48, 3, 11, 11), (48,),
+        (1, 3, 67, 67),
+        (48, 3, 11, 11),
+        (48,),
     ),
     "lenet": (
         lambda F, x, w, b: F.avg_pool2d(F.sigmoid(F.conv2d(x, w, b, padding=2)), 2),
-        (16, 1, 28, 28), (6, 1, 5, 5), (6,),
+        (16, 1, 28, 28),
+        (6, 1, 5, 5),
+        (6,),
     ),
-    "upsampling": (lambda F, x, w: F.conv_transpose2d(x, w, stride=2, padding=1), (2, 32, 14, 14), (32, 16, 4, 4)),
+    "upsampling": (
+        lambda F, x, w: F.conv_transpose2d(x, w, stride=2, padding=1),
+        (2, 32, 14, 14),
+        (32, 16, 4, 4),
+    ),
     "linear": (lambda F, x, w, b: F.linear(x, w, b), (33, 400), (120, 400), (120,)),
     "attention": (lambda F, q, k: F.softmax(q @ k.transpose(-2, -1), dim=-1), (2, 3, 33, 40), (2, 3, 35, 40)),
     "block": (
         lambda F, x, w, g, b: F.relu(F.batch_norm(F.conv2d(x, w, padding=1), None, None, g, b, True)),
-        (4, 32, 14, 14), (32, 32, 3, 3), (32,), (32,),
+        (4, 32, 14, 14),
+        (32, 32, 3, 3),
+        (32,),
+        (32,),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -93,7 +112,8 @@ def test_running_statistics(shape, momentum, backend):
 
 
 def test_every_prediction_of_a_small_network_after_training(backend):
-    """Ten steps of gradient descent on convolution, BatchNorm, pooling and a linear layer, from equal weights."""
+    """Ten steps of gradient descent on convolution, BatchNorm, pooling and a linear layer, from equal
+    weights."""
     rng = np.random.default_rng(4)
     shapes = [(8, 1, 3, 3), (8,), (8,), (16, 8, 3, 3), (10, 16 * 3 * 3), (10,)]
     weights = [rng.standard_normal(s) * 0.3 for s in shapes]

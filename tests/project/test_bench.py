@@ -79,8 +79,21 @@ def test_summary_counts_lines_for_means_and_multiplicities_for_totals():
 
 def compare(tmp_path, *options, env=None):
     (tmp_path / "tiny.txt").write_text("2 1 3 6 6 4 3 3 1 1 1 1 tiny\n")
-    command = [sys.executable, str(BENCH / "compare.py"), "conv", "--quick", "--rounds", "1", "--threads", "1",
-               "--shapes", str(tmp_path / "tiny.txt"), "--out", f"{tmp_path}/out", *options]  # fmt: skip
+    command = [
+        sys.executable,
+        str(BENCH / "compare.py"),
+        "conv",
+        "--quick",
+        "--rounds",
+        "1",
+        "--threads",
+        "1",
+        "--shapes",
+        str(tmp_path / "tiny.txt"),
+        "--out",
+        f"{tmp_path}/out",
+        *options,
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
 
 
@@ -89,8 +102,9 @@ def test_comparison_from_end_to_end(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader((tmp_path / "out" / "times.csv").open()))
     assert [(r["name"], r["count"], r["pass"], r["engine"]) for r in rows] == [
-        ("tiny", "2", "fwd", "numpy"), ("tiny", "2", "bwd", "numpy")
-    ]  # fmt: skip
+        ("tiny", "2", "fwd", "numpy"),
+        ("tiny", "2", "bwd", "numpy"),
+    ]
     assert all(float(r["milliseconds"]) > 0 and float(r["error"]) < 1e-5 for r in rows)
     machine = json.loads((tmp_path / "out" / "machine.json").read_text())
     assert machine["cores"] and "--engines numpy" in machine["command"]
@@ -103,10 +117,21 @@ def test_a_second_run_overwrites_nothing_and_names_what_is_missing(tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "onnx.py").write_text("raise ImportError(\"No module named 'onnx'\")")
     (tmp_path / "broken" / "torch.py").write_text("raise OSError('libtorch.so: wrong ELF class')")
-    done = compare(tmp_path, "--engines", "numpy,openvino,torch", env=os.environ | {"PYTHONPATH": str(tmp_path / "broken")})
+    done = compare(
+        tmp_path,
+        "--engines",
+        "numpy,openvino,torch",
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "broken")},
+    )
     assert done.returncode == 0 and "Traceback" not in done.stdout + done.stderr, done.stderr
-    assert "openvino is left out: No module named 'onnx'; to include it: pip install onnx openvino\n" in done.stdout
-    assert "torch is left out: OSError: libtorch.so: wrong ELF class; to include it: pip install torch==" in done.stdout
+    assert (
+        "openvino is left out: No module named 'onnx'; to include it: pip install onnx openvino\n"
+        in done.stdout
+    )
+    assert (
+        "torch is left out: OSError: libtorch.so: wrong ELF class; to include it: pip install torch=="
+        in done.stdout
+    )
     assert (tmp_path / "out" / "times.csv").read_text() == "of the first run"
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["times.csv"]
     table = (tmp_path / "out-2" / "table-1threads.txt").read_text("utf-8")
@@ -114,7 +139,9 @@ def test_a_second_run_overwrites_nothing_and_names_what_is_missing(tmp_path):
     legend = table.partition("The columns:\n")[2]
     for column in ("layer", "x", "pass", "numpy", "ratio"):
         assert re.search(rf"^  {column} +\w.* \w", legend, re.MULTILINE), column
-    assert "openvino" not in legend and "median time in milliseconds; share of peak" in " ".join(legend.split())
+    assert "openvino" not in legend and "median time in milliseconds; share of peak" in " ".join(
+        legend.split()
+    )
 
 
 def test_a_new_folder_for_each_run(tmp_path):
@@ -135,8 +162,10 @@ def test_every_column_is_explained(suite):
     cell = {"time": 1.0, "low": 1.0, "high": 1.0, "others": 0.0, "error": 1e-7}
     shapes = {"conv": ["lenet"], "op": workload.OP_NAMES, "net": ["lenet"]}[suite]
     columns = [*report.ENGINES]
-    lines = [{"job": job, "cells": dict.fromkeys(columns, cell), "threads": 1}
-             for job in workload.jobs(suite, shapes, workload.PASSES[suite])]  # fmt: skip
+    lines = [
+        {"job": job, "cells": dict.fromkeys(columns, cell), "threads": 1}
+        for job in workload.jobs(suite, shapes, workload.PASSES[suite])
+    ]
     text = report.table(lines, columns, {"flops": 1e9, "bytes": 1e9}, "")
     head = next(line for line in text.splitlines() if line.startswith("layer"))
     legend = text.partition("The columns:\n")[2]
@@ -147,14 +176,17 @@ def test_every_column_is_explained(suite):
     assert max(map(len, legend.splitlines())) <= 120
 
 
-@pytest.mark.parametrize("options, message", [
-    ("conv --rounds 0", "argument --rounds: expected whole numbers above 0, such as 1,2, got '0'"),
-    ("net --threads 1,x", "argument --threads: expected whole numbers above 0, such as 1,2, got '1,x'"),
-    ("net --passes fwd", "net has no pass fwd; expected some of infer, train"),
-    ("op --batch 3", "--batch is about images: suites conv and net"),
-    ("op --algo im2col", "--algo is about convolutions: suites conv and net"),
-    ("conv --engines caffe", "unknown engine caffe; expected some of fastconv,torch"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ("conv --rounds 0", "argument --rounds: expected whole numbers above 0, such as 1,2, got '0'"),
+        ("net --threads 1,x", "argument --threads: expected whole numbers above 0, such as 1,2, got '1,x'"),
+        ("net --passes fwd", "net has no pass fwd; expected some of infer, train"),
+        ("op --batch 3", "--batch is about images: suites conv and net"),
+        ("op --algo im2col", "--algo is about convolutions: suites conv and net"),
+        ("conv --engines caffe", "unknown engine caffe; expected some of fastconv,torch"),
+    ],
+)
 def test_wrong_options(options, message, capsys):
     import compare
 

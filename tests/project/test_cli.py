@@ -20,7 +20,8 @@ from fastconv import backends, cli, data, models, nn, optim, train
 from fastconv.backends import settings
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "train_lenet.py"
-HERE = {**os.environ, "PYTHONPATH": str(Path(fc.__file__).parent.parent)}  # the package under test, installed or not
+# the package under test, installed or not
+HERE = {**os.environ, "PYTHONPATH": str(Path(fc.__file__).parent.parent)}
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,9 @@ def few(monkeypatch):
     for s, n in sets:
         s.images, s.labels = s.images[:n], s.labels[:n]
     small = [s for s, _ in sets]
-    monkeypatch.setattr(data, "fashion_mnist_or_mini", lambda root, download: (*small, f"few of {root}, {download}"))
+    monkeypatch.setattr(
+        data, "fashion_mnist_or_mini", lambda root, download: (*small, f"few of {root}, {download}")
+    )
 
 
 def lenet(out, *options):
@@ -52,9 +55,13 @@ def narrow(monkeypatch):
     def net(num_classes, in_channels, small_input):
         asked.append((num_classes, in_channels, small_input))
         return nn.Sequential(
-            nn.Conv2d(in_channels, 4, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(4),
-            nn.Flatten(), nn.Dropout(0.1), nn.Linear(64, num_classes),
-        )  # fmt: skip
+            nn.Conv2d(in_channels, 4, 3, 2),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Dropout(0.1),
+            nn.Linear(64, num_classes),
+        )
 
     monkeypatch.setattr(models, "resnet18", net)
     return asked
@@ -66,7 +73,9 @@ def resnet18(out, *options):
 
 def files(folder):
     """What lies in ``folder``, and the pictures that should."""
-    pictures = ["confusion_matrix.png", "learning_curve.png"] if importlib.util.find_spec("matplotlib") else []
+    pictures = (
+        ["confusion_matrix.png", "learning_curve.png"] if importlib.util.find_spec("matplotlib") else []
+    )
     return sorted(p.name for p in folder.iterdir()), pictures
 
 
@@ -75,7 +84,9 @@ def test_train_resnet18(tmp_path, few, narrow, capsys):
     out = capsys.readouterr().out
     assert "Note: few of None, False; 2 epochs" in out and narrow == [(10, 1, True)]
     there, pictures = files(tmp_path)
-    assert there == sorted([*pictures, "history.csv", "resnet18.npz", "resnet18.previous.npz", "weights.safetensors"])
+    assert there == sorted(
+        [*pictures, "history.csv", "resnet18.npz", "resnet18.previous.npz", "weights.safetensors"]
+    )
     saved = fc.load(tmp_path / "resnet18.npz")
     group = saved["optimizer"]["param_groups"][0]
     assert group["nesterov"] and group["weight_decay"] == 5e-4
@@ -95,7 +106,17 @@ def test_train_resnet18_on_cifar10(tmp_path, narrow, monkeypatch, capsys):
     for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
         (tmp_path / name).write_bytes(records.tobytes())
     out = tmp_path / "out"
-    options = ["--dataset", "cifar10", "--data", str(tmp_path), "--no-download", "--schedule", "cosine", "--epochs", "2"]
+    options = [
+        "--dataset",
+        "cifar10",
+        "--data",
+        str(tmp_path),
+        "--no-download",
+        "--schedule",
+        "cosine",
+        "--epochs",
+        "2",
+    ]
     assert resnet18(out, *options, "--batch-size", "10", "--label-smoothing", "0", "--no-flip") == 0
     assert narrow == [(10, 3, True)]
     with open(out / "history.csv", newline="") as f:
@@ -152,7 +173,9 @@ def test_train_lenet(tmp_path, few, capsys, classic):
         assert max(float(r["lr"]) for r in rows) > 0.09 and float(rows[-1]["lr"]) < 1e-3
         assert float(rows[-1]["test_accuracy"]) > 0.4
     there, pictures = files(tmp_path)
-    assert there == sorted([*pictures, "history.csv", "lenet.npz", "lenet.previous.npz", "weights.safetensors"])
+    assert there == sorted(
+        [*pictures, "history.csv", "lenet.npz", "lenet.previous.npz", "weights.safetensors"]
+    )
     assert all((tmp_path / p).read_bytes()[:4] == b"\x89PNG" for p in pictures)
     saved = fc.load(tmp_path / "lenet.npz")
     models.lenet5().load_state_dict(saved["net"])
@@ -179,7 +202,11 @@ def test_train_lenet_is_reproducible_and_resumes(tmp_path, few, capsys):
     for options in ([], ["--resume"]):  # nothing left to do
         assert lenet(tmp_path / "a", *common, "--epochs", "2", *options) == 0
         out = capsys.readouterr().out
-        assert "Nothing was left to train; --no-resume starts anew" in out and "loss " in out and "test acc " in out
+        assert (
+            "Nothing was left to train; --no-resume starts anew" in out
+            and "loss " in out
+            and "test acc " in out
+        )
     assert (tmp_path / "a" / "lenet.npz").read_bytes() == before
     assert lenet(tmp_path / "a", *common, "--epochs", "1", "--no-resume") == 0
     assert fc.load(tmp_path / "a" / "lenet.npz")["at"]["epoch"] == 1
@@ -187,8 +214,20 @@ def test_train_lenet_is_reproducible_and_resumes(tmp_path, few, capsys):
 
 def test_resume_speaks_the_words_of_the_command_line(tmp_path, few, capsys):
     def run(*options, quiet=False):
-        code = cli.main(["train", "lenet", "--classic", "--backend", "numpy", "--out", str(tmp_path), "--no-download",
-                         *["--quiet"] * quiet, *options])  # fmt: skip
+        code = cli.main(
+            [
+                "train",
+                "lenet",
+                "--classic",
+                "--backend",
+                "numpy",
+                "--out",
+                str(tmp_path),
+                "--no-download",
+                *["--quiet"] * quiet,
+                *options,
+            ]
+        )
         return code, *capsys.readouterr()
 
     code, out, _ = run("--resume", "--epochs", "1", "--batch-size", "200")
@@ -198,9 +237,15 @@ def test_resume_speaks_the_words_of_the_command_line(tmp_path, few, capsys):
     assert "Not as when that run began: lr 0.9, now 0.5. What is asked for now counts\n" in out
     code, out, err = run("--epochs", "3", "--batch-size", "200", quiet=True)
     assert code == 0 and "Not as" not in out
-    assert err.startswith("fastconv: warning: fit: resuming") and "lr 0.5, now 0.9" in err and err.count("\n") == 1
-    for options, words in ((["--batch-size", "100"], "was trained with --batch-size 200, now 100"),
-                           (["--batch-size", "200", "--seed", "3"], "seed 0, now 3")):  # fmt: skip
+    assert (
+        err.startswith("fastconv: warning: fit: resuming")
+        and "lr 0.5, now 0.9" in err
+        and err.count("\n") == 1
+    )
+    for options, words in (
+        (["--batch-size", "100"], "was trained with --batch-size 200, now 100"),
+        (["--batch-size", "200", "--seed", "3"], "seed 0, now 3"),
+    ):
         code, _, err = run(*options)
         assert code == 2 and words in err and "; give the same, another --out, or --no-resume" in err
     with pytest.raises(SystemExit):
@@ -228,8 +273,19 @@ def test_ctrl_c_keeps_what_was_learnt(tmp_path, few, monkeypatch, capsys):
 
 def test_the_example_in_a_process_of_its_own(tmp_path):
     nothing = {"FASTCONV_DATA": str(tmp_path / "none"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    run = [sys.executable, EXAMPLE, "--epochs", "1", "--batch-size", "500", "--no-download", "--out", tmp_path,
-           "--backend", "numpy"]  # fmt: skip
+    run = [
+        sys.executable,
+        EXAMPLE,
+        "--epochs",
+        "1",
+        "--batch-size",
+        "500",
+        "--no-download",
+        "--out",
+        tmp_path,
+        "--backend",
+        "numpy",
+    ]
     done = subprocess.run(run, capture_output=True, text=True, env={**HERE, **nothing}, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "epoch 1/1" in done.stderr + done.stdout  # the progress bar
@@ -243,9 +299,12 @@ def test_the_resnet_example_is_the_command():
     assert done.returncode == 0 and "fastconv train resnet18" in done.stdout and "--cutout" in done.stdout
 
 
-@pytest.mark.parametrize("options, message", [
-    (["--data", "nowhere"], "FashionMNIST: expected train-images-idx3-ubyte.gz and train-labels"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--data", "nowhere"], "FashionMNIST: expected train-images-idx3-ubyte.gz and train-labels"),
+    ],
+)
 def test_errors_are_one_line(tmp_path, few, capsys, options, message):
     assert lenet(tmp_path, *options) == 2
     err = capsys.readouterr().err
@@ -261,13 +320,19 @@ def test_more_threads_than_processors_are_a_warning(tmp_path, few, capsys, monke
     assert f"warning: set_num_threads: 100000 threads asked for, {most} used" in capsys.readouterr().err
 
 
-NUMBERS = [("lenet", "--epochs", "-1 1.5 many", "of at least 0"), ("lenet", "--batch-size", "0 -5 1e3", "of at least 1"),
-           ("lenet", "--lr", "0 -1 nan inf", "above 0"), ("lenet", "--threads", "0 -1", "of at least 1"),
-           ("lenet", "--seed", "-1 x", "of at least 0"), ("lenet", "--time-limit", "0 -1 nan inf", "above 0"),
-           ("resnet18", "--weight-decay", "-1 nan inf", "of at least 0"),
-           ("resnet18", "--label-smoothing", "-0.1 1 nan", "of at least 0 and below 1"),
-           ("resnet18", "--pad-crop", "-1 0.5", "of at least 0"), ("resnet18", "--cutout", "-1", "of at least 0"),
-           ("resnet18", "--checkpoint-every", "0", "of at least 1")]  # fmt: skip
+NUMBERS = [
+    ("lenet", "--epochs", "-1 1.5 many", "of at least 0"),
+    ("lenet", "--batch-size", "0 -5 1e3", "of at least 1"),
+    ("lenet", "--lr", "0 -1 nan inf", "above 0"),
+    ("lenet", "--threads", "0 -1", "of at least 1"),
+    ("lenet", "--seed", "-1 x", "of at least 0"),
+    ("lenet", "--time-limit", "0 -1 nan inf", "above 0"),
+    ("resnet18", "--weight-decay", "-1 nan inf", "of at least 0"),
+    ("resnet18", "--label-smoothing", "-0.1 1 nan", "of at least 0 and below 1"),
+    ("resnet18", "--pad-crop", "-1 0.5", "of at least 0"),
+    ("resnet18", "--cutout", "-1", "of at least 0"),
+    ("resnet18", "--checkpoint-every", "0", "of at least 1"),
+]
 
 
 @pytest.mark.parametrize("net, option, values, expected", NUMBERS)
@@ -277,7 +342,9 @@ def test_numbers_are_checked_before_anything_runs(capsys, net, option, values, e
             cli.main(["train", net, option, value])
         assert e.value.code == 2
         last = capsys.readouterr().err.splitlines()[-1]
-        assert f"argument {option}: expected a " in last and last.endswith(f"number {expected}, got {value!r}")
+        assert f"argument {option}: expected a " in last and last.endswith(
+            f"number {expected}, got {value!r}"
+        )
 
 
 def options_of(parser):
@@ -290,7 +357,9 @@ def options_of(parser):
 
 
 def test_every_number_is_checked_and_every_option_explained():
-    actions = dict((where + "/".join(a.option_strings or [a.dest]), a) for where, a in options_of(cli._parser()))
+    actions = dict(
+        (where + "/".join(a.option_strings or [a.dest]), a) for where, a in options_of(cli._parser())
+    )
     assert len(actions) > 30 and all(a.help for a in actions.values())
     assert not [name for name, a in actions.items() if a.type in (int, float)]
     checked = {name.split()[-1] for name, a in actions.items() if a.type is not None}
@@ -304,7 +373,10 @@ def test_help_says_defaults_where_there_are_some(capsys, words):
     out = " ".join(capsys.readouterr().out.split())
     assert "default: None" not in out and "default: False" not in out
     if words == ["train", "lenet"]:
-        assert "images per step (default: 256)" in out and "(default: 0.1 at its peak; with --classic 0.9)" in out
+        assert (
+            "images per step (default: 256)" in out
+            and "(default: 0.1 at its peak; with --classic 0.9)" in out
+        )
 
 
 def test_data_is_a_folder_with_the_set_in_every_command(tmp_path, narrow, monkeypatch, capsys):
@@ -328,11 +400,22 @@ def test_data_is_a_folder_with_the_set_in_every_command(tmp_path, narrow, monkey
         run = ["train", *command, "--out", str(tmp_path / "out"), "--data"]
         assert cli.main([*run, str(tmp_path / "full")]) == 2 and "far enough" in capsys.readouterr().err
         assert isinstance(asked.pop(), data.FashionMNIST) and not asked
-        for folder, words in (("wrong", "it has t10k-images-idx3"), ("none", "it is no folder"), ("file", "it is no folder")):
+        for folder, words in (
+            ("wrong", "it has t10k-images-idx3"),
+            ("none", "it is no folder"),
+            ("file", "it is no folder"),
+        ):
             assert cli.main([*run, str(tmp_path / folder)]) == 2
             err = capsys.readouterr().err
-            assert err.count("\n") == 1 and words in err and f"in {tmp_path / folder} or in its folder FashionMNIST," in err
-            assert "expected train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz or train-images-idx3-ubyte and" in err
+            assert (
+                err.count("\n") == 1
+                and words in err
+                and f"in {tmp_path / folder} or in its folder FashionMNIST," in err
+            )
+            assert (
+                "expected train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz or train-images-idx3-ubyte and"
+                in err
+            )
     assert cli.main(["train", "resnet18", "--dataset", "cifar10", "--data", str(tmp_path / "full")]) == 2
     assert "CIFAR10: expected cifar-10-binary.tar.gz or data_batch_1.bin and" in capsys.readouterr().err
     assert cli.main(["train", "resnet18", "--data", "cifar10"]) == 2
@@ -344,7 +427,11 @@ def test_bench_without_a_clone_says_so(tmp_path, monkeypatch, capsys):
     for options in (["--help"], ["net"]):
         assert cli.main(["bench", *options]) == 2
         err = capsys.readouterr().err
-        assert "not part of the installed package" in err and "clone of the repository" in err and err.count("\n") == 1
+        assert (
+            "not part of the installed package" in err
+            and "clone of the repository" in err
+            and err.count("\n") == 1
+        )
 
 
 @pytest.mark.parametrize("name", ["lenet", *(n for n in models.__all__ if n.islower())])
@@ -354,7 +441,10 @@ def test_summary_of_every_model(name, capsys, blank_weights):
 
 
 def test_summary_of_an_unknown_model(capsys):
-    for name, words in (("resnet", "there is no model 'resnet'; did you mean resnet"), ("bert", "no model 'bert'; Known are")):
+    for name, words in (
+        ("resnet", "there is no model 'resnet'; did you mean resnet"),
+        ("bert", "no model 'bert'; Known are"),
+    ):
         with pytest.raises(SystemExit):
             cli.main(["summary", name])
         err = capsys.readouterr().err
@@ -368,9 +458,11 @@ def test_summary(capsys):
     assert cli.main(["summary", "resnet18", "--small-input"]) == 0 and "1x3x32x32" in capsys.readouterr().out
     assert cli.main(["summary", "lenet5"]) == 0
     assert "61,706 parameters (0.2 MB), 416,520 multiply-adds = 833,040 FLOPs" in capsys.readouterr().out
-    for options, message in ((["lenet5", "--input", "28x28"], "got '28x28'"),
-                             (["lenet5", "--small-input"], "--small-input is for ResNets, got lenet5"),
-                             (["alexnet", "--input", "1x3x32x32"], "max_pool2d: kernel_size")):  # fmt: skip
+    for options, message in (
+        (["lenet5", "--input", "28x28"], "got '28x28'"),
+        (["lenet5", "--small-input"], "--small-input is for ResNets, got lenet5"),
+        (["alexnet", "--input", "1x3x32x32"], "max_pool2d: kernel_size"),
+    ):
         assert cli.main(["summary", *options]) == 2
         assert message in capsys.readouterr().err
 
@@ -389,8 +481,20 @@ def test_doctor(capsys):
     assert cli.main(["doctor"]) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert lines["fastconv"] == fc.__version__ and lines["numpy"] == np.__version__
-    assert {"python", "numba", "llvmlite", "backend", "threads", "CPU", "vector", "threading", "kernel", "buffer",
-            "GPU", "tqdm"} <= set(lines)  # fmt: skip
+    assert {
+        "python",
+        "numba",
+        "llvmlite",
+        "backend",
+        "threads",
+        "CPU",
+        "vector",
+        "threading",
+        "kernel",
+        "buffer",
+        "GPU",
+        "tqdm",
+    } <= set(lines)
     assert "bits" in lines["vector"] and "compiled kernels" in lines["kernel"]
 
 
@@ -429,10 +533,18 @@ def test_warmup_covers_training(capsys):
         before = compiled()
         x, y = np.random.default_rng(0).random((300, 1, 28, 28), np.float32), np.arange(300) % 10
         deep = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(16, 16, 3, stride=2, padding=1, groups=16), nn.GroupNorm(4, 16), nn.GELU(),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 10),
-        )  # fmt: skip
+            nn.Conv2d(1, 16, 3, padding=1, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16, 16, 3, stride=2, padding=1, groups=16),
+            nn.GroupNorm(4, 16),
+            nn.GELU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Dropout(0.5),
+            nn.Linear(16, 10),
+        )
         for net in (models.lenet5(), models.lenet5(modern=True), deep):
             for opt in (optim.SGD(net.parameters(), 0.01, momentum=0.9), optim.AdamW(net.parameters())):
                 loader = data.DataLoader((x, y), 128)

@@ -37,7 +37,9 @@ def test_page(name, tmp_path, monkeypatch):
     run(name, blocks[:first])
 
 
-@pytest.mark.parametrize("name", [n for n, blocks in PAGES.items() if any("import torch" in s for s, _ in blocks)])
+@pytest.mark.parametrize(
+    "name", [n for n, blocks in PAGES.items() if any("import torch" in s for s, _ in blocks)]
+)
 def test_page_with_pytorch(name, tmp_path, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
@@ -46,4 +48,7 @@ def test_page_with_pytorch(name, tmp_path, monkeypatch):
 
 def test_pages_are_found():
     assert "files" in PAGES
-    assert BLOCK.findall("```python\na\n```\n\n```text\nb\n```\n```python\nc\n```\n") == [("a\n", "b\n"), ("c\n", "")]
+    assert BLOCK.findall("```python\na\n```\n\n```text\nb\n```\n```python\nc\n```\n") == [
+        ("a\n", "b\n"),
+        ("c\n", ""),
+    ]

@@ -70,7 +70,10 @@ def test_photograph(example):
     blurred = module.blur(photo, 5)
     assert blurred.shape == photo.shape
     for i, j in [(0, 0), (100, 200), (height - 1, width - 1)]:
-        rows, columns = np.arange(i - 2, i + 3).clip(0, height - 1), np.arange(j - 2, j + 3).clip(0, width - 1)
+        rows, columns = (
+            np.arange(i - 2, i + 3).clip(0, height - 1),
+            np.arange(j - 2, j + 3).clip(0, width - 1),
+        )
         np.testing.assert_allclose(blurred[i, j], photo[np.ix_(rows, columns)].mean((0, 1)), rtol=1e-5)
 
 
@@ -79,7 +82,11 @@ def test_learn_a_kernel(example, capsys):
     kernel, losses = module.learn(*module.data())
     np.testing.assert_allclose(kernel.numpy().ravel(), [1.0003, -0.9699], rtol=0, atol=5e-5)
     assert losses[-1] < 0.01 * losses[0]
-    assert capsys.readouterr().out.splitlines()[-1] == f"epoch 10, loss {losses[-1]:.3f}" == "epoch 10, loss 0.028"
+    assert (
+        capsys.readouterr().out.splitlines()[-1]
+        == f"epoch 10, loss {losses[-1]:.3f}"
+        == "epoch 10, loss 0.028"
+    )
 
 
 def test_translation_invariance(example):
@@ -96,7 +103,9 @@ def test_translation_invariance(example):
 
 def test_readme(tmp_path, monkeypatch, capsys):
     """The README's example, as it stands there, on the default backend."""
-    block = re.search(r"<!-- api-example -->\n```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    block = re.search(
+        r"<!-- api-example -->\n```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL
+    )
     monkeypatch.chdir(tmp_path)
     names = {}
     exec(compile(block[1], "README.md", "exec"), names)

@@ -13,10 +13,13 @@ import pytest
 
 # The package is found without being imported: these tests read its source.
 PACKAGE = Path(importlib.util.find_spec("fastconv").origin).parent
-FILES = {p.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): p for p in PACKAGE.rglob("*.py")}
+FILES = {
+    p.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): p for p in PACKAGE.rglob("*.py")
+}
 MODULES = {name.removesuffix(".__init__"): ast.parse(path.read_text("utf-8")) for name, path in FILES.items()}
 
-# A module imports from its own layer and from those below (a smaller number); the longest matching prefix counts.
+# A module imports from its own layer and from those below (a smaller number); the longest matching prefix
+# counts.
 LAYERS = {
     "_version": 0,
     "errors": 0,
@@ -47,9 +50,11 @@ EXTRAS = {"torch", "tqdm", "pooch", "matplotlib", "safetensors", "IPython"}
 
 
 def imports(name, tree=None):
-    """Every module or name that module ``name`` imports, at any depth: absolute names as written, our own without
-    the leading ``fastconv.``"""
-    package = name if FILES.get(f"{name}.__init__" if name != "__init__" else name) else name.rpartition(".")[0]
+    """Every module or name that module ``name`` imports, at any depth: absolute names as written, our own
+    without the leading ``fastconv.``"""
+    package = (
+        name if FILES.get(f"{name}.__init__" if name != "__init__" else name) else name.rpartition(".")[0]
+    )
     parts = [] if name == "__init__" else package.split(".") if package else []
     for node in ast.walk(tree or MODULES[name]):
         if isinstance(node, ast.Import):
@@ -107,17 +112,24 @@ def test_imports_point_downward(name):
 def test_engines_do_not_know_each_other():
     def engine(name):
         parts = name.split(".")
-        return parts[1] if parts[0] == "backends" and parts[1:2] and parts[1] in ("numpy", "cpu", "cuda") else None
+        return (
+            parts[1]
+            if parts[0] == "backends" and parts[1:2] and parts[1] in ("numpy", "cpu", "cuda")
+            else None
+        )
 
     pairs = {(engine(name), engine(target)) for name in MODULES for target in ours(name)}
     mixed = {(a, b) for a, b in pairs if a and b and a != b}
-    assert mixed <= {("cpu", "numpy"), ("cuda", "numpy")}  # the reference may serve both, never the other way round
+    # the reference may serve both, never the other way round
+    assert mixed <= {("cpu", "numpy"), ("cuda", "numpy")}
     assert {a for a, b in pairs if b and a != b} <= {None, "cpu", "cuda"}
 
 
 def users(*names):
     """The modules that import one of ``names`` or something inside it."""
-    return {m for m in MODULES for full in imports(m) if any(full == n or full.startswith(n + ".") for n in names)}
+    return {
+        m for m in MODULES for full in imports(m) if any(full == n or full.startswith(n + ".") for n in names)
+    }
 
 
 def mentions(*words):
@@ -164,9 +176,9 @@ def test_only_ptx_contains_inline_assembly():
 
 def test_only_engines_import_numba():
     """Except for the command line and reports, which print versions from inside a function."""
-    assert {m for m in MODULES if any(i.split(".")[0] == "numba" for i in imports(m, top_level(MODULES[m])))} <= {
-        m for m in MODULES if m.startswith(("backends.cpu", "backends.cuda"))
-    }
+    assert {
+        m for m in MODULES if any(i.split(".")[0] == "numba" for i in imports(m, top_level(MODULES[m])))
+    } <= {m for m in MODULES if m.startswith(("backends.cpu", "backends.cuda"))}
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))

@@ -1,4 +1,5 @@
-"""docs/pytorch.md says what is there: it is made from the package, and its replacements compute what PyTorch computes."""
+"""docs/pytorch.md says what is there: it is made from the package, and its replacements compute what PyTorch
+computes."""
 
 from __future__ import annotations
 
@@ -45,8 +46,15 @@ def test_what_to_write_instead_computes_the_same(theirs, ours):
     g = np.random.default_rng(0)
     x, y = (g.normal(scale=4, size=(2, 4, 6, 6)).astype(np.float32) for _ in range(2))
     p, q = (g.uniform(0.1, 0.9, size=(3, 5)).astype(np.float32) for _ in range(2))
-    arrays = {"x": x, "y": y, "p": p, "q": q, "i": np.array([2, 0, 3]), "v": g.normal(size=(3, 5)).astype(np.float32),
-              "w": g.normal(size=(4, 3, 3, 3)).astype(np.float32)}  # fmt: skip
+    arrays = {
+        "x": x,
+        "y": y,
+        "p": p,
+        "q": q,
+        "i": np.array([2, 0, 3]),
+        "v": g.normal(size=(3, 5)).astype(np.float32),
+        "w": g.normal(size=(4, 3, 3, 3)).astype(np.float32),
+    }
     tensors = {k: torch.from_numpy(a) for k, a in arrays.items()}
     want = eval(theirs, {"torch": torch, "F": torch.nn.functional, **tensors})
     got = eval(ours, {"fc": fc, "F": F, "np": np, **{k: fc.tensor(a) for k, a in arrays.items()}})

@@ -40,12 +40,18 @@ def test_a_correct_script_has_no_error_in_strict_mode(tmp_path):
 
 
 def test_mistakes_are_found(tmp_path):
-    head = ("import fastconv as fc\nfrom fastconv import nn, optim, train\nfrom fastconv.nn import functional as F\n\n"
-            "x = fc.zeros(2)\n")  # fmt: skip
+    head = (
+        "import fastconv as fc\nfrom fastconv import nn, optim, train\nfrom fastconv.nn import functional as F\n\n"
+        "x = fc.zeros(2)\n"
+    )
     lines = WRONG.strip().splitlines()
     (tmp_path / "wrong.py").write_text(head + "\n".join(lines) + "\n")
     done = mypy(tmp_path, "wrong.py")
-    found = {int(line.split(":")[1]) - head.count("\n") - 1 for line in done.stdout.splitlines() if ": error:" in line}
+    found = {
+        int(line.split(":")[1]) - head.count("\n") - 1
+        for line in done.stdout.splitlines()
+        if ": error:" in line
+    }
     assert [line for i, line in enumerate(lines) if i not in found] == []
 
 

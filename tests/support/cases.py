@@ -1,7 +1,8 @@
 """One list of cases for every op.
 
-Forward, gradient, backend agreement, memory layouts, NaN and infinity, repeatability and agreement with PyTorch are
-all parametrised from :data:`CASES`: a new op needs loops in ``oracle.py`` and a case here, no new test.
+Forward, gradient, backend agreement, memory layouts, NaN and infinity, repeatability and agreement with
+PyTorch are all parametrised from :data:`CASES`: a new op needs loops in ``oracle.py`` and a case here, no new
+test.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Case:
 
     @cached_property
     def arrays(self) -> tuple:
-        """The inputs as float64 arrays that float32 represents exactly, so that one expectation serves both."""
+        """The inputs as float64 arrays that float32 represents exactly, so that one expectation serves
+        both."""
         rng = np.random.default_rng(zlib.crc32(self.name.encode()))
         return tuple(np.asarray(a, np.float32).astype(np.float64) for a in self.inputs(rng))
 
@@ -86,7 +88,8 @@ def case(name, function, inputs, expected, *constants, **fields):
     CASES.append(Case(name, function, inputs, expected, constants, **fields))
 
 
-# ------------------------------------------------------------------------------------------------- convolution
+# -------------------------------------------------------------------------------------------------
+# convolution
 def conv_case(name, x, w, bias=True, meaning=None, torch=True, **options):
     """``meaning``: the options in the oracle's spelling, where that differs from ``options``."""
     n = len(w) - 2
@@ -128,21 +131,50 @@ conv_case("kernel-over-input", (1, 2, 3, 2), (3, 2, 5, 5), padding=2)
 conv_case("whole-input", (2, 3, 4, 4), (5, 3, 4, 4))
 conv_case("same-string", (1, 2, 5, 6), (3, 2, 3, 3), padding="same", meaning={"padding": 1})
 conv_case("same-even", (1, 2, 5, 6), (3, 2, 2, 4), padding="same", meaning={"padding": ((0, 1), (1, 2))})
-conv_case("same-strided", (1, 2, 5, 6), (3, 2, 3, 3), padding="same", stride=2, torch=False,
-          meaning={"padding": ((1, 1), (0, 1)), "stride": 2})  # fmt: skip
+conv_case(
+    "same-strided",
+    (1, 2, 5, 6),
+    (3, 2, 3, 3),
+    padding="same",
+    stride=2,
+    torch=False,
+    meaning={"padding": ((1, 1), (0, 1)), "stride": 2},
+)
 conv_case("valid-string", (1, 2, 5, 6), (3, 2, 3, 3), padding="valid", meaning={})
 conv_case("full-string", (1, 2, 4, 3), (3, 2, 3, 2), padding="full", torch=False, meaning={"padding": (2, 1)})
-conv_case("full-dilated", (1, 1, 4, 3), (2, 1, 3, 2), padding="full", dilation=2, torch=False,
-          meaning={"padding": (4, 2), "dilation": 2})  # fmt: skip
+conv_case(
+    "full-dilated",
+    (1, 1, 4, 3),
+    (2, 1, 3, 2),
+    padding="full",
+    dilation=2,
+    torch=False,
+    meaning={"padding": (4, 2), "dilation": 2},
+)
 conv_case("pairs", (2, 2, 5, 4), (3, 2, 3, 3), padding=((2, 0), (1, 3)), torch=False)
-conv_case("pairs-stride-groups", (1, 4, 6, 5), (4, 2, 3, 2), padding=((0, 3), (2, 1)), stride=2, groups=2, torch=False)
+conv_case(
+    "pairs-stride-groups",
+    (1, 4, 6, 5),
+    (4, 2, 3, 2),
+    padding=((0, 3), (2, 1)),
+    stride=2,
+    groups=2,
+    torch=False,
+)
 conv_case("line", (2, 3, 9), (4, 3, 3), padding=1)
 conv_case("line-options", (2, 4, 11), (6, 2, 3), stride=2, padding=2, dilation=2, groups=2)
 conv_case("line-pairs", (1, 2, 7), (3, 2, 4), padding=((3, 0),), torch=False)
 conv_case("line-same-even", (1, 2, 7), (3, 2, 4), padding="same", meaning={"padding": ((1, 2),)})
 conv_case("volume", (1, 2, 4, 5, 4), (3, 2, 2, 3, 3), padding=1)
-conv_case("volume-options", (1, 4, 5, 5, 4), (4, 2, 2, 2, 3), stride=(2, 1, 2), padding=(1, 0, 2), dilation=(1, 2, 1),
-          groups=2)  # fmt: skip
+conv_case(
+    "volume-options",
+    (1, 4, 5, 5, 4),
+    (4, 2, 2, 2, 3),
+    stride=(2, 1, 2),
+    padding=(1, 0, 2),
+    dilation=(1, 2, 1),
+    groups=2,
+)
 conv_case("volume-pairs", (1, 2, 3, 4, 3), (2, 2, 2, 2, 2), padding=((1, 0), (0, 2), (0, 0)), torch=False)
 for n, x, w in ((1, (3, 6), (2, 3, 3)), (2, (3, 5, 4), (2, 3, 3, 3)), (3, (2, 3, 4, 3), (2, 2, 2, 2, 2))):
     case(
@@ -151,15 +183,29 @@ for n, x, w in ((1, (3, 6), (2, 3, 3)), (2, (3, 5, 4), (2, 3, 3, 3)), (3, (2, 3,
         normal(x, w, (2,)),
         lambda x, w, b: oracle.conv(x[None], w, b, padding=1)[0],
     )
-case("convolve2d", lambda F, x, w: F.convolve2d(x, w), normal((2, 2, 5, 4), (3, 2, 3, 2)),
-     lambda x, w: oracle.conv(x, w[:, :, ::-1, ::-1]), torch=False)  # fmt: skip
-case("convolve2d-options", lambda F, *t: F.convolve2d(*t, stride=2, padding=1),
-     normal((2, 2, 6, 5), (3, 2, 3, 2), (3,)),
-     lambda x, w, b: oracle.conv(x, w[:, :, ::-1, ::-1], b, stride=2, padding=1), torch=False)  # fmt: skip
+case(
+    "convolve2d",
+    lambda F, x, w: F.convolve2d(x, w),
+    normal((2, 2, 5, 4), (3, 2, 3, 2)),
+    lambda x, w: oracle.conv(x, w[:, :, ::-1, ::-1]),
+    torch=False,
+)
+case(
+    "convolve2d-options",
+    lambda F, *t: F.convolve2d(*t, stride=2, padding=1),
+    normal((2, 2, 6, 5), (3, 2, 3, 2), (3,)),
+    lambda x, w, b: oracle.conv(x, w[:, :, ::-1, ::-1], b, stride=2, padding=1),
+    torch=False,
+)
 for algorithm in ("auto", "direct", "im2col"):
     for name, x, w, options in (
         ("plain", (2, 3, 6, 5), (4, 3, 3, 3), {"padding": 1}),
-        ("mixed", (1, 4, 7, 6), (6, 2, 3, 2), {"stride": 2, "dilation": 2, "groups": 2, "padding": ((1, 2), (0, 3))}),
+        (
+            "mixed",
+            (1, 4, 7, 6),
+            (6, 2, 3, 2),
+            {"stride": 2, "dilation": 2, "groups": 2, "padding": ((1, 2), (0, 3))},
+        ),
         ("line", (2, 3, 9), (4, 3, 3), {"padding": 1}),
     ):
         conv_case(f"{algorithm}-{name}", x, w, torch=False, meaning=options, algorithm=algorithm, **options)
@@ -178,7 +224,9 @@ def conv_transpose_case(name, x, w, bias=True, torch=True, **options):
 conv_transpose_case("plain", (2, 3, 3, 4), (3, 2, 3, 3))
 conv_transpose_case("no-bias", (1, 2, 3, 4), (2, 3, 2, 2), bias=False, stride=2)
 conv_transpose_case("stride-padding", (2, 3, 3, 3), (3, 2, 4, 4), stride=2, padding=1)
-conv_transpose_case("output-padding", (1, 2, 3, 4), (2, 3, 3, 3), stride=(2, 3), padding=1, output_padding=(1, 2))
+conv_transpose_case(
+    "output-padding", (1, 2, 3, 4), (2, 3, 3, 3), stride=(2, 3), padding=1, output_padding=(1, 2)
+)
 conv_transpose_case("groups-dilation", (1, 4, 3, 3), (4, 3, 2, 3), stride=2, groups=2, dilation=2, padding=1)
 
 # ------------------------------------------------------------------------------------------------- pooling
@@ -209,7 +257,9 @@ for n in PLANES:
         )
     pool_case("max", n, "dilation", kernel_size=2, stride=1, dilation=2)
     pool_case("avg", n, "no-pad", kernel_size=3, stride=2, padding=1, count_include_pad=False)
-    pool_case("avg", n, "no-pad-ceil", kernel_size=3, stride=2, padding=1, ceil_mode=True, count_include_pad=False)
+    pool_case(
+        "avg", n, "no-pad-ceil", kernel_size=3, stride=2, padding=1, ceil_mode=True, count_include_pad=False
+    )
     case(
         f"max_pool{n}d-indices",
         lambda F, x, n=n: getattr(F, f"max_pool{n}d")(x, 3, stride=2, padding=1, return_indices=True)[1],
@@ -223,24 +273,50 @@ for n in PLANES:
         normal(PLANES[n]),
         lambda x: oracle.max_pool(x, 3, stride=2, padding=1),
     )
-LONG = {1: ((1, 2, 61), 23), 2: ((1, 1, 19, 17), (11, 12)), 3: ((1, 2, 9, 8, 10), (7, 5, 6))}  # kernels of many positions
+# kernels of many positions
+LONG = {1: ((1, 2, 61), 23), 2: ((1, 1, 19, 17), (11, 12)), 3: ((1, 2, 9, 8, 10), (7, 5, 6))}
 for n, (shape, kernel) in LONG.items():
     half = kernel // 2 if n == 1 else tuple(k // 2 for k in kernel)
     for kind in ("max", "avg"):
         pool_case(kind, n, "large", inputs=normal(shape), kernel_size=kernel, stride=1)
-        pool_case(kind, n, "large-padding", inputs=normal(shape), kernel_size=kernel, stride=2, padding=half, ceil_mode=True)
-    pool_case("avg", n, "large-no-pad", inputs=normal(shape), kernel_size=kernel, stride=1, padding=half,
-              count_include_pad=False)  # fmt: skip
+        pool_case(
+            kind,
+            n,
+            "large-padding",
+            inputs=normal(shape),
+            kernel_size=kernel,
+            stride=2,
+            padding=half,
+            ceil_mode=True,
+        )
+    pool_case(
+        "avg",
+        n,
+        "large-no-pad",
+        inputs=normal(shape),
+        kernel_size=kernel,
+        stride=1,
+        padding=half,
+        count_include_pad=False,
+    )
     case(
         f"max_pool{n}d-large-indices",
-        lambda F, x, k=kernel, p=half: getattr(F, f"max_pool{x.ndim - 2}d")(x, k, stride=1, padding=p, return_indices=True)[1],
+        lambda F, x, k=kernel, p=half: getattr(F, f"max_pool{x.ndim - 2}d")(
+            x, k, stride=1, padding=p, return_indices=True
+        )[1],
         tied(shape),
         lambda x, k=kernel, p=half: oracle.max_pool(x, k, stride=1, padding=p, return_indices=True),
         gradient=False,
     )
-pool_case("max", 1, "large-dilation", inputs=normal((1, 1, 80)), kernel_size=18, stride=3, padding=9, dilation=4)
-pool_case("max", 2, "large-dilation", inputs=normal((1, 2, 30, 31)), kernel_size=10, stride=1, dilation=(2, 3))
-pool_case("avg", 2, "large-divisor", inputs=normal((1, 1, 19, 17)), kernel_size=11, stride=1, divisor_override=5)
+pool_case(
+    "max", 1, "large-dilation", inputs=normal((1, 1, 80)), kernel_size=18, stride=3, padding=9, dilation=4
+)
+pool_case(
+    "max", 2, "large-dilation", inputs=normal((1, 2, 30, 31)), kernel_size=10, stride=1, dilation=(2, 3)
+)
+pool_case(
+    "avg", 2, "large-divisor", inputs=normal((1, 1, 19, 17)), kernel_size=11, stride=1, divisor_override=5
+)
 for kind in ("max", "avg"):
     pool_case(kind, 2, "tuples", kernel_size=(2, 3), stride=(3, 1), padding=(1, 0))
     pool_case(kind, 2, "pairs", torch=False, kernel_size=3, stride=2, padding=((1, 0), (0, 1)))
@@ -249,56 +325,135 @@ pool_case("avg", 2, "divisor", kernel_size=3, stride=2, padding=1, divisor_overr
 pool_case("avg", 3, "divisor", kernel_size=2, divisor_override=3)
 for size in (1, (3, 2), (None, 4), (9, 8)):
     name = str(size).replace(" ", "")
-    case(f"adaptive_avg_pool2d-{name}", lambda F, x, size=size: F.adaptive_avg_pool2d(x, size), normal((2, 3, 7, 5)),
-         lambda x, size=size: oracle.adaptive_pool(x, size, "avg"))  # fmt: skip
-    case(f"adaptive_max_pool2d-{name}", lambda F, x, size=size: F.adaptive_max_pool2d(x, size), normal((2, 3, 7, 5)),
-         lambda x, size=size: oracle.adaptive_pool(x, size, "max"))  # fmt: skip
-case("adaptive_max_pool2d-indices", lambda F, x: F.adaptive_max_pool2d(x, (3, 2), return_indices=True)[1],
-     tied((2, 3, 7, 5)), lambda x: oracle.adaptive_pool(x, (3, 2), "max", return_indices=True),
-     gradient=False)  # fmt: skip
+    case(
+        f"adaptive_avg_pool2d-{name}",
+        lambda F, x, size=size: F.adaptive_avg_pool2d(x, size),
+        normal((2, 3, 7, 5)),
+        lambda x, size=size: oracle.adaptive_pool(x, size, "avg"),
+    )
+    case(
+        f"adaptive_max_pool2d-{name}",
+        lambda F, x, size=size: F.adaptive_max_pool2d(x, size),
+        normal((2, 3, 7, 5)),
+        lambda x, size=size: oracle.adaptive_pool(x, size, "max"),
+    )
+case(
+    "adaptive_max_pool2d-indices",
+    lambda F, x: F.adaptive_max_pool2d(x, (3, 2), return_indices=True)[1],
+    tied((2, 3, 7, 5)),
+    lambda x: oracle.adaptive_pool(x, (3, 2), "max", return_indices=True),
+    gradient=False,
+)
 
-# ------------------------------------------------------------------------------------------------- normalisation
+# -------------------------------------------------------------------------------------------------
+# normalisation
 NORM = {
     "rtol": {"float32": 1e-5, "float64": 1e-12},
     "reason": "dividing by the standard deviation of few values magnifies rounding, twice in the gradient",
 }
-for name, shape in (("rows", (5, 3)), ("line", (3, 4, 5)), ("plane", (2, 3, 4, 3)), ("volume", (2, 3, 2, 3, 2))):
-    case(f"batch_norm-train-{name}", lambda F, x, w, b: F.batch_norm(x, None, None, w, b, True),
-         normal(shape, shape[1:2], shape[1:2]), oracle.batch_norm, **NORM)  # fmt: skip
-    case(f"batch_norm-eval-{name}",
-         lambda F, x, w, b, mean, var: F.batch_norm(x, mean, var, w, b, False, eps=1e-3),
-         normal(shape, shape[1:2], shape[1:2]), lambda *a: oracle.batch_norm(*a, eps=1e-3),
-         exact(np.linspace(-1, 1, shape[1])), exact(np.linspace(0.5, 2, shape[1])))  # fmt: skip
-case("batch_norm-train-plain", lambda F, x: F.batch_norm(x, None, None, None, None, True, eps=1e-2),
-     normal((3, 2, 3, 3)), lambda x: oracle.batch_norm(x, eps=1e-2), **NORM)  # fmt: skip
-case("batch_norm-eval-plain", lambda F, x, mean, var: F.batch_norm(x, mean, var), normal((3, 2, 3, 3)),
-     lambda x, mean, var: oracle.batch_norm(x, None, None, mean, var),
-     exact([0.5, -1]), exact([0.25, 3]))  # fmt: skip
-case("batch_norm-vector-channels", lambda F, x, w, b: F.batch_norm(x, None, None, w, b, training=True),
-     normal((2, 21, 3, 3), (21,), (21,)), oracle.batch_norm, **NORM)  # fmt: skip
-case("batch_norm-far-from-zero", lambda F, x: F.batch_norm(x + 100.0, None, None, None, None, True),
-     normal((4, 2, 3, 3)), lambda x: oracle.batch_norm(x + 100.0), rtol={"float32": 2e-4, "float64": 1e-11},
-     reason="x + 100 itself is rounded to 100 * 2^-24, before the division by a deviation of about 1")  # fmt: skip
-case("layer_norm", lambda F, x, w, b: F.layer_norm(x, (6,), w, b), normal((4, 6), (6,), (6,)),
-     lambda x, w, b: oracle.layer_norm(x, (6,), w, b), **NORM)  # fmt: skip
-case("layer_norm-plain", lambda F, x: F.layer_norm(x, (5,), eps=1e-2), normal((2, 3, 5)),
-     lambda x: oracle.layer_norm(x, (5,), eps=1e-2), **NORM)  # fmt: skip
-case("layer_norm-chw", lambda F, x, w, b: F.layer_norm(x, (2, 3, 4), w, b), normal((3, 2, 3, 4), (2, 3, 4), (2, 3, 4)),
-     lambda x, w, b: oracle.layer_norm(x, (2, 3, 4), w, b), **NORM)  # fmt: skip
+for name, shape in (
+    ("rows", (5, 3)),
+    ("line", (3, 4, 5)),
+    ("plane", (2, 3, 4, 3)),
+    ("volume", (2, 3, 2, 3, 2)),
+):
+    case(
+        f"batch_norm-train-{name}",
+        lambda F, x, w, b: F.batch_norm(x, None, None, w, b, True),
+        normal(shape, shape[1:2], shape[1:2]),
+        oracle.batch_norm,
+        **NORM,
+    )
+    case(
+        f"batch_norm-eval-{name}",
+        lambda F, x, w, b, mean, var: F.batch_norm(x, mean, var, w, b, False, eps=1e-3),
+        normal(shape, shape[1:2], shape[1:2]),
+        lambda *a: oracle.batch_norm(*a, eps=1e-3),
+        exact(np.linspace(-1, 1, shape[1])),
+        exact(np.linspace(0.5, 2, shape[1])),
+    )
+case(
+    "batch_norm-train-plain",
+    lambda F, x: F.batch_norm(x, None, None, None, None, True, eps=1e-2),
+    normal((3, 2, 3, 3)),
+    lambda x: oracle.batch_norm(x, eps=1e-2),
+    **NORM,
+)
+case(
+    "batch_norm-eval-plain",
+    lambda F, x, mean, var: F.batch_norm(x, mean, var),
+    normal((3, 2, 3, 3)),
+    lambda x, mean, var: oracle.batch_norm(x, None, None, mean, var),
+    exact([0.5, -1]),
+    exact([0.25, 3]),
+)
+case(
+    "batch_norm-vector-channels",
+    lambda F, x, w, b: F.batch_norm(x, None, None, w, b, training=True),
+    normal((2, 21, 3, 3), (21,), (21,)),
+    oracle.batch_norm,
+    **NORM,
+)
+case(
+    "batch_norm-far-from-zero",
+    lambda F, x: F.batch_norm(x + 100.0, None, None, None, None, True),
+    normal((4, 2, 3, 3)),
+    lambda x: oracle.batch_norm(x + 100.0),
+    rtol={"float32": 2e-4, "float64": 1e-11},
+    reason="x + 100 itself is rounded to 100 * 2^-24, before the division by a deviation of about 1",
+)
+case(
+    "layer_norm",
+    lambda F, x, w, b: F.layer_norm(x, (6,), w, b),
+    normal((4, 6), (6,), (6,)),
+    lambda x, w, b: oracle.layer_norm(x, (6,), w, b),
+    **NORM,
+)
+case(
+    "layer_norm-plain",
+    lambda F, x: F.layer_norm(x, (5,), eps=1e-2),
+    normal((2, 3, 5)),
+    lambda x: oracle.layer_norm(x, (5,), eps=1e-2),
+    **NORM,
+)
+case(
+    "layer_norm-chw",
+    lambda F, x, w, b: F.layer_norm(x, (2, 3, 4), w, b),
+    normal((3, 2, 3, 4), (2, 3, 4), (2, 3, 4)),
+    lambda x, w, b: oracle.layer_norm(x, (2, 3, 4), w, b),
+    **NORM,
+)
 for groups in (1, 2, 6):
-    case(f"group_norm-{groups}", lambda F, x, w, b, groups=groups: F.group_norm(x, groups, w, b),
-         normal((2, 6, 3, 2), (6,), (6,)), lambda x, w, b, groups=groups: oracle.group_norm(x, groups, w, b),
-         **NORM)  # fmt: skip
-case("group_norm-plain", lambda F, x: F.group_norm(x, 2, eps=1e-2), normal((3, 4, 5)),
-     lambda x: oracle.group_norm(x, 2, eps=1e-2), **NORM)  # fmt: skip
-case("local_response_norm", lambda F, x: F.local_response_norm(x, 5), normal((2, 7, 3, 2)),
-     lambda x: oracle.local_response_norm(x, 5))  # fmt: skip
+    case(
+        f"group_norm-{groups}",
+        lambda F, x, w, b, groups=groups: F.group_norm(x, groups, w, b),
+        normal((2, 6, 3, 2), (6,), (6,)),
+        lambda x, w, b, groups=groups: oracle.group_norm(x, groups, w, b),
+        **NORM,
+    )
+case(
+    "group_norm-plain",
+    lambda F, x: F.group_norm(x, 2, eps=1e-2),
+    normal((3, 4, 5)),
+    lambda x: oracle.group_norm(x, 2, eps=1e-2),
+    **NORM,
+)
+case(
+    "local_response_norm",
+    lambda F, x: F.local_response_norm(x, 5),
+    normal((2, 7, 3, 2)),
+    lambda x: oracle.local_response_norm(x, 5),
+)
 for size in (1, 2, 3, 4):
-    case(f"local_response_norm-{size}",
-         lambda F, x, size=size: F.local_response_norm(x, size, alpha=0.3, beta=0.6, k=2.0), normal((1, 5, 2, 3)),
-         lambda x, size=size: oracle.local_response_norm(x, size, 0.3, 0.6, 2.0))  # fmt: skip
+    case(
+        f"local_response_norm-{size}",
+        lambda F, x, size=size: F.local_response_norm(x, size, alpha=0.3, beta=0.6, k=2.0),
+        normal((1, 5, 2, 3)),
+        lambda x, size=size: oracle.local_response_norm(x, size, 0.3, 0.6, 2.0),
+    )
 
-# ------------------------------------------------------------------------------------------------- activations
+# -------------------------------------------------------------------------------------------------
+# activations
 WIDE = exact([[-30, -10, -3.5, -1, -0.25, -1e-3], [1e-3, 0.25, 1, 3.5, 10, 30]])
 
 
@@ -310,18 +465,36 @@ def spread(rng):
 for name in ("relu", "leaky_relu", "sigmoid", "tanh", "silu", "gelu"):
     case(name, lambda F, x, name=name: getattr(F, name)(x), normal((2, 3, 4, 5)), getattr(oracle, name))
     case(f"{name}-spread", lambda F, x, name=name: getattr(F, name)(x), spread, getattr(oracle, name))
-case("leaky_relu-slope", lambda F, x: F.leaky_relu(x, 0.2), normal((3, 7)), lambda x: oracle.leaky_relu(x, 0.2))
+case(
+    "leaky_relu-slope", lambda F, x: F.leaky_relu(x, 0.2), normal((3, 7)), lambda x: oracle.leaky_relu(x, 0.2)
+)
 for shape in ((3, 7), (2, 3, 4, 5)):
-    case(f"gelu-tanh-{len(shape)}d", lambda F, x: F.gelu(x, approximate="tanh"), normal(shape),
-         lambda x: oracle.gelu(x, "tanh"))  # fmt: skip
+    case(
+        f"gelu-tanh-{len(shape)}d",
+        lambda F, x: F.gelu(x, approximate="tanh"),
+        normal(shape),
+        lambda x: oracle.gelu(x, "tanh"),
+    )
 for shape, dim in (((4, 6), 1), ((4, 6), 0), ((2, 3, 4), -1), ((2, 5, 3, 2), 1), ((7,), 0)):
     for name in ("softmax", "log_softmax"):
-        case(f"{name}-{len(shape)}d-{dim}", lambda F, x, name=name, dim=dim: getattr(F, name)(x, dim=dim),
-             normal(shape), lambda x, name=name, dim=dim: getattr(oracle, name)(x, dim))  # fmt: skip
-case("softmax-large", lambda F, x: F.softmax(x, dim=1), lambda rng: [1000 * rng.standard_normal((3, 4))],
-     lambda x: oracle.softmax(x, 1))  # fmt: skip
-case("log_softmax-large", lambda F, x: F.log_softmax(x, dim=1), lambda rng: [1000 * rng.standard_normal((3, 4))],
-     lambda x: oracle.log_softmax(x, 1))  # fmt: skip
+        case(
+            f"{name}-{len(shape)}d-{dim}",
+            lambda F, x, name=name, dim=dim: getattr(F, name)(x, dim=dim),
+            normal(shape),
+            lambda x, name=name, dim=dim: getattr(oracle, name)(x, dim),
+        )
+case(
+    "softmax-large",
+    lambda F, x: F.softmax(x, dim=1),
+    lambda rng: [1000 * rng.standard_normal((3, 4))],
+    lambda x: oracle.softmax(x, 1),
+)
+case(
+    "log_softmax-large",
+    lambda F, x: F.log_softmax(x, dim=1),
+    lambda rng: [1000 * rng.standard_normal((3, 4))],
+    lambda x: oracle.log_softmax(x, 1),
+)
 
 # ------------------------------------------------------------------------------------------------- dense
 case("linear", lambda F, *t: F.linear(*t), normal((4, 5), (3, 5), (3,)), oracle.linear)
@@ -329,8 +502,14 @@ case("linear-no-bias", lambda F, *t: F.linear(*t), normal((4, 5), (3, 5)), oracl
 case("linear-3d", lambda F, *t: F.linear(*t), normal((2, 3, 5), (4, 5), (4,)), oracle.linear)
 case("linear-vector", lambda F, *t: F.linear(*t), normal((5,), (4, 5), (4,)), oracle.linear)
 case("linear-vector-width", lambda F, *t: F.linear(*t), normal((3, 67), (33, 67), (33,)), oracle.linear)
-for a, b in (((3, 4), (4, 5)), ((2, 3, 4), (4, 2)), ((2, 1, 3, 4), (3, 4, 2)), ((4,), (4, 3)), ((3, 4), (4,)),
-             ((4,), (4,))):  # fmt: skip
+for a, b in (
+    ((3, 4), (4, 5)),
+    ((2, 3, 4), (4, 2)),
+    ((2, 1, 3, 4), (3, 4, 2)),
+    ((4,), (4, 3)),
+    ((3, 4), (4,)),
+    ((4,), (4,)),
+):
     case(f"matmul-{a}@{b}".replace(" ", ""), lambda F, a, b: a @ b, normal(a, b), oracle.matmul)
 
 # ------------------------------------------------------------------------------------------------- losses
@@ -354,38 +533,94 @@ def loss_case(name, function, inputs, expected, *constants, finite_only=False, *
 
 loss_case("plain", "cross_entropy", normal((5, 6)), oracle.cross_entropy, LABELS)
 loss_case("weight", "cross_entropy", normal((5, 5)), oracle.cross_entropy, LABELS, CLASS_WEIGHT)
-loss_case("ignore", "cross_entropy", normal((5, 5)), oracle.cross_entropy, LABELS, CLASS_WEIGHT, ignore_index=2)
+loss_case(
+    "ignore", "cross_entropy", normal((5, 5)), oracle.cross_entropy, LABELS, CLASS_WEIGHT, ignore_index=2
+)
 loss_case("smoothing", "cross_entropy", normal((5, 6)), oracle.cross_entropy, LABELS, label_smoothing=0.1)
-loss_case("smoothing-weight-ignore", "cross_entropy", normal((5, 5)), oracle.cross_entropy, LABELS, CLASS_WEIGHT,
-          label_smoothing=0.2, ignore_index=0)  # fmt: skip
-loss_case("ignore-default", "cross_entropy", normal((5, 6)), oracle.cross_entropy, np.array([-100, 1, 5, -100, 0]))
+loss_case(
+    "smoothing-weight-ignore",
+    "cross_entropy",
+    normal((5, 5)),
+    oracle.cross_entropy,
+    LABELS,
+    CLASS_WEIGHT,
+    label_smoothing=0.2,
+    ignore_index=0,
+)
+loss_case(
+    "ignore-default", "cross_entropy", normal((5, 6)), oracle.cross_entropy, np.array([-100, 1, 5, -100, 0])
+)
 loss_case("2d", "cross_entropy", normal((2, 3, 2, 2)), oracle.cross_entropy, LABELS_2D)
-loss_case("2d-options", "cross_entropy", normal((2, 3, 2, 2)), oracle.cross_entropy, LABELS_2D, CLASS_WEIGHT[:3],
-          label_smoothing=0.3, ignore_index=1)  # fmt: skip
+loss_case(
+    "2d-options",
+    "cross_entropy",
+    normal((2, 3, 2, 2)),
+    oracle.cross_entropy,
+    LABELS_2D,
+    CLASS_WEIGHT[:3],
+    label_smoothing=0.3,
+    ignore_index=1,
+)
 loss_case("probabilities", "cross_entropy", normal((4, 5)), oracle.cross_entropy, PROBABILITIES)
-loss_case("probabilities-options", "cross_entropy", normal((4, 5)), oracle.cross_entropy, PROBABILITIES, CLASS_WEIGHT,
-          label_smoothing=0.1)  # fmt: skip
+loss_case(
+    "probabilities-options",
+    "cross_entropy",
+    normal((4, 5)),
+    oracle.cross_entropy,
+    PROBABILITIES,
+    CLASS_WEIGHT,
+    label_smoothing=0.1,
+)
 loss_case("unbatched", "cross_entropy", normal((5,)), oracle.cross_entropy, np.array(3))
-loss_case("large-logits", "cross_entropy", lambda rng: [500 * rng.standard_normal((5, 6))], oracle.cross_entropy,
-          LABELS)  # fmt: skip
+loss_case(
+    "large-logits",
+    "cross_entropy",
+    lambda rng: [500 * rng.standard_normal((5, 6))],
+    oracle.cross_entropy,
+    LABELS,
+)
 loss_case("plain", "nll_loss", normal((5, 6)), oracle.nll_loss, LABELS)
 loss_case("options", "nll_loss", normal((5, 5)), oracle.nll_loss, LABELS, CLASS_WEIGHT, ignore_index=2)
 loss_case("2d", "nll_loss", normal((2, 3, 2, 2)), oracle.nll_loss, LABELS_2D)
 loss_case("plain", "mse_loss", normal((3, 4), (3, 4)), oracle.mse_loss)
 loss_case("plane", "mse_loss", normal((2, 3, 2, 3), (2, 3, 2, 3)), oracle.mse_loss)
-loss_case("plain", "binary_cross_entropy_with_logits", lambda rng: [*spread(rng), rng.random(WIDE.shape)],
-          oracle.bce_with_logits, finite_only=True)  # fmt: skip
+loss_case(
+    "plain",
+    "binary_cross_entropy_with_logits",
+    lambda rng: [*spread(rng), rng.random(WIDE.shape)],
+    oracle.bce_with_logits,
+    finite_only=True,
+)
 for reduction in ("none", "mean", "sum"):
-    case(f"binary_cross_entropy_with_logits-weights-{reduction}",
-         lambda F, x, t, w, p, r=reduction: F.binary_cross_entropy_with_logits(x, t, w, pos_weight=p, reduction=r),
-         normal((3, 4)),
-         lambda x, t, w, p, r=reduction: oracle.bce_with_logits(x, t, w, p, r),
-         exact(np.arange(12).reshape(3, 4) % 2), exact(np.linspace(0.5, 2, 12).reshape(3, 4)),
-         exact([1, 2, 0.5, 3]))  # fmt: skip
-case("one_hot", lambda F, x, i: F.one_hot(i, 5), normal((1,)), lambda x, i: oracle.one_hot(i, 5),
-     np.array([[0, 4, 2], [1, 1, 3]]), gradient=False, finite_only=True)  # fmt: skip
-case("one_hot-classes", lambda F, x, i: F.one_hot(i), normal((1,)), lambda x, i: oracle.one_hot(i, 4),
-     np.array([0, 3, 2]), gradient=False, finite_only=True)  # fmt: skip
+    case(
+        f"binary_cross_entropy_with_logits-weights-{reduction}",
+        lambda F, x, t, w, p, r=reduction: F.binary_cross_entropy_with_logits(
+            x, t, w, pos_weight=p, reduction=r
+        ),
+        normal((3, 4)),
+        lambda x, t, w, p, r=reduction: oracle.bce_with_logits(x, t, w, p, r),
+        exact(np.arange(12).reshape(3, 4) % 2),
+        exact(np.linspace(0.5, 2, 12).reshape(3, 4)),
+        exact([1, 2, 0.5, 3]),
+    )
+case(
+    "one_hot",
+    lambda F, x, i: F.one_hot(i, 5),
+    normal((1,)),
+    lambda x, i: oracle.one_hot(i, 5),
+    np.array([[0, 4, 2], [1, 1, 3]]),
+    gradient=False,
+    finite_only=True,
+)
+case(
+    "one_hot-classes",
+    lambda F, x, i: F.one_hot(i),
+    normal((1,)),
+    lambda x, i: oracle.one_hot(i, 4),
+    np.array([0, 3, 2]),
+    gradient=False,
+    finite_only=True,
+)
 
 # ------------------------------------------------------------------------------------------------- shape
 for mode, shape, sizes in (
@@ -402,11 +637,18 @@ for mode, shape, sizes in (
     ("circular", (2, 3, 4, 5), (5, 1, 0, 4)),
     ("circular", (2, 3, 6), (6, 2)),
 ):
-    case(f"pad-{mode}-{len(shape)}d-{sizes}".replace(" ", ""),
-         lambda F, x, mode=mode, sizes=sizes: F.pad(x, sizes, mode=mode), normal(shape),
-         lambda x, mode=mode, sizes=sizes: oracle.pad(x, sizes, mode))  # fmt: skip
-case("pad-value", lambda F, x: F.pad(x, (1, 0, 2, 1), value=-1.5), normal((1, 2, 3, 2)),
-     lambda x: oracle.pad(x, (1, 0, 2, 1), value=-1.5))  # fmt: skip
+    case(
+        f"pad-{mode}-{len(shape)}d-{sizes}".replace(" ", ""),
+        lambda F, x, mode=mode, sizes=sizes: F.pad(x, sizes, mode=mode),
+        normal(shape),
+        lambda x, mode=mode, sizes=sizes: oracle.pad(x, sizes, mode),
+    )
+case(
+    "pad-value",
+    lambda F, x: F.pad(x, (1, 0, 2, 1), value=-1.5),
+    normal((1, 2, 3, 2)),
+    lambda x: oracle.pad(x, (1, 0, 2, 1), value=-1.5),
+)
 
 RESIZE = {
     "rtol": {"float32": 1e-5, "float64": 1e-12},
@@ -426,28 +668,46 @@ for mode, options in (
     ("bilinear", {"scale_factor": 2, "align_corners": True}),
 ):
     name = "-".join(f"{k}={v}" for k, v in options.items()).replace(" ", "")
-    case(f"interpolate-{mode}-{name}",
-         lambda F, x, mode=mode, options=options: F.interpolate(x, mode=mode, **options), normal((2, 3, 4, 5)),
-         lambda x, mode=mode, options=options: oracle.interpolate(x, mode=mode, **options), **RESIZE)  # fmt: skip
+    case(
+        f"interpolate-{mode}-{name}",
+        lambda F, x, mode=mode, options=options: F.interpolate(x, mode=mode, **options),
+        normal((2, 3, 4, 5)),
+        lambda x, mode=mode, options=options: oracle.interpolate(x, mode=mode, **options),
+        **RESIZE,
+    )
 
 for name, options in (
     ("plain", {"kernel_size": 2}),
     ("options", {"kernel_size": (2, 3), "dilation": (2, 1), "padding": (1, 2), "stride": (1, 2)}),
 ):
-    case(f"unfold-{name}", lambda F, x, options=options: F.unfold(x, **options), normal((2, 3, 5, 4)),
-         lambda x, options=options: oracle.unfold(x, **options))  # fmt: skip
+    case(
+        f"unfold-{name}",
+        lambda F, x, options=options: F.unfold(x, **options),
+        normal((2, 3, 5, 4)),
+        lambda x, options=options: oracle.unfold(x, **options),
+    )
 case("fold-plain", lambda F, x: F.fold(x, (4, 3), 2), normal((2, 8, 6)), lambda x: oracle.fold(x, (4, 3), 2))
-case("fold-options", lambda F, x: F.fold(x, (5, 4), (2, 3), dilation=(2, 1), padding=(1, 2), stride=(1, 2)),
-     normal((1, 12, 15)), lambda x: oracle.fold(x, (5, 4), (2, 3), (2, 1), (1, 2), (1, 2)))  # fmt: skip
+case(
+    "fold-options",
+    lambda F, x: F.fold(x, (5, 4), (2, 3), dilation=(2, 1), padding=(1, 2), stride=(1, 2)),
+    normal((1, 12, 15)),
+    lambda x: oracle.fold(x, (5, 4), (2, 3), (2, 1), (1, 2), (1, 2)),
+)
 
 # ------------------------------------------------------------------------------------------------- dropout
 case("dropout-eval", lambda F, x: F.dropout(x, 0.3, False), normal((3, 4)), lambda x: x)
 case("dropout-none", lambda F, x: F.dropout(x, 0.0, True), normal((3, 4)), lambda x: x)
 case("dropout-all", lambda F, x: F.dropout(x, 1.0, True), normal((3, 4)), np.zeros_like, finite_only=True)
-case("dropout-downgrade-eval", lambda F, x: F.dropout(x, 0.3, False, mode="downgrade_in_infer"), normal((3, 4)),
-     lambda x: 0.7 * x, torch=False)  # fmt: skip
+case(
+    "dropout-downgrade-eval",
+    lambda F, x: F.dropout(x, 0.3, False, mode="downgrade_in_infer"),
+    normal((3, 4)),
+    lambda x: 0.7 * x,
+    torch=False,
+)
 
-# ------------------------------------------------------------------------------------------------- tensor arithmetic
+# ------------------------------------------------------------------------------------------------- tensor
+# arithmetic
 for name, operator in (
     ("add", lambda a, b: a + b),
     ("sub", lambda a, b: a - b),
@@ -456,7 +716,9 @@ for name, operator in (
     ("pow", lambda a, b: a**b),
 ):
     for a, b in (((3, 4), (3, 4)), ((2, 3, 4, 5), (3, 1, 1)), ((4, 1), (2, 1, 3)), ((2, 3), ())):
-        case(f"{name}-{a}-{b}".replace(" ", ""), lambda F, a, b, f=operator: f(a, b), positive(a, b), operator)
+        case(
+            f"{name}-{a}-{b}".replace(" ", ""), lambda F, a, b, f=operator: f(a, b), positive(a, b), operator
+        )
 for name, expression in (
     ("scalar-right", lambda x: ((x + 2) * 3 - 1) / 4),
     ("scalar-left", lambda x: 2 / (3 - 2 * x) + (1 + x)),
@@ -469,27 +731,48 @@ for name, expression in (
 ):
     case(f"scalar-{name}", lambda F, x, f=expression: f(x), positive((2, 3, 2)), expression)
 for name in ("exp", "log", "sqrt", "tanh"):
-    case(f"tensor-{name}", lambda F, x, name=name: getattr(x, name)(), positive((2, 3, 4, 2)), getattr(np, name))
-case("tensor-relu-sigmoid", lambda F, x: x.relu() + x.sigmoid(), normal((4, 5)),
-     lambda x: oracle.relu(x) + oracle.sigmoid(x))  # fmt: skip
+    case(
+        f"tensor-{name}",
+        lambda F, x, name=name: getattr(x, name)(),
+        positive((2, 3, 4, 2)),
+        getattr(np, name),
+    )
+case(
+    "tensor-relu-sigmoid",
+    lambda F, x: x.relu() + x.sigmoid(),
+    normal((4, 5)),
+    lambda x: oracle.relu(x) + oracle.sigmoid(x),
+)
 case("tensor-softmax", lambda F, x: x.softmax(dim=1), normal((4, 5)), lambda x: oracle.softmax(x, 1))
 for name in ("sum", "mean", "max", "min"):
     case(f"{name}-all", lambda F, x, name=name: getattr(x, name)(), normal((2, 3, 4, 2)), getattr(np, name))
 for name in ("sum", "mean"):
     for dim, keepdim in ((0, False), (-1, True), ((2, 3), False), ((0, 2, 3), True)):
-        case(f"{name}-{dim}-{keepdim}".replace(" ", ""),
-             lambda F, x, name=name, dim=dim, keep=keepdim: getattr(x, name)(dim=dim, keepdim=keep),
-             normal((2, 3, 4, 2)),
-             lambda x, name=name, dim=dim, keep=keepdim: getattr(np, name)(x, dim, keepdims=keep))  # fmt: skip
+        case(
+            f"{name}-{dim}-{keepdim}".replace(" ", ""),
+            lambda F, x, name=name, dim=dim, keep=keepdim: getattr(x, name)(dim=dim, keepdim=keep),
+            normal((2, 3, 4, 2)),
+            lambda x, name=name, dim=dim, keep=keepdim: getattr(np, name)(x, dim, keepdims=keep),
+        )
 for name in ("max", "min"):
     for part, dim in ((0, 1), (0, -1), (1, 2)):
-        case(f"{name}-{('values', 'indices')[part]}-{dim}",
-             lambda F, x, name=name, part=part, dim=dim: getattr(x, name)(dim=dim)[part], normal((2, 3, 4)),
-             lambda x, name=name, part=part, dim=dim: (getattr(np, name), getattr(np, "arg" + name))[part](x, dim),
-             gradient=part == 0)  # fmt: skip
+        case(
+            f"{name}-{('values', 'indices')[part]}-{dim}",
+            lambda F, x, name=name, part=part, dim=dim: getattr(x, name)(dim=dim)[part],
+            normal((2, 3, 4)),
+            lambda x, name=name, part=part, dim=dim: (getattr(np, name), getattr(np, "arg" + name))[part](
+                x, dim
+            ),
+            gradient=part == 0,
+        )
 for dim in (None, 0, 1):
-    case(f"argmax-{dim}", lambda F, x, dim=dim: x.argmax(dim=dim), tied((5, 6)),
-         lambda x, dim=dim: np.argmax(x, dim), gradient=False)  # fmt: skip
+    case(
+        f"argmax-{dim}",
+        lambda F, x, dim=dim: x.argmax(dim=dim),
+        tied((5, 6)),
+        lambda x, dim=dim: np.argmax(x, dim),
+        gradient=False,
+    )
 for name, expression in (
     ("reshape", lambda x: x.reshape(4, 6)),
     ("flatten", lambda x: x.reshape(2, -1)),
@@ -499,9 +782,21 @@ for name, expression in (
     ("list", lambda x: x[[1, 0, 1]]),
 ):
     case(f"shape-{name}", lambda F, x, f=expression: f(x), normal((2, 4, 3)), expression)
-case("shape-view-permute", lambda F, x: x.permute(2, 0, 1).transpose(0, 1).unsqueeze(1).squeeze(1), normal((2, 4, 3)),
-     lambda x: x.transpose(0, 2, 1))  # fmt: skip
-case("shape-permuted-conv", lambda F, x, w: F.conv2d(x.permute(0, 3, 1, 2), w), normal((1, 5, 4, 3), (2, 3, 2, 2)),
-     lambda x, w: oracle.conv(x.transpose(0, 3, 1, 2), w))  # fmt: skip
-case("shape-flatten-linear", lambda F, x, w: F.linear(F.max_pool2d(x, 2).flatten(1), w), normal((2, 3, 4, 4), (5, 12)),
-     lambda x, w: oracle.linear(oracle.max_pool(x, 2).reshape(2, -1), w))  # fmt: skip
+case(
+    "shape-view-permute",
+    lambda F, x: x.permute(2, 0, 1).transpose(0, 1).unsqueeze(1).squeeze(1),
+    normal((2, 4, 3)),
+    lambda x: x.transpose(0, 2, 1),
+)
+case(
+    "shape-permuted-conv",
+    lambda F, x, w: F.conv2d(x.permute(0, 3, 1, 2), w),
+    normal((1, 5, 4, 3), (2, 3, 2, 2)),
+    lambda x, w: oracle.conv(x.transpose(0, 3, 1, 2), w),
+)
+case(
+    "shape-flatten-linear",
+    lambda F, x, w: F.linear(F.max_pool2d(x, 2).flatten(1), w),
+    normal((2, 3, 4, 4), (5, 12)),
+    lambda x, w: oracle.linear(oracle.max_pool(x, 2).reshape(2, -1), w),
+)

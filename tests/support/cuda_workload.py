@@ -1,4 +1,5 @@
-"""What the cases do not launch on the device: optimizers, statistics, dropout, casts, convolution on large tiles."""
+"""What the cases do not launch on the device: optimizers, statistics, dropout, casts, convolution on large
+tiles."""
 
 from __future__ import annotations
 
@@ -25,12 +26,16 @@ def more(dtype: str) -> None:
 def update(x) -> None:
     """What is given numbers that differ from step to step."""
     F.dropout(x, 0.5).sum().backward()
-    for make in (lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True), lambda p: optim.AdamW(p, lr=0.1)):
+    for make in (
+        lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
+        lambda p: optim.AdamW(p, lr=0.1),
+    ):
         make([x]).step()
 
 
 def convolutions(dtype) -> None:
-    """Implicit GEMM in every precision on the largest tile for wide copies and for single ones, which take most registers."""
+    """Implicit GEMM in every precision on the largest tile for wide copies and for single ones, which take
+    most registers."""
     from fastconv.backends.cuda.conv import registry
     from fastconv.backends.cuda.runtime import memory
 
@@ -38,7 +43,11 @@ def convolutions(dtype) -> None:
     before, plans = fc.get_float32_precision(), registry._plans
     for precision in ("highest", "high", "medium") if single else ("highest",):
         fc.set_float32_precision(precision)
-        tiles = (registry.WIDE[registry.MODES[precision]][0], registry.NARROW[0]) if single else (registry.DOUBLE[0],) * 2
+        tiles = (
+            (registry.WIDE[registry.MODES[precision]][0], registry.NARROW[0])
+            if single
+            else (registry.DOUBLE[0],) * 2
+        )
         for channels, tile in zip((32, 3), tiles):
             registry._plans = lambda *numbers, tile=tile: [registry.Plan(tile, 2, 0.0)]
             shape = spec.conv_spec("conv2d", (2, channels, 5, 5), (channels, channels, 3, 3))

@@ -1,7 +1,7 @@
 """What every op means, in plain float64 loops.
 
-This file imports nothing of fastconv and shares no idea with its kernels: a loop over the output elements, and inside
-it the textbook sum. It is slow; feed it tiny arrays.
+This file imports nothing of fastconv and shares no idea with its kernels: a loop over the output elements,
+and inside it the textbook sum. It is slow; feed it tiny arrays.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import math
 import numpy as np
 
 
-# ------------------------------------------------------------------------------------------------- common pieces
+# ------------------------------------------------------------------------------------------------- common
+# pieces
 def per_dim(value, n: int) -> tuple[int, ...]:
     """One int for each of ``n`` dimensions."""
     return tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
@@ -55,9 +56,11 @@ def reduced(losses, reduction: str, denominator: float):
     return total if reduction == "sum" else total / np.float64(denominator)
 
 
-# ------------------------------------------------------------------------------------------------- convolution
+# -------------------------------------------------------------------------------------------------
+# convolution
 def conv(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
-    """Cross-correlation of N x C x spatial with C_out x C/groups x spatial, any number of spatial dimensions."""
+    """Cross-correlation of N x C x spatial with C_out x C/groups x spatial, any number of spatial
+    dimensions."""
     n = x.ndim - 2
     stride, dilation, pads = per_dim(stride, n), per_dim(dilation, n), pad_pairs(padding, n)
     x = np.pad(x, ((0, 0), (0, 0), *pads))
@@ -76,7 +79,8 @@ def conv(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
 
 
 def conv_transpose(x, w, b=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
-    """Every input element adds its multiple of the kernel to the output. ``w`` is C_in x C_out/groups x spatial."""
+    """Every input element adds its multiple of the kernel to the output. ``w`` is C_in x C_out/groups x
+    spatial."""
     n = x.ndim - 2
     stride, dilation, extra = per_dim(stride, n), per_dim(dilation, n), per_dim(output_padding, n)
     pads = pad_pairs(padding, n)
@@ -92,14 +96,18 @@ def conv_transpose(x, w, b=None, stride=1, padding=0, output_padding=0, groups=1
         first = c // (c_in // groups) * c_group
         for j in range(c_group):
             for tap in np.ndindex(*kernel):
-                at = [i * s + t * d - before for i, s, t, d, (before, _) in zip(place, stride, tap, dilation, pads)]
+                at = [
+                    i * s + t * d - before
+                    for i, s, t, d, (before, _) in zip(place, stride, tap, dilation, pads)
+                ]
                 if all(0 <= a < e for a, e in zip(at, size)):
                     y[(image, first + j, *at)] += x[(image, c, *place)] * w[(c, j, *tap)]
     return y
 
 
 def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
-    """im2col: column ``l`` holds the window of output pixel ``l``, rows ordered channel, kernel row, kernel column."""
+    """im2col: column ``l`` holds the window of output pixel ``l``, rows ordered channel, kernel row, kernel
+    column."""
     stride, dilation, (kh, kw) = per_dim(stride, 2), per_dim(dilation, 2), per_dim(kernel_size, 2)
     x = np.pad(x, ((0, 0), (0, 0), *pad_pairs(padding, 2)))
     n, c, height, width = x.shape
@@ -130,7 +138,8 @@ def fold(cols, output_size, kernel_size, dilation=1, padding=0, stride=1):
 
 # ------------------------------------------------------------------------------------------------- pooling
 def pool_windows(size, kernel_size, stride, padding, dilation, ceil_mode):
-    """Output extents, and for an output position the input positions of its window and its size with padding."""
+    """Output extents, and for an output position the input positions of its window and its size with
+    padding."""
     n = len(size)
     kernel, dilation, pads = per_dim(kernel_size, n), per_dim(dilation, n), pad_pairs(padding, n)
     stride = kernel if stride is None else per_dim(stride, n)
@@ -154,7 +163,8 @@ def pool_windows(size, kernel_size, stride, padding, dilation, ceil_mode):
 
 
 def max_pool(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
-    """Maximum of every window; the index is the flat position inside the spatial plane, the first of equals."""
+    """Maximum of every window; the index is the flat position inside the spatial plane, the first of
+    equals."""
     size = x.shape[2:]
     out, window = pool_windows(size, kernel_size, stride, padding, dilation, ceil_mode)
     y = np.zeros((*x.shape[:2], *out))
@@ -170,7 +180,7 @@ def max_pool(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False
 
 def avg_pool(
     x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
-):  # fmt: skip
+):
     """Mean of every window."""
     out, window = pool_windows(x.shape[2:], kernel_size, stride, padding, 1, ceil_mode)
     y = np.zeros((*x.shape[:2], *out))
@@ -199,7 +209,8 @@ def adaptive_pool(x, output_size, kind, return_indices=False):
     return index if return_indices else y
 
 
-# ------------------------------------------------------------------------------------------------- normalisation
+# -------------------------------------------------------------------------------------------------
+# normalisation
 def batch_norm(x, weight=None, bias=None, mean=None, var=None, eps=1e-5):
     """Each channel by its own statistics over batch and space, or by those given."""
     y = np.empty(x.shape)
@@ -276,7 +287,9 @@ def silu(x):
 
 def gelu(x, approximate="none"):
     if approximate == "tanh":
-        return elementwise(lambda v: v / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))), x)
+        return elementwise(
+            lambda v: v / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))), x
+        )
     return elementwise(lambda v: v / 2 * (1 + math.erf(v / math.sqrt(2))), x)
 
 
@@ -293,7 +306,8 @@ def softmax(x, axis):
     return np.exp(log_softmax(x, axis))
 
 
-# ------------------------------------------------------------------------------------------------- dense and losses
+# ------------------------------------------------------------------------------------------------- dense and
+# losses
 def linear(x, w, b=None):
     """x w^T + b over the last axis."""
     y = np.zeros((*x.shape[:-1], len(w)))
@@ -306,7 +320,8 @@ def linear(x, w, b=None):
 
 
 def matmul(a, b):
-    """Matrix product of the last two axes, leading axes broadcast; a vector is a row (left) or a column (right)."""
+    """Matrix product of the last two axes, leading axes broadcast; a vector is a row (left) or a column
+    (right)."""
     if b.ndim == 1:
         return matmul(a, b[:, None])[..., 0]
     if a.ndim == 1:
@@ -361,7 +376,8 @@ def mse_loss(x, y, reduction="mean"):
 
 
 def bce_with_logits(x, t, weight=None, pos_weight=None, reduction="mean"):
-    """-w (p t log sigmoid(x) + (1 - t) log(1 - sigmoid(x))), with the logs taken so that nothing overflows."""
+    """-w (p t log sigmoid(x) + (1 - t) log(1 - sigmoid(x))), with the logs taken so that nothing
+    overflows."""
     p = np.broadcast_to(1.0 if pos_weight is None else pos_weight, x.shape)
     losses = np.zeros(x.shape)
     for at in np.ndindex(*x.shape):
@@ -403,7 +419,8 @@ def pad(x, pad, mode="constant", value=0.0):
 
 
 def interpolate(x, size=None, scale_factor=None, mode="nearest", align_corners=False):
-    """Resize. With ``scale_factor`` the coordinates are mapped by the factor itself, not by the rounded size."""
+    """Resize. With ``scale_factor`` the coordinates are mapped by the factor itself, not by the rounded
+    size."""
     extent = x.shape[2:]
     factors = None if scale_factor is None else per_dim(scale_factor, 2)
     size = per_dim(size, 2) if factors is None else tuple(math.floor(e * f) for e, f in zip(extent, factors))

@@ -36,7 +36,8 @@ def run(case, dtype, arrays=None):
 
 @cache
 def reference(case):
-    """Result and gradients of the numpy backend in float64; :func:`test_gradient_of_reference` checks them."""
+    """Result and gradients of the numpy backend in float64; :func:`test_gradient_of_reference` checks
+    them."""
     with fc.backend("numpy"):
         return run(case, "float64")
 

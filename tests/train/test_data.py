@@ -1,4 +1,5 @@
-"""Data sets from their file formats, transforms against plain loops, and the loader's order, state and threads."""
+"""Data sets from their file formats, transforms against plain loops, and the loader's order, state and
+threads."""
 
 import gc
 import gzip
@@ -143,8 +144,22 @@ def damage(tmp_path, what):
     return "", "FashionMNIST: labels must be 0 to 9, got 10"
 
 
-@pytest.mark.parametrize("what", ["magic", "short data", "surplus", "huge header", "short header", "empty",
-                                  "torn gzip", "flipped bit", "not gzip", "count", "label"])  # fmt: skip
+@pytest.mark.parametrize(
+    "what",
+    [
+        "magic",
+        "short data",
+        "surplus",
+        "huge header",
+        "short header",
+        "empty",
+        "torn gzip",
+        "flipped bit",
+        "not gzip",
+        "count",
+        "label",
+    ],
+)
 def test_damaged_idx(tmp_path, what):
     write_set(tmp_path)
     path, message = damage(tmp_path, what)
@@ -155,11 +170,14 @@ def test_damaged_idx(tmp_path, what):
         fashion_mnist_or_mini(tmp_path, download=False)
 
 
-@pytest.mark.parametrize("cut, message", [
-    (slice(None, -1), r"test_batch.bin: expected 6146 bytes of data \(2 images\), got 6145"),
-    (slice(None, 3073), "got 3073"),
-    (slice(0, 0), "got 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "cut, message",
+    [
+        (slice(None, -1), r"test_batch.bin: expected 6146 bytes of data \(2 images\), got 6145"),
+        (slice(None, 3073), "got 3073"),
+        (slice(0, 0), "got 0"),
+    ],
+)
 def test_damaged_cifar10(tmp_path, monkeypatch, cut, message):
     monkeypatch.setattr(datasets, "CIFAR_RECORDS", 2)
     (tmp_path / "test_batch.bin").write_bytes(cifar_records(2, 0).tobytes()[cut])
@@ -181,7 +199,8 @@ def test_damaged_cifar10_archive(tmp_path, monkeypatch):
         CIFAR10(tmp_path, download=False)
 
 
-# ------------------------------------------------------------------------------------------------- where files are
+# ------------------------------------------------------------------------------------------------- where
+# files are
 def test_search_order(tmp_path, monkeypatch):
     """Each place in turn is found once everything before it is gone."""
     places = [tmp_path / "root", tmp_path / "env", tmp_path / "cache/fastconv/data", tmp_path / "system"]
@@ -221,7 +240,9 @@ def test_home_cache(tmp_path, monkeypatch):
 
 def test_images_of_another_size_are_refused(tmp_path):
     write_set(tmp_path, size=(32, 30))
-    with pytest.raises(ValueError, match=r"FashionMNIST: images must be 28x28, got 32x30 in .*train-images-idx3-ubyte\.gz"):
+    with pytest.raises(
+        ValueError, match=r"FashionMNIST: images must be 28x28, got 32x30 in .*train-images-idx3-ubyte\.gz"
+    ):
         FashionMNIST(tmp_path, download=False)
 
 
@@ -235,13 +256,15 @@ def test_other_sets_files_are_refused(tmp_path):
         FashionMNIST(tmp_path, download=False)
 
 
-# ------------------------------------------------------------------------------------------------- the shipped subset
+# ------------------------------------------------------------------------------------------------- the
+# shipped subset
 def test_mini():
     for train, count in ((True, 600), (False, 100)):
         ds = FashionMNISTMini(train)
         assert ds.images.shape == (10 * count, 1, 28, 28)
         np.testing.assert_array_equal(np.bincount(ds.labels), [count] * 10)
-        assert len(np.unique(ds.images.reshape(len(ds), -1), axis=0)) > 0.99 * len(ds)  # real pictures, not copies
+        # real pictures, not copies
+        assert len(np.unique(ds.images.reshape(len(ds), -1), axis=0)) > 0.99 * len(ds)
         assert 60 < ds.images.mean() < 90  # Fashion-MNIST's mean is 72.9
     folder = Path(datasets.__file__).parent / "mini"
     assert sum(f.stat().st_size for f in folder.iterdir()) < 4e6
@@ -284,8 +307,14 @@ def test_normalize():
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.integers(0, 4), st.integers(1, 3), st.integers(1, 6), st.integers(1, 6), st.integers(0, 3),
-       st.integers(0, 99))  # fmt: skip
+@given(
+    st.integers(0, 4),
+    st.integers(1, 3),
+    st.integers(1, 6),
+    st.integers(1, 6),
+    st.integers(0, 3),
+    st.integers(0, 99),
+)
 def test_pad_crop(n, c, h, w, p, seed):
     x = batches(n, c, h, w)
     y = check_pure(transforms.pad_crop(p), x, seed)
@@ -330,8 +359,9 @@ def test_resize(n, h, w, oh, ow):
             r0, c0 = int(r), int(c)
             r1, c1 = min(r0 + 1, h - 1), min(c0 + 1, w - 1)
             fr, fc = r - r0, c - c0
-            want = ((1 - fr) * ((1 - fc) * x[:, :, r0, c0] + fc * x[:, :, r0, c1])
-                    + fr * ((1 - fc) * x[:, :, r1, c0] + fc * x[:, :, r1, c1]))  # fmt: skip
+            want = (1 - fr) * ((1 - fc) * x[:, :, r0, c0] + fc * x[:, :, r0, c1]) + fr * (
+                (1 - fc) * x[:, :, r1, c0] + fc * x[:, :, r1, c1]
+            )
             np.testing.assert_allclose(y[:, :, i, j], want, rtol=1e-5, atol=1e-6)
 
 
@@ -363,11 +393,18 @@ def test_compose_draws_in_order():
     assert transforms.compose()(x, rng) is x
 
 
-@pytest.mark.parametrize("make", [
-    lambda: transforms.pad_crop(-1), lambda: transforms.pad_crop(1.5), lambda: transforms.cutout(0),
-    lambda: transforms.resize(0)(batches(), None), lambda: transforms.pad_crop(1)(np.ones((3, 4)), None),
-    lambda: transforms.cutout(1)(np.ones(3), None), lambda: transforms.normalize(0, 1)(np.ones((3, 3))),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: transforms.pad_crop(-1),
+        lambda: transforms.pad_crop(1.5),
+        lambda: transforms.cutout(0),
+        lambda: transforms.resize(0)(batches(), None),
+        lambda: transforms.pad_crop(1)(np.ones((3, 4)), None),
+        lambda: transforms.cutout(1)(np.ones(3), None),
+        lambda: transforms.normalize(0, 1)(np.ones((3, 3))),
+    ],
+)
 def test_transform_arguments(make):
     with pytest.raises((ValueError, TypeError)):
         make()
@@ -428,7 +465,10 @@ def test_loader_takes_anything_with_items():
 def test_loader_gathers_image_sets_as_items_would():
     ds = FashionMNISTMini(False)
     x, y = next(iter(DataLoader(ds, 32, shuffle=True, seed=3)))
-    items = [ds[i] for i in np.random.default_rng(np.random.SeedSequence(3, spawn_key=(0, 0))).permutation(1000)[:32]]
+    items = [
+        ds[i]
+        for i in np.random.default_rng(np.random.SeedSequence(3, spawn_key=(0, 0))).permutation(1000)[:32]
+    ]
     np.testing.assert_array_equal(x.numpy(), np.stack([i[0] for i in items]))
     np.testing.assert_array_equal(y.numpy(), [i[1] for i in items])
 
@@ -494,7 +534,9 @@ def augmented(seed=4):
 
 
 def same(a, b):
-    return len(a) == len(b) and all(np.array_equal(p.numpy(), q.numpy()) for s, t in zip(a, b) for p, q in zip(s, t))
+    return len(a) == len(b) and all(
+        np.array_equal(p.numpy(), q.numpy()) for s, t in zip(a, b) for p, q in zip(s, t)
+    )
 
 
 @pytest.mark.parametrize("epoch, batch", [(0, 0), (0, 3), (1, 1), (2, 6), (1, 7)])
@@ -525,10 +567,17 @@ def test_loader_state_counts_batches_handed_out_not_prefetched():
     assert loader.state_dict()["batch"] == 1
 
 
-@pytest.mark.parametrize("state", [
-    {"epoch": 0, "batch": 8, "seed": 1}, {"epoch": 0, "batch": -1, "seed": 1}, {"epoch": -1, "batch": 0, "seed": 1},
-    {"epoch": 0, "batch": 0, "seed": -1}, {"epoch": 0, "batch": 0}, {},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"epoch": 0, "batch": 8, "seed": 1},
+        {"epoch": 0, "batch": -1, "seed": 1},
+        {"epoch": -1, "batch": 0, "seed": 1},
+        {"epoch": 0, "batch": 0, "seed": -1},
+        {"epoch": 0, "batch": 0},
+        {},
+    ],
+)
 def test_loader_refuses_a_state_that_does_not_fit(state):
     with pytest.raises(ValueError, match="DataLoader.load_state_dict"):
         augmented().load_state_dict(state)
@@ -605,8 +654,10 @@ def test_loader_raises_the_threads_exception():
 
 
 def test_unfinished_iterator_does_not_block_the_exit():
-    code = ("import numpy as np; from fastconv.data import DataLoader; "
-            "it = iter(DataLoader((np.zeros((99, 1)), np.zeros(99, int)))); next(it); print('end')")  # fmt: skip
+    code = (
+        "import numpy as np; from fastconv.data import DataLoader; "
+        "it = iter(DataLoader((np.zeros((99, 1)), np.zeros(99, int)))); next(it); print('end')"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
 
@@ -615,18 +666,24 @@ def ragged():
     return [(np.zeros((1, 2 + i, 2)), 0) for i in range(3)]
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: DataLoader(pair(), 0), "batch_size must be at least 1"),
-    (lambda: DataLoader(pair(), 2.5), "batch_size must be an int"),
-    (lambda: DataLoader((np.zeros((3, 1)), np.zeros(4))), "one row per example, got 3x1 and 4"),
-    (lambda: DataLoader((np.zeros((0, 1)), np.zeros(0))), "the data set is empty"),
-    (lambda: DataLoader([]), "the data set is empty"),
-    (lambda: DataLoader(3), "dataset must be a pair of arrays or have __len__"),
-    (lambda: DataLoader(pair(), transform="flip"), "transform must be callable, got 'flip'"),
-    (lambda: DataLoader(pair(), seed=-1), "seed must be at least 0"),
-    (lambda: list(DataLoader(pair(), 2, transform=lambda x, rng: None)), "transform must return an array of 2 images"),
-    (lambda: list(DataLoader(ragged(), 3)), "items of one batch differ in shape"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: DataLoader(pair(), 0), "batch_size must be at least 1"),
+        (lambda: DataLoader(pair(), 2.5), "batch_size must be an int"),
+        (lambda: DataLoader((np.zeros((3, 1)), np.zeros(4))), "one row per example, got 3x1 and 4"),
+        (lambda: DataLoader((np.zeros((0, 1)), np.zeros(0))), "the data set is empty"),
+        (lambda: DataLoader([]), "the data set is empty"),
+        (lambda: DataLoader(3), "dataset must be a pair of arrays or have __len__"),
+        (lambda: DataLoader(pair(), transform="flip"), "transform must be callable, got 'flip'"),
+        (lambda: DataLoader(pair(), seed=-1), "seed must be at least 0"),
+        (
+            lambda: list(DataLoader(pair(), 2, transform=lambda x, rng: None)),
+            "transform must return an array of 2 images",
+        ),
+        (lambda: list(DataLoader(ragged(), 3)), "items of one batch differ in shape"),
+    ],
+)
 def test_loader_arguments(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make()

@@ -93,7 +93,9 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(datasets, "SYSTEM_FOLDERS", ())
-    monkeypatch.setitem(datasets.SHA256, "FashionMNIST", {n: hashlib.sha256(d).hexdigest() for n, d in FILES.items()})
+    monkeypatch.setitem(
+        datasets.SHA256, "FashionMNIST", {n: hashlib.sha256(d).hexdigest() for n, d in FILES.items()}
+    )
 
 
 @pytest.fixture
@@ -123,7 +125,8 @@ def test_download_once(tmp_path, server, mirrors, capfd):
     ds = FashionMNIST(tmp_path / "data")
     np.testing.assert_array_equal(ds.images[:, 0], IMAGES)
     np.testing.assert_array_equal(ds.labels, LABELS)
-    assert content(tmp_path / "data") == TRAIN_FILES  # what was asked for and nothing else: no part, no temporary
+    # what was asked for and nothing else: no part, no temporary
+    assert content(tmp_path / "data") == TRAIN_FILES
     assert f"{TORN}: 100%" in capfd.readouterr().err  # the progress bar
     requests = len(server.log)
     assert requests == 2
@@ -148,7 +151,9 @@ def test_next_mirror(tmp_path, server, mirrors, bad):
     assert server.sent["good", TORN] < SIZE if bad == "cut" else server.sent["good", TORN] == SIZE
 
 
-@pytest.mark.parametrize("bad, reason", [("short", "SHA256 hash"), ("corrupt", "SHA256 hash"), ("missing", "404")])
+@pytest.mark.parametrize(
+    "bad, reason", [("short", "SHA256 hash"), ("corrupt", "SHA256 hash"), ("missing", "404")]
+)
 def test_bad_files_do_not_stay(tmp_path, mirrors, bad, reason):
     mirrors(bad)
     with pytest.raises(FileNotFoundError, match=reason):

@@ -1,4 +1,5 @@
-"""Batches of anything: tuples, dicts, single arrays, data sets that can only be iterated; what is refused, and how."""
+"""Batches of anything: tuples, dicts, single arrays, data sets that can only be iterated; what is refused,
+and how."""
 
 from __future__ import annotations
 
@@ -52,21 +53,41 @@ FORMS = {
     # item(i) -> what a batch of items 0, 1, 2 is, as (dtype, shape) or a value
     "pair": (lambda i: (image(i), i), (("float32", (3, 3, 2, 2)), ("int64", (3,)))),
     "list": (lambda i: [image(i), i], (("float32", (3, 3, 2, 2)), ("int64", (3,)))),
-    "triple": (lambda i: (image(i, np.uint8), np.int32(i), 0.5 * i),
-               (("float32", (3, 3, 2, 2)), ("int64", (3,)), ("float32", (3,)))),
+    "triple": (
+        lambda i: (image(i, np.uint8), np.int32(i), 0.5 * i),
+        (("float32", (3, 3, 2, 2)), ("int64", (3,)), ("float32", (3,))),
+    ),
     "one of one": (lambda i: (image(i),), (("float32", (3, 3, 2, 2)),)),
     "array": (image, ("float32", (3, 3, 2, 2))),
     "tensor": (lambda i: fc.tensor(image(i)), ("float32", (3, 3, 2, 2))),
     "tracked": (lambda i: fc.tensor(image(i), requires_grad=True), ("float32", (3, 3, 2, 2))),
     "number": (lambda i: i, ("float32", (3,))),
-    "dict": (lambda i: {"image": image(i), "bytes": image(i, np.uint8), "n": i, "name": f"no {i}", "mask": np.array(i > 0)},
-             {"image": ("float32", (3, 3, 2, 2)), "bytes": ("uint8", (3, 3, 2, 2)), "n": ("int64", (3,)),
-              "name": ["no 0", "no 1", "no 2"], "mask": ("bool", (3,))}),
-    "nested": (lambda i: (image(i), {"boxes": (np.arange(4), [1.0, 2.0]), "id": str(i)}),
-               (("float32", (3, 3, 2, 2)), {"boxes": (("int64", (3, 4)), ("float32", (3, 2))), "id": ["0", "1", "2"]})),
+    "dict": (
+        lambda i: {
+            "image": image(i),
+            "bytes": image(i, np.uint8),
+            "n": i,
+            "name": f"no {i}",
+            "mask": np.array(i > 0),
+        },
+        {
+            "image": ("float32", (3, 3, 2, 2)),
+            "bytes": ("uint8", (3, 3, 2, 2)),
+            "n": ("int64", (3,)),
+            "name": ["no 0", "no 1", "no 2"],
+            "mask": ("bool", (3,)),
+        },
+    ),
+    "nested": (
+        lambda i: (image(i), {"boxes": (np.arange(4), [1.0, 2.0]), "id": str(i)}),
+        (
+            ("float32", (3, 3, 2, 2)),
+            {"boxes": (("int64", (3, 4)), ("float32", (3, 2))), "id": ["0", "1", "2"]},
+        ),
+    ),
     "named": (lambda i: Sample(image(i), i), Sample(("float32", (3, 3, 2, 2)), ("int64", (3,)))),
     "words": (lambda i: (image(i), "cat"), (("float32", (3, 3, 2, 2)), ["cat"] * 3)),
-}  # fmt: skip
+}
 
 
 def form(value):
@@ -122,7 +143,9 @@ def test_a_data_set_of_torch():
             return 3
 
     assert [y.tolist() for _, y in DataLoader(Numbers(), 2)] == [[0, 1], [2]]
-    assert [y.tolist() for _, y in DataLoader(Sized(), 2)] == [[0, 1], [2]] and len(DataLoader(Sized(), 2)) == 2
+    assert [y.tolist() for _, y in DataLoader(Sized(), 2)] == [[0, 1], [2]] and len(
+        DataLoader(Sized(), 2)
+    ) == 2
     assert next(iter(DataLoader(x, 2))).tolist() == [[0, 1], [2, 3]]
 
 
@@ -147,11 +170,14 @@ def test_transforms_see_the_images_only():
     loader = DataLoader(Items(lambda i: Sample(image(i), i)), 7, transform=lambda x, rng: x + 1)
     batch = next(iter(loader))
     assert batch.image[:, 0, 0, 0].tolist() == list(range(1, 8)) and batch.label.tolist() == list(range(7))
-    with pytest.raises(TypeError, match="transform needs items that are arrays.*got a dict; transform them in the data set"):
+    with pytest.raises(
+        TypeError, match="transform needs items that are arrays.*got a dict; transform them in the data set"
+    ):
         list(DataLoader(Items(lambda i: {"x": image(i)}), 2, transform=lambda x, rng: x))
 
 
-# ------------------------------------------------------------------------------------------------- iterable data sets
+# ------------------------------------------------------------------------------------------------- iterable
+# data sets
 def labels(loader):
     return [y.tolist() for _, y in loader]
 
@@ -163,7 +189,9 @@ def test_a_stream_comes_in_its_order():
     assert stream.epochs == 2
     assert labels(DataLoader(stream, 3, drop_last=True)) == [[0, 1, 2], [3, 4, 5]]
     assert labels(DataLoader(Stream(lambda i: (image(i), i), 0), 3)) == []
-    with pytest.raises(TypeError, match="the number of batches is not known, because the data set only has __iter__"):
+    with pytest.raises(
+        TypeError, match="the number of batches is not known, because the data set only has __iter__"
+    ):
         len(loader)
     assert [len(DataLoader(SizedStream(image), 3, drop_last=d)) for d in (False, True)] == [3, 2]
 
@@ -172,7 +200,9 @@ def test_a_stream_comes_in_its_order():
 @pytest.mark.parametrize("done", [0, 1, 2, 3])
 def test_a_stream_resumes_bit_identically(dataset, done):
     def loader(seed):
-        return DataLoader(dataset(lambda i: (image(i), i)), 3, seed=seed, transform=lambda x, rng: x + rng.random(x.shape))
+        return DataLoader(
+            dataset(lambda i: (image(i), i)), 3, seed=seed, transform=lambda x, rng: x + rng.random(x.shape)
+        )
 
     whole = loader(4)
     epochs = [[x.tolist() for x, _ in whole] for _ in range(2)]
@@ -182,7 +212,9 @@ def test_a_stream_resumes_bit_identically(dataset, done):
         next(it)
     second = loader(9)
     second.load_state_dict(first.state_dict())
-    assert [x.tolist() for x, _ in second] == epochs[0][done:] and [x.tolist() for x, _ in second] == epochs[1]
+    assert [x.tolist() for x, _ in second] == epochs[0][done:] and [x.tolist() for x, _ in second] == epochs[
+        1
+    ]
 
 
 def test_a_long_stream_is_not_read_ahead():
@@ -203,21 +235,36 @@ def generator():
     yield image(0), 0
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: DataLoader(Items), "got the class Items; make one: Items"),
-    (lambda: DataLoader("images.npz"), "got a str; read it first"),
-    (lambda: DataLoader({"x": np.ones(3), "y": np.ones(3)}), r"got a dict; give its arrays as a tuple, \(X, y\)"),
-    (lambda: DataLoader(generator()), "got a generator, which can be gone through once.*give list"),
-    (lambda: DataLoader(iter([(image(0), 0)])), "got a list_iterator, which can be gone through once"),
-    (lambda: DataLoader(None), "dataset must be a pair of arrays or have __len__ and __getitem__, or __iter__, got NoneType"),
-    (lambda: DataLoader(Stream(image), shuffle=True), "shuffle needs __getitem__ and __len__"),
-    (lambda: DataLoader((np.ones((2, 2)), np.array(["a", "b"]))), "arrays must hold numbers, got <U1; number the classes"),
-    (lambda: DataLoader((np.ones((3, 2)), np.array([{}, 1, 2]))), "arrays must hold numbers, got object"),
-    (lambda: DataLoader((np.ones((3, 2)), np.ones(3), np.ones(4))), "one row per example, got 3x2 and 3 and 4"),
-    (lambda: DataLoader(np.array(3.0)), "one row per example, got scalar"),
-    (lambda: DataLoader(Items(image, 0)), "the data set is empty"),
-    (lambda: DataLoader(Items(image, -1)), "__len__"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: DataLoader(Items), "got the class Items; make one: Items"),
+        (lambda: DataLoader("images.npz"), "got a str; read it first"),
+        (
+            lambda: DataLoader({"x": np.ones(3), "y": np.ones(3)}),
+            r"got a dict; give its arrays as a tuple, \(X, y\)",
+        ),
+        (lambda: DataLoader(generator()), "got a generator, which can be gone through once.*give list"),
+        (lambda: DataLoader(iter([(image(0), 0)])), "got a list_iterator, which can be gone through once"),
+        (
+            lambda: DataLoader(None),
+            "dataset must be a pair of arrays or have __len__ and __getitem__, or __iter__, got NoneType",
+        ),
+        (lambda: DataLoader(Stream(image), shuffle=True), "shuffle needs __getitem__ and __len__"),
+        (
+            lambda: DataLoader((np.ones((2, 2)), np.array(["a", "b"]))),
+            "arrays must hold numbers, got <U1; number the classes",
+        ),
+        (lambda: DataLoader((np.ones((3, 2)), np.array([{}, 1, 2]))), "arrays must hold numbers, got object"),
+        (
+            lambda: DataLoader((np.ones((3, 2)), np.ones(3), np.ones(4))),
+            "one row per example, got 3x2 and 3 and 4",
+        ),
+        (lambda: DataLoader(np.array(3.0)), "one row per example, got scalar"),
+        (lambda: DataLoader(Items(image, 0)), "the data set is empty"),
+        (lambda: DataLoader(Items(image, -1)), "__len__"),
+    ],
+)
 def test_what_is_no_data_set_is_refused_at_construction(make, message):
     with pytest.raises((TypeError, ValueError), match=message):
         make()
@@ -233,7 +280,7 @@ ODD = {
     "object": ((object(), 0), r"item 4\[0\] is a object"),
     "ragged": (([[1, 2], [3]], 0), r"item 4\[0\] is a list"),
     "word": ((image(0), "cat"), r"item 4\[1\] is a str \(<U3\)"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("dataset", [Items, Stream])
@@ -245,9 +292,13 @@ def test_items_that_do_not_fit_are_named_by_number(kind, dataset):
         list(loader)
 
 
-@pytest.mark.parametrize("other, message", [
-    ({"a": 1}, r"item 1 has the keys \['a'\], item 0 \['a', 'b'\]"), (3, r"item 1 has the keys of no dict \(a int\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "other, message",
+    [
+        ({"a": 1}, r"item 1 has the keys \['a'\], item 0 \['a', 'b'\]"),
+        (3, r"item 1 has the keys of no dict \(a int\)"),
+    ],
+)
 def test_dicts_that_differ(other, message):
     with pytest.raises(ValueError, match=message):
         list(DataLoader([{"a": 1, "b": 2}, other], 2))
@@ -256,7 +307,9 @@ def test_dicts_that_differ(other, message):
 @pytest.mark.parametrize("error", [IndexError, KeyError, StopIteration, OSError])
 @pytest.mark.parametrize("dataset", [Items, Stream])
 def test_errors_of_a_data_set_say_where(dataset, error):
-    """The traceback leads into the data set, and a note names the item; nothing ends an epoch early without a word."""
+    """The traceback leads into the data set, and a note names the item; nothing ends an epoch early without a
+    word."""
+
     def item(i):
         if i == 4:
             raise error("no such file")
@@ -274,10 +327,14 @@ def test_errors_of_a_data_set_say_where(dataset, error):
 
 
 # ------------------------------------------------------------------------------------------------- training
-@pytest.mark.parametrize("item, got", [
-    (lambda i: (np.ones(2), 0, 1.0), "a tuple of 3"), (lambda i: {"x": np.ones(2), "y": 0}, "a dict of 2"),
-    (lambda i: np.ones(2), "a Tensor"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "item, got",
+    [
+        (lambda i: (np.ones(2), 0, 1.0), "a tuple of 3"),
+        (lambda i: {"x": np.ones(2), "y": 0}, "a dict of 2"),
+        (lambda i: np.ones(2), "a Tensor"),
+    ],
+)
 def test_training_takes_pairs_only(item, got):
     net, loader = nn.Linear(2, 2), DataLoader(Items(item, 4), 2)
     expected = rf"expected batches \(X, y\), got {got}; give a loader of pairs"

@@ -44,15 +44,20 @@ def noise(batch, rng):
 
 
 class Setup:
-    """A small net with dropout and batch normalisation, its data, optimizer and schedule, all from fixed seeds."""
+    """A small net with dropout and batch normalisation, its data, optimizer and schedule, all from fixed
+    seeds."""
 
     def __init__(self, kind="SGD", schedule="OneCycleLR"):
         fc.manual_seed(5)
         self.net = nn.Sequential(
-            nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Dropout(0.3),
+            nn.Conv2d(1, 4, 3, padding=1),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Dropout(0.3),
             nn.Linear(64, 3),
-        )  # fmt: skip
+        )
         self.loader = data.DataLoader(arrays(), BATCH, shuffle=True, seed=1, transform=noise)
         self.test = data.DataLoader(arrays(32, seed=1), BATCH)
         params = self.net.parameters()
@@ -64,9 +69,15 @@ class Setup:
         }[schedule]()
 
     def fit(self, **options):
-        """By default with the loss that ``breaking_loss`` breaks, as a run resumes with the loss it began with."""
-        options = {"epochs": EPOCHS, "progress": False, "scheduler": self.schedule, "optimizer": self.opt,
-                   "loss": breaking_loss(-1, None)} | options  # fmt: skip
+        """By default with the loss that ``breaking_loss`` breaks, as a run resumes with the loss it began
+        with."""
+        options = {
+            "epochs": EPOCHS,
+            "progress": False,
+            "scheduler": self.schedule,
+            "optimizer": self.opt,
+            "loss": breaking_loss(-1, None),
+        } | options
         return train.fit(self.net, self.loader, self.test, **options)
 
     def bits(self):
@@ -193,8 +204,11 @@ def test_a_terminal_of_80_columns_shows_loss_accuracies_and_speed(monkeypatch, c
     Setup().fit(progress=True)
     drawn = [line for line in re.split(r"[\r\n]", terminal.getvalue()) if line]
     assert max(map(len, drawn)) < 80
-    assert re.search(r"^epoch 2/3 loss \S+, acc \d\.\d{3} \(test \d\.\d{3}\), \d+ img/s, 0:\d\d left \|.+\| *$",
-                     "\n".join(drawn), re.MULTILINE)  # fmt: skip
+    assert re.search(
+        r"^epoch 2/3 loss \S+, acc \d\.\d{3} \(test \d\.\d{3}\), \d+ img/s, 0:\d\d left \|.+\| *$",
+        "\n".join(drawn),
+        re.MULTILINE,
+    )
     kept = r"epoch \d/3: loss \S+, train acc \d\.\d{3}, test acc \d\.\d{3}, \d+ images/s"
     assert len(terminal.kept()) == 3 and all(re.fullmatch(kept, line) for line in terminal.kept())
     assert capsys.readouterr().out == ""
@@ -204,14 +218,27 @@ def test_without_a_terminal_there_are_plain_lines(capsys):
     Setup().fit(progress=True)
     out, err = capsys.readouterr()
     assert err == "" and "\r" not in out
-    assert [line.partition(":")[0] for line in out.splitlines()] == [f"epoch {e}/3" for e in (1, 2, 3) for _ in range(5)]
-    assert re.search(r"^epoch 3/3: loss \S+, train acc \d\.\d{3}, test acc \d\.\d{3}, \d+ images/s, 0:00 left$",
-                     out, re.MULTILINE)  # fmt: skip
+    assert [line.partition(":")[0] for line in out.splitlines()] == [
+        f"epoch {e}/3" for e in (1, 2, 3) for _ in range(5)
+    ]
+    assert re.search(
+        r"^epoch 3/3: loss \S+, train acc \d\.\d{3}, test acc \d\.\d{3}, \d+ images/s, 0:00 left$",
+        out,
+        re.MULTILINE,
+    )
     Setup().fit(progress=False)
     assert capsys.readouterr() == ("", "")
 
 
-WIDEST = {"epoch": 999, "share": 0.5, "loss": 2.302585, "accuracy": 0.9, "test_accuracy": 0.9, "speed": 65432.1, "left": 5999}
+WIDEST = {
+    "epoch": 999,
+    "share": 0.5,
+    "loss": 2.302585,
+    "accuracy": 0.9,
+    "test_accuracy": 0.9,
+    "speed": 65432.1,
+    "left": 5999,
+}
 
 
 @pytest.mark.parametrize("live", [True, False])
@@ -221,6 +248,7 @@ def test_the_lines_of_a_run_are_bounded(monkeypatch, capsys, epochs, live):
         on_a_terminal(monkeypatch)
     shown = train.progress.Progress(True, epochs)
     for epoch in range(1, epochs + 1):
+
         def standing(epoch=epoch):
             return WIDEST | {"epoch": epoch}
 
@@ -257,8 +285,11 @@ def test_regression_shows_no_nan(tmp_path, monkeypatch):
     net = nn.Linear(3, 1)
     history = train.fit(net, batches, batches, epochs=3, loss=nn.MSELoss())
     assert "nan" not in terminal.getvalue() and "acc" not in terminal.getvalue()
-    assert "loss " in terminal.getvalue() and "loss 0.000" not in terminal.getvalue()  # as many digits as say something
-    assert history.train_accuracy is None and history.test_accuracy is None and history.running_accuracy is None
+    # as many digits as say something
+    assert "loss " in terminal.getvalue() and "loss 0.000" not in terminal.getvalue()
+    assert (
+        history.train_accuracy is None and history.test_accuracy is None and history.running_accuracy is None
+    )
     assert history.test_loss == train.evaluate(net, batches, nn.MSELoss())[0]
     history.to_csv(tmp_path / "history.csv")
     assert "nan" not in (tmp_path / "history.csv").read_text()
@@ -267,11 +298,14 @@ def test_regression_shows_no_nan(tmp_path, monkeypatch):
 
 
 def test_curves_do_not_jump_where_an_epoch_begins(tmp_path):
-    """A loss that falls by one from step to step: over the epoch so far its mean jumps, over the steps of a point not."""
+    """A loss that falls by one from step to step: over the epoch so far its mean jumps, over the steps of a
+    point not."""
     steps = iter(range(100, 0, -1))
     net = nn.Linear(2, 3)
     batches = [(np.ones((n, 2), np.float32), np.zeros(n, np.int64)) for n in (4, 4, 4, 4, 4, 4, 4, 4, 4, 2)]
-    history = train.fit(net, batches, epochs=2, progress=False, loss=lambda out, y: out.sum() * 0 + next(steps))
+    history = train.fit(
+        net, batches, epochs=2, progress=False, loss=lambda out, y: out.sum() * 0 + next(steps)
+    )
     running = [99.5, 97.5, 95.5, 93.5, (92 * 4 + 91 * 2) / 6, 89.5, 87.5, 85.5, 83.5, (82 * 4 + 81 * 2) / 6]
     assert [p["running_loss"] for p in history] == pytest.approx(running, rel=1e-6)
     means = [sum((100 - 10 * e - i) * (2 if i == 9 else 4) for i in range(10)) / 38 for e in (0, 1)]
@@ -328,7 +362,9 @@ class Mean(nn.Module):
         return x.mean((2, 3))
 
 
-@pytest.mark.parametrize("net", [Mean(), nn.Sequential(nn.BatchNorm2d(3, affine=False), Mean())], ids=["nothing", "buffers"])
+@pytest.mark.parametrize(
+    "net", [Mean(), nn.Sequential(nn.BatchNorm2d(3, affine=False), Mean())], ids=["nothing", "buffers"]
+)
 def test_nets_without_parameters(net, backend):
     x, y = np.random.default_rng(0).random((6, 3, 4, 4), np.float32), np.arange(6) % 3
     loader = data.DataLoader((x, y), 4)
@@ -371,7 +407,8 @@ def test_confusion_matrix(backend, tmp_path):
         train.confusion_matrix(net, [])
 
 
-# ------------------------------------------------------------------------------------------------- breaking off
+# ------------------------------------------------------------------------------------------------- breaking
+# off
 @pytest.mark.parametrize("step", [1, 3, 5, 6, 11, 14, 15])
 def test_ctrl_c_then_resume_gives_the_same_bits(tmp_path, step):
     whole = Setup()
@@ -430,8 +467,11 @@ def test_time_limit(tmp_path, monkeypatch):
     assert run.bits() == whole.bits()
 
 
-@pytest.mark.parametrize("damage", [lambda p: p.write_bytes(p.read_bytes()[:-99]), lambda p: p.write_bytes(b""),
-                                    Path.unlink], ids=["torn", "empty", "gone"])  # fmt: skip
+@pytest.mark.parametrize(
+    "damage",
+    [lambda p: p.write_bytes(p.read_bytes()[:-99]), lambda p: p.write_bytes(b""), Path.unlink],
+    ids=["torn", "empty", "gone"],
+)
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, damage):
     whole = Setup()
     expected = whole.fit()
@@ -443,7 +483,10 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, damage):
     damage(path)
     second = Setup()
     if path.exists():
-        with pytest.warns(UserWarning, match=r"continuing from the checkpoint before the last, .*previous\.npz, as .*damaged"):
+        with pytest.warns(
+            UserWarning,
+            match=r"continuing from the checkpoint before the last, .*previous\.npz, as .*damaged",
+        ):
             second.fit(checkpoint=path, loss=breaking_loss(1, ctrl_c))
     else:
         second.fit(checkpoint=path, loss=breaking_loss(1, ctrl_c))
@@ -469,7 +512,11 @@ def test_a_full_disk_keeps_the_checkpoints(tmp_path, monkeypatch, call):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match=r"fit: the checkpoint could not be saved \(No space left on device\)"):
-        Setup().fit(checkpoint=path, checkpoint_every=4, loss=breaking_loss(9, lambda: monkeypatch.setattr(os, call, full)))
+        Setup().fit(
+            checkpoint=path,
+            checkpoint_every=4,
+            loss=breaking_loss(9, lambda: monkeypatch.setattr(os, call, full)),
+        )
     monkeypatch.undo()
     assert [fc.load(p)["at"]["batch"] for p in (tmp_path / "run.previous.npz", path)] == [4, 3]
     assert sorted(os.listdir(tmp_path)) == ["run.npz", "run.previous.npz"]
@@ -481,10 +528,16 @@ def test_a_full_disk_keeps_the_checkpoints(tmp_path, monkeypatch, call):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_killed_at_any_moment_and_resumed(tmp_path):
-    """Processes killed at random events and random times, then resumed to the end: the weights have the same bits."""
+    """Processes killed at random events and random times, then resumed to the end: the weights have the same
+    bits."""
 
     def start(path, event=-1):
-        command = [sys.executable, str(Path(__file__).parents[1] / "support" / "killed.py"), str(path), str(event)]
+        command = [
+            sys.executable,
+            str(Path(__file__).parents[1] / "support" / "killed.py"),
+            str(path),
+            str(event),
+        ]
         env = {**os.environ, "FASTCONV_BACKEND": "numpy", "PYTHONPATH": str(Path(fc.__file__).parents[1])}
         return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
 
@@ -575,7 +628,8 @@ def test_callback(tmp_path):
     first, second = Setup(), Setup()
     history = first.fit(checkpoint=path, callback=lambda history: history.epoch == 2)
     assert history.stopped == "callback" and history.epoch == 2
-    assert second.fit(checkpoint=path, callback=lambda history: True).stopped is None  # it had ended by itself
+    # it had ended by itself
+    assert second.fit(checkpoint=path, callback=lambda history: True).stopped is None
     assert second.bits() == whole.bits()
 
 
@@ -606,7 +660,9 @@ def test_a_loss_that_is_not_finite_stops(bad, tmp_path):
         return good(out, y) * (bad if next(calls) == 7 else 1.0)
 
     run.test = None
-    with pytest.raises(RuntimeError, match=rf"fit: the loss is {bad} at step 3 of epoch 2: .* that of the loss is not"):
+    with pytest.raises(
+        RuntimeError, match=rf"fit: the loss is {bad} at step 3 of epoch 2: .* that of the loss is not"
+    ):
         run.fit(loss=loss, checkpoint=tmp_path / "run.npz")
     at = fc.load(tmp_path / "run.npz")["at"]
     assert (at["epoch"], at["batch"]) == (0, 5)  # the checkpoint from before is still there
@@ -629,7 +685,9 @@ def test_the_layer_where_nan_appears_is_named(backend, tmp_path):
     run = Setup()
     run.net = nn.Sequential({"body": nn.Sequential(*run.net[:2], Spoilt(8), nn.ReLU()), "head": run.net[3:]})
     modes = [m.training for m in run.net.modules()]
-    with pytest.raises(RuntimeError, match=r"at step 3 of epoch 2: the output of body\.2 \(Spoilt\) is the first") as e:
+    with pytest.raises(
+        RuntimeError, match=r"at step 3 of epoch 2: the output of body\.2 \(Spoilt\) is the first"
+    ) as e:
         run.fit(checkpoint=tmp_path / "run.npz")
     assert "smaller learning rate" in str(e.value)
     assert [m.training for m in run.net.modules()] == modes
@@ -656,7 +714,11 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, every):
 
     batches = [(np.ones((4, 2), np.float32), np.arange(4) % 3)] * 3
     path = tmp_path / "run.npz"
-    what = "the weights are not finite at step 1 of epoch 2: the" if every else "the loss is nan at step 2 of epoch 2: in the"
+    what = (
+        "the weights are not finite at step 1 of epoch 2: the"
+        if every
+        else "the loss is nan at step 2 of epoch 2: in the"
+    )
     with pytest.raises(RuntimeError, match=f"{what}.* update made 1.weight so"):
         train.fit(net, batches, epochs=2, loss=loss, checkpoint=path, checkpoint_every=every, progress=False)
     saved = fc.load(path)
@@ -667,7 +729,9 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, every):
 def refused(run, path, *words, **options):
     """``run`` is refused with a message that has the words, and nothing of it is touched."""
     before = run.bits()
-    with pytest.raises(ValueError, match=r"^fit: .*run\.npz (was trained with|is a checkpoint of another net)") as e:
+    with pytest.raises(
+        ValueError, match=r"^fit: .*run\.npz (was trained with|is a checkpoint of another net)"
+    ) as e:
         run.fit(checkpoint=path, **options)
     for word in (*words, "another checkpoint=, or resume=False"):
         assert word in str(e.value)
@@ -680,7 +744,9 @@ def test_what_a_checkpoint_does_not_fit_is_refused_with_both_values(tmp_path):
 
     def loader(x=N, batch=BATCH, **options):
         run = Setup()
-        run.loader = data.DataLoader(arrays(x), batch, transform=noise, **{"shuffle": True, "seed": 1} | options)
+        run.loader = data.DataLoader(
+            arrays(x), batch, transform=noise, **{"shuffle": True, "seed": 1} | options
+        )
         return run
 
     def net(i, layer):
@@ -755,7 +821,8 @@ def test_a_schedule_that_ends_before_the_run():
         Setup().fit(epochs=4, loss=breaking_loss(1, raise_break))
 
 
-# ------------------------------------------------------------------------------------------------- what a resume says
+# ------------------------------------------------------------------------------------------------- what a
+# resume says
 def interrupted(path, step, make=Setup):
     """A run broken off in its ``step``-th step; the objects it leaves."""
     run = make()
@@ -783,8 +850,10 @@ def test_a_resume_says_what_differs(tmp_path, capsys, progress):
     run = Setup(schedule=None)
     run.opt = optim.SGD(run.net.parameters(), lr=0.01, momentum=0.5, weight_decay=0.1, nesterov=True)
     run.net[5] = nn.Dropout(0.2)
-    text = ("lr 0.1, now 0.01; momentum 0.9, now 0.5; nesterov False, now True; weight_decay 0, now 0.1; "
-            "5 Dropout(p=0.3, mode='upscale_in_train'), now Dropout(p=0.2, mode='upscale_in_train')")  # fmt: skip
+    text = (
+        "lr 0.1, now 0.01; momentum 0.9, now 0.5; nesterov False, now True; weight_decay 0, now 0.1; "
+        "5 Dropout(p=0.3, mode='upscale_in_train'), now Dropout(p=0.2, mode='upscale_in_train')"
+    )
     if progress:
         run.fit(checkpoint=path, progress=True)
         assert text in capsys.readouterr().out.splitlines()[1]
@@ -796,14 +865,24 @@ def test_a_resume_says_what_differs(tmp_path, capsys, progress):
 
 
 @pytest.mark.filterwarnings("ignore:fit. resuming")
-@pytest.mark.parametrize("old, new", [
-    (lambda p: optim.SGD(p, 0.1, momentum=0.9), lambda p: optim.SGD(p, 0.02, momentum=0.5, weight_decay=0.1)),
-    (lambda p: optim.SGD(p, 0.1), lambda p: optim.SGD(p, 0.1, momentum=0.9)),
-    (lambda p: optim.SGD(p, 0.1, momentum=0.9), lambda p: optim.SGD(p, 0.1)),
-    (lambda p: optim.Adam(p, 0.01), lambda p: optim.Adam(p, 0.002, betas=(0.8, 0.99), eps=1e-6, weight_decay=0.1)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        (
+            lambda p: optim.SGD(p, 0.1, momentum=0.9),
+            lambda p: optim.SGD(p, 0.02, momentum=0.5, weight_decay=0.1),
+        ),
+        (lambda p: optim.SGD(p, 0.1), lambda p: optim.SGD(p, 0.1, momentum=0.9)),
+        (lambda p: optim.SGD(p, 0.1, momentum=0.9), lambda p: optim.SGD(p, 0.1)),
+        (
+            lambda p: optim.Adam(p, 0.01),
+            lambda p: optim.Adam(p, 0.002, betas=(0.8, 0.99), eps=1e-6, weight_decay=0.1),
+        ),
+    ],
+)
 def test_settings_asked_for_now_win(tmp_path, old, new):
     """As a loop by hand that sets them between two steps."""
+
     def make(optimizer):
         run = Setup(schedule=None)
         run.opt = optimizer(run.net.parameters())
@@ -841,7 +920,11 @@ def test_another_base_lr_goes_through_the_schedule(tmp_path, schedule):
         run = Setup(schedule=None)
         run.opt = optim.SGD(run.net.parameters(), lr=lr, momentum=0.9)
         steps = optim.lr_scheduler
-        run.schedule = steps.StepLR(run.opt, 1, 0.5) if schedule == "StepLR" else steps.OneCycleLR(run.opt, lr, EPOCHS * 5)
+        run.schedule = (
+            steps.StepLR(run.opt, 1, 0.5)
+            if schedule == "StepLR"
+            else steps.OneCycleLR(run.opt, lr, EPOCHS * 5)
+        )
         return run
 
     lrs = {lr: [p["lr"] for p in make(lr).fit()] for lr in (0.1, 0.04)}
@@ -861,7 +944,8 @@ def test_another_base_lr_goes_through_the_schedule(tmp_path, schedule):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind, schedule", [("SGD", "OneCycleLR"), ("AdamW", "StepLR"), ("SGD", None)])
 def test_what_a_schedule_moved_is_no_difference(tmp_path, kind, schedule):
-    """The same script again, and the same objects again in a notebook, whose settings have moved meanwhile."""
+    """The same script again, and the same objects again in a notebook, whose settings have moved
+    meanwhile."""
     whole = Setup(kind, schedule)
     expected = whole.fit()
     for step, every in ((8, None), (15, 4)):
@@ -892,7 +976,9 @@ def test_settings_of_the_loss_are_said(tmp_path):
     path = tmp_path / "run.npz"
     weight = np.array([1, 2, 3], np.float32)
     Setup().fit(checkpoint=path, epochs=1, loss=nn.CrossEntropyLoss(label_smoothing=0.1))
-    with pytest.warns(UserWarning, match=r"label_smoothing of the loss 0\.1, now 0\.0; weight of the loss None, now \[1\.0"):
+    with pytest.warns(
+        UserWarning, match=r"label_smoothing of the loss 0\.1, now 0\.0; weight of the loss None, now \[1\.0"
+    ):
         Setup().fit(checkpoint=path, epochs=2, loss=nn.CrossEntropyLoss(weight=weight))
 
 
@@ -902,7 +988,9 @@ def test_other_threads_are_said(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(train.asked, "settings", types.SimpleNamespace(get_num_threads=lambda: 77))
             Setup().fit(checkpoint=path, epochs=1)
-        with pytest.warns(UserWarning, match=r"by the cpu backend with 77 threads, now by the cpu backend with \d+ thread"):
+        with pytest.warns(
+            UserWarning, match=r"by the cpu backend with 77 threads, now by the cpu backend with \d+ thread"
+        ):
             Setup().fit(checkpoint=path, epochs=2)
 
 

@@ -1,12 +1,14 @@
 """Blocks of memory that are used again: what the pools of ``cpu`` and ``cuda`` share.
 
-A block belongs to a size class and goes back to the pool when its last array is gone; the next array of that class takes it.
+A block belongs to a size class and goes back to the pool when its last array is gone; the next array of that
+class takes it.
 Where a class has no free block, one that is up to half larger serves. Free memory is bounded by use::
 
     free bytes  <=  the most bytes that were in use lately  +  SPARE        "lately": the last WINDOW to 2 WINDOW blocks taken
 
-Past that, the size classes that were asked for the longest ago are given back first. So a training step that repeats itself
-finds all of its memory in the pool, and images of many sizes do not leave blocks of every size behind.
+Past that, the size classes that were asked for the longest ago are given back first. So a training step that
+repeats itself finds all of its memory in the pool, and images of many sizes do not leave blocks of every size
+behind.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ class Blocks:
 
     def __init__(self, bounded: bool = True):
         _all.add(self)
-        self.lock = threading.RLock()  # re-entrant: the garbage collector may return a block while one is being taken
+        # re-entrant: the garbage collector may return a block while one is being taken
+        self.lock = threading.RLock()
         self.free: OrderedDict[int, list] = OrderedDict()  # the size class that was asked for last is last
         self.bounded = bounded
         self.taken = self.fresh = self.free_bytes = self.used_bytes = self.peak_bytes = 0
@@ -91,7 +94,11 @@ class Blocks:
             if (blocks := self.free.get(size)) is None:
                 blocks = self.free[size] = []
             blocks.append(block)
-            if self.bounded and self.free_bytes > SPARE + self.recent and self.free_bytes > SPARE + self.before:
+            if (
+                self.bounded
+                and self.free_bytes > SPARE + self.recent
+                and self.free_bytes > SPARE + self.before
+            ):
                 # some more than need be, so that it is not for one block every time
                 self._shrink(max(self.recent, self.before) + SPARE - SPARE // 4)
 
@@ -164,6 +171,9 @@ def running_op() -> str:
 
 def described(op: str, names, values) -> str:
     """A call of an op: what its strings are, and the shapes of its arrays."""
-    shown = [v if isinstance(v, str) else f"{name} {shape_str(v.shape)}" for name, v in zip(names, values)
-             if isinstance(v, str) or (hasattr(v, "dtype") and hasattr(v, "shape"))]  # fmt: skip
+    shown = [
+        v if isinstance(v, str) else f"{name} {shape_str(v.shape)}"
+        for name, v in zip(names, values)
+        if isinstance(v, str) or (hasattr(v, "dtype") and hasattr(v, "shape"))
+    ]
     return f"{op}({', '.join(shown)})"

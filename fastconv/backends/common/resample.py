@@ -11,7 +11,8 @@ import numpy as np
 
 
 class Rows(NamedTuple):
-    """A sparse matrix: output ``j`` is the sum of ``weights[e] * x[items[e]]`` for ``starts[j] <= e < starts[j + 1]``."""
+    """A sparse matrix: output ``j`` is the sum of ``weights[e] * x[items[e]]`` for ``starts[j] <= e <
+    starts[j + 1]``."""
 
     starts: np.ndarray
     items: np.ndarray
@@ -41,7 +42,11 @@ def _resize_rows(spec, dim: int, dtype) -> Rows:
     low, high, frac = spec.taps(dim, dtype)
     if spec.mode == "nearest":
         return Rows(np.arange(len(low) + 1), low, np.ones(len(low)))
-    return Rows(2 * np.arange(len(low) + 1), np.stack([low, high], 1).reshape(-1), np.stack([1 - frac, frac], 1).reshape(-1))
+    return Rows(
+        2 * np.arange(len(low) + 1),
+        np.stack([low, high], 1).reshape(-1),
+        np.stack([1 - frac, frac], 1).reshape(-1),
+    )
 
 
 def ops(along_axis, copy):
@@ -57,7 +62,9 @@ def ops(along_axis, copy):
     def pad_bwd(gy, pairs, mode, in_shape):
         for axis, (before, after) in enumerate(pairs):
             if before or after:
-                gy = along_axis(gy, axis, _pad_rows(in_shape[axis], before, after, mode).transposed(in_shape[axis]))
+                gy = along_axis(
+                    gy, axis, _pad_rows(in_shape[axis], before, after, mode).transposed(in_shape[axis])
+                )
         return gy
 
     def interpolate_fwd(x, spec):

@@ -1,4 +1,5 @@
-"""Every op of the contract once, on float32 arrays as training passes them, so that all kernels are compiled."""
+"""Every op of the contract once, on float32 arrays as training passes them, so that all kernels are
+compiled."""
 
 from __future__ import annotations
 
@@ -36,7 +37,13 @@ def jobs() -> list[Job]:
     c, c2 = array(32), array(32)
     table, wide = array(512, 256), array(128, 256)
 
-    layers = ("dense", 3, 1, 1), ("strided", 3, 1, 2), ("7x7 strided", 7, 1, 2), ("grouped", 3, 4, 1), ("depthwise", 3, 32, 1)
+    layers = (
+        ("dense", 3, 1, 1),
+        ("strided", 3, 1, 2),
+        ("7x7 strided", 7, 1, 2),
+        ("grouped", 3, 4, 1),
+        ("depthwise", 3, 32, 1),
+    )
     for what, size, groups, stride in layers:
         w = rng.random((32, 32 // groups, size, size), np.float32)
         s = spec.conv_spec("conv2d", x.shape, w.shape, stride, size // 2, 1, groups)
@@ -72,8 +79,10 @@ def jobs() -> list[Job]:
     add("avg_pool_bwd", half, pool)
     adaptive = spec.adaptive_pool_spec("adaptive_avg_pool2d", x.shape, 12)
     line = array(2, 32, 400)
-    for what, large in (("max", spec.pool_spec("max_pool1d", line.shape, 201, 1, 100)),
-                        ("avg", spec.pool_spec("avg_pool1d", line.shape, 201, 1, 100))):  # fmt: skip
+    for what, large in (
+        ("max", spec.pool_spec("max_pool1d", line.shape, 201, 1, 100)),
+        ("avg", spec.pool_spec("avg_pool1d", line.shape, 201, 1, 100)),
+    ):
         add(f"{what}_pool_fwd", line, large, label="large windows")
     for name in ("adaptive_max_pool_fwd", "adaptive_avg_pool_fwd"):
         add(name, x, adaptive)
@@ -84,8 +93,19 @@ def jobs() -> list[Job]:
         label = f"{activation}, {'no ' * (residual is None)}residual"
         add("batch_norm_fwd", x, c, c2, c, c2, residual, activation, label=label)
         for training in (True, False):
-            add("batch_norm_bwd", y, x, x, c, c2, c, training, activation, residual is not None,
-                label=f"{label}, {'training' if training else 'evaluation'}")  # fmt: skip
+            add(
+                "batch_norm_bwd",
+                y,
+                x,
+                x,
+                c,
+                c2,
+                c,
+                training,
+                activation,
+                residual is not None,
+                label=f"{label}, {'training' if training else 'evaluation'}",
+            )
 
     def train(residual):
         saved = engine.batch_norm_train_fwd(x, c, c2, residual, 1e-5, "relu", (c.copy(), c.copy()), 0.1)[-1]
@@ -132,8 +152,14 @@ def jobs() -> list[Job]:
         add("cross_entropy_fwd", table, target, weight, -100, 0.0, label=f"weight {weight is not None}")
         add("cross_entropy_bwd", row, table, target, weight, -100, 0.0, label=f"weight {weight is not None}")
     scalar = np.ones((), np.float32)
-    found.append(("cross_entropy_mean", lambda: engine.cross_entropy_mean_bwd(
-        scalar, engine.cross_entropy_mean_fwd(table, target, None, -100, 0.0)[1])))  # fmt: skip
+    found.append(
+        (
+            "cross_entropy_mean",
+            lambda: engine.cross_entropy_mean_bwd(
+                scalar, engine.cross_entropy_mean_fwd(table, target, None, -100, 0.0)[1]
+            ),
+        )
+    )
     add("dropout", x, 0.5, 2.0, 1, label="NCHW")
     add("dropout", table, 0.5, 2.0, 1, label="rows")
 
@@ -165,8 +191,17 @@ def jobs() -> list[Job]:
     copies = [[rng.random(s, np.float32) for s in ((32, 32, 3, 3), (128, 256), (32,))] for _ in range(4)]
     for momentum, nesterov in ((0.0, False), (0.9, False), (0.9, True)):
         for first in (False, True):
-            add("sgd_step", *copies[:3], 0.1, momentum, 0.0, nesterov, 0.0, first,
-                label=f"momentum {momentum}, nesterov {nesterov}, first {first}")  # fmt: skip
+            add(
+                "sgd_step",
+                *copies[:3],
+                0.1,
+                momentum,
+                0.0,
+                nesterov,
+                0.0,
+                first,
+                label=f"momentum {momentum}, nesterov {nesterov}, first {first}",
+            )
     for decoupled in (False, True):
         add("adam_step", *copies, 1, 0.001, 0.9, 0.999, 1e-8, 0.0, decoupled, label=f"decoupled {decoupled}")
     return found

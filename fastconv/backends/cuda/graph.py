@@ -1,9 +1,10 @@
-"""One training step recorded and replayed: Python and the driver's launches, which take longer than small kernels, are left
-out.
+"""One training step recorded and replayed: Python and the driver's launches, which take longer than small
+kernels, are left out.
 
-A replay starts the kernels that were recorded with the arguments they had: arrays at the same addresses, the same numbers.
-So a recorded step takes its memory from a pool of its own, which nobody else uses as long as the graph lives, reads its
-inputs from arrays that are overwritten before each replay, and numbers that differ from step to step (learning rate, seeds of
+A replay starts the kernels that were recorded with the arguments they had: arrays at the same addresses, the
+same numbers. So a recorded step takes its memory from a pool of its own, which nobody else uses as long as
+the graph lives, reads its inputs from arrays that are overwritten before each replay, and numbers that differ
+from step to step (learning rate, seeds of
 dropout) from a table on the device, uploaded before each replay::
 
     table   seed | seed | .. | numbers of an optimizer's kernel | .. of the next |      each at a multiple of 16 bytes
@@ -24,8 +25,8 @@ _TABLE = 1 << 16  # bytes
 
 
 class Graph:
-    """A step that is done twice before it is replayed: rehearsed, so that kernels are compiled and memory is there, then
-    recorded, which runs nothing.
+    """A step that is done twice before it is replayed: rehearsed, so that kernels are compiled and memory is
+    there, then recorded, which runs nothing.
 
     Parameters
     ----------
@@ -70,18 +71,21 @@ class Graph:
             return step()
 
     def record(self, step):
-        """Record ``step()``; the next :meth:`replay` is its first run. Returns its result, whose arrays each replay fills."""
+        """Record ``step()``; the next :meth:`replay` is its first run. Returns its result, whose arrays each
+        replay fills."""
         try:
             with self._during("record"):
                 self.seeds.clear()
                 self._start, result = launch.record(step)
         finally:
-            for array, values in self._uploads:  # kept elsewhere, too, as tables that are there once and for all
+            # kept elsewhere, too, as tables that are there once and for all
+            for array, values in self._uploads:
                 memory.write(array, values)
         return result
 
     def refresh(self, seeds, update) -> None:
-        """Take other seeds, and numbers from ``update()``, the end of the step, whose launches are left out."""
+        """Take other seeds, and numbers from ``update()``, the end of the step, whose launches are left
+        out."""
         for at, seed in zip(self.seeds.values(), seeds, strict=True):
             self._put(at, [np.uint64(seed)])
         with self._during("refresh"):
@@ -129,7 +133,9 @@ class Graph:
     def _put(self, at, values):
         values = np.asarray(values)
         self._host[at : at + values.nbytes].view(values.dtype)[:] = values
-        place = memory.DeviceArray(self._table.base, values.shape, values.dtype, offset=self._table.offset + at)
+        place = memory.DeviceArray(
+            self._table.base, values.shape, values.dtype, offset=self._table.offset + at
+        )
         if self._phase == "rehearse":
             memory.write(place, values)
         return place
@@ -158,7 +164,8 @@ class Graph:
 
 
 def numbers(values):
-    """``values``, a tuple of one type, for a kernel that reads them by index; in a graph they are read from memory."""
+    """``values``, a tuple of one type, for a kernel that reads them by index; in a graph they are read from
+    memory."""
     return values if memory.graph is None else memory.graph.numbers(values)
 
 

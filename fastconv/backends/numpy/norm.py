@@ -1,7 +1,8 @@
 """Normalisation over batch, layer, channel groups and neighbouring channels.
 
-All but the last are ``y = xhat * weight + bias`` with ``xhat = (x - mean) * invstd``. Where mean and invstd come from
-x itself, the gradient is ``gx = invstd * (g - mean(g) - xhat * mean(g * xhat))`` with ``g = gy * weight``.
+All but the last are ``y = xhat * weight + bias`` with ``xhat = (x - mean) * invstd``. Where mean and invstd
+come from x itself, the gradient is ``gx = invstd * (g - mean(g) - xhat * mean(g * xhat))`` with ``g = gy *
+weight``.
 """
 
 from math import prod
@@ -104,8 +105,8 @@ def _neighbours(a, before, after):
 def local_response_norm_fwd(x, size, alpha, beta, k):
     """``x / scale ** beta``, ``scale = k + alpha / size * (sum of x^2 over size neighbouring channels)``.
 
-    Krizhevsky, Sutskever, Hinton: ImageNet classification with deep convolutional neural networks, 2012 (whose alpha
-    is ours divided by ``size``).
+    Krizhevsky, Sutskever, Hinton: ImageNet classification with deep convolutional neural networks, 2012
+    (whose alpha is ours divided by ``size``).
     """
     scale = k + alpha / size * _neighbours(x * x, size // 2, (size - 1) // 2)
     return x * scale**-beta, scale

@@ -4,7 +4,8 @@ import numpy as np
 
 
 def sgd_step(params, grads, velocities, lr, momentum, dampening, nesterov, weight_decay, first):
-    """Stochastic gradient descent; without momentum ``velocities`` is not read, on the ``first`` step it is set."""
+    """Stochastic gradient descent; without momentum ``velocities`` is not read, on the ``first`` step it is
+    set."""
     for p, g, v in zip(params, grads, velocities, strict=True):
         g = g + weight_decay * p
         if momentum:
@@ -14,7 +15,8 @@ def sgd_step(params, grads, velocities, lr, momentum, dampening, nesterov, weigh
 
 
 def adam_step(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay, decoupled):
-    """Adam (Kingma, Ba, 2015), or AdamW when ``decoupled`` (Loshchilov, Hutter, 2019); ``step`` counts from 1."""
+    """Adam (Kingma, Ba, 2015), or AdamW when ``decoupled`` (Loshchilov, Hutter, 2019); ``step`` counts from
+    1."""
     for p, g, m, v in zip(params, grads, ms, vs, strict=True):
         if decoupled:
             p *= 1 - lr * weight_decay

@@ -6,7 +6,8 @@ import numpy as np
 
 
 def relu_bwd(gy, y):
-    """``gy`` where relu's output ``y`` is positive, or NaN: an unknown sign must not pass for a zero gradient."""
+    """``gy`` where relu's output ``y`` is positive, or NaN: an unknown sign must not pass for a zero
+    gradient."""
     return np.where(y <= 0, gy.dtype.type(0), gy)
 
 
@@ -39,19 +40,25 @@ _UNARY = {  # name: (forward of x and param, backward of gy, what UNARY says to 
     "sqrt": (lambda x, _: np.sqrt(x), lambda gy, y, _: gy / (2 * y)),
     "pow": (lambda x, p: np.power(x, p), lambda gy, x, p: gy * p * x ** (p - 1) if p else np.zeros_like(gy)),
     "relu": (lambda x, _: np.maximum(x, 0), lambda gy, y, _: relu_bwd(gy, y)),
-    "leaky_relu": (lambda x, slope: np.where(x > 0, x, x * slope),
-                   lambda gy, x, slope: np.where(x > 0, gy, gy * slope)),
+    "leaky_relu": (
+        lambda x, slope: np.where(x > 0, x, x * slope),
+        lambda gy, x, slope: np.where(x > 0, gy, gy * slope),
+    ),
     "sigmoid": (lambda x, _: sigmoid(x), lambda gy, y, _: gy * y * (1 - y)),
     "tanh": (lambda x, _: np.tanh(x), lambda gy, y, _: gy * (1 - y * y)),
-    "gelu": (lambda x, _: x * normal_cdf(x),
-             lambda gy, x, _: gy * (normal_cdf(x) + x * np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi))),
+    "gelu": (
+        lambda x, _: x * normal_cdf(x),
+        lambda gy, x, _: gy * (normal_cdf(x) + x * np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)),
+    ),
     "gelu_tanh": (lambda x, _: x * _gelu_tanh_gate(x), _gelu_tanh_bwd),
     "silu": (lambda x, _: x * sigmoid(x), lambda gy, x, _: gy * sigmoid(x) * (1 + x * (1 - sigmoid(x)))),
-}  # fmt: skip
+}
 
 
 def _of_one_type(function):
-    """NumPy takes a Python number as an array's type in its own functions only, not in what is made of several."""
+    """NumPy takes a Python number as an array's type in its own functions only, not in what is made of
+    several."""
+
     def run(a, b):
         dtype = np.result_type(a, b)
         return function(np.asarray(a, dtype), np.asarray(b, dtype))
@@ -83,12 +90,22 @@ def pow_by_exponent(a, b):
 
 
 _BINARY = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide, "pow": power,
-    "pow_by_base": pow_by_base, "pow_by_exponent": pow_by_exponent,
-    "maximum": np.maximum, "minimum": np.minimum,
-    "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
-    "eq": np.equal, "ne": np.not_equal,
-}  # fmt: skip
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.true_divide,
+    "pow": power,
+    "pow_by_base": pow_by_base,
+    "pow_by_exponent": pow_by_exponent,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "eq": np.equal,
+    "ne": np.not_equal,
+}
 
 
 # asarray throughout: NumPy turns 0-d results into scalars, the contract promises arrays
@@ -144,7 +161,8 @@ def softmax_bwd(gy, y, axis, log):
 
 
 def _cross_entropy_terms(like, target, weight, ignore_index):
-    """What forward and backward share: rows that count, their targets (0 in the others) and the class weights."""
+    """What forward and backward share: rows that count, their targets (0 in the others) and the class
+    weights."""
     kept = target != ignore_index
     weight = np.ones(like.shape[1], like.dtype) if weight is None else weight
     return kept, np.where(kept, target, 0), weight
@@ -172,8 +190,9 @@ def cross_entropy_bwd(grow, prob, target, weight, ignore_index, label_smoothing)
 def dropout(x, p, scale, seed):
     """``x * scale`` where kept, else 0.
 
-    Whether element ``i`` (its place in logical C order) is kept depends on ``seed`` and ``i`` alone, by SplitMix64
-    (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014), so that every backend, thread count and
+    Whether element ``i`` (its place in logical C order) is kept depends on ``seed`` and ``i`` alone, by
+    SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014), so that every
+    backend, thread count and
     memory layout drops the same elements. All in unsigned 64 bits, modulo 2^64::
 
         z = i + seed * 0x9E3779B97F4A7C15

@@ -1,4 +1,5 @@
-"""Pooling: maxima and means of sliding windows, and of adaptive windows that divide the input among the outputs."""
+"""Pooling: maxima and means of sliding windows, and of adaptive windows that divide the input among the
+outputs."""
 
 from functools import reduce
 from math import prod

@@ -12,7 +12,9 @@ def _sources(shape, pairs, mode):
     mode = {"replicate": "edge", "circular": "wrap"}.get(mode, mode)
     constant = {"constant_values": -1} if mode == "constant" else {}
     at = np.pad(np.arange(prod(shape)).reshape(shape), np.maximum(pairs, 0), mode, **constant)
-    crop = [slice(max(-before, 0), n + min(after, 0)) for n, (before, after) in zip(at.shape, pairs, strict=True)]
+    crop = [
+        slice(max(-before, 0), n + min(after, 0)) for n, (before, after) in zip(at.shape, pairs, strict=True)
+    ]
     return at[tuple(crop)]
 
 

@@ -1,7 +1,7 @@
 """Sliding windows in any number of spatial dimensions, visited one kernel position ("tap") at a time.
 
-One tap of ALL windows together is a strided slice of the padded input, so loops run over the few taps, never over
-pixels. Specs are ``ConvSpec`` or ``PoolSpec``.
+One tap of ALL windows together is a strided slice of the padded input, so loops run over the few taps, never
+over pixels. Specs are ``ConvSpec`` or ``PoolSpec``.
 """
 
 from math import prod
@@ -10,7 +10,8 @@ import numpy as np
 
 
 def padded(x, spec, fill=0):
-    """``x`` with ``fill`` around it; where a ``ceil_mode`` window reaches beyond the padding, that is filled too."""
+    """``x`` with ``fill`` around it; where a ``ceil_mode`` window reaches beyond the padding, that is filled
+    too."""
     pairs = []
     for i, (before, after), o, *step in zip(
         spec.in_size, spec.padding, spec.out_size, spec.stride, spec.dilation, spec.kernel, strict=True

@@ -42,7 +42,8 @@ def silu(input: TensorLike) -> Tensor:
 
 
 def gelu(input: TensorLike, approximate: str = "none") -> Tensor:
-    """``input * Phi(input)`` with the normal distribution's ``Phi`` (Hendrycks and Gimpel 2016), or its tanh approximation."""
+    """``input * Phi(input)`` with the normal distribution's ``Phi`` (Hendrycks and Gimpel 2016), or its tanh
+    approximation."""
     one_of("gelu", "approximate", approximate, ("none", "tanh"))
     return _unary("gelu", "gelu_tanh" if approximate == "tanh" else "gelu", input)
 
@@ -68,7 +69,9 @@ class Dropout(Function):
         return ctx.engine.dropout(gy, *ctx.mask)
 
 
-def dropout(input: TensorLike, p: float = 0.5, training: bool = True, mode: str = "upscale_in_train") -> Tensor:
+def dropout(
+    input: TensorLike, p: float = 0.5, training: bool = True, mode: str = "upscale_in_train"
+) -> Tensor:
     """Zero each element with probability ``p`` (Srivastava et al. 2014).
 
     Parameters
@@ -77,8 +80,8 @@ def dropout(input: TensorLike, p: float = 0.5, training: bool = True, mode: str 
     p : float in [0, 1]
     training : bool
     mode : {"upscale_in_train", "downgrade_in_infer"}
-        The first divides the survivors by ``1 - p`` in training and returns ``input`` in evaluation; the second keeps the
-        survivors as they are and multiplies by ``1 - p`` in evaluation.
+        The first divides the survivors by ``1 - p`` in training and returns ``input`` in evaluation; the
+        second keeps the survivors as they are and multiplies by ``1 - p`` in evaluation.
     """
     check_float("dropout", input=input)
     p = number("dropout", "p", p, 0, 1)

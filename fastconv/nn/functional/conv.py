@@ -34,13 +34,22 @@ class Conv(Function):
 
 
 class ConvTranspose(Function):
-    """The adjoint of a convolution: its forward pass is that convolution's backward-data pass, and vice versa."""
+    """The adjoint of a convolution: its forward pass is that convolution's backward-data pass, and vice
+    versa."""
 
     @staticmethod
     def forward(ctx, x, w, b, name, stride, padding, output_padding, groups, dilation, algorithm):
         check_float(name, ("bias",), input=x, weight=w, bias=b)
         ctx.spec = conv_transpose_spec(
-            name, x.shape, w.shape, stride, padding, output_padding, groups, dilation, None if b is None else b.shape
+            name,
+            x.shape,
+            w.shape,
+            stride,
+            padding,
+            output_padding,
+            groups,
+            dilation,
+            None if b is None else b.shape,
         )
         ctx.algorithm = forced(algorithm)
         ctx.save(x if ctx.needs[1] else None, w if ctx.needs[0] else None)
@@ -60,25 +69,29 @@ class ConvTranspose(Function):
 
 
 def _conv(
-    name: str, input: TensorLike, weight: TensorLike, bias: TensorLike | None = None, stride: Ints = 1,
-    padding: Padding = 0, dilation: Ints = 1, groups: int = 1, *, algorithm: str | None = None,
-) -> Tensor:  # fmt: skip
+    name: str,
+    input: TensorLike,
+    weight: TensorLike,
+    bias: TensorLike | None = None,
+    stride: Ints = 1,
+    padding: Padding = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+    *,
+    algorithm: str | None = None,
+) -> Tensor:
     """Cross-correlation in one, two or three spatial dimensions.
 
     Parameters
-    ----------
-    input : Tensor or array, ``N x C_in x spatial`` or ``C_in x spatial``, float32 or float64
-    weight : ``C_out x C_in/groups x kernel``, same dtype
-    bias : ``(C_out,)``, optional
-    stride, dilation : int or one per dimension
-    padding : int, one int or one ``(before, after)`` pair per dimension, ``"same"``, ``"valid"`` or ``"full"``
-    groups : int
-    algorithm : {"auto", "direct", "im2col", "winograd"}, optional
+    ---------- input : Tensor or array, ``N x C_in x spatial`` or ``C_in x spatial``, float32 or float64
+    weight : ``C_out x C_in/groups x kernel``, same dtype bias : ``(C_out,)``, optional stride, dilation : int
+    or one per dimension padding : int, one int or one ``(before, after)`` pair per dimension, ``"same"``,
+    ``"valid"`` or ``"full"`` groups : int algorithm : {"auto", "direct", "im2col", "winograd"}, optional
         Forces an algorithm for this call and its gradients.
 
     Returns
-    -------
-    Tensor, ``N x C_out x spatial``, each extent ``floor((size + pads - dilation (kernel - 1) - 1) / stride) + 1``
+    ------- Tensor, ``N x C_out x spatial``, each extent ``floor((size + pads - dilation (kernel - 1) - 1) /
+    stride) + 1``
 
     Raises
     ------
@@ -87,8 +100,20 @@ def _conv(
     TypeError
         Arrays that are not float or mix float32 and float64.
     """
-    return batched(name, int(name[-2]) + 1, Conv.apply, input, weight, bias, name=name, stride=stride, padding=padding,
-                   dilation=dilation, groups=groups, algorithm=algorithm)  # fmt: skip
+    return batched(
+        name,
+        int(name[-2]) + 1,
+        Conv.apply,
+        input,
+        weight,
+        bias,
+        name=name,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        algorithm=algorithm,
+    )
 
 
 conv1d = named("conv1d", _conv)
@@ -97,9 +122,16 @@ conv3d = named("conv3d", _conv)
 
 
 def convolve2d(
-    input: TensorLike, weight: TensorLike, bias: TensorLike | None = None, stride: Ints = 1, padding: Padding = 0,
-    dilation: Ints = 1, groups: int = 1, *, algorithm: str | None = None,
-) -> Tensor:  # fmt: skip
+    input: TensorLike,
+    weight: TensorLike,
+    bias: TensorLike | None = None,
+    stride: Ints = 1,
+    padding: Padding = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+    *,
+    algorithm: str | None = None,
+) -> Tensor:
     """The mathematical 2-D convolution: :func:`conv2d` with the kernel rotated by 180 degrees."""
     weight = argument("convolve2d", "weight", weight)
     check_rank("convolve2d", "weight", weight.shape, 4, "C_out x C_in/groups x H x W")
@@ -108,9 +140,17 @@ def convolve2d(
 
 
 def conv_transpose2d(
-    input: TensorLike, weight: TensorLike, bias: TensorLike | None = None, stride: Ints = 1, padding: Padding = 0,
-    output_padding: Ints = 0, groups: int = 1, dilation: Ints = 1, *, algorithm: str | None = None,
-) -> Tensor:  # fmt: skip
+    input: TensorLike,
+    weight: TensorLike,
+    bias: TensorLike | None = None,
+    stride: Ints = 1,
+    padding: Padding = 0,
+    output_padding: Ints = 0,
+    groups: int = 1,
+    dilation: Ints = 1,
+    *,
+    algorithm: str | None = None,
+) -> Tensor:
     """2-D transposed convolution, the adjoint of :func:`conv2d` with the same geometry.
 
     Parameters
@@ -120,9 +160,22 @@ def conv_transpose2d(
     bias : ``(C_out,)``, optional
     stride, padding, dilation, groups : of the convolution whose adjoint this is
     output_padding : int or one per dimension
-        Extra rows at the end, smaller than stride or dilation: several input sizes of a strided convolution give one
-        output size, this says which to return to.
+        Extra rows at the end, smaller than stride or dilation: several input sizes of a strided convolution
+        give one output size, this says which to return to.
     """
     name = "conv_transpose2d"
-    return batched(name, 3, ConvTranspose.apply, input, weight, bias, name=name, stride=stride, padding=padding,
-                   output_padding=output_padding, groups=groups, dilation=dilation, algorithm=algorithm)  # fmt: skip
+    return batched(
+        name,
+        3,
+        ConvTranspose.apply,
+        input,
+        weight,
+        bias,
+        name=name,
+        stride=stride,
+        padding=padding,
+        output_padding=output_padding,
+        groups=groups,
+        dilation=dilation,
+        algorithm=algorithm,
+    )

@@ -10,7 +10,16 @@ import numpy as np
 
 from fastconv import backends
 from fastconv.autograd import Function
-from fastconv.spec import broadcast_shape, check, check_float, check_rank, check_shape, number, one_of, shape_str
+from fastconv.spec import (
+    broadcast_shape,
+    check,
+    check_float,
+    check_rank,
+    check_shape,
+    number,
+    one_of,
+    shape_str,
+)
 from fastconv.tensor import Tensor, argument, int64
 from fastconv.typing import TensorLike
 
@@ -36,7 +45,8 @@ def _reduced(losses: Tensor, reduction: str) -> Tensor:
 
 
 def _reduced_rows(ctx, losses, divisor):
-    """The losses of the rows, or with a ``divisor`` their sum over it: in one node, for a small loss is all overhead."""
+    """The losses of the rows, or with a ``divisor`` their sum over it: in one node, for a small loss is all
+    overhead."""
     ctx.divisor, ctx.shape = divisor, losses.shape
     if divisor is None:
         return losses
@@ -51,7 +61,8 @@ def _row_gradients(ctx, gy):
 
 
 class Rows(Function):
-    """``N x C x d1 ..`` as rows of C, without a copy where channels lie last in memory; ``C`` alone as one row."""
+    """``N x C x d1 ..`` as rows of C, without a copy where channels lie last in memory; ``C`` alone as one
+    row."""
 
     @staticmethod
     def forward(ctx, x):
@@ -62,7 +73,9 @@ class Rows(Function):
 
     @staticmethod
     def backward(ctx, gy):
-        return ctx.engine.permute(ctx.engine.reshape(gy, ctx.shape), tuple(map(ctx.axes.index, range(len(ctx.axes)))))
+        return ctx.engine.permute(
+            ctx.engine.reshape(gy, ctx.shape), tuple(map(ctx.axes.index, range(len(ctx.axes))))
+        )
 
 
 class CrossEntropy(Function):
@@ -106,7 +119,9 @@ class NegativeLogLikelihood(Function):
         ctx.rows, ctx.key, ctx.in_shape = rows, (rows, t[rows]), logp.shape
         ctx.save(1.0 if weight is None else e.getitem(weight, t[rows]))
         losses = e.zeros(t.shape, logp.dtype)
-        e.setitem(losses, rows, e.unary_fwd("neg", e.binary_fwd("mul", e.getitem(logp, ctx.key), ctx.saved[0])))
+        e.setitem(
+            losses, rows, e.unary_fwd("neg", e.binary_fwd("mul", e.getitem(logp, ctx.key), ctx.saved[0]))
+        )
         return _reduced_rows(ctx, losses, divisor)
 
     @staticmethod
@@ -119,12 +134,20 @@ class NegativeLogLikelihood(Function):
 
 
 def _label_loss(name, function, x, target, weight, ignore_index, reduction, **options):
-    """The loss of ``N x C [x d1 ..]`` against integer labels ``N [x d1 ..]``: rows, ``function``, reduction."""
+    """The loss of ``N x C [x d1 ..]`` against integer labels ``N [x d1 ..]``: rows, ``function``,
+    reduction."""
     classes = x.shape[min(x.ndim - 1, 1)]
     where = (*x.shape[:1], *x.shape[2:]) if x.ndim > 1 else ()
-    # A recorded step cannot look at them: kernels give NaN for what is no class. Weights would be picked by them here.
-    labels = None if backends.recording.get() and weight is None else check_labels(name, target, classes, ignore_index)
-    check_shape(name, "target", target.shape, where, f"the input's {shape_str(x.shape)} without its class axis")
+    # A recorded step cannot look at them: kernels give NaN for what is no class. Weights would be picked by
+    # them here.
+    labels = (
+        None
+        if backends.recording.get() and weight is None
+        else check_labels(name, target, classes, ignore_index)
+    )
+    check_shape(
+        name, "target", target.shape, where, f"the input's {shape_str(x.shape)} without its class axis"
+    )
     if x.ndim != 2:
         x, target = Rows.apply(x), target.reshape(target.numel())
     if reduction == "mean" and labels is None:
@@ -152,16 +175,19 @@ def _check_classes(name, x, weight, reduction):
 
 
 def cross_entropy(
-    input: TensorLike, target: TensorLike, weight: TensorLike | None = None, ignore_index: int = -100,
-    reduction: str = "mean", label_smoothing: float = 0.0,
-) -> Tensor:  # fmt: skip
+    input: TensorLike,
+    target: TensorLike,
+    weight: TensorLike | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """Cross-entropy of softmax(``input``) against labels or class probabilities.
 
     Parameters
-    ----------
-    input : Tensor or array of logits, ``C``, ``N x C`` or ``N x C x d1 ..``, float32 or float64
-    target : integer labels of the shape of ``input`` without ``C``, or probabilities of the shape and dtype of ``input``
-    weight : (C,), optional
+    ---------- input : Tensor or array of logits, ``C``, ``N x C`` or ``N x C x d1 ..``, float32 or float64
+    target : integer labels of the shape of ``input`` without ``C``, or probabilities of the shape and dtype
+    of ``input`` weight : (C,), optional
         Weight of each class.
     ignore_index : int
         Elements with this label count nothing.
@@ -184,16 +210,33 @@ def cross_entropy(
     ignore_index = _index(name, ignore_index)
     rows_of_labels = input.ndim == 2 and target.shape == input.shape[:1] and target.dtype == int64
     # An observer sees the ops of the contract.
-    if rows_of_labels and reduction == "mean" and backends.observer.get() is None and hasattr(
-        input._engine, "cross_entropy_mean_fwd"
-    ):  # fmt: skip
-        return MeanCrossEntropy.apply(input, target, weight, ignore_index=ignore_index, label_smoothing=label_smoothing)
+    if (
+        rows_of_labels
+        and reduction == "mean"
+        and backends.observer.get() is None
+        and hasattr(input._engine, "cross_entropy_mean_fwd")
+    ):
+        return MeanCrossEntropy.apply(
+            input, target, weight, ignore_index=ignore_index, label_smoothing=label_smoothing
+        )
     if target.dtype.kind != "f":
-        return _label_loss(name, CrossEntropy, input, target, weight, ignore_index, reduction,
-                           label_smoothing=label_smoothing)  # fmt: skip
-    check(target.shape == input.shape, name,
-          f"target must be labels (integers) or probabilities of the input's shape {shape_str(input.shape)}, "
-          f"got {target.dtype} of shape {shape_str(target.shape)}", TypeError)  # fmt: skip
+        return _label_loss(
+            name,
+            CrossEntropy,
+            input,
+            target,
+            weight,
+            ignore_index,
+            reduction,
+            label_smoothing=label_smoothing,
+        )
+    check(
+        target.shape == input.shape,
+        name,
+        f"target must be labels (integers) or probabilities of the input's shape {shape_str(input.shape)}, "
+        f"got {target.dtype} of shape {shape_str(target.shape)}",
+        TypeError,
+    )
     check_float(name, input=input, target=target)
     axis = min(input.ndim - 1, 1)
     if label_smoothing:
@@ -205,10 +248,14 @@ def cross_entropy(
 
 
 def nll_loss(
-    input: TensorLike, target: TensorLike, weight: TensorLike | None = None, ignore_index: int = -100,
+    input: TensorLike,
+    target: TensorLike,
+    weight: TensorLike | None = None,
+    ignore_index: int = -100,
     reduction: str = "mean",
-) -> Tensor:  # fmt: skip
-    """Negative log-likelihood of log-probabilities ``input``; the arguments of :func:`cross_entropy`, labels only."""
+) -> Tensor:
+    """Negative log-likelihood of log-probabilities ``input``; the arguments of :func:`cross_entropy`, labels
+    only."""
     input, weight = _check_classes("nll_loss", input, weight, reduction)
     target, ignore_index = argument("nll_loss", "target", target), _index("nll_loss", ignore_index)
     return _label_loss("nll_loss", NegativeLogLikelihood, input, target, weight, ignore_index, reduction)
@@ -256,9 +303,12 @@ def _factor(name, what, v, shape):
 
 
 def binary_cross_entropy_with_logits(
-    input: TensorLike, target: TensorLike, weight: TensorLike | None = None, reduction: str = "mean",
+    input: TensorLike,
+    target: TensorLike,
+    weight: TensorLike | None = None,
+    reduction: str = "mean",
     pos_weight: TensorLike | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Cross-entropy of sigmoid(``input``) against probabilities of the same shape, computed without overflow.
 
     Parameters
@@ -272,10 +322,14 @@ def binary_cross_entropy_with_logits(
     """
     name = "binary_cross_entropy_with_logits"
     _check_reduction(name, reduction)
-    check_float(name, ("weight", "pos_weight"), input=input, target=target, weight=weight, pos_weight=pos_weight)
+    check_float(
+        name, ("weight", "pos_weight"), input=input, target=target, weight=weight, pos_weight=pos_weight
+    )
     check_shape(name, "target", target.shape, input.shape, "the input's")
     input, target = (argument(name, w, v) for w, v in (("input", input), ("target", target)))
-    weight, pos_weight = (_factor(name, w, v, input.shape) for w, v in (("weight", weight), ("pos_weight", pos_weight)))
+    weight, pos_weight = (
+        _factor(name, w, v, input.shape) for w, v in (("weight", weight), ("pos_weight", pos_weight))
+    )
     likelihood = LogSigmoid.apply(input)
     if pos_weight is not None:
         likelihood = likelihood * ((pos_weight - 1) * target + 1)

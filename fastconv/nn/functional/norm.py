@@ -8,7 +8,16 @@ import numpy as np
 
 from fastconv import backends, dtypes
 from fastconv.autograd import Function
-from fastconv.spec import channels_last_hint, check, check_float, check_rank, check_shape, int_tuple, number, shape_str
+from fastconv.spec import (
+    channels_last_hint,
+    check,
+    check_float,
+    check_rank,
+    check_shape,
+    int_tuple,
+    number,
+    shape_str,
+)
 from fastconv.tensor import Tensor, default_device
 from fastconv.typing import Ints, TensorLike
 
@@ -23,31 +32,65 @@ def _check_per_channel(name, x, **vectors):
     for what, v in vectors.items():
         if v is not None and v.shape != x.shape[1:2]:
             hint = channels_last_hint(x.shape, v.shape[0]) if v.ndim == 1 else ""
-            check_shape(name, what, v.shape, x.shape[1:2], f"one entry per channel of input {shape_str(x.shape)}{hint}")
+            check_shape(
+                name,
+                what,
+                v.shape,
+                x.shape[1:2],
+                f"one entry per channel of input {shape_str(x.shape)}{hint}",
+            )
 
 
 class BatchNorm(Function):
-    """Returns the normalised input and the mean and (biased) variance it used; without them where it has moved the
-    running ones itself."""
+    """Returns the normalised input and the mean and (biased) variance it used; without them where it has
+    moved the running ones itself."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, residual, running_mean, running_var, training, momentum, eps, activation, in_place):
+    def forward(
+        ctx,
+        x,
+        weight,
+        bias,
+        residual,
+        running_mean,
+        running_var,
+        training,
+        momentum,
+        eps,
+        activation,
+        in_place,
+    ):
         name, e = "batch_norm", ctx.engine
         vectors = {"weight": weight, "bias": bias, "running_mean": running_mean, "running_var": running_var}
         check_float(name, ("residual", *vectors), input=x, residual=residual, **vectors)
         check_rank(name, "input", x.shape, (2, 3, 4, 5), "N x C and up to 3 spatial dimensions")
         _check_per_channel(name, x, **vectors)
-        check((running_mean is None) == (running_var is None), name, "give running_mean and running_var, or neither")
-        check(training or running_mean is not None, name, "evaluation needs running_mean and running_var, got None")
+        check(
+            (running_mean is None) == (running_var is None),
+            name,
+            "give running_mean and running_var, or neither",
+        )
+        check(
+            training or running_mean is not None,
+            name,
+            "evaluation needs running_mean and running_var, got None",
+        )
         if training and prod(x.shape[2:], start=x.shape[0]) == 1:
-            raise ValueError(f"{name}: training needs more than 1 value per channel, got input {shape_str(x.shape)}")
+            raise ValueError(
+                f"{name}: training needs more than 1 value per channel, got input {shape_str(x.shape)}"
+            )
         if activation not in (None, "relu"):
             raise ValueError(f"{name}: activation must be None or 'relu', got {activation!r}")
         if residual is not None:
             check_shape(name, "residual", residual.shape, x.shape, "the input's")
         ctx.training, ctx.activation = training, activation
         # An observer sees the ops of the contract.
-        whole = training and in_place and backends.observer.get() is None and getattr(e, "batch_norm_train_fwd", None)
+        whole = (
+            training
+            and in_place
+            and backends.observer.get() is None
+            and getattr(e, "batch_norm_train_fwd", None)
+        )
         ctx.whole = bool(whole)
         if whole:
             running = None if running_mean is None else (running_mean, running_var)
@@ -68,17 +111,27 @@ class BatchNorm(Function):
 
 
 def batch_norm(
-    input: TensorLike, running_mean: TensorLike | None, running_var: TensorLike | None,
-    weight: TensorLike | None = None, bias: TensorLike | None = None, training: bool = False, momentum: float = 0.1,
-    eps: float = 1e-5, *, activation: str | None = None, residual: TensorLike | None = None,
-) -> Tensor:  # fmt: skip
-    """Batch normalisation (Ioffe and Szegedy 2015), optionally fused with what follows it in a residual block.
+    input: TensorLike,
+    running_mean: TensorLike | None,
+    running_var: TensorLike | None,
+    weight: TensorLike | None = None,
+    bias: TensorLike | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    *,
+    activation: str | None = None,
+    residual: TensorLike | None = None,
+) -> Tensor:
+    """Batch normalisation (Ioffe and Szegedy 2015), optionally fused with what follows it in a residual
+    block.
 
     Parameters
     ----------
     input : Tensor or array, ``N x C`` or ``N x C x spatial``, float32 or float64
     running_mean, running_var : (C,) or None
-        Used in evaluation; in training moved in place by ``momentum`` towards the batch's mean and unbiased variance.
+        Used in evaluation; in training moved in place by ``momentum`` towards the batch's mean and unbiased
+        variance.
     weight, bias : (C,), optional
     training : bool
         Normalise with the batch's mean and biased variance.
@@ -93,11 +146,22 @@ def batch_norm(
         for what, r in (("running_mean", running_mean), ("running_var", running_var)):
             dtypes.check_writable("batch_norm", what, r._array if isinstance(r, Tensor) else r)
     # what came as a host array is a copy by now if the op runs on a GPU
-    in_place = default_device() == "cpu" or not any(isinstance(r, np.ndarray) for r in (running_mean, running_var))
+    in_place = default_device() == "cpu" or not any(
+        isinstance(r, np.ndarray) for r in (running_mean, running_var)
+    )
     out = BatchNorm.apply(
-        input, weight, bias, residual, running_mean, running_var, training=bool(training), momentum=momentum,
-        eps=number("batch_norm", "eps", eps), activation=activation, in_place=in_place,
-    )  # fmt: skip
+        input,
+        weight,
+        bias,
+        residual,
+        running_mean,
+        running_var,
+        training=bool(training),
+        momentum=momentum,
+        eps=number("batch_norm", "eps", eps),
+        activation=activation,
+        in_place=in_place,
+    )
     if isinstance(out, Tensor):
         for running in (running_mean, running_var):
             if isinstance(running, Tensor):
@@ -113,7 +177,8 @@ def batch_norm(
 
 def move_running(running, value, keep, gain) -> None:
     """``running = keep * running + gain * value``, in place and outside the tape."""
-    running = running if isinstance(running, Tensor) else Tensor(running)  # on the host; an array shares its memory
+    # on the host; an array shares its memory
+    running = running if isinstance(running, Tensor) else Tensor(running)
     value = value.to(running.device)._array if isinstance(value, Tensor) else value
     backends.engine_of(running.device).running_step(running._array, value, keep, gain)
     running._cell[0] += 1  # autograd notices that it changed
@@ -125,8 +190,11 @@ class LayerNorm(Function):
         name, e = "layer_norm", ctx.engine
         check_float(name, ("weight", "bias"), input=x, weight=weight, bias=bias)
         n = len(normalized_shape)
-        check(n > 0 and x.shape[-n:] == normalized_shape, name,
-              f"input must end in normalized_shape {normalized_shape}, got {shape_str(x.shape)}")  # fmt: skip
+        check(
+            n > 0 and x.shape[-n:] == normalized_shape,
+            name,
+            f"input must end in normalized_shape {normalized_shape}, got {shape_str(x.shape)}",
+        )
         _check_vectors(name, normalized_shape, "normalized_shape", weight=weight, bias=bias)
         ctx.rows, ctx.inner = (prod(x.shape[:-n]), prod(normalized_shape)), normalized_shape
         weight, bias = (v if v is None else e.reshape(v, (-1,)) for v in (weight, bias))
@@ -149,9 +217,12 @@ def extents(name: str, normalized_shape: Ints) -> tuple[int, ...]:
 
 
 def layer_norm(
-    input: TensorLike, normalized_shape: Ints, weight: TensorLike | None = None, bias: TensorLike | None = None,
+    input: TensorLike,
+    normalized_shape: Ints,
+    weight: TensorLike | None = None,
+    bias: TensorLike | None = None,
     eps: float = 1e-5,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Normalise each example over its last dimensions (Ba et al. 2016).
 
     Parameters
@@ -171,8 +242,11 @@ class GroupNorm(Function):
         name = "group_norm"
         check_float(name, ("weight", "bias"), input=x, weight=weight, bias=bias)
         check_rank(name, "input", x.shape, (2, 3, 4, 5), "N x C and up to 3 spatial dimensions")
-        check(x.shape[1] % groups == 0, name,
-              f"{x.shape[1]} channels (input {shape_str(x.shape)}) must be divisible by num_groups {groups}")
+        check(
+            x.shape[1] % groups == 0,
+            name,
+            f"{x.shape[1]} channels (input {shape_str(x.shape)}) must be divisible by num_groups {groups}",
+        )
         _check_per_channel(name, x, weight=weight, bias=bias)
         y, mean, invstd = ctx.engine.group_norm_fwd(x, groups, weight, bias, eps)
         ctx.groups = groups
@@ -186,9 +260,12 @@ class GroupNorm(Function):
 
 
 def group_norm(
-    input: TensorLike, num_groups: int, weight: TensorLike | None = None, bias: TensorLike | None = None,
+    input: TensorLike,
+    num_groups: int,
+    weight: TensorLike | None = None,
+    bias: TensorLike | None = None,
     eps: float = 1e-5,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Normalise each example over groups of channels (Wu and He 2018).
 
     Parameters
@@ -208,7 +285,8 @@ class LocalResponseNorm(Function):
     def forward(ctx, x, size, alpha, beta, k):
         check_float("local_response_norm", input=x)
         check_rank("local_response_norm", "input", x.shape, (3, 4, 5), "N x C x spatial")
-        if size > (every := 2 * max(x.shape[1], 1)):  # every window holds all channels, and kernels walk over windows
+        # every window holds all channels, and kernels walk over windows
+        if size > (every := 2 * max(x.shape[1], 1)):
             size, alpha = every, alpha * every / size
         y, scale = ctx.engine.local_response_norm_fwd(x, size, alpha, beta, k)
         ctx.options = (size, alpha, beta)
@@ -220,8 +298,13 @@ class LocalResponseNorm(Function):
         return ctx.engine.local_response_norm_bwd(gy, *ctx.saved, *ctx.options)
 
 
-def local_response_norm(input: TensorLike, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
-    """``input / (k + alpha / size * sum of input^2 over size neighbouring channels) ** beta`` (Krizhevsky et al. 2012)."""
+def local_response_norm(
+    input: TensorLike, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Tensor:
+    """``input / (k + alpha / size * sum of input^2 over size neighbouring channels) ** beta`` (Krizhevsky et
+    al. 2012)."""
     size = int_tuple("local_response_norm", "size", size, 1, 1)[0]
-    alpha, beta, k = (number("local_response_norm", what, v) for what, v in (("alpha", alpha), ("beta", beta), ("k", k)))
+    alpha, beta, k = (
+        number("local_response_norm", what, v) for what, v in (("alpha", alpha), ("beta", beta), ("k", k))
+    )
     return LocalResponseNorm.apply(input, size=size, alpha=alpha, beta=beta, k=k)

@@ -42,25 +42,46 @@ def _avg(name, x, make_spec, *geometry):
     def run(x):
         check_float(name, input=x)
         op = name[:-2]
-        return SpatialMap.apply(x, op=f"{op}_fwd", adjoint=f"{op}_bwd", spec=make_spec(name, x.shape, *geometry))
+        return SpatialMap.apply(
+            x, op=f"{op}_fwd", adjoint=f"{op}_bwd", spec=make_spec(name, x.shape, *geometry)
+        )
 
     return batched(name, int(name[-2]) + 1, run, x)
 
 
 @overload
 def _max_pool(
-    name: str, input: TensorLike, kernel_size: Ints, stride: Ints | None = None, padding: Padding = 0,
-    dilation: Ints = 1, ceil_mode: bool = False, return_indices: Literal[False] = False,
-) -> Tensor: ...  # fmt: skip
+    name: str,
+    input: TensorLike,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Padding = 0,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    return_indices: Literal[False] = False,
+) -> Tensor: ...
 @overload
 def _max_pool(
-    name: str, input: TensorLike, kernel_size: Ints, stride: Ints | None = None, padding: Padding = 0,
-    dilation: Ints = 1, ceil_mode: bool = False, *, return_indices: Literal[True],
-) -> tuple[Tensor, Tensor]: ...  # fmt: skip
+    name: str,
+    input: TensorLike,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Padding = 0,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    *,
+    return_indices: Literal[True],
+) -> tuple[Tensor, Tensor]: ...
 def _max_pool(
-    name: str, input: TensorLike, kernel_size: Ints, stride: Ints | None = None, padding: Padding = 0,
-    dilation: Ints = 1, ceil_mode: bool = False, return_indices: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:  # fmt: skip
+    name: str,
+    input: TensorLike,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Padding = 0,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
     """Maximum over windows in one, two or three spatial dimensions.
 
     Parameters
@@ -73,16 +94,22 @@ def _max_pool(
     ceil_mode : bool
         Round the output size up: a last window may reach over the edge.
     return_indices : bool
-        Also return the flat positions (int64) of the maxima in each plane. The first of equal values counts, and
-        it receives the gradient.
+        Also return the flat positions (int64) of the maxima in each plane. The first of equal values counts,
+        and it receives the gradient.
     """
     return _max(name, input, pool_spec, return_indices, kernel_size, stride, padding, dilation, ceil_mode)
 
 
 def _avg_pool(
-    name: str, input: TensorLike, kernel_size: Ints, stride: Ints | None = None, padding: Padding = 0,
-    ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
-) -> Tensor:  # fmt: skip
+    name: str,
+    input: TensorLike,
+    kernel_size: Ints,
+    stride: Ints | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
     """Mean over windows in one, two or three spatial dimensions; the arguments of ``max_pool``, and
 
     Parameters
@@ -92,7 +119,18 @@ def _avg_pool(
     divisor_override : int, optional
         Divide every window's sum by this instead.
     """
-    return _avg(name, input, pool_spec, kernel_size, stride, padding, 1, ceil_mode, count_include_pad, divisor_override)
+    return _avg(
+        name,
+        input,
+        pool_spec,
+        kernel_size,
+        stride,
+        padding,
+        1,
+        ceil_mode,
+        count_include_pad,
+        divisor_override,
+    )
 
 
 max_pool1d = named("max_pool1d", _max_pool)
@@ -104,12 +142,15 @@ avg_pool3d = named("avg_pool3d", _avg_pool)
 
 
 def adaptive_avg_pool2d(input: TensorLike, output_size: OutputSize) -> Tensor:
-    """Mean over windows chosen such that the output is ``output_size`` (int or 2 ints, None keeps an extent)."""
+    """Mean over windows chosen such that the output is ``output_size`` (int or 2 ints, None keeps an
+    extent)."""
     return _avg("adaptive_avg_pool2d", input, adaptive_pool_spec, output_size)
 
 
 @overload
-def adaptive_max_pool2d(input: TensorLike, output_size: OutputSize, return_indices: Literal[False] = False) -> Tensor: ...
+def adaptive_max_pool2d(
+    input: TensorLike, output_size: OutputSize, return_indices: Literal[False] = False
+) -> Tensor: ...
 @overload
 def adaptive_max_pool2d(
     input: TensorLike, output_size: OutputSize, return_indices: Literal[True]
@@ -117,5 +158,6 @@ def adaptive_max_pool2d(
 def adaptive_max_pool2d(
     input: TensorLike, output_size: OutputSize, return_indices: bool = False
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Maximum over windows chosen such that the output is ``output_size`` (int or 2 ints, None keeps an extent)."""
+    """Maximum over windows chosen such that the output is ``output_size`` (int or 2 ints, None keeps an
+    extent)."""
     return _max("adaptive_max_pool2d", input, adaptive_pool_spec, return_indices, output_size)

@@ -33,7 +33,8 @@ R = TypeVar("R")
 
 
 def batched(name: str, ndim: int, run, x, /, *args, **options):
-    """``run(x, ...)``; a single example (``ndim`` dimensions) gets a batch axis for the call and loses it afterwards."""
+    """``run(x, ...)``; a single example (``ndim`` dimensions) gets a batch axis for the call and loses it
+    afterwards."""
     x = argument(name, "input", x)
     if x.ndim != ndim:
         return run(x, *args, **options)
@@ -42,8 +43,8 @@ def batched(name: str, ndim: int, run, x, /, *args, **options):
 
 
 def named(name: str, function: Callable[Concatenate[str, P], R]) -> Callable[P, R]:
-    """``function``, whose first parameter is the public name of what it computes, under that name: one definition serves
-    1-D, 2-D and 3-D."""
+    """``function``, whose first parameter is the public name of what it computes, under that name: one
+    definition serves 1-D, 2-D and 3-D."""
     signature = inspect.signature(function)
     signature = signature.replace(parameters=list(signature.parameters.values())[1:])
 
@@ -93,7 +94,8 @@ def pad(input: TensorLike, pad: Sequence[int], mode: str = "constant", value: fl
     ----------
     input : Tensor or array
     pad : sequence of int
-        ``(before, after)`` of the last dimension, then of the one before it, and so on; negative numbers crop.
+        ``(before, after)`` of the last dimension, then of the one before it, and so on; negative numbers
+        crop.
     mode : {"constant", "reflect", "replicate", "circular"}
     value : float
         The constant.
@@ -105,9 +107,12 @@ def pad(input: TensorLike, pad: Sequence[int], mode: str = "constant", value: fl
 
 
 def interpolate(
-    input: TensorLike, size: Ints | None = None, scale_factor: Floats | None = None, mode: str = "nearest",
+    input: TensorLike,
+    size: Ints | None = None,
+    scale_factor: Floats | None = None,
+    mode: str = "nearest",
     align_corners: bool = False,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Resize images.
 
     Parameters
@@ -125,7 +130,9 @@ def interpolate(
     return SpatialMap.apply(input, op="interpolate_fwd", adjoint="interpolate_bwd", spec=spec)
 
 
-def unfold(input: TensorLike, kernel_size: Ints, dilation: Ints = 1, padding: Padding = 0, stride: Ints = 1) -> Tensor:
+def unfold(
+    input: TensorLike, kernel_size: Ints, dilation: Ints = 1, padding: Padding = 0, stride: Ints = 1
+) -> Tensor:
     """Windows as columns (im2col).
 
     Parameters
@@ -150,9 +157,15 @@ def unfold(input: TensorLike, kernel_size: Ints, dilation: Ints = 1, padding: Pa
 
 
 def fold(
-    input: TensorLike, output_size: Ints, kernel_size: Ints, dilation: Ints = 1, padding: Padding = 0, stride: Ints = 1
+    input: TensorLike,
+    output_size: Ints,
+    kernel_size: Ints,
+    dilation: Ints = 1,
+    padding: Padding = 0,
+    stride: Ints = 1,
 ) -> Tensor:
-    """The adjoint of :func:`unfold`: columns ``N x (C kH kW) x windows`` added up to ``N x C x output_size``."""
+    """The adjoint of :func:`unfold`: columns ``N x (C kH kW) x windows`` added up to ``N x C x
+    output_size``."""
     kernel = int_tuple("fold", "kernel_size", kernel_size, 2, 1)
     size = int_tuple("fold", "output_size", output_size, 2, 1)
 
@@ -160,14 +173,20 @@ def fold(
         check_float("fold", input=x)
         check_rank("fold", "input", x.shape, 3, "N x C kH kW x windows")
         channels, rest = divmod(x.shape[1], prod(kernel))
-        check(rest == 0 and channels > 0, "fold",
-              f"{x.shape[1]} rows (input {shape_str(x.shape)}) must be a multiple of the kernel's {prod(kernel)} "
-              f"positions (kernel_size {kernel})")  # fmt: skip
+        check(
+            rest == 0 and channels > 0,
+            "fold",
+            f"{x.shape[1]} rows (input {shape_str(x.shape)}) must be a multiple of the kernel's {prod(kernel)} "
+            f"positions (kernel_size {kernel})",
+        )
         shape = (x.shape[0], channels, *size)
         check_count("fold", "the output", shape)
         spec = conv_spec("fold", shape, (1, channels, *kernel), stride, padding, dilation)
-        check(prod(spec.out_size) == x.shape[2], "fold",
-              f"output_size {size} has {prod(spec.out_size)} windows, input has {x.shape[2]} ({shape_str(x.shape)})")
+        check(
+            prod(spec.out_size) == x.shape[2],
+            "fold",
+            f"output_size {size} has {prod(spec.out_size)} windows, input has {x.shape[2]} ({shape_str(x.shape)})",
+        )
         return SpatialMap.apply(x, op="fold", adjoint="unfold", spec=spec)
 
     return batched("fold", 2, run, input)
@@ -176,8 +195,12 @@ def fold(
 def check_labels(name: str, labels: Tensor, classes: int, ignore_index: int | None = None) -> np.ndarray:
     """Labels as a host int64 array, all in ``0..classes-1`` or equal to ``ignore_index``."""
     t = labels.numpy()
-    check(t.dtype.kind in "iu", name,
-          f"labels must be integers, got {t.dtype}; convert them with .astype('int64')", TypeError)  # fmt: skip
+    check(
+        t.dtype.kind in "iu",
+        name,
+        f"labels must be integers, got {t.dtype}; convert them with .astype('int64')",
+        TypeError,
+    )
     t = t.astype(np.int64, copy=False)
     if not (t.view(np.uint64) >= classes).any():  # one comparison finds negative labels too
         return t
@@ -186,13 +209,16 @@ def check_labels(name: str, labels: Tensor, classes: int, ignore_index: int | No
         wrong &= t != ignore_index
     if wrong.any():
         also = "" if ignore_index is None else f" or ignore_index {ignore_index}"
-        raise ValueError(f"{name}: labels must be in 0..{classes - 1} ({classes} classes){also}, got {t[wrong][0]}")
+        raise ValueError(
+            f"{name}: labels must be in 0..{classes - 1} ({classes} classes){also}, got {t[wrong][0]}"
+        )
     return t
 
 
 @names_memory
 def one_hot(tensor: TensorLike, num_classes: int = -1) -> Tensor:
-    """Integer labels ``(...)`` as int64 vectors ``(..., num_classes)``; -1: as many as the largest label needs."""
+    """Integer labels ``(...)`` as int64 vectors ``(..., num_classes)``; -1: as many as the largest label
+    needs."""
     tensor = argument("one_hot", "tensor", tensor)
     num_classes = int_tuple("one_hot", "num_classes", num_classes, 1, -1)[0]
     if num_classes == -1:

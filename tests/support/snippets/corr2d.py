@@ -7,7 +7,7 @@ def corr2d(X, K):
     Y = torch.zeros((X.shape[0] - h + 1, X.shape[1] - w + 1))
     for i in range(Y.shape[0]):
         for j in range(Y.shape[1]):
-            Y[i, j] = (X[i:i + h, j:j + w] * K).sum()
+            Y[i, j] = (X[i : i + h, j : j + w] * K).sum()
     return Y
 
 
@@ -33,7 +33,9 @@ X = torch.arange(9.0).reshape(3, 3)
 K = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
 single = corr2d(X, K)
 channels = torch.stack((X, X + 1), 0)
-stacked = corr2d_multi_in_out(channels, torch.stack((torch.stack((K, K + 1), 0), torch.stack((K + 1, K + 2), 0)), 0))
+stacked = corr2d_multi_in_out(
+    channels, torch.stack((torch.stack((K, K + 1), 0), torch.stack((K + 1, K + 2), 0)), 0)
+)
 
 image = torch.ones((6, 8))
 image[:, 2:6] = 0

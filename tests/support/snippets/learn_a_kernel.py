@@ -19,4 +19,4 @@ for i in range(10):
     l.sum().backward()
     conv2d.weight.data[:] -= lr * conv2d.weight.grad
     if (i + 1) % 2 == 0:
-        print(f'epoch {i + 1}, loss {l.sum():.3f}')
+        print(f"epoch {i + 1}, loss {l.sum():.3f}")

@@ -2,19 +2,24 @@ import torch
 from torch import nn
 
 net = nn.Sequential(
-    nn.Conv2d(1, 6, kernel_size=5, padding=2), nn.Sigmoid(),
+    nn.Conv2d(1, 6, kernel_size=5, padding=2),
+    nn.Sigmoid(),
     nn.AvgPool2d(kernel_size=2, stride=2),
-    nn.Conv2d(6, 16, kernel_size=5), nn.Sigmoid(),
+    nn.Conv2d(6, 16, kernel_size=5),
+    nn.Sigmoid(),
     nn.AvgPool2d(kernel_size=2, stride=2),
     nn.Flatten(),
-    nn.Linear(16 * 5 * 5, 120), nn.Sigmoid(),
-    nn.Linear(120, 84), nn.Sigmoid(),
-    nn.Linear(84, 10))
+    nn.Linear(16 * 5 * 5, 120),
+    nn.Sigmoid(),
+    nn.Linear(120, 84),
+    nn.Sigmoid(),
+    nn.Linear(84, 10),
+)
 
 X = torch.rand(size=(1, 1, 28, 28), dtype=torch.float32)
 for layer in net:
     X = layer(X)
-    print(layer.__class__.__name__, 'output shape:', X.shape)
+    print(layer.__class__.__name__, "output shape:", X.shape)
 
 
 def init_weights(m):
@@ -66,6 +71,6 @@ for _ in range(4):  # the two classes: a bright upper half, a bright lower half
     X[0::2, :, :14] += 3
     X[1::2, :, 14:] += 3
     batches.append((X, y))
-history = train(net, batches, num_epochs=40, lr=0.9, device=torch.device('cpu'))
+history = train(net, batches, num_epochs=40, lr=0.9, device=torch.device("cpu"))
 accuracy = evaluate_accuracy(net, batches)
-print(f'loss {history[-1]:.3f}, train acc {accuracy:.3f}')
+print(f"loss {history[-1]:.3f}, train acc {accuracy:.3f}")

@@ -29,7 +29,7 @@ def train(net, inputs, classes):
         loss.backward()
         optimizer.step()
         history.append(loss.item())
-        print(f'epoch {epoch + 1}, loss {loss.item():.4f}')
+        print(f"epoch {epoch + 1}, loss {loss.item():.4f}")
     return history
 
 

@@ -61,7 +61,14 @@ def main() -> None:
     y = 1 - x * 2 + np.ones((28,), np.float32) @ fc.eye(28)
     mask = y > 0
     best, at = y.flatten(1).max(dim=1)
-    print(net(x).shape, y[mask].sum().item(), (-y).mean(dim=(2, 3)).numpy().dtype, best / 2, at, fc.cat([x, y]).size(0))
+    print(
+        net(x).shape,
+        y[mask].sum().item(),
+        (-y).mean(dim=(2, 3)).numpy().dtype,
+        best / 2,
+        at,
+        fc.cat([x, y]).size(0),
+    )
     w = fc.randn(4, 1, 3, 3, requires_grad=True)
     F.conv2d(x, w, padding="same").pow(2).mean().backward()
     if w.grad is not None:

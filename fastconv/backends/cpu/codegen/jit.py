@@ -10,9 +10,10 @@ Two decorators::
     @body                        called from kernels only; compiles fast because no parallel pass runs on it
     def _scale_part(x, y, a): ...
 
-A kernel splits its work by ``prange(threads)`` (or ``prange`` over rows) without reductions across iterations, so a
-result depends on the number of threads at most, never on timing. ``prange`` loops inside one kernel are not fused: two
-loops in a row have a barrier between them, which code that passes data through raw addresses relies on.
+A kernel splits its work by ``prange(threads)`` (or ``prange`` over rows) without reductions across
+iterations, so a result depends on the number of threads at most, never on timing. ``prange`` loops inside one
+kernel are not fused: two loops in a row have a barrier between them, which code that passes data through raw
+addresses relies on.
 """
 
 from __future__ import annotations
@@ -40,16 +41,19 @@ from fastconv._version import __version__
 from fastconv.backends import compiling, disk, settings
 
 if numba.config.DISABLE_JIT:
-    raise RuntimeError("backend 'cpu': its kernels must be compiled, but NUMBA_DISABLE_JIT is set; unset it, or use the numpy "
-                       "backend, with FASTCONV_BACKEND=numpy or fc.set_backend('numpy')")  # fmt: skip
+    raise RuntimeError(
+        "backend 'cpu': its kernels must be compiled, but NUMBA_DISABLE_JIT is set; unset it, or use the numpy "
+        "backend, with FASTCONV_BACKEND=numpy or fc.set_backend('numpy')"
+    )
 settings.limit_threads(numba.config.NUMBA_NUM_THREADS)
 
-#: What float arithmetic may be rearranged. NaN and infinity stay alive ("nnan" and "ninf" are not here), and so does
-#: the meaning of x / y ("arcp" only allows multiplying by a reciprocal).
+#: What float arithmetic may be rearranged. NaN and infinity stay alive ("nnan" and "ninf" are not here), and
+#: so does the meaning of x / y ("arcp" only allows multiplying by a reciprocal).
 FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 
-# GNU OpenMP lets threads that wait for each other spin for milliseconds before they sleep. Where another process wants
-# the same processors, that time is taken from the very thread they wait for. Read when OpenMP starts, with the first kernel.
+# GNU OpenMP lets threads that wait for each other spin for milliseconds before they sleep. Where another
+# process wants the same processors, that time is taken from the very thread they wait for. Read when OpenMP
+# starts, with the first kernel.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
@@ -74,7 +78,8 @@ def _after_fork():
     lock.release()
 
 
-# Never in the middle of another thread's kernel or compilation: the child has no such thread, and would wait for it for ever.
+# Never in the middle of another thread's kernel or compilation: the child has no such thread, and would wait
+# for it for ever.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=_after_fork)
 
@@ -143,11 +148,13 @@ class _Unpickler(pickle.Unpickler):
 
 
 class DiskCache(_Cache):
-    """One file per kernel and signature, written atomically, so processes may compile the same kernel at once.
+    """One file per kernel and signature, written atomically, so processes may compile the same kernel at
+    once.
 
-    (Numba's own cache numbers its data files through a shared index, which two writers can cross, and it does not
-    notice edits in other files that a kernel calls.) A file holds machine code, so it is read only where nobody else
-    can have written it (``disk.read``); the checksum is against damage, the short list of names against surprises.
+    (Numba's own cache numbers its data files through a shared index, which two writers can cross, and it does
+    not notice edits in other files that a kernel calls.) A file holds machine code, so it is read only where
+    nobody else can have written it (``disk.read``); the checksum is against damage, the short list of names
+    against surprises.
     """
 
     def __init__(self, name: str):
@@ -178,7 +185,8 @@ class DiskCache(_Cache):
         if path is None or data.library.has_dynamic_globals:
             return
         payload = dumps(data._reduce())
-        with contextlib.suppress(OSError):  # a full or vanished disk costs the next start some seconds, nothing else
+        # a full or vanished disk costs the next start some seconds, nothing else
+        with contextlib.suppress(OSError):
             disk.write_atomically(path, hashlib.sha256(payload).digest() + payload)
         _prune(path.parent)
 
@@ -195,13 +203,16 @@ def _cache(compiled, name: str) -> None:
 
 
 def _name(func) -> str:
-    """The dotted path of a kernel below the engine: ``ops.dense.linear``. Two files may have the same name."""
+    """The dotted path of a kernel below the engine: ``ops.dense.linear``. Two files may have the same
+    name."""
     return f"{func.__module__}.{func.__qualname__}".removeprefix("fastconv.backends.cpu.")
 
 
 def _compile(func, *, parallel: bool, inline: str = "never", cached: bool = False):
     options = {"parallel": {"fusion": False}} if parallel else {}
-    dispatcher = numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy", inline=inline, **options)(func)
+    dispatcher = numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy", inline=inline, **options)(
+        func
+    )
     if cached:
         name = _name(func)
         _cache(dispatcher, name if parallel else name + ".serial")
@@ -223,8 +234,8 @@ def share(part, parts, total):
 
 
 def c_function(func, name: str) -> int:
-    """Compile ``func`` to a C function of a pointer to int64 and return its address, for ``simd.call``; ``name`` identifies it
-    in the disk cache."""
+    """Compile ``func`` to a C function of a pointer to int64 and return its address, for ``simd.call``;
+    ``name`` identifies it in the disk cache."""
     options = {"nopython": True, "nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
     compiled = CFunc(func, ((types.CPointer(types.int64),), types.void), {}, options)
     _cache(compiled, name)
@@ -237,8 +248,8 @@ def c_function(func, name: str) -> int:
 class Kernel:
     """A compiled parallel function; calling it fills in ``threads`` and keeps the thread pool safe.
 
-    One kernel runs at a time: not every threading layer of Numba survives two Python threads in it. In a process forked
-    after the pool was started (where that pool is dead) kernels run in one thread.
+    One kernel runs at a time: not every threading layer of Numba survives two Python threads in it. In a
+    process forked after the pool was started (where that pool is dead) kernels run in one thread.
     """
 
     def __init__(self, func):
@@ -268,8 +279,8 @@ class Kernel:
 
 @contextlib.contextmanager
 def recording(record):
-    """Call ``record(kernel, args)`` after every launch of this Python thread, and before one ``record(None, arrays)`` with
-    the arrays that its arguments only hold addresses of."""
+    """Call ``record(kernel, args)`` after every launch of this Python thread, and before one ``record(None,
+    arrays)`` with the arrays that its arguments only hold addresses of."""
     _local.record = record
     try:
         yield

@@ -1,7 +1,7 @@
 """The only LLVM code of the project: register-blocked multiply-add tiles for this machine's vectors.
 
-Everything here works on plain byte addresses (``array.ctypes.data``) inside kernels, because a tile reads rows that are
-no array's rows. Nothing checks bounds: the callers' drawings say why every access is inside.
+Everything here works on plain byte addresses (``array.ctypes.data``) inside kernels, because a tile reads
+rows that are no array's rows. Nothing checks bounds: the callers' drawings say why every access is inside.
 
 The tile (:func:`tile`)::
 
@@ -13,8 +13,9 @@ The tile (:func:`tile`)::
     row MR-1|         |         |
             +---------+---------+    all MR * NV accumulators stay in registers through both loops
 
-With 32 vector registers the tile is 14 x 2 (28 accumulators, 2 for B, 1 for the broadcast): per step of k 16 loads feed
-28 multiply-adds, which keeps the multiply-add unit busy every cycle. With 16 registers (AVX2) it is 6 x 2.
+With 32 vector registers the tile is 14 x 2 (28 accumulators, 2 for B, 1 for the broadcast): per step of k 16
+loads feed 28 multiply-adds, which keeps the multiply-add unit busy every cycle. With 16 registers (AVX2) it
+is 6 x 2.
 """
 
 from __future__ import annotations
@@ -62,8 +63,9 @@ def lanes(dtype) -> int:
 
 
 def panel_width(columns: int, dtype) -> int:
-    """Columns of the tile that suits a matrix of ``columns``: two vectors, or one where an odd few of them would leave half
-    of the last tile unused, or half a vector for very few columns (which many processors compute twice as fast)."""
+    """Columns of the tile that suits a matrix of ``columns``: two vectors, or one where an odd few of them
+    would leave half of the last tile unused, or half a vector for very few columns (which many processors
+    compute twice as fast)."""
     whole = lanes(dtype)
     vectors = -(-columns // whole)
     if columns <= whole // 2:
@@ -85,7 +87,8 @@ def _pointer(typingctx, start, like):
 
 @body(inline=True)
 def address(array):
-    """Byte address of an array's first element, signed: Numba makes float64 of mixed signed and unsigned integers."""
+    """Byte address of an array's first element, signed: Numba makes float64 of mixed signed and unsigned
+    integers."""
     return np.int64(array.ctypes.data)
 
 
@@ -119,7 +122,8 @@ _to_read, _to_write = _ask(False), _ask(True)
 
 @body(inline=True)
 def prefetch(start, size):
-    """Ask for the ``size`` bytes at address ``start``, which may lie anywhere, to be brought to the second-level cache."""
+    """Ask for the ``size`` bytes at address ``start``, which may lie anywhere, to be brought to the
+    second-level cache."""
     for line in range(start, start + size, 64):
         _to_read(line)
 
@@ -200,7 +204,9 @@ class _Emitter:
 
     def floor(self, relu):
         """The least value of a result: 0 if ``relu``, else minus infinity."""
-        number = self.b.select(self.b.icmp_signed("!=", relu, I64(0)), self.element(0.0), self.element(float("-inf")))
+        number = self.b.select(
+            self.b.icmp_signed("!=", relu, I64(0)), self.element(0.0), self.element(float("-inf"))
+        )
         return self.broadcast(number)
 
     def at_least(self, floor, value):
@@ -217,7 +223,9 @@ class _Emitter:
             ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes),
         )
         return [
-            self.b.icmp_signed("<", ir.Constant(index, list(range(v * self.lanes, (v + 1) * self.lanes))), spread)
+            self.b.icmp_signed(
+                "<", ir.Constant(index, list(range(v * self.lanes, (v + 1) * self.lanes))), spread
+            )
             for v in range(nv)
         ]
 
@@ -226,7 +234,25 @@ def _make_tile(rows: int, nv: int, lanes: int, dtype, plain: bool):
     """An intrinsic computing a tile of ``rows`` x ``nv`` vectors of ``dtype`` (see the module's drawing)."""
 
     @intrinsic
-    def tile_rows(typingctx, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols, added, relu):
+    def tile_rows(
+        typingctx,
+        a,
+        a_row,
+        a_step,
+        ta,
+        b,
+        b_step,
+        tb,
+        taps,
+        depth,
+        c,
+        c_row,
+        init,
+        init_row,
+        cols,
+        added,
+        relu,
+    ):
         sig = types.void(*[types.int64] * 16)
 
         def codegen(context, builder, signature, args):
@@ -249,7 +275,8 @@ def _make_tile(rows: int, nv: int, lanes: int, dtype, plain: bool):
 
 
 def _emit_tile(e: _Emitter, rows: int, nv: int, args, masks, plain: bool) -> None:
-    """The two loops of a tile; ``masks`` (None: all lanes) guard what is read of B, init and added and written of C."""
+    """The two loops of a tile; ``masks`` (None: all lanes) guard what is read of B, init and added and
+    written of C."""
     a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, _, added, relu = args
     builder, function = e.b, e.b.function
     grid = [(m, v) for m in range(rows) for v in range(nv)]
@@ -260,8 +287,9 @@ def _emit_tile(e: _Emitter, rows: int, nv: int, args, masks, plain: bool) -> Non
     def corner(base, row, m, v):
         return e.at(e.at(base, builder.mul(row, I64(m))), v * e.lanes)
 
-    # Rows lie at base[m // 4] + (0, 1, 2 or 3) * a_row, which are addresses of one instruction. Left to itself LLVM makes
-    # each row's address from the one before, a chain longer than a narrow tile's arithmetic; opaque() keeps it from that.
+    # Rows lie at base[m // 4] + (0, 1, 2 or 3) * a_row, which are addresses of one instruction. Left to
+    # itself LLVM makes each row's address from the one before, a chain longer than a narrow tile's
+    # arithmetic; opaque() keeps it from that.
     step = [I64(0), e.opaque(a_row), None, e.opaque(builder.mul(a_row, I64(3)))]
     step[2] = builder.mul(step[1], I64(2))
     four = e.opaque(builder.mul(a_row, I64(4)))
@@ -342,12 +370,14 @@ def _emit_tile(e: _Emitter, rows: int, nv: int, args, masks, plain: bool) -> Non
 
 @functools.cache
 def tile_address(dtype, width: int, plain: bool = False) -> int:
-    """Address of the compiled tile function, ``width`` columns (see :func:`panel_width`), to be called by :func:`tile`.
+    """Address of the compiled tile function, ``width`` columns (see :func:`panel_width`), to be called by
+    :func:`tile`.
 
-    A ``plain`` one writes all columns of sums that stay in the caches: ``cols``, ``added`` and ``relu`` are not looked at.
+    A ``plain`` one writes all columns of sums that stay in the caches: ``cols``, ``added`` and ``relu`` are
+    not looked at.
 
-    Kernels call the tile through its address because it is a lot of code: compiled into every kernel that uses it, it
-    would cost seconds each time.
+    Kernels call the tile through its address because it is a lot of code: compiled into every kernel that
+    uses it, it would cost seconds each time.
     """
     kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
     nv = -(-width // lanes(dtype))
@@ -363,7 +393,10 @@ def tile_address(dtype, width: int, plain: bool = False) -> int:
         "        here, first = end - first, end",
     ]
     for m in range(MAX_ROWS, 0, -1):
-        lines += [f"        {'if' if m == MAX_ROWS else 'elif'} here == {m}:", f"            tile{m}({names})"]
+        lines += [
+            f"        {'if' if m == MAX_ROWS else 'elif'} here == {m}:",
+            f"            tile{m}({names})",
+        ]
     lines += [
         f"        a, c = a + here * a_row * {size}, c + here * c_row * {size}",
         f"        init, added = init + here * init_row * {size} if init else 0, added + here * c_row * {size} if added else 0",
@@ -387,7 +420,9 @@ def _call(typingctx, function, args):
         numbers = cgutils.unpack_tuple(builder, packed, len(signature.args[1]))
         words = cgutils.alloca_once(builder, ir.ArrayType(I64, len(numbers)))
         for i, v in enumerate(numbers):
-            builder.store(builder.sext(v, I64) if v.type.width < 64 else v, builder.gep(words, [I32(0), I32(i)]))
+            builder.store(
+                builder.sext(v, I64) if v.type.width < 64 else v, builder.gep(words, [I32(0), I32(i)])
+            )
         words = builder.bitcast(words, I64.as_pointer())
         function = builder.inttoptr(start, ir.FunctionType(ir.VoidType(), [words.type]).as_pointer())
         builder.call(function, [words])
@@ -400,26 +435,51 @@ def _call(typingctx, function, args):
 def call(function, integers):
     """Call the function at an address that ``jit.c_function`` gave with an array of these ``integers``.
 
-    Not with the integers themselves: what Numba puts around a C function copies arguments from the stack as one vector, which
-    has to wait until all the stores that put them there are done (30 to 50 cycles)."""
+    Not with the integers themselves: what Numba puts around a C function copies arguments from the stack as
+    one vector, which has to wait until all the stores that put them there are done (30 to 50 cycles)."""
     _call(function, integers)
 
 
 @body(inline=True)
-def tile(function, rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols, added, relu):
-    """Run the tile ``function`` (from :func:`tile_address`) on ``rows``, in near-equal blocks of at most MAX_ROWS.
+def tile(
+    function,
+    rows,
+    a,
+    a_row,
+    a_step,
+    ta,
+    b,
+    b_step,
+    tb,
+    taps,
+    depth,
+    c,
+    c_row,
+    init,
+    init_row,
+    cols,
+    added,
+    relu,
+):
+    """Run the tile ``function`` (from :func:`tile_address`) on ``rows``, in near-equal blocks of at most
+    MAX_ROWS.
 
-    Addresses (``a b c init added ta tb``) are in bytes, strides, tables and counts in elements. ``init`` is 0 (start from
-    zero) or the address the accumulators start from; only ``cols`` columns are read of B and written to C; ``taps``
-    and ``depth`` are at least 1. At the end what lies at ``added`` (0: nothing), with C's strides, is added, and with
-    ``relu`` not 0 negative results become 0.
+    Addresses (``a b c init added ta tb``) are in bytes, strides, tables and counts in elements. ``init`` is 0
+    (start from zero) or the address the accumulators start from; only ``cols`` columns are read of B and
+    written to C; ``taps`` and ``depth`` are at least 1. At the end what lies at ``added`` (0: nothing), with
+    C's strides, is added, and with ``relu`` not 0 negative results become 0.
     """
-    _call(function, (rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols, added, relu))
+    _call(
+        function,
+        (rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols, added, relu),
+    )
 
 
-# ------------------------------------------------------------------------------------------------- single vectors
+# ------------------------------------------------------------------------------------------------- single
+# vectors
 class Vector(types.Type):
-    """The type of one vector register in a kernel, for what the compiler would not make vector code of by itself."""
+    """The type of one vector register in a kernel, for what the compiler would not make vector code of by
+    itself."""
 
     def __init__(self, dtype):
         self.dtype = dtype
@@ -491,13 +551,16 @@ def if_same(typingctx, value, model, yes, no):
 
     def codegen(context, builder, signature, args):
         value, model, yes, no = args
-        same = builder.or_(builder.fcmp_ordered("==", value, model), builder.fcmp_unordered("uno", value, value))
+        same = builder.or_(
+            builder.fcmp_ordered("==", value, model), builder.fcmp_unordered("uno", value, value)
+        )
         return builder.select(same, yes, no)
 
     return yes(value, model, yes, no), codegen
 
 
-# ------------------------------------------------------------------------------------------------- sums of products
+# ------------------------------------------------------------------------------------------------- sums of
+# products
 def _emit_dot(e: _Emitter, rows: int, cols: int, args) -> None:
     """The two loops of ``rows`` x ``cols`` accumulators, and their sums over the lanes."""
     a, a_row, a_step, ta, b, b_col, b_step, tb, taps, depth, c, c_row, c_col = args
@@ -563,7 +626,10 @@ def dot_address(dtype) -> int:
 
         return dots
 
-    space, lines = {"__name__": __name__}, [*_reading("dot", f"rows, cols, {names}"), "    if rows == 0: return"]
+    space, lines = (
+        {"__name__": __name__},
+        [*_reading("dot", f"rows, cols, {names}"), "    if rows == 0: return"],
+    )
     for m in range(1, DOT_ROWS + 1):
         for v in range(1, DOT_COLUMNS + 1):
             space[f"dot{m}_{v}"] = make(m, v)
@@ -574,18 +640,20 @@ def dot_address(dtype) -> int:
 
 @body(inline=True)
 def dot(function, rows, cols, a, a_row, a_step, ta, b, b_col, b_step, tb, taps, depth, c, c_row, c_col):
-    """Add to ``c[m, v]`` (one number) the sum over taps t, k < depth and all lanes of ``A * B``, where (vectors both)
-    ``A = a[ta[t] + m * a_row + k * a_step]`` and ``B = b[tb[t] + v * b_col + k * b_step]``.
+    """Add to ``c[m, v]`` (one number) the sum over taps t, k < depth and all lanes of ``A * B``, where
+    (vectors both) ``A = a[ta[t] + m * a_row + k * a_step]`` and ``B = b[tb[t] + v * b_col + k * b_step]``.
 
-    At most DOT_ROWS rows and DOT_COLUMNS columns; units as in :func:`tile`. ``function`` is from :func:`dot_address`.
+    At most DOT_ROWS rows and DOT_COLUMNS columns; units as in :func:`tile`. ``function`` is from
+    :func:`dot_address`.
     """
     _call(function, (rows, cols, a, a_row, a_step, ta, b, b_col, b_step, tb, taps, depth, c, c_row, c_col))
 
 
-# ------------------------------------------------------------------------------------------------- 2-D transforms
+# ------------------------------------------------------------------------------------------------- 2-D
+# transforms
 def _apply(e: _Emitter, matrix, values):
-    """``matrix @ values`` for vectors. Rows that differ only in the signs of their odd entries, as Winograd's points
-    +a and -a make them, share their even and odd halves."""
+    """``matrix @ values`` for vectors. Rows that differ only in the signs of their odd entries, as Winograd's
+    points +a and -a make them, share their even and odd halves."""
     b = e.b
 
     def combine(row, columns):
@@ -621,8 +689,8 @@ def _apply(e: _Emitter, matrix, values):
 
 
 def _blocks(matrix):
-    """The matrix as independent blocks: pairs (rows, columns), no other entries of these rows or columns being nonzero. Rows
-    of zeros are in none."""
+    """The matrix as independent blocks: pairs (rows, columns), no other entries of these rows or columns
+    being nonzero. Rows of zeros are in none."""
     blocks = []
     for r, row in enumerate(matrix):
         rows, columns = [r], {j for j, value in enumerate(row) if value}
@@ -636,18 +704,26 @@ def _blocks(matrix):
 
 @functools.cache
 def transform_address(
-    down: tuple, across: tuple, dtype, src_table=False, dst_table=False, masked=False, biased=False, adding=False
+    down: tuple,
+    across: tuple,
+    dtype,
+    src_table=False,
+    dst_table=False,
+    masked=False,
+    biased=False,
+    adding=False,
 ) -> int:
     """Address of a compiled ``transform(src, src_step, dst, dst_step, shift, channels, bias, added, relu)``:
     Y = D X A^t per channel.
 
-    ``down`` is D, ``across`` is A (both rows x n); X is n x n and Y rows x rows, each entry a run of channels, one vector at
-    a time. Entries of X that are multiplied with zeros only are not read, entries of Y for a row of zeros of D or A are not
-    written. An entry lies at ``base + index * step`` (bytes), or, with ``*_table``, ``shift`` bytes behind the index-th
-    address of the int64 table at ``base`` (entries outside an image point at zeros or at a place to dump). ``masked``: the
-    tables' side ends after ``channels`` exactly; otherwise every run may be read and written up to a whole vector.
-    ``biased``: add the vector at ``bias``, and then, with ``relu`` not 0, make negative results 0. ``adding``: before that
-    add the entries of the table at ``added``, which is like the one at ``dst``.
+    ``down`` is D, ``across`` is A (both rows x n); X is n x n and Y rows x rows, each entry a run of
+    channels, one vector at a time. Entries of X that are multiplied with zeros only are not read, entries of
+    Y for a row of zeros of D or A are not written. An entry lies at ``base + index * step`` (bytes), or, with
+    ``*_table``, ``shift`` bytes behind the index-th address of the int64 table at ``base`` (entries outside
+    an image point at zeros or at a place to dump). ``masked``: the tables' side ends after ``channels``
+    exactly; otherwise every run may be read and written up to a whole vector. ``biased``: add the vector at
+    ``bias``, and then, with ``relu`` not 0, make negative results 0. ``adding``: before that add the entries
+    of the table at ``added``, which is like the one at ``dst``.
     """
     kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
     n, rows = len(down[0]), len(down)
@@ -662,7 +738,11 @@ def transform_address(
             e = _Emitter(builder, kind)
             src, src_step, dst, dst_step, shift, channels, bias, added, relu = args
             function = builder.function
-            entry, loop, done = builder.block, function.append_basic_block("c"), function.append_basic_block("end")
+            entry, loop, done = (
+                builder.block,
+                function.append_basic_block("c"),
+                function.append_basic_block("end"),
+            )
             builder.branch(loop)
             builder.position_at_end(loop)
             c = builder.phi(I64)
@@ -683,8 +763,11 @@ def transform_address(
 
             start = e.load(e.element_pointer(builder.add(bias, offset)), mask) if biased else None
             floor = e.floor(relu)
-            for out_columns, in_columns in _blocks(across):  # fewer values are alive at a time than in one block
-                half = [_apply(e, down, [load(i, j) if i in read else None for i in range(n)]) for j in in_columns]
+            # fewer values are alive at a time than in one block
+            for out_columns, in_columns in _blocks(across):
+                half = [
+                    _apply(e, down, [load(i, j) if i in read else None for i in range(n)]) for j in in_columns
+                ]
                 part = [[across[r][q] for q in in_columns] for r in out_columns]
                 for i in written:
                     for j, value in zip(out_columns, _apply(e, part, [column[i] for column in half])):
@@ -692,7 +775,9 @@ def transform_address(
                         if adding:
                             value = builder.fadd(value, e.load(place(added, None, True, i * rows + j), mask))
                         value = e.at_least(floor, value) if biased else value
-                        e.store(value, place(dst, dst_step, dst_table, i * rows + j), mask if dst_table else None)
+                        e.store(
+                            value, place(dst, dst_step, dst_table, i * rows + j), mask if dst_table else None
+                        )
             following = builder.add(c, I64(e.lanes))
             c.add_incoming(following, builder.block)
             builder.cbranch(builder.icmp_signed("<", following, channels), loop, done)
@@ -711,7 +796,8 @@ def transform_address(
 
 @body(inline=True)
 def transform(function, src, src_step, dst, dst_step, shift, channels):
-    """Run the transform ``function`` (from :func:`transform_address`); all arguments in bytes but ``channels``."""
+    """Run the transform ``function`` (from :func:`transform_address`); all arguments in bytes but
+    ``channels``."""
     _call(function, (src, src_step, dst, dst_step, shift, channels, 0, 0, 0))
 
 
@@ -721,13 +807,16 @@ def transform_finally(function, src, src_step, dst, dst_step, shift, channels, b
     _call(function, (src, src_step, dst, dst_step, shift, channels, bias, added, relu))
 
 
-# ------------------------------------------------------------------------------------------------- transposition
+# -------------------------------------------------------------------------------------------------
+# transposition
 @functools.cache
 def transpose_address(dtype) -> int:
-    """Address of a compiled ``transpose(src, src_row, dst)``: LANES x LANES elements, rows ``src_row`` bytes apart, are
-    written as columns: element j of row i becomes element i at the j-th address of the int64 table at ``dst``.
+    """Address of a compiled ``transpose(src, src_row, dst)``: LANES x LANES elements, rows ``src_row`` bytes
+    apart, are written as columns: element j of row i becomes element i at the j-th address of the int64 table
+    at ``dst``.
 
-    In registers, by halves: exchanging single elements between neighbouring rows, then pairs between pairs of rows, ...
+    In registers, by halves: exchanging single elements between neighbouring rows, then pairs between pairs of
+    rows, ...
     """
     kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
 
@@ -739,13 +828,20 @@ def transpose_address(dtype) -> int:
             e = _Emitter(builder, kind)
             src, src_row, dst = args
             n = e.lanes
-            rows = [e.load(e.element_pointer(builder.add(src, builder.mul(src_row, I64(i))))) for i in range(n)]
+            rows = [
+                e.load(e.element_pointer(builder.add(src, builder.mul(src_row, I64(i))))) for i in range(n)
+            ]
             for h in (1 << bit for bit in range(n.bit_length() - 1)):
-                low, high = [x + n - h if x & h else x for x in range(n)], [x + n if x & h else x + h for x in range(n)]
+                low, high = (
+                    [x + n - h if x & h else x for x in range(n)],
+                    [x + n if x & h else x + h for x in range(n)],
+                )
                 masks = [ir.Constant(ir.VectorType(I32, n), m) for m in (low, high)]
                 for i in range(n):
                     if not i & h:
-                        rows[i], rows[i + h] = (builder.shuffle_vector(rows[i], rows[i + h], m) for m in masks)
+                        rows[i], rows[i + h] = (
+                            builder.shuffle_vector(rows[i], rows[i + h], m) for m in masks
+                        )
             table = builder.inttoptr(dst, I64.as_pointer())
             for j, row in enumerate(rows):
                 e.store(row, e.element_pointer(builder.load(builder.gep(table, [I64(j)]))))
@@ -763,4 +859,3 @@ def transpose_address(dtype) -> int:
 def transpose(function, src, src_row, dst):
     """Run the transposition ``function`` (from :func:`transpose_address`)."""
     _call(function, (src, src_row, dst))
-

@@ -1,10 +1,11 @@
 """Scalar functions for kernels, written so that a loop over them becomes vector code.
 
-Numba's own ``exp``, ``tanh`` and ``erfc`` are calls into the C library, one element at a time. In float32 the ones here
-are polynomials (minimax fits) without branches; float64 keeps the library, whose precision no short polynomial reaches.
+Numba's own ``exp``, ``tanh`` and ``erfc`` are calls into the C library, one element at a time. In float32 the
+ones here are polynomials (minimax fits) without branches; float64 keeps the library, whose precision no short
+polynomial reaches.
 
-They are compiled as overloads and not by ``body``: reducing a range with a constant in two parts survives only without
-the "reassoc" flag that ``body`` sets, which allows adding the two parts up.
+They are compiled as overloads and not by ``body``: reducing a range with a constant in two parts survives
+only without the "reassoc" flag that ``body`` sets, which allows adding the two parts up.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from numba import types
 from numba.extending import overload
 
 F, INT = np.float32, np.int32
-_OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "forceinline": True}  # a call stops vectorisation
+# a call stops vectorisation
+_OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "forceinline": True}
 _LOG2_E = F(1.4426950408889634)
 _LN2_HIGH, _LN2_LOW = F(0.693359375), F(-2.1219444e-4)  # n * high is exact
 
 
 def _by_dtype(single, double):
-    """A function of one number ``x`` for use in kernels: ``single`` where x is float32, ``double`` where float64."""
+    """A function of one number ``x`` for use in kernels: ``single`` where x is float32, ``double`` where
+    float64."""
 
     def function(x):
         return double(x)
@@ -66,7 +69,8 @@ def _exp32(x):
 
 
 def _one_plus_exp32(x):
-    """``1 + exp(x)``, where tiny powers do not count: ``2**n`` is one factor (and 2 another, for n may be 128)."""
+    """``1 + exp(x)``, where tiny powers do not count: ``2**n`` is one factor (and 2 another, for n may be
+    128)."""
     x = F(89) if x > F(89) else x
     x = F(-86) if x < F(-86) else x
     n = np.rint(x * _LOG2_E)
@@ -91,7 +95,8 @@ def _tanh32(x):
 
 
 def _normal_cdf32(x):
-    """In the left tail ``exp(-x^2 / 2)`` times a polynomial in ``1 / (1 + |x| / 4)`` (around the middle of its range)."""
+    """In the left tail ``exp(-x^2 / 2)`` times a polynomial in ``1 / (1 + |x| / 4)`` (around the middle of
+    its range)."""
     t = F(1) / (F(1) + F(0.25) * abs(x)) - F(0.6162790697674418)
     p = F(0.034800123423337936)
     p = p * t + F(-0.007775184232741594)
@@ -110,15 +115,16 @@ def _normal_cdf32(x):
 tanh = _by_dtype(_tanh32, lambda x: math.tanh(x))
 normal_cdf = _by_dtype(_normal_cdf32, lambda x: 0.5 * math.erfc(x * -math.sqrt(0.5)))
 
-# x ** -0.75. With the flags of ``body`` an estimate of 1 / sqrt would be refined instead, which makes infinity NaN.
+# x ** -0.75. With the flags of ``body`` an estimate of 1 / sqrt would be refined instead, which makes
+# infinity NaN.
 inverse_power_3_4 = _by_dtype(
     lambda x: F(1) / (np.sqrt(x) * np.sqrt(np.sqrt(x))), lambda x: 1.0 / (np.sqrt(x) * np.sqrt(np.sqrt(x)))
 )
 
 
 def _activations(T):
-    """What activations and their derivatives are made of, with every constant of type ``T``: in a kernel a Python
-    number would turn float32 into float64."""
+    """What activations and their derivatives are made of, with every constant of type ``T``: in a kernel a
+    Python number would turn float32 into float64."""
     one, half = T(1), T(0.5)
     inverse_root_2pi, root_8_over_pi = T(1 / math.sqrt(2 * math.pi)), T(math.sqrt(8 / math.pi))
     cubic, cubic3 = T(0.044715), T(3 * 0.044715)

@@ -3,8 +3,8 @@
     seconds  =  launches  +  bytes of input and output / memory  +  bytes of weights / memory
               + operations / (share of peak)  +  bytes gathered or transformed / (share of memory)
 
-Peak and memory are measured once per machine and number of threads (``facts.rates``). The shares were fitted to the times
-of all shapes in ``bench/shapes`` on one machine; they belong to the kernels, not to the machine.
+Peak and memory are measured once per machine and number of threads (``facts.rates``). The shares were fitted
+to the times of all shapes in ``bench/shapes`` on one machine; they belong to the kernels, not to the machine.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class _Pass:
         swap = which == "bwd_data"
         self.columns, self.depth = (depth, columns) if swap else (columns, depth)
         width = simd.panel_width(self.columns, dtype)
-        self.flops = spec.flops * -(-self.columns // width) * width / self.columns  # columns fill whole panels
+        # columns fill whole panels
+        self.flops = spec.flops * -(-self.columns // width) * width / self.columns
         self.phases = prod(spec.stride) if swap else 1
         self.size = spec.in_size if swap else spec.out_size
         self.row = -(-self.size[-1] // spec.stride[-1]) if swap else self.size[-1]
@@ -100,7 +101,11 @@ def winograd(spec, which, dtype, m: int) -> float:
     if passes.folds(spec):
         within = passes.inner(spec)
         moved = 2 * prod(within.x_shape) * np.dtype(dtype).itemsize
-        return winograd(within, which, dtype, m) + LAUNCH + moved / (FOLD * machine.rates(settings.get_num_threads())[1])
+        return (
+            winograd(within, which, dtype, m)
+            + LAUNCH
+            + moved / (FOLD * machine.rates(settings.get_num_threads())[1])
+        )
     p = _Pass(spec, which, dtype)
     tiles, products = winograd_tiles(spec, which, m)
     lanes, planes = simd.lanes(dtype), (m + spec.kernel[0] - 1) ** 2

@@ -5,8 +5,8 @@
         for each tap inside the input
           y[pixel, :] += x[pixel + tap, :] * w[tap, :]              all channels at once, from the first-level cache
 
-Forward and backward-data are the same loop over the phases of conv_plan; backward-weight adds gy * x into one [tap, channel]
-table per thread.
+Forward and backward-data are the same loop over the phases of conv_plan; backward-weight adds gy * x into one
+[tap, channel] table per thread.
 """
 
 from __future__ import annotations
@@ -26,13 +26,30 @@ from .passes import arranged, backward_data, forward, forward_phases, sum_partia
 
 
 @kernel
-def _taps(threads, x, w, bias, has_bias, y, beside, relu, out_size, in_stride, out_stride, out_offset, off_d, off_h, off_w,
-          taps):  # fmt: skip
+def _taps(
+    threads,
+    x,
+    w,
+    bias,
+    has_bias,
+    y,
+    beside,
+    relu,
+    out_size,
+    in_stride,
+    out_stride,
+    out_offset,
+    off_d,
+    off_h,
+    off_w,
+    taps,
+):
     images, depth, height, width, channels = x.shape
     _, y_depth, y_height, y_width, _ = y.shape
     od, oh, ow = out_size
     rows = images * od * oh
-    source, weight, out = x.reshape(-1), w.reshape(-1), y.reshape(-1)  # views per pixel would count references
+    # views per pixel would count references
+    source, weight, out = x.reshape(-1), w.reshape(-1), y.reshape(-1)
     residual = simd.view1d(address(y) + beside, y.size, y)
     zero = y.dtype.type(0)
     for thread in prange(threads):
@@ -40,7 +57,11 @@ def _taps(threads, x, w, bias, has_bias, y, beside, relu, out_size, in_stride, o
         for r in range(first, end):
             n, i, j = r // oh // od, r // oh % od, r % oh
             for q in range(ow):
-                at = (n * y_depth + out_offset[0] + i * out_stride[0]) * y_height + out_offset[1] + j * out_stride[1]
+                at = (
+                    (n * y_depth + out_offset[0] + i * out_stride[0]) * y_height
+                    + out_offset[1]
+                    + j * out_stride[1]
+                )
                 at = (at * y_width + out_offset[2] + q * out_stride[2]) * channels
                 if has_bias:
                     for c in range(channels):
@@ -54,7 +75,10 @@ def _taps(threads, x, w, bias, has_bias, y, beside, relu, out_size, in_stride, o
                             t += 1
                             d, h, v = i * in_stride[0] + td, j * in_stride[1] + th, q * in_stride[2] + tw
                             if 0 <= d < depth and 0 <= h < height and 0 <= v < width:
-                                pixel, tap = (((n * depth + d) * height + h) * width + v) * channels, taps[t] * channels
+                                pixel, tap = (
+                                    (((n * depth + d) * height + h) * width + v) * channels,
+                                    taps[t] * channels,
+                                )
                                 for c in range(channels):
                                     out[at + c] += source[pixel + c] * weight[tap + c]
                 if beside:
@@ -69,8 +93,21 @@ def _run(x, w, b, y, spec, phases, swap, beside, relu):
     # swap changes nothing: a filter has one input and one output channel
     table = arranged(w)
     for phase in phases:
-        _taps(x, table, layout.dense(b) if b is not None else table[0, 0], b is not None, y, beside, relu, phase.out_size,
-              phase.in_stride, phase.out_stride, phase.out_offset, *phase.offsets, np.array(phase.taps, np.int64))  # fmt: skip
+        _taps(
+            x,
+            table,
+            layout.dense(b) if b is not None else table[0, 0],
+            b is not None,
+            y,
+            beside,
+            relu,
+            phase.out_size,
+            phase.in_stride,
+            phase.out_stride,
+            phase.out_offset,
+            *phase.offsets,
+            np.array(phase.taps, np.int64),
+        )
 
 
 fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
@@ -97,7 +134,10 @@ def _weights(threads, x, gy, in_stride, off_d, off_h, off_w, partials):
                             t += 1
                             d, h, v = i * in_stride[0] + td, j * in_stride[1] + th, q * in_stride[2] + tw
                             if 0 <= d < depth and 0 <= h < height and 0 <= v < width:
-                                pixel, tap = (((n * depth + d) * height + h) * width + v) * channels, t * channels
+                                pixel, tap = (
+                                    (((n * depth + d) * height + h) * width + v) * channels,
+                                    t * channels,
+                                )
                                 for c in range(channels):
                                     total[tap + c] += source[pixel + c] * upstream[up + c]
 
@@ -106,5 +146,6 @@ def bwd_weight(x, gy, spec):
     lifted = spec.lifted()
     partials = memory.empty((settings.get_num_threads(), prod(spec.kernel), spec.c_out), x.dtype)
     _weights(layout.lift(x), layout.lift(gy), lifted.stride, *forward_phases(lifted)[0].offsets, partials)
-    as_one_group = partials.reshape(len(partials), 1, -1, 1, spec.c_out)  # one input channel, all output channels
+    # one input channel, all output channels
+    as_one_group = partials.reshape(len(partials), 1, -1, 1, spec.c_out)
     return sum_partials(as_one_group, lifted, spec.w_shape)

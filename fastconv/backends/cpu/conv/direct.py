@@ -41,10 +41,12 @@ from .passes import U, backward_data, forward, panels, panels_per_job, split_row
 L2 = 1 << 20  # bytes of a core's second-level cache, or less
 
 
-# ------------------------------------------------------------------------------------------------- forward, backward-data
+# ------------------------------------------------------------------------------------------------- forward,
+# backward-data
 @body(inline=True)
 def copy_run(source, at, target, to, n):
-    """``target[to : to + n] = source[at : at + n]``, which Numba would do through a fresh copy if the two overlapped."""
+    """``target[to : to + n] = source[at : at + n]``, which Numba would do through a fresh copy if the two
+    overlapped."""
     for i in range(n):
         target[U(to + i)] = source[U(at + i)]
 
@@ -74,8 +76,8 @@ def copy_slab(x, n, d0, h0, w0, h_count, w_count, offsets_d, slab):
 
 @body(inline=True)
 def on_image(offsets, at, size):
-    """The first of the ascending ``offsets`` from ``at`` that is on an image of ``size`` rows, and the one after the last;
-    where none is, the last alone, for a tile needs a tap: its slab row is zero."""
+    """The first of the ascending ``offsets`` from ``at`` that is on an image of ``size`` rows, and the one
+    after the last; where none is, the last alone, for a tile needs a tap: its slab row is zero."""
     first, end = 0, offsets.size
     while first < end and at + offsets[first] < 0:
         first += 1
@@ -94,8 +96,32 @@ def clear_block(y, n, d0, d1, h0, h1):
 
 
 @kernel
-def _taps(threads, tile, x, weights, sizes, bias, has_bias, y, beside, relu, out_size, in_stride, out_stride,
-          out_offset, off_d, off_h, off_w, merged, inside, clear, row_step, panel_step, slabs, tables):  # fmt: skip
+def _taps(
+    threads,
+    tile,
+    x,
+    weights,
+    sizes,
+    bias,
+    has_bias,
+    y,
+    beside,
+    relu,
+    out_size,
+    in_stride,
+    out_stride,
+    out_offset,
+    off_d,
+    off_h,
+    off_w,
+    merged,
+    inside,
+    clear,
+    row_step,
+    panel_step,
+    slabs,
+    tables,
+):
     images, x_depth, x_height, x_width, channels = x.shape
     groups, count, depth, width, weights_step, tap_step, row = sizes
     out_channels = y.shape[4]
@@ -120,15 +146,29 @@ def _taps(threads, tile, x, weights, sizes, bias, has_bias, y, beside, relu, out
             j1 = min(j0 + row_step, oh)
             if inside:
                 height, pitch = x_height, x_width
-                base = address(x) + ((n * x_depth + i * in_stride[0]) * height + j0 * in_stride[1]) * pitch * channels * size
+                base = (
+                    address(x)
+                    + ((n * x_depth + i * in_stride[0]) * height + j0 * in_stride[1])
+                    * pitch
+                    * channels
+                    * size
+                )
             else:
                 height = (j1 - 1 - j0) * in_stride[1] + off_h[-1] - off_h[0] + 1
                 pitch = (ow - 1) * in_stride[2] + off_w[-1] - off_w[0] + 1
                 base = address(slab)
-                copy_slab(x, n, i * in_stride[0], j0 * in_stride[1] + off_h[0], off_w[0], height, pitch, off_d, slab)
+                copy_slab(
+                    x, n, i * in_stride[0], j0 * in_stride[1] + off_h[0], off_w[0], height, pitch, off_d, slab
+                )
             if clear:
-                clear_block(y, n, i * out_stride[0], y.shape[1] if i + 1 == od else (i + 1) * out_stride[0],
-                            j0 * out_stride[1], y.shape[2] if j1 == oh else j1 * out_stride[1])  # fmt: skip
+                clear_block(
+                    y,
+                    n,
+                    i * out_stride[0],
+                    y.shape[1] if i + 1 == od else (i + 1) * out_stride[0],
+                    j0 * out_stride[1],
+                    y.shape[2] if j1 == oh else j1 * out_stride[1],
+                )
             first = job % panel_blocks * panel_step
             first_d, end_d = on_image(off_d, i * in_stride[0], x_depth)
             built_first, built_end, taps = -1, -1, 0
@@ -145,7 +185,11 @@ def _taps(threads, tile, x, weights, sizes, bias, has_bias, y, beside, relu, out
                                     if inside:
                                         at = (off_d[td] * height + off_h[th]) * pitch + off_w[tw]
                                     else:
-                                        at = (td * height + off_h[th] - off_h[0]) * pitch + off_w[tw] - off_w[0]
+                                        at = (
+                                            (td * height + off_h[th] - off_h[0]) * pitch
+                                            + off_w[tw]
+                                            - off_w[0]
+                                        )
                                     a_table[taps] = at * channels
                                     b_table[taps] = ((td * off_h.size + th) * off_w.size + tw) * tap_step
                                     taps += 1
@@ -154,15 +198,31 @@ def _taps(threads, tile, x, weights, sizes, bias, has_bias, y, beside, relu, out
                     line += out_offset[1] + j * out_stride[1]
                     target = address(y) + ((line * y.shape[3] + out_offset[2]) * out_channels + k) * size
                     simd.tile(
-                        tile, ow, source, in_stride[2] * channels, 1, address(a_table),
-                        address(weights) + panel * weights_step * size, row, address(b_table), taps, run,
-                        target, out_stride[2] * out_channels, address(bias) + k * size if has_bias else 0, 0,
-                        min(width, columns - p * width), target + beside if beside else 0, relu,
-                    )  # fmt: skip
+                        tile,
+                        ow,
+                        source,
+                        in_stride[2] * channels,
+                        1,
+                        address(a_table),
+                        address(weights) + panel * weights_step * size,
+                        row,
+                        address(b_table),
+                        taps,
+                        run,
+                        target,
+                        out_stride[2] * out_channels,
+                        address(bias) + k * size if has_bias else 0,
+                        0,
+                        min(width, columns - p * width),
+                        target + beside if beside else 0,
+                        relu,
+                    )
 
 
 @lru_cache(maxsize=1024)
-def _blocks(phase, clear: bool, merged: bool, lines: int, channels: int, panels: int, threads: int, itemsize: int):
+def _blocks(
+    phase, clear: bool, merged: bool, lines: int, channels: int, panels: int, threads: int, itemsize: int
+):
     """Output rows and panels of a job, and the shape of the slabs. ``lines``: output planes of the batch."""
     reach_h, reach_w = phase.reach[1:]
     pitch = ((phase.out_size[2] - 1) * phase.in_stride[2] + reach_w + 1) * channels * len(phase.offsets[0])
@@ -176,9 +236,17 @@ def _blocks(phase, clear: bool, merged: bool, lines: int, channels: int, panels:
     panel_step = panels if clear else panels_per_job(panels, blocks, threads)
     rows = (row_step - 1) * phase.in_stride[1] + reach_h + 1
     geometry = (
-        phase.out_size, phase.in_stride, phase.out_stride, phase.out_offset, *phase.offsets, merged and phase.dense,
-        phase.inside, clear, row_step, panel_step,
-    )  # fmt: skip
+        phase.out_size,
+        phase.in_stride,
+        phase.out_stride,
+        phase.out_offset,
+        *phase.offsets,
+        merged and phase.dense,
+        phase.inside,
+        clear,
+        row_step,
+        panel_step,
+    )
     return geometry, (threads, 1 if phase.inside else rows * pitch)
 
 
@@ -187,18 +255,39 @@ def _run(x, w, b, y, spec, phases, swap, beside, relu):
     threads, merged = settings.get_num_threads(), spec.groups == 1
     for phase, clear in with_taps(phases, y, may_clear=True):
         weights = panels(w, spec.groups, phase.taps, swap)
-        geometry, slabs = _blocks(phase, clear, merged, y.shape[0] * phase.out_size[0], x.shape[-1],
-                                  weights.groups * weights.count, threads, x.itemsize)  # fmt: skip
+        geometry, slabs = _blocks(
+            phase,
+            clear,
+            merged,
+            y.shape[0] * phase.out_size[0],
+            x.shape[-1],
+            weights.groups * weights.count,
+            threads,
+            x.itemsize,
+        )
         slabs = memory.empty(slabs, x.dtype)
         bias = layout.dense(b) if b is not None else slabs[0]
-        _taps(weights.tile, x, weights.data, weights.sizes, bias, b is not None, y, beside, relu, *geometry, slabs,
-              *per_thread((2 * len(phase.taps), np.int64)))  # fmt: skip
+        _taps(
+            weights.tile,
+            x,
+            weights.data,
+            weights.sizes,
+            bias,
+            b is not None,
+            y,
+            beside,
+            relu,
+            *geometry,
+            slabs,
+            *per_thread((2 * len(phase.taps), np.int64)),
+        )
 
 
 fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
 
 
-# ------------------------------------------------------------------------------------------------- backward-weight
+# -------------------------------------------------------------------------------------------------
+# backward-weight
 @kernel
 def _pad(threads, x, before, depth_offset, padded):
     images, depth, height = padded.shape[:3]
@@ -207,12 +296,23 @@ def _pad(threads, x, before, depth_offset, padded):
         first_r, end_r = share(thread, threads, rows)
         for r in range(first_r, end_r):
             n, d, h = r // height // depth, r // height % depth, r % height
-            copy_slab(x, n, d - before[0], h - before[1], -before[2], 1, padded.shape[3], depth_offset,
-                      padded[n, d, h].reshape(-1))  # fmt: skip
+            copy_slab(
+                x,
+                n,
+                d - before[0],
+                h - before[1],
+                -before[2],
+                1,
+                padded.shape[3],
+                depth_offset,
+                padded[n, d, h].reshape(-1),
+            )
 
 
 @kernel
-def _weights(threads, tile, width, x, gy, stride, dilation, kernel_size, merged, by_rows, chunk, partials, tables):
+def _weights(
+    threads, tile, width, x, gy, stride, dilation, kernel_size, merged, by_rows, chunk, partials, tables
+):
     _, x_depth, x_height, x_width, channels = x.shape
     images, od, oh, ow, out_channels = gy.shape
     _, groups, _, depth, columns = partials.shape
@@ -241,14 +341,32 @@ def _weights(threads, tile, width, x, gy, stride, dilation, kernel_size, merged,
                 panel, t = job // taps, job % taps
                 g, p = panel // count, panel % count
                 td, th, tw = t // tap_columns // kh, t // tap_columns % kh, t % tap_columns
-                at = ((td * dilation[0] * x_height + th * dilation[1]) * x_width + tw * dilation[2]) * channels
+                at = (
+                    (td * dilation[0] * x_height + th * dilation[1]) * x_width + tw * dilation[2]
+                ) * channels
                 source = address(x) + (at + g * depth) * size
                 upstream = address(gy) + (g * columns + p * width) * size
                 target = address(part) + ((g * taps + t) * run * columns + p * width) * size
                 simd.tile(
-                    tile, run, source, 1, stride[2] * channels, address(a_table), upstream, out_channels, address(b_table),
-                    rows, ow, target, columns, target if start > r0 else 0, columns, min(width, columns - p * width), 0, 0,
-                )  # fmt: skip
+                    tile,
+                    run,
+                    source,
+                    1,
+                    stride[2] * channels,
+                    address(a_table),
+                    upstream,
+                    out_channels,
+                    address(b_table),
+                    rows,
+                    ow,
+                    target,
+                    columns,
+                    target if start > r0 else 0,
+                    columns,
+                    min(width, columns - p * width),
+                    0,
+                    0,
+                )
 
 
 def bwd_weight(x, gy, spec):
@@ -270,6 +388,18 @@ def bwd_weight(x, gy, spec):
     chunk = min(max(L2 // 2 // line, 1), prod(gy.shape[:3]))
     merged = spec.groups == 1 and spec.dilation[2] == 1
     width = simd.panel_width(k, x.dtype)
-    _weights(simd.tile_address(x.dtype, width), width, x, gy, spec.stride,
-             spec.dilation, spec.kernel, merged, by_rows, chunk, partials, *per_thread((2 * chunk, np.int64)))  # fmt: skip
+    _weights(
+        simd.tile_address(x.dtype, width),
+        width,
+        x,
+        gy,
+        spec.stride,
+        spec.dilation,
+        spec.kernel,
+        merged,
+        by_rows,
+        chunk,
+        partials,
+        *per_thread((2 * chunk, np.int64)),
+    )
     return sum_partials(partials, spec, shape)

@@ -7,10 +7,11 @@ Forward and backward-data, for every phase (see conv_plan)::
       for each panel of 16 or 32 output channels
         for each 14 rows:  tile, one loop over taps * channels
 
-The matrix costs a copy of kernel-size times the input, but its rows need not be neighbours in one output row: small
-images, wide strides and dilations fill the tile all the same.
+The matrix costs a copy of kernel-size times the input, but its rows need not be neighbours in one output row:
+small images, wide strides and dilations fill the tile all the same.
 
-Backward-weight: the same matrix, read by columns (14 of its columns x 32 output channels, summed over the block's pixels).
+Backward-weight: the same matrix, read by columns (14 of its columns x 32 output channels, summed over the
+block's pixels).
 """
 
 from __future__ import annotations
@@ -29,12 +30,22 @@ from ..ops.dense import row_block
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 from .direct import L2, copy_run
-from .passes import backward_data, forward, forward_phases, panels, panels_per_job, split_rows, sum_partials, with_taps
+from .passes import (
+    backward_data,
+    forward,
+    forward_phases,
+    panels,
+    panels_per_job,
+    split_rows,
+    sum_partials,
+    with_taps,
+)
 
 
 @body
 def gather(flat, shape, first, count, out_size, in_stride, off_d, off_h, off_w, groups, matrix):
-    """Rows ``first .. first + count`` (output pixels, images outermost): ``matrix[pixel, group, tap, channel]``."""
+    """Rows ``first .. first + count`` (output pixels, images outermost): ``matrix[pixel, group, tap,
+    channel]``."""
     _, depth, height, width, channels = shape
     od, oh, ow = out_size
     part = channels // groups
@@ -61,8 +72,30 @@ def gather(flat, shape, first, count, out_size, in_stride, off_d, off_h, off_w, 
 
 
 @kernel
-def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, beside, relu, out_size, in_stride, out_stride,
-          out_offset, off_d, off_h, off_w, block, panel_step, matrices, results):  # fmt: skip
+def _taps(
+    threads,
+    tile,
+    max_rows,
+    x,
+    weights,
+    sizes,
+    bias,
+    has_bias,
+    y,
+    beside,
+    relu,
+    out_size,
+    in_stride,
+    out_stride,
+    out_offset,
+    off_d,
+    off_h,
+    off_w,
+    block,
+    panel_step,
+    matrices,
+    results,
+):
     groups, count, depth, width, weights_step, _, row = sizes
     out_channels = y.shape[4]
     columns = out_channels // groups
@@ -92,16 +125,38 @@ def _taps(threads, tile, max_rows, x, weights, sizes, bias, has_bias, y, beside,
                     m0, m1 = row_block(rows, b, max_rows)
                     c = address(y) + ((start + m0) * out_channels + k) * size if in_place else address(result)
                     simd.tile(
-                        tile, m1 - m0, address(matrix) + (m0 * groups + g) * run * size, groups * run, 1, table,
-                        address(weights) + panel * weights_step * size, row, table, 1, run,
-                        c, out_channels if in_place else width, address(bias) + k * size if has_bias else 0, 0, used,
-                        c + beside if beside and in_place else 0, relu,
-                    )  # fmt: skip
+                        tile,
+                        m1 - m0,
+                        address(matrix) + (m0 * groups + g) * run * size,
+                        groups * run,
+                        1,
+                        table,
+                        address(weights) + panel * weights_step * size,
+                        row,
+                        table,
+                        1,
+                        run,
+                        c,
+                        out_channels if in_place else width,
+                        address(bias) + k * size if has_bias else 0,
+                        0,
+                        used,
+                        c + beside if beside and in_place else 0,
+                        relu,
+                    )
                     for m in range(m0, m0 if in_place else m1):
                         pixel = start + m
-                        n, i, j, q = pixel // ow // oh // od, pixel // ow // oh % od, pixel // ow % oh, pixel % ow
-                        i, j, q = (out_offset[0] + i * out_stride[0], out_offset[1] + j * out_stride[1],
-                                   out_offset[2] + q * out_stride[2])  # fmt: skip
+                        n, i, j, q = (
+                            pixel // ow // oh // od,
+                            pixel // ow // oh % od,
+                            pixel // ow % oh,
+                            pixel % ow,
+                        )
+                        i, j, q = (
+                            out_offset[0] + i * out_stride[0],
+                            out_offset[1] + j * out_stride[1],
+                            out_offset[2] + q * out_stride[2],
+                        )
                         to = (((n * y.shape[1] + i) * y.shape[2] + j) * y.shape[3] + q) * out_channels + k
                         for c in range(used):
                             target[to + c] = result[(m - m0) * width + c]
@@ -121,17 +176,36 @@ def _run(x, w, b, y, spec, phases, swap, beside, relu):
         blocks = -(-pixels // block)
         panel_step = panels_per_job(weights.groups * weights.count, blocks, threads)
         matrices = memory.empty((threads, block * run), x.dtype)
-        _taps(weights.tile, simd.MAX_ROWS, x, weights.data, weights.sizes, layout.dense(b) if b is not None else matrices[0],
-              b is not None, y, beside, relu, phase.out_size, phase.in_stride, phase.out_stride, phase.out_offset,
-              *phase.offsets, block, panel_step, matrices,
-              *per_thread((simd.MAX_ROWS * weights.width, x.dtype)))  # fmt: skip
+        _taps(
+            weights.tile,
+            simd.MAX_ROWS,
+            x,
+            weights.data,
+            weights.sizes,
+            layout.dense(b) if b is not None else matrices[0],
+            b is not None,
+            y,
+            beside,
+            relu,
+            phase.out_size,
+            phase.in_stride,
+            phase.out_stride,
+            phase.out_offset,
+            *phase.offsets,
+            block,
+            panel_step,
+            matrices,
+            *per_thread((simd.MAX_ROWS * weights.width, x.dtype)),
+        )
 
 
 fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
 
 
 @kernel
-def _weights(threads, tile, width, max_rows, x, gy, in_stride, off_d, off_h, off_w, by_rows, block, matrices, partials):
+def _weights(
+    threads, tile, width, max_rows, x, gy, in_stride, off_d, off_h, off_w, by_rows, block, matrices, partials
+):
     images, od, oh, ow, out_channels = gy.shape
     _, groups, taps, depth, columns = partials.shape
     size = x.itemsize
@@ -157,10 +231,25 @@ def _weights(threads, tile, width, max_rows, x, gy, in_stride, off_d, off_h, off
                 m0, m1 = row_block(run, job % row_blocks, max_rows)
                 c = address(part) + ((g * run + m0) * columns + p * width) * size
                 simd.tile(
-                    tile, m1 - m0, address(matrix) + (g * run + m0) * size, 1, groups * run, table,
-                    address(gy) + (start * out_channels + g * columns + p * width) * size, out_channels, table, 1, rows,
-                    c, columns, c if start > p0 else 0, columns, min(width, columns - p * width), 0, 0,
-                )  # fmt: skip
+                    tile,
+                    m1 - m0,
+                    address(matrix) + (g * run + m0) * size,
+                    1,
+                    groups * run,
+                    table,
+                    address(gy) + (start * out_channels + g * columns + p * width) * size,
+                    out_channels,
+                    table,
+                    1,
+                    rows,
+                    c,
+                    columns,
+                    c if start > p0 else 0,
+                    columns,
+                    min(width, columns - p * width),
+                    0,
+                    0,
+                )
 
 
 def bwd_weight(x, gy, spec):
@@ -176,6 +265,17 @@ def bwd_weight(x, gy, spec):
     matrices = memory.empty((threads, block * taps * spec.c_in), x.dtype)
     width = simd.panel_width(k, x.dtype)
     phase = forward_phases(spec)[0]
-    _weights(simd.tile_address(x.dtype, width), width, simd.MAX_ROWS, x, gy, spec.stride,
-             *phase.offsets, by_rows, block, matrices, partials)  # fmt: skip
+    _weights(
+        simd.tile_address(x.dtype, width),
+        width,
+        simd.MAX_ROWS,
+        x,
+        gy,
+        spec.stride,
+        *phase.offsets,
+        by_rows,
+        block,
+        matrices,
+        partials,
+    )
     return sum_partials(partials, spec, shape)

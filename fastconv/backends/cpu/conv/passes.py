@@ -5,12 +5,14 @@ Forward and backward-data are the same loop, a sum over *taps* (offsets into the
     y[n, out_offset + out_stride * i, k] = bias[k] + sum over taps t, channels c of
                                            x[n, in_stride * i + offset[t], c] * w[t][c, k]       (i: 1 to 3 dimensions)
 
-Forward is one *phase*: in_stride = stride, offset = dilation * tap - padding. Backward-data with stride s is s phases
-per dimension, one for each residue of the input position: in each, only every s-th tap hits an output position, and the
-phase is a small convolution of stride 1 that writes every s-th pixel. Nothing is multiplied by inserted zeros.
+Forward is one *phase*: in_stride = stride, offset = dilation * tap - padding. Backward-data with stride s is
+s phases per dimension, one for each residue of the input position: in each, only every s-th tap hits an
+output position, and the phase is a small convolution of stride 1 that writes every s-th pixel. Nothing is
+multiplied by inserted zeros.
 
-Weights have the shape ``K, C/groups, *kernel`` and, in memory, the order ``*kernel, C/groups, K``: output channels are the
-vector axis. Kernels read them as *panels* of 8, 16 or 32 columns, each panel one run of memory.
+Weights have the shape ``K, C/groups, *kernel`` and, in memory, the order ``*kernel, C/groups, K``: output
+channels are the vector axis. Kernels read them as *panels* of 8, 16 or 32 columns, each panel one run of
+memory.
 """
 
 from __future__ import annotations
@@ -33,9 +35,9 @@ from ..runtime.scratch import per_thread
 class Phase:
     """One convolution by taps; every tuple has an entry per spatial dimension (three, leading ones trivial).
 
-    ``offsets`` holds, per dimension, the ascending input offsets of the taps; ``taps`` the flat kernel positions of
-    their product, in the same order. ``reach`` is the distance of the outer taps, ``dense``: innermost taps are neighbours.
-    ``inside``: no tap ever leaves the input.
+    ``offsets`` holds, per dimension, the ascending input offsets of the taps; ``taps`` the flat kernel
+    positions of their product, in the same order. ``reach`` is the distance of the outer taps, ``dense``:
+    innermost taps are neighbours. ``inside``: no tap ever leaves the input.
     """
 
     out_size: tuple[int, ...]
@@ -50,13 +52,15 @@ class Phase:
 
 
 def _phase(kernel_size, in_size, dims) -> Phase:
-    """``dims``: per dimension ``(count, in_stride, out_stride, out_offset, [(offset, kernel position), ...])``."""
+    """``dims``: per dimension ``(count, in_stride, out_stride, out_offset, [(offset, kernel position),
+    ...])``."""
     counts, in_stride, out_stride, out_offset, pairs = zip(*dims)
     pairs = [sorted(p) for p in pairs]
     positions = [[k for _, k in p] for p in pairs]
     taps = tuple(int(np.ravel_multi_index(t, kernel_size)) for t in product(*positions))
     inside = all(
-        not p or (p[0][0] >= 0 and (n - 1) * s + p[-1][0] < i) for p, n, s, i in zip(pairs, counts, in_stride, in_size)
+        not p or (p[0][0] >= 0 and (n - 1) * s + p[-1][0] < i)
+        for p, n, s, i in zip(pairs, counts, in_stride, in_size)
     )
     offsets = tuple(np.array([o for o, _ in p], np.int64) for p in pairs)
     reach = tuple(p[-1][0] - p[0][0] if p else 0 for p in pairs)
@@ -69,7 +73,9 @@ def forward_phases(spec) -> list[Phase]:
     """The forward pass of a lifted ConvSpec: one phase."""
     dims = [
         (n, s, 1, 0, [(d * j - before, j) for j in range(k)])
-        for n, s, d, k, (before, _) in zip(spec.out_size, spec.stride, spec.dilation, spec.kernel, spec.padding)
+        for n, s, d, k, (before, _) in zip(
+            spec.out_size, spec.stride, spec.dilation, spec.kernel, spec.padding
+        )
     ]
     return [_phase(spec.kernel, spec.in_size, dims)]
 
@@ -80,16 +86,22 @@ def backward_phases(spec) -> list[Phase]:
     per_dim = []
     for i, s, d, k, (before, _) in zip(spec.in_size, spec.stride, spec.dilation, spec.kernel, spec.padding):
         residues = [
-            (-(-(i - r) // s), 1, s, r, [((r + before - d * j) // s, j) for j in range(k) if (r + before - d * j) % s == 0])
+            (
+                -(-(i - r) // s),
+                1,
+                s,
+                r,
+                [((r + before - d * j) // s, j) for j in range(k) if (r + before - d * j) % s == 0],
+            )
             for r in range(min(s, i))
-        ]  # fmt: skip
+        ]
         per_dim.append(residues)
     return [_phase(spec.kernel, spec.out_size, dims) for dims in product(*per_dim)]
 
 
 def with_taps(phases, y, may_clear: bool = False):
-    """Pairs of a phase that has taps and whether its kernel must clear the other pixels around the ones it writes; what no
-    kernel clears becomes zero here. ``may_clear``: the caller's kernel can do it."""
+    """Pairs of a phase that has taps and whether its kernel must clear the other pixels around the ones it
+    writes; what no kernel clears becomes zero here. ``may_clear``: the caller's kernel can do it."""
     busy = [p for p in phases if p.taps]
     gaps = len(busy) < len(phases)
     clear = gaps and may_clear and len(busy) == 1
@@ -99,13 +111,15 @@ def with_taps(phases, y, may_clear: bool = False):
 
 
 def panels_per_job(total: int, blocks: int, threads: int) -> int:
-    """All panels where there are blocks of pixels enough for the threads, else fewer, so that there are jobs enough."""
+    """All panels where there are blocks of pixels enough for the threads, else fewer, so that there are jobs
+    enough."""
     return total if blocks >= 2 * threads else max(1, total * blocks // (2 * threads))
 
 
 def forward(run, x, w, b, spec, residual, relu, *options) -> np.ndarray:
-    """The forward pass by ``run(x, w, b, y, spec, phases, swap, beside, relu, *options)``, which sees lifted arrays and
-    writes ``y``; what lies ``beside`` bytes behind an element of ``y`` is added to it (0: nothing)."""
+    """The forward pass by ``run(x, w, b, y, spec, phases, swap, beside, relu, *options)``, which sees lifted
+    arrays and writes ``y``; what lies ``beside`` bytes behind an element of ``y`` is added to it (0:
+    nothing)."""
     y, y5 = layout.empty(spec.y_shape, x.dtype)
     lifted = spec.lifted()
     if y.size:
@@ -127,7 +141,8 @@ def backward_data(run, gy, w, spec, residual, *options) -> np.ndarray:
 
 
 # ------------------------------------------------------------------------------------------------- weights
-U = np.uint64  # a signed index may count from the end, and the test for that keeps loops from becoming vector code
+# a signed index may count from the end, and the test for that keeps loops from becoming vector code
+U = np.uint64
 
 
 class Prepacked:
@@ -164,7 +179,9 @@ def _arrange(threads, function, lanes, w, arranged, tables, buffers):
             used = min(lanes, columns - k)
             for e in range(0, line, lanes):
                 wide = min(lanes, line - e)
-                transpose_block(function, lanes, source, k * line + e, line, used, wide, buffer, 0, lanes, table, size)
+                transpose_block(
+                    function, lanes, source, k * line + e, line, used, wide, buffer, 0, lanes, table, size
+                )
                 for q in range(wide):
                     to = ((e + q) % taps * depth + (e + q) // taps) * columns + k
                     for p in range(used):
@@ -185,7 +202,9 @@ def arranged(w: np.ndarray | Prepacked) -> np.ndarray:
     w = layout.dense(w).reshape(k, c, -1)
     result = memory.empty((w.shape[2], c, k), w.dtype)
     lanes = simd.lanes(w.dtype)
-    _arrange(simd.transpose_address(w.dtype), lanes, w, result, *per_thread((lanes, np.int64), (lanes**2, w.dtype)))
+    _arrange(
+        simd.transpose_address(w.dtype), lanes, w, result, *per_thread((lanes, np.int64), (lanes**2, w.dtype))
+    )
     return result
 
 
@@ -204,15 +223,27 @@ def _pack(threads, function, lanes, w, taps, swap, width, panels, tables):
         for job in range(first, end):
             # Jobs that follow each other read the same lines of memory.
             if swap:
-                g, p, t, c0 = job // rows // count // blocks, job // rows // count % blocks, job // rows % count, job % rows
+                g, p, t, c0 = (
+                    job // rows // count // blocks,
+                    job // rows // count % blocks,
+                    job // rows % count,
+                    job % rows,
+                )
             else:
-                g, t, c0, p = job // blocks // rows // count, job // blocks // rows % count, job // blocks % rows, job % blocks
+                g, t, c0, p = (
+                    job // blocks // rows // count,
+                    job // blocks // rows % count,
+                    job // blocks % rows,
+                    job % blocks,
+                )
             c0 *= 64
             used, deep = min(width, columns - p * width), min(64, depth - c0)
             to = (((g * blocks + p) * count + t) * depth + c0) * width
             if swap:
                 at = (taps[t] * height + p * width) * total + g * part + c0
-                transpose_block(function, lanes, source, at, total, used, deep, target, to, width, table, size)
+                transpose_block(
+                    function, lanes, source, at, total, used, deep, target, to, width, table, size
+                )
             else:
                 for c in range(deep):
                     at = (taps[t] * height + c0 + c) * total + g * part + p * width
@@ -222,8 +253,9 @@ def _pack(threads, function, lanes, w, taps, swap, width, panels, tables):
 
 @dataclass(eq=False)
 class Panels:
-    """Weights as panels of ``width`` columns: number ``c`` of tap ``t`` in panel ``p`` of group ``g`` is the run of ``width``
-    elements at ``(g * count + p) * panel_step + t * tap_step + c * row_step`` of ``data``. ``tile`` multiplies by them."""
+    """Weights as panels of ``width`` columns: number ``c`` of tap ``t`` in panel ``p`` of group ``g`` is the
+    run of ``width`` elements at ``(g * count + p) * panel_step + t * tap_step + c * row_step`` of ``data``.
+    ``tile`` multiplies by them."""
 
     data: np.ndarray
     groups: int
@@ -243,9 +275,9 @@ class Panels:
 
 @keep
 def panels(w: np.ndarray | Prepacked, groups: int, taps: tuple, swap: bool, least: int = 1) -> Panels:
-    """The weights of ``taps`` as panels at least ``least`` wide; ``swap`` sums over output channels (backward-data) instead
-    of input channels. They are read in place where whole panels lie in the weights' memory order and rows are close
-    together; else, and of prepacked weights, packed."""
+    """The weights of ``taps`` as panels at least ``least`` wide; ``swap`` sums over output channels
+    (backward-data) instead of input channels. They are read in place where whole panels lie in the weights'
+    memory order and rows are close together; else, and of prepacked weights, packed."""
     changing, w, dtype = not isinstance(w, Prepacked), arranged(w), w.dtype
     k, c = w.shape[2] // groups, w.shape[1]
     columns, depth = (c, k) if swap else (k, c)
@@ -257,8 +289,19 @@ def panels(w: np.ndarray | Prepacked, groups: int, taps: tuple, swap: bool, leas
         return Panels(w.reshape(-1), 1, count, depth, width, width, depth * columns, columns, tile)
     data = memory.empty((groups, count, len(taps), depth, width), dtype)
     lanes = simd.lanes(dtype)
-    _pack(simd.transpose_address(dtype), lanes, w, np.array(taps), swap, width, data, *per_thread((lanes, np.int64)))
-    return Panels(data.reshape(-1), groups, count, depth, width, len(taps) * depth * width, depth * width, width, tile)
+    _pack(
+        simd.transpose_address(dtype),
+        lanes,
+        w,
+        np.array(taps),
+        swap,
+        width,
+        data,
+        *per_thread((lanes, np.int64)),
+    )
+    return Panels(
+        data.reshape(-1), groups, count, depth, width, len(taps) * depth * width, depth * width, width, tile
+    )
 
 
 @kernel
@@ -280,8 +323,8 @@ def _sum_partials(threads, partials, total):
 
 
 def sum_partials(partials: np.ndarray, spec, shape) -> np.ndarray:
-    """Add the threads' weight gradients in thread order; the result has the weight's ``shape``, and in memory the order
-    of :func:`arranged`."""
+    """Add the threads' weight gradients in thread order; the result has the weight's ``shape``, and in memory
+    the order of :func:`arranged`."""
     shape = (*shape[2:], *partials.shape[3:4], spec.c_out)
     if partials.shape[:2] == (1, 1):
         total = partials.reshape(shape)
@@ -292,8 +335,8 @@ def sum_partials(partials: np.ndarray, spec, shape) -> np.ndarray:
 
 
 def split_rows(spec, threads: int, itemsize: int) -> bool:
-    """Whether backward-weight splits pixels among the threads (each with its own partial sum of the weights), or, where
-    the weights are too large for that, output channels and taps."""
+    """Whether backward-weight splits pixels among the threads (each with its own partial sum of the weights),
+    or, where the weights are too large for that, output channels and taps."""
     weights = prod(spec.w_shape) * itemsize
     jobs = spec.groups * -(-spec.c_out // spec.groups // 32) * prod(spec.kernel)
     return weights <= 1 << 20 or jobs < 4 * threads

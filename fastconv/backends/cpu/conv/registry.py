@@ -39,7 +39,12 @@ def _direct_workspace(spec, which, dtype) -> int:
     weights = prod(spec.w_shape) * itemsize
     threads = settings.get_num_threads()
     if which == "bwd_weight":
-        padded = prod(i + b + a for i, (b, a) in zip(spec.in_size, spec.padding)) * spec.batch * spec.c_in * itemsize
+        padded = (
+            prod(i + b + a for i, (b, a) in zip(spec.in_size, spec.padding))
+            * spec.batch
+            * spec.c_in
+            * itemsize
+        )
         return padded * any(b or a for b, a in spec.padding) + threads * weights
     return weights + threads * direct.L2 // 4
 
@@ -58,10 +63,13 @@ def _best_tile(spec, which, dtype, precision, *in_force) -> int:
 
 
 def _winograd_tile(spec, which, dtype) -> int:
-    """The outputs of a tile in one dimension: for 3x3 kernels 4 or 2, which costs less, the latter where the precision setting
-    asks for the accuracy of direct convolution; for larger ones as many as six points give."""
+    """The outputs of a tile in one dimension: for 3x3 kernels 4 or 2, which costs less, the latter where the
+    precision setting asks for the accuracy of direct convolution; for larger ones as many as six points
+    give."""
     spec = passes.inner(spec)
-    return _best_tile(spec, which, np.dtype(dtype), settings.get_float32_precision(), settings.get_num_threads())
+    return _best_tile(
+        spec, which, np.dtype(dtype), settings.get_float32_precision(), settings.get_num_threads()
+    )
 
 
 def _winograd(name):
@@ -104,13 +112,28 @@ def _winograd_workspace(spec, which, dtype) -> int:
 
 
 CONV_ALGORITHMS = [
-    select.Algorithm("winograd", _winograd("fwd"), _winograd("bwd_data"), _winograd("bwd_weight"), _winograd_refuses,
-                     _winograd_cost, _winograd_workspace),
-    select.Algorithm("direct", _route("fwd"), _route("bwd_data"), _route("bwd_weight"), _never, cost.direct,
-                     _direct_workspace),
-    select.Algorithm("im2col", im2col.fwd, im2col.bwd_data, im2col.bwd_weight, _never, cost.im2col,
-                     _im2col_workspace),
-]  # fmt: skip
+    select.Algorithm(
+        "winograd",
+        _winograd("fwd"),
+        _winograd("bwd_data"),
+        _winograd("bwd_weight"),
+        _winograd_refuses,
+        _winograd_cost,
+        _winograd_workspace,
+    ),
+    select.Algorithm(
+        "direct",
+        _route("fwd"),
+        _route("bwd_data"),
+        _route("bwd_weight"),
+        _never,
+        cost.direct,
+        _direct_workspace,
+    ),
+    select.Algorithm(
+        "im2col", im2col.fwd, im2col.bwd_data, im2col.bwd_weight, _never, cost.im2col, _im2col_workspace
+    ),
+]
 
 
 @lru_cache(maxsize=4096)
@@ -132,7 +155,8 @@ def conv_fwd(x, w, b, spec, algorithm=None, residual=None, relu=False):
 
 def conv_bwd_data(gy, w, spec, algorithm=None, residual=None):
     run = _choose(spec, "bwd_data", gy.dtype, algorithm).bwd_data
-    if residual is not None and not all(p.taps for p in backward_phases(spec.lifted())):  # pixels that no tap reaches
+    # pixels that no tap reaches
+    if residual is not None and not all(p.taps for p in backward_phases(spec.lifted())):
         return binary_fwd("add", run(gy, w, spec, None), residual)
     return run(gy, w, spec, residual)
 

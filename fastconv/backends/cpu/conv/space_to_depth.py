@@ -8,8 +8,9 @@ In one dimension, 7 taps and an odd padding p (the zero before the taps is for o
     y[o] = sum over t of x[2 o + t - p] w[t]
          = sum over q and the parities i = 0, 1 of x[2 (o + q - (p + 1) / 2) + i] w[2 q + i - 1]
 
-so ``N x C x H x W`` becomes ``N x 4C x ceil(H/2) x ceil(W/2)``, and a 7x7 kernel a 4x4 one, which Winograd's method can
-take. It serves the first layer of networks for large images, whose 3 channels would also fill tiles badly.
+so ``N x C x H x W`` becomes ``N x 4C x ceil(H/2) x ceil(W/2)``, and a 7x7 kernel a 4x4 one, which Winograd's
+method can take. It serves the first layer of networks for large images, whose 3 channels would also fill
+tiles badly.
 """
 
 from __future__ import annotations
@@ -26,12 +27,20 @@ from .passes import Prepacked, arranged, keep
 
 @lru_cache(maxsize=1024)
 def folded(spec):
-    """The :class:`ConvSpec` of stride 1 of a 2-D one of stride 2. Its padding behind may be negative: pixels not looked at."""
+    """The :class:`ConvSpec` of stride 1 of a 2-D one of stride 2. Its padding behind may be negative: pixels
+    not looked at."""
     size = tuple(-(-i // 2) for i in spec.in_size)
     before = [-(-b // 2) for b, _ in spec.padding]
     kernel = tuple((k + b % 2 + 1) // 2 for k, (b, _) in zip(spec.kernel, spec.padding))
     after = [o + k - 1 - i - b for o, k, i, b in zip(spec.out_size, kernel, size, before)]
-    return replace(spec, c_in=4 * spec.c_in, in_size=size, kernel=kernel, stride=(1, 1), padding=tuple(zip(before, after)))
+    return replace(
+        spec,
+        c_in=4 * spec.c_in,
+        in_size=size,
+        kernel=kernel,
+        stride=(1, 1),
+        padding=tuple(zip(before, after)),
+    )
 
 
 @kernel
@@ -45,7 +54,10 @@ def _fold(threads, x, blocks, back):
         first, end = share(thread, threads, images * rows * 2)
         for job in range(first, end):
             n, row = job // (2 * rows), job % (2 * rows)
-            start, target = (n * height + row) * width * channels, (n * rows + row // 2) * columns * deep + row % 2 * pair
+            start, target = (
+                (n * height + row) * width * channels,
+                (n * rows + row // 2) * columns * deep + row % 2 * pair,
+            )
             for j in range(columns):
                 inside = 0 if row >= height else min(pair, (width - 2 * j) * channels)
                 at, to = start + j * pair, target + j * deep
@@ -89,7 +101,9 @@ def _fold_weights(w, kernel_size, folded_size, lead, c, k):
     padded = np.zeros((2 * qh, 2 * qw, c, k), w.dtype)
     padded[top : top + kh, left : left + kw] = arranged(w).reshape(kh, kw, c, k)
     inside_out = memory.empty((qh, qw, 4 * c, k), w.dtype)
-    inside_out.reshape(qh, qw, 2, 2, c, k)[...] = padded.reshape(qh, 2, qw, 2, c, k).transpose(0, 2, 1, 3, 4, 5)
+    inside_out.reshape(qh, qw, 2, 2, c, k)[...] = padded.reshape(qh, 2, qw, 2, c, k).transpose(
+        0, 2, 1, 3, 4, 5
+    )
     result = inside_out.transpose(3, 2, 0, 1)
     return Prepacked(result) if isinstance(w, Prepacked) else result
 

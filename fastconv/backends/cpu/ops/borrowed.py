@@ -1,7 +1,8 @@
-"""What the engine takes from the reference as it is: views, casts, indexing, and other ops on small or unusual arrays.
+"""What the engine takes from the reference as it is: views, casts, indexing, and other ops on small or
+unusual arrays.
 
-Their memory is NumPy's, not the pool's. Where there is none left, the free memory of the pool is given back, and they run
-again.
+Their memory is NumPy's, not the pool's. Where there is none left, the free memory of the pool is given back,
+and they run again.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     C (M x N)  =  A (M x K)  *  B (K x N)
 
-    B is packed into panels of ``width`` columns, each panel contiguous, so that a tile walks it in order (a small B with
-    contiguous rows is read in place, a panel being a run of its columns):
+    B is packed into panels of ``width`` columns, each panel contiguous, so that a tile walks it in order (a
+    small B with contiguous rows is read in place, a panel being a run of its columns):
 
         panel 0        panel 1
         k=0 [....]     k=0 [....]        one tile: <= MAX_ROWS rows of A  x  one panel
@@ -26,27 +26,33 @@ from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 
 IN_PLACE = 1 << 17  # elements of B up to which its rows are read where they are, without packing
-FEW_ROWS = 64  # rows of A up to which a B of any size is read in place: packing would cost as much as it saves
-SMALL = 1 << 18  # multiply-adds up to which NumPy's BLAS, in one thread, is done before a launch would have begun to pay
+# rows of A up to which a B of any size is read in place: packing would cost as much as it saves
+FEW_ROWS = 64
+# multiply-adds up to which NumPy's BLAS, in one thread, is done before a launch would have begun to pay
+SMALL = 1 << 18
 
 
 @body
 def row_block(rows, block, limit):
-    """First row and end of block ``block`` when ``rows`` rows are cut into near-equal blocks of at most ``limit``."""
+    """First row and end of block ``block`` when ``rows`` rows are cut into near-equal blocks of at most
+    ``limit``."""
     blocks = (rows + limit - 1) // limit
     return block * rows // blocks, (block + 1) * rows // blocks
 
 
 @body
 def transpose_block(function, lanes, source, at, row, rows, columns, target, to, step, table, size):
-    """``target[to + j * step + i] = source[at + i * row + j]`` for i < rows, j < columns; whole blocks in registers."""
+    """``target[to + j * step + i] = source[at + i * row + j]`` for i < rows, j < columns; whole blocks in
+    registers."""
     for i in range(0, rows, lanes):
         for j in range(0, columns, lanes):
             high, wide = min(lanes, rows - i), min(lanes, columns - j)
             if high == lanes and wide == lanes:
                 for q in range(lanes):
                     table[q] = address(target) + (to + (j + q) * step + i) * size
-                simd.transpose(function, address(source) + (at + i * row + j) * size, row * size, address(table))
+                simd.transpose(
+                    function, address(source) + (at + i * row + j) * size, row * size, address(table)
+                )
             else:
                 for q in range(wide):
                     for p in range(high):
@@ -55,7 +61,8 @@ def transpose_block(function, lanes, source, at, row, rows, columns, target, to,
 
 @kernel
 def _pack(threads, function, lanes, start, row, column, columns, width, panels, tables):
-    """``panels[p, k, j] = b[k, p * width + j]``; columns past the last one stay unset (the tile masks them)."""
+    """``panels[p, k, j] = b[k, p * width + j]``; columns past the last one stay unset (the tile masks
+    them)."""
     count, depth, _ = panels.shape
     b = simd.view1d(start, (depth - 1) * row + (columns - 1) * column + 1, panels)
     target = panels.reshape(-1)
@@ -69,7 +76,9 @@ def _pack(threads, function, lanes, start, row, column, columns, width, panels, 
             to = (p * depth + k0) * width
             if row == 1:
                 at = p * width * column + k0
-                transpose_block(function, lanes, b, at, column, used, deep, target, to, width, table, panels.itemsize)
+                transpose_block(
+                    function, lanes, b, at, column, used, deep, target, to, width, table, panels.itemsize
+                )
             else:
                 for k in range(k0, k0 + deep):
                     for j in range(used):
@@ -88,10 +97,25 @@ def _gemm(threads, tile, a, a_row, a_step, b, b_step, b_panel, depth, width, bia
             g, p = job // count, job % count
             first, end = share(g, groups, rows)
             simd.tile(
-                tile, end - first, a + first * a_row * size, a_row, a_step, table,
-                b + p * b_panel * size, b_step, table, 1, depth, address(c) + (first * columns + p * width) * size, columns,
-                address(bias) + p * width * size if has_bias else 0, 0, min(width, columns - p * width), 0, 0,
-            )  # fmt: skip
+                tile,
+                end - first,
+                a + first * a_row * size,
+                a_row,
+                a_step,
+                table,
+                b + p * b_panel * size,
+                b_step,
+                table,
+                1,
+                depth,
+                address(c) + (first * columns + p * width) * size,
+                columns,
+                address(bias) + p * width * size if has_bias else 0,
+                0,
+                min(width, columns - p * width),
+                0,
+                0,
+            )
 
 
 def _strided(a: np.ndarray) -> tuple[np.ndarray, int, int]:
@@ -117,15 +141,44 @@ def gemm(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.nda
     if b_column == 1 and (depth * columns <= IN_PLACE or rows <= FEW_ROWS):
         panels, b_step, b_panel = b, b_row, width
     else:
-        panels, b_step, b_panel = memory.empty((-(-columns // width), depth, width), c.dtype), width, depth * width
+        panels, b_step, b_panel = (
+            memory.empty((-(-columns // width), depth, width), c.dtype),
+            width,
+            depth * width,
+        )
         lanes = simd.lanes(c.dtype)
-        _pack(simd.transpose_address(c.dtype), lanes, b.ctypes.data, b_row, b_column, columns, width, panels,
-              *per_thread((lanes, np.int64)))  # fmt: skip
-    # Blocks of rows that share a panel: as much of A as a quarter of L2 holds, but jobs enough for the threads.
+        _pack(
+            simd.transpose_address(c.dtype),
+            lanes,
+            b.ctypes.data,
+            b_row,
+            b_column,
+            columns,
+            width,
+            panels,
+            *per_thread((lanes, np.int64)),
+        )
+    # Blocks of rows that share a panel: as much of A as a quarter of L2 holds, but jobs enough for the
+    # threads.
     blocks, threads = -(-rows // simd.MAX_ROWS), settings.get_num_threads()
-    group = min((1 << 18) // (simd.MAX_ROWS * depth * c.itemsize), blocks * -(-columns // width) // (4 * threads))
-    _gemm(simd.tile_address(c.dtype, width), a.ctypes.data, a_row, a_step, panels.ctypes.data, b_step, b_panel, depth, width,
-          c[0] if bias is None else layout.dense(bias), bias is not None, -(-blocks // max(group, 1)), c)  # fmt: skip
+    group = min(
+        (1 << 18) // (simd.MAX_ROWS * depth * c.itemsize), blocks * -(-columns // width) // (4 * threads)
+    )
+    _gemm(
+        simd.tile_address(c.dtype, width),
+        a.ctypes.data,
+        a_row,
+        a_step,
+        panels.ctypes.data,
+        b_step,
+        b_panel,
+        depth,
+        width,
+        c[0] if bias is None else layout.dense(bias),
+        bias is not None,
+        -(-blocks // max(group, 1)),
+        c,
+    )
     return c
 
 

@@ -10,13 +10,14 @@
                            pixel 1  c c c c c c      stay in the first-level cache, and between blocks in float64.
                            ...
 
-Kernels see ``images, pixels, channels`` and one vector of channels per image: batch norm is the case of one image with
-all pixels, group norm adds up the sums of a group's channels.
+Kernels see ``images, pixels, channels`` and one vector of channels per image: batch norm is the case of one
+image with all pixels, group norm adds up the sums of a group's channels.
 
-A sum of ``x * x`` would lose a variance that is small beside the mean. So a block adds up ``d = x - o`` and ``d * d``, where
-``o`` is the mean of the blocks before it (of a quarter of the block, where that is the first), and blocks are merged as means
-and squared deviations. The sum of ``d * d`` is at most four times the squared deviations of all pixels so far, whatever the
-values are, so cancellation costs no accuracy. (With one pixel as ``o``, an outlier in that place would spoil the channel.)
+A sum of ``x * x`` would lose a variance that is small beside the mean. So a block adds up ``d = x - o`` and
+``d * d``, where ``o`` is the mean of the blocks before it (of a quarter of the block, where that is the
+first), and blocks are merged as means and squared deviations. The sum of ``d * d`` is at most four times the
+squared deviations of all pixels so far, whatever the values are, so cancellation costs no accuracy. (With one
+pixel as ``o``, an outlier in that place would spoil the channel.)
 
 Chan, Golub, LeVeque: Algorithms for computing the sample variance, The American Statistician 37, 1983.
 """
@@ -35,7 +36,8 @@ from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 
 BLOCK = 64
-CACHED = 1 << 22  # elements up to which pixels are added four at a time; what comes from memory is read faster in order
+# elements up to which pixels are added four at a time; what comes from memory is read faster in order
+CACHED = 1 << 22
 SMALL = 1 << 13  # elements below which NumPy has added up rows before a launch would have begun
 NO_MASK, FROM_Y, FROM_X = 0, 1, 2  # what tells backward where ReLU let values pass
 
@@ -54,7 +56,8 @@ def _scratch(count: int, x) -> np.ndarray:
     return rows.reshape(len(rows), count, channels)
 
 
-# ------------------------------------------------------------------------------------------------- per channel
+# ------------------------------------------------------------------------------------------------- per
+# channel
 @body(inline=True)
 def piece(job, images, parts, pixels):
     """The image of a job and the pixels it covers."""
@@ -85,7 +88,8 @@ def sum_share(x, start, stop, sums, total):
 
 @body
 def start_block(part, sums, pixels):
-    """Begin sums about the mean of ``pixels`` pixels, whose sums are given: ``part`` is that origin and two zeros."""
+    """Begin sums about the mean of ``pixels`` pixels, whose sums are given: ``part`` is that origin and two
+    zeros."""
     zero, one_by_pixels = part.dtype.type(0), 1 / pixels
     for c in range(sums.size):
         mean = part.dtype.type(sums[c] * one_by_pixels)
@@ -95,7 +99,8 @@ def start_block(part, sums, pixels):
 
 @body
 def merge_block(part, count, total, before):
-    """Add the ``count`` pixels of a block to the sums and squared deviations ``total`` of the ``before`` pixels before it."""
+    """Add the ``count`` pixels of a block to the sums and squared deviations ``total`` of the ``before``
+    pixels before it."""
     one_by_count, one_by_before = 1 / count, 1 / max(before, 1)
     weight = before * count / (before + count)
     for c in range(total.shape[1]):
@@ -142,8 +147,8 @@ def moment_share(thread, threads, x, part, totals):
 
 @body
 def merge_parts(totals, n, pixels, channels):
-    """From the totals of all parts, over the several pixels in a row, mean and variance of the channels of image ``n``: the
-    last of the totals."""
+    """From the totals of all parts, over the several pixels in a row, mean and variance of the channels of
+    image ``n``: the last of the totals."""
     parts, width = totals.shape[0] - 1, totals.shape[3]
     mean, variance = totals[parts, n, 0], totals[parts, n, 1]
     one_by_count = 1 / (pixels * (width // channels))
@@ -222,7 +227,9 @@ def gradient_sum_share(thread, threads, gy, x, y, mean, scale, bias, mask, part,
 
 
 @body
-def gradient_share(thread, threads, gy, x, parts, y, mean, scale, bias, offset, slope, mask, gx, gresidual, with_residual):
+def gradient_share(
+    thread, threads, gy, x, parts, y, mean, scale, bias, offset, slope, mask, gx, gresidual, with_residual
+):
     # gx = scale * gz + offset + slope * (x - mean)
     images, pixels, channels = x.shape
     zero = x.dtype.type(0)
@@ -287,8 +294,23 @@ def _gradient_sums(threads, gy, x, y, mean, mask, part, totals):
 @kernel
 def _gradient(threads, gy, x, parts, y, mean, scale, offset, slope, mask, gx, gresidual, with_residual):
     for thread in prange(threads):
-        gradient_share(thread, threads, gy, x, parts, y, mean, scale, scale[0], offset, slope, mask, gx, gresidual,
-                       with_residual)  # fmt: skip
+        gradient_share(
+            thread,
+            threads,
+            gy,
+            x,
+            parts,
+            y,
+            mean,
+            scale,
+            scale[0],
+            offset,
+            slope,
+            mask,
+            gx,
+            gresidual,
+            with_residual,
+        )
 
 
 def _wide(pixels: int, channels: int) -> int:
@@ -357,15 +379,32 @@ def batch_norm_stats(x):
 
 def _run_apply(x, mean, scale, bias, residual, activation, y):
     vectors = [_repeat(v, x) for v in (mean, scale, bias[None])]
-    _apply(x, _parts(len(x)), vectors[0], vectors[1], vectors[2][0], x if residual is None else residual,
-           residual is not None, activation == "relu", y.reshape(x.shape))  # fmt: skip
+    _apply(
+        x,
+        _parts(len(x)),
+        vectors[0],
+        vectors[1],
+        vectors[2][0],
+        x if residual is None else residual,
+        residual is not None,
+        activation == "relu",
+        y.reshape(x.shape),
+    )
 
 
 def batch_norm_fwd(x, mean, invstd, weight, bias, residual, activation):
     y, y5 = layout.empty(x.shape, x.dtype)
     scale = invstd * _vector(weight, x.shape[1], x.dtype, 1)
     residual = None if residual is None else _one_image(residual)
-    _run_apply(_one_image(x), mean[None], scale[None], _vector(bias, x.shape[1], x.dtype, 0), residual, activation, y5)
+    _run_apply(
+        _one_image(x),
+        mean[None],
+        scale[None],
+        _vector(bias, x.shape[1], x.dtype, 0),
+        residual,
+        activation,
+        y5,
+    )
     return y
 
 
@@ -382,12 +421,22 @@ def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_re
         slope = (-scale * scaled * np.square(invstd, dtype=np.float64) / count).astype(x.dtype)
     gx, gx5 = layout.empty(x.shape, x.dtype)
     gresidual, gresidual5 = layout.empty(x.shape, x.dtype) if with_residual else (None, gx5)
-    _gradient(up, pixels, _parts(1), out, *(_repeat(v, pixels) for v in (mean, scale, offset, slope)), mask,
-              gx5.reshape(pixels.shape), gresidual5.reshape(pixels.shape), with_residual)  # fmt: skip
+    _gradient(
+        up,
+        pixels,
+        _parts(1),
+        out,
+        *(_repeat(v, pixels) for v in (mean, scale, offset, slope)),
+        mask,
+        gx5.reshape(pixels.shape),
+        gresidual5.reshape(pixels.shape),
+        with_residual,
+    )
     return gx, (scaled[0] * invstd).astype(x.dtype), plain[0].astype(x.dtype), gresidual
 
 
-# Training as a whole: both passes and what lies between them in one launch, for small batches are all overhead.
+# Training as a whole: both passes and what lies between them in one launch, for small batches are all
+# overhead.
 @body
 def add_up(totals, channels):
     """Both sums of each channel over all parts and the several pixels in a row: the last of the totals."""
@@ -415,7 +464,11 @@ def finish_moments(mean, variance, count, weight, bias, eps, running, momentum, 
     for k in range(0, vectors.shape[2], channels):
         for c in range(channels):
             v = k + c
-            vectors[0, 0, v], vectors[1, 0, v], vectors[2, 0, v] = stats[0, c], stats[2, c] * weight[c], bias[c]
+            vectors[0, 0, v], vectors[1, 0, v], vectors[2, 0, v] = (
+                stats[0, c],
+                stats[2, c] * weight[c],
+                bias[c],
+            )
 
 
 @body
@@ -433,29 +486,66 @@ def finish_gradients(plain_sums, scaled_sums, count, stats, vectors, lines, grad
 
 
 @kernel
-def _train_fwd(threads, x, part, totals, count, weight, bias, eps, residual, has_residual, relu, running, momentum,
-               stats, vectors, y):  # fmt: skip
+def _train_fwd(
+    threads,
+    x,
+    part,
+    totals,
+    count,
+    weight,
+    bias,
+    eps,
+    residual,
+    has_residual,
+    relu,
+    running,
+    momentum,
+    stats,
+    vectors,
+    y,
+):
     for thread in prange(threads):
         moment_share(thread, threads, x, part[thread], totals)
     parts = totals.shape[0] - 1
     merge_parts(totals, 0, x.shape[1], weight.size)
-    finish_moments(totals[parts, 0, 0], totals[parts, 0, 1], count, weight, bias, eps, running, momentum, stats, vectors)
+    finish_moments(
+        totals[parts, 0, 0], totals[parts, 0, 1], count, weight, bias, eps, running, momentum, stats, vectors
+    )
     for thread in prange(threads):
-        apply_share(thread, threads, x, parts, vectors[0], vectors[1], vectors[2, 0], residual, has_residual, relu,
-                    y)  # fmt: skip
+        apply_share(
+            thread, threads, x, parts, vectors[0], vectors[1], vectors[2, 0], residual, has_residual, relu, y
+        )
 
 
 @kernel
-def _train_bwd(threads, gy, x, y, part, totals, count, stats, vectors, lines, mask, grads, gx, gresidual,
-               with_residual):  # fmt: skip
+def _train_bwd(
+    threads, gy, x, y, part, totals, count, stats, vectors, lines, mask, grads, gx, gresidual, with_residual
+):
     for thread in prange(threads):
-        gradient_sum_share(thread, threads, gy, x, y, vectors[0], vectors[1], vectors[2, 0], mask, part[thread], totals)
+        gradient_sum_share(
+            thread, threads, gy, x, y, vectors[0], vectors[1], vectors[2, 0], mask, part[thread], totals
+        )
     parts = totals.shape[0] - 1
     add_up(totals, stats.shape[1])
     finish_gradients(totals[parts, 0, 0], totals[parts, 0, 1], count, stats, vectors, lines, grads)
     for thread in prange(threads):
-        gradient_share(thread, threads, gy, x, parts, y, vectors[0], vectors[1], vectors[2, 0], lines[0], lines[1],
-                       mask, gx, gresidual, with_residual)  # fmt: skip
+        gradient_share(
+            thread,
+            threads,
+            gy,
+            x,
+            parts,
+            y,
+            vectors[0],
+            vectors[1],
+            vectors[2, 0],
+            lines[0],
+            lines[1],
+            mask,
+            gx,
+            gresidual,
+            with_residual,
+        )
 
 
 def batch_norm_train_fwd(x, weight, bias, residual, eps, activation, running, momentum):
@@ -468,9 +558,23 @@ def batch_norm_train_fwd(x, weight, bias, residual, eps, activation, running, mo
         # The kernel writes to contiguous arrays, and where nobody wants them to some that are forgotten.
         running = np.empty((2, channels), x.dtype) if running is None else running
         moved = [r if r.flags.carray else np.array(r) for r in running]
-        _train_fwd(pixels, _scratch(3, pixels), totals, x.size // channels, _vector(weight, channels, x.dtype, 1),
-                   _vector(bias, channels, x.dtype, 0), eps, other, residual is not None, activation == "relu",
-                   tuple(moved), momentum, stats, vectors, y5.reshape(pixels.shape))  # fmt: skip
+        _train_fwd(
+            pixels,
+            _scratch(3, pixels),
+            totals,
+            x.size // channels,
+            _vector(weight, channels, x.dtype, 1),
+            _vector(bias, channels, x.dtype, 0),
+            eps,
+            other,
+            residual is not None,
+            activation == "relu",
+            tuple(moved),
+            momentum,
+            stats,
+            vectors,
+            y5.reshape(pixels.shape),
+        )
         for r, m in zip(running, moved):
             if r is not m:
                 r[...] = m
@@ -486,13 +590,31 @@ def batch_norm_train_bwd(gy, saved, with_residual):
     if x.size:
         pixels = _one_image(x)
         out = pixels if y is None else _one_image(y)
-        totals, lines = np.empty((_parts(1) + 1, 1, 2, pixels.shape[2])), np.empty((2, 1, pixels.shape[2]), x.dtype)
-        _train_bwd(_one_image(gy), pixels, out, _scratch(2, pixels), totals, x.size // x.shape[1], stats, vectors, lines,
-                   mask, grads, gx5.reshape(pixels.shape), gresidual5.reshape(pixels.shape), with_residual)  # fmt: skip
+        totals, lines = (
+            np.empty((_parts(1) + 1, 1, 2, pixels.shape[2])),
+            np.empty((2, 1, pixels.shape[2]), x.dtype),
+        )
+        _train_bwd(
+            _one_image(gy),
+            pixels,
+            out,
+            _scratch(2, pixels),
+            totals,
+            x.size // x.shape[1],
+            stats,
+            vectors,
+            lines,
+            mask,
+            grads,
+            gx5.reshape(pixels.shape),
+            gresidual5.reshape(pixels.shape),
+            with_residual,
+        )
     return gx, grads[0], grads[1], gresidual
 
 
-# ------------------------------------------------------------------------------------------------- groups of channels
+# ------------------------------------------------------------------------------------------------- groups of
+# channels
 def _grouped(v, groups):
     """Per image and channel -> the mean over each group's channels."""
     return v.reshape(len(v), groups, -1).mean(axis=2)
@@ -530,7 +652,9 @@ def group_norm_bwd(gy, x, groups, mean, invstd, weight):
     m1, m2 = (_spread(_grouped(weight * v / count, groups), channels) for v in (plain, scaled * invstd))
     vectors = mean, invstd * weight, (-invstd * m1).astype(x.dtype), (-invstd * invstd * m2).astype(x.dtype)
     gx5 = gx5.reshape(images.shape)
-    _gradient(up, images, _parts(len(x)), images, *(_repeat(v, images) for v in vectors), NO_MASK, gx5, gx5, False)
+    _gradient(
+        up, images, _parts(len(x)), images, *(_repeat(v, images) for v in vectors), NO_MASK, gx5, gx5, False
+    )
     return gx, (scaled * invstd).sum(axis=0).astype(x.dtype), plain.sum(axis=0).astype(x.dtype)
 
 
@@ -588,20 +712,30 @@ def _layer_bwd(threads, gy, x, means, invstds, weight, gx, totals):
 def layer_norm_fwd(x, weight, bias, eps):
     rows, n = x.shape
     y, mean, invstd = (memory.empty(s, x.dtype) for s in (x.shape, (rows,), (rows,)))
-    _layer_fwd(layout.dense(x), _vector(weight, n, x.dtype, 1), _vector(bias, n, x.dtype, 0), eps, y, mean, invstd)
+    _layer_fwd(
+        layout.dense(x), _vector(weight, n, x.dtype, 1), _vector(bias, n, x.dtype, 0), eps, y, mean, invstd
+    )
     return y, mean, invstd
 
 
 def layer_norm_bwd(gy, x, mean, invstd, weight):
     gx = memory.empty(x.shape, x.dtype)
     totals = memory.empty((_parts(1), 2, x.shape[1]), np.float64)
-    _layer_bwd(layout.dense(gy), layout.dense(x), layout.dense(mean), layout.dense(invstd),
-               _vector(weight, x.shape[1], x.dtype, 1), gx, totals)  # fmt: skip
+    _layer_bwd(
+        layout.dense(gy),
+        layout.dense(x),
+        layout.dense(mean),
+        layout.dense(invstd),
+        _vector(weight, x.shape[1], x.dtype, 1),
+        gx,
+        totals,
+    )
     gweight, gbias = totals.sum(axis=0).astype(x.dtype)
     return gx, gweight, gbias
 
 
-# ------------------------------------------------------------------------------------------------- neighbouring channels
+# -------------------------------------------------------------------------------------------------
+# neighbouring channels
 @body
 def neighbours(a, before, after, out):
     """Sum of each element, the ``before`` elements below it and the ``after`` above it."""
@@ -649,7 +783,11 @@ def _response_bwd(threads, gy, x, scale, size, ratio, beta, part, gx):
     factor = x.dtype.type(2) * ratio * beta
     for thread in prange(threads):
         first, end = share(thread, threads, rows)
-        power, own, others = part[thread, 0, :channels], part[thread, 1, :channels], part[thread, 2, :channels]
+        power, own, others = (
+            part[thread, 0, :channels],
+            part[thread, 1, :channels],
+            part[thread, 2, :channels],
+        )
         for r in range(first, end):
             up, row, s, out = gy[r], x[r], scale[r], gx[r]
             powers(s, beta, power)
@@ -663,14 +801,30 @@ def _response_bwd(threads, gy, x, scale, size, ratio, beta, part, gx):
 def local_response_norm_fwd(x, size, alpha, beta, k):
     (y, y5), (scale, scale5) = layout.empty(x.shape, x.dtype), layout.empty(x.shape, x.dtype)
     rows, number = layout.rows(x), x.dtype.type
-    _response_fwd(rows, size, number(alpha / size), number(beta), number(k), _scratch(1, rows), y5.reshape(rows.shape),
-                  scale5.reshape(rows.shape))  # fmt: skip
+    _response_fwd(
+        rows,
+        size,
+        number(alpha / size),
+        number(beta),
+        number(k),
+        _scratch(1, rows),
+        y5.reshape(rows.shape),
+        scale5.reshape(rows.shape),
+    )
     return y, scale
 
 
 def local_response_norm_bwd(gy, x, scale, size, alpha, beta):
     gx, gx5 = layout.empty(x.shape, x.dtype)
     rows, number = layout.rows(x), x.dtype.type
-    _response_bwd(layout.rows(gy), rows, layout.rows(scale), size, number(alpha / size), number(beta),
-                  _scratch(3, rows), gx5.reshape(rows.shape))  # fmt: skip
+    _response_bwd(
+        layout.rows(gy),
+        rows,
+        layout.rows(scale),
+        size,
+        number(alpha / size),
+        number(beta),
+        _scratch(3, rows),
+        gx5.reshape(rows.shape),
+    )
     return gx

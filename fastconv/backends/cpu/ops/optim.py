@@ -1,8 +1,8 @@
 """One step of an optimizer over all parameters in one launch.
 
-    parameters laid end to end:   [ p0        | p1  | p2                    | ... ]
-    threads: equal shares of the   <- thread 0 ->|<- thread 1            ->|
-    elements, whatever parameter they are in
+parameters laid end to end:   [ p0        | p1  | p2                    | ... ]
+threads: equal shares of the   <- thread 0 ->|<- thread 1            ->|
+elements, whatever parameter they are in
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from ..codegen.jit import body, kernel, prange, share
 from ..codegen.simd import view1d
 from ..runtime import layout
 
-HEAD = object.__basicsize__  # bytes of an array object before the address of its data, its first field in NumPy's C API
+# bytes of an array object before the address of its data, its first field in NumPy's C API
+HEAD = object.__basicsize__
 
 
 @body
 def part(ids, p, first, end, offsets, like):
-    """The elements of parameter ``p`` that lie between ``first`` and ``end`` of all elements laid end to end. ``ids``: where
-    the array objects are; to ask every array for its address in Python takes as long as a small network's update."""
+    """The elements of parameter ``p`` that lie between ``first`` and ``end`` of all elements laid end to end.
+    ``ids``: where the array objects are; to ask every array for its address in Python takes as long as a
+    small network's update."""
     start, stop = max(first, offsets[p]), min(end, offsets[p + 1])
     data = view1d(ids[p] + HEAD, 1, ids)[0]
     return view1d(data + (start - offsets[p]) * like.itemsize, max(stop - start, 0), like)
@@ -65,8 +67,8 @@ def _adam(threads, params, grads, ms, vs, offsets, numbers, decoupled, like):
 def _run(kernel, written, grads, *numbers):
     """Run ``kernel`` on the parameters (``written[0]``), their gradients and the other lists that it updates.
 
-    All arrays of a parameter have to lie dense and in one order of axes; where one does not, the kernel gets a copy, and
-    what it wrote there is written back.
+    All arrays of a parameter have to lie dense and in one order of axes; where one does not, the kernel gets
+    a copy, and what it wrote there is written back.
     """
     params = [p if p.flags.forc or layout.flat(p) else np.array(p) for p in written[0]]
     work = [params] + [[*map(layout.like, arrays, params)] for arrays in written[1:]]
@@ -84,19 +86,37 @@ def _run(kernel, written, grads, *numbers):
 
 def _by_dtype(params):
     """Index lists of the parameters of each dtype: a kernel takes one."""
-    return [[i for i, p in enumerate(params) if p.dtype == d] for d in sorted({p.dtype for p in params}, key=str)]
+    return [
+        [i for i, p in enumerate(params) if p.dtype == d] for d in sorted({p.dtype for p in params}, key=str)
+    ]
 
 
 def sgd_step(params, grads, velocities, lr, momentum, dampening, nesterov, weight_decay, first):
     lists = [params, velocities] if momentum else [params]
     for which in _by_dtype(params):
         written = [[arrays[i] for i in which] for arrays in lists]
-        _run(_sgd, written, [grads[i] for i in which], [lr, momentum, 1 - dampening, weight_decay], nesterov, first)
+        _run(
+            _sgd,
+            written,
+            [grads[i] for i in which],
+            [lr, momentum, 1 - dampening, weight_decay],
+            nesterov,
+            first,
+        )
 
 
 def adam_step(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay, decoupled):
-    numbers = [lr / (1 - beta1**step), beta1, beta2, 1 - beta1, 1 - beta2, (1 - beta2**step) ** -0.5, eps, weight_decay,
-               1 - lr * weight_decay]  # fmt: skip
+    numbers = [
+        lr / (1 - beta1**step),
+        beta1,
+        beta2,
+        1 - beta1,
+        1 - beta2,
+        (1 - beta2**step) ** -0.5,
+        eps,
+        weight_decay,
+        1 - lr * weight_decay,
+    ]
     for which in _by_dtype(params):
         p, g, m, v = ([arrays[i] for i in which] for arrays in (params, grads, ms, vs))
         _run(_adam, [p, m, v], g, numbers, decoupled)

@@ -2,11 +2,12 @@
 
     threads: equal shares of the elements (or rows);  each share is one loop that LLVM turns into vector code
 
-An op is a scalar function; the loops around it are written once and compiled for an op when it is first used. Scalar
-functions get their constants as arguments of the array's dtype, for a Python number would make float64 of float32.
+An op is a scalar function; the loops around it are written once and compiled for an op when it is first used.
+Scalar functions get their constants as arguments of the array's dtype, for a Python number would make float64
+of float32.
 
-Arrays below SMALL elements, integers and broadcasts that are no row vector go to NumPy, which is done with them before
-a parallel launch (~10 us) has begun or where speed does not matter.
+Arrays below SMALL elements, integers and broadcasts that are no row vector go to NumPy, which is done with
+them before a parallel launch (~10 us) has begun or where speed does not matter.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ _BINARY = {
 }
 
 
-# ------------------------------------------------------------------------------------------------- elementwise
+# -------------------------------------------------------------------------------------------------
+# elementwise
 @functools.cache
 def _unary_kernel(name: str):
     scalar = body(inline=True)(_UNARY[name])
@@ -74,7 +76,8 @@ def _unary_kernel(name: str):
     def run(threads, x, p, one, y):
         for thread in prange(threads):
             first, end = share(thread, threads, x.size)
-            source, target = x[first:end], y[first:end]  # from 0: an index that might be negative is not vectorised
+            # from 0: an index that might be negative is not vectorised
+            source, target = x[first:end], y[first:end]
             for i in range(source.size):
                 target[i] = scalar(source[i], p, one)
 
@@ -232,10 +235,12 @@ def reduce_fwd(name, x, axes, keepdims):
 argmax, argmin = reference.argmax, reference.argmin
 
 
-# ------------------------------------------------------------------------------------------------- softmax, cross-entropy
+# ------------------------------------------------------------------------------------------------- softmax,
+# cross-entropy
 @body
 def exponentials(row, out):
-    """``out = exp(row - max(row))``; returns the sum and the maximum (where there are NaNs, of some others)."""
+    """``out = exp(row - max(row))``; returns the sum and the maximum (where there are NaNs, of some
+    others)."""
     count, size, lanes = row.size, row.itemsize, simd.VECTOR_BYTES // row.itemsize
     candidates = row
     if count > lanes:  # the compiler makes no vector code of a maximum
@@ -291,7 +296,8 @@ def _softmax_bwd(threads, gy, y, log, gx):
 
 
 def _rows_along(axis, *arrays):
-    """Arrays as rows along ``axis``, an empty result with the same rows, and that result in the logical shape."""
+    """Arrays as rows along ``axis``, an empty result with the same rows, and that result in the logical
+    shape."""
     moved = [np.moveaxis(a, axis, -1) for a in arrays]
     out = memory.empty(moved[0].shape, moved[0].dtype)
     return [layout.dense(m).reshape(-1, m.shape[-1]) for m in (*moved, out)], np.moveaxis(out, -1, axis)
@@ -389,12 +395,21 @@ def cross_entropy_fwd(logits, target, weight, ignore_index, label_smoothing):
 
 def cross_entropy_bwd(grow, prob, target, weight, ignore_index, label_smoothing):
     weight = np.ones(prob.shape[1], prob.dtype) if weight is None else layout.dense(weight)
-    return _run_cross_entropy_bwd(layout.dense(grow), 1.0, layout.dense(prob), layout.dense(target), weight, ignore_index,
-                                  prob.dtype.type(label_smoothing))  # fmt: skip
+    return _run_cross_entropy_bwd(
+        layout.dense(grow),
+        1.0,
+        layout.dense(prob),
+        layout.dense(target),
+        weight,
+        ignore_index,
+        prob.dtype.type(label_smoothing),
+    )
 
 
 def cross_entropy_mean_fwd(logits, target, weight, ignore_index, label_smoothing):
-    _, (loss, divisor, strange), saved = _run_cross_entropy(logits, target, weight, ignore_index, label_smoothing)
+    _, (loss, divisor, strange), saved = _run_cross_entropy(
+        logits, target, weight, ignore_index, label_smoothing
+    )
     return None if strange else np.array(loss, logits.dtype), (divisor, *saved)
 
 

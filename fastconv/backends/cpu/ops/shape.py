@@ -1,6 +1,7 @@
 """Padding, resizing, unfold and fold: moves and short sums along one axis at a time.
 
-Most of these are separable: a sparse matrix applied to one axis after the other, and their gradient is the transposed
+Most of these are separable: a sparse matrix applied to one axis after the other, and their gradient is the
+transposed
 matrix. One kernel serves them all::
 
     y[o, j, :] = sum over the entries e of row j:  weight[e] * x[o, item[e], :]          (fill where row j is empty)
@@ -20,7 +21,8 @@ from ..codegen.jit import kernel, prange, share
 from ..runtime import layout, memory
 
 
-# ------------------------------------------------------------------------------------------------- along one axis
+# ------------------------------------------------------------------------------------------------- along one
+# axis
 @kernel
 def _along_axis(threads, x, starts, items, weights, fill, y):
     outer, count, inner = y.shape
@@ -55,8 +57,14 @@ def along_axis(x: np.ndarray, axis: int, rows: resample.Rows, fill: float = 0.0)
         if dense.size == 0:
             y.fill(fill)
         else:
-            _along_axis(dense.reshape(view[0], shape[at], view[2]), rows.starts, rows.items, rows.weights.astype(x.dtype),
-                        x.dtype.type(fill), y.reshape(view[0], len(rows), view[2]))  # fmt: skip
+            _along_axis(
+                dense.reshape(view[0], shape[at], view[2]),
+                rows.starts,
+                rows.items,
+                rows.weights.astype(x.dtype),
+                x.dtype.type(fill),
+                y.reshape(view[0], len(rows), view[2]),
+            )
     return y.transpose(np.argsort(order))
 
 

@@ -1,7 +1,7 @@
 """Logical NCHW on channels-last memory: the views kernels read and the outputs they write.
 
-Kernels see 5-D ``N, D, H, W, C`` arrays (leading spatial extents 1 below three dimensions), C-contiguous and aligned, so
-one kernel serves 1-D, 2-D and 3-D.
+Kernels see 5-D ``N, D, H, W, C`` arrays (leading spatial extents 1 below three dimensions), C-contiguous and
+aligned, so one kernel serves 1-D, 2-D and 3-D.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ _BACK = {n: (0, n - 1, *range(1, n - 1)) for n in range(2, 6)}
 
 
 def lift(x: np.ndarray) -> np.ndarray:
-    """``N, C, *spatial`` as a C-contiguous ``N, D, H, W, C`` array: a view where the memory already is channels-last."""
+    """``N, C, *spatial`` as a C-contiguous ``N, D, H, W, C`` array: a view where the memory already is
+    channels-last."""
     order, inserted = _LIFT[x.ndim]
     return dense(x.transpose(order)[inserted])
 
 
 class _Writable:
-    """The memory of a read-only array under a writable face: to Numba the two are different types, and every kernel
-    would be compiled twice. Kernels do not write to their inputs."""
+    """The memory of a read-only array under a writable face: to Numba the two are different types, and every
+    kernel would be compiled twice. Kernels do not write to their inputs."""
 
     def __init__(self, x: np.ndarray):
         self.keep = x
@@ -67,7 +68,8 @@ def empty_like(x: np.ndarray) -> np.ndarray:
 
 
 def like(x: np.ndarray, model: np.ndarray) -> np.ndarray:
-    """``x`` with the order of axes in memory of the equally shaped, dense ``model``; a copy only where it differs."""
+    """``x`` with the order of axes in memory of the equally shaped, dense ``model``; a copy only where it
+    differs."""
     if x.strides == model.strides or flat(model, x) is not None:
         return x
     y = empty_like(model)

@@ -54,13 +54,15 @@ def cache() -> str:
 def pool() -> str:
     """The buffer pool of this process."""
     s = memory.statistics()
-    return (f"{s['used_bytes'] / 2**20:.1f} MB in use, {s['free_bytes'] / 2**20:.1f} MB free, "
-            f"peak {s['peak_bytes'] / 2**20:.1f} MB, {s['taken']} taken, {s['fresh']} fresh")  # fmt: skip
+    return (
+        f"{s['used_bytes'] / 2**20:.1f} MB in use, {s['free_bytes'] / 2**20:.1f} MB free, "
+        f"peak {s['peak_bytes'] / 2**20:.1f} MB, {s['taken']} taken, {s['fresh']} fresh"
+    )
 
 
 def _best_time(threads: int, work, runs: int) -> float:
-    """Seconds of ``work(thread)`` in all threads at once, the best of some ``runs``; of processor time, so that what else runs
-    on the machine just now does not count."""
+    """Seconds of ``work(thread)`` in all threads at once, the best of some ``runs``; of processor time, so
+    that what else runs on the machine just now does not count."""
 
     def timed(thread):
         start = thread_time()
@@ -75,7 +77,9 @@ def _best_time(threads: int, work, runs: int) -> float:
 def copy_rate(threads: int) -> float:
     """Bytes per second, read and written, of ``threads`` threads that copy more than the caches hold."""
     arrays = [np.ones((2, 1 << 23), np.float32) for _ in range(threads)]
-    return threads * arrays[0].nbytes / _best_time(threads, lambda t: np.copyto(arrays[t][0], arrays[t][1]), 24)
+    return (
+        threads * arrays[0].nbytes / _best_time(threads, lambda t: np.copyto(arrays[t][0], arrays[t][1]), 24)
+    )
 
 
 @lru_cache
@@ -98,7 +102,8 @@ def rates(threads: int) -> tuple[float, float]:
 
 @lru_cache
 def peak(threads: int, dtype: str = "float32") -> float:
-    """FLOP/s of ``threads`` threads in a tile that never leaves the registers; measured once, in about 0.1 s."""
+    """FLOP/s of ``threads`` threads in a tile that never leaves the registers; measured once, in about 0.1
+    s."""
     columns, depth = 2 * simd.lanes(dtype), 1 << 21
     words = ctypes.c_int64 * 17
     tile = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_int64))(simd.tile_address(np.dtype(dtype), columns))
@@ -107,6 +112,8 @@ def peak(threads: int, dtype: str = "float32") -> float:
         numbers, taps = np.zeros(columns, dtype), np.zeros(1, np.int64)
         c = np.zeros((simd.MAX_ROWS, columns), dtype)
         ab, t = numbers.ctypes.data, taps.ctypes.data  # A and B are the same few numbers: all steps are 0
-        tile(words(simd.MAX_ROWS, ab, 0, 0, t, ab, 0, t, 1, depth, c.ctypes.data, columns, 0, 0, columns, 0, 0))
+        tile(
+            words(simd.MAX_ROWS, ab, 0, 0, t, ab, 0, t, 1, depth, c.ctypes.data, columns, 0, 0, columns, 0, 0)
+        )
 
     return threads * 2 * simd.MAX_ROWS * columns * depth / _best_time(threads, multiply, 6)

@@ -1,7 +1,7 @@
 """Memory for results and scratch: 64-byte aligned blocks that are used again when their last array is gone.
 
-A fresh large buffer costs more than most kernels run on it (the system clears every page at first touch), so blocks
-live in a pool (see ``backends/common/blocks.py``) and return to it when NumPy drops the last view.
+A fresh large buffer costs more than most kernels run on it (the system clears every page at first touch), so
+blocks live in a pool (see ``backends/common/blocks.py``) and return to it when NumPy drops the last view.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ class _Memory(np.ndarray):
 
 
 class _Block(np.ndarray):
-    """A view of some memory that NumPy keeps alive as the base of the array made in it, and with it of all its views."""
+    """A view of some memory that NumPy keeps alive as the base of the array made in it, and with it of all
+    its views."""
 
-    pool: Pool | None = None  # as it stays for what somebody makes of a block: its memory is not his to return
+    # as it stays for what somebody makes of a block: its memory is not his to return
+    pool: Pool | None = None
 
     def __del__(self):
         if self.pool is not None:
@@ -36,7 +38,8 @@ class _Block(np.ndarray):
 
 
 def _mapped(size: int) -> np.ndarray:
-    """``size`` bytes that go back to the system as soon as they are freed: C libraries keep what they freed themselves."""
+    """``size`` bytes that go back to the system as soon as they are freed: C libraries keep what they freed
+    themselves."""
     if not hasattr(mmap, "MAP_PRIVATE"):
         return np.empty(size + ALIGN, np.uint8)
     try:
@@ -70,7 +73,8 @@ class Pool(Blocks):
 
 
 class Arena(Pool):
-    """Memory apart from the pool: ``with arena:`` all comes from it, may be used again inside, never goes to the pool."""
+    """Memory apart from the pool: ``with arena:`` all comes from it, may be used again inside, never goes to
+    the pool."""
 
     def __init__(self):
         super().__init__(bounded=False)  # recorded kernels know it by address
@@ -90,7 +94,8 @@ _local, _pool = _Local(), Pool()
 
 
 def empty(shape, dtype) -> np.ndarray:
-    """An uninitialised C-contiguous array, 64-byte aligned, from the pool where it is large enough to matter."""
+    """An uninitialised C-contiguous array, 64-byte aligned, from the pool where it is large enough to
+    matter."""
     n = int(prod(shape)) * np.dtype(dtype).itemsize
     if (arena := _local.arena) is not None:  # small ones too: what kernels know by address only must not move
         return arena.take(shape, dtype, max(n, SMALL))
@@ -98,7 +103,8 @@ def empty(shape, dtype) -> np.ndarray:
 
 
 def zeros(shape, dtype) -> np.ndarray:
-    """Like :func:`empty`, filled with zeros; never of an arena, whose memory only kernels may count on to be written anew."""
+    """Like :func:`empty`, filled with zeros; never of an arena, whose memory only kernels may count on to be
+    written anew."""
     n = int(prod(shape)) * np.dtype(dtype).itemsize
     if n < SMALL:
         return np.zeros(shape, dtype)

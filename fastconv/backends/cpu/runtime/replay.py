@@ -1,8 +1,9 @@
-"""A pass through a network as a list of kernel launches: recorded once for a shape of input, then run without the layers.
+"""A pass through a network as a list of kernel launches: recorded once for a shape of input, then run without
+the layers.
 
-Between two kernels a layer spends some 100 microseconds on shapes, checks and memory, as much as a small kernel takes.
-All of it comes out the same for the next input of the same shape: the launches keep their arguments, scratch and
-results their place in memory that belongs to the recording.
+Between two kernels a layer spends some 100 microseconds on shapes, checks and memory, as much as a small
+kernel takes. All of it comes out the same for the next input of the same shape: the launches keep their
+arguments, scratch and results their place in memory that belongs to the recording.
 
     first call    layers -> shapes, checks, memory -> kernel(arguments) -> layers -> ...      arguments are noted
     later calls   copy the input to its place; kernel(arguments); kernel(arguments); ...; copy the result
@@ -26,7 +27,8 @@ class _Place:
 class Replay:
     """``function`` on arrays of the shape and dtype of ``x``.
 
-    Its kernels must be all that depends on the input: whatever else ``function`` does is done in the recording only.
+    Its kernels must be all that depends on the input: whatever else ``function`` does is done in the
+    recording only.
     """
 
     def __init__(self, function, x: np.ndarray):
@@ -44,7 +46,8 @@ class Replay:
             self._launches.append((kernel, tuple(map(self._without_owner, args))))
 
     def _without_owner(self, argument):
-        """Arrays of the arena must not keep their blocks: what follows may use them again, in every replay."""
+        """Arrays of the arena must not keep their blocks: what follows may use them again, in every
+        replay."""
         if isinstance(argument, tuple):
             return tuple(map(self._without_owner, argument))
         if isinstance(argument, np.ndarray) and memory.home(argument) is self._arena:

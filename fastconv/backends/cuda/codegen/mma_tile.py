@@ -11,8 +11,8 @@
         |     |   | w2 | w3|               FMA: a thread owns EACH[0] x EACH[1] sums and reads 4 steps of depth at a time.
         +-----+---+--------+
 
-Either way a thread's sums are a small matrix whose row i and column j belong to the tile's ``origin + place(i)``,
-with constant steps: ``place(i) = i % run + i // run * step``.
+Either way a thread's sums are a small matrix whose row i and column j belong to the tile's ``origin +
+place(i)``, with constant steps: ``place(i) = i % run + i // run * step``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from . import ptx
 
 @dataclass(frozen=True)
 class Tile:
-    """Sizes of a tile; ``warp`` is what one warp computes with tensor cores, ``each`` what one thread does without."""
+    """Sizes of a tile; ``warp`` is what one warp computes with tensor cores, ``each`` what one thread does
+    without."""
 
     rows: int
     cols: int
@@ -49,17 +50,18 @@ def stored(mode: str, real):
 
 
 def line(size: int, mode: str, deep: bool) -> int:
-    """Elements from one line of a slab to the next: distinct banks for the lanes that read together (bf16 reads pairs along
-    depth, tf32 single numbers; four lines apart they must be 8 or 4 banks apart; half reads 16 bytes)."""
+    """Elements from one line of a slab to the next: distinct banks for the lanes that read together (bf16
+    reads pairs along depth, tf32 single numbers; four lines apart they must be 8 or 4 banks apart; half reads
+    16 bytes)."""
     return size + (8 if mode == "half" or (mode == "bf16") == deep and mode != "fma" else 4)
 
 
 class Slabs:
     """The constants and the device functions of one kind of tile.
 
-    ``starts(thread)`` is where a thread begins to read a slab of A and one of B; ``multiply(slabs, a, b, sums)`` adds the
-    product of slabs, ``a`` and ``b`` the places of the slabs plus those starts; ``origin(thread)`` is the first row and
-    column of a thread's sums.
+    ``starts(thread)`` is where a thread begins to read a slab of A and one of B; ``multiply(slabs, a, b,
+    sums)`` adds the product of slabs, ``a`` and ``b`` the places of the slabs plus those starts;
+    ``origin(thread)`` is the first row and column of a thread's sums.
     """
 
     def __init__(self, tile: Tile, mode: str, real, deep_a: bool, deep_b: bool):
@@ -82,7 +84,10 @@ class Slabs:
         self.each, self.rows, self.cols = (warp_rows // 8, warp_cols // 4), (1, 8), (2, 8)
         high, wide = warp_rows // 16, warp_cols // 8
         n, m = self.line_a, self.line_b
-        (lane_a, fragment_a), (lane_b, fragment_b) = _fragment(mode, deep_a, n, False), _fragment(mode, deep_b, m, True)
+        (lane_a, fragment_a), (lane_b, fragment_b) = (
+            _fragment(mode, deep_a, n, False),
+            _fragment(mode, deep_b, m, True),
+        )
         step, mma = (8, ptx.mma_tf32) if mode == "tf32" else (16, ptx.mma_bf16)
         # numbers from one row (of B: column) to the next, and along depth
         (row_a, next_a), (row_b, next_b) = (n, 1) if deep_a else (1, n), (m, 1) if deep_b else (1, m)
@@ -90,7 +95,9 @@ class Slabs:
         @body
         def starts(thread):
             lane, warp = thread & 31, thread >> 5
-            return warp // across * (warp_rows * row_a) + lane_a(lane), warp % across * (warp_cols * row_b) + lane_b(lane)
+            return warp // across * (warp_rows * row_a) + lane_a(lane), warp % across * (
+                warp_cols * row_b
+            ) + lane_b(lane)
 
         @body
         def origin(thread):
@@ -112,7 +119,12 @@ class Slabs:
                 for i in range(high):
                     left = fragment_a(slabs, a + (from_a + i * 16 * row_a))
                     for j in range(wide):
-                        c = (sums[2 * i, 2 * j], sums[2 * i, 2 * j + 1], sums[2 * i + 1, 2 * j], sums[2 * i + 1, 2 * j + 1])
+                        c = (
+                            sums[2 * i, 2 * j],
+                            sums[2 * i, 2 * j + 1],
+                            sums[2 * i + 1, 2 * j],
+                            sums[2 * i + 1, 2 * j + 1],
+                        )
                         d = mma(left, (right[j, 0], right[j, 1]), c)
                         sums[2 * i, 2 * j] = d[0]
                         sums[2 * i, 2 * j + 1] = d[1]
@@ -178,7 +190,8 @@ class Slabs:
 
 
 def _in_turn(functions):
-    """One device function that calls several: a loop over them, unrolled, so that every place in a slab is a constant."""
+    """One device function that calls several: a loop over them, unrolled, so that every place in a slab is a
+    constant."""
     if len(functions) == 1:
         return functions[0]
     first, rest = functions[0], _in_turn(functions[1:])
@@ -192,9 +205,9 @@ def _in_turn(functions):
 
 
 def _fragment(mode, deep, line, of_b):
-    """How a warp reads 16 rows (of A; columns of B) by one step of depth: the place of a lane, and the function that loads
-    four registers from there on. They hold, as ``mma`` wants them, of A rows 0-7 and 8-15 of the first half of the depth,
-    then of the second; of B both halves of columns 0-7, then of 8-15."""
+    """How a warp reads 16 rows (of A; columns of B) by one step of depth: the place of a lane, and the
+    function that loads four registers from there on. They hold, as ``mma`` wants them, of A rows 0-7 and 8-15
+    of the first half of the depth, then of the second; of B both halves of columns 0-7, then of 8-15."""
     tf32, pack, matrix4, load2 = ptx.tf32, ptx.pack_bf16, ptx.matrix4, ptx.load2
     if mode == "half" and not deep:
         matrix4 = ptx.matrix4_turned

@@ -1,8 +1,9 @@
-"""Instructions that numba.cuda has no name for: asynchronous copies, matrix multiplication by warps, wide loads.
+"""Instructions that numba.cuda has no name for: asynchronous copies, matrix multiplication by warps, wide
+loads.
 
-The only inline PTX of the project. Each function is used inside kernels like any other; an array argument is a
-pointer or a 1-D array, an index counts its elements. Under the simulator (``NUMBA_ENABLE_CUDASIM=1``) the same names come from
-``simulator/ptx.py``.
+The only inline PTX of the project. Each function is used inside kernels like any other; an array argument is
+a pointer or a 1-D array, an index counts its elements. Under the simulator (``NUMBA_ENABLE_CUDASIM=1``) the
+same names come from ``simulator/ptx.py``.
 
 How a warp holds the tiles it multiplies (``g = lane // 4``, ``t = lane % 4``; one register = 32 bits)::
 
@@ -11,7 +12,8 @@ How a warp holds the tiles it multiplies (``g = lane // 4``, ``t = lane % 4``; o
     m 0-7  a0[g,t]  a2[g,t+4]     k 0-3  b0[t,g]          m 0-7   c0 c1 = [g, 2t], [g, 2t+1]
     m 8-15 a1       a3            k 4-7  b1[t+4,g]        m 8-15  c2 c3
 
-With bf16 a register holds two neighbours in k, so k runs to 16: ``a0 = A[g, 2t:2t+2]``, ``a2 = A[g, 2t+8:2t+10]``, and so on.
+With bf16 a register holds two neighbours in k, so k runs to 16: ``a0 = A[g, 2t:2t+2]``, ``a2 = A[g,
+2t+8:2t+10]``, and so on.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from __future__ import annotations
 from numba.cuda import config
 
 if config.ENABLE_CUDASIM:
-    from ..simulator.ptx import (  # fmt: skip
+    from ..simulator.ptx import (
         commit,
         copy_async,
         load2,
@@ -45,12 +47,17 @@ else:
     SHARED = 3  # LLVM's number of the address space
 
     def _asm(builder, result, template, constraints, *args, volatile=True):
-        """Emit ``template``; ``volatile`` keeps it where it is, which whatever all lanes must reach together needs."""
+        """Emit ``template``; ``volatile`` keeps it where it is, which whatever all lanes must reach together
+        needs."""
         function = ir.FunctionType(result, [a.type for a in args])
         return builder.call(ir.InlineAsm(function, template, constraints, side_effect=volatile), list(args))
 
     def _pointer(context, builder, kind, array, index):
-        start = array if isinstance(kind, types.CPointer) else context.make_array(kind)(context, builder, value=array).data
+        start = (
+            array
+            if isinstance(kind, types.CPointer)
+            else context.make_array(kind)(context, builder, value=array).data
+        )
         return builder.gep(start, [index])
 
     @intrinsic
@@ -75,9 +82,10 @@ else:
 
     # ---------------------------------------------------------------------------------------------- copies
     def copy_async(size: int, near: bool = True):
-        """The function ``copy(shared, at, array, index, valid)``: start copying ``size`` bytes (4, 8 or 16, aligned), or,
-        where not ``valid``, writing zeros and reading nothing. ``near``: through the first-level cache, for what is soon
-        read again by the same block; copies of less than 16 bytes have no other way."""
+        """The function ``copy(shared, at, array, index, valid)``: start copying ``size`` bytes (4, 8 or 16,
+        aligned), or, where not ``valid``, writing zeros and reading nothing. ``near``: through the
+        first-level cache, for what is soon read again by the same block; copies of less than 16 bytes have no
+        other way."""
         cache = "ca" if near or size < 16 else "cg"
 
         @intrinsic
@@ -113,10 +121,12 @@ else:
     commit = _statement("cp.async.commit_group;")  # the copies started since the last commit are one group
 
     def wait(groups: int):
-        """The function that waits until all but the last ``groups`` groups of this thread's copies have arrived."""
+        """The function that waits until all but the last ``groups`` groups of this thread's copies have
+        arrived."""
         return _statement(f"cp.async.wait_group {groups};")
 
-    # ---------------------------------------------------------------------------------------------- wide accesses
+    # ---------------------------------------------------------------------------------------------- wide
+    # accesses
     def _load(count):
         @intrinsic
         def load(typing, array, index):
@@ -127,7 +137,9 @@ else:
                 vector = ir.VectorType(pointer.type.pointee, count)
                 loaded = builder.load(builder.bitcast(pointer, vector.as_pointer()))
                 loaded.align = min(count * sig.args[0].dtype.bitwidth // 8, 16)
-                return _tuple(context, builder, result, (builder.extract_element(loaded, I32(i)) for i in range(count)))
+                return _tuple(
+                    context, builder, result, (builder.extract_element(loaded, I32(i)) for i in range(count))
+                )
 
             return result(array, types.int64), code
 
@@ -159,10 +171,12 @@ else:
         return types.void(array, types.int64, *(array.dtype,) * 4), _store(4)
 
     def neighbours(count: int):
-        """``load(array, index)`` and ``store(array, index, values)`` of tuples of 1 or 4 neighbours, in accesses of up to
-        16 bytes (aligned)."""
+        """``load(array, index)`` and ``store(array, index, values)`` of tuples of 1 or 4 neighbours, in
+        accesses of up to 16 bytes (aligned)."""
         if count == 4:
-            return load4, jit(lambda array, index, v: store4(array, index, v[0], v[1], v[2], v[3]), device=True)
+            return load4, jit(
+                lambda array, index, v: store4(array, index, v[0], v[1], v[2], v[3]), device=True
+            )
         return jit(lambda array, index: (array[index],), device=True), jit(_store1, device=True)
 
     def _store1(array, index, v):
@@ -184,12 +198,14 @@ else:
 
         return matrix4
 
-    # Four matrices of 8 rows of 16 bytes from shared memory, spread over the warp as tiles of A or B: lanes 8 i to 8 i + 7
-    # name the rows of matrix i, and lane receives bytes 4 (lane % 4) to 4 (lane % 4) + 3 of row lane // 4 of each as bits.
-    # Turned, 8 x 8 numbers of 16 bits: lane receives [2 (lane % 4), lane // 4] and [2 (lane % 4) + 1, lane // 4].
+    # Four matrices of 8 rows of 16 bytes from shared memory, spread over the warp as tiles of A or B: lanes 8
+    # i to 8 i + 7 name the rows of matrix i, and lane receives bytes 4 (lane % 4) to 4 (lane % 4) + 3 of row
+    # lane // 4 of each as bits. Turned, 8 x 8 numbers of 16 bits: lane receives [2 (lane % 4), lane // 4] and
+    # [2 (lane % 4) + 1, lane // 4].
     matrix4, matrix4_turned = _matrix4(""), _matrix4(".trans")
 
-    # ---------------------------------------------------------------------------------------------- tensor cores
+    # ---------------------------------------------------------------------------------------------- tensor
+    # cores
     @intrinsic
     def tf32(typing, x):
         """A float32, or its bits, rounded to the nearest tf32 (10 bits of fraction)."""
@@ -211,7 +227,9 @@ else:
 
     def _mma(shape):
         """``mma(a, b, c)``: the warp's C + A B; 4, 2 and 4 registers of each lane."""
-        template = f"mma.sync.aligned.m16n8{shape} {{$0,$1,$2,$3}}, {{$4,$5,$6,$7}}, {{$8,$9}}, {{$10,$11,$12,$13}};"
+        template = (
+            f"mma.sync.aligned.m16n8{shape} {{$0,$1,$2,$3}}, {{$4,$5,$6,$7}}, {{$8,$9}}, {{$10,$11,$12,$13}};"
+        )
         constraints = ",".join(["=f"] * 4 + ["r"] * 6 + ["f"] * 4)
 
         @intrinsic

@@ -1,7 +1,8 @@
-"""Arrays rounded to bfloat16, for convolutions in ``"medium"`` precision: half of the bytes on every way to the tensor cores.
+"""Arrays rounded to bfloat16, for convolutions in ``"medium"`` precision: half of the bytes on every way to
+the tensor cores.
 
-A rounded copy is kept with the memory it was made of until somebody writes there, so that a gradient is rounded once for both
-backward passes, and what forward has rounded serves the weight gradient.
+A rounded copy is kept with the memory it was made of until somebody writes there, so that a gradient is
+rounded once for both backward passes, and what forward has rounded serves the weight gradient.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ def _round_kernel():
 
 
 def rounded(x, keep: bool):
-    """The C-contiguous float32 array ``x``, of a multiple of 8 elements, in bfloat16 (as uint16). ``keep``: it may be asked
-    for again before it is written to by a kernel that does not say so, as an optimizer's does not."""
-    step = memory.graph and (memory.graph, memory.graph.phase)  # what an ordinary step has rounded a graph would not renew
+    """The C-contiguous float32 array ``x``, of a multiple of 8 elements, in bfloat16 (as uint16). ``keep``:
+    it may be asked for again before it is written to by a kernel that does not say so, as an optimizer's does
+    not."""
+    # what an ordinary step has rounded a graph would not renew
+    step = memory.graph and (memory.graph, memory.graph.phase)
     known = x.base.known.get("bf16")
     if known is not None and known[:3] == (step, x.offset, x.shape):
         return known[3]

@@ -1,4 +1,5 @@
-"""Convolution without tensor cores or copies ahead: few channels, one channel per group, float64; takes every case.
+"""Convolution without tensor cores or copies ahead: few channels, one channel per group, float64; takes every
+case.
 
 Few channels (``_few``): a thread owns one pixel and 4, 8 or 16 output channels, which share every number read from x::
 
@@ -10,11 +11,11 @@ Few channels (``_few``): a thread owns one pixel and 4, 8 or 16 output channels,
     pixel 1| sums of thread 1      x[pixel + tap, channel]: neighbouring threads read neighbouring pixels
      ...
 
-One output per thread (``_single``), for depthwise and other small groups: neighbouring threads have neighbouring channels
-of one pixel, in x, w and y.
+One output per thread (``_single``), for depthwise and other small groups: neighbouring threads have
+neighbouring channels of one pixel, in x, w and y.
 
-Backward-weight (``_weight_gradient``): a thread owns one number of gw and walks a part of the pixels; neighbouring threads
-have neighbouring output channels. The parts are added in order.
+Backward-weight (``_weight_gradient``): a thread owns one number of gw and walks a part of the pixels;
+neighbouring threads have neighbouring output channels. The parts are added in order.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ def _few(real, deep_w, each):
                         tap_d = np.int32(tap_h // taps_h)
                         place = geometry[22] + tap_d * geometry[23] + (tap_h - tap_d * taps_h) * geometry[24]
                         place += (tap - tap_h * taps_w) * geometry[25]
-                        value = w[group * geometry[8] + place * geometry[7] + n * geometry[6] + r - tap * channels]
+                        value = w[
+                            group * geometry[8] + place * geometry[7] + n * geometry[6] + r - tap * channels
+                        ]
                     else:
                         value = w[group * geometry[8] + r * geometry[6] + n]
                 weights[e] = value
@@ -97,11 +100,19 @@ def _few(real, deep_w, each):
                         if h == taps_h:
                             at += next_d
                             h, d = np.int32(0), np.int32(d + 1)
-                    inside = m < pixels and meets_at(at_d + d * step_d, size_d) and meets_at(at_h + h * step_h, size_h)
+                    inside = (
+                        m < pixels
+                        and meets_at(at_d + d * step_d, size_d)
+                        and meets_at(at_h + h * step_h, size_h)
+                    )
                     inside = inside and meets_at(at_w + v * step_w, size_w)
         if m < pixels:
             place = (image * geometry[38] + plane * geometry[41] + geometry[44]) * geometry[39]
-            place = (place + row * geometry[42] + geometry[45]) * geometry[40] + column * geometry[43] + geometry[46]
+            place = (
+                (place + row * geometry[42] + geometry[45]) * geometry[40]
+                + column * geometry[43]
+                + geometry[46]
+            )
             to = place * geometry[5] + group * columns + first
             for n in range(each):
                 if first + n < columns:
@@ -145,14 +156,23 @@ def _single(real, deep_w):
                         q = row * geometry[27] + geometry[30] + h * geometry[20]
                         s = column * geometry[28] + geometry[31] + v * geometry[21]
                         if 0 <= p < size_d and 0 <= q < size_h and 0 <= s < size_w:
-                            source = (((image * size_d + p) * size_h + q) * size_w + s) * x_line + group * channels
+                            source = (
+                                ((image * size_d + p) * size_h + q) * size_w + s
+                            ) * x_line + group * channels
                             tap = geometry[22] + d * geometry[23] + h * geometry[24] + v * geometry[25]
-                            at = group * geometry[8] + (tap * geometry[7] + n * geometry[6] if deep_w else
-                                                        tap * channels * geometry[6] + n)  # fmt: skip
+                            at = group * geometry[8] + (
+                                tap * geometry[7] + n * geometry[6]
+                                if deep_w
+                                else tap * channels * geometry[6] + n
+                            )
                             for c in range(channels):
                                 total += x[source + c] * w[at + (c if deep_w else c * geometry[6])]
             place = (image * geometry[38] + plane * geometry[41] + geometry[44]) * geometry[39]
-            place = (place + row * geometry[42] + geometry[45]) * geometry[40] + column * geometry[43] + geometry[46]
+            place = (
+                (place + row * geometry[42] + geometry[45]) * geometry[40]
+                + column * geometry[43]
+                + geometry[46]
+            )
             to = place * y_line + k
             if flags & BIAS:
                 total += bias[k]
@@ -189,7 +209,10 @@ def _weight_gradient(real):
                 q = at_h + (a - b * geometry[14]) * geometry[27]
                 s = at_w + (m - a * geometry[15]) * geometry[28]
                 if 0 <= p < size_d and 0 <= q < size_h and 0 <= s < size_w:
-                    total += x[(((image * size_d + p) * size_h + q) * size_w + s) * x_line + c] * gy[m * y_line + k]
+                    total += (
+                        x[(((image * size_d + p) * size_h + q) * size_w + s) * x_line + c]
+                        * gy[m * y_line + k]
+                    )
             gw[part * numbers + i] = total
 
     return kernel(direct_weight)

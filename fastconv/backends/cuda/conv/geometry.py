@@ -2,11 +2,12 @@
 
 Forward and backward-data are one loop over output positions i and taps t, in each of three dimensions::
 
-    out[out_offset + out_stride * i] = sum over t of in[in_stride * i + offset + step * t] * w[place + place_step * t]
+    out[out_offset + out_stride * i] = sum over t of in[in_stride * i + offset + step * t] * w[place +
+    place_step * t]
 
-Forward is one *phase*: in_stride = stride, offset = -padding, step = dilation. Backward-data with stride s is s phases, one
-for each residue of the input position: in each only every s-th tap meets an output position. Nothing is multiplied by
-inserted zeros.
+Forward is one *phase*: in_stride = stride, offset = -padding, step = dilation. Backward-data with stride s is
+s phases, one for each residue of the input position: in each only every s-th tap meets an output position.
+Nothing is multiplied by inserted zeros.
 
 Weights lie as ``*kernel, C/groups, K`` in memory, whatever the order they come in.
 """
@@ -46,7 +47,8 @@ def magic(d: int) -> tuple[int, int]:
     return -(-(1 << shift) // d), shift
 
 
-PIXELS = 2**31  # kernels number a batch's pixels, and those between taps and tiles beyond its end, in 32 bits; tests lower it
+# kernels number a batch's pixels, and those between taps and tiles beyond its end, in 32 bits; tests lower it
+PIXELS = 2**31
 _TILE = 1 << 12  # pixels of a tile at most
 
 
@@ -103,14 +105,29 @@ class Phase:
         tap_steps = kernel[1] * kernel[2], kernel[2], 1
         out = columns * spec.groups
         numbers = [
-            self.pixels, columns, self.taps * channels, channels, channels * spec.groups, out, *w,
-            spec.batch * prod(out_size) * out, *in_size,
-            *(v.count for v in lines), *(v.taps for v in lines), *(v.step for v in lines),
-            sum(v.place * s for v, s in zip(lines, tap_steps)), *(v.place_step * s for v, s in zip(lines, tap_steps)),
-            *(v.in_stride for v in lines), *(v.offset for v in lines),
-            *magic(lines[2].count), *magic(lines[1].count), *magic(lines[0].count),
-            *out_size, *(v.out_stride for v in lines), *(v.out_offset for v in lines),
-        ]  # fmt: skip
+            self.pixels,
+            columns,
+            self.taps * channels,
+            channels,
+            channels * spec.groups,
+            out,
+            *w,
+            spec.batch * prod(out_size) * out,
+            *in_size,
+            *(v.count for v in lines),
+            *(v.taps for v in lines),
+            *(v.step for v in lines),
+            sum(v.place * s for v, s in zip(lines, tap_steps)),
+            *(v.place_step * s for v, s in zip(lines, tap_steps)),
+            *(v.in_stride for v in lines),
+            *(v.offset for v in lines),
+            *magic(lines[2].count),
+            *magic(lines[1].count),
+            *magic(lines[0].count),
+            *out_size,
+            *(v.out_stride for v in lines),
+            *(v.out_offset for v in lines),
+        ]
         return memory.upload(np.array(numbers, np.int64))
 
 
@@ -119,14 +136,17 @@ def forward(spec) -> list[Phase]:
     """The forward pass of a lifted ConvSpec."""
     lines = [
         Line(n, s, -before, k, d, 1, 0, 0, 1)
-        for n, s, d, k, (before, _) in zip(spec.out_size, spec.stride, spec.dilation, spec.kernel, spec.padding)
+        for n, s, d, k, (before, _) in zip(
+            spec.out_size, spec.stride, spec.dilation, spec.kernel, spec.padding
+        )
     ]
     return [Phase(spec, tuple(lines), False)]
 
 
 @lru_cache(maxsize=1024)
 def backward(spec) -> list[Phase]:
-    """The backward-data pass of a lifted ConvSpec; pixels that no output has seen are in no phase with taps."""
+    """The backward-data pass of a lifted ConvSpec; pixels that no output has seen are in no phase with
+    taps."""
     dims = []
     for i, s, d, k, (before, _) in zip(spec.in_size, spec.stride, spec.dilation, spec.kernel, spec.padding):
         every = s // gcd(s, d)
@@ -142,7 +162,8 @@ def backward(spec) -> list[Phase]:
 
 
 def weights(w):
-    """``K, C/groups, *kernel`` as a C-contiguous ``*kernel, C/groups, K``: a view where memory already is so."""
+    """``K, C/groups, *kernel`` as a C-contiguous ``*kernel, C/groups, K``: a view where memory already is
+    so."""
     return layout.dense(w.transpose(*range(2, w.ndim), 1, 0))
 
 

@@ -12,10 +12,10 @@ Forward and backward-data (``_gather``)::
       +------------------------+---------------------------+       multiply the slabs that have arrived
                                                                add bias and residual, clip at zero, write
 
-A thread copies the same channels of several pixels. What can be known before the loop is worked out before it: of each pixel
-its place in memory, and which rows, columns and planes of taps meet the image, a bit for each; in the loop a place is one
-addition and a tap one comparison of bits. Where the channels are a multiple of the depth the taps run fastest, so that x comes
-from the first-level cache in eight of nine taps.
+A thread copies the same channels of several pixels. What can be known before the loop is worked out before
+it: of each pixel its place in memory, and which rows, columns and planes of taps meet the image, a bit for
+each; in the loop a place is one addition and a tap one comparison of bits. Where the channels are a multiple
+of the depth the taps run fastest, so that x comes from the first-level cache in eight of nine taps.
 
 Backward-data is the same kernel on gy, once for each residue of the input position (see ``geometry.py``).
 
@@ -30,8 +30,8 @@ Backward-weight (``_weight_gradient``)::
       |   channel(r)]          |                           |
       +------------------------+---------------------------+
 
-Where the result has too few blocks for the device the sum is cut in parts; each part writes sums of its own, and
-``_add_parts`` adds them in order, so results do not depend on which block is done first.
+Where the result has too few blocks for the device the sum is cut in parts; each part writes sums of its own,
+and ``_add_parts`` adds them in order, so results do not depend on which block is done first.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ import numpy as np
 from ..codegen import mma_tile, ptx
 from ..runtime.launch import body, cuda, grid, kernel, launch
 
-# what happens to a sum; QUADS: it can be written four at a time; DENSE: pixels lie in order; MOMENTS: a block leaves mean and
-# sum of squared deviations of its part of each channel for a BatchNorm (ops/channel_reduce.py)
+# what happens to a sum; QUADS: it can be written four at a time; DENSE: pixels lie in order; MOMENTS: a block
+# leaves mean and sum of squared deviations of its part of each channel for a BatchNorm
+# (ops/channel_reduce.py)
 BIAS, RESIDUAL, RELU, QUADS, DENSE, MOMENTS = 1, 2, 4, 8, 16, 32
 TAPS = 30  # rows + columns + planes of taps whose bits fit a number
 
@@ -79,8 +80,9 @@ def clip(v):
 
 @functools.cache
 def _gather(shape, mode, real, deep_w, width_x, width_w, even):
-    """The kernel for one kind of tile; ``width_x`` and ``width_w`` numbers are copied at once. ``deep_w``: weights lie with
-    the channels that are summed over innermost, else with the output channels. ``even``: the depth divides the channels."""
+    """The kernel for one kind of tile; ``width_x`` and ``width_w`` numbers are copied at once. ``deep_w``:
+    weights lie with the channels that are summed over innermost, else with the output channels. ``even``: the
+    depth divides the channels."""
     s = mma_tile.slabs(shape, mode, real, True, deep_w)
     rows, cols, depth, stages = shape.rows, shape.cols, shape.depth, shape.stages
     threads, line_x, line_w, size_x = s.threads, s.line_a, s.line_b, s.size_a
@@ -115,11 +117,19 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
         out_d, out_h, out_w = geometry[13], geometry[14], geometry[15]
         taps_d, taps_h, taps_w = np.int32(geometry[16]), np.int32(geometry[17]), np.int32(geometry[18])
         place, place_d, place_h, place_w = geometry[22], geometry[23], geometry[24], geometry[25]
-        # from one tap to the next in x and w, once the taps of the dimensions before are done; and from the last tap to the
-        # next channels
-        next_w, next_h, next_d = x_line * geometry[21], x_line * size_w * geometry[20], x_line * size_w * size_h * geometry[19]
+        # from one tap to the next in x and w, once the taps of the dimensions before are done; and from the
+        # last tap to the next channels
+        next_w, next_h, next_d = (
+            x_line * geometry[21],
+            x_line * size_w * geometry[20],
+            x_line * size_w * size_h * geometry[19],
+        )
         again_x = np.int32(depth - taps_d * next_d)
-        next_w, next_h, next_d = np.int32(next_w), np.int32(next_h - taps_w * next_w), np.int32(next_d - taps_h * next_h)
+        next_w, next_h, next_d = (
+            np.int32(next_w),
+            np.int32(next_h - taps_w * next_w),
+            np.int32(next_d - taps_h * next_h),
+        )
         next_w_w, next_w_h, next_w_d = w_tap * place_w, w_tap * place_h, w_tap * place_d
         again_w = np.int32((depth if deep_w else depth * w_line) - taps_d * next_w_d)
         next_w_d, next_w_h = np.int32(next_w_d - taps_h * next_w_h), np.int32(next_w_h - taps_w * next_w_w)
@@ -138,7 +148,9 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
             h = np.int32((a - b * out_h) * geometry[27] + geometry[30])
             d = np.int32((b - image * out_d) * geometry[26] + geometry[29])
             pixel_of[i] = np.int32(((image * size_d + d) * size_h + h) * size_w + v)
-            bits = meets(v, geometry[21], taps_w, size_w, np.int32(1)) | meets(h, geometry[20], taps_h, size_h, first_h)
+            bits = meets(v, geometry[21], taps_w, size_w, np.int32(1)) | meets(
+                h, geometry[20], taps_h, size_h, first_h
+            )
             met_of[i] = np.int32(bits | meets(d, geometry[19], taps_d, size_d, first_d) if m < pixels else 0)
         cuda.syncthreads()
 
@@ -174,9 +186,15 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
         tap_h = np.int32(tap // taps_w % taps_h)
         tap_d = np.int32(tap // taps_w // taps_h)
         from_x = tap * next_w + (tap // taps_w) * next_h + tap_d * next_d + group * channels + c
-        from_w = w_base + (k * w_line if not (deep_w or even) else
-                           place * w_tap + tap * next_w_w + (tap // taps_w) * next_w_h + tap_d * next_w_d
-                           + (c if deep_w else (c - column) * w_line))  # fmt: skip
+        from_w = w_base + (
+            k * w_line
+            if not (deep_w or even)
+            else place * w_tap
+            + tap * next_w_w
+            + (tap // taps_w) * next_w_h
+            + tap_d * next_w_d
+            + (c if deep_w else (c - column) * w_line)
+        )
 
         sums = cuda.local.array(each, real)
         for i in range(each[0]):
@@ -200,7 +218,9 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
                             inside = n + i * down_w < columns and (even or tap_d < taps_d)
                         else:
                             inside = n < columns and (even or k + line_of_w + i * down_w < total)
-                        copy_w(slabs, into + to_w + i * down_w * line_w, w, from_w + i * down_w * w_line, inside)
+                        copy_w(
+                            slabs, into + to_w + i * down_w * line_w, w, from_w + i * down_w * w_line, inside
+                        )
                 if not even:
                     k, c = np.int32(k + depth), np.int32(c + depth)
                     from_x += depth
@@ -259,12 +279,17 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
         added = (zero, zero, zero, zero)
         if flags & BIAS and left + col < columns and flags & QUADS:
             added = load4(bias, np.int64(n))
-        centre, shift, square = cuda.local.array(4, real), cuda.local.array(4, real), cuda.local.array(4, real)
+        centre, shift, square = (
+            cuda.local.array(4, real),
+            cuda.local.array(4, real),
+            cuda.local.array(4, real),
+        )
         # lines of the tile, from one of a thread's lines to its next, lines of this thread
         lines, stride = np.int32(min(rows, pixels - top)), np.int32(threads // quads)
         mine = np.int32((lines - line + stride - 1) // stride)
         head = load4(room, np.int64(col))
-        if flags & MOMENTS:  # their mean: an outlier cannot spoil the squares of deviations from it, as it would from one line
+        # their mean: an outlier cannot spoil the squares of deviations from it, as it would from one line
+        if flags & MOMENTS:
             for q in range(4):
                 centre[q] = shift[q] = square[q] = zero
             for i in range(mine):
@@ -281,7 +306,9 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
                     a = divide(m, geometry[32], geometry[33])
                     b = divide(a, geometry[34], geometry[35])
                     image = divide(b, geometry[36], geometry[37])
-                    pixel = (image * geometry[38] + (b - image * out_d) * geometry[41] + geometry[44]) * geometry[39]
+                    pixel = (
+                        image * geometry[38] + (b - image * out_d) * geometry[41] + geometry[44]
+                    ) * geometry[39]
                     pixel = (pixel + (a - b * out_h) * geometry[42] + geometry[45]) * geometry[40]
                     pixel += (m - a * out_w) * geometry[43] + geometry[46]
                 to = part * geometry[9] + pixel * y_line + n
@@ -319,7 +346,9 @@ def _gather(shape, mode, real, deep_w, width_x, width_w, even):
                 for q in range(4):
                     mean, deviations = np.float64(0), np.float64(0)
                     for i in range(min(stride, lines)):
-                        mean += np.float64(room[thread + i * quads + q * threads]) * ((lines - i + stride - 1) // stride)
+                        mean += np.float64(room[thread + i * quads + q * threads]) * (
+                            (lines - i + stride - 1) // stride
+                        )
                     mean /= lines
                     for i in range(min(stride, lines)):
                         d = np.float64(room[thread + i * quads + q * threads]) - mean
@@ -370,7 +399,8 @@ def _weight_gradient(shape, mode, real, width_x, width_g):
         magic_d, shift_d = geometry[36], geometry[37]
         first_h, first_d = np.int32(1 << taps_w), np.int32(1 << (taps_w + taps_h))  # bits
 
-        # of each line of the slab of x, a (tap, channel): how far it is from a pixel's first tap, and its bits
+        # of each line of the slab of x, a (tap, channel): how far it is from a pixel's first tap, and its
+        # bits
         base_of = pointer(cuda.shared.array(rows, np.int64))
         bit_of = pointer(cuda.shared.array(rows, np.int32))
         for i in range(thread, rows, threads):
@@ -380,7 +410,9 @@ def _weight_gradient(shape, mode, real, width_x, width_g):
             tap_d = np.int32(line // taps_h)
             tap_h, tap_w = line - tap_d * taps_h, tap - line * taps_w
             bit_of[i] = np.int32((1 << tap_w) | (first_h << tap_h) | (first_d << min(tap_d, taps_d)))
-            base_of[i] = ((tap_d * step_d * size_h + tap_h * step_h) * size_w + tap_w * step_w) * x_line + (r - tap * channels)
+            base_of[i] = ((tap_d * step_d * size_h + tap_h * step_h) * size_w + tap_w * step_w) * x_line + (
+                r - tap * channels
+            )
         cuda.syncthreads()
 
         # those this thread copies
@@ -397,8 +429,8 @@ def _weight_gradient(shape, mode, real, width_x, width_g):
 
         steps = (pixels + depth - 1) // depth
         first, last = np.int32(np.int64(part) * steps // parts), np.int32(np.int64(part + 1) * steps // parts)
-        # of each line of the slabs copied next: where its pixel's first tap lies in x, and which taps meet the image; the
-        # first `depth` threads work it out, one step before it is needed
+        # of each line of the slabs copied next: where its pixel's first tap lies in x, and which taps meet
+        # the image; the first `depth` threads work it out, one step before it is needed
         start_of = pointer(cuda.shared.array(ahead, np.int64))
         met_of = pointer(cuda.shared.array(ahead, np.int32))
         sums = cuda.local.array(each, real)
@@ -419,10 +451,14 @@ def _weight_gradient(shape, mode, real, width_x, width_g):
                 v = np.int32((m - a * out_w) * stride_w + offset_w)
                 h = np.int32((a - b * out_h) * stride_h + offset_h)
                 d = np.int32((b - image * out_d) * stride_d + offset_d)
-                bits = meets(v, step_w, taps_w, size_w, np.int32(1)) | meets(h, step_h, taps_h, size_h, first_h)
+                bits = meets(v, step_w, taps_w, size_w, np.int32(1)) | meets(
+                    h, step_h, taps_h, size_h, first_h
+                )
                 bits = np.int32(bits | meets(d, step_d, taps_d, size_d, first_d) if m < pixels else 0)
                 line = (step + stages - first & 1) * depth + thread
-                start_of[line] = (((image * size_d + d) * size_h + h) * size_w + v) * x_line + group * channels
+                start_of[line] = (
+                    ((image * size_d + d) * size_h + h) * size_w + v
+                ) * x_line + group * channels
                 met_of[line] = bits
             if first - stages < step < last - (stages - 1):
                 line = (step + stages - 1 - first & 1) * depth + pixel
@@ -454,8 +490,14 @@ def _weight_gradient(shape, mode, real, width_x, width_g):
                         if n < columns and run_c == 2:
                             store2(gw, to + n, sums[i, j], sums[i, j + run_c - 1])
                         elif n < columns:
-                            store4(gw, to + n, sums[i, j], sums[i, j + run_c // 4], sums[i, j + run_c // 2],
-                                   sums[i, j + run_c - 1])  # fmt: skip
+                            store4(
+                                gw,
+                                to + n,
+                                sums[i, j],
+                                sums[i, j + run_c // 4],
+                                sums[i, j + run_c // 2],
+                                sums[i, j + run_c - 1],
+                            )
                     else:
                         for q in range(run_c):
                             if n + q < columns:
@@ -487,5 +529,15 @@ def _add_parts(real):
 def add_parts(sums, y, parts, bias=None, residual=None, relu=False):
     """``y`` = the sum of ``parts`` arrays of its size, in order, and what the flags add."""
     flags = BIAS * (bias is not None) | RESIDUAL * (residual is not None) | RELU * bool(relu)
-    launch(_add_parts(y.dtype.type), *grid(y.size), sums, sums if bias is None else bias,
-           sums if residual is None else residual, y, parts, flags, y.shape[-1], y.size)  # fmt: skip
+    launch(
+        _add_parts(y.dtype.type),
+        *grid(y.size),
+        sums,
+        sums if bias is None else bias,
+        sums if residual is None else residual,
+        y,
+        parts,
+        flags,
+        y.shape[-1],
+        y.size,
+    )

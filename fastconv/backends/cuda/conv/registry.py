@@ -38,14 +38,19 @@ TENSOR = (
 PLAIN = Tile(128, 128, 16, (64, 32), (8, 8)), *TENSOR[2:]
 WIDE = {"fma": PLAIN, "tf32": TENSOR, "bf16": TENSOR, "half": TENSOR}
 # channels are copied one by one
-NARROW = Tile(64, 64, 16, (32, 32), (8, 4)), Tile(64, 16, 16, (16, 16), (4, 4)), Tile(32, 16, 16, (16, 16), (4, 4))
+NARROW = (
+    Tile(64, 64, 16, (32, 32), (8, 4)),
+    Tile(64, 16, 16, (16, 16), (4, 4)),
+    Tile(32, 16, 16, (16, 16), (4, 4)),
+)
 DOUBLE = (Tile(64, 64, 16, (32, 32), (4, 4)),)
 SMALL = (Tile(16, 16, 16, (16, 16), (4, 4)),)  # for the simulator
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How one phase runs on tiles: the tile, in how many parts the sum is cut, and an estimate of the seconds."""
+    """How one phase runs on tiles: the tile, in how many parts the sum is cut, and an estimate of the
+    seconds."""
 
     tile: Tile
     parts: int
@@ -54,8 +59,9 @@ class Plan:
 
 @lru_cache(maxsize=4096)
 def _plans(rows, cols, depth, groups, mode, itemsize, whole, even=True) -> list[Plan]:
-    """For ``groups`` products of rows x depth and depth x cols: the best plan with each tile by a model of waves of blocks,
-    the best of all first. ``whole``: 16 bytes lie together; ``even``: and 32 numbers that are added up."""
+    """For ``groups`` products of rows x depth and depth x cols: the best plan with each tile by a model of
+    waves of blocks, the best of all first. ``whole``: 16 bytes lie together; ``even``: and 32 numbers that
+    are added up."""
     plans = {}
     for tile in SMALL if SIMULATED else DOUBLE if itemsize == 8 else WIDE[mode] if whole else NARROW:
         if tile in LARGEST and not even:
@@ -66,16 +72,28 @@ def _plans(rows, cols, depth, groups, mode, itemsize, whole, even=True) -> list[
         share = min(1.0, high * wide / (high + wide) / best)
         blocks = -(-rows // tile.rows) * -(-cols // tile.cols) * groups
         steps = -(-depth // tile.depth)
-        step = 2 * tile.rows * tile.cols * tile.depth * (2 if itemsize == 8 else 1) / (RATE[mode] / PROCESSORS * share)
-        # beside the products a thread prepares its lines, starts copies and writes; instructions counted in compiled kernels
+        step = (
+            2
+            * tile.rows
+            * tile.cols
+            * tile.depth
+            * (2 if itemsize == 8 else 1)
+            / (RATE[mode] / PROCESSORS * share)
+        )
+        # beside the products a thread prepares its lines, starts copies and writes; instructions counted in
+        # compiled kernels
         copies = (tile.rows + tile.cols) * tile.depth // (16 // itemsize if whole else 1)
         step = max(step, (100 * tile.threads(mode) + 12 * copies) * PROCESSORS / ISSUE)
         # half of x is taken from the first-level cache
         step = max(step, (tile.rows // 2 + tile.cols) * tile.depth * itemsize * PROCESSORS / CACHE)
-        around = (600 * tile.threads(mode) + 250 * tile.rows + 15 * tile.rows * tile.cols) * PROCESSORS / ISSUE
+        around = (
+            (600 * tile.threads(mode) + 250 * tile.rows + 15 * tile.rows * tile.cols) * PROCESSORS / ISSUE
+        )
         for parts in {1, *(min(2**i, steps) for i in range(1, 9))}:
             waves = max(-(-blocks * parts // PROCESSORS), 1)
-            added = START + 2 * parts * rows * cols * groups * max(itemsize, 4) / BANDWIDTH if parts > 1 else 0
+            added = (
+                START + 2 * parts * rows * cols * groups * max(itemsize, 4) / BANDWIDTH if parts > 1 else 0
+            )
             plan = Plan(tile, parts, START + waves * (-(-steps // parts) * step + around) + added)
             plans[tile] = min(plans.get(tile, plan), plan, key=_order)
     best, *rest = sorted(plans.values(), key=_order)
@@ -87,7 +105,8 @@ def _order(plan):
 
 
 def _fastest(plans, run, *problem) -> Plan:
-    """The plan to run a phase by: where there is a device the one that took least time on it once, else the first."""
+    """The plan to run a phase by: where there is a device the one that took least time on it once, else the
+    first."""
     named = {f"{p.tile.rows}x{p.tile.cols}x{p.tile.depth}/{p.parts}": p for p in plans}
     return named[autotune.fastest(problem, {name: partial(run, p) for name, p in named.items()})]
 
@@ -102,8 +121,8 @@ def _width(channels: int, itemsize: int) -> int:
 
 
 def _packed(mode, *channels) -> str:
-    """The mode in which numbers of so many channels are multiplied: bfloat16 arrays instead of rounding on reading where 16
-    bytes of them lie together."""
+    """The mode in which numbers of so many channels are multiplied: bfloat16 arrays instead of rounding on
+    reading where 16 bytes of them lie together."""
     return "half" if mode == "bf16" and all(c % 8 == 0 for c in channels) else mode
 
 
@@ -112,8 +131,9 @@ def _phase_plans(phase, dtype, mode=None) -> list[Plan]:
     mode = _packed(mode or _mode(dtype), channels, columns)
     size = 2 if mode == "half" else np.dtype(dtype).itemsize
     whole = _width(channels, size) > 1 and (phase.swap or _width(columns, size) > 1)
-    return _plans(phase.pixels, columns, phase.taps * channels, phase.spec.groups, mode, size, whole,
-                  channels % 32 == 0)  # fmt: skip
+    return _plans(
+        phase.pixels, columns, phase.taps * channels, phase.spec.groups, mode, size, whole, channels % 32 == 0
+    )
 
 
 def _weight_plans(phase, dtype, mode=None) -> list[Plan]:
@@ -159,26 +179,49 @@ def _implicit(phases, x, w, y, bias, residual, relu):
 
 
 def _flags(bias, residual, relu):
-    return implicit.BIAS * (bias is not None) | implicit.RESIDUAL * (residual is not None) | implicit.RELU * bool(relu)
+    return (
+        implicit.BIAS * (bias is not None)
+        | implicit.RESIDUAL * (residual is not None)
+        | implicit.RELU * bool(relu)
+    )
 
 
 def _gather(phase, tile, mode, x, w, y, parts, bias, residual, relu):
     channels, columns = phase.channels
     size = x.itemsize
     kernel, slabs = implicit._gather(
-        tile, mode, y.dtype.type, phase.swap, _width(channels, size), _width(columns, size),
+        tile,
+        mode,
+        y.dtype.type,
+        phase.swap,
+        _width(channels, size),
+        _width(columns, size),
         channels % tile.depth == 0,
-    )  # fmt: skip
+    )
     flags = (_flags(bias, residual, relu) if parts == 1 else 0) | implicit.QUADS * (columns % 4 == 0)
     flags |= implicit.DENSE * phase.dense
     moments = None
-    if parts == 1 and not phase.swap and bias is None and residual is None and not relu:  # a BatchNorm is likely to follow
+    # a BatchNorm is likely to follow
+    if parts == 1 and not phase.swap and bias is None and residual is None and not relu:
         flags |= implicit.MOMENTS
         moments = memory.empty((2, columns * phase.spec.groups, -(-phase.pixels // tile.rows)), np.float64)
         y.base.known["moments"] = moments, tile.rows, (phase.pixels, y.shape[-1])
     blocks = -(-phase.pixels // tile.rows), -(-columns // tile.cols), phase.spec.groups * parts
-    launch(kernel, blocks, slabs.threads, x, w, y if bias is None else bias, y if residual is None else residual, y,
-           y if moments is None else moments, parts, flags, phase.table, shared=slabs.bytes)  # fmt: skip
+    launch(
+        kernel,
+        blocks,
+        slabs.threads,
+        x,
+        w,
+        y if bias is None else bias,
+        y if residual is None else residual,
+        y,
+        y if moments is None else moments,
+        parts,
+        flags,
+        phase.table,
+        shared=slabs.bytes,
+    )
 
 
 def gather_weight(phase, x, gy, gw, mode=None):
@@ -191,7 +234,9 @@ def gather_weight(phase, x, gy, gw, mode=None):
 
     def run(plan):
         tile, parts = plan.tile, plan.parts
-        kernel, slabs = implicit._weight_gradient(tile, mode, gw.dtype.type, _width(channels, size), _width(columns, size))
+        kernel, slabs = implicit._weight_gradient(
+            tile, mode, gw.dtype.type, _width(channels, size), _width(columns, size)
+        )
         target = gw if parts == 1 else memory.empty((parts, *gw.shape), gw.dtype)
         blocks = -(-phase.taps * channels // tile.rows), -(-columns // tile.cols), phase.spec.groups * parts
         launch(kernel, blocks, slabs.threads, x, gy, target, parts, phase.table, shared=slabs.bytes)
@@ -221,7 +266,17 @@ def _direct(phases, x, w, y, bias, residual, relu):
         kernel = direct._single(real, phase.swap) if narrow else direct._few(real, phase.swap, each)
         blocks = -(-phase.pixels // THREADS), -(-columns // each), phase.spec.groups
         where = grid(phase.pixels * y.shape[-1]) if narrow else (blocks, THREADS)
-        launch(kernel, *where, x, w, y if bias is None else bias, y if residual is None else residual, y, flags, phase.table)
+        launch(
+            kernel,
+            *where,
+            x,
+            w,
+            y if bias is None else bias,
+            y if residual is None else residual,
+            y,
+            flags,
+            phase.table,
+        )
 
 
 def _direct_weight(phase, x, gy, gw):
@@ -328,11 +383,25 @@ def _refuses(spec, dtype):
 
 
 CONV_ALGORITHMS = [
-    select.Algorithm("im2col", _fwd(_implicit), _bwd_data(_implicit), _bwd_weight(_implicit_weight), _refuses,
-                     _implicit_cost, _implicit_workspace),
-    select.Algorithm("direct", _fwd(_direct), _bwd_data(_direct), _bwd_weight(_direct_weight), _refuses,
-                     _direct_cost, _direct_workspace),
-]  # fmt: skip
+    select.Algorithm(
+        "im2col",
+        _fwd(_implicit),
+        _bwd_data(_implicit),
+        _bwd_weight(_implicit_weight),
+        _refuses,
+        _implicit_cost,
+        _implicit_workspace,
+    ),
+    select.Algorithm(
+        "direct",
+        _fwd(_direct),
+        _bwd_data(_direct),
+        _bwd_weight(_direct_weight),
+        _refuses,
+        _direct_cost,
+        _direct_workspace,
+    ),
+]
 
 
 @lru_cache(maxsize=4096)

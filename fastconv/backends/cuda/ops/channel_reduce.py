@@ -1,21 +1,24 @@
-"""Sums of each channel: gradients of biases, what the gradients of a BatchNorm need, and its mean and variance.
+"""Sums of each channel: gradients of biases, what the gradients of a BatchNorm need, and its mean and
+variance.
 
-Channels last, an image batch is a matrix of ``rows`` x ``channels``, and these are sums over its columns. One pass over
+Channels last, an image batch is a matrix of ``rows`` x ``channels``, and these are sums over its columns. One
+pass over
 memory gives two of them::
 
     blocks:  channels in strips of up to 32 x 4 (neighbouring threads, neighbouring addresses)  x  pieces of the rows
-    a block: 256 threads = 32 columns of threads, 4 channels each, x 8 lanes; a lane adds up every 8th row of the piece, four
-             rows in the arrays' own type, these sums in float64; a tree over the lanes gives the piece's sums, written as
-             partial[sum, channel, piece]
+    a block: 256 threads = 32 columns of threads, 4 channels each, x 8 lanes; a lane adds up every 8th row of
+    the piece, four
+             rows in the arrays' own type, these sums in float64; a tree over the lanes gives the piece's
+             sums, written as partial[sum, channel, piece]
     finish:  a team of threads per channel adds up the pieces and turns the sums into what was asked for
 
 No atomics: the order of additions depends on the shape alone.
 
-For a variance, four rows are added up in their own type as ``d = x - o`` and ``d * d``, where ``o`` is the first of the
-four. In float64 their sums become those of ``x - r``, where ``r`` is the first row of the piece. The squared deviations of n
-numbers are at least those of one of them, so at most a factor of n is lost to cancellation: 4 in the arrays' own type, the
-rows of a piece in float64. (With one ``o`` for all rows in the arrays' own type, an outlier in that place would spoil the
-channel.)
+For a variance, four rows are added up in their own type as ``d = x - o`` and ``d * d``, where ``o`` is the
+first of the four. In float64 their sums become those of ``x - r``, where ``r`` is the first row of the piece.
+The squared deviations of n numbers are at least those of one of them, so at most a factor of n is lost to
+cancellation: 4 in the arrays' own type, the rows of a piece in float64. (With one ``o`` for all rows in the
+arrays' own type, an outlier in that place would spoil the channel.)
 """
 
 from __future__ import annotations
@@ -34,12 +37,19 @@ _BLOCKS = 4 if SIMULATED else 1024
 _FEW = 64 if SIMULATED else 1 << 16  # elements that are added up in one piece
 SHORT = 4  # rows added up in the arrays' own type before their sum goes to the float64 ones
 FROM_Y, FROM_X = 1, 2  # how ReLU's mask is told: from the result, or from what it would be of x
-_SUMS = {  # of x, a gradient, a mean (or origin) and 1 / deviation: what is added up; what is kept of its sums over n rows
-    "stats": (lambda x, g, mean, scale: (x - mean, (x - mean) * (x - mean)),
-              lambda first, second, mean, n: (mean + first / n, second - first * first / n)),
-    "grad": (lambda x, g, mean, scale: (g, g * ((x - mean) * scale)), lambda first, second, mean, n: (first, second)),
+# of x, a gradient, a mean (or origin) and 1 / deviation: what is added up; what is kept of its sums over n
+# rows
+_SUMS = {
+    "stats": (
+        lambda x, g, mean, scale: (x - mean, (x - mean) * (x - mean)),
+        lambda first, second, mean, n: (mean + first / n, second - first * first / n),
+    ),
+    "grad": (
+        lambda x, g, mean, scale: (g, g * ((x - mean) * scale)),
+        lambda first, second, mean, n: (first, second),
+    ),
     "sum": (lambda x, g, mean, scale: (x, x), lambda first, second, mean, n: (first, second)),
-}  # fmt: skip
+}
 
 
 @functools.cache
@@ -59,8 +69,25 @@ def _columns_kernel(name, real, each):
             p[k] += u
             q[k] += w
 
-    def columns(x, other, y, mean_of, scale_of, gain_of, shift_of, masked, rows, channels, strip, piece, pieces, partial,
-                divisor, u, v):  # fmt: skip
+    def columns(
+        x,
+        other,
+        y,
+        mean_of,
+        scale_of,
+        gain_of,
+        shift_of,
+        masked,
+        rows,
+        channels,
+        strip,
+        piece,
+        pieces,
+        partial,
+        divisor,
+        u,
+        v,
+    ):
         first = pointer(cuda.shared.array(size, np.float64))
         second = pointer(cuda.shared.array(size, np.float64))
         t = cuda.threadIdx.x
@@ -156,14 +183,31 @@ def _add_pieces_kernel(real):
 
 @functools.cache
 def _merge_pieces_kernel(real):
-    """Means and sums of squared deviations of pieces as those of the whole (Chan, Golub and LeVeque 1983), and what a
-    BatchNorm makes of them."""
+    """Means and sums of squared deviations of pieces as those of the whole (Chan, Golub and LeVeque 1983),
+    and what a BatchNorm makes of them."""
     reduce_team = team_reducer("add")
     zero, one = real(0), real(1)
 
     @kernel
-    def merge_pieces(partial, channels, pieces, piece, rows, team, eps, weight, weighted, bias, biased, running_mean,
-                     running_var, moves, keep, gain, out):  # fmt: skip
+    def merge_pieces(
+        partial,
+        channels,
+        pieces,
+        piece,
+        rows,
+        team,
+        eps,
+        weight,
+        weighted,
+        bias,
+        biased,
+        running_mean,
+        running_var,
+        moves,
+        keep,
+        gain,
+        out,
+    ):
         shared = cuda.shared.array(THREADS, np.float64)
         lane = cuda.threadIdx.x % team
         c = cuda.blockIdx.x * (THREADS // team) + cuda.threadIdx.x // team
@@ -176,7 +220,9 @@ def _merge_pieces_kernel(real):
         if c < channels:
             for i in range(lane, pieces, team):
                 d = partial[c * pieces + i] - mean
-                total += partial[(channels + c) * pieces + i] + min(piece, rows - np.int64(i) * piece) * (d * d)
+                total += partial[(channels + c) * pieces + i] + min(piece, rows - np.int64(i) * piece) * (
+                    d * d
+                )
         var = reduce_team(shared, total, team) / rows
         if lane == 0 and c < channels:
             m, v, s = real(mean), real(var), real(np.float64(1) / math.sqrt(var + eps))
@@ -193,8 +239,9 @@ def _merge_pieces_kernel(real):
 
 
 def _pieces(name, x, out=None, divisor=1.0, other=None, y=None, vectors=(None,) * 4, masked=0):
-    """Sums over pieces of the rows of the matrix ``x``: two float64 per channel and piece, and the rows of a piece. If there
-    is but one piece they are written to the vectors ``out``, the first of them divided by ``divisor``."""
+    """Sums over pieces of the rows of the matrix ``x``: two float64 per channel and piece, and the rows of a
+    piece. If there is but one piece they are written to the vectors ``out``, the first of them divided by
+    ``divisor``."""
     rows, channels = x.shape
     other, y, *vectors = (x if a is None else a for a in (other, y, *vectors))
     each = layout.neighbours_at_once(channels, x, other, y)
@@ -206,8 +253,24 @@ def _pieces(name, x, out=None, divisor=1.0, other=None, y=None, vectors=(None,) 
     piece = rows if x.size <= _FEW and out else piece
     pieces = max(-(-rows // piece), 1)
     partial = memory.empty((2, channels, pieces), np.float64)
-    launch(_columns_kernel(name, x.dtype.type, each), (pieces, strips), THREADS, x, other, y, *vectors, masked, rows, channels,
-           strip, piece, pieces, partial, np.float64(divisor), *(out or (x, x)))  # fmt: skip
+    launch(
+        _columns_kernel(name, x.dtype.type, each),
+        (pieces, strips),
+        THREADS,
+        x,
+        other,
+        y,
+        *vectors,
+        masked,
+        rows,
+        channels,
+        strip,
+        piece,
+        pieces,
+        partial,
+        np.float64(divisor),
+        *(out or (x, x)),
+    )
     return partial, piece
 
 
@@ -218,26 +281,56 @@ def sums(name, x, divisor=1.0, **others):
     _, channels, pieces = partial.shape
     blocks, team = teams(channels, pieces)
     if pieces > 1:
-        launch(_add_pieces_kernel(x.dtype.type), blocks, THREADS, partial, channels, pieces, team, np.float64(divisor), u, v)
+        launch(
+            _add_pieces_kernel(x.dtype.type),
+            blocks,
+            THREADS,
+            partial,
+            channels,
+            pieces,
+            team,
+            np.float64(divisor),
+            u,
+            v,
+        )
     return u, v
 
 
 def known_moments(x):
-    """What the convolution that wrote the matrix ``x`` left, in the form of :func:`_pieces`; None if there is nothing."""
+    """What the convolution that wrote the matrix ``x`` left, in the form of :func:`_pieces`; None if there is
+    nothing."""
     partial, piece, shape = x.base.known.get("moments", (None, 0, None))
     return (partial, piece) if shape == x.shape and x.offset == 0 else None
 
 
 def moments(x, eps=0.0, weight=None, bias=None, running=None, momentum=0.0):
-    """Mean, variance, 1 / deviation, that times the weight, and the bias of each channel of the matrix ``x``, as one array;
-    ``running`` is moved."""
+    """Mean, variance, 1 / deviation, that times the weight, and the bias of each channel of the matrix ``x``,
+    as one array; ``running`` is moved."""
     partial, piece = known_moments(x) or _pieces("stats", x)
     _, channels, pieces = partial.shape
     out, real = memory.empty((5, channels), x.dtype), x.dtype.type
     blocks, team = teams(channels, pieces)
     mean, var = running or (out, out)
-    launch(_merge_pieces_kernel(real), blocks, THREADS, partial, channels, pieces, piece, x.shape[0], team, np.float64(eps),
-           *weights(weight, x), *weights(bias, x), mean, var, running is not None, real(1 - momentum), real(momentum), out)
+    launch(
+        _merge_pieces_kernel(real),
+        blocks,
+        THREADS,
+        partial,
+        channels,
+        pieces,
+        piece,
+        x.shape[0],
+        team,
+        np.float64(eps),
+        *weights(weight, x),
+        *weights(bias, x),
+        mean,
+        var,
+        running is not None,
+        real(1 - momentum),
+        real(momentum),
+        out,
+    )
     return [out.view((channels,), None, i * channels * out.itemsize) for i in range(5)]
 
 

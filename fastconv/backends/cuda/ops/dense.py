@@ -61,7 +61,9 @@ def _matmul_kernel(real):
                 # neighbouring threads read neighbouring addresses
                 row, kk = (e // depth, e % depth) if a_steps[1] == 1 else (e % tile, e // tile)
                 inside = top + row < m and start + kk < k
-                a_slab[kk * tile + row] = a[a_at + (top + row) * a_steps[0] + (start + kk) * a_steps[1]] if inside else zero
+                a_slab[kk * tile + row] = (
+                    a[a_at + (top + row) * a_steps[0] + (start + kk) * a_steps[1]] if inside else zero
+                )
                 column, kk = (e % tile, e // tile) if b_steps[1] == 1 else (e // depth, e % depth)
                 inside = left + column < n and start + kk < k
                 b_slab[kk * tile + column] = (
@@ -95,12 +97,26 @@ def matmul(a, b):
     if c.size:
         batches = [layout.steps(layout.broadcast(v, (*batch, *v.shape[-2:])))[:-2] for v in (a, b)]
         shape, *batches = layout.merged(batch, *batches)
-        launch(_matmul_kernel(real), (-(-n // _TILE), -(-m // _TILE), prod(batch)), _THREADS, a, b, c, m, n, k,
-               layout.steps(a)[-2:], layout.steps(b)[-2:], shape, *batches)  # fmt: skip
+        launch(
+            _matmul_kernel(real),
+            (-(-n // _TILE), -(-m // _TILE), prod(batch)),
+            _THREADS,
+            a,
+            b,
+            c,
+            m,
+            n,
+            k,
+            layout.steps(a)[-2:],
+            layout.steps(b)[-2:],
+            shape,
+            *batches,
+        )
     return c
 
 
-# ------------------------------------------------------------------------------------------------- dense layers
+# ------------------------------------------------------------------------------------------------- dense
+# layers
 @functools.lru_cache(maxsize=1024)
 def _phase(rows, inputs, outputs, backward=False):
     """A dense layer as a convolution of images of one pixel."""
@@ -121,10 +137,16 @@ def _weights(w):
 def _run(x, w, outputs, bias=None, backward=False):
     y = memory.empty((len(x), outputs), x.dtype)
     if y.size and not x.size:
-        return layout.filled(y.shape, y.dtype, 0) if bias is None else layout.dense(layout.broadcast(bias, y.shape))
+        return (
+            layout.filled(y.shape, y.dtype, 0)
+            if bias is None
+            else layout.dense(layout.broadcast(bias, y.shape))
+        )
     if y.size:
         sizes = (outputs, x.shape[1]) if backward else (x.shape[1], outputs)
-        registry.gather([_phase(len(x), *sizes, backward)], _images(x), _weights(w), _images(y), bias, mode="fma")
+        registry.gather(
+            [_phase(len(x), *sizes, backward)], _images(x), _weights(w), _images(y), bias, mode="fma"
+        )
     return y
 
 
@@ -141,5 +163,7 @@ def linear_bwd_weight(gy, x):
     if gw.size and not len(x):
         return layout.filled(gw.shape[:2], gw.dtype, 0)
     if gw.size:
-        registry.gather_weight(_phase(len(x), x.shape[1], gy.shape[1]), _images(x), _images(gy), memory_order, mode="fma")
+        registry.gather_weight(
+            _phase(len(x), x.shape[1], gy.shape[1]), _images(x), _images(gy), memory_order, mode="fma"
+        )
     return gw.view(gw.shape[:2], gw.strides[:2])

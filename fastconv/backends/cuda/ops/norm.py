@@ -31,7 +31,11 @@ def _batch_norm_kernel(real, each):
     def batch_norm(x, mean, invstd, weight, weighted, bias, biased, residual, added, relu, y, channels, n):
         # a thread meets the same channels every time
         first, step = np.int64(cuda.grid(1)) * each, np.int64(cuda.gridsize(1)) * each
-        centre, scale, shift = cuda.local.array(each, real), cuda.local.array(each, real), cuda.local.array(each, real)
+        centre, scale, shift = (
+            cuda.local.array(each, real),
+            cuda.local.array(each, real),
+            cuda.local.array(each, real),
+        )
         for k in range(each):
             c = first % channels + k
             centre[k] = mean[c]
@@ -56,9 +60,28 @@ def _batch_norm_bwd_kernel(real, each):
     load, store = ptx.neighbours(each)
 
     @kernel
-    def batch_norm_bwd(gy, x, y, masked, mean, invstd, weight, weighted, gain_of, shift_of, gw, gb, share, gx, gres,
-                       with_residual, channels, n):  # fmt: skip
-        # share is 1 / count where mean and invstd depend on x, else 0; gx = factor * g + tilt * (x - mean) + level
+    def batch_norm_bwd(
+        gy,
+        x,
+        y,
+        masked,
+        mean,
+        invstd,
+        weight,
+        weighted,
+        gain_of,
+        shift_of,
+        gw,
+        gb,
+        share,
+        gx,
+        gres,
+        with_residual,
+        channels,
+        n,
+    ):
+        # share is 1 / count where mean and invstd depend on x, else 0; gx = factor * g + tilt * (x - mean) +
+        # level
         first, step = np.int64(cuda.grid(1)) * each, np.int64(cuda.gridsize(1)) * each
         centre, factor = cuda.local.array(each, real), cuda.local.array(each, real)
         tilt, level = cuda.local.array(each, real), cuda.local.array(each, real)
@@ -98,25 +121,58 @@ def batch_norm_fwd(x, mean, invstd, weight, bias, residual, activation):
     residual, added = (rows, False) if residual is None else (matrix(residual), True)
     if x.size:
         each = layout.neighbours_at_once(channels, rows, residual)
-        launch(_batch_norm_kernel(x.dtype.type, each), *grid_over_channels(x.size, channels, each), rows, layout.dense(mean),
-               layout.dense(invstd), *weights(weight, mean), *weights(bias, mean), residual, added, activation == "relu", out,
-               channels, x.size)  # fmt: skip
+        launch(
+            _batch_norm_kernel(x.dtype.type, each),
+            *grid_over_channels(x.size, channels, each),
+            rows,
+            layout.dense(mean),
+            layout.dense(invstd),
+            *weights(weight, mean),
+            *weights(bias, mean),
+            residual,
+            added,
+            activation == "relu",
+            out,
+            channels,
+            x.size,
+        )
     return y
 
 
 def _gradients(gy, x, y, mean, invstd, weight, share, with_residual, masked, gain, shift):
-    """Gradients in x, weight, bias and residual; ``share``: of a number in its channel's mean, 0 where that is given."""
+    """Gradients in x, weight, bias and residual; ``share``: of a number in its channel's mean, 0 where that
+    is given."""
     real, channels = x.dtype.type, x.shape[1]
     (gx, gx_out), rows, grows = _out(x), matrix(x), matrix(gy)
     gres, gres_out = _out(x) if with_residual else (None, gx_out)
     if x.size == 0:
         return gx, *(layout.filled((channels,), x.dtype, 0) for _ in range(2)), gres
     y = matrix(y) if masked == FROM_Y else rows
-    gbias, gweight = channel_reduce.sums("grad", rows, other=grows, y=y, vectors=(mean, invstd, gain, shift), masked=masked)
+    gbias, gweight = channel_reduce.sums(
+        "grad", rows, other=grows, y=y, vectors=(mean, invstd, gain, shift), masked=masked
+    )
     each = layout.neighbours_at_once(channels, rows, grows, y)
-    launch(_batch_norm_bwd_kernel(real, each), *grid_over_channels(x.size, channels, each), grows, rows, y, masked, mean,
-           invstd, *weights(weight, mean), gain, shift, gweight, gbias, real(share), gx_out, gres_out, with_residual, channels,
-           x.size)  # fmt: skip
+    launch(
+        _batch_norm_bwd_kernel(real, each),
+        *grid_over_channels(x.size, channels, each),
+        grows,
+        rows,
+        y,
+        masked,
+        mean,
+        invstd,
+        *weights(weight, mean),
+        gain,
+        shift,
+        gweight,
+        gbias,
+        real(share),
+        gx_out,
+        gres_out,
+        with_residual,
+        channels,
+        x.size,
+    )
     return gx, gweight, gbias, gres
 
 
@@ -130,7 +186,9 @@ def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_re
 def batch_norm_train_fwd(x, weight, bias, residual, eps, activation, running, momentum):
     if x.size == 0:
         return _out(x)[0], (x, None, None, None, 0)
-    mean, _, invstd, gain, shift = moments = channel_reduce.moments(matrix(x), eps, weight, bias, running, momentum)
+    mean, _, invstd, gain, shift = moments = channel_reduce.moments(
+        matrix(x), eps, weight, bias, running, momentum
+    )
     y = batch_norm_fwd(x, mean, gain, None, shift, residual, activation)
     masked = 0 if activation is None else FROM_X if residual is None else FROM_Y
     return y, (x, y if masked == FROM_Y else None, weight, moments, masked)
@@ -158,8 +216,16 @@ def running_step(running, value, keep, gain):
     if not isinstance(value, memory.DeviceArray):
         value = memory.constant(np.asarray(value, running.dtype))
     value = layout.dense(value)
-    launch(_running_kernel(real), *grid(running.size), running, value, value.size == 1 != running.size, real(keep), real(gain),
-           running.size)  # fmt: skip
+    launch(
+        _running_kernel(real),
+        *grid(running.size),
+        running,
+        value,
+        value.size == 1 != running.size,
+        real(keep),
+        real(gain),
+        running.size,
+    )
 
 
 # ------------------------------------------------------------------------------------------------- rows
@@ -169,7 +235,8 @@ def _layer_norm_kernel(real):
 
     @kernel
     def layer_norm(x, weight, weighted, bias, biased, eps, y, means, invstds, n, channel, rows, team):
-        # entry of weight and bias: row % groups * channels of a group + column // channel, folded into two numbers
+        # entry of weight and bias: row % groups * channels of a group + column // channel, folded into two
+        # numbers
         shared = cuda.shared.array(THREADS, np.float64)
         lane = cuda.threadIdx.x % team
         row = cuda.blockIdx.x * (THREADS // team) + cuda.threadIdx.x // team
@@ -246,8 +313,22 @@ def _normalised(x, weight, bias, eps, rows, channel):
     n = x.size // max(rows, 1)
     y, mean, invstd = memory.empty(x.shape, x.dtype), *(memory.empty((rows,), x.dtype) for _ in range(2))
     blocks, team = teams(rows, n)
-    launch(_layer_norm_kernel(x.dtype.type), blocks, THREADS, x, *weights(weight, x), *weights(bias, x), np.float64(eps), y,
-           mean, invstd, n, channel, rows, team)  # fmt: skip
+    launch(
+        _layer_norm_kernel(x.dtype.type),
+        blocks,
+        THREADS,
+        x,
+        *weights(weight, x),
+        *weights(bias, x),
+        np.float64(eps),
+        y,
+        mean,
+        invstd,
+        n,
+        channel,
+        rows,
+        team,
+    )
     return y, mean, invstd
 
 
@@ -256,8 +337,22 @@ def _normalised_bwd(gy, x, mean, invstd, weight, rows, channel):
     n = x.size // max(rows, 1)
     gx, scaled = memory.empty(x.shape, x.dtype), memory.empty(x.shape, x.dtype)
     blocks, team = teams(rows, n)
-    launch(_layer_norm_bwd_kernel(x.dtype.type), blocks, THREADS, gy, x, mean, invstd, *weights(weight, x), gx, scaled, n,
-           channel, rows, team)  # fmt: skip
+    launch(
+        _layer_norm_bwd_kernel(x.dtype.type),
+        blocks,
+        THREADS,
+        gy,
+        x,
+        mean,
+        invstd,
+        *weights(weight, x),
+        gx,
+        scaled,
+        n,
+        channel,
+        rows,
+        team,
+    )
     return gx, scaled
 
 
@@ -288,7 +383,8 @@ def group_norm_bwd(gy, x, groups, mean, invstd, weight):
     return gx, channel_sum(scaled), channel_sum(gy)
 
 
-# ------------------------------------------------------------------------------------------------- neighbouring channels
+# -------------------------------------------------------------------------------------------------
+# neighbouring channels
 @functools.cache
 def _local_response_kernel(real):
     zero, one = real(0), real(1)
@@ -319,13 +415,35 @@ def _local_response_kernel(real):
 
 def local_response_norm_fwd(x, size, alpha, beta, k):
     real, (y, out), (scale, scale_out) = x.dtype.type, _out(x), _out(x)
-    launch(_local_response_kernel(real)[0], *grid(x.size), matrix(x), real(alpha / size), real(beta), real(k), size, out,
-           scale_out, x.shape[1], x.size)  # fmt: skip
+    launch(
+        _local_response_kernel(real)[0],
+        *grid(x.size),
+        matrix(x),
+        real(alpha / size),
+        real(beta),
+        real(k),
+        size,
+        out,
+        scale_out,
+        x.shape[1],
+        x.size,
+    )
     return y, scale
 
 
 def local_response_norm_bwd(gy, x, scale, size, alpha, beta):
     real, (gx, out) = x.dtype.type, _out(x)
-    launch(_local_response_kernel(real)[1], *grid(x.size), matrix(gy), matrix(x), matrix(scale), real(alpha / size),
-           real(beta), size, out, x.shape[1], x.size)  # fmt: skip
+    launch(
+        _local_response_kernel(real)[1],
+        *grid(x.size),
+        matrix(gy),
+        matrix(x),
+        matrix(scale),
+        real(alpha / size),
+        real(beta),
+        size,
+        out,
+        x.shape[1],
+        x.size,
+    )
     return gx

@@ -40,7 +40,9 @@ def _step(kernel, params, grads, states, *numbers):
     numbers = graph.numbers(numbers)
     if memory.graph is not None and memory.graph.refreshing:
         return
-    grads, *aligned = ([layout.like(a, p) for a, p in zip(arrays, params, strict=True)] for arrays in (grads, *states))
+    grads, *aligned = (
+        [layout.like(a, p) for a, p in zip(arrays, params, strict=True)] for arrays in (grads, *states)
+    )
     window, rows = _table(params, grads, *aligned)
     if kernel not in _tables or not np.array_equal(_tables[kernel][0], rows):
         _tables[kernel] = rows, memory.upload(rows)
@@ -78,7 +80,13 @@ def sgd_step(params, grads, velocities, lr, momentum, dampening, nesterov, weigh
         return
     real = params[0].dtype.type
     states = [velocities if momentum else grads]  # without momentum they are not read
-    _step(_sgd_kernel(real), params, grads, states, *map(real, (lr, momentum, 1 - dampening, weight_decay, nesterov, first)))
+    _step(
+        _sgd_kernel(real),
+        params,
+        grads,
+        states,
+        *map(real, (lr, momentum, 1 - dampening, weight_decay, nesterov, first)),
+    )
 
 
 @functools.cache
@@ -110,5 +118,24 @@ def adam_step(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay, 
     if not params:
         return
     real = params[0].dtype.type
-    _step(_adam_kernel(real), params, grads, (ms, vs), *map(real, (lr, beta1, 1 - beta1, beta2, 1 - beta2, eps, weight_decay,
-          1 - beta1**step, 1 - beta2**step, decoupled)))  # fmt: skip
+    _step(
+        _adam_kernel(real),
+        params,
+        grads,
+        (ms, vs),
+        *map(
+            real,
+            (
+                lr,
+                beta1,
+                1 - beta1,
+                beta2,
+                1 - beta2,
+                eps,
+                weight_decay,
+                1 - beta1**step,
+                1 - beta2**step,
+                decoupled,
+            ),
+        ),
+    )

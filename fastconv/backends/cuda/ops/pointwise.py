@@ -1,7 +1,8 @@
 """Elementwise ops, with broadcasting, and dropout.
 
-Arrays whose elements correspond in memory are walked as one line; broadcasting walks as few axes as the strides allow. The
-arithmetic is written once per element type: in a kernel a bare ``0.5`` is a float64 and would drag float32 along.
+Arrays whose elements correspond in memory are walked as one line; broadcasting walks as few axes as the
+strides allow. The arithmetic is written once per element type: in a kernel a bare ``0.5`` is a float64 and
+would drag float32 along.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from ..runtime.launch import body, cuda, grid, kernel, launch, math
 
 @functools.cache
 def _unary_bodies(real):
-    """Name -> (value of x and param, gradient of gy, what ``UNARY`` says to save, and param) for elements ``real``."""
+    """Name -> (value of x and param, gradient of gy, what ``UNARY`` says to save, and param) for elements
+    ``real``."""
     zero, half, one, two = real(0), real(0.5), real(1), real(2)
     root_half, density = real(host_sqrt(0.5)), real(1 / host_sqrt(2 * pi))
     rate, cubic, cubic3 = real(host_sqrt(8 / pi)), real(0.044715), real(0.134145)
@@ -56,12 +58,18 @@ def _unary_bodies(real):
         "leaky_relu": (lambda x, p: x if x > zero else x * p, lambda g, x, p: g if x > zero else g * p),
         "sigmoid": (lambda x, p: sigmoid(x), lambda g, y, p: g * y * (one - y)),
         "tanh": (lambda x, p: math.tanh(x), lambda g, y, p: g * (one - y * y)),
-        "gelu": (lambda x, p: x * cdf(x), lambda g, x, p: g * (cdf(x) + x * math.exp(-half * x * x) * density)),
+        "gelu": (
+            lambda x, p: x * cdf(x),
+            lambda g, x, p: g * (cdf(x) + x * math.exp(-half * x * x) * density),
+        ),
         "gelu_tanh": (
             lambda x, p: x * gate(x),
             lambda g, x, p: g * gate(x) * (one + x * (one - gate(x)) * rate * (one + cubic3 * x * x)),
         ),
-        "silu": (lambda x, p: x * sigmoid(x), lambda g, x, p: g * sigmoid(x) * (one + x * (one - sigmoid(x)))),
+        "silu": (
+            lambda x, p: x * sigmoid(x),
+            lambda g, x, p: g * sigmoid(x) * (one + x * (one - sigmoid(x))),
+        ),
     }
     return {name: table(name, *pair) for name, pair in bodies.items()}
 
@@ -91,7 +99,8 @@ def _unary_bwd_kernel(name, real):
 
 
 def half_as_float(op):
-    """Kernels have no float16 arithmetic: the op computes in float32, and what it returns in that becomes float16 again."""
+    """Kernels have no float16 arithmetic: the op computes in float32, and what it returns in that becomes
+    float16 again."""
 
     @functools.wraps(op)
     def run(*args):
@@ -100,7 +109,12 @@ def half_as_float(op):
                 break
         else:
             return op(*args)
-        y = op(*[cast(a, np.float32) if isinstance(a, memory.DeviceArray) and a.dtype.char == "e" else a for a in args])
+        y = op(
+            *[
+                cast(a, np.float32) if isinstance(a, memory.DeviceArray) and a.dtype.char == "e" else a
+                for a in args
+            ]
+        )
         return cast(y, np.float16) if y.dtype == np.float32 else y
 
     return run
@@ -122,8 +136,10 @@ def unary_bwd(name, gy, saved, param=None):
     return gx
 
 
-# ------------------------------------------------------------------------------------------------- two operands
-BINARY_OPS = {  # pow and its derivatives, which need constants, are below; the larger of two numbers is NaN if one of them is
+# ------------------------------------------------------------------------------------------------- two
+# operands
+# pow and its derivatives, which need constants, are below; the larger of two numbers is NaN if one of them is
+BINARY_OPS = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
@@ -231,7 +247,17 @@ def binary_fwd(name, a, b):
     a, b, out = (v.transpose(*order) for v in (a, b, y))
     extents, a_steps, b_steps, _ = layout.merged(out.shape, *map(layout.steps, (a, b, out)))
     extents, a_steps, b_steps = layout.unsigned(max(a.span, b.span, y.size), extents, a_steps, b_steps)
-    launch(_broadcast_kernel(name, real, type(extents[0])), *grid(y.size), a, b, out, extents, a_steps, b_steps, y.size)
+    launch(
+        _broadcast_kernel(name, real, type(extents[0])),
+        *grid(y.size),
+        a,
+        b,
+        out,
+        extents,
+        a_steps,
+        b_steps,
+        y.size,
+    )
     return y
 
 
@@ -264,7 +290,8 @@ def _dropout_kernel(real):
 
     @kernel
     def drop(x, y, shape, places, x_steps, seed, least, scale, n):
-        """Element i of memory lies at x_steps in x; its logical number, which the hash takes, at ``places``."""
+        """Element i of memory lies at x_steps in x; its logical number, which the hash takes, at
+        ``places``."""
         start = seed[0] * spread
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
             rest, source, z = np.uint64(i), np.uint64(0), start
@@ -286,9 +313,19 @@ def dropout(x, p, scale, seed):
     y, real = layout.empty_like(x), x.dtype.type
     order = layout.memory_order(y)
     numbers = memory.dense_strides(x.shape, 1)
-    shape, places, x_steps = layout.merged([y.shape[i] for i in order], [numbers[i] for i in order],
-                                           [layout.steps(x)[i] for i in order])  # fmt: skip
+    shape, places, x_steps = layout.merged(
+        [y.shape[i] for i in order], [numbers[i] for i in order], [layout.steps(x)[i] for i in order]
+    )
     wide = (tuple(map(np.uint64, t)) for t in (shape, places, x_steps))
-    launch(_dropout_kernel(real), *grid(x.size), x, y, *wide, graph.seed(seed), np.uint64(floor(p * 2**24)),
-           real(scale), x.size)  # fmt: skip
+    launch(
+        _dropout_kernel(real),
+        *grid(x.size),
+        x,
+        y,
+        *wide,
+        graph.seed(seed),
+        np.uint64(floor(p * 2**24)),
+        real(scale),
+        x.size,
+    )
     return y

@@ -1,6 +1,8 @@
-"""Pooling: a thread takes one output and up to four channels; backward one input, collecting from the windows that cover it.
+"""Pooling: a thread takes one output and up to four channels; backward one input, collecting from the windows
+that cover it.
 
-Collecting needs no atomics, so gradients repeat to the bit. Windows are 1-D to 3-D boxes in ``N, D, H, W, C`` memory.
+Collecting needs no atomics, so gradients repeat to the bit. Windows are 1-D to 3-D boxes in ``N, D, H, W, C``
+memory.
 """
 
 from __future__ import annotations
@@ -53,8 +55,8 @@ def _covering(i, d, size, out_size, kernel_size, stride, dilation, before, adapt
 
 @functools.cache
 def _decoder(number):
-    """The function that gives (image, z, y, x, channel) of an element of N, D, H, W, C memory. ``number``: the type of pixels'
-    numbers; dividing numbers of 32 bits takes a quarter of the time."""
+    """The function that gives (image, z, y, x, channel) of an element of N, D, H, W, C memory. ``number``:
+    the type of pixels' numbers; dividing numbers of 32 bits takes a quarter of the time."""
 
     @body
     def decode(item, size, channels):
@@ -108,7 +110,9 @@ def _max_bwd_kernel(real, each, number):
     decode, (load, store) = _decoder(number), ptx.neighbours(each)
 
     @kernel
-    def max_pool_bwd(gy, index, gx, channels, size, out_size, kernel_size, stride, dilation, before, adaptive, n):
+    def max_pool_bwd(
+        gy, index, gx, channels, size, out_size, kernel_size, stride, dilation, before, adaptive, n
+    ):
         value = cuda.local.array(each, real)
         for item in range(cuda.grid(1) * each, n, cuda.gridsize(1) * each):
             image, iz, iy, ix, c = decode(item, size, channels)
@@ -139,7 +143,9 @@ def _avg_kernels(real, each, number):
     decode, (load, store) = _decoder(number), ptx.neighbours(each)
 
     @body
-    def divisor(oz, oy, ox, size, out_size, kernel_size, stride, dilation, before, adaptive, after, padded, fixed):
+    def divisor(
+        oz, oy, ox, size, out_size, kernel_size, stride, dilation, before, adaptive, after, padded, fixed
+    ):
         """Elements that count in a window; what reaches over the padding never does."""
         if fixed != zero:
             return fixed
@@ -155,7 +161,22 @@ def _avg_kernels(real, each, number):
         return real(count)
 
     @kernel
-    def avg_pool(x, y, channels, size, out_size, kernel_size, stride, dilation, before, adaptive, after, padded, fixed, n):
+    def avg_pool(
+        x,
+        y,
+        channels,
+        size,
+        out_size,
+        kernel_size,
+        stride,
+        dilation,
+        before,
+        adaptive,
+        after,
+        padded,
+        fixed,
+        n,
+    ):
         value = cuda.local.array(each, real)
         for item in range(cuda.grid(1) * each, n, cuda.gridsize(1) * each):
             image, oz, oy, ox, c = decode(item, out_size, channels)
@@ -172,14 +193,42 @@ def _avg_kernels(real, each, number):
                         v = load(x, start + (line + ix) * channels)
                         for k in range(each):
                             value[k] += v[k]
-            count = divisor(oz, oy, ox, size, out_size, kernel_size, stride, dilation, before, adaptive, after, padded, fixed)
+            count = divisor(
+                oz,
+                oy,
+                ox,
+                size,
+                out_size,
+                kernel_size,
+                stride,
+                dilation,
+                before,
+                adaptive,
+                after,
+                padded,
+                fixed,
+            )
             for k in range(each):
                 value[k] = value[k] / count
             store(y, item, value)
 
     @kernel
-    def avg_pool_bwd(gy, gx, channels, size, out_size, kernel_size, stride, dilation, before, adaptive, after, padded, fixed,
-                     n):  # fmt: skip
+    def avg_pool_bwd(
+        gy,
+        gx,
+        channels,
+        size,
+        out_size,
+        kernel_size,
+        stride,
+        dilation,
+        before,
+        adaptive,
+        after,
+        padded,
+        fixed,
+        n,
+    ):
         value = cuda.local.array(each, real)
         for item in range(cuda.grid(1) * each, n, cuda.gridsize(1) * each):
             image, iz, iy, ix, c = decode(item, size, channels)
@@ -194,8 +243,21 @@ def _avg_kernels(real, each, number):
                     line = (oz * out_size[1] + oy) * out_size[2]
                     for ox in range(x0, x1):
                         g = load(gy, start + (line + ox) * channels)
-                        count = divisor(oz, oy, ox, size, out_size, kernel_size, stride, dilation, before, adaptive, after,
-                                        padded, fixed)  # fmt: skip
+                        count = divisor(
+                            oz,
+                            oy,
+                            ox,
+                            size,
+                            out_size,
+                            kernel_size,
+                            stride,
+                            dilation,
+                            before,
+                            adaptive,
+                            after,
+                            padded,
+                            fixed,
+                        )
                         for k in range(each):
                             value[k] += g[k] / count
             store(gx, item, value)
@@ -204,12 +266,14 @@ def _avg_kernels(real, each, number):
 
 
 def _number(spec):
-    """The type that holds the number of every pixel of the batch, before and after pooling, and every position in a plane."""
+    """The type that holds the number of every pixel of the batch, before and after pooling, and every
+    position in a plane."""
     return position_dtype((spec.batch, max(prod(spec.in_size), prod(spec.out_size))))
 
 
 def _start(kernels, spec, x, y, n, *arguments):
-    """Launch the kernel that ``kernels`` makes for as many channels at once as lie together; ``x`` is read, ``y`` written."""
+    """Launch the kernel that ``kernels`` makes for as many channels at once as lie together; ``x`` is read,
+    ``y`` written."""
     each = layout.neighbours_at_once(y.shape[-1], x)
     launch(kernels(y.dtype.type, each, _number(spec)), *grid(n // each), x, *arguments, n)
 
@@ -225,7 +289,17 @@ adaptive_max_pool_fwd = max_pool_fwd
 
 def max_pool_bwd(gy, index, spec):
     gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
-    _start(_max_bwd_kernel, spec, layout.lift(gy), gx5, gx.size, layout.lift(index), gx5, spec.channels, *_geometry(spec))
+    _start(
+        _max_bwd_kernel,
+        spec,
+        layout.lift(gy),
+        gx5,
+        gx.size,
+        layout.lift(index),
+        gx5,
+        spec.channels,
+        *_geometry(spec),
+    )
     return gx
 
 
@@ -239,7 +313,9 @@ def _averaging(spec, real):
 def _average(which, x, shape, spec):
     y, y5 = layout.empty(shape, x.dtype)
     geometry = *_geometry(spec), *_averaging(spec, x.dtype.type)
-    _start(lambda *how: _avg_kernels(*how)[which], spec, layout.lift(x), y5, y.size, y5, spec.channels, *geometry)
+    _start(
+        lambda *how: _avg_kernels(*how)[which], spec, layout.lift(x), y5, y.size, y5, spec.channels, *geometry
+    )
     return y
 
 

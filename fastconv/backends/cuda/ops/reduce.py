@@ -6,8 +6,8 @@
        team t takes row t: its lanes   lane 0 1 2 .. 7, then again from 0
        add up every 8th element, then a tree over the lanes in shared memory gives one number
 
-Few long rows are cut into pieces, whose results are reduced by the same kernel again. The order of additions depends on the
-shape alone, so results repeat to the bit.
+Few long rows are cut into pieces, whose results are reduced by the same kernel again. The order of additions
+depends on the shape alone, so results repeat to the bit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from .shape import reshape, to_host
 # ------------------------------------------------------------------------------------------------- teams
 @functools.cache
 def team_reducer(name):
-    """The function ``(shared, value, team) -> what op ``name`` makes of the team's values``, for the whole block at once."""
+    """The function ``(shared, value, team) -> what op ``name`` makes of the team's values``, for the whole
+    block at once."""
     op = body(BINARY_OPS[name])
 
     @body
@@ -61,7 +62,8 @@ def accumulator(dtype):
     return np.float64 if dtype.kind == "f" else np.int64
 
 
-# ------------------------------------------------------------------------------------------------- sums and extrema
+# ------------------------------------------------------------------------------------------------- sums and
+# extrema
 @functools.cache
 def _rows_kernel(name, result, acc):
     op = body(BINARY_OPS[name])
@@ -95,8 +97,10 @@ def _rows_kernel(name, result, acc):
 
 
 def reduce_rows(name, x, rows, n, dtype, divisor=0):
-    """``add``, ``maximum`` or ``minimum`` over each of ``rows`` contiguous rows of ``n``; divided by ``divisor`` unless 0."""
-    acc = accumulator(x.dtype) if name == "add" else x.dtype.type if x.dtype.itemsize > 2 else np.int32  # in whole words
+    """``add``, ``maximum`` or ``minimum`` over each of ``rows`` contiguous rows of ``n``; divided by
+    ``divisor`` unless 0."""
+    # in whole words
+    acc = accumulator(x.dtype) if name == "add" else x.dtype.type if x.dtype.itemsize > 2 else np.int32
     pieces = 1
     if rows * 8 < PIECES and n > 4 * LONG:
         pieces = min(-(-n // LONG), PIECES // rows)
@@ -117,7 +121,19 @@ PIECES = 64 if SIMULATED else 1024  # at most, over all rows
 
 def _launch_rows(name, result, acc, x, y, n, piece, pieces, rows, divisor):
     blocks, team = teams(rows * pieces, piece)
-    launch(_rows_kernel(name, result, acc), blocks, THREADS, x, y, n, piece, pieces, rows * pieces, team, acc(divisor))
+    launch(
+        _rows_kernel(name, result, acc),
+        blocks,
+        THREADS,
+        x,
+        y,
+        n,
+        piece,
+        pieces,
+        rows * pieces,
+        team,
+        acc(divisor),
+    )
 
 
 def _by_rows(x, axes):
@@ -176,7 +192,11 @@ def _argument_kernel(name):
                 mine = best[t]
                 a, b = x[mine], x[other]
                 mine_nan, other_nan = a != a, b != b
-                if before(b, a) or (other_nan and not mine_nan) or (other < mine and (b == a or (other_nan and mine_nan))):
+                if (
+                    before(b, a)
+                    or (other_nan and not mine_nan)
+                    or (other < mine and (b == a or (other_nan and mine_nan)))
+                ):
                     best[t] = other
             cuda.syncthreads()
             half = half // 2
@@ -288,7 +308,8 @@ def softmax_bwd(gy, y, axis, log):
     return _softmax(_softmax_bwd_kernel, axis, log, gy, y)
 
 
-# ------------------------------------------------------------------------------------------------- cross entropy
+# ------------------------------------------------------------------------------------------------- cross
+# entropy
 @functools.cache
 def _cross_entropy_kernel(real):
     sum_team, max_team = team_reducer("add"), team_reducer("maximum")
@@ -342,7 +363,8 @@ def _mean_loss_kernel(real):
 
     @kernel
     def mean_loss(losses, target, weight, weighted, ignored, mean, n, rows):
-        """mean = the sum of the losses over that of the weights of the labels that count, and the latter; one block."""
+        """mean = the sum of the losses over that of the weights of the labels that count, and the latter; one
+        block."""
         shared = cuda.shared.array(THREADS, np.float64)
         total, weights = zero, zero
         for row in range(cuda.threadIdx.x, rows, THREADS):
@@ -364,7 +386,9 @@ def _cross_entropy_bwd_kernel(real):
     sum_team, zero, one = team_reducer("add"), real(0), real(1)
 
     @kernel
-    def cross_entropy_bwd(grow, mean, averaged, prob, target, weight, weighted, ignored, smoothing, gx, n, rows, team):
+    def cross_entropy_bwd(
+        grow, mean, averaged, prob, target, weight, weighted, ignored, smoothing, gx, n, rows, team
+    ):
         shared = cuda.shared.array(THREADS, real)
         lane = cuda.threadIdx.x % team
         row = cuda.blockIdx.x * (THREADS // team) + cuda.threadIdx.x // team
@@ -398,8 +422,21 @@ def cross_entropy_fwd(logits, target, weight, ignore_index, label_smoothing):
     rows, n = logits.shape
     losses, prob = memory.empty((rows,), logits.dtype), memory.empty(logits.shape, logits.dtype)
     blocks, team = teams(rows, n)
-    launch(_cross_entropy_kernel(real), blocks, THREADS, logits, layout.dense(target), *weights(weight, logits),
-           ignore_index, real(label_smoothing), losses, prob, n, rows, team)  # fmt: skip
+    launch(
+        _cross_entropy_kernel(real),
+        blocks,
+        THREADS,
+        logits,
+        layout.dense(target),
+        *weights(weight, logits),
+        ignore_index,
+        real(label_smoothing),
+        losses,
+        prob,
+        n,
+        rows,
+        team,
+    )
     return losses, prob
 
 
@@ -411,8 +448,18 @@ def cross_entropy_mean_fwd(logits, target, weight, ignore_index, label_smoothing
             return None, None
     losses, prob = cross_entropy_fwd(logits, target, weight, ignore_index, label_smoothing)
     mean, target = memory.empty((2,), logits.dtype), layout.dense(target)
-    launch(_mean_loss_kernel(logits.dtype.type), 1, THREADS, losses, target, *weights(weight, logits), ignore_index, mean, n,
-           rows)  # fmt: skip
+    launch(
+        _mean_loss_kernel(logits.dtype.type),
+        1,
+        THREADS,
+        losses,
+        target,
+        *weights(weight, logits),
+        ignore_index,
+        mean,
+        n,
+        rows,
+    )
     return mean.view((), ()), (mean, prob, target, weight, ignore_index, label_smoothing)
 
 
@@ -429,8 +476,22 @@ def _cross_entropy_bwd(grow, mean, prob, target, weight, ignore_index, label_smo
     gx, real = memory.empty(prob.shape, prob.dtype), prob.dtype.type
     rows, n = prob.shape
     blocks, team = teams(rows, n)
-    launch(_cross_entropy_bwd_kernel(real), blocks, THREADS, layout.dense(grow), *weights(mean, grow), prob,
-           layout.dense(target), *weights(weight, prob), ignore_index, real(label_smoothing), gx, n, rows, team)  # fmt: skip
+    launch(
+        _cross_entropy_bwd_kernel(real),
+        blocks,
+        THREADS,
+        layout.dense(grow),
+        *weights(mean, grow),
+        prob,
+        layout.dense(target),
+        *weights(weight, prob),
+        ignore_index,
+        real(label_smoothing),
+        gx,
+        n,
+        rows,
+        team,
+    )
     return gx
 
 

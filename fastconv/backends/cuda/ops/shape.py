@@ -102,11 +102,14 @@ def _basic_view(x, key):
     parts = key if isinstance(key, tuple) else (key,)
     if not is_basic(key):
         return None
-    shadow = np.lib.stride_tricks.as_strided(np.empty(1, x.dtype), x.shape, x.strides)  # geometry; no element is read
+    # geometry; no element is read
+    shadow = np.lib.stride_tricks.as_strided(np.empty(1, x.dtype), x.shape, x.strides)
     view = shadow[parts if Ellipsis in parts else (*parts, Ellipsis)]
     if any(s < 0 for s in view.strides):
         return None
-    return x.view(view.shape, view.strides, view.__array_interface__["data"][0] - shadow.__array_interface__["data"][0])
+    return x.view(
+        view.shape, view.strides, view.__array_interface__["data"][0] - shadow.__array_interface__["data"][0]
+    )
 
 
 def _places(x, key) -> np.ndarray:
@@ -146,8 +149,12 @@ def _values(value, dtype, shape):
 
         value = cast(value, dtype)
     lead = max(value.ndim - len(shape), 0)  # NumPy drops leading ones
-    if prod(value.shape[:lead]) != 1 or any(n not in (1, m) for n, m in zip(reversed(value.shape[lead:]), reversed(shape))):
-        raise ValueError(f"setitem: a value of shape {shape_str(value.shape)} does not fit {shape_str(shape)}")
+    if prod(value.shape[:lead]) != 1 or any(
+        n not in (1, m) for n, m in zip(reversed(value.shape[lead:]), reversed(shape))
+    ):
+        raise ValueError(
+            f"setitem: a value of shape {shape_str(value.shape)} does not fit {shape_str(shape)}"
+        )
     return layout.broadcast(value.view(value.shape[lead:], value.strides[lead:]), shape)
 
 
@@ -195,7 +202,8 @@ def index_add(x, key, value):
     layout.copy_to(binary_fwd("add", view, _values(value, x.dtype, view.shape)), view)
 
 
-# ------------------------------------------------------------------------------------------------- along one axis
+# ------------------------------------------------------------------------------------------------- along one
+# axis
 @functools.cache
 def _along_axis_kernel(real):
     zero = real(0)
@@ -223,8 +231,18 @@ def along_axis(x, axis, rows, fill=0.0):
     shape, real = dense.shape, x.dtype.type
     y = memory.empty((*shape[:at], len(rows), *shape[at + 1 :]), x.dtype)
     tables = rows.starts, rows.items, rows.weights.astype(x.dtype)
-    launch(_along_axis_kernel(real), *grid(y.size), dense, *map(memory.constant, tables), real(fill), y, shape[at], len(rows),
-           prod(shape[at + 1 :]), y.size)  # fmt: skip
+    launch(
+        _along_axis_kernel(real),
+        *grid(y.size),
+        dense,
+        *map(memory.constant, tables),
+        real(fill),
+        y,
+        shape[at],
+        len(rows),
+        prod(shape[at + 1 :]),
+        y.size,
+    )
     return y.transpose(*(order.index(i) for i in range(x.ndim)))
 
 
@@ -288,7 +306,15 @@ def _fold_kernel(real):
 
 
 def _windows(spec):
-    return spec.c_in, spec.in_size, spec.kernel, spec.stride, spec.dilation, tuple(b for b, _ in spec.padding), spec.out_size
+    return (
+        spec.c_in,
+        spec.in_size,
+        spec.kernel,
+        spec.stride,
+        spec.dilation,
+        tuple(b for b, _ in spec.padding),
+        spec.out_size,
+    )
 
 
 def unfold(x, spec):

@@ -39,7 +39,8 @@ def _known() -> dict[str, str]:
 
 
 def seconds(run: Callable[[], None], times: int = 5) -> float:
-    """The shortest of some runs by the device's clock, after one that may compile; infinite where a launch is refused."""
+    """The shortest of some runs by the device's clock, after one that may compile; infinite where a launch is
+    refused."""
     try:
         run()
     except RuntimeError:  # more shared memory than a block of this device has
@@ -54,7 +55,8 @@ def seconds(run: Callable[[], None], times: int = 5) -> float:
 
 
 def fastest(problem: tuple, ways: dict[str, Callable[[], None]]) -> str:
-    """The name of one of ``ways``, functions that all compute the same: the first where nothing can be measured."""
+    """The name of one of ``ways``, functions that all compute the same: the first where nothing can be
+    measured."""
     if problem not in _chosen and not can_measure():
         return next(iter(ways))
     if problem not in _chosen:

@@ -1,4 +1,5 @@
-"""DLPack: device memory handed to other libraries, and theirs taken, without a copy (https://dmlc.github.io/dlpack)."""
+"""DLPack: device memory handed to other libraries, and theirs taken, without a copy
+(https://dmlc.github.io/dlpack)."""
 
 from __future__ import annotations
 
@@ -14,10 +15,18 @@ _CODES = {0: "i", 1: "u", 2: "f", 6: "b"}
 
 
 class _Tensor(ctypes.Structure):
-    _fields_ = [("data", ctypes.c_void_p), ("device", ctypes.c_int32), ("device_id", ctypes.c_int32), ("ndim", ctypes.c_int32),
-                ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16),
-                ("shape", ctypes.POINTER(ctypes.c_int64)), ("strides", ctypes.POINTER(ctypes.c_int64)),
-                ("offset", ctypes.c_uint64)]  # fmt: skip
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("device", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("offset", ctypes.c_uint64),
+    ]
 
 
 class _Managed(ctypes.Structure):
@@ -85,10 +94,14 @@ def borrow(x) -> memory.DeviceArray:
     managed = _Managed.from_address(_pointer(id(capsule), _NAME))
     t = managed.tensor
     if t.code not in _CODES or t.lanes != 1:
-        raise TypeError(f"from_dlpack: expected real numbers or bool, got type code {t.code} with {t.lanes} lanes")
+        raise TypeError(
+            f"from_dlpack: expected real numbers or bool, got type code {t.code} with {t.lanes} lanes"
+        )
     dtype = np.dtype(f"{_CODES[t.code]}{t.bits // 8}")
     strides = tuple(s * dtype.itemsize for s in t.strides[: t.ndim]) if t.strides else None
     if strides and min(strides) < 0:
         raise ValueError("from_dlpack: an axis runs backwards; copy the array first")
     _rename(id(capsule), _USED)
-    return memory.DeviceArray(memory.Block(t.data or 0, _Loan(managed)), t.shape[: t.ndim], dtype, strides, t.offset)
+    return memory.DeviceArray(
+        memory.Block(t.data or 0, _Loan(managed)), t.shape[: t.ndim], dtype, strides, t.offset
+    )

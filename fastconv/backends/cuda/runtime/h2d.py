@@ -11,9 +11,10 @@ from .launch import cuda
 class Upload:
     """Copies batches, one ahead of its use, to two places in turn::
 
-        upload     batch 0 | batch 1          | batch 2           place of batch 0
-        kernels            | step on batch 0  | step on batch 1   step 0 has been launched before batch 1 is taken, and
-                                                                  the copy of batch 2 waits for that point of the kernels
+    upload     batch 0 | batch 1          | batch 2           place of batch 0
+    kernels            | step on batch 0  | step on batch 1   step 0 has been launched before batch 1 is taken, and
+                                                              the copy of batch 2 waits for that point of
+                                                              the kernels
     """
 
     def __init__(self):
@@ -25,7 +26,9 @@ class Upload:
         place, self.turn = self.places[self.turn], 1 - self.turn
         place.sent.synchronize()  # its pinned memory was read
         self.taken.wait(self.stream)
-        return place, place.send([np.asarray(a) if not isinstance(a, memory.DeviceArray) else a for a in arrays], self.stream)
+        return place, place.send(
+            [np.asarray(a) if not isinstance(a, memory.DeviceArray) else a for a in arrays], self.stream
+        )
 
     def take(self, batch):
         """The arrays on the device, for kernels launched from now on, until the next but one is started."""

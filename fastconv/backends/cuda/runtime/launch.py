@@ -1,9 +1,10 @@
 """Starting kernels: decorators, grids, the stream, and a guard on what is passed.
 
-A kernel gets an array as a pointer to its first element, whatever its shape: ``x[i]`` is one access, where on an array of
-Numba it would first ask whether ``i`` counts from the end. Numbers have a fixed type: Python integers arrive as int32 (int64
-where they do not fit), floats must be NumPy scalars, since a Python float would turn float32 arithmetic into float64. Modules
-with kernels take ``cuda`` and ``math`` from here, so that the simulator (``NUMBA_ENABLE_CUDASIM=1``) can stand in for both.
+A kernel gets an array as a pointer to its first element, whatever its shape: ``x[i]`` is one access, where on
+an array of Numba it would first ask whether ``i`` counts from the end. Numbers have a fixed type: Python
+integers arrive as int32 (int64 where they do not fit), floats must be NumPy scalars, since a Python float
+would turn float32 arithmetic into float64. Modules with kernels take ``cuda`` and ``math`` from here, so that
+the simulator (``NUMBA_ENABLE_CUDASIM=1``) can stand in for both.
 """
 
 from __future__ import annotations
@@ -32,15 +33,29 @@ else:
     from numba.cuda import types
     from numba.cuda.np.numpy_support import from_dtype
 
-__all__ = ["SIMULATED", "THREADS", "body", "cuda", "grid", "grid_over_channels", "kernel", "launch", "math", "record",
-           "recorder", "stream", "synchronize"]  # fmt: skip
+__all__ = [
+    "SIMULATED",
+    "THREADS",
+    "body",
+    "cuda",
+    "grid",
+    "grid_over_channels",
+    "kernel",
+    "launch",
+    "math",
+    "record",
+    "recorder",
+    "stream",
+    "synchronize",
+]
 
 #: Threads per block where a kernel has no reason for another number; a power of two.
 THREADS = 8 if SIMULATED else 256
 _BLOCKS = 2 if SIMULATED else 4096
 
-#: A function ``(kernel, types, args, grid, block, shared)`` called instead of launching: how the compile report learns of
-#: every kernel, and the machine that runs PTX without a GPU (``tools/ptx_machine.py``) takes a launch over.
+#: A function ``(kernel, types, args, grid, block, shared)`` called instead of launching: how the compile
+#: report learns of every kernel, and the machine that runs PTX without a GPU (``tools/ptx_machine.py``) takes
+#: a launch over.
 recorder: Callable | None = None
 
 
@@ -68,8 +83,9 @@ def grid(n: int, threads: int = 0) -> tuple[int, int]:
 
 
 def grid_over_channels(n: int, channels: int, each: int) -> tuple[int, int]:
-    """Blocks and threads for ``n`` numbers, channels innermost, ``each`` neighbours at a time: so many that a thread which
-    walks ``range(cuda.grid(1) * each, n, cuda.gridsize(1) * each)`` meets the same channels every time."""
+    """Blocks and threads for ``n`` numbers, channels innermost, ``each`` neighbours at a time: so many that a
+    thread which walks ``range(cuda.grid(1) * each, n, cuda.gridsize(1) * each)`` meets the same channels
+    every time."""
     blocks, threads = grid(-(-n // each))
     whole = channels // each
     whole //= gcd(whole, threads)
@@ -94,7 +110,9 @@ def _number(dtype):
 @functools.cache
 def _pointer(dtype):
     # a pointer to Numba's booleans would read single bits
-    return None if SIMULATED else types.CPointer(from_dtype(np.dtype(np.uint8) if dtype.kind == "b" else dtype))
+    return (
+        None if SIMULATED else types.CPointer(from_dtype(np.dtype(np.uint8) if dtype.kind == "b" else dtype))
+    )
 
 
 _INT32, _INT64 = np.dtype(np.int32), np.dtype(np.int64)
@@ -118,7 +136,9 @@ def _argument(kernel, position, value):
     where = f"{kernel.py_func.__name__}: argument {position}"
     if isinstance(value, np.ndarray):
         raise TypeError(f"{where} is a host array; kernels take device arrays, move it with asarray")
-    raise TypeError(f"{where} is a {type(value).__name__}; kernels take device arrays, ints and NumPy scalars")
+    raise TypeError(
+        f"{where} is a {type(value).__name__}; kernels take device arrays, ints and NumPy scalars"
+    )
 
 
 def launch(kernel, grid, block, *args, shared: int = 0) -> None:
@@ -135,7 +155,9 @@ def launch(kernel, grid, block, *args, shared: int = 0) -> None:
     if memory.graph is not None:
         memory.graph.launched(args)
     kinds, args = zip(*(_argument(kernel, i, a) for i, a in enumerate(args)))
-    grid, block = (tuple(map(int, (*v, 1, 1)[:3] if isinstance(v, tuple) else (v, 1, 1))) for v in (grid, block))
+    grid, block = (
+        tuple(map(int, (*v, 1, 1)[:3] if isinstance(v, tuple) else (v, 1, 1))) for v in (grid, block)
+    )
     if recorder is not None:
         recorder(kernel, kinds, args, grid, block, shared)
     elif _noted is not None:
@@ -154,7 +176,8 @@ def _core_stream():
 
 
 _ready: dict = {}
-_GRANTED = 40 << 10  # bytes of dynamic shared memory that any kernel may use: 48 KiB less what arrays of fixed size take
+# bytes of dynamic shared memory that any kernel may use: 48 KiB less what arrays of fixed size take
+_GRANTED = 40 << 10
 
 
 def _bound(kernel, kinds):
@@ -167,7 +190,8 @@ _compile = compiling.watched(_bound, lambda: "compiling CUDA kernels, in every p
 
 
 def _compiled(kernel, kinds, shared):
-    """The kernel compiled for these types of arguments, with leave to use ``shared`` bytes of shared memory."""
+    """The kernel compiled for these types of arguments, with leave to use ``shared`` bytes of shared
+    memory."""
     compiled, allowed = _ready.get((kernel, kinds), (None, _GRANTED))
     if compiled is None or shared > allowed:
         compiled = _compile(kernel, kinds)
@@ -183,10 +207,14 @@ def _allow_shared(kernel, compiled, shared):
 
     handle = compiled._codelibrary.get_cufunc().handle
     attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    (code,) = driver.cuKernelSetAttribute(attribute, shared, handle, driver.CUdevice(cuda.get_current_device().id))
+    (code,) = driver.cuKernelSetAttribute(
+        attribute, shared, handle, driver.CUdevice(cuda.get_current_device().id)
+    )
     if code != driver.CUresult.CUDA_SUCCESS:
         name = kernel.py_func.__name__
-        raise RuntimeError(f"{name}: {shared} bytes of shared memory per block are not to be had ({code.name})")
+        raise RuntimeError(
+            f"{name}: {shared} bytes of shared memory per block are not to be had ({code.name})"
+        )
 
 
 _noted: list | None = None

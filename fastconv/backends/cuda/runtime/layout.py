@@ -1,4 +1,5 @@
-"""Logical NCHW on channels-last memory: the views kernels read and the outputs they write (as in the cpu backend).
+"""Logical NCHW on channels-last memory: the views kernels read and the outputs they write (as in the cpu
+backend).
 
 Whatever is not laid out as a kernel wants it goes through one strided copy.
 """
@@ -15,8 +16,8 @@ from .memory import empty as _empty
 
 
 def merged(shape, *strides):
-    """The same walk over memory with as few axes as possible: extents 1 dropped, axes joined where every one of
-    ``strides`` allows it; at least one axis remains."""
+    """The same walk over memory with as few axes as possible: extents 1 dropped, axes joined where every one
+    of ``strides`` allows it; at least one axis remains."""
     axes = [(n, s) for n, *s in zip(shape, *strides) if n != 1]
     result = []
     for n, s in axes:
@@ -34,8 +35,8 @@ def steps(x: DeviceArray) -> tuple[int, ...]:
 
 
 def unsigned(count: int, *tuples):
-    """Tuples of numbers as the unsigned integers that are wide enough for ``count`` elements: divisions by 32 bits are
-    several times faster than by 64."""
+    """Tuples of numbers as the unsigned integers that are wide enough for ``count`` elements: divisions by 32
+    bits are several times faster than by 64."""
     kind = np.uint32 if count < 2**31 else np.uint64
     return tuple(tuple(kind(v) for v in t) for t in tuples)
 
@@ -58,7 +59,8 @@ def _copy_kernel(index):
 
 
 def copy_to(x: DeviceArray, y: DeviceArray) -> DeviceArray:
-    """Write the values of ``x`` into ``y`` of the same shape and dtype, whatever their strides; returns ``y``."""
+    """Write the values of ``x`` into ``y`` of the same shape and dtype, whatever their strides; returns
+    ``y``."""
     y.base.known.clear()
     order = memory_order(y)
     strides = ([steps(a)[i] for i in order] for a in (x, y))
@@ -99,7 +101,8 @@ def dense(x: DeviceArray) -> DeviceArray:
 
 
 def lift(x: DeviceArray) -> DeviceArray:
-    """``N, C, *spatial`` as a C-contiguous ``N, D, H, W, C`` array: a view where the memory already is channels-last."""
+    """``N, C, *spatial`` as a C-contiguous ``N, D, H, W, C`` array: a view where the memory already is
+    channels-last."""
     x = dense(x.transpose(0, *range(2, x.ndim), 1))
     return x.reshape(x.shape[0], *(1,) * (5 - x.ndim), *x.shape[1:])
 
@@ -115,7 +118,9 @@ def empty(shape, dtype) -> tuple[DeviceArray, DeviceArray]:
     n, c, *spatial = shape
     memory = _empty((n, *spatial, c), dtype)
     last = memory.ndim - 1
-    return memory.transpose(0, last, *range(1, last)), memory.reshape(n, *(1,) * (3 - len(spatial)), *spatial, c)
+    return memory.transpose(0, last, *range(1, last)), memory.reshape(
+        n, *(1,) * (3 - len(spatial)), *spatial, c
+    )
 
 
 def empty_like(x: DeviceArray, dtype=None) -> DeviceArray:
@@ -131,7 +136,8 @@ def is_dense(x: DeviceArray) -> bool:
 
 
 def like(x: DeviceArray, model: DeviceArray) -> DeviceArray:
-    """``x`` with the order of axes in memory of the equally shaped, dense ``model``; a copy only where it differs."""
+    """``x`` with the order of axes in memory of the equally shaped, dense ``model``; a copy only where it
+    differs."""
     if same_order(x, model):
         return x
     y = empty_like(model)
@@ -145,8 +151,8 @@ def same_order(x: DeviceArray, model: DeviceArray) -> bool:
 
 
 def alike(*arrays: DeviceArray) -> list[DeviceArray]:
-    """Equally shaped arrays with the memory order of the first of them that is dense, by copies where theirs differs: walked
-    element by element through memory, they correspond."""
+    """Equally shaped arrays with the memory order of the first of them that is dense, by copies where theirs
+    differs: walked element by element through memory, they correspond."""
     model = next((a for a in arrays if is_dense(a)), None) or empty_like(arrays[0])
     return [like(a, model) for a in arrays]
 
@@ -163,5 +169,22 @@ def neighbours_at_once(channels, *arrays) -> int:
     return 4 if channels % 4 == 0 and all(a.address % 16 == 0 for a in arrays) else 1
 
 
-__all__ = ["alike", "broadcast", "copy_to", "dense", "empty", "empty_like", "filled", "is_dense", "lift", "like",
-           "memory_order", "merged", "neighbours_at_once", "rows", "same_order", "steps", "unsigned"]  # fmt: skip
+__all__ = [
+    "alike",
+    "broadcast",
+    "copy_to",
+    "dense",
+    "empty",
+    "empty_like",
+    "filled",
+    "is_dense",
+    "lift",
+    "like",
+    "memory_order",
+    "merged",
+    "neighbours_at_once",
+    "rows",
+    "same_order",
+    "steps",
+    "unsigned",
+]

@@ -1,10 +1,9 @@
 """Arrays on the device and the pool their memory comes from.
 
-A block of memory goes back to the pool (see ``backends/common/blocks.py``) when its last array is gone, and the next
-array of that size class takes it: kernels run one after the other on one stream, so whoever used it before is done by then. A steady
-training step allocates nothing.
-Under the simulator blocks are host memory, filled with NaN when they are taken, so that a kernel which reads what nobody
-wrote is found out.
+A block of memory goes back to the pool (see ``backends/common/blocks.py``) when its last array is gone, and
+the next array of that size class takes it: kernels run one after the other on one stream, so whoever used it
+before is done by then. A steady training step allocates nothing. Under the simulator blocks are host memory,
+filled with NaN when they are taken, so that a kernel which reads what nobody wrote is found out.
 """
 
 from __future__ import annotations
@@ -39,8 +38,9 @@ class Nothing(dict):
 class Block:
     """A piece of device memory. Base class: memory that belongs to somebody else, kept alive by ``owner``.
 
-    ``known``: what was worked out from the values in it, by name; who writes to the memory clears it. ``"moments"``: of the
-    channels of a convolution's result (see ``ops/channel_reduce.py``); ``"bf16"``: a rounded copy (see ``conv/bf16.py``).
+    ``known``: what was worked out from the values in it, by name; who writes to the memory clears it.
+    ``"moments"``: of the channels of a convolution's result (see ``ops/channel_reduce.py``); ``"bf16"``: a
+    rounded copy (see ``conv/bf16.py``).
     """
 
     __slots__ = ("address", "owner", "views", "known", "__weakref__")
@@ -164,7 +164,8 @@ class DeviceArray:
     @cached_property
     def flags(self):
         contiguous = self.size == 0 or all(
-            n == 1 or s == d for n, s, d in zip(self.shape, self.strides, dense_strides(self.shape, self.itemsize))
+            n == 1 or s == d
+            for n, s, d in zip(self.shape, self.strides, dense_strides(self.shape, self.itemsize))
         )
         repeats = any(s == 0 and n > 1 for n, s in zip(self.shape, self.strides))
         return SimpleNamespace(c_contiguous=contiguous, writeable=not repeats)
@@ -204,7 +205,8 @@ class DeviceArray:
         return 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides)) // self.itemsize
 
     def flat(self):
-        """The memory from the first to the last element as what a kernel takes for a one-dimensional array."""
+        """The memory from the first to the last element as what a kernel takes for a one-dimensional
+        array."""
         key = self.offset, self.span, self.dtype
         view = self.base.views.get(key)
         if view is None:
@@ -214,7 +216,12 @@ class DeviceArray:
     def _flat(self):
         if on_host:
             return Flat(self.host_view())
-        description = {"shape": (self.span,), "typestr": self.dtype.str, "data": (self.address, False), "version": 3}
+        description = {
+            "shape": (self.span,),
+            "typestr": self.dtype.str,
+            "data": (self.address, False),
+            "version": 3,
+        }
         return cuda.from_cuda_array_interface(description)  # whoever holds the array keeps its block
 
     def host_view(self) -> np.ndarray:
@@ -231,8 +238,14 @@ class DeviceArray:
         if on_host:
             raise AttributeError("__cuda_array_interface__: the simulator's arrays are not on a GPU")
         strides = None if self.flags.c_contiguous else self.strides
-        return {"shape": self.shape, "strides": strides, "typestr": self.dtype.str, "data": (self.address, False),
-                "stream": int(launch.stream()), "version": 3}  # fmt: skip
+        return {
+            "shape": self.shape,
+            "strides": strides,
+            "typestr": self.dtype.str,
+            "data": (self.address, False),
+            "stream": int(launch.stream()),
+            "version": 3,
+        }
 
     def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
         from . import dlpack, launch
@@ -292,8 +305,9 @@ class Window:
 
 
 def window(arrays):
-    """All memory from the first of ``arrays`` on, for kernels that follow a table of places: a kernel argument, and the
-    address of its element 0. Kernels check no bounds, so one argument reaches every array of that dtype."""
+    """All memory from the first of ``arrays`` on, for kernels that follow a table of places: a kernel
+    argument, and the address of its element 0. Kernels check no bounds, so one argument reaches every array
+    of that dtype."""
     first = min(arrays, key=lambda a: a.address)
     return Window(first.dtype, first.address) if on_host else first, first.address
 
@@ -315,7 +329,8 @@ def upload(x: np.ndarray) -> DeviceArray:
 
 
 def write(y: DeviceArray, x: np.ndarray, stream=None) -> None:
-    """Copy a host array into a device array of its size and dtype, both C-contiguous; on the stream of kernels if None."""
+    """Copy a host array into a device array of its size and dtype, both C-contiguous; on the stream of
+    kernels if None."""
     y.base.known.clear()
     if x.size == 0:
         return
@@ -342,7 +357,8 @@ def constant(x: np.ndarray) -> DeviceArray:
 
 
 def download(x: DeviceArray) -> np.ndarray:
-    """A copy of an array's memory from its first to its last element under its shape and strides, on the host."""
+    """A copy of an array's memory from its first to its last element under its shape and strides, on the
+    host."""
     if graph is not None:
         graph.read()
     if on_host:

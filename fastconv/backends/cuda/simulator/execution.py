@@ -1,8 +1,9 @@
-"""What numba's simulator needs to run whole networks: threads that wait instead of polling, and IEEE arithmetic.
+"""What numba's simulator needs to run whole networks: threads that wait instead of polling, and IEEE
+arithmetic.
 
-Kernels in which no thread waits for another run their threads one after the other, in one thread of the system. In the
-others a thread waits at a barrier, and the last to arrive wakes the rest. Reading or writing outside an array is an error,
-and so is an index below zero, which NumPy would take from the end.
+Kernels in which no thread waits for another run their threads one after the other, in one thread of the
+system. In the others a thread waits at a barrier, and the last to arrive wakes the rest. Reading or writing
+outside an array is an error, and so is an index below zero, which NumPy would take from the end.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from numba.cuda.simulator import kernel as simulated
 
 
 class Module:
-    """``numba.cuda`` as kernels see it: what belongs to the thread while one runs, the module's own names elsewhere."""
+    """``numba.cuda`` as kernels see it: what belongs to the thread while one runs, the module's own names
+    elsewhere."""
 
     def __getattr__(self, name):
         return getattr(simulated._get_kernel_context() or cuda, name)
 
 
 def _ieee(function):
-    """A function of ``math`` that returns NaN or infinity where Python raises, in the type of its argument."""
+    """A function of ``math`` that returns NaN or infinity where Python raises, in the type of its
+    argument."""
 
     def call(x):
         try:
@@ -39,9 +42,18 @@ def _ieee(function):
 
 #: The functions of ``math`` that kernels call.
 MATH = SimpleNamespace(
-    exp=np.exp, log=np.log, sqrt=np.sqrt, pow=np.power, fabs=abs, tanh=np.tanh, floor=np.floor, isnan=np.isnan,
-    erfc=_ieee(math.erfc), inf=math.inf, nan=math.nan,
-)  # fmt: skip
+    exp=np.exp,
+    log=np.log,
+    sqrt=np.sqrt,
+    pow=np.power,
+    fabs=abs,
+    tanh=np.tanh,
+    floor=np.floor,
+    isnan=np.isnan,
+    erfc=_ieee(math.erfc),
+    inf=math.inf,
+    nan=math.nan,
+)
 
 
 def _waits(function, seen) -> bool:
@@ -52,8 +64,12 @@ def _waits(function, seen) -> bool:
     seen.add(function)
     if "syncthreads" in names or "barrier" in names:
         return True
-    values = [function.__globals__.get(name) for name in names] + [c.cell_contents for c in function.__closure__ or ()]
-    values += [getattr(value, name, None) for value in values if isinstance(value, ModuleType) for name in names]
+    values = [function.__globals__.get(name) for name in names] + [
+        c.cell_contents for c in function.__closure__ or ()
+    ]
+    values += [
+        getattr(value, name, None) for value in values if isinstance(value, ModuleType) for name in names
+    ]
     return any(_waits(value, seen) for value in values if isinstance(value, FunctionType))
 
 

@@ -1,4 +1,5 @@
-"""``ptx.py`` for the simulator: the same functions in Python, a warp's collective ones through a barrier of 32 threads.
+"""``ptx.py`` for the simulator: the same functions in Python, a warp's collective ones through a barrier of
+32 threads.
 
 A copy is done at once: the simulator finds wrong indices and wrong arithmetic, not a missing wait.
 """
@@ -15,7 +16,8 @@ from ..runtime.memory import Flat
 
 
 def _shared_array(self, shape, dtype, alignment=None):
-    """One array for each place in the program, as in numba's simulator; that refuses the word ``alignment``."""
+    """One array for each place in the program, as in numba's simulator; that refuses the word
+    ``alignment``."""
     if shape == 0:
         return np.frombuffer(self._dynshared.data, dtype)
     caller = sys._getframe(1)

@@ -1,22 +1,25 @@
 """Winograd convolution: fewer multiplications for kernels of 3x3 to 5x5 (Lavin and Gray, arXiv:1509.09308).
 
-An output tile of m x m needs (m + r - 1)^2 products per pair of channels instead of m^2 r^2 for r x r weights: 36 instead
+An output tile of m x m needs (m + r - 1)^2 products per pair of channels instead of m^2 r^2 for r x r
+weights: 36 instead
 of 144 with r = 3, m = 4; 16 instead of 36 with m = 2; 36 instead of 100 with r = 5. For every tile of the image::
 
     V = B^t d B   (input tile d)      U = G g G^t   (r x r weights g)      Y = A^t [sum over channels U * V] A
 
 The sum over channels is, for each point p of the transformed tile, a matrix product  (tiles x C) * (C x K).
 
-Larger kernels of stride 2 are made kernels of stride 1 (see conv_fold). Stride 2 of a 3x3 kernel is two convolutions of
-stride 1 per dimension, one of the even pixels with taps 0 and 2, one of the odd pixels with tap 1. The first is Winograd's
+Larger kernels of stride 2 are made kernels of stride 1 (see conv_fold). Stride 2 of a 3x3 kernel is two
+convolutions of stride 1 per dimension, one of the even pixels with taps 0 and 2, one of the odd pixels with
+tap 1. The first is Winograd's
 with m + 1 points, the second stays as it is and takes m::
 
       pixels   0 1 2 3 4 5 6 7 8        points  e0 e1 e2 e3 e4   from pixels 0 2 4 6 8  by B^t of F(4, 2)
       taps     0 1 2                            o0 o1 o2 o3      pixels 1 3 5 7 themselves
                    0 1 2                outputs A^t (e * u) + o * w[1]
 
-so a 4 x 4 tile of outputs takes 9^2 = 81 products instead of 144; the four odd points have one weight in common, which leaves
-6^2 matrices of weights. Backward-data of stride 2 is the same for the even and odd pixels of its output.
+so a 4 x 4 tile of outputs takes 9^2 = 81 products instead of 144; the four odd points have one weight in
+common, which leaves 6^2 matrices of weights. Backward-data of stride 2 is the same for the even and odd
+pixels of its output.
 
 Forward and backward-data, two orders of the loops::
 
@@ -30,8 +33,9 @@ Forward and backward-data, two orders of the loops::
 
 Backward-weight:  dW = G^t [sum over tiles V * (A dy A^t)] G, a product (C x tiles) * (tiles x K) per point::
 
-    by tiles: each thread sums its own tiles, block by block, into its own table in the shape of U (many tiles, a small table)
-    by panels: transforms of all tiles first, then threads share (channel block, panel) pairs
+    by tiles: each thread sums its own tiles, block by block, into its own table in the shape of U (many
+    tiles, a small table) by panels: transforms of all tiles first, then threads share (channel block, panel)
+    pairs
 """
 
 from __future__ import annotations
@@ -56,7 +60,8 @@ from ..space_to_depth import fold, fold_weights, folded, unfold, unfold_weights
 from .transforms import Form, Tiling, tiling_of
 
 
-# ------------------------------------------------------------------------------------------------- compiled transforms
+# ------------------------------------------------------------------------------------------------- compiled
+# transforms
 def _transform(down, across, dtype, transposed=False, **options) -> int:
     if transposed:
         down, across = zip(*down), zip(*across)
@@ -64,35 +69,45 @@ def _transform(down, across, dtype, transposed=False, **options) -> int:
 
 
 def _transforms(cut: Tiling, dtype, channels: int, out_channels: int, adding: bool):
-    """Compiled transforms of input and output for each kind of tile, between them that of weights, for numbers of channels;
-    ``adding`` a residual to the output."""
+    """Compiled transforms of input and output for each kind of tile, between them that of weights, for
+    numbers of channels; ``adding`` a residual to the output."""
     masked_into, masked_outof = (n % simd.lanes(dtype) != 0 for n in (channels, out_channels))
     return (
         tuple(_transform(d.into, a.into, dtype, src_table=True, masked=masked_into) for d, a in cut.kinds),
         _transform(cut.form.weigh, cut.form.weigh, dtype),
-        tuple(_transform(d.outof, a.outof, dtype, dst_table=True, masked=masked_outof, biased=True, adding=adding)
-              for d, a in cut.kinds),
-    )  # fmt: skip
+        tuple(
+            _transform(
+                d.outof, a.outof, dtype, dst_table=True, masked=masked_outof, biased=True, adding=adding
+            )
+            for d, a in cut.kinds
+        ),
+    )
 
 
 def _gradient_transforms(cut: Tiling, dtype, channels: int, out_channels: int):
-    """Compiled transforms of input and upstream gradient for each kind of tile, and of the weight gradient."""
+    """Compiled transforms of input and upstream gradient for each kind of tile, and of the weight
+    gradient."""
     masked_into, masked_outof = (n % simd.lanes(dtype) != 0 for n in (channels, out_channels))
     return (
         tuple(_transform(d.into, a.into, dtype, src_table=True, masked=masked_into) for d, a in cut.kinds),
-        tuple(_transform(d.outof, a.outof, dtype, True, src_table=True, masked=masked_outof) for d, a in cut.kinds),
+        tuple(
+            _transform(d.outof, a.outof, dtype, True, src_table=True, masked=masked_outof)
+            for d, a in cut.kinds
+        ),
         _transform(cut.form.weigh, cut.form.weigh, dtype, True, dst_table=True, masked=masked_outof),
     )
 
 
-# ------------------------------------------------------------------------------------------------- forward, backward-data
+# ------------------------------------------------------------------------------------------------- forward,
+# backward-data
 AHEAD = 4  # tiles between the one that is transformed and the one whose pixels are asked for
 ROWS_AHEAD = 8  # the same for rows of weights
 
 
 @body
 def tile_table(table, at, n, base, row, column, height, width, row_bytes, column_bytes, outside):
-    """Addresses of the n x n pixels at (row, column) of an image at ``base``; pixels off the image point ``outside``."""
+    """Addresses of the n x n pixels at (row, column) of an image at ``base``; pixels off the image point
+    ``outside``."""
     for i in range(n):
         for j in range(n):
             inside = 0 <= row + i < height and 0 <= column + j < width
@@ -102,15 +117,26 @@ def tile_table(table, at, n, base, row, column, height, width, row_bytes, column
 
 @body(inline=True)
 def image_table(table, at, n, t, grid, step, origin, image, beside, outside):
-    """The :func:`tile_table` of tile ``t`` of a batch of images, ``grid`` tiles in each, ``step`` pixels apart; the images
-    lie ``beside`` bytes behind ``image``."""
+    """The :func:`tile_table` of tile ``t`` of a batch of images, ``grid`` tiles in each, ``step`` pixels
+    apart; the images lie ``beside`` bytes behind ``image``."""
     down, across = grid
     _, _, height, width, channels = image.shape
     size = image.itemsize
     r = t % (down * across)
     base = address(image) + beside + t // (down * across) * height * width * channels * size
-    tile_table(table, at, n, base, r // across * step + origin[0], r % across * step + origin[1], height, width,
-               width * channels * size, channels * size, outside)  # fmt: skip
+    tile_table(
+        table,
+        at,
+        n,
+        base,
+        r // across * step + origin[0],
+        r % across * step + origin[1],
+        height,
+        width,
+        width * channels * size,
+        channels * size,
+        outside,
+    )
 
 
 @body(inline=True)
@@ -138,11 +164,16 @@ def sort_tiles(first, end, grid, kinds, places, starts):
 
 @body(inline=True)
 def tile_tables(row, n, tiles):
-    """A thread's tables, one behind the other in ``row``: n x n addresses of pixels, where the kinds of tiles start, the kinds
-    and places of ``tiles`` (see :func:`sort_tiles`), and what is left of ``row``."""
+    """A thread's tables, one behind the other in ``row``: n x n addresses of pixels, where the kinds of tiles
+    start, the kinds and places of ``tiles`` (see :func:`sort_tiles`), and what is left of ``row``."""
     kinds = n * n + 6
-    return (row[: n * n], row[n * n : kinds], row[kinds : kinds + tiles], row[kinds + tiles : kinds + 2 * tiles],
-            row[kinds + 2 * tiles :])  # fmt: skip
+    return (
+        row[: n * n],
+        row[n * n : kinds],
+        row[kinds : kinds + tiles],
+        row[kinds + tiles : kinds + 2 * tiles],
+        row[kinds + 2 * tiles :],
+    )
 
 
 @body(inline=True)
@@ -159,8 +190,31 @@ def prefetch_tile(t, grid, step, origin, image):
 
 
 @kernel
-def _by_tiles(threads, tile, into, outof, n, m, step, grid, planes, spans, origin, pitch, nowhere, block, panels, x,
-              bias, y, beside, relu, v_all, sums_all, tables):  # fmt: skip
+def _by_tiles(
+    threads,
+    tile,
+    into,
+    outof,
+    n,
+    m,
+    step,
+    grid,
+    planes,
+    spans,
+    origin,
+    pitch,
+    nowhere,
+    block,
+    panels,
+    x,
+    bias,
+    y,
+    beside,
+    relu,
+    v_all,
+    sums_all,
+    tables,
+):
     channels, out_channels = x.shape[4], y.shape[4]
     count, weights, depth, width = panels.shape
     size = x.itemsize
@@ -181,11 +235,14 @@ def _by_tiles(threads, tile, into, outof, n, m, step, grid, planes, spans, origi
             for t in range(here):
                 prefetch_tile(t0 + t + AHEAD, grid, step, origin, x)
                 image_table(table, 0, n, t0 + t, grid, step, origin, x, 0, address(nowhere))
-                simd.transform(into[kinds[t]], address(table), 0, v + places[t] * pitch * size, v_plane, 0,
-                               channels)  # fmt: skip
+                simd.transform(
+                    into[kinds[t]], address(table), 0, v + places[t] * pitch * size, v_plane, 0, channels
+                )
                 image_table(targets, t * m * m, m, t0 + t, grid, m, (0, 0), y, 0, dump)
                 if beside:
-                    image_table(targets, (block + t) * m * m, m, t0 + t, grid, m, (0, 0), y, beside, address(nowhere))
+                    image_table(
+                        targets, (block + t) * m * m, m, t0 + t, grid, m, (0, 0), y, beside, address(nowhere)
+                    )
             for panel in range(count):
                 for p in range(planes.size):
                     first_pixel, end_pixel = share(p, planes.size, here * m * m)
@@ -193,23 +250,47 @@ def _by_tiles(threads, tile, into, outof, n, m, step, grid, planes, spans, origi
                         simd.prefetch_to_write(targets[pixel] + panel * width * size, width * size)
                     start, stop = starts[spans[p, 0]], starts[spans[p, 1]]
                     simd.tile(
-                        tile, stop - start, v + p * v_plane + start * pitch * size, pitch, 1, one_tap,
-                        address(panels) + (panel * weights + planes[p]) * depth * width * size, width, one_tap, 1,
-                        depth, sums + p * sum_plane + start * width * size, width, 0, 0, width, 0, 0,
-                    )  # fmt: skip
+                        tile,
+                        stop - start,
+                        v + p * v_plane + start * pitch * size,
+                        pitch,
+                        1,
+                        one_tap,
+                        address(panels) + (panel * weights + planes[p]) * depth * width * size,
+                        width,
+                        one_tap,
+                        1,
+                        depth,
+                        sums + p * sum_plane + start * width * size,
+                        width,
+                        0,
+                        0,
+                        width,
+                        0,
+                        0,
+                    )
                 column = panel * width * size
                 for t in range(here):
                     target = address(targets) + t * m * m * 8
                     simd.transform_finally(
-                        outof[kinds[t]], sums + places[t] * width * size, sum_plane, target, 0, column,
-                        min(width, out_channels - panel * width), address(bias) + column, target + block * m * m * 8, relu,
-                    )  # fmt: skip
+                        outof[kinds[t]],
+                        sums + places[t] * width * size,
+                        sum_plane,
+                        target,
+                        0,
+                        column,
+                        min(width, out_channels - panel * width),
+                        address(bias) + column,
+                        target + block * m * m * 8,
+                        relu,
+                    )
 
 
 @body
 def transform_weights(weigh, turn, lanes, kernel, taps, sizes, panel, first, end, u, u_plane, block, table):
-    """U of rows ``first .. end`` of a panel of weights. ``turn``: the address of the transposition of those that lie with the
-    rows as the fastest axis, a ``block`` of ``lanes`` rows at a time, by a ``table`` of ``lanes`` addresses; else 0."""
+    """U of rows ``first .. end`` of a panel of weights. ``turn``: the address of the transposition of those
+    that lie with the rows as the fastest axis, a ``block`` of ``lanes`` rows at a time, by a ``table`` of
+    ``lanes`` addresses; else 0."""
     _, _, width, panel_step, tap_step, row_step, column_step = sizes
     size = block.itemsize
     start = address(taps) + panel * panel_step * size
@@ -230,14 +311,51 @@ def transform_weights(weigh, turn, lanes, kernel, taps, sizes, panel, first, end
                     simd.prefetch(at + lanes * size + q * line, 1)
                 simd.transpose(turn, at, line, address(table))
         for q in range(lanes):
-            simd.transform(weigh, address(block) + q * kernel * width * size, width * size, u + (c - first + q) * width * size,
-                           u_plane, 0, width)  # fmt: skip
+            simd.transform(
+                weigh,
+                address(block) + q * kernel * width * size,
+                width * size,
+                u + (c - first + q) * width * size,
+                u_plane,
+                0,
+                width,
+            )
 
 
 @kernel
-def _by_panels(threads, tile, into, outof, n, m, step, grid, planes, spans, origin, pitch, nowhere, weigh, lanes,
-               kernel, slice_, turn, taps, sizes, x, bias, y, beside, relu, v, u_all, sums_all, blocks, sorted_,
-               tables):  # fmt: skip
+def _by_panels(
+    threads,
+    tile,
+    into,
+    outof,
+    n,
+    m,
+    step,
+    grid,
+    planes,
+    spans,
+    origin,
+    pitch,
+    nowhere,
+    weigh,
+    lanes,
+    kernel,
+    slice_,
+    turn,
+    taps,
+    sizes,
+    x,
+    bias,
+    y,
+    beside,
+    relu,
+    v,
+    u_all,
+    sums_all,
+    blocks,
+    sorted_,
+    tables,
+):
     channels, out_channels = x.shape[4], y.shape[4]
     count, depth, width = sizes[:3]
     size = x.itemsize
@@ -251,8 +369,9 @@ def _by_panels(threads, tile, into, outof, n, m, step, grid, planes, spans, orig
         for t in range(first, end):
             prefetch_tile(t + AHEAD, grid, step, origin, x)
             image_table(table, 0, n, t, grid, step, origin, x, 0, address(nowhere))
-            simd.transform(into[kinds[t]], address(table), 0, address(v) + places[t] * pitch * size, v_plane, 0,
-                           channels)  # fmt: skip
+            simd.transform(
+                into[kinds[t]], address(table), 0, address(v) + places[t] * pitch * size, v_plane, 0, channels
+            )
             dump = address(nowhere) + (nowhere.size // 2) * size
             image_table(targets, t * m * m, m, t, grid, m, (0, 0), y, 0, dump)
             if beside:
@@ -265,23 +384,59 @@ def _by_panels(threads, tile, into, outof, n, m, step, grid, planes, spans, orig
         for panel in range(first, end):
             for c0 in range(0, depth, slice_):
                 part = min(slice_, depth - c0)
-                transform_weights(weigh, turn, lanes, kernel, taps, sizes, panel, c0, c0 + part, u, u_plane,
-                                  blocks[np.int64(thread)], tables[thread])  # fmt: skip
+                transform_weights(
+                    weigh,
+                    turn,
+                    lanes,
+                    kernel,
+                    taps,
+                    sizes,
+                    panel,
+                    c0,
+                    c0 + part,
+                    u,
+                    u_plane,
+                    blocks[np.int64(thread)],
+                    tables[thread],
+                )
                 for p in range(planes.size):
                     start, stop = starts[spans[p, 0]], starts[spans[p, 1]]
                     target = sums + p * sum_plane + start * width * size
                     simd.tile(
-                        tile, stop - start, address(v) + p * v_plane + (start * pitch + c0) * size, pitch, 1, one_tap,
-                        u + planes[p] * u_plane, width, one_tap, 1, part,
-                        target, width, target if c0 > 0 else 0, width, width, 0, 0,
-                    )  # fmt: skip
+                        tile,
+                        stop - start,
+                        address(v) + p * v_plane + (start * pitch + c0) * size,
+                        pitch,
+                        1,
+                        one_tap,
+                        u + planes[p] * u_plane,
+                        width,
+                        one_tap,
+                        1,
+                        part,
+                        target,
+                        width,
+                        target if c0 > 0 else 0,
+                        width,
+                        width,
+                        0,
+                        0,
+                    )
             column = panel * width * size
             for t in range(tiles):
                 target = address(targets) + t * m * m * 8
                 simd.transform_finally(
-                    outof[kinds[t]], sums + places[t] * width * size, sum_plane, target, 0, column,
-                    min(width, out_channels - panel * width), address(bias) + column, target + tiles * m * m * 8, relu,
-                )  # fmt: skip
+                    outof[kinds[t]],
+                    sums + places[t] * width * size,
+                    sum_plane,
+                    target,
+                    0,
+                    column,
+                    min(width, out_channels - panel * width),
+                    address(bias) + column,
+                    target + tiles * m * m * 8,
+                    relu,
+                )
 
 
 @kernel
@@ -293,14 +448,26 @@ def _transform_weights(threads, weigh, lanes, kernel, turn, taps, sizes, panels,
         first, end = share(thread, threads, count * parts)
         for job in range(first, end):
             panel, c = job // parts, job % parts * lanes
-            transform_weights(weigh, turn, lanes, kernel, taps, sizes, panel, c, min(c + lanes, depth),
-                              address(panels[panel]) + c * width * size, depth * width * size,
-                              blocks[np.int64(thread)], tables[thread])  # fmt: skip
+            transform_weights(
+                weigh,
+                turn,
+                lanes,
+                kernel,
+                taps,
+                sizes,
+                panel,
+                c,
+                min(c + lanes, depth),
+                address(panels[panel]) + c * width * size,
+                depth * width * size,
+                blocks[np.int64(thread)],
+                tables[thread],
+            )
 
 
 def _odd(elements: int, lanes: int) -> int:
-    """At least so many elements, in an odd number of vectors, so that many runs of them do not start in the same few cache
-    sets."""
+    """At least so many elements, in an odd number of vectors, so that many runs of them do not start in the
+    same few cache sets."""
     return (-(-elements // lanes) | 1) * lanes
 
 
@@ -317,8 +484,8 @@ def _in_order(w, width: int):
 
 
 def _source(w, swap: bool, width: int):
-    """Weights for :func:`transform_weights`: ``turn``, the array and its sizes. They are read where they lie if whole panels
-    do, else packed; prepacked ones lie in order."""
+    """Weights for :func:`transform_weights`: ``turn``, the array and its sizes. They are read where they lie
+    if whole panels do, else packed; prepacked ones lie in order."""
     if isinstance(w, Prepacked):
         return _in_order(w, width)
     k, c, *kernel = w.shape
@@ -338,7 +505,9 @@ def _transformed(w, f: Form, weigh, swap, width):
     turn, taps, sizes = _source(w, swap, width)
     transformed = memory.empty((sizes[0], len(f.weigh) ** 2, sizes[1], width), w.dtype)
     blocks = memory.empty((threads, lanes * kernel * width if turn else 1), w.dtype)
-    _transform_weights(weigh, lanes, kernel, turn, taps, sizes, transformed, blocks, *per_thread((lanes, np.int64)))
+    _transform_weights(
+        weigh, lanes, kernel, turn, taps, sizes, transformed, blocks, *per_thread((lanes, np.int64))
+    )
     return transformed
 
 
@@ -349,8 +518,8 @@ def _table_size(n: int, tiles: int) -> int:
 
 @lru_cache(maxsize=1024)
 def _plan(spec, swap: bool, m: int, dtype, adding: bool, threads: int) -> SimpleNamespace:
-    """What the geometry of a pass decides: compiled transforms, the order of the loops, shapes of the workspaces. ``common``
-    are the kernels' first arguments, ``slice`` is 0 where the loops run by tiles."""
+    """What the geometry of a pass decides: compiled transforms, the order of the loops, shapes of the
+    workspaces. ``common`` are the kernels' first arguments, ``slice`` is 0 where the loops run by tiles."""
     padding, stride, r = [before for before, _ in spec.padding[1:]], spec.stride[1], spec.kernel[1]
     if not swap:
         channels, out_channels, origin = spec.c_in, spec.c_out, [-p for p in padding]
@@ -362,13 +531,32 @@ def _plan(spec, swap: bool, m: int, dtype, adding: bool, threads: int) -> Simple
     into, weigh, outof = _transforms(cut, dtype, channels, out_channels, adding)
     width = max(simd.panel_width(out_channels, dtype), lanes)
     count, tiles, pitch = -(-out_channels // width), spec.batch * prod(cut.grid), _odd(channels, lanes)
-    nowhere = np.zeros(2 * (max(channels, out_channels) + width), dtype)  # zeros to read off the image, then place to write
+    # zeros to read off the image, then place to write
+    nowhere = np.zeros(2 * (max(channels, out_channels) + width), dtype)
     tile = simd.tile_address(dtype, width, plain=True)
     n, outputs = len(f.into[0]), len(f.outof)
-    plan = SimpleNamespace(form=f, weigh=weigh, count=count, width=width, zeros=nowhere, slice=0, common=(
-        tile, into, outof, n, outputs, f.step, cut.grid, cut.planes, cut.spans, tuple(origin),
-        pitch, nowhere,
-    ))  # fmt: skip
+    plan = SimpleNamespace(
+        form=f,
+        weigh=weigh,
+        count=count,
+        width=width,
+        zeros=nowhere,
+        slice=0,
+        common=(
+            tile,
+            into,
+            outof,
+            n,
+            outputs,
+            f.step,
+            cut.grid,
+            cut.planes,
+            cut.spans,
+            tuple(origin),
+            pitch,
+            nowhere,
+        ),
+    )
     weights = len(f.weigh) ** 2
     if few_tiles(tiles, spec.batch * cut.products, channels, count, threads):
         plan.slice = min(channels, 128)
@@ -380,7 +568,9 @@ def _plan(spec, swap: bool, m: int, dtype, adding: bool, threads: int) -> Simple
         plan.sorted, plan.tables = _table_size(0, tiles) + 2 * tiles * outputs**2, max(n * n, lanes)
     else:
         transformed = count * weights * channels * width * dtype.itemsize
-        plan.block = _tiles_per_block(tiles, points * (channels + width) * dtype.itemsize, transformed, threads)
+        plan.block = _tiles_per_block(
+            tiles, points * (channels + width) * dtype.itemsize, transformed, threads
+        )
         plan.v = threads, points, _odd(plan.block * pitch, lanes)
         plan.sums = threads, points, _odd(plan.block * width, lanes)
         plan.tables = _table_size(n, plan.block) + 2 * plan.block * outputs**2
@@ -394,12 +584,29 @@ def _run(x, w, b, y, spec, phases, swap, beside, relu, m):
     if b is not None:
         bias = memory.zeros((plan.count * plan.width,), dtype)
         bias[: b.size] = b
-    v, sums, tables = memory.empty(plan.v, dtype), memory.empty(plan.sums, dtype), per_thread((plan.tables, np.int64))
+    v, sums, tables = (
+        memory.empty(plan.v, dtype),
+        memory.empty(plan.sums, dtype),
+        per_thread((plan.tables, np.int64)),
+    )
     if plan.slice:
         u, blocks = memory.empty(plan.u, dtype), memory.empty(plan.blocks, dtype)
         sorted_ = memory.empty((plan.sorted,), np.int64)
-        _by_panels(*plan.common, *_source(w, swap, plan.width), x, bias, y, beside, relu, v, u, sums, blocks, sorted_,
-                   *tables)  # fmt: skip
+        _by_panels(
+            *plan.common,
+            *_source(w, swap, plan.width),
+            x,
+            bias,
+            y,
+            beside,
+            relu,
+            v,
+            u,
+            sums,
+            blocks,
+            sorted_,
+            *tables,
+        )
     else:
         transformed = _transformed(w, plan.form, plan.weigh, swap, plan.width)
         _by_tiles(*plan.common, plan.block, transformed, x, bias, y, beside, relu, v, sums, *tables)
@@ -416,15 +623,15 @@ def inner(spec):
 
 
 def few_tiles(tiles: int, products: int, depth: int, panels: int, threads: int) -> bool:
-    """Whether the loops run by panels: V of all tiles is less to read again than the weights, and a panel's sums fit L2, or
-    there are too few blocks of tiles."""
+    """Whether the loops run by panels: V of all tiles is less to read again than the weights, and a panel's
+    sums fit L2, or there are too few blocks of tiles."""
     sums = products * 2 * simd.lanes(np.float32) * 4
     return (tiles * 2 <= depth and sums <= 0.75 * L2) or (tiles < 28 * threads and panels >= threads)
 
 
 def _tiles_per_block(tiles, tile_bytes, weight_bytes, threads) -> int:
-    """Tiles per block: one or two times a tile's rows, as transforms and sums fit half of what the weights leave of L2, in
-    equal shares."""
+    """Tiles per block: one or two times a tile's rows, as transforms and sums fit half of what the weights
+    leave of L2, in equal shares."""
     fit = max(L2 - weight_bytes, L2 // 2) // 2 // tile_bytes // simd.MAX_ROWS
     shares = threads * -(-tiles // (min(max(fit, 1), 2) * simd.MAX_ROWS * threads))
     return -(-tiles // shares)
@@ -444,18 +651,47 @@ def bwd_data(gy, w, spec, residual, m):
     return gx if residual is None else binary_fwd("add", gx, residual)
 
 
-# ------------------------------------------------------------------------------------------------- backward-weight
+# -------------------------------------------------------------------------------------------------
+# backward-weight
 @body(inline=True)
 def transform_panels(function, table, channels, width, panel_bytes, target, plane, size):
     """Transform one tile, ``width`` channels at a time, into panels ``panel_bytes`` apart."""
     for c in range(0, channels, width):
-        simd.transform(function, address(table), 0, target + c // width * panel_bytes, plane, c * size,
-                       min(width, channels - c))  # fmt: skip
+        simd.transform(
+            function,
+            address(table),
+            0,
+            target + c // width * panel_bytes,
+            plane,
+            c * size,
+            min(width, channels - c),
+        )
 
 
 @body
-def tiles_into_panels(t0, t1, kinds, places, n, m, step, grid, into, grad, x, gy, origin, width, block, v, v_plane, d, d_plane,
-                      table, nowhere):  # fmt: skip
+def tiles_into_panels(
+    t0,
+    t1,
+    kinds,
+    places,
+    n,
+    m,
+    step,
+    grid,
+    into,
+    grad,
+    x,
+    gy,
+    origin,
+    width,
+    block,
+    v,
+    v_plane,
+    d,
+    d_plane,
+    table,
+    nowhere,
+):
     """Transform tiles ``t0 .. t1`` of x and gy into V and D, which hold ``[point, panel, place, width]``."""
     size = x.itemsize
     for t in range(t0, t1):
@@ -465,12 +701,37 @@ def tiles_into_panels(t0, t1, kinds, places, n, m, step, grid, into, grad, x, gy
         image_table(table, 0, n, t, grid, step, origin, x, 0, address(nowhere))
         transform_panels(into[kind], table, x.shape[4], width, block * width * size, v + place, v_plane, size)
         image_table(table, 0, m, t, grid, m, (0, 0), gy, 0, address(nowhere))
-        transform_panels(grad[kind], table, gy.shape[4], width, block * width * size, d + place, d_plane, size)
+        transform_panels(
+            grad[kind], table, gy.shape[4], width, block * width * size, d + place, d_plane, size
+        )
 
 
 @kernel
-def _weights_by_tiles(threads, tile, into, grad, back, n, m, step, grid, v_taps, d_taps, runs, origin, width, nowhere,
-                      block, x, gy, v_all, d_all, u_all, partials, tables):  # fmt: skip
+def _weights_by_tiles(
+    threads,
+    tile,
+    into,
+    grad,
+    back,
+    n,
+    m,
+    step,
+    grid,
+    v_taps,
+    d_taps,
+    runs,
+    origin,
+    width,
+    nowhere,
+    block,
+    x,
+    gy,
+    v_all,
+    d_all,
+    u_all,
+    partials,
+    tables,
+):
     # u_all: thread, weight, C x (panels * width); partials: thread, 1, taps, C, K.
     out_channels, channels = gy.shape[4], x.shape[4]
     size = x.itemsize
@@ -488,10 +749,36 @@ def _weights_by_tiles(threads, tile, into, grad, back, n, m, step, grid, v_taps,
         for start in range(t0, t1, block):
             here = min(block, t1 - start)
             sort_tiles(start, start + here, grid, kinds, places, starts)
-            tiles_into_panels(start, start + here, kinds, places, n, m, step, grid, into, grad, x, gy, origin, width, block, v,
-                              v_plane * size, d, d_plane * size, table, nowhere)  # fmt: skip
+            tiles_into_panels(
+                start,
+                start + here,
+                kinds,
+                places,
+                n,
+                m,
+                step,
+                grid,
+                into,
+                grad,
+                x,
+                gy,
+                origin,
+                width,
+                block,
+                v,
+                v_plane * size,
+                d,
+                d_plane * size,
+                table,
+                nowhere,
+            )
             for i in range(runs.shape[0]):
-                weight, point, many, fresh = runs[i, 0], runs[i, 1], runs[i, 2] - runs[i, 1], runs[i, 5] == 1 and start == t0
+                weight, point, many, fresh = (
+                    runs[i, 0],
+                    runs[i, 1],
+                    runs[i, 2] - runs[i, 1],
+                    runs[i, 5] == 1 and start == t0,
+                )
                 at, tiles_now = starts[runs[i, 3]], starts[runs[i, 4]] - starts[runs[i, 3]]
                 if fresh and tiles_now == 0:
                     u_all[me, weight] = 0
@@ -499,11 +786,25 @@ def _weights_by_tiles(threads, tile, into, grad, back, n, m, step, grid, v_taps,
                     for kb in range(k_panels):
                         target = u + (weight * u_plane + cb * width * u_row + kb * width) * size
                         simd.tile(
-                            tile, min(width, channels - cb * width), v + (cb * block + at) * width * size, 1, width,
-                            address(v_taps) + point * 8, d + (kb * block + at) * width * size, width,
-                            address(d_taps) + point * 8, many, tiles_now,
-                            target, u_row, 0 if fresh else target, u_row, width, 0, 0,
-                        )  # fmt: skip
+                            tile,
+                            min(width, channels - cb * width),
+                            v + (cb * block + at) * width * size,
+                            1,
+                            width,
+                            address(v_taps) + point * 8,
+                            d + (kb * block + at) * width * size,
+                            width,
+                            address(d_taps) + point * 8,
+                            many,
+                            tiles_now,
+                            target,
+                            u_row,
+                            0 if fresh else target,
+                            u_row,
+                            width,
+                            0,
+                            0,
+                        )
         if t1 > t0:
             part = partials[me]
             for c in range(channels):
@@ -513,8 +814,31 @@ def _weights_by_tiles(threads, tile, into, grad, back, n, m, step, grid, v_taps,
 
 
 @kernel
-def _weights_by_panels(threads, tile, into, grad, back, n, m, step, grid, v_taps, d_taps, runs, origin, width, nowhere, x,
-                       gy, v, d, u_all, partials, sorted_, tables):  # fmt: skip
+def _weights_by_panels(
+    threads,
+    tile,
+    into,
+    grad,
+    back,
+    n,
+    m,
+    step,
+    grid,
+    v_taps,
+    d_taps,
+    runs,
+    origin,
+    width,
+    nowhere,
+    x,
+    gy,
+    v,
+    d,
+    u_all,
+    partials,
+    sorted_,
+    tables,
+):
     out_channels, channels = gy.shape[4], x.shape[4]
     size = x.itemsize
     tiles = gy.shape[0] * grid[0] * grid[1]
@@ -525,8 +849,29 @@ def _weights_by_panels(threads, tile, into, grad, back, n, m, step, grid, v_taps
     for thread in prange(threads):
         table = tables[thread]
         t0, t1 = share(thread, threads, tiles)
-        tiles_into_panels(t0, t1, kinds[t0:t1], places[t0:t1], n, m, step, grid, into, grad, x, gy, origin, width, tiles,
-                          address(v), v_plane * size, address(d), d_plane * size, table, nowhere)  # fmt: skip
+        tiles_into_panels(
+            t0,
+            t1,
+            kinds[t0:t1],
+            places[t0:t1],
+            n,
+            m,
+            step,
+            grid,
+            into,
+            grad,
+            x,
+            gy,
+            origin,
+            width,
+            tiles,
+            address(v),
+            v_plane * size,
+            address(d),
+            d_plane * size,
+            table,
+            nowhere,
+        )
     part, taps = partials[0], partials.shape[2]
     for thread in prange(threads):
         me = np.int64(thread)
@@ -542,30 +887,55 @@ def _weights_by_panels(threads, tile, into, grad, back, n, m, step, grid, v_taps
                 if tiles_now:
                     target = u + weight * u_plane * size
                     simd.tile(
-                        tile, rows, address(v) + (cb * tiles + at) * width * size, 1, width, address(v_taps) + point * 8,
-                        address(d) + (kb * tiles + at) * width * size, width, address(d_taps) + point * 8, many, tiles_now,
-                        target, width, 0 if fresh else target, width, width, 0, 0,
-                    )  # fmt: skip
+                        tile,
+                        rows,
+                        address(v) + (cb * tiles + at) * width * size,
+                        1,
+                        width,
+                        address(v_taps) + point * 8,
+                        address(d) + (kb * tiles + at) * width * size,
+                        width,
+                        address(d_taps) + point * 8,
+                        many,
+                        tiles_now,
+                        target,
+                        width,
+                        0 if fresh else target,
+                        width,
+                        width,
+                        0,
+                        0,
+                    )
                 elif fresh:
                     u_all[me, weight] = 0
             for c in range(rows):
                 for q in range(taps):
-                    table[q] = address(part) + ((q * channels + cb * width + c) * out_channels + kb * width) * size
-                simd.transform(back, u + c * width * size, u_plane * size, address(table), 0, 0,
-                               min(width, out_channels - kb * width))  # fmt: skip
+                    table[q] = (
+                        address(part) + ((q * channels + cb * width + c) * out_channels + kb * width) * size
+                    )
+                simd.transform(
+                    back,
+                    u + c * width * size,
+                    u_plane * size,
+                    address(table),
+                    0,
+                    0,
+                    min(width, out_channels - kb * width),
+                )
 
 
 def sum_by_tiles(weights: int, panels: int, transformed: int, threads: int) -> bool:
-    """Whether each thread sums the gradient of its own tiles: the sums (``panels`` squares of two vectors' lanes for each of
-    ``weights``) fit L2, or they are less to read again for every block than the ``transformed`` bytes of all tiles for every
-    panel (fitted to measurements)."""
+    """Whether each thread sums the gradient of its own tiles: the sums (``panels`` squares of two vectors'
+    lanes for each of ``weights``) fit L2, or they are less to read again for every block than the
+    ``transformed`` bytes of all tiles for every panel (fitted to measurements)."""
     sums = weights * panels * (2 * simd.lanes(np.float32)) ** 2 * 4
     return sums <= L2 or (sums <= 6 * L2 and 2.5 * threads * sums <= transformed)
 
 
 @lru_cache(maxsize=1024)
 def _gradient_plan(spec, m: int, dtype, threads: int) -> SimpleNamespace:
-    """What the geometry of backward-weight decides, like :func:`_plan`; ``block`` is 0 where the loops run by panels."""
+    """What the geometry of backward-weight decides, like :func:`_plan`; ``block`` is 0 where the loops run by
+    panels."""
     r, lanes = spec.kernel[1], simd.lanes(dtype)
     width = 2 * lanes
     cut = tiling_of(spec, False, m)
@@ -586,11 +956,29 @@ def _gradient_plan(spec, m: int, dtype, threads: int) -> SimpleNamespace:
         u, parts = (threads, weights, _odd(width * width, lanes)), 1
     order, runs = cut.runs
     common = (
-        simd.tile_address(dtype, width, plain=True), *_gradient_transforms(cut, dtype, spec.c_in, spec.c_out), n, m, f.step,
-        cut.grid, order * v[-1], order * d[-1], runs, tuple(-before for before, _ in spec.padding[1:]), width, nowhere,
-    )  # fmt: skip
-    return SimpleNamespace(common=common, block=block, v=v, d=d, u=u, partials=(parts, 1, r * r, spec.c_in, spec.c_out),
-                           tables=tables, sorted=ordered)  # fmt: skip
+        simd.tile_address(dtype, width, plain=True),
+        *_gradient_transforms(cut, dtype, spec.c_in, spec.c_out),
+        n,
+        m,
+        f.step,
+        cut.grid,
+        order * v[-1],
+        order * d[-1],
+        runs,
+        tuple(-before for before, _ in spec.padding[1:]),
+        width,
+        nowhere,
+    )
+    return SimpleNamespace(
+        common=common,
+        block=block,
+        v=v,
+        d=d,
+        u=u,
+        partials=(parts, 1, r * r, spec.c_in, spec.c_out),
+        tables=tables,
+        sorted=ordered,
+    )
 
 
 def bwd_weight(x, gy, spec, m):
@@ -606,5 +994,7 @@ def bwd_weight(x, gy, spec, m):
     if plan.block:
         _weights_by_tiles(*plan.common, plan.block, x, gy, v, d, u, partials, *tables)
     else:
-        _weights_by_panels(*plan.common, x, gy, v, d, u, partials, memory.empty((plan.sorted,), np.int64), *tables)
+        _weights_by_panels(
+            *plan.common, x, gy, v, d, u, partials, memory.empty((plan.sorted,), np.int64), *tables
+        )
     return sum_partials(partials, spec.lifted(), spec.w_shape)

@@ -1,7 +1,9 @@
-"""Whether a pooling layer is faster window by window or by sliding maxima and sums: estimates in nanoseconds of one thread.
+"""Whether a pooling layer is faster window by window or by sliding maxima and sums: estimates in nanoseconds
+of one thread.
 
-Fitted to measurements at kernels of 5 to 65 positions in one dimension, 5 to 13 in two, with 1 to 256 channels. The first
-costs as much as its windows have positions in all, the second the same whatever their size.
+Fitted to measurements at kernels of 5 to 65 positions in one dimension, 5 to 13 in two, with 1 to 256
+channels. The first costs as much as its windows have positions in all, the second the same whatever their
+size.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from math import prod
 
 
 def _passes(batch: int, channels: int, dims, element: float, run: float) -> float:
-    """Sliding along one dimension after the other: ``element`` for each number, ``run`` for each run of neighbours."""
+    """Sliding along one dimension after the other: ``element`` for each number, ``run`` for each run of
+    neighbours."""
     shape, cost = [w.size for w in dims], 0.0
     for axis in (2, 1, 0):
         if not dims[axis].trivial:
@@ -31,7 +34,8 @@ def max_slides(batch: int, channels: int, dims, few: bool) -> bool:
 
 
 def sum_slides(batch: int, channels: int, dims, lanes: int) -> bool:
-    """Window by window, the windows' rows are added up first, then positions along the row, each as whole vectors."""
+    """Window by window, the windows' rows are added up first, then positions along the row, each as whole
+    vectors."""
     rows, w = batch * dims[0].total * dims[1].total, dims[2]
     pixels = batch * dims[0].count * dims[1].count * w.total
     direct = rows * w.size * channels * 0.1 + pixels * 0.7 * -(-channels // lanes)

@@ -5,11 +5,12 @@
         for each input pixel of its window        (start, stop and step per dimension, clipped to the input beforehand)
           all channels: larger? / add
 
-Pixels are runs of channels in flat arrays: a view per pixel would count references, atomically, on memory that all threads
-share.
+Pixels are runs of channels in flat arrays: a view per pixel would count references, atomically, on memory
+that all threads share.
 
-The average first adds whole rows, then along the row. Adaptive pooling is the same with other tables, and so is the
-average's backward: an input pixel adds up the gradients of the windows it is in, so no two threads write to one place.
+The average first adds whole rows, then along the row. Adaptive pooling is the same with other tables, and so
+is the average's backward: an input pixel adds up the gradients of the windows it is in, so no two threads
+write to one place.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from . import cost, sliding
 from .sliding import larger
 from .windows import kept, windows
 
-U = np.uint64  # a signed index may count from the end, and the test for that keeps loops from becoming vector code
+# a signed index may count from the end, and the test for that keeps loops from becoming vector code
+U = np.uint64
 SHORT = 32  # below that many channels, loops go over the pixels of a row instead of the channels of one pixel
 PIECE = 2048  # elements of a row whose maxima one thread looks for at a time
 LINE = 1 << 16  # elements of a row that one thread averages at a time
@@ -39,7 +41,8 @@ CHANNEL_BLOCK = 16  # channels that one thread scatters where images are few: a 
 
 @body(inline=True)
 def next_row(n, i, j, depth, height):
-    """Image, plane and row after these, without the divisions that would cost as much as a short row's work."""
+    """Image, plane and row after these, without the divisions that would cost as much as a short row's
+    work."""
     j += 1
     if j == height:
         i, j = i + 1, 0
@@ -51,8 +54,8 @@ def next_row(n, i, j, depth, height):
 # ------------------------------------------------------------------------------------------------- maximum
 @body(inline=True)
 def keep_larger(new, at, columns, best, where, o, fresh):
-    """The elements of ``new``, from pixels ``at + columns``, against ``best`` and ``where`` from ``o`` on, which the first
-    ones (``fresh``) only write."""
+    """The elements of ``new``, from pixels ``at + columns``, against ``best`` and ``where`` from ``o`` on,
+    which the first ones (``fresh``) only write."""
     if fresh:
         for e in range(new.size):
             v = U(o + e)
@@ -65,7 +68,8 @@ def keep_larger(new, at, columns, best, where, o, fresh):
 
 @body(inline=True)
 def keep_largest(source, i, step, taps, at, dilation, best, where, o, channels, fresh):
-    """Up to three pixels ``step`` apart against ``best`` and ``where``, which the first ones (``fresh``) only write.
+    """Up to three pixels ``step`` apart against ``best`` and ``where``, which the first ones (``fresh``) only
+    write.
 
     Where there are fewer the last counts again, which changes no maximum.
     """
@@ -88,8 +92,9 @@ def keep_largest(source, i, step, taps, at, dilation, best, where, o, channels, 
 
 @kernel
 def _max(threads, x, starts, stops, steps, whole, run, elements, columns, lines, y, index):
-    # whole: of the windows of a row, the first and the one behind the last that are computed for all channels and pixels of
-    # a run at once; elements, columns: where these are, counted from the first window's first element and column
+    # whole: of the windows of a row, the first and the one behind the last that are computed for all channels
+    # and pixels of a run at once; elements, columns: where these are, counted from the first window's first
+    # element and column
     images, depth, height, width, channels = x.shape
     _, od, oh, ow, _ = y.shape
     source, best, where = x.reshape(-1), y.reshape(-1), index.reshape(-1)
@@ -120,8 +125,15 @@ def _max(threads, x, starts, stops, steps, whole, run, elements, columns, lines,
                             for e in range(count):
                                 line[e] = source[U(begin + elements[e])]
                             new = address(line)
-                        keep_larger(view1d(new, count, x), where.dtype.type(at), columns, best, where, out + lo * channels,
-                                    fresh)  # fmt: skip
+                        keep_larger(
+                            view1d(new, count, x),
+                            where.dtype.type(at),
+                            columns,
+                            best,
+                            where,
+                            out + lo * channels,
+                            fresh,
+                        )
                         fresh = False
             for other in range(q1 - q0 - (hi - lo)):
                 q = q0 + other if q0 + other < lo else hi + other - (lo - q0)
@@ -131,15 +143,31 @@ def _max(threads, x, starts, stops, steps, whole, run, elements, columns, lines,
                         at = (d * height + h) * width
                         begin = (n * depth * height * width + at) * channels
                         for w in range(w0, w1, 3 * steps[2]):
-                            taps, pixel, o = (w1 - w - 1) // steps[2] + 1, begin + w * channels, out + q * channels
-                            keep_largest(source, pixel, steps[2] * channels, taps, at + w, steps[2], best, where, o, channels,
-                                         fresh)  # fmt: skip
+                            taps, pixel, o = (
+                                (w1 - w - 1) // steps[2] + 1,
+                                begin + w * channels,
+                                out + q * channels,
+                            )
+                            keep_largest(
+                                source,
+                                pixel,
+                                steps[2] * channels,
+                                taps,
+                                at + w,
+                                steps[2],
+                                best,
+                                where,
+                                o,
+                                channels,
+                                fresh,
+                            )
                             fresh = False
 
 
 @body
 def scatter(gy, index, start, stop, channels, c0, c1, plane):
-    """Add gradients ``c0`` to ``c1`` of pixels ``start`` to ``stop`` to the same channels of the pixels in ``index``."""
+    """Add gradients ``c0`` to ``c1`` of pixels ``start`` to ``stop`` to the same channels of the pixels in
+    ``index``."""
     for p in range(start, stop):
         for c in range(c0, c1):
             e = U(p * channels + c)
@@ -167,7 +195,8 @@ def last_place(index):
 
 @kernel
 def _max_bwd(threads, gy, index, gx):
-    # gy, index: N, outputs, C; gx: N, inputs, C, of which the part that is written next is cleared just before
+    # gy, index: N, outputs, C; gx: N, inputs, C, of which the part that is written next is cleared just
+    # before
     images, outputs, channels = gy.shape
     inputs = gx.shape[1]
     sources, places, planes = gy.reshape(images, -1), index.reshape(images, -1), gx.reshape(images, -1)
@@ -181,7 +210,9 @@ def _max_bwd(threads, gy, index, gx):
             source, place, plane = sources[n], places[n], planes[n]
             for p in range(0, outputs, run):
                 stop = min(p + run, outputs)
-                last = np.int64(last_place(place[p * channels : stop * channels])) + 1 if blocks == 1 else inputs
+                last = (
+                    np.int64(last_place(place[p * channels : stop * channels])) + 1 if blocks == 1 else inputs
+                )
                 clear(plane, cleared, last, channels, c0, c1)
                 cleared = max(cleared, last)
                 scatter(source, place, p, stop, channels, c0, c1, plane)
@@ -190,7 +221,8 @@ def _max_bwd(threads, gy, index, gx):
 
 @kept
 def _max_plan(spec, dtype):
-    """The windows if their maxima are found by sliding, else None; and what :func:`_max` takes besides arrays."""
+    """The windows if their maxima are found by sliding, else None; and what :func:`_max` takes besides
+    arrays."""
     dims, channels = windows(spec), spec.channels
     few = channels < SHORT
     if cost.max_slides(spec.batch, channels, dims, few):
@@ -222,15 +254,17 @@ def max_pool_bwd(gy, index, spec):
     n, c = gy.shape[:2]
     gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
     if gx.size:
-        _max_bwd(layout.lift(gy).reshape(n, -1, c), layout.lift(index).reshape(n, -1, c), gx5.reshape(n, -1, c))
+        _max_bwd(
+            layout.lift(gy).reshape(n, -1, c), layout.lift(index).reshape(n, -1, c), gx5.reshape(n, -1, c)
+        )
     return gx
 
 
 # ------------------------------------------------------------------------------------------------- average
 @body(inline=True)
 def add_rows(plane, row, used, first, end, weights, factor, fresh, line):
-    """``line`` += rows ``first`` to ``end`` at address ``plane``, ``row`` elements apart, each times its weight; or ``fresh``
-    ``line`` = that. Of each row ``used`` elements."""
+    """``line`` += rows ``first`` to ``end`` at address ``plane``, ``row`` elements apart, each times its
+    weight; or ``fresh`` ``line`` = that. Of each row ``used`` elements."""
     for k in range(first, end):
         x, weight = view1d(plane + k * row * line.itemsize, used, line), weights[k] * factor
         if k > first or not fresh:
@@ -243,14 +277,15 @@ def add_rows(plane, row, used, first, end, weights, factor, fresh, line):
 
 @body(inline=True)
 def piece_of(a, first, end):
-    """Elements ``first`` to ``end`` of a 1-D array. Loops over all of it are vector code, and it counts no references."""
+    """Elements ``first`` to ``end`` of a 1-D array. Loops over all of it are vector code, and it counts no
+    references."""
     return view1d(address(a) + first * a.itemsize, end - first, a)
 
 
 @body(inline=True)
 def add_pixels(line, first, begins, ends, weights, scales, factor, channels, out):
-    """Pixels from address ``out`` on are each ``scales * factor`` times the weighted sum of a window of pixels in ``line``,
-    which starts with pixel ``first``.
+    """Pixels from address ``out`` on are each ``scales * factor`` times the weighted sum of a window of
+    pixels in ``line``, which starts with pixel ``first``.
 
     Whole vectors: of a pixel's last one the next pixel overwrites what is not its own.
     """
@@ -272,7 +307,8 @@ def _average(threads, x, begins, ends, weights, scales, run, y, lines, lasts):
     images, depth, height, width, channels = x.shape
     _, od, oh, ow, _ = y.shape
     size, rows, lanes = x.itemsize, images * od * oh, simd.VECTOR_BYTES // x.itemsize
-    beyond = (channels + lanes - 1) // lanes * lanes - channels  # elements of the next pixels that a pixel writes
+    # elements of the next pixels that a pixel writes
+    beyond = (channels + lanes - 1) // lanes * lanes - channels
     for thread in prange(threads):
         first, end = share(thread, threads, (ow + run - 1) // run * rows)
         line, last = lines[thread], lasts[thread]
@@ -287,7 +323,11 @@ def _average(threads, x, begins, ends, weights, scales, run, y, lines, lasts):
             count, target = (q1 - q0) * channels, address(y) + (r * ow + q0) * channels * size
             out = view1d(target, count, y)
             h0, h1, factor = begins[1][j], ends[1][j], scales[0][i] * scales[1][j]
-            if j > 0 and job > first and (begins[1][j - 1], ends[1][j - 1], scales[1][j - 1]) == (h0, h1, scales[1][j]):
+            if (
+                j > 0
+                and job > first
+                and (begins[1][j - 1], ends[1][j - 1], scales[1][j - 1]) == (h0, h1, scales[1][j])
+            ):
                 before = view1d(target - ow * channels * size, count, y)  # whose windows are the same
                 for e in range(count):
                     out[e] = before[e]
@@ -299,10 +339,21 @@ def _average(threads, x, begins, ends, weights, scales, run, y, lines, lasts):
             for d in range(d0, d1):
                 plane = address(x) + ((n * depth + d) * height * width + w0) * channels * size
                 add_rows(plane, width * channels, used, h0, h1, weights[1], weights[0][d], d == d0, line)
-            later = (end - job - 1) * count if run == ow else 0  # elements behind these that this thread writes afterwards
-            to = target if later >= beyond else address(last)  # or else they are another thread's, or not the array's
-            add_pixels(line, w0, piece_of(begins[2], q0, q1), piece_of(ends[2], q0, q1), weights[2],
-                       piece_of(scales[2], q0, q1), factor, channels, to)  # fmt: skip
+            # elements behind these that this thread writes afterwards
+            later = (end - job - 1) * count if run == ow else 0
+            # or else they are another thread's, or not the array's
+            to = target if later >= beyond else address(last)
+            add_pixels(
+                line,
+                w0,
+                piece_of(begins[2], q0, q1),
+                piece_of(ends[2], q0, q1),
+                weights[2],
+                piece_of(scales[2], q0, q1),
+                factor,
+                channels,
+                to,
+            )
             if to != target:
                 for e in range(count):
                     out[e] = last[e]
@@ -310,8 +361,9 @@ def _average(threads, x, begins, ends, weights, scales, run, y, lines, lasts):
 
 @kept
 def _average_plan(spec, dtype, backward, threads):
-    """Whether sums are found by sliding, windows, and per dimension weights of positions and scales of windows; for
-    :func:`_average` how many windows of a row a job has, and elements of the part of a row they are in."""
+    """Whether sums are found by sliding, windows, and per dimension weights of positions and scales of
+    windows; for :func:`_average` how many windows of a row a job has, and elements of the part of a row they
+    are in."""
     dims = windows(spec)
     divisors = [w.extents for w in dims]
     if isinstance(spec, PoolSpec) and spec.divisor:
@@ -338,8 +390,16 @@ def _run_average(x, spec, shape, backward):
     if slides:
         sliding.sums(x, dims, weights, scales, y5)
         return y
-    _average(x, tuple([w.starts for w in dims]), tuple([w.stops for w in dims]), weights, scales, run, y5,
-             *per_thread((span + lanes, x.dtype), (run * spec.channels + lanes, x.dtype)))  # fmt: skip
+    _average(
+        x,
+        tuple([w.starts for w in dims]),
+        tuple([w.stops for w in dims]),
+        weights,
+        scales,
+        run,
+        y5,
+        *per_thread((span + lanes, x.dtype), (run * spec.channels + lanes, x.dtype)),
+    )
     return y
 
 

@@ -1,4 +1,5 @@
-"""Windows of pooling as tables of positions, one :class:`Windows` per dimension (three, leading ones trivial)."""
+"""Windows of pooling as tables of positions, one :class:`Windows` per dimension (three, leading ones
+trivial)."""
 
 from __future__ import annotations
 
@@ -14,9 +15,9 @@ MANY = 1 << 14  # positions along a dimension from which tables are made anew fo
 
 
 class Windows:
-    """First and past-the-last input position of each output's window along a dimension of ``size`` positions, clipped to the
-    input, and the ``step`` between its taps. ``extents``: how many positions an average counts. ``period``: of windows so far
-    apart the taps lie on one line of positions ``step`` apart."""
+    """First and past-the-last input position of each output's window along a dimension of ``size`` positions,
+    clipped to the input, and the ``step`` between its taps. ``extents``: how many positions an average
+    counts. ``period``: of windows so far apart the taps lie on one line of positions ``step`` apart."""
 
     def __init__(self, size, starts, stops, extents=None, step=1, period=1):
         self.size, self.starts, self.stops, self.extents = size, starts, stops, extents
@@ -39,12 +40,16 @@ class Windows:
     @cached_property
     def trivial(self) -> bool:
         """Whether each window is the one position of its own number."""
-        return self.count == self.size and self.longest == 1 and bool((self.starts == np.arange(self.size)).all())
+        return (
+            self.count == self.size
+            and self.longest == 1
+            and bool((self.starts == np.arange(self.size)).all())
+        )
 
     @cached_property
     def whole(self) -> tuple[int, int, int]:
-        """The first window that nothing clips and the one after the last, and how far one is from the next; no windows where
-        these distances differ (adaptive windows)."""
+        """The first window that nothing clips and the one after the last, and how far one is from the next;
+        no windows where these distances differ (adaptive windows)."""
         found = np.flatnonzero(self.taps == self.longest)
         gaps = np.diff(self.starts[found])
         if len(found) == found[-1] + 1 - found[0] and (gaps == gaps[:1]).all():
@@ -53,18 +58,21 @@ class Windows:
 
     @property
     def on_lines(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """First position and the one after the last of each window as numbers on its line, and the lines of the first windows:
-        from then on they repeat."""
+        """First position and the one after the last of each window as numbers on its line, and the lines of
+        the first windows: from then on they repeat."""
         if self.step == 1:
             return self.starts, self.stops, np.zeros(1, np.int64)
         firsts = self.starts // self.step
         return firsts, firsts + self.taps, self.starts[: self.period] % self.step
 
     def covering(self) -> Windows:
-        """For each position the windows that it is in: what the gradient of an (undilated) average is collected from."""
+        """For each position the windows that it is in: what the gradient of an (undilated) average is
+        collected from."""
         positions = np.arange(self.size)
         firsts = np.searchsorted(self.stops, positions, "right")
-        return Windows(self.count, firsts, np.maximum(np.searchsorted(self.starts, positions, "right"), firsts))
+        return Windows(
+            self.count, firsts, np.maximum(np.searchsorted(self.starts, positions, "right"), firsts)
+        )
 
 
 def _adaptive(size: int, out: int) -> Windows:
@@ -82,7 +90,8 @@ def _sliding(size, out, k, s, d, before, after, count_padding) -> Windows:
 
 
 def kept(make):
-    """``make(spec, *key)`` is done once for each spec and key, but for long dimensions: their tables would fill the memory."""
+    """``make(spec, *key)`` is done once for each spec and key, but for long dimensions: their tables would
+    fill the memory."""
     cached = functools.lru_cache(1024)(make)
 
     @functools.wraps(make)
