@@ -223,7 +223,7 @@ class _Windows:
         return self._hash
 
     @cached_property
-    def _lifted(self):
+    def _as_3d(self):
         m = 3 - self.ndim
         more = dict.fromkeys(("in_size", "kernel", "stride", "dilation", "out_size"), (1,) * m) | {
             "padding": ((0, 0),) * m
@@ -234,9 +234,9 @@ class _Windows:
             else self
         )
 
-    def lifted(self):
+    def as_3d(self):
         """The same with three spatial dimensions (leading ones of extent 1)."""
-        return self._lifted
+        return self._as_3d
 
 
 # -------------------------------------------------------------------------------------------------

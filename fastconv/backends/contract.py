@@ -74,8 +74,8 @@ CONTRACT: dict[str, str] = {
     # mean over rows is the caller's: losses is (rows,). logits (rows, classes), target int64 (rows,),
     # weight (classes,) or None; rows whose target is ignore_index give 0. prob = softmax(logits).
     "cross_entropy_fwd": "(logits, target, weight, ignore_index, label_smoothing)",  # -> losses, prob
-    # grow (rows,) -> glogits
-    "cross_entropy_bwd": "(grow, prob, target, weight, ignore_index, label_smoothing)",
+    # grad_rows (rows,) -> glogits
+    "cross_entropy_bwd": "(grad_rows, prob, target, weight, ignore_index, label_smoothing)",
     # y = keep ? x * scale : 0, keep_i from a hash of (seed, logical C-order index i): its own backward
     "dropout": "(x, p, scale, seed)",
     # shape
@@ -106,7 +106,7 @@ CONTRACT: dict[str, str] = {
 #: needs is the engine's business (a tuple). Runs of layers: ``steps``: a tuple of (kind, spec), kind "conv",
 #: "linear" (as a 1 x 1 ConvSpec), "avg_pool", "max_pool", or, with no spec, "flatten", "relu", "sigmoid",
 #: "tanh". Weights are those of the plan's convolutions and dense layers in order; ``keep`` what
-#: ``sequence_bwd`` needs.
+#: ``fused_chain_bwd`` needs.
 OPTIONAL: dict[str, str] = {
     # running: None, or mean and variance, which move by momentum towards the batch's mean and unbiased
     # variance
@@ -116,10 +116,10 @@ OPTIONAL: dict[str, str] = {
     "cross_entropy_mean_fwd": "(logits, target, weight, ignore_index, label_smoothing)",  # -> loss, saved
     "cross_entropy_mean_bwd": "(gy, saved)",  # -> glogits
     # -> a plan for the first plan.count steps, None where single ops are better
-    "sequence_plan": "(steps, dtype)",
-    "sequence_fwd": "(plan, x, weights, biases, keep)",  # -> y, saved
+    "fused_chain_plan": "(steps, dtype)",
+    "fused_chain_fwd": "(plan, x, weights, biases, keep)",  # -> y, saved
     # -> gx, gweights, gbiases
-    "sequence_bwd": "(plan, gy, saved, weights, needs_x, needs_weights, needs_biases)",
+    "fused_chain_bwd": "(plan, gy, saved, weights, needs_x, needs_weights, needs_biases)",
     # function: array -> array, same steps for all values -> one faster for this shape, or None
     "record": "(function, x)",
 }

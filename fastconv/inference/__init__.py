@@ -44,7 +44,7 @@ def _link(owner: nn.Module) -> None:
             link.chains.append((modules, chain))
 
 
-class Replays(Forward):
+class InferenceRecorder(Forward):
     """Of the net: from the second input of a shape on, only its kernels run.
 
     The recordings of the four latest shapes are kept; anything that could change them (weights, modules,
@@ -102,7 +102,11 @@ class Replays(Forward):
 def _known(module, top: bool) -> bool:
     """Whether ``module`` does the same for all values, and no recording of its own."""
     ours = type(module).__module__.partition(".")[0] == __package__.partition(".")[0]
-    return ours and given(module) is None and (top or not isinstance(vars(module).get("forward"), Replays))
+    return (
+        ours
+        and given(module) is None
+        and (top or not isinstance(vars(module).get("forward"), InferenceRecorder))
+    )
 
 
 def optimize_for_inference(net: nn.Module) -> nn.Module:
@@ -160,5 +164,5 @@ def optimize_for_inference(net: nn.Module) -> nn.Module:
             vars(m)["forward"] = Residual(m)
     for m in modules:
         _link(m)
-    vars(net)["forward"] = Replays(net, vars(net).get("forward"))
+    vars(net)["forward"] = InferenceRecorder(net, vars(net).get("forward"))
     return net

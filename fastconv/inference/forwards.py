@@ -6,9 +6,9 @@ import weakref
 from contextvars import ContextVar
 
 from .. import backends
-from ..nn import sequence
+from ..nn import fused_chain
+from ..nn.fused_chain import STEPS
 from ..nn.modules import changes
-from ..nn.sequence import STEPS
 from ..spec import check
 from ..tensor import Tensor
 from .forward import Forward, computes_as
@@ -44,7 +44,7 @@ class Chain(Steps):
         return merge(self.module, self.known)
 
     def __call__(self, x):
-        return sequence.run(self.current(), x)
+        return fused_chain.run(self.current(), x)
 
 
 class Residual(Steps):
@@ -65,7 +65,7 @@ class Residual(Steps):
             return self.plain(x)
         shortcut = self.module.downsample
         carried = x if shortcut is None else shortcut(x)
-        return steps[-1](sequence.run(steps[:-1], x), carried)
+        return steps[-1](fused_chain.run(steps[:-1], x), carried)
 
 
 class Alone(Forward):

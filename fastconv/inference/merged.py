@@ -10,7 +10,7 @@ import numpy as np
 from .. import backends, nn
 from ..autograd import is_grad_enabled
 from ..backends.select import forced
-from ..nn.sequence import STEPS, Merged
+from ..nn.fused_chain import STEPS, Merged
 from ..spec import check, check_shape, conv_spec
 from ..tensor import Tensor
 from .forward import computes_as
@@ -147,7 +147,7 @@ class Conv(Merged):
         )
 
     def steps(self, shape):
-        """Its steps in a run of layers (see :data:`fastconv.nn.sequence.STEPS`)."""
+        """Its steps in a run of layers (see :data:`fastconv.nn.fused_chain.STEPS`)."""
         conv = self.layers[0]
         if conv.training or forced(None if self.dense else conv.algorithm) or not self._weights()[2]:
             raise ValueError("forward says what is wrong, or wants the algorithm that was named")

@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 from .. import backends
-from ..nn.sequence import Merged
+from ..nn.fused_chain import Merged
 from ..spec import ConvSpec, broadcast_shape
 
 #: Ops that only look at their argument in another way.

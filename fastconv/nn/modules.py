@@ -389,6 +389,6 @@ class Sequential(_Container):
         return Sequential(dict(list(self._modules.items())[i])) if isinstance(i, slice) else self._at(i)
 
     def forward(self, x: Any) -> Any:
-        from . import sequence  # which knows the layers, which are modules
+        from . import fused_chain  # which knows the layers, which are modules
 
-        return sequence.run(list(self), x)
+        return fused_chain.run(list(self), x)

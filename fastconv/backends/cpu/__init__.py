@@ -1,8 +1,8 @@
 """The ``cpu`` backend: every op of the contract in Numba, parallel, channels-last in memory."""
 
 from .conv.registry import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv_fwd, conv_prepack
-from .fused.kernels import sequence_bwd, sequence_fwd
-from .fused.plan import sequence_plan
+from .fused.kernels import fused_chain_bwd, fused_chain_fwd
+from .fused.plan import fused_chain_plan
 from .ops.borrowed import (
     asarray,
     broadcast_to,
@@ -58,4 +58,4 @@ from .ops.pooling.pool import (
     max_pool_fwd,
 )
 from .ops.shape import copy, fold, interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd, unfold
-from .runtime.replay import record
+from .runtime.recorded import record

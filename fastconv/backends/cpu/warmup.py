@@ -63,12 +63,12 @@ def jobs() -> list[Job]:
     steps = (("conv", small), ("sigmoid", None), ("avg_pool", half_size), ("flatten", None))
     weights = (array(4, 1, 5, 5),), (array(4),)
 
-    def sequence():
-        plan = engine.sequence_plan(steps, x.dtype)
-        result, saved = engine.sequence_fwd(plan, array(*small.x_shape), *weights, True)
-        return engine.sequence_bwd(plan, result, saved, weights[0], True, (True,), (True,))
+    def fused_chain():
+        plan = engine.fused_chain_plan(steps, x.dtype)
+        result, saved = engine.fused_chain_fwd(plan, array(*small.x_shape), *weights, True)
+        return engine.fused_chain_bwd(plan, result, saved, weights[0], True, (True,), (True,))
 
-    found.append(("sequence", sequence))
+    found.append(("fused_chain", fused_chain))
 
     pool = spec.pool_spec("max_pool2d", x.shape, 2)
     half = array(*pool.y_shape)

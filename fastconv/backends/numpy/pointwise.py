@@ -178,12 +178,12 @@ def cross_entropy_fwd(logits, target, weight, ignore_index, label_smoothing):
     return np.where(kept, losses, logits.dtype.type(0)), np.exp(logp)
 
 
-def cross_entropy_bwd(grow, prob, target, weight, ignore_index, label_smoothing):
+def cross_entropy_bwd(grad_rows, prob, target, weight, ignore_index, label_smoothing):
     """``grow[i]`` times the gradient of row ``i``'s loss: (mass of the row's targets) * prob - targets."""
     kept, t, w = _cross_entropy_terms(prob, target, weight, ignore_index)
     targets = np.tile(w * (label_smoothing / len(w)), (len(t), 1))
     targets[np.arange(len(t)), t] += (1 - label_smoothing) * w[t]
-    g = grow[:, None] * (targets.sum(axis=1, keepdims=True) * prob - targets)
+    g = grad_rows[:, None] * (targets.sum(axis=1, keepdims=True) * prob - targets)
     return np.where(kept[:, None], g, prob.dtype.type(0))
 
 

@@ -227,7 +227,7 @@ def body(func=None, *, inline: bool = False):
 
 
 @body(inline=True)
-def share(part, parts, total):
+def split_range(part, parts, total):
     """Start and end of share ``part`` when ``total`` jobs are cut into ``parts`` near-equal shares."""
     part = np.int64(part)  # a prange index is unsigned, and unsigned times signed is float64 to Numba
     return part * total // parts, (part + 1) * total // parts

@@ -56,14 +56,14 @@ class _Pass:
         self.peak, self.copy = machine.rates(settings.get_num_threads())
         self.peak *= 4 / itemsize
         columns, depth = spec.c_out // spec.groups, spec.c_in // spec.groups
-        swap = which == "bwd_data"
-        self.columns, self.depth = (depth, columns) if swap else (columns, depth)
+        is_dgrad = which == "bwd_data"
+        self.columns, self.depth = (depth, columns) if is_dgrad else (columns, depth)
         width = simd.panel_width(self.columns, dtype)
         # columns fill whole panels
         self.flops = spec.flops * -(-self.columns // width) * width / self.columns
-        self.phases = prod(spec.stride) if swap else 1
-        self.size = spec.in_size if swap else spec.out_size
-        self.row = -(-self.size[-1] // spec.stride[-1]) if swap else self.size[-1]
+        self.phases = prod(spec.stride) if is_dgrad else 1
+        self.size = spec.in_size if is_dgrad else spec.out_size
+        self.row = -(-self.size[-1] // spec.stride[-1]) if is_dgrad else self.size[-1]
         io = (prod(spec.x_shape) + prod(spec.y_shape)) * itemsize
         weights = prod(spec.w_shape) * itemsize * (1 if which == "fwd" else 2)
         self.streams = io / (STREAM * self.copy)
@@ -77,18 +77,18 @@ def direct(spec, which, dtype) -> float:
         return LAUNCH + p.streams + spec.flops / (DEPTHWISE * p.peak)
     merged = spec.kernel[-1] if spec.groups == 1 and spec.dilation[-1] == 1 and p.phases == 1 else 1
     if which == "bwd_weight":
-        share = TAPS_WEIGHTS * _tile_share(merged * p.depth) * p.row / (p.row + 2)
+        reached = TAPS_WEIGHTS * _tile_share(merged * p.depth) * p.row / (p.row + 2)
     else:
-        share = TAPS * _tile_share(p.row) * merged * p.depth / (merged * p.depth + 2)
-    return p.base + p.flops / (share * p.peak)
+        reached = TAPS * _tile_share(p.row) * merged * p.depth / (merged * p.depth + 2)
+    return p.base + p.flops / (reached * p.peak)
 
 
 def im2col(spec, which, dtype) -> float:
     p = _Pass(spec, which, dtype)
     rows, taps = spec.batch * prod(p.size), prod(spec.kernel) / p.phases
     gathered = rows * taps * spec.groups * (p.depth * p.itemsize + 77)
-    share = MATRIX_WEIGHTS if which == "bwd_weight" else MATRIX
-    return p.base + p.flops / (share * p.peak) + gathered / (GATHER * p.copy)
+    reached = MATRIX_WEIGHTS if which == "bwd_weight" else MATRIX
+    return p.base + p.flops / (reached * p.peak) + gathered / (GATHER * p.copy)
 
 
 def winograd_tiles(spec, which, m: int) -> tuple[int, int]:
@@ -123,5 +123,5 @@ def winograd(spec, which, dtype, m: int) -> float:
         transformed /= TRANSFORM_GRADIENT if in_cache else TRANSFORM_LARGE
     else:
         transformed /= TRANSFORM
-    share = POINTS_WEIGHTS if gradient else POINTS * p.depth / (p.depth + 4)
-    return 2 * LAUNCH + p.streams + flops / (share * p.peak) + (transformed + weights) / p.copy
+    reached = POINTS_WEIGHTS if gradient else POINTS * p.depth / (p.depth + 4)
+    return 2 * LAUNCH + p.streams + flops / (reached * p.peak) + (transformed + weights) / p.copy

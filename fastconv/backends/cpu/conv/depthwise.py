@@ -19,7 +19,7 @@ import numpy as np
 from fastconv.backends import settings
 
 from ..codegen import simd
-from ..codegen.jit import kernel, prange, share
+from ..codegen.jit import kernel, prange, split_range
 from ..codegen.simd import address
 from ..runtime import layout, memory
 from .passes import arranged, backward_data, forward, forward_phases, sum_partials
@@ -53,7 +53,7 @@ def _taps(
     residual = simd.view1d(address(y) + beside, y.size, y)
     zero = y.dtype.type(0)
     for thread in prange(threads):
-        first, end = share(thread, threads, rows)
+        first, end = split_range(thread, threads, rows)
         for r in range(first, end):
             n, i, j = r // oh // od, r // oh % od, r % oh
             for q in range(ow):
@@ -89,7 +89,7 @@ def _taps(
                         out[at + c] = zero if out[at + c] < zero else out[at + c]  # NaN passes
 
 
-def _run(x, w, b, y, spec, phases, swap, beside, relu):
+def _run(x, w, b, y, spec, phases, is_dgrad, beside, relu):
     # swap changes nothing: a filter has one input and one output channel
     table = arranged(w)
     for phase in phases:
@@ -122,7 +122,7 @@ def _weights(threads, x, gy, in_stride, off_d, off_h, off_w, partials):
     for thread in prange(threads):
         total = partials[np.int64(thread)].reshape(-1)
         total[:] = 0
-        first, end = share(thread, threads, rows)
+        first, end = split_range(thread, threads, rows)
         for r in range(first, end):
             n, i, j = r // oh // od, r // oh % od, r % oh
             for q in range(ow):
@@ -143,9 +143,11 @@ def _weights(threads, x, gy, in_stride, off_d, off_h, off_w, partials):
 
 
 def bwd_weight(x, gy, spec):
-    lifted = spec.lifted()
+    as_3d = spec.as_3d()
     partials = memory.empty((settings.get_num_threads(), prod(spec.kernel), spec.c_out), x.dtype)
-    _weights(layout.lift(x), layout.lift(gy), lifted.stride, *forward_phases(lifted)[0].offsets, partials)
+    _weights(
+        layout.to_ndhwc(x), layout.to_ndhwc(gy), as_3d.stride, *forward_phases(as_3d)[0].offsets, partials
+    )
     # one input channel, all output channels
     as_one_group = partials.reshape(len(partials), 1, -1, 1, spec.c_out)
-    return sum_partials(as_one_group, lifted, spec.w_shape)
+    return sum_partials(as_one_group, as_3d, spec.w_shape)

@@ -32,7 +32,7 @@ import numpy as np
 from fastconv.backends import settings
 
 from ..codegen import simd
-from ..codegen.jit import body, kernel, prange, share
+from ..codegen.jit import body, kernel, prange, split_range
 from ..codegen.simd import address
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
@@ -138,7 +138,7 @@ def _taps(
     for thread in prange(threads):
         a_table, b_table = tables[thread, :most], tables[thread, most:]
         slab = slabs[thread]
-        first_job, end_job = share(thread, threads, jobs)
+        first_job, end_job = split_range(thread, threads, jobs)
         for job in range(first_job, end_job):
             block = job // panel_blocks
             n, i = block // row_blocks // od, block // row_blocks % od
@@ -250,11 +250,11 @@ def _blocks(
     return geometry, (threads, 1 if phase.inside else rows * pitch)
 
 
-def _run(x, w, b, y, spec, phases, swap, beside, relu):
+def _run(x, w, b, y, spec, phases, is_dgrad, beside, relu):
     """Sum over taps: ``y`` gets every pixel of every phase (x, y lifted)."""
     threads, merged = settings.get_num_threads(), spec.groups == 1
     for phase, clear in with_taps(phases, y, may_clear=True):
-        weights = panels(w, spec.groups, phase.taps, swap)
+        weights = panels(w, spec.groups, phase.taps, is_dgrad)
         geometry, slabs = _blocks(
             phase,
             clear,
@@ -293,7 +293,7 @@ def _pad(threads, x, before, depth_offset, padded):
     images, depth, height = padded.shape[:3]
     rows = images * depth * height
     for thread in prange(threads):
-        first_r, end_r = share(thread, threads, rows)
+        first_r, end_r = split_range(thread, threads, rows)
         for r in range(first_r, end_r):
             n, d, h = r // height // depth, r // height % depth, r % height
             copy_slab(
@@ -325,8 +325,8 @@ def _weights(
     jobs = groups * count * taps
     total_rows = images * od * oh
     for thread in prange(threads):
-        r0, r1 = share(thread, threads, total_rows) if by_rows else (0, total_rows)
-        job0, job1 = (0, jobs) if by_rows else share(thread, threads, jobs)
+        r0, r1 = split_range(thread, threads, total_rows) if by_rows else (0, total_rows)
+        job0, job1 = (0, jobs) if by_rows else split_range(thread, threads, jobs)
         part = partials[np.int64(thread) if by_rows else 0]
         a_table, b_table = tables[thread, :chunk], tables[thread, chunk:]
         if r0 == r1:
@@ -372,8 +372,8 @@ def _weights(
 def bwd_weight(x, gy, spec):
     if not gy.size:
         return memory.zeros(spec.w_shape, gy.dtype)
-    shape, spec = spec.w_shape, spec.lifted()
-    x, gy = layout.lift(x), layout.lift(gy)
+    shape, spec = spec.w_shape, spec.as_3d()
+    x, gy = layout.to_ndhwc(x), layout.to_ndhwc(gy)
     if any(b or a for b, a in spec.padding):
         size = [i + b + a for i, (b, a) in zip(spec.in_size, spec.padding)]
         padded = memory.empty((spec.batch, *size, spec.c_in), x.dtype)

@@ -24,7 +24,7 @@ import numpy as np
 from fastconv.backends import settings
 
 from ..codegen import simd
-from ..codegen.jit import body, kernel, prange, share
+from ..codegen.jit import body, kernel, prange, split_range
 from ..codegen.simd import ONE_TAP, address
 from ..ops.dense import row_block
 from ..runtime import layout, memory
@@ -111,7 +111,7 @@ def _taps(
     for thread in prange(threads):
         table = address(ONE_TAP)
         matrix, result = matrices[thread], results[thread]
-        first_job, end_job = share(thread, threads, jobs)
+        first_job, end_job = split_range(thread, threads, jobs)
         for job in range(first_job, end_job):
             start = job // panel_blocks * block
             rows = min(block, pixels - start)
@@ -165,10 +165,10 @@ def _taps(
                                 target[to + c] += source[to + c]
 
 
-def _run(x, w, b, y, spec, phases, swap, beside, relu):
+def _run(x, w, b, y, spec, phases, is_dgrad, beside, relu):
     threads = settings.get_num_threads()
     for phase, _ in with_taps(phases, y):
-        weights = panels(w, spec.groups, phase.taps, swap)
+        weights = panels(w, spec.groups, phase.taps, is_dgrad)
         run = len(phase.taps) * x.shape[-1]
         pixels = x.shape[0] * prod(phase.out_size)
         block = max(L2 // 2 // (run * x.itemsize), simd.MAX_ROWS)
@@ -217,8 +217,8 @@ def _weights(
     flat = x.reshape(-1)
     for thread in prange(threads):
         table = address(ONE_TAP)
-        p0, p1 = share(thread, threads, pixels) if by_rows else (0, pixels)
-        job0, job1 = (0, jobs) if by_rows else share(thread, threads, jobs)
+        p0, p1 = split_range(thread, threads, pixels) if by_rows else (0, pixels)
+        job0, job1 = (0, jobs) if by_rows else split_range(thread, threads, jobs)
         part = partials[np.int64(thread) if by_rows else 0]
         matrix = matrices[thread]
         if p0 == p1:
@@ -255,8 +255,8 @@ def _weights(
 def bwd_weight(x, gy, spec):
     if not gy.size:
         return memory.zeros(spec.w_shape, gy.dtype)
-    shape, spec = spec.w_shape, spec.lifted()
-    x, gy = layout.lift(x), layout.lift(gy)
+    shape, spec = spec.w_shape, spec.as_3d()
+    x, gy = layout.to_ndhwc(x), layout.to_ndhwc(gy)
     threads = settings.get_num_threads()
     by_rows = split_rows(spec, threads, x.itemsize)
     k, c, taps = spec.c_out // spec.groups, spec.c_in // spec.groups, prod(spec.kernel)

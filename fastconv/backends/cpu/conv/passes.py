@@ -25,7 +25,7 @@ from math import prod
 import numpy as np
 
 from ..codegen import simd
-from ..codegen.jit import kernel, prange, share
+from ..codegen.jit import kernel, prange, split_range
 from ..ops.dense import transpose_block
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
@@ -121,22 +121,22 @@ def forward(run, x, w, b, spec, residual, relu, *options) -> np.ndarray:
     arrays and writes ``y``; what lies ``beside`` bytes behind an element of ``y`` is added to it (0:
     nothing)."""
     y, y5 = layout.empty(spec.y_shape, x.dtype)
-    lifted = spec.lifted()
+    as_3d = spec.as_3d()
     if y.size:
-        added = None if residual is None else layout.lift(residual)  # kept until the kernel has run
+        added = None if residual is None else layout.to_ndhwc(residual)  # kept until the kernel has run
         beside = 0 if added is None else added.ctypes.data - y5.ctypes.data
-        run(layout.lift(x), w, b, y5, lifted, forward_phases(lifted), False, beside, int(relu), *options)
+        run(layout.to_ndhwc(x), w, b, y5, as_3d, forward_phases(as_3d), False, beside, int(relu), *options)
     return y
 
 
 def backward_data(run, gy, w, spec, residual, *options) -> np.ndarray:
     """The backward-data pass by the same ``run``, with input and output channels swapped."""
     gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
-    lifted = spec.lifted()
+    as_3d = spec.as_3d()
     if gx.size:
-        added = None if residual is None else layout.lift(residual)
+        added = None if residual is None else layout.to_ndhwc(residual)
         beside = 0 if added is None else added.ctypes.data - gx5.ctypes.data
-        run(layout.lift(gy), w, None, gx5, lifted, backward_phases(lifted), True, beside, 0, *options)
+        run(layout.to_ndhwc(gy), w, None, gx5, as_3d, backward_phases(as_3d), True, beside, 0, *options)
     return gx
 
 
@@ -174,7 +174,7 @@ def _arrange(threads, function, lanes, w, arranged, tables, buffers):
     line = depth * taps
     for thread in prange(threads):
         table, buffer = tables[thread], buffers[thread]
-        first, end = share(thread, threads, (columns + lanes - 1) // lanes)
+        first, end = split_range(thread, threads, (columns + lanes - 1) // lanes)
         for k in range(first * lanes, min(end * lanes, columns), lanes):
             used = min(lanes, columns - k)
             for e in range(0, line, lanes):
@@ -209,20 +209,20 @@ def arranged(w: np.ndarray | Prepacked) -> np.ndarray:
 
 
 @kernel
-def _pack(threads, function, lanes, w, taps, swap, width, panels, tables):
+def _pack(threads, function, lanes, w, taps, is_dgrad, width, panels, tables):
     # w: taps, C/groups, K -> panels[g, p, t, c, j] = w[taps[t], c, g*K/groups + p*width + j]   (swap: c and k trade)
     groups, blocks, count, depth, _ = panels.shape
     _, height, total = w.shape
     size, part = w.itemsize, total // groups
-    columns = height if swap else part
+    columns = height if is_dgrad else part
     source, target = w.reshape(-1), panels.reshape(-1)
     rows = (depth + 63) // 64  # jobs of 64 rows of a panel
     for thread in prange(threads):
         table = tables[thread]
-        first, end = share(thread, threads, groups * blocks * count * rows)
+        first, end = split_range(thread, threads, groups * blocks * count * rows)
         for job in range(first, end):
             # Jobs that follow each other read the same lines of memory.
-            if swap:
+            if is_dgrad:
                 g, p, t, c0 = (
                     job // rows // count // blocks,
                     job // rows // count % blocks,
@@ -239,7 +239,7 @@ def _pack(threads, function, lanes, w, taps, swap, width, panels, tables):
             c0 *= 64
             used, deep = min(width, columns - p * width), min(64, depth - c0)
             to = (((g * blocks + p) * count + t) * depth + c0) * width
-            if swap:
+            if is_dgrad:
                 at = (taps[t] * height + p * width) * total + g * part + c0
                 transpose_block(
                     function, lanes, source, at, total, used, deep, target, to, width, table, size
@@ -274,17 +274,17 @@ class Panels:
 
 
 @keep
-def panels(w: np.ndarray | Prepacked, groups: int, taps: tuple, swap: bool, least: int = 1) -> Panels:
+def panels(w: np.ndarray | Prepacked, groups: int, taps: tuple, is_dgrad: bool, least: int = 1) -> Panels:
     """The weights of ``taps`` as panels at least ``least`` wide; ``swap`` sums over output channels
     (backward-data) instead of input channels. They are read in place where whole panels lie in the weights'
     memory order and rows are close together; else, and of prepacked weights, packed."""
     changing, w, dtype = not isinstance(w, Prepacked), arranged(w), w.dtype
     k, c = w.shape[2] // groups, w.shape[1]
-    columns, depth = (c, k) if swap else (k, c)
+    columns, depth = (c, k) if is_dgrad else (k, c)
     width = max(simd.panel_width(columns, dtype), least)
     count = -(-columns // width)
     tile = simd.tile_address(dtype, width)
-    whole = not swap and groups == 1 and columns % width == 0 and len(taps) == len(w)
+    whole = not is_dgrad and groups == 1 and columns % width == 0 and len(taps) == len(w)
     if whole and changing and count <= 8:
         return Panels(w.reshape(-1), 1, count, depth, width, width, depth * columns, columns, tile)
     data = memory.empty((groups, count, len(taps), depth, width), dtype)
@@ -294,7 +294,7 @@ def panels(w: np.ndarray | Prepacked, groups: int, taps: tuple, swap: bool, leas
         lanes,
         w,
         np.array(taps),
-        swap,
+        is_dgrad,
         width,
         data,
         *per_thread((lanes, np.int64)),
@@ -311,7 +311,7 @@ def _sum_partials(threads, partials, total):
     source, target = partials.reshape(-1), total.reshape(-1)
     part = groups * taps * depth * columns
     for thread in prange(threads):
-        first, end = share(thread, threads, taps * depth)
+        first, end = split_range(thread, threads, taps * depth)
         for g in range(groups):
             for row in range(first, end):
                 at, to = (g * taps * depth + row) * columns, (row * groups + g) * columns

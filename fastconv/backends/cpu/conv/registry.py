@@ -156,7 +156,7 @@ def conv_fwd(x, w, b, spec, algorithm=None, residual=None, relu=False):
 def conv_bwd_data(gy, w, spec, algorithm=None, residual=None):
     run = _choose(spec, "bwd_data", gy.dtype, algorithm).bwd_data
     # pixels that no tap reaches
-    if residual is not None and not all(p.taps for p in backward_phases(spec.lifted())):
+    if residual is not None and not all(p.taps for p in backward_phases(spec.as_3d())):
         return binary_fwd("add", run(gy, w, spec, None), residual)
     return run(gy, w, spec, residual)
 

@@ -20,7 +20,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..codegen.jit import kernel, prange, share
+from ..codegen.jit import kernel, prange, split_range
 from ..runtime import layout, memory
 from .passes import Prepacked, arranged, keep
 
@@ -51,7 +51,7 @@ def _fold(threads, x, blocks, back):
     pixels, folded_pixels = x.reshape(-1), blocks.reshape(-1)
     pair = 2 * channels
     for thread in prange(threads):
-        first, end = share(thread, threads, images * rows * 2)
+        first, end = split_range(thread, threads, images * rows * 2)
         for job in range(first, end):
             n, row = job // (2 * rows), job % (2 * rows)
             start, target = (
@@ -74,14 +74,14 @@ def _fold(threads, x, blocks, back):
 def fold(x: np.ndarray, spec) -> np.ndarray:
     """``x`` with the pixels of 2 x 2 blocks as channels; ``spec`` is what :func:`folded` returned."""
     blocks, blocks5 = layout.empty(spec.x_shape, x.dtype)
-    _fold(layout.lift(x), blocks5, False)
+    _fold(layout.to_ndhwc(x), blocks5, False)
     return blocks
 
 
 def unfold(blocks: np.ndarray, shape) -> np.ndarray:
     """The inverse of :func:`fold`, for an ``x`` of ``shape``."""
     x, x5 = layout.empty(shape, blocks.dtype)
-    _fold(x5, layout.lift(blocks), True)
+    _fold(x5, layout.to_ndhwc(blocks), True)
     return x
 
 

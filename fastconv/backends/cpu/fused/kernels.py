@@ -46,7 +46,7 @@ import numpy as np
 from fastconv.backends import settings
 
 from ..codegen import simd, vector_math
-from ..codegen.jit import body, by_address, c_function, kernel, prange, share
+from ..codegen.jit import body, by_address, c_function, kernel, prange, split_range
 from ..codegen.simd import address
 from ..ops.dense import row_block
 from ..runtime import layout, memory
@@ -381,7 +381,7 @@ def _make_forward(like):
                 if biases[i]:
                     value = simd.view1d(biases[i], rows, like)[e // images]
                 bias[steps[i].bias + e] = value
-        first, end = share(thread, threads, p.blocks)
+        first, end = split_range(thread, threads, p.blocks)
         for block in range(first, end):
             slot = (block if p.keep else thread) * p.slot
             count = min(images, p.batch - block * images)
@@ -512,7 +512,7 @@ def _make_backward(like):
         )
         images, scratch = p.images, p.blocks * p.area + thread * p.scratch
         partial = simd.view1d(p.partials + thread * p.partial * like.itemsize, p.partial, like)
-        first, end = share(thread, threads, p.blocks)
+        first, end = split_range(thread, threads, p.blocks)
         for block in range(first, end):
             slot, count = block * p.slot, min(images, p.batch - block * images)
             view = views[2 * p.count - 1]
@@ -616,7 +616,7 @@ def _make_sums(like):
         for i in range(p.count):
             step, y, d = steps[i], views[2 * i + 1], dots[i]
             if step.dense:
-                first, end = share(thread, threads, y.channels)
+                first, end = split_range(thread, threads, y.channels)
                 at = y.gradient + first * y.plane
                 if gw[i] and end > first:
                     for v in range(d.columns):
@@ -645,7 +645,7 @@ def _make_sums(like):
                     (gw[i], d.size, step.weights),
                     (gb[i], y.channels, step.weights + d.size),
                 ):
-                    first, end = share(thread, threads, n if place else 0)
+                    first, end = split_range(thread, threads, n if place else 0)
                     for e in range(first, end):
                         total = partials[at + e]
                         for part in range(1, p.parts):
@@ -663,7 +663,7 @@ _MAKERS = {"forward": _make_forward, "backward": _make_backward, "sums": _make_s
 def _function(name: str, dtype) -> int:
     """Address of one thread's part of a pass."""
     part = _MAKERS[name](np.empty(0, dtype))
-    return c_function(part, f"sequence.{name}.{dtype}")
+    return c_function(part, f"fused_chain.{name}.{dtype}")
 
 
 @kernel
@@ -729,7 +729,7 @@ def _run(names, plan, keep, x, y, **values) -> None:
         _launch(_function(name, plan.dtype), p)
 
 
-def sequence_fwd(plan, x, weights, biases, keep):
+def fused_chain_fwd(plan, x, weights, biases, keep):
     weights, w = _addresses(plan, weights)
     biases, b = _addresses(plan, biases)
     threads = settings.get_num_threads()
@@ -756,7 +756,7 @@ def sequence_fwd(plan, x, weights, biases, keep):
     return y, saved
 
 
-def sequence_bwd(plan, gy, saved, weights, needs_x, needs_weights, needs_biases):
+def fused_chain_bwd(plan, gy, saved, weights, needs_x, needs_weights, needs_biases):
     dtype, threads, first = plan.dtype, settings.get_num_threads(), plan.arrays[0]
 
     def gradients(shapes, needs):

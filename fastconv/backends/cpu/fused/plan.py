@@ -1,4 +1,4 @@
-"""The plan of a run of layers for :mod:`.sequence`: records that its kernels read, so that a new network
+"""The plan of a run of layers for :mod:`.kernels`: records that its kernels read, so that a new network
 compiles nothing.
 
 Everything is counted in elements of a block's memory, in which a number of images (one or two vectors) is innermost::
@@ -387,6 +387,6 @@ def _plan(steps, dtype, threads) -> Plan | None:
     )
 
 
-def sequence_plan(steps, dtype):
+def fused_chain_plan(steps, dtype):
     """A plan for the first ``plan.count`` of ``steps``, or None where layer by layer is better."""
     return _plan(steps, np.dtype(dtype), settings.get_num_threads())

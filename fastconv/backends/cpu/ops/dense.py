@@ -20,7 +20,7 @@ import numpy as np
 from fastconv.backends import settings
 
 from ..codegen import simd
-from ..codegen.jit import body, kernel, prange, share
+from ..codegen.jit import body, kernel, prange, split_range
 from ..codegen.simd import ONE_TAP, address
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
@@ -69,7 +69,7 @@ def _pack(threads, function, lanes, start, row, column, columns, width, panels, 
     parts = (depth + 63) // 64  # jobs of 64 rows of a panel
     for t in prange(threads):
         table = tables[t]
-        first, end = share(t, threads, count * parts)
+        first, end = split_range(t, threads, count * parts)
         for job in range(first, end):
             p, k0 = job // parts, job % parts * 64
             used, deep = min(width, columns - p * width), min(64, depth - k0)
@@ -92,10 +92,10 @@ def _gemm(threads, tile, a, a_row, a_step, b, b_step, b_panel, depth, width, bia
     size = c.itemsize
     for t in prange(threads):
         table = address(ONE_TAP)
-        first_job, end_job = share(t, threads, groups * count)
+        first_job, end_job = split_range(t, threads, groups * count)
         for job in range(first_job, end_job):
             g, p = job // count, job % count
-            first, end = share(g, groups, rows)
+            first, end = split_range(g, groups, rows)
             simd.tile(
                 tile,
                 end - first,

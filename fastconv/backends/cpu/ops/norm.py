@@ -31,7 +31,7 @@ import numpy as np
 from fastconv.backends import settings
 
 from ..codegen import vector_math
-from ..codegen.jit import body, kernel, prange, share
+from ..codegen.jit import body, kernel, prange, split_range
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 
@@ -61,7 +61,7 @@ def _scratch(count: int, x) -> np.ndarray:
 @body(inline=True)
 def piece(job, images, parts, pixels):
     """The image of a job and the pixels it covers."""
-    start, stop = share(job // images, parts, pixels)
+    start, stop = split_range(job // images, parts, pixels)
     return job % images, start, stop
 
 
@@ -117,7 +117,7 @@ def moment_share(thread, threads, x, part, totals):
     """Sums and squared deviations of each piece's channels."""
     images, pixels, channels = x.shape
     parts = totals.shape[0] - 1
-    first, end = share(thread, threads, parts * images)
+    first, end = split_range(thread, threads, parts * images)
     origin, sums, squares = part[0], part[1], part[2]
     for job in range(first, end):
         n, begin, stop = piece(job, images, parts, pixels)
@@ -160,7 +160,7 @@ def merge_parts(totals, n, pixels, channels):
             for c in range(channels):
                 mean[c] += sums[c] * one_by_count
     for p in range(parts):
-        start, stop = share(p, parts, pixels)
+        start, stop = split_range(p, parts, pixels)
         count = stop - start
         one_by_pixels = 1 / max(count, 1)
         for k in range(0, width, channels):
@@ -174,7 +174,7 @@ def merge_parts(totals, n, pixels, channels):
 def apply_share(thread, threads, x, parts, mean, scale, bias, residual, has_residual, relu, y):
     images, pixels, channels = x.shape
     least = x.dtype.type(0 if relu else -np.inf)
-    first, end = share(thread, threads, parts * images)
+    first, end = split_range(thread, threads, parts * images)
     for job in range(first, end):
         n, start, stop = piece(job, images, parts, pixels)
         m, s = mean[n], scale[n]
@@ -195,7 +195,7 @@ def apply_share(thread, threads, x, parts, mean, scale, bias, residual, has_resi
 def gradient_sum_share(thread, threads, gy, x, y, mean, scale, bias, mask, part, totals):
     images, pixels, channels = x.shape
     parts, zero = totals.shape[0] - 1, x.dtype.type(0)
-    first, end = share(thread, threads, parts * images)
+    first, end = split_range(thread, threads, parts * images)
     plain, scaled = part[0], part[1]
     for job in range(first, end):
         n, begin, stop = piece(job, images, parts, pixels)
@@ -233,7 +233,7 @@ def gradient_share(
     # gx = scale * gz + offset + slope * (x - mean)
     images, pixels, channels = x.shape
     zero = x.dtype.type(0)
-    first, end = share(thread, threads, parts * images)
+    first, end = split_range(thread, threads, parts * images)
     for job in range(first, end):
         n, start, stop = piece(job, images, parts, pixels)
         m, a, b, d = mean[n], scale[n], offset[n], slope[n]
@@ -263,9 +263,9 @@ def gradient_share(
 def _channel_sums(threads, x, part, totals):
     parts = totals.shape[0]
     for thread in prange(threads):
-        first, end = share(thread, threads, parts)
+        first, end = split_range(thread, threads, parts)
         for p in range(first, end):
-            start, stop = share(p, parts, x.shape[0])
+            start, stop = split_range(p, parts, x.shape[0])
             sum_share(x, start, stop, part[thread, 0], totals[p])
 
 
@@ -274,7 +274,7 @@ def _moments(threads, x, channels, part, totals):
     for thread in prange(threads):
         moment_share(thread, threads, x, part[thread], totals)
     for thread in prange(threads):
-        first, end = share(thread, threads, x.shape[0])
+        first, end = split_range(thread, threads, x.shape[0])
         for n in range(first, end):
             merge_parts(totals, n, x.shape[1], channels)
 
@@ -326,7 +326,7 @@ def _one_image(x):
 
 def _images(x):
     """``N, spatial, C``, or several pixels as one."""
-    return layout.lift(x).reshape(x.shape[0], -1, _wide(prod(x.shape[2:]), x.shape[1]) * x.shape[1])
+    return layout.to_ndhwc(x).reshape(x.shape[0], -1, _wide(prod(x.shape[2:]), x.shape[1]) * x.shape[1])
 
 
 def _repeat(v, x):
@@ -692,7 +692,7 @@ def normalise_bwd(gy, x, m, s, weight, gx, gweight, gbias):
 @kernel
 def _layer_fwd(threads, x, weight, bias, eps, y, means, invstds):
     for thread in prange(threads):
-        first, end = share(thread, threads, x.shape[0])
+        first, end = split_range(thread, threads, x.shape[0])
         for r in range(first, end):
             means[r], invstds[r] = normalise(x[r], weight, bias, eps, y[r])
 
@@ -701,9 +701,9 @@ def _layer_fwd(threads, x, weight, bias, eps, y, means, invstds):
 def _layer_bwd(threads, gy, x, means, invstds, weight, gx, totals):
     parts = totals.shape[0]
     for thread in prange(threads):
-        first, end = share(thread, threads, parts)
+        first, end = split_range(thread, threads, parts)
         for p in range(first, end):
-            start, stop = share(p, parts, x.shape[0])
+            start, stop = split_range(p, parts, x.shape[0])
             totals[p] = 0
             for r in range(start, stop):
                 normalise_bwd(gy[r], x[r], means[r], invstds[r], weight, gx[r], totals[p, 0], totals[p, 1])
@@ -763,7 +763,7 @@ def powers(scale, beta, out):
 def _response_fwd(threads, x, size, ratio, beta, k, part, y, scale):
     rows, channels = x.shape
     for thread in prange(threads):
-        first, end = share(thread, threads, rows)
+        first, end = split_range(thread, threads, rows)
         squares = part[thread, 0, :channels]
         for r in range(first, end):
             row, s, out = x[r], scale[r], y[r]
@@ -782,7 +782,7 @@ def _response_bwd(threads, gy, x, scale, size, ratio, beta, part, gx):
     rows, channels = x.shape
     factor = x.dtype.type(2) * ratio * beta
     for thread in prange(threads):
-        first, end = share(thread, threads, rows)
+        first, end = split_range(thread, threads, rows)
         power, own, others = (
             part[thread, 0, :channels],
             part[thread, 1, :channels],

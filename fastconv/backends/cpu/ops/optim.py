@@ -11,7 +11,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from ..codegen.jit import body, kernel, prange, share
+from ..codegen.jit import body, kernel, prange, split_range
 from ..codegen.simd import view1d
 from ..runtime import layout
 
@@ -33,7 +33,7 @@ def part(ids, p, first, end, offsets, like):
 def _sgd(threads, params, grads, velocities, offsets, numbers, nesterov, first_step, like):
     lr, momentum, keep, weight_decay = numbers
     for thread in prange(threads):
-        first, end = share(thread, threads, offsets[-1])
+        first, end = split_range(thread, threads, offsets[-1])
         for k in range(params.size):
             p, g = part(params, k, first, end, offsets, like), part(grads, k, first, end, offsets, like)
             if momentum == 0:
@@ -52,7 +52,7 @@ def _sgd(threads, params, grads, velocities, offsets, numbers, nesterov, first_s
 def _adam(threads, params, grads, ms, vs, offsets, numbers, decoupled, like):
     step_size, beta1, beta2, rest1, rest2, root, eps, weight_decay, shrink = numbers
     for thread in prange(threads):
-        first, end = share(thread, threads, offsets[-1])
+        first, end = split_range(thread, threads, offsets[-1])
         for k in range(params.size):
             p, g = part(params, k, first, end, offsets, like), part(grads, k, first, end, offsets, like)
             m, v = part(ms, k, first, end, offsets, like), part(vs, k, first, end, offsets, like)

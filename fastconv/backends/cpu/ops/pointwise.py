@@ -18,7 +18,7 @@ from math import floor, prod
 import numpy as np
 
 from ..codegen import simd, vector_math
-from ..codegen.jit import body, kernel, prange, share
+from ..codegen.jit import body, kernel, prange, split_range
 from ..codegen.simd import address
 from ..runtime import layout, memory
 from . import borrowed as reference
@@ -75,7 +75,7 @@ def _unary_kernel(name: str):
 
     def run(threads, x, p, one, y):
         for thread in prange(threads):
-            first, end = share(thread, threads, x.size)
+            first, end = split_range(thread, threads, x.size)
             # from 0: an index that might be negative is not vectorised
             source, target = x[first:end], y[first:end]
             for i in range(source.size):
@@ -91,7 +91,7 @@ def _slope_kernel(name: str):
 
     def run(threads, g, s, p, one, y):
         for thread in prange(threads):
-            first, end = share(thread, threads, g.size)
+            first, end = split_range(thread, threads, g.size)
             up, saved, target = g[first:end], s[first:end], y[first:end]
             for i in range(up.size):
                 target[i] = scalar(up[i], saved[i], p, one)
@@ -115,7 +115,7 @@ def _binary_kernel(name: str):
         # flat; the shorter side repeats all along the other: one number, or one row of the other's memory
         period = min(a.size, b.size)
         for thread in prange(threads):
-            start, end = share(thread, threads, y.size)
+            start, end = split_range(thread, threads, y.size)
             while start < end:
                 stop = min(end, (start // period + 1) * period) if period > 1 else end
                 p, q, out = _piece(a, start, stop), _piece(b, start, stop), y[start:stop]
@@ -193,10 +193,10 @@ def _sums(threads, x, totals):
     outer, n, inner = x.shape
     parts, lines = totals.shape[0], x.reshape(outer, n * inner)
     for thread in prange(threads):
-        first, end = share(thread, threads, parts * outer)
+        first, end = split_range(thread, threads, parts * outer)
         for job in range(first, end):
             part, o = job // outer, job % outer
-            start, stop = share(part, parts, n)
+            start, stop = split_range(part, parts, n)
             total = totals[part, o]
             total[:] = 0
             if inner == 1:
@@ -264,7 +264,7 @@ def exponentials(row, out):
 def _softmax(threads, x, log, y):
     rows, columns = x.shape
     for thread in prange(threads):
-        first, end = share(thread, threads, rows)
+        first, end = split_range(thread, threads, rows)
         for r in range(first, end):
             total, largest = exponentials(x[r], y[r])
             if log:
@@ -280,7 +280,7 @@ def _softmax(threads, x, log, y):
 def _softmax_bwd(threads, gy, y, log, gx):
     rows, columns = y.shape
     for thread in prange(threads):
-        first, end = share(thread, threads, rows)
+        first, end = split_range(thread, threads, rows)
         for r in range(first, end):
             total = gy.dtype.type(0)
             if log:
@@ -325,7 +325,7 @@ def _cross_entropy(threads, logits, target, weight, ignore_index, smoothing, los
     rows, classes = logits.shape
     one = logits.dtype.type(1)
     for thread in prange(threads):
-        first, end = share(thread, threads, rows)
+        first, end = split_range(thread, threads, rows)
         for r in range(first, end):
             row, p, t = logits[r], prob[r], target[r]
             total, largest = exponentials(row, p)
@@ -340,7 +340,7 @@ def _cross_entropy(threads, logits, target, weight, ignore_index, smoothing, los
                     for c in range(classes):
                         spread -= weight[c] * vector_math.minus_both(row[c], largest, shift)
                     losses[r] += smoothing / classes * spread
-    total, mass, strange = 0.0, 0.0, 0
+    total, mass, invalid_targets = 0.0, 0.0, 0
     for r in range(rows):
         t = target[r]
         if t != ignore_index:
@@ -348,12 +348,12 @@ def _cross_entropy(threads, logits, target, weight, ignore_index, smoothing, los
                 total += losses[r]
                 mass += weight[t]
             else:
-                strange += 1
-    mean[0], mean[1], mean[2] = total / mass, mass, strange
+                invalid_targets += 1
+    mean[0], mean[1], mean[2] = total / mass, mass, invalid_targets
 
 
 @kernel
-def _cross_entropy_bwd(threads, grow, divisor, prob, target, weight, ignore_index, smoothing, out):
+def _cross_entropy_bwd(threads, grad_rows, divisor, prob, target, weight, ignore_index, smoothing, out):
     # grow: a number per row, or one for all
     rows, classes = prob.shape
     one = prob.dtype.type(1)
@@ -362,9 +362,9 @@ def _cross_entropy_bwd(threads, grow, divisor, prob, target, weight, ignore_inde
         mass = prob.dtype.type(0)
         for c in range(classes):
             mass += weight[c]
-        first, end = share(thread, threads, rows)
+        first, end = split_range(thread, threads, rows)
         for r in range(first, end):
-            t, g = target[r], prob.dtype.type(grow[r if grow.size == rows else 0] / divisor)
+            t, g = target[r], prob.dtype.type(grad_rows[r if grad_rows.size == rows else 0] / divisor)
             if t == ignore_index:
                 out[r] = 0
                 continue
@@ -382,9 +382,9 @@ def _run_cross_entropy(logits, target, weight, ignore_index, label_smoothing):
     return losses, mean, (prob, target, weight, ignore_index, number(label_smoothing))
 
 
-def _run_cross_entropy_bwd(grow, divisor, prob, target, weight, ignore_index, label_smoothing):
+def _run_cross_entropy_bwd(grad_rows, divisor, prob, target, weight, ignore_index, label_smoothing):
     out = memory.empty(prob.shape, prob.dtype)
-    _cross_entropy_bwd(grow, divisor, prob, target, weight, ignore_index, label_smoothing, out)
+    _cross_entropy_bwd(grad_rows, divisor, prob, target, weight, ignore_index, label_smoothing, out)
     return out
 
 
@@ -393,10 +393,10 @@ def cross_entropy_fwd(logits, target, weight, ignore_index, label_smoothing):
     return losses, prob
 
 
-def cross_entropy_bwd(grow, prob, target, weight, ignore_index, label_smoothing):
+def cross_entropy_bwd(grad_rows, prob, target, weight, ignore_index, label_smoothing):
     weight = np.ones(prob.shape[1], prob.dtype) if weight is None else layout.dense(weight)
     return _run_cross_entropy_bwd(
-        layout.dense(grow),
+        layout.dense(grad_rows),
         1.0,
         layout.dense(prob),
         layout.dense(target),
@@ -407,10 +407,10 @@ def cross_entropy_bwd(grow, prob, target, weight, ignore_index, label_smoothing)
 
 
 def cross_entropy_mean_fwd(logits, target, weight, ignore_index, label_smoothing):
-    _, (loss, divisor, strange), saved = _run_cross_entropy(
+    _, (loss, divisor, invalid_targets), saved = _run_cross_entropy(
         logits, target, weight, ignore_index, label_smoothing
     )
-    return None if strange else np.array(loss, logits.dtype), (divisor, *saved)
+    return None if invalid_targets else np.array(loss, logits.dtype), (divisor, *saved)
 
 
 def cross_entropy_mean_bwd(gy, saved):
@@ -434,7 +434,7 @@ def drop(x, threshold, scale, start, step, y):
 def _dropout(threads, x, pixels, channels, threshold, scale, seed, y):
     # x: flat in the memory order N, pixels, C; elements count in the logical order N, C, pixels
     for thread in prange(threads):
-        start, end = share(thread, threads, x.size)
+        start, end = split_range(thread, threads, x.size)
         while start < end:
             r, c = start // channels, start % channels
             stop = min(end, (r + 1) * channels)
@@ -447,7 +447,7 @@ def dropout(x, p, scale, seed):
     seed, threshold = np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64), np.uint64(floor(p * 2**24))
     if 3 <= x.ndim <= 5 and not x.flags.c_contiguous:
         y, out = layout.empty(x.shape, x.dtype)
-        source, pixels, channels = layout.lift(x), prod(x.shape[2:]), x.shape[1]
+        source, pixels, channels = layout.to_ndhwc(x), prod(x.shape[2:]), x.shape[1]
     else:
         y = out = memory.empty(x.shape, x.dtype)
         source, pixels, channels = layout.dense(x), 1, x.size

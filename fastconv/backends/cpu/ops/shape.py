@@ -17,7 +17,7 @@ import numpy as np
 
 from fastconv.backends.common import resample
 
-from ..codegen.jit import kernel, prange, share
+from ..codegen.jit import kernel, prange, split_range
 from ..runtime import layout, memory
 
 
@@ -27,7 +27,7 @@ from ..runtime import layout, memory
 def _along_axis(threads, x, starts, items, weights, fill, y):
     outer, count, inner = y.shape
     for thread in prange(threads):
-        first, end = share(thread, threads, outer * count)
+        first, end = split_range(thread, threads, outer * count)
         for job in range(first, end):
             o, j = job // count, job % count
             target = y[o, j]
@@ -76,7 +76,7 @@ def _unfold(threads, x, kernel_size, stride, dilation, before, cols):
     oh, ow = cols.shape[3], cols.shape[4]
     taps = kernel_size[0] * kernel_size[1]
     for thread in prange(threads):
-        first, end = share(thread, threads, images * channels * taps)
+        first, end = split_range(thread, threads, images * channels * taps)
         for job in range(first, end):
             n, c, t = job // taps // channels, job // taps % channels, job % taps
             i0 = t // kernel_size[1] * dilation[0] - before[0]
@@ -93,7 +93,7 @@ def _fold(threads, cols, kernel_size, stride, dilation, before, x):
     images, height, width, channels = x.shape
     oh, ow = cols.shape[3], cols.shape[4]
     for thread in prange(threads):
-        first, end = share(thread, threads, images * channels)
+        first, end = split_range(thread, threads, images * channels)
         for job in range(first, end):
             n, c = job // channels, job % channels
             for i in range(height):
@@ -121,7 +121,7 @@ def _cols_shape(spec):
 def unfold(x, spec):
     cols = memory.empty(_cols_shape(spec), x.dtype)
     if cols.size:
-        _unfold(layout.lift(x)[:, 0], *_window(spec), cols)
+        _unfold(layout.to_ndhwc(x)[:, 0], *_window(spec), cols)
     return cols.reshape(spec.batch, spec.c_in * prod(spec.kernel), prod(spec.out_size))
 
 

@@ -15,7 +15,7 @@ _LIFT = {n: ((0, *range(2, n), 1), (slice(None), *(None,) * (5 - n))) for n in r
 _BACK = {n: (0, n - 1, *range(1, n - 1)) for n in range(2, 6)}
 
 
-def lift(x: np.ndarray) -> np.ndarray:
+def to_ndhwc(x: np.ndarray) -> np.ndarray:
     """``N, C, *spatial`` as a C-contiguous ``N, D, H, W, C`` array: a view where the memory already is
     channels-last."""
     order, inserted = _LIFT[x.ndim]
@@ -45,7 +45,7 @@ def dense(x: np.ndarray) -> np.ndarray:
 
 def rows(x: np.ndarray) -> np.ndarray:
     """``N, C, *spatial`` as a C-contiguous ``(N * spatial, C)`` array."""
-    return lift(x).reshape(-1, x.shape[1])
+    return to_ndhwc(x).reshape(-1, x.shape[1])
 
 
 def empty(shape, dtype) -> tuple[np.ndarray, np.ndarray]:

@@ -71,7 +71,7 @@ class Phase:
 
     spec: object
     lines: tuple[Line, ...]
-    swap: bool
+    is_dgrad: bool
 
     @property
     def taps(self) -> int:
@@ -84,14 +84,14 @@ class Phase:
     @property
     def dense(self) -> bool:
         """Whether output positions lie in memory in their own order, without gaps."""
-        out = self.spec.in_size if self.swap else self.spec.out_size
+        out = self.spec.in_size if self.is_dgrad else self.spec.out_size
         return all(line.count == n for line, n in zip(self.lines, out))
 
     @property
     def channels(self) -> tuple[int, int]:
         """Per group, summed over and produced."""
         pair = self.spec.c_in // self.spec.groups, self.spec.c_out // self.spec.groups
-        return pair[::-1] if self.swap else pair
+        return pair[::-1] if self.is_dgrad else pair
 
     @cached_property
     def table(self):
@@ -99,9 +99,9 @@ class Phase:
         spec, lines = self.spec, self.lines
         channels, columns = self.channels
         kernel, line = spec.kernel, spec.c_out
-        in_size, out_size = (spec.out_size, spec.in_size) if self.swap else (spec.in_size, spec.out_size)
+        in_size, out_size = (spec.out_size, spec.in_size) if self.is_dgrad else (spec.in_size, spec.out_size)
         # from one line of w (n; forward: channel), tap and group to the next
-        w = (line, line * columns, channels) if self.swap else (line, line * channels, columns)
+        w = (line, line * columns, channels) if self.is_dgrad else (line, line * channels, columns)
         tap_steps = kernel[1] * kernel[2], kernel[2], 1
         out = columns * spec.groups
         numbers = [

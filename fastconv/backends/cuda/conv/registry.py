@@ -130,7 +130,7 @@ def _phase_plans(phase, dtype, mode=None) -> list[Plan]:
     channels, columns = phase.channels
     mode = _packed(mode or _mode(dtype), channels, columns)
     size = 2 if mode == "half" else np.dtype(dtype).itemsize
-    whole = _width(channels, size) > 1 and (phase.swap or _width(columns, size) > 1)
+    whole = _width(channels, size) > 1 and (phase.is_dgrad or _width(columns, size) > 1)
     return _plans(
         phase.pixels, columns, phase.taps * channels, phase.spec.groups, mode, size, whole, channels % 32 == 0
     )
@@ -193,7 +193,7 @@ def _gather(phase, tile, mode, x, w, y, parts, bias, residual, relu):
         tile,
         mode,
         y.dtype.type,
-        phase.swap,
+        phase.is_dgrad,
         _width(channels, size),
         _width(columns, size),
         channels % tile.depth == 0,
@@ -202,7 +202,7 @@ def _gather(phase, tile, mode, x, w, y, parts, bias, residual, relu):
     flags |= implicit.DENSE * phase.dense
     moments = None
     # a BatchNorm is likely to follow
-    if parts == 1 and not phase.swap and bias is None and residual is None and not relu:
+    if parts == 1 and not phase.is_dgrad and bias is None and residual is None and not relu:
         flags |= implicit.MOMENTS
         moments = memory.empty((2, columns * phase.spec.groups, -(-phase.pixels // tile.rows)), np.float64)
         y.base.known["moments"] = moments, tile.rows, (phase.pixels, y.shape[-1])
@@ -263,7 +263,7 @@ def _direct(phases, x, w, y, bias, residual, relu):
             continue
         narrow, columns = _is_narrow(phase), phase.channels[1]
         each = direct.width(columns)
-        kernel = direct._single(real, phase.swap) if narrow else direct._few(real, phase.swap, each)
+        kernel = direct._single(real, phase.is_dgrad) if narrow else direct._few(real, phase.is_dgrad, each)
         blocks = -(-phase.pixels // THREADS), -(-columns // each), phase.spec.groups
         where = grid(phase.pixels * y.shape[-1]) if narrow else (blocks, THREADS)
         launch(
@@ -293,9 +293,11 @@ def _fwd(run):
     def fwd(x, w, b, spec, residual, relu):
         y, y5 = layout.empty(spec.y_shape, x.dtype)
         if y.size:
-            residual = None if residual is None else layout.lift(residual)
+            residual = None if residual is None else layout.to_ndhwc(residual)
             b = None if b is None else layout.dense(b)
-            run(geometry.forward(spec.lifted()), layout.lift(x), geometry.weights(w), y5, b, residual, relu)
+            run(
+                geometry.forward(spec.as_3d()), layout.to_ndhwc(x), geometry.weights(w), y5, b, residual, relu
+            )
         return y
 
     return fwd
@@ -304,12 +306,12 @@ def _fwd(run):
 def _bwd_data(run):
     def bwd_data(gy, w, spec, residual):
         gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
-        phases = geometry.backward(spec.lifted())
+        phases = geometry.backward(spec.as_3d())
         if gx.size:
-            residual = None if residual is None else layout.lift(residual)
+            residual = None if residual is None else layout.to_ndhwc(residual)
             if not all(p.taps for p in phases):
                 _clear(gx5) if residual is None else layout.copy_to(residual, gx5)
-            run(phases, layout.lift(gy), geometry.weights(w), gx5, None, residual, False)
+            run(phases, layout.to_ndhwc(gy), geometry.weights(w), gx5, None, residual, False)
         return gx
 
     return bwd_data
@@ -325,7 +327,7 @@ def _bwd_weight(run):
     def bwd_weight(x, gy, spec):
         gw, memory_order = geometry.empty_weights(spec.w_shape, x.dtype)
         if gy.size:
-            run(geometry.forward(spec.lifted())[0], layout.lift(x), layout.lift(gy), memory_order)
+            run(geometry.forward(spec.as_3d())[0], layout.to_ndhwc(x), layout.to_ndhwc(gy), memory_order)
         else:
             _clear(memory_order)
         return gw
@@ -334,7 +336,7 @@ def _bwd_weight(run):
 
 
 def _phases(spec, which):
-    spec = spec.lifted()
+    spec = spec.as_3d()
     return [p for p in (geometry.backward if which == "bwd_data" else geometry.forward)(spec) if p.taps]
 
 
@@ -343,7 +345,7 @@ def _has_many_taps(spec) -> bool:
 
 
 def _implicit_cost(spec, which, dtype) -> float:
-    if _has_many_taps(spec.lifted()):
+    if _has_many_taps(spec.as_3d()):
         return inf
     if not spec.batch:
         return START

@@ -25,7 +25,7 @@ def _geometry(spec):
     if isinstance(spec, AdaptivePoolSpec):
         ones, zeros = (1, 1, 1), (0, 0, 0)
         return (1, *spec.in_size), (1, *spec.out_size), ones, ones, ones, zeros, True
-    s = spec.lifted()
+    s = spec.as_3d()
     return s.in_size, s.out_size, s.kernel, s.stride, s.dilation, tuple(b for b, _ in s.padding), False
 
 
@@ -280,7 +280,7 @@ def _start(kernels, spec, x, y, n, *arguments):
 
 def max_pool_fwd(x, spec):
     (y, y5), (index, index5) = layout.empty(spec.y_shape, x.dtype), layout.empty(spec.y_shape, _number(spec))
-    _start(_max_kernel, spec, layout.lift(x), y5, y.size, y5, index5, spec.channels, *_geometry(spec))
+    _start(_max_kernel, spec, layout.to_ndhwc(x), y5, y.size, y5, index5, spec.channels, *_geometry(spec))
     return y, index
 
 
@@ -292,10 +292,10 @@ def max_pool_bwd(gy, index, spec):
     _start(
         _max_bwd_kernel,
         spec,
-        layout.lift(gy),
+        layout.to_ndhwc(gy),
         gx5,
         gx.size,
-        layout.lift(index),
+        layout.to_ndhwc(index),
         gx5,
         spec.channels,
         *_geometry(spec),
@@ -307,14 +307,21 @@ def _averaging(spec, real):
     """How the divisor is found: padding after the input, whether padding counts, a fixed divisor or 0."""
     if isinstance(spec, AdaptivePoolSpec):
         return (0, 0, 0), False, real(0)
-    return tuple(a for _, a in spec.lifted().padding), bool(spec.count_include_pad), real(spec.divisor or 0)
+    return tuple(a for _, a in spec.as_3d().padding), bool(spec.count_include_pad), real(spec.divisor or 0)
 
 
 def _average(which, x, shape, spec):
     y, y5 = layout.empty(shape, x.dtype)
     geometry = *_geometry(spec), *_averaging(spec, x.dtype.type)
     _start(
-        lambda *how: _avg_kernels(*how)[which], spec, layout.lift(x), y5, y.size, y5, spec.channels, *geometry
+        lambda *how: _avg_kernels(*how)[which],
+        spec,
+        layout.to_ndhwc(x),
+        y5,
+        y.size,
+        y5,
+        spec.channels,
+        *geometry,
     )
     return y
 

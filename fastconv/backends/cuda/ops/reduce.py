@@ -387,7 +387,7 @@ def _cross_entropy_bwd_kernel(real):
 
     @kernel
     def cross_entropy_bwd(
-        grow, mean, averaged, prob, target, weight, weighted, ignored, smoothing, gx, n, rows, team
+        grad_rows, mean, averaged, prob, target, weight, weighted, ignored, smoothing, gx, n, rows, team
     ):
         shared = cuda.shared.array(THREADS, real)
         lane = cuda.threadIdx.x % team
@@ -402,7 +402,7 @@ def _cross_entropy_bwd_kernel(real):
         mass = sum_team(shared, mass, team)
         if valid:
             label = target[row]
-            scale = grow[0] / mean[1] if averaged else grow[row]
+            scale = grad_rows[0] / mean[1] if averaged else grad_rows[row]
             if label == ignored or label < 0 or label >= n:
                 for i in range(lane, n, team):
                     gx[place + i] = zero
@@ -468,11 +468,11 @@ def cross_entropy_mean_bwd(gy, saved):
     return _cross_entropy_bwd(gy, mean, prob, *rest)
 
 
-def cross_entropy_bwd(grow, prob, target, weight, ignore_index, label_smoothing):
-    return _cross_entropy_bwd(grow, None, prob, target, weight, ignore_index, label_smoothing)
+def cross_entropy_bwd(grad_rows, prob, target, weight, ignore_index, label_smoothing):
+    return _cross_entropy_bwd(grad_rows, None, prob, target, weight, ignore_index, label_smoothing)
 
 
-def _cross_entropy_bwd(grow, mean, prob, target, weight, ignore_index, label_smoothing):
+def _cross_entropy_bwd(grad_rows, mean, prob, target, weight, ignore_index, label_smoothing):
     gx, real = memory.empty(prob.shape, prob.dtype), prob.dtype.type
     rows, n = prob.shape
     blocks, team = teams(rows, n)
@@ -480,8 +480,8 @@ def _cross_entropy_bwd(grow, mean, prob, target, weight, ignore_index, label_smo
         _cross_entropy_bwd_kernel(real),
         blocks,
         THREADS,
-        layout.dense(grow),
-        *weights(mean, grow),
+        layout.dense(grad_rows),
+        *weights(mean, grad_rows),
         prob,
         layout.dense(target),
         *weights(weight, prob),

@@ -319,7 +319,9 @@ def _windows(spec):
 
 def unfold(x, spec):
     cols = memory.empty((spec.batch, spec.c_in * prod(spec.kernel), prod(spec.out_size)), x.dtype)
-    launch(_unfold_kernel(x.dtype.type), *grid(cols.size), layout.lift(x), cols, *_windows(spec), cols.size)
+    launch(
+        _unfold_kernel(x.dtype.type), *grid(cols.size), layout.to_ndhwc(x), cols, *_windows(spec), cols.size
+    )
     return cols
 
 

@@ -100,7 +100,7 @@ def dense(x: DeviceArray) -> DeviceArray:
     return y
 
 
-def lift(x: DeviceArray) -> DeviceArray:
+def to_ndhwc(x: DeviceArray) -> DeviceArray:
     """``N, C, *spatial`` as a C-contiguous ``N, D, H, W, C`` array: a view where the memory already is
     channels-last."""
     x = dense(x.transpose(0, *range(2, x.ndim), 1))
@@ -109,7 +109,7 @@ def lift(x: DeviceArray) -> DeviceArray:
 
 def rows(x: DeviceArray) -> DeviceArray:
     """``N, C, *spatial`` as a C-contiguous ``(N * spatial, C)`` array."""
-    x = lift(x)
+    x = to_ndhwc(x)
     return x.view((x.size // max(x.shape[4], 1), x.shape[4]), None)
 
 
@@ -178,7 +178,7 @@ __all__ = [
     "empty_like",
     "filled",
     "is_dense",
-    "lift",
+    "to_ndhwc",
     "like",
     "memory_order",
     "merged",

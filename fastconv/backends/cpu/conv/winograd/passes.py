@@ -48,7 +48,7 @@ import numpy as np
 
 from fastconv.backends import settings
 from fastconv.backends.cpu.codegen import simd
-from fastconv.backends.cpu.codegen.jit import body, kernel, prange, share
+from fastconv.backends.cpu.codegen.jit import body, kernel, prange, split_range
 from fastconv.backends.cpu.codegen.simd import ONE_TAP, address
 from fastconv.backends.cpu.ops.pointwise import binary_fwd
 from fastconv.backends.cpu.runtime import layout, memory
@@ -221,7 +221,7 @@ def _by_tiles(
     tiles = x.shape[0] * grid[0] * grid[1]
     blocks = (tiles + block - 1) // block
     for thread in prange(threads):
-        first, end = share(thread, threads, blocks)
+        first, end = split_range(thread, threads, blocks)
         v, sums = address(v_all[np.int64(thread)]), address(sums_all[np.int64(thread)])
         v_plane, sum_plane = v_all[0, 0].size * size, sums_all[0, 0].size * size
         table, starts, kinds, places, rest = tile_tables(tables[thread], n, block)
@@ -245,7 +245,7 @@ def _by_tiles(
                     )
             for panel in range(count):
                 for p in range(planes.size):
-                    first_pixel, end_pixel = share(p, planes.size, here * m * m)
+                    first_pixel, end_pixel = split_range(p, planes.size, here * m * m)
                     for pixel in range(first_pixel, end_pixel):
                         simd.prefetch_to_write(targets[pixel] + panel * width * size, width * size)
                     start, stop = starts[spans[p, 0]], starts[spans[p, 1]]
@@ -365,7 +365,7 @@ def _by_panels(
     sort_tiles(0, tiles, grid, kinds, places, starts)
     for thread in prange(threads):
         table = tables[thread]
-        first, end = share(thread, threads, tiles)
+        first, end = split_range(thread, threads, tiles)
         for t in range(first, end):
             prefetch_tile(t + AHEAD, grid, step, origin, x)
             image_table(table, 0, n, t, grid, step, origin, x, 0, address(nowhere))
@@ -380,7 +380,7 @@ def _by_panels(
         u, sums = address(u_all[np.int64(thread)]), address(sums_all[np.int64(thread)])
         u_plane, sum_plane = u_all[0, 0].size * size, sums_all[0, 0].size * size
         one_tap = address(ONE_TAP)
-        first, end = share(thread, threads, count)
+        first, end = split_range(thread, threads, count)
         for panel in range(first, end):
             for c0 in range(0, depth, slice_):
                 part = min(slice_, depth - c0)
@@ -445,7 +445,7 @@ def _transform_weights(threads, weigh, lanes, kernel, turn, taps, sizes, panels,
     size = taps.itemsize
     parts = (depth + lanes - 1) // lanes
     for thread in prange(threads):
-        first, end = share(thread, threads, count * parts)
+        first, end = split_range(thread, threads, count * parts)
         for job in range(first, end):
             panel, c = job // parts, job % parts * lanes
             transform_weights(
@@ -483,26 +483,26 @@ def _in_order(w, width: int):
     return 0, in_order.reshape(-1), (count, depth, width, depth * kernel * width, width, kernel * width, 1)
 
 
-def _source(w, swap: bool, width: int):
+def _source(w, is_dgrad: bool, width: int):
     """Weights for :func:`transform_weights`: ``turn``, the array and its sizes. They are read where they lie
     if whole panels do, else packed; prepacked ones lie in order."""
     if isinstance(w, Prepacked):
         return _in_order(w, width)
     k, c, *kernel = w.shape
-    (columns, depth), lanes = (c, k) if swap else (k, c), simd.lanes(w.dtype)
-    if columns % width == 0 and (not swap or depth % lanes == 0):
-        turn = simd.transpose_address(w.dtype) if swap else 0
-        steps = (width * k, c * k, 1, k) if swap else (width, c * k, k, 1)
+    (columns, depth), lanes = (c, k) if is_dgrad else (k, c), simd.lanes(w.dtype)
+    if columns % width == 0 and (not is_dgrad or depth % lanes == 0):
+        turn = simd.transpose_address(w.dtype) if is_dgrad else 0
+        steps = (width * k, c * k, 1, k) if is_dgrad else (width, c * k, k, 1)
         return turn, arranged(w).reshape(-1), (columns // width, depth, width, *steps)
-    p = panels(w, 1, tuple(range(prod(kernel))), swap, lanes)
+    p = panels(w, 1, tuple(range(prod(kernel))), is_dgrad, lanes)
     return 0, p.data, (p.count, depth, width, p.panel_step, p.tap_step, p.row_step, 1)
 
 
 @keep
-def _transformed(w, f: Form, weigh, swap, width):
+def _transformed(w, f: Form, weigh, is_dgrad, width):
     """The weights of a form: ``panel, weight, depth, width``."""
     kernel, lanes, threads = len(f.weigh[0]) ** 2, simd.lanes(w.dtype), settings.get_num_threads()
-    turn, taps, sizes = _source(w, swap, width)
+    turn, taps, sizes = _source(w, is_dgrad, width)
     transformed = memory.empty((sizes[0], len(f.weigh) ** 2, sizes[1], width), w.dtype)
     blocks = memory.empty((threads, lanes * kernel * width if turn else 1), w.dtype)
     _transform_weights(
@@ -517,16 +517,16 @@ def _table_size(n: int, tiles: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _plan(spec, swap: bool, m: int, dtype, adding: bool, threads: int) -> SimpleNamespace:
+def _plan(spec, is_dgrad: bool, m: int, dtype, adding: bool, threads: int) -> SimpleNamespace:
     """What the geometry of a pass decides: compiled transforms, the order of the loops, shapes of the
     workspaces. ``common`` are the kernels' first arguments, ``slice`` is 0 where the loops run by tiles."""
     padding, stride, r = [before for before, _ in spec.padding[1:]], spec.stride[1], spec.kernel[1]
-    if not swap:
+    if not is_dgrad:
         channels, out_channels, origin = spec.c_in, spec.c_out, [-p for p in padding]
     else:
         channels, out_channels = spec.c_out, spec.c_in
         origin = [p - r + 1 if stride == 1 else p // 2 - 1 + p % 2 for p in padding]
-    cut = tiling_of(spec, swap, m)
+    cut = tiling_of(spec, is_dgrad, m)
     f, lanes, points = cut.form, simd.lanes(dtype), cut.planes.size
     into, weigh, outof = _transforms(cut, dtype, channels, out_channels, adding)
     width = max(simd.panel_width(out_channels, dtype), lanes)
@@ -577,9 +577,9 @@ def _plan(spec, swap: bool, m: int, dtype, adding: bool, threads: int) -> Simple
     return plan
 
 
-def _run(x, w, b, y, spec, phases, swap, beside, relu, m):
+def _run(x, w, b, y, spec, phases, is_dgrad, beside, relu, m):
     dtype = x.dtype
-    plan = _plan(spec, swap, m, dtype, beside != 0, settings.get_num_threads())
+    plan = _plan(spec, is_dgrad, m, dtype, beside != 0, settings.get_num_threads())
     bias = plan.zeros
     if b is not None:
         bias = memory.zeros((plan.count * plan.width,), dtype)
@@ -594,7 +594,7 @@ def _run(x, w, b, y, spec, phases, swap, beside, relu, m):
         sorted_ = memory.empty((plan.sorted,), np.int64)
         _by_panels(
             *plan.common,
-            *_source(w, swap, plan.width),
+            *_source(w, is_dgrad, plan.width),
             x,
             bias,
             y,
@@ -608,7 +608,7 @@ def _run(x, w, b, y, spec, phases, swap, beside, relu, m):
             *tables,
         )
     else:
-        transformed = _transformed(w, plan.form, plan.weigh, swap, plan.width)
+        transformed = _transformed(w, plan.form, plan.weigh, is_dgrad, plan.width)
         _by_tiles(*plan.common, plan.block, transformed, x, bias, y, beside, relu, v, sums, *tables)
 
 
@@ -743,7 +743,7 @@ def _weights_by_tiles(
         me = np.int64(thread)
         v, d, u = address(v_all[me]), address(d_all[me]), address(u_all[me])
         table, starts, kinds, places, _ = tile_tables(tables[thread], n, block)
-        t0, t1 = share(thread, threads, tiles)
+        t0, t1 = split_range(thread, threads, tiles)
         if t0 == t1:
             partials[me] = 0
         for start in range(t0, t1, block):
@@ -848,7 +848,7 @@ def _weights_by_panels(
     sort_tiles(0, tiles, grid, kinds, places, starts)
     for thread in prange(threads):
         table = tables[thread]
-        t0, t1 = share(thread, threads, tiles)
+        t0, t1 = split_range(thread, threads, tiles)
         tiles_into_panels(
             t0,
             t1,
@@ -877,7 +877,7 @@ def _weights_by_panels(
         me = np.int64(thread)
         u = address(u_all[me])
         table = tables[thread]
-        first, end = share(thread, threads, k_panels * c_panels)
+        first, end = split_range(thread, threads, k_panels * c_panels)
         for job in range(first, end):
             kb, cb = job // c_panels, job % c_panels
             rows = min(width, channels - cb * width)
@@ -987,8 +987,8 @@ def bwd_weight(x, gy, spec, m):
     if folds(spec):
         within = folded(spec)
         return unfold_weights(bwd_weight(fold(x, within), gy, within, m), spec)
-    x, gy = layout.lift(x), layout.lift(gy)
-    plan = _gradient_plan(spec.lifted(), m, x.dtype, settings.get_num_threads())
+    x, gy = layout.to_ndhwc(x), layout.to_ndhwc(gy)
+    plan = _gradient_plan(spec.as_3d(), m, x.dtype, settings.get_num_threads())
     v, d, u, partials = (memory.empty(shape, x.dtype) for shape in (plan.v, plan.d, plan.u, plan.partials))
     tables = per_thread((plan.tables, np.int64))
     if plan.block:
@@ -997,4 +997,4 @@ def bwd_weight(x, gy, spec, m):
         _weights_by_panels(
             *plan.common, x, gy, v, d, u, partials, memory.empty((plan.sorted,), np.int64), *tables
         )
-    return sum_partials(partials, spec.lifted(), spec.w_shape)
+    return sum_partials(partials, spec.as_3d(), spec.w_shape)

@@ -91,7 +91,9 @@ def _spread(row, n, places):
 
 
 @cache
-def form(m: int, r: int, stride: int, swap: bool = False, odd: bool = False, k: int | None = None) -> Form:
+def form(
+    m: int, r: int, stride: int, is_dgrad: bool = False, odd: bool = False, k: int | None = None
+) -> Form:
     """The form of a pass of r x r kernels: forward, or backward-data if ``swap``. Stride 2 is for r = 3
     (``odd``: an odd padding, which decides whether the even or the odd output pixels of backward-data have
     two taps). ``k``: of a tile of which only the first k outputs (pairs of them in backward-data of stride 2)
@@ -99,13 +101,13 @@ def form(m: int, r: int, stride: int, swap: bool = False, odd: bool = False, k: 
     k = m if k is None else k
     if stride == 1:
         a_t, g, b_t = toom_cook(m, r, k)
-        g = [row[::-1] for row in g] if swap else g
+        g = [row[::-1] for row in g] if is_dgrad else g
         return Form(tuple(b_t), tuple(g), tuple(a_t), tuple(range(m + r - 1)), m)
     a_t, g, b_t = toom_cook(m, 2, k)
     two, n = m + 1, 2 * m + 1
-    weigh = (*[_spread(row[::-1] if swap else row, 3, (0, 2)) for row in g], _unit(3, 1))
+    weigh = (*[_spread(row[::-1] if is_dgrad else row, 3, (0, 2)) for row in g], _unit(3, 1))
     weight = (*range(two), *[two] * m)
-    if not swap:
+    if not is_dgrad:
         into = (
             *[_spread(row, n, range(0, n, 2)) for row in b_t],
             *[_unit(n, 2 * i + 1, i < k) for i in range(m)],
@@ -161,21 +163,21 @@ class Tiling:
 
 
 @lru_cache(maxsize=1024)
-def tiling(m: int, r: int, stride: int, swap: bool, odd: bool, size: tuple[int, int]) -> Tiling:
+def tiling(m: int, r: int, stride: int, is_dgrad: bool, odd: bool, size: tuple[int, int]) -> Tiling:
     """How a pass covers outputs of ``size`` with tiles of m x m (of pairs in backward-data of stride 2)."""
-    whole = form(m, r, stride, swap, odd)
+    whole = form(m, r, stride, is_dgrad, odd)
     extent = len(whole.outof)
     grid = tuple(-(-n // extent) for n in size)
     left = [n - (tiles - 1) * extent for n, tiles in zip(size, grid)]
-    down, across = (form(m, r, stride, swap, odd, -(-n * m // extent)) for n in left)
+    down, across = (form(m, r, stride, is_dgrad, odd, -(-n * m // extent)) for n in left)
     below, right = (np.broadcast_to(~f.has, (len(f.has),) * 2) for f in (down, across))
     below = below.T
     spans = np.stack([right, np.where(below, 2, np.where(right, 3, 4))], -1).reshape(-1, 2).astype(np.int64)
     return Tiling(grid, ((whole, across), (whole, whole), (down, whole), (down, across)), spans)
 
 
-def tiling_of(spec, swap: bool, m: int) -> Tiling:
+def tiling_of(spec, is_dgrad: bool, m: int) -> Tiling:
     """The :func:`tiling` of a pass of ``spec``, lifted or not, over its outputs or, if ``swap``, its
     inputs."""
-    odd, size = swap and spec.padding[-2][0] % 2 == 1, spec.in_size if swap else spec.out_size
-    return tiling(m, spec.kernel[-1], spec.stride[-1], swap, odd, tuple(size[-2:]))
+    odd, size = is_dgrad and spec.padding[-2][0] % 2 == 1, spec.in_size if is_dgrad else spec.out_size
+    return tiling(m, spec.kernel[-1], spec.stride[-1], is_dgrad, odd, tuple(size[-2:]))

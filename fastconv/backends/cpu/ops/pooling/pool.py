@@ -19,7 +19,7 @@ import numpy as np
 
 from fastconv.backends.common.positions import position_dtype
 from fastconv.backends.cpu.codegen import simd
-from fastconv.backends.cpu.codegen.jit import body, kernel, prange, share
+from fastconv.backends.cpu.codegen.jit import body, kernel, prange, split_range
 from fastconv.backends.cpu.codegen.simd import address, view1d
 from fastconv.backends.cpu.runtime import layout
 from fastconv.backends.cpu.runtime.scratch import per_thread
@@ -101,7 +101,7 @@ def _max(threads, x, starts, stops, steps, whole, run, elements, columns, lines,
     (d_start, h_start, w_start), (d_stop, h_stop, w_stop) = starts, stops
     runs = (ow + run - 1) // run
     for thread in prange(threads):
-        first, end = share(thread, threads, images * od * oh * runs)
+        first, end = split_range(thread, threads, images * od * oh * runs)
         line = lines[thread]
         r, q0 = first // runs, first % runs * run - run
         n, i, j = r // oh // od, r // oh % od, r % oh
@@ -203,7 +203,7 @@ def _max_bwd(threads, gy, index, gx):
     width = channels if images >= 4 * threads else CHANNEL_BLOCK
     blocks, run = (channels + width - 1) // width, max(RUN // width, 1)
     for thread in prange(threads):
-        first, end = share(thread, threads, images * blocks)
+        first, end = split_range(thread, threads, images * blocks)
         for job in range(first, end):
             n, c0 = job // blocks, job % blocks * width
             c1, cleared = min(c0 + width, channels), 0
@@ -241,9 +241,9 @@ def max_pool_fwd(x, spec):
     if y.size:
         slides, tables = _max_plan(spec, index.dtype)
         if slides:
-            sliding.maximum(layout.lift(x), slides, y5, index5)
+            sliding.maximum(layout.to_ndhwc(x), slides, y5, index5)
         else:
-            _max(layout.lift(x), *tables, *per_thread((tables[-2].size, x.dtype)), y5, index5)
+            _max(layout.to_ndhwc(x), *tables, *per_thread((tables[-2].size, x.dtype)), y5, index5)
     return y, index
 
 
@@ -255,7 +255,9 @@ def max_pool_bwd(gy, index, spec):
     gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
     if gx.size:
         _max_bwd(
-            layout.lift(gy).reshape(n, -1, c), layout.lift(index).reshape(n, -1, c), gx5.reshape(n, -1, c)
+            layout.to_ndhwc(gy).reshape(n, -1, c),
+            layout.to_ndhwc(index).reshape(n, -1, c),
+            gx5.reshape(n, -1, c),
         )
     return gx
 
@@ -310,7 +312,7 @@ def _average(threads, x, begins, ends, weights, scales, run, y, lines, lasts):
     # elements of the next pixels that a pixel writes
     beyond = (channels + lanes - 1) // lanes * lanes - channels
     for thread in prange(threads):
-        first, end = share(thread, threads, (ow + run - 1) // run * rows)
+        first, end = split_range(thread, threads, (ow + run - 1) // run * rows)
         line, last = lines[thread], lasts[thread]
         r, q0 = first % rows - 1, first // rows * run
         n, i, j = r // oh // od, r // oh % od, r % oh
@@ -386,7 +388,7 @@ def _run_average(x, spec, shape, backward):
     if not y.size:
         return y
     slides, dims, weights, scales, run, span = _average_plan(spec, x.dtype, backward, get_num_threads())
-    x, lanes = layout.lift(x), simd.lanes(x.dtype)
+    x, lanes = layout.to_ndhwc(x), simd.lanes(x.dtype)
     if slides:
         sliding.sums(x, dims, weights, scales, y5)
         return y

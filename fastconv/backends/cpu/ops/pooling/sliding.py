@@ -28,7 +28,7 @@ from math import prod
 import numpy as np
 
 from fastconv.backends import settings
-from fastconv.backends.cpu.codegen.jit import body, kernel, prange, share
+from fastconv.backends.cpu.codegen.jit import body, kernel, prange, split_range
 from fastconv.backends.cpu.runtime import memory
 from fastconv.backends.cpu.runtime.scratch import per_thread
 
@@ -217,7 +217,7 @@ def _slide_max(
     parts = (inner + wide - 1) // wide
     for thread in prange(threads):
         column = columns[thread]
-        job0, job1 = share(thread, threads, lines * parts * period * pieces)
+        job0, job1 = split_range(thread, threads, lines * parts * period * pieces)
         for job in range(job0, job1):
             piece, phase, part, o = (
                 job % pieces,
@@ -229,7 +229,7 @@ def _slide_max(
             width, place = min(wide, inner - c0), (o % planes * size + line) * pixels
             for v in range(width if pixels else 0):
                 column[v] = (c0 + v) // channels
-            i0, i1 = share(piece, pieces, (count - phase + period - 1) // period)
+            i0, i1 = split_range(piece, pieces, (count - phase + period - 1) // period)
             slide_max(
                 source,
                 before,
@@ -326,10 +326,10 @@ def _slide_sum(threads, x, weights, firsts, lasts, scales, block, wide, pieces, 
     source, out = x.reshape(-1), y.reshape(-1)
     parts = (inner + wide - 1) // wide
     for thread in prange(threads):
-        job0, job1 = share(thread, threads, lines * parts * pieces)
+        job0, job1 = split_range(thread, threads, lines * parts * pieces)
         for job in range(job0, job1):
             piece, part, o = job % pieces, job // pieces % parts, job // pieces // parts
-            q0, q1 = share(piece, pieces, count)
+            q0, q1 = split_range(piece, pieces, count)
             slide_sum(
                 source,
                 weights,

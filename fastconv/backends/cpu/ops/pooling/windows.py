@@ -106,7 +106,7 @@ def windows(spec) -> tuple[Windows, ...]:
     """The windows of a PoolSpec or AdaptivePoolSpec."""
     if not isinstance(spec, PoolSpec):
         return tuple(map(_adaptive, (1, *spec.in_size), (1, *spec.out_size)))
-    spec = spec.lifted()
+    spec = spec.as_3d()
     before, after = zip(*spec.padding)
     dims = zip(spec.in_size, spec.out_size, spec.kernel, spec.stride, spec.dilation, before, after)
     return tuple([_sliding(*dim, spec.count_include_pad) for dim in dims])

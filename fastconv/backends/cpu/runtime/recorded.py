@@ -24,7 +24,7 @@ class _Place:
         self.__array_interface__ = x.__array_interface__
 
 
-class Replay:
+class RecordedForward:
     """``function`` on arrays of the shape and dtype of ``x``.
 
     Its kernels must be all that depends on the input: whatever else ``function`` does is done in the
@@ -63,7 +63,7 @@ class Replay:
 
 
 def record(function, x):
-    replay = Replay(function, x)
+    replay = RecordedForward(function, x)
     other = x * x.dtype.type(-0.5)
     same = np.array_equal(replay(other), function(other), equal_nan=True)
     return replay if same else None

@@ -8,7 +8,7 @@ import pytest
 import fastconv as fc
 from fastconv import models, nn
 from fastconv.backends import load
-from fastconv.nn import sequence
+from fastconv.nn import fused_chain
 
 
 class Layerwise(nn.Module):
@@ -71,9 +71,9 @@ def assert_close(found, expected):
 def runs(monkeypatch):
     """Counts the merged runs."""
     count = []
-    original = sequence.Sequence.apply.__func__
+    original = fused_chain.Sequence.apply.__func__
     monkeypatch.setattr(
-        sequence.Sequence, "apply", classmethod(lambda c, *a, **k: count.append(1) or original(c, *a, **k))
+        fused_chain.Sequence, "apply", classmethod(lambda c, *a, **k: count.append(1) or original(c, *a, **k))
     )
     return count
 
@@ -192,7 +192,7 @@ def test_used_for_lenet_and_not_where_it_must_not(monkeypatch):
             network(fc.from_numpy(x))
         return len(count)
 
-    assert hasattr(load("cpu"), "sequence_plan")
+    assert hasattr(load("cpu"), "fused_chain_plan")
     assert merged(net("lenet")[0]) == 1
     assert merged(net("lenet")[0], backend="numpy") == 0
     assert (

@@ -122,14 +122,14 @@ def _steps(modules, x):
     return tuple(steps), ends
 
 
-class Sequence(Function):
+class FusedChain(Function):
     """``x`` and then the weight and bias of every layer that has them, in order."""
 
     @staticmethod
     def forward(ctx, x, *params, plan):
         ctx.plan = plan
         weights, biases = params[::2], params[1::2]
-        y, ctx.blocks = ctx.engine.sequence_fwd(plan, x, weights, biases, any(ctx.needs))
+        y, ctx.blocks = ctx.engine.fused_chain_fwd(plan, x, weights, biases, any(ctx.needs))
         # What single layers would keep, so that a change in place between forward and backward is noticed as
         # it is there.
         before = [any(ctx.needs[: 1 + 2 * i]) for i in range(len(weights))]
@@ -139,7 +139,7 @@ class Sequence(Function):
     @staticmethod
     def backward(ctx, gy):
         needs = ctx.needs
-        gx, gw, gb = ctx.engine.sequence_bwd(
+        gx, gw, gb = ctx.engine.fused_chain_bwd(
             ctx.plan, gy, ctx.blocks, ctx.saved[1:], needs[0], needs[1::2], needs[2::2]
         )
         return (gx, *(g for pair in zip(gw, gb) for g in pair))
@@ -151,12 +151,12 @@ def run(modules, x):
     while at < len(modules):
         if at >= apart and isinstance(x, Tensor) and x.ndim == 4 and backends.observer.get() is None:
             engine = backends.engine_of(x.device)
-            steps, ends = _steps(modules[at:], x) if hasattr(engine, "sequence_plan") else ((), [])
-            plan = engine.sequence_plan(steps, x.dtype) if len(steps) > 1 else None
+            steps, ends = _steps(modules[at:], x) if hasattr(engine, "fused_chain_plan") else ((), [])
+            plan = engine.fused_chain_plan(steps, x.dtype) if len(steps) > 1 else None
             if plan:
                 end = at + bisect_right(ends, plan.count)
                 params = [p for m in modules[at:end] if hasattr(m, "weight") for p in (m.weight, m.bias)]
-                x, at = Sequence.apply(x, *params, plan=plan), end
+                x, at = FusedChain.apply(x, *params, plan=plan), end
                 continue
             apart = at + max(len(ends), 1)
         x = modules[at](x)
