@@ -71,9 +71,9 @@ def assert_close(found, expected):
 def runs(monkeypatch):
     """Counts the merged runs."""
     count = []
-    original = fused_chain.Sequence.apply.__func__
+    original = fused_chain.FusedChain.apply.__func__
     monkeypatch.setattr(
-        fused_chain.Sequence, "apply", classmethod(lambda c, *a, **k: count.append(1) or original(c, *a, **k))
+        fused_chain.FusedChain, "apply", classmethod(lambda c, *a, **k: count.append(1) or original(c, *a, **k))
     )
     return count
 

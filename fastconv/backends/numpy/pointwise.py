@@ -179,7 +179,7 @@ def cross_entropy_fwd(logits, target, weight, ignore_index, label_smoothing):
 
 
 def cross_entropy_bwd(grad_rows, prob, target, weight, ignore_index, label_smoothing):
-    """``grow[i]`` times the gradient of row ``i``'s loss: (mass of the row's targets) * prob - targets."""
+    """``grad_rows[i]`` times the gradient of row ``i``'s loss: (mass of the row's targets) * prob - targets."""
     kept, t, w = _cross_entropy_terms(prob, target, weight, ignore_index)
     targets = np.tile(w * (label_smoothing / len(w)), (len(t), 1))
     targets[np.arange(len(t)), t] += (1 - label_smoothing) * w[t]

@@ -354,7 +354,7 @@ def _cross_entropy(threads, logits, target, weight, ignore_index, smoothing, los
 
 @kernel
 def _cross_entropy_bwd(threads, grad_rows, divisor, prob, target, weight, ignore_index, smoothing, out):
-    # grow: a number per row, or one for all
+    # grad_rows: a number per row, or one for all
     rows, classes = prob.shape
     one = prob.dtype.type(1)
     even = smoothing / prob.dtype.type(classes)
