@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import backends
+from .checks import shape_str
 from .errors import shorten
-from .spec import contiguous_strides, shape_str
+from .spec import contiguous_strides
 
 if TYPE_CHECKING:
     from .tensor import Tensor

@@ -17,7 +17,7 @@ from time import localtime, perf_counter, strftime
 from . import backends, cuda, data, inspect, io, models, nn, optim, random, train
 from ._version import __version__
 from .backends import compiling, disk, settings
-from .spec import check
+from .checks import check
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 EXTRAS = ("tqdm", "pooch", "matplotlib")

@@ -24,7 +24,7 @@ import functools
 
 import numpy as np
 
-from .spec import check, shape_str
+from .checks import check, shape_str
 
 BOOL, INT64, FLOAT32, FLOAT64 = map(np.dtype, ("bool", "int64", "float32", "float64"))
 _COMPARISONS = frozenset(("lt", "le", "gt", "ge", "eq", "ne"))

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import backends
 from .autograd import is_grad_enabled
+from .checks import check, shape_str
 from .dtypes import CATEGORY
-from .spec import check, shape_str
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .autograd import is_grad_enabled
-from .spec import check
+from .checks import check
 
 #: ufunc -> the operator of a Tensor on the left, and of one on the right of something else.
 _OPERATORS = {

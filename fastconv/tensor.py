@@ -18,8 +18,7 @@ import numpy as np
 
 from . import autograd, backends, dtypes, inplace, numpy_protocol, random
 from .autograd import Function
-from .spec import (
-    broadcast_shape,
+from .checks import (
     check,
     check_axis,
     check_count,
@@ -27,11 +26,10 @@ from .spec import (
     check_rank,
     check_shape,
     int_tuple,
-    is_basic,
     number,
-    reshaped_strides,
     shape_str,
 )
+from .spec import broadcast_shape, is_basic, reshaped_strides
 from .typing import Array, Dims, DType, Ints, Operand
 
 if TYPE_CHECKING:

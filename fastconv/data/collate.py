@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..spec import check, shape_str
+from ..checks import check, shape_str
 from ..tensor import Tensor, from_numpy
 
 NAME = "DataLoader"

@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..backends.disk import user_cache
-from ..spec import check, shape_str
+from ..checks import check, shape_str
 from ..typing import Array, PathLike
 
 #: Where each set is published; tried in this order.

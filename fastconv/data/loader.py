@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..spec import check, shape_str
+from ..checks import check, shape_str
 from ..table import Table, number
 from . import collate
 from .datasets import ImageSet, to_float

@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ..spec import check, check_rank, int_tuple, interpolate_spec
+from ..checks import check, check_rank, int_tuple
+from ..spec import interpolate_spec
 from ..typing import Array, Floats, Ints
 
 Transform: TypeAlias = Callable[[Array, np.random.Generator], Array]

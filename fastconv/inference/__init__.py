@@ -15,9 +15,9 @@ from typing import Any
 from .. import backends, nn
 from ..backends import settings
 from ..backends.select import forced
+from ..checks import check
 from ..models.resnet import BasicBlock, Bottleneck
 from ..nn.modules import changes
-from ..spec import check
 from ..tensor import Tensor
 from .forward import Forward, computes_as, given
 from .forwards import Alone, Chain, Link, Residual, run

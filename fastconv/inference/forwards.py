@@ -6,10 +6,10 @@ import weakref
 from contextvars import ContextVar
 
 from .. import backends
+from ..checks import check
 from ..nn import fused_chain
 from ..nn.fused_chain import STEPS
 from ..nn.modules import changes
-from ..spec import check
 from ..tensor import Tensor
 from .forward import Forward, computes_as
 from .merged import CONVS, Conv, foldable, merge

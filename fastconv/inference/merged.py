@@ -10,8 +10,9 @@ import numpy as np
 from .. import backends, nn
 from ..autograd import is_grad_enabled
 from ..backends.select import forced
+from ..checks import check, check_shape
 from ..nn.fused_chain import STEPS, Merged
-from ..spec import check, check_shape, conv_spec
+from ..spec import conv_spec
 from ..tensor import Tensor
 from .forward import computes_as
 

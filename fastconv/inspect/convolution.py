@@ -10,7 +10,8 @@ import numpy as np
 
 from .. import backends
 from ..backends import select
-from ..spec import ConvSpec, conv_spec, shape_str
+from ..checks import shape_str
+from ..spec import ConvSpec, conv_spec
 from ..table import Shown, Table
 from ..typing import DType, Ints, Padding
 

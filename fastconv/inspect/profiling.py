@@ -13,8 +13,9 @@ import numpy as np
 
 from .. import backends, random
 from ..backends import select, settings
+from ..checks import check, shape_str
 from ..nn import Module
-from ..spec import ConvSpec, check, shape_str
+from ..spec import ConvSpec
 from ..table import Shown, Table
 from ..tensor import Tensor, as_tensor, ones
 from ..typing import PathLike, TensorLike

@@ -12,8 +12,9 @@ import numpy as np
 
 from .. import backends
 from ..autograd import no_grad
+from ..checks import check, int_tuple, shape_str
 from ..nn import Module
-from ..spec import AdaptivePoolSpec, ConvSpec, PoolSpec, check, int_tuple, receptive_field, shape_str
+from ..spec import AdaptivePoolSpec, ConvSpec, PoolSpec, receptive_field
 from ..table import Shown, Table
 from ..tensor import Tensor, float32
 from .observe import VIEWS, Observer, kind, macs

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
 
-from ..spec import check
+from ..checks import check
 from ..tensor import Tensor, device
 from ..typing import PathLike
 from . import npz, pth, safetensors, tree

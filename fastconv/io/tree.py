@@ -10,7 +10,7 @@ import json
 
 import numpy as np
 
-from ..spec import check
+from ..checks import check
 from ..tensor import Tensor
 
 TEXT = "__fastconv__"  # name of the JSON text in a file

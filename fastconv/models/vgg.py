@@ -6,7 +6,7 @@ Parameters are named and shaped as torchvision's, so its state dicts load as the
 from __future__ import annotations
 
 from .. import nn
-from ..spec import check
+from ..checks import check
 from ..tensor import Tensor
 
 # Table 1 of the paper: convolutions per stage, each stage ending in max-pooling; stages are 64, 128, 256,

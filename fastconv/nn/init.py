@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod, sqrt
 
 from .. import random
-from ..spec import check, check_float, shape_str
+from ..checks import check, check_float, shape_str
 from ..tensor import Tensor, as_tensor
 
 

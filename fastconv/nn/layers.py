@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..backends.select import check_name
-from ..spec import check, check_call, check_count, check_rank, int_tuple, number, window_options
+from ..checks import check, check_call, check_count, check_rank, int_tuple, number
+from ..spec import window_options
 from ..tensor import Tensor, argument, as_tensor, ones, zeros
 from ..typing import Ints, Padding, TensorLike
 from . import functional as F

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 import numpy as np
 
 from ..backends import observer
+from ..checks import check, shape_str
 from ..errors import shorten
-from ..spec import check, shape_str
 from ..tensor import Tensor, argument, as_tensor
 from ..typing import DType, TensorLike
 

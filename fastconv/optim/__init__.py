@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, Union
 import numpy as np
 
 from .. import dtypes
-from ..spec import check, check_shape
+from ..checks import check, check_shape
 from ..table import Table, number, options
 from ..tensor import Tensor, argument, as_tensor
 from . import lr_scheduler

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from math import cos, pi
 from typing import TYPE_CHECKING, Any
 
-from ..spec import check
+from ..checks import check
 from ..table import options
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import backends
 from ..backends import settings
-from ..spec import check
+from ..checks import check
 from ..tensor import Tensor
 
 CURE = "give the same, another checkpoint=, or resume=False"

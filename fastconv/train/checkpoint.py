@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 
 from .. import io
-from ..spec import check
+from ..checks import check
 
 # older files have no "asked"
 KEYS = {"net", "optimizer", "scheduler", "loader", "random", "at", "batches", "history"}

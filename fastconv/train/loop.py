@@ -21,9 +21,9 @@ import numpy as np
 from .. import backends, nn, optim, random
 from ..autograd import no_grad
 from ..backends import compiling, settings
+from ..checks import check
 from ..data import DataLoader
 from ..data.collate import pairs
-from ..spec import check
 from ..table import Shown, Table, number
 from ..tensor import Tensor, as_tensor, default_device
 from ..typing import Array, PathLike

@@ -22,6 +22,7 @@ MODULES = {name.removesuffix(".__init__"): ast.parse(path.read_text("utf-8")) fo
 # counts.
 LAYERS = {
     "_version": 0,
+    "checks": 0,
     "errors": 0,
     "spec": 0,
     "table": 0,

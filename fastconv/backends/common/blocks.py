@@ -21,7 +21,7 @@ import weakref
 from collections import OrderedDict
 from pathlib import Path
 
-from fastconv.spec import shape_str
+from fastconv.checks import shape_str
 
 from ..contract import CONTRACT, OPTIONAL
 

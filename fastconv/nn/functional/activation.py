@@ -6,7 +6,7 @@ from math import prod
 
 from fastconv import random
 from fastconv.autograd import Function
-from fastconv.spec import check_float, check_rank, check_shape, number, one_of, shape_str
+from fastconv.checks import check_float, check_rank, check_shape, number, one_of, shape_str
 from fastconv.tensor import Softmax, Tensor, Unary, as_tensor
 from fastconv.typing import TensorLike
 

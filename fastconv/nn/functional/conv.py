@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastconv.autograd import Function
 from fastconv.backends.select import forced
-from fastconv.spec import check_float, check_rank, conv_spec, conv_transpose_spec
+from fastconv.checks import check_float, check_rank
+from fastconv.spec import conv_spec, conv_transpose_spec
 from fastconv.tensor import Tensor, argument
 from fastconv.typing import Ints, Padding, TensorLike
 

@@ -10,16 +10,8 @@ import numpy as np
 
 from fastconv import backends
 from fastconv.autograd import Function
-from fastconv.spec import (
-    broadcast_shape,
-    check,
-    check_float,
-    check_rank,
-    check_shape,
-    number,
-    one_of,
-    shape_str,
-)
+from fastconv.checks import check, check_float, check_rank, check_shape, number, one_of, shape_str
+from fastconv.spec import broadcast_shape
 from fastconv.tensor import Tensor, argument, int64
 from fastconv.typing import TensorLike
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv import backends, dtypes
 from fastconv.autograd import Function
-from fastconv.spec import (
+from fastconv.checks import (
     channels_last_hint,
     check,
     check_float,

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias, overload
 
 from fastconv.autograd import Function
-from fastconv.spec import adaptive_pool_spec, check_float, pool_spec
+from fastconv.checks import check_float
+from fastconv.spec import adaptive_pool_spec, pool_spec
 from fastconv.tensor import Tensor, int64
 from fastconv.typing import Ints, Padding, TensorLike
 

@@ -11,20 +11,18 @@ from typing import Concatenate, ParamSpec, TypeVar
 import numpy as np
 
 from fastconv.autograd import Function
-from fastconv.errors import shorten
-from fastconv.spec import (
+from fastconv.checks import (
     check,
     check_call,
     check_count,
     check_float,
     check_rank,
-    conv_spec,
     int_tuple,
-    interpolate_spec,
     number,
-    pad_pairs,
     shape_str,
 )
+from fastconv.errors import shorten
+from fastconv.spec import conv_spec, interpolate_spec, pad_pairs
 from fastconv.tensor import Tensor, arange, argument, int64, names_memory
 from fastconv.typing import Floats, Ints, Padding, TensorLike
 

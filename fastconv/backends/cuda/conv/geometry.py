@@ -21,7 +21,7 @@ from math import gcd, prod
 
 import numpy as np
 
-from fastconv.spec import shape_str
+from fastconv.checks import shape_str
 
 from ..runtime import layout, memory
 

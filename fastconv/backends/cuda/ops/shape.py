@@ -13,7 +13,8 @@ from math import prod
 import numpy as np
 
 from fastconv.backends.common import resample
-from fastconv.spec import is_basic, shape_str
+from fastconv.checks import shape_str
+from fastconv.spec import is_basic
 
 from ..runtime import layout, memory
 from ..runtime.launch import cuda, grid, kernel, launch

@@ -19,7 +19,7 @@ from numba import cuda
 from numba.cuda import config
 
 from fastconv.backends.common.blocks import Blocks
-from fastconv.spec import shape_str
+from fastconv.checks import shape_str
 
 #: Whether blocks are host memory: under the simulator, and when kernels are compiled without a device.
 on_host = bool(config.ENABLE_CUDASIM)

@@ -1,0 +1,150 @@
+"""Argument checks, and the words of error messages."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from math import prod
+
+DIMS = {1: ("W",), 2: ("H", "W"), 3: ("D", "H", "W")}
+
+
+LIMIT = 1 << 40  # elements of the largest array, and the largest extent, stride or padding: more is a mistake
+
+
+def shape_str(shape) -> str:
+    """``(8, 1, 224, 224)`` -> ``"8x1x224x224"``; a scalar's shape is ``"scalar"``."""
+    return "x".join(str(int(s)) for s in shape) or "scalar"
+
+
+def check(ok, name: str, message: str, error: type[Exception] = ValueError) -> None:
+    """Raise ``error`` with ``"<name>: <message>"`` unless ``ok``. The ops of a training step raise on their
+    own: making the text takes longer than the check."""
+    if not ok:
+        raise error(f"{name}: {message}")
+
+
+def check_call(name: str, signature: inspect.Signature, args, kwargs) -> inspect.BoundArguments:
+    """Arguments bound to ``signature``, or a TypeError that shows it under the public ``name``."""
+    try:
+        unknown = [k for k in kwargs if k not in signature.parameters]
+        check(
+            not unknown,
+            name,
+            f"got an unexpected keyword argument {', '.join(map(repr, unknown))}",
+            TypeError,
+        )
+        return signature.bind(*args, **kwargs)
+    except TypeError as e:
+        plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+        raise TypeError(f"{name}{inspect.Signature(plain)}: {e}") from None
+
+
+def check_rank(name: str, what: str, shape, ranks, layout: str) -> None:
+    """Refuse an array of the wrong rank. ``layout`` names the axes expected, e.g. ``"N x C x H x W"``."""
+    ranks = (ranks,) if isinstance(ranks, int) else ranks
+    if len(shape) not in ranks:
+        wanted = " or ".join(map(str, ranks))
+        raise ValueError(
+            f"{name}: {what} must have {wanted} dimensions ({layout}), got {len(shape)} ({shape_str(shape)})"
+        )
+
+
+def channels_last_hint(x_shape, channels: int) -> str:
+    """What to say where an input that should have ``channels`` in its second axis has them in its last."""
+    n = len(x_shape) - 2
+    if n < 1 or x_shape[-1] != channels:
+        return ""
+    order = ", ".join(map(str, range(1, n + 1)))
+    one = f" (without the batch: .permute({n}, {', '.join(map(str, range(n)))}))" if x_shape[0] == 1 else ""
+    return f"; is it N x {' x '.join(DIMS[n])} x C? Then give it as .permute(0, {n + 1}, {order}){one}"
+
+
+def check_float(name: str, optional=(), **arrays) -> None:
+    """Refuse what is not a float32/float64 array, or mixes the two; None passes for the names in
+    ``optional``."""
+    given = [a for what, a in arrays.items() if a is not None or what not in optional]
+    kinds = {a.dtype.char if hasattr(a, "dtype") else "" for a in given}
+    if kinds == {"f"} or kinds == {"d"}:  # the rule, told without making text
+        return
+    first = None
+    for what, a in arrays.items():
+        if a is None and what in optional:
+            continue
+        kind = str(getattr(a, "dtype", type(a).__name__))
+        if kind not in ("float32", "float64"):
+            advice = "; convert it with .astype('float32')" if hasattr(a, "dtype") else ""
+            got = "None" if a is None else kind
+            raise TypeError(f"{name}: {what} must be a float32 or float64 array, got {got}{advice}")
+        first = first or (what, kind)
+        if kind != first[1]:
+            advice = f"convert one of them, e.g. .astype('{first[1]}')"
+            raise TypeError(f"{name}: {what} is {kind} but {first[0]} is {first[1]}; {advice}")
+
+
+def check_shape(name: str, what: str, got, expected, why: str) -> None:
+    """Refuse ``got`` unless it equals ``expected``; ``why`` says where the expectation comes from."""
+    if tuple(got) != tuple(expected):
+        raise ValueError(
+            f"{name}: {what} must have shape {shape_str(expected)} ({why}), got {shape_str(got)}"
+        )
+
+
+def check_axis(name: str, axis, ndim: int) -> int:
+    """Normalise one axis to ``0 <= axis < ndim``."""
+    try:
+        axis = operator.index(axis)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: dim must be an int, got {type(axis).__name__} ({axis!r})") from None
+    n = max(ndim, 1)
+    if not -n <= axis < n:
+        raise IndexError(
+            f"{name}: dim {axis} is out of range for {ndim} dimensions (expected {-n} to {n - 1})"
+        )
+    return axis % n
+
+
+def check_count(name: str, what: str, shape) -> None:
+    """Refuse an array of absurd size before anything is allocated or looped over."""
+    if prod(shape) >= LIMIT:
+        raise ValueError(
+            f"{name}: {what} would have the shape {shape_str(shape)}, which is 2^40 elements or more"
+        )
+
+
+def number(name: str, what: str, value, low: float | None = None, high: float | None = None) -> float:
+    """A real number as a float, between ``low`` and ``high`` if these are given."""
+    try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError
+        result = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name}: {what} must be a number, got {value!r:.60}") from None
+    if low is not None and high is not None:
+        check(low <= result <= high, name, f"{what} must be between {low:g} and {high:g}, got {value!r:.60}")
+    elif low is not None:
+        check(low <= result, name, f"{what} must be at least {low:g}, got {value!r:.60}")
+    return result
+
+
+def one_of(name: str, what: str, value, words) -> None:
+    """Refuse what is not one of ``words``."""
+    if not isinstance(value, str) or value not in words:
+        *first, last = [repr(w) for w in words]
+        raise ValueError(f"{name}: {what} must be {', '.join(first)} or {last}, got {value!r:.60}")
+
+
+def int_tuple(name: str, what: str, value, n: int, minimum: int) -> tuple[int, ...]:
+    """An int or a sequence of ``n`` ints as a tuple of ``n`` ints, each at least ``minimum``."""
+    items = tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
+    if len(items) == 1:
+        items *= n
+    wanted = "an int" if n == 1 else f"an int or {n} ints"
+    check(len(items) == n, name, f"{what} must be {wanted}, got {value!r:.60}")
+    try:
+        items = tuple(operator.index(i) for i in items)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: {what} must be {wanted}, got {value!r:.60}") from None
+    check(min(items) >= minimum, name, f"{what} must be at least {minimum} in each dimension, got {value!r}")
+    check(max(items) < LIMIT, name, f"{what} must be below 2^40 in each dimension, got {value!r}")
+    return items

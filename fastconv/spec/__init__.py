@@ -1,0 +1,20 @@
+"""Geometry of every operation: the one place for shapes, padding, work counts and argument errors.
+
+A *spec* is built once per call from shapes alone, refuses what cannot work with a message that says
+what was expected and what came, and is then read by every backend, by ``summary``, ``explain_conv`` and the
+benchmarks. Nothing here touches array data.
+
+Terms
+-----
+size : spatial extents only, e.g. ``(H, W)``.
+shape : all extents, always in the logical order ``N, C, [D,] [H,] W``.
+padding : one ``(before, after)`` pair per spatial dimension once parsed.
+macs : multiply-adds (one multiplication and one addition count as ONE).
+flops : floating-point operations, ``2 * macs`` (plus one addition per output where there is a bias).
+"""
+
+from .conv import ConvSpec, conv_spec, conv_transpose_spec
+from .pool import AdaptivePoolSpec, PoolSpec, adaptive_pool_spec, pool_spec
+from .resize import InterpolateSpec, interpolate_spec, pad_pairs
+from .shapes import broadcast_shape, contiguous_strides, is_basic, receptive_field, reshaped_strides
+from .windows import parse_padding, window_options

@@ -1,0 +1,148 @@
+"""Geometry of pooling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from ..checks import DIMS, check, check_count, check_rank, int_tuple, number, shape_str
+from .windows import Windows, hashable, parse_padding
+
+
+@dataclass(frozen=True)
+class PoolSpec(Windows):
+    """One pooling call, 1-D, 2-D or 3-D: a window per output element.
+
+    ``divisor`` is the fixed divisor of average pooling (``divisor_override``) or None.
+    """
+
+    batch: int
+    channels: int
+    in_size: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    out_size: tuple[int, ...]
+    count_include_pad: bool = True
+    divisor: float | None = None
+
+    __hash__ = Windows.__hash__
+
+    @cached_property
+    def x_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.channels, *self.in_size)
+
+    @cached_property
+    def y_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.channels, *self.out_size)
+
+
+@lru_cache(maxsize=4096)
+def _pool_spec(name, x_shape, kernel, stride, padding, dilation, ceil_mode, count_include_pad, divisor):
+    n = int(name[-2])
+    check_rank(name, "input", x_shape, n + 2, f"N x C x {' x '.join(DIMS[n])}")
+    kernel = int_tuple(name, "kernel_size", kernel, n, 1)
+    stride = kernel if stride is None else int_tuple(name, "stride", stride, n, 1)
+    dilation = int_tuple(name, "dilation", dilation, n, 1)
+    check(divisor is None or divisor != 0, name, "divisor_override must not be zero")
+    size = x_shape[2:]
+    pads = parse_padding(name, padding, size, kernel, stride, dilation)
+    out = []
+    for i, k, s, d, (before, after) in zip(size, kernel, stride, dilation, pads):
+        extent = d * (k - 1) + 1
+        # A window made of padding alone would have no maximum and no mean.
+        check(
+            before < extent and after < extent and (padding == "same" or max(before, after) <= extent // 2),
+            name,
+            f"padding {padding!r} must be at most half of the kernel's extent {extent} (kernel_size {kernel})",
+        )
+        span = i + before + after - extent
+        check(
+            span >= 0 and i > 0,
+            name,
+            f"kernel_size {kernel} spans {extent} but the padded input has only {i + before + after} "
+            f"(input {shape_str(x_shape)}, padding {padding!r})",
+        )
+        o = (-(-span // s) if ceil_mode else span // s) + 1
+        if ceil_mode and (o - 1) * s >= i + before:  # the last window must start inside input or left padding
+            o -= 1
+        check(
+            d == 1 or all(any(0 <= j * s - before + t * d < i for t in range(k)) for j in range(o)),
+            name,
+            f"with dilation {dilation} a window of kernel_size {kernel} meets padding alone "
+            f"(input {shape_str(x_shape)}, padding {padding!r}); use less padding or dilation",
+        )
+        out.append(o)
+    check_count(name, "the output", (*x_shape[:2], *out))
+    return PoolSpec(
+        x_shape[0],
+        x_shape[1],
+        tuple(size),
+        kernel,
+        stride,
+        dilation,
+        pads,
+        tuple(out),
+        count_include_pad,
+        divisor,
+    )
+
+
+def pool_spec(
+    name,
+    x_shape,
+    kernel_size,
+    stride=None,
+    padding=0,
+    dilation=1,
+    ceil_mode=False,
+    count_include_pad=True,
+    divisor_override=None,
+) -> PoolSpec:
+    """Validate a pooling call and return its :class:`PoolSpec`; ``stride=None`` means ``kernel_size``."""
+    return _pool_spec(
+        name,
+        tuple(x_shape),
+        hashable(name, "kernel_size", kernel_size),
+        hashable(name, "stride", stride),
+        hashable(name, "padding", padding),
+        hashable(name, "dilation", dilation),
+        bool(ceil_mode),
+        bool(count_include_pad),
+        None if divisor_override is None else number(name, "divisor_override", divisor_override),
+    )
+
+
+@dataclass(frozen=True)
+class AdaptivePoolSpec:
+    """Adaptive pooling: output ``i`` covers input rows ``floor(i*in/out) .. ceil((i+1)*in/out)``."""
+
+    batch: int
+    channels: int
+    in_size: tuple[int, ...]
+    out_size: tuple[int, ...]
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.channels, *self.in_size)
+
+    @property
+    def y_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.channels, *self.out_size)
+
+    def windows(self, dim: int) -> list[tuple[int, int]]:
+        """``(start, stop)`` of every window along spatial dimension ``dim``."""
+        i, o = self.in_size[dim], self.out_size[dim]
+        return [(j * i // o, -(-(j + 1) * i // o)) for j in range(o)]
+
+
+def adaptive_pool_spec(name, x_shape, output_size) -> AdaptivePoolSpec:
+    """Validate an adaptive 2-D pooling call; ``None`` in ``output_size`` keeps that extent."""
+    check_rank(name, "input", x_shape, 4, "N x C x H x W")
+    sizes = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * 2
+    check(len(sizes) == 2, name, f"output_size must be an int or 2 ints, got {output_size!r}")
+    sizes = int_tuple(name, "output_size", [i if s is None else s for i, s in zip(x_shape[2:], sizes)], 2, 1)
+    check(min(x_shape[2:]) > 0, name, f"input must not be empty in H and W, got {shape_str(x_shape)}")
+    check_count(name, "the output", (*x_shape[:2], *sizes))
+    return AdaptivePoolSpec(x_shape[0], x_shape[1], tuple(x_shape[2:]), sizes)

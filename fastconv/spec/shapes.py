@@ -1,0 +1,77 @@
+"""Shapes and strides: broadcasting, reshape, indexing, receptive fields."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+from ..checks import check, shape_str
+
+
+def broadcast_shape(name: str, a, b) -> tuple[int, ...]:
+    """NumPy broadcasting of two shapes, or a ValueError that names both."""
+    out = []
+    n = max(len(a), len(b))
+    for p, q in zip((1,) * (n - len(a)) + tuple(a), (1,) * (n - len(b)) + tuple(b)):
+        check(p == q or p == 1 or q == 1, name, f"shapes {shape_str(a)} and {shape_str(b)} do not broadcast")
+        out.append(q if p == 1 else p)
+    return tuple(out)
+
+
+def is_basic(key) -> bool:
+    """Whether ``x[key]`` is a view, with every element once: the key is of integers, slices, None and
+    Ellipsis."""
+    kinds = (Integral, slice, type(None), type(...))
+    return all(
+        isinstance(k, kinds) and not isinstance(k, bool) for k in (key if isinstance(key, tuple) else (key,))
+    )
+
+
+def contiguous_strides(shape) -> tuple[int, ...]:
+    """Elements between neighbours along each axis, where the last axis runs fastest."""
+    strides, step = [], 1
+    for extent in reversed(shape):
+        strides.append(step)
+        step *= max(extent, 1)
+    return tuple(reversed(strides))
+
+
+def reshaped_strides(shape, strides, new_shape) -> tuple[int, ...] | None:
+    """The strides of the same memory under ``new_shape``, None where elements would have to move.
+
+    Neighbouring axes that lie one inside the other are one run of elements; new axes must divide such runs.
+    """
+    if 0 in shape:
+        return contiguous_strides(new_shape)
+    runs: list[tuple[int, int]] = []  # (elements, stride of the last one)
+    for extent, stride in zip(shape, strides):
+        if extent == 1:
+            continue
+        if runs and runs[-1][1] == extent * stride:
+            runs[-1] = runs[-1][0] * extent, stride
+        else:
+            runs.append((extent, stride))
+    found, left, step = [], 1, 1
+    for extent in reversed(new_shape):
+        if extent == 1:
+            found.append(step)
+            continue
+        if left == 1:
+            left, step = runs.pop()
+        if left % extent:
+            return None
+        found.append(step)
+        left, step = left // extent, step * extent
+    return tuple(reversed(found))
+
+
+def receptive_field(layers) -> list[int]:
+    """Extent of the input that one output position sees after each of ``layers``, pairs ``(kernel, stride)``.
+
+    ``R_j = R_(j-1) + (kernel_j - 1) * stride_1 * ... * stride_(j-1)``, starting from ``R_0 = 1``.
+    """
+    field, jump, found = 1, 1, []
+    for kernel, stride in layers:
+        field += (kernel - 1) * jump
+        jump *= stride
+        found.append(field)
+    return found
