@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 import fastconv as fc
-from fastconv.backends.cpu.codegen import simd
+from fastconv.backends.cpu.codegen import emitter
 
 CODE = """
 import numpy as np
 import fastconv as fc
 from fastconv import nn, spec
 from fastconv.backends import load
-from fastconv.backends.cpu.codegen import simd
+from fastconv.backends.cpu.codegen import emitter
 
-assert simd.VECTOR_BYTES == 32, simd.VECTOR_BYTES
+assert emitter.VECTOR_BYTES == 32, emitter.VECTOR_BYTES
 engine, reference, rng = load("cpu"), load("numpy"), np.random.default_rng(0)
 done = set()
 for shape, weight, options in (
@@ -51,14 +51,14 @@ for name in ("cpu", "numpy"):
         found[name] = [p.grad.numpy().copy() for p in net.parameters()]
 for a, b in zip(found["cpu"], found["numpy"]):
     assert np.abs(a - b).max() < 1e-4 * max(np.abs(b).max(), 1e-3)
-print("vectors of", simd.VECTOR_BYTES * 8, "bits:", *sorted(done))
+print("vectors of", emitter.VECTOR_BYTES * 8, "bits:", *sorted(done))
 """
 
 
 @pytest.mark.skipif(
     platform.machine().lower() not in ("x86_64", "amd64"), reason="AVX2 is of x86-64 processors"
 )
-@pytest.mark.skipif(simd.VECTOR_BYTES < 32, reason="this processor has no AVX2")
+@pytest.mark.skipif(emitter.VECTOR_BYTES < 32, reason="this processor has no AVX2")
 def test_avx2():
     features = ",".join(
         "+" + f for f in ("sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma")

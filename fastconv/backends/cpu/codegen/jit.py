@@ -234,7 +234,7 @@ def split_range(part, parts, total):
 
 
 def c_function(func, name: str) -> int:
-    """Compile ``func`` to a C function of a pointer to int64 and return its address, for ``simd.call``;
+    """Compile ``func`` to a C function of a pointer to int64 and return its address, for ``emitter.call``;
     ``name`` identifies it in the disk cache."""
     options = {"nopython": True, "nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
     compiled = CFunc(func, ((types.CPointer(types.int64),), types.void), {}, options)

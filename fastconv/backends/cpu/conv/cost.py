@@ -15,7 +15,7 @@ import numpy as np
 
 from fastconv.backends import settings
 
-from ..codegen import simd
+from ..codegen import emitter, gemm_tile
 from ..runtime import machine
 from .winograd import passes, transforms
 
@@ -44,7 +44,7 @@ TRANSFORM_WEIGHTS = 0.63  # through memory; in the second-level cache 1.5
 
 def _tile_share(rows: int) -> float:
     """Share of peak of a tile with that many rows: short ones wait for the multiply-add's latency."""
-    return min(1.0, 0.17 + 0.3 * rows / -(-rows // simd.MAX_ROWS))
+    return min(1.0, 0.17 + 0.3 * rows / -(-rows // gemm_tile.MAX_ROWS))
 
 
 class _Pass:
@@ -58,7 +58,7 @@ class _Pass:
         columns, depth = spec.c_out // spec.groups, spec.c_in // spec.groups
         is_dgrad = which == "bwd_data"
         self.columns, self.depth = (depth, columns) if is_dgrad else (columns, depth)
-        width = simd.panel_width(self.columns, dtype)
+        width = gemm_tile.panel_width(self.columns, dtype)
         # columns fill whole panels
         self.flops = spec.flops * -(-self.columns // width) * width / self.columns
         self.phases = prod(spec.stride) if is_dgrad else 1
@@ -108,9 +108,9 @@ def winograd(spec, which, dtype, m: int) -> float:
         )
     p = _Pass(spec, which, dtype)
     tiles, products = winograd_tiles(spec, which, m)
-    lanes, planes = simd.lanes(dtype), (m + spec.kernel[0] - 1) ** 2
+    lanes, planes = emitter.lanes(dtype), (m + spec.kernel[0] - 1) ** 2
     gradient = which == "bwd_weight"
-    width = 2 * lanes if gradient else max(simd.panel_width(p.columns, dtype), lanes)
+    width = 2 * lanes if gradient else max(gemm_tile.panel_width(p.columns, dtype), lanes)
     flops = 2 * products * p.depth * -(-p.columns // width) * width
     vectors = (-(-spec.c_in // lanes) - (-spec.c_out // lanes)) * lanes
     panels, threads = -(-p.columns // width), settings.get_num_threads()

@@ -18,9 +18,9 @@ import numpy as np
 
 from fastconv.backends import settings
 
-from ..codegen import simd
+from ..codegen import emitter
+from ..codegen.emitter import address
 from ..codegen.jit import kernel, prange, split_range
-from ..codegen.simd import address
 from ..runtime import layout, memory
 from .passes import arranged, backward_data, forward, forward_phases, sum_partials
 
@@ -50,7 +50,7 @@ def _taps(
     rows = images * od * oh
     # views per pixel would count references
     source, weight, out = x.reshape(-1), w.reshape(-1), y.reshape(-1)
-    residual = simd.view1d(address(y) + beside, y.size, y)
+    residual = emitter.view1d(address(y) + beside, y.size, y)
     zero = y.dtype.type(0)
     for thread in prange(threads):
         first, end = split_range(thread, threads, rows)

@@ -31,9 +31,9 @@ import numpy as np
 
 from fastconv.backends import settings
 
-from ..codegen import simd
+from ..codegen import gemm_tile
+from ..codegen.emitter import address
 from ..codegen.jit import body, kernel, prange, split_range
-from ..codegen.simd import address
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 from .passes import U, backward_data, forward, panels, panels_per_job, split_rows, sum_partials, with_taps
@@ -197,7 +197,7 @@ def _taps(
                     line = (n * y.shape[1] + out_offset[0] + i * out_stride[0]) * y.shape[2]
                     line += out_offset[1] + j * out_stride[1]
                     target = address(y) + ((line * y.shape[3] + out_offset[2]) * out_channels + k) * size
-                    simd.tile(
+                    gemm_tile.tile(
                         tile,
                         ow,
                         source,
@@ -347,7 +347,7 @@ def _weights(
                 source = address(x) + (at + g * depth) * size
                 upstream = address(gy) + (g * columns + p * width) * size
                 target = address(part) + ((g * taps + t) * run * columns + p * width) * size
-                simd.tile(
+                gemm_tile.tile(
                     tile,
                     run,
                     source,
@@ -387,9 +387,9 @@ def bwd_weight(x, gy, spec):
     line = (x.shape[3] * x.shape[4] * spec.stride[1] + gy.shape[3] * gy.shape[4]) * x.itemsize
     chunk = min(max(L2 // 2 // line, 1), prod(gy.shape[:3]))
     merged = spec.groups == 1 and spec.dilation[2] == 1
-    width = simd.panel_width(k, x.dtype)
+    width = gemm_tile.panel_width(k, x.dtype)
     _weights(
-        simd.tile_address(x.dtype, width),
+        gemm_tile.tile_address(x.dtype, width),
         width,
         x,
         gy,

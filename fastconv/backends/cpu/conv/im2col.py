@@ -23,10 +23,10 @@ import numpy as np
 
 from fastconv.backends import settings
 
-from ..codegen import simd
+from ..codegen import emitter, gemm_tile
+from ..codegen.emitter import address
+from ..codegen.gemm_tile import ONE_TAP
 from ..codegen.jit import body, kernel, prange, split_range
-from ..codegen.simd import ONE_TAP, address
-from ..ops.dense import row_block
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 from .direct import L2, copy_run
@@ -107,7 +107,7 @@ def _taps(
     flat = x.reshape(-1)
     run = off_d.size * off_h.size * off_w.size * depth
     in_place = out_stride == (1, 1, 1)  # pixels of a block are neighbours in y
-    source, target = simd.view1d(address(y) + beside, y.size, y), y.reshape(-1)
+    source, target = emitter.view1d(address(y) + beside, y.size, y), y.reshape(-1)
     for thread in prange(threads):
         table = address(ONE_TAP)
         matrix, result = matrices[thread], results[thread]
@@ -122,9 +122,9 @@ def _taps(
                 k = g * columns + p * width
                 used = min(width, columns - p * width)
                 for b in range((rows + max_rows - 1) // max_rows):
-                    m0, m1 = row_block(rows, b, max_rows)
+                    m0, m1 = gemm_tile.row_block(rows, b, max_rows)
                     c = address(y) + ((start + m0) * out_channels + k) * size if in_place else address(result)
-                    simd.tile(
+                    gemm_tile.tile(
                         tile,
                         m1 - m0,
                         address(matrix) + (m0 * groups + g) * run * size,
@@ -171,14 +171,14 @@ def _run(x, w, b, y, spec, phases, is_dgrad, beside, relu):
         weights = panels(w, spec.groups, phase.taps, is_dgrad)
         run = len(phase.taps) * x.shape[-1]
         pixels = x.shape[0] * prod(phase.out_size)
-        block = max(L2 // 2 // (run * x.itemsize), simd.MAX_ROWS)
-        block = max(min(block, -(-pixels // (2 * threads))), simd.MAX_ROWS)
+        block = max(L2 // 2 // (run * x.itemsize), gemm_tile.MAX_ROWS)
+        block = max(min(block, -(-pixels // (2 * threads))), gemm_tile.MAX_ROWS)
         blocks = -(-pixels // block)
         panel_step = panels_per_job(weights.groups * weights.count, blocks, threads)
         matrices = memory.empty((threads, block * run), x.dtype)
         _taps(
             weights.tile,
-            simd.MAX_ROWS,
+            gemm_tile.MAX_ROWS,
             x,
             weights.data,
             weights.sizes,
@@ -195,7 +195,7 @@ def _run(x, w, b, y, spec, phases, is_dgrad, beside, relu):
             block,
             panel_step,
             matrices,
-            *per_thread((simd.MAX_ROWS * weights.width, x.dtype)),
+            *per_thread((gemm_tile.MAX_ROWS * weights.width, x.dtype)),
         )
 
 
@@ -228,9 +228,9 @@ def _weights(
             gather(flat, x.shape, start, rows, (od, oh, ow), in_stride, off_d, off_h, off_w, groups, matrix)
             for job in range(job0, job1):
                 g, p = job // row_blocks // count, job // row_blocks % count
-                m0, m1 = row_block(run, job % row_blocks, max_rows)
+                m0, m1 = gemm_tile.row_block(run, job % row_blocks, max_rows)
                 c = address(part) + ((g * run + m0) * columns + p * width) * size
-                simd.tile(
+                gemm_tile.tile(
                     tile,
                     m1 - m0,
                     address(matrix) + (g * run + m0) * size,
@@ -261,14 +261,14 @@ def bwd_weight(x, gy, spec):
     by_rows = split_rows(spec, threads, x.itemsize)
     k, c, taps = spec.c_out // spec.groups, spec.c_in // spec.groups, prod(spec.kernel)
     partials = memory.empty((threads if by_rows else 1, spec.groups, taps, c, k), x.dtype)
-    block = max(L2 // 2 // (taps * spec.c_in * x.itemsize), simd.MAX_ROWS)
+    block = max(L2 // 2 // (taps * spec.c_in * x.itemsize), gemm_tile.MAX_ROWS)
     matrices = memory.empty((threads, block * taps * spec.c_in), x.dtype)
-    width = simd.panel_width(k, x.dtype)
+    width = gemm_tile.panel_width(k, x.dtype)
     phase = forward_phases(spec)[0]
     _weights(
-        simd.tile_address(x.dtype, width),
+        gemm_tile.tile_address(x.dtype, width),
         width,
-        simd.MAX_ROWS,
+        gemm_tile.MAX_ROWS,
         x,
         gy,
         spec.stride,

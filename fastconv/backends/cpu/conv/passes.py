@@ -24,9 +24,8 @@ from math import prod
 
 import numpy as np
 
-from ..codegen import simd
+from ..codegen import emitter, gemm_tile, transforms
 from ..codegen.jit import kernel, prange, split_range
-from ..ops.dense import transpose_block
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 
@@ -179,7 +178,7 @@ def _arrange(threads, function, lanes, w, arranged, tables, buffers):
             used = min(lanes, columns - k)
             for e in range(0, line, lanes):
                 wide = min(lanes, line - e)
-                transpose_block(
+                transforms.transpose_block(
                     function, lanes, source, k * line + e, line, used, wide, buffer, 0, lanes, table, size
                 )
                 for q in range(wide):
@@ -201,9 +200,13 @@ def arranged(w: np.ndarray | Prepacked) -> np.ndarray:
         return layout.dense(inside_out.reshape(-1, c, k))
     w = layout.dense(w).reshape(k, c, -1)
     result = memory.empty((w.shape[2], c, k), w.dtype)
-    lanes = simd.lanes(w.dtype)
+    lanes = emitter.lanes(w.dtype)
     _arrange(
-        simd.transpose_address(w.dtype), lanes, w, result, *per_thread((lanes, np.int64), (lanes**2, w.dtype))
+        transforms.transpose_address(w.dtype),
+        lanes,
+        w,
+        result,
+        *per_thread((lanes, np.int64), (lanes**2, w.dtype)),
     )
     return result
 
@@ -241,7 +244,7 @@ def _pack(threads, function, lanes, w, taps, is_dgrad, width, panels, tables):
             to = (((g * blocks + p) * count + t) * depth + c0) * width
             if is_dgrad:
                 at = (taps[t] * height + p * width) * total + g * part + c0
-                transpose_block(
+                transforms.transpose_block(
                     function, lanes, source, at, total, used, deep, target, to, width, table, size
                 )
             else:
@@ -281,16 +284,16 @@ def panels(w: np.ndarray | Prepacked, groups: int, taps: tuple, is_dgrad: bool, 
     changing, w, dtype = not isinstance(w, Prepacked), arranged(w), w.dtype
     k, c = w.shape[2] // groups, w.shape[1]
     columns, depth = (c, k) if is_dgrad else (k, c)
-    width = max(simd.panel_width(columns, dtype), least)
+    width = max(gemm_tile.panel_width(columns, dtype), least)
     count = -(-columns // width)
-    tile = simd.tile_address(dtype, width)
+    tile = gemm_tile.tile_address(dtype, width)
     whole = not is_dgrad and groups == 1 and columns % width == 0 and len(taps) == len(w)
     if whole and changing and count <= 8:
         return Panels(w.reshape(-1), 1, count, depth, width, width, depth * columns, columns, tile)
     data = memory.empty((groups, count, len(taps), depth, width), dtype)
-    lanes = simd.lanes(dtype)
+    lanes = emitter.lanes(dtype)
     _pack(
-        simd.transpose_address(dtype),
+        transforms.transpose_address(dtype),
         lanes,
         w,
         np.array(taps),

@@ -45,10 +45,9 @@ import numpy as np
 
 from fastconv.backends import settings
 
-from ..codegen import simd, vector_math
+from ..codegen import dot_tile, emitter, gemm_tile, vector_math
+from ..codegen.emitter import address
 from ..codegen.jit import body, by_address, c_function, kernel, prange, split_range
-from ..codegen.simd import address
-from ..ops.dense import row_block
 from ..runtime import layout, memory
 from .plan import AVERAGE, CONV, DOTS, RELU, SIGMOID, STEP, TANH, TAPS, VIEW
 
@@ -111,11 +110,11 @@ _PASS, _STEP, _VIEW, _TAPS, _DOTS, _INT = (np.empty(0, t) for t in (PASS, STEP, 
 def _records(p):
     """Steps, views, taps, dots and table of a PASS."""
     return (
-        simd.view1d(p.steps, p.count, _STEP),
-        simd.view1d(p.views, 2 * p.count, _VIEW),
-        simd.view1d(p.taps, 2 * p.count, _TAPS),
-        simd.view1d(p.dots, p.count, _DOTS),
-        simd.view1d(p.table, p.table_size, _INT),
+        emitter.view1d(p.steps, p.count, _STEP),
+        emitter.view1d(p.views, 2 * p.count, _VIEW),
+        emitter.view1d(p.taps, 2 * p.count, _TAPS),
+        emitter.view1d(p.dots, p.count, _DOTS),
+        emitter.view1d(p.table, p.table_size, _INT),
     )
 
 
@@ -216,7 +215,7 @@ def _convolve_row(tile, rows, taps, table, row, width, images, a, b, b_pitch, c,
         column = taps.columns + 3 * q
         n_w, k_w, w = table[column], table[column + 1], table[column + 2]
         if n_w:
-            simd.tile(
+            gemm_tile.tile(
                 tile,
                 rows,
                 a + (k_h * taps.kernel_w + k_w) * taps.a_tap * size,
@@ -240,18 +239,18 @@ def _convolve_row(tile, rows, taps, table, row, width, images, a, b, b_pitch, c,
 
 @body
 def _dots(function, rows, d, first, taps, table, a, a_row, b, c, size):
-    """For each of the ``d.outer`` pairs a matrix of ``rows`` x ``d.columns`` by :func:`simd.dot`, from
+    """For each of the ``d.outer`` pairs a matrix of ``rows`` x ``d.columns`` by :func:`dot_tile.dot`, from
     ``taps`` entries of its tables; addresses in bytes."""
     ta, tb = address(table) + (d.ta + first) * 8, address(table) + (d.tb + first) * 8
-    row_blocks = (rows + simd.DOT_ROWS - 1) // simd.DOT_ROWS
-    column_blocks = (d.columns + simd.DOT_COLUMNS - 1) // simd.DOT_COLUMNS
+    row_blocks = (rows + dot_tile.DOT_ROWS - 1) // dot_tile.DOT_ROWS
+    column_blocks = (d.columns + dot_tile.DOT_COLUMNS - 1) // dot_tile.DOT_COLUMNS
     for i in range(row_blocks):  # its channels stay in L2
-        m0, m1 = row_block(rows, i, simd.DOT_ROWS)
+        m0, m1 = gemm_tile.row_block(rows, i, dot_tile.DOT_ROWS)
         for o in range(d.outer):
             b_o, c_o = table[d.pairs + 2 * o], table[d.pairs + 2 * o + 1]
             for j in range(column_blocks):
-                v0, v1 = row_block(d.columns, j, simd.DOT_COLUMNS)
-                simd.dot(
+                v0, v1 = gemm_tile.row_block(d.columns, j, dot_tile.DOT_COLUMNS)
+                dot_tile.dot(
                     function,
                     m1 - m0,
                     v1 - v0,
@@ -274,53 +273,53 @@ def _dots(function, rows, d, first, taps, table, a, a_row, b, c, size):
 @body
 def _window(step, pitch, at, images, like):
     """The maximum or the sum of the window at address ``at``, for a vector of images."""
-    result = simd.load(at, like)
+    result = emitter.load(at, like)
     for i in range(step.kernel_h):
         for j in range(step.kernel_w):
-            value = simd.load(at + (i * pitch + j * images) * like.itemsize, like)
+            value = emitter.load(at + (i * pitch + j * images) * like.itemsize, like)
             if step.kind != AVERAGE:
-                result = simd.maximum(result, value)
+                result = emitter.maximum(result, value)
             elif i + j:
-                result = simd.add(result, value)
+                result = emitter.add(result, value)
     return result
 
 
 @body
 def _pool_row(step, x_pitch, width, at, to, images, like):
     """A row of windows at address ``at`` becomes the row at ``to``."""
-    scale = simd.fill(like.dtype.type(step.scale))
+    scale = emitter.fill(like.dtype.type(step.scale))
     for q in range(width):
-        for v in range(0, images * like.itemsize, simd.VECTOR_BYTES):
+        for v in range(0, images * like.itemsize, emitter.VECTOR_BYTES):
             result = _window(step, x_pitch, at + q * step.stride_w * images * like.itemsize + v, images, like)
             if step.kind == AVERAGE:
-                result = simd.multiply(result, scale)
-            simd.store(result, to + q * images * like.itemsize + v)
+                result = emitter.multiply(result, scale)
+            emitter.store(result, to + q * images * like.itemsize + v)
 
 
 @body
 def _pool_row_back(step, x_pitch, width, at, g_at, g_to, images, like):
     """The gradients at ``g_to`` of a row of results go to those at ``g_at`` of their windows at ``at``."""
-    scale, zero = simd.fill(like.dtype.type(step.scale)), simd.fill(like.dtype.type(0))
+    scale, zero = emitter.fill(like.dtype.type(step.scale)), emitter.fill(like.dtype.type(0))
     for q in range(width):
-        for v in range(0, images * like.itemsize, simd.VECTOR_BYTES):
+        for v in range(0, images * like.itemsize, emitter.VECTOR_BYTES):
             inside, outside = q * step.stride_w * images * like.itemsize + v, q * images * like.itemsize + v
-            left = simd.load(g_to + outside, like)
-            part = best = simd.multiply(left, scale)
+            left = emitter.load(g_to + outside, like)
+            part = best = emitter.multiply(left, scale)
             if step.kind != AVERAGE:
                 best = _window(step, x_pitch, at + inside, images, like)
             for i in range(step.kernel_h):
                 for j in range(step.kernel_w):
                     place = inside + (i * x_pitch + j * images) * like.itemsize
                     if step.kind != AVERAGE:  # the first maximum, or the first NaN, takes what is left
-                        value = simd.load(at + place, like)
+                        value = emitter.load(at + place, like)
                         part, left = (
-                            simd.if_same(value, best, left, zero),
-                            simd.if_same(value, best, zero, left),
+                            emitter.if_same(value, best, left, zero),
+                            emitter.if_same(value, best, zero, left),
                         )
                     if step.overlap:
-                        simd.store(simd.add(simd.load(g_at + place, like), part), g_at + place)
+                        emitter.store(emitter.add(emitter.load(g_at + place, like), part), g_at + place)
                     else:
-                        simd.store(part, g_at + place)
+                        emitter.store(part, g_at + place)
 
 
 # ------------------------------------------------------------------------------------------------- forward
@@ -364,22 +363,22 @@ def _step_forward(tile, step, taps, table, x, y, flat, slot, images, weights, bi
 def _make_forward(like):
     def forward(words):
         thread, threads, arguments = words[0], words[1], words[2]
-        p = simd.view1d(arguments, 1, _PASS)[0]
+        p = emitter.view1d(arguments, 1, _PASS)[0]
         steps, views, taps, _, table = _records(p)
-        weights, biases = simd.view1d(p.weights, p.count, _INT), simd.view1d(p.biases, p.count, _INT)
+        weights, biases = emitter.view1d(p.weights, p.count, _INT), emitter.view1d(p.biases, p.count, _INT)
         flat, source, result = (
-            simd.view1d(p.saved, p.saved_size, like),
-            simd.view1d(p.x, p.x_span, like),
-            simd.view1d(p.y, p.y_span, like),
+            emitter.view1d(p.saved, p.saved_size, like),
+            emitter.view1d(p.x, p.x_span, like),
+            emitter.view1d(p.y, p.y_span, like),
         )
         images, spread = p.images, p.spread + thread * p.spread_size * like.itemsize
-        bias = simd.view1d(spread, p.spread_size, like)
+        bias = emitter.view1d(spread, p.spread_size, like)
         for i in range(p.count):
             rows = views[2 * i + 1].channels if steps[i].kind == CONV else 0
             for e in range(rows * images):
                 value = like.dtype.type(0)
                 if biases[i]:
-                    value = simd.view1d(biases[i], rows, like)[e // images]
+                    value = emitter.view1d(biases[i], rows, like)[e // images]
                 bias[steps[i].bias + e] = value
         first, end = split_range(thread, threads, p.blocks)
         for block in range(first, end):
@@ -498,20 +497,20 @@ def _make_backward(like):
         """One thread's blocks, each from the last layer to the first; gradients of convolutions' weights go
         to a partial."""
         thread, threads, arguments = words[0], words[1], words[2]
-        p = simd.view1d(arguments, 1, _PASS)[0]
+        p = emitter.view1d(arguments, 1, _PASS)[0]
         steps, views, taps, dots, table = _records(p)
         weights, gw, gb = (
-            simd.view1d(p.weights, p.count, _INT),
-            simd.view1d(p.gw, p.count, _INT),
-            simd.view1d(p.gb, p.count, _INT),
+            emitter.view1d(p.weights, p.count, _INT),
+            emitter.view1d(p.gw, p.count, _INT),
+            emitter.view1d(p.gb, p.count, _INT),
         )
         flat, g, source = (
-            simd.view1d(p.saved, p.saved_size, like),
-            simd.view1d(p.work, p.work_size, like),
-            simd.view1d(p.x, p.x_span, like),
+            emitter.view1d(p.saved, p.saved_size, like),
+            emitter.view1d(p.work, p.work_size, like),
+            emitter.view1d(p.x, p.x_span, like),
         )
         images, scratch = p.images, p.blocks * p.area + thread * p.scratch
-        partial = simd.view1d(p.partials + thread * p.partial * like.itemsize, p.partial, like)
+        partial = emitter.view1d(p.partials + thread * p.partial * like.itemsize, p.partial, like)
         first, end = split_range(thread, threads, p.blocks)
         for block in range(first, end):
             slot, count = block * p.slot, min(images, p.batch - block * images)
@@ -591,7 +590,7 @@ def _make_backward(like):
                     _gradient(view, block, scratch, p.area),
                     view,
                     images,
-                    simd.view1d(p.y, p.y_span, like),
+                    emitter.view1d(p.y, p.y_span, like),
                     p.y_strides,
                     block * images,
                     count,
@@ -605,12 +604,12 @@ def _make_sums(like):
         """One thread's share of the weight gradients: of the dense layers from all blocks, of the others from
         the partials."""
         thread, threads, arguments = words[0], words[1], words[2]
-        p = simd.view1d(arguments, 1, _PASS)[0]
+        p = emitter.view1d(arguments, 1, _PASS)[0]
         steps, views, _, dots, table = _records(p)
-        gw, gb = simd.view1d(p.gw, p.count, _INT), simd.view1d(p.gb, p.count, _INT)
+        gw, gb = emitter.view1d(p.gw, p.count, _INT), emitter.view1d(p.gb, p.count, _INT)
         g, partials = (
-            simd.view1d(p.work, p.work_size, like),
-            simd.view1d(p.partials, p.parts * p.partial, like),
+            emitter.view1d(p.work, p.work_size, like),
+            emitter.view1d(p.partials, p.parts * p.partial, like),
         )
         size = like.itemsize
         for i in range(p.count):
@@ -620,7 +619,7 @@ def _make_sums(like):
                 at = y.gradient + first * y.plane
                 if gw[i] and end > first:
                     for v in range(d.columns):
-                        _clear(simd.view1d(gw[i], d.size, like), v * d.c_col + first, end - first)
+                        _clear(emitter.view1d(gw[i], d.size, like), v * d.c_col + first, end - first)
                     _dots(
                         p.dot,
                         end - first,
@@ -639,7 +638,7 @@ def _make_sums(like):
                     for block in range(p.blocks):
                         for e in range(p.images):
                             total += g[U(block * p.area + at + c * y.plane + e)]
-                    simd.view1d(gb[i], y.channels, like)[first + c] = total
+                    emitter.view1d(gb[i], y.channels, like)[first + c] = total
             elif step.kind == CONV:
                 for place, n, at in (
                     (gw[i], d.size, step.weights),
@@ -650,7 +649,7 @@ def _make_sums(like):
                         total = partials[at + e]
                         for part in range(1, p.parts):
                             total += partials[part * p.partial + at + e]
-                        simd.view1d(place, n, like)[e] = total
+                        emitter.view1d(place, n, like)[e] = total
 
     return sums
 
@@ -669,7 +668,7 @@ def _function(name: str, dtype) -> int:
 @kernel
 def _launch(threads, function, arguments):
     for thread in prange(threads):
-        simd.call(function, (np.int64(thread), threads, address(arguments)))
+        emitter.call(function, (np.int64(thread), threads, address(arguments)))
 
 
 def _strided(a: np.ndarray, array) -> tuple[np.ndarray, int, tuple[int, ...]]:
@@ -711,7 +710,7 @@ def _pass(plan, keep) -> np.ndarray:
         len(plan.steps),
         plan.table.size,
     )
-    p["tile"], p["dot"] = simd.tile_address(plan.dtype, plan.images), simd.dot_address(plan.dtype)
+    p["tile"], p["dot"] = gemm_tile.tile_address(plan.dtype, plan.images), dot_tile.dot_address(plan.dtype)
     return p
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from fastconv.backends import settings
 
-from ..codegen import simd
+from ..codegen import emitter
 
 CONV, AVERAGE, MAXIMUM = range(3)
 NONE, RELU, SIGMOID, TANH = range(4)
@@ -327,7 +327,7 @@ def _plan(steps, dtype, threads) -> Plan | None:
     count, layers, arrays, flat = _gather(steps)
     if len(layers) < 2 or layers[0][1].batch == 0 or all(kind != "conv" for kind, _ in layers):
         return None
-    batch, lanes = layers[0][1].batch, simd.lanes(dtype)
+    batch, lanes = layers[0][1].batch, emitter.lanes(dtype)
     images, per_thread = _images_per_block(batch, lanes, threads)
     macs = sum(spec.macs for kind, spec in layers if KINDS[kind] == CONV) // batch
     if per_thread * threads > 2 * batch and per_thread * macs > SHORT:

@@ -19,9 +19,10 @@ import numpy as np
 
 from fastconv.backends import settings
 
-from ..codegen import simd
-from ..codegen.jit import body, kernel, prange, split_range
-from ..codegen.simd import ONE_TAP, address
+from ..codegen import emitter, gemm_tile, transforms
+from ..codegen.emitter import address
+from ..codegen.gemm_tile import ONE_TAP
+from ..codegen.jit import kernel, prange, split_range
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 
@@ -32,39 +33,12 @@ FEW_ROWS = 64
 SMALL = 1 << 18
 
 
-@body
-def row_block(rows, block, limit):
-    """First row and end of block ``block`` when ``rows`` rows are cut into near-equal blocks of at most
-    ``limit``."""
-    blocks = (rows + limit - 1) // limit
-    return block * rows // blocks, (block + 1) * rows // blocks
-
-
-@body
-def transpose_block(function, lanes, source, at, row, rows, columns, target, to, step, table, size):
-    """``target[to + j * step + i] = source[at + i * row + j]`` for i < rows, j < columns; whole blocks in
-    registers."""
-    for i in range(0, rows, lanes):
-        for j in range(0, columns, lanes):
-            high, wide = min(lanes, rows - i), min(lanes, columns - j)
-            if high == lanes and wide == lanes:
-                for q in range(lanes):
-                    table[q] = address(target) + (to + (j + q) * step + i) * size
-                simd.transpose(
-                    function, address(source) + (at + i * row + j) * size, row * size, address(table)
-                )
-            else:
-                for q in range(wide):
-                    for p in range(high):
-                        target[to + (j + q) * step + i + p] = source[at + (i + p) * row + j + q]
-
-
 @kernel
 def _pack(threads, function, lanes, start, row, column, columns, width, panels, tables):
     """``panels[p, k, j] = b[k, p * width + j]``; columns past the last one stay unset (the tile masks
     them)."""
     count, depth, _ = panels.shape
-    b = simd.view1d(start, (depth - 1) * row + (columns - 1) * column + 1, panels)
+    b = emitter.view1d(start, (depth - 1) * row + (columns - 1) * column + 1, panels)
     target = panels.reshape(-1)
     parts = (depth + 63) // 64  # jobs of 64 rows of a panel
     for t in prange(threads):
@@ -76,7 +50,7 @@ def _pack(threads, function, lanes, start, row, column, columns, width, panels, 
             to = (p * depth + k0) * width
             if row == 1:
                 at = p * width * column + k0
-                transpose_block(
+                transforms.transpose_block(
                     function, lanes, b, at, column, used, deep, target, to, width, table, panels.itemsize
                 )
             else:
@@ -96,7 +70,7 @@ def _gemm(threads, tile, a, a_row, a_step, b, b_step, b_panel, depth, width, bia
         for job in range(first_job, end_job):
             g, p = job // count, job % count
             first, end = split_range(g, groups, rows)
-            simd.tile(
+            gemm_tile.tile(
                 tile,
                 end - first,
                 a + first * a_row * size,
@@ -137,7 +111,7 @@ def gemm(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.nda
         return c
     a, a_row, a_step = _strided(a)
     b, b_row, b_column = _strided(b)
-    width = simd.panel_width(columns, c.dtype)
+    width = gemm_tile.panel_width(columns, c.dtype)
     if b_column == 1 and (depth * columns <= IN_PLACE or rows <= FEW_ROWS):
         panels, b_step, b_panel = b, b_row, width
     else:
@@ -146,9 +120,9 @@ def gemm(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.nda
             width,
             depth * width,
         )
-        lanes = simd.lanes(c.dtype)
+        lanes = emitter.lanes(c.dtype)
         _pack(
-            simd.transpose_address(c.dtype),
+            transforms.transpose_address(c.dtype),
             lanes,
             b.ctypes.data,
             b_row,
@@ -160,12 +134,12 @@ def gemm(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.nda
         )
     # Blocks of rows that share a panel: as much of A as a quarter of L2 holds, but jobs enough for the
     # threads.
-    blocks, threads = -(-rows // simd.MAX_ROWS), settings.get_num_threads()
+    blocks, threads = -(-rows // gemm_tile.MAX_ROWS), settings.get_num_threads()
     group = min(
-        (1 << 18) // (simd.MAX_ROWS * depth * c.itemsize), blocks * -(-columns // width) // (4 * threads)
+        (1 << 18) // (gemm_tile.MAX_ROWS * depth * c.itemsize), blocks * -(-columns // width) // (4 * threads)
     )
     _gemm(
-        simd.tile_address(c.dtype, width),
+        gemm_tile.tile_address(c.dtype, width),
         a.ctypes.data,
         a_row,
         a_step,

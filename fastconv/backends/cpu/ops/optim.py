@@ -11,8 +11,8 @@ from itertools import accumulate
 
 import numpy as np
 
+from ..codegen.emitter import view1d
 from ..codegen.jit import body, kernel, prange, split_range
-from ..codegen.simd import view1d
 from ..runtime import layout
 
 # bytes of an array object before the address of its data, its first field in NumPy's C API

@@ -17,9 +17,9 @@ from math import floor, prod
 
 import numpy as np
 
-from ..codegen import simd, vector_math
+from ..codegen import emitter, vector_math
+from ..codegen.emitter import address
 from ..codegen.jit import body, kernel, prange, split_range
-from ..codegen.simd import address
 from ..runtime import layout, memory
 from . import borrowed as reference
 
@@ -241,13 +241,13 @@ argmax, argmin = reference.argmax, reference.argmin
 def exponentials(row, out):
     """``out = exp(row - max(row))``; returns the sum and the maximum (where there are NaNs, of some
     others)."""
-    count, size, lanes = row.size, row.itemsize, simd.VECTOR_BYTES // row.itemsize
+    count, size, lanes = row.size, row.itemsize, emitter.VECTOR_BYTES // row.itemsize
     candidates = row
     if count > lanes:  # the compiler makes no vector code of a maximum
-        best = simd.load(address(row), row)
+        best = emitter.load(address(row), row)
         for c in range(lanes, count, lanes):
-            best = simd.larger(simd.load(address(row) + min(c, count - lanes) * size, row), best)
-        simd.store(best, address(out))
+            best = emitter.larger(emitter.load(address(row) + min(c, count - lanes) * size, row), best)
+        emitter.store(best, address(out))
         candidates = out[:lanes]
     largest = candidates[0]
     for c in range(1, candidates.size):

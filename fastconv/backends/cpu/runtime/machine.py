@@ -17,7 +17,7 @@ import numpy as np
 
 from fastconv.backends import disk
 
-from ..codegen import jit, simd
+from ..codegen import emitter, gemm_tile, jit
 from . import memory
 
 
@@ -32,8 +32,8 @@ def processor() -> str:
 def vector_unit() -> str:
     """Width of the vectors that the kernels use, and the vector features of the processor."""
     known = ("sse4", "avx", "fma", "f16c", "amx", "neon", "sve", "bf16", "fp16", "i8mm")
-    features = sorted(f for f, on in simd.features().items() if on and f.startswith(known))
-    return f"{simd.VECTOR_BYTES * 8} bits x {simd.REGISTERS} registers; {' '.join(features)}"
+    features = sorted(f for f, on in emitter.features().items() if on and f.startswith(known))
+    return f"{emitter.VECTOR_BYTES * 8} bits x {emitter.REGISTERS} registers; {' '.join(features)}"
 
 
 def threading_layer() -> str:
@@ -104,16 +104,36 @@ def rates(threads: int) -> tuple[float, float]:
 def peak(threads: int, dtype: str = "float32") -> float:
     """FLOP/s of ``threads`` threads in a tile that never leaves the registers; measured once, in about 0.1
     s."""
-    columns, depth = 2 * simd.lanes(dtype), 1 << 21
+    columns, depth = 2 * emitter.lanes(dtype), 1 << 21
     words = ctypes.c_int64 * 17
-    tile = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_int64))(simd.tile_address(np.dtype(dtype), columns))
+    tile = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_int64))(
+        gemm_tile.tile_address(np.dtype(dtype), columns)
+    )
 
     def multiply(_):
         numbers, taps = np.zeros(columns, dtype), np.zeros(1, np.int64)
-        c = np.zeros((simd.MAX_ROWS, columns), dtype)
+        c = np.zeros((gemm_tile.MAX_ROWS, columns), dtype)
         ab, t = numbers.ctypes.data, taps.ctypes.data  # A and B are the same few numbers: all steps are 0
         tile(
-            words(simd.MAX_ROWS, ab, 0, 0, t, ab, 0, t, 1, depth, c.ctypes.data, columns, 0, 0, columns, 0, 0)
+            words(
+                gemm_tile.MAX_ROWS,
+                ab,
+                0,
+                0,
+                t,
+                ab,
+                0,
+                t,
+                1,
+                depth,
+                c.ctypes.data,
+                columns,
+                0,
+                0,
+                columns,
+                0,
+                0,
+            )
         )
 
-    return threads * 2 * simd.MAX_ROWS * columns * depth / _best_time(threads, multiply, 6)
+    return threads * 2 * gemm_tile.MAX_ROWS * columns * depth / _best_time(threads, multiply, 6)

@@ -47,9 +47,10 @@ from types import SimpleNamespace
 import numpy as np
 
 from fastconv.backends import settings
-from fastconv.backends.cpu.codegen import simd
+from fastconv.backends.cpu.codegen import emitter, gemm_tile, transforms
+from fastconv.backends.cpu.codegen.emitter import address
+from fastconv.backends.cpu.codegen.gemm_tile import ONE_TAP
 from fastconv.backends.cpu.codegen.jit import body, kernel, prange, split_range
-from fastconv.backends.cpu.codegen.simd import ONE_TAP, address
 from fastconv.backends.cpu.ops.pointwise import binary_fwd
 from fastconv.backends.cpu.runtime import layout, memory
 from fastconv.backends.cpu.runtime.scratch import per_thread
@@ -65,13 +66,13 @@ from .transforms import Form, Tiling, tiling_of
 def _transform(down, across, dtype, transposed=False, **options) -> int:
     if transposed:
         down, across = zip(*down), zip(*across)
-    return simd.transform_address(tuple(map(tuple, down)), tuple(map(tuple, across)), dtype, **options)
+    return transforms.transform_address(tuple(map(tuple, down)), tuple(map(tuple, across)), dtype, **options)
 
 
 def _transforms(cut: Tiling, dtype, channels: int, out_channels: int, adding: bool):
     """Compiled transforms of input and output for each kind of tile, between them that of weights, for
     numbers of channels; ``adding`` a residual to the output."""
-    masked_into, masked_outof = (n % simd.lanes(dtype) != 0 for n in (channels, out_channels))
+    masked_into, masked_outof = (n % emitter.lanes(dtype) != 0 for n in (channels, out_channels))
     return (
         tuple(_transform(d.into, a.into, dtype, src_table=True, masked=masked_into) for d, a in cut.kinds),
         _transform(cut.form.weigh, cut.form.weigh, dtype),
@@ -87,7 +88,7 @@ def _transforms(cut: Tiling, dtype, channels: int, out_channels: int, adding: bo
 def _gradient_transforms(cut: Tiling, dtype, channels: int, out_channels: int):
     """Compiled transforms of input and upstream gradient for each kind of tile, and of the weight
     gradient."""
-    masked_into, masked_outof = (n % simd.lanes(dtype) != 0 for n in (channels, out_channels))
+    masked_into, masked_outof = (n % emitter.lanes(dtype) != 0 for n in (channels, out_channels))
     return (
         tuple(_transform(d.into, a.into, dtype, src_table=True, masked=masked_into) for d, a in cut.kinds),
         tuple(
@@ -186,7 +187,7 @@ def prefetch_tile(t, grid, step, origin, image):
     line = channels * image.itemsize
     at = address(image) + ((t // (down * across) * height + row) * width + column) * line
     for i in range(step):
-        simd.prefetch(at + i * width * line, step * line)
+        emitter.prefetch(at + i * width * line, step * line)
 
 
 @kernel
@@ -235,7 +236,7 @@ def _by_tiles(
             for t in range(here):
                 prefetch_tile(t0 + t + AHEAD, grid, step, origin, x)
                 image_table(table, 0, n, t0 + t, grid, step, origin, x, 0, address(nowhere))
-                simd.transform(
+                transforms.transform(
                     into[kinds[t]], address(table), 0, v + places[t] * pitch * size, v_plane, 0, channels
                 )
                 image_table(targets, t * m * m, m, t0 + t, grid, m, (0, 0), y, 0, dump)
@@ -247,9 +248,9 @@ def _by_tiles(
                 for p in range(planes.size):
                     first_pixel, end_pixel = split_range(p, planes.size, here * m * m)
                     for pixel in range(first_pixel, end_pixel):
-                        simd.prefetch_to_write(targets[pixel] + panel * width * size, width * size)
+                        emitter.prefetch_to_write(targets[pixel] + panel * width * size, width * size)
                     start, stop = starts[spans[p, 0]], starts[spans[p, 1]]
-                    simd.tile(
+                    gemm_tile.tile(
                         tile,
                         stop - start,
                         v + p * v_plane + start * pitch * size,
@@ -272,7 +273,7 @@ def _by_tiles(
                 column = panel * width * size
                 for t in range(here):
                     target = address(targets) + t * m * m * 8
-                    simd.transform_finally(
+                    transforms.transform_finally(
                         outof[kinds[t]],
                         sums + places[t] * width * size,
                         sum_plane,
@@ -298,8 +299,10 @@ def transform_weights(weigh, turn, lanes, kernel, taps, sizes, panel, first, end
         for c in range(first, end):
             at = start + c * row_step * size
             for t in range(kernel):
-                simd.prefetch(at + (t * tap_step + ROWS_AHEAD * row_step) * size, width * size)
-            simd.transform(weigh, at, tap_step * size, u + (c - first) * width * size, u_plane, 0, width)
+                emitter.prefetch(at + (t * tap_step + ROWS_AHEAD * row_step) * size, width * size)
+            transforms.transform(
+                weigh, at, tap_step * size, u + (c - first) * width * size, u_plane, 0, width
+            )
         return
     line = column_step * size
     for c in range(first, end, lanes):
@@ -308,10 +311,10 @@ def transform_weights(weigh, turn, lanes, kernel, taps, sizes, panel, first, end
                 at = start + (t * tap_step + c) * size + column * line
                 for q in range(lanes):
                     table[q] = address(block) + ((q * kernel + t) * width + column) * size
-                    simd.prefetch(at + lanes * size + q * line, 1)
-                simd.transpose(turn, at, line, address(table))
+                    emitter.prefetch(at + lanes * size + q * line, 1)
+                transforms.transpose(turn, at, line, address(table))
         for q in range(lanes):
-            simd.transform(
+            transforms.transform(
                 weigh,
                 address(block) + q * kernel * width * size,
                 width * size,
@@ -369,7 +372,7 @@ def _by_panels(
         for t in range(first, end):
             prefetch_tile(t + AHEAD, grid, step, origin, x)
             image_table(table, 0, n, t, grid, step, origin, x, 0, address(nowhere))
-            simd.transform(
+            transforms.transform(
                 into[kinds[t]], address(table), 0, address(v) + places[t] * pitch * size, v_plane, 0, channels
             )
             dump = address(nowhere) + (nowhere.size // 2) * size
@@ -402,7 +405,7 @@ def _by_panels(
                 for p in range(planes.size):
                     start, stop = starts[spans[p, 0]], starts[spans[p, 1]]
                     target = sums + p * sum_plane + start * width * size
-                    simd.tile(
+                    gemm_tile.tile(
                         tile,
                         stop - start,
                         address(v) + p * v_plane + (start * pitch + c0) * size,
@@ -425,7 +428,7 @@ def _by_panels(
             column = panel * width * size
             for t in range(tiles):
                 target = address(targets) + t * m * m * 8
-                simd.transform_finally(
+                transforms.transform_finally(
                     outof[kinds[t]],
                     sums + places[t] * width * size,
                     sum_plane,
@@ -489,9 +492,9 @@ def _source(w, is_dgrad: bool, width: int):
     if isinstance(w, Prepacked):
         return _in_order(w, width)
     k, c, *kernel = w.shape
-    (columns, depth), lanes = (c, k) if is_dgrad else (k, c), simd.lanes(w.dtype)
+    (columns, depth), lanes = (c, k) if is_dgrad else (k, c), emitter.lanes(w.dtype)
     if columns % width == 0 and (not is_dgrad or depth % lanes == 0):
-        turn = simd.transpose_address(w.dtype) if is_dgrad else 0
+        turn = transforms.transpose_address(w.dtype) if is_dgrad else 0
         steps = (width * k, c * k, 1, k) if is_dgrad else (width, c * k, k, 1)
         return turn, arranged(w).reshape(-1), (columns // width, depth, width, *steps)
     p = panels(w, 1, tuple(range(prod(kernel))), is_dgrad, lanes)
@@ -501,7 +504,7 @@ def _source(w, is_dgrad: bool, width: int):
 @keep
 def _transformed(w, f: Form, weigh, is_dgrad, width):
     """The weights of a form: ``panel, weight, depth, width``."""
-    kernel, lanes, threads = len(f.weigh[0]) ** 2, simd.lanes(w.dtype), settings.get_num_threads()
+    kernel, lanes, threads = len(f.weigh[0]) ** 2, emitter.lanes(w.dtype), settings.get_num_threads()
     turn, taps, sizes = _source(w, is_dgrad, width)
     transformed = memory.empty((sizes[0], len(f.weigh) ** 2, sizes[1], width), w.dtype)
     blocks = memory.empty((threads, lanes * kernel * width if turn else 1), w.dtype)
@@ -527,13 +530,13 @@ def _plan(spec, is_dgrad: bool, m: int, dtype, adding: bool, threads: int) -> Si
         channels, out_channels = spec.c_out, spec.c_in
         origin = [p - r + 1 if stride == 1 else p // 2 - 1 + p % 2 for p in padding]
     cut = tiling_of(spec, is_dgrad, m)
-    f, lanes, points = cut.form, simd.lanes(dtype), cut.planes.size
+    f, lanes, points = cut.form, emitter.lanes(dtype), cut.planes.size
     into, weigh, outof = _transforms(cut, dtype, channels, out_channels, adding)
-    width = max(simd.panel_width(out_channels, dtype), lanes)
+    width = max(gemm_tile.panel_width(out_channels, dtype), lanes)
     count, tiles, pitch = -(-out_channels // width), spec.batch * prod(cut.grid), _odd(channels, lanes)
     # zeros to read off the image, then place to write
     nowhere = np.zeros(2 * (max(channels, out_channels) + width), dtype)
-    tile = simd.tile_address(dtype, width, plain=True)
+    tile = gemm_tile.tile_address(dtype, width, plain=True)
     n, outputs = len(f.into[0]), len(f.outof)
     plan = SimpleNamespace(
         form=f,
@@ -625,15 +628,15 @@ def inner(spec):
 def few_tiles(tiles: int, products: int, depth: int, panels: int, threads: int) -> bool:
     """Whether the loops run by panels: V of all tiles is less to read again than the weights, and a panel's
     sums fit L2, or there are too few blocks of tiles."""
-    sums = products * 2 * simd.lanes(np.float32) * 4
+    sums = products * 2 * emitter.lanes(np.float32) * 4
     return (tiles * 2 <= depth and sums <= 0.75 * L2) or (tiles < 28 * threads and panels >= threads)
 
 
 def _tiles_per_block(tiles, tile_bytes, weight_bytes, threads) -> int:
     """Tiles per block: one or two times a tile's rows, as transforms and sums fit half of what the weights
     leave of L2, in equal shares."""
-    fit = max(L2 - weight_bytes, L2 // 2) // 2 // tile_bytes // simd.MAX_ROWS
-    shares = threads * -(-tiles // (min(max(fit, 1), 2) * simd.MAX_ROWS * threads))
+    fit = max(L2 - weight_bytes, L2 // 2) // 2 // tile_bytes // gemm_tile.MAX_ROWS
+    shares = threads * -(-tiles // (min(max(fit, 1), 2) * gemm_tile.MAX_ROWS * threads))
     return -(-tiles // shares)
 
 
@@ -657,7 +660,7 @@ def bwd_data(gy, w, spec, residual, m):
 def transform_panels(function, table, channels, width, panel_bytes, target, plane, size):
     """Transform one tile, ``width`` channels at a time, into panels ``panel_bytes`` apart."""
     for c in range(0, channels, width):
-        simd.transform(
+        transforms.transform(
             function,
             address(table),
             0,
@@ -785,7 +788,7 @@ def _weights_by_tiles(
                 for cb in range(c_panels if tiles_now else 0):
                     for kb in range(k_panels):
                         target = u + (weight * u_plane + cb * width * u_row + kb * width) * size
-                        simd.tile(
+                        gemm_tile.tile(
                             tile,
                             min(width, channels - cb * width),
                             v + (cb * block + at) * width * size,
@@ -810,7 +813,9 @@ def _weights_by_tiles(
             for c in range(channels):
                 for q in range(taps):
                     table[q] = address(part) + (q * channels + c) * out_channels * size
-                simd.transform(back, u + c * u_row * size, u_plane * size, address(table), 0, 0, out_channels)
+                transforms.transform(
+                    back, u + c * u_row * size, u_plane * size, address(table), 0, 0, out_channels
+                )
 
 
 @kernel
@@ -886,7 +891,7 @@ def _weights_by_panels(
                 at, tiles_now = starts[runs[i, 3]], starts[runs[i, 4]] - starts[runs[i, 3]]
                 if tiles_now:
                     target = u + weight * u_plane * size
-                    simd.tile(
+                    gemm_tile.tile(
                         tile,
                         rows,
                         address(v) + (cb * tiles + at) * width * size,
@@ -913,7 +918,7 @@ def _weights_by_panels(
                     table[q] = (
                         address(part) + ((q * channels + cb * width + c) * out_channels + kb * width) * size
                     )
-                simd.transform(
+                transforms.transform(
                     back,
                     u + c * width * size,
                     u_plane * size,
@@ -928,7 +933,7 @@ def sum_by_tiles(weights: int, panels: int, transformed: int, threads: int) -> b
     """Whether each thread sums the gradient of its own tiles: the sums (``panels`` squares of two vectors'
     lanes for each of ``weights``) fit L2, or they are less to read again for every block than the
     ``transformed`` bytes of all tiles for every panel (fitted to measurements)."""
-    sums = weights * panels * (2 * simd.lanes(np.float32)) ** 2 * 4
+    sums = weights * panels * (2 * emitter.lanes(np.float32)) ** 2 * 4
     return sums <= L2 or (sums <= 6 * L2 and 2.5 * threads * sums <= transformed)
 
 
@@ -936,7 +941,7 @@ def sum_by_tiles(weights: int, panels: int, transformed: int, threads: int) -> b
 def _gradient_plan(spec, m: int, dtype, threads: int) -> SimpleNamespace:
     """What the geometry of backward-weight decides, like :func:`_plan`; ``block`` is 0 where the loops run by
     panels."""
-    r, lanes = spec.kernel[1], simd.lanes(dtype)
+    r, lanes = spec.kernel[1], emitter.lanes(dtype)
     width = 2 * lanes
     cut = tiling_of(spec, False, m)
     f, points, tiles = cut.form, cut.planes.size, spec.batch * prod(cut.grid)
@@ -956,7 +961,7 @@ def _gradient_plan(spec, m: int, dtype, threads: int) -> SimpleNamespace:
         u, parts = (threads, weights, _odd(width * width, lanes)), 1
     order, runs = cut.runs
     common = (
-        simd.tile_address(dtype, width, plain=True),
+        gemm_tile.tile_address(dtype, width, plain=True),
         *_gradient_transforms(cut, dtype, spec.c_in, spec.c_out),
         n,
         m,

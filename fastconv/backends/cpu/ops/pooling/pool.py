@@ -18,9 +18,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.backends.common.positions import position_dtype
-from fastconv.backends.cpu.codegen import simd
+from fastconv.backends.cpu.codegen import emitter
+from fastconv.backends.cpu.codegen.emitter import address, view1d
 from fastconv.backends.cpu.codegen.jit import body, kernel, prange, split_range
-from fastconv.backends.cpu.codegen.simd import address, view1d
 from fastconv.backends.cpu.runtime import layout
 from fastconv.backends.cpu.runtime.scratch import per_thread
 from fastconv.backends.settings import get_num_threads
@@ -291,16 +291,18 @@ def add_pixels(line, first, begins, ends, weights, scales, factor, channels, out
 
     Whole vectors: of a pixel's last one the next pixel overwrites what is not its own.
     """
-    size, lanes = line.itemsize, simd.VECTOR_BYTES // line.itemsize
+    size, lanes = line.itemsize, emitter.VECTOR_BYTES // line.itemsize
     start, zero = address(line) - first * channels * size, line.dtype.type(0)
     for q in range(begins.size):
         begin, end = begins[q], ends[q]
         for c in range(0, channels, lanes):
-            total = simd.fill(zero)
+            total = emitter.fill(zero)
             for w in range(begin, end):
-                pixel = simd.load(start + (w * channels + c) * size, line)
-                total = simd.add(total, simd.multiply(pixel, simd.fill(weights[U(w)])))
-            simd.store(simd.multiply(total, simd.fill(scales[q] * factor)), out + (q * channels + c) * size)
+                pixel = emitter.load(start + (w * channels + c) * size, line)
+                total = emitter.add(total, emitter.multiply(pixel, emitter.fill(weights[U(w)])))
+            emitter.store(
+                emitter.multiply(total, emitter.fill(scales[q] * factor)), out + (q * channels + c) * size
+            )
 
 
 @kernel
@@ -308,7 +310,7 @@ def _average(threads, x, begins, ends, weights, scales, run, y, lines, lasts):
     # y[o] = scales[o] * sum of weights[i] * x[i] over begins[o] <= i < ends[o], in each dimension
     images, depth, height, width, channels = x.shape
     _, od, oh, ow, _ = y.shape
-    size, rows, lanes = x.itemsize, images * od * oh, simd.VECTOR_BYTES // x.itemsize
+    size, rows, lanes = x.itemsize, images * od * oh, emitter.VECTOR_BYTES // x.itemsize
     # elements of the next pixels that a pixel writes
     beyond = (channels + lanes - 1) // lanes * lanes - channels
     for thread in prange(threads):
@@ -380,7 +382,7 @@ def _average_plan(spec, dtype, backward, threads):
     run = -(-w.count // max(max(w.size, w.count) * channels // LINE, -(-2 * threads // rows)))
     firsts = np.arange(0, w.count, run)
     span = int((w.stops[np.minimum(firsts + run, w.count) - 1] - w.starts[firsts]).max()) * channels
-    return cost.sum_slides(spec.batch, channels, dims, simd.lanes(dtype)), dims, weights, scales, run, span
+    return cost.sum_slides(spec.batch, channels, dims, emitter.lanes(dtype)), dims, weights, scales, run, span
 
 
 def _run_average(x, spec, shape, backward):
@@ -388,7 +390,7 @@ def _run_average(x, spec, shape, backward):
     if not y.size:
         return y
     slides, dims, weights, scales, run, span = _average_plan(spec, x.dtype, backward, get_num_threads())
-    x, lanes = layout.to_ndhwc(x), simd.lanes(x.dtype)
+    x, lanes = layout.to_ndhwc(x), emitter.lanes(x.dtype)
     if slides:
         sliding.sums(x, dims, weights, scales, y5)
         return y

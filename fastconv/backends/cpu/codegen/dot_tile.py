@@ -1,0 +1,104 @@
+"""Sums of products of vectors: a small block of dot products, each accumulated in a register of its own."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from .emitter import I64, REGISTERS, Emitter, call, read_arguments
+from .jit import body, c_function
+
+#: Largest block of :func:`dot`.
+DOT_ROWS, DOT_COLUMNS = (4, 5) if REGISTERS == 32 else (3, 3)
+
+
+def _emit_dot(e: Emitter, rows: int, cols: int, args) -> None:
+    """The two loops of ``rows`` x ``cols`` accumulators, and their sums over the lanes."""
+    a, a_row, a_step, ta, b, b_col, b_step, tb, taps, depth, c, c_row, c_col = args
+    builder = e.b
+    entry = builder.block
+    taps_loop, depth_loop, taps_end, done = (
+        builder.function.append_basic_block(n) for n in ("taps", "depth", "taps.end", "done")
+    )
+    zero = ir.Constant(e.vector, [0.0] * e.lanes)
+    start = e.element_pointer(a), e.element_pointer(b)
+    tables = [builder.inttoptr(t, I64.as_pointer()) for t in (ta, tb)]
+    builder.branch(taps_loop)
+
+    builder.position_at_end(taps_loop)
+    t, outer = builder.phi(I64), [builder.phi(e.vector) for _ in range(rows * cols)]
+    for phi, value in zip([t, *outer], [I64(0), *[zero] * len(outer)]):
+        phi.add_incoming(value, entry)
+    a_tap, b_tap = (e.at(p, builder.load(builder.gep(table, [t]))) for p, table in zip(start, tables))
+    builder.branch(depth_loop)
+
+    builder.position_at_end(depth_loop)
+    k, pa, pb = builder.phi(I64), builder.phi(a_tap.type), builder.phi(b_tap.type)
+    inner = [builder.phi(e.vector) for _ in outer]
+    for phi, value in zip([k, pa, pb, *inner], [I64(0), a_tap, b_tap, *outer]):
+        phi.add_incoming(value, taps_loop)
+    columns = [e.load(e.at(pb, builder.mul(b_col, I64(v)))) for v in range(cols)]
+    sums = []
+    for m in range(rows):
+        row = e.load(e.at(pa, builder.mul(a_row, I64(m))))
+        sums += [e.multiply_add(row, columns[v], inner[m * cols + v]) for v in range(cols)]
+    k_next = builder.add(k, I64(1))
+    for phi, value in zip([k, pa, pb, *inner], [k_next, e.at(pa, a_step), e.at(pb, b_step), *sums]):
+        phi.add_incoming(value, depth_loop)
+    builder.cbranch(builder.icmp_signed("<", k_next, depth), depth_loop, taps_end)
+
+    builder.position_at_end(taps_end)
+    t_next = builder.add(t, I64(1))
+    for phi, value in zip([t, *outer], [t_next, *sums]):
+        phi.add_incoming(value, taps_end)
+    builder.cbranch(builder.icmp_signed("<", t_next, taps), taps_loop, done)
+
+    builder.position_at_end(done)
+    for i, value in enumerate(sums):
+        m, v = divmod(i, cols)
+        place = e.at(e.at(e.element_pointer(c), builder.mul(c_row, I64(m))), builder.mul(c_col, I64(v)))
+        builder.store(builder.fadd(builder.load(place), e.total(value)), place)
+
+
+@functools.cache
+def dot_address(dtype) -> int:
+    """Address of the compiled function that :func:`dot` runs."""
+    kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
+    names = "a, a_row, a_step, ta, b, b_col, b_step, tb, taps, depth, c, c_row, c_col"
+
+    def make(rows, cols):
+        @intrinsic
+        def dots(typingctx, a, a_row, a_step, ta, b, b_col, b_step, tb, taps, depth, c, c_row, c_col):
+            def codegen(context, builder, signature, args):
+                _emit_dot(Emitter(builder, kind), rows, cols, args)
+                return context.get_dummy_value()
+
+            return types.void(*[types.int64] * 13), codegen
+
+        return dots
+
+    space, lines = (
+        {"__name__": __name__},
+        [*read_arguments("dot", f"rows, cols, {names}"), "    if rows == 0: return"],
+    )
+    for m in range(1, DOT_ROWS + 1):
+        for v in range(1, DOT_COLUMNS + 1):
+            space[f"dot{m}_{v}"] = make(m, v)
+            lines += [f"    elif rows == {m} and cols == {v}: dot{m}_{v}({names})"]
+    exec("\n".join(lines), space)
+    return c_function(space["dot"], f"dot_tile.{kind.name}")
+
+
+@body(inline=True)
+def dot(function, rows, cols, a, a_row, a_step, ta, b, b_col, b_step, tb, taps, depth, c, c_row, c_col):
+    """Add to ``c[m, v]`` (one number) the sum over taps t, k < depth and all lanes of ``A * B``, where
+    (vectors both) ``A = a[ta[t] + m * a_row + k * a_step]`` and ``B = b[tb[t] + v * b_col + k * b_step]``.
+
+    At most DOT_ROWS rows and DOT_COLUMNS columns; units as in :func:`tile`. ``function`` is from
+    :func:`dot_address`.
+    """
+    call(function, (rows, cols, a, a_row, a_step, ta, b, b_col, b_step, tb, taps, depth, c, c_row, c_col))

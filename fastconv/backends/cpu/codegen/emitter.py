@@ -1,0 +1,316 @@
+"""LLVM code on a Numba builder, one vector register at a time: the ground of the tiles and transforms.
+
+Everything here works on plain byte addresses (``array.ctypes.data``) inside kernels, because a tile reads
+rows that are no array's rows. Nothing checks bounds: the callers' drawings say why every access is inside.
+
+    :class:`Emitter`                     loads, stores and arithmetic, for the functions that emit code
+    :class:`Vector`, :func:`load`, ...   the same for kernels
+    :func:`call`                         a kernel calls compiled code by its address
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+from .jit import body, machine
+
+I32, I64 = ir.IntType(32), ir.IntType(64)
+
+
+@functools.cache
+def features() -> dict[str, bool]:
+    """What the processor that code is made for has, e.g. ``{"avx2": True, "sve": False}``."""
+    return {f[1:]: f[0] == "+" for f in machine()[2].split(",") if f}
+
+
+def _vector() -> tuple[int, int]:
+    """Bytes of a vector register and number of registers."""
+    has = features()
+    if has.get("avx512f"):
+        return 64, 32
+    if has.get("avx"):
+        return 32, 16
+    return 16, 32 if has.get("neon") else 16
+
+
+VECTOR_BYTES, REGISTERS = _vector()
+
+
+def lanes(dtype) -> int:
+    """Elements of ``dtype`` in one vector register."""
+    return VECTOR_BYTES // np.dtype(dtype).itemsize
+
+
+# ------------------------------------------------------------------------------------------------- addresses
+@intrinsic
+def _pointer(typingctx, start, like):
+    dtype = like.dtype if isinstance(like, types.Array) else like
+    sig = types.CPointer(dtype)(start, like)
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+    return sig, codegen
+
+
+@body(inline=True)
+def address(array):
+    """Byte address of an array's first element, signed: Numba makes float64 of mixed signed and unsigned
+    integers."""
+    return np.int64(array.ctypes.data)
+
+
+@body(inline=True)
+def view1d(start, n, like):
+    """The ``n`` elements at address ``start`` as a 1-D array of ``like``'s dtype."""
+    return carray(_pointer(start, like), (n,))
+
+
+def emit_prefetch(builder, pointer, write: bool, level: int) -> None:
+    """Ask for the line of memory at ``pointer`` to be brought to a level of the caches."""
+    kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [pointer, I32(int(write)), I32(4 - level), I32(1)])
+
+
+def _ask(write: bool):
+    @intrinsic
+    def ask(typingctx, start):
+        def codegen(context, builder, signature, args):
+            emit_prefetch(builder, builder.inttoptr(args[0], ir.IntType(8).as_pointer()), write, level=2)
+            return context.get_dummy_value()
+
+        return types.void(types.int64), codegen
+
+    return ask
+
+
+_to_read, _to_write = _ask(False), _ask(True)
+
+
+@body(inline=True)
+def prefetch(start, size):
+    """Ask for the ``size`` bytes at address ``start``, which may lie anywhere, to be brought to the
+    second-level cache."""
+    for line in range(start, start + size, 64):
+        _to_read(line)
+
+
+@body(inline=True)
+def prefetch_to_write(start, size):
+    """:func:`prefetch` of what will be written."""
+    for line in range(start, start + size, 64):
+        _to_write(line)
+
+
+# ------------------------------------------------------------------------------------------------- emitter
+class Emitter:
+    """Vector loads, stores and multiply-adds of one element type, on a Numba builder."""
+
+    def __init__(self, builder, dtype, lanes=None):
+        self.b = builder
+        self.element = ir.FloatType() if dtype == types.float32 else ir.DoubleType()
+        self.lanes = lanes or VECTOR_BYTES // (dtype.bitwidth // 8)
+        self.vector = ir.VectorType(self.element, self.lanes)
+        self.bits = ir.VectorType(ir.IntType(1), self.lanes)
+        self.suffix = f"v{self.lanes}f{dtype.bitwidth}"
+
+    def intrinsic(self, name, result, arguments):
+        return cgutils.get_or_insert_function(self.b.module, ir.FunctionType(result, arguments), name)
+
+    def at(self, pointer, offset):
+        """``pointer + offset`` in elements."""
+        return self.b.gep(pointer, [I64(offset) if isinstance(offset, int) else offset])
+
+    def element_pointer(self, address):
+        return self.b.inttoptr(address, self.element.as_pointer())
+
+    def load(self, pointer, mask=None):
+        pointer = self.b.bitcast(pointer, self.vector.as_pointer())
+        if mask is None:
+            return self.b.load(pointer, align=4)
+        f = self.intrinsic(
+            f"llvm.masked.load.{self.suffix}.p0", self.vector, [pointer.type, I32, self.bits, self.vector]
+        )
+        return self.b.call(f, [pointer, I32(4), mask, ir.Constant(self.vector, [0.0] * self.lanes)])
+
+    def store(self, value, pointer, mask=None):
+        pointer = self.b.bitcast(pointer, self.vector.as_pointer())
+        if mask is None:
+            return self.b.store(value, pointer, align=4)
+        f = self.intrinsic(
+            f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), [self.vector, pointer.type, I32, self.bits]
+        )
+        return self.b.call(f, [value, pointer, I32(4), mask])
+
+    def opaque(self, value):
+        """``value``, of whose origin the optimiser knows nothing."""
+        return self.b.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], False)
+
+    def broadcast(self, number):
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        zero = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
+        return self.b.shuffle_vector(self.b.insert_element(undefined, number, I32(0)), undefined, zero)
+
+    def multiply_add(self, x, y, z):
+        """``x * y + z``: one rounding where the processor has the instruction."""
+        f = self.intrinsic(f"llvm.fmuladd.{self.suffix}", self.vector, [self.vector] * 3)
+        return self.b.call(f, [x, y, z])
+
+    def total(self, value):
+        """The sum of the lanes, by halves."""
+        n = self.lanes
+        while n > 1:
+            n //= 2
+            halves = [ir.Constant(ir.VectorType(I32, n), list(range(start, start + n))) for start in (0, n)]
+            value = self.b.fadd(*(self.b.shuffle_vector(value, value, half) for half in halves))
+        return self.b.extract_element(value, I32(0))
+
+    def floor(self, relu):
+        """The least value of a result: 0 if ``relu``, else minus infinity."""
+        number = self.b.select(
+            self.b.icmp_signed("!=", relu, I64(0)), self.element(0.0), self.element(float("-inf"))
+        )
+        return self.broadcast(number)
+
+    def at_least(self, floor, value):
+        """The maximum; NaN passes."""
+        return self.b.select(self.b.fcmp_ordered("<", value, floor), floor, value)
+
+    def column_masks(self, cols, nv):
+        """For each of ``nv`` vectors: which lanes are among the first ``cols`` columns."""
+        index = ir.VectorType(I64, self.lanes)
+        undefined = ir.Constant(index, ir.Undefined)
+        spread = self.b.shuffle_vector(
+            self.b.insert_element(undefined, cols, I32(0)),
+            undefined,
+            ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes),
+        )
+        return [
+            self.b.icmp_signed(
+                "<", ir.Constant(index, list(range(v * self.lanes, (v + 1) * self.lanes))), spread
+            )
+            for v in range(nv)
+        ]
+
+
+# ------------------------------------------------------------------------------------------------- calls
+def read_arguments(name: str, arguments: str) -> list[str]:
+    """The first lines of a C function: it finds its arguments in memory."""
+    count = len(arguments.split(","))
+    return [f"def {name}(words):", f"    {arguments} = {', '.join(f'words[{i}]' for i in range(count))}"]
+
+
+@intrinsic
+def call(typingctx, function, args):
+    """Call the function at an address that ``jit.c_function`` gave with an array of the integers ``args``.
+
+    The function does not get the integers themselves as arguments: what Numba puts around a C function copies
+    arguments from the stack as one vector, which has to wait until all the stores that put them there are
+    done (30 to 50 cycles).
+    """
+    sig = types.void(function, args)
+
+    def codegen(context, builder, signature, values):
+        start, packed = values
+        numbers = cgutils.unpack_tuple(builder, packed, len(signature.args[1]))
+        words = cgutils.alloca_once(builder, ir.ArrayType(I64, len(numbers)))
+        for i, v in enumerate(numbers):
+            builder.store(
+                builder.sext(v, I64) if v.type.width < 64 else v, builder.gep(words, [I32(0), I32(i)])
+            )
+        words = builder.bitcast(words, I64.as_pointer())
+        function = builder.inttoptr(start, ir.FunctionType(ir.VoidType(), [words.type]).as_pointer())
+        builder.call(function, [words])
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+# ------------------------------------------------------------------------------------------------- vectors
+class Vector(types.Type):
+    """The type of one vector register in a kernel, for what the compiler would not make vector code of by
+    itself."""
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+        super().__init__(f"Vector({dtype})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, Emitter(None, kind.dtype).vector)
+
+
+@intrinsic
+def load(typingctx, start, like):
+    """The vector of ``like``'s dtype at address ``start``."""
+
+    def codegen(context, builder, signature, args):
+        e = Emitter(builder, signature.return_type.dtype)
+        return e.load(e.element_pointer(args[0]))
+
+    return Vector(like.dtype)(types.int64, like), codegen
+
+
+@intrinsic
+def store(typingctx, value, start):
+    """Write a vector to address ``start``."""
+
+    def codegen(context, builder, signature, args):
+        e = Emitter(builder, signature.args[0].dtype)
+        e.store(args[0], e.element_pointer(args[1]))
+        return context.get_dummy_value()
+
+    return types.void(value, types.int64), codegen
+
+
+@intrinsic
+def fill(typingctx, number):
+    """A vector of equal numbers."""
+
+    def codegen(context, builder, signature, args):
+        return Emitter(builder, signature.args[0]).broadcast(args[0])
+
+    return Vector(number)(number), codegen
+
+
+def _between(emit):
+    """An intrinsic of two vectors."""
+
+    @intrinsic
+    def operation(typingctx, a, b):
+        return a(a, b), lambda context, builder, signature, args: emit(builder, *args)
+
+    return operation
+
+
+add = _between(lambda b, x, y: b.fadd(x, y))
+multiply = _between(lambda b, x, y: b.fmul(x, y))
+#: The larger numbers, in one instruction; of equal ones and NaN the second.
+larger = _between(lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), x, y))
+#: The larger numbers; of equal ones and NaN the first.
+maximum = _between(
+    lambda b, x, y: b.select(b.or_(b.fcmp_ordered("<=", y, x), b.fcmp_unordered("uno", x, x)), x, y)
+)
+
+
+@intrinsic
+def if_same(typingctx, value, model, yes, no):
+    """``yes`` where ``value`` equals ``model`` or is NaN, else ``no``."""
+
+    def codegen(context, builder, signature, args):
+        value, model, yes, no = args
+        same = builder.or_(
+            builder.fcmp_ordered("==", value, model), builder.fcmp_unordered("uno", value, value)
+        )
+        return builder.select(same, yes, no)
+
+    return yes(value, model, yes, no), codegen

@@ -1,0 +1,262 @@
+"""The register-blocked multiply-add tile that every matrix product and convolution runs.
+
+The tile (:func:`tile`)::
+
+            columns: NV vectors of LANES elements
+            +---------+---------+
+       row 0| acc 0,0 | acc 0,1 |    acc[m, v] = init + sum over taps t, sum over k < depth of
+       row 1| acc 1,0 | acc 1,1 |        A[ta[t] + m * a_row + k * a_step]        (one number, broadcast)
+        ... |   ...   |   ...   |      * B[tb[t] + k * b_step + v * LANES ...]    (one vector)
+    row MR-1|         |         |
+            +---------+---------+    all MR * NV accumulators stay in registers through both loops
+
+With 32 vector registers the tile is 14 x 2 (28 accumulators, 2 for B, 1 for the broadcast): per step of k 16
+loads feed 28 multiply-adds, which keeps the multiply-add unit busy every cycle. With 16 registers (AVX2) it
+is 6 x 2.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from .emitter import I64, REGISTERS, Emitter, call, emit_prefetch, lanes, read_arguments
+from .jit import body, c_function
+
+#: Rows of the largest tile.
+MAX_ROWS = 14 if REGISTERS == 32 else 6
+#: The table of offsets of a tile with one tap. Kernels take its address; Numba makes it part of their code.
+ONE_TAP = np.zeros(1, np.int64)
+
+
+def panel_width(columns: int, dtype) -> int:
+    """Columns of the tile that suits a matrix of ``columns``: two vectors, or one where an odd few of them
+    would leave half of the last tile unused, or half a vector for very few columns (which many processors
+    compute twice as fast)."""
+    whole = lanes(dtype)
+    vectors = -(-columns // whole)
+    if columns <= whole // 2:
+        return whole // 2
+    return whole if vectors % 2 and vectors <= 5 else 2 * whole
+
+
+def _make_tile(rows: int, nv: int, lanes: int, dtype, plain: bool):
+    """An intrinsic computing a tile of ``rows`` x ``nv`` vectors of ``dtype`` (see the module's drawing)."""
+
+    @intrinsic
+    def tile_rows(
+        typingctx,
+        a,
+        a_row,
+        a_step,
+        ta,
+        b,
+        b_step,
+        tb,
+        taps,
+        depth,
+        c,
+        c_row,
+        init,
+        init_row,
+        cols,
+        added,
+        relu,
+    ):
+        sig = types.void(*[types.int64] * 16)
+
+        def codegen(context, builder, signature, args):
+            e = Emitter(builder, dtype, lanes)
+            if plain:
+                _emit_tile(e, rows, nv, args, [None] * nv, plain)
+                return context.get_dummy_value()
+            cols = args[13]
+            full = builder.icmp_signed("==", cols, I64(nv * e.lanes))
+            with builder.if_else(full, likely=True) as (then, otherwise):
+                with then:
+                    _emit_tile(e, rows, nv, args, [None] * nv, plain)
+                with otherwise:
+                    _emit_tile(e, rows, nv, args, e.column_masks(cols, nv), plain)
+            return context.get_dummy_value()
+
+        return sig, codegen
+
+    return tile_rows
+
+
+def _emit_tile(e: Emitter, rows: int, nv: int, args, masks, plain: bool) -> None:
+    """The two loops of a tile; ``masks`` (None: all lanes) guard what is read of B, init and added and
+    written of C."""
+    a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, _, added, relu = args
+    builder, function = e.b, e.b.function
+    grid = [(m, v) for m in range(rows) for v in range(nv)]
+    zero = ir.Constant(e.vector, [0.0] * e.lanes)
+    start = e.element_pointer(a), e.element_pointer(b)
+    tables = [builder.inttoptr(t, I64.as_pointer()) for t in (ta, tb)]
+
+    def corner(base, row, m, v):
+        return e.at(e.at(base, builder.mul(row, I64(m))), v * e.lanes)
+
+    # Rows lie at base[m // 4] + (0, 1, 2 or 3) * a_row, which are addresses of one instruction. Left to
+    # itself LLVM makes each row's address from the one before, a chain longer than a narrow tile's
+    # arithmetic; opaque() keeps it from that.
+    step = [I64(0), e.opaque(a_row), None, e.opaque(builder.mul(a_row, I64(3)))]
+    step[2] = builder.mul(step[1], I64(2))
+    four = e.opaque(builder.mul(a_row, I64(4)))
+
+    if not plain:  # what is written at the end is asked for at the start
+        base = e.element_pointer(c)
+        for m, v in grid:
+            emit_prefetch(builder, corner(base, c_row, m, v), True, level=1)
+
+    entry = builder.block
+    load, taps_loop, depth_loop, taps_end, done = (
+        function.append_basic_block(n) for n in ("init", "taps", "depth", "taps.end", "done")
+    )
+    builder.cbranch(builder.icmp_signed("==", init, I64(0)), taps_loop, load)
+
+    builder.position_at_end(load)
+    base = e.element_pointer(init)
+    loaded = [e.load(corner(base, init_row, m, v), masks[v]) for m, v in grid]
+    builder.branch(taps_loop)
+
+    builder.position_at_end(taps_loop)
+    t = builder.phi(I64)
+    outer = [builder.phi(e.vector) for _ in grid]
+    for phi, value in zip([t, *outer], [I64(0), *[zero] * len(grid)]):
+        phi.add_incoming(value, entry)
+    for phi, value in zip([t, *outer], [I64(0), *loaded]):
+        phi.add_incoming(value, load)
+    a_tap, b_tap = (e.at(p, builder.load(builder.gep(table, [t]))) for p, table in zip(start, tables))
+    builder.branch(depth_loop)
+
+    builder.position_at_end(depth_loop)
+    k, pa, pb = builder.phi(I64), builder.phi(a_tap.type), builder.phi(b_tap.type)
+    inner = [builder.phi(e.vector) for _ in grid]
+    for phi, value in zip([k, pa, pb, *inner], [I64(0), a_tap, b_tap, *outer]):
+        phi.add_incoming(value, taps_loop)
+    columns = [e.load(e.at(pb, v * e.lanes), masks[v]) for v in range(nv)]
+    sums = []
+    bases = [pa]
+    while 4 * len(bases) < rows:
+        bases.append(e.opaque(e.at(bases[-1], four)))
+    for m in range(rows):
+        number = e.broadcast(builder.load(e.at(bases[m // 4], step[m % 4])))
+        sums += [e.multiply_add(number, columns[v], inner[m * nv + v]) for v in range(nv)]
+    k_next = builder.add(k, I64(1))
+    for phi, value in zip([k, pa, pb, *inner], [k_next, e.at(pa, a_step), e.at(pb, b_step), *sums]):
+        phi.add_incoming(value, depth_loop)
+    builder.cbranch(builder.icmp_signed("<", k_next, depth), depth_loop, taps_end)
+
+    builder.position_at_end(taps_end)
+    t_next = builder.add(t, I64(1))
+    for phi, value in zip([t, *outer], [t_next, *sums]):
+        phi.add_incoming(value, taps_end)
+    builder.cbranch(builder.icmp_signed("<", t_next, taps), taps_loop, done)
+
+    builder.position_at_end(done)
+    base = e.element_pointer(c)
+    if plain:
+        for (m, v), value in zip(grid, sums):
+            e.store(value, corner(base, c_row, m, v))
+        return
+    add, store = (function.append_basic_block(n) for n in ("add", "store"))
+    builder.cbranch(builder.icmp_signed("==", added, I64(0)), store, add)
+
+    builder.position_at_end(add)
+    beside = e.element_pointer(added)
+    totals = [builder.fadd(s, e.load(corner(beside, c_row, m, v), masks[v])) for (m, v), s in zip(grid, sums)]
+    builder.branch(store)
+
+    builder.position_at_end(store)
+    final = [builder.phi(e.vector) for _ in grid]
+    for phi, value, total in zip(final, sums, totals):
+        phi.add_incoming(value, done)
+        phi.add_incoming(total, add)
+    floor = e.floor(relu)
+    for (m, v), value in zip(grid, final):
+        e.store(e.at_least(floor, value), corner(base, c_row, m, v), masks[v])
+
+
+@functools.cache
+def tile_address(dtype, width: int, plain: bool = False) -> int:
+    """Address of the compiled tile function, ``width`` columns (see :func:`panel_width`), to be called by
+    :func:`tile`.
+
+    A ``plain`` one writes all columns of sums that stay in the caches: ``cols``, ``added`` and ``relu`` are
+    not looked at.
+
+    Kernels call the tile through its address because it is a lot of code: compiled into every kernel that
+    uses it, it would cost seconds each time.
+    """
+    kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
+    nv = -(-width // lanes(dtype))
+    names = "a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols, added, relu"
+    tiles = {f"tile{m}": _make_tile(m, nv, width // nv, kind, plain) for m in range(1, MAX_ROWS + 1)}
+    space = {"__name__": __name__} | tiles
+    size = kind.bitwidth // 8
+    lines = [
+        *read_arguments("tile", f"rows, {names}"),
+        f"    blocks, first = (rows + {MAX_ROWS - 1}) // {MAX_ROWS}, 0",
+        "    for block in range(blocks):",
+        "        end = rows if block + 1 == blocks else (block + 1) * rows // blocks",
+        "        here, first = end - first, end",
+    ]
+    for m in range(MAX_ROWS, 0, -1):
+        lines += [
+            f"        {'if' if m == MAX_ROWS else 'elif'} here == {m}:",
+            f"            tile{m}({names})",
+        ]
+    lines += [
+        f"        a, c = a + here * a_row * {size}, c + here * c_row * {size}",
+        f"        init, added = init + here * init_row * {size} if init else 0, added + here * c_row * {size} if added else 0",
+    ]
+    exec("\n".join(lines), space)
+    return c_function(space["tile"], f"gemm_tile.{width}{'.plain' * plain}.{kind.name}")
+
+
+@body(inline=True)
+def tile(
+    function,
+    rows,
+    a,
+    a_row,
+    a_step,
+    ta,
+    b,
+    b_step,
+    tb,
+    taps,
+    depth,
+    c,
+    c_row,
+    init,
+    init_row,
+    cols,
+    added,
+    relu,
+):
+    """Run the tile ``function`` (from :func:`tile_address`) on ``rows``, in near-equal blocks of at most
+    MAX_ROWS.
+
+    Addresses (``a b c init added ta tb``) are in bytes, strides, tables and counts in elements. ``init`` is 0
+    (start from zero) or the address the accumulators start from; only ``cols`` columns are read of B and
+    written to C; ``taps`` and ``depth`` are at least 1. At the end what lies at ``added`` (0: nothing), with
+    C's strides, is added, and with ``relu`` not 0 negative results become 0.
+    """
+    call(
+        function,
+        (rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols, added, relu),
+    )
+
+
+@body
+def row_block(rows, block, limit):
+    """First row and end of block ``block`` when ``rows`` rows are cut into near-equal blocks of at most
+    ``limit``."""
+    blocks = (rows + limit - 1) // limit
+    return block * rows // blocks, (block + 1) * rows // blocks
