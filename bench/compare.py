@@ -38,7 +38,7 @@ import workload  # noqa: E402
 from engines import INSTALL  # noqa: E402
 
 DEFAULT_ENGINES = "fastconv,torch,torch-cl,torch-bf16,onnxruntime,openvino"
-ALGORITHMS = ("auto", "direct", "im2col", "winograd")
+ALGORITHMS = ("auto", "depthwise", "direct", "im2col", "winograd")  # of the cpu backend
 PAUSE = 0.05  # OpenMP threads spin for some milliseconds after their last work
 
 

@@ -9,6 +9,7 @@ import workload
 
 ENGINES = {
     "fastconv": "fastconv's cpu backend, which chooses the algorithm of each convolution",
+    "depthwise": "fastconv, convolutions with one filter per channel by kernels of their own",
     "direct": "fastconv, every convolution by direct summation",
     "im2col": "fastconv, every convolution as a matrix product of gathered windows",
     "winograd": "fastconv, every convolution by Winograd's algorithm, where that applies",
@@ -30,7 +31,7 @@ PASSES = {
 }
 PYTORCH = ("torch", "torch-cl")  # its float32 layouts; bfloat16 is shown and not counted
 PEERS = (*PYTORCH, "onnxruntime", "openvino")
-FORCED = ("direct", "im2col", "winograd")
+FORCED = ("depthwise", "direct", "im2col", "winograd")
 
 
 def label(line) -> str:

@@ -112,5 +112,8 @@ def explain_conv(
         }
     for which in select.PASSES:
         chosen[which] = select.choose(engine.CONV_ALGORITHMS, spec, which, dtype, name).name
-    reason = f"forced: {name}" if name else "auto: the lowest estimate of those that apply"
+    reason = "auto: the lowest estimate of those that apply"
+    if name:
+        runs = chosen["fwd"]
+        reason = f"forced: {name}" if runs == name else f"forced: {name}, which is {runs} on this backend"
     return ConvExplanation(spec, backends.get_backend(), str(dtype), found, chosen, reason)

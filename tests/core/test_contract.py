@@ -14,7 +14,7 @@ import pytest
 from conftest import op_backend
 
 from fastconv import spec
-from fastconv.backends import BINARY, CONTRACT, OPTIONAL, UNARY, load
+from fastconv.backends import BINARY, CONTRACT, OPTIONAL, UNARY, load, select
 
 backend = op_backend
 
@@ -136,16 +136,46 @@ def test_dropout_recipe(engine, seed):
 
 
 def test_conv_algorithms(engine):
-    names = [a.name for a in engine.CONV_ALGORITHMS]
-    assert {"im2col", "direct"} <= set(names)
+    names = {name for a in engine.CONV_ALGORITHMS for name in (a.name, *a.aliases)}
+    assert {"im2col", "direct"} <= names
     geometry = spec.conv_spec("conv2d", (2, 4, 6, 5), (6, 2, 3, 3), stride=2, padding=1, groups=2)
     x, w = (engine.asarray(np.ones(s, np.float32)) for s in (geometry.x_shape, geometry.w_shape))
     for name in ("im2col", "direct"):
         y = engine.to_host(engine.conv_fwd(x, w, None, geometry, name))
         assert y.shape == geometry.y_shape and y[0, 0, 1, 1] == 18  # 3 x 3 taps of 2 channels
-    for name in {"direct", "im2col", "winograd"} - set(names):
+    for name in {"depthwise", "direct", "im2col", "implicit_gemm", "winograd"} - names:
         with pytest.raises(ValueError, match=f"conv2d: algorithm '{name}' is not in this backend"):
             engine.conv_fwd(x, w, None, geometry, name)
+
+
+def test_depthwise_kernels_are_an_algorithm(engine):
+    """They run in ``auto`` and by force, refuse every other layer with a reason, and ``direct`` takes the layer
+    without them."""
+    listed = {a.name: a for a in engine.CONV_ALGORITHMS}
+    if "depthwise" not in listed:
+        pytest.skip("this engine has no kernels for depthwise layers")
+    geometry = spec.conv_spec("conv2d", (2, 8, 6, 5), (8, 1, 3, 3), padding=1, groups=8)
+    for which in ("fwd", "bwd_data", "bwd_weight"):
+        assert select.choose(engine.CONV_ALGORITHMS, geometry, which, np.float32, None).name == "depthwise"
+    rng = np.random.default_rng(0)
+    x, w, gy = (
+        rng.standard_normal(s).astype(np.float32)
+        for s in (geometry.x_shape, geometry.w_shape, geometry.y_shape)
+    )
+    reference = load("numpy")
+    calls = {"conv_fwd": (x, w, None), "conv_bwd_data": (gy, w), "conv_bwd_weight": (x, gy)}
+    for call, arrays in calls.items():
+        want = getattr(reference, call)(*arrays, geometry)
+        on_device = [None if a is None else engine.asarray(a) for a in arrays]
+        for name in ("depthwise", "direct"):
+            got = engine.to_host(getattr(engine, call)(*on_device, geometry, name))
+            np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5, err_msg=f"{call}, {name}")
+    dense = spec.conv_spec("conv2d", (1, 16, 6, 5), (16, 16, 3, 3))
+    reason = listed["depthwise"].refuses(dense, np.float32)
+    x, w = (engine.asarray(np.ones(s, np.float32)) for s in (dense.x_shape, dense.w_shape))
+    with pytest.raises(ValueError, match=r"algorithm 'depthwise' does not apply: it needs .*groups") as error:
+        engine.conv_fwd(x, w, None, dense, "depthwise")
+    assert reason in str(error.value)
 
 
 def test_ieee_results_are_silent(engine):

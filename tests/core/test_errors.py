@@ -277,7 +277,7 @@ def test_what_is_no_array_is_refused(name, args, what, backend):
 @pytest.mark.parametrize("name", ["conv1d", "conv2d", "conv3d"])
 def test_an_unknown_algorithm_is_refused(name, backend):
     n = int(name[4])
-    with pytest.raises(ValueError, match="auto, direct, im2col, winograd.*'fast'"):
+    with pytest.raises(ValueError, match="auto, depthwise, direct, im2col, implicit_gemm, winograd.*'fast'"):
         getattr(F, name)(f32(1, 1, *(4,) * n), f32(1, 1, *(3,) * n), algorithm="fast")
     with pytest.raises(ValueError, match="'fast'"), fc.conv_algorithm("fast"):
         pass
@@ -302,7 +302,7 @@ def test_an_empty_algorithm_is_no_algorithm(taker, empty):
     """Only None leaves the choice open."""
     with (
         fc.backend("numpy"),
-        pytest.raises(ValueError, match=r": expected one of auto, direct, im2col, winograd, got "),
+        pytest.raises(ValueError, match=r": expected one of auto, depthwise, direct, im2col, implicit_gemm, winograd, got "),
     ):
         ALGORITHM_TAKERS[taker](empty)
     if taker != "conv_algorithm":

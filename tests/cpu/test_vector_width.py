@@ -71,4 +71,4 @@ def test_avx2():
     }
     done = subprocess.run([sys.executable, "-c", CODE], env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "vectors of 256 bits: direct im2col winograd"
+    assert done.stdout.strip() == "vectors of 256 bits: depthwise direct im2col winograd"

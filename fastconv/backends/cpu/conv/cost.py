@@ -71,16 +71,26 @@ class _Pass:
         self.base = launches * LAUNCH + self.streams + weights / (WEIGHTS * self.copy)
 
 
+def is_depthwise(spec) -> bool:
+    """Whether every channel has one filter of its own: what the depthwise kernels compute."""
+    return spec.depthwise and spec.c_out == spec.c_in
+
+
+def depthwise(spec, which, dtype) -> float:
+    p = _Pass(spec, which, dtype)
+    return LAUNCH + p.streams + spec.flops / (DEPTHWISE * p.peak)
+
+
 def direct(spec, which, dtype) -> float:
     p = _Pass(spec, which, dtype)
-    if spec.depthwise and spec.c_out == spec.c_in:
-        return LAUNCH + p.streams + spec.flops / (DEPTHWISE * p.peak)
     merged = spec.kernel[-1] if spec.groups == 1 and spec.dilation[-1] == 1 and p.phases == 1 else 1
     if which == "bwd_weight":
         reached = TAPS_WEIGHTS * _tile_share(merged * p.depth) * p.row / (p.row + 2)
     else:
         reached = TAPS * _tile_share(p.row) * merged * p.depth / (merged * p.depth + 2)
-    return p.base + p.flops / (reached * p.peak)
+    seconds = p.base + p.flops / (reached * p.peak)
+    # The shares were not fitted to groups of one channel, so the estimate does not beat the special kernels.
+    return max(seconds, depthwise(spec, which, dtype)) if is_depthwise(spec) else seconds
 
 
 def im2col(spec, which, dtype) -> float:

@@ -15,23 +15,22 @@ from .passes import Prepacked, backward_phases
 from .winograd import passes
 
 
-def _is_depthwise(spec) -> bool:
-    return spec.depthwise and spec.c_out == spec.c_in
-
-
-def _route(name):
-    """Direct convolution has a kernel of its own for depthwise layers."""
-    general, special = getattr(direct, name), getattr(depthwise, name)
-
-    def run(*args):
-        spec = args[3 if name == "fwd" else 2]
-        return (special if _is_depthwise(spec) else general)(*args)
-
-    return run
-
-
 def _never(spec, dtype):
     return None
+
+
+def _depthwise_refuses(spec, dtype):
+    if cost.is_depthwise(spec):
+        return None
+    return (
+        f"it needs one filter of one channel per channel (groups = C_in = C_out), "
+        f"got groups {spec.groups}, C_in {spec.c_in}, C_out {spec.c_out}"
+    )
+
+
+def _depthwise_workspace(spec, which, dtype) -> int:
+    weights = prod(spec.w_shape) * np.dtype(dtype).itemsize
+    return (settings.get_num_threads() if which == "bwd_weight" else 1) * weights
 
 
 def _direct_workspace(spec, which, dtype) -> int:
@@ -122,13 +121,16 @@ CONV_ALGORITHMS = [
         _winograd_workspace,
     ),
     select.Algorithm(
-        "direct",
-        _route("fwd"),
-        _route("bwd_data"),
-        _route("bwd_weight"),
-        _never,
-        cost.direct,
-        _direct_workspace,
+        "depthwise",
+        depthwise.fwd,
+        depthwise.bwd_data,
+        depthwise.bwd_weight,
+        _depthwise_refuses,
+        cost.depthwise,
+        _depthwise_workspace,
+    ),
+    select.Algorithm(
+        "direct", direct.fwd, direct.bwd_data, direct.bwd_weight, _never, cost.direct, _direct_workspace
     ),
     select.Algorithm(
         "im2col", im2col.fwd, im2col.bwd_data, im2col.bwd_weight, _never, cost.im2col, _im2col_workspace
