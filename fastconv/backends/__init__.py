@@ -1,5 +1,4 @@
-"""Engines (``numpy``, ``cpu``, ``cuda``), the contract that each of them keeps, and the switch between
-them."""
+"""Engines (``numpy``, ``cpu``, ``cuda``), their contract, and the switch between them."""
 
 from .contract import BINARY, CONTRACT, OPTIONAL, UNARY
 from .registry import (

@@ -1,137 +1,485 @@
 """The contract between the layers above and the engines below.
 
-A backend is a module with a function for every name in :data:`CONTRACT`, with exactly that signature. It sees
-raw arrays, specs and numbers, never a Tensor. Rules every backend keeps:
+An engine is a module (``numpy``, ``cpu``, ``cuda``) with a function for every method of :class:`Engine`, with
+the same name, parameters and defaults. It may have those of :class:`OptionalOps` too. It reads raw arrays,
+specs and numbers, never a Tensor. Every engine keeps these rules:
 
-* Arrays have the logical shape ``N, C, [D,] [H,] W``; strides are free on entry (read-only, sliced and
-  transposed
-  arrays are all welcome). Results of rank 3 to 5 with channels may be channels-last in memory.
-* Arguments arrive validated (``spec.py`` and the callers do that); nothing is written to an argument, except
-  by the
-  ops that say so (``setitem``, ``index_add``, ``running_step``, ``sgd_step``, ``adam_step``).
-* float32 and float64, result dtype = argument dtype; accumulation at least in that dtype. The small ops take
-  every real
-  dtype: two operands come in one (``dtypes.py`` decides which), a number beside an array is one that its
-  dtype holds; sums of bools and integers are int64.
+* Arrays have the logical shape ``N, C, [D,] [H,] W``. Strides are free on entry: read-only, sliced and
+  transposed arrays are all valid. Results of rank 3 to 5 with channels may be channels-last in memory.
+* Arguments arrive validated (the callers and ``spec.py`` do that). An engine writes to no argument, except in
+  the ops that say so: ``setitem``, ``index_add``, ``running_step``, ``sgd_step``, ``adam_step``.
+* Floats are float32 or float64. A result has the dtype of the arguments, and sums are accumulated in that
+  dtype or a wider one. ``unary_fwd``, ``binary_fwd``, ``reduce_fwd`` and the ops that move data take every
+  real dtype: both operands arrive in one dtype (``dtypes.py`` decides which), and a number beside an array is
+  one that the array's dtype can hold. Sums of bools and integers are int64.
 * NaN and infinity propagate as in IEEE arithmetic; ``max`` propagates NaN.
-* Extent 0 in the batch is legal everywhere.
-* Same arguments and same number of threads: bit-identical result.
+* A batch of extent 0 is valid everywhere.
+* The same arguments and the same number of threads give a bit-identical result.
+
+In the docstrings ``gy`` is the gradient of the loss with respect to the result ``y``, ``gx`` the one with
+respect to ``x``. ``tests/core/test_contract.py`` compares every engine with this file;
+``docs/architecture.md`` describes how to add an op.
 """
 
 from __future__ import annotations
 
-#: Op name -> signature. ``docs/architecture.md`` describes how to add one.
-CONTRACT: dict[str, str] = {
-    # convolution: spec is a ConvSpec of 1 to 3 dimensions; algorithm is None (choose) or a forced name -> y;
-    # b: (C_out,) or None; residual, of y's shape, is added before relu. Inference: no backward pass knows the
-    # two.
-    "conv_fwd": "(x, w, b, spec, algorithm=None, residual=None, relu=False)",
-    "conv_prepack": "(w)",  # weights that will not change any more, as something conv_fwd takes in place of w
-    "conv_bwd_data": "(gy, w, spec, algorithm=None, residual=None)",  # -> gx (+ residual)
-    "conv_bwd_weight": "(x, gy, spec, algorithm=None)",  # -> gw
-    "channel_sum": "(x)",  # -> (C,), the sum over every axis but axis 1
-    # pooling: index is int32 or int64 of y's shape, the flat position inside x's spatial plane; first maximum
-    # wins
-    "max_pool_fwd": "(x, spec)",  # -> y, index
-    "max_pool_bwd": "(gy, index, spec)",  # -> gx
-    "avg_pool_fwd": "(x, spec)",
-    "avg_pool_bwd": "(gy, spec)",
-    "adaptive_max_pool_fwd": "(x, spec)",  # -> y, index (backward is max_pool_bwd)
-    "adaptive_avg_pool_fwd": "(x, spec)",
-    "adaptive_avg_pool_bwd": "(gy, spec)",
-    # normalisation: per-channel (axis 1) vectors; activation is None or "relu", applied after adding residual
-    "batch_norm_stats": "(x)",  # -> mean, biased variance
-    # weight, bias, residual may be None
-    "batch_norm_fwd": "(x, mean, invstd, weight, bias, residual, activation)",
-    # y is the forward result (only read with an activation); training: mean and invstd depend on x.
-    # -> gx, gweight, gbias, gresidual (None unless with_residual; gweight and gbias are always computed)
-    "batch_norm_bwd": "(gy, x, y, mean, invstd, weight, training, activation, with_residual)",
-    # running = keep * running + gain * value, in place; value may be a number
-    "running_step": "(running, value, keep, gain)",
-    # x: (rows, n), weight and bias: (n,) or None -> y, mean, invstd (rows,)
-    "layer_norm_fwd": "(x, weight, bias, eps)",
-    "layer_norm_bwd": "(gy, x, mean, invstd, weight)",  # -> gx, gweight, gbias
-    "group_norm_fwd": "(x, groups, weight, bias, eps)",  # x: N, C, ... -> y, mean, invstd (N, groups)
-    "group_norm_bwd": "(gy, x, groups, mean, invstd, weight)",  # -> gx, gweight, gbias
-    # -> y, scale (scale = k + alpha/size * windowed sum x^2)
-    "local_response_norm_fwd": "(x, size, alpha, beta, k)",
-    "local_response_norm_bwd": "(gy, x, scale, size, alpha, beta)",  # -> gx
-    # dense
-    "matmul": "(a, b)",  # numpy.matmul of rank >= 2 operands, broadcasting leading axes
-    "linear_fwd": "(x, w, b)",  # x: (rows, in), w: (out, in), b: (out,) or None -> (rows, out)
-    "linear_bwd_data": "(gy, w)",  # -> (rows, in)
-    "linear_bwd_weight": "(gy, x)",  # -> (out, in)
-    # pointwise: names in UNARY and BINARY; param is the op's one number or None
-    "unary_fwd": "(name, x, param=None)",
-    "unary_bwd": "(name, gy, saved, param=None)",  # saved: x or y as UNARY says
-    "binary_fwd": "(name, a, b)",  # broadcasting; a or b may be a Python number; comparisons give bool
-    "reduce_fwd": "(name, x, axes, keepdims)",  # name: sum mean max min; axes: tuple of int (all: every axis)
-    # axis may be None (flattened); int64; the first NaN, else the first maximum
-    "argmax": "(x, axis, keepdims)",
-    "argmin": "(x, axis, keepdims)",  # the same of minima
-    "softmax_fwd": "(x, axis, log)",  # log: log_softmax
-    "softmax_bwd": "(gy, y, axis, log)",
-    # mean over rows is the caller's: losses is (rows,). logits (rows, classes), target int64 (rows,),
-    # weight (classes,) or None; rows whose target is ignore_index give 0. prob = softmax(logits).
-    "cross_entropy_fwd": "(logits, target, weight, ignore_index, label_smoothing)",  # -> losses, prob
-    # grad_rows (rows,) -> glogits
-    "cross_entropy_bwd": "(grad_rows, prob, target, weight, ignore_index, label_smoothing)",
-    # y = keep ? x * scale : 0, keep_i from a hash of (seed, logical C-order index i): its own backward
-    "dropout": "(x, p, scale, seed)",
-    # shape
-    "pad_fwd": "(x, pairs, mode, value)",  # pairs: (before, after) per axis; negative crops
-    "pad_bwd": "(gy, pairs, mode, in_shape)",
-    "interpolate_fwd": "(x, spec)",
-    "interpolate_bwd": "(gy, spec)",
-    "unfold": "(x, spec)",  # ConvSpec, 2-D -> N x (C kh kw) x (oh ow), rows ordered c, kh, kw
-    "fold": "(cols, spec)",  # the adjoint of unfold -> x
-    "getitem": "(x, key)",  # NumPy indexing; a view if the key has no arrays (cuda: and no negative steps)
-    "setitem": "(x, key, value)",  # writes x
-    "index_add": "(x, key, value)",  # writes x: x[key] += value, repeated indices accumulate
-    "concatenate": "(xs, axis)",
-    "reshape": "(x, shape)",  # logical C order; a view where strides allow
-    "permute": "(x, axes)",  # a view
-    "broadcast_to": "(x, shape)",  # read-only view or copy
-    "cast": "(x, dtype)",
-    "zeros": "(shape, dtype)",
-    "copy": "(x)",  # a fresh array, C-contiguous or channels-last
-    "asarray": "(x)",  # a host array as this backend's array
-    "to_host": "(x)",
-    # optimizers: lists of equally shaped arrays, all updated in place in one call
-    "sgd_step": "(params, grads, velocities, lr, momentum, dampening, nesterov, weight_decay, first)",
-    "adam_step": "(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay, decoupled)",
-}
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
-#: Ops that an engine may have. Batch norm in training and the mean cross-entropy as a whole: what backward
-#: needs is the engine's business (a tuple). Runs of layers: ``steps``: a tuple of (kind, spec), kind "conv",
-#: "linear" (as a 1 x 1 ConvSpec), "avg_pool", "max_pool", or, with no spec, "flatten", "relu", "sigmoid",
-#: "tanh". Weights are those of the plan's convolutions and dense layers in order; ``keep`` what
-#: ``fused_chain_bwd`` needs.
-OPTIONAL: dict[str, str] = {
-    # running: None, or mean and variance, which move by momentum towards the batch's mean and unbiased
-    # variance
-    "batch_norm_train_fwd": "(x, weight, bias, residual, eps, activation, running, momentum)",  # -> y, saved
-    "batch_norm_train_bwd": "(gy, saved, with_residual)",  # -> gx, gweight, gbias, gresidual
-    # the mean of cross_entropy_fwd's losses (over their weights); a loss of None: some target is no class
-    "cross_entropy_mean_fwd": "(logits, target, weight, ignore_index, label_smoothing)",  # -> loss, saved
-    "cross_entropy_mean_bwd": "(gy, saved)",  # -> glogits
-    # -> a plan for the first plan.count steps, None where single ops are better
-    "fused_chain_plan": "(steps, dtype)",
-    "fused_chain_fwd": "(plan, x, weights, biases, keep)",  # -> y, saved
-    # -> gx, gweights, gbiases
-    "fused_chain_bwd": "(plan, gy, saved, weights, needs_x, needs_weights, needs_biases)",
-    # function: array -> array, same steps for all values -> one faster for this shape, or None
-    "record": "(function, x)",
-}
+import numpy as np
 
-#: Unary op -> what its derivative needs: the input ("x"), the output ("y") or nothing ("").
+from fastconv.spec import AdaptivePoolSpec, ConvSpec, InterpolateSpec, PoolSpec
+
+from .select import Algorithm
+
+
+class Array(Protocol):
+    """An array of an engine: ``numpy.ndarray`` in ``numpy`` and ``cpu``, ``DeviceArray`` in ``cuda``.
+
+    These attributes mean what they mean in NumPy. ``strides`` are bytes.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def strides(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def ndim(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def itemsize(self) -> int: ...
+    @property
+    def flags(self) -> Any: ...
+    def __len__(self) -> int: ...
+
+
+class Engine(Protocol):
+    """The ops that every engine has."""
+
+    CONV_ALGORITHMS: Sequence[Algorithm]  # see select.py
+
+    # ------------------------------------------------------------------------ convolution, 1-D to 3-D
+    def conv_fwd(
+        self,
+        x: Array,
+        w: Any,
+        b: Array | None,
+        spec: ConvSpec,
+        algorithm: str | None = None,
+        residual: Array | None = None,
+        relu: bool = False,
+    ) -> Array:
+        """``y``, ``(N, C_out, out_size)``: cross-correlation of ``x`` with ``w``, plus ``b``.
+
+        ``x`` is ``(N, C_in, in_size)``, ``b`` is ``(C_out,)``, ``w`` is ``(C_out, C_in / groups, kernel)`` or
+        what ``conv_prepack`` returned. ``algorithm`` is a name that was forced, or None to choose.
+        ``residual``, of y's shape, is added before ``relu`` is applied; no backward pass knows these two, so
+        they are for inference.
+        """
+
+    def conv_prepack(self, w: Array) -> Any:
+        """Weights that will not change any more, as an object that ``conv_fwd`` takes in place of ``w``."""
+
+    def conv_bwd_data(
+        self,
+        gy: Array,
+        w: Array,
+        spec: ConvSpec,
+        algorithm: str | None = None,
+        residual: Array | None = None,
+    ) -> Array:
+        """``gx``, plus ``residual`` of x's shape; also the forward pass of a transposed convolution."""
+
+    def conv_bwd_weight(self, x: Array, gy: Array, spec: ConvSpec, algorithm: str | None = None) -> Array:
+        """``gw``, of w's shape."""
+
+    def channel_sum(self, x: Array) -> Array:
+        """``(C,)``: the sum over every axis except axis 1. It is the gradient of a bias."""
+
+    # ------------------------------------------------------------------------ pooling
+    def max_pool_fwd(self, x: Array, spec: PoolSpec) -> tuple[Array, Array]:
+        """``y, index``: the maximum of each window, and its flat position in the spatial plane of ``x``.
+
+        ``index`` is int32 or int64 and has y's shape. The first maximum wins, and NaN counts as a maximum.
+        """
+
+    def max_pool_bwd(self, gy: Array, index: Array, spec: PoolSpec | AdaptivePoolSpec) -> Array:
+        """``gx``: each gradient is added at the position of its maximum."""
+
+    def avg_pool_fwd(self, x: Array, spec: PoolSpec) -> Array:
+        """``y``: the mean of each window; ``spec`` says what the sum is divided by."""
+
+    def avg_pool_bwd(self, gy: Array, spec: PoolSpec) -> Array:
+        """``gx``: each gradient is spread evenly over its window."""
+
+    def adaptive_max_pool_fwd(self, x: Array, spec: AdaptivePoolSpec) -> tuple[Array, Array]:
+        """``y, index`` as ``max_pool_fwd`` returns them; ``max_pool_bwd`` is the backward pass."""
+
+    def adaptive_avg_pool_fwd(self, x: Array, spec: AdaptivePoolSpec) -> Array:
+        """``y``: the mean of each window."""
+
+    def adaptive_avg_pool_bwd(self, gy: Array, spec: AdaptivePoolSpec) -> Array:
+        """``gx``: each gradient is spread evenly over its window."""
+
+    # ------------------------------------------------------------------------ normalisation
+    def batch_norm_stats(self, x: Array) -> tuple[Array, Array]:
+        """``mean, variance`` of each channel (axis 1), both ``(C,)``; the variance is the biased one."""
+
+    def batch_norm_fwd(
+        self,
+        x: Array,
+        mean: Array,
+        invstd: Array,
+        weight: Array | None,
+        bias: Array | None,
+        residual: Array | None,
+        activation: str | None,
+    ) -> Array:
+        """``y = activation((x - mean) * invstd * weight + bias + residual)``.
+
+        The vectors are ``(C,)``, ``residual`` has x's shape, ``activation`` is None or ``"relu"``.
+        """
+
+    def batch_norm_bwd(
+        self,
+        gy: Array,
+        x: Array,
+        y: Array | None,
+        mean: Array,
+        invstd: Array,
+        weight: Array | None,
+        training: bool,
+        activation: str | None,
+        with_residual: bool,
+    ) -> tuple[Array, Array, Array, Array | None]:
+        """``gx, gweight, gbias, gresidual``.
+
+        ``y`` is the forward result; it is read only with an activation. ``training`` says that ``mean`` and
+        ``invstd`` depend on ``x``. ``gweight`` and ``gbias`` are always computed; ``gresidual`` is None
+        unless ``with_residual``.
+        """
+
+    def running_step(self, running: Array, value: Array | float, keep: float, gain: float) -> None:
+        """Write ``running = keep * running + gain * value``, in place; ``running`` is ``(C,)``."""
+
+    def layer_norm_fwd(
+        self, x: Array, weight: Array | None, bias: Array | None, eps: float
+    ) -> tuple[Array, Array, Array]:
+        """``y, mean, invstd`` of each row of ``x`` (``rows, n``); ``weight`` and ``bias`` are ``(n,)``."""
+
+    def layer_norm_bwd(
+        self, gy: Array, x: Array, mean: Array, invstd: Array, weight: Array | None
+    ) -> tuple[Array, Array, Array]:
+        """``gx, gweight, gbias``; ``mean`` and ``invstd`` are ``(rows,)``."""
+
+    def group_norm_fwd(
+        self, x: Array, groups: int, weight: Array | None, bias: Array | None, eps: float
+    ) -> tuple[Array, Array, Array]:
+        """``y, mean, invstd`` of each sample and group of channels of ``x`` (``N, C, ...``).
+
+        ``weight`` and ``bias`` are ``(C,)``, ``mean`` and ``invstd`` are ``(N, groups)``.
+        """
+
+    def group_norm_bwd(
+        self, gy: Array, x: Array, groups: int, mean: Array, invstd: Array, weight: Array | None
+    ) -> tuple[Array, Array, Array]:
+        """``gx, gweight, gbias``."""
+
+    def local_response_norm_fwd(
+        self, x: Array, size: int, alpha: float, beta: float, k: float
+    ) -> tuple[Array, Array]:
+        """``y, scale``: ``y = x / scale ** beta`` with the sum of squares over neighbouring channels.
+
+        ``scale = k + alpha / size * (sum of x^2 over size channels)``, of x's shape.
+        """
+
+    def local_response_norm_bwd(
+        self, gy: Array, x: Array, scale: Array, size: int, alpha: float, beta: float
+    ) -> Array:
+        """``gx``."""
+
+    # ------------------------------------------------------------------------ dense
+    def matmul(self, a: Array, b: Array) -> Array:
+        """``numpy.matmul`` of operands of rank 2 or more; leading axes broadcast."""
+
+    def linear_fwd(self, x: Array, w: Array, b: Array | None) -> Array:
+        """``x @ w.T + b``, ``(rows, out)``: ``x`` ``(rows, in)``, ``w`` ``(out, in)``, ``b`` ``(out,)``."""
+
+    def linear_bwd_data(self, gy: Array, w: Array) -> Array:
+        """``gx``, ``(rows, in)``."""
+
+    def linear_bwd_weight(self, gy: Array, x: Array) -> Array:
+        """``gw``, ``(out, in)``."""
+
+    # ------------------------------------------------------------------------ pointwise, reductions
+    def unary_fwd(self, name: str, x: Array, param: float | None = None) -> Array:
+        """The op ``name`` of :data:`UNARY`; ``param``: exponent of ``pow``, slope of ``leaky_relu``."""
+
+    def unary_bwd(self, name: str, gy: Array, saved: Array | None, param: float | None = None) -> Array:
+        """``gx``; ``saved`` is ``x`` or ``y``, as :data:`UNARY` says."""
+
+    def binary_fwd(self, name: str, a: Array | float, b: Array | float) -> Array:
+        """The op ``name`` of :data:`BINARY`, with broadcasting.
+
+        One of ``a`` and ``b`` may be a Python number. Comparisons return bool.
+        """
+
+    def reduce_fwd(self, name: str, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+        """``name`` is ``sum``, ``mean``, ``max`` or ``min``; ``axes`` lists the axes that are reduced."""
+
+    def argmax(self, x: Array, axis: int | None, keepdims: bool) -> Array:
+        """int64 positions of the first NaN, else of the first maximum; an ``axis`` of None flattens ``x``."""
+
+    def argmin(self, x: Array, axis: int | None, keepdims: bool) -> Array:
+        """int64 positions of the first NaN, else of the first minimum; an ``axis`` of None flattens ``x``."""
+
+    def softmax_fwd(self, x: Array, axis: int, log: bool) -> Array:
+        """``softmax(x)`` along ``axis``; with ``log`` its logarithm."""
+
+    def softmax_bwd(self, gy: Array, y: Array, axis: int, log: bool) -> Array:
+        """``gx`` from the forward result ``y``."""
+
+    def cross_entropy_fwd(
+        self, logits: Array, target: Array, weight: Array | None, ignore_index: int, label_smoothing: float
+    ) -> tuple[Array, Array]:
+        """``losses, prob``: the loss of each row, ``(rows,)``, and ``softmax(logits)``.
+
+        ``logits`` are ``(rows, classes)``, ``target`` int64 ``(rows,)``, ``weight`` ``(classes,)``. A row
+        whose target is ``ignore_index`` has loss 0. The caller computes the mean over the rows.
+        """
+
+    def cross_entropy_bwd(
+        self,
+        grad_rows: Array,
+        prob: Array,
+        target: Array,
+        weight: Array | None,
+        ignore_index: int,
+        label_smoothing: float,
+    ) -> Array:
+        """The gradient of ``logits``; ``grad_rows``, ``(rows,)``, is the one of ``losses``."""
+
+    def dropout(self, x: Array, p: float, scale: float, seed: int) -> Array:
+        """``x * scale`` where element ``i`` (in logical C order) is kept, else 0; its own backward pass.
+
+        A hash of ``(seed, i)`` decides what is kept; ``backends/numpy/pointwise.py`` defines it.
+        """
+
+    # ------------------------------------------------------------------------ shape and memory
+    def pad_fwd(self, x: Array, pairs: Sequence[tuple[int, int]], mode: str, value: float) -> Array:
+        """Pad each axis by its pair ``(before, after)``; negative numbers crop.
+
+        ``mode`` is ``constant`` (of ``value``), ``reflect``, ``replicate`` or ``circular``.
+        """
+
+    def pad_bwd(
+        self, gy: Array, pairs: Sequence[tuple[int, int]], mode: str, in_shape: tuple[int, ...]
+    ) -> Array:
+        """``gx`` of ``in_shape``: an element that was copied to several places sums over them."""
+
+    def interpolate_fwd(self, x: Array, spec: InterpolateSpec) -> Array:
+        """``x`` resized to ``spec.out_size``."""
+
+    def interpolate_bwd(self, gy: Array, spec: InterpolateSpec) -> Array:
+        """``gx``, the adjoint of ``interpolate_fwd``."""
+
+    def unfold(self, x: Array, spec: ConvSpec) -> Array:
+        """``N, C * kh * kw, oh * ow``: the windows of a 2-D convolution as columns; rows run c, kh, kw."""
+
+    def fold(self, cols: Array, spec: ConvSpec) -> Array:
+        """The adjoint of ``unfold``, of x's shape: values of one pixel are added."""
+
+    def getitem(self, x: Array, key: Any) -> Array:
+        """NumPy indexing; a view if ``key`` has no arrays (``cuda``: and no negative steps)."""
+
+    def setitem(self, x: Array, key: Any, value: Any) -> None:
+        """Write ``x[key] = value``."""
+
+    def index_add(self, x: Array, key: Any, value: Any) -> None:
+        """Write ``x[key] += value``; an index that occurs twice adds twice."""
+
+    def concatenate(self, xs: Sequence[Array], axis: int) -> Array:
+        """Join arrays along an existing axis."""
+
+    def reshape(self, x: Array, shape: tuple[int, ...]) -> Array:
+        """The same elements in logical C order; a view where strides allow it."""
+
+    def permute(self, x: Array, axes: tuple[int, ...]) -> Array:
+        """A view with the axes in another order."""
+
+    def broadcast_to(self, x: Array, shape: tuple[int, ...]) -> Array:
+        """A read-only view that repeats ``x``, or a copy."""
+
+    def cast(self, x: Array, dtype: np.dtype[Any]) -> Array:
+        """A fresh array of another dtype."""
+
+    def zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """A fresh array of zeros."""
+
+    def copy(self, x: Array) -> Array:
+        """A fresh array, C-contiguous or channels-last."""
+
+    def asarray(self, x: Any) -> Array:
+        """A host array as an array of this engine."""
+
+    def to_host(self, x: Array) -> np.ndarray:
+        """An array of this engine as a host array."""
+
+    # ------------------------------------------------------------------------ optimizers
+    def sgd_step(
+        self,
+        params: Sequence[Array],
+        grads: Sequence[Array],
+        velocities: Sequence[Array],
+        lr: float,
+        momentum: float,
+        dampening: float,
+        nesterov: bool,
+        weight_decay: float,
+        first: bool,
+    ) -> None:
+        """One step of SGD for lists of equally shaped arrays; writes ``params`` and ``velocities``.
+
+        Without momentum ``velocities`` is not used. The ``first`` step sets it to the gradients, which
+        include the weight decay.
+        """
+
+    def adam_step(
+        self,
+        params: Sequence[Array],
+        grads: Sequence[Array],
+        ms: Sequence[Array],
+        vs: Sequence[Array],
+        step: int,
+        lr: float,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+        decoupled: bool,
+    ) -> None:
+        """One step of Adam, or of AdamW if ``decoupled``; writes ``params``, ``ms`` and ``vs``.
+
+        ``step`` is 1 in the first call.
+        """
+
+
+class OptionalOps(Protocol):
+    """Ops that an engine may have; the layers above ask ``hasattr(engine, op)``.
+
+    They merge several ops of :class:`Engine`, so they are not used while an observer is set. What a backward
+    pass needs (``saved``) is the engine's own business.
+    """
+
+    def batch_norm_train_fwd(
+        self,
+        x: Array,
+        weight: Array | None,
+        bias: Array | None,
+        residual: Array | None,
+        eps: float,
+        activation: str | None,
+        running: tuple[Array, Array] | None,
+        momentum: float,
+    ) -> tuple[Array, tuple[Any, ...]]:
+        """``y, saved``: ``batch_norm_stats``, ``batch_norm_fwd`` and ``running_step`` in one op.
+
+        ``running`` is the running mean and variance; both move by ``momentum``, in place, towards the batch's
+        mean and unbiased variance.
+        """
+
+    def batch_norm_train_bwd(
+        self, gy: Array, saved: tuple[Any, ...], with_residual: bool
+    ) -> tuple[Array, Array, Array, Array | None]:
+        """``gx, gweight, gbias, gresidual``."""
+
+    def cross_entropy_mean_fwd(
+        self, logits: Array, target: Array, weight: Array | None, ignore_index: int, label_smoothing: float
+    ) -> tuple[Array | None, tuple[Any, ...]]:
+        """``loss, saved``: the sum of ``cross_entropy_fwd``'s losses divided by the sum of their weights.
+
+        The loss is None where a target is not a class; the caller raises the error.
+        """
+
+    def cross_entropy_mean_bwd(self, gy: Array, saved: tuple[Any, ...]) -> Array:
+        """The gradient of ``logits``."""
+
+    def fused_chain_plan(
+        self, steps: tuple[tuple[str, ConvSpec | PoolSpec | None], ...], dtype: np.dtype[Any]
+    ) -> Any:
+        """A plan for the first ``plan.count`` of ``steps``, or None where single ops are faster.
+
+        A step is ``(kind, spec)``: ``conv``, ``linear`` (as a 1 x 1 ConvSpec), ``avg_pool``, ``max_pool``,
+        or, without a spec, ``flatten``, ``relu``, ``sigmoid``, ``tanh``.
+        """
+
+    def fused_chain_fwd(
+        self, plan: Any, x: Array, weights: Sequence[Array], biases: Sequence[Array | None], keep: bool
+    ) -> tuple[Array, Any]:
+        """``y, saved``; ``keep`` says that ``fused_chain_bwd`` will be called.
+
+        ``weights`` and ``biases`` are those of the plan's convolutions and dense layers, in order.
+        """
+
+    def fused_chain_bwd(
+        self,
+        plan: Any,
+        gy: Array,
+        saved: Any,
+        weights: Sequence[Array],
+        needs_x: bool,
+        needs_weights: Sequence[bool],
+        needs_biases: Sequence[bool],
+    ) -> tuple[Array | None, list[Array | None], list[Array | None]]:
+        """``gx, gweights, gbiases``; None where the gradient is not needed."""
+
+    def record(self, function: Callable[[Any], Any], x: Any) -> Callable[[Any], Any] | None:
+        """``function`` (array -> array) made faster for arrays of x's shape, or None where it cannot be.
+
+        ``function`` must take the same steps whatever the values are.
+        """
+
+
+class DeviceEngine(Engine, Protocol):
+    """The ``cuda`` engine: what it has beside its ops."""
+
+    Graph: Any  # a training step, recorded once and replayed
+    Upload: Any  # batches on their way to the device
+    memory: Any  # the pool of device memory
+    launch: Any  # streams and synchronisation
+    dlpack: Any  # arrays of other libraries
+
+
+def signatures(protocol: type) -> dict[str, inspect.Signature]:
+    """The ops of ``protocol`` and of the protocols that it extends: name -> signature, without ``self``."""
+    found: dict[str, inspect.Signature] = {}
+    for part in reversed(protocol.__mro__):
+        for name, function in vars(part).items():
+            if inspect.isfunction(function) and not name.startswith("_"):
+                whole = inspect.signature(function)
+                found[name] = whole.replace(parameters=list(whole.parameters.values())[1:])
+    return found
+
+
+#: Op -> signature, read from :class:`Engine`.
+CONTRACT = signatures(Engine)
+#: Op -> signature, read from :class:`OptionalOps`.
+OPTIONAL = signatures(OptionalOps)
+
+#: Unary op -> what its derivative needs: the input ("x"), the result ("y") or nothing ("").
 UNARY: dict[str, str] = {
     "neg": "",
     "abs": "x",
     "exp": "y",
     "log": "x",
     "sqrt": "y",
-    "pow": "x",  # pow: x ** param
+    "pow": "x",  # x ** param
     "relu": "y",
     "leaky_relu": "x",
     "sigmoid": "y",
@@ -140,21 +488,5 @@ UNARY: dict[str, str] = {
     "gelu_tanh": "x",
     "silu": "x",
 }
-#: pow_by_base and pow_by_exponent are the derivatives of pow.
-BINARY = (
-    "add",
-    "sub",
-    "mul",
-    "div",
-    "pow",
-    "pow_by_base",
-    "pow_by_exponent",
-    "maximum",
-    "minimum",
-    "lt",
-    "le",
-    "gt",
-    "ge",
-    "eq",
-    "ne",
-)
+#: Binary ops. ``pow_by_base`` and ``pow_by_exponent`` are the derivatives of ``pow``.
+BINARY = tuple("add sub mul div pow pow_by_base pow_by_exponent maximum minimum lt le gt ge eq ne".split())
