@@ -100,7 +100,7 @@ class Fastconv(engines.Fastconv):
     def conv_backward(self, job, spec, x, w, gy):
         op = getattr(self.engine, f"conv_{job['pass']}")
         first, second = (gy, w) if job["pass"] == "bwd_data" else (x, gy)
-        return lambda _: self.lib.Tensor(op(first._array, second._array, spec))
+        return lambda _: self.lib.Tensor(op(first.array, second.array, spec))
 
 
 class HostEvent:

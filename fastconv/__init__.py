@@ -6,23 +6,14 @@ from .autograd import no_grad
 from .backends import backend, get_backend, set_backend
 from .backends.select import conv_algorithm
 from .backends.settings import get_float32_precision, get_num_threads, set_float32_precision, set_num_threads
-from .inference import optimize_for_inference
-from .inspect import explain_conv, profile, summary
-from .io import load, save
-from .random import manual_seed
-from .tensor import (
-    Tensor,
+from .creation import (
     arange,
     as_tensor,
     cat,
-    device,
     eye,
-    float32,
-    float64,
     from_dlpack,
     from_numpy,
     full,
-    int64,
     ones,
     rand,
     randn,
@@ -30,6 +21,15 @@ from .tensor import (
     tensor,
     zeros,
 )
+from .devices import device
+from .dtypes import FLOAT32 as float32
+from .dtypes import FLOAT64 as float64
+from .dtypes import INT64 as int64
+from .inference import optimize_for_inference
+from .inspect import explain_conv, profile, summary
+from .io import load, save
+from .random import manual_seed
+from .tensor import Tensor
 
 __all__ = [
     "__version__",

@@ -1,15 +1,23 @@
-"""Short tracebacks: what does not fit is reported where the user wrote it, without the frames inside
-fastconv.
+"""Errors as users see them: short tracebacks, and memory errors that name the op.
 
-An error that fastconv raises on purpose says all in its message. ``FASTCONV_FULL_TRACEBACK=1`` keeps every
-frame; so does Python 3.10, which has no way to leave some out of an error on its way up.
+An error that fastconv raises on purpose says everything in its message, so it is shown at the user's own line,
+without the frames inside fastconv. ``FASTCONV_FULL_TRACEBACK=1`` keeps every frame. Python 3.10 also keeps
+them, because it cannot remove frames from an error on its way up.
 """
 
 from __future__ import annotations
 
 import dis
+import functools
 import os
+from collections.abc import Callable, Sequence
 from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+from .checks import shape_str
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 FULL = "FASTCONV_FULL_TRACEBACK"
 _HINT = f" ({FULL}=1 shows the frames inside fastconv)"
@@ -72,3 +80,26 @@ def _note(error, module) -> None:
         of = "" if path[0] == "(" else f" of {type(module).__name__}"
         notes = [n for n in getattr(error, "__notes__", ()) if not n.endswith(_HINT)]
         error.__notes__ = [*notes, f"in {path}{of}{_HINT}"]
+
+
+# ------------------------------------------------------------------------------------------------- memory
+def name_memory_error(error: MemoryError, op: str, arrays: Sequence[Any]) -> MemoryError:
+    """What to raise in place of ``error``: NumPy's memory errors, a class of their own, do not name the
+    op."""
+    if type(error) is MemoryError:
+        return error
+    shapes = ", ".join(shape_str(a.shape) for a in arrays if hasattr(a, "shape"))
+    return MemoryError(f"{op} of {shapes}: {error}; smaller inputs or batches need less")
+
+
+def names_memory(make: Callable[P, R]) -> Callable[P, R]:
+    """``make``, whose memory errors begin with its name."""
+
+    @functools.wraps(make)
+    def call(*args: P.args, **options: P.kwargs) -> R:
+        try:
+            return make(*args, **options)
+        except MemoryError as e:
+            raise MemoryError(f"{make.__name__}: {e}") from None
+
+    return call

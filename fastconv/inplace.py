@@ -6,9 +6,8 @@ arrays on the same memory see it. Three things follow:
 * A derivative that needs the old values gets a copy of them.
 * The version of the memory is raised. An op that has saved the old values without a copy refuses to go
   backward.
-* The tensor takes over the history of the new values. If it is a view, so does what it is a view of, and all
-  other views of
-  that memory look up their history again when they are next used (``autograd.View``)::
+* The tensor takes over the history of the new values. If it is a view, so does what it is a view of. All
+  other views of that memory rebuild their history when they are next used (``variable.View``)::
 
       y = x * 2          y's history: Binary(x)
       row = y[0]         row is a view of y, made by GetItem
@@ -17,27 +16,32 @@ arrays on the same memory see it. Three things follow:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from . import backends
 from .autograd import is_grad_enabled
 from .checks import check, shape_str
 from .dtypes import CATEGORY
+from .ops import Cast, Copy, SetItem
+from .ops.index import plain_key
+from .variable import Variable, View, argument
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from .tensor import Tensor
-
+V = TypeVar("V", bound=Variable)
 _LINEAR = ("add_", "sub_", "neg_")  # their derivatives do not need the old values
 
 
-def begin(t: Tensor, name: str, others: tuple[Any, ...]) -> bool:
-    """Whether the tape records that op ``name`` changes ``t`` in place; raises where ``t`` must not be
-    changed."""
+def begin(t: Variable, name: str, others: tuple[Any, ...]) -> bool:
+    """Whether the tape records that op ``name`` changes ``t`` in place.
+
+    Raises
+    ------
+    RuntimeError
+        If ``t`` must not be changed.
+    """
     # The arrays of ``summary`` are read-only stand-ins, which no engine writes to.
     check(
-        t._array.flags.writeable or backends.observer.get() is not None,
+        t.array.flags.writeable or backends.observer.get() is not None,
         name,
         "the tensor's memory is read-only (a NumPy array with writeable=False, or broadcast values); "
         "change a .clone()",
@@ -49,31 +53,39 @@ def begin(t: Tensor, name: str, others: tuple[Any, ...]) -> bool:
     source, what = t, "a leaf that requires gradients"
     while True:
         check(
-            not tracked or not source.requires_grad or source._node is not None,
+            not tracked or not source.requires_grad or source.node is not None,
             name,
             f"autograd cannot follow a change in place of {what}; to change the values only, do it under "
             "fc.no_grad(), or change a .clone()",
             RuntimeError,
         )
-        view = source._view
+        view = source.view_of
         if view is None:
             return tracked
         check(
             view.followed or not (tracked or view.source.requires_grad),
             name,
-            "autograd cannot follow a change of this view, which was made under no_grad() or by an op that shares its "
-            "input's memory; change a .clone()",
+            "autograd cannot follow a change of this view, which was made under no_grad() or by an op that "
+            "shares its input's memory; change a .clone()",
             RuntimeError,
         )
         source, what = view.source, "a view of a leaf that requires gradients"
 
 
-def update(t: Tensor, name: str, op: Callable[..., Any], *others: Any) -> Any:
-    """``t = op(t, *others)`` in the memory of ``t``; NotImplemented where ``op`` says so."""
+def update(t: V, name: str, op: Callable[..., Any], *others: Any) -> V:
+    """``t = op(t, *others)`` in the memory of ``t``; NotImplemented where ``op`` returns that.
+
+    Raises
+    ------
+    ValueError
+        If the result has another shape than ``t``.
+    RuntimeError
+        If ``t`` cannot hold the type of the result, or must not be changed.
+    """
     tracked = begin(t, name, others)
     operands = (t, *others)
     if tracked and name not in _LINEAR:
-        operands = [o.clone() if getattr(o, "_cell", None) is t._cell else o for o in operands]
+        operands = [Copy.apply(o) if getattr(o, "memory", None) is t.memory else o for o in operands]
     y = op(*operands)
     if y is NotImplemented:
         return y
@@ -90,24 +102,49 @@ def update(t: Tensor, name: str, op: Callable[..., Any], *others: Any) -> Any:
             f".astype('{y.dtype}')",
             RuntimeError,
         )
-        y = y.astype(t.dtype)
-    t._engine.setitem(t._array, ..., y._array)
+        y = Cast.apply(y, dtype=t.dtype)
+    t.engine.setitem(t.array, ..., y.array)
     changed(t, y if tracked else None)
     return t
 
 
-def changed(t: Tensor, new: Tensor | None) -> None:
-    """Note that the memory of ``t`` has been written to; on the tape it is now ``new``."""
-    t._cell[0] += 1
-    source = t
-    while (view := source._view) is not None:
-        if view.version is not None:
-            engine, view.version = source._engine, t._cell[0]
-            engine.setitem(view.source._array, ..., engine.reshape(source._array, view.source.shape))
-        source = view.source
+def assign(t: Variable, key: Any, value: Any) -> None:
+    """``t[key] = value``; ``value`` is a Tensor, an array, a number or a sequence."""
+    key = plain_key(key)
+    if isinstance(value, Variable):
+        view = value.view_of
+        # ``t[key] += 1`` has changed the view t[key] already, and now assigns it to its own place
+        if view is not None and view.source is t and view.options.get("key") is key:
+            return
+    elif not isinstance(value, (int, float)):
+        value = argument("item assignment", "value", value, t.device)
+    tracked = begin(t, "item assignment", (value,))
+    after = SetItem.apply(t, value, key=key)
+    changed(t, after if tracked else None)
+
+
+def changed(t: Variable, new: Variable | None) -> None:
+    """Note that the memory of ``t`` has been written to; on the tape it is now ``new``, where that is given."""
+    t.memory.version += 1
+    _write_to_sources(t)
     if new is None:
         return
-    while (view := t._view) is not None:
-        t, new = view.source, view.function.written(view.source, new, **view.options)
-    t.requires_grad, t._node = new.requires_grad, new._node
-    t._cell[1] += 1
+    while (view := t.view_of) is not None:
+        t, new = view.source, _written(view, new)
+    t.requires_grad, t.node = new.requires_grad, new.node
+    t.memory.recorded += 1
+
+
+def _write_to_sources(t: Variable) -> None:
+    """Write ``t`` to what it is a copy of, where it is a copy that stands for a view, or a view of one."""
+    source = t
+    while (view := source.view_of) is not None:
+        if view.copied_version is not None:
+            engine, view.copied_version = source.engine, t.memory.version
+            engine.setitem(view.source.array, ..., engine.reshape(source.array, view.source.shape))
+        source = view.source
+
+
+def _written(view: View, new: Variable) -> Variable:
+    """The source of ``view``, on the tape, after the view has become ``new``."""
+    return view.function.written(view.source, new, **view.options)

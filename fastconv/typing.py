@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import Any, TypeAlias, Union
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from .tensor import Tensor
+from .variable import Variable
 
 #: A NumPy array of any dtype.
 Array: TypeAlias = npt.NDArray[Any]
-#: What functions take as an input: NumPy arrays stand for tensors everywhere.
-TensorLike: TypeAlias = Union["Tensor", npt.NDArray[Any]]
-#: What stands beside a Tensor in arithmetic and is assigned to a part of one.
-Operand: TypeAlias = Union["Tensor", float, np.generic, npt.NDArray[Any], Sequence[Any]]
+#: What functions accept as an input: a Tensor (``Variable`` is its base class) or a NumPy array.
+TensorLike: TypeAlias = Variable | npt.NDArray[Any]
+#: What arithmetic accepts beside a Tensor, and what may be assigned to a part of one.
+Operand: TypeAlias = Union[Variable, float, np.generic, npt.NDArray[Any], Sequence[Any]]
 #: Which dimensions a reduction takes; None is all of them.
 Dims: TypeAlias = int | Sequence[int] | None
 #: One number for all dimensions, or one per dimension.

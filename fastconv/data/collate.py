@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..checks import check, shape_str
-from ..tensor import Tensor, from_numpy
+from ..creation import from_numpy
+from ..tensor import Tensor
 
 NAME = "DataLoader"
 

@@ -56,14 +56,14 @@ class InferenceRecorder(Forward):
 
     def __init__(self, module, own=None):
         super().__init__(module, own)
-        self.recordable, self.cells, self.changes = False, (), None
+        self.recordable, self.memories, self.changes = False, (), None
         self.recordings: OrderedDict[tuple, Any] = OrderedDict()
 
     def _key(self, engine, x):
         if self.changes != changes[0]:
             now = changes[0]
             self.recordable = all(_known(m, m is self.module) for m in self.module.modules())
-            self.cells = [t._cell for t in (*self.module.parameters(), *self.module.buffers())]
+            self.memories = [t.memory for t in (*self.module.parameters(), *self.module.buffers())]
             self.changes = now
         return (
             engine,
@@ -73,7 +73,7 @@ class InferenceRecorder(Forward):
             settings.get_float32_precision(),
             forced(None),
             self.changes,
-            *[cell[0] for cell in self.cells],
+            *[memory.version for memory in self.memories],
         )
 
     def __call__(self, *args, **kwargs):
@@ -94,9 +94,9 @@ class InferenceRecorder(Forward):
                 self.recordings.popitem(last=False)
             return y
         if replay is None:
-            replay = engine.record(lambda a: run(self.plain, Tensor(a))._array, x._array) or False
+            replay = engine.record(lambda a: run(self.plain, Tensor(a)).array, x.array) or False
             self.recordings[key] = replay
-        return Tensor(replay(x._array)) if replay else run(self.plain, x)
+        return Tensor(replay(x.array)) if replay else run(self.plain, x)
 
 
 def _known(module, top: bool) -> bool:

@@ -145,15 +145,15 @@ class Pending(Tensor):
     __slots__ = ("links", "source", "_version", "_value")
 
     def __init__(self, links, source):
-        super().__init__(source._array)  # its memory, but not its version: the result has its own
-        self.links, self.source, self._version, self._value = links, source, source._cell[0], None
+        super().__init__(source.array)  # its memory, but not its version: the result has its own
+        self.links, self.source, self._version, self._value = links, source, source.memory.version, None
 
     def settle(self):
         """The array."""
         if self._value is None:
             y = self.source
             check(
-                y._cell[0] == self._version,
+                y.memory.version == self._version,
                 "optimize_for_inference",
                 "the input of a module named in in_sequence was "
                 "changed in place before the result was used; leave that module out of in_sequence",
@@ -161,11 +161,11 @@ class Pending(Tensor):
             )
             for link in self.links:
                 y = link.plain(y)
-            self._array = y._array
+            self.array = y.array
         return self._value
 
-    _array = property(settle)
+    array = property(settle)
 
-    @_array.setter
-    def _array(self, value):
+    @array.setter
+    def array(self, value):
         self._value, self.source, self.links = value, None, ()

@@ -79,8 +79,8 @@ class Conv(Merged):
         for n in norms:
             tensors += n.running_mean, n.running_var, n.weight, n.bias
         tensors = [t for t in tensors if t is not None]
-        arrays = [t._array for t in tensors]
-        state = [t._cell[0] for t in tensors], list(map(id, arrays)), [n.eps for n in norms]
+        arrays = [t.array for t in tensors]
+        state = [t.memory.version for t in tensors], list(map(id, arrays)), [n.eps for n in norms]
         # the arrays are kept, so that no other one gets their id
         if self._folded is None or self._folded[0] != state:
             alike = len({(t.dtype, t.device) for t in tensors}) == 1
@@ -119,18 +119,18 @@ class Conv(Merged):
         ):
             # which may be right, or says what is not
             return self.plain(x, *[residual] * (residual is not None))
-        engine, x = backends.engine_of(x.device), x._array
+        engine, x = backends.engine_of(x.device), x.array
         lead = x.shape[:-1]
         if self.dense:
             x = engine.reshape(x, (-1, x.shape[-1], 1, 1))
         spec = self._spec(x.shape, w.shape)
         if residual is not None:
             check_shape("batch_norm", "residual", residual.shape, spec.y_shape, "the input's")
-            residual = residual._array
+            residual = residual.array
         packed = self._packed
         if packed is None or packed[0] != engine or packed[1] is not w:
-            self._packed = packed = engine, w, engine.conv_prepack(w._array)
-        b = None if b is None else b._array
+            self._packed = packed = engine, w, engine.conv_prepack(w.array)
+        b = None if b is None else b.array
         y = engine.conv_fwd(x, packed[2], b, spec, algorithm, residual, self.relu)
         return Tensor(engine.reshape(y, (*lead, w.shape[0])) if self.dense else y)
 

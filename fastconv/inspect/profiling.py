@@ -14,10 +14,11 @@ import numpy as np
 from .. import backends, random
 from ..backends import select, settings
 from ..checks import check, shape_str
+from ..creation import as_tensor, ones
 from ..nn import Module
 from ..spec import ConvSpec
 from ..table import Shown, Table
-from ..tensor import Tensor, as_tensor, ones
+from ..tensor import Tensor
 from ..typing import PathLike, TensorLike
 from .observe import VIEWS, Observer, kind, macs
 
@@ -266,7 +267,7 @@ def _peak(x, threads) -> float | None:
 def _as_it_was(net):
     """Undo what a training step changes."""
     grads = [(p, p.grad) for p in net.parameters()]
-    buffers = [(b, b._cell[0], b.detach().clone()) for b in net.buffers()]
+    buffers = [(b, b.memory.version, b.detach().clone()) for b in net.buffers()]
     state = random.get_state()
     try:
         yield
@@ -274,7 +275,7 @@ def _as_it_was(net):
         for p, grad in grads:
             p.grad = grad
         for b, version, value in buffers:
-            if b._cell[0] != version:  # what was worked out from one that was only read stays good
+            if b.memory.version != version:  # what was worked out from one that was only read stays good
                 b.copy_(value)
         random.set_state(state)
 

@@ -13,10 +13,11 @@ import numpy as np
 from .. import backends
 from ..autograd import no_grad
 from ..checks import check, int_tuple, shape_str
+from ..dtypes import FLOAT32
 from ..nn import Module
 from ..spec import AdaptivePoolSpec, ConvSpec, PoolSpec, receptive_field
 from ..table import Shown, Table
-from ..tensor import Tensor, float32
+from ..tensor import Tensor
 from .observe import VIEWS, Observer, kind, macs
 
 
@@ -126,17 +127,17 @@ def summary(net: Module, input_shape: Sequence[int]) -> Summary:
     )
     shape = int_tuple("summary", "input_shape", input_shape, len(input_shape), 1)
     params = list(net.parameters())
-    dtype = next((t.dtype for t in (*params, *net.buffers()) if t.dtype.kind == "f"), float32)
+    dtype = next((t.dtype for t in (*params, *net.buffers()) if t.dtype.kind == "f"), FLOAT32)
     x = Tensor(_blank(shape, dtype))
     observer = _Shapes(net, x)
     training = [(m, m.training) for m in net.modules()]
-    kept = [(t, t._array) for t in (*params, *net.buffers())]
+    kept = [(t, t.array) for t in (*params, *net.buffers())]
     with ExitStack() as after:
         for m, mode in training:
             after.callback(setattr, m, "training", mode)
         for t, array in kept:  # nothing is read from or written to the network's own memory, wherever it is
-            after.callback(setattr, t, "_array", array)
-            t._array = _blank(array.shape, array.dtype)
+            after.callback(setattr, t, "array", array)
+            t.array = _blank(array.shape, array.dtype)
         net.eval()
         for manager in (backends.backend("numpy"), no_grad(), np.errstate(all="ignore"), observer):
             after.enter_context(manager)
@@ -171,7 +172,7 @@ class _Shapes(Observer):
         self.counted = set()
         self.new = {}  # id of an op's result -> the result (which keeps the id its own)
         # id of an array -> the array, and per dimension the (kernel, stride) steps that lead to it
-        self.paths = {id(x._array): (x._array, [()] * (x.ndim - 2))}
+        self.paths = {id(x.array): (x.array, [()] * (x.ndim - 2))}
 
     def row(self, name, module):
         own = [p for p in module._parameters.values() if p is not None and p not in self.counted]
@@ -181,11 +182,11 @@ class _Shapes(Observer):
     def returned(self, row, module, out):
         if isinstance(out, Tensor):
             row.output_shape = out.shape
-            if self.new.pop(id(out._array), None) is not None:
+            if self.new.pop(id(out.array), None) is not None:
                 row.activation_bytes = prod(out.shape) * out.element_size()
             fields = [
                 receptive_field(path)[-1] if path else 1
-                for path in self.paths.get(id(out._array), ((), ()))[1]
+                for path in self.paths.get(id(out.array), ((), ()))[1]
             ]
             row.receptive_field = (fields[0] if len(set(fields)) == 1 else tuple(fields)) if fields else None
 

@@ -18,7 +18,8 @@ from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 from ..checks import check
-from ..tensor import Tensor, device
+from ..devices import device
+from ..tensor import Tensor
 from ..typing import PathLike
 from . import npz, pth, safetensors, tree
 from .pickled import Refused, Unread

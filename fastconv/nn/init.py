@@ -6,7 +6,8 @@ from math import prod, sqrt
 
 from .. import random
 from ..checks import check, check_float, shape_str
-from ..tensor import Tensor, as_tensor
+from ..creation import as_tensor
+from ..tensor import Tensor
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:

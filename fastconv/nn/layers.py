@@ -12,8 +12,9 @@ import numpy as np
 
 from ..backends.select import check_name
 from ..checks import check, check_call, check_count, check_rank, int_tuple, number
+from ..creation import argument, as_tensor, ones, zeros
 from ..spec import window_options
-from ..tensor import Tensor, argument, as_tensor, ones, zeros
+from ..tensor import Tensor
 from ..typing import Ints, Padding, TensorLike
 from . import functional as F
 from . import init

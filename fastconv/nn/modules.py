@@ -9,8 +9,9 @@ import numpy as np
 
 from ..backends import observer
 from ..checks import check, shape_str
+from ..creation import argument, as_tensor
 from ..errors import shorten
-from ..tensor import Tensor, argument, as_tensor
+from ..tensor import Tensor
 from ..typing import DType, TensorLike
 
 M = TypeVar("M", bound="Module")
@@ -278,8 +279,8 @@ class Module:
         moving = isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda")
         for t in (*self.parameters(), *self.buffers()):
             if moving or t.dtype.kind == "f":
-                t._array = t.detach().to(target)._array
-                t._cell[0] += 1
+                t.array = t.detach().to(target).array
+                t.memory.version += 1
                 t.grad = None if t.grad is None else t.grad.to(target)
         return self
 

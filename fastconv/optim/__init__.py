@@ -10,8 +10,9 @@ import numpy as np
 
 from .. import dtypes
 from ..checks import check, check_shape
+from ..creation import argument, as_tensor
 from ..table import Table, number, options
-from ..tensor import Tensor, argument, as_tensor
+from ..tensor import Tensor
 from . import lr_scheduler
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]]
@@ -21,7 +22,7 @@ __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "lr_scheduler"]
 
 def _like(p: Tensor) -> Tensor:
     """A tensor of the parameter's shape, dtype and order in memory, so that one kernel walks both alike."""
-    return Tensor(p._engine.copy(p._array))
+    return Tensor(p.engine.copy(p.array))
 
 
 def _listed(name: str, what: str, params) -> list:
@@ -96,7 +97,7 @@ class Optimizer:
                 p.is_leaf, name, "only leaf tensors can be optimised, got the result of an op; call .detach()"
             )
             check(id(p) not in seen, name, "a parameter appears more than once; each needs one group")
-            dtypes.check_writable(name, "a parameter", p._array)
+            dtypes.check_writable(name, "a parameter", p.array)
             seen.add(id(p))
         group = {**self.defaults, **group, "params": params}
         self._check(group)
@@ -144,13 +145,13 @@ class Optimizer:
                     continue
                 if not isinstance(grad, Tensor):
                     grad = argument(type(self).__name__, "gradient", grad, p.device)
-                array, g = p._array, grad._array
+                array, g = p.array, grad.array
                 if g.shape != array.shape:
                     check_shape(
                         type(self).__name__, "gradient", g.shape, array.shape, "its parameter's shape"
                     )
                 if g.dtype != array.dtype:
-                    g = grad.astype(array.dtype)._array
+                    g = grad.astype(array.dtype).array
                 state = self.state.setdefault(p, {})
                 if slots:
                     if not state:
@@ -158,12 +159,12 @@ class Optimizer:
                     state["step"] += 1
                 # One fused call: parameters differ only where some had no gradient in an earlier step.
                 key = isinstance(array, np.ndarray), array.dtype, state.get("step")
-                batches.setdefault(key, []).append((p, array, g, *[state[s]._array for s in slots]))
+                batches.setdefault(key, []).append((p, array, g, *[state[s].array for s in slots]))
             for (_, _, step), batch in batches.items():
                 params, *arrays = map(list, zip(*batch))
-                self._update(params[0]._engine, group, step, *arrays)
+                self._update(params[0].engine, group, step, *arrays)
                 for p in params:
-                    p._cell[0] += 1
+                    p.memory.version += 1
 
     def state_dict(self) -> dict[str, Any]:
         """``{"state": {index: {...}}, "param_groups": [...]}`` with parameters numbered in order, as

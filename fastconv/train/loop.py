@@ -22,10 +22,12 @@ from .. import backends, nn, optim, random
 from ..autograd import no_grad
 from ..backends import compiling, settings
 from ..checks import check
+from ..creation import as_tensor
 from ..data import DataLoader
 from ..data.collate import pairs
+from ..devices import default_device
 from ..table import Shown, Table, number
-from ..tensor import Tensor, as_tensor, default_device
+from ..tensor import Tensor
 from ..typing import Array, PathLike
 from . import asked
 from .checkpoint import Checkpoint
@@ -648,7 +650,7 @@ class _Ahead:
         try:
             # data.DataLoader's batches are to come as they are in memory, whatever the backend in force
             with backends.backend("cpu") if isinstance(self.loader, DataLoader) else nullcontext():
-                batch = [as_tensor(a)._array for a in next(self.batches)]
+                batch = [as_tensor(a).array for a in next(self.batches)]
             self.next = self.upload.start(batch), _position(self.loader)
         except Exception as e:  # the last one's step comes first
             self.next = e, _position(self.loader)
@@ -686,7 +688,7 @@ class _Replays:
             return None
         if self.graph is not None and self.graph.closed:
             return self._give_up("its memory is needed for other things")
-        inputs = [x._array, y._array]
+        inputs = [x.array, y.array]
         if self.graph is None:
             return self._rehearse(inputs)
         if self.result is None:
@@ -695,8 +697,8 @@ class _Replays:
             p.grad = grad
         self.graph.refresh([random.next_seed() for _ in self.graph.seeds], self.optimizer.step)
         self.graph.replay(inputs)
-        for cell in self.written:  # those of the parameters are the optimizer's business
-            cell[0] += 1
+        for memory in self.written:  # those of the parameters are the optimizer's business
+            memory.version += 1
         return self.result
 
     def _step(self):
@@ -722,7 +724,7 @@ class _Replays:
 
     def _record(self, inputs):
         chance, counts = random.get_state(), [(s, s.get("step")) for s in self.optimizer.state.values()]
-        versions = [(b._cell, b._cell[0]) for b in self.net.buffers()]
+        versions = [(b.memory, b.memory.version) for b in self.net.buffers()]
         try:
             result = self.graph.record(self._step)
             self.graph.replay(inputs)
@@ -732,7 +734,7 @@ class _Replays:
                 s["step"] = count
             return self._give_up(e)
         self.result = result
-        self.written = [cell for cell, version in versions if cell[0] != version]
+        self.written = [memory for memory, version in versions if memory.version != version]
         self.grads = [(p, p.grad) for p in self.net.parameters()]
         return result
 
@@ -749,7 +751,7 @@ class _Replays:
         tensors = [*self.net.parameters(), *self.net.buffers(), *(p for g in groups for p in g["params"])]
         tensors += [t for s in self.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]
         return (
-            [t._array for t in tensors],
+            [t.array for t in tensors],
             [t.requires_grad for t in tensors],
             [m.training for m in self.net.modules()],
             [self.optimizer._slots(g) for g in groups],

@@ -96,7 +96,7 @@ def test_second_backward_is_refused_and_retain_graph_allows_it():
 def test_buffers_are_freed_after_backward():
     x = leaf(*range(1000))
     y = x.exp()
-    kept = weakref.ref(y._node.saved[0])
+    kept = weakref.ref(y.node.saved[0])
     loss = (y * 2).sum()
     del y
     assert kept() is not None

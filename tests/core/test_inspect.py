@@ -157,14 +157,14 @@ def test_summary_leaves_the_network_alone(backend):
     net = nn.Sequential(
         nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5), nn.BatchNorm2d(2).eval()
     ).double()
-    arrays = [t._array for t in (*net.parameters(), *net.buffers())]
+    arrays = [t.array for t in (*net.parameters(), *net.buffers())]
     copies = [a.copy() for a in arrays]
     state = fc.random.get_state()
     s = fc.summary(net, (4, 1, 8, 8))
     assert s.layers[0].activation_bytes == 4 * 2 * 36 * 8  # float64
     with pytest.raises(ValueError, match="conv2d: weight expects 1 input channels .*1x3x8x8"):
         fc.summary(net, (1, 3, 8, 8))
-    assert all(t._array is a for t, a in zip((*net.parameters(), *net.buffers()), arrays))
+    assert all(t.array is a for t, a in zip((*net.parameters(), *net.buffers()), arrays))
     assert all(np.array_equal(a, b) for a, b in zip(arrays, copies))
     assert [m.training for m in net.modules()] == [True, True, True, True, False]
     assert fc.random.get_state() == state and fc.get_backend() == backend
@@ -223,7 +223,7 @@ def test_profile_blames_the_layer_that_is_slow(monkeypatch):
     """A pause in one op shows in the row of the layer that called it, in the right direction, and nowhere
     else."""
     with fc.backend("numpy"):
-        engine = fc.zeros(1)._engine
+        engine = fc.zeros(1).engine
 
         def slow(op, seconds):
             run = getattr(engine, op)
@@ -302,7 +302,7 @@ def test_a_network_optimized_for_inference(backend, monkeypatch):
     want, fast = net.eval()(x).numpy(), fc.optimize_for_inference(net)
     assert fc.summary(fast, x.shape).total_macs == fc.summary(net, x.shape).total_macs
     np.testing.assert_allclose(fast(x).numpy(), want, rtol=1e-5, atol=1e-5)  # not with the summary's zeros
-    engine, packed = fc.zeros(1)._engine, []
+    engine, packed = fc.zeros(1).engine, []
     prepack = engine.conv_prepack
     p = fc.profile(fast, x, 1)  # layers one at a time: together they may be one op, which packs nothing
     monkeypatch.setattr(engine, "conv_prepack", lambda w: packed.append(w) or prepack(w))

@@ -120,14 +120,14 @@ def test_a_fault_of_fastconv_keeps_its_frames(backend, monkeypatch):
     def broken(*args, **options):
         return None.nothing
 
-    monkeypatch.setattr(fc.zeros(1)._engine, "conv_fwd", broken)
+    monkeypatch.setattr(fc.zeros(1).engine, "conv_fwd", broken)
     names, text = frames(Net(lambda x: x), X)
     assert names[-1] == "broken" and {"__call__", "apply"} <= set(names) and "FASTCONV_FULL" not in text
 
     def conversion(*args, **options):
         raise ValueError("not raised by fastconv")
 
-    monkeypatch.setattr(fc.zeros(1)._engine, "conv_fwd", conversion)
+    monkeypatch.setattr(fc.zeros(1).engine, "conv_fwd", conversion)
     assert {"__call__", "apply", "conversion"} <= set(frames(Net(lambda x: x), X)[0])
 
 

@@ -80,7 +80,7 @@ def test_reshape_is_a_view_where_strides_allow(engine):
 def test_images_are_channels_last(engine):
     x = fc.tensor(values(2, 3, 4, 5), device="cuda")
     y = F.max_pool2d(x, 2)
-    assert y._array.transpose(0, 2, 3, 1).flags.c_contiguous
+    assert y.array.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
 def test_dropout_mask_equals_the_other_backends(engine):
@@ -331,9 +331,7 @@ def test_dlpack_without_copies(dtype, engine):
     y = x.permute(2, 0, 1)
     theirs = np.from_dlpack(y)
     assert (
-        theirs.strides == y._array.strides
-        and theirs.dtype == dtype
-        and theirs.ctypes.data == y._array.address
+        theirs.strides == y.array.strides and theirs.dtype == dtype and theirs.ctypes.data == y.array.address
     )
     np.testing.assert_array_equal(theirs, y.numpy())
     capsule = y.__dlpack__()
@@ -357,11 +355,11 @@ def test_exchange_with_other_libraries(engine):
     cupy = pytest.importorskip("cupy")
     x = fc.tensor(values(2, 3, 4, 5), device="cuda")
     theirs = cupy.asarray(x)
-    assert theirs.data.ptr == x._array.address
+    assert theirs.data.ptr == x.array.address
     np.testing.assert_array_equal(cupy.asnumpy(theirs), x.numpy())
     for mine in (fc.from_dlpack(theirs), fc.from_dlpack(cupy.ascontiguousarray(theirs))):
         np.testing.assert_array_equal(mine.numpy(), x.numpy())
-    assert cupy.from_dlpack(x).data.ptr == x._array.address
+    assert cupy.from_dlpack(x).data.ptr == x.array.address
 
 
 # ------------------------------------------------------------------------------------------------- without a

@@ -200,7 +200,7 @@ def test_a_replay_raises_the_versions_of_what_it_changes():
                 *net.buffers(),
                 *(s["momentum_buffer"] for s in optimizer.state.values()),
             ]
-            seen.append([t._cell[0] for t in tensors])
+            seen.append([t.memory.version for t in tensors])
 
         fit(graph, callback=note)
         return seen

@@ -294,7 +294,7 @@ def test_groups_have_their_own_settings(backend):
 
 def test_one_backend_call_per_group(monkeypatch):
     with fc.backend("numpy"):
-        engine = fc.zeros(1)._engine
+        engine = fc.zeros(1).engine
         calls, step = [], engine.sgd_step
         monkeypatch.setattr(engine, "sgd_step", lambda *args: calls.append(len(args[0])) or step(*args))
         a, b, c = leaves(start())

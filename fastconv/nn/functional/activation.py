@@ -7,7 +7,9 @@ from math import prod
 from fastconv import random
 from fastconv.autograd import Function
 from fastconv.checks import check_float, check_rank, check_shape, number, one_of, shape_str
-from fastconv.tensor import Softmax, Tensor, Unary, as_tensor
+from fastconv.creation import as_tensor
+from fastconv.ops import Softmax, Unary
+from fastconv.tensor import Tensor
 from fastconv.typing import TensorLike
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from fastconv.autograd import Function
 from fastconv.backends.select import forced
 from fastconv.checks import check_float, check_rank
+from fastconv.creation import argument
 from fastconv.spec import conv_spec, conv_transpose_spec
-from fastconv.tensor import Tensor, argument
+from fastconv.tensor import Tensor
 from fastconv.typing import Ints, Padding, TensorLike
 
 from .shape import batched, named

@@ -11,8 +11,10 @@ import numpy as np
 from fastconv import backends
 from fastconv.autograd import Function
 from fastconv.checks import check, check_float, check_rank, check_shape, number, one_of, shape_str
+from fastconv.creation import argument
+from fastconv.dtypes import INT64
 from fastconv.spec import broadcast_shape
-from fastconv.tensor import Tensor, argument, int64
+from fastconv.tensor import Tensor
 from fastconv.typing import TensorLike
 
 from .activation import log_softmax
@@ -149,7 +151,7 @@ def _label_loss(name, function, x, target, weight, ignore_index, reduction, **op
         divisor = float(np.count_nonzero(kept)) if weight is None else weight.detach()[labels[kept]].sum()
     else:
         divisor = 1.0 if reduction == "sum" else None
-    target = target if target.dtype == int64 else target.astype(int64)
+    target = target if target.dtype == INT64 else target.astype(INT64)
     out = function.apply(x, target, weight, divisor, ignore_index=ignore_index, **options)
     return out.reshape(where) if reduction == "none" else out
 
@@ -200,13 +202,13 @@ def cross_entropy(
     target = argument(name, "target", target)
     label_smoothing = number(name, "label_smoothing", label_smoothing, 0, 1)
     ignore_index = _index(name, ignore_index)
-    rows_of_labels = input.ndim == 2 and target.shape == input.shape[:1] and target.dtype == int64
+    rows_of_labels = input.ndim == 2 and target.shape == input.shape[:1] and target.dtype == INT64
     # An observer sees the ops of the contract.
     if (
         rows_of_labels
         and reduction == "mean"
         and backends.observer.get() is None
-        and hasattr(input._engine, "cross_entropy_mean_fwd")
+        and hasattr(input.engine, "cross_entropy_mean_fwd")
     ):
         return MeanCrossEntropy.apply(
             input, target, weight, ignore_index=ignore_index, label_smoothing=label_smoothing

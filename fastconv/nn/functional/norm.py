@@ -18,7 +18,8 @@ from fastconv.checks import (
     number,
     shape_str,
 )
-from fastconv.tensor import Tensor, default_device
+from fastconv.devices import default_device
+from fastconv.tensor import Tensor
 from fastconv.typing import Ints, TensorLike
 
 
@@ -144,7 +145,7 @@ def batch_norm(
     momentum = number("batch_norm", "momentum", momentum)
     if training:
         for what, r in (("running_mean", running_mean), ("running_var", running_var)):
-            dtypes.check_writable("batch_norm", what, r._array if isinstance(r, Tensor) else r)
+            dtypes.check_writable("batch_norm", what, r.array if isinstance(r, Tensor) else r)
     # what came as a host array is a copy by now if the op runs on a GPU
     in_place = default_device() == "cpu" or not any(
         isinstance(r, np.ndarray) for r in (running_mean, running_var)
@@ -165,7 +166,7 @@ def batch_norm(
     if isinstance(out, Tensor):
         for running in (running_mean, running_var):
             if isinstance(running, Tensor):
-                running._cell[0] += 1  # autograd notices that it changed
+                running.memory.version += 1  # autograd notices that it changed
         return out
     y, mean, var = out
     count = prod(input.shape[2:], start=input.shape[0])
@@ -179,9 +180,9 @@ def move_running(running, value, keep, gain) -> None:
     """``running = keep * running + gain * value``, in place and outside the tape."""
     # on the host; an array shares its memory
     running = running if isinstance(running, Tensor) else Tensor(running)
-    value = value.to(running.device)._array if isinstance(value, Tensor) else value
-    backends.engine_of(running.device).running_step(running._array, value, keep, gain)
-    running._cell[0] += 1  # autograd notices that it changed
+    value = value.to(running.device).array if isinstance(value, Tensor) else value
+    backends.engine_of(running.device).running_step(running.array, value, keep, gain)
+    running.memory.version += 1  # autograd notices that it changed
 
 
 class LayerNorm(Function):

@@ -7,8 +7,9 @@ from typing import Literal, TypeAlias, overload
 
 from fastconv.autograd import Function
 from fastconv.checks import check_float
+from fastconv.dtypes import INT64
 from fastconv.spec import adaptive_pool_spec, pool_spec
-from fastconv.tensor import Tensor, int64
+from fastconv.tensor import Tensor
 from fastconv.typing import Ints, Padding, TensorLike
 
 from .shape import SpatialMap, batched, named
@@ -36,7 +37,7 @@ def _max(name, x, make_spec, return_indices, *geometry):
         return MaxPool.apply(x, op=name[:-2], spec=make_spec(name, x.shape, *geometry))
 
     out = batched(name, int(name[-2]) + 1, run, x)
-    return (out[0], out[1].astype(int64)) if return_indices else out[0]
+    return (out[0], out[1].astype(INT64)) if return_indices else out[0]
 
 
 def _avg(name, x, make_spec, *geometry):

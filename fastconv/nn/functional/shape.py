@@ -21,9 +21,11 @@ from fastconv.checks import (
     number,
     shape_str,
 )
-from fastconv.errors import shorten
+from fastconv.creation import arange, argument
+from fastconv.dtypes import INT64
+from fastconv.errors import names_memory, shorten
 from fastconv.spec import conv_spec, interpolate_spec, pad_pairs
-from fastconv.tensor import Tensor, arange, argument, int64, names_memory
+from fastconv.tensor import Tensor
 from fastconv.typing import Floats, Ints, Padding, TensorLike
 
 P = ParamSpec("P")
@@ -224,4 +226,4 @@ def one_hot(tensor: TensorLike, num_classes: int = -1) -> Tensor:
         num_classes = int(tensor.numpy().max()) + 1
     check_count("one_hot", "the output", (*tensor.shape, num_classes))
     check_labels("one_hot", tensor, num_classes)
-    return (tensor.unsqueeze(-1) == arange(num_classes, device=tensor.device)).astype(int64)
+    return (tensor.unsqueeze(-1) == arange(num_classes, device=tensor.device)).astype(INT64)

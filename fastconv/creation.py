@@ -1,0 +1,282 @@
+"""New tensors: from data, from other libraries, filled, random, or joined from several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import backends, dtypes, random, variable
+from .checks import check, check_axis, check_count, check_shape, int_tuple, number, shape_str
+from .devices import place
+from .dtypes import FLOAT32, FLOAT64, INT64
+from .errors import names_memory
+from .ops import Concatenate
+from .tensor import Tensor
+from .typing import Array, DType, Ints, TensorLike
+from .variable import host_array
+
+
+# ------------------------------------------------------------------------------------------------- from data
+@names_memory
+def tensor(
+    data: Any, dtype: DType | None = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A new tensor with a copy of ``data``; Python floats become float32, integers int64.
+
+    Parameters
+    ----------
+    data : number, nested sequence, numpy.ndarray or Tensor
+    dtype : numpy dtype, optional
+    device : {"cpu", "cuda"}, optional
+    requires_grad : bool
+
+    Raises
+    ------
+    TypeError
+        If ``data`` holds anything but real numbers of at most 64 bits.
+
+    Examples
+    --------
+    >>> tensor([[1.0, 2.0], [3.0, 4.0]]).shape
+    (2, 2)
+    """
+    if isinstance(data, Tensor):
+        data = data.numpy()
+    return Tensor(place(np.array(host_array(data, dtype)), device), requires_grad)
+
+
+def as_tensor(data: Any, dtype: DType | None = None, device: str | None = None) -> Tensor:
+    """``data`` as a Tensor, without a copy where that is possible.
+
+    An array in foreign byte order or unaligned is copied; so is what changes its dtype or device.
+
+    Parameters
+    ----------
+    data : Tensor, numpy.ndarray, number or nested sequence
+    dtype : numpy dtype, optional
+    device : {"cpu", "cuda"}, optional
+    """
+    if isinstance(data, Tensor):
+        data = data if device is None else data.to(device)
+        return data if dtype is None else data.astype(dtype)
+    return Tensor(place(host_array(data, dtype, "as_tensor"), device))
+
+
+def argument(name: str, what: str, data: Any, device: str | None = None) -> Tensor:
+    """Argument ``what`` of function ``name`` as a Tensor: :func:`as_tensor`, whose errors name both."""
+    return variable.argument(name, what, data, device)
+
+
+def from_numpy(array: Array) -> Tensor:
+    """A tensor on the array's own memory (copied to the GPU under the cuda backend).
+
+    The memory may be read-only and have any strides.
+
+    Raises
+    ------
+    TypeError
+        If ``array`` is no NumPy array.
+    ValueError
+        If its memory is in foreign byte order or unaligned: kernels cannot read it, so it cannot be shared.
+    """
+    check(
+        isinstance(array, np.ndarray),
+        "from_numpy",
+        f"expected a numpy.ndarray, got {type(array).__name__}",
+        TypeError,
+    )
+    shared = dtypes.native(array, "from_numpy", "array")
+    check(
+        array.dtype.isnative and array.flags.aligned,
+        "from_numpy",
+        "memory in foreign byte order or unaligned "
+        f"({array.dtype}) cannot be shared; fc.tensor(array) or fc.as_tensor(array) copies it",
+    )
+    return Tensor(place(shared))
+
+
+def from_dlpack(x: Any) -> Tensor:
+    """A tensor on the memory of any object that supports DLPack, on the host or on the GPU.
+
+    Raises
+    ------
+    TypeError
+        If ``x`` has no ``__dlpack__``, or its memory cannot be shared.
+    """
+    check(
+        hasattr(x, "__dlpack_device__"),
+        "from_dlpack",
+        f"expected an object with __dlpack__, got {type(x).__name__}",
+        TypeError,
+    )
+    if x.__dlpack_device__()[0] == 2:  # CUDA
+        return Tensor(backends.load("cuda").dlpack.borrow(x))
+    try:
+        return Tensor(np.from_dlpack(x))
+    except BufferError as e:
+        raise TypeError(f"from_dlpack: {e}") from None
+
+
+# ------------------------------------------------------------------------------------------------- filled
+@names_memory
+def full(
+    size: Ints,
+    fill_value: float,
+    dtype: DType | None = None,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor of ``size`` filled with ``fill_value``, in the number's own type or in ``dtype``.
+
+    >>> full((2, 2), 7)
+    tensor([[7, 7],
+            [7, 7]])
+    """
+    value = dtypes.array(fill_value, dtype, "full", "fill_value")
+    check(value.ndim == 0, "full", f"fill_value must be a number, got shape {shape_str(value.shape)}")
+    return Tensor(place(np.full(_size("full", (size,)), value), device), requires_grad)
+
+
+@names_memory
+def zeros(
+    *size: Ints, dtype: DType = FLOAT32, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """Zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
+    return Tensor(place(np.zeros(_size("zeros", size), _dtype("zeros", dtype)), device), requires_grad)
+
+
+@names_memory
+def ones(
+    *size: Ints, dtype: DType = FLOAT32, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """Ones: ``ones(2, 3)`` or ``ones((2, 3))``."""
+    return Tensor(place(np.ones(_size("ones", size), _dtype("ones", dtype)), device), requires_grad)
+
+
+@names_memory
+def arange(*args: float, dtype: DType | None = None, device: str | None = None) -> Tensor:
+    """``arange(stop)`` or ``arange(start, stop[, step])``: int64 for integers, else float32.
+
+    >>> arange(1, 7, 2)
+    tensor([1,3,5])
+    """
+    name = "arange"
+    check(
+        1 <= len(args) <= 3,
+        name,
+        f"expected stop, or start, stop and step, got {len(args)} arguments",
+        TypeError,
+    )
+    what = ("stop",) if len(args) == 1 else ("start", "stop", "step")
+    for w, a in zip(what, args):
+        check(np.isfinite(number(name, w, a)), name, f"{w} must be finite, got {a}")
+    values: tuple[Any, ...] = args
+    numbers = [a.item() if hasattr(a, "item") else a for a in values]
+    start, stop, step = (0, *numbers, 1) if len(args) == 1 else (*numbers, 1)[:3]
+    check(step != 0 and (stop - start) / step >= 0, name, f"step {step} does not lead from {start} to {stop}")
+    check_count(name, "the tensor", (max(int((stop - start) / step), 0),))
+    if dtype is None:
+        dtype = FLOAT32 if any(isinstance(n, float) for n in numbers) else INT64
+    return Tensor(place(np.arange(start, stop, step).astype(dtypes.parse(name, dtype)), device))
+
+
+@names_memory
+def eye(n: int, m: int | None = None, dtype: DType = FLOAT32, device: str | None = None) -> Tensor:
+    """The ``n x m`` identity matrix; ``m`` is ``n`` by default."""
+    rows, columns = _size("eye", (n, n if m is None else m))
+    return Tensor(place(np.eye(rows, columns, dtype=_dtype("eye", dtype)), device))
+
+
+# ------------------------------------------------------------------------------------------------- random
+@names_memory
+def rand(
+    *args: Ints,
+    size: Ints | None = None,
+    dtype: DType = FLOAT32,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Uniform numbers in [0, 1): ``rand(2, 3)``, ``rand((2, 3))`` or ``rand(size=(2, 3))``."""
+    values = random.draw("random", _size("rand", args, size), _random_dtype("rand", dtype))
+    return Tensor(place(values, device), requires_grad)
+
+
+@names_memory
+def randn(
+    *args: Ints,
+    size: Ints | None = None,
+    dtype: DType = FLOAT32,
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Standard normal numbers: ``randn(2, 3)``, ``randn((2, 3))`` or ``randn(size=(2, 3))``."""
+    values = random.draw("standard_normal", _size("randn", args, size), _random_dtype("randn", dtype))
+    return Tensor(place(values, device), requires_grad)
+
+
+# ------------------------------------------------------------------------------------------------- joined
+def cat(tensors: Sequence[TensorLike], dim: int = 0, *, axis: int | None = None) -> Tensor:
+    """Concatenate along an existing dimension (``axis`` is NumPy's name for ``dim``).
+
+    >>> cat([zeros(2, 3), ones(1, 3)]).shape
+    (3, 3)
+    """
+    several = _sequence("cat", tensors)
+    first = several[0]
+    check(first.ndim > 0, "cat", "0-d tensors have no dimension to be joined along; use stack")
+    along = check_axis("cat", dim if axis is None else axis, first.ndim)
+    want = first.shape
+    for t in several:
+        fits = t.ndim == len(want) and all(
+            i == along or a == b for i, (a, b) in enumerate(zip(t.shape, want))
+        )
+        check(
+            fits,
+            "cat",
+            f"shapes must agree except in dim {along}: {shape_str(want)} and {shape_str(t.shape)}",
+        )
+    return Concatenate.apply(*several, axis=along)
+
+
+def stack(tensors: Sequence[TensorLike], dim: int = 0, *, axis: int | None = None) -> Tensor:
+    """Join equally shaped tensors along a new dimension (``axis`` is NumPy's name for ``dim``).
+
+    >>> stack([zeros(3), ones(3)], dim=1).shape
+    (3, 2)
+    """
+    several = _sequence("stack", tensors)
+    first = several[0]
+    along = check_axis("stack", dim if axis is None else axis, first.ndim + 1)
+    for t in several[1:]:
+        check_shape("stack", "each tensor", t.shape, first.shape, "the first one's")
+    return Concatenate.apply(*[t.unsqueeze(along) for t in several], axis=along)
+
+
+# ------------------------------------------------------------------------------------------------- arguments
+def _size(name: str, args: Sequence[Any], size: Any = None) -> tuple[int, ...]:
+    if size is None:
+        size = args[0] if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
+    size = tuple(size) if isinstance(size, (tuple, list)) else (size,)
+    size = int_tuple(name, "size", size, len(size), 0) if size else ()
+    check_count(name, "the tensor", size)
+    return size
+
+
+def _dtype(name: str, dtype: Any) -> np.dtype[Any]:
+    return FLOAT32 if dtype is None else dtypes.parse(name, dtype)
+
+
+def _random_dtype(name: str, dtype: Any) -> np.dtype[Any]:
+    dtype = _dtype(name, dtype)
+    check(dtype in (FLOAT32, FLOAT64), name, f"dtype must be float32 or float64, got {dtype}", TypeError)
+    return dtype
+
+
+def _sequence(name: str, tensors: Any) -> list[Tensor]:
+    if isinstance(tensors, (Tensor, str, bytes)) or not hasattr(tensors, "__iter__"):
+        raise TypeError(f"{name}: expected a list or tuple of tensors, got {type(tensors).__name__}")
+    found = [argument(name, f"tensor {i}", t) for i, t in enumerate(tensors)]
+    check(len(found) > 0, name, "expected at least one tensor")
+    return found

@@ -1,0 +1,12 @@
+"""The differentiable ops behind Tensor's operators and methods, by subject.
+
+A class here is a :class:`~fastconv.autograd.Function`: raw arrays in, the gradient beside it. A function checks
+the arguments of a method of Tensor and calls it. Layers' ops are in ``fastconv.nn.functional``.
+"""
+
+from .convert import Cast, Copy, ToDevice
+from .index import GetItem, ReplaceItem, SetItem
+from .matmul import MatMul
+from .pointwise import Binary, Bound, Unary, unbroadcast
+from .reduce import Reduce, Softmax
+from .shape import Concatenate, Permute, Reshape

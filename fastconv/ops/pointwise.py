@@ -1,0 +1,150 @@
+"""Functions of each element, and of pairs of elements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv import backends, dtypes
+from fastconv.autograd import Function
+from fastconv.spec import broadcast_shape
+from fastconv.variable import Node, Variable, argument
+
+
+def unbroadcast(engine: Any, g: Any, shape: Sequence[int]) -> Any:
+    """Sum ``g`` over the axes that broadcasting added to ``shape`` or stretched in it."""
+    if g.shape == tuple(shape):
+        return g
+    extra = g.ndim - len(shape)
+    stretched = (i + extra for i, s in enumerate(shape) if s == 1 and g.shape[i + extra] != 1)
+    axes = (*range(extra), *stretched)
+    return engine.reshape(engine.reduce_fwd("sum", g, axes, False) if axes else g, shape)
+
+
+class Unary(Function):
+    """Function ``name`` of each element; ``backends.UNARY`` lists the names."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Any, name: str, param: float | None = None) -> Any:
+        if x.dtype.kind != "f":
+            x = dtypes.unary_operand(name, x, ctx.engine.cast)
+        y = ctx.engine.unary_fwd(name, x, param)
+        ctx.name, ctx.param = name, param
+        ctx.save({"x": x, "y": y}.get(backends.UNARY[name]))
+        return y
+
+    @staticmethod
+    def backward(ctx: Node, gy: Any) -> Any:
+        return ctx.engine.unary_bwd(ctx.name, gy, ctx.saved[0], ctx.param)
+
+
+class Binary(Function):
+    """Operation ``name`` on two operands that broadcast; ``backends.BINARY`` lists the names."""
+
+    takes_numbers = True
+
+    @staticmethod
+    def forward(ctx: Node, a: Any, b: Any, name: str) -> Any:
+        ctx.name, ctx.shapes = name, (getattr(a, "shape", ()), getattr(b, "shape", ()))
+        broadcast_shape(name, *ctx.shapes)  # refuses what does not fit
+        a, b = dtypes.operands(name, a, b, ctx.engine.cast)
+        y = ctx.engine.binary_fwd(name, a, b)
+        ours, theirs = (a if ctx.needs[1] else None), (b if ctx.needs[0] else None)
+        saved = {"mul": (ours, theirs), "div": (ours, b), "maximum": (a, b), "minimum": (a, b), "pow": (a, b)}
+        ctx.save(*saved.get(name, ()))
+        return y
+
+    @staticmethod
+    def backward(ctx: Node, gy: Any) -> Any:
+        op = ctx.engine.binary_fwd
+        grads = [None, None]
+        for i in (0, 1):
+            if ctx.needs[i]:
+                grads[i] = unbroadcast(ctx.engine, Binary._partial(ctx, op, gy, i), ctx.shapes[i])
+        return tuple(grads)
+
+    @staticmethod
+    def _partial(ctx: Node, op: Any, gy: Any, i: int) -> Any:
+        """``gy`` times the derivative by operand ``i``."""
+        match ctx.name:
+            case "add":
+                return gy
+            case "sub":
+                return gy if i == 0 else ctx.engine.unary_fwd("neg", gy)
+            case "mul":
+                return op("mul", gy, ctx.saved[1 - i])
+            case "div":
+                a, b = ctx.saved
+                if i == 0:
+                    return op("div", gy, b)
+                return ctx.engine.unary_fwd("neg", op("div", op("mul", gy, a), op("mul", b, b)))
+            case "pow":
+                return op("mul", gy, op(("pow_by_base", "pow_by_exponent")[i], *ctx.saved))
+            case _:  # maximum, minimum: equal elements share the gradient, as in PyTorch
+                mine, other = ctx.saved[i], ctx.saved[1 - i]
+                wins = op("gt" if ctx.name == "maximum" else "lt", mine, other)
+                ties = op("mul", ctx.engine.cast(op("eq", mine, other), gy.dtype), 0.5)
+                return op("mul", gy, op("add", ctx.engine.cast(wins, gy.dtype), ties))
+
+
+class Bound(Binary):
+    """The ``maximum`` or ``minimum`` of x and a bound, as ``clamp`` defines it: where both are equal, x gets
+    the whole gradient."""
+
+    @staticmethod
+    def backward(ctx: Node, gy: Any) -> Any:
+        op, (x, bound) = ctx.engine.binary_fwd, ctx.saved
+        inside = ctx.engine.cast(op("ge" if ctx.name == "maximum" else "le", x, bound), gy.dtype)
+        gx = op("mul", gy, inside)
+        grads = gx, op("sub", gy, gx) if ctx.needs[1] else None
+        return tuple(
+            unbroadcast(ctx.engine, g, shape) if needed else None
+            for g, shape, needed in zip(grads, ctx.shapes, ctx.needs)
+        )
+
+
+def operand(x: Any) -> Any:
+    """What arithmetic uses for ``x``; NotImplemented for an object it does not know, so that Python asks that
+    object itself."""
+    if isinstance(x, (Variable, int, float, np.ndarray)):
+        return x
+    if isinstance(x, (list, tuple)):
+        return argument("as_tensor", "data", x)
+    return x if isinstance(x, (np.number, np.bool_)) else NotImplemented
+
+
+def binary(name: str, a: Any, b: Any) -> Any:
+    """Operation ``name`` on ``a`` and ``b``; NotImplemented where one of them is no operand."""
+    a, b = operand(a), operand(b)
+    if a is NotImplemented or b is NotImplemented:
+        return NotImplemented
+    return Binary.apply(a, b, name=name)
+
+
+def compared(name: str, a: Any, b: Any) -> Any:
+    """``==`` and ``!=`` accept any object: one that is no array of numbers is not equal."""
+    if isinstance(b, (list, tuple)):
+        try:
+            b = argument("as_tensor", "data", b)
+        except (TypeError, ValueError):
+            return NotImplemented
+    return binary(name, a, b)
+
+
+def power(x: Variable, exponent: Any) -> Any:
+    """``x ** exponent``. One number for all elements is an option of the op and not an operand."""
+    plain = isinstance(exponent, (int, np.number, np.bool_)) and x.dtype.kind == "f"
+    if plain or isinstance(exponent, float):
+        return Unary.apply(x, name="pow", param=float(exponent))
+    return binary("pow", x, exponent)
+
+
+def clamp(x: Variable, low: Any, high: Any) -> Any:
+    """``x`` with elements below ``low`` and above ``high`` replaced by the bound."""
+    if low is None and high is None:
+        raise ValueError("clamp: give min, max or both")
+    if low is not None:
+        x = Bound.apply(x, low, name="maximum")
+    return x if high is None else Bound.apply(x, high, name="minimum")
