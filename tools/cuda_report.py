@@ -68,7 +68,7 @@ def launches(dtypes, only=None):
     from fastconv.backends import cuda as engine
     from fastconv.backends.cuda.runtime import launch, memory
 
-    backends.registry._loaded["cuda"] = engine
+    backends.registry.install("cuda", engine)
     memory.on_host = True
     found = {}
 

@@ -852,7 +852,7 @@ def install(accesses=False) -> Machine:
     memory.on_host, memory.Pool._fresh = True, fresh
     launch.recorder, launch.synchronize, launch.stream = start, lambda: None, lambda: None
     backends.availability.missing = lambda: None
-    backends.registry._loaded["cuda"] = engine
+    backends.registry.install("cuda", engine)
     return machine
 
 

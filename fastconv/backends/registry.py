@@ -1,27 +1,47 @@
-"""The switch between engines: which backend is in force, its engine, and who looks on."""
+"""The switch between engines: which backend is in force, its engine, and who observes it."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+from collections.abc import Iterator
 from contextvars import ContextVar
+from typing import Any, Literal, Protocol, cast, overload
 
 from . import availability, settings
+from .contract import DeviceEngine, Engine
 
 HOST_BACKENDS = ("numpy", "cpu")
 BACKENDS = (*HOST_BACKENDS, "cuda")
 
-_environment = settings.environment("FASTCONV_BACKEND")
-_loaded: dict[str, object] = {}
-_default: str | None = None
+#: The backend that ``set_backend`` chose for the process; None where it was not called.
+chosen: str | None = None
+
+_loaded: dict[str, Engine] = {}
 _current: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
 
-#: Who looks on (see ``fastconv.inspect``): ``.call(module, args, kwargs)`` runs modules, ``.engine(e)``
-#: stands in for engines. Whoever merges several layers into one op must not do so while this is set.
-observer: ContextVar = ContextVar("fastconv_observer", default=None)
 
-#: Whether an engine is recording a step that will be replayed on other values: nothing may depend on what
-#: arrays hold now.
+class Observer(Protocol):
+    """What sees the calls of modules and ops (``fastconv.inspect`` has two).
+
+    ``faithful`` says that it computes what the engine would, so that results may be kept.
+    """
+
+    faithful: bool
+
+    def call(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run ``module`` and return its result."""
+
+    def engine(self, engine: Engine) -> Engine:
+        """An engine that stands in for ``engine`` and shows this observer every op."""
+
+
+#: The observer of this thread or task. While it is set, several layers must not be merged into one op,
+#: because the observer is shown the ops of single layers.
+observer: ContextVar[Observer | None] = ContextVar("fastconv_observer", default=None)
+
+#: Whether an engine is recording a step that will be replayed on other values. Then nothing may depend on
+#: the values that arrays hold now.
 recording: ContextVar[bool] = ContextVar("fastconv_recording", default=False)
 
 
@@ -29,15 +49,27 @@ def _check(name: str) -> str:
     return settings.one_of(BACKENDS, name, "backend")
 
 
-def load(name: str):
-    """The backend module ``name``, imported on first use."""
+@overload
+def load(name: Literal["cuda"]) -> DeviceEngine: ...
+@overload
+def load(name: str) -> Engine: ...
+def load(name: str) -> Engine:
+    """The engine ``name``, imported at its first use.
+
+    Raises
+    ------
+    ValueError
+        There is no backend of this name.
+    RuntimeError
+        It is not installed, or there is no GPU for it; the message says what is missing.
+    """
     if name not in _loaded:
         _check(name)
         if name == "cuda":
             if (reason := availability.missing()) is not None:
                 raise RuntimeError(f"backend 'cuda': {reason}")
         try:
-            _loaded[name] = importlib.import_module(f"fastconv.backends.{name}")
+            _loaded[name] = cast(Engine, importlib.import_module(f"fastconv.backends.{name}"))
         except ModuleNotFoundError as e:
             if e.name != f"fastconv.backends.{name}":
                 raise
@@ -45,22 +77,57 @@ def load(name: str):
     return _loaded[name]
 
 
+def install(name: str, engine: Any) -> None:
+    """Use ``engine`` for the backend ``name`` from now on; tools do so that run ``cuda`` without a GPU."""
+    _loaded[_check(name)] = engine
+
+
 def get_backend() -> str:
-    """Name of the backend in force: innermost ``with backend(...)``, else ``set_backend``, else the
-    environment."""
-    return _current.get() or _default or settings.one_of(BACKENDS, _environment or "cpu", "FASTCONV_BACKEND")
+    """Name of the backend in force.
+
+    That is the one of the innermost ``with backend(...)``, else of ``set_backend``, else of the environment
+    variable ``FASTCONV_BACKEND``, else ``"cpu"``.
+    """
+    return _current.get() or chosen or _from_environment()
+
+
+def _from_environment() -> str:
+    return settings.one_of(BACKENDS, settings.ENVIRONMENT["FASTCONV_BACKEND"] or "cpu", "FASTCONV_BACKEND")
 
 
 def set_backend(name: str) -> None:
-    """Choose the backend for the whole process (``"numpy"``, ``"cpu"`` or ``"cuda"``)."""
-    global _default
+    """Choose the backend for the whole process.
+
+    Parameters
+    ----------
+    name : {"numpy", "cpu", "cuda"}
+        ``numpy`` is the reference, ``cpu`` the fast engine, ``cuda`` the one for an NVIDIA GPU.
+
+    Raises
+    ------
+    ValueError
+        There is no backend of this name.
+    RuntimeError
+        It is not available here; the message says what is missing.
+    """
+    global chosen
     load(_check(name))
-    _default = name
+    chosen = name
 
 
 @contextlib.contextmanager
-def backend(name: str):
-    """Choose the backend inside a ``with`` block, for the running thread or task only."""
+def backend(name: str) -> Iterator[None]:
+    """Choose the backend inside a ``with`` block, for the running thread or task only.
+
+    Parameters and errors are those of :func:`set_backend`.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> with fc.backend("numpy"):
+    ...     print(fc.get_backend())
+    numpy
+    """
     load(_check(name))
     token = _current.set(name)
     try:
@@ -69,8 +136,8 @@ def backend(name: str):
         _current.reset(token)
 
 
-def engine_of(device: str):
-    """The backend that computes on arrays of ``device`` (``"cpu"`` or ``"cuda"``)."""
+def engine_of(device: str) -> Engine:
+    """The engine that computes on arrays of ``device`` (``"cpu"`` or ``"cuda"``)."""
     name = "cuda" if device == "cuda" else get_backend()
     engine = load(name if device == "cuda" or name in HOST_BACKENDS else "cpu")
     onlooker = observer.get()

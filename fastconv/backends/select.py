@@ -23,7 +23,6 @@ PASSES = ("fwd", "bwd_data", "bwd_weight")
 #: What users may ask for. An engine may have only some of the algorithms.
 NAMES = ("auto", "depthwise", "direct", "im2col", "implicit_gemm", "winograd")
 
-_environment = settings.environment("FASTCONV_CONV_ALGORITHM")
 _forced: ContextVar[str | None] = ContextVar("fastconv_conv_algorithm", default=None)
 
 
@@ -98,7 +97,8 @@ def forced(keyword: str | None) -> str | None:
     """
     if keyword is None:
         keyword = _forced.get()
-    return check_name(_environment, "FASTCONV_CONV_ALGORITHM") if keyword is None else check_name(keyword)
+    variable = "FASTCONV_CONV_ALGORITHM"
+    return check_name(settings.ENVIRONMENT[variable], variable) if keyword is None else check_name(keyword)
 
 
 def choose(

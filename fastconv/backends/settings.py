@@ -1,4 +1,4 @@
-"""Settings the engines read and users set: threads per kernel, and how exact float32 has to be."""
+"""Settings that users change and engines read: threads per kernel, and how exact float32 has to be."""
 
 from __future__ import annotations
 
@@ -8,31 +8,39 @@ import operator
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 PRECISIONS = ("highest", "high", "medium")
 
 
 def environment(name: str) -> str | None:
-    """The value of an environment variable, None where it is not set or empty.
-
-    Variables are read once, when fastconv is imported, and checked when they are first used: ``import
-    fastconv`` never fails because of one, and the error names it.
-    """
+    """The value of an environment variable; None where it is not set or empty."""
     return os.environ.get(name, "").strip() or None
 
 
-def one_of(choices: tuple[str, ...], value, name: str):
-    """``value``, or a ValueError where it is not one of ``choices``; ``name`` is the function or variable it
-    was given to."""
+#: Variables as they were when fastconv was imported. Each is checked when it is first used, so ``import
+#: fastconv`` never fails because of one, and the error names it.
+ENVIRONMENT: dict[str, str | None] = {
+    name: environment(name)
+    for name in ("FASTCONV_BACKEND", "FASTCONV_NUM_THREADS", "FASTCONV_CONV_ALGORITHM")
+}
+
+
+def one_of(choices: tuple[str, ...], value: Any, name: str) -> str:
+    """``value`` if it is one of ``choices``, else a ValueError.
+
+    ``name`` is the function or the variable that got it.
+    """
     if value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
     return value
 
 
-def _quota(root: Path = Path("/sys/fs/cgroup")) -> float:
-    """Processors' worth of time that a container may use (``docker run --cpus 2``); infinity without a
-    limit."""
-    # cgroup 2, cgroup 1
+def container_cpus(root: Path = Path("/sys/fs/cgroup")) -> float:
+    """How many processors' time a container may use (``docker run --cpus 2``); infinity without a limit.
+
+    ``root`` is the folder of the control groups, of version 2 or version 1.
+    """
     for quota, period in (("cpu.max", "cpu.max"), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
             allowed, per = (
@@ -40,26 +48,28 @@ def _quota(root: Path = Path("/sys/fs/cgroup")) -> float:
                 int((root / period).read_text().split()[-1]),
             )
             return allowed / per if allowed > 0 else math.inf
-        except (OSError, ValueError, IndexError, ZeroDivisionError):  # not there, or "max"
+        except (OSError, ValueError, IndexError, ZeroDivisionError):  # no such file, or it says "max"
             continue
     return math.inf
 
 
 @functools.cache
 def available_cpus() -> int:
-    """Processors this process may use, as it started: its affinity, and the limit of its container."""
+    """Processors that this process may use: its affinity (at the first call), its container's limit."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(count, math.ceil(min(_quota(), count))))
+    return max(1, min(count, math.ceil(min(container_cpus(), count))))
 
 
-_threads: int | None = None
-_environment = environment("FASTCONV_NUM_THREADS")
+#: What ``set_num_threads`` chose for the process; None where it was not called.
+chosen_threads: int | None = None
 _precision = "high"
 
 
 def _numba_threads() -> int:
-    """What ``NUMBA_NUM_THREADS`` allows (joblib sets it in its workers); the cpu engine corrects it when it
-    is loaded."""
+    """What ``NUMBA_NUM_THREADS`` allows (joblib sets it in its workers).
+
+    The cpu engine calls :func:`limit_threads` with Numba's own number when it is loaded.
+    """
     text = environment("NUMBA_NUM_THREADS") or ""
     return int(text) if text.isdecimal() and int(text) else available_cpus()
 
@@ -68,17 +78,20 @@ _most = min(available_cpus(), _numba_threads())
 
 
 def limit_threads(most: int) -> None:
-    """Never use more than ``most`` threads: what Numba's pool will have."""
+    """Never use more than ``most`` threads, the size of Numba's pool."""
     global _most
     _most = min(available_cpus(), most)
 
 
 def get_num_threads() -> int:
-    """Threads per kernel: ``set_num_threads``, else ``FASTCONV_NUM_THREADS``, else every available
-    processor."""
-    if _threads is not None:
-        return min(_threads, _most)
-    return _most if _environment is None else min(_from_environment(_environment), _most)
+    """Threads per kernel.
+
+    That is what ``set_num_threads`` was given, else ``FASTCONV_NUM_THREADS``, else every available processor.
+    """
+    if chosen_threads is not None:
+        return min(chosen_threads, _most)
+    text = ENVIRONMENT["FASTCONV_NUM_THREADS"]
+    return _most if text is None else min(_from_environment(text), _most)
 
 
 @functools.cache  # every kernel call asks
@@ -87,15 +100,28 @@ def _from_environment(text: str) -> int:
 
 
 def set_num_threads(n: int) -> None:
-    """Use ``n`` threads per kernel; more than there are processors (or than Numba may use) are cut to that,
-    with a warning."""
-    global _threads
-    _threads = check_threads(n, "set_num_threads")
+    """Use ``n`` threads per kernel, in the whole process.
+
+    Parameters
+    ----------
+    n : int
+        1 or more. A number above that of the processors (or above what Numba may use) is reduced to it, with
+        a warning.
+
+    Raises
+    ------
+    ValueError
+        ``n`` is not a whole number of at least 1.
+    """
+    global chosen_threads
+    chosen_threads = check_threads(n, "set_num_threads")
 
 
-def check_threads(n, name: str) -> int:
-    """``n`` as a number of threads, cut to what there is, with a warning; a ValueError where it is no such
-    number."""
+def check_threads(n: Any, name: str) -> int:
+    """``n`` as a number of threads, reduced to what there is (with a warning), or a ValueError.
+
+    ``name`` is the function or the variable that got it.
+    """
     try:
         value = int(n) if isinstance(n, str) else operator.index(n)
     except (TypeError, ValueError):
@@ -114,18 +140,27 @@ def get_float32_precision() -> str:
 
 
 def set_float32_precision(precision: str) -> None:
-    """Say how exact float32 convolutions have to be.
+    """Say how exact float32 convolutions have to be, in the whole process.
 
-    ``"highest"``: every algorithm is as accurate as direct summation. ``"high"``: algorithms with a larger,
-    bounded rounding error may run (on the CPU Winograd F(4x4, 3x3), F(3x3, 4x4) and F(2x2, 5x5)).
-    ``"medium"`` allows shorter formats where an engine has them; the CPU treats it as ``"high"``. On the GPU
-    the three modes multiply float32 numbers, numbers rounded to TF32 (10 bits of mantissa), and to bfloat16
-    (7 bits); sums are float32 in every mode.
+    Parameters
+    ----------
+    precision : {"highest", "high", "medium"}
+        ``"highest"``: every algorithm is as accurate as direct summation. ``"high"`` (the default):
+        algorithms with a larger, bounded rounding error may run. On the CPU these are Winograd F(4x4, 3x3),
+        F(3x3, 4x4) and F(2x2, 5x5). ``"medium"`` allows shorter formats where an engine has them; the CPU
+        treats it as ``"high"``. The GPU multiplies float32 numbers in the first mode, numbers rounded to TF32
+        (10 bits of mantissa) in the second and to bfloat16 (7 bits) in the third; sums are float32 in every
+        mode.
 
-    On the CPU errors, relative to the largest value of the result and against float64, stay below 1e-5 for
-    ``"highest"`` (direct, im2col and Winograd F(2x2, 3x3); most layers are near 1e-6) and below 5e-5 for the
-    other forms of Winograd, which are near 1e-5. ``tests/test_precision.py`` holds these bounds on random
-    layers of real sizes.
+    Raises
+    ------
+    ValueError
+        There is no such mode.
+
+    Notes ----- Errors on the CPU, relative to the largest value of the result and against float64, are below
+    1e-5 for ``"highest"`` (direct, im2col and Winograd F(2x2, 3x3); most layers are near 1e-6) and below 5e-5
+    for the other forms of Winograd, which are near 1e-5. ``tests/ops/test_precision.py`` checks these bounds
+    on random layers of real sizes.
     """
     global _precision
     _precision = one_of(PRECISIONS, precision, "set_float32_precision")

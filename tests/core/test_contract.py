@@ -1,5 +1,4 @@
-"""Every backend fills the contract: the same names, the same signatures, every elementwise op, the same
-dropout."""
+"""Every engine keeps the contract: names, signatures, every pointwise op, the same dropout."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ import pytest
 from conftest import op_backend
 
 from fastconv import spec
-from fastconv.backends import BINARY, CONTRACT, OPTIONAL, UNARY, load, select
+from fastconv.backends import BINARY, CONTRACT, OPTIONAL, UNARY, contract, load, select
 
 backend = op_backend
 
@@ -60,8 +59,8 @@ def engine(backend):
 
 
 def parameters(signature):
-    """What callers rely on: names in order, and defaults."""
-    return [(p.name, p.default) for p in signature.parameters.values()]
+    """What callers rely on: names in order, kinds and defaults."""
+    return [(p.name, p.kind, p.default) for p in signature.parameters.values()]
 
 
 def test_names(engine):
@@ -73,8 +72,33 @@ def test_names(engine):
 
 @pytest.mark.parametrize("op", CONTRACT)
 def test_signature(engine, op):
-    promised = inspect.signature(eval(f"lambda {CONTRACT[op][1:-1]}: None"))
-    assert parameters(inspect.signature(getattr(engine, op))) == parameters(promised)
+    assert parameters(inspect.signature(getattr(engine, op))) == parameters(CONTRACT[op])
+
+
+@pytest.mark.parametrize("op", OPTIONAL)
+def test_signature_of_an_optional_op(engine, op):
+    if not hasattr(engine, op):
+        pytest.skip("this engine does not have it")
+    assert parameters(inspect.signature(getattr(engine, op))) == parameters(OPTIONAL[op])
+
+
+@pytest.mark.parametrize("protocol", [contract.Engine, contract.OptionalOps])
+def test_every_op_is_typed_and_described(protocol):
+    for op, signature in contract.signatures(protocol).items():
+        assert (inspect.getdoc(getattr(protocol, op)) or "").strip(), op
+        assert all(p.annotation is not p.empty for p in signature.parameters.values()), op
+        assert signature.return_annotation is not signature.empty, op
+
+
+def test_a_missing_op_and_another_signature_are_noticed():
+    """The comparison above, on an engine with two faults."""
+
+    class Wrong:
+        def conv_prepack(self, weights):
+            pass
+
+    assert [op for op in CONTRACT if not callable(getattr(Wrong(), op, None))] != []
+    assert parameters(inspect.signature(Wrong().conv_prepack)) != parameters(CONTRACT["conv_prepack"])
 
 
 def test_lists_are_complete():

@@ -337,7 +337,7 @@ def test_an_empty_variable_is_as_one_that_is_not_set(name):
 
 
 def test_an_unknown_algorithm_in_the_environment_is_refused(backend, monkeypatch):
-    monkeypatch.setattr("fastconv.backends.select._environment", "fast")
+    monkeypatch.setitem(fc.backends.settings.ENVIRONMENT, "FASTCONV_CONV_ALGORITHM", "fast")
     with pytest.raises(ValueError, match="FASTCONV_CONV_ALGORITHM: expected one of .* got 'fast'"):
         F.conv2d(X, W)
 

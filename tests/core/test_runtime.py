@@ -354,7 +354,7 @@ def test_the_limit_of_a_container_counts(tmp_path, quota, processors):
     for name, text in quota.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert settings._quota(tmp_path) == processors
+    assert settings.container_cpus(tmp_path) == processors
 
 
 # -------------------------------------------------------------------------------------------------

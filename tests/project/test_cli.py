@@ -27,8 +27,8 @@ HERE = {**os.environ, "PYTHONPATH": str(Path(fc.__file__).parent.parent)}
 @pytest.fixture(autouse=True)
 def restore(monkeypatch):
     """What a command sets for its process is undone after each test."""
-    monkeypatch.setattr(backends.registry, "_default", backends.registry._default)
-    monkeypatch.setattr(settings, "_threads", settings._threads)
+    monkeypatch.setattr(backends.registry, "chosen", backends.registry.chosen)
+    monkeypatch.setattr(settings, "chosen_threads", settings.chosen_threads)
 
 
 @pytest.fixture
@@ -314,7 +314,7 @@ def test_errors_are_one_line(tmp_path, few, capsys, options, message):
 
 
 def test_more_threads_than_processors_are_a_warning(tmp_path, few, capsys, monkeypatch):
-    monkeypatch.setattr(backends.settings, "_threads", None)
+    monkeypatch.setattr(backends.settings, "chosen_threads", None)
     assert lenet(tmp_path, "--epochs", "0", "--threads", "100000") == 0
     most = backends.settings.available_cpus()
     assert f"warning: set_num_threads: 100000 threads asked for, {most} used" in capsys.readouterr().err
@@ -501,8 +501,8 @@ def test_doctor(capsys):
 def test_doctor_on_a_broken_machine(capsys, monkeypatch):
     monkeypatch.setattr(cli, "_version", lambda package: {"numba": "1.0"}.get(package))
     monkeypatch.setitem(sys.modules, "fastconv.backends.cpu", None)
-    monkeypatch.setattr(backends.settings, "_threads", None)  # no test before this one has chosen
-    monkeypatch.setattr("fastconv.backends.settings._environment", "many")
+    monkeypatch.setattr(backends.settings, "chosen_threads", None)  # no test before this one has chosen
+    monkeypatch.setitem(settings.ENVIRONMENT, "FASTCONV_NUM_THREADS", "many")
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"^cpu backend +not available: ", out, re.MULTILINE)

@@ -31,7 +31,7 @@ def run(name, blocks):
 def test_page(name, tmp_path, monkeypatch):
     """Up to where a page turns to PyTorch."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(settings, "_threads", settings._threads)
+    monkeypatch.setattr(settings, "chosen_threads", settings.chosen_threads)
     blocks = PAGES[name]
     first = next((i for i, (source, _) in enumerate(blocks) if "import torch" in source), len(blocks))
     run(name, blocks[:first])
