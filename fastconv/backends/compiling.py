@@ -1,4 +1,4 @@
-"""What a user sees of compilation: a line that says why nothing happens, and an answer to Ctrl-C."""
+"""What a user sees of compilation: a line on stderr that explains the wait, and an answer to Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,90 +9,115 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
 from time import perf_counter, sleep
+from types import FrameType
+from typing import Any, NoReturn
 
-PATIENCE = 1.0  # seconds of compilation that need no word
+PATIENCE = 1.0  # seconds of compilation that need no explanation
 
-#: Called when a kernel begins to compile and after Ctrl-C meanwhile; may raise to end it. For a signal
-#: handler that does not raise itself, as that of ``train.fit``: it waits for the end of a step, and compiling
-#: may take longer than many.
+#: Called before a kernel compiles, and after Ctrl-C during compilation; it may raise to end the compilation.
+#: A signal handler that does not raise sets it, because its user would otherwise wait for the compiler:
+#: ``train.fit`` finishes the step after Ctrl-C, and one compilation may take longer than many steps.
 check: Callable[[], None] | None = None
 
-shown = True  # whether anything is said
-_seconds, _count, _depth, _said = 0.0, 0, 0, False
+shown = True  # whether this process shows the line
+_silent: ContextVar[bool] = ContextVar("fastconv_compiling_silent", default=False)
+
+
+@dataclass
+class State:
+    """What this process has compiled so far.
+
+    Attributes
+    ----------
+    seconds, count : float, int
+        Time that compilation took, and how many kernels were compiled.
+    depth : int
+        1 while a kernel compiles.
+    said : bool
+        Whether the line was written to a stream that is no terminal.
+    """
+
+    seconds: float = 0.0
+    count: int = 0
+    depth: int = 0
+    said: bool = False
+
+
+state = State()
 
 
 @contextlib.contextmanager
-def silent():
-    """Say nothing inside: the caller shows what goes on."""
-    global shown
-    before, shown = shown, False
+def silent() -> Iterator[None]:
+    """Write no line inside the block, because the caller shows progress itself."""
+    token = _silent.set(True)
     try:
         yield
     finally:
-        shown = before
+        _silent.reset(token)
 
 
-def watched(compile: Callable, text: Callable[[], str]) -> Callable:
-    """``compile``, saying ``text()`` on stderr where it takes long in all, and interruptible.
+def watched(compile: Callable[..., Any], text: Callable[[], str]) -> Callable[..., Any]:
+    """``compile``, which writes the line ``text()`` to stderr where it takes long, and which Ctrl-C ends.
 
-    On a terminal the line stands there while a kernel compiles, with a count, and goes again; elsewhere it is
-    written once.
+    A terminal shows the line with a count while a kernel compiles, and removes it afterwards. Any other
+    stream gets the line once.
     """
 
     @functools.wraps(compile)
-    def call(*args):
-        global _seconds, _count, _depth
-        if _depth:  # what a kernel calls, compiled with it
+    def call(*args: Any) -> Any:
+        if state.depth:  # a function that a kernel calls is compiled with the kernel
             return compile(*args)
-        start, _depth = perf_counter(), 1
+        start, state.depth = perf_counter(), 1
         erase = _say(text)
         try:
             with _interruptible():
                 return compile(*args)
         finally:
-            _depth = 0
-            _seconds += perf_counter() - start
-            _count += 1
+            state.depth = 0
+            state.seconds += perf_counter() - start
+            state.count += 1
             erase()
 
     return call
 
 
-def _say(text) -> Callable[[], None]:
-    """Write the line where it is time to; returns what takes it away again."""
-    global _said
+def _say(text: Callable[[], str]) -> Callable[[], None]:
+    """Write the line if compilation has taken long enough; returns a function that removes it."""
     screen = sys.stderr
-    if shown and screen is not None and _seconds > PATIENCE:
-        with contextlib.suppress(OSError, ValueError):  # closed
+    if shown and not _silent.get() and screen is not None and state.seconds > PATIENCE:
+        with contextlib.suppress(OSError, ValueError):  # stderr is closed
             if screen.isatty():
                 width = shutil.get_terminal_size().columns - 1
-                line = f"fastconv: {text()}: {_count} done"[:width]
-                screen.write(f"\r{line:{width}}")  # over a progress bar that stands there; it comes again
+                line = f"fastconv: {text()}: {state.count} done"[:width]
+                screen.write(f"\r{line:{width}}")  # over a progress bar, which draws itself again later
                 screen.flush()
                 return functools.partial(_erase, screen, width)
-            if not _said:
-                _said = True
-                bars = sys.modules.get("tqdm")  # a bar without an end of line may stand there
+            if not state.said:
+                state.said = True
+                bars = sys.modules.get("tqdm")  # its write() begins a new line below an unfinished bar
                 write = bars.tqdm.write if bars else print
                 write(f"fastconv: {text()}", file=screen)
                 screen.flush()
     return lambda: None
 
 
-def _erase(screen, width):
+def _erase(screen: Any, width: int) -> None:
     with contextlib.suppress(OSError, ValueError):
         screen.write(f"\r{'':{width}}\r")
         screen.flush()
 
 
 @contextlib.contextmanager
-def _interruptible():
-    """Ctrl-C ends the block, with whatever its handler raises.
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends the block with the exception that its handler raises.
 
-    An exception raised in a function that C calls (LLVM at the end of its long work, a weak reference) is
-    printed and lost. So it is raised again and again, from :class:`_Interrupts`, until the block has ended.
+    An exception is printed and lost if it is raised in a function that C calls: LLVM calls one at the end of
+    its long work, weak references call others. So :class:`_Interrupts` raises it again and again until the
+    block has ended.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -100,7 +125,7 @@ def _interruptible():
     if check is not None:
         check()
     old = signal.getsignal(signal.SIGINT)
-    if not callable(old):  # ignored, or not Python's
+    if not callable(old):  # the signal is ignored, or its handler is not a Python function
         yield
         return
     interrupts = _Interrupts(old)
@@ -118,17 +143,20 @@ def _interruptible():
         signal.signal(signal.SIGINT, old)
     if interrupts.raised:
         first = interrupts.raised[0]
-        raise type(first)(*first.args) from None  # without the compiler's hundred lines
+        raise type(first)(*first.args) from None  # the compiler's traceback has a hundred lines
 
 
 class _Interrupts:
-    """A handler of Ctrl-C that raises what ``old`` raises until it is ``over``."""
+    """A handler of Ctrl-C: it raises the exception of the handler ``old`` again until :meth:`end`."""
 
-    def __init__(self, old):
-        self.old, self.over, self.raised = old, False, []
-        self.turn, self.hook = threading.Lock(), None
+    def __init__(self, old: Callable[[int, FrameType | None], Any]):
+        self.old, self.over = old, False
+        self.raised: list[BaseException] = []
+        self.turn = threading.Lock()
+        self.hook: Callable[[Any], Any] | None = None
 
-    def handle(self, number, frame):
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """The signal handler."""
         if self.raised:
             if not self.over:
                 self._raise(type(self.raised[0])(*self.raised[0].args))
@@ -142,15 +170,16 @@ class _Interrupts:
             _thread.start_new_thread(self._repeat, ())
             self._raise(e)
 
-    def _raise(self, e):
+    def _raise(self, e: BaseException) -> NoReturn:
         self.raised.append(e)
         raise e
 
-    def _lost(self, what):
-        if not any(e is what.exc_value for e in self.raised):
+    def _lost(self, what: Any) -> None:
+        """In place of ``sys.unraisablehook``: do not print exceptions that are raised again."""
+        if self.hook is not None and not any(e is what.exc_value for e in self.raised):
             self.hook(what)
 
-    def _repeat(self):
+    def _repeat(self) -> None:
         while True:
             sleep(0.1)
             with self.turn:
@@ -158,10 +187,10 @@ class _Interrupts:
                     return
                 _thread.interrupt_main()
 
-    def end(self):
-        """Nothing is raised from here on."""
+    def end(self) -> None:
+        """Raise nothing from now on."""
         self.over = True
-        with self.turn:  # no repetition is on its way
+        with self.turn:  # after this, the repeating thread has seen ``over``
             pass
         if self.hook is not None:
             sys.unraisablehook = self.hook

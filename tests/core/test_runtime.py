@@ -245,7 +245,7 @@ def test_a_fork_while_another_thread_compiles(cache, tmp_path):
 from fastconv.backends import compiling
 fc.backends.load("cpu")
 threading.Thread(target=lambda: F.conv2d(x, w, padding=1, algorithm="direct")).start()
-while not compiling._depth:
+while not compiling.state.depth:
     time.sleep(0.001)
 print(child(lambda: F.relu(F.conv2d(x, w, padding=1, algorithm="direct"))))
 y = F""",

@@ -303,9 +303,7 @@ def fresh(monkeypatch):
     """As in a process that has not compiled yet, and where every second is long enough."""
     for name, value in (
         ("shown", True),
-        ("_seconds", 0.0),
-        ("_count", 0),
-        ("_said", False),
+        ("state", compiling.State()),
         ("PATIENCE", 0.0),
     ):
         monkeypatch.setattr(compiling, name, value)
@@ -316,7 +314,7 @@ def test_a_long_compilation_is_told_once(fresh, monkeypatch):
     work = compiling.watched(lambda x: time.sleep(0.01) or x, lambda: "compiling")
     assert [work(i) for i in range(4)] == [0, 1, 2, 3]
     assert sys.stderr.getvalue() == "fastconv: compiling\n"
-    compiling._said = False
+    compiling.state.said = False
     with compiling.silent():
         work(5)
     assert sys.stderr.getvalue() == "fastconv: compiling\n"
