@@ -6,35 +6,37 @@ import glob
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 from .. import io
 from ..checks import check
+from ..typing import PathLike
 
-# older files have no "asked"
+#: The keys of every checkpoint; files of older versions have no "asked", the settings of the run.
 KEYS = {"net", "optimizer", "scheduler", "loader", "random", "at", "batches", "history"}
 
 
 class Checkpoint:
-    """The file at ``path``, and beside it the one before it as ``<name>.previous.<extension>``."""
+    """The file at ``path``; the checkpoint before it is kept as ``<name>.previous.<extension>``."""
 
-    def __init__(self, path):
-        # a link stays, the file that it names is replaced
+    def __init__(self, path: PathLike):
+        # A link stays a link: the file that it names is replaced.
         self.path = Path(os.path.realpath(path) if os.path.islink(path) else path)
-        # whether what lies at path is this run's; None: nothing was read or written yet
+        # Whether the file at ``path`` is of this run; None before anything was read or written.
         self._sound: bool | None = None
 
-    def write(self, state: dict) -> None:
-        """Save ``state``; killed at any moment, one whole file is left."""
+    def write(self, state: dict[str, Any]) -> None:
+        """Save ``state``. If the process is killed at any moment, one whole file is left."""
         new, previous = map(self._beside, ("new", "previous"))
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # of a process killed while it saved
+            # temporary files of a process that was killed while it saved
             for left in self.path.parent.glob(f".{glob.escape(new.name)}.*.tmp"):
                 left.unlink()
             io.save(state, new)
             if self._sound:
                 os.replace(self.path, previous)
-            elif self._sound is None:  # what lies there belongs to another run
+            elif self._sound is None:  # the files there belong to another run
                 previous.unlink(missing_ok=True)
             os.replace(new, self.path)
         except OSError as e:
@@ -45,8 +47,8 @@ class Checkpoint:
             ) from e
         self._sound = True
 
-    def read(self) -> tuple[dict, Path] | None:
-        """The newest state that can be read and its file; None if there is none."""
+    def read(self) -> tuple[dict[str, Any], Path] | None:
+        """The newest state that can be read, and its file; None if there is none."""
         files = [f for f in (self.path, self._beside("previous")) if f.exists()]
         if not files:
             return None
@@ -69,5 +71,5 @@ class Checkpoint:
         self._sound = path == self.path
         return saved, path
 
-    def _beside(self, word) -> Path:
+    def _beside(self, word: str) -> Path:
         return self.path.with_name(f"{self.path.stem}.{word}{self.path.suffix}")

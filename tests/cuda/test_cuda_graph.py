@@ -448,7 +448,7 @@ def test_batches_of_a_plain_loader_and_one_that_fails(everywhere, monkeypatch):
 
     net, steps = nn.Linear(3, 2).to("cuda"), []
     optimizer = optim.SGD(net.parameters(), 0.1)
-    monkeypatch.setattr(train.loop._Run, "record", lambda run: steps.append(run.at["batch"]))
+    monkeypatch.setattr(train.run.Run, "record", lambda run: steps.append(run.at["batch"]))
     with pytest.raises(Fault):
         train.fit(net, Loader(), optimizer=optimizer, progress=False, graph=False)
     assert steps == [1, 2, 3]

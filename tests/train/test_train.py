@@ -273,8 +273,8 @@ def test_a_terminal_without_tqdm_gets_plain_lines(monkeypatch, capsys):
 
 def test_a_notebook_is_redrawn():
     stream = type("OutStream", (), {"__module__": "ipykernel.iostream"})()
-    assert train.progress._redraws(stream) and not train.progress._redraws(None)
-    assert not train.progress._redraws(io.StringIO())
+    assert train.progress.redraws(stream) and not train.progress.redraws(None)
+    assert not train.progress.redraws(io.StringIO())
 
 
 def test_regression_shows_no_nan(tmp_path, monkeypatch):
@@ -444,7 +444,7 @@ def test_time_limit(tmp_path, monkeypatch):
     whole = Setup()
     whole.fit()
     now = [0.0]
-    monkeypatch.setattr(train.loop, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(train.stop, "perf_counter", lambda: now[0])
     step_seconds = 1.0
 
     def tick():
@@ -986,7 +986,7 @@ def test_other_threads_are_said(tmp_path, monkeypatch):
     path = tmp_path / "run.npz"
     with fc.backend("cpu"):
         with monkeypatch.context() as patch:
-            patch.setattr(train.asked, "settings", types.SimpleNamespace(get_num_threads=lambda: 77))
+            patch.setattr(train.config, "settings", types.SimpleNamespace(get_num_threads=lambda: 77))
             Setup().fit(checkpoint=path, epochs=1)
         with pytest.warns(
             UserWarning, match=r"by the cpu backend with 77 threads, now by the cpu backend with \d+ thread"

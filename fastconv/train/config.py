@@ -1,6 +1,9 @@
-"""What a run is told by its caller, and how that compares with what its checkpoint was made with."""
+"""The settings of a run, and how they compare with those of the run that wrote the checkpoint."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,13 +13,13 @@ from ..checks import check
 from ..tensor import Tensor
 
 CURE = "give the same, another checkpoint=, or resume=False"
-MOVED = {"lr", "momentum", "betas"}  # settings of a group that a schedule may have moved since the run began
-# of a schedule; its base lrs stand in the groups too
+MOVED = {"lr", "momentum", "betas"}  # settings of a group that a schedule may change during a run
+# The state of a schedule that changes during a run. Its base lrs are in the optimizer's groups too.
 POSITION = {"last_epoch", "_last_lr", "_step_count", "base_lrs"}
 
 
-def describe(net, optimizer, loss, scheduler, loader, device) -> dict:
-    """What a run is told by its caller, as names, numbers and strings."""
+def describe(net: Any, optimizer: Any, loss: Any, scheduler: Any, loader: Any, device: str) -> dict[str, Any]:
+    """What the caller of a run has given, as names, numbers and strings."""
     return {
         "net": {name: f"{type(m).__name__}({m.extra_repr()})" for name, m in net.named_modules()},
         "optimizer": type(optimizer).__name__,
@@ -32,8 +35,8 @@ def describe(net, optimizer, loss, scheduler, loader, device) -> dict:
     }
 
 
-def of_checkpoint(saved: dict, new: dict) -> dict:
-    """What the run of a checkpoint was told; of an older file what it does not say is as in ``new``."""
+def of_checkpoint(saved: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the run that wrote ``saved``; those that an older file lacks are taken from ``new``."""
     if "asked" in saved:
         return saved["asked"]
     if saved["scheduler"] is None:
@@ -41,8 +44,8 @@ def of_checkpoint(saved: dict, new: dict) -> dict:
     return new | {"scheduler": new["scheduler"] or "a schedule", "schedule": _schedule(saved["scheduler"])}
 
 
-def _engine(device) -> str:
-    """What decides how results are rounded."""
+def _engine(device: str) -> str:
+    """The engine and its threads, because they decide how sums are rounded."""
     name, threads = "cuda" if device == "cuda" else backends.get_backend(), settings.get_num_threads()
     return (
         f"the cpu backend with {threads} thread{'s' * (threads > 1)}"
@@ -51,20 +54,20 @@ def _engine(device) -> str:
     )
 
 
-def _schedule(state: dict) -> dict:
+def _schedule(state: dict[str, Any]) -> dict[str, Any]:
     return {k: _plain(v) for k, v in state.items()}
 
 
-def _plain(value):
-    """A setting as it comes back from a file."""
+def _plain(value: Any) -> Any:
+    """A setting in the form in which a file returns it."""
     if isinstance(value, (Tensor, np.ndarray, np.generic)):
         value = value.numpy() if isinstance(value, Tensor) else value
         return value.tolist()
     return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
-def _loss(loss) -> dict:
-    """Its name, and the settings of a module: numbers, words, weights of the classes."""
+def _loss(loss: Any) -> dict[str, Any]:
+    """The name of a loss, and if it is a module its settings: numbers, words, weights of the classes."""
     kinds = (bool, int, float, str, Tensor, np.ndarray)
     found = {
         k: _plain(v)
@@ -74,8 +77,8 @@ def _loss(loss) -> dict:
     return {"name": getattr(loss, "__qualname__", type(loss).__name__), **found}
 
 
-def _loader(loader) -> dict:
-    """What decides which images a step sees; None: the loader does not say, or was not told."""
+def _loader(loader: Any) -> dict[str, int | None]:
+    """The settings that decide which images a step sees; None where the loader does not have them."""
     dataset = getattr(loader, "dataset", None)
     images = len(dataset) if hasattr(dataset, "__len__") and not isinstance(dataset, (tuple, list)) else None
     found = {k: getattr(loader, k, None) for k in ("batch_size", "shuffle", "drop_last")}
@@ -85,11 +88,10 @@ def _loader(loader) -> dict:
     return {k: v if isinstance(v, int) else None for k, v in found.items()}
 
 
-def refuse_if_different(path, old: dict, new: dict, saved: dict) -> None:
-    """ValueError, with both values, where a run that asks for ``new`` cannot continue one that asked for
-    ``old``."""
+def refuse_if_different(path: Path, old: dict[str, Any], new: dict[str, Any], saved: dict[str, Any]) -> None:
+    """ValueError, with both values, if a run with the settings ``new`` cannot continue one with ``old``."""
 
-    def same(what, before, now):
+    def same(what: str, before: Any, now: Any) -> None:
         check(
             before == now, "fit", f"{path} was trained with {what} {_word(before)}, now {_word(now)}; {CURE}"
         )
@@ -104,7 +106,7 @@ def refuse_if_different(path, old: dict, new: dict, saved: dict) -> None:
         )
     for key in ("batch_size", "images", "drop_last", "shuffle"):
         same({"images": "a data set of length"}.get(key, key), old["loader"][key], new["loader"][key])
-    if (seed := new["loader"]["seed"]) is not None:  # nobody asked for one that was drawn
+    if (seed := new["loader"]["seed"]) is not None:  # None: the caller gave no seed, so any will do
         before = old["loader"]["seed"]
         same("seed", "drawn at random" if before is None else before, seed)
     same("optimizer", old["optimizer"], new["optimizer"])
@@ -112,27 +114,25 @@ def refuse_if_different(path, old: dict, new: dict, saved: dict) -> None:
     same("loss", old["loss"]["name"], new["loss"]["name"])
     same("scheduler", old["scheduler"], new["scheduler"])
     for key, now in new["schedule"].items():
-        # since the run began: it is the schedule that was saved
+        # a setting that changed since the run began, and is now as it was saved
         moved = now == _plain(saved["scheduler"].get(key))
         if key in old["schedule"] and key not in POSITION and not moved:
             same(f"{key} of {new['scheduler']}", old["schedule"][key], now)
 
 
-def _word(value):
+def _word(value: Any) -> Any:
     return "none" if value is None else value
 
 
-def changed_settings(old: dict, new: dict, saved: dict) -> list[dict]:
-    """For each parameter group of the optimizer the settings that are asked for now and were not before.
+def changed_settings(old: dict[str, Any], new: dict[str, Any], saved: dict[str, Any]) -> list[dict[str, Any]]:
+    """For each parameter group of the optimizer: the settings that the caller has changed.
 
-    A setting may have moved since the run began, by a schedule or by hand, so it is no change if it is as it
-    was then, or as it was when the checkpoint was saved. An optimizer whose schedule stands elsewhere has
-    moved settings as well.
+    A schedule, or the user, may have changed a setting during the run. So a setting counts as unchanged if it
+    is as it was when the run began, or as it was when the checkpoint was saved. If the new schedule is at
+    another place than both, the settings that a schedule changes are not compared.
     """
-    found, places = (
-        [],
-        [s.get("last_epoch") for s in (old["schedule"], saved["scheduler"] or {}, new["schedule"])],
-    )
+    found: list[dict[str, Any]] = []
+    places = [s.get("last_epoch") for s in (old["schedule"], saved["scheduler"] or {}, new["schedule"])]
     moved = MOVED if places[2] not in places[:2] else set()
     for before, now, then in zip(old["groups"], new["groups"], saved["optimizer"]["param_groups"]):
         keys = before.keys() & now.keys() - moved
@@ -140,22 +140,21 @@ def changed_settings(old: dict, new: dict, saved: dict) -> list[dict]:
     return found
 
 
-def merged(old: dict, new: dict, changes: list[dict]) -> dict:
-    """What the checkpoints to come are to say: ``new``, with settings that only seem to differ as they were
-    in ``old``."""
+def merged(old: dict[str, Any], new: dict[str, Any], changes: list[dict[str, Any]]) -> dict[str, Any]:
+    """The settings for the next checkpoints: ``new``, but those of ``old`` where nothing was changed."""
     groups = [now | before | change for before, now, change in zip(old["groups"], new["groups"], changes)]
     bases = {"base_lrs": new["schedule"]["base_lrs"]} if any("initial_lr" in c for c in changes) else {}
     return new | {"groups": groups, "schedule": old["schedule"] | bases}
 
 
-def differences(old: dict, new: dict, changes: list[dict]) -> list[str]:
-    """In words, what is not as it was."""
+def differences(old: dict[str, Any], new: dict[str, Any], changes: list[dict[str, Any]]) -> list[str]:
+    """In words, what differs between the run of the checkpoint and this one."""
     found: list[str] = []
     for i, (before, change) in enumerate(zip(old["groups"], changes)):
         label = f" of group {i}" if len(changes) > 1 else ""
         for key in sorted(change):
             if key == "lr" and "initial_lr" in change:
-                continue  # said as the first lr of the schedule
+                continue  # reported as the first lr of the schedule
             name = {"initial_lr": "first lr"}.get(key, key) + label
             found.append(f"{name} {before[key]}, now {change[key]}")
     for key in sorted(old["loss"].keys() | new["loss"].keys()):

@@ -1,0 +1,136 @@
+"""A training step on the GPU that is recorded once and then replayed for every batch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from .. import backends, nn, optim, random
+from ..backends import settings
+from ..tensor import Tensor
+
+Pair: TypeAlias = tuple[Tensor, Tensor]  # output and loss
+Compute: TypeAlias = Callable[[Tensor, Tensor], Pair]
+
+
+class RecordedStep:
+    """The whole training step on the GPU, recorded as one graph and replayed (``backends/cuda/graph.py``).
+
+    The first step on batches of a shape runs as usual, the second is the graph's rehearsal, the third is
+    recorded, and it and all that follow are replayed. A batch of another shape (the last one of an epoch)
+    runs as usual in between.
+
+    Parameters
+    ----------
+    net, optimizer
+    compute : callable ``(x, y) -> (output, loss)``
+        Forward pass, backward pass and update.
+    on : bool
+        False: every step runs as usual.
+    """
+
+    def __init__(self, net: nn.Module, optimizer: optim.Optimizer, compute: Compute, on: bool):
+        self.net, self.optimizer, self.compute, self.on = net, optimizer, compute, on
+        self.graph: Any = None  # of the cuda engine
+        self.shapes: list[tuple[tuple[int, ...], Any]] | None = None  # of the batches that the graph is for
+        self.result: Pair | None = None  # what each replay fills
+        self.written: list[Any] = []  # versions of the buffers that a step writes to
+        self.grads: list[tuple[nn.Parameter, Tensor | None]] = []
+        self.assumed: tuple[list[Any], list[Any]] | None = None
+
+    def step(self, x: Tensor, y: Tensor) -> Pair | None:
+        """``(output, loss)`` after the whole step, or None if the step must run as usual."""
+        if not self.on or backends.observer.get() is not None:
+            return None
+        shapes = [(t.shape, t.dtype) for t in (x, y)]
+        if shapes != self.shapes:
+            self.shapes = self.shapes if self.graph else shapes
+            return None
+        if self.graph is not None and self.graph.closed:
+            self._give_up("its memory is needed for other things")
+            return None
+        inputs = [x.array, y.array]
+        if self.graph is None:
+            return self._rehearse(inputs)
+        if self.result is None:
+            return self._record(inputs)
+        for p, grad in self.grads:
+            p.grad = grad
+        self.graph.refresh([random.next_seed() for _ in self.graph.seeds], self.optimizer.step)
+        self.graph.replay(inputs)
+        for memory in self.written:  # the optimizer counts the versions of the parameters
+            memory.version += 1
+        return self.result
+
+    def _step(self) -> Pair:
+        x, y = map(Tensor, self.graph.inputs)
+        return self.compute(x, y)
+
+    def _rehearse(self, inputs: list[Any]) -> Pair:
+        engine, before = backends.load("cuda"), random.get_state()
+        engine.memory.trim()  # because the graph takes memory of its own
+        self.graph = engine.Graph(inputs)
+        result, after = self.graph.rehearse(self._step), random.get_state()
+        random.set_state(before)
+        for _ in self.graph.seeds:
+            random.next_seed()
+        if self.graph.reads or random.get_state() != after:
+            self._give_up(
+                "values are read on the host"
+                if self.graph.reads
+                else "random numbers are drawn outside dropout"
+            )
+        random.set_state(after)
+        self.assumed = self._assumptions()
+        return result
+
+    def _record(self, inputs: list[Any]) -> Pair | None:
+        rng_state, counts = random.get_state(), [(s, s.get("step")) for s in self.optimizer.state.values()]
+        versions = [(b.memory, b.memory.version) for b in self.net.buffers()]
+        try:
+            result = self.graph.record(self._step)
+            self.graph.replay(inputs)
+        except Exception as e:  # a driver may raise anything; no kernel of this step has run yet
+            random.set_state(rng_state)
+            for s, count in counts:
+                s["step"] = count
+            self._give_up(e)
+            return None
+        self.result = result
+        self.written = [memory for memory, version in versions if memory.version != version]
+        self.grads = [(p, p.grad) for p in self.net.parameters()]
+        return result
+
+    def _give_up(self, why: object) -> None:
+        warnings.warn(
+            f"fit: the step cannot be recorded as a graph ({why}); it is done as usual", stacklevel=5
+        )
+        self.on = False
+        self.drop()
+
+    def _assumptions(self) -> tuple[list[Any], list[Any]]:
+        """What a recorded step takes as given: arrays that must stay where they are, and settings."""
+        groups = self.optimizer.param_groups
+        tensors = [*self.net.parameters(), *self.net.buffers(), *(p for g in groups for p in g["params"])]
+        tensors += [t for s in self.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]
+        return [t.array for t in tensors], [
+            [t.requires_grad for t in tensors],
+            [m.training for m in self.net.modules()],
+            [self.optimizer._slots(g) for g in groups],
+            settings.get_float32_precision(),
+        ]
+
+    def check(self) -> None:
+        """Drop the graph if net or optimizer were changed between epochs."""
+        if self.graph is not None and self.assumed is not None:
+            (old, before), (new, now) = self.assumed, self._assumptions()
+            if before != now or len(old) != len(new) or any(a is not b for a, b in zip(old, new)):
+                self.drop()
+
+    def drop(self) -> None:
+        """Give the graph and its memory back."""
+        if self.graph is not None:
+            self.graph.close()
+        self.graph = self.result = self.assumed = None
+        self.written, self.grads = [], []
