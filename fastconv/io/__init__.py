@@ -1,9 +1,8 @@
-"""Saving and loading: state dicts and checkpoints as ``.npz`` or ``.safetensors``, without pickle; reading
-PyTorch's.
+"""Saving and loading: state dicts and checkpoints as ``.npz`` or ``.safetensors``, and PyTorch's files.
 
-Both formats hold named arrays. Whatever else a checkpoint contains is one JSON text (``tree.py``): an entry
-of its own in ``.npz``, metadata in ``.safetensors``. A flat dict of arrays needs no such text, so these files
-are what other programs read and write.
+Both formats hold named arrays and no pickle. Everything else in a checkpoint is one JSON text (``tree.py``):
+an entry of its own in ``.npz``, metadata in ``.safetensors``. A flat dict of arrays needs no such text, so
+other programs read and write such files too.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import os
 import secrets
 import stat
 import zipfile
+from collections.abc import Callable
 from io import BytesIO, TextIOBase
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ from .pickled import Refused, Unread
 
 __all__ = ["Unread", "load", "save"]
 
-_WRITERS = {".npz": npz.write, ".safetensors": safetensors.write}
+_WRITERS: dict[str, Callable[..., None]] = {".npz": npz.write, ".safetensors": safetensors.write}
 _EXPECTED = {
     ".npz": "a .npz file as fastconv.save writes it",
     ".safetensors": "a .safetensors file as fastconv.save writes it",
@@ -36,24 +36,33 @@ _LIKE_PTH = (".pth", ".pt", ".tar", ".ckpt", ".bin")
 
 
 def save(obj: Any, path: PathLike | BinaryIO) -> None:
-    """Write ``obj`` to ``path``, atomically: a failure half-way leaves an older file as it was.
+    """Write ``obj`` to ``path``, atomically: after a failure an older file is as it was.
 
     Parameters
     ----------
     obj : dict
-        A state dict, or any nesting of dicts (keys str or int), lists and tuples with arrays,
-        Tensors, numbers, strings, booleans and None at its ends.
+        A state dict, or dicts (keys str or int), lists and tuples, nested in any way, of arrays, Tensors,
+        numbers, strings, booleans and None.
     path : str, os.PathLike or binary file
-        A name ends in ``.npz`` or ``.safetensors``. A link stays, and the file it leads to is replaced; an
-        existing file's permissions are kept. An open file whose name has no extension (``io.BytesIO``) gets
-        ``.npz``.
+        A name ends in ``.npz`` or ``.safetensors``. A link stays a link, and the file that it names is
+        replaced; the permissions of an existing file are kept. To an open file whose name has no extension
+        (``io.BytesIO``) the format ``.npz`` is written.
 
     Raises
     ------
     ValueError
         Unknown extension, or ``path`` is a device or a pipe.
     TypeError
-        Something in ``obj`` is neither a container nor a value as above; the message says where.
+        ``obj`` holds something else; the message says where.
+
+    Examples
+    --------
+    >>> import io, fastconv as fc
+    >>> file = io.BytesIO()
+    >>> fc.save({"step": 3, "weight": fc.ones(2)}, file)
+    >>> _ = file.seek(0)
+    >>> fc.load(file)["step"]
+    3
     """
     is_open, name = hasattr(path, "write"), _name("save", path)
     check(
@@ -90,31 +99,39 @@ def save(obj: Any, path: PathLike | BinaryIO) -> None:
 
 
 def load(path: PathLike | BinaryIO, map_location: Any = None, *, weights_only: bool = True) -> Any:
-    """Read what :func:`save` wrote, with every array as a Tensor on the host; also other programs' files.
+    """Read a file of :func:`save`, of ``torch.save`` or of another program; arrays become Tensors.
 
-    What a file is shows in its contents, whatever its name. A file of ``torch.save``, in the zip format or
-    the one before it, is read without PyTorch and without executing anything, if it holds nothing but
-    tensors, numbers, strings, containers, NumPy's arrays and scalars (as such), dtypes (as NumPy's), paths,
-    dates and ``argparse.Namespace`` (as ``types.SimpleNamespace``). Tensors that share memory there share it
-    here; bfloat16 becomes float32; Python attributes of tensors and dicts are left out, and no tensor
-    requires gradients.
+    The format is recognised by the file's contents, not by its name. A file of ``torch.save``, in the zip
+    format or the one before it, is read without PyTorch, and nothing in it is executed. It may hold tensors,
+    numbers, strings, containers, NumPy's arrays and scalars (they stay such), dtypes (they become NumPy's),
+    paths, dates and ``argparse.Namespace`` (it becomes ``types.SimpleNamespace``). Tensors that share memory
+    in the file share it here; bfloat16 becomes float32; Python attributes of tensors and dicts are left out;
+    no tensor requires gradients.
 
     Parameters
     ----------
     path : str, os.PathLike or binary file
     map_location : {"cpu", "cuda"}, device, dict or callable, optional
-        Where the tensors go; the host by default. PyTorch's argument, but a dict or a callable may only mean
-        the host.
+        Where the tensors go; the host by default. It is PyTorch's argument, but a dict or a callable must
+        mean the host.
     weights_only : bool
-        Nothing in a file is executed either way. True refuses a file of PyTorch with any other object in it.
-        False reads the rest of it, with a placeholder for each such object (:class:`Unread`: its name, and
-        what the file says of it).
+        True: a file of PyTorch with any other object in it is refused. False: such an object becomes a
+        placeholder, an :class:`Unread` with its name and what the file says about it, and the rest is read.
+        Nothing in the file is executed in either case.
+
+    Returns
+    -------
+    object
+        What was saved, with a Tensor for every array.
 
     Raises
     ------
     FileNotFoundError
+        There is no such file.
     ValueError
-        A damaged file or one of another kind; a PyTorch file with anything else in it, by name.
+        The file is damaged or of another kind, or a PyTorch file holds another object, which is named.
+    TypeError
+        ``path`` is no path, or a file that is open as text.
     """
     where, name = _location(map_location), _name("load", path)
     if hasattr(path, "read"):
@@ -132,8 +149,8 @@ def load(path: PathLike | BinaryIO, map_location: Any = None, *, weights_only: b
     return value if where == "cpu" else _to(where, value, {})
 
 
-def _name(function: str, path) -> str:
-    """The name of a path or an open file, "" where it has none."""
+def _name(function: str, path: Any) -> str:
+    """The name of a path or an open file; "" if it has none."""
     if hasattr(path, "read") or hasattr(path, "write"):
         name = getattr(path, "name", "")
         return name if isinstance(name, str) else ""
@@ -146,7 +163,8 @@ def _name(function: str, path) -> str:
     return os.fsdecode(path)
 
 
-def _read(f, size: int, name: str, strict: bool):
+def _read(f: BinaryIO, size: int, name: str, strict: bool) -> Any:
+    """The contents of an open file; its errors name the file."""
     head = f.read(16)
     f.seek(0)
     suffix = Path(name).suffix.lower()
@@ -168,23 +186,23 @@ def _read(f, size: int, name: str, strict: bool):
         raise ValueError("it begins like none of these")
     except Refused as e:
         raise ValueError(
-            f"load: {name} is refused: {e}, and only tensors of real numbers, numbers, strings, containers and plain values "
-            "of NumPy are read. Nothing in it was executed. Of a network, save the state_dict(). weights_only=False reads "
-            "the rest of such a file, without executing anything either"
+            f"load: {name} is refused: {e}, and only tensors of real numbers, numbers, strings, containers "
+            "and plain values of NumPy are read. Nothing in it was executed. Of a network, save the "
+            "state_dict(). weights_only=False reads the rest of such a file, without executing anything either"
         ) from None
-    except Exception as e:  # whatever the parsers trip over, it is the file
-        # the disk's errors have a number
+    except Exception as e:  # any error of a parser means that the file is wrong
+        # except errors of the disk, which have a number
         if isinstance(e, ImportError) or getattr(e, "errno", None) is not None:
             raise
         expected = _EXPECTED.get(suffix) or " or ".join(_EXPECTED.values())
         raise ValueError(
-            f"load: expected {expected}, got {name} with {size} bytes that start with {head[:8]!r} ({e}); it is damaged, "
-            "incomplete or of another kind"
+            f"load: expected {expected}, got {name} with {size} bytes that start with {head[:8]!r} ({e}); "
+            "it is damaged, incomplete or of another kind"
         ) from e
 
 
 def _kind(head: bytes) -> str | None:
-    """What a file is that begins like this."""
+    """The kind of a file that begins with these bytes; None if they do not say."""
     if head[8:9] == b"{":
         return ".safetensors"
     if head[:4] in (b"PK\3\4", b"PK\5\6"):
@@ -192,13 +210,12 @@ def _kind(head: bytes) -> str | None:
     return ".pth" if head[:1] == b"\x80" and head[1:2] <= b"\5" else None  # a pickle
 
 
-# ------------------------------------------------------------------------------------------------- where
-# tensors go
-def _location(map_location) -> str:
-    """``"cpu"`` or ``"cuda"``."""
+# ------------------------------------------------------------------------------------------------- location
+def _location(map_location: Any) -> str:
+    """The device that ``map_location`` means: ``"cpu"`` or ``"cuda"``."""
     cure = (
-        'expected None, "cpu", "cuda", or a dict or callable that means the host; everything is read to the host first, '
-        'so map_location="cpu" is enough'
+        'expected None, "cpu", "cuda", or a dict or callable that means the host; everything is read to the '
+        'host first, so map_location="cpu" is enough'
     )
     if map_location is None:
         return "cpu"
@@ -217,8 +234,8 @@ def _location(map_location) -> str:
     return device(map_location)
 
 
-def _to(where: str, value, moved: dict):
-    """``value`` with its tensors on the device; what was one object stays one."""
+def _to(where: str, value: Any, moved: dict[int, Any]) -> Any:
+    """``value`` with its tensors on the device ``where``; an object that occurs twice stays one object."""
     if id(value) not in moved:
         if isinstance(value, Tensor):
             moved[id(value)] = value.to(where)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import zipfile
 from math import prod
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from . import tree
 
 
-def write(f, arrays: dict[str, np.ndarray], text: str | None) -> None:
+def write(f: BinaryIO, arrays: dict[str, np.ndarray], text: str | None) -> None:
     """One entry per array, and one for the text."""
     if text is not None:
         arrays = {**arrays, tree.TEXT: np.frombuffer(text.encode(), np.uint8)}
@@ -20,9 +21,9 @@ def write(f, arrays: dict[str, np.ndarray], text: str | None) -> None:
                 np.lib.format.write_array(entry, a, allow_pickle=False)
 
 
-def read(archive: zipfile.ZipFile):
-    """What an open archive holds."""
-    arrays = {}
+def read(archive: zipfile.ZipFile) -> Any:
+    """The contents of an open archive."""
+    arrays: dict[str, np.ndarray] = {}
     for entry in archive.infolist():
         name = entry.filename.removesuffix(".npy")
         if name in arrays:
@@ -35,8 +36,8 @@ def read(archive: zipfile.ZipFile):
 
 
 def _array(name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
-    """One entry. Memory is asked for only after the size in its header was found to be true."""
-    with archive.open(entry) as f:  # to the end, where zipfile verifies the checksum
+    """One entry. Its bytes are read first; an array is made only if its header announces as many."""
+    with archive.open(entry) as f:  # it is read to its end, where zipfile verifies the checksum
         version = np.lib.format.read_magic(f)
         header = {
             (1, 0): np.lib.format.read_array_header_1_0,

@@ -1,21 +1,23 @@
 """PyTorch's files, read without PyTorch and without trusting them.
 
-Such a file is a pickle (see ``pickled.py``) whose numbers lie beside it: as entries of a zip archive, or
-behind it in the format before PyTorch 1.6.
+Such a file is a pickle (see ``pickled.py``) and its storages, the numbers: they are entries of a zip archive,
+or follow the pickle in the format before PyTorch 1.6.
 """
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from io import BytesIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ..tensor import Tensor
-from . import pickled, raw
+from . import pickle_machine, pickled, raw
 from .pickled import Refused, Unread
 
-MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # what the older format starts with
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # the older format begins with these
 
 #: Name of a storage's class -> its code for ``raw``.
 STORAGES = {
@@ -34,7 +36,7 @@ STORAGES = {
     )
 } | {"torch.storage.UntypedStorage": "u1"}
 
-#: Names that stand for themselves, as data: dtypes become NumPy's, which has no bfloat16.
+#: Names that stand for a value. Dtypes become NumPy's; NumPy has no bfloat16, so that one stays a string.
 CONSTANTS = (
     pickled.CONSTANTS
     | {
@@ -67,10 +69,9 @@ CONSTANTS = (
 )
 
 
-# ------------------------------------------------------------------------------------------------- what may
-# be called
-def _sized(size, stride, offset) -> bool:
-    """Whether these are tuples of ints, none of them negative."""
+# ------------------------------------------------------------------------------------------------- calls
+def _sized(size: Any, stride: Any, offset: Any) -> bool:
+    """Whether these are tuples of ints and an int, none of them negative."""
     return (
         isinstance(size, tuple)
         and isinstance(stride, tuple)
@@ -79,10 +80,18 @@ def _sized(size, stride, offset) -> bool:
     )
 
 
-def _tensor(storage, offset, size, stride, requires_grad=False, hooks=None, metadata=None):
-    """A view of a storage, inside its bounds."""
+def _tensor(
+    storage: Any,
+    offset: Any,
+    size: Any,
+    stride: Any,
+    requires_grad: Any = False,
+    hooks: Any = None,
+    metadata: Any = None,
+) -> Tensor:
+    """A view of a storage, which must not leave its bounds."""
     array = storage.numpy()
-    # a view of a tensor could hide how little memory there is
+    # The storage must be a whole array, because a view does not show how much memory there is.
     whole = array.ndim == 1 and array.flags.c_contiguous
     if not whole or not _sized(size, stride, offset):
         raise ValueError(
@@ -100,8 +109,17 @@ def _tensor(storage, offset, size, stride, requires_grad=False, hooks=None, meta
     return Tensor(np.negative(view) if (metadata or {}).get("neg") else view)
 
 
-def _tensor_of(storage, offset, size, stride, requires_grad, hooks, dtype, metadata=None):
-    """The same for dtypes without a storage class: ``storage`` is bytes."""
+def _tensor_of(
+    storage: Any,
+    offset: Any,
+    size: Any,
+    stride: Any,
+    requires_grad: Any,
+    hooks: Any,
+    dtype: Any,
+    metadata: Any = None,
+) -> Tensor:
+    """The same for dtypes without a storage class of their own: ``storage`` holds bytes."""
     if not isinstance(dtype, np.dtype):
         raise Refused(f"a tensor is of type {dtype}")
     return _tensor(
@@ -109,8 +127,8 @@ def _tensor_of(storage, offset, size, stride, requires_grad, hooks, dtype, metad
     )
 
 
-def _of_type(function, kind, args, state):
-    """A tensor with Python attributes; these are left out."""
+def _of_type(function: Any, kind: Any, args: Any, state: Any) -> Any:
+    """A tensor with Python attributes; the attributes are left out."""
     if not isinstance(function, str) or function not in TENSORS:
         raise Refused(f"it calls {function if isinstance(function, str) else type(function).__name__}")
     if unread := [a for a in args if isinstance(a, Unread)]:
@@ -118,14 +136,14 @@ def _of_type(function, kind, args, state):
     return TENSORS[function](*args)
 
 
-TENSORS = {
+TENSORS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_tensor_v3": _tensor_of,
     "torch._utils._rebuild_parameter": lambda data, *_: data,
     "torch._utils._rebuild_parameter_with_state": lambda data, *_: data,
 }
-CALLS = (
+CALLS: dict[str, Callable[..., Any]] = (
     pickled.CALLS
     | TENSORS
     | {
@@ -136,10 +154,10 @@ CALLS = (
 )
 
 
-def _unpickle(file, storage, strict):
-    """The value of the pickle; ``storage`` makes a 1-D Tensor of what is named there."""
+def _unpickle(file: BinaryIO, storage: Callable[..., Any], strict: bool) -> Any:
+    """The value of the pickle; ``storage(key, code, numel, ...)`` returns the 1-D Tensor of a storage."""
 
-    def persistent(kind, key, location, numel, *view):
+    def persistent(kind: Any, key: Any, location: Any, numel: Any, *view: Any) -> Any:
         if isinstance(kind, Unread):
             return kind
         if not isinstance(key, str) or type(numel) is not int:
@@ -148,12 +166,11 @@ def _unpickle(file, storage, strict):
             raise Refused(f"it takes {kind if isinstance(kind, str) else type(kind).__name__} for a storage")
         return storage(key, STORAGES[kind], numel, *view)
 
-    return pickled.unpickle(file, CALLS, CONSTANTS, persistent, strict)
+    return pickle_machine.unpickle(file, CALLS, CONSTANTS, persistent, strict)
 
 
-# ------------------------------------------------------------------------------------------------- the two
-# formats
-def read_zip(archive: zipfile.ZipFile, strict: bool):
+# ------------------------------------------------------------------------------------------------- formats
+def read_zip(archive: zipfile.ZipFile, strict: bool) -> Any:
     """The value of an open archive."""
     names = [n for n in archive.namelist() if n.rpartition("/")[2] == "data.pkl"]
     if len(names) != 1:
@@ -162,9 +179,9 @@ def read_zip(archive: zipfile.ZipFile, strict: bool):
     _check_order(
         f"{folder}byteorder" not in archive.namelist() or archive.read(f"{folder}byteorder") == b"little"
     )
-    found = {}
+    found: dict[tuple[str, str], Tensor] = {}
 
-    def storage(key, code, numel):
+    def storage(key: str, code: str, numel: int) -> Tensor:
         if (key, code) not in found:
             entry = archive.getinfo(f"{folder}data/{key}")
             _check_size(key, entry.file_size, numel * raw.itemsize(code), "bytes")
@@ -175,12 +192,16 @@ def read_zip(archive: zipfile.ZipFile, strict: bool):
     return _unpickle(BytesIO(archive.read(names[0])), storage, strict)
 
 
-def read_legacy(f, size: int, strict: bool):
-    """Four pickles (magic number, protocol, system, value), the keys of the storages, and these in that
-    order."""
-    found, total = {}, 0
+def read_legacy(f: BinaryIO, size: int, strict: bool) -> Any:
+    """The value of a file in the format before PyTorch 1.6, of ``size`` bytes.
 
-    def storage(key, code, numel, view=None):
+    It holds five pickles (magic number, protocol, system, value, the keys of the storages), and the storages
+    in the order of the keys.
+    """
+    found: dict[str, tuple[Tensor, str]] = {}
+    total = 0
+
+    def storage(key: str, code: str, numel: int, view: Any = None) -> Tensor:
         nonlocal total
         if key not in found:
             if numel < 0 or (total := total + numel * raw.itemsize(code)) > size:
@@ -197,7 +218,7 @@ def read_legacy(f, size: int, strict: bool):
         raise ValueError("it does not start with PyTorch's magic number")
     _check_order(head[2]["little_endian"])
     start = f.tell()
-    _unpickle(f, storage, strict)  # for the types of the storages; their numbers follow
+    _unpickle(f, storage, strict)  # this pass finds the types of the storages, whose numbers follow
     for key in _unpickle(f, storage, True):
         if not isinstance(key, str):
             raise ValueError("a storage without a name")

@@ -1,4 +1,4 @@
-"""Numbers as files hold them, little-endian: a code is NumPy's for the dtype, or "bf" for bfloat16."""
+"""Numbers as files hold them, little-endian. A code is NumPy's code of the dtype, or "bf" for bfloat16."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def itemsize(code: str) -> int:
 
 
 def decode(data: bytes, code: str) -> np.ndarray:
-    """A writeable array; bfloat16, the upper half of a float32, becomes that float32."""
+    """A writeable array; bfloat16, which is the upper half of a float32, becomes float32."""
     if code == "bf":
         return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
     return np.frombuffer(bytearray(data), "<" + code)

@@ -1,16 +1,16 @@
-"""The format of the package of that name: the length of a JSON header, the header, the arrays one after the
-other."""
+"""The format of the package safetensors: length of a JSON header, the header, the arrays in a row."""
 
 from __future__ import annotations
 
 import json
 from math import prod
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from . import raw, tree
 
-#: Numbers in the files: dtype -> code for ``raw``.
+#: Dtype as the files name it -> code for ``raw``.
 DTYPES = {
     "F64": "f8",
     "F32": "f4",
@@ -28,9 +28,10 @@ DTYPES = {
 }
 
 
-def write(f, arrays: dict[str, np.ndarray], text: str | None) -> None:
-    """Wide numbers come first, so that all are aligned."""
-    header, end = {} if text is None else {"__metadata__": {tree.TEXT: text}}, 0
+def write(f: BinaryIO, arrays: dict[str, np.ndarray], text: str | None) -> None:
+    """Arrays of wide numbers are written first, so that all are aligned."""
+    header: dict[str, Any] = {} if text is None else {"__metadata__": {tree.TEXT: text}}
+    end = 0
     names = {np.dtype(code): name for name, code in DTYPES.items() if code != "bf"}
     order = sorted(arrays, key=lambda name: -arrays[name].itemsize)
     for name in order:
@@ -50,8 +51,8 @@ def write(f, arrays: dict[str, np.ndarray], text: str | None) -> None:
         )
 
 
-def read(f, size: int):
-    """What the open file of ``size`` bytes holds."""
+def read(f: BinaryIO, size: int) -> Any:
+    """The contents of an open file of ``size`` bytes."""
     length = int.from_bytes(f.read(8), "little")
     if length > size - 8:
         raise ValueError(f"a header of {length} bytes was announced")
@@ -61,7 +62,8 @@ def read(f, size: int):
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict):
         raise ValueError(f"its metadata is a {type(metadata).__name__}")
-    start, arrays = 8 + length, {}
+    start = 8 + length
+    arrays: dict[str, np.ndarray] = {}
     _check_order({name: _extent(name, entry) for name, entry in header.items()}, size - start)
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
@@ -70,7 +72,8 @@ def read(f, size: int):
     return tree.unpack(arrays, metadata.get(tree.TEXT))
 
 
-def _unique(pairs) -> dict:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, refused where a name occurs twice."""
     names = dict(pairs)
     if len(names) != len(pairs):
         raise ValueError(
@@ -79,12 +82,12 @@ def _unique(pairs) -> dict:
     return names
 
 
-def _sizes(x) -> bool:
+def _sizes(x: object) -> bool:
     return isinstance(x, list) and all(type(n) is int and n >= 0 for n in x)
 
 
-def _extent(name: str, entry) -> tuple[int, int]:
-    """Where the numbers of one array begin and end, after all that the entry says was checked."""
+def _extent(name: str, entry: Any) -> tuple[int, int]:
+    """Where the numbers of one array begin and end; everything in its entry is checked."""
     if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= set(entry):
         raise ValueError(f"{name} has no dtype, shape and data_offsets")
     kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -103,7 +106,7 @@ def _extent(name: str, entry) -> tuple[int, int]:
 
 
 def _check_order(extents: dict[str, tuple[int, int]], size: int) -> None:
-    """The arrays fill the rest of the file, one after the other."""
+    """Check that the arrays fill the rest of the file, one after the other."""
     at = 0
     for name, (begin, end) in sorted(extents.items(), key=lambda item: item[1]):
         if begin != at:

@@ -1,12 +1,13 @@
-"""Any nesting of containers as named arrays and one JSON text, and back.
+"""Nested containers as named arrays and one JSON text, and back.
 
-In the text an array stands as ``{"__array__": name}``, a tuple as ``{"__tuple__": [...]}``, and a dict with
-keys that JSON does not have as ``{"__items__": [[key, value], ...]}``.
+The text holds ``{"__array__": name}`` for an array, ``{"__tuple__": [...]}`` for a tuple, and
+``{"__items__": [[key, value], ...]}`` for a dict whose keys JSON does not have.
 """
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 
@@ -14,20 +15,20 @@ from ..checks import check
 from ..tensor import Tensor
 
 TEXT = "__fastconv__"  # name of the JSON text in a file
-_RESERVED = {TEXT, "__metadata__"}  # the second has a meaning in .safetensors
+_RESERVED = {TEXT, "__metadata__"}  # names that no array may have; the second has a meaning in .safetensors
 _MARKS = {"__array__", "__tuple__", "__items__"}
 
 
-def pack(obj) -> tuple[dict[str, np.ndarray], str | None]:
-    """The arrays in ``obj`` by name and the text, which is None where ``obj`` is a flat dict of arrays."""
+def pack(obj: Any) -> tuple[dict[str, np.ndarray], str | None]:
+    """The arrays in ``obj`` by name, and the text; the text is None if ``obj`` is a flat dict of arrays."""
     arrays: dict[str, np.ndarray] = {}
     tree = _pack(obj, "", arrays)
     flat = isinstance(obj, dict) and tree == {k: {"__array__": k} for k in obj}
     return arrays, None if flat else json.dumps(tree)
 
 
-def _pack(x, where, arrays):
-    """``x`` as JSON values; its arrays go to ``arrays`` under the path of keys that leads to them."""
+def _pack(x: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
+    """``x`` as JSON values; its arrays are added to ``arrays``, named by the path of keys to them."""
     if isinstance(x, (Tensor, np.ndarray)):
         a = x.numpy() if isinstance(x, Tensor) else x
         check(a.dtype.kind in "fiub", "save", f"array at {where or 'the top'} has dtype {a.dtype}", TypeError)
@@ -62,13 +63,13 @@ def _pack(x, where, arrays):
     return items if plain else {"__items__": list(items.items())}
 
 
-def unpack(arrays: dict[str, np.ndarray], text: str | None):
+def unpack(arrays: dict[str, np.ndarray], text: str | None) -> Any:
     """The inverse of :func:`pack`, with Tensors for arrays."""
     tensors = {name: Tensor(a) for name, a in arrays.items()}
     return tensors if text is None else _unpack(json.loads(text), tensors)
 
 
-def _unpack(x, tensors):
+def _unpack(x: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(x, list):
         return [_unpack(v, tensors) for v in x]
     if not isinstance(x, dict):

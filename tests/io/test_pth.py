@@ -1,10 +1,10 @@
-"""PyTorch's files read without PyTorch: files put together by hand, files written by PyTorch, files that mean
-harm."""
+"""PyTorch's files read without PyTorch: made by hand, written by PyTorch, and made to do harm."""
 
 from __future__ import annotations
 
 import os
 import pickle
+import pickletools
 import subprocess
 import sys
 import zipfile
@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 import fastconv as fc
 from fastconv import nn
+from fastconv.io.pickle_machine import INSTRUCTIONS
 
 MAGIC = 0x1950A86A20F9469CFC6C
 FORMATS = ["zip", "legacy"]
 
 
-# ------------------------------------------------------------------------------------------------- files by
-# hand
+# ------------------------------------------------------------------------------------------ files by hand
 def plain(x):
     """The instructions that build a number, string or container, without beginning and end."""
     return pickle.dumps(x, 2)[2:-1]
@@ -288,7 +288,10 @@ HARMFUL = {
         lambda c: b"(" + text("module") + text("os") + text("f.py") + text(c) + text("x") + b"tQ",
         "'module'",
     ),
-    "attributes of a name": (lambda c: name("torch.Size") + plain({"__call__": c}) + b"b", "_Name"),
+    "attributes of a name": (
+        lambda c: name("torch.Size") + plain({"__call__": c}) + b"b",
+        "attributes of Name",
+    ),
     "attributes of a number": (lambda c: plain(1) + plain({"x": c}) + b"b", "attributes of int"),
     "bytes for torch.load": (
         lambda c: call("torch.storage._load_from_bytes", text(c)),
@@ -577,3 +580,11 @@ def test_an_ordered_dict_keeps_its_order(torch, path, layout):
     state = OrderedDict((str(i), torch.ones(i)) for i in (3, 1, 2))
     torch.save(state, path, _use_new_zipfile_serialization=layout == "zip")
     assert list(fc.load(path)) == ["3", "1", "2"]
+
+
+def test_the_machine_knows_no_instruction_that_python_does_not():
+    """The table names instructions of pickletools; those that reach outside a pickle are not in it."""
+    known = {opcode.name for opcode in pickletools.opcodes}
+    assert set(INSTRUCTIONS) < known
+    outside = {"EXT1", "EXT2", "EXT4", "PERSID", "NEXT_BUFFER", "READONLY_BUFFER"}
+    assert outside < known and not outside & set(INSTRUCTIONS)
