@@ -1,4 +1,4 @@
-"""The command line: doctor, warmup, summary, train; clean errors."""
+"""The command line: doctor, warmup, cache, summary, train, bench; clean errors."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import pytest
 import fastconv as fc
 from fastconv import backends, cli, data, models, nn, optim, train
 from fastconv.backends import settings
+from fastconv.cli.parser import make_parser
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "train_lenet.py"
 # the package under test, installed or not
@@ -253,7 +254,7 @@ def test_resume_speaks_the_words_of_the_command_line(tmp_path, few, capsys):
 
 
 def test_ctrl_c_keeps_what_was_learnt(tmp_path, few, monkeypatch, capsys):
-    fit = cli.train.fit
+    fit = train.fit
 
     def interrupted(*args, **options):
         loss, calls = fc.nn.CrossEntropyLoss(), iter(range(99))
@@ -265,7 +266,7 @@ def test_ctrl_c_keeps_what_was_learnt(tmp_path, few, monkeypatch, capsys):
 
         return fit(*args, **options, loss=stop_at_the_third)
 
-    monkeypatch.setattr(cli.train, "fit", interrupted)
+    monkeypatch.setattr(train, "fit", interrupted)
     assert lenet(tmp_path, "--batch-size", "100") == 130
     assert "Stopped (interrupted); the same command continues" in capsys.readouterr().out
     assert fc.load(tmp_path / "lenet.npz")["at"]["batch"] == 3
@@ -358,7 +359,7 @@ def options_of(parser):
 
 def test_every_number_is_checked_and_every_option_explained():
     actions = dict(
-        (where + "/".join(a.option_strings or [a.dest]), a) for where, a in options_of(cli._parser())
+        (where + "/".join(a.option_strings or [a.dest]), a) for where, a in options_of(make_parser())
     )
     assert len(actions) > 30 and all(a.help for a in actions.values())
     assert not [name for name, a in actions.items() if a.type in (int, float)]
@@ -395,7 +396,7 @@ def test_data_is_a_folder_with_the_set_in_every_command(tmp_path, narrow, monkey
         asked.append(loader.dataset)
         raise ValueError("far enough")
 
-    monkeypatch.setattr(cli.train, "fit", fit)
+    monkeypatch.setattr(train, "fit", fit)
     for command in (["lenet"], ["resnet18"]):
         run = ["train", *command, "--out", str(tmp_path / "out"), "--data"]
         assert cli.main([*run, str(tmp_path / "full")]) == 2 and "far enough" in capsys.readouterr().err
@@ -413,8 +414,8 @@ def test_data_is_a_folder_with_the_set_in_every_command(tmp_path, narrow, monkey
                 and f"in {tmp_path / folder} or in its folder FashionMNIST," in err
             )
             assert (
-                "expected train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz or train-images-idx3-ubyte and"
-                in err
+                "expected train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz "
+                "or train-images-idx3-ubyte and" in err
             )
     assert cli.main(["train", "resnet18", "--dataset", "cifar10", "--data", str(tmp_path / "full")]) == 2
     assert "CIFAR10: expected cifar-10-binary.tar.gz or data_batch_1.bin and" in capsys.readouterr().err
@@ -423,7 +424,7 @@ def test_data_is_a_folder_with_the_set_in_every_command(tmp_path, narrow, monkey
 
 
 def test_bench_without_a_clone_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "BENCH", tmp_path)
+    monkeypatch.setattr(cli.bench, "ROOT", tmp_path)
     for options in (["--help"], ["net"]):
         assert cli.main(["bench", *options]) == 2
         err = capsys.readouterr().err
@@ -499,8 +500,9 @@ def test_doctor(capsys):
 
 
 def test_doctor_on_a_broken_machine(capsys, monkeypatch):
-    monkeypatch.setattr(cli, "_version", lambda package: {"numba": "1.0"}.get(package))
-    monkeypatch.setitem(sys.modules, "fastconv.backends.cpu", None)
+    monkeypatch.setattr(cli.doctor.versions, "version", lambda package: {"numba": "1.0"}.get(package))
+    for name in ("cpu", "cpu.runtime"):  # the second one too, because a test before may have imported it
+        monkeypatch.setitem(sys.modules, f"fastconv.backends.{name}", None)
     monkeypatch.setattr(backends.settings, "chosen_threads", None)  # no test before this one has chosen
     monkeypatch.setitem(settings.ENVIRONMENT, "FASTCONV_NUM_THREADS", "many")
     assert cli.main(["doctor"]) == 0
@@ -555,13 +557,13 @@ def test_warmup_covers_training(capsys):
 @pytest.mark.parametrize("note, epochs", [(None, 10), ("the set in the package", 100)])
 def test_epochs_by_default_make_as_many_steps_on_either_set(tmp_path, monkeypatch, note, epochs):
     sets = [(np.zeros((4, 1, 28, 28), np.float32), np.zeros(4, np.int64))] * 2
-    monkeypatch.setattr(cli.data, "fashion_mnist_or_mini", lambda *_, **__: (*sets, note))
+    monkeypatch.setattr(data, "fashion_mnist_or_mini", lambda *_, **__: (*sets, note))
     asked = []
 
     def fit(*_, epochs, **__):
         asked.append(epochs)
         raise ValueError("far enough")
 
-    monkeypatch.setattr(cli.train, "fit", fit)
+    monkeypatch.setattr(train, "fit", fit)
     assert cli.main(["train", "lenet", "--out", str(tmp_path)]) == 2
     assert asked == [epochs]

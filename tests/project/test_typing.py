@@ -41,7 +41,8 @@ def test_a_correct_script_has_no_error_in_strict_mode(tmp_path):
 
 def test_mistakes_are_found(tmp_path):
     head = (
-        "import fastconv as fc\nfrom fastconv import nn, optim, train\nfrom fastconv.nn import functional as F\n\n"
+        "import fastconv as fc\nfrom fastconv import nn, optim, train\n"
+        "from fastconv.nn import functional as F\n\n"
         "x = fc.zeros(2)\n"
     )
     lines = WRONG.strip().splitlines()
