@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-pytest.importorskip("matplotlib", reason="the examples draw")
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def example(monkeypatch, backend):
     """Imports an example as running it as a script would."""
+    pytest.importorskip("matplotlib", reason="the examples draw")
     monkeypatch.syspath_prepend(ROOT / "examples")
     return importlib.import_module
 
@@ -99,6 +102,60 @@ def test_translation_invariance(example):
         assert module.strongest(pooled) == (1, 1 + by // 4)
         assert pooled[1, 1 + by // 4] == pooled_first[1, 1] == 5.0
         np.testing.assert_array_equal(response[:, by + 2 :], first[:, 2 : 16 - by])
+
+
+def ladder(path, *options, **environment):
+    """What the command of a ladder prints; it ends with an error if a step differs from the oracle."""
+    command = [sys.executable, str(ROOT / "examples" / "kernels" / path), *options]
+    env = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_ladder():
+    """All steps are right; the table has shares of the peak on one thread and, from step 4 on, on all."""
+    out = ladder("ladder.py", "--images", "2", "--size", "12", "--seconds", "0")
+    table = out.partition("error\n")[2].partition("\n\n")[0].splitlines()
+    cells = [[cell.split() for cell in line.split("|")] for line in table]
+    assert [name[0] for name, *_ in cells] == ["1", "2", "3", "4", "5", "5", "6", "the"]
+    for i, (_, one, all_, (error,)) in enumerate(cells):
+        assert 0 < float(error) < (2e-5 if i < 4 else 2e-4)
+        assert (all_ == ["-"] * 3) == (i < 3)
+        for milliseconds, rate, share in [one] if i < 3 else [one, all_]:
+            assert float(milliseconds) > 0 and float(rate) > 0 and share.endswith("%")
+
+
+def test_ladder_refuses_a_size():
+    with pytest.raises(AssertionError, match="multiple of 4"):
+        ladder("ladder.py", "--size", "10")
+
+
+def test_ladder_finds_a_fault(monkeypatch):
+    """A step that is wrong in one number stops the table."""
+    monkeypatch.syspath_prepend(ROOT / "examples" / "kernels")
+    module, step = importlib.import_module("ladder"), importlib.import_module("step2_channels")
+
+    def wrong(x, w, y):
+        y[:] = module.problem.oracle(
+            x[:, 1:-1, 1:-1].transpose(0, 3, 1, 2), w.transpose(3, 2, 0, 1)
+        ).transpose(0, 2, 3, 1)
+        y[0, 0, 0, 0] += 1e-3
+
+    monkeypatch.setattr(step, "conv", wrong)
+    monkeypatch.setattr(
+        module, "steps", lambda *p, steps=module.steps: (line for line in steps(*p) if line[0][0] == "2")
+    )
+    with pytest.raises(SystemExit, match="2 vectors of channels: differs from the oracle by 1.0e-03"):
+        module.main(["--images", "1", "--size", "4", "--threads", "1", "--seconds", "0"])
+
+
+def test_cuda_ladder():
+    """Under the simulator: right, and not timed."""
+    out = ladder("cuda/ladder.py", NUMBA_ENABLE_CUDASIM="1")
+    assert "not timed" in out
+    assert [line[0] for line in out.splitlines()[2:]] == ["1", "2", "3"]
+    assert out.count("error") == 3 and "ms" not in out
 
 
 def test_readme(tmp_path, monkeypatch, capsys):
