@@ -19,8 +19,9 @@ multiply-adds share 8 loads and 4 stores, where step 2 needs 32 and 16. With its
 weights and some sums, the tile fills most of the 32 vector registers of AVX-512. A larger one would not fit,
 and its numbers would go to the cache again.
 
-**Limit:** the second-level cache and one core. For each tile of 4 pixels all 147 KB of weights are read
-again. They do not fit into the first-level cache (32 KB).
+**Limit:** one core, and the caches. For each tile of 4 pixels all 147 KB of weights are read again. They do
+not fit into the first-level cache (32 KB). The second-level cache delivers them just fast enough; with 256
+channels they are 2.4 MB, come from further away, and the share of the peak falls from 80 to 73 %.
 
 **Next:** an order of the loops in which weights stay in the first-level cache, and all cores.
 """
