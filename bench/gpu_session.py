@@ -83,7 +83,7 @@ class Fastconv(engines.Fastconv):
         """How to make an event, and the stream to record it in."""
         from numba import cuda
 
-        return HostEvent if DRY else cuda.event, self.engine.launch.stream()
+        return HostEvent if DRY else cuda.event, self.engine.device.stream()
 
     def prepare(self, job):
         if not self.graph:

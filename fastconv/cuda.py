@@ -40,7 +40,7 @@ def _memory():
 
 def synchronize() -> None:
     """Wait until everything started on the GPU is done."""
-    backends.load("cuda").launch.synchronize()
+    backends.load("cuda").device.synchronize()
 
 
 def memory_stats() -> dict[str, int]:

@@ -64,15 +64,10 @@ def compiler_found() -> bool:
 def launches(dtypes, only=None):
     """(kernel, argument types) of everything the cases launch, each once."""
     import fastconv as fc
-    from fastconv import backends
-    from fastconv.backends import cuda as engine
-    from fastconv.backends.cuda.runtime import launch, memory
+    from fastconv.backends.cuda.runtime import device
 
-    backends.registry.install("cuda", engine)
-    memory.on_host = True
     found = {}
-
-    launch.recorder = lambda kernel, kinds, *rest: found.setdefault((kernel, kinds))
+    device.emulate(lambda kernel, kinds, *rest: found.setdefault((kernel, kinds)))
     from support.cases import CASES
     from support.cuda_workload import more
     from support.run import run

@@ -811,13 +811,16 @@ def compile_ptx(kernel, kinds, capability=CAPABILITY) -> str:
     return cuda.compile(kernel.py_func, kinds, device=False, cc=capability, abi="numba", **options)[0]
 
 
-def flatten(value):
-    """The numbers by which numba passes an argument."""
-    if isinstance(value, tuple):
-        return [n for v in value for n in flatten(v)]
-    if not hasattr(value, "array") and not hasattr(value, "address"):
-        return [value]
-    return [value.address if hasattr(value, "address") else value.array.ctypes.data]
+def flatten(value) -> list:
+    """The arguments of a kernel as Numba passes them: those inside of tuples one by one."""
+    return [n for v in value for n in flatten(v)] if isinstance(value, tuple) else [value]
+
+
+def address_of(value):
+    """A number, or the address of an array."""
+    if hasattr(value, "address"):
+        return value.address
+    return value.array.ctypes.data if hasattr(value, "array") else value
 
 
 @functools.cache
@@ -827,32 +830,31 @@ def _program(kernel, kinds):
 
 def install(accesses=False) -> Machine:
     """Put a machine in place of the GPU for the rest of the process."""
-    from fastconv import backends
-    from fastconv.backends import cuda as engine
-    from fastconv.backends.cuda.runtime import launch, memory
+    from fastconv.backends.cuda.runtime import array, device
 
     machine = Machine(accesses)
     owned = {}  # all memory the pool ever had, by address
 
-    def fresh(pool, size):
+    def host_memory(size):
         data = np.empty(size + 512, np.uint8)
         data = data[-data.ctypes.data % 512 :][:size]
         owned[data.ctypes.data] = data
-        return data.ctypes.data, data, {}
+        return data
 
     def start(kernel, kinds, args, grid, block, shared):
-        everything = any(isinstance(a, memory.Window) for a in args)
+        values = flatten(args)
+        everything = any(isinstance(a, array.Window) for a in values)
         seen = {
-            a.array.ctypes.data: a.array.view(np.uint8) for a in args if isinstance(a, memory.Flat) and a.size
+            a.array.ctypes.data: a.array.view(np.uint8)
+            for a in values
+            if isinstance(a, array.Flat) and a.size
         }
         segments = sorted((owned if everything else _merged(seen)).items())
         name = kernel.py_func.__name__
-        machine.run(name, _program(kernel, kinds), grid, block, flatten(args), segments, shared)
+        arguments = [address_of(a) for a in values]
+        machine.run(name, _program(kernel, kinds), grid, block, arguments, segments, shared)
 
-    memory.on_host, memory.Pool._fresh = True, fresh
-    launch.recorder, launch.synchronize, launch.stream = start, lambda: None, lambda: None
-    backends.availability.missing = lambda: None
-    backends.registry.install("cuda", engine)
+    device.emulate(start, host_memory)
     return machine
 
 

@@ -7,11 +7,22 @@ import os
 from importlib.util import find_spec
 
 INSTALL = 'pip install "fastconv[cu12]" or "fastconv[cu13]"'
+_emulated = False
+
+
+def emulate() -> None:
+    """Say that something stands in for a GPU from now on (see ``backends/cuda/runtime/device.py``)."""
+    global _emulated
+    _emulated = True
+
+
+def missing() -> str | None:
+    """Why tensors cannot be put on a GPU here, and what to do about it; None if they can."""
+    return None if _emulated else _missing()
 
 
 @functools.cache
-def missing() -> str | None:
-    """Why tensors cannot be put on a GPU here, and what to do about it; None if they can."""
+def _missing() -> str | None:
     # Numba itself has the simulator, so numba-cuda is not needed for it.
     simulated = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
     if find_spec("numba_cuda") is None and not simulated:

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -178,9 +177,9 @@ def test_host_array_in_a_launch_is_refused(engine):
     from fastconv.backends.cuda.runtime import launch, layout
 
     with pytest.raises(TypeError, match="fill: argument 0 is a host array"):
-        launch.launch(layout._fill_kernel(), 1, 1, np.ones(3, np.float32), np.float32(1), 3)
+        launch.launch(layout.fill_kernel(), 1, 1, np.ones(3, np.float32), np.float32(1), 3)
     with pytest.raises(TypeError, match="fill: argument 1 is a float"):
-        launch.launch(layout._fill_kernel(), 1, 1, engine.zeros((3,), np.float32), 1.0, 3)
+        launch.launch(layout.fill_kernel(), 1, 1, engine.zeros((3,), np.float32), 1.0, 3)
 
 
 def test_round_trip_and_gradient_through_to(engine):
@@ -268,14 +267,14 @@ def test_views_keep_their_memory(engine):
 
 
 def test_out_of_memory_names_the_op(engine, monkeypatch):
-    from fastconv.backends.cuda.runtime import memory
+    from fastconv.backends.cuda.runtime import device
 
-    def full(self, size):
+    def full(size):
         raise MemoryError
 
     x = fc.tensor(values(2, 3, 4, 4), device="cuda")
-    monkeypatch.setattr(memory.Pool, "_fresh", full)
-    memory.trim()
+    monkeypatch.setattr(device, "allocate", full)
+    fc.cuda.empty_cache()
     with pytest.raises(MemoryError, match=r"avg_pool_fwd\(x 2x3x4x4\): out of .*memory: 0.0 MiB asked for"):
         F.avg_pool2d(x, 2)
 
@@ -284,23 +283,22 @@ def test_free_memory_is_bounded(engine, monkeypatch):
     """By what was in use; not the memory of a graph, whose kernels know it by address, and not while one is
     recorded."""
     from fastconv.backends.common import blocks
-    from fastconv.backends.cuda.runtime import memory
+    from fastconv.backends.cuda.runtime import pool
 
     monkeypatch.setattr(blocks, "SPARE", 1 << 20)
-    pool, own = memory.Pool(), memory.Pool(bounded=False)
-    for p in (pool, own):
+    bounded, own = pool.Pool(), pool.Pool(bounded=False)
+    for p in (bounded, own):
         for mib in (1, 2, 3, 5, 7, 11):
             block = p.take(mib << 20)
             del block
-    assert pool.free_bytes <= (11 << 20) + (1 << 20) and own.free_bytes == 29 << 20
-    monkeypatch.setattr(memory, "graph", SimpleNamespace(phase="record"))
-    free = pool.free_bytes
-    pool.recent = pool.before = 0
-    pool.give_block((0, np.empty(0), {}), 512)
-    assert pool.free_bytes == free + 512
-    monkeypatch.setattr(memory, "graph", None)
-    pool.give_block((0, np.empty(0), {}), 512)
-    assert pool.free_bytes <= 1 << 20
+    assert bounded.free_bytes <= (11 << 20) + (1 << 20) and own.free_bytes == 29 << 20
+    free = bounded.free_bytes
+    bounded.recent = bounded.before = 0
+    with pool.nothing_given_back():
+        bounded.give_block((0, np.empty(0), {}), 512)
+    assert bounded.free_bytes == free + 512
+    bounded.give_block((0, np.empty(0), {}), 512)
+    assert bounded.free_bytes <= 1 << 20
 
 
 @pytest.mark.skipif(not SIMULATED, reason="the simulator's check")
@@ -314,7 +312,7 @@ def test_the_simulator_finds_faults(engine):
         tables = [tuple(map(np.int64, t)) for t in (shape, steps, (1,))]
         with pytest.raises(IndexError):
             launch.launch(
-                layout._copy_kernel(np.int64), 1, 1, x, engine.zeros((9,), np.float32), *tables, shape[0]
+                layout.copy_kernel(np.int64), 1, 1, x, engine.zeros((9,), np.float32), *tables, shape[0]
             )
 
 
@@ -326,7 +324,7 @@ def test_dlpack_without_copies(dtype, engine):
     """Under the simulator memory is the host's, so NumPy can take it and lend its own."""
     from fastconv.backends.cuda.runtime import dlpack
 
-    lent = len(dlpack._lent)
+    lent = len(dlpack.lent)
     x = fc.tensor(values(2, 3, 4) > 0, device="cuda").astype(dtype)
     y = x.permute(2, 0, 1)
     theirs = np.from_dlpack(y)
@@ -335,9 +333,9 @@ def test_dlpack_without_copies(dtype, engine):
     )
     np.testing.assert_array_equal(theirs, y.numpy())
     capsule = y.__dlpack__()
-    assert len(dlpack._lent) == lent + 2
+    assert len(dlpack.lent) == lent + 2
     del x, y, theirs, capsule
-    assert len(dlpack._lent) == lent, "the memory is given back when nobody uses it"
+    assert len(dlpack.lent) == lent, "the memory is given back when nobody uses it"
 
     for host in (values(3, 5).astype(dtype), values(4, 6).astype(dtype).T[1:]):
         mine = dlpack.borrow(host)

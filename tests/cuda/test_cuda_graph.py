@@ -4,6 +4,7 @@ the graph's place; without a GPU a stand-in for the driver's functions sees what
 from __future__ import annotations
 
 import sys
+import threading
 import warnings
 from types import ModuleType, SimpleNamespace
 
@@ -13,6 +14,9 @@ from conftest import SIMULATED, needs_cuda
 
 import fastconv as fc
 from fastconv import data, nn, optim, train
+
+if fc.cuda.is_available():
+    from fastconv.backends.cuda.runtime import context, device, h2d, launch, layout, memory, pool
 
 pytestmark = needs_cuda
 with_stand_in = pytest.mark.skipif(not SIMULATED, reason="there is a GPU")
@@ -27,13 +31,13 @@ def engine():
 @pytest.fixture
 def recorded(engine, monkeypatch):
     """How many steps were recorded."""
-    seen, record = SimpleNamespace(steps=0), engine.launch.record
+    seen, record = SimpleNamespace(steps=0), launch.record
 
     def note(work):
         seen.steps += 1
         return record(work)
 
-    monkeypatch.setattr(engine.launch, "record", note)
+    monkeypatch.setattr(launch, "record", note)
     return seen
 
 
@@ -108,16 +112,16 @@ def test_ignored_labels(recorded):
 
 
 def test_a_replay_allocates_and_launches_nothing_but_copies_of_the_batch(engine, monkeypatch):
-    counts, launch = [], engine.launch.launch
+    counts, start = [], launch.launch
 
     def replay(self, inputs, replay=engine.Graph.replay):
         started, taken = [], fc.cuda.memory_stats()["taken"]
         monkeypatch.setattr(
-            engine.layout, "launch", lambda kernel, *args: (started.append(kernel), launch(kernel, *args))
+            layout, "launch", lambda kernel, *args: (started.append(kernel), start(kernel, *args))
         )
         replay(self, inputs)
         counts.append((len(started), fc.cuda.memory_stats()["taken"] - taken))
-        monkeypatch.setattr(engine.layout, "launch", launch)
+        monkeypatch.setattr(layout, "launch", start)
 
     monkeypatch.setattr(engine.Graph, "replay", replay)
     fit(True)
@@ -211,7 +215,7 @@ def test_a_replay_raises_the_versions_of_what_it_changes():
 @pytest.mark.parametrize("moment", ["begin", "end", "launch"])
 def test_a_driver_that_refuses(moment, engine, monkeypatch):
     """One warning, and the same bits: the step that was to be recorded is done after all."""
-    want, record = fit(False), engine.launch.record
+    want, record = fit(False), launch.record
 
     def refuse():
         raise RuntimeError("cuGraphLaunch: CUDA_ERROR_NOT_SUPPORTED")
@@ -222,7 +226,7 @@ def test_a_driver_that_refuses(moment, engine, monkeypatch):
         result = record(work)[1]
         return (refuse, result) if moment == "launch" else refuse()
 
-    monkeypatch.setattr(engine.launch, "record", refusing)
+    monkeypatch.setattr(launch, "record", refusing)
     with pytest.warns(UserWarning, match="cannot be recorded as a graph .*CUDA_ERROR_NOT_SUPPORTED") as given:
         assert fit(True) == want
     assert len(given) == 1
@@ -250,7 +254,7 @@ def spoil(net, optimizer):
 def test_memory_that_is_short_goes_to_others(engine):
     want = fit(False)
     with pytest.warns(UserWarning, match="its memory is needed for other things") as given:
-        assert fit(True, callback=lambda *_: engine.memory.close_graphs()) == want
+        assert fit(True, callback=lambda *_: pool.close_graphs()) == want
     assert len(given) == 1
 
 
@@ -268,6 +272,69 @@ def test_a_checkpoint_in_mid_epoch(tmp_path):
     for _ in range(3):
         got = fit(True, checkpoint=path, checkpoint_every=2, callback=lambda *_: True)
     assert got == want
+
+
+# ------------------------------------------------------------------------------------------------- other threads
+@pytest.mark.parametrize("phase", ["rehearse", "record", "refresh"])
+def test_another_thread_computes_as_usual_while_a_graph_is_made(phase, engine):
+    """It neither lands in the graph's pool nor in its recording, it may read, and its optimizer steps are done."""
+    x = fc.ones(5, device="cuda")
+    graph, meanwhile, seen = engine.Graph([]), threading.Event(), SimpleNamespace()
+
+    def other():
+        seen.x = fc.tensor(np.arange(4, dtype=np.float32)).to("cuda")
+        seen.y = seen.x * 3
+        seen.dropped = nn.functional.dropout(seen.y, 0.5)
+        seen.values = seen.y.numpy()
+        seen.weight = fc.ones(3, device="cuda").requires_grad_()
+        seen.weight.grad = fc.ones(3, device="cuda")
+        optim.SGD([seen.weight], lr=0.5).step()
+        seen.recording = fc.backends.recording.get()
+        pool.close_graphs()  # as where memory is short
+        meanwhile.set()
+
+    def step():
+        y = nn.functional.dropout(x * 2, 0.25)
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        return y
+
+    if phase == "refresh":
+        graph.record(lambda: nn.functional.dropout(x * 2, 0.25))
+        graph.refresh([7], step)
+    else:
+        result = getattr(graph, phase)(step)
+        assert result._array.base.pool is not pool.shared and len(graph.seeds) == 1
+    assert meanwhile.is_set() and not seen.recording
+    for t in (seen.x, seen.y, seen.dropped):
+        assert t._array.base.pool is pool.shared
+    np.testing.assert_array_equal(seen.values, [0, 3, 6, 9])
+    np.testing.assert_array_equal(seen.weight.numpy(), [0.5] * 3)
+    assert graph.reads == 0 and not graph.closed and context.current().graph is None
+    if phase == "record":
+        seen.x.data[:] = 100.0
+        graph.replay([])  # computes the step anew, and nothing of the other thread's
+        np.testing.assert_array_equal(seen.y.numpy(), [0, 3, 6, 9])
+        assert set(result.numpy()) <= {np.float32(0), np.float32(2 / 0.75)}
+    pool.close_graphs()
+    assert graph.closed
+    with pytest.raises(RuntimeError, match="its memory was given back"):
+        graph.replay([])
+
+
+def test_a_table_that_a_recording_uploads_is_there_at_once(engine):
+    """Tables are kept for all threads: another one may find it while the first still records."""
+    table, seen = np.arange(7.0) + 0.125, []
+
+    def step():
+        memory.constant(table)
+        thread = threading.Thread(target=lambda: seen.append(memory.download(memory.constant(table))))
+        thread.start()
+        thread.join()
+
+    engine.Graph([]).record(step)
+    np.testing.assert_array_equal(seen, [table])
 
 
 # ------------------------------------------------------------------------------------------------- the driver
@@ -318,24 +385,33 @@ def capture(engine, monkeypatch):
         bindings.driver = driver
         monkeypatch.setitem(sys.modules, "cuda", ModuleType("cuda"))
         monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
-        monkeypatch.setattr(engine.launch, "SIMULATED", False)
-        monkeypatch.setattr(engine.launch, "stream", lambda: 7)
-        return engine.launch.record(work)
+        monkeypatch.setattr(launch, "SIMULATED", False)
+        monkeypatch.setattr(launch, "core_stream", lambda stream: f"stream {stream}")
+        monkeypatch.setattr(launch, "cuda", SimpleNamespace(stream=lambda: 8))
+        monkeypatch.setattr(device, "stream", lambda: 7)
+        return launch.record(work)
 
     return run
 
 
 @with_stand_in
 def test_what_the_driver_is_asked(capture):
-    driver = Driver()
-    start, result = capture(lambda: driver.called.append("work") or "result", driver)
+    """The stream that is captured is one of its own, where this thread launches; replays go to the common one."""
+    driver, seen = Driver(), []
+
+    def work():
+        driver.called.append("work")
+        seen.append(context.current().target)
+        return "result"
+
+    start, result = capture(work, driver)
     start()
     start()
-    assert result == "result"
+    assert result == "result" and seen == ["stream 8"] and context.current().target is None
     assert driver.called == [
-        ("StreamBeginCapture", 7, "relaxed"),
+        ("StreamBeginCapture", 8, "relaxed"),
         "work",
-        ("StreamEndCapture", 7),
+        ("StreamEndCapture", 8),
         ("GraphInstantiate", "graph", 0),
         ("GraphDestroy", "graph"),
         ("GraphLaunch", "executable", 7),
@@ -360,7 +436,7 @@ def test_a_capture_ends_where_the_work_fails(capture):
     driver = Driver()
     with pytest.raises(ZeroDivisionError):
         capture(lambda: 1 / 0, driver)
-    assert driver.called[-1] == ("StreamEndCapture", 7)
+    assert driver.called[-1] == ("StreamEndCapture", 8)
 
 
 # ------------------------------------------------------------------------------------------------- batches on
@@ -409,11 +485,11 @@ def test_upload_waits_where_it_must(engine, monkeypatch):
 
         synchronize = run
 
-    write = engine.memory.write
-    device = SimpleNamespace(stream=lambda: "upload", event=Event, pinned_array=np.empty)
-    monkeypatch.setattr(engine.upload, "cuda", device)
-    monkeypatch.setattr(engine.launch, "stream", lambda: "kernels")
-    monkeypatch.setattr(engine.memory, "write", lambda y, x, stream: late.append(lambda: write(y, x)))
+    write = memory.write
+    stand_in = SimpleNamespace(stream=lambda: "upload", event=Event, pinned_array=np.empty)
+    monkeypatch.setattr(h2d, "cuda", stand_in)
+    monkeypatch.setattr(device, "stream", lambda: "kernels")
+    monkeypatch.setattr(memory, "write", lambda y, x, stream: late.append(lambda: write(y, x)))
     upload, steps = engine.Upload(), list(batches(engine))
     on_the_way = upload.start(steps[0])
     for n, want in enumerate(steps):

@@ -4,6 +4,7 @@ from .conv.registry import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv
 from .graph import Graph
 from .ops.channel_reduce import channel_sum
 from .ops.dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
+from .ops.indexing import getitem, index_add, setitem
 from .ops.norm import (
     batch_norm_bwd,
     batch_norm_fwd,
@@ -29,35 +30,17 @@ from .ops.pool import (
     max_pool_bwd,
     max_pool_fwd,
 )
-from .ops.reduce import (
-    argmax,
-    argmin,
+from .ops.reduce import argmax, argmin, reduce_fwd
+from .ops.resample import fold, interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd, unfold
+from .ops.softmax_loss import (
     cross_entropy_bwd,
     cross_entropy_fwd,
     cross_entropy_mean_bwd,
     cross_entropy_mean_fwd,
-    reduce_fwd,
     softmax_bwd,
     softmax_fwd,
 )
-from .ops.shape import (
-    asarray,
-    broadcast_to,
-    concatenate,
-    copy,
-    fold,
-    getitem,
-    index_add,
-    interpolate_bwd,
-    interpolate_fwd,
-    pad_bwd,
-    pad_fwd,
-    permute,
-    reshape,
-    setitem,
-    to_host,
-    unfold,
-    zeros,
-)
-from .runtime import dlpack, launch, memory
+from .ops.views import asarray, broadcast_to, concatenate, permute, reshape, to_host, zeros
+from .runtime import device, dlpack, memory
 from .runtime.h2d import Upload
+from .runtime.layout import copy

@@ -30,12 +30,12 @@ if config.ENABLE_CUDASIM:
         matrix4_turned,
         mma_bf16,
         mma_tf32,
-        neighbours,
         pack_bf16,
         pointer,
         store2,
         store4,
         tf32,
+        vector_access,
         wait,
     )
 else:
@@ -170,7 +170,7 @@ else:
         """``array[index : index + 4] = a, b, c, d`` in accesses of 16 bytes (aligned)."""
         return types.void(array, types.int64, *(array.dtype,) * 4), _store(4)
 
-    def neighbours(count: int):
+    def vector_access(count: int):
         """``load(array, index)`` and ``store(array, index, values)`` of tuples of 1 or 4 neighbours, in
         accesses of up to 16 bytes (aligned)."""
         if count == 4:

@@ -5,7 +5,8 @@
     table, a row per piece of a parameter:   first element of  param | grad | state | state,   number of elements
     block b takes row b; its threads walk the piece
 
-The numbers of a step (learning rate and so on) are a tuple, or an array where a graph replays the kernel.
+The numbers of a step (learning rate and so on) are a tuple; in a graph, which may replay the kernel with other
+numbers, they are an array.
 """
 
 from __future__ import annotations
@@ -14,39 +15,41 @@ import functools
 
 import numpy as np
 
-from .. import graph
-from ..runtime import layout, memory
+from ..runtime import context, layout, memory
+from ..runtime.array import window
 from ..runtime.launch import SIMULATED, THREADS, cuda, kernel, launch, math
 
 _PIECE = 64 if SIMULATED else 8192
 
 
 def _table(*lists):
-    """The kernel's argument for all memory, and the table, from lists of equally long lists of arrays."""
-    window, base = memory.window([a for arrays in lists for a in arrays])
+    """An argument that reaches all of the arrays, and the kernel's table, from lists of the same length."""
+    reach, base = window([a for arrays in lists for a in arrays])
     rows = []
     for arrays in zip(*lists):
         places = [(a.address - base) // a.itemsize for a in arrays]
         for start in range(0, arrays[0].size, _PIECE):
             rows.append([*(p + start for p in places), min(_PIECE, arrays[0].size - start)])
-    return window, np.array(rows, np.int64)
+    return reach, np.array(rows, np.int64)
 
 
 _tables: dict = {}  # kernel -> the table it was given last, on the host and on the device
 
 
 def _step(kernel, params, grads, states, *numbers):
-    """Launch ``kernel`` on the arrays; what is not laid out as its parameter is goes there and back."""
-    numbers = graph.numbers(numbers)
-    if memory.graph is not None and memory.graph.refreshing:
+    """Launch ``kernel`` on the arrays. It sees copies of those whose memory order differs from their parameter's;
+    such states are copied back."""
+    numbers = context.numbers(numbers)
+    if context.current().phase == "refresh":  # the numbers are in place; kernels are replayed
         return
     grads, *aligned = (
         [layout.like(a, p) for a, p in zip(arrays, params, strict=True)] for arrays in (grads, *states)
     )
-    window, rows = _table(params, grads, *aligned)
-    if kernel not in _tables or not np.array_equal(_tables[kernel][0], rows):
-        _tables[kernel] = rows, memory.upload(rows)
-    launch(kernel, len(rows), THREADS, window, _tables[kernel][1], numbers)
+    reach, rows = _table(params, grads, *aligned)
+    last = _tables.get(kernel)
+    if last is None or not np.array_equal(last[0], rows):
+        last = _tables[kernel] = rows, memory.upload(rows)
+    launch(kernel, len(rows), THREADS, reach, last[1], numbers)
     for arrays, used in zip(states, aligned):
         for a, b in zip(arrays, used):
             if a is not b:

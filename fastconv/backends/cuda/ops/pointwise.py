@@ -1,27 +1,28 @@
 """Elementwise ops, with broadcasting, and dropout.
 
 Arrays whose elements correspond in memory are walked as one line; broadcasting walks as few axes as the
-strides allow. The arithmetic is written once per element type: in a kernel a bare ``0.5`` is a float64 and
-would drag float32 along.
+strides allow. The arithmetic is written once per element type, because a bare ``0.5`` is a float64 in a kernel
+and would turn float32 arithmetic into float64.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from math import floor, pi
 from math import sqrt as host_sqrt
 
 import numpy as np
 
-from .. import graph
-from ..runtime import layout, memory
+from ..runtime import context, layout, memory
+from ..runtime.array import DeviceArray, dense_strides
 from ..runtime.launch import body, cuda, grid, kernel, launch, math
 
 
 @functools.cache
 def _unary_bodies(real):
-    """Name -> (value of x and param, gradient of gy, what ``UNARY`` says to save, and param) for elements
-    ``real``."""
+    """The device functions of each op by name, for elements ``real``: ``value(x, param)`` and
+    ``gradient(gy, saved, param)``, where ``saved`` is what ``UNARY`` of the contract says."""
     zero, half, one, two = real(0), real(0.5), real(1), real(2)
     root_half, density = real(host_sqrt(0.5)), real(1 / host_sqrt(2 * pi))
     rate, cubic, cubic3 = real(host_sqrt(8 / pi)), real(0.044715), real(0.134145)
@@ -98,30 +99,27 @@ def _unary_bwd_kernel(name, real):
     return kernel(unary_bwd)
 
 
-def half_as_float(op):
-    """Kernels have no float16 arithmetic: the op computes in float32, and what it returns in that becomes
-    float16 again."""
+def _is_half(a) -> bool:
+    return isinstance(a, DeviceArray) and a.dtype.char == "e"
+
+
+def half_as_float(op: Callable) -> Callable:
+    """Decorate an op whose kernels have no float16 arithmetic: it computes in float32, and a float32 result
+    becomes float16."""
 
     @functools.wraps(op)
     def run(*args):
-        for a in args:
-            if isinstance(a, memory.DeviceArray) and a.dtype.char == "e":
-                break
-        else:
+        if not any(_is_half(a) for a in args):
             return op(*args)
-        y = op(
-            *[
-                cast(a, np.float32) if isinstance(a, memory.DeviceArray) and a.dtype.char == "e" else a
-                for a in args
-            ]
-        )
+        y = op(*(cast(a, np.float32) if _is_half(a) else a for a in args))
         return cast(y, np.float16) if y.dtype == np.float32 else y
 
     return run
 
 
 @half_as_float
-def unary_fwd(name, x, param=None):
+def unary_fwd(name: str, x: DeviceArray, param=None) -> DeviceArray:
+    """The unary op ``name`` of each element."""
     x = x if layout.is_dense(x) else layout.dense(x)
     y, real = layout.empty_like(x), x.dtype.type
     launch(_unary_kernel(name, real), *grid(x.size), x, real(param or 0), y, x.size)
@@ -129,16 +127,16 @@ def unary_fwd(name, x, param=None):
 
 
 @half_as_float
-def unary_bwd(name, gy, saved, param=None):
+def unary_bwd(name: str, gy: DeviceArray, saved, param=None) -> DeviceArray:
+    """The gradient in the operand of the unary op ``name``."""
     gy, saved = layout.alike(gy, gy if saved is None else saved)
     gx, real = layout.empty_like(gy), gy.dtype.type
     launch(_unary_bwd_kernel(name, real), *grid(gy.size), gy, saved, real(param or 0), gx, gy.size)
     return gx
 
 
-# ------------------------------------------------------------------------------------------------- two
-# operands
-# pow and its derivatives, which need constants, are below; the larger of two numbers is NaN if one of them is
+# ------------------------------------------------------------------------------------------------- two operands
+# pow and its derivatives need constants, so they are below. The larger of two numbers is NaN if one of them is.
 BINARY_OPS = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
@@ -213,7 +211,7 @@ def _broadcast_kernel(name, real, index):
 
 
 def _is_array(v) -> bool:
-    return isinstance(v, memory.DeviceArray)
+    return isinstance(v, DeviceArray)
 
 
 def _number(v):
@@ -221,7 +219,8 @@ def _number(v):
 
 
 @half_as_float
-def binary_fwd(name, a, b):
+def binary_fwd(name: str, a, b) -> DeviceArray:
+    """The binary op ``name`` of two arrays, broadcast to one shape, or of an array and a number."""
     a, b = (v if _is_array(v) else _number(v) for v in (a, b))
     computed = a.dtype if _is_array(a) else b.dtype
     dtype = np.dtype(bool) if name in _COMPARISONS else computed
@@ -271,7 +270,7 @@ def _cast_kernel(real):
     return cast_elements
 
 
-def cast(x, dtype):
+def cast(x: DeviceArray, dtype) -> DeviceArray:
     """A fresh array of another dtype."""
     if np.dtype(dtype) == bool:
         return binary_fwd("ne", x, 0)
@@ -290,8 +289,8 @@ def _dropout_kernel(real):
 
     @kernel
     def drop(x, y, shape, places, x_steps, seed, least, scale, n):
-        """Element i of memory lies at x_steps in x; its logical number, which the hash takes, at
-        ``places``."""
+        # y is walked through memory; of each element x_steps give the place in x, and places the number in
+        # logical order, which is hashed (SplitMix64)
         start = seed[0] * spread
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
             rest, source, z = np.uint64(i), np.uint64(0), start
@@ -309,10 +308,11 @@ def _dropout_kernel(real):
     return drop
 
 
-def dropout(x, p, scale, seed):
+def dropout(x: DeviceArray, p: float, scale: float, seed: int) -> DeviceArray:
+    """``x * scale``, zero with probability ``p``; a hash of ``seed`` and an element's number decides."""
     y, real = layout.empty_like(x), x.dtype.type
     order = layout.memory_order(y)
-    numbers = memory.dense_strides(x.shape, 1)
+    numbers = dense_strides(x.shape, 1)
     shape, places, x_steps = layout.merged(
         [y.shape[i] for i in order], [numbers[i] for i in order], [layout.steps(x)[i] for i in order]
     )
@@ -323,7 +323,7 @@ def dropout(x, p, scale, seed):
         x,
         y,
         *wide,
-        graph.seed(seed),
+        context.seed(seed),
         np.uint64(floor(p * 2**24)),
         real(scale),
         x.size,

@@ -72,7 +72,7 @@ def _decoder(number):
 
 @functools.cache
 def _max_kernel(real, each, number):
-    decode, (load, store) = _decoder(number), ptx.neighbours(each)
+    decode, (load, store) = _decoder(number), ptx.vector_access(each)
 
     @kernel
     def max_pool(x, y, index, channels, size, out_size, kernel_size, stride, dilation, before, adaptive, n):
@@ -107,7 +107,7 @@ def _max_kernel(real, each, number):
 @functools.cache
 def _max_bwd_kernel(real, each, number):
     zero = real(0)
-    decode, (load, store) = _decoder(number), ptx.neighbours(each)
+    decode, (load, store) = _decoder(number), ptx.vector_access(each)
 
     @kernel
     def max_pool_bwd(
@@ -140,7 +140,7 @@ def _max_bwd_kernel(real, each, number):
 @functools.cache
 def _avg_kernels(real, each, number):
     zero = real(0)
-    decode, (load, store) = _decoder(number), ptx.neighbours(each)
+    decode, (load, store) = _decoder(number), ptx.vector_access(each)
 
     @body
     def divisor(
@@ -274,7 +274,7 @@ def _number(spec):
 def _start(kernels, spec, x, y, n, *arguments):
     """Launch the kernel that ``kernels`` makes for as many channels at once as lie together; ``x`` is read,
     ``y`` written."""
-    each = layout.neighbours_at_once(y.shape[-1], x)
+    each = layout.vector_width(y.shape[-1], x)
     launch(kernels(y.dtype.type, each, _number(spec)), *grid(n // each), x, *arguments, n)
 
 

@@ -11,21 +11,21 @@ from collections.abc import Callable
 
 from fastconv.backends import disk
 
-from . import launch, memory
-from .launch import cuda
+from . import device
+from .context import current
+from .device import cuda
 
 _chosen: dict[tuple, str] = {}  # by this process
 
 
 def can_measure() -> bool:
-    """Not without a device (simulator, compile report), nor while a graph is made."""
-    return not memory.on_host and memory.graph is None
+    """Whether times can be measured: on a device, and not while this thread makes a graph."""
+    return not device.on_host and current().graph is None
 
 
 @functools.cache
 def _file():
-    name = cuda.get_current_device().name
-    folder = disk.folder("cuda", "-".join((name.decode() if isinstance(name, bytes) else name).split()))
+    folder = disk.folder("cuda", "-".join(device.name().split()))
     return folder and folder / "fastest.json"
 
 
@@ -47,10 +47,10 @@ def seconds(run: Callable[[], None], times: int = 5) -> float:
         return math.inf
     events = [(cuda.event(), cuda.event()) for _ in range(times)]
     for before, after in events:
-        before.record(launch.stream())
+        before.record(device.stream())
         run()
-        after.record(launch.stream())
-    launch.synchronize()
+        after.record(device.stream())
+    device.synchronize()
     return min(before.elapsed_time(after) for before, after in events) / 1e3
 
 

@@ -1,5 +1,7 @@
-"""DLPack: device memory handed to other libraries, and theirs taken, without a copy
-(https://dmlc.github.io/dlpack)."""
+"""DLPack: device memory lent to other libraries, and theirs borrowed, without a copy.
+
+See https://dmlc.github.io/dlpack.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ import ctypes
 
 import numpy as np
 
-from . import launch, memory
+from . import device
+from .array import Block, DeviceArray, implements
 
 _NAME, _USED = b"dltensor", b"used_dltensor"
 _HOST, _CUDA = 1, 2  # kinds of device; under the simulator memory is the host's
@@ -47,38 +50,41 @@ _is_valid = _function("PyCapsule_IsValid", ctypes.c_int, ctypes.c_void_p, ctypes
 _pointer = _function("PyCapsule_GetPointer", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
 _rename = _function("PyCapsule_SetName", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)
 
-_lent: dict = {}  # address of a _Managed that somebody holds -> what must live as long
+#: What must live as long as another library holds it, by the address of its ``_Managed``.
+lent: dict[int, tuple] = {}
 
 
 @_Deleter
 def _give_back(managed):
-    _lent.pop(ctypes.addressof(managed.contents), None)
+    lent.pop(ctypes.addressof(managed.contents), None)
 
 
 @_Destructor
 def _drop(capsule):
-    if _is_valid(capsule, _NAME):  # nobody took it
-        _lent.pop(_pointer(capsule, _NAME), None)
+    if _is_valid(capsule, _NAME):  # nobody has consumed it
+        lent.pop(_pointer(capsule, _NAME), None)
 
 
-def device(x) -> tuple[int, int]:
-    """``__dlpack_device__`` of a device array."""
-    return (_HOST, 0) if memory.on_host else (_CUDA, launch.cuda.get_current_device().id)
+@implements("dlpack_device")
+def device_of(x: DeviceArray) -> tuple[int, int]:
+    """``__dlpack_device__`` of a device array: kind and number of the device."""
+    return (_HOST, 0) if device.on_host else (_CUDA, device.number())
 
 
-def lend(x):
-    """A capsule that describes the device array ``x``, whose memory lives as long as its taker wants it."""
-    x.base.known = memory.Nothing()  # the taker may write
+@implements("dlpack")
+def lend(x: DeviceArray):
+    """A capsule that describes ``x``, whose memory lives as long as the consumer wants it."""
+    x.base.share()
     shape, strides = ((ctypes.c_int64 * x.ndim)(*t) for t in (x.shape, (s // x.itemsize for s in x.strides)))
     code = next(code for code, kind in _CODES.items() if kind == x.dtype.kind)
-    tensor = _Tensor(x.address, *device(x), x.ndim, code, 8 * x.itemsize, 1, shape, strides, 0)
+    tensor = _Tensor(x.address, *device_of(x), x.ndim, code, 8 * x.itemsize, 1, shape, strides, 0)
     managed = _Managed(tensor, None, _give_back)
-    _lent[ctypes.addressof(managed)] = managed, shape, strides, x
+    lent[ctypes.addressof(managed)] = managed, shape, strides, x
     return _new(ctypes.addressof(managed), _NAME, _drop)
 
 
 class _Loan:
-    """Memory of another library; it is told when nobody here uses it any more."""
+    """Memory of another library, which is told when nobody here uses it any more."""
 
     def __init__(self, managed):
         self.managed = managed
@@ -88,9 +94,17 @@ class _Loan:
             self.managed.deleter(self.managed)
 
 
-def borrow(x) -> memory.DeviceArray:
-    """The device memory of any object that speaks DLPack."""
-    capsule = x.__dlpack__() if memory.on_host else x.__dlpack__(stream=int(launch.stream()))
+def borrow(x) -> DeviceArray:
+    """The device memory of any object with ``__dlpack__``.
+
+    Raises
+    ------
+    TypeError
+        If its elements are neither real numbers nor bool.
+    ValueError
+        If an axis has a negative stride.
+    """
+    capsule = x.__dlpack__() if device.on_host else x.__dlpack__(stream=int(device.stream()))
     managed = _Managed.from_address(_pointer(id(capsule), _NAME))
     t = managed.tensor
     if t.code not in _CODES or t.lanes != 1:
@@ -102,6 +116,5 @@ def borrow(x) -> memory.DeviceArray:
     if strides and min(strides) < 0:
         raise ValueError("from_dlpack: an axis runs backwards; copy the array first")
     _rename(id(capsule), _USED)
-    return memory.DeviceArray(
-        memory.Block(t.data or 0, _Loan(managed)), t.shape[: t.ndim], dtype, strides, t.offset
-    )
+    block = Block(t.data or 0, _Loan(managed))
+    return DeviceArray(block, t.shape[: t.ndim], dtype, strides, t.offset)

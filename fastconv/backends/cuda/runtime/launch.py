@@ -1,42 +1,40 @@
-"""Starting kernels: decorators, grids, the stream, and a guard on what is passed.
+"""Starting kernels: decorators, grids, a check of what is passed, and recordings.
 
-A kernel gets an array as a pointer to its first element, whatever its shape: ``x[i]`` is one access, where on
-an array of Numba it would first ask whether ``i`` counts from the end. Numbers have a fixed type: Python
-integers arrive as int32 (int64 where they do not fit), floats must be NumPy scalars, since a Python float
-would turn float32 arithmetic into float64. Modules with kernels take ``cuda`` and ``math`` from here, so that
-the simulator (``NUMBA_ENABLE_CUDASIM=1``) can stand in for both.
+A kernel gets an array as a pointer to its first element, whatever its shape. So ``x[i]`` is one access; with
+an array of Numba it would first test whether ``i`` counts from the end. Numbers have a fixed type: Python
+integers arrive as int32 (int64 where they do not fit); floats must be NumPy scalars, because a Python float
+would turn float32 arithmetic into float64. A tuple may be a ``NamedTuple``, whose fields the kernel reads by
+name. Modules with kernels take ``cuda`` and ``math`` from here, so that the simulator
+(``NUMBA_ENABLE_CUDASIM=1``) can replace both.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from math import gcd
+from typing import Any, TypeVar
 
 import numpy as np
-from numba import cuda
-from numba.cuda import config
 
 from fastconv.backends import compiling
 
-from . import memory
+from . import device, pool
+from .array import DeviceArray, Window
+from .context import current, use
+from .device import SIMULATED, cuda, math
 
-SIMULATED = bool(config.ENABLE_CUDASIM)
-if SIMULATED:
-    from ..simulator.execution import MATH as math  # noqa: N811
-    from ..simulator.execution import Module
-
-    cuda = Module()
-else:
+if not SIMULATED:
     from numba.cuda import types
     from numba.cuda.np.numpy_support import from_dtype
 
 __all__ = [
     "SIMULATED",
     "THREADS",
+    "arrays_in",
     "body",
+    "core_stream",
     "cuda",
     "grid",
     "grid_over_channels",
@@ -44,22 +42,16 @@ __all__ = [
     "launch",
     "math",
     "record",
-    "recorder",
-    "stream",
-    "synchronize",
 ]
 
 #: Threads per block where a kernel has no reason for another number; a power of two.
 THREADS = 8 if SIMULATED else 256
 _BLOCKS = 2 if SIMULATED else 4096
 
-#: A function ``(kernel, types, args, grid, block, shared)`` called instead of launching: how the compile
-#: report learns of every kernel, and the machine that runs PTX without a GPU (``tools/ptx_machine.py``) takes
-#: a launch over.
-recorder: Callable | None = None
+_R = TypeVar("_R")
 
 
-def kernel(function=None, **options):
+def kernel(function: Callable | None = None, **options) -> Any:
     """Decorate a kernel; it is compiled at its first launch for each combination of argument types.
 
     ``options`` are those of ``numba.cuda.jit``, e.g. ``launch_bounds=256``.
@@ -71,7 +63,7 @@ def kernel(function=None, **options):
     return cuda.jit(function, **options)
 
 
-def body(function):
+def body(function: Callable) -> Any:
     """Decorate a function that kernels call."""
     return function if SIMULATED else cuda.jit(function, device=True)
 
@@ -82,26 +74,19 @@ def grid(n: int, threads: int = 0) -> tuple[int, int]:
     return min(-(-n // threads), _BLOCKS), threads
 
 
-def grid_over_channels(n: int, channels: int, each: int) -> tuple[int, int]:
-    """Blocks and threads for ``n`` numbers, channels innermost, ``each`` neighbours at a time: so many that a
-    thread which walks ``range(cuda.grid(1) * each, n, cuda.gridsize(1) * each)`` meets the same channels
-    every time."""
-    blocks, threads = grid(-(-n // each))
-    whole = channels // each
+def grid_over_channels(n: int, channels: int, vector_width: int) -> tuple[int, int]:
+    """Blocks and threads for ``n`` numbers, channels innermost, read ``vector_width`` at a time.
+
+    There are so many threads that a thread which walks ``range(cuda.grid(1) * vector_width, n,
+    cuda.gridsize(1) * vector_width)`` meets the same channels every time.
+    """
+    blocks, threads = grid(-(-n // vector_width))
+    whole = channels // vector_width
     whole //= gcd(whole, threads)
     return -(-blocks // whole) * whole, threads
 
 
-@functools.cache
-def _main_stream():
-    return cuda.stream()
-
-
-def stream():
-    """The stream of every launch and copy."""
-    return _main_stream()
-
-
+# ------------------------------------------------------------------------------------------------- arguments
 @functools.cache
 def _number(dtype):
     return None if SIMULATED else from_dtype(dtype)
@@ -115,24 +100,30 @@ def _pointer(dtype):
     )
 
 
+@functools.lru_cache(maxsize=4096)
+def _tuple(cls, kinds):
+    return None if SIMULATED else types.BaseTuple.from_types(kinds, cls)
+
+
 _INT32, _INT64 = np.dtype(np.int32), np.dtype(np.int64)
 
 
 def _argument(kernel, position, value):
     """The type of an argument in kernels, and what to pass."""
-    if isinstance(value, memory.DeviceArray):
-        return _pointer(value.dtype), value.flat() if memory.on_host else value.address
+    if isinstance(value, DeviceArray):
+        return _pointer(value.dtype), value.flat() if device.on_host else value.address
     if isinstance(value, (bool, np.bool_)):
         return _number(_INT32), int(value)
     if isinstance(value, int):
         return _number(_INT32 if -(2**31) <= value < 2**31 else _INT64), value
     if isinstance(value, np.generic):
         return _number(value.dtype), value
-    if isinstance(value, memory.Window):
+    if isinstance(value, Window):
         return _pointer(value.dtype), value
     if isinstance(value, tuple):
         kinds, values = zip(*(_argument(kernel, position, v) for v in value))
-        return None if SIMULATED else types.BaseTuple.from_types(kinds), values
+        cls = type(value)
+        return _tuple(cls, kinds), values if cls is tuple else cls._make(values)
     where = f"{kernel.py_func.__name__}: argument {position}"
     if isinstance(value, np.ndarray):
         raise TypeError(f"{where} is a host array; kernels take device arrays, move it with asarray")
@@ -141,38 +132,61 @@ def _argument(kernel, position, value):
     )
 
 
+def arrays_in(args: Sequence) -> Iterator[DeviceArray]:
+    """The arrays among the arguments of a launch, those inside of tuples included."""
+    for a in args:
+        if isinstance(a, DeviceArray):
+            yield a
+        elif isinstance(a, tuple):
+            yield from arrays_in(a)
+
+
+# ------------------------------------------------------------------------------------------------- launches
 def launch(kernel, grid, block, *args, shared: int = 0) -> None:
-    """Start ``kernel`` on the stream; an empty grid starts nothing.
+    """Start ``kernel`` on the stream, or record it where the context says so; an empty grid starts nothing.
 
     Parameters
     ----------
     grid, block : int or tuple of up to 3 ints
     args : DeviceArray, int, bool, NumPy scalar, or tuple of them
-    shared : bytes of dynamic shared memory; where they are many the kernel is given leave to use them
+    shared : int
+        Bytes of dynamic shared memory; a kernel may ask for more than the 48 KiB that every kernel may use.
+
+    Raises
+    ------
+    TypeError
+        For a host array, a Python float, or anything else that kernels do not take.
+    RuntimeError
+        Where the device has less shared memory per block.
     """
     if (grid if isinstance(grid, int) else min(grid)) == 0:
         return
-    if memory.graph is not None:
-        memory.graph.launched(args)
+    context = current()
+    if context.graph is not None:
+        context.graph.launched(args)
     kinds, args = zip(*(_argument(kernel, i, a) for i, a in enumerate(args)))
     grid, block = (
         tuple(map(int, (*v, 1, 1)[:3] if isinstance(v, tuple) else (v, 1, 1))) for v in (grid, block)
     )
-    if recorder is not None:
-        recorder(kernel, kinds, args, grid, block, shared)
-    elif _noted is not None:
-        _noted.append((kernel, (grid, block, 0, shared), args))
-    elif SIMULATED:
-        kernel[grid, block, 0, shared](*args)
+    if device.launcher is not None:
+        device.launcher(kernel, kinds, args, grid, block, shared)
+    elif not SIMULATED:
+        _compiled(kernel, kinds, shared).launch(args, grid, block, context.target or _main_stream(), shared)
+    elif context.target is not None:
+        context.target.append((kernel, (grid, block, 0, shared), args))
     else:
-        _compiled(kernel, kinds, shared).launch(args, grid, block, _core_stream(), shared)
+        kernel[grid, block, 0, shared](*args)
+
+
+def core_stream(stream):
+    """A stream of Numba as compiled kernels take it."""
+    blocks = 1 << 10  # with fewer, Numba warns that the device is not full
+    return kernel(lambda: None).configure(blocks, 32, stream).stream
 
 
 @functools.cache
-def _core_stream():
-    """The stream as compiled kernels take it."""
-    blocks = 1 << 10  # so many that Numba finds no fault with them
-    return kernel(lambda: None).configure(blocks, 32, stream()).stream
+def _main_stream():
+    return core_stream(device.stream())
 
 
 _ready: dict = {}
@@ -190,8 +204,7 @@ _compile = compiling.watched(_bound, lambda: "compiling CUDA kernels, in every p
 
 
 def _compiled(kernel, kinds, shared):
-    """The kernel compiled for these types of arguments, with leave to use ``shared`` bytes of shared
-    memory."""
+    """The kernel compiled for these types of arguments, permitted to use ``shared`` bytes of shared memory."""
     compiled, allowed = _ready.get((kernel, kinds), (None, _GRANTED))
     if compiled is None or shared > allowed:
         compiled = _compile(kernel, kinds)
@@ -202,37 +215,44 @@ def _compiled(kernel, kinds, shared):
 
 
 def _allow_shared(kernel, compiled, shared):
-    """A kernel may use more than 48 KiB of shared memory, all in all, only after the driver was told so."""
+    """Permit a kernel to use more than 48 KiB of shared memory in all, which the driver wants to be told."""
     from cuda.bindings import driver
 
     handle = compiled._codelibrary.get_cufunc().handle
     attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    (code,) = driver.cuKernelSetAttribute(
-        attribute, shared, handle, driver.CUdevice(cuda.get_current_device().id)
-    )
+    (code,) = driver.cuKernelSetAttribute(attribute, shared, handle, driver.CUdevice(device.number()))
     if code != driver.CUresult.CUDA_SUCCESS:
-        name = kernel.py_func.__name__
         raise RuntimeError(
-            f"{name}: {shared} bytes of shared memory per block are not to be had ({code.name})"
+            f"{kernel.py_func.__name__}: {shared} bytes of shared memory per block are not available on this "
+            f"device ({code.name})"
         )
 
 
-_noted: list | None = None
+# ------------------------------------------------------------------------------------------------- recordings
+def record(work: Callable[[], _R]) -> tuple[Callable[[], None], _R]:
+    """Record what ``work()`` launches in this thread; nothing runs.
 
+    On a device the record is a CUDA graph, under the simulator a list of launches.
 
-def record(work):
-    """A function that starts again what ``work()`` launches, and the result of ``work``; nothing runs now.
+    Returns
+    -------
+    start : callable
+        Starts the recorded launches.
+    result
+        What ``work()`` returned.
 
-    On a device that is a CUDA graph, under the simulator a list of launches.
+    Raises
+    ------
+    RuntimeError
+        If the driver refuses.
     """
-    global _noted
-    if not SIMULATED:
-        return _capture(work)
-    _noted = launches = []
-    try:
+    return _list(work) if SIMULATED else _capture(work)
+
+
+def _list(work):
+    launches: list = []
+    with use(current()._replace(target=launches)):
         result = work()
-    finally:
-        _noted = None
 
     def start():
         for kernel, where, args in launches:
@@ -241,35 +261,37 @@ def record(work):
     return start, result
 
 
+def _call(function, *args):
+    """Call a function of the driver."""
+    from cuda.bindings import driver
+
+    code, *values = function(*args)
+    if code != driver.CUresult.CUDA_SUCCESS:
+        raise RuntimeError(f"{function.__name__}: {code.name}")
+    return values[0] if values else None
+
+
 def _capture(work):
     from cuda.bindings import driver
 
-    def call(function, *args):
-        code, *values = function(*args)
-        if code != driver.CUresult.CUDA_SUCCESS:
-            raise RuntimeError(f"{function.__name__}: {code.name}")
-        return values[0] if values else None
-
-    handle = driver.CUstream(int(stream()))
-    # relaxed: allocating and compiling meanwhile is no error
-    call(driver.cuStreamBeginCapture, handle, driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED)
-    try:
-        result = work()
-    except BaseException:
-        driver.cuStreamEndCapture(handle)  # or the stream would record for ever
-        raise
-    graph = call(driver.cuStreamEndCapture, handle)
-    executable = call(driver.cuGraphInstantiate, graph, 0)
-    call(driver.cuGraphDestroy, graph)
+    # a stream of its own: the launches and copies of other threads, and uploads, are not recorded but run
+    stream = cuda.stream()
+    handle = driver.CUstream(int(stream))
+    with pool.nothing_given_back(), use(current()._replace(target=core_stream(stream))):
+        # relaxed: to allocate memory and to compile meanwhile is no error
+        mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
+        _call(driver.cuStreamBeginCapture, handle, mode)
+        try:
+            result = work()
+        except BaseException:
+            driver.cuStreamEndCapture(handle)  # otherwise the stream would record for ever
+            raise
+        graph = _call(driver.cuStreamEndCapture, handle)
+    executable = _call(driver.cuGraphInstantiate, graph, 0)
+    _call(driver.cuGraphDestroy, graph)
 
     def start():
-        call(driver.cuGraphLaunch, executable, handle)
+        _call(driver.cuGraphLaunch, executable, driver.CUstream(int(device.stream())))
 
     weakref.finalize(start, driver.cuGraphExecDestroy, executable)
     return start, result
-
-
-def synchronize() -> None:
-    """Wait until everything on the stream is done."""
-    if not SIMULATED:
-        stream().synchronize()

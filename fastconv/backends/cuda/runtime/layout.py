@@ -1,7 +1,6 @@
-"""Logical NCHW on channels-last memory: the views kernels read and the outputs they write (as in the cpu
-backend).
+"""Logical NCHW on channels-last memory: the views that kernels read, and the outputs that they write.
 
-Whatever is not laid out as a kernel wants it goes through one strided copy.
+The cpu backend does the same. An array that does not lie in memory as a kernel wants it is copied once.
 """
 
 from __future__ import annotations
@@ -10,14 +9,16 @@ import functools
 
 import numpy as np
 
+from . import memory
+from .array import DeviceArray, implements
 from .launch import cuda, grid, kernel, launch
-from .memory import DeviceArray
-from .memory import empty as _empty
 
 
-def merged(shape, *strides):
-    """The same walk over memory with as few axes as possible: extents 1 dropped, axes joined where every one
-    of ``strides`` allows it; at least one axis remains."""
+def merged(shape, *strides) -> tuple[tuple[int, ...], ...]:
+    """The same walk over memory with as few axes as possible, at least one: the shape and each of ``strides``.
+
+    Extents of 1 are dropped, and neighbouring axes are joined where all of ``strides`` allow it.
+    """
     axes = [(n, s) for n, *s in zip(shape, *strides) if n != 1]
     result = []
     for n, s in axes:
@@ -34,15 +35,17 @@ def steps(x: DeviceArray) -> tuple[int, ...]:
     return tuple(s // x.itemsize for s in x.strides)
 
 
-def unsigned(count: int, *tuples):
-    """Tuples of numbers as the unsigned integers that are wide enough for ``count`` elements: divisions by 32
-    bits are several times faster than by 64."""
+def unsigned(count: int, *tuples) -> tuple[tuple[np.unsignedinteger, ...], ...]:
+    """Tuples of numbers as unsigned integers that are wide enough for ``count`` elements.
+
+    A division of 32 bits is several times faster than one of 64.
+    """
     kind = np.uint32 if count < 2**31 else np.uint64
     return tuple(tuple(kind(v) for v in t) for t in tuples)
 
 
 @functools.cache
-def _copy_kernel(index):
+def copy_kernel(index):
     @kernel
     def copy_strided(x, y, shape, x_steps, y_steps, n):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
@@ -59,18 +62,17 @@ def _copy_kernel(index):
 
 
 def copy_to(x: DeviceArray, y: DeviceArray) -> DeviceArray:
-    """Write the values of ``x`` into ``y`` of the same shape and dtype, whatever their strides; returns
-    ``y``."""
+    """Write the values of ``x`` into ``y``, of the same shape and dtype but any strides; returns ``y``."""
     y.base.known.clear()
     order = memory_order(y)
     strides = ([steps(a)[i] for i in order] for a in (x, y))
     shape, xs, ys = unsigned(max(x.span, y.span, y.size), *merged([y.shape[i] for i in order], *strides))
-    launch(_copy_kernel(type(shape[0])), *grid(y.size), x, y, shape, xs, ys, y.size)
+    launch(copy_kernel(type(shape[0])), *grid(y.size), x, y, shape, xs, ys, y.size)
     return y
 
 
 @functools.cache
-def _fill_kernel():
+def fill_kernel():
     @kernel
     def fill(y, value, n):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
@@ -81,8 +83,8 @@ def _fill_kernel():
 
 def filled(shape, dtype, value) -> DeviceArray:
     """A new C-contiguous array of one value."""
-    y = _empty(shape, dtype)
-    launch(_fill_kernel(), *grid(y.size), y, y.dtype.type(value), y.size)
+    y = memory.empty(shape, dtype)
+    launch(fill_kernel(), *grid(y.size), y, y.dtype.type(value), y.size)
     return y
 
 
@@ -95,14 +97,13 @@ def dense(x: DeviceArray) -> DeviceArray:
     """``x`` itself if C-contiguous, else a copy that is."""
     if x.flags.c_contiguous:
         return x
-    y = _empty(x.shape, x.dtype)
+    y = memory.empty(x.shape, x.dtype)
     copy_to(x, y)
     return y
 
 
 def to_ndhwc(x: DeviceArray) -> DeviceArray:
-    """``N, C, *spatial`` as a C-contiguous ``N, D, H, W, C`` array: a view where the memory already is
-    channels-last."""
+    """``N, C, *spatial`` as a C-contiguous ``N, D, H, W, C`` array; a view of channels-last memory."""
     x = dense(x.transpose(0, *range(2, x.ndim), 1))
     return x.reshape(x.shape[0], *(1,) * (5 - x.ndim), *x.shape[1:])
 
@@ -116,17 +117,15 @@ def rows(x: DeviceArray) -> DeviceArray:
 def empty(shape, dtype) -> tuple[DeviceArray, DeviceArray]:
     """A new channels-last array of logical ``shape``, and the 5-D ``N, D, H, W, C`` view kernels write."""
     n, c, *spatial = shape
-    memory = _empty((n, *spatial, c), dtype)
-    last = memory.ndim - 1
-    return memory.transpose(0, last, *range(1, last)), memory.reshape(
-        n, *(1,) * (3 - len(spatial)), *spatial, c
-    )
+    y = memory.empty((n, *spatial, c), dtype)
+    last = y.ndim - 1
+    return y.transpose(0, last, *range(1, last)), y.reshape(n, *(1,) * (3 - len(spatial)), *spatial, c)
 
 
 def empty_like(x: DeviceArray, dtype=None) -> DeviceArray:
     """A new dense array of ``x``'s shape with its order of axes in memory."""
     order = memory_order(x)
-    y = _empty([x.shape[i] for i in order], dtype or x.dtype)
+    y = memory.empty([x.shape[i] for i in order], dtype or x.dtype)
     return y.transpose(*sorted(range(x.ndim), key=order.__getitem__))
 
 
@@ -135,9 +134,14 @@ def is_dense(x: DeviceArray) -> bool:
     return x.span == x.size and x.flags.writeable
 
 
+@implements("copy")
+def copy(x: DeviceArray) -> DeviceArray:
+    """A fresh array with the order of axes in memory of ``x``."""
+    return copy_to(x, empty_like(x))
+
+
 def like(x: DeviceArray, model: DeviceArray) -> DeviceArray:
-    """``x`` with the order of axes in memory of the equally shaped, dense ``model``; a copy only where it
-    differs."""
+    """``x`` with the order of axes in memory of ``model``, dense and of the same shape; a copy if it differs."""
     if same_order(x, model):
         return x
     y = empty_like(model)
@@ -146,13 +150,15 @@ def like(x: DeviceArray, model: DeviceArray) -> DeviceArray:
 
 
 def same_order(x: DeviceArray, model: DeviceArray) -> bool:
-    """Whether two equally shaped arrays hold equal places at equal distances."""
+    """Whether two arrays of the same shape have the same strides in elements, extents of 1 aside."""
     return all(n == 1 or a == b for n, a, b in zip(x.shape, steps(x), steps(model)))
 
 
 def alike(*arrays: DeviceArray) -> list[DeviceArray]:
-    """Equally shaped arrays with the memory order of the first of them that is dense, by copies where theirs
-    differs: walked element by element through memory, they correspond."""
+    """Arrays of the same shape, all with the memory order of the first dense one; copies where theirs differs.
+
+    A kernel can then walk them through memory, element by element, as one line.
+    """
     model = next((a for a in arrays if is_dense(a)), None) or empty_like(arrays[0])
     return [like(a, model) for a in arrays]
 
@@ -164,27 +170,6 @@ def broadcast(x: DeviceArray, shape) -> DeviceArray:
     return x.view(shape, (0,) * lead + tuple(strides))
 
 
-def neighbours_at_once(channels, *arrays) -> int:
-    """How many channels of channels-last arrays a thread takes at once."""
+def vector_width(channels: int, *arrays: DeviceArray) -> int:
+    """How many channels of channels-last arrays a thread reads in one access."""
     return 4 if channels % 4 == 0 and all(a.address % 16 == 0 for a in arrays) else 1
-
-
-__all__ = [
-    "alike",
-    "broadcast",
-    "copy_to",
-    "dense",
-    "empty",
-    "empty_like",
-    "filled",
-    "is_dense",
-    "to_ndhwc",
-    "like",
-    "memory_order",
-    "merged",
-    "neighbours_at_once",
-    "rows",
-    "same_order",
-    "steps",
-    "unsigned",
-]

@@ -12,7 +12,7 @@ import threading
 import numpy as np
 from numba.cuda.simulator.kernelapi import FakeCUDAShared
 
-from ..runtime.memory import Flat
+from ..runtime.array import Flat
 
 
 def _shared_array(self, shape, dtype, alignment=None):
@@ -69,7 +69,7 @@ def _store(array, index, *values):
 store2 = store4 = _store
 
 
-def neighbours(count: int):
+def vector_access(count: int):
     return _load(count), lambda array, index, values: _store(array, index, *values)
 
 

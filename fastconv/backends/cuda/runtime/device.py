@@ -1,0 +1,131 @@
+"""The device: its stream, its memory, and what stands in for it where there is none.
+
+A process computes in one of three ways::
+
+                 kernels                          memory           decided by
+    device       compiled, started by the driver  of the device    a GPU and numba-cuda are there
+    simulator    run as Python functions          of the host      NUMBA_ENABLE_CUDASIM=1
+    emulation    compiled, handed to a function   of the host      emulate(), called by tools
+
+Modules with kernels take ``cuda`` and ``math`` from ``launch.py``, which takes them from here, so that the
+simulator can replace both.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import cuda
+from numba.cuda import config
+
+from fastconv.backends import availability
+
+__all__ = [
+    "SIMULATED",
+    "Launcher",
+    "allocate",
+    "cuda",
+    "emulate",
+    "free_memory",
+    "launcher",
+    "math",
+    "name",
+    "number",
+    "on_host",
+    "stream",
+    "synchronize",
+]
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+if SIMULATED:
+    from ..simulator.execution import MATH as math  # noqa: N811
+    from ..simulator.execution import Module
+
+    cuda = Module()
+
+#: ``launcher(kernel, types, args, grid, block, shared)`` is called in place of a launch.
+Launcher = Callable[[Any, tuple, tuple, tuple, tuple, int], None]
+
+#: Whether arrays lie in host memory: under the simulator and in emulation.
+on_host: bool = SIMULATED
+
+#: What :func:`emulate` was given.
+launcher: Launcher | None = None
+
+
+def _host_memory(size: int) -> np.ndarray:
+    return np.empty(size, np.uint8)
+
+
+def emulate(run: Launcher, host_memory: Callable[[int], np.ndarray] = _host_memory) -> None:
+    """Compute without a device for the rest of the process.
+
+    The compile report (``tools/cuda_report.py``) learns of every kernel in this way, and the machine that runs
+    PTX (``tools/ptx_machine.py``) takes launches over.
+
+    Parameters
+    ----------
+    run : callable
+        Called in place of every launch.
+    host_memory : callable
+        ``host_memory(size)`` returns an array of ``size`` bytes that holds a block of the pool.
+    """
+    global on_host, launcher, _host_memory
+    on_host, launcher, _host_memory = True, run, host_memory
+    availability.emulate()
+
+
+@functools.cache
+def _main_stream():
+    return cuda.stream()
+
+
+def stream():
+    """The stream of every copy and, outside of a recording, of every launch; None in emulation."""
+    return _main_stream() if launcher is None else None
+
+
+def synchronize() -> None:
+    """Wait until everything on the stream is done."""
+    if not on_host:
+        stream().synchronize()
+
+
+def allocate(size: int) -> tuple[int, object]:
+    """The address of ``size`` bytes of fresh memory, and the object that owns them.
+
+    Raises
+    ------
+    MemoryError
+        If the device has no memory left.
+    """
+    if on_host:
+        memory = _host_memory(size)
+        return memory.ctypes.data, memory
+    try:
+        memory = cuda.device_array(size, np.uint8)
+    except cuda.cudadrv.driver.CudaAPIError as e:
+        if "OUT_OF_MEMORY" not in str(e):
+            raise
+        raise MemoryError from None
+    return memory.device_ctypes_pointer.value, memory
+
+
+def free_memory() -> tuple[int, int]:
+    """Free bytes of the device, and all it has."""
+    return cuda.current_context().get_memory_info()
+
+
+def name() -> str:
+    """The device's name."""
+    found = cuda.get_current_device().name
+    return found.decode() if isinstance(found, bytes) else found
+
+
+def number() -> int:
+    """The device's number."""
+    return cuda.get_current_device().id
