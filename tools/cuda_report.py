@@ -155,14 +155,10 @@ def main() -> int:
         name = row["kernel"]
         if name not in best or row.get("registers", 0) > best[name].get("registers", 0):
             best[name] = row
-    print(
-        f"{'kernel':32}{'registers':>10}{'spilled':>9}{'stack':>8}{'shared':>8}  of the variant with most registers"
-    )
+    line = "{:32}{:>10}{:>9}{:>8}{:>8}  {}".format
+    print(line("kernel", "registers", "spilled", "stack", "shared", "of the variant with most registers"))
     for name, row in sorted(best.items()):
-        print(
-            f"{name:32}{row.get('registers', '-'):>10}{row.get('spilled_bytes', '-'):>9}{row.get('stack_bytes', '-'):>8}"
-            f"{row.get('shared_bytes', '-'):>8}  {row['instructions']}"
-        )
+        print(line(name, *(row.get(field, "-") for field in PTXAS), row["instructions"]))
     found = "found" if find_ptxas() else "missing"
     print(f"{len(best)} kernels, {len(rows)} compilations, ptxas {found}, {len(bad)} failures")
     print(*bad, sep="\n")

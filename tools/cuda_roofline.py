@@ -11,7 +11,8 @@ is busy for a thousand multiplications:
     tensor   1024 (TF32), 2048 (bfloat16) or 128 (float32) multiply-adds per cycle
     issue    4 instructions per cycle (the driver's own are 1.1 to 1.5 times as many)
     shared   1 wavefront per cycle
-    cache    24 bytes per cycle, a 132nd of the second-level cache's 5.5 TB/s; copies through the first level count in full
+    cache    24 bytes per cycle, a 132nd of the second-level cache's 5.5 TB/s; copies through the first level
+             count in full
 
 ``peak`` is the share of the tensor cores' rate that the busiest part leaves: a bound, not a measurement.
 """

@@ -274,10 +274,10 @@ def test_a_checkpoint_in_mid_epoch(tmp_path):
     assert got == want
 
 
-# ------------------------------------------------------------------------------------------------- other threads
+# ------------------------------------------------------------------------------------------- other threads
 @pytest.mark.parametrize("phase", ["rehearse", "record", "refresh"])
 def test_another_thread_computes_as_usual_while_a_graph_is_made(phase, engine):
-    """It neither lands in the graph's pool nor in its recording, it may read, and its optimizer steps are done."""
+    """Its arrays are not in the graph's pool, its launches not recorded; it may read; its optimizer steps."""
     x = fc.ones(5, device="cuda")
     graph, meanwhile, seen = engine.Graph([]), threading.Event(), SimpleNamespace()
 
@@ -396,7 +396,7 @@ def capture(engine, monkeypatch):
 
 @with_stand_in
 def test_what_the_driver_is_asked(capture):
-    """The stream that is captured is one of its own, where this thread launches; replays go to the common one."""
+    """This thread launches on a stream of its own, which is captured; replays go to the common stream."""
     driver, seen = Driver(), []
 
     def work():

@@ -31,7 +31,8 @@ def test_on_the_machine():
         pytest.skip('no CUDA compiler; pip install "fastconv[cu13]"')
     env = os.environ | {"FASTCONV_PTX_MACHINE": "1", "NUMBA_ENABLE_CUDASIM": "0"}
     # of the ops the float32 cases, without the largest convolutions, which take minutes
-    chosen = "(test_ptx or test_cuda or cuda and float32 and not residual) and not every_kernel and not gpu_session"
+    chosen = "(test_ptx or test_cuda or cuda and float32 and not residual)"
+    chosen += " and not every_kernel and not gpu_session"
     command = [sys.executable, "-m", "pytest", "-q", *(f"tests/{name}.py" for name in SUITES), "-k", chosen]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     print(done.stdout[-4000:])

@@ -9,10 +9,11 @@ numbers. Therefore a recorded step
 * reads numbers that differ from step to step (learning rates, seeds of dropout) from a table on the device,
   which is uploaded before each replay::
 
-    table   seed | seed | .. | numbers of an optimizer's kernel | .. of the next |      each at a multiple of 16 bytes
+    table   seed | seed | .. | numbers of an optimizer's kernel | .. of the next |    each at a multiple of
+                                                                                      16 bytes
 
-While a step is rehearsed or recorded, the thread works in a context of the graph (``runtime/context.py``); other
-threads compute as usual.
+While a step is rehearsed or recorded, the thread works in a context of the graph (``runtime/context.py``);
+other threads compute as usual.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ _R = TypeVar("_R")
 class Graph:
     """A step that is done twice before it is replayed.
 
-    First it is rehearsed: it runs, so that kernels are compiled and memory is there. Then it is recorded, which
-    runs nothing.
+    First it is rehearsed: it runs, so that kernels are compiled and memory is there. Then it is recorded,
+    which runs nothing.
 
     Parameters
     ----------
@@ -115,9 +116,7 @@ class Graph:
     def replay(self, inputs: Sequence[DeviceArray]) -> None:
         """Start the step on ``inputs``."""
         if self._start is None:
-            raise RuntimeError(
-                "graph: nothing was recorded, or its memory was given back; record the step first"
-            )
+            raise RuntimeError("graph: no step is recorded, or its memory was given back; record it first")
         for x, y in zip(inputs, self.inputs, strict=True):
             layout.copy_to(x, y)
         if self._end:

@@ -21,7 +21,7 @@ from .pointwise import BINARY_OPS
 
 
 class OptionalArray(NamedTuple):
-    """What a kernel takes for an array that may be missing: some array in any case, and whether it is meant."""
+    """An array that may be missing, as a kernel takes it: some array in any case, and whether it is meant."""
 
     array: DeviceArray
     given: bool

@@ -1,24 +1,24 @@
 """Sums of each channel: bias gradients, what the gradients of a BatchNorm need, and its mean and variance.
 
-Channels last, a batch of images is a matrix of ``rows`` x ``channels``, and these are sums over its columns. One
-pass over memory gives two of them::
+Channels last, a batch of images is a matrix of ``rows`` x ``channels``, and these are sums over its columns.
+One pass over memory gives two of them::
 
               channels:  strips of up to 32 x 4
-             +-----------+-----------+--           a block: 256 threads = 32 columns of threads x 8 lanes.
-    rows:    | block 0,0 | block 0,1 |             A thread reads 4 neighbouring channels; a lane adds up every
-    pieces   +-----------+-----------+--           8th row of the piece, four rows in the arrays' own type,
-             | block 1,0 | block 1,1 |             these sums in float64. A tree over the lanes gives the
-             +-----------+-----------+--           sums of the piece: partial[sum, channel, piece]
+             +-----------+-----------+--      a block: 256 threads = 32 columns of threads x 8 lanes.
+    rows:    | block 0,0 | block 0,1 |        A thread reads 4 neighbouring channels; a lane adds up every
+    pieces   +-----------+-----------+--      8th row of the piece, four rows in the arrays' own type,
+             | block 1,0 | block 1,1 |        these sums in float64. A tree over the lanes gives the
+             +-----------+-----------+--      sums of the piece: partial[sum, channel, piece]
 
     finish:  a team of threads per channel adds up the pieces and turns the sums into what was asked for
 
 No atomics: the order of additions depends on the shape alone.
 
-For a variance, four rows are added up in their own type as ``d = x - o`` and ``d * d``, where ``o`` is the first of
-the four. In float64 their sums become those of ``x - r``, where ``r`` is the first row of the piece. The sum of the
-squared deviations of n numbers is at least the square of one of them, so cancellation loses at most a factor of n:
-4 in the arrays' own type, the rows of a piece in float64. (With one ``o`` for all rows in the arrays' own type, an
-outlier in that place would spoil the channel.)
+For a variance, four rows are added up in their own type as ``d = x - o`` and ``d * d``, where ``o`` is the
+first of the four. In float64 their sums become those of ``x - r``, where ``r`` is the first row of the piece.
+The sum of the squared deviations of n numbers is at least the square of one of them, so cancellation loses at
+most a factor of n: 4 in the arrays' own type, the rows of a piece in float64. (With one ``o`` for all rows in
+the arrays' own type, an outlier in that place would spoil the channel.)
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _BLOCKS = 4 if SIMULATED else 1024
 _FEW = 64 if SIMULATED else 1 << 16  # elements that are added up in one piece
 SHORT = 4  # rows added up in the arrays' own type before their sum is added to the float64 sums
 
-#: Where the mask of a ReLU behind the normalisation comes from: there is none, the sign of its result ``y``, or
-#: the sign of what its result is for ``x``.
+#: Where the mask of a ReLU behind the normalisation comes from: there is none, the sign of its result ``y``,
+#: or the sign of what its result is for ``x``.
 NO_MASK, MASK_FROM_Y, MASK_FROM_X = 0, 1, 2
 
 # terms(x, gradient, mean or origin, 1 / deviation): the two terms that are added up;
@@ -59,8 +59,10 @@ _SUMS = {
 
 
 class Vectors(NamedTuple):
-    """Arrays of one number per channel: ``(x - mean) * scale`` is normalised, ``(x - mean) * gain + shift`` the
-    result of the normalisation."""
+    """Arrays of one number per channel.
+
+    ``(x - mean) * scale`` is normalised, ``(x - mean) * gain + shift`` the result of the normalisation.
+    """
 
     mean: Any
     scale: Any
@@ -282,8 +284,8 @@ def sums(name: str, x: DeviceArray, divisor: float = 1.0, **options) -> tuple[De
     name : "grad" or "sum"
         Sums of a gradient and of its products with the normalised ``x``, or sums of ``x`` (twice).
     other, y, vectors, mask
-        For "grad": the gradient, the result that the mask comes from, :class:`Vectors`, and where the mask comes
-        from.
+        For "grad": the gradient, the result that the mask comes from, :class:`Vectors`, and where the mask
+        comes from.
     """
     first, second = memory.empty(x.shape[1:], x.dtype), memory.empty(x.shape[1:], x.dtype)
     partial, _ = _pieces(name, x, (first, second), divisor, **options)
@@ -296,7 +298,7 @@ def sums(name: str, x: DeviceArray, divisor: float = 1.0, **options) -> tuple[De
 
 
 def known_moments(x: DeviceArray) -> tuple[DeviceArray, int] | None:
-    """Sums of pieces that the convolution left which wrote the matrix ``x``, and the rows of a piece; or None."""
+    """Sums of pieces, and the rows of a piece, that the convolution left which wrote ``x``; or None."""
     partial, piece, shape = x.base.known.get("moments", (None, 0, None))
     return (partial, piece) if shape == x.shape and x.offset == 0 else None
 

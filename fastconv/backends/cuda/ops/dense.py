@@ -1,15 +1,13 @@
 """Matrix products of any shape and strides, and dense layers, which are convolutions of images of one pixel.
 
-A product has a tile of the result per block, a small tile of it in the registers of each thread:
+A block computes a tile of BM x BM of the result, and each thread a small tile of that in registers::
 
-::
-
-            B: k x n                       shared memory holds a slab of A and one of B, DEPTH deep;
-        +---------+                        thread (i, j) keeps EACH x EACH sums and walks the slab once per step:
-        |  slab   |  DEPTH                 EACH numbers of A's column times EACH of B's row
+            B: k x n               shared memory holds a slab of A and one of B, BK deep; thread (i, j) keeps
+        +---------+                THREAD_TILE x THREAD_TILE sums and walks the slab once per step:
+        |  slab   |  BK            THREAD_TILE numbers of A's column times as many of B's row
     +---+---------+
-    | A | C tile  |  TILE = EACH * SIDE    Strides are arguments, so transposed operands need no copy; loads run along
-    +---+---------+                        whichever axis of the operand is contiguous.
+    | A | C tile  |  BM            Strides are arguments, so transposed operands need no copy; loads run along
+    +---+---------+                the contiguous axis of the operand.
 
 Both add up in float32 (float64), without tensor cores: what ``"highest"`` precision promises, in every mode.
 """
@@ -23,20 +21,19 @@ import numpy as np
 
 from fastconv.spec import conv_spec
 
-from ..conv import geometry as geometry
-from ..conv import registry
+from ..conv import geometry, registry
 from ..runtime import layout, memory
 from ..runtime.launch import SIMULATED, cuda, kernel, launch
 from .pointwise import half_as_float
 
-_SIDE, _EACH, _DEPTH = (2, 2, 4) if SIMULATED else (16, 4, 16)
-_TILE, _THREADS = _SIDE * _EACH, _SIDE * _SIDE
+_SIDE, _THREAD_TILE, _BK = (2, 2, 4) if SIMULATED else (16, 4, 16)
+_BM, _THREADS = _SIDE * _THREAD_TILE, _SIDE * _SIDE
 
 
 @functools.cache
 def _matmul_kernel(real):
-    zero, slab = real(0), _TILE * _DEPTH
-    tile, depth, side, each, threads = _TILE, _DEPTH, _SIDE, _EACH, _THREADS
+    zero, slab = real(0), _BM * _BK
+    bm, bk, side, thread_tile, threads = _BM, _BK, _SIDE, _THREAD_TILE, _THREADS
 
     def matmul(a, b, c, m, n, k, a_steps, b_steps, batch_shape, a_batch, b_batch):
         a_slab = cuda.shared.array(slab, real)
@@ -50,38 +47,38 @@ def _matmul_kernel(real):
             a_at += place * a_batch[d]
             b_at += place * b_batch[d]
             rest = whole
-        top, left = cuda.blockIdx.y * tile, np.int64(cuda.blockIdx.x) * tile
-        sums = cuda.local.array((each, each), real)
-        ra, rb = cuda.local.array(each, real), cuda.local.array(each, real)
-        for p in range(each):
-            for q in range(each):
+        top, left = cuda.blockIdx.y * bm, np.int64(cuda.blockIdx.x) * bm
+        sums = cuda.local.array((thread_tile, thread_tile), real)
+        ra, rb = cuda.local.array(thread_tile, real), cuda.local.array(thread_tile, real)
+        for p in range(thread_tile):
+            for q in range(thread_tile):
                 sums[p, q] = zero
-        for start in range(0, k, depth):
+        for start in range(0, k, bk):
             for e in range(t, slab, threads):
                 # neighbouring threads read neighbouring addresses
-                row, kk = (e // depth, e % depth) if a_steps[1] == 1 else (e % tile, e // tile)
+                row, kk = (e // bk, e % bk) if a_steps[1] == 1 else (e % bm, e // bm)
                 inside = top + row < m and start + kk < k
-                a_slab[kk * tile + row] = (
+                a_slab[kk * bm + row] = (
                     a[a_at + (top + row) * a_steps[0] + (start + kk) * a_steps[1]] if inside else zero
                 )
-                column, kk = (e % tile, e // tile) if b_steps[1] == 1 else (e // depth, e % depth)
+                column, kk = (e % bm, e // bm) if b_steps[1] == 1 else (e // bk, e % bk)
                 inside = left + column < n and start + kk < k
-                b_slab[kk * tile + column] = (
+                b_slab[kk * bm + column] = (
                     b[b_at + (start + kk) * b_steps[0] + (left + column) * b_steps[1]] if inside else zero
                 )
             cuda.syncthreads()
-            for kk in range(depth):
-                for p in range(each):
-                    ra[p] = a_slab[kk * tile + i + p * side]
-                    rb[p] = b_slab[kk * tile + j + p * side]
-                for p in range(each):
-                    for q in range(each):
+            for kk in range(bk):
+                for p in range(thread_tile):
+                    ra[p] = a_slab[kk * bm + i + p * side]
+                    rb[p] = b_slab[kk * bm + j + p * side]
+                for p in range(thread_tile):
+                    for q in range(thread_tile):
                         sums[p, q] += ra[p] * rb[q]
             cuda.syncthreads()
         c_at = np.int64(cuda.blockIdx.z) * m * n
-        for p in range(each):
+        for p in range(thread_tile):
             row = top + i + p * side
-            for q in range(each):
+            for q in range(thread_tile):
                 column = left + j + q * side
                 if row < m and column < n:
                     c[c_at + row * n + column] = sums[p, q]
@@ -91,6 +88,7 @@ def _matmul_kernel(real):
 
 @half_as_float
 def matmul(a, b):
+    """Matrix product over the last two axes; the axes before them are broadcast."""
     (m, k), n, real = a.shape[-2:], b.shape[-1], a.dtype.type
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     c = memory.empty((*batch, m, n), a.dtype)
@@ -99,7 +97,7 @@ def matmul(a, b):
         shape, *batches = layout.merged(batch, *batches)
         launch(
             _matmul_kernel(real),
-            (-(-n // _TILE), -(-m // _TILE), prod(batch)),
+            (-(-n // _BM), -(-m // _BM), prod(batch)),
             _THREADS,
             a,
             b,
@@ -115,8 +113,7 @@ def matmul(a, b):
     return c
 
 
-# ------------------------------------------------------------------------------------------------- dense
-# layers
+# --------------------------------------------------------------------------------------------- dense layers
 @functools.lru_cache(maxsize=1024)
 def _phase(rows, inputs, outputs, backward=False):
     """A dense layer as a convolution of images of one pixel."""
@@ -151,14 +148,17 @@ def _run(x, w, outputs, bias=None, backward=False):
 
 
 def linear_fwd(x, w, b):
+    """``x @ w.T + b``: ``rows, inputs`` by weights ``outputs, inputs``."""
     return _run(x, w, len(w), b)
 
 
 def linear_bwd_data(gy, w):
+    """Gradient of :func:`linear_fwd` in x."""
     return _run(gy, w, w.shape[1], backward=True)
 
 
 def linear_bwd_weight(gy, x):
+    """Gradient of :func:`linear_fwd` in w."""
     gw, memory_order = geometry.empty_weights((gy.shape[1], x.shape[1], 1, 1, 1), x.dtype)
     if gw.size and not len(x):
         return layout.filled(gw.shape[:2], gw.dtype, 0)

@@ -1,7 +1,7 @@
 """Elements chosen by index: reading, assigning, adding.
 
-A key without arrays gives a view, if none of its axes runs backwards. Any other key becomes a table of places in
-memory, made by NumPy on the host.
+A key without arrays gives a view, if none of its axes runs backwards. Any other key becomes a table of places
+in memory, made by NumPy on the host.
 """
 
 from __future__ import annotations

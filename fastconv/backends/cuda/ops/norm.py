@@ -131,8 +131,10 @@ def batch_norm_fwd(x, mean, invstd, weight, bias, residual, activation):
 
 
 def _gradients(gy, x, y, vectors, weight, share, with_residual, mask):
-    """Gradients in x, weight, bias and residual; ``share``: how much of a number is in its channel's mean, 0 where
-    the mean is given."""
+    """Gradients in x, weight, bias and residual.
+
+    ``share`` is the share of one number in the mean of its channel, 0 where the mean is given.
+    """
     real, channels = x.dtype.type, x.shape[1]
     (gx, gx_out), rows, grows = _out(x), matrix(x), matrix(gy)
     gres, gres_out = _out(x) if with_residual else (None, gx_out)
@@ -221,8 +223,9 @@ def running_step(running: DeviceArray, value, keep: float, gain: float) -> None:
 class Rows(NamedTuple):
     """What layer and group norm normalise: rows of ``n`` numbers.
 
-    Row r is group ``r % groups`` of an image, and ``spatial`` neighbouring numbers of it belong to one channel. So
-    element i of row r takes entry ``r % groups * (n // spatial) + i // spatial`` of weight and bias.
+    Row r is group ``r % groups`` of an image, and ``spatial`` neighbouring numbers of it belong to one
+    channel. So element i of row r takes entry ``r % groups * (n // spatial) + i // spatial`` of weight and
+    bias.
     """
 
     n: int
@@ -392,7 +395,7 @@ def group_norm_bwd(gy, x, groups, mean, invstd, weight):
     return gx, channel_sum(scaled), channel_sum(gy)
 
 
-# ------------------------------------------------------------------------------------------------- neighbouring channels
+# ------------------------------------------------------------------------------------- neighbouring channels
 @functools.cache
 def _local_response_kernel(real):
     zero, one = real(0), real(1)

@@ -2,11 +2,11 @@
 
 ::
 
-    table, a row per piece of a parameter:   first element of  param | grad | state | state,   number of elements
+    table, a row per piece of a parameter:   first element of  param | grad | state | state,   their number
     block b takes row b; its threads walk the piece
 
-The numbers of a step (learning rate and so on) are a tuple; in a graph, which may replay the kernel with other
-numbers, they are an array.
+The numbers of a step (learning rate and so on) are a tuple; in a graph, which may replay the kernel with
+other numbers, they are an array.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ _tables: dict = {}  # kernel -> the table it was given last, on the host and on 
 
 
 def _step(kernel, params, grads, states, *numbers):
-    """Launch ``kernel`` on the arrays. It sees copies of those whose memory order differs from their parameter's;
-    such states are copied back."""
+    """Launch ``kernel`` on the arrays.
+
+    It sees copies of arrays whose memory order differs from their parameter's. Such states are copied back.
+    """
     numbers = context.numbers(numbers)
     if context.current().phase == "refresh":  # the numbers are in place; kernels are replayed
         return

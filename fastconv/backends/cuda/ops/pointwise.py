@@ -1,8 +1,8 @@
 """Elementwise ops, with broadcasting, and dropout.
 
 Arrays whose elements correspond in memory are walked as one line; broadcasting walks as few axes as the
-strides allow. The arithmetic is written once per element type, because a bare ``0.5`` is a float64 in a kernel
-and would turn float32 arithmetic into float64.
+strides allow. The arithmetic is written once per element type, because a bare ``0.5`` is a float64 in a
+kernel and would turn float32 arithmetic into float64.
 """
 
 from __future__ import annotations
@@ -135,8 +135,9 @@ def unary_bwd(name: str, gy: DeviceArray, saved, param=None) -> DeviceArray:
     return gx
 
 
-# ------------------------------------------------------------------------------------------------- two operands
-# pow and its derivatives need constants, so they are below. The larger of two numbers is NaN if one of them is.
+# -------------------------------------------------------------------------------------------- two operands
+# pow and its derivatives need constants, so they are below. The larger of two numbers is NaN if one of them
+# is.
 BINARY_OPS = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,

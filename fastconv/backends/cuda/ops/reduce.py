@@ -2,8 +2,8 @@
 
 ::
 
-    x: rows x n, contiguous            a block of 256 threads:  team 0 | team 1 | ...      (8 threads each, for short rows)
-       team t takes row t: its lanes   lane 0 1 2 .. 7, then again from 0
+    x: rows x n, contiguous            a block of 256 threads:  team 0 | team 1 | ...      (8 threads each
+       team t takes row t: its lanes   lane 0 1 2 .. 7, then again from 0                  for short rows)
        add up every 8th element, then a tree over the lanes (``block_reduce.py``) gives one number
 
 Few long rows are cut into pieces, whose results are reduced by the same kernel again. The order of additions
@@ -34,7 +34,7 @@ def accumulator(dtype: np.dtype) -> type:
     return np.float64 if dtype.kind == "f" else np.int64
 
 
-# ------------------------------------------------------------------------------------------------- sums and extrema
+# ---------------------------------------------------------------------------------------- sums and extrema
 @functools.cache
 def _rows_kernel(name, result, acc):
     op = body(BINARY_OPS[name])

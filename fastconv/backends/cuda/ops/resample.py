@@ -1,9 +1,10 @@
 """Padding, resizing, and windows as columns.
 
-Padding and resizing are sparse matrices applied to one axis after the other (``backends/common/resample.py``), and
+Padding and resizing are sparse matrices applied to one axis after the other
+(``backends/common/resample.py``), and
 their gradients the transposed matrices::
 
-    y[o, j, :] = sum over the entries e of row j:  weight[e] * x[o, item[e], :]          (fill where row j is empty)
+    y[o, j, :] = sum over the entries e of row j:  weight[e] * x[o, item[e], :]    (fill where row j is empty)
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def along_axis(x: DeviceArray, axis: int, rows: resample.Rows, fill: float = 0.0
 pad_fwd, pad_bwd, interpolate_fwd, interpolate_bwd = resample.ops(along_axis, layout.copy)
 
 
-# ------------------------------------------------------------------------------------------------- windows as columns
+# -------------------------------------------------------------------------------------- windows as columns
 @functools.cache
 def _unfold_kernel(real):
     zero = real(0)

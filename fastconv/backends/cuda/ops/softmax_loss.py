@@ -98,7 +98,7 @@ def softmax_bwd(gy, y, axis, log):
     return _softmax(_softmax_bwd_kernel, axis, log, gy, y)
 
 
-# ------------------------------------------------------------------------------------------------- cross entropy
+# ------------------------------------------------------------------------------------------- cross entropy
 @functools.cache
 def _cross_entropy_kernel(real):
     sum_team, max_team = team_reducer("add"), team_reducer("maximum")

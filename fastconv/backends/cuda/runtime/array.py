@@ -253,8 +253,8 @@ class Window:
 def window(arrays: Sequence[DeviceArray]) -> tuple[Window | DeviceArray, int]:
     """One kernel argument that reaches all of ``arrays``, and the address of its element 0.
 
-    It is for kernels that follow a table of places. Kernels check no bounds, so an argument that starts at the
-    first of the arrays in memory reaches every other one of that dtype.
+    It is for kernels that follow a table of places. Kernels check no bounds, so an argument that starts at
+    the first of the arrays in memory reaches every other one of that dtype.
     """
     first = min(arrays, key=lambda a: a.address)
     return Window(first.dtype, first.address) if device.on_host else first, first.address

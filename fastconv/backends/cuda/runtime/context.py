@@ -53,8 +53,10 @@ class Context(NamedTuple):
 
     @property
     def step(self) -> Hashable:
-        """Names the work that a value belongs to: what was computed in one step is not used in another, because
-        a replay would not compute it anew."""
+        """Names the work that a value belongs to.
+
+        What was computed in one step is not used in another, because a replay would not compute it anew.
+        """
         return self.graph and (self.graph, self.phase)
 
 

@@ -64,8 +64,8 @@ def _host_memory(size: int) -> np.ndarray:
 def emulate(run: Launcher, host_memory: Callable[[int], np.ndarray] = _host_memory) -> None:
     """Compute without a device for the rest of the process.
 
-    The compile report (``tools/cuda_report.py``) learns of every kernel in this way, and the machine that runs
-    PTX (``tools/ptx_machine.py``) takes launches over.
+    The compile report (``tools/cuda_report.py``) learns of every kernel in this way, and the machine that
+    runs PTX (``tools/ptx_machine.py``) takes launches over.
 
     Parameters
     ----------

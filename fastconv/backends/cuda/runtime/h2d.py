@@ -15,11 +15,11 @@ class Upload:
 
     ::
 
-        upload     batch 0 | batch 1          | batch 2             each into the place of the batch before last
+        upload     batch 0 | batch 1          | batch 2          each into the place of the batch before last
         kernels            | step on batch 0  | step on batch 1
 
-    Batch 1 is taken after step 0 has been launched. The copy of batch 2, which overwrites batch 0, waits on the
-    device for all kernels launched until then.
+    Batch 1 is taken after step 0 has been launched. The copy of batch 2, which overwrites batch 0, waits on
+    the device for all kernels launched until then.
     """
 
     def __init__(self):
@@ -35,7 +35,8 @@ class Upload:
         return place, place.send(arrays, self.stream)
 
     def take(self, batch) -> list[DeviceArray]:
-        """The arrays on the device, for kernels launched from now on, until the next batch but one is started."""
+        """The arrays on the device, for kernels launched from now on until the next batch but one is
+        started."""
         place, arrays = batch
         place.sent.wait(device.stream())
         self.taken.record(device.stream())

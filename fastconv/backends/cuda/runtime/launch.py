@@ -204,7 +204,7 @@ _compile = compiling.watched(_bound, lambda: "compiling CUDA kernels, in every p
 
 
 def _compiled(kernel, kinds, shared):
-    """The kernel compiled for these types of arguments, permitted to use ``shared`` bytes of shared memory."""
+    """The kernel compiled for these types of arguments, permitted to use ``shared`` bytes."""
     compiled, allowed = _ready.get((kernel, kinds), (None, _GRANTED))
     if compiled is None or shared > allowed:
         compiled = _compile(kernel, kinds)

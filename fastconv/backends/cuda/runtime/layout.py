@@ -15,7 +15,7 @@ from .launch import cuda, grid, kernel, launch
 
 
 def merged(shape, *strides) -> tuple[tuple[int, ...], ...]:
-    """The same walk over memory with as few axes as possible, at least one: the shape and each of ``strides``.
+    """Shape and strides of the same walk over memory with as few axes as possible, at least one.
 
     Extents of 1 are dropped, and neighbouring axes are joined where all of ``strides`` allow it.
     """
@@ -141,7 +141,8 @@ def copy(x: DeviceArray) -> DeviceArray:
 
 
 def like(x: DeviceArray, model: DeviceArray) -> DeviceArray:
-    """``x`` with the order of axes in memory of ``model``, dense and of the same shape; a copy if it differs."""
+    """``x`` with the memory order of ``model``, which is dense and of the same shape; a copy if it
+    differs."""
     if same_order(x, model):
         return x
     y = empty_like(model)
@@ -155,7 +156,7 @@ def same_order(x: DeviceArray, model: DeviceArray) -> bool:
 
 
 def alike(*arrays: DeviceArray) -> list[DeviceArray]:
-    """Arrays of the same shape, all with the memory order of the first dense one; copies where theirs differs.
+    """Arrays of the same shape, all with the memory order of the first dense one; copies where it differs.
 
     A kernel can then walk them through memory, element by element, as one line.
     """

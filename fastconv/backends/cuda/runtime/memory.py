@@ -22,8 +22,8 @@ def empty(shape, dtype) -> DeviceArray:
 def upload(x: np.ndarray) -> DeviceArray:
     """A copy of a host array, C-contiguous.
 
-    It does not lie in the memory of a graph, which each replay writes again: a recorded step finds it as it is
-    now. Nor is the copy recorded, so other threads may use the array at once.
+    It does not lie in the memory of a graph, which each replay writes again: a recorded step finds it as it
+    is now. Nor is the copy recorded, so other threads may use the array at once.
     """
     x = np.ascontiguousarray(x).reshape(np.shape(x))
     y = DeviceArray(pool.shared.take(x.nbytes), x.shape, x.dtype)
