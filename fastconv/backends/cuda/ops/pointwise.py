@@ -29,7 +29,7 @@ def _unary_bodies(real):
 
     @body
     def sigmoid(x):
-        e = math.exp(-abs(x))  # at most 1: no overflow on either side
+        e = math.exp(-abs(x))  # at most 1, so nothing overflows
         return one / (one + e) if x >= zero else e / (one + e)
 
     @body
@@ -99,19 +99,25 @@ def _unary_bwd_kernel(name, real):
     return kernel(unary_bwd)
 
 
-def _is_half(a) -> bool:
-    return isinstance(a, DeviceArray) and a.dtype.char == "e"
+def _as_float(a):
+    """A float16 array as float32, anything else as it is."""
+    return cast(a, np.float32) if isinstance(a, DeviceArray) and a.dtype.char == "e" else a
 
 
 def half_as_float(op: Callable) -> Callable:
-    """Decorate an op whose kernels have no float16 arithmetic: it computes in float32, and a float32 result
-    becomes float16."""
+    """Decorate an op that computes float16 arrays in float32, because kernels have no float16 arithmetic.
+
+    A float32 result becomes float16.
+    """
 
     @functools.wraps(op)
     def run(*args):
-        if not any(_is_half(a) for a in args):
+        for a in args:
+            if isinstance(a, DeviceArray) and a.dtype.char == "e":
+                break
+        else:
             return op(*args)
-        y = op(*(cast(a, np.float32) if _is_half(a) else a for a in args))
+        y = op(*map(_as_float, args))
         return cast(y, np.float16) if y.dtype == np.float32 else y
 
     return run

@@ -10,6 +10,7 @@ import functools
 import numpy as np
 
 from ..runtime import context, layout, memory
+from ..runtime.array import DeviceArray
 from ..runtime.launch import THREADS, body, cuda, kernel, launch, math
 from .block_reduce import optional, team_reducer, teams
 from .pointwise import BINARY_OPS
@@ -90,11 +91,13 @@ def _softmax(make, axis, log, *arrays):
     return y.transpose(*(order.index(i) for i in range(ndim)))
 
 
-def softmax_fwd(x, axis, log):
+def softmax_fwd(x: DeviceArray, axis: int, log: bool) -> DeviceArray:
+    """Softmax along an axis, or its logarithm."""
     return _softmax(_softmax_kernel, axis, log, x)
 
 
-def softmax_bwd(gy, y, axis, log):
+def softmax_bwd(gy: DeviceArray, y: DeviceArray, axis: int, log: bool) -> DeviceArray:
+    """Gradient of :func:`softmax_fwd` in x, from its result ``y``."""
     return _softmax(_softmax_bwd_kernel, axis, log, gy, y)
 
 
@@ -152,8 +155,8 @@ def _mean_loss_kernel(real):
 
     @kernel
     def mean_loss(losses, target, weight, ignored, mean, n, rows):
-        """mean = the sum of the losses over that of the weights of the labels that count, and the latter; one
-        block."""
+        # one block: mean[0] = sum of the losses / sum of the weights of the labels that count, mean[1] = the
+        # latter sum
         shared = cuda.shared.array(THREADS, np.float64)
         total, weights = zero, zero
         for row in range(cuda.threadIdx.x, rows, THREADS):
@@ -181,8 +184,9 @@ def _cross_entropy_bwd_kernel(real):
         row = cuda.blockIdx.x * (THREADS // team) + cuda.threadIdx.x // team
         valid = row < rows
         place = np.int64(row) * n
+        # loss = -sum over i of aim[i] * log(prob[i]), where aim is even * weight, and hit more at the label
         even = smoothing / real(n)
-        mass = zero
+        mass = zero  # sum of the even part
         if valid:
             for i in range(lane, n, team):
                 mass += even * weight.array[i] if weight.given else even
@@ -204,7 +208,14 @@ def _cross_entropy_bwd_kernel(real):
     return cross_entropy_bwd
 
 
-def cross_entropy_fwd(logits, target, weight, ignore_index, label_smoothing):
+def cross_entropy_fwd(
+    logits: DeviceArray,
+    target: DeviceArray,
+    weight: DeviceArray | None,
+    ignore_index: int,
+    label_smoothing: float,
+) -> tuple[DeviceArray, DeviceArray]:
+    """The loss of each row, and its softmax; NaN where a label is out of range."""
     logits, real = layout.dense(logits), logits.dtype.type
     rows, n = logits.shape
     losses, prob = memory.empty((rows,), logits.dtype), memory.empty(logits.shape, logits.dtype)
@@ -227,9 +238,19 @@ def cross_entropy_fwd(logits, target, weight, ignore_index, label_smoothing):
     return losses, prob
 
 
-def cross_entropy_mean_fwd(logits, target, weight, ignore_index, label_smoothing):
+def cross_entropy_mean_fwd(
+    logits: DeviceArray,
+    target: DeviceArray,
+    weight: DeviceArray | None,
+    ignore_index: int,
+    label_smoothing: float,
+):
+    """The mean of the losses, and what its gradient needs; two None if a label is out of range.
+
+    A step that a graph makes cannot read its labels. A label out of range makes its loss NaN.
+    """
     rows, n = logits.shape
-    if context.current().graph is None:  # a recorded step cannot read its labels; bad ones make its loss NaN
+    if context.current().graph is None:
         labels = to_host(target)
         if ((labels != ignore_index) & ((labels < 0) | (labels >= n))).any():
             return None, None
@@ -250,12 +271,21 @@ def cross_entropy_mean_fwd(logits, target, weight, ignore_index, label_smoothing
     return mean.view((), ()), (mean, prob, target, weight, ignore_index, label_smoothing)
 
 
-def cross_entropy_mean_bwd(gy, saved):
+def cross_entropy_mean_bwd(gy: DeviceArray, saved) -> DeviceArray:
+    """Gradient of :func:`cross_entropy_mean_fwd` in the logits."""
     mean, prob, *rest = saved
     return _cross_entropy_bwd(gy, mean, prob, *rest)
 
 
-def cross_entropy_bwd(grad_rows, prob, target, weight, ignore_index, label_smoothing):
+def cross_entropy_bwd(
+    grad_rows: DeviceArray,
+    prob: DeviceArray,
+    target: DeviceArray,
+    weight: DeviceArray | None,
+    ignore_index: int,
+    label_smoothing: float,
+) -> DeviceArray:
+    """Gradient of :func:`cross_entropy_fwd` in the logits, from the gradients of the rows' losses."""
     return _cross_entropy_bwd(grad_rows, None, prob, target, weight, ignore_index, label_smoothing)
 
 

@@ -1,4 +1,4 @@
-"""Which of a few ways to run a kernel is fastest: measured once per device and shape, and kept on disk."""
+"""Which of several ways to run a kernel is fastest: measured once per device and shape, kept on disk."""
 
 from __future__ import annotations
 
@@ -39,8 +39,10 @@ def _known() -> dict[str, str]:
 
 
 def seconds(run: Callable[[], None], times: int = 5) -> float:
-    """The shortest of some runs by the device's clock, after one that may compile; infinite where a launch is
-    refused."""
+    """The shortest of some runs by the device's clock, after one that may compile.
+
+    Infinite where the device refuses a launch.
+    """
     try:
         run()
     except RuntimeError:  # more shared memory than a block of this device has
@@ -55,8 +57,10 @@ def seconds(run: Callable[[], None], times: int = 5) -> float:
 
 
 def fastest(problem: tuple, ways: dict[str, Callable[[], None]]) -> str:
-    """The name of one of ``ways``, functions that all compute the same: the first where nothing can be
-    measured."""
+    """The name of the fastest of ``ways``, functions that all compute the same.
+
+    The first where nothing can be measured.
+    """
     if problem not in _chosen and not can_measure():
         return next(iter(ways))
     if problem not in _chosen:

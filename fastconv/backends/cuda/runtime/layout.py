@@ -130,7 +130,7 @@ def empty_like(x: DeviceArray, dtype=None) -> DeviceArray:
 
 
 def is_dense(x: DeviceArray) -> bool:
-    """Whether the elements fill memory from the first to the last, in whatever order of axes."""
+    """Whether the elements fill memory from the first to the last, in any order of axes."""
     return x.span == x.size and x.flags.writeable
 
 

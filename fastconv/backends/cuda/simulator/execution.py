@@ -1,9 +1,9 @@
-"""What numba's simulator needs to run whole networks: threads that wait instead of polling, and IEEE
-arithmetic.
+"""Numba's simulator, extended so that it can run whole networks.
 
-Kernels in which no thread waits for another run their threads one after the other, in one thread of the
-system. In the others a thread waits at a barrier, and the last to arrive wakes the rest. Reading or writing
-outside an array is an error, and so is an index below zero, which NumPy would take from the end.
+Where no thread of a kernel waits for another, the threads run one after the other in one thread of the
+operating system. In other kernels a thread that waits at a barrier sleeps, and the last to arrive wakes the
+rest; Numba's own threads poll. Arithmetic gives NaN and infinity, as on a device, where Python raises. An
+access outside of an array is an error, and so is an index below zero, which NumPy would count from the end.
 """
 
 from __future__ import annotations
@@ -18,16 +18,14 @@ from numba.cuda.simulator import kernel as simulated
 
 
 class Module:
-    """``numba.cuda`` as kernels see it: what belongs to the thread while one runs, the module's own names
-    elsewhere."""
+    """``numba.cuda`` as kernels see it: inside a kernel the names belong to its thread."""
 
     def __getattr__(self, name):
         return getattr(simulated._get_kernel_context() or cuda, name)
 
 
 def _ieee(function):
-    """A function of ``math`` that returns NaN or infinity where Python raises, in the type of its
-    argument."""
+    """A function of ``math`` that returns NaN or infinity where Python raises, in its argument's type."""
 
     def call(x):
         try:
@@ -74,7 +72,7 @@ def _waits(function, seen) -> bool:
 
 
 class _Barrier:
-    """Lets the threads of a block go on together; threads that have returned are not waited for."""
+    """A barrier for the threads of a block; it does not wait for threads that have returned."""
 
     def __init__(self, count: int):
         self.alive, self.waiting, self.turn, self.failed = count, 0, 0, False
