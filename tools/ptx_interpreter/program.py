@@ -1,0 +1,60 @@
+"""The text of a kernel, read into blocks of instructions."""
+
+from __future__ import annotations
+
+import re
+
+from .arithmetic import KINDS, NAME
+
+
+class Fault(RuntimeError):
+    """Something that a device would not do as meant."""
+
+
+class Program:
+    """The text of one kernel as basic blocks of instructions ``(predicate, wanted, opcode parts,
+    operands)``."""
+
+    def __init__(self, text: str):
+        self.shared = {
+            m[1]: int(m[2] or 0) for m in re.finditer(rf"\.shared \.align \d+ \.b8 ({NAME})\[(\d*)\]", text)
+        }
+        entry = re.search(rf"\.entry {NAME}\(([^)]*)\)[^{{]*\n\{{(.*?)\n\}}", text, re.S)
+        self.params = [(m[2], KINDS[m[1]]) for m in re.finditer(rf"\.param \.(\w+) ({NAME})", entry[1])]
+        self.registers, self.local = {}, {}
+        self.blocks, self.labels = [[]], {}
+        body = re.sub(r"//.*", "", entry[2])
+        # scopes of names, which do not clash
+        body = re.sub(r"^\s*[{}]\s*$|\{\s*(?=\.reg)|\}\s*$", "", body, flags=re.M)
+        for statement in re.split(r";|(?<=:)\s", body):
+            self._read(" ".join(statement.split()))
+
+    def _read(self, line):
+        if not line:
+            return
+        if label := re.fullmatch(rf"({NAME}):", line):
+            self._cut()
+            self.labels[label[1]] = len(self.blocks) - 1
+        elif local := re.fullmatch(rf"\.local \.align \d+ \.b8\s+({NAME})\[(\d+)\]", line):
+            self.local[local[1]] = int(local[2])
+        elif register := re.fullmatch(rf"\.reg \.(\w+)\s+({NAME})(?:<(\d+)>)?", line):
+            names = [f"{register[2]}{i}" for i in range(int(register[3]))] if register[3] else [register[2]]
+            self.registers |= dict.fromkeys(names, KINDS[register[1]])
+        elif line[0] != ".":
+            self._instruction(line)
+        elif not line.startswith((".pragma", ".param")):
+            raise Fault(f"not understood: {line}")
+
+    def _instruction(self, line):
+        guard, wanted = None, True
+        if m := re.match(rf"@(!?)({NAME})\s+", line):
+            guard, wanted, line = m[2], not m[1], line[m.end() :]
+        opcode, *rest = line.split(None, 1)
+        operands = re.findall(r"\{[^}]*\}|\[[^\]]*\]|\([^)]*\)|[^,\s]+", "".join(rest))
+        self.blocks[-1].append((guard, wanted, tuple(opcode.replace("::", ".").split(".")), operands))
+        if opcode.split(".")[0] in ("bra", "ret", "exit", "bar", "barrier"):
+            self._cut()
+
+    def _cut(self):
+        if self.blocks[-1]:
+            self.blocks.append([])
