@@ -1,7 +1,9 @@
 """Layers as functions: ``from fastconv.nn import functional as F``."""
 
-from .activation import dropout, gelu, leaky_relu, linear, log_softmax, relu, sigmoid, silu, softmax, tanh
+from .activation import dropout, gelu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, tanh
 from .conv import conv1d, conv2d, conv3d, conv_transpose2d, convolve2d
+from .labels import one_hot
+from .linear import linear
 from .loss import binary_cross_entropy_with_logits, cross_entropy, mse_loss, nll_loss
 from .norm import batch_norm, group_norm, layer_norm, local_response_norm
 from .pool import (
@@ -14,7 +16,7 @@ from .pool import (
     max_pool2d,
     max_pool3d,
 )
-from .shape import fold, interpolate, one_hot, pad, unfold
+from .shape import fold, interpolate, pad, unfold
 
 __all__ = [
     "adaptive_avg_pool2d",

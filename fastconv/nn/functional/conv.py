@@ -10,10 +10,12 @@ from fastconv.spec import conv_spec, conv_transpose_spec
 from fastconv.tensor import Tensor
 from fastconv.typing import Ints, Padding, TensorLike
 
-from .shape import batched, named
+from .base import batched, named
 
 
 class Conv(Function):
+    """A convolution; the engine picks the algorithm of each pass unless one is forced."""
+
     accumulates = True
 
     @staticmethod
@@ -36,8 +38,7 @@ class Conv(Function):
 
 
 class ConvTranspose(Function):
-    """The adjoint of a convolution: its forward pass is that convolution's backward-data pass, and vice
-    versa."""
+    """The adjoint of a convolution: forward is the convolution's backward-data pass, and vice versa."""
 
     @staticmethod
     def forward(ctx, x, w, b, name, stride, padding, output_padding, groups, dilation, algorithm):
@@ -85,15 +86,21 @@ def _conv(
     """Cross-correlation in one, two or three spatial dimensions.
 
     Parameters
-    ---------- input : Tensor or array, ``N x C_in x spatial`` or ``C_in x spatial``, float32 or float64
-    weight : ``C_out x C_in/groups x kernel``, same dtype bias : ``(C_out,)``, optional stride, dilation : int
-    or one per dimension padding : int, one int or one ``(before, after)`` pair per dimension, ``"same"``,
-    ``"valid"`` or ``"full"`` groups : int algorithm : {"auto", "direct", "im2col", "winograd"}, optional
+    ----------
+    input : Tensor or array, ``N x C_in x spatial`` or ``C_in x spatial``, float32 or float64
+    weight : ``C_out x C_in/groups x kernel``, same dtype
+    bias : ``(C_out,)``, optional
+    stride, dilation : int or one per dimension
+    padding : int, one int or one ``(before, after)`` pair per dimension, or a name
+        ``"same"``, ``"valid"`` or ``"full"``.
+    groups : int
+    algorithm : {"auto", "direct", "im2col", "winograd"}, optional
         Forces an algorithm for this call and its gradients.
 
     Returns
-    ------- Tensor, ``N x C_out x spatial``, each extent ``floor((size + pads - dilation (kernel - 1) - 1) /
-    stride) + 1``
+    -------
+    Tensor, ``N x C_out x spatial``
+        Each extent is ``floor((size + pads - dilation (kernel - 1) - 1) / stride) + 1``.
 
     Raises
     ------
@@ -101,6 +108,12 @@ def _conv(
         Shapes, padding or stride that do not fit, or a forced algorithm that does not apply.
     TypeError
         Arrays that are not float or mix float32 and float64.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.conv2d(fc.ones(1, 3, 8, 8), fc.ones(4, 3, 3, 3), padding=1).shape
+    (1, 4, 8, 8)
     """
     return batched(
         name,
@@ -134,7 +147,17 @@ def convolve2d(
     *,
     algorithm: str | None = None,
 ) -> Tensor:
-    """The mathematical 2-D convolution: :func:`conv2d` with the kernel rotated by 180 degrees."""
+    """The mathematical 2-D convolution: :func:`conv2d` with the kernel rotated by 180 degrees.
+
+    Parameters, results and errors are those of :func:`conv2d`.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> image, kernel = fc.tensor([[[[0.0, 1.0, 0.0]]]]), fc.tensor([[[[1.0, 2.0]]]])
+    >>> fc.nn.functional.convolve2d(image, kernel).tolist()
+    [[[[1.0, 2.0]]]]
+    """
     weight = argument("convolve2d", "weight", weight)
     check_rank("convolve2d", "weight", weight.shape, 4, "C_out x C_in/groups x H x W")
     flipped = weight[:, :, ::-1, ::-1]
@@ -157,13 +180,26 @@ def conv_transpose2d(
 
     Parameters
     ----------
-    input : ``N x C_in x H x W`` or ``C_in x H x W``
-    weight : ``C_in x C_out/groups x kH x kW``
+    input : Tensor or array, ``N x C_in x H x W`` or ``C_in x H x W``, float32 or float64
+    weight : ``C_in x C_out/groups x kH x kW``, same dtype
     bias : ``(C_out,)``, optional
-    stride, padding, dilation, groups : of the convolution whose adjoint this is
+    stride, padding, dilation, groups : those of the convolution whose adjoint this is
     output_padding : int or one per dimension
-        Extra rows at the end, smaller than stride or dilation: several input sizes of a strided convolution
-        give one output size, this says which to return to.
+        Extra rows and columns at the end, smaller than stride or dilation. A strided convolution maps several
+        input sizes to one output size; this chooses among them.
+    algorithm : str, optional
+        As in :func:`conv2d`.
+
+    Returns
+    -------
+    Tensor, ``N x C_out x H_out x W_out``
+        Each extent is ``(size - 1) stride - pads + dilation (kernel - 1) + output_padding + 1``.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.conv_transpose2d(fc.ones(1, 8, 4, 4), fc.ones(8, 3, 2, 2), stride=2).shape
+    (1, 3, 8, 8)
     """
     name = "conv_transpose2d"
     return batched(

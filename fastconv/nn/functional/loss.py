@@ -1,10 +1,12 @@
-"""Losses."""
+"""Losses: cross-entropy, negative log-likelihood, squared error."""
 
 from __future__ import annotations
 
 import operator
 import warnings
+from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -18,16 +20,16 @@ from fastconv.tensor import Tensor
 from fastconv.typing import TensorLike
 
 from .activation import log_softmax
-from .shape import check_labels
+from .labels import check_labels
 
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def _check_reduction(name, reduction):
+def _check_reduction(name: str, reduction: str) -> None:
     one_of(name, "reduction", reduction, REDUCTIONS)
 
 
-def _index(name, ignore_index) -> int:
+def _index(name: str, ignore_index: Any) -> int:
     try:
         return int(np.int64(operator.index(ignore_index)))
     except (TypeError, ValueError, OverflowError):
@@ -39,8 +41,10 @@ def _reduced(losses: Tensor, reduction: str) -> Tensor:
 
 
 def _reduced_rows(ctx, losses, divisor):
-    """The losses of the rows, or with a ``divisor`` their sum over it: in one node, for a small loss is all
-    overhead."""
+    """The losses of the rows, or their sum over ``divisor`` if there is one.
+
+    All of it is one node of the tape, because for small batches the overhead of nodes is most of the time.
+    """
     ctx.divisor, ctx.shape = divisor, losses.shape
     if divisor is None:
         return losses
@@ -55,8 +59,10 @@ def _row_gradients(ctx, gy):
 
 
 class Rows(Function):
-    """``N x C x d1 ..`` as rows of C, without a copy where channels lie last in memory; ``C`` alone as one
-    row."""
+    """``N x C x d1 ..`` as rows of C; an input ``C`` is one row.
+
+    There is no copy where channels are last in memory.
+    """
 
     @staticmethod
     def forward(ctx, x):
@@ -88,13 +94,15 @@ class CrossEntropy(Function):
 
 
 class MeanCrossEntropy(Function):
-    """Rows of logits -> their mean loss, as one op of engines that have it: it looks at the labels too."""
+    """Rows of logits -> their mean loss, as one op that some engines have; it also checks the labels."""
 
     @staticmethod
     def forward(ctx, logits, target, weight, ignore_index, label_smoothing):
         loss, saved = ctx.engine.cross_entropy_mean_fwd(logits, target, weight, ignore_index, label_smoothing)
         if loss is None:
-            check_labels("cross_entropy", Tensor(target), logits.shape[1], ignore_index)  # says which
+            check_labels(
+                "cross_entropy", Tensor(target), logits.shape[1], ignore_index
+            )  # raises, and names the label
         ctx.save(*saved)
         return loss
 
@@ -127,13 +135,21 @@ class NegativeLogLikelihood(Function):
         return gx
 
 
-def _label_loss(name, function, x, target, weight, ignore_index, reduction, **options):
-    """The loss of ``N x C [x d1 ..]`` against integer labels ``N [x d1 ..]``: rows, ``function``,
-    reduction."""
+def _label_loss(
+    name: str,
+    function: type[Function],
+    x: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    **options: Any,
+) -> Tensor:
+    """The loss of ``N x C [x d1 ..]`` against integer labels ``N [x d1 ..]``; ``function`` works on rows."""
     classes = x.shape[min(x.ndim - 1, 1)]
     where = (*x.shape[:1], *x.shape[2:]) if x.ndim > 1 else ()
-    # A recorded step cannot look at them: kernels give NaN for what is no class. Weights would be picked by
-    # them here.
+    # A recorded step cannot read labels on the host; its kernels give NaN for a label that is no class. With
+    # class weights the host needs the labels below, to pick the weights.
     labels = (
         None
         if backends.recording.get() and weight is None
@@ -146,7 +162,7 @@ def _label_loss(name, function, x, target, weight, ignore_index, reduction, **op
         x, target = Rows.apply(x), target.reshape(target.numel())
     if reduction == "mean" and labels is None:
         divisor = (target != ignore_index).astype(x.dtype).sum()
-    elif reduction == "mean":
+    elif reduction == "mean" and labels is not None:
         kept = labels != ignore_index
         divisor = float(np.count_nonzero(kept)) if weight is None else weight.detach()[labels[kept]].sum()
     else:
@@ -156,8 +172,10 @@ def _label_loss(name, function, x, target, weight, ignore_index, reduction, **op
     return out.reshape(where) if reduction == "none" else out
 
 
-def _check_classes(name, x, weight, reduction):
-    """The arguments every classification loss shares, as Tensors."""
+def _check_classes(
+    name: str, x: TensorLike, weight: TensorLike | None, reduction: str
+) -> tuple[Tensor, Tensor | None]:
+    """The input and the class weights, checked, as Tensors."""
     _check_reduction(name, reduction)
     check_float(name, ("weight",), input=x, weight=weight)
     x = argument(name, "input", x)
@@ -179,16 +197,22 @@ def cross_entropy(
     """Cross-entropy of softmax(``input``) against labels or class probabilities.
 
     Parameters
-    ---------- input : Tensor or array of logits, ``C``, ``N x C`` or ``N x C x d1 ..``, float32 or float64
-    target : integer labels of the shape of ``input`` without ``C``, or probabilities of the shape and dtype
-    of ``input`` weight : (C,), optional
+    ----------
+    input : Tensor or array of logits, ``C``, ``N x C`` or ``N x C x d1 ..``, float32 or float64
+    target : integer labels of the shape of ``input`` without ``C``, or probabilities of its shape and dtype
+    weight : (C,), optional
         Weight of each class.
     ignore_index : int
-        Elements with this label count nothing.
+        Elements with this label do not count.
     reduction : {"mean", "sum", "none"}
         The mean over labels divides by the sum of the weights of the labels that count.
     label_smoothing : float in [0, 1]
-        Share of the target spread evenly over all classes (Szegedy et al. 2016).
+        Share of the target that is spread evenly over all classes (Szegedy et al. 2016).
+
+    Returns
+    -------
+    Tensor
+        One number, or the shape of the labels with ``reduction="none"``.
 
     Raises
     ------
@@ -196,6 +220,12 @@ def cross_entropy(
         A label out of range, shapes that do not fit.
     TypeError
         Labels that are not integers.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> round(fc.nn.functional.cross_entropy(fc.zeros(2, 10), fc.tensor([3, 7])).item(), 4)
+    2.3026
     """
     name = "cross_entropy"
     input, weight = _check_classes(name, input, weight, reduction)
@@ -248,22 +278,47 @@ def nll_loss(
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Tensor:
-    """Negative log-likelihood of log-probabilities ``input``; the arguments of :func:`cross_entropy`, labels
-    only."""
+    """Negative log-likelihood of log-probabilities.
+
+    Parameters
+    ----------
+    input : Tensor or array of log-probabilities, ``C``, ``N x C`` or ``N x C x d1 ..``, float32 or float64
+    target : integer labels of the shape of ``input`` without ``C``
+    weight, ignore_index, reduction : as in :func:`cross_entropy`
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.nll_loss(fc.tensor([[-0.5, -1.0]]), fc.tensor([1])).item()
+    1.0
+    """
     input, weight = _check_classes("nll_loss", input, weight, reduction)
     target, ignore_index = argument("nll_loss", "target", target), _index("nll_loss", ignore_index)
     return _label_loss("nll_loss", NegativeLogLikelihood, input, target, weight, ignore_index, reduction)
 
 
 def mse_loss(input: TensorLike, target: TensorLike, reduction: str = "mean") -> Tensor:
-    """Squared differences; ``reduction`` is ``"mean"``, ``"sum"`` or ``"none"``."""
+    """Squared differences.
+
+    Parameters
+    ----------
+    input, target : Tensor or array, float32 or float64
+        Shapes that differ are broadcast, with a warning.
+    reduction : {"mean", "sum", "none"}
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.mse_loss(fc.tensor([1.0, 3.0]), fc.zeros(2)).item()
+    5.0
+    """
     _check_reduction("mse_loss", reduction)
     check_float("mse_loss", input=input, target=target)
     broadcast_shape("mse_loss", input.shape, target.shape)  # raises where the shapes do not fit at all
     if input.shape != target.shape:
         warnings.warn(
-            f"mse_loss: input {shape_str(input.shape)} and target {shape_str(target.shape)} differ in shape and are "
-            "broadcast; reshape one of them if that is not what you want",
+            f"mse_loss: input {shape_str(input.shape)} and target {shape_str(target.shape)} differ in shape "
+            "and are broadcast; reshape one of them if that is not what you want",
             stacklevel=2,
         )
     input, target = (argument("mse_loss", w, v) for w, v in (("input", input), ("target", target)))
@@ -286,8 +341,8 @@ class LogSigmoid(Function):
         return ctx.engine.binary_fwd("mul", gy, unary("sigmoid", unary("neg", ctx.saved[0])))
 
 
-def _factor(name, what, v, shape):
-    """A weight of each element, or None."""
+def _factor(name: str, what: str, v: TensorLike | None, shape: Sequence[int]) -> Tensor | None:
+    """A weight of each element, checked, or None."""
     if v is None:
         return None
     v = argument(name, what, v)
@@ -313,6 +368,12 @@ def binary_cross_entropy_with_logits(
     reduction : {"mean", "sum", "none"}
     pos_weight : broadcastable, optional
         Weight of the positive part.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> round(fc.nn.functional.binary_cross_entropy_with_logits(fc.zeros(2), fc.ones(2)).item(), 4)
+    0.6931
     """
     name = "binary_cross_entropy_with_logits"
     _check_reduction(name, reduction)

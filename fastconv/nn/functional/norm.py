@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -23,13 +24,13 @@ from fastconv.tensor import Tensor
 from fastconv.typing import Ints, TensorLike
 
 
-def _check_vectors(name, shape, why, **vectors):
+def _check_vectors(name: str, shape: tuple[int, ...], why: str, **vectors: Any) -> None:
     for what, v in vectors.items():
         if v is not None:
             check_shape(name, what, v.shape, shape, why)
 
 
-def _check_per_channel(name, x, **vectors):
+def _check_per_channel(name: str, x: Any, **vectors: Any) -> None:
     for what, v in vectors.items():
         if v is not None and v.shape != x.shape[1:2]:
             hint = channels_last_hint(x.shape, v.shape[0]) if v.ndim == 1 else ""
@@ -43,8 +44,11 @@ def _check_per_channel(name, x, **vectors):
 
 
 class BatchNorm(Function):
-    """Returns the normalised input and the mean and (biased) variance it used; without them where it has
-    moved the running ones itself."""
+    """Returns the normalised input, and the mean and (biased) variance that it used.
+
+    An engine with ``batch_norm_train_fwd`` moves the running statistics itself; then only the normalised
+    input is returned.
+    """
 
     @staticmethod
     def forward(
@@ -124,15 +128,14 @@ def batch_norm(
     activation: str | None = None,
     residual: TensorLike | None = None,
 ) -> Tensor:
-    """Batch normalisation (Ioffe and Szegedy 2015), optionally fused with what follows it in a residual
-    block.
+    """Batch normalisation (Ioffe and Szegedy 2015), with the end of a residual block as an option.
 
     Parameters
     ----------
     input : Tensor or array, ``N x C`` or ``N x C x spatial``, float32 or float64
     running_mean, running_var : (C,) or None
-        Used in evaluation; in training moved in place by ``momentum`` towards the batch's mean and unbiased
-        variance.
+        Used in evaluation. Training moves them in place by ``momentum`` towards the mean and the unbiased
+        variance of the batch.
     weight, bias : (C,), optional
     training : bool
         Normalise with the batch's mean and biased variance.
@@ -141,12 +144,25 @@ def batch_norm(
         Applied to the result.
     residual : Tensor of the shape of ``input``, optional
         Added before the activation.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, evaluation without running statistics, or training with one value per channel.
+    TypeError
+        Arrays that are not float or mix float32 and float64.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.batch_norm(fc.ones(4, 2), fc.zeros(2), fc.ones(2), eps=0.0).shape
+    (4, 2)
     """
     momentum = number("batch_norm", "momentum", momentum)
     if training:
         for what, r in (("running_mean", running_mean), ("running_var", running_var)):
             dtypes.check_writable("batch_norm", what, r.array if isinstance(r, Tensor) else r)
-    # what came as a host array is a copy by now if the op runs on a GPU
+    # If the op runs on a GPU, a host array is a copy by now, and moving it would change nothing outside.
     in_place = default_device() == "cpu" or not any(
         isinstance(r, np.ndarray) for r in (running_mean, running_var)
     )
@@ -176,12 +192,13 @@ def batch_norm(
     return y
 
 
-def move_running(running, value, keep, gain) -> None:
+def move_running(running: Any, value: Any, keep: float, gain: float) -> None:
     """``running = keep * running + gain * value``, in place and outside the tape."""
-    # on the host; an array shares its memory
+    # An array is on the host, and the Tensor shares its memory.
     running = running if isinstance(running, Tensor) else Tensor(running)
     value = value.to(running.device).array if isinstance(value, Tensor) else value
-    backends.engine_of(running.device).running_step(running.array, value, keep, gain)
+    engine: Any = backends.engine_of(running.device)
+    engine.running_step(running.array, value, keep, gain)
     running.memory.version += 1  # autograd notices that it changed
 
 
@@ -232,6 +249,12 @@ def layer_norm(
     normalized_shape : int or tuple of int
     weight, bias : of ``normalized_shape``, optional
     eps : float
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.layer_norm(fc.tensor([[1.0, 3.0]]), 2, eps=0.0).tolist()
+    [[-1.0, 1.0]]
     """
     shape = extents("layer_norm", normalized_shape)
     return LayerNorm.apply(input, weight, bias, normalized_shape=shape, eps=number("layer_norm", "eps", eps))
@@ -276,6 +299,12 @@ def group_norm(
         Divides ``C``.
     weight, bias : (C,), optional
     eps : float
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.group_norm(fc.zeros(1, 4, 5, 5), num_groups=2).shape
+    (1, 4, 5, 5)
     """
     groups = int_tuple("group_norm", "num_groups", num_groups, 1, 1)[0]
     return GroupNorm.apply(input, weight, bias, groups=groups, eps=number("group_norm", "eps", eps))
@@ -286,7 +315,7 @@ class LocalResponseNorm(Function):
     def forward(ctx, x, size, alpha, beta, k):
         check_float("local_response_norm", input=x)
         check_rank("local_response_norm", "input", x.shape, (3, 4, 5), "N x C x spatial")
-        # every window holds all channels, and kernels walk over windows
+        # A larger window holds all channels too, and the time of the kernels grows with the window.
         if size > (every := 2 * max(x.shape[1], 1)):
             size, alpha = every, alpha * every / size
         y, scale = ctx.engine.local_response_norm_fwd(x, size, alpha, beta, k)
@@ -302,8 +331,21 @@ class LocalResponseNorm(Function):
 def local_response_norm(
     input: TensorLike, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Tensor:
-    """``input / (k + alpha / size * sum of input^2 over size neighbouring channels) ** beta`` (Krizhevsky et
-    al. 2012)."""
+    """``input / (k + alpha / size * sum of input^2 over channels) ** beta`` (Krizhevsky et al. 2012).
+
+    Parameters
+    ----------
+    input : Tensor or array, ``N x C x spatial``, float32 or float64
+    size : int
+        Neighbouring channels in the sum.
+    alpha, beta, k : float
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.local_response_norm(fc.zeros(1, 4, 5, 5), size=3).shape
+    (1, 4, 5, 5)
+    """
     size = int_tuple("local_response_norm", "size", size, 1, 1)[0]
     alpha, beta, k = (
         number("local_response_norm", what, v) for what, v in (("alpha", alpha), ("beta", beta), ("k", k))

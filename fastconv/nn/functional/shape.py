@@ -1,79 +1,18 @@
-"""Padding, resizing, windows as columns, and labels as one-hot vectors."""
+"""Padding, resizing, and windows as columns."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
-from typing import Concatenate, ParamSpec, TypeVar
-
-import numpy as np
 
 from fastconv.autograd import Function
-from fastconv.checks import (
-    check,
-    check_call,
-    check_count,
-    check_float,
-    check_rank,
-    int_tuple,
-    number,
-    shape_str,
-)
-from fastconv.creation import arange, argument
-from fastconv.dtypes import INT64
-from fastconv.errors import names_memory, shorten
+from fastconv.checks import check, check_count, check_float, check_rank, int_tuple, number, shape_str
+from fastconv.creation import argument
 from fastconv.spec import conv_spec, interpolate_spec, pad_pairs
 from fastconv.tensor import Tensor
 from fastconv.typing import Floats, Ints, Padding, TensorLike
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def batched(name: str, ndim: int, run, x, /, *args, **options):
-    """``run(x, ...)``; a single example (``ndim`` dimensions) gets a batch axis for the call and loses it
-    afterwards."""
-    x = argument(name, "input", x)
-    if x.ndim != ndim:
-        return run(x, *args, **options)
-    out = run(x.unsqueeze(0), *args, **options)
-    return tuple(o.squeeze(0) for o in out) if isinstance(out, tuple) else out.squeeze(0)
-
-
-def named(name: str, function: Callable[Concatenate[str, P], R]) -> Callable[P, R]:
-    """``function``, whose first parameter is the public name of what it computes, under that name: one
-    definition serves 1-D, 2-D and 3-D."""
-    signature = inspect.signature(function)
-    signature = signature.replace(parameters=list(signature.parameters.values())[1:])
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return function(name, *args, **kwargs)
-        except Exception as e:
-            if isinstance(e, TypeError):
-                check_call(name, signature, args, kwargs)
-            shorten(e)
-            raise
-
-    call.__signature__ = signature  # type: ignore[attr-defined]
-    call.__name__ = call.__qualname__ = name
-    return call
-
-
-class SpatialMap(Function):
-    """A linear op that a spec describes; its derivative is the adjoint op with the same spec."""
-
-    @staticmethod
-    def forward(ctx, x, op, adjoint, spec):
-        ctx.adjoint, ctx.spec = adjoint, spec
-        return getattr(ctx.engine, op)(x, spec)
-
-    @staticmethod
-    def backward(ctx, gy):
-        return getattr(ctx.engine, ctx.adjoint)(gy, ctx.spec)
+from .base import SpatialMap, batched
 
 
 class Pad(Function):
@@ -99,6 +38,12 @@ def pad(input: TensorLike, pad: Sequence[int], mode: str = "constant", value: fl
     mode : {"constant", "reflect", "replicate", "circular"}
     value : float
         The constant.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.pad(fc.ones(1, 2), (1, 2)).tolist()
+    [[0.0, 1.0, 1.0, 0.0, 0.0]]
     """
     check(isinstance(pad, (tuple, list)), "pad", f"pad must be a sequence of ints, got {pad!r}", TypeError)
     input = argument("pad", "input", input)
@@ -123,7 +68,22 @@ def interpolate(
         Instead of ``size``.
     mode : {"nearest", "bilinear"}
     align_corners : bool
-        Bilinear: map the corner pixels' centres onto each other, instead of the images' edges.
+        Bilinear: map the centres of the corner pixels onto each other, instead of the edges of the images.
+
+    Returns
+    -------
+    Tensor, ``N x C x H_out x W_out``
+
+    Raises
+    ------
+    ValueError
+        Both or neither of ``size`` and ``scale_factor``, or an unknown mode.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.interpolate(fc.zeros(1, 3, 8, 8), scale_factor=2).shape
+    (1, 3, 16, 16)
     """
     check_float("interpolate", input=input)
     spec = interpolate_spec(input.shape, size, scale_factor, mode, align_corners)
@@ -142,7 +102,14 @@ def unfold(
 
     Returns
     -------
-    Tensor, ``N x (C kH kW) x (H_out W_out)``; the rows run over channel, kernel row, kernel column
+    Tensor, ``N x (C kH kW) x (H_out W_out)``
+        The rows run over channel, kernel row, kernel column.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.unfold(fc.zeros(1, 3, 8, 8), kernel_size=3).shape
+    (1, 27, 36)
     """
     kernel = int_tuple("unfold", "kernel_size", kernel_size, 2, 1)
 
@@ -164,8 +131,25 @@ def fold(
     padding: Padding = 0,
     stride: Ints = 1,
 ) -> Tensor:
-    """The adjoint of :func:`unfold`: columns ``N x (C kH kW) x windows`` added up to ``N x C x
-    output_size``."""
+    """Add up columns to images: the adjoint of :func:`unfold`.
+
+    Parameters
+    ----------
+    input : Tensor or array, ``N x (C kH kW) x windows`` or without ``N``, float32 or float64
+    output_size : int or (H, W)
+    kernel_size, dilation, padding, stride : as in :func:`conv2d`
+
+    Returns
+    -------
+    Tensor, ``N x C x output_size``
+        Elements that several windows hold are the sum over these windows.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.fold(fc.ones(1, 4, 1), (2, 2), kernel_size=2).tolist()
+    [[[[1.0, 1.0], [1.0, 1.0]]]]
+    """
     kernel = int_tuple("fold", "kernel_size", kernel_size, 2, 1)
     size = int_tuple("fold", "output_size", output_size, 2, 1)
 
@@ -176,8 +160,8 @@ def fold(
         check(
             rest == 0 and channels > 0,
             "fold",
-            f"{x.shape[1]} rows (input {shape_str(x.shape)}) must be a multiple of the kernel's {prod(kernel)} "
-            f"positions (kernel_size {kernel})",
+            f"{x.shape[1]} rows (input {shape_str(x.shape)}) must be a multiple of the kernel's "
+            f"{prod(kernel)} positions (kernel_size {kernel})",
         )
         shape = (x.shape[0], channels, *size)
         check_count("fold", "the output", shape)
@@ -185,45 +169,9 @@ def fold(
         check(
             prod(spec.out_size) == x.shape[2],
             "fold",
-            f"output_size {size} has {prod(spec.out_size)} windows, input has {x.shape[2]} ({shape_str(x.shape)})",
+            f"output_size {size} has {prod(spec.out_size)} windows, input has {x.shape[2]} "
+            f"({shape_str(x.shape)})",
         )
         return SpatialMap.apply(x, op="fold", adjoint="unfold", spec=spec)
 
     return batched("fold", 2, run, input)
-
-
-def check_labels(name: str, labels: Tensor, classes: int, ignore_index: int | None = None) -> np.ndarray:
-    """Labels as a host int64 array, all in ``0..classes-1`` or equal to ``ignore_index``."""
-    t = labels.numpy()
-    check(
-        t.dtype.kind in "iu",
-        name,
-        f"labels must be integers, got {t.dtype}; convert them with .astype('int64')",
-        TypeError,
-    )
-    t = t.astype(np.int64, copy=False)
-    if not (t.view(np.uint64) >= classes).any():  # one comparison finds negative labels too
-        return t
-    wrong = (t < 0) | (t >= classes)
-    if ignore_index is not None:
-        wrong &= t != ignore_index
-    if wrong.any():
-        also = "" if ignore_index is None else f" or ignore_index {ignore_index}"
-        raise ValueError(
-            f"{name}: labels must be in 0..{classes - 1} ({classes} classes){also}, got {t[wrong][0]}"
-        )
-    return t
-
-
-@names_memory
-def one_hot(tensor: TensorLike, num_classes: int = -1) -> Tensor:
-    """Integer labels ``(...)`` as int64 vectors ``(..., num_classes)``; -1: as many as the largest label
-    needs."""
-    tensor = argument("one_hot", "tensor", tensor)
-    num_classes = int_tuple("one_hot", "num_classes", num_classes, 1, -1)[0]
-    if num_classes == -1:
-        check(tensor.numel() > 0, "one_hot", "give num_classes: there are no labels to tell it from")
-        num_classes = int(tensor.numpy().max()) + 1
-    check_count("one_hot", "the output", (*tensor.shape, num_classes))
-    check_labels("one_hot", tensor, num_classes)
-    return (tensor.unsqueeze(-1) == arange(num_classes, device=tensor.device)).astype(INT64)

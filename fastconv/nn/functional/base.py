@@ -1,0 +1,68 @@
+"""What several functions share: single examples without a batch axis, and one definition for 1-D to 3-D."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from fastconv.autograd import Function
+from fastconv.checks import check_call
+from fastconv.creation import argument
+from fastconv.errors import shorten
+from fastconv.typing import TensorLike
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def batched(
+    name: str, ndim: int, run: Callable[..., Any], x: TensorLike, /, *args: Any, **options: Any
+) -> Any:
+    """``run(x, ...)``, where ``x`` may lack the batch axis.
+
+    An input of ``ndim`` dimensions is a single example: it gets a batch axis for the call, and the results
+    lose theirs.
+    """
+    x = argument(name, "input", x)
+    if x.ndim != ndim:
+        return run(x, *args, **options)
+    out = run(x.unsqueeze(0), *args, **options)
+    return tuple(o.squeeze(0) for o in out) if isinstance(out, tuple) else out.squeeze(0)
+
+
+def named(name: str, function: Callable[Concatenate[str, P], R]) -> Callable[P, R]:
+    """``function`` with ``name`` as its first argument, as a public function of that name.
+
+    So one definition serves ``conv1d``, ``conv2d`` and ``conv3d``, and messages use the name that was called.
+    """
+    signature = inspect.signature(function)
+    signature = signature.replace(parameters=list(signature.parameters.values())[1:])
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(name, *args, **kwargs)
+        except Exception as e:
+            if isinstance(e, TypeError):
+                check_call(name, signature, args, kwargs)
+            shorten(e)
+            raise
+
+    call.__signature__ = signature  # type: ignore[attr-defined]
+    call.__name__ = call.__qualname__ = name
+    return call
+
+
+class SpatialMap(Function):
+    """A linear op that a spec describes; its derivative is the adjoint op with the same spec."""
+
+    @staticmethod
+    def forward(ctx, x, op, adjoint, spec):
+        ctx.adjoint, ctx.spec = adjoint, spec
+        return getattr(ctx.engine, op)(x, spec)
+
+    @staticmethod
+    def backward(ctx, gy):
+        return getattr(ctx.engine, ctx.adjoint)(gy, ctx.spec)
