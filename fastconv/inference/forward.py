@@ -1,13 +1,18 @@
-"""What a module computes: what its class says, or the ``forward`` that it was given."""
+"""What a module computes: what its class says, or the ``forward`` that was assigned to it."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 from .. import nn
 
 
 class Forward:
-    """What a module calls in place of its class' ``forward``, and computes the same. Copies and pickles leave
-    out what was worked out from the module.
+    """A replacement for the ``forward`` of one module that computes the same.
+
+    It is assigned to the module's attribute ``forward``. Copies and pickles leave out what was worked out
+    from the module.
 
     Attributes
     ----------
@@ -16,16 +21,18 @@ class Forward:
         The attribute ``forward`` that the module had before.
     """
 
-    def __init__(self, module: nn.Module, own=None):
-        self.module, self.own = module, own
+    def __init__(self, module: nn.Module, own: Callable[..., Any] | None = None) -> None:
+        self.module: Any = module
+        self.own = own
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {"module": self.module, "own": self.own}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
 
-    def plain(self, *args, **kwargs):
+    def plain(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes without this replacement."""
         return (
             type(self.module).forward(self.module, *args, **kwargs)
             if self.own is None
@@ -33,25 +40,27 @@ class Forward:
         )
 
 
-def given(module):
-    """The attribute ``forward`` that ``module`` has from its user."""
+def given(module: nn.Module) -> Callable[..., Any] | None:
+    """The attribute ``forward`` that a user assigned to ``module``, or None."""
     own = vars(module).get("forward")
     while isinstance(own, Forward):
         own = own.own
     return own
 
 
-def computes_as(module, *kinds) -> bool:
-    """Whether ``module`` computes what one of ``kinds`` does: a subclass that overrides any of its parts may
-    not."""
+def computes_as(module: object, *kinds: type[nn.Module]) -> bool:
+    """Whether ``module`` computes what one of ``kinds`` computes.
+
+    A subclass qualifies only if it overrides nothing that may take part in computing.
+    """
     for kind in kinds:
         if isinstance(module, kind):
             return given(module) is None and (type(module) is kind or _unchanged(module, kind))
     return False
 
 
-def _unchanged(module, kind) -> bool:
-    """Whether all that may take part in computing is that of ``kind``: not what constructs and prints."""
+def _unchanged(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether the class of ``module`` has all of ``kind`` but what constructs and prints."""
     names = {n for n in (*dir(kind), *vars(module)) if not n.startswith("__")} - {
         "reset_parameters",
         "extra_repr",

@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 from .. import backends
-from ..nn.fused_chain import Merged
+from ..inference.fused import Fused
 from ..spec import ConvSpec, broadcast_shape
 
 #: Ops that only look at their argument in another way.
@@ -29,7 +29,7 @@ def macs(op: str, args: tuple) -> int:
 
 def parts(module) -> tuple:
     """The modules whose work ``module`` does: itself, or those that were merged for inference."""
-    return module.layers if isinstance(module, Merged) else (module,)
+    return module.layers if isinstance(module, Fused) else (module,)
 
 
 def kind(module) -> str:

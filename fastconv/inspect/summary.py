@@ -18,7 +18,7 @@ from ..nn import Module
 from ..spec import AdaptivePoolSpec, ConvSpec, PoolSpec, receptive_field
 from ..table import Shown, Table
 from ..tensor import Tensor
-from .observe import VIEWS, Observer, kind, macs
+from .observe import VIEWS, Observer, kind, macs, parts
 
 
 @dataclass
@@ -175,7 +175,7 @@ class _Shapes(Observer):
         self.paths = {id(x.array): (x.array, [()] * (x.ndim - 2))}
 
     def row(self, name, module):
-        own = [p for p in module._parameters.values() if p is not None and p not in self.counted]
+        own = {p: None for m in parts(module) for p in m.parameters(recurse=False) if p not in self.counted}
         self.counted.update(own)
         return LayerSummary(name, kind(module), params=sum(p.numel() for p in own))
 

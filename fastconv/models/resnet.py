@@ -16,8 +16,7 @@ def _conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
 
 
 class _Block(nn.Module):
-    """Convolutions, each with BatchNorm and ReLU, around which the input is carried and added before the last
-    ReLU."""
+    """Convolutions, each with BatchNorm and ReLU; a shortcut is added before the last ReLU."""
 
     expansion: int
 
@@ -35,6 +34,7 @@ class _Block(nn.Module):
             self.downsample = nn.Sequential(_conv(c_in, c_out, 1, stride), nn.BatchNorm2d(c_out))
 
     def forward(self, x: Tensor) -> Tensor:
+        """``N x C_in x H x W -> N x C_out x H' x W'``."""
         y = x
         for i in range(1, self.depth):
             y = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(y))
@@ -42,9 +42,17 @@ class _Block(nn.Module):
         carried = x if self.downsample is None else self.downsample(x)
         return getattr(self, f"bn{self.depth}")(y, carried)
 
+    def residual_form(self) -> tuple[tuple[nn.Module, ...], nn.Module | None]:
+        """What ``forward`` computes, for ``optimize_for_inference``: ``body(x) + shortcut(x)``.
+
+        The last module of the body gets the result of the shortcut as its second argument.
+        """
+        pairs = range(1, self.depth + 1)
+        return tuple(getattr(self, f"{name}{i}") for i in pairs for name in ("conv", "bn")), self.downsample
+
 
 class BasicBlock(_Block):
-    """Two 3x3 convolutions."""
+    """A block of two 3x3 convolutions."""
 
     expansion = 1
 
@@ -53,7 +61,7 @@ class BasicBlock(_Block):
 
 
 class Bottleneck(_Block):
-    """1x1, 3x3 (with the stride) and 1x1 convolution to four times the width."""
+    """A block of three convolutions: 1x1, 3x3 with the stride, and 1x1 to four times the width."""
 
     expansion = 4
 
@@ -64,7 +72,7 @@ class Bottleneck(_Block):
 
 
 class ResNet(nn.Module):
-    """Stem, four stages of blocks, global average pooling and a dense layer.
+    """A stem, four stages of blocks, global average pooling and a dense layer.
 
     Parameters
     ----------
@@ -74,8 +82,14 @@ class ResNet(nn.Module):
         Blocks per stage.
     num_classes, in_channels : int
     small_input : bool
-        For images of about 32x32: a 3x3 stem of stride 1 and no max-pooling, instead of 7x7, stride 2 and
-        pooling.
+        For images of about 32x32: the stem is a 3x3 convolution with stride 1. The default is a 7x7
+        convolution with stride 2 and max pooling.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.models.resnet18(num_classes=10, small_input=True).eval()(fc.zeros(1, 3, 32, 32)).shape
+    (1, 10)
     """
 
     in_sequence = (("conv1", "bn1"),)  # see optimize_for_inference
@@ -106,6 +120,7 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits ``N x num_classes`` of images ``N x in_channels x H x W``."""
         x = self.maxpool(self.bn1(self.conv1(x)))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x)

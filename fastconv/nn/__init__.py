@@ -1,6 +1,7 @@
-"""Layers, losses, initialisation; ``nn.functional`` has the same as functions."""
+"""Layers, losses and containers; ``nn.functional`` has the same as functions, ``nn.init`` fills weights."""
 
 from . import functional, init
+from .containers import ModuleList, Sequential
 from .layers import (
     GELU,
     AdaptiveAvgPool2d,
@@ -37,7 +38,7 @@ from .layers import (
     Tanh,
     Upsample,
 )
-from .modules import Module, ModuleList, Parameter, Sequential
+from .module import Module, Parameter
 
 __all__ = [
     "AdaptiveAvgPool2d",

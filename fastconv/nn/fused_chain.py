@@ -1,137 +1,78 @@
-"""Layers that are computed as one op: runs of layers that an engine merges (``backends.OPTIONAL``), for
-:class:`Sequential`, and the base of those that are merged for inference."""
+"""Chains of small layers that an engine computes as one op, used by ``Sequential``.
+
+A layer takes part in a chain if its class defines ``fusion_steps(shape)``, which describes the layer in the
+words of the engines' optional op ``fused_chain_plan``. The engine then decides how many of the leading steps
+are faster as one op than layer by layer::
+
+    layers    Conv2d    ReLU    MaxPool2d   Conv2d   Sigmoid   BatchNorm2d   Linear
+    steps     conv      relu    max_pool    conv     sigmoid   (none)        linear
+              |------------ one fused chain ---------------|   on its own    ...
+
+This file knows no class of layers. A subclass inherits ``fusion_steps``, but only instances of the class
+whose body defines it take part, because a subclass may compute something else.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from math import prod
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
 
 from .. import backends
 from ..autograd import Function
-from ..backends.select import forced
-from ..spec import conv_spec, pool_spec
 from ..tensor import Tensor
-from . import layers
-from .modules import Module
+
+#: Steps of a layer, each a kind and its spec or None; the shape of the result; weight and bias (or None) of
+#: every step that has a weight.
+FusionSteps: TypeAlias = tuple[list[tuple[str, Any]], tuple[int, ...], tuple["Tensor | None", ...]]
 
 
-class Merged(Module):
-    """``layers`` that are called one after the other, as one op. It reads their tensors and options and owns
-    none."""
+class Fusible(Protocol):
+    """A layer, or the ``forward`` assigned to one module, that can be part of a fused chain."""
 
-    __setattr__ = object.__setattr__  # what it keeps is worked out from the layers, and no change of a net
-    _buffers: dict = {}
-    _modules: dict = {}
+    def fusion_steps(self, shape: tuple[int, ...]) -> FusionSteps | None:
+        """The steps on an input of ``shape``.
 
-    def __init__(self, layers: tuple[Module, ...]):
-        self.layers = layers
-
-    def __getstate__(self):
-        return {"layers": self.layers}
-
-    def __setstate__(self, state):
-        self.__init__(**state)
-
-    @property
-    def _parameters(self):
-        return {f"{i}.{name}": p for i, m in enumerate(self.layers) for name, p in m._parameters.items()}
-
-    def plain(self, x, *more):
-        """What the layers compute on their own; ``more``: further arguments of the last one."""
-        *before, last = self.layers
-        for m in before:
-            x = type(m).forward(m, x)
-        return type(last).forward(last, x, *more)
+        None, a ValueError or a TypeError: the layer must be called on its own. It then reports what does not
+        fit under its own name.
+        """
+        ...
 
 
-# ------------------------------------------------------------------------------------------------- layers as
-# steps
-def _conv(m, shape):
-    if forced(m.algorithm):
-        raise ValueError("another algorithm is wanted")
-    bias = None if m.bias is None else m.bias.shape
-    spec = conv_spec("conv2d", shape, m.weight.shape, m.stride, m.padding, m.dilation, m.groups, bias)
-    return [("conv", spec)], spec.y_shape
+def _steps(modules: Sequence[Any], x: Tensor) -> tuple[tuple, list[int], list[list[Tensor | None]]]:
+    """The steps of the leading modules that can be fused.
 
-
-def _linear(m, shape):
-    rows, features = shape
-    bias = None if m.bias is None else m.bias.shape
-    spec = conv_spec("conv2d", (rows, features, 1, 1), (*m.weight.shape, 1, 1), bias_shape=bias)
-    return [("linear", spec)], spec.y_shape[:2]
-
-
-def _pool(kind):
-    def pool(m, shape):
-        average = (True, None) if kind == "max_pool" else (m.count_include_pad, m.divisor_override)
-        dilation = m.dilation if kind == "max_pool" else 1
-        spec = pool_spec(
-            f"{kind}2d", shape, m.kernel_size, m.stride, m.padding, dilation, m.ceil_mode, *average
-        )
-        if getattr(m, "return_indices", False):
-            raise ValueError("two results")
-        return [(kind, spec)], spec.y_shape
-
-    return pool
-
-
-def _flatten(m, shape):
-    if (m.start_dim, m.end_dim) != (1, -1):
-        raise ValueError("other axes")
-    return [("flatten", None)], (shape[0], prod(shape[1:]))
-
-
-def _activation(kind):
-    return lambda m, shape: ([(kind, None)], shape)
-
-
-#: Exact class of a layer, or of the ``forward`` that it was given -> ``(layer, shape of its input) -> (its
-#: steps, shape of its result)``; ValueError where it has none.
-STEPS = {
-    layers.Conv2d: _conv,
-    layers.Linear: _linear,
-    layers.Flatten: _flatten,
-    layers.AvgPool2d: _pool("avg_pool"),
-    layers.MaxPool2d: _pool("max_pool"),
-    layers.ReLU: _activation("relu"),
-    layers.Sigmoid: _activation("sigmoid"),
-    layers.Tanh: _activation("tanh"),
-    layers.Identity: lambda m, shape: ([], shape),
-}
-
-
-def _steps(modules, x):
-    """The steps of the leading modules that have such, and for each of these modules the number of steps up
-    to its end."""
-    steps, ends, shape, dtype, device = [], [], x.shape, x.dtype, x.device
+    Also, per module, the number of steps up to its end and its parameters.
+    """
+    steps, ends, params = [], [], []
+    shape, dtype, device = x.shape, x.dtype, x.device
     for m in modules:
-        make = STEPS.get(type(m.__dict__.get("forward", m)))
-        if make is None:
-            break
-        if any(
-            p is not None and (p.dtype != dtype or p.device != device)
-            for p in (*m._parameters.values(), *m._buffers.values())
-        ):
+        offers = m.__dict__.get("forward", m)
+        if "fusion_steps" not in type(offers).__dict__:
             break
         try:
-            found, shape = make(m, shape)
-        except (ValueError, TypeError):  # the layer itself will raise what is to be raised
+            found = offers.fusion_steps(shape)
+        except (ValueError, TypeError):
             break
-        steps += found
+        if found is None or any(p is not None and (p.dtype != dtype or p.device != device) for p in found[2]):
+            break
+        own, shape, own_params = found
+        steps += own
         ends.append(len(steps))
-    return tuple(steps), ends
+        params.append(own_params)
+    return tuple(steps), ends, params
 
 
 class FusedChain(Function):
-    """``x`` and then the weight and bias of every layer that has them, in order."""
+    """A fused chain as one op: its inputs are ``x`` and the weight and bias of every layer that has them."""
 
     @staticmethod
     def forward(ctx, x, *params, plan):
         ctx.plan = plan
         weights, biases = params[::2], params[1::2]
         y, ctx.blocks = ctx.engine.fused_chain_fwd(plan, x, weights, biases, any(ctx.needs))
-        # What single layers would keep, so that a change in place between forward and backward is noticed as
-        # it is there.
+        # Saved is what the single layers would save, so that autograd refuses the same changes in place
+        # between forward and backward.
         before = [any(ctx.needs[: 1 + 2 * i]) for i in range(len(weights))]
         ctx.save(x if ctx.needs[1] else None, *(w if needed else None for w, needed in zip(weights, before)))
         return y
@@ -145,18 +86,31 @@ class FusedChain(Function):
         return (gx, *(g for pair in zip(gw, gb) for g in pair))
 
 
-def run(modules, x):
-    """Call ``modules`` one after the other, merging runs of them where the engine knows how to."""
+def run(modules: Sequence[Any], x: Any) -> Any:
+    """Call ``modules`` one after the other; neighbours run as a fused chain where the engine has a plan.
+
+    Parameters
+    ----------
+    modules : sequence of Module
+    x : Tensor or whatever the first module takes
+        Chains start from a Tensor of 4 dimensions. No chain is formed while an observer (``summary``,
+        ``profile``) is active, because it wants the ops of each layer.
+
+    Returns
+    -------
+    The result of the last module.
+    """
     at, apart = 0, 0  # modules before `apart` are called on their own
     while at < len(modules):
         if at >= apart and isinstance(x, Tensor) and x.ndim == 4 and backends.observer.get() is None:
-            engine = backends.engine_of(x.device)
-            steps, ends = _steps(modules[at:], x) if hasattr(engine, "fused_chain_plan") else ((), [])
+            engine: Any = backends.engine_of(x.device)
+            fusible = hasattr(engine, "fused_chain_plan")
+            steps, ends, params = _steps(modules[at:], x) if fusible else ((), [], [])
             plan = engine.fused_chain_plan(steps, x.dtype) if len(steps) > 1 else None
             if plan:
-                end = at + bisect_right(ends, plan.count)
-                params = [p for m in modules[at:end] if hasattr(m, "weight") for p in (m.weight, m.bias)]
-                x, at = FusedChain.apply(x, *params, plan=plan), end
+                count = bisect_right(ends, plan.count)
+                x = FusedChain.apply(x, *[p for own in params[:count] for p in own], plan=plan)
+                at += count
                 continue
             apart = at + max(len(ends), 1)
         x = modules[at](x)

@@ -1,4 +1,4 @@
-"""Runs of small layers as one op: the same numbers as layer by layer, in every pass, or not used at all."""
+"""Chains of small layers as one op: the same numbers as layer by layer in every pass, or not fused at all."""
 
 from __future__ import annotations
 
@@ -69,19 +69,18 @@ def assert_close(found, expected):
 
 
 def runs(monkeypatch):
-    """Counts the merged runs."""
+    """Counts the fused chains."""
     count = []
     original = fused_chain.FusedChain.apply.__func__
-    monkeypatch.setattr(
-        fused_chain.FusedChain, "apply", classmethod(lambda c, *a, **k: count.append(1) or original(c, *a, **k))
-    )
+    counted = classmethod(lambda c, *a, **k: count.append(1) or original(c, *a, **k))
+    monkeypatch.setattr(fused_chain.FusedChain, "apply", counted)
     return count
 
 
 @pytest.mark.parametrize("batch", [1, 5, 16, 37])
 @pytest.mark.parametrize("name", ["lenet", "modern", "strides", "dense", "convolutions"])
 def test_equals_layer_by_layer(name, batch):
-    """Batches that fill no block of images, and several; against the reference engine in float64."""
+    """With batches smaller than a block of images and larger; compared with the reference engine."""
     network, shape = net(name)
     rng = np.random.default_rng(batch)
     x = rng.standard_normal((batch, *shape)).astype(np.float32)
@@ -98,10 +97,9 @@ def test_equals_layer_by_layer(name, batch):
 
 
 def random_net(rng):
-    """Convolutions, activations and pooling of any size that fits, dense layers or none, and the shape of an
-    image.
+    """A net of convolutions, activations, pooling and perhaps dense layers, and the shape of its image.
 
-    The first two convolutions, and pooling between them, are such that they merge.
+    The first two convolutions, and pooling between them, are small enough to be fused.
     """
     channels, size = int(rng.choice([1, 3, 4, 16, 17])), rng.integers(12, 30, 2)
     shape, layers = (channels, *map(int, size)), []
@@ -128,8 +126,7 @@ def random_net(rng):
 
 @pytest.mark.parametrize("seed", range(24))
 def test_random_nets(seed, monkeypatch):
-    """Equal to the same layers one by one, with and without a gradient of the input, in training and without
-    a tape."""
+    """Equal to layer by layer: with and without a gradient of the input, and without a tape."""
     rng, count = np.random.default_rng(seed), runs(monkeypatch)
     fc.manual_seed(seed)
     with fc.backend("cpu"):
@@ -207,8 +204,67 @@ def test_used_for_lenet_and_not_where_it_must_not(monkeypatch):
         assert merged(network) == 0
 
 
+class Shifted(nn.Sigmoid):
+    """Computes something else than the layer whose ``fusion_steps`` it inherits."""
+
+    def forward(self, x):
+        return super().forward(x) - 0.5
+
+
+class Same(nn.Sigmoid):
+    """Computes the same, but does not say so."""
+
+
+class SaysSo(nn.Sigmoid):
+    """Computes the same and takes part in chains."""
+
+    fusion_steps = nn.Sigmoid.fusion_steps
+
+
+class Own(nn.Module):
+    """A dense layer that fastconv knows nothing about."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(12, 9)
+
+    def forward(self, x):
+        return self.inner(x)
+
+    def fusion_steps(self, shape):
+        return self.inner.fusion_steps(shape)
+
+
+@pytest.mark.parametrize("kind", [Shifted, Same, SaysSo, nn.Sigmoid, "given"])
+def test_only_a_class_that_defines_fusion_steps_is_fused(kind, monkeypatch):
+    """A subclass may compute something else; so may a ``forward`` that was assigned to one layer."""
+    engine, seen = load("cpu"), []
+    plan = engine.fused_chain_plan
+    monkeypatch.setattr(engine, "fused_chain_plan", lambda steps, d: seen.append(steps) or plan(steps, d))
+    layer = nn.Sigmoid() if kind == "given" else kind()
+    if kind == "given":
+        layer.forward = lambda x: x * 3.0
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 2), layer, nn.Conv2d(4, 3, 2), nn.Flatten(), Own(), nn.Linear(9, 3)
+    )
+    x = np.random.default_rng(0).standard_normal((16, 3, 4, 4)).astype(np.float32)
+    gy = np.ones((16, 3), np.float32)
+    with fc.backend("cpu"):
+        expected, count = results(Layerwise(network), x, gy), runs(monkeypatch)
+        assert_close(results(network, x, gy), expected)
+    end = ["conv", "flatten", "linear", "linear"]
+    fused = kind in (SaysSo, nn.Sigmoid)
+    assert len(count) == 1 and [k for k, _ in seen[-1]] == ["conv", "sigmoid"] * fused + end
+
+
+def test_tensors_of_another_dtype_are_reported_by_their_layer():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 9), nn.Tanh(), nn.Linear(9, 3).double())
+    with fc.backend("cpu"), pytest.raises(TypeError, match="linear: .*float64"):
+        network(fc.zeros(4, 3, 2, 2))
+
+
 def test_optimized_for_inference(monkeypatch):
-    """What is folded and left out is one step less; the rest is one run."""
+    """What is folded or left out is no step of its own; the rest is one chain."""
     count = runs(monkeypatch)
     fc.manual_seed(3)
     network = nn.Sequential(
@@ -235,7 +291,7 @@ def test_optimized_for_inference(monkeypatch):
 
 
 def test_training_is_the_same():
-    """Some steps of SGD with and without merging end at the same weights."""
+    """Some steps of SGD with and without fused chains end at the same weights."""
     rng = np.random.default_rng(2)
     x, y = rng.random((64, 1, 28, 28), np.float32), rng.integers(0, 10, 64)
     ends = []

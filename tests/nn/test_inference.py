@@ -10,7 +10,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import models, nn
-from fastconv.inference import merged
+from fastconv.inference import fused
 from fastconv.nn import functional as F
 
 RTOL = 1e-4
@@ -46,13 +46,13 @@ def check(net, *shape):
 
 
 def ran(net, *shape):
-    """What a pass through ``net`` calls: the classes that were merged joined by plus signs."""
+    """The classes that a pass through ``net`` calls; those of fused layers are joined by plus signs."""
     return [x.type for x in fc.summary(net, shape).layers]
 
 
 @pytest.fixture
 def norms(monkeypatch):
-    """How often the reference engine normalises in ``norms(net, *shape)``: what is folded does not."""
+    """``norms(net, *shape)``: how often the reference engine normalises; a folded norm does not."""
     from fastconv.backends import numpy as engine
 
     plain, calls = engine.batch_norm_fwd, []
@@ -149,7 +149,7 @@ def test_lenet(make, backend):
 
 
 class Block(nn.Module):
-    """What this package knows nothing about, but for the names in ``in_sequence``."""
+    """A module that fastconv knows nothing about, except the names in ``in_sequence`` of ``Told``."""
 
     def __init__(self):
         super().__init__()
@@ -204,7 +204,7 @@ class Backwards(nn.Sequential):
 
 
 class Named(nn.Conv2d):
-    """What does not compute may differ."""
+    """Differs from its base only in what does not compute."""
 
     def __init__(self, c_in, c_out, kernel, name="own"):
         super().__init__(c_in, c_out, kernel)
@@ -320,7 +320,7 @@ def test_weights_loaded_or_moved_later_are_used():
 
 
 def test_weights_are_packed_once(monkeypatch):
-    """After the first call no kernel that arranges weights runs."""
+    """After the first call no kernel that packs weights runs."""
     from fastconv.backends.cpu.codegen import jit
 
     net = fc.optimize_for_inference(models.resnet18(num_classes=10, small_input=True))
@@ -350,15 +350,15 @@ def small_net():
 
 @pytest.fixture
 def only_replays(monkeypatch):
-    """Layers refuse to work until the function given is called with False."""
-    plain = merged.Conv.forward
+    """A function: after ``only_replays(True)`` layers refuse to run, after ``only_replays(False)`` not."""
+    plain = fused.FusedConv.forward
     refused = []
 
     def forward(self, *args):
         assert not refused, "a layer ran, not its recording"
         return plain(self, *args)
 
-    monkeypatch.setattr(merged.Conv, "forward", forward)
+    monkeypatch.setattr(fused.FusedConv, "forward", forward)
     return lambda on: refused.append(on) if on else refused.clear()
 
 
@@ -420,3 +420,74 @@ def test_several_threads_share_a_recording():
         got = list(pool.map(lambda x: fast(x).numpy(), inputs * 5))
     for a, b in zip(got, want * 5):
         np.testing.assert_array_equal(a, b)
+
+
+# ------------------------------------------------------------------------------------- what records again
+@pytest.fixture
+def recordings(monkeypatch):
+    """A list that gets one more entry with every recording."""
+    from fastconv.backends import load
+
+    engine, found = load("cpu"), []
+    plain = engine.record
+    monkeypatch.setattr(engine, "record", lambda f, x: found.append(x) or plain(f, x))
+    return found
+
+
+#: Changes of a net; each must be noticed by the net that it is done to, and by no other.
+CHANGES = {
+    "an option": lambda net: setattr(net[0], "padding", ((0, 2), (2, 0))),
+    "an option of a folded norm": lambda net: setattr(net[1], "eps", 0.5),
+    "a submodule": lambda net: net.__setitem__(3, nn.AvgPool2d(2)),
+    "one more submodule": lambda net: net.append(nn.Sigmoid()),
+    "a parameter": lambda net: setattr(net[7], "weight", nn.Parameter(fc.ones(5, 64))),
+    "no bias": lambda net: setattr(net[0], "bias", None),
+    "weights in place": lambda net: net[0].weight.data.mul_(2.0),
+    "weights by data": lambda net: setattr(net[0].weight, "data", fc.ones(20, 3, 3, 3)),
+    "statistics in place": lambda net: net[1].running_mean.add_(1.0),
+    "a state": lambda net: net.load_state_dict({k: v * 2 for k, v in net.state_dict().items()}),
+    "a forward": lambda net: setattr(net[5], "forward", F.relu),
+    "training": lambda net: net[8].train(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_optimized_net_records_again_after_its_own_changes_only(change, recordings):
+    with fc.backend("cpu"):
+        x = fc.randn(2, 3, 11, 11)
+        make = lambda: with_statistics(small_net().append(nn.Dropout(1.0)))  # noqa: E731
+        net, other = (fc.optimize_for_inference(make()) for _ in range(2))
+        before = [[n(x).numpy() for _ in range(3)][-1] for n in (net, other)]
+        assert len(recordings) == 2
+        small_net().train().eval()  # a net that is not optimized
+        CHANGES[change](other)
+        np.testing.assert_array_equal(net(x).numpy(), before[0])
+        assert len(recordings) == 2
+        after = [other(x).numpy() for _ in range(3)]
+        assert after[0].shape != before[1].shape or np.abs(after[0] - before[1]).max() > 1e-3
+        for y in after[1:]:
+            np.testing.assert_array_equal(y, after[0])
+        np.testing.assert_array_equal(net(x).numpy(), before[0])
+        assert len(recordings) <= 3  # once more, for the changed net
+
+
+def test_changes_of_nothing_do_not_record_again(recordings):
+    """``eval()`` of a net that is in evaluation changes nothing, and ``zero_grad()`` changes no result."""
+    with fc.backend("cpu"):
+        net, x = fc.optimize_for_inference(small_net()), fc.randn(2, 3, 11, 11)
+        for _ in range(4):
+            net.eval().zero_grad()
+            net(x)
+    assert len(recordings) == 1
+
+
+def test_a_module_that_two_nets_share_changes_both(recordings):
+    with fc.backend("cpu"):
+        x, last = fc.randn(2, 3, 11, 11), nn.ReLU()
+        nets = [fc.optimize_for_inference(small_net()) for _ in range(2)]
+        for n in nets:
+            n.append(last)
+            assert (n(x).numpy() >= 0).all() and (n(x).numpy() >= 0).all()
+        assert len(recordings) == 2
+        last.forward = lambda y: y - 100.0
+        assert all((n(x).numpy() < 0).all() for n in nets)

@@ -1,5 +1,4 @@
-"""``optimize_for_inference`` of nets whose modules are used more than once, in ways that no rewriting can
-see."""
+"""``optimize_for_inference`` of nets whose modules are used more than once, in all ways Python allows."""
 
 from __future__ import annotations
 
@@ -61,7 +60,7 @@ def twice(self, x):
 
 
 def shared():
-    """Nets by what their modules share."""
+    """Nets by the way in which they share modules."""
     c, n, r = conv(), nn.BatchNorm2d(C), nn.ReLU()
     f = nn.Sequential(c, n, r)
     yield "a layer twice in one Sequential", nn.Sequential(c, n, r, c, r, c, nn.BatchNorm2d(C))
@@ -103,6 +102,41 @@ def shared():
     block = fc.models.resnet.BasicBlock(C, C, 1)
     block.bn1 = nn.BatchNorm2d(C, track_running_stats=False)
     yield "a block that cannot be merged", nn.Sequential(block, c)
+
+
+class Doubled(fc.models.resnet.BasicBlock):
+    """Inherits a ``residual_form`` that is not what it computes."""
+
+    def forward(self, x):
+        return super().forward(x) * 2
+
+
+class Around(nn.Module):
+    """A block that fastconv knows nothing about: ``norm(conv(x)) + x``, then ReLU."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = conv(), nn.BatchNorm2d(C, activation="relu")
+
+    def forward(self, x):
+        return self.norm(self.conv(x), x)
+
+    def residual_form(self):
+        return (self.conv, self.norm), None
+
+
+def test_a_block_of_a_user_offers_its_residual_form(backend, monkeypatch):
+    """The sum is computed by the convolution's kernel, with nothing left for the norm."""
+    net, x = with_statistics(nn.Sequential(Around(), Around())), fc.randn(2, C, 6, 5)
+    fast = same(net, x)
+    monkeypatch.setattr(nn.BatchNorm2d, "forward", None)  # nobody calls it
+    fast[0].conv.algorithm = "direct"  # a change, so nothing that was recorded answers
+    assert fast(x).shape == x.shape
+
+
+def test_a_residual_form_that_was_inherited_is_not_used(backend):
+    net, x = with_statistics(nn.Sequential(Doubled(C, C, 1))), fc.randn(2, C, 6, 5)
+    same(net, x)
 
 
 SHARED = dict(shared())
@@ -166,7 +200,7 @@ def test_in_sequence_is_right_whatever_forward_does(how, inside, backend):
 
 
 def test_in_sequence_merges(monkeypatch):
-    """The declared order is one op, and a lone module of it none the less itself."""
+    """The declared order is one op; a module of it that is called alone computes what it is."""
     from fastconv.backends import numpy as engine
 
     called = []
@@ -190,7 +224,7 @@ def test_in_sequence_merges(monkeypatch):
 
 
 def test_in_sequence_leaves_nothing_waiting(backend):
-    """Results that outlive the pass are those of the pass, whatever becomes of weights and input."""
+    """Results that are kept after the pass do not change when weights and input do."""
 
     def forward(self, x):
         self.kept = self.c(x)
@@ -218,7 +252,7 @@ def test_in_sequence_that_names_no_child():
 
 
 def random_net(rng):
-    """Modules built out of each other, each of them from a pool that all share."""
+    """Modules that are built from modules of one pool, so that many are shared."""
     pool = [
         conv(),
         conv(False),
@@ -272,7 +306,7 @@ def small():
 
 
 def test_state_is_that_of_the_net(backend):
-    """A state trained later can be loaded; what is folded and packed follows."""
+    """A state that was trained later can be loaded; the folded and packed weights follow."""
     net, later, x = small(), small(), fc.randn(1, C, 5, 5)
     later[0][1].running_mean[...] = 3.0
     fast = same(net, x)
@@ -396,7 +430,7 @@ class Links(nn.Module):
 
 
 def test_threads():
-    """Of one net, on inputs of several shapes at once."""
+    """Several threads run one net on inputs of several shapes at once."""
     net = with_statistics(
         nn.Sequential(SHARED["the first of a Sequential"], small(), Links(conv(), nn.BatchNorm2d(C)))
     )

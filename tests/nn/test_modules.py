@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from collections import OrderedDict
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import fastconv as fc
 from fastconv import nn
 from fastconv.nn import functional as F
+from fastconv.nn.module import versions
 
 
 class Net(nn.Module):
@@ -42,6 +44,41 @@ def test_parameters_buffers_and_modules_have_dotted_names():
     assert list(net.children()) == [net.conv, net.bn, net.head]
     assert all(isinstance(p, nn.Parameter) and p.requires_grad for p in net.parameters())
     assert not any(b.requires_grad for b in net.buffers())
+
+
+def test_without_recursion_only_the_modules_own():
+    net = Net()
+    assert [n for n, _ in net.named_parameters(recurse=False)] == ["scale"]
+    assert [n for n, _ in net.named_parameters("net", recurse=False)] == ["net.scale"]
+    assert list(net.parameters(recurse=False)) == [net.scale]
+    assert [n for n, _ in net.named_buffers(recurse=False)] == ["offset"]
+    assert list(net.buffers(recurse=False)) == [net.offset]
+
+
+def test_versions_change_with_every_assignment():
+    """An assignment changes the version of its own module, not those of parents or other nets."""
+    net = Net()
+    modules = list(net.modules())
+    at = list(modules).index
+
+    def changed(change):
+        before = versions(modules)
+        change()
+        return {i for i, (a, b) in enumerate(zip(before, versions(modules))) if a != b}
+
+    assert changed(lambda: None) == set()
+    assert changed(lambda: net.train()) == set()
+    assert changed(lambda: net.bn.eval()) == {at(net.bn)}
+    assert changed(lambda: net.eval()) == set(range(len(modules))) - {at(net.bn)}
+    assert changed(lambda: setattr(net.conv, "bias", None)) == {at(net.conv)}
+    assert changed(lambda: net.head.append(nn.ReLU())) == {at(net.head)}
+    assert changed(lambda: setattr(net, "anything", 3)) == {0}
+    assert changed(lambda: delattr(net, "anything")) == {0}
+    assert changed(lambda: Net().train(False)) == set()
+    for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        modules = list(twin.modules())
+        assert changed(lambda: setattr(net.conv, "groups", 1)) == set()
+        assert changed(lambda twin=twin: setattr(twin.conv, "groups", 1)) == {at(net.conv)}
 
 
 def test_shared_parameter_is_listed_once_and_saved_twice():
@@ -387,7 +424,7 @@ def test_bad_options_are_refused(build, error, message):
 
 
 def test_batch_norm_statistics(backend):
-    """Biased variance normalises, unbiased feeds the running average; momentum None averages all batches."""
+    """The biased variance normalises, the unbiased one is averaged; momentum None averages all batches."""
     rng = np.random.default_rng(1)
     batches = [(2 + 3 * rng.standard_normal((4, 3, 2, 2))).astype(np.float32) for _ in range(3)]
     moving, plain = nn.BatchNorm2d(3, momentum=0.2), nn.BatchNorm2d(3, momentum=None)

@@ -1,9 +1,9 @@
-"""Layers merged into one op, and the rules by which they are."""
+"""Fused layers: a convolution or norm with the layers that follow it, as one op."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -11,17 +11,18 @@ from .. import backends, nn
 from ..autograd import is_grad_enabled
 from ..backends.select import forced
 from ..checks import check, check_shape
-from ..nn.fused_chain import STEPS, Merged
-from ..spec import conv_spec
+from ..nn.fused_chain import FusionSteps
+from ..spec import ConvSpec, conv_spec
 from ..tensor import Tensor
 from .forward import computes_as
 
+#: Layers that a kernel can compute with what follows them, and norms that are folded into such a layer.
 CONVS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def refuse(training: bool, x) -> None:
-    """What a net that only evaluates is not to be used for."""
+def refuse(training: bool, x: object) -> None:
+    """Raise where a net for evaluation is used for training, or asked for gradients."""
     what = "optimize_for_inference"
     check(not training, what, "the net evaluates only; train the one it was made from", RuntimeError)
     check(
@@ -32,62 +33,94 @@ def refuse(training: bool, x) -> None:
     )
 
 
-class Norm(Merged):
-    """BatchNorm and ReLU."""
+class Fused(nn.Module):
+    """``layers``, called one after the other, as one op.
 
-    def forward(self, x):
+    It reads the tensors and options of the layers and has none of its own.
+    """
+
+    def __init__(self, layers: tuple[nn.Module, ...]) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"layers": self.layers}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
+
+    def plain(self, x: Any, *more: Any) -> Any:
+        """What the layers compute on their own; ``more``: further arguments of the last one."""
+        *before, last = self.layers
+        for m in before:
+            x = type(m).forward(m, x)
+        return type(last).forward(last, x, *more)
+
+
+class FusedNorm(Fused):
+    """BatchNorm and ReLU as one op."""
+
+    def forward(self, x: Any) -> Tensor:
+        """``relu(norm(x))``."""
         twin = copy.copy(self.layers[0])
         vars(twin)["activation"] = "relu"
         return type(twin).forward(twin, x)
 
 
-class Conv(Merged):
-    """A convolution or dense layer with all that follows it in one kernel: ``relu(conv(x) + bias +
-    residual)``.
+class FusedConv(Fused):
+    """A convolution with the layers that follow it as one kernel: ``relu(conv(x) + bias + residual)``.
 
-    ``layers``: the convolution or dense layer (a 1x1 convolution of 1x1 images), BatchNorms, whose scale and
-    shift go into the weights and the bias, ReLU.
+    ``layers``: a convolution or a dense layer, which is a 1x1 convolution of 1x1 images; any number of
+    BatchNorms, whose scale and shift are folded into the weights and the bias; ReLU or not.
     """
 
-    def __init__(self, layers):
+    def __init__(self, layers: tuple[nn.Module, ...]) -> None:
         super().__init__(layers)
         self.dense = isinstance(layers[0], nn.Linear)
-        self._folded, self._packed = None, None
+        self._folded: Any = None
+        self._packed: Any = None
 
     @property
     def relu(self) -> bool:
+        """Whether the result passes a ReLU, as a layer or as the activation of a BatchNorm."""
         last = self.layers[-1]
         return computes_as(last, nn.ReLU) or computes_as(last, *NORMS) and last.activation == "relu"
 
     @property
-    def norms(self):
+    def norms(self) -> list[Any]:
+        """The BatchNorms among the layers."""
         return [m for m in self.layers[1:] if isinstance(m, NORMS)]
 
     @property
     def weight(self) -> Tensor:
+        """The weights that the kernel gets."""
         return self._weights()[0]
 
     @property
     def bias(self) -> Tensor | None:
+        """The bias that the kernel gets."""
         return self._weights()[1]
 
-    def _weights(self):
-        """Weight and bias with the BatchNorms folded in, and whether all come in one dtype and on one
-        device."""
-        conv, norms = self.layers[0], self.norms
+    def _weights(self) -> tuple[Tensor, Tensor | None, bool]:
+        """Weight and bias with the BatchNorms folded in; whether all tensors share one dtype and device."""
+        conv, norms = self._conv, self.norms
         tensors = [conv.weight, conv.bias]
         for n in norms:
             tensors += n.running_mean, n.running_var, n.weight, n.bias
         tensors = [t for t in tensors if t is not None]
         arrays = [t.array for t in tensors]
         state = [t.memory.version for t in tensors], list(map(id, arrays)), [n.eps for n in norms]
-        # the arrays are kept, so that no other one gets their id
+        # The arrays are kept alive, so that no other array gets their id.
         if self._folded is None or self._folded[0] != state:
             alike = len({(t.dtype, t.device) for t in tensors}) == 1
             self._folded = state, arrays, (*self._fold(conv, norms), alike)
         return self._folded[2]
 
-    def _fold(self, conv, norms):
+    @property
+    def _conv(self) -> Any:
+        return self.layers[0]
+
+    def _fold(self, conv: Any, norms: list[Any]) -> tuple[Tensor, Tensor | None]:
         weight, bias = conv.weight.detach(), None if conv.bias is None else conv.bias.detach()
         for n in norms:
             w, dtype = weight.numpy(), weight.dtype
@@ -107,8 +140,9 @@ class Conv(Merged):
             bias = Tensor(((b - mean) * scale + shift).astype(dtype)).to(conv.weight.device)
         return weight.reshape(*weight.shape, 1, 1) if self.dense else weight, bias
 
-    def forward(self, x, residual=None):
-        conv = self.layers[0]
+    def forward(self, x: Any, residual: Any = None) -> Tensor:
+        """``relu(conv(x) + bias + residual)`` in one kernel, or layer by layer where that does not fit."""
+        conv = self._conv
         refuse(conv.training, x)
         algorithm = forced(None if self.dense else conv.algorithm)
         w, b, alike = self._weights()
@@ -117,9 +151,10 @@ class Conv(Merged):
             or self.dense
             and algorithm
         ):
-            # which may be right, or says what is not
+            # The layers on their own, which report what does not fit.
             return self.plain(x, *[residual] * (residual is not None))
-        engine, x = backends.engine_of(x.device), x.array
+        engine: Any = backends.engine_of(x.device)
+        x = x.array
         lead = x.shape[:-1]
         if self.dense:
             x = engine.reshape(x, (-1, x.shape[-1], 1, 1))
@@ -134,82 +169,27 @@ class Conv(Merged):
         y = engine.conv_fwd(x, packed[2], b, spec, algorithm, residual, self.relu)
         return Tensor(engine.reshape(y, (*lead, w.shape[0])) if self.dense else y)
 
-    def _fits(self, x, w) -> bool:
+    def _fits(self, x: Any, w: Tensor) -> bool:
         if not (isinstance(x, Tensor) and x.dtype == w.dtype and x.device == w.device):
             return False
         return x.ndim == 2 or x.ndim > 2 and not self.norms if self.dense else x.ndim == w.ndim
 
-    def _spec(self, x_shape, w_shape):
-        conv = self.layers[0]
+    def _spec(self, x_shape: tuple[int, ...], w_shape: tuple[int, ...]) -> ConvSpec:
+        conv = self._conv
         if self.dense:
             return conv_spec("linear", x_shape, w_shape)
         return conv_spec(
             f"conv{conv.ndim}d", x_shape, w_shape, conv.stride, conv.padding, conv.dilation, conv.groups
         )
 
-    def steps(self, shape):
-        """Its steps in a run of layers (see :data:`fastconv.nn.fused_chain.STEPS`)."""
-        conv = self.layers[0]
-        if conv.training or forced(None if self.dense else conv.algorithm) or not self._weights()[2]:
-            raise ValueError("forward says what is wrong, or wants the algorithm that was named")
-        spec = self._spec((*shape, 1, 1) if self.dense else shape, self.weight.shape)
-        kind = "linear" if self.dense else "conv"
-        return [(kind, spec)] + [("relu", None)] * self.relu, spec.y_shape[:2] if self.dense else spec.y_shape
-
-
-STEPS[Conv] = Conv.steps
-
-
-# ------------------------------------------------------------------------------------------------- rules
-def foldable(conv, norm) -> bool:
-    """Whether ``norm`` scales and shifts the channels that ``conv`` computes by constants."""
-    if not computes_as(norm, *NORMS) or norm.running_mean is None or norm.training:
-        return False
-    rank = 2 if isinstance(conv, nn.Linear) else conv.ndim + 2
-    vectors = [t for t in (norm.running_mean, norm.running_var, norm.weight, norm.bias) if t is not None]
-    return rank in norm.ranks and all(t.shape == conv.weight.shape[:1] for t in vectors)
-
-
-def _joins(layers, module) -> bool:
-    """Whether ``module`` can be merged into the ``layers`` before it."""
-    first, last = layers[0], layers[-1]
-    if computes_as(last, nn.ReLU) or computes_as(last, *NORMS) and last.activation:
-        return False
-    if computes_as(module, nn.ReLU):
-        return computes_as(first, *CONVS, *NORMS)
-    return computes_as(first, *CONVS) and foldable(first, module)
-
-
-def _does_nothing(module) -> bool:
-    if computes_as(module, nn.Dropout):
-        return module.mode == "upscale_in_train" and not module.training
-    return computes_as(module, nn.Identity)
-
-
-def flat(modules: Iterable) -> Iterator:
-    """``modules``, those in place of a Sequential that they are called by."""
-    for m in modules:
-        if computes_as(m, nn.Sequential):
-            yield from flat(m)
-        else:
-            yield m
-
-
-def merge(modules: Iterable, known: dict) -> tuple[list, dict]:
-    """What computes the same as ``modules`` called one after the other, and, by their layers, the merged
-    among them, which are taken from ``known`` where it has them."""
-    groups: list[tuple] = []
-    for m in flat(modules):
-        if _does_nothing(m):
-            continue
-        if groups and _joins(groups[-1], m):
-            groups[-1] += (m,)
-        else:
-            groups.append((m,))
-    made: dict[tuple, Merged] = {}
-    for g in groups:
-        if computes_as(g[0], *CONVS):
-            made[g] = known.get(g) or Conv(g)
-        elif len(g) > 1:
-            made[g] = known.get(g) or Norm(g)
-    return [made.get(g, g[0]) for g in groups], made
+    def fusion_steps(self, shape: tuple[int, ...]) -> FusionSteps | None:
+        """A convolution and perhaps a ReLU; None where ``forward`` must be called, see there."""
+        conv = self._conv
+        weight, bias, alike = self._weights()
+        if conv.training or forced(None if self.dense else conv.algorithm) or not alike:
+            return None
+        spec = self._spec((*shape, 1, 1) if self.dense else shape, weight.shape)
+        steps: list[tuple[str, Any]] = [("linear" if self.dense else "conv", spec)]
+        if self.relu:
+            steps.append(("relu", None))
+        return steps, spec.y_shape[:2] if self.dense else spec.y_shape, (weight, bias)

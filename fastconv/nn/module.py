@@ -1,9 +1,9 @@
-"""Parameter, Module and the containers."""
+"""Parameter and Module: what layers and networks are made of."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,7 +18,7 @@ M = TypeVar("M", bound="Module")
 
 
 class IncompatibleKeys(NamedTuple):
-    """What :meth:`Module.load_state_dict` skipped."""
+    """The names that :meth:`Module.load_state_dict` skipped."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -29,9 +29,10 @@ class Parameter(Tensor):
 
     Parameters
     ----------
-    data : Tensor or array
-        Float; wrapped without a copy.
+    data : Tensor or array, float32 or float64
+        Wrapped without a copy.
     requires_grad : bool
+        Whether training changes it.
     """
 
     __slots__ = ()
@@ -43,25 +44,38 @@ class Parameter(Tensor):
         return f"Parameter containing:\n{super().__repr__()}"
 
 
-# assignments to attributes of modules so far: nothing worked out from a module before holds after one
-changes = [0]
-
-
 class Module:
-    """Base of layers and networks: define ``forward``, assign parameters and modules to attributes.
+    """Base of layers and networks.
+
+    A subclass calls ``super().__init__()``, assigns its parameters and submodules to attributes, and defines
+    ``forward``. Calling the module calls ``forward``; NumPy arrays among the arguments become tensors.
 
     Attributes
     ----------
     training : bool
-        Set by :meth:`train` and :meth:`eval` for the whole tree.
+        Set by :meth:`train` and :meth:`eval` for the module and all its submodules.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> class Net(fc.nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.conv = fc.nn.Conv2d(1, 4, kernel_size=3)
+    ...
+    ...     def forward(self, x):
+    ...         return self.conv(x).relu()
+    >>> Net()(fc.zeros(1, 1, 8, 8)).shape
+    (1, 4, 6, 6)
     """
 
     training: bool = True
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
+    _last_change: object = None  # see :func:`versions`
 
-    if TYPE_CHECKING:  # what a user assigned: `net[0].weight`
+    if TYPE_CHECKING:  # attributes that a user assigned: `net[0].weight`
 
         def __getattr__(self, name: str) -> Any: ...
 
@@ -69,6 +83,7 @@ class Module:
         self.__dict__.update(_parameters={}, _buffers={}, _modules={})
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the result; every subclass that is called defines it."""
         raise NotImplementedError(f"{type(self).__name__}: define forward(self, x)")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -83,9 +98,9 @@ class Module:
             raise
 
     # ---- attributes
-    # Parameters, buffers and modules are ordinary attributes, and listed by kind besides.
+    # Parameters, buffers and modules are ordinary attributes, and each is also listed in the registry of its
+    # kind. An assignment changes the version last, because another thread may read the attributes meanwhile.
     def __setattr__(self, name: str, value: Any) -> None:
-        changes[0] += 1
         own = self.__dict__
         if isinstance(value, (Parameter, Module)):
             if "_modules" not in own:
@@ -97,41 +112,43 @@ class Module:
                 if registry is not target:
                     registry.pop(name, None)
             own[name] = target[name] = value
-            return
-        for registry, kind, types in (
-            ("_parameters", "an nn.Parameter", ()),
-            ("_modules", "an nn.Module", ()),
-            ("_buffers", "a Tensor", Tensor),
-        ):
-            if name in own.get(registry, ()):
-                check(
-                    value is None or isinstance(value, types),
-                    f"{type(self).__name__}.{name}",
-                    f"expected {kind} or None, got {type(value).__name__}",
-                    TypeError,
-                )
-                own[name] = own[registry][name] = value
-                return
-        object.__setattr__(self, name, value)
+        else:
+            for registry, kind, types in (
+                ("_parameters", "an nn.Parameter", ()),
+                ("_modules", "an nn.Module", ()),
+                ("_buffers", "a Tensor", Tensor),
+            ):
+                if name in own.get(registry, ()):
+                    check(
+                        value is None or isinstance(value, types),
+                        f"{type(self).__name__}.{name}",
+                        f"expected {kind} or None, got {type(value).__name__}",
+                        TypeError,
+                    )
+                    own[name] = own[registry][name] = value
+                    break
+            else:
+                object.__setattr__(self, name, value)
+        own["_last_change"] = object()
 
     def __delattr__(self, name: str) -> None:
-        changes[0] += 1
         object.__delattr__(self, name)
         for registry in (self._parameters, self._buffers, self._modules):
             registry.pop(name, None)
+        self.__dict__["_last_change"] = object()
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """Same as assigning the attribute; None reserves the name for a parameter."""
+        """Assign a parameter to the attribute ``name``; None reserves the name for one."""
         self._parameters[name] = None
         setattr(self, name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None) -> None:
-        """State that is saved and moved with the parameters but not trained."""
+        """Assign a tensor that is saved and moved like a parameter, but not trained."""
         self._buffers[name] = None
         setattr(self, name, tensor)
 
     def add_module(self, name: str, module: Module | None) -> None:
-        """Same as assigning the attribute, for names that are not identifiers."""
+        """Assign a submodule to the attribute ``name``, which need not be an identifier."""
         self._modules[name] = None
         setattr(self, name, module)
 
@@ -139,15 +156,17 @@ class Module:
 
     # ---- the tree
     def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The direct submodules with their names."""
         return ((n, m) for n, m in self._modules.items() if m is not None)
 
     def children(self) -> Iterator[Module]:
+        """The direct submodules."""
         return (m for _, m in self.named_children())
 
     def named_modules(
         self, prefix: str = "", memo: set[Module] | None = None
     ) -> Iterator[tuple[str, Module]]:
-        """This module and everything below it, each once, with its dotted name (``""`` for this one)."""
+        """This module and all its submodules, each once, with their dotted names (``""`` for this one)."""
         memo = set() if memo is None else memo
         if self not in memo:
             memo.add(self)
@@ -156,34 +175,39 @@ class Module:
                 yield from child.named_modules(f"{prefix}.{name}" if prefix else name, memo)
 
     def modules(self) -> Iterator[Module]:
+        """This module and all its submodules, each once."""
         return (m for _, m in self.named_modules())
 
-    def _named(self, registry: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    def _named(self, registry: str, prefix: str, recurse: bool) -> Iterator[tuple[str, Any]]:
         seen = set()
-        for path, module in self.named_modules(prefix):
+        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
             for name, t in getattr(module, registry).items():
                 if t is not None and t not in seen:
                     seen.add(t)
                     yield (f"{path}.{name}" if path else name), t
 
-    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
-        """Every parameter once, with its dotted name."""
-        return self._named("_parameters", prefix)
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
+        """Every parameter once, with its dotted name; ``recurse=False``: without those of submodules."""
+        return self._named("_parameters", prefix, recurse)
 
-    def parameters(self) -> Iterator[Parameter]:
-        return (p for _, p in self.named_parameters())
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """Every parameter once; ``recurse=False``: without those of submodules."""
+        return (p for _, p in self.named_parameters(recurse=recurse))
 
-    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        """Every buffer once, with its dotted name."""
-        return self._named("_buffers", prefix)
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
+        """Every buffer once, with its dotted name; ``recurse=False``: without those of submodules."""
+        return self._named("_buffers", prefix, recurse)
 
-    def buffers(self) -> Iterator[Tensor]:
-        return (b for _, b in self.named_buffers())
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """Every buffer once; ``recurse=False``: without those of submodules."""
+        return (b for _, b in self.named_buffers(recurse=recurse))
 
     # ---- state
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
-        """Parameters and buffers by dotted name (PyTorch's names), on the module's own memory, outside the
-        tape."""
+        """Parameters and buffers by dotted name, which are PyTorch's names.
+
+        The tensors share the module's memory and are outside the tape.
+        """
         state = {}
         for name, t in (*self._parameters.items(), *self._buffers.items()):
             if t is not None:
@@ -198,15 +222,22 @@ class Module:
         Parameters
         ----------
         state_dict : mapping of name to Tensor, array or number
-            A prefix ``module.`` on every name, as data-parallel training leaves it, is ignored.
+            A prefix ``module.`` of all names is ignored; PyTorch's data-parallel training adds it.
         strict : bool
-            Refuse missing and unexpected names. Without it they are skipped and returned.
+            Refuse missing and unexpected names. With False they are skipped and returned.
+
+        Returns
+        -------
+        IncompatibleKeys
+            The skipped names: ``missing_keys`` and ``unexpected_keys``.
 
         Raises
         ------
+        TypeError
+            ``state_dict`` is no mapping.
         ValueError
-            Lists every missing and unexpected name and every shape that differs; nothing has been copied
-            then.
+            Names are missing or unexpected, or shapes differ. The message lists all of them, and nothing is
+            copied.
         """
         check(
             isinstance(state_dict, Mapping),
@@ -245,37 +276,43 @@ class Module:
         return IncompatibleKeys(missing, unexpected)
 
     def train(self: M, mode: bool = True) -> M:
-        """Training behaviour of dropout and batch normalisation, in the whole tree."""
+        """Set the training behaviour of dropout and batch normalisation, in all submodules."""
         for m in self.modules():
-            if m.training != bool(mode):  # what has been recorded of a net stays good if nothing changes
+            # Not assigned where nothing changes, because an optimized net would record again.
+            if m.training != bool(mode):
                 m.training = bool(mode)
         return self
 
     def eval(self: M) -> M:
-        """Evaluation behaviour of dropout and batch normalisation, in the whole tree."""
+        """Set the evaluation behaviour of dropout and batch normalisation, in all submodules."""
         return self.train(False)
 
     def zero_grad(self) -> None:
-        """Drop every parameter's gradient."""
+        """Set the gradient of every parameter to None."""
         for p in self.parameters():
             p.grad = None
 
     def requires_grad_(self: M, requires_grad: bool = True) -> M:
-        """Train the parameters, or freeze them."""
+        """Train the parameters (True) or freeze them (False)."""
         for p in self.parameters():
             p.requires_grad_(requires_grad)
         return self
 
     def apply(self: M, fn: Callable[[Module], object]) -> M:
-        """Call ``fn`` on every module below this one and then on this one."""
+        """Call ``fn`` on every submodule and then on this module."""
         for child in self.children():
             child.apply(fn)
         fn(self)
         return self
 
     def to(self: M, target: DType) -> M:
-        """Move parameters and buffers to a device (``"cpu"``, ``"cuda"``), or cast the float ones to a
-        dtype."""
+        """Move parameters and buffers to a device, or cast the float ones to a dtype.
+
+        Parameters
+        ----------
+        target : str or dtype
+            ``"cpu"`` or ``"cuda"``, or what NumPy takes for a dtype.
+        """
         moving = isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda")
         for t in (*self.parameters(), *self.buffers()):
             if moving or t.dtype.kind == "f":
@@ -285,20 +322,24 @@ class Module:
         return self
 
     def cpu(self: M) -> M:
+        """Move parameters and buffers to host memory."""
         return self.to("cpu")
 
     def cuda(self: M) -> M:
+        """Move parameters and buffers to the GPU."""
         return self.to("cuda")
 
     def float(self: M) -> M:
+        """Cast float parameters and buffers to float32."""
         return self.to("float32")
 
     def double(self: M) -> M:
+        """Cast float parameters and buffers to float64."""
         return self.to("float64")
 
     # ---- text
     def extra_repr(self) -> str:
-        """The layer's options, as its repr shows them."""
+        """The options that the repr of the module shows."""
         return ""
 
     def __repr__(self) -> str:
@@ -309,87 +350,11 @@ class Module:
         return f"{type(self).__name__}(\n  " + "\n  ".join([extra] * bool(extra) + children) + "\n)"
 
 
-C = TypeVar("C", bound="_Container")
+def versions(modules: Iterable[Module]) -> list[object]:
+    """The version of each module: a new object with every assignment to one of its attributes.
 
-
-class _Container(Module):
-    """Modules under the names ``"0"``, ``"1"``, ...: index, slice, iterate, ``len``, ``append``,
-    ``extend``."""
-
-    _modules: dict[str, Module]
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())
-
-    def _name(self, i: int) -> str:
-        names = list(self._modules)
-        check(
-            -len(names) <= i < len(names),
-            type(self).__name__,
-            f"index {i} is out of range for {len(names)} modules",
-            IndexError,
-        )
-        return names[i]
-
-    def _at(self, i: int) -> Module:
-        return self._modules[self._name(i)]
-
-    def __setitem__(self, i: int, module: Module) -> None:
-        self.add_module(self._name(i), module)
-
-    def append(self: C, module: Module) -> C:
-        """Add a module at the end."""
-        self.add_module(str(len(self)), module)
-        return self
-
-    def extend(self: C, modules: Iterable[Module]) -> C:
-        """Add several modules at the end."""
-        for m in modules:
-            self.append(m)
-        return self
-
-
-class ModuleList(_Container):
-    """A list of registered modules; it has no ``forward``."""
-
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
-        super().__init__()
-        self.extend(modules)
-
-    @overload
-    def __getitem__(self, i: int) -> Module: ...
-    @overload
-    def __getitem__(self, i: slice) -> ModuleList: ...
-    def __getitem__(self, i: int | slice) -> Module:
-        return ModuleList(list(self)[i]) if isinstance(i, slice) else self._at(i)
-
-
-class Sequential(_Container):
-    """Modules called one after the other: ``Sequential(a, b, ...)`` or one mapping of names to modules."""
-
-    @overload
-    def __init__(self, *modules: Module) -> None: ...
-    @overload
-    def __init__(self, modules: Mapping[str, Module], /) -> None: ...
-    def __init__(self, *modules: Any) -> None:
-        super().__init__()
-        if len(modules) == 1 and isinstance(modules[0], Mapping):
-            for name, m in modules[0].items():
-                self.add_module(name, m)
-        else:
-            self.extend(modules)
-
-    @overload
-    def __getitem__(self, i: int) -> Module: ...
-    @overload
-    def __getitem__(self, i: slice) -> Sequential: ...
-    def __getitem__(self, i: int | slice) -> Module:
-        return Sequential(dict(list(self._modules.items())[i])) if isinstance(i, slice) else self._at(i)
-
-    def forward(self, x: Any) -> Any:
-        from . import fused_chain  # which knows the layers, which are modules
-
-        return fused_chain.run(list(self), x)
+    Two lists of the same modules are equal if nothing was assigned in between: no parameter, submodule,
+    option or ``forward``, and no ``training`` by ``train()`` or ``eval()``. Values that change in the memory
+    of a tensor are not noticed; tensors have versions of their own.
+    """
+    return [m._last_change for m in modules]

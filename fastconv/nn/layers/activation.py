@@ -1,0 +1,106 @@
+"""Pointwise nonlinearities, softmax and dropout."""
+
+from __future__ import annotations
+
+from ...creation import zeros
+from ...tensor import Tensor
+from ...typing import TensorLike
+from .. import functional as F
+from ..fused_chain import FusionSteps
+from ..module import Module
+from .base import FunctionLayer, shown
+
+
+class ReLU(FunctionLayer, function=F.relu, inplace=True):
+    """``max(x, 0)`` of each element; NaN stays NaN. ``inplace`` has no effect.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.ReLU()(fc.tensor([-1.0, 2.0])).tolist()
+    [0.0, 2.0]
+    """
+
+    def fusion_steps(self, shape: tuple[int, ...]) -> FusionSteps:
+        """One step."""
+        return [("relu", None)], shape, ()
+
+
+class LeakyReLU(FunctionLayer, function=F.leaky_relu, inplace=True):
+    """``x`` where positive, else ``negative_slope * x``. ``inplace`` has no effect.
+
+    Parameters
+    ----------
+    negative_slope : float
+    """
+
+
+class SiLU(FunctionLayer, function=F.silu, inplace=True):
+    """``x * sigmoid(x)`` of each element, also called swish. ``inplace`` has no effect."""
+
+
+class Sigmoid(FunctionLayer, function=F.sigmoid):
+    """``1 / (1 + exp(-x))`` of each element."""
+
+    def fusion_steps(self, shape: tuple[int, ...]) -> FusionSteps:
+        """One step."""
+        return [("sigmoid", None)], shape, ()
+
+
+class Tanh(FunctionLayer, function=F.tanh):
+    """Hyperbolic tangent of each element."""
+
+    def fusion_steps(self, shape: tuple[int, ...]) -> FusionSteps:
+        """One step."""
+        return [("tanh", None)], shape, ()
+
+
+class GELU(FunctionLayer, function=F.gelu):
+    """``x * Phi(x)`` of each element, ``Phi`` the normal distribution's (Hendrycks and Gimpel 2016).
+
+    Parameters
+    ----------
+    approximate : {"none", "tanh"}
+        ``"tanh"``: the approximation by a hyperbolic tangent.
+    """
+
+
+class Softmax(FunctionLayer, function=F.softmax):
+    """``exp(x)`` scaled to sum 1 along dimension ``dim``, computed without overflow.
+
+    Parameters
+    ----------
+    dim : int
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.Softmax(dim=1)(fc.zeros(1, 4)).tolist()
+    [[0.25, 0.25, 0.25, 0.25]]
+    """
+
+
+class Dropout(Module):
+    """Zeroes elements with probability ``p`` in training (Srivastava et al. 2014).
+
+    Parameters
+    ----------
+    p : float in [0, 1]
+    inplace : bool
+        No effect.
+    mode : {"upscale_in_train", "downgrade_in_infer"}
+        See :func:`fastconv.nn.functional.dropout`.
+    """
+
+    def __init__(self, p: float = 0.5, inplace: bool = False, mode: str = "upscale_in_train") -> None:
+        super().__init__()
+        F.dropout(zeros(1), p, False, mode)  # refuses bad options now, not at the first batch
+        self.p, self.mode = p, mode
+
+    def forward(self, x: TensorLike) -> Tensor:
+        """``x`` with elements zeroed in training."""
+        return F.dropout(x, self.p, self.training, self.mode)
+
+    def extra_repr(self) -> str:
+        """The options."""
+        return shown(p=self.p, mode=self.mode)

@@ -1,0 +1,111 @@
+"""What several layers share: the base of layers without parameters, the default initialisation, reprs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from math import prod, sqrt
+from types import FunctionType
+from typing import Any
+
+from ...checks import check_call
+from ...creation import as_tensor
+from ...spec import window_options
+from ...tensor import Tensor
+from .. import init
+from ..module import Module
+
+
+def shown(**options: Any) -> str:
+    """Options as the repr of a layer shows them: ``p=0.5, mode='full'``."""
+    return ", ".join(f"{k}={v!r}" for k, v in options.items())
+
+
+class FunctionLayer(Module):
+    """A function of ``nn.functional`` as a layer without parameters.
+
+    The layer is constructed with the function's options and called with its inputs. The options become
+    attributes; ``weight`` and ``pos_weight`` of losses become buffers. A subclass names its function::
+
+        class Softmax(FunctionLayer, function=F.softmax): ...
+    """
+
+    function: Callable[..., Any]
+    options: tuple[str, ...]  # the function's parameters behind its inputs
+    shown: tuple[str, ...]  # those in the repr
+    ndim: int  # spatial dimensions, 0 where there are none
+    __signature__: inspect.Signature
+
+    def __init_subclass__(
+        cls,
+        function: Callable[..., Any] | None = None,
+        inputs: int = 1,
+        shown: tuple[str, ...] | None = None,
+        inplace: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Derive the constructor of ``cls`` from the signature of ``function``.
+
+        ``inputs``: how many of the function's first parameters are inputs. The rest are options. ``shown``:
+        the options in the repr, by default all. ``inplace``: accept PyTorch's option of that name; it has no
+        effect, because results are always new.
+        """
+        super().__init_subclass__(**kwargs)
+        if function is None:  # a user's subclass of a layer
+            return
+        options = list(inspect.signature(function).parameters.values())[inputs:]
+        cls.function, cls.options = staticmethod(function), tuple(o.name for o in options)
+        cls.ndim = int(function.__name__[-2]) if function.__name__[-2].isdigit() else 0
+        cls.shown = cls.options if shown is None else shown
+        if inplace:
+            options.append(
+                inspect.Parameter("inplace", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False)
+            )
+        cls.__signature__ = inspect.Signature(options)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+        bound = check_call(type(self).__name__, self.__signature__, args, kwargs)
+        bound.apply_defaults()
+        for name, value in bound.arguments.items():
+            if name in ("weight", "pos_weight"):
+                self.register_buffer(name, None if value is None else as_tensor(value))
+            else:
+                setattr(self, name, value)
+        if "kernel_size" in self.options:
+            name, dilation = type(self).__name__, getattr(self, "dilation", 1)
+            if self.stride is None:
+                self.stride = self.kernel_size
+            window_options(name, self.ndim, self.kernel_size, self.stride, self.padding, dilation)
+
+    def forward(self, *inputs: Any) -> Any:
+        """The layer's function with the layer's options."""
+        return self.function(*inputs, **{o: getattr(self, o) for o in self.options})
+
+    def extra_repr(self) -> str:
+        """The options."""
+        return shown(**{o: getattr(self, o) for o in self.shown})
+
+
+def own_init(cls: type[Module]) -> None:
+    """Give ``cls`` the inherited ``__init__`` as a function of its own, named after ``cls``.
+
+    Python's messages about wrong arguments name the function. A user who wrote ``Conv2d(1, 4)`` should read
+    that name, not the name of a private base.
+    """
+    if "__init__" not in cls.__dict__:
+        base: Any = cls.__init__
+        own: Any = FunctionType(
+            base.__code__, base.__globals__, "__init__", base.__defaults__, base.__closure__
+        )
+        own.__kwdefaults__, own.__annotations__ = base.__kwdefaults__, base.__annotations__
+        own.__qualname__ = f"{cls.__qualname__}.__init__"
+        cls.__init__ = own
+
+
+def default_init(weight: Tensor, bias: Tensor | None) -> None:
+    """PyTorch's default: weight and bias uniform within ``1 / sqrt(fan_in)``."""
+    init.kaiming_uniform_(weight, a=sqrt(5))
+    if bias is not None:
+        bound = 1 / sqrt(prod(weight.shape[1:]))
+        init.uniform_(bias, -bound, bound)
