@@ -8,8 +8,9 @@ from ..tensor import Tensor
 
 
 class AlexNet(nn.Module):
-    """Five convolutions, three dense layers, for ``in_channels x 224 x 224`` images; torchvision's names and
-    weights fit.
+    """Five convolutions and three dense layers, for ``in_channels x 224 x 224`` images.
+
+    Parameters are named and shaped as torchvision's, so its state dicts load as they are.
 
     Parameters
     ----------
@@ -47,6 +48,7 @@ class AlexNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits ``N x num_classes`` of images ``N x in_channels x 224 x 224``."""
         return self.classifier(self.avgpool(self.features(x)).flatten(1))
 
 

@@ -7,7 +7,7 @@ from .. import nn
 
 
 def lenet5(num_classes: int = 10, in_channels: int = 1, modern: bool = False) -> nn.Sequential:
-    """LeNet for ``in_channels x 28 x 28`` images, as the course notes train it (61,706 parameters).
+    """LeNet-5 for ``in_channels x 28 x 28`` images (61,706 parameters for one channel and 10 classes).
 
     Parameters
     ----------
@@ -15,6 +15,12 @@ def lenet5(num_classes: int = 10, in_channels: int = 1, modern: bool = False) ->
     modern : bool
         False: sigmoid, average pooling, Xavier-uniform weights. True: ReLU, max pooling, Kaiming-uniform
         weights.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.models.lenet5()(fc.zeros(2, 1, 28, 28)).shape
+    (2, 10)
     """
     act, pool = (nn.ReLU, nn.MaxPool2d) if modern else (nn.Sigmoid, nn.AvgPool2d)
     net = nn.Sequential(
@@ -32,7 +38,7 @@ def lenet5(num_classes: int = 10, in_channels: int = 1, modern: bool = False) ->
         nn.Linear(84, num_classes),
     )
 
-    def init_weights(m):
+    def init_weights(m: nn.Module) -> None:
         if type(m) is nn.Linear or type(m) is nn.Conv2d:
             if modern:
                 nn.init.kaiming_uniform_(m.weight, nonlinearity="relu")

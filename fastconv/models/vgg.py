@@ -5,12 +5,13 @@ Parameters are named and shaped as torchvision's, so its state dicts load as the
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .. import nn
 from ..checks import check
 from ..tensor import Tensor
 
-# Table 1 of the paper: convolutions per stage, each stage ending in max-pooling; stages are 64, 128, 256,
-# 512, 512 wide.
+# Table 1 of the paper: convolutions per stage; every stage ends with max pooling.
 STAGES = {
     "A": (1, 1, 2, 2, 2),
     "A-LRN": (1, 1, 2, 2, 2),
@@ -19,6 +20,7 @@ STAGES = {
     "D": (2, 2, 3, 3, 3),
     "E": (2, 2, 4, 4, 4),
 }
+# Output channels per stage.
 WIDTHS = (64, 128, 256, 512, 512)
 
 
@@ -55,7 +57,7 @@ class VGG(nn.Module):
                 if batch_norm:
                     layers.append(nn.BatchNorm2d(width))
                 layers.append(nn.ReLU())
-                # as in the AlexNet paper, which does not divide alpha by the size
+                # The options of the AlexNet paper, which does not divide alpha by the size.
                 if config == "A-LRN" and stage == 0:
                     layers.append(nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0))
                 c_in = width
@@ -80,6 +82,7 @@ class VGG(nn.Module):
                 nn.init.zeros_(m.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits ``N x num_classes`` of images ``N x in_channels x 224 x 224``."""
         return self.classifier(self.avgpool(self.features(x)).flatten(1))
 
 
@@ -90,11 +93,11 @@ def vgg(
     batch_norm: bool = False,
     dropout: float = 0.5,
 ) -> VGG:
-    """VGG by the paper's letter: A, A-LRN, B, C, D or E."""
+    """VGG by the letter of the paper's table: A, A-LRN, B, C, D or E."""
     return VGG(config, num_classes, in_channels, batch_norm, dropout)
 
 
-def _by_depth(depth: int, config: str, parameters: int):
+def _by_depth(depth: int, config: str, parameters: int) -> Callable[..., VGG]:
     def build(
         num_classes: int = 1000, in_channels: int = 3, batch_norm: bool = False, dropout: float = 0.5
     ) -> VGG:

@@ -1,5 +1,7 @@
-"""What the course notes compute, with their exact numbers; figures the notes do not print were worked out by
-hand."""
+"""The examples of the course notes, with their exact numbers.
+
+Numbers that the notes do not print were worked out by hand.
+"""
 
 from __future__ import annotations
 
@@ -122,7 +124,7 @@ def test_8_one_and_three_dimensions():
 
 
 def test_8_two_kernels_compose():
-    """Kernels of 3x2 and 2x4 in a row are one kernel of 4x5: each size k1 + k2 - 1."""
+    """Kernels of 3x2 and 2x4 one after the other are one kernel of 4x5: each size is k1 + k2 - 1."""
     rng = np.random.default_rng(0)
     x, k1, k2 = (image(rng.integers(-3, 4, size)) for size in ((8, 9), (3, 2), (2, 4)))
     k = F.convolve2d(k1, k2, padding="full")
@@ -163,8 +165,7 @@ def test_10_backward_is_convolution():
 # applications
 @pytest.mark.parametrize(("start", "fourth"), [(0.4339, 1.692), (0.43394, 1.693)])
 def test_13_learn_a_kernel(start, fourth):
-    """The notes start from weights that print as -0.1508, 0.4339; their 1.693 needs the digits the print
-    dropped."""
+    """The notes print the weights as -0.1508, 0.4339; their result 1.693 needs the digits left out there."""
     x = np.ones((6, 8))
     x[:, 2:6] = 0
     x, y = image(x), image([[0, 1, 0, 0, 0, -1, 0]] * 6)

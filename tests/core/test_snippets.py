@@ -18,8 +18,10 @@ SNIPPETS = Path(__file__).parents[1] / "support" / "snippets"
 
 @pytest.fixture(params=[*BACKENDS, "torch"])
 def run(request):
-    """Runs a snippet; returns its names and what it printed. PyTorch is the control: the same file,
-    unchanged."""
+    """Runs a snippet; returns its names and what it printed.
+
+    PyTorch runs the same file unchanged, for comparison.
+    """
     if request.param == "torch":
         pytest.importorskip("torch")
 

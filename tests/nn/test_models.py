@@ -1,5 +1,4 @@
-"""The networks: parameters counted and named as torchvision publishes them, initialised as the papers say,
-and what they compute."""
+"""The networks: parameters named as in torchvision, initialised as in the papers, and their results."""
 
 import numpy as np
 import pytest
@@ -147,8 +146,7 @@ def test_options(blank_weights):
 # initialisation
 @pytest.mark.parametrize("name", ["vgg11", "resnet18", "resnet50"])
 def test_initialisation(monkeypatch, name):
-    """Convolutions normal with variance 2 / fan out; VGG's dense layers normal with 0.01, ResNet's as any
-    Linear."""
+    """Convolutions are normal with variance 2 / fan out; dense layers of VGG are normal with 0.01."""
     drawn = {}
     monkeypatch.setattr(nn.init, "normal_", lambda t, mean=0.0, std=1.0: drawn.update({t: (mean, std)}) or t)
     monkeypatch.setattr(nn.init, "uniform_", lambda t, a, b: drawn.update({t: (a, b)}) or t)
@@ -173,7 +171,7 @@ def test_initialisation(monkeypatch, name):
 # ------------------------------------------------------------------------------------------------- what they
 # compute
 def fill(net, rng):
-    """Weights that keep the signal alive, running statistics unlike their start."""
+    """Weights that keep the size of the signal, and running statistics unlike those at the start."""
     for k, t in net.state_dict().items():
         if k.endswith("num_batches_tracked"):
             continue
@@ -250,7 +248,8 @@ def test_vgg_features_by_the_papers_table(blank_weights, config):
         "B": "3-64 3-64 M 3-128 3-128 M 3-256 3-256 M 3-512 3-512 M 3-512 3-512 M",
         "C": "3-64 3-64 M 3-128 3-128 M 3-256 3-256 1-256 M 3-512 3-512 1-512 M 3-512 3-512 1-512 M",
         "D": "3-64 3-64 M 3-128 3-128 M 3-256 3-256 3-256 M 3-512 3-512 3-512 M 3-512 3-512 3-512 M",
-        "E": "3-64 3-64 M 3-128 3-128 M 3-256 3-256 3-256 3-256 M 3-512 3-512 3-512 3-512 M 3-512 3-512 3-512 3-512 M",
+        "E": "3-64 3-64 M 3-128 3-128 M 3-256 3-256 3-256 3-256 M 3-512 3-512 3-512 3-512 M "
+        "3-512 3-512 3-512 3-512 M",
     }
     rng = np.random.default_rng(0)
     net = fill(models.vgg(config).features, rng)
