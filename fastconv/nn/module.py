@@ -90,9 +90,9 @@ class Module:
         args = tuple(
             [argument(type(self).__name__, "input", a) if isinstance(a, np.ndarray) else a for a in args]
         )
-        onlooker = observer.get()
+        watching = observer.get()
         try:
-            return self.forward(*args, **kwargs) if onlooker is None else onlooker.call(self, args, kwargs)
+            return self.forward(*args, **kwargs) if watching is None else watching.call(self, args, kwargs)
         except Exception as e:
             shorten(e, self)
             raise

@@ -29,7 +29,7 @@ class ReLU(FunctionLayer, function=F.relu, inplace=True):
 class LeakyReLU(FunctionLayer, function=F.leaky_relu, inplace=True):
     """``x`` where positive, else ``negative_slope * x``. ``inplace`` has no effect.
 
-    Parameters
+    Attributes
     ----------
     negative_slope : float
     """
@@ -58,7 +58,7 @@ class Tanh(FunctionLayer, function=F.tanh):
 class GELU(FunctionLayer, function=F.gelu):
     """``x * Phi(x)`` of each element, ``Phi`` the normal distribution's (Hendrycks and Gimpel 2016).
 
-    Parameters
+    Attributes
     ----------
     approximate : {"none", "tanh"}
         ``"tanh"``: the approximation by a hyperbolic tangent.
@@ -68,7 +68,7 @@ class GELU(FunctionLayer, function=F.gelu):
 class Softmax(FunctionLayer, function=F.softmax):
     """``exp(x)`` scaled to sum 1 along dimension ``dim``, computed without overflow.
 
-    Parameters
+    Attributes
     ----------
     dim : int
 

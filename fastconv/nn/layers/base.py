@@ -24,8 +24,9 @@ def shown(**options: Any) -> str:
 class FunctionLayer(Module):
     """A function of ``nn.functional`` as a layer without parameters.
 
-    The layer is constructed with the function's options and called with its inputs. The options become
-    attributes; ``weight`` and ``pos_weight`` of losses become buffers. A subclass names its function::
+    The layer is constructed with the options of the function, in their order or by name, and called with its
+    inputs. The options become attributes; ``weight`` and ``pos_weight`` of losses become buffers. A subclass
+    names its function::
 
         class Softmax(FunctionLayer, function=F.softmax): ...
     """

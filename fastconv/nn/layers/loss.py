@@ -9,7 +9,7 @@ from .base import FunctionLayer
 class MSELoss(FunctionLayer, function=F.mse_loss, inputs=2, shown=()):
     """Squared differences of input and target; see :func:`fastconv.nn.functional.mse_loss`.
 
-    Parameters
+    Attributes
     ----------
     reduction : {"mean", "sum", "none"}
     """
@@ -21,7 +21,7 @@ class CrossEntropyLoss(FunctionLayer, function=F.cross_entropy, inputs=2, shown=
     The input holds logits, ``N x C`` or ``N x C x d1 ..``; the target holds integer labels without the class
     axis, or probabilities of the input's shape.
 
-    Parameters
+    Attributes
     ----------
     weight : (C,), optional
         Weight of each class; a buffer of the layer.
@@ -41,10 +41,7 @@ class CrossEntropyLoss(FunctionLayer, function=F.cross_entropy, inputs=2, shown=
 class NLLLoss(FunctionLayer, function=F.nll_loss, inputs=2, shown=()):
     """Negative log-likelihood of log-probabilities; see :func:`fastconv.nn.functional.nll_loss`.
 
-    Parameters
-    ----------
-    weight, ignore_index, reduction
-        As in :class:`CrossEntropyLoss`.
+    The options ``weight``, ``ignore_index`` and ``reduction`` are those of :class:`CrossEntropyLoss`.
     """
 
 
@@ -53,7 +50,7 @@ class BCEWithLogitsLoss(FunctionLayer, function=F.binary_cross_entropy_with_logi
 
     See :func:`fastconv.nn.functional.binary_cross_entropy_with_logits`.
 
-    Parameters
+    Attributes
     ----------
     weight : broadcastable, optional
         Weight of each element; a buffer of the layer.

@@ -232,7 +232,7 @@ class LocalResponseNorm(FunctionLayer, function=F.local_response_norm):
 
     Computes ``x / (k + alpha / size * sum of squares over size channels) ** beta`` of ``N x C x spatial``.
 
-    Parameters
+    Attributes
     ----------
     size : int
         Channels in the sum.

@@ -18,7 +18,7 @@ class MaxPool1d(FunctionLayer, function=F.max_pool1d, shown=_MAX):
 class MaxPool2d(FunctionLayer, function=F.max_pool2d, shown=_MAX):
     """Maximum over windows of ``N x C x H x W`` or ``C x H x W``.
 
-    Parameters
+    Attributes
     ----------
     kernel_size : int or one per dimension
     stride : int or one per dimension, default ``kernel_size``
@@ -65,10 +65,10 @@ class AvgPool1d(FunctionLayer, function=F.avg_pool1d, shown=_AVG):
 class AvgPool2d(FunctionLayer, function=F.avg_pool2d, shown=_AVG):
     """Mean over windows of ``N x C x H x W`` or ``C x H x W``.
 
-    Parameters
+    The options ``kernel_size``, ``stride``, ``padding`` and ``ceil_mode`` are those of :class:`MaxPool2d`.
+
+    Attributes
     ----------
-    kernel_size, stride, padding, ceil_mode
-        As in :class:`MaxPool2d`.
     count_include_pad : bool
         Whether zeros of the padding count as elements of a window.
     divisor_override : int, optional
@@ -104,7 +104,7 @@ class AvgPool3d(FunctionLayer, function=F.avg_pool3d, shown=_AVG):
 class AdaptiveAvgPool2d(FunctionLayer, function=F.adaptive_avg_pool2d):
     """Mean over windows chosen such that ``N x C x H x W`` becomes ``N x C x output_size``.
 
-    Parameters
+    Attributes
     ----------
     output_size : int or (H_out, W_out)
         None instead of a number keeps the extent of the input.
@@ -120,7 +120,7 @@ class AdaptiveAvgPool2d(FunctionLayer, function=F.adaptive_avg_pool2d):
 class AdaptiveMaxPool2d(FunctionLayer, function=F.adaptive_max_pool2d, shown=("output_size",)):
     """Maximum over windows chosen such that ``N x C x H x W`` becomes ``N x C x output_size``.
 
-    Parameters
+    Attributes
     ----------
     output_size : int or (H_out, W_out)
         None instead of a number keeps the extent of the input.

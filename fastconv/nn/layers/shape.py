@@ -61,7 +61,7 @@ class Flatten(Module):
 class Upsample(FunctionLayer, function=F.interpolate):
     """Resizes images ``N x C x H x W``; see :func:`fastconv.nn.functional.interpolate`.
 
-    Parameters
+    Attributes
     ----------
     size : int or (H_out, W_out)
     scale_factor : float or one per dimension
