@@ -18,20 +18,17 @@ from .ops.borrowed import (
     zeros,
 )
 from .ops.dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
-from .ops.norm import (
+from .ops.norm.batch import (
     batch_norm_bwd,
     batch_norm_fwd,
     batch_norm_stats,
     batch_norm_train_bwd,
     batch_norm_train_fwd,
-    channel_sum,
-    group_norm_bwd,
-    group_norm_fwd,
-    layer_norm_bwd,
-    layer_norm_fwd,
-    local_response_norm_bwd,
-    local_response_norm_fwd,
 )
+from .ops.norm.group import group_norm_bwd, group_norm_fwd
+from .ops.norm.layer import layer_norm_bwd, layer_norm_fwd
+from .ops.norm.lrn import local_response_norm_bwd, local_response_norm_fwd
+from .ops.norm.moments import channel_sum
 from .ops.optim import adam_step, sgd_step
 from .ops.pointwise import (
     argmax,

@@ -1,0 +1,1 @@
+"""Normalisation: over the batch, groups of channels, rows, and neighbouring channels."""

@@ -1,0 +1,204 @@
+"""Batch norm: statistics and passes for any mode, and training as a whole.
+
+    pass by pass             a launch for the statistics or sums; a few numbers per channel by NumPy;
+                             a launch that reads and writes all pixels
+
+    training as a whole      one launch per direction, because a small batch is all overhead:
+      forward                  threads: sums and squared deviations of their parts            (``moments.py``)
+                               -- all threads meet --
+                               one thread: mean, variance, running statistics, scale and bias of each channel
+                               threads: y = relu((x - mean) * scale + bias + residual)        (``affine.py``)
+      backward                 threads: sums of gz and gz * (x - mean) of their parts
+                               -- all threads meet --
+                               one thread: gradients of weight and bias, offset and slope of each channel
+                               threads: gx = scale * gz + offset + slope * (x - mean), gresidual = gz
+
+Ioffe, Szegedy: Batch normalization, 2015.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...codegen.jit import body, kernel, prange
+from ...runtime import layout
+from . import affine
+from .affine import FROM_X, FROM_Y, NO_MASK, apply_part, gradient_part, gradient_sums_part
+from .moments import merge_parts, moments, moments_part
+from .pixels import one_image, part_count, scratch, vector
+
+
+# ----------------------------------------------------------------------------------------------- pass by pass
+@np.errstate(all="ignore")
+def batch_norm_stats(x):
+    if not x.size:
+        return np.zeros(x.shape[1], x.dtype), np.zeros(x.shape[1], x.dtype)
+    mean, variance = moments(one_image(x), x.shape[1])
+    return mean[0].astype(x.dtype), variance[0].astype(x.dtype)
+
+
+def batch_norm_fwd(x, mean, invstd, weight, bias, residual, activation):
+    y, y5 = layout.empty(x.shape, x.dtype)
+    scale = invstd * vector(weight, x.shape[1], x.dtype, 1)
+    residual = None if residual is None else one_image(residual)
+    bias = vector(bias, x.shape[1], x.dtype, 0)
+    affine.scale_and_shift(one_image(x), mean[None], scale[None], bias, residual, activation, y5)
+    return y
+
+
+@np.errstate(all="ignore")
+def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_residual):
+    pixels, up, mean, mask = one_image(x), one_image(gy), mean[None], FROM_Y if activation else NO_MASK
+    out = one_image(y) if mask else pixels
+    plain, scaled = affine.gradient_sums(up, pixels, out, mean, mask)
+    scale = (invstd * vector(weight, x.shape[1], x.dtype, 1))[None]
+    offset, slope = np.zeros_like(scale), np.zeros_like(scale)
+    if training:
+        count = max(x.size // x.shape[1], 1)
+        offset = (-scale * plain / count).astype(x.dtype)
+        slope = (-scale * scaled * np.square(invstd, dtype=np.float64) / count).astype(x.dtype)
+    gx, gx5 = layout.empty(x.shape, x.dtype)
+    gresidual, gresidual5 = layout.empty(x.shape, x.dtype) if with_residual else (None, None)
+    affine.gradient(up, pixels, out, (mean, scale, offset, slope), mask, gx5, gresidual5)
+    return gx, (scaled[0] * invstd).astype(x.dtype), plain[0].astype(x.dtype), gresidual
+
+
+# ---------------------------------------------------------------------------------------- training as a whole
+@body
+def add_up(totals, channels):
+    """Both sums of each channel over all parts and joined pixels; written to the last of the totals."""
+    parts = totals.shape[0] - 1
+    for s in range(2):
+        total = totals[parts, 0, s]
+        total[:] = 0
+        for p in range(parts):
+            for k in range(0, totals.shape[3], channels):
+                sums = totals[p, 0, s, k : k + channels]
+                for c in range(channels):
+                    total[c] += sums[c]
+
+
+@body
+def finish_moments(mean, variance, affine, numbers, running, stats, vectors):
+    """From the moments of the batch to what the second pass reads.
+
+    ``affine``: weight and bias; ``numbers``: pixels, eps and momentum; ``running``: mean and variance, which
+    move; ``stats``: mean, variance, 1 / deviation; ``vectors``, as wide as the rows of x: mean, scale, bias.
+    """
+    (weight, bias), (count, eps, momentum) = affine, numbers
+    channels, number = weight.size, weight.dtype.type
+    for c in range(channels):
+        stats[0, c], stats[1, c] = number(mean[c]), number(variance[c])
+        stats[2, c] = number(1 / np.sqrt(variance[c] + eps))
+    for moved, value, unbiased in ((running[0], mean, 1.0), (running[1], variance, count / (count - 1))):
+        for c in range(channels):
+            moved[c] = number((1 - momentum) * moved[c] + momentum * unbiased * value[c])
+    for k in range(0, vectors.shape[2], channels):
+        for c in range(channels):
+            v = k + c
+            vectors[0, 0, v], vectors[1, 0, v], vectors[2, 0, v] = (
+                stats[0, c],
+                stats[2, c] * weight[c],
+                bias[c],
+            )
+
+
+@body
+def finish_gradients(plain_sums, scaled_sums, count, stats, vectors, lines, grads):
+    """From the sums of the batch to ``grads``, those of weight and bias, and ``lines``, offset and slope of
+    gx."""
+    channels, number = stats.shape[1], stats.dtype.type
+    one_by_count = 1 / count
+    for c in range(channels):
+        plain, scaled, inverse = plain_sums[c], scaled_sums[c], np.float64(stats[2, c])
+        grads[0, c], grads[1, c] = number(scaled * inverse), number(plain)
+        scale = -vectors[1, 0, c] * one_by_count
+        offset, slope = number(scale * plain), number(scale * scaled * inverse * inverse)
+        for k in range(c, lines.shape[2], channels):
+            lines[0, 0, k], lines[1, 0, k] = offset, slope
+
+
+@kernel
+def _train_fwd(threads, x, affine, numbers, residual, has_residual, relu, running, stats, vectors, work, y):
+    # affine, numbers, running, stats, vectors: see finish_moments; work: scratch of the threads, totals
+    part, totals = work
+    parts, channels = totals.shape[0] - 1, stats.shape[1]
+    for thread in prange(threads):
+        moments_part(thread, threads, x, part[thread], totals)
+    merge_parts(totals, 0, x.shape[1], channels)
+    finish_moments(totals[parts, 0, 0], totals[parts, 0, 1], affine, numbers, running, stats, vectors)
+    for thread in prange(threads):
+        lines = vectors[0], vectors[1], vectors[2, 0]
+        apply_part(thread, threads, x, parts, lines, residual, has_residual, relu, y)
+
+
+@kernel
+def _train_bwd(threads, gy, x, y, count, stats, vectors, mask, work, grads, gx, gresidual, with_residual):
+    # stats, vectors: see finish_moments; work: scratch of the threads, totals, and lines (see
+    # finish_gradients)
+    part, totals, lines = work
+    parts = totals.shape[0] - 1
+    for thread in prange(threads):
+        given = vectors[0], vectors[1], vectors[2, 0]
+        gradient_sums_part(thread, threads, gy, x, y, given, mask, part[thread], totals)
+    add_up(totals, stats.shape[1])
+    finish_gradients(totals[parts, 0, 0], totals[parts, 0, 1], count, stats, vectors, lines, grads)
+    for thread in prange(threads):
+        given = vectors[0], vectors[1], vectors[2, 0], lines[0], lines[1]
+        gradient_part(thread, threads, gy, x, parts, y, given, mask, gx, gresidual, with_residual)
+
+
+def batch_norm_train_fwd(x, weight, bias, residual, eps, activation, running, momentum):
+    y, y5 = layout.empty(x.shape, x.dtype)
+    pixels, channels = one_image(x), x.shape[1]
+    stats, vectors = np.zeros((3, channels), x.dtype), np.empty((3, 1, pixels.shape[2]), x.dtype)
+    if x.size:
+        other = pixels if residual is None else one_image(residual)
+        totals = np.empty((part_count(1) + 1, 1, 2, pixels.shape[2]))
+        # The kernel writes running statistics to contiguous arrays; nobody reads them where none were given.
+        running = np.empty((2, channels), x.dtype) if running is None else running
+        moved = [r if r.flags.carray else np.array(r) for r in running]
+        _train_fwd(
+            pixels,
+            (vector(weight, channels, x.dtype, 1), vector(bias, channels, x.dtype, 0)),
+            (x.size // channels, eps, momentum),
+            other,
+            residual is not None,
+            activation == "relu",
+            tuple(moved),
+            stats,
+            vectors,
+            (scratch(3, pixels), totals),
+            y5.reshape(pixels.shape),
+        )
+        for r, m in zip(running, moved):
+            if r is not m:
+                r[...] = m
+    mask = NO_MASK if activation is None else FROM_X if residual is None else FROM_Y
+    return y, (x, y if mask == FROM_Y else None, stats, vectors, mask)
+
+
+def batch_norm_train_bwd(gy, saved, with_residual):
+    x, y, stats, vectors, mask = saved
+    gx, gx5 = layout.empty(x.shape, x.dtype)
+    gresidual, gresidual5 = layout.empty(x.shape, x.dtype) if with_residual else (None, gx5)
+    grads = np.zeros((2, x.shape[1]), x.dtype)
+    if x.size:
+        pixels = one_image(x)
+        totals = np.empty((part_count(1) + 1, 1, 2, pixels.shape[2]))
+        lines = np.empty((2, 1, pixels.shape[2]), x.dtype)
+        _train_bwd(
+            one_image(gy),
+            pixels,
+            pixels if y is None else one_image(y),
+            x.size // x.shape[1],
+            stats,
+            vectors,
+            mask,
+            (scratch(2, pixels), totals, lines),
+            grads,
+            gx5.reshape(pixels.shape),
+            gresidual5.reshape(pixels.shape),
+            with_residual,
+        )
+    return gx, grads[0], grads[1], gresidual
