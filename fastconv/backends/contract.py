@@ -31,6 +31,8 @@ import numpy as np
 
 from fastconv.spec import AdaptivePoolSpec, ConvSpec, InterpolateSpec, PoolSpec
 
+from .common.pointwise import BINARY as BINARY
+from .common.pointwise import UNARY as UNARY
 from .select import Algorithm
 
 
@@ -471,22 +473,3 @@ def signatures(protocol: type) -> dict[str, inspect.Signature]:
 CONTRACT = signatures(Engine)
 #: Op -> signature, read from :class:`OptionalOps`.
 OPTIONAL = signatures(OptionalOps)
-
-#: Unary op -> what its derivative needs: the input ("x"), the result ("y") or nothing ("").
-UNARY: dict[str, str] = {
-    "neg": "",
-    "abs": "x",
-    "exp": "y",
-    "log": "x",
-    "sqrt": "y",
-    "pow": "x",  # x ** param
-    "relu": "y",
-    "leaky_relu": "x",
-    "sigmoid": "y",
-    "tanh": "y",
-    "gelu": "x",
-    "gelu_tanh": "x",
-    "silu": "x",
-}
-#: Binary ops. ``pow_by_base`` and ``pow_by_exponent`` are the derivatives of ``pow``.
-BINARY = tuple("add sub mul div pow pow_by_base pow_by_exponent maximum minimum lt le gt ge eq ne".split())

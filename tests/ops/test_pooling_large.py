@@ -17,7 +17,7 @@ from support.run import assert_close, cotangent, reference, run, tensors
 import fastconv as fc
 from fastconv import spec
 from fastconv.backends.common import positions
-from fastconv.backends.cpu.ops.pooling import cost, pool
+from fastconv.backends.cpu.ops.pooling import average, cost, maximum
 from fastconv.backends.cpu.runtime import memory
 from fastconv.nn import functional as F
 
@@ -37,8 +37,8 @@ def slides(monkeypatch):
 
 
 def _forget():
-    pool._max_plan.cache_clear()
-    pool._average_plan.cache_clear()
+    maximum.max_plan.cache_clear()
+    average.average_plan.cache_clear()
 
 
 # ------------------------------------------------------------------------------------------------- values
@@ -132,11 +132,11 @@ def test_long_line_is_cut_for_the_threads(slides):
 def test_large_windows_slide_and_small_ones_do_not():
     def max_slides(shape, *options):
         s = spec.pool_spec(f"max_pool{len(shape) - 2}d", shape, *options)
-        return pool._max_plan(s, np.dtype("int32"))[0] is not None
+        return maximum.max_plan(s, np.dtype("int32"))[0] is not None
 
     def sum_slides(shape, *options, backward=False):
         s = spec.pool_spec(f"avg_pool{len(shape) - 2}d", shape, *options)
-        return pool._average_plan(s, np.dtype("float32"), backward, 1)[0]
+        return average.average_plan(s, np.dtype("float32"), backward, 1)[0]
 
     for slide in (max_slides, sum_slides):
         assert slide((1, 1, 100_000), 500, 1)
@@ -155,7 +155,7 @@ def test_large_windows_slide_and_small_ones_do_not():
         assert not slide((1, 1, 100_000), 1000, 1000)  # each element is in one
     assert sum_slides((1, 1, 100_000), 500, 1, backward=True)
     s = spec.adaptive_pool_spec("adaptive_max_pool2d", (1, 1, 3, 100_000), (2, 7))
-    assert pool._max_plan(s, np.dtype("int32"))[0] is None
+    assert maximum.max_plan(s, np.dtype("int32"))[0] is None
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -1,7 +1,7 @@
 """The ``cpu`` backend: every op of the contract in Numba, parallel, channels-last in memory."""
 
 from .conv.registry import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv_fwd, conv_prepack
-from .fused.kernels import fused_chain_bwd, fused_chain_fwd
+from .fused.chain import fused_chain_bwd, fused_chain_fwd
 from .fused.plan import fused_chain_plan
 from .ops.borrowed import (
     asarray,
@@ -18,6 +18,7 @@ from .ops.borrowed import (
     zeros,
 )
 from .ops.dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
+from .ops.dropout import dropout
 from .ops.norm.batch import (
     batch_norm_bwd,
     batch_norm_fwd,
@@ -30,29 +31,22 @@ from .ops.norm.layer import layer_norm_bwd, layer_norm_fwd
 from .ops.norm.lrn import local_response_norm_bwd, local_response_norm_fwd
 from .ops.norm.moments import channel_sum
 from .ops.optim import adam_step, sgd_step
-from .ops.pointwise import (
-    argmax,
-    argmin,
-    binary_fwd,
+from .ops.pointwise import binary_fwd, unary_bwd, unary_fwd
+from .ops.pooling.average import (
+    adaptive_avg_pool_bwd,
+    adaptive_avg_pool_fwd,
+    avg_pool_bwd,
+    avg_pool_fwd,
+)
+from .ops.pooling.maximum import adaptive_max_pool_fwd, max_pool_bwd, max_pool_fwd
+from .ops.reduce import argmax, argmin, reduce_fwd
+from .ops.shape import copy, fold, interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd, unfold
+from .ops.softmax_loss import (
     cross_entropy_bwd,
     cross_entropy_fwd,
     cross_entropy_mean_bwd,
     cross_entropy_mean_fwd,
-    dropout,
-    reduce_fwd,
     softmax_bwd,
     softmax_fwd,
-    unary_bwd,
-    unary_fwd,
 )
-from .ops.pooling.pool import (
-    adaptive_avg_pool_bwd,
-    adaptive_avg_pool_fwd,
-    adaptive_max_pool_fwd,
-    avg_pool_bwd,
-    avg_pool_fwd,
-    max_pool_bwd,
-    max_pool_fwd,
-)
-from .ops.shape import copy, fold, interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd, unfold
 from .runtime.recorded import record

@@ -11,7 +11,7 @@ import numpy as np
 from fastconv import spec
 
 from .. import cpu as engine
-from ..contract import BINARY, UNARY
+from ..common.pointwise import BINARY, NUMBERS, UNARY
 
 Job = tuple[str, Callable[[], object]]
 
@@ -129,7 +129,7 @@ def jobs() -> list[Job]:
     add("linear_bwd_weight", array(512, 128), table)
 
     for name, saved in UNARY.items():
-        param = {"pow": 2.0, "leaky_relu": 0.01}.get(name)
+        param = NUMBERS[name]
         for layout, a in (("NCHW", x), ("rows", table)):
             add("unary_fwd", name, a, param, label=f"{name}, {layout}")
             add("unary_bwd", name, a, a if saved else None, param, label=f"{name}, {layout}")

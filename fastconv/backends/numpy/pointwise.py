@@ -4,6 +4,9 @@ import math
 
 import numpy as np
 
+from ..common import random_bits
+from ..common.pointwise import CUBIC, CUBIC_SLOPE, OPERATORS, ROOT_8_OVER_PI, Scalars, unary
+
 
 def relu_bwd(gy, y):
     """``gy`` where relu's output ``y`` is positive, or NaN: an unknown sign must not pass for a zero
@@ -22,37 +25,54 @@ def normal_cdf(x):
     return cdf(x)
 
 
+def _select(condition, a, b):
+    """``np.where``; a number takes the type of the other."""
+    if isinstance(a, (int, float)):
+        a = b.dtype.type(a)
+    elif isinstance(b, (int, float)):
+        b = a.dtype.type(b)
+    return np.where(condition, a, b)
+
+
+def _gelu_bwd(gy, x):
+    return gy * (normal_cdf(x) + x * np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi))
+
+
 def _gelu_tanh_gate(x):
     """``(1 + tanh(u)) / 2`` is ``sigmoid(2 u)``, without its cancellation."""
-    return sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x * x * x))
+    return sigmoid(ROOT_8_OVER_PI * (x + CUBIC * x * x * x))
 
 
-def _gelu_tanh_bwd(gy, x, _):
+def _gelu_tanh_bwd(gy, x):
     s = _gelu_tanh_gate(x)
-    return gy * s * (1 + x * (1 - s) * math.sqrt(8 / math.pi) * (1 + 0.134145 * x * x))
+    return gy * s * (1 + x * (1 - s) * ROOT_8_OVER_PI * (1 + CUBIC_SLOPE * x * x))
 
 
-_UNARY = {  # name: (forward of x and param, backward of gy, what UNARY says to save, and param)
-    "neg": (lambda x, _: -x, lambda gy, saved, _: -gy),
-    "abs": (lambda x, _: np.abs(x), lambda gy, x, _: gy * np.sign(x)),
-    "exp": (lambda x, _: np.exp(x), lambda gy, y, _: gy * y),
-    "log": (lambda x, _: np.log(x), lambda gy, x, _: gy / x),
-    "sqrt": (lambda x, _: np.sqrt(x), lambda gy, y, _: gy / (2 * y)),
-    "pow": (lambda x, p: np.power(x, p), lambda gy, x, p: gy * p * x ** (p - 1) if p else np.zeros_like(gy)),
-    "relu": (lambda x, _: np.maximum(x, 0), lambda gy, y, _: relu_bwd(gy, y)),
-    "leaky_relu": (
-        lambda x, slope: np.where(x > 0, x, x * slope),
-        lambda gy, x, slope: np.where(x > 0, gy, gy * slope),
-    ),
-    "sigmoid": (lambda x, _: sigmoid(x), lambda gy, y, _: gy * y * (1 - y)),
-    "tanh": (lambda x, _: np.tanh(x), lambda gy, y, _: gy * (1 - y * y)),
-    "gelu": (
-        lambda x, _: x * normal_cdf(x),
-        lambda gy, x, _: gy * (normal_cdf(x) + x * np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)),
-    ),
-    "gelu_tanh": (lambda x, _: x * _gelu_tanh_gate(x), _gelu_tanh_bwd),
-    "silu": (lambda x, _: x * sigmoid(x), lambda gy, x, _: gy * sigmoid(x) * (1 + x * (1 - sigmoid(x)))),
-}
+def _silu_bwd(gy, x):
+    s = sigmoid(x)
+    return gy * s * (1 + x * (1 - s))
+
+
+_UNARY = unary(
+    Scalars(
+        real=lambda number: number,  # NumPy gives a Python number the type of the array beside it
+        select=_select,
+        sign=np.sign,
+        exp=np.exp,
+        log=np.log,
+        sqrt=np.sqrt,
+        tanh=np.tanh,
+        power=np.power,
+        power_bwd=lambda gy, x, p: gy * p * x ** (p - 1) if p else np.zeros_like(gy),
+        relu=lambda x: np.maximum(x, 0),
+        sigmoid=sigmoid,
+        normal_cdf=normal_cdf,
+        gelu_tanh_gate=_gelu_tanh_gate,
+        gelu_bwd=_gelu_bwd,
+        gelu_tanh_bwd=_gelu_tanh_bwd,
+        silu_bwd=_silu_bwd,
+    )
+)
 
 
 def _of_one_type(function):
@@ -90,33 +110,24 @@ def pow_by_exponent(a, b):
 
 
 _BINARY = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "div": np.true_divide,
+    **OPERATORS,
     "pow": power,
     "pow_by_base": pow_by_base,
     "pow_by_exponent": pow_by_exponent,
     "maximum": np.maximum,
     "minimum": np.minimum,
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-    "eq": np.equal,
-    "ne": np.not_equal,
 }
 
 
 # asarray throughout: NumPy turns 0-d results into scalars, the contract promises arrays
 def unary_fwd(name, x, param=None):
     """One of ``UNARY``; ``param`` is the exponent of ``pow`` or the slope of ``leaky_relu``."""
-    return np.asarray(_UNARY[name][0](x, param))
+    return np.asarray(_UNARY[name].forward(x, param))
 
 
 def unary_bwd(name, gy, saved, param=None):
     """``gy`` times the derivative of :func:`unary_fwd`."""
-    return np.asarray(_UNARY[name][1](gy, saved, param))
+    return np.asarray(_UNARY[name].backward(gy, saved, param))
 
 
 def binary_fwd(name, a, b):
@@ -188,24 +199,9 @@ def cross_entropy_bwd(grad_rows, prob, target, weight, ignore_index, label_smoot
 
 
 def dropout(x, p, scale, seed):
-    """``x * scale`` where kept, else 0.
-
-    Whether element ``i`` (its place in logical C order) is kept depends on ``seed`` and ``i`` alone, by
-    SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014), so that every
-    backend, thread count and
-    memory layout drops the same elements. All in unsigned 64 bits, modulo 2^64::
-
-        z = i + seed * 0x9E3779B97F4A7C15
-        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
-        z = (z ^ (z >> 27)) * 0x94D049BB133111EB
-        z = z ^ (z >> 31)
-        keep = (z >> 40) >= floor(p * 2^24)
-    """
-    z = np.arange(x.size, dtype=np.uint64) + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
-    z = (z ^ (z >> 30)) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> 27)) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> 31)
-    keep = (z >> 40) >= math.floor(p * 2**24)
+    """``x * scale`` where kept, else 0; which elements are kept says ``common/random_bits.py``."""
+    bits = random_bits.bits24(np.arange(x.size, dtype=np.uint64) + random_bits.start(seed))
+    keep = bits >= random_bits.threshold(p)
     return np.where(keep.reshape(x.shape), x * scale, x.dtype.type(0))
 
 

@@ -10,10 +10,10 @@
       merge the totals of an image's parts: mean and variance of each channel
 
 A sum of ``x * x`` would lose a variance that is small compared with the mean. So a block adds up
-``d = x - origin`` and ``d * d``. The origin is the mean of the blocks before it (for the first block, of a quarter of that block).
-Blocks are merged as means and squared deviations. The sum of ``d * d`` is at most four times the squared
-deviations of all pixels so far, whatever the values are, so cancellation costs no accuracy. (If the origin
-were one pixel, an outlier there would spoil the channel.)
+``d = x - origin`` and ``d * d``. The origin is the mean of the blocks before it (for the first block, of a
+quarter of that block). Blocks are merged as means and squared deviations. The sum of ``d * d`` is at most
+four times the squared deviations of all pixels so far, whatever the values are, so cancellation costs no
+accuracy. (If the origin were one pixel, an outlier there would spoil the channel.)
 
 Chan, Golub, LeVeque: Algorithms for computing the sample variance, The American Statistician 37, 1983.
 """

@@ -1,5 +1,4 @@
-"""An image as rows of channels: the views that the kernels of batch and group norm read, and how threads
-split them.
+"""An image as rows of channels: what the kernels of batch and group norm read.
 
     x, channels last in memory       one image of batch norm      the same with short rows joined
       image 0  pixel 0  c c c          pixel 0  c c c               row 0  c c c c c c   (pixels 0 and 1)
@@ -8,7 +7,7 @@ split them.
                pixel 1  c c c          pixel 3  c c c               (rows of few channels are short loops)
 
 Kernels see ``images, pixels, channels`` and one vector of channels per image. Batch norm is the case of one
-image that has all pixels. Each image is split into parts, and a job is one part of one image.
+image that has all pixels. Each image is split into parts, and a job of a thread is one part of one image.
 """
 
 from __future__ import annotations

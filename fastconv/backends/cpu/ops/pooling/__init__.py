@@ -1,1 +1,1 @@
-"""Max and average pooling."""
+"""Max and average pooling: window by window, or by sliding maxima and sums."""

@@ -1,9 +1,8 @@
-"""Whether a pooling layer is faster window by window or by sliding maxima and sums: estimates in nanoseconds
-of one thread.
+"""Whether a pooling layer is faster window by window or by sliding: estimates in nanoseconds of one thread.
 
-Fitted to measurements at kernels of 5 to 65 positions in one dimension, 5 to 13 in two, with 1 to 256
-channels. The first costs as much as its windows have positions in all, the second the same whatever their
-size.
+The numbers are fitted to measurements with kernels of 5 to 65 positions in one dimension and 5 to 13 in two,
+and 1 to 256 channels. Window by window costs as much as the windows have positions in all; sliding costs the
+same whatever their size.
 """
 
 from __future__ import annotations
@@ -12,8 +11,7 @@ from math import prod
 
 
 def _passes(batch: int, channels: int, dims, element: float, run: float) -> float:
-    """Sliding along one dimension after the other: ``element`` for each number, ``run`` for each run of
-    neighbours."""
+    """Sliding along one dimension after the other: ``element`` per number, ``run`` per run of neighbours."""
     shape, cost = [w.size for w in dims], 0.0
     for axis in (2, 1, 0):
         if not dims[axis].trivial:
@@ -24,7 +22,7 @@ def _passes(batch: int, channels: int, dims, element: float, run: float) -> floa
 
 
 def max_slides(batch: int, channels: int, dims, few: bool) -> bool:
-    """``few`` channels are taken along the row, by windows of equal length."""
+    """Whether maxima are faster by sliding; with ``few`` channels the other way takes whole rows at a time."""
     rows, w = batch * dims[0].total * dims[1].total, dims[2]
     first, end, _ = w.whole if few else (0, 0, 1)
     along = w.longest * ((end - first) * channels * 0.15 + 15) if end else 0.0
@@ -34,8 +32,11 @@ def max_slides(batch: int, channels: int, dims, few: bool) -> bool:
 
 
 def sum_slides(batch: int, channels: int, dims, lanes: int) -> bool:
-    """Window by window, the windows' rows are added up first, then positions along the row, each as whole
-    vectors."""
+    """Whether sums are faster by sliding; ``lanes``: elements of a vector.
+
+    Window by window, the rows of the windows are added up first, then positions along the row, each as whole
+    vectors.
+    """
     rows, w = batch * dims[0].total * dims[1].total, dims[2]
     pixels = batch * dims[0].count * dims[1].count * w.total
     direct = rows * w.size * channels * 0.1 + pixels * 0.7 * -(-channels // lanes)

@@ -1,5 +1,7 @@
-"""Windows of pooling as tables of positions, one :class:`Windows` per dimension (three, leading ones
-trivial)."""
+"""Windows of pooling as tables of positions: one :class:`Windows` per dimension.
+
+There are always three dimensions; the leading ones of a line or a plane are trivial.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,25 @@ import numpy as np
 
 from fastconv.spec import PoolSpec
 
-MANY = 1 << 14  # positions along a dimension from which tables are made anew for every call
+MANY = 1 << 14  # positions along a dimension from which tables are computed again in every call
 
 
 class Windows:
-    """First and past-the-last input position of each output's window along a dimension of ``size`` positions,
-    clipped to the input, and the ``step`` between its taps. ``extents``: how many positions an average
-    counts. ``period``: of windows so far apart the taps lie on one line of positions ``step`` apart."""
+    """The windows of all outputs along a dimension, clipped to the input.
+
+    Attributes
+    ----------
+    size, count : int
+        Positions of the input, windows.
+    starts, stops : arrays of int
+        First position of each window, and the one after its last.
+    extents : array of int or None
+        The number of positions that an average divides by.
+    step : int
+        Positions from one tap of a window to the next.
+    period : int
+        Windows so far apart have their taps on the same line of positions ``step`` apart.
+    """
 
     def __init__(self, size, starts, stops, extents=None, step=1, period=1):
         self.size, self.starts, self.stops, self.extents = size, starts, stops, extents
@@ -48,8 +62,10 @@ class Windows:
 
     @cached_property
     def whole(self) -> tuple[int, int, int]:
-        """The first window that nothing clips and the one after the last, and how far one is from the next;
-        no windows where these distances differ (adaptive windows)."""
+        """The first window that nothing clips, the one after the last, and the distance between two of them.
+
+        No windows, where these distances differ (adaptive windows).
+        """
         found = np.flatnonzero(self.taps == self.longest)
         gaps = np.diff(self.starts[found])
         if len(found) == found[-1] + 1 - found[0] and (gaps == gaps[:1]).all():
@@ -58,16 +74,18 @@ class Windows:
 
     @property
     def on_lines(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """First position and the one after the last of each window as numbers on its line, and the lines of
-        the first windows: from then on they repeat."""
+        """First position of each window and the one after its last, as numbers on its line of positions
+        ``step`` apart.
+
+        Also the lines of the first windows; from then on they repeat.
+        """
         if self.step == 1:
             return self.starts, self.stops, np.zeros(1, np.int64)
         firsts = self.starts // self.step
         return firsts, firsts + self.taps, self.starts[: self.period] % self.step
 
     def covering(self) -> Windows:
-        """For each position the windows that it is in: what the gradient of an (undilated) average is
-        collected from."""
+        """For each position the windows that it is in; the gradient of an undilated average is their sum."""
         positions = np.arange(self.size)
         firsts = np.searchsorted(self.stops, positions, "right")
         return Windows(
@@ -89,9 +107,8 @@ def _sliding(size, out, k, s, d, before, after, count_padding) -> Windows:
     return Windows(size, inside, stops, extents, d, d // gcd(s, d))
 
 
-def kept(make):
-    """``make(spec, *key)`` is done once for each spec and key, but for long dimensions: their tables would
-    fill the memory."""
+def memoize_by_spec(make):
+    """Keep the result of ``make(spec, *key)``; not for long dimensions, whose tables would fill the memory."""
     cached = functools.lru_cache(1024)(make)
 
     @functools.wraps(make)
