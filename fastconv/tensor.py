@@ -17,10 +17,9 @@ import numpy as np
 from . import autograd, inplace, numpy_protocol, variable
 from .checks import check, check_axis, check_rank, check_shape, shape_str
 from .dtypes import FLOAT32, FLOAT64, INT64
-from .ops import Copy, GetItem, Unary, convert
+from .ops import Copy, GetItem, MatMul, Unary, convert
 from .ops import shape as shapes
 from .ops.index import plain_key
-from .ops.matmul import matmul
 from .ops.pointwise import binary, clamp, compared, operand, power
 from .ops.reduce import arg_extremum, extremum_along, given, reduce, softmax
 from .typing import Array, Dims, DType, Ints, Operand
@@ -375,10 +374,12 @@ class Tensor(Variable):
         return compared("ne", self, other)
 
     def __matmul__(self, other: Operand) -> Tensor:
-        return matmul(self, other)
+        b = operand(other)
+        return b if b is NotImplemented else MatMul.apply(self, argument("matmul", "operand", b))
 
     def __rmatmul__(self, other: Operand) -> Tensor:
-        return matmul(other, self)
+        a = operand(other)
+        return a if a is NotImplemented else MatMul.apply(argument("matmul", "operand", a), self)
 
     def matmul(self, other: Operand) -> Tensor:
         """Matrix product ``self @ other``; leading dimensions broadcast."""

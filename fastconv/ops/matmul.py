@@ -7,9 +7,9 @@ from typing import Any
 from fastconv import dtypes
 from fastconv.autograd import Function
 from fastconv.checks import check, shape_str
-from fastconv.variable import Node, argument
+from fastconv.variable import Node
 
-from .pointwise import operand, unbroadcast
+from .pointwise import unbroadcast
 
 
 class MatMul(Function):
@@ -59,11 +59,3 @@ class MatMul(Function):
             None if ga is None else e.reshape(ga, ctx.shapes[0]),
             None if gb is None else e.reshape(gb, ctx.shapes[1]),
         )
-
-
-def matmul(a: Any, b: Any) -> Any:
-    """``a @ b``; NotImplemented where one of them is no operand."""
-    a, b = operand(a), operand(b)
-    if a is NotImplemented or b is NotImplemented:
-        return NotImplemented
-    return MatMul.apply(argument("matmul", "operand", a), argument("matmul", "operand", b))

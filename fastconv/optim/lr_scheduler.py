@@ -1,6 +1,7 @@
-"""Learning-rate schedules. Each step works on the learning rate that a parameter group has at that moment, as
-PyTorch's do: a rate that was set by hand stays in the product, and several schedules of one optimizer work
-together.
+"""Learning-rate schedules.
+
+As in PyTorch, each step changes the learning rate that a parameter group has at that moment. So a rate that was
+set by hand has a lasting effect, and several schedules of one optimizer work together.
 """
 
 from __future__ import annotations
@@ -8,15 +9,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from math import cos, pi
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..checks import check
 from ..table import options
+from .optimizer import Optimizer
 
-if TYPE_CHECKING:
-    from . import Optimizer
-
-#: What PyTorch's state dicts hold beside ours: its own bookkeeping, which follows from the rest.
+#: What only PyTorch's state dicts hold: bookkeeping that follows from the rest.
 _PYTORCH = {"_step_count", "_is_initial", "_get_lr_called_within_step", "_last_lr", "verbose"}
 
 
@@ -26,9 +25,10 @@ class LRScheduler:
     Parameters
     ----------
     optimizer : Optimizer
-        A parameter group that is added later is scheduled from the learning rate it comes with.
+        A parameter group that is added later is scheduled from the learning rate it has then.
     last_epoch : int
-        Steps already taken, less one: -1 starts anew. Otherwise each group needs its ``"initial_lr"``.
+        The number of steps already taken, minus one; -1 starts anew. With any other number each group needs
+        its ``"initial_lr"``.
 
     Attributes
     ----------
@@ -36,6 +36,11 @@ class LRScheduler:
         When ``train.fit`` calls :meth:`step`; may be assigned.
     base_lrs : list of float
         The ``"initial_lr"`` of each group.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``optimizer`` is no optimizer, or a group has no ``"initial_lr"`` where it needs one.
     """
 
     interval: str = "epoch"
@@ -65,8 +70,10 @@ class LRScheduler:
         del self._starting
 
     def get_lr(self) -> list[float]:
-        """The learning rate of each parameter group for step ``self.last_epoch``; the groups still have that
-        of the step before."""
+        """The learning rate of each parameter group for step ``self.last_epoch``.
+
+        When this is called, the groups still have the rate of the step before.
+        """
         raise NotImplementedError
 
     def step(self) -> None:
@@ -83,8 +90,8 @@ class LRScheduler:
         for group, lr in zip(groups, self.get_lr(), strict=True):
             group["lr"] = lr
 
-    def _join(self, group: dict) -> float:
-        """``initial_lr`` of a group that takes part from now on."""
+    def _join(self, group: dict[str, Any]) -> float:
+        """The ``initial_lr`` of a group that was added to the optimizer later."""
         return group.setdefault("initial_lr", group["lr"])
 
     def _scaled(self, factor: float) -> list[float]:
@@ -105,8 +112,15 @@ class LRScheduler:
         return {k: v for k, v in self.__dict__.items() if k != "optimizer"}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue where :meth:`state_dict` was taken, be it PyTorch's (the optimizer's own state holds the
-        current lr)."""
+        """Continue where :meth:`state_dict` was taken, here or in PyTorch.
+
+        The current learning rates are in the optimizer's own state.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the state is that of another schedule or of more parameter groups.
+        """
         name = f"{type(self).__name__}.load_state_dict"
         check(
             isinstance(state_dict, Mapping),
@@ -129,13 +143,18 @@ class LRScheduler:
         )
         self.__dict__.update(new, base_lrs=list(new["base_lrs"]))
 
-    def _from_pytorch(self, state: dict, name: str) -> dict:
-        """``state`` with the attributes this class has, where PyTorch's has others."""
+    def _from_pytorch(self, state: dict[str, Any], name: str) -> dict[str, Any]:
+        """``state`` with the attributes of this class, where PyTorch's class has others."""
         return state
 
 
 class StepLR(LRScheduler):
-    """Multiply by ``gamma`` every ``step_size`` epochs."""
+    """Multiply by ``gamma`` every ``step_size`` epochs.
+
+    >>> optimizer = SGD([fc.ones(1)], lr=0.1)
+    >>> schedule = StepLR(optimizer, step_size=1, gamma=0.5); schedule.step(); schedule.get_last_lr()
+    [0.05]
+    """
 
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
@@ -150,8 +169,7 @@ class StepLR(LRScheduler):
 
 
 class MultiStepLR(LRScheduler):
-    """Multiply by ``gamma`` at each epoch of ``milestones`` (several times at one that is named several
-    times)."""
+    """Multiply by ``gamma`` at each epoch of ``milestones``; an epoch listed twice multiplies twice."""
 
     def __init__(
         self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1
@@ -162,15 +180,17 @@ class MultiStepLR(LRScheduler):
     def get_lr(self) -> list[float]:
         return self._scaled(self.gamma ** self.milestones.count(self.last_epoch))
 
-    def _from_pytorch(self, state, name):
+    def _from_pytorch(self, state: dict[str, Any], name: str) -> dict[str, Any]:
         if isinstance(counts := state.get("milestones"), Mapping):  # milestone -> how often
             state["milestones"] = sorted(int(m) for m, n in counts.items() for _ in range(n))
         return state
 
 
 class CosineAnnealingLR(LRScheduler):
-    """Half a cosine from the first learning rate to ``eta_min`` in ``T_max`` epochs, then up again (SGDR
-    without restarts, Loshchilov and Hutter, 2017)."""
+    """Half a cosine from the first learning rate to ``eta_min`` in ``T_max`` epochs, then up again.
+
+    This is SGDR without restarts (Loshchilov and Hutter, 2017).
+    """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:  # noqa: N803
         check(T_max > 0, "CosineAnnealingLR", f"T_max must be positive, got {T_max}")
@@ -181,7 +201,7 @@ class CosineAnnealingLR(LRScheduler):
         t, n, low = self.last_epoch, self.T_max, self.eta_min
         if self._starting:
             return self.get_last_lr()
-        if (t - 1 - n) % (2 * n) == 0:  # from the lowest point a factor leads nowhere
+        if (t - 1 - n) % (2 * n) == 0:  # at the lowest point the factor below would divide by zero
             rise = (1 - cos(pi / n)) / 2
             return [lr + (base - low) * rise for lr, base in zip(self.get_last_lr(), self.base_lrs)]
         factor = (1 + cos(pi * t / n)) / (1 + cos(pi * (t - 1) / n))
@@ -189,12 +209,11 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class OneCycleLR(LRScheduler):
-    """One rise to ``max_lr`` and one fall, momentum moving the other way (Smith and Topin,
-    "Super-convergence", 2019).
+    """One rise to ``max_lr`` and one fall, while momentum moves the other way.
 
-    Call :meth:`step` after each batch. The learning rate depends on the number of steps alone (as PyTorch's
-    does): one that is set by hand holds until the next step. A group that is added later takes part with the
-    rate it comes with as its present point of the cycle.
+    From Smith and Topin, "Super-convergence", 2019. Call :meth:`step` after each batch. As in PyTorch, the
+    learning rate depends only on the number of steps: a rate that is set by hand lasts until the next step. The
+    rate of a group that is added later is taken as its value at the present point of the cycle.
 
     Parameters
     ----------
@@ -208,9 +227,15 @@ class OneCycleLR(LRScheduler):
     cycle_momentum : bool
         Move ``momentum`` (Adam: the first beta) between ``max_momentum`` and ``base_momentum``.
     div_factor, final_div_factor : float
-        The first lr is ``max_lr / div_factor``, the last one that divided by ``final_div_factor``.
+        The first lr is ``max_lr / div_factor``; the last one is the first one divided by
+        ``final_div_factor``.
     three_phase : bool
-        Fall back to the first lr as fast as it rose, then to the last one.
+        Fall to the first lr in as many steps as the rise took, then to the last lr.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the number of steps is missing, or a setting does not fit the optimizer.
     """
 
     interval = "step"
@@ -234,11 +259,8 @@ class OneCycleLR(LRScheduler):
     ) -> None:
         name, groups = "OneCycleLR", getattr(optimizer, "param_groups", [])
         if total_steps is None:
-            check(
-                epochs is not None and steps_per_epoch is not None,
-                name,
-                "give total_steps, or epochs and steps_per_epoch",
-            )
+            if epochs is None or steps_per_epoch is None:
+                raise ValueError(f"{name}: give total_steps, or epochs and steps_per_epoch")
             total_steps = epochs * steps_per_epoch
         check(
             isinstance(total_steps, int) and total_steps > 0,
@@ -251,7 +273,7 @@ class OneCycleLR(LRScheduler):
             name,
             f"anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}",
         )
-        max_lrs = list(max_lr) if isinstance(max_lr, (list, tuple)) else [max_lr] * len(groups)
+        max_lrs: list[Any] = list(max_lr) if isinstance(max_lr, (list, tuple)) else [max_lr] * len(groups)
         check(
             len(max_lrs) == len(groups), name, f"expected {len(groups)} values of max_lr, got {len(max_lrs)}"
         )
@@ -267,11 +289,8 @@ class OneCycleLR(LRScheduler):
                 f"{key} must be one number for all groups, got {value!r}",
                 TypeError,
             )
-        self.total_steps, self.anneal_strategy, self.cycle_momentum = (
-            total_steps,
-            anneal_strategy,
-            cycle_momentum,
-        )
+        self.total_steps, self.anneal_strategy = total_steps, anneal_strategy
+        self.cycle_momentum = cycle_momentum
         low, high, n = base_momentum, max_momentum, total_steps
         # (last step, lr from, lr to, momentum from, momentum to), lr in units of the group's first lr
         d, f = div_factor, 1 / final_div_factor
@@ -297,11 +316,11 @@ class OneCycleLR(LRScheduler):
                 )
         return [base * factor for base in self.base_lrs]
 
-    def _join(self, group):
+    def _join(self, group: dict[str, Any]) -> float:
         group["initial_lr"] = group["lr"] / self._at(self.last_epoch)[0]
         return group["initial_lr"]
 
-    def _from_pytorch(self, state, name):
+    def _from_pytorch(self, state: dict[str, Any], name: str) -> dict[str, Any]:
         if "_schedule_phases" not in state:
             return state
         ours = {
@@ -321,16 +340,14 @@ class OneCycleLR(LRScheduler):
         )
         return {**self.state_dict(), "last_epoch": state["last_epoch"]}
 
-    def _at(self, t):
-        """Factor on the first lr, and momentum, at step ``t``."""
+    def _at(self, t: int) -> tuple[float, float]:
+        """The factor on the first lr, and the momentum, at step ``t``."""
         check(
             t <= self.total_steps, "OneCycleLR", f"step {t} is beyond the cycle of {self.total_steps} steps"
         )
-        start = 0.0
-        for phase in self.phases:
-            end, lr0, lr1, m0, m1 = phase
-            if t <= end or phase is self.phases[-1]:
-                share = min((t - start) / (end - start), 1.0) if end != start else 1.0
-                share = (1 - cos(pi * share)) / 2 if self.anneal_strategy == "cos" else share
-                return lr0 + (lr1 - lr0) * share, m0 + (m1 - m0) * share
-            start = end
+        i = next((i for i, phase in enumerate(self.phases) if t <= phase[0]), len(self.phases) - 1)
+        end, lr0, lr1, m0, m1 = self.phases[i]
+        start = self.phases[i - 1][0] if i else 0.0
+        share = min((t - start) / (end - start), 1.0) if end != start else 1.0
+        share = (1 - cos(pi * share)) / 2 if self.anneal_strategy == "cos" else share
+        return lr0 + (lr1 - lr0) * share, m0 + (m1 - m0) * share
