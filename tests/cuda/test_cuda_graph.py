@@ -305,10 +305,10 @@ def test_another_thread_computes_as_usual_while_a_graph_is_made(phase, engine):
         graph.refresh([7], step)
     else:
         result = getattr(graph, phase)(step)
-        assert result._array.base.pool is not pool.shared and len(graph.seeds) == 1
+        assert result.array.base.pool is not pool.shared and len(graph.seeds) == 1
     assert meanwhile.is_set() and not seen.recording
     for t in (seen.x, seen.y, seen.dropped):
-        assert t._array.base.pool is pool.shared
+        assert t.array.base.pool is pool.shared
     np.testing.assert_array_equal(seen.values, [0, 3, 6, 9])
     np.testing.assert_array_equal(seen.weight.numpy(), [0.5] * 3)
     assert graph.reads == 0 and not graph.closed and context.current().graph is None
