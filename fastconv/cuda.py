@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from . import backends
 from .backends import availability
 
@@ -34,7 +36,7 @@ def describe() -> str:
     )
 
 
-def _memory():
+def _memory() -> Any:
     return backends.load("cuda").memory
 
 

@@ -454,7 +454,7 @@ class DeviceEngine(Engine, Protocol):
     Graph: Any  # a training step, recorded once and replayed
     Upload: Any  # batches on their way to the device
     memory: Any  # the pool of device memory
-    launch: Any  # streams and synchronisation
+    device: Any  # the stream and synchronisation
     dlpack: Any  # arrays of other libraries
 
 

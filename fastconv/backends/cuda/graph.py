@@ -145,8 +145,8 @@ class Graph:
 
     def numbers(self, values: Sequence) -> DeviceArray:
         """Where a kernel finds these numbers."""
-        values = np.array(values)
-        return self._put(self._room(values.nbytes), values)
+        array = np.array(values)
+        return self._put(self._room(array.nbytes), array)
 
     def _room(self, nbytes) -> int:
         at, self._end = self._end, self._end + -(-nbytes // 16) * 16

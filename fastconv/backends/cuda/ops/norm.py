@@ -29,7 +29,8 @@ def batch_norm_stats(x: DeviceArray) -> tuple[DeviceArray, DeviceArray]:
     """Mean and variance of each channel."""
     if x.size == 0:
         return layout.filled(x.shape[1:2], x.dtype, 0), layout.filled(x.shape[1:2], x.dtype, 0)
-    return tuple(channel_reduce.moments(matrix(x))[:2])
+    mean, variance, *_ = channel_reduce.moments(matrix(x))
+    return mean, variance
 
 
 @functools.cache

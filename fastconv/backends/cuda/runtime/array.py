@@ -46,7 +46,8 @@ class Block:
     __slots__ = ("address", "owner", "views", "known", "__weakref__")
 
     def __init__(self, address: int, owner: object):
-        self.address, self.owner, self.views = address, owner, {}
+        self.address, self.owner = address, owner
+        self.views: dict[tuple, Any] = {}
         self.known: dict[str, Any] = _KeepsNothing()
 
     def share(self) -> None:
@@ -179,7 +180,7 @@ class DeviceArray:
     def host_view(self) -> np.ndarray:
         """The memory as a 1-D NumPy array; only where it is host memory (``device.on_host``)."""
         nbytes = self.span * self.itemsize
-        memory = (ctypes.c_byte * nbytes).from_address(self.address) if nbytes else b""
+        memory: Any = (ctypes.c_byte * nbytes).from_address(self.address) if nbytes else b""
         return np.frombuffer(memory, self.dtype)
 
     @property

@@ -8,7 +8,7 @@ change what other threads do.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
@@ -52,12 +52,12 @@ class Context(NamedTuple):
     target: Any = None
 
     @property
-    def step(self) -> Hashable:
+    def step(self) -> tuple[Capture, str] | None:
         """Names the work that a value belongs to.
 
         What was computed in one step is not used in another, because a replay would not compute it anew.
         """
-        return self.graph and (self.graph, self.phase)
+        return None if self.graph is None else (self.graph, self.phase)
 
 
 _current: ContextVar[Context] = ContextVar("fastconv_cuda_context", default=Context(pool.shared))  # noqa: B039 - a tuple

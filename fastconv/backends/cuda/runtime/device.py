@@ -42,10 +42,9 @@ __all__ = [
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 if SIMULATED:
-    from ..simulator.execution import MATH as math  # noqa: N811
-    from ..simulator.execution import Module
+    from ..simulator import execution
 
-    cuda = Module()
+    cuda, math = execution.Module(), execution.MATH  # type: ignore[assignment]
 
 #: ``launcher(kernel, types, args, grid, block, shared)`` is called in place of a launch.
 Launcher = Callable[[Any, tuple, tuple, tuple, tuple, int], None]
@@ -57,11 +56,14 @@ on_host: bool = SIMULATED
 launcher: Launcher | None = None
 
 
-def _host_memory(size: int) -> np.ndarray:
+def _bytes(size: int) -> np.ndarray:
     return np.empty(size, np.uint8)
 
 
-def emulate(run: Launcher, host_memory: Callable[[int], np.ndarray] = _host_memory) -> None:
+_host_memory: Callable[[int], np.ndarray] = _bytes
+
+
+def emulate(run: Launcher, host_memory: Callable[[int], np.ndarray] = _bytes) -> None:
     """Compute without a device for the rest of the process.
 
     The compile report (``tools/cuda_report.py``) learns of every kernel in this way, and the machine that

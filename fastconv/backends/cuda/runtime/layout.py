@@ -20,7 +20,7 @@ def merged(shape, *strides) -> tuple[tuple[int, ...], ...]:
     Extents of 1 are dropped, and neighbouring axes are joined where all of ``strides`` allow it.
     """
     axes = [(n, s) for n, *s in zip(shape, *strides) if n != 1]
-    result = []
+    result: list[tuple] = []
     for n, s in axes:
         if result and all(outer == inner * n for outer, inner in zip(result[-1][1], s)):
             result[-1] = (result[-1][0] * n, s)
