@@ -316,10 +316,8 @@ def _layer_norm_bwd_kernel(real):
 
 def _normalised(x, weight, bias, eps, shape):
     """The result, and mean and 1 / deviation of each row."""
-    y, mean, invstd = (
-        memory.empty(x.shape, x.dtype),
-        *(memory.empty((shape.rows,), x.dtype) for _ in range(2)),
-    )
+    y = memory.empty(x.shape, x.dtype)
+    mean, invstd = memory.empty((shape.rows,), x.dtype), memory.empty((shape.rows,), x.dtype)
     blocks, team = teams(shape.rows, shape.n)
     launch(
         _layer_norm_kernel(x.dtype.type),

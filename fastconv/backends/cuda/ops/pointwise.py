@@ -251,8 +251,8 @@ def binary_fwd(name: str, a, b) -> DeviceArray:
     y = memory.empty(shape, dtype) if whole is None else layout.empty_like(whole, dtype)
     order = layout.memory_order(y)
     a, b, out = (v.transpose(*order) for v in (a, b, y))
-    extents, a_steps, b_steps, _ = layout.merged(out.shape, *map(layout.steps, (a, b, out)))
-    extents, a_steps, b_steps = layout.unsigned(max(a.span, b.span, y.size), extents, a_steps, b_steps)
+    *walk, _ = layout.merged(out.shape, *map(layout.steps, (a, b, out)))
+    extents, a_steps, b_steps = layout.unsigned(max(a.span, b.span, y.size), *walk)
     launch(
         _broadcast_kernel(name, real, type(extents[0])),
         *grid(y.size),

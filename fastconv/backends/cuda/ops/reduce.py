@@ -130,8 +130,8 @@ def reduce_fwd(name: str, x: DeviceArray, axes: Sequence[int], keepdims: bool) -
         return channel_mean(x, divisor or 1).reshape(*shape)
     if op != "add" and x.size == 0 and prod(shape):
         raise ValueError(f"{name}: cannot reduce an empty extent")
-    rows = _by_rows(x, axes)
-    return reduce_rows(op, *rows, dtype, divisor).reshape(*shape)
+    x, rows, n = _by_rows(x, axes)
+    return reduce_rows(op, x, rows, n, dtype, divisor).reshape(*shape)
 
 
 @functools.cache
