@@ -233,5 +233,5 @@ def test_prepacked_weights_serve_all_sizes():
         geometry = spec.conv_spec("conv2d", x.shape, (32, 16, 3, 3), 2, 1)
         for algorithm in ("winograd", "direct", "im2col"):
             engine.conv_fwd(x, packed, None, geometry, algorithm)
-        counts.append(len(packed.made))
+        counts.append(len(packed.packed))
     assert counts[-1] == counts[3]

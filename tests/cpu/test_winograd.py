@@ -11,7 +11,7 @@ from fastconv.backends import load
 from fastconv.spec import conv_spec
 
 pytest.importorskip("numba")
-from fastconv.backends.cpu.conv.winograd import passes, transforms  # noqa: E402
+from fastconv.backends.cpu.conv.winograd import forward, gradient, transforms  # noqa: E402
 
 TILES = [(4, 3), (2, 3), (3, 4), (2, 5), (4, 2)]
 
@@ -33,9 +33,9 @@ def test_matrices_are_exact(m, r, k):
 
 def test_products_of_a_cut_image():
     """7 x 7 outputs: 6 points for 4 of them, 5 for 3."""
-    assert transforms.tiling(4, 3, 1, False, False, (7, 7)).products == 11**2
-    assert transforms.tiling(4, 3, 2, False, False, (7, 8)).products == (9 + 7) * 18
-    assert transforms.tiling(4, 3, 2, True, True, (14, 14)).products == (9 + 7) ** 2  # 7 pairs
+    assert transforms.make_tiling(4, 3, 1, False, False, (7, 7)).products == 11**2
+    assert transforms.make_tiling(4, 3, 2, False, False, (7, 8)).products == (9 + 7) * 18
+    assert transforms.make_tiling(4, 3, 2, True, True, (14, 14)).products == (9 + 7) ** 2  # 7 pairs
 
 
 @pytest.mark.parametrize("size", [(7, 6), (5, 9), (3, 4), (1, 2), (14, 11), (13, 8)])
@@ -51,8 +51,8 @@ def test_images_that_tiles_do_not_cover(size, kernel, stride, m, channels):
         x32, w32, gy32 = (a.astype(np.float32) for a in (x, w, gy))
         reference = load("numpy")
         for got, want in (
-            (passes.fwd(x32, w32, None, spec, None, False, m), reference.conv_fwd(x, w, None, spec)),
-            (passes.bwd_data(gy32, w32, spec, None, m), reference.conv_bwd_data(gy, w, spec)),
-            (passes.bwd_weight(x32, gy32, spec, m), reference.conv_bwd_weight(x, gy, spec)),
+            (forward.fwd(x32, w32, None, spec, None, False, m), reference.conv_fwd(x, w, None, spec)),
+            (forward.bwd_data(gy32, w32, spec, None, m), reference.conv_bwd_data(gy, w, spec)),
+            (gradient.bwd_weight(x32, gy32, spec, m), reference.conv_bwd_weight(x, gy, spec)),
         ):
             np.testing.assert_allclose(got, want, rtol=0, atol=5e-5 * np.abs(want).max())

@@ -234,19 +234,32 @@ def tile(
     depth,
     c,
     c_row,
-    init,
-    init_row,
-    cols,
-    added,
-    relu,
+    init=0,
+    init_row=0,
+    cols=0,
+    added=0,
+    relu=0,
 ):
-    """Run the tile ``function`` (from :func:`tile_address`) on ``rows``, in near-equal blocks of at most
-    MAX_ROWS.
+    """Run the tile ``function`` (from :func:`tile_address`) on any number of ``rows``.
 
-    Addresses (``a b c init added ta tb``) are in bytes, strides, tables and counts in elements. ``init`` is 0
-    (start from zero) or the address the accumulators start from; only ``cols`` columns are read of B and
-    written to C; ``taps`` and ``depth`` are at least 1. At the end what lies at ``added`` (0: nothing), with
-    C's strides, is added, and with ``relu`` not 0 negative results become 0.
+    More than MAX_ROWS rows are computed in blocks of nearly equal size. Addresses are in bytes; strides,
+    tables and counts are in elements. Callers name the arguments.
+
+    Parameters
+    ----------
+    function : address of a compiled tile
+    rows : at least 1
+    a, a_row, a_step : address of A, strides from row to row and along k
+    ta : address of the table of the taps' offsets in A
+    b, b_step : address of B and stride along k; its columns lie next to each other
+    tb : address of the table of the taps' offsets in B
+    taps, depth : at least 1
+    c, c_row : address of the result and stride from row to row
+    init, init_row : where the sums start: address and stride from row to row; 0: at zero
+    cols : how many columns of B and init are read, and of C written. Only a plain tile goes without: it takes
+        all.
+    added : address of what is added to the sums at the end, with the strides of C; 0: nothing
+    relu : not 0: negative results become 0
     """
     call(
         function,

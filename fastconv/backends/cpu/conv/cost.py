@@ -3,8 +3,9 @@
     seconds  =  launches  +  bytes of input and output / memory  +  bytes of weights / memory
               + operations / (share of peak)  +  bytes gathered or transformed / (share of memory)
 
-Peak and memory are measured once per machine and number of threads (``facts.rates``). The shares were fitted
-to the times of all shapes in ``bench/shapes`` on one machine; they belong to the kernels, not to the machine.
+Peak and memory are measured once per machine and number of threads (``machine.rates``). The coefficients
+below were fitted to the times of all shapes in ``bench/shapes`` on one machine. They are shares of what is
+measured, so they belong to the kernels and not to the machine.
 """
 
 from __future__ import annotations
@@ -17,29 +18,51 @@ from fastconv.backends import settings
 
 from ..codegen import emitter, gemm_tile
 from ..runtime import machine
-from .winograd import passes, transforms
+from .winograd import plan, transforms
 
-LAUNCH = 30e-6  # seconds to start a kernel from Python
+#: Seconds to start a kernel from Python: the time of the smallest layers.
+LAUNCH = 30e-6
 
-# Shares of the measured peak.
-TAPS = 0.95  # direct: forward, backward-data; less where rows or runs are short
-TAPS_WEIGHTS = 0.95
-MATRIX = 0.93  # im2col
-MATRIX_WEIGHTS = 0.83
-POINTS = 0.84  # winograd; less for few channels
-POINTS_WEIGHTS = 0.72
+# ------------------------------------------------------------------- shares of the measured peak (FLOP/s)
+#: ``direct``, forward and backward-data: its tiles read the input in place, which costs hardly anything. It is
+#: less where rows or runs are short (see :func:`direct`).
+DIRECT = 0.95
+#: ``direct``, backward-weight.
+DIRECT_WEIGHT = 0.95
+#: ``im2col``, forward and backward-data: the product alone, without the gathering of the matrix.
+IM2COL = 0.93
+#: ``im2col``, backward-weight: the matrix is read by columns, which are not neighbours in memory.
+IM2COL_WEIGHT = 0.83
+#: ``winograd``, forward and backward-data: the products alone; less for few channels, whose sums are short.
+WINOGRAD = 0.84
+#: ``winograd``, backward-weight: both factors are read from memory, and sums are loaded and stored.
+WINOGRAD_WEIGHT = 0.72
+#: ``depthwise``: one multiply-add per two loads, from the first-level cache.
 DEPTHWISE = 0.03
 
-# Shares of the measured copy rate.
-STREAM = 2.5  # input and output: each once, partly from the caches
+# ------------------------------------------------ shares of the measured copy rate (bytes read and written)
+#: Input and output: each is read or written once, partly in the caches.
+STREAM = 2.5
+#: Weights: read once, and in backward passes written or packed as well.
 WEIGHTS = 1.2
-GATHER = 0.57  # im2col's matrix, which costs 77 bytes more per row, tap and group
-TRANSFORM = 1.55  # winograd's tiles
+#: The matrix of im2col.
+GATHER = 0.57
+#: Bytes that a row of im2col's matrix costs more, for each tap and group: the work of a copy's start.
+GATHER_RUN = 77
+#: Tiles of Winograd's method, forward and backward-data.
+TRANSFORM = 1.55
+#: The same in backward-weight, which transforms x and gy.
 TRANSFORM_GRADIENT = 0.85
-TRANSFORM_LARGE = 0.3  # where the gradient's tiles, all at once, outgrow the third-level cache
+#: The same where the gradient's tiles, all at once, outgrow the third-level cache ...
+TRANSFORM_LARGE = 0.3
+#: ... which they do from so many bytes on.
 LARGE = 32 << 20
-FOLD = 0.5  # pixels to channels
-TRANSFORM_WEIGHTS = 0.63  # through memory; in the second-level cache 1.5
+#: Filters of Winograd's method, if their transforms go through memory.
+TRANSFORM_WEIGHTS = 0.63
+#: The same, if they stay in the second-level cache.
+TRANSFORM_WEIGHTS_CACHED = 1.5
+#: Pixels that become channels, and back.
+SPACE_TO_DEPTH = 0.5
 
 
 def _tile_share(rows: int) -> float:
@@ -85,9 +108,9 @@ def direct(spec, which, dtype) -> float:
     p = _Pass(spec, which, dtype)
     merged = spec.kernel[-1] if spec.groups == 1 and spec.dilation[-1] == 1 and p.phases == 1 else 1
     if which == "bwd_weight":
-        reached = TAPS_WEIGHTS * _tile_share(merged * p.depth) * p.row / (p.row + 2)
+        reached = DIRECT_WEIGHT * _tile_share(merged * p.depth) * p.row / (p.row + 2)
     else:
-        reached = TAPS * _tile_share(p.row) * merged * p.depth / (merged * p.depth + 2)
+        reached = DIRECT * _tile_share(p.row) * merged * p.depth / (merged * p.depth + 2)
     seconds = p.base + p.flops / (reached * p.peak)
     # The shares were not fitted to groups of one channel, so the estimate does not beat the special kernels.
     return max(seconds, depthwise(spec, which, dtype)) if is_depthwise(spec) else seconds
@@ -96,8 +119,8 @@ def direct(spec, which, dtype) -> float:
 def im2col(spec, which, dtype) -> float:
     p = _Pass(spec, which, dtype)
     rows, taps = spec.batch * prod(p.size), prod(spec.kernel) / p.phases
-    gathered = rows * taps * spec.groups * (p.depth * p.itemsize + 77)
-    reached = MATRIX_WEIGHTS if which == "bwd_weight" else MATRIX
+    gathered = rows * taps * spec.groups * (p.depth * p.itemsize + GATHER_RUN)
+    reached = IM2COL_WEIGHT if which == "bwd_weight" else IM2COL
     return p.base + p.flops / (reached * p.peak) + gathered / (GATHER * p.copy)
 
 
@@ -108,13 +131,13 @@ def winograd_tiles(spec, which, m: int) -> tuple[int, int]:
 
 
 def winograd(spec, which, dtype, m: int) -> float:
-    if passes.folds(spec):
-        within = passes.inner(spec)
+    if plan.needs_space_to_depth(spec):
+        within = plan.inner_spec(spec)
         moved = 2 * prod(within.x_shape) * np.dtype(dtype).itemsize
         return (
             winograd(within, which, dtype, m)
             + LAUNCH
-            + moved / (FOLD * machine.rates(settings.get_num_threads())[1])
+            + moved / (SPACE_TO_DEPTH * machine.rates(settings.get_num_threads())[1])
         )
     p = _Pass(spec, which, dtype)
     tiles, products = winograd_tiles(spec, which, m)
@@ -124,14 +147,20 @@ def winograd(spec, which, dtype, m: int) -> float:
     flops = 2 * products * p.depth * -(-p.columns // width) * width
     vectors = (-(-spec.c_in // lanes) - (-spec.c_out // lanes)) * lanes
     panels, threads = -(-p.columns // width), settings.get_num_threads()
-    in_cache = gradient or passes.few_tiles(tiles, products, p.depth, panels, threads)
-    weights = p.itemsize * planes * spec.c_in * spec.c_out / (1.5 if in_cache else TRANSFORM_WEIGHTS)
+    in_cache = gradient or plan.runs_by_panels(tiles, products, p.depth, panels, threads)
+    weights = (
+        p.itemsize
+        * planes
+        * spec.c_in
+        * spec.c_out
+        / (TRANSFORM_WEIGHTS_CACHED if in_cache else TRANSFORM_WEIGHTS)
+    )
     transformed = p.itemsize * products * vectors
     if gradient:
         panels *= -(-spec.c_in // width)
-        in_cache = transformed < LARGE or passes.sum_by_tiles(planes, panels, transformed, threads)
+        in_cache = transformed < LARGE or plan.sums_by_tiles(planes, panels, transformed, threads)
         transformed /= TRANSFORM_GRADIENT if in_cache else TRANSFORM_LARGE
     else:
         transformed /= TRANSFORM
-    reached = POINTS_WEIGHTS if gradient else POINTS * p.depth / (p.depth + 4)
+    reached = WINOGRAD_WEIGHT if gradient else WINOGRAD * p.depth / (p.depth + 4)
     return 2 * LAUNCH + p.streams + flops / (reached * p.peak) + (transformed + weights) / p.copy

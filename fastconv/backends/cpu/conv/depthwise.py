@@ -1,17 +1,23 @@
 """Depthwise convolution (one filter per channel): no sum over channels, so no tile; channels are the vector.
 
+Forward and backward-data, for every phase (see ``phases.py``)::
+
     threads: equal shares of the output rows (image, depth, row)
       for each output pixel
         for each tap inside the input
-          y[pixel, :] += x[pixel + tap, :] * w[tap, :]              all channels at once, from the first-level cache
+          y[pixel, :] += x[pixel + tap, :] * w[tap, :]        all channels at once, from the first-level cache
 
-Forward and backward-data are the same loop over the phases of conv_plan; backward-weight adds gy * x into one
-[tap, channel] table per thread.
+Backward-weight::
+
+    threads: equal shares of the output rows
+      for each output pixel, each tap inside the input
+        partial[tap, :] += x[pixel + tap, :] * gy[pixel, :]   the thread's own table
+    sum over threads
 """
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from math import prod
 
 import numpy as np
@@ -21,49 +27,38 @@ from fastconv.backends import settings
 from ..codegen import emitter
 from ..codegen.emitter import address
 from ..codegen.jit import kernel, prange, split_range
+from ..codegen.record import make_record, record_type
 from ..runtime import layout, memory
-from .passes import arranged, backward_data, forward, forward_phases, sum_partials
+from .passes import backward_data, bias_argument, forward
+from .phases import PHASE_FIELDS, forward_phases
+from .weights import sum_partials, to_hwio
+
+PHASE = record_type(**PHASE_FIELDS)
 
 
 @kernel
-def _taps(
-    threads,
-    x,
-    w,
-    bias,
-    has_bias,
-    y,
-    beside,
-    relu,
-    out_size,
-    in_stride,
-    out_stride,
-    out_offset,
-    off_d,
-    off_h,
-    off_w,
-    taps,
-):
+def _convolve(threads, phase, x, w, bias, y, residual, relu, offsets, taps):
     images, depth, height, width, channels = x.shape
     _, y_depth, y_height, y_width, _ = y.shape
-    od, oh, ow = out_size
-    rows = images * od * oh
+    off_d, off_h, off_w = offsets
     # views per pixel would count references
     source, weight, out = x.reshape(-1), w.reshape(-1), y.reshape(-1)
-    residual = emitter.view1d(address(y) + beside, y.size, y)
+    added = emitter.view1d(address(y) + residual, y.size, y)
     zero = y.dtype.type(0)
     for thread in prange(threads):
-        first, end = split_range(thread, threads, rows)
+        g = phase[0]
+        od, oh, ow = g.out_size[0], g.out_size[1], g.out_size[2]
+        step_d, step_h, step_w = g.in_stride[0], g.in_stride[1], g.in_stride[2]
+        out_step = g.out_stride[2]
+        first, end = split_range(thread, threads, images * od * oh)
         for r in range(first, end):
             n, i, j = r // oh // od, r // oh % od, r % oh
+            line = (n * y_depth + g.out_offset[0] + i * g.out_stride[0]) * y_height
+            line += g.out_offset[1] + j * g.out_stride[1]
+            start = line * y_width + g.out_offset[2]
             for q in range(ow):
-                at = (
-                    (n * y_depth + out_offset[0] + i * out_stride[0]) * y_height
-                    + out_offset[1]
-                    + j * out_stride[1]
-                )
-                at = (at * y_width + out_offset[2] + q * out_stride[2]) * channels
-                if has_bias:
+                at = (start + q * out_step) * channels
+                if bias.size:
                     for c in range(channels):
                         out[at + c] = bias[c]
                 else:
@@ -73,50 +68,43 @@ def _taps(
                     for th in off_h:
                         for tw in off_w:
                             t += 1
-                            d, h, v = i * in_stride[0] + td, j * in_stride[1] + th, q * in_stride[2] + tw
+                            d, h, v = i * step_d + td, j * step_h + th, q * step_w + tw
                             if 0 <= d < depth and 0 <= h < height and 0 <= v < width:
-                                pixel, tap = (
-                                    (((n * depth + d) * height + h) * width + v) * channels,
-                                    taps[t] * channels,
-                                )
+                                pixel = (((n * depth + d) * height + h) * width + v) * channels
+                                tap = taps[t] * channels
                                 for c in range(channels):
                                     out[at + c] += source[pixel + c] * weight[tap + c]
-                if beside:
+                if residual:
                     for c in range(channels):
-                        out[at + c] += residual[at + c]
+                        out[at + c] += added[at + c]
                 if relu:
                     for c in range(channels):
                         out[at + c] = zero if out[at + c] < zero else out[at + c]  # NaN passes
 
 
-def _run(x, w, b, y, spec, phases, is_dgrad, beside, relu):
-    # swap changes nothing: a filter has one input and one output channel
-    table = arranged(w)
+@lru_cache(maxsize=1024)
+def _record(phase) -> tuple[np.ndarray, np.ndarray]:
+    """The :data:`PHASE` and its taps."""
+    return make_record(PHASE, **phase.fields), np.array(phase.taps, np.int64)
+
+
+def _run(x, w, b, y, spec, phases, is_dgrad, residual, relu):
+    """Sum over taps (see ``passes.py``). Backward-data is the same: a filter has one input and one output
+    channel."""
+    hwio = to_hwio(w)
     for phase in phases:
-        _taps(
-            x,
-            table,
-            layout.dense(b) if b is not None else table[0, 0],
-            b is not None,
-            y,
-            beside,
-            relu,
-            phase.out_size,
-            phase.in_stride,
-            phase.out_stride,
-            phase.out_offset,
-            *phase.offsets,
-            np.array(phase.taps, np.int64),
-        )
+        record, taps = _record(phase)
+        _convolve(record, x, hwio, bias_argument(b, x.dtype), y, residual, relu, phase.offsets, taps)
 
 
 fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
 
 
 @kernel
-def _weights(threads, x, gy, in_stride, off_d, off_h, off_w, partials):
+def _weight_gradient(threads, x, gy, stride, offsets, partials):
     images, depth, height, width, channels = x.shape
     _, od, oh, ow, _ = gy.shape
+    off_d, off_h, off_w = offsets
     rows = images * od * oh
     source, upstream = x.reshape(-1), gy.reshape(-1)
     for thread in prange(threads):
@@ -132,22 +120,31 @@ def _weights(threads, x, gy, in_stride, off_d, off_h, off_w, partials):
                     for th in off_h:
                         for tw in off_w:
                             t += 1
-                            d, h, v = i * in_stride[0] + td, j * in_stride[1] + th, q * in_stride[2] + tw
+                            d, h, v = i * stride[0] + td, j * stride[1] + th, q * stride[2] + tw
                             if 0 <= d < depth and 0 <= h < height and 0 <= v < width:
-                                pixel, tap = (
-                                    (((n * depth + d) * height + h) * width + v) * channels,
-                                    t * channels,
-                                )
+                                pixel = (((n * depth + d) * height + h) * width + v) * channels
+                                tap = t * channels
                                 for c in range(channels):
                                     total[tap + c] += source[pixel + c] * upstream[up + c]
 
 
 def bwd_weight(x, gy, spec):
+    """The gradient of the weights.
+
+    Parameters
+    ----------
+    x : ndarray, N x C x spatial
+    gy : ndarray, N x C x spatial
+    spec : ConvSpec
+
+    Returns
+    -------
+    ndarray, C x 1 x kernel
+    """
     as_3d = spec.as_3d()
     partials = memory.empty((settings.get_num_threads(), prod(spec.kernel), spec.c_out), x.dtype)
-    _weights(
-        layout.to_ndhwc(x), layout.to_ndhwc(gy), as_3d.stride, *forward_phases(as_3d)[0].offsets, partials
-    )
+    offsets = forward_phases(as_3d)[0].offsets
+    _weight_gradient(layout.to_ndhwc(x), layout.to_ndhwc(gy), as_3d.stride, offsets, partials)
     # one input channel, all output channels
     as_one_group = partials.reshape(len(partials), 1, -1, 1, spec.c_out)
     return sum_partials(as_one_group, as_3d, spec.w_shape)

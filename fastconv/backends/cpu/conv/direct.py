@@ -1,18 +1,19 @@
 """Direct convolution: no matrix is built, tiles read the input where it lies.
 
-Forward and backward-data, for every phase (see conv_plan)::
+Forward and backward-data, for every phase (see ``phases.py``)::
 
     threads: equal shares of (image, output depth, block of output rows, group of panels)
-      slab <- the input rows the block needs, with their padding       (thread's own, in L2; skipped where no tap leaves
-      for each panel of 16 or 32 output channels                        the input: then the tiles read x itself)
+      slab <- the input rows that the block needs, with their padding: the thread's own, in L2
+              (where no tap leaves the input there is no slab, and the tiles read x itself)
+      for each panel of 16 or 32 output channels
         for each output row of the block
-          for each run of <= 14 output pixels
-            tile:  14 pixels x 32 channels, sum over input channels and the taps whose row is on the image
+          tiles of 14 output pixels x 32 channels:
+            sum over input channels, and over the taps whose row is on the image
 
-          slab row   |pad| x x x x x x x x |pad|          One tap of a 3-wide kernel shifts the 14 rows of the tile by
-          tap 0       [14 pixels .....]                   one pixel. Undilated taps of one kernel row lie next to each
-          tap 1         [14 pixels .....]                 other in memory, so kernel_w * C is ONE loop of the tile.
-          tap 2           [14 pixels .....]
+          slab row   |pad| x x x x x x x x |pad|      One tap of a 3-wide kernel shifts the 14 rows of
+          tap 0       [14 pixels .....]               the tile by one pixel. Undilated taps of one kernel
+          tap 1         [14 pixels .....]             row lie next to each other in memory, so kernel_w * C
+          tap 2           [14 pixels .....]           is ONE loop of the tile.
 
 Backward-weight: a tile is 14 (tap, input channel) rows x 32 output channels, and its loops run over pixels::
 
@@ -34,15 +35,23 @@ from fastconv.backends import settings
 from ..codegen import gemm_tile
 from ..codegen.emitter import address
 from ..codegen.jit import body, kernel, prange, split_range
+from ..codegen.record import make_record, record_type
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
-from .passes import U, backward_data, forward, panels, panels_per_job, split_rows, sum_partials, with_taps
+from .passes import L2, U, backward_data, bias_argument, forward, panels_per_job, phases_with_taps
+from .phases import PHASE_FIELDS
+from .weights import panels, split_rows, sum_partials
 
-L2 = 1 << 20  # bytes of a core's second-level cache, or less
+#: The numbers of a phase. ``merged``: the taps of a kernel row are one loop. ``inside``: no tap leaves the
+#: input. ``clear``: the kernel clears the pixels between those it writes. A job is ``row_step`` output rows
+#: and ``panel_step`` panels.
+PHASE = record_type(**PHASE_FIELDS, merged=1, inside=1, clear=1, row_step=1, panel_step=1)
+#: The numbers of backward-weight. A tile has ``width`` columns. ``by_rows``: threads share output rows.
+#: ``chunk``: output rows that are summed at a time.
+GRADIENT = record_type(tile=1, width=1, stride=3, dilation=3, kernel_size=3, merged=1, by_rows=1, chunk=1)
 
 
-# ------------------------------------------------------------------------------------------------- forward,
-# backward-data
+# --------------------------------------------------------------------------------------------------- the slab
 @body(inline=True)
 def copy_run(source, at, target, to, n):
     """``target[to : to + n] = source[at : at + n]``, which Numba would do through a fresh copy if the two
@@ -74,10 +83,13 @@ def copy_slab(x, n, d0, h0, w0, h_count, w_count, offsets_d, slab):
             row[right * channels :] = 0
 
 
+# -------------------------------------------------------------------------------------- forward, backward-data
 @body(inline=True)
 def on_image(offsets, at, size):
-    """The first of the ascending ``offsets`` from ``at`` that is on an image of ``size`` rows, and the one
-    after the last; where none is, the last alone, for a tile needs a tap: its slab row is zero."""
+    """The range of the ascending ``offsets`` that lie, from ``at``, on an image of ``size`` rows.
+
+    Where none does it is the last alone, because a tile needs a tap: the slab is zero there.
+    """
     first, end = 0, offsets.size
     while first < end and at + offsets[first] < 0:
         first += 1
@@ -96,87 +108,55 @@ def clear_block(y, n, d0, d1, h0, h1):
 
 
 @kernel
-def _taps(
-    threads,
-    tile,
-    x,
-    weights,
-    sizes,
-    bias,
-    has_bias,
-    y,
-    beside,
-    relu,
-    out_size,
-    in_stride,
-    out_stride,
-    out_offset,
-    off_d,
-    off_h,
-    off_w,
-    merged,
-    inside,
-    clear,
-    row_step,
-    panel_step,
-    slabs,
-    tables,
-):
+def _convolve(threads, phase, panel_layout, x, weights, bias, y, residual, relu, offsets, slabs, tables):
     images, x_depth, x_height, x_width, channels = x.shape
-    groups, count, depth, width, weights_step, tap_step, row = sizes
-    out_channels = y.shape[4]
-    columns = out_channels // groups
+    off_d, off_h, off_w = offsets
     size = x.itemsize
-    od, oh, ow = out_size
-    row_blocks = (oh + row_step - 1) // row_step
-    panel_blocks = (groups * count + panel_step - 1) // panel_step
-    jobs = images * od * row_blocks * panel_blocks
-    # Taps of one kernel row that touch in memory are one loop of the tile.
-    tap_columns = 1 if merged else off_w.size
-    run = off_w.size * depth if merged else depth
-    most = off_d.size * off_h.size * tap_columns
     for thread in prange(threads):
+        g, panels = phase[0], panel_layout[0]
+        inside, count, depth, width = g.inside, panels.count, panels.depth, panels.width
+        od, oh, ow = g.out_size[0], g.out_size[1], g.out_size[2]
+        step_d, step_h, step_w = g.in_stride[0], g.in_stride[1], g.in_stride[2]
+        out_channels = y.shape[4]
+        columns = out_channels // panels.groups
+        row_blocks = (oh + g.row_step - 1) // g.row_step
+        panel_blocks = (panels.groups * count + g.panel_step - 1) // g.panel_step
+        jobs = images * od * row_blocks * panel_blocks
+        # Taps of one kernel row that touch in memory are one loop of the tile.
+        tap_columns = 1 if g.merged else off_w.size
+        run = off_w.size * depth if g.merged else depth
+        most = off_d.size * off_h.size * tap_columns
         a_table, b_table = tables[thread, :most], tables[thread, most:]
         slab = slabs[thread]
         first_job, end_job = split_range(thread, threads, jobs)
         for job in range(first_job, end_job):
             block = job // panel_blocks
             n, i = block // row_blocks // od, block // row_blocks % od
-            j0 = block % row_blocks * row_step
-            j1 = min(j0 + row_step, oh)
+            j0 = block % row_blocks * g.row_step
+            j1 = min(j0 + g.row_step, oh)
             if inside:
                 height, pitch = x_height, x_width
-                base = (
-                    address(x)
-                    + ((n * x_depth + i * in_stride[0]) * height + j0 * in_stride[1])
-                    * pitch
-                    * channels
-                    * size
-                )
+                pixel = ((n * x_depth + i * step_d) * height + j0 * step_h) * pitch
+                base = address(x) + pixel * channels * size
             else:
-                height = (j1 - 1 - j0) * in_stride[1] + off_h[-1] - off_h[0] + 1
-                pitch = (ow - 1) * in_stride[2] + off_w[-1] - off_w[0] + 1
+                height = (j1 - 1 - j0) * step_h + off_h[-1] - off_h[0] + 1
+                pitch = (ow - 1) * step_w + off_w[-1] - off_w[0] + 1
                 base = address(slab)
-                copy_slab(
-                    x, n, i * in_stride[0], j0 * in_stride[1] + off_h[0], off_w[0], height, pitch, off_d, slab
-                )
-            if clear:
-                clear_block(
-                    y,
-                    n,
-                    i * out_stride[0],
-                    y.shape[1] if i + 1 == od else (i + 1) * out_stride[0],
-                    j0 * out_stride[1],
-                    y.shape[2] if j1 == oh else j1 * out_stride[1],
-                )
-            first = job % panel_blocks * panel_step
-            first_d, end_d = on_image(off_d, i * in_stride[0], x_depth)
+                top, left = j0 * step_h + off_h[0], off_w[0]
+                copy_slab(x, n, i * step_d, top, left, height, pitch, off_d, slab)
+            if g.clear:
+                d0, h0 = i * g.out_stride[0], j0 * g.out_stride[1]
+                d1 = y.shape[1] if i + 1 == od else d0 + g.out_stride[0]
+                h1 = y.shape[2] if j1 == oh else j1 * g.out_stride[1]
+                clear_block(y, n, d0, d1, h0, h1)
+            first = job % panel_blocks * g.panel_step
+            first_d, end_d = on_image(off_d, i * step_d, x_depth)
             built_first, built_end, taps = -1, -1, 0
-            for panel in range(first, min(first + panel_step, groups * count)):
-                g, p = panel // count, panel % count
-                k = g * columns + p * width
+            for panel in range(first, min(first + g.panel_step, panels.groups * count)):
+                group, p = panel // count, panel % count
+                k = group * columns + p * width
                 for j in range(j0, j1):
-                    first_h, end_h = on_image(off_h, j * in_stride[1], x_height)
+                    first_h, end_h = on_image(off_h, j * step_h, x_height)
                     if first_h != built_first or end_h != built_end:
                         built_first, built_end, taps = first_h, end_h, 0
                         for td in range(first_d, end_d):
@@ -185,45 +165,45 @@ def _taps(
                                     if inside:
                                         at = (off_d[td] * height + off_h[th]) * pitch + off_w[tw]
                                     else:
-                                        at = (
-                                            (td * height + off_h[th] - off_h[0]) * pitch
-                                            + off_w[tw]
-                                            - off_w[0]
-                                        )
+                                        at = (td * height + off_h[th] - off_h[0]) * pitch
+                                        at += off_w[tw] - off_w[0]
                                     a_table[taps] = at * channels
-                                    b_table[taps] = ((td * off_h.size + th) * off_w.size + tw) * tap_step
+                                    tap = (td * off_h.size + th) * off_w.size + tw
+                                    b_table[taps] = tap * panels.tap_step
                                     taps += 1
-                    source = base + ((j - j0) * in_stride[1] * pitch * channels + g * depth) * size
-                    line = (n * y.shape[1] + out_offset[0] + i * out_stride[0]) * y.shape[2]
-                    line += out_offset[1] + j * out_stride[1]
-                    target = address(y) + ((line * y.shape[3] + out_offset[2]) * out_channels + k) * size
+                    line = (n * y.shape[1] + g.out_offset[0] + i * g.out_stride[0]) * y.shape[2]
+                    line += g.out_offset[1] + j * g.out_stride[1]
+                    pixel = line * y.shape[3] + g.out_offset[2]
+                    target = address(y) + (pixel * out_channels + k) * size
+                    init = address(bias) + k * size if bias.size else 0
+                    added = target + residual if residual else 0
                     gemm_tile.tile(
-                        tile,
+                        panels.tile,
                         ow,
-                        source,
-                        in_stride[2] * channels,
-                        1,
-                        address(a_table),
-                        address(weights) + panel * weights_step * size,
-                        row,
-                        address(b_table),
-                        taps,
-                        run,
-                        target,
-                        out_stride[2] * out_channels,
-                        address(bias) + k * size if has_bias else 0,
-                        0,
-                        min(width, columns - p * width),
-                        target + beside if beside else 0,
-                        relu,
+                        a=base + ((j - j0) * step_h * pitch * channels + group * depth) * size,
+                        a_row=step_w * channels,
+                        a_step=1,
+                        ta=address(a_table),
+                        b=address(weights) + panel * panels.panel_step * size,
+                        b_step=panels.row_step,
+                        tb=address(b_table),
+                        taps=taps,
+                        depth=run,
+                        c=target,
+                        c_row=g.out_stride[2] * out_channels,
+                        init=init,
+                        init_row=0,
+                        cols=min(width, columns - p * width),
+                        added=added,
+                        relu=relu,
                     )
 
 
 @lru_cache(maxsize=1024)
-def _blocks(
+def _plan(
     phase, clear: bool, merged: bool, lines: int, channels: int, panels: int, threads: int, itemsize: int
 ):
-    """Output rows and panels of a job, and the shape of the slabs. ``lines``: output planes of the batch."""
+    """The :data:`PHASE` and the shape of the slabs. ``lines``: output planes of the batch."""
     reach_h, reach_w = phase.reach[1:]
     pitch = ((phase.out_size[2] - 1) * phase.in_stride[2] + reach_w + 1) * channels * len(phase.offsets[0])
     # Rows per block: a slab of a quarter of L2, but enough blocks for the threads to share evenly.
@@ -232,53 +212,38 @@ def _blocks(
     while row_step > 4 and lines * -(-phase.out_size[1] // row_step) < 4 * threads:
         row_step = -(-row_step // 2)
     blocks = lines * -(-phase.out_size[1] // row_step)
-    # A block that clears its part of y must be one job: another thread may have written there.
-    panel_step = panels if clear else panels_per_job(panels, blocks, threads)
     rows = (row_step - 1) * phase.in_stride[1] + reach_h + 1
-    geometry = (
-        phase.out_size,
-        phase.in_stride,
-        phase.out_stride,
-        phase.out_offset,
-        *phase.offsets,
-        merged and phase.dense,
-        phase.inside,
-        clear,
-        row_step,
-        panel_step,
+    record = make_record(
+        PHASE,
+        **phase.fields,
+        merged=merged and phase.dense,
+        inside=phase.inside,
+        clear=clear,
+        row_step=row_step,
+        # A block that clears its part of y must be one job: another thread may have written there.
+        panel_step=panels if clear else panels_per_job(panels, blocks, threads),
     )
-    return geometry, (threads, 1 if phase.inside else rows * pitch)
+    return record, (threads, 1 if phase.inside else rows * pitch)
 
 
-def _run(x, w, b, y, spec, phases, is_dgrad, beside, relu):
-    """Sum over taps: ``y`` gets every pixel of every phase (x, y lifted)."""
+def _run(x, w, b, y, spec, phases, is_dgrad, residual, relu):
+    """Sum over taps (see ``passes.py``)."""
     threads, merged = settings.get_num_threads(), spec.groups == 1
-    for phase, clear in with_taps(phases, y, may_clear=True):
+    for phase, clear in phases_with_taps(phases, y, may_clear=True):
         weights = panels(w, spec.groups, phase.taps, is_dgrad)
-        geometry, slabs = _blocks(
-            phase,
-            clear,
-            merged,
-            y.shape[0] * phase.out_size[0],
-            x.shape[-1],
-            weights.groups * weights.count,
-            threads,
-            x.itemsize,
-        )
-        slabs = memory.empty(slabs, x.dtype)
-        bias = layout.dense(b) if b is not None else slabs[0]
-        _taps(
-            weights.tile,
+        lines, total = y.shape[0] * phase.out_size[0], weights.groups * weights.count
+        record, shape = _plan(phase, clear, merged, lines, x.shape[-1], total, threads, x.itemsize)
+        _convolve(
+            record,
+            weights.record,
             x,
             weights.data,
-            weights.sizes,
-            bias,
-            b is not None,
+            bias_argument(b, x.dtype),
             y,
-            beside,
+            residual,
             relu,
-            *geometry,
-            slabs,
+            phase.offsets,
+            memory.empty(shape, x.dtype),
             *per_thread((2 * len(phase.taps), np.int64)),
         )
 
@@ -286,8 +251,7 @@ def _run(x, w, b, y, spec, phases, is_dgrad, beside, relu):
 fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
 
 
-# -------------------------------------------------------------------------------------------------
-# backward-weight
+# ------------------------------------------------------------------------------------------- backward-weight
 @kernel
 def _pad(threads, x, before, depth_offset, padded):
     images, depth, height = padded.shape[:3]
@@ -296,35 +260,27 @@ def _pad(threads, x, before, depth_offset, padded):
         first_r, end_r = split_range(thread, threads, rows)
         for r in range(first_r, end_r):
             n, d, h = r // height // depth, r // height % depth, r % height
-            copy_slab(
-                x,
-                n,
-                d - before[0],
-                h - before[1],
-                -before[2],
-                1,
-                padded.shape[3],
-                depth_offset,
-                padded[n, d, h].reshape(-1),
-            )
+            row = padded[n, d, h].reshape(-1)
+            d0, h0, w0 = d - before[0], h - before[1], -before[2]
+            copy_slab(x, n, d0, h0, w0, 1, padded.shape[3], depth_offset, row)
 
 
 @kernel
-def _weights(
-    threads, tile, width, x, gy, stride, dilation, kernel_size, merged, by_rows, chunk, partials, tables
-):
+def _weight_gradient(threads, gradient, x, gy, partials, tables):
     _, x_depth, x_height, x_width, channels = x.shape
     images, od, oh, ow, out_channels = gy.shape
     _, groups, _, depth, columns = partials.shape
     size = x.itemsize
-    kd, kh, kw = kernel_size
-    tap_columns = 1 if merged else kw
-    run = kw * depth if merged else depth
-    taps = kd * kh * tap_columns
-    count = (columns + width - 1) // width
-    jobs = groups * count * taps
     total_rows = images * od * oh
     for thread in prange(threads):
+        g = gradient[0]
+        width, chunk, by_rows = g.width, g.chunk, g.by_rows
+        kd, kh, kw = g.kernel_size[0], g.kernel_size[1], g.kernel_size[2]
+        tap_columns = 1 if g.merged else kw
+        run = kw * depth if g.merged else depth
+        taps = kd * kh * tap_columns
+        count = (columns + width - 1) // width
+        jobs = groups * count * taps
         r0, r1 = split_range(thread, threads, total_rows) if by_rows else (0, total_rows)
         job0, job1 = (0, jobs) if by_rows else split_range(thread, threads, jobs)
         part = partials[np.int64(thread) if by_rows else 0]
@@ -335,41 +291,70 @@ def _weights(
             rows = min(chunk, r1 - start)
             for r in range(rows):
                 n, d, h = (start + r) // oh // od, (start + r) // oh % od, (start + r) % oh
-                a_table[r] = ((n * x_depth + d * stride[0]) * x_height + h * stride[1]) * x_width * channels
+                line = (n * x_depth + d * g.stride[0]) * x_height + h * g.stride[1]
+                a_table[r] = line * x_width * channels
                 b_table[r] = (start + r) * ow * out_channels
             for job in range(job0, job1):
                 panel, t = job // taps, job % taps
-                g, p = panel // count, panel % count
+                group, p = panel // count, panel % count
                 td, th, tw = t // tap_columns // kh, t // tap_columns % kh, t % tap_columns
-                at = (
-                    (td * dilation[0] * x_height + th * dilation[1]) * x_width + tw * dilation[2]
-                ) * channels
-                source = address(x) + (at + g * depth) * size
-                upstream = address(gy) + (g * columns + p * width) * size
-                target = address(part) + ((g * taps + t) * run * columns + p * width) * size
+                pixel = (td * g.dilation[0] * x_height + th * g.dilation[1]) * x_width + tw * g.dilation[2]
+                target = address(part) + ((group * taps + t) * run * columns + p * width) * size
                 gemm_tile.tile(
-                    tile,
+                    g.tile,
                     run,
-                    source,
-                    1,
-                    stride[2] * channels,
-                    address(a_table),
-                    upstream,
-                    out_channels,
-                    address(b_table),
-                    rows,
-                    ow,
-                    target,
-                    columns,
-                    target if start > r0 else 0,
-                    columns,
-                    min(width, columns - p * width),
-                    0,
-                    0,
+                    a=address(x) + (pixel * channels + group * depth) * size,
+                    a_row=1,
+                    a_step=g.stride[2] * channels,
+                    ta=address(a_table),
+                    b=address(gy) + (group * columns + p * width) * size,
+                    b_step=out_channels,
+                    tb=address(b_table),
+                    taps=rows,
+                    depth=ow,
+                    c=target,
+                    c_row=columns,
+                    init=target if start > r0 else 0,
+                    init_row=columns,
+                    cols=min(width, columns - p * width),
                 )
 
 
+@lru_cache(maxsize=1024)
+def _gradient_plan(spec, dtype, threads: int):
+    """The :data:`GRADIENT` and the shape of the partial gradients."""
+    by_rows = split_rows(spec, threads, dtype.itemsize)
+    k, c = spec.c_out // spec.groups, spec.c_in // spec.groups
+    padded_width = spec.in_size[2] + sum(spec.padding[2])
+    line = (padded_width * spec.c_in * spec.stride[1] + spec.out_size[2] * spec.c_out) * dtype.itemsize
+    width = gemm_tile.panel_width(k, dtype)
+    record = make_record(
+        GRADIENT,
+        tile=gemm_tile.tile_address(dtype, width),
+        width=width,
+        stride=spec.stride,
+        dilation=spec.dilation,
+        kernel_size=spec.kernel,
+        merged=spec.groups == 1 and spec.dilation[2] == 1,
+        by_rows=by_rows,
+        chunk=min(max(L2 // 2 // line, 1), spec.batch * prod(spec.out_size[:2])),
+    )
+    return record, (threads if by_rows else 1, spec.groups, prod(spec.kernel), c, k)
+
+
 def bwd_weight(x, gy, spec):
+    """The gradient of the weights.
+
+    Parameters
+    ----------
+    x : ndarray, N x C_in x spatial
+    gy : ndarray, N x C_out x spatial
+    spec : ConvSpec
+
+    Returns
+    -------
+    ndarray, C_out x C_in / groups x kernel
+    """
     if not gy.size:
         return memory.zeros(spec.w_shape, gy.dtype)
     shape, spec = spec.w_shape, spec.as_3d()
@@ -379,27 +364,7 @@ def bwd_weight(x, gy, spec):
         padded = memory.empty((spec.batch, *size, spec.c_in), x.dtype)
         _pad(x, tuple(b for b, _ in spec.padding), np.zeros(1, np.int64), padded)
         x = padded
-    threads = settings.get_num_threads()
-    by_rows = split_rows(spec, threads, x.itemsize)
-    k, c = spec.c_out // spec.groups, spec.c_in // spec.groups
-    taps = prod(spec.kernel)
-    partials = memory.empty((threads if by_rows else 1, spec.groups, taps, c, k), x.dtype)
-    line = (x.shape[3] * x.shape[4] * spec.stride[1] + gy.shape[3] * gy.shape[4]) * x.itemsize
-    chunk = min(max(L2 // 2 // line, 1), prod(gy.shape[:3]))
-    merged = spec.groups == 1 and spec.dilation[2] == 1
-    width = gemm_tile.panel_width(k, x.dtype)
-    _weights(
-        gemm_tile.tile_address(x.dtype, width),
-        width,
-        x,
-        gy,
-        spec.stride,
-        spec.dilation,
-        spec.kernel,
-        merged,
-        by_rows,
-        chunk,
-        partials,
-        *per_thread((2 * chunk, np.int64)),
-    )
+    record, parts = _gradient_plan(spec, x.dtype, settings.get_num_threads())
+    partials = memory.empty(parts, x.dtype)
+    _weight_gradient(record, x, gy, partials, *per_thread((2 * int(record["chunk"][0]), np.int64)))
     return sum_partials(partials, spec, shape)

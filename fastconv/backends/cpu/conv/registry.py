@@ -9,10 +9,11 @@ import numpy as np
 
 from fastconv.backends import select, settings
 
-from ..ops.pointwise import binary_fwd
 from . import cost, depthwise, direct, im2col
-from .passes import Prepacked, backward_phases
-from .winograd import passes
+from .passes import L2, add_residual
+from .phases import backward_phases
+from .weights import Prepacked
+from .winograd import forward, gradient, plan
 
 
 def _never(spec, dtype):
@@ -45,13 +46,13 @@ def _direct_workspace(spec, which, dtype) -> int:
             * itemsize
         )
         return padded * any(b or a for b, a in spec.padding) + threads * weights
-    return weights + threads * direct.L2 // 4
+    return weights + threads * L2 // 4
 
 
 def _im2col_workspace(spec, which, dtype) -> int:
     threads = settings.get_num_threads()
     weights = prod(spec.w_shape) * np.dtype(dtype).itemsize
-    return (threads if which == "bwd_weight" else 1) * weights + threads * direct.L2 // 2
+    return (threads if which == "bwd_weight" else 1) * weights + threads * L2 // 2
 
 
 # ------------------------------------------------------------------------------------------------- winograd
@@ -65,14 +66,14 @@ def _winograd_tile(spec, which, dtype) -> int:
     """The outputs of a tile in one dimension: for 3x3 kernels 4 or 2, which costs less, the latter where the
     precision setting asks for the accuracy of direct convolution; for larger ones as many as six points
     give."""
-    spec = passes.inner(spec)
+    spec = plan.inner_spec(spec)
     return _best_tile(
         spec, which, np.dtype(dtype), settings.get_float32_precision(), settings.get_num_threads()
     )
 
 
 def _winograd(name):
-    run = getattr(passes, name)
+    run = gradient.bwd_weight if name == "bwd_weight" else getattr(forward, name)
 
     def winograd(*args):
         return run(*args, _winograd_tile(args[3 if name == "fwd" else 2], name, args[0].dtype))
@@ -93,7 +94,7 @@ def _winograd_refuses(spec, dtype):
         return f"with stride {spec.stride[0]} it needs a kernel of {' or '.join(map(str, sizes))} taps, got {shape}"
     if spec.stride == (2, 2) and (spec.padding[0][0] - spec.padding[1][0]) % 2:
         return f"with stride 2 it needs paddings before that are both even or both odd, got {spec.padding}"
-    if settings.get_float32_precision() == "highest" and passes.inner(spec).kernel != (3, 3):
+    if settings.get_float32_precision() == "highest" and plan.inner_spec(spec).kernel != (3, 3):
         return f"float32 precision is 'highest', and its rounding errors are small for 3x3 only, got {shape}"
     return None if spec.groups == 1 else f"it needs groups 1, got {spec.groups}"
 
@@ -104,7 +105,7 @@ def _winograd_cost(spec, which, dtype) -> float:
 
 def _winograd_workspace(spec, which, dtype) -> int:
     m = _winograd_tile(spec, which, dtype)
-    spec = passes.inner(spec)
+    spec = plan.inner_spec(spec)
     tiles, products = cost.winograd_tiles(spec, which, m)
     points = -(-products // tiles)
     return 4 * points * (min(tiles, 1024) * (spec.c_in + spec.c_out) + spec.c_in * spec.c_out)
@@ -159,7 +160,7 @@ def conv_bwd_data(gy, w, spec, algorithm=None, residual=None):
     run = _choose(spec, "bwd_data", gy.dtype, algorithm).bwd_data
     # pixels that no tap reaches
     if residual is not None and not all(p.taps for p in backward_phases(spec.as_3d())):
-        return binary_fwd("add", run(gy, w, spec, None), residual)
+        return add_residual(run(gy, w, spec, None), residual)
     return run(gy, w, spec, residual)
 
 

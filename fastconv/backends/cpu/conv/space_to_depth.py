@@ -1,16 +1,16 @@
 """Kernels of stride 2 as kernels of half the size and stride 1: the pixels of 2 x 2 blocks become channels.
 
-In one dimension, 7 taps and an odd padding p (the zero before the taps is for odd paddings only)::
+In one dimension, with 7 taps and an odd padding p (the zero before the taps is for odd paddings only)::
 
-    taps         0 w0 | w1 w2 | w3 w4 | w5 w6        pixels       a b | a b | a b | a b | ...
-    folded taps   q0     q1      q2      q3          folded        0     1     2     3
+    taps            0 w0 | w1 w2 | w3 w4 | w5 w6        pixels     a b | a b | a b | a b | ...
+    taps in pairs    q0     q1      q2      q3          in pairs    0     1     2     3
 
     y[o] = sum over t of x[2 o + t - p] w[t]
          = sum over q and the parities i = 0, 1 of x[2 (o + q - (p + 1) / 2) + i] w[2 q + i - 1]
 
-so ``N x C x H x W`` becomes ``N x 4C x ceil(H/2) x ceil(W/2)``, and a 7x7 kernel a 4x4 one, which Winograd's
-method can take. It serves the first layer of networks for large images, whose 3 channels would also fill
-tiles badly.
+So ``N x C x H x W`` becomes ``N x 4C x ceil(H/2) x ceil(W/2)``, and a 7x7 kernel becomes a 4x4 one, which
+Winograd's method can take. It serves the first layer of networks for large images, whose 3 channels would
+also fill tiles badly.
 """
 
 from __future__ import annotations
@@ -22,13 +22,22 @@ import numpy as np
 
 from ..codegen.jit import kernel, prange, split_range
 from ..runtime import layout, memory
-from .passes import Prepacked, arranged, keep
+from .weights import Prepacked, memoize_packed, to_hwio
 
 
 @lru_cache(maxsize=1024)
-def folded(spec):
-    """The :class:`ConvSpec` of stride 1 of a 2-D one of stride 2. Its padding behind may be negative: pixels
-    not looked at."""
+def stride_one_spec(spec):
+    """The convolution of stride 1 that a two-dimensional one of stride 2 becomes.
+
+    Parameters
+    ----------
+    spec : ConvSpec
+
+    Returns
+    -------
+    ConvSpec
+        Its padding behind may be negative: there are pixels that it does not read.
+    """
     size = tuple(-(-i // 2) for i in spec.in_size)
     before = [-(-b // 2) for b, _ in spec.padding]
     kernel = tuple((k + b % 2 + 1) // 2 for k, (b, _) in zip(spec.kernel, spec.padding))
@@ -44,76 +53,74 @@ def folded(spec):
 
 
 @kernel
-def _fold(threads, x, blocks, back):
-    # x: N, 1, H, W, C; blocks: N, 1, ceil(H/2), ceil(W/2), (2, 2, C). back: from blocks to x.
+def _exchange(threads, x, blocks, to_space):
+    # x: N, 1, H, W, C; blocks: N, 1, ceil(H/2), ceil(W/2), (2, 2, C). to_space: from blocks to x.
     images, _, height, width, channels = x.shape
     _, _, rows, columns, deep = blocks.shape
-    pixels, folded_pixels = x.reshape(-1), blocks.reshape(-1)
+    pixels, pairs = x.reshape(-1), blocks.reshape(-1)
     pair = 2 * channels
     for thread in prange(threads):
         first, end = split_range(thread, threads, images * rows * 2)
         for job in range(first, end):
             n, row = job // (2 * rows), job % (2 * rows)
-            start, target = (
-                (n * height + row) * width * channels,
-                (n * rows + row // 2) * columns * deep + row % 2 * pair,
-            )
+            start = (n * height + row) * width * channels
+            target = (n * rows + row // 2) * columns * deep + row % 2 * pair
             for j in range(columns):
                 inside = 0 if row >= height else min(pair, (width - 2 * j) * channels)
                 at, to = start + j * pair, target + j * deep
-                if back:
+                if to_space:
                     for c in range(inside):
-                        pixels[at + c] = folded_pixels[to + c]
+                        pixels[at + c] = pairs[to + c]
                 else:
                     for c in range(inside):
-                        folded_pixels[to + c] = pixels[at + c]
+                        pairs[to + c] = pixels[at + c]
                     for c in range(inside, pair):
-                        folded_pixels[to + c] = 0
+                        pairs[to + c] = 0
 
 
-def fold(x: np.ndarray, spec) -> np.ndarray:
-    """``x`` with the pixels of 2 x 2 blocks as channels; ``spec`` is what :func:`folded` returned."""
+def space_to_depth(x: np.ndarray, spec) -> np.ndarray:
+    """``x`` with the pixels of 2 x 2 blocks as channels; ``spec`` is from :func:`stride_one_spec`."""
     blocks, blocks5 = layout.empty(spec.x_shape, x.dtype)
-    _fold(layout.to_ndhwc(x), blocks5, False)
+    _exchange(layout.to_ndhwc(x), blocks5, False)
     return blocks
 
 
-def unfold(blocks: np.ndarray, shape) -> np.ndarray:
-    """The inverse of :func:`fold`, for an ``x`` of ``shape``."""
+def depth_to_space(blocks: np.ndarray, shape) -> np.ndarray:
+    """The inverse of :func:`space_to_depth`, for an ``x`` of ``shape``."""
     x, x5 = layout.empty(shape, blocks.dtype)
-    _fold(x5, layout.to_ndhwc(blocks), True)
+    _exchange(x5, layout.to_ndhwc(blocks), True)
     return x
 
 
-def _lead(spec) -> tuple[int, int]:
+def _zeros_before(spec) -> tuple[int, int]:
     """Zeros before the taps in each dimension."""
     return tuple(b % 2 for b, _ in spec.padding)
 
 
-def fold_weights(w: np.ndarray | Prepacked, spec) -> np.ndarray | Prepacked:
-    """The weights of the folded convolution, from those of ``spec``."""
-    return _fold_weights(w, spec.kernel, folded(spec).kernel, _lead(spec), spec.c_in, spec.c_out)
+def weights_to_depth(w: np.ndarray | Prepacked, spec) -> np.ndarray | Prepacked:
+    """The weights of the convolution of stride 1, from those of ``spec``."""
+    kernel = stride_one_spec(spec).kernel
+    return _weights_to_depth(w, spec.kernel, kernel, _zeros_before(spec), spec.c_in, spec.c_out)
 
 
-@keep
-def _fold_weights(w, kernel_size, folded_size, lead, c, k):
-    (kh, kw), (qh, qw), (top, left) = kernel_size, folded_size, lead
+@memoize_packed
+def _weights_to_depth(w, kernel_size, pairs, before, c, k):
+    (kh, kw), (qh, qw), (top, left) = kernel_size, pairs, before
     padded = np.zeros((2 * qh, 2 * qw, c, k), w.dtype)
-    padded[top : top + kh, left : left + kw] = arranged(w).reshape(kh, kw, c, k)
-    inside_out = memory.empty((qh, qw, 4 * c, k), w.dtype)
-    inside_out.reshape(qh, qw, 2, 2, c, k)[...] = padded.reshape(qh, 2, qw, 2, c, k).transpose(
-        0, 2, 1, 3, 4, 5
-    )
-    result = inside_out.transpose(3, 2, 0, 1)
+    padded[top : top + kh, left : left + kw] = to_hwio(w).reshape(kh, kw, c, k)
+    hwio = memory.empty((qh, qw, 4 * c, k), w.dtype)
+    blocks = padded.reshape(qh, 2, qw, 2, c, k).transpose(0, 2, 1, 3, 4, 5)
+    hwio.reshape(qh, qw, 2, 2, c, k)[...] = blocks
+    result = hwio.transpose(3, 2, 0, 1)
     return Prepacked(result) if isinstance(w, Prepacked) else result
 
 
-def unfold_weights(gw: np.ndarray, spec) -> np.ndarray:
-    """The gradient of the weights of ``spec``, from that of the folded ones."""
-    (kh, kw), (qh, qw), (top, left) = spec.kernel, folded(spec).kernel, _lead(spec)
+def weights_to_space(gw: np.ndarray, spec) -> np.ndarray:
+    """The gradient of the weights of ``spec``, from that of the convolution of stride 1."""
+    (kh, kw), (qh, qw), (top, left) = spec.kernel, stride_one_spec(spec).kernel, _zeros_before(spec)
     c, k = spec.c_in, spec.c_out
     blocks = gw.transpose(2, 3, 1, 0).reshape(qh, qw, 2, 2, c, k)
     padded = blocks.transpose(0, 2, 1, 3, 4, 5).reshape(2 * qh, 2 * qw, c, k)
-    inside_out = memory.empty((kh, kw, c, k), gw.dtype)
-    inside_out[...] = padded[top : top + kh, left : left + kw]
-    return inside_out.transpose(3, 2, 0, 1)
+    hwio = memory.empty((kh, kw, c, k), gw.dtype)
+    hwio[...] = padded[top : top + kh, left : left + kw]
+    return hwio.transpose(3, 2, 0, 1)

@@ -1,9 +1,9 @@
-"""What Winograd's method does to a tile, as exact matrices, and how an image is cut into tiles.
+"""What Winograd's method does to a tile, as exact matrices, and how tiles cover an image.
 
-An image whose size is no multiple of the tile ends in tiles of fewer outputs, and these need fewer points: 3
-outputs of 3 taps take 5 of the 6 points of F(4, 3), 2 take 4. So there are four kinds of tiles, and a point
-of the two-dimensional tile has a
-matrix product over some of the kinds only. In the order ``a b c d`` below these lie side by side::
+Where the size of an image is no multiple of the tile, its last tiles have fewer outputs, and these need fewer
+points: 3 outputs of 3 taps take 5 of the 6 points of F(4, 3), 2 outputs take 4. So there are four kinds of
+tiles, and a point of the two-dimensional tile has a matrix product over some of the kinds only. In the order
+``a b c d`` the kinds of a product lie side by side::
 
       b b b a          7 x 7 outputs by F(4x4, 3x3):        points that           have the tiles    are
       b b b a            4  3      6 x 6  6 x 5               all tiles have        a b c d          25
@@ -11,8 +11,8 @@ matrix product over some of the kinds only. In the order ``a b c d`` below these
       c c c d          3 c  d      5 x 6  5 x 5               whole rows have       a b               5
                                                               whole tiles have        b               1
 
-so 32 tiles (of 8 images) take 25 * 32 + 10 * 16 + 8 products per pair of channels instead of 36 * 32, a sixth
-less.
+So 32 tiles (of 8 images) take 25 * 32 + 10 * 16 + 8 products per pair of channels instead of 36 * 32, which
+is a sixth less.
 """
 
 from __future__ import annotations
@@ -24,15 +24,42 @@ from math import prod
 
 import numpy as np
 
+from fastconv.backends.cpu.codegen.record import record_type
 
-def toom_cook(m: int, r: int, k: int | None = None):
-    """``A^t, G, B^t`` of F(m, r): m outputs of r taps from the points 0, 1, -1, 2, -2 (as many as needed) and
+Matrix = tuple[tuple[Q, ...], ...]
+
+#: A point of the two-dimensional tile: the transformed filter it is multiplied with, the first kind of tiles
+#: that has it, and the one after the last.
+POINT = record_type(filter=1, first_kind=1, end_kind=1)
+#: Points in a row (``first`` to ``end``, sorted) that have all of a :data:`POINT` in common. ``fresh``: the
+#: first run of its filter.
+RUN = record_type(filter=1, first=1, end=1, first_kind=1, end_kind=1, fresh=1)
+
+
+def toom_cook(m: int, r: int, k: int | None = None) -> tuple[list, list, list]:
+    """The matrices of F(m, r): m outputs of r taps from the points 0, 1, -1, 2, -2 (as many as needed) and
     infinity.
 
     Row p of B^t holds the coefficients of the polynomial that is zero at all points but p (Lagrange's,
-    unscaled; the scale is in G). ``k``: only the first k outputs, from the first points and infinity, with
-    the same G: what the missing points contribute to its scale goes into B^t. The rows of what is missing are
-    zero."""
+    unscaled; the scale is in G).
+
+    Parameters
+    ----------
+    m, r : int
+        Outputs and taps.
+    k : int, optional
+        Only the first k outputs, from the first points and infinity, with the same G: what the missing points
+        contribute to its scale goes into B^t. The rows of what is missing are zero.
+
+    Returns
+    -------
+    a_t, g, b_t : lists of rows
+        ``A^t`` (outputs x points), ``G`` (points x taps) and ``B^t`` (points x inputs), of fractions.
+
+    References
+    ----------
+    A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks", 2015, arXiv:1509.09308.
+    """
     k = m if k is None else k
     points = [Q(0), Q(1), Q(-1), Q(2), Q(-2)][: m + r - 2]
     used, missing = points[: k + r - 2], points[k + r - 2 :]
@@ -47,9 +74,8 @@ def toom_cook(m: int, r: int, k: int | None = None):
         return [q for q in these if q != p]
 
     nothing = [Q(0)] * len(missing)
-    a_t = [(*[p**i for p in used], *nothing, Q(i == k - 1)) for i in range(k)] + [(Q(0),) * (m + r - 1)] * (
-        m - k
-    )
+    a_t = [(*[p**i for p in used], *nothing, Q(i == k - 1)) for i in range(k)]
+    a_t += [(Q(0),) * (m + r - 1)] * (m - k)
     g = [tuple(p**j / prod(p - q for q in others(p, points)) for j in range(r)) for p in points]
     b_t = [polynomial(others(p, used), prod(p - q for q in missing)) for p in used]
     b_t += [(Q(0),) * (m + r - 1)] * len(missing)
@@ -58,24 +84,30 @@ def toom_cook(m: int, r: int, k: int | None = None):
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """One dimension of a pass.
+    """One dimension of a pass. Rows of points and pixels that a tile does without are zero.
 
-    ``into`` (points x input pixels), ``weigh`` (weights x taps) and ``outof`` (output pixels x points) are
-    the matrices; ``weight`` tells which weight each point is multiplied with. Tile t reads from input pixel
-    ``step * t + origin`` (origin is the caller's) and writes from output pixel ``len(outof) * t``. Rows of
-    points and pixels that a tile does without are zero.
+    Attributes
+    ----------
+    input_transform : points x input pixels
+    filter_transform : filters x taps
+    output_transform : output pixels x points
+    filter_index : tuple of int
+        For each point which filter it is multiplied with.
+    step : int
+        Tile t reads from input pixel ``step * t + origin`` on, where the caller knows the origin, and writes
+        from output pixel ``len(output_transform) * t`` on.
     """
 
-    into: tuple
-    weigh: tuple
-    outof: tuple
-    weight: tuple
+    input_transform: Matrix
+    filter_transform: Matrix
+    output_transform: Matrix
+    filter_index: tuple[int, ...]
     step: int
 
     @cached_property
-    def has(self) -> np.ndarray:
+    def has_point(self) -> np.ndarray:
         """Which of the points the tile has."""
-        return np.array([any(row) for row in self.into])
+        return np.array([any(row) for row in self.input_transform])
 
 
 def _unit(n, i, one=1):
@@ -91,13 +123,26 @@ def _spread(row, n, places):
 
 
 @cache
-def form(
+def make_form(
     m: int, r: int, stride: int, is_dgrad: bool = False, odd: bool = False, k: int | None = None
 ) -> Form:
-    """The form of a pass of r x r kernels: forward, or backward-data if ``swap``. Stride 2 is for r = 3
-    (``odd``: an odd padding, which decides whether the even or the odd output pixels of backward-data have
-    two taps). ``k``: of a tile of which only the first k outputs (pairs of them in backward-data of stride 2)
-    are wanted."""
+    """The form of a pass of r x r kernels: forward, or backward-data if ``is_dgrad``.
+
+    Parameters
+    ----------
+    m : int
+        Outputs of a tile; pairs of outputs in backward-data of stride 2.
+    r : int
+        Taps.
+    stride : int
+        1, or 2 if r = 3.
+    is_dgrad : bool
+    odd : bool
+        An odd padding. It decides whether the even or the odd output pixels of backward-data of stride 2 have
+        two taps.
+    k : int, optional
+        The form of a tile of which only the first k outputs (or pairs) are wanted.
+    """
     k = m if k is None else k
     if stride == 1:
         a_t, g, b_t = toom_cook(m, r, k)
@@ -105,26 +150,32 @@ def form(
         return Form(tuple(b_t), tuple(g), tuple(a_t), tuple(range(m + r - 1)), m)
     a_t, g, b_t = toom_cook(m, 2, k)
     two, n = m + 1, 2 * m + 1
-    weigh = (*[_spread(row[::-1] if is_dgrad else row, 3, (0, 2)) for row in g], _unit(3, 1))
-    weight = (*range(two), *[two] * m)
+    filters = (*[_spread(row[::-1] if is_dgrad else row, 3, (0, 2)) for row in g], _unit(3, 1))
+    index = (*range(two), *[two] * m)
     if not is_dgrad:
-        into = (
-            *[_spread(row, n, range(0, n, 2)) for row in b_t],
-            *[_unit(n, 2 * i + 1, i < k) for i in range(m)],
-        )
-        outof = tuple((*row, *_unit(m, i, i < k)) for i, row in enumerate(a_t))
-        return Form(into, weigh, outof, weight, 2 * m)
-    into = (*b_t, *[_unit(two, i + (not odd), i < k) for i in range(m)])
+        even = [_spread(row, n, range(0, n, 2)) for row in b_t]
+        inputs = (*even, *[_unit(n, 2 * i + 1, i < k) for i in range(m)])
+        outputs = tuple((*row, *_unit(m, i, i < k)) for i, row in enumerate(a_t))
+        return Form(inputs, filters, outputs, index, 2 * m)
+    inputs = (*b_t, *[_unit(two, i + (not odd), i < k) for i in range(m)])
     pairs = [((*row, *[Q(0)] * m), (*[Q(0)] * two, *_unit(m, i, i < k))) for i, row in enumerate(a_t)]
-    outof = tuple(row for pair in pairs for row in (reversed(pair) if odd else pair))
-    return Form(tuple(into), weigh, outof, weight, m)
+    outputs = tuple(row for pair in pairs for row in (reversed(pair) if odd else pair))
+    return Form(inputs, filters, outputs, index, m)
 
 
 @dataclass(frozen=True, eq=False)
 class Tiling:
-    """Images cut into ``grid`` tiles. ``kinds``: pairs of forms, down and across, of the four kinds of tiles,
-    in their order. ``spans``: for each point of the two-dimensional tile, the first kind and the one after
-    the last kind that have it."""
+    """How tiles cover images.
+
+    Attributes
+    ----------
+    grid : tuple of int
+        Tiles of an image, down and across.
+    kinds : tuple of pairs of Form
+        Down and across, of the four kinds of tiles, in their order.
+    spans : ndarray, points x 2
+        For each point of the two-dimensional tile the first kind that has it, and the one after the last.
+    """
 
     grid: tuple[int, int]
     kinds: tuple[tuple[Form, Form], ...]
@@ -136,48 +187,55 @@ class Tiling:
         return self.kinds[1][0]
 
     @cached_property
-    def planes(self) -> np.ndarray:
-        """For each point: which of the two-dimensional weights it is multiplied with."""
-        one = np.array(self.form.weight, np.int64)
-        return (one[:, None] * len(self.form.weigh) + one).reshape(-1)
+    def filter_index(self) -> np.ndarray:
+        """For each point which of the two-dimensional filters it is multiplied with."""
+        one = np.array(self.form.filter_index, np.int64)
+        return (one[:, None] * len(self.form.filter_transform) + one).reshape(-1)
+
+    @cached_property
+    def points(self) -> np.ndarray:
+        """The :data:`POINT` of each point."""
+        points = np.zeros(len(self.filter_index), POINT)
+        points["filter"], points["first_kind"], points["end_kind"] = self.filter_index, *self.spans.T
+        return points
 
     @cached_property
     def runs(self) -> tuple[np.ndarray, np.ndarray]:
-        """The points sorted by weight and span, and runs of these that have both in common: weight, first
-        point and the one after the last, span, and whether it is the weight's first run."""
-        keys = np.column_stack([self.planes, self.spans])
-        points = np.lexsort(keys.T[::-1])
-        keys = keys[points]
+        """The order of the points, sorted by filter and kinds, and the :data:`RUN` of those alike."""
+        keys = np.column_stack([self.filter_index, self.spans])
+        order = np.lexsort(keys.T[::-1])
+        keys = keys[order]
         starts = np.flatnonzero(np.r_[True, (keys[1:] != keys[:-1]).any(1)])
-        weight, span = keys[starts, 0], keys[starts, 1:]
-        runs = np.column_stack(
-            [weight, starts, np.r_[starts[1:], len(points)], span, np.r_[True, weight[1:] != weight[:-1]]]
-        )
-        return points, runs
+        runs = np.zeros(len(starts), RUN)
+        runs["filter"], runs["first_kind"], runs["end_kind"] = keys[starts].T
+        runs["first"], runs["end"] = starts, np.r_[starts[1:], len(order)]
+        runs["fresh"] = np.r_[True, runs["filter"][1:] != runs["filter"][:-1]]
+        return order, runs
 
     @property
     def products(self) -> int:
         """Products per image and pair of channels."""
-        whole, (down, across) = len(self.form.into), (form.has.sum() for form in self.kinds[3])
+        whole = len(self.form.input_transform)
+        down, across = (form.has_point.sum() for form in self.kinds[3])
         return int(((self.grid[0] - 1) * whole + down) * ((self.grid[1] - 1) * whole + across))
 
 
 @lru_cache(maxsize=1024)
-def tiling(m: int, r: int, stride: int, is_dgrad: bool, odd: bool, size: tuple[int, int]) -> Tiling:
-    """How a pass covers outputs of ``size`` with tiles of m x m (of pairs in backward-data of stride 2)."""
-    whole = form(m, r, stride, is_dgrad, odd)
-    extent = len(whole.outof)
+def make_tiling(m: int, r: int, stride: int, is_dgrad: bool, odd: bool, size: tuple[int, int]) -> Tiling:
+    """How a pass covers outputs of ``size`` with tiles; the other arguments are those of :func:`make_form`."""
+    whole = make_form(m, r, stride, is_dgrad, odd)
+    extent = len(whole.output_transform)
     grid = tuple(-(-n // extent) for n in size)
     left = [n - (tiles - 1) * extent for n, tiles in zip(size, grid)]
-    down, across = (form(m, r, stride, is_dgrad, odd, -(-n * m // extent)) for n in left)
-    below, right = (np.broadcast_to(~f.has, (len(f.has),) * 2) for f in (down, across))
+    down, across = (make_form(m, r, stride, is_dgrad, odd, -(-n * m // extent)) for n in left)
+    below, right = (np.broadcast_to(~f.has_point, (len(f.has_point),) * 2) for f in (down, across))
     below = below.T
     spans = np.stack([right, np.where(below, 2, np.where(right, 3, 4))], -1).reshape(-1, 2).astype(np.int64)
     return Tiling(grid, ((whole, across), (whole, whole), (down, whole), (down, across)), spans)
 
 
 def tiling_of(spec, is_dgrad: bool, m: int) -> Tiling:
-    """The :func:`tiling` of a pass of ``spec``, lifted or not, over its outputs or, if ``swap``, its
-    inputs."""
+    """The :func:`make_tiling` of a pass of ``spec``, which may have three dimensions: over its outputs or, if
+    ``is_dgrad``, its inputs."""
     odd, size = is_dgrad and spec.padding[-2][0] % 2 == 1, spec.in_size if is_dgrad else spec.out_size
-    return tiling(m, spec.kernel[-1], spec.stride[-1], is_dgrad, odd, tuple(size[-2:]))
+    return make_tiling(m, spec.kernel[-1], spec.stride[-1], is_dgrad, odd, tuple(size[-2:]))

@@ -1,0 +1,355 @@
+"""Winograd convolution, forward and backward-data, in two orders of the loops.
+
+by tiles   (many tiles)                          by panels  (few tiles, many channels)
+  threads share blocks of tiles                    threads share tiles:     V of ALL tiles
+    V <- transform the block's tiles               threads share panels of output channels
+    for each panel of output channels                for each slice of input channels
+      for each point, 14 tiles: multiply               U <- transform the slice's filters, in L2
+      y <- transform the panel's sums                  for each point, 14 tiles: multiply, accumulate
+  V, sums and a panel of U stay in L2                y <- transform the panel's sums
+
+      for a point:      V  tiles x C      *     U  C x panel      =      sums  tiles x panel
+                        +-----------+           +-------+                +-------+
+                        | 14 x C    |           | C x 32|                | 14x32 |
+                        | 14 x C    |           |       |                | 14x32 |
+                        +-----------+           +-------+                +-------+
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+
+from fastconv.backends import settings
+from fastconv.backends.cpu.codegen import emitter, gemm_tile, transforms
+from fastconv.backends.cpu.codegen.emitter import address
+from fastconv.backends.cpu.codegen.gemm_tile import ONE_TAP
+from fastconv.backends.cpu.codegen.jit import body, by_address, kernel, prange, split_range
+from fastconv.backends.cpu.codegen.record import make_record, record_type
+from fastconv.backends.cpu.runtime import memory
+from fastconv.backends.cpu.runtime.scratch import per_thread
+
+from .. import passes, weights
+from ..space_to_depth import depth_to_space, space_to_depth, stride_one_spec, weights_to_depth
+from ..weights import Prepacked, memoize_packed, to_hwio
+from .plan import forward_plan, needs_space_to_depth
+from .tiles import AHEAD, image_table, prefetch_tile, sort_tiles, split_tables
+from .transforms import POINT, Form
+
+ROWS_AHEAD = 8  # rows of weights between the one that is transformed and the one that is prefetched
+_POINT = np.empty(0, POINT)
+
+#: How the filters' weights lie in memory: ``panels`` x ``depth`` rows of ``width`` numbers for each of
+#: ``taps``. Number ``j`` of row ``c`` and tap ``t`` in panel ``p`` is the element
+#: ``p * panel_step + t * tap_step + c * row_step + j * column_step``. ``transpose`` is 0 if the column step is
+#: 1. Else the row step is 1, and it is the address of the transposition that rows need.
+SOURCE = record_type(
+    panels=1,
+    depth=1,
+    width=1,
+    taps=1,
+    panel_step=1,
+    tap_step=1,
+    row_step=1,
+    column_step=1,
+    transpose=1,
+    lanes=1,
+)
+
+
+# -------------------------------------------------------------------------------------------------- filters
+@body
+def transform_filters(function, s, w, panel, first, end, u, u_plane, block, table):
+    """U of rows ``first .. end`` of a panel of weights.
+
+    Parameters
+    ----------
+    function : address of the transform
+    s, w : the SOURCE and its numbers
+    panel, first, end : which rows
+    u, u_plane : address of the result, bytes from point to point
+    block : scratch for ``lanes`` rows, which are transposed at a time
+    table : scratch for ``lanes`` addresses
+    """
+    size, width, taps, lanes = block.itemsize, s.width, s.taps, s.lanes
+    row_step, tap_step, column_step, transpose = s.row_step, s.tap_step, s.column_step, s.transpose
+    start = address(w) + panel * s.panel_step * size
+    if not transpose:
+        for c in range(first, end):
+            at = start + c * row_step * size
+            for t in range(taps):
+                emitter.prefetch(at + (t * tap_step + ROWS_AHEAD * row_step) * size, width * size)
+            to = u + (c - first) * width * size
+            transforms.transform(function, at, tap_step * size, to, u_plane, 0, width)
+        return
+    line = column_step * size
+    for c in range(first, end, lanes):
+        for t in range(taps):
+            for column in range(0, width, lanes):
+                at = start + (t * tap_step + c) * size + column * line
+                for q in range(lanes):
+                    table[q] = address(block) + ((q * taps + t) * width + column) * size
+                    emitter.prefetch(at + lanes * size + q * line, 1)
+                transforms.transpose(transpose, at, line, address(table))
+        for q in range(lanes):
+            at = address(block) + q * taps * width * size
+            to = u + (c - first + q) * width * size
+            transforms.transform(function, at, width * size, to, u_plane, 0, width)
+
+
+@kernel
+def _transform_all_filters(threads, function, source, w, filters, blocks, tables):
+    size = w.itemsize
+    for thread in prange(threads):
+        s = source[0]
+        depth, width, lanes = s.depth, s.width, s.lanes
+        parts = (depth + lanes - 1) // lanes
+        first, end = split_range(thread, threads, s.panels * parts)
+        for job in range(first, end):
+            panel, c = job // parts, job % parts * lanes
+            u = address(filters[panel]) + c * width * size
+            u_plane = depth * width * size
+            block, table = blocks[np.int64(thread)], tables[thread]
+            transform_filters(function, s, w, panel, c, min(c + lanes, depth), u, u_plane, block, table)
+
+
+@lru_cache(1024)
+def _source_record(panels, depth, width, taps, steps, transpose, lanes) -> np.ndarray:
+    """The :data:`SOURCE`; ``steps``: of panels, taps, rows and columns."""
+    names = "panel_step", "tap_step", "row_step", "column_step"
+    numbers = {"panels": panels, "depth": depth, "width": width, "taps": taps, "lanes": lanes}
+    return make_record(SOURCE, **numbers, **dict(zip(names, steps)), transpose=transpose)
+
+
+@memoize_packed
+def _in_order(w, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights as ``panel, C, taps, width``, the order in which they are transformed."""
+    hwio = to_hwio(w)
+    taps, depth, columns = hwio.shape
+    panels = -(-columns // width)
+    padded = np.zeros((taps, depth, panels * width), w.dtype)
+    padded[:, :, :columns] = hwio
+    in_order = np.ascontiguousarray(padded.reshape(taps, depth, panels, width).transpose(2, 1, 0, 3))
+    steps = depth * taps * width, width, taps * width, 1
+    record = _source_record(panels, depth, width, taps, steps, 0, emitter.lanes(w.dtype))
+    return record, in_order.reshape(-1)
+
+
+def _source(w, is_dgrad: bool, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """The :data:`SOURCE` of weights and its numbers. They are read where they lie if whole panels do; other
+    weights are packed; prepacked ones lie in order."""
+    if isinstance(w, Prepacked):
+        return _in_order(w, width)
+    k, c, *kernel_size = w.shape
+    taps, lanes = prod(kernel_size), emitter.lanes(w.dtype)
+    columns, depth = (c, k) if is_dgrad else (k, c)
+    if columns % width == 0 and (not is_dgrad or depth % lanes == 0):
+        transpose = transforms.transpose_address(w.dtype) if is_dgrad else 0
+        steps = (width * k, c * k, 1, k) if is_dgrad else (width, c * k, k, 1)
+        record = _source_record(columns // width, depth, width, taps, steps, transpose, lanes)
+        return record, to_hwio(w).reshape(-1)
+    p = weights.panels(w, 1, tuple(range(taps)), is_dgrad, lanes)
+    return _source_record(p.count, depth, width, taps, (*p.steps, 1), 0, lanes), p.data
+
+
+@memoize_packed
+def _transformed(w, form: Form, function, is_dgrad, width) -> np.ndarray:
+    """All transformed filters of a form: ``panel, filter, depth, width``."""
+    lanes, threads = emitter.lanes(w.dtype), settings.get_num_threads()
+    source, data = _source(w, is_dgrad, width)
+    panels, depth, taps, transpose = (
+        int(source[name][0]) for name in ("panels", "depth", "taps", "transpose")
+    )
+    filters = memory.empty((panels, len(form.filter_transform) ** 2, depth, width), w.dtype)
+    blocks = memory.empty((threads, lanes * taps * width if transpose else 1), w.dtype)
+    _transform_all_filters(function, source, data, filters, blocks, *per_thread((lanes, np.int64)))
+    return filters
+
+
+# --------------------------------------------------------------------------------------------------- kernels
+@body
+def transform_inputs(t0, t1, start, g, kinds, places, x, y, residual, v, table, targets):
+    """V of tiles ``t0 .. t1``, and the addresses of their outputs and of what is added to them.
+
+    Parameters
+    ----------
+    start : the tile that ``kinds``, ``places`` and ``targets`` begin with
+    g : the FORWARD record
+    residual : what is added lies so many bytes behind ``y``; 0: nothing
+    v : address
+    table : scratch for the addresses of a tile's pixels
+    targets : of ``g.block`` tiles the addresses of their outputs, then of what is added
+    """
+    grid, origin = (g.grid[0], g.grid[1]), (g.origin[0], g.origin[1])
+    side, m, channels = g.input_side, g.output_side, x.shape[4]
+    row_bytes, v_plane = g.pitch * x.itemsize, g.v_plane
+    for t in range(t0, t1):
+        i = t - start
+        prefetch_tile(t + AHEAD, grid, g.step, origin, x)
+        image_table(table, 0, side, t, grid, g.step, origin, x, 0, g.zero_page)
+        to = v + places[i] * row_bytes
+        transforms.transform(g.input_transform[kinds[i]], address(table), 0, to, v_plane, 0, channels)
+        image_table(targets, i * m * m, m, t, grid, m, (0, 0), y, 0, g.sink)
+        if residual:
+            at = (g.block + i) * m * m
+            image_table(targets, at, m, t, grid, m, (0, 0), y, residual, g.zero_page)
+
+
+@body
+def transform_outputs(tiles, panel, width, g, kinds, places, sums, bias, y, targets, relu):
+    """Write a panel of the outputs of the first ``tiles`` tiles; ``sums`` is an address, the other arguments
+    are as in :func:`transform_inputs`."""
+    area, column = g.output_side * g.output_side, panel * width * y.itemsize
+    channels = min(width, y.shape[4] - panel * width)
+    for t in range(tiles):
+        target = address(targets) + t * area * 8
+        transforms.transform_finally(
+            g.output_transform[kinds[t]],
+            sums + places[t] * width * y.itemsize,
+            g.sum_plane,
+            target,
+            0,
+            column,
+            channels,
+            address(bias) + column,
+            target + g.block * area * 8,
+            relu,
+        )
+
+
+@kernel
+def _by_tiles(threads, geometry, filters, x, bias, y, residual, relu, v_all, sums_all, tables):
+    panels, count, depth, width = filters.shape
+    size = x.itemsize
+    for thread in prange(threads):
+        g = geometry[0]
+        points = emitter.view1d(g.point_table, g.points, _POINT)
+        grid, area, pitch = (g.grid[0], g.grid[1]), g.output_side * g.output_side, g.pitch
+        tiles = x.shape[0] * grid[0] * grid[1]
+        v, sums = address(v_all[np.int64(thread)]), address(sums_all[np.int64(thread)])
+        table, starts, kinds, places, targets = split_tables(tables[thread], g.input_side, g.block)
+        one_tap = address(ONE_TAP)
+        first, end = split_range(thread, threads, (tiles + g.block - 1) // g.block)
+        for b in range(first, end):
+            t0 = b * g.block
+            here = min(g.block, tiles - t0)
+            sort_tiles(t0, t0 + here, grid, kinds, places, starts)
+            transform_inputs(t0, t0 + here, t0, g, kinds, places, x, y, residual, v, table, targets)
+            for panel in range(panels):
+                for p in range(g.points):
+                    first_pixel, end_pixel = split_range(p, g.points, here * area)
+                    for pixel in range(first_pixel, end_pixel):
+                        emitter.prefetch_to_write(targets[pixel] + panel * width * size, width * size)
+                    point = points[p]
+                    start, stop = starts[point.first_kind], starts[point.end_kind]
+                    gemm_tile.tile(
+                        g.tile,
+                        stop - start,
+                        a=v + p * g.v_plane + start * pitch * size,
+                        a_row=pitch,
+                        a_step=1,
+                        ta=one_tap,
+                        b=address(filters) + (panel * count + point.filter) * depth * width * size,
+                        b_step=width,
+                        tb=one_tap,
+                        taps=1,
+                        depth=depth,
+                        c=sums + p * g.sum_plane + start * width * size,
+                        c_row=width,
+                    )
+                transform_outputs(here, panel, width, g, kinds, places, sums, bias, y, targets, relu)
+
+
+@kernel
+def _by_panels(threads, geometry, source, w, x, bias, y, residual, relu, scratch, order, tables):
+    v, u_all, sums_all, blocks = scratch
+    size = x.itemsize
+    tiles = x.shape[0] * geometry[0].grid[0] * geometry[0].grid[1]
+    _, starts, kinds, places, targets = split_tables(order, 0, tiles)
+    sort_tiles(0, tiles, (geometry[0].grid[0], geometry[0].grid[1]), kinds, places, starts)
+    for thread in prange(threads):
+        first, end = split_range(thread, threads, tiles)
+        table = tables[thread]
+        transform_inputs(
+            first, end, 0, geometry[0], kinds, places, x, y, residual, address(v), table, targets
+        )
+    for thread in prange(threads):
+        g, s = geometry[0], source[0]
+        points = emitter.view1d(g.point_table, g.points, _POINT)
+        depth, width, pitch = s.depth, s.width, g.pitch
+        u, sums = address(u_all[np.int64(thread)]), address(sums_all[np.int64(thread)])
+        u_plane, block = u_all[0, 0].size * size, blocks[np.int64(thread)]
+        one_tap = address(ONE_TAP)
+        first, end = split_range(thread, threads, s.panels)
+        for panel in range(first, end):
+            for c0 in range(0, depth, g.depth_slice):
+                part = min(g.depth_slice, depth - c0)
+                transform_filters(
+                    g.filter_transform, s, w, panel, c0, c0 + part, u, u_plane, block, tables[thread]
+                )
+                for p in range(g.points):
+                    point = points[p]
+                    start, stop = starts[point.first_kind], starts[point.end_kind]
+                    target = sums + p * g.sum_plane + start * width * size
+                    gemm_tile.tile(
+                        g.tile,
+                        stop - start,
+                        a=address(v) + p * g.v_plane + (start * pitch + c0) * size,
+                        a_row=pitch,
+                        a_step=1,
+                        ta=one_tap,
+                        b=u + point.filter * u_plane,
+                        b_step=width,
+                        tb=one_tap,
+                        taps=1,
+                        depth=part,
+                        c=target,
+                        c_row=width,
+                        init=target if c0 > 0 else 0,
+                        init_row=width,
+                    )
+            transform_outputs(tiles, panel, width, g, kinds, places, sums, bias, y, targets, relu)
+
+
+# ---------------------------------------------------------------------------------------------------- passes
+def _run(x, w, b, y, spec, phases, is_dgrad, residual, relu, m):
+    """Both passes (see ``conv/passes.py``), by tiles of m x m outputs."""
+    dtype = x.dtype
+    plan = forward_plan(spec, is_dgrad, m, dtype, residual != 0, settings.get_num_threads())
+    bias = plan.zero_page
+    if b is not None:
+        bias = memory.zeros((plan.panels * plan.width,), dtype)
+        bias[: b.size] = b
+    v, sums = memory.empty(plan.v, dtype), memory.empty(plan.sums, dtype)
+    tables = per_thread((plan.tables, np.int64))
+    if plan.by_panels:
+        u, blocks = memory.empty(plan.u, dtype), memory.empty(plan.filters, dtype)
+        order = memory.empty((plan.order,), np.int64)
+        source, data = _source(w, is_dgrad, plan.width)
+        by_address(plan)
+        scratch = v, u, sums, blocks
+        _by_panels(plan.record, source, data, x, bias, y, residual, relu, scratch, order, *tables)
+    else:
+        filters = _transformed(w, plan.form, plan.filter_transform, is_dgrad, plan.width)
+        by_address(plan)
+        _by_tiles(plan.record, filters, x, bias, y, residual, relu, v, sums, *tables)
+
+
+def fwd(x, w, b, spec, residual, relu, m):
+    """The forward pass by tiles of m x m outputs; the other arguments are those of ``passes.forward``."""
+    if not needs_space_to_depth(spec):
+        return passes.forward(_run, x, w, b, spec, residual, relu, m)
+    inner = stride_one_spec(spec)
+    x, w = space_to_depth(x, inner), weights_to_depth(w, spec)
+    return passes.forward(_run, x, w, b, inner, residual, relu, m)
+
+
+def bwd_data(gy, w, spec, residual, m):
+    """The backward-data pass by tiles of m x m outputs; the other arguments are those of
+    ``passes.backward_data``."""
+    if not needs_space_to_depth(spec):
+        return passes.backward_data(_run, gy, w, spec, residual, m)
+    blocks = passes.backward_data(_run, gy, weights_to_depth(w, spec), stride_one_spec(spec), None, m)
+    return passes.add_residual(depth_to_space(blocks, spec.x_shape), residual)

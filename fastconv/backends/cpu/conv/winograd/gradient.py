@@ -1,0 +1,211 @@
+"""Winograd convolution, backward-weight:  dW = G^t [sum over tiles V * (A dy A^t)] G.
+
+For each point it is a product of V, the transformed x, and D, the transformed gy, in two orders of the
+loops::
+
+    by tiles   (many tiles, few channels)            by panels  (many channels)
+      threads share tiles, block by block              threads share tiles:     V and D of ALL tiles
+        V, D <- transform the block's tiles            threads share pairs of (panel of C, panel of K)
+        for each run of points, each pair of panels      for each run of points
+          U[filter] += V^t D                               U[filter] += V^t D
+      dW <- transform the thread's U                     dW <- transform the pair's U
+    sum over threads
+
+          for a point:      V^t  panel of C x tiles    *   D  tiles x panel of K   =   U  32 x 32
+                            +-------------------+          +-----+                     +-----+
+                            | 32 x tiles        |          | t   |                     | 14  |
+                            |                   |          | i   |                     | x   |
+                            +-------------------+          | ...x32                    | 32  |
+                                                           +-----+                     +-----+
+
+Points of a run have their filter and their kinds of tiles in common, so a run is one tile of as many taps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv.backends import settings
+from fastconv.backends.cpu.codegen import gemm_tile, transforms
+from fastconv.backends.cpu.codegen.emitter import address
+from fastconv.backends.cpu.codegen.jit import body, by_address, kernel, prange, split_range
+from fastconv.backends.cpu.runtime import layout, memory
+from fastconv.backends.cpu.runtime.scratch import per_thread
+
+from ..space_to_depth import space_to_depth, stride_one_spec, weights_to_space
+from ..weights import sum_partials
+from .plan import gradient_plan, needs_space_to_depth
+from .tiles import AHEAD, image_table, prefetch_tile, sort_tiles, split_tables
+
+
+@body(inline=True)
+def transform_panels(function, table, channels, width, panel_bytes, target, plane, size):
+    """Transform one tile, ``width`` channels at a time, into panels ``panel_bytes`` apart."""
+    for c in range(0, channels, width):
+        to, here = target + c // width * panel_bytes, min(width, channels - c)
+        transforms.transform(function, address(table), 0, to, plane, c * size, here)
+
+
+@body
+def transform_tiles(t0, t1, kinds, places, g, x, gy, v, d, table):
+    """V and D of tiles ``t0 .. t1``: addresses of ``point, panel, place, width``.
+
+    ``kinds`` and ``places`` begin with tile ``t0``, ``g`` is the GRADIENT record, ``table`` is scratch for
+    the addresses of a tile's pixels.
+    """
+    grid, origin, size = (g.grid[0], g.grid[1]), (g.origin[0], g.origin[1]), x.itemsize
+    side, m, step, width = g.input_side, g.output_side, g.step, g.width
+    panel_bytes, channels, out_channels = g.block * width * size, x.shape[4], gy.shape[4]
+    for t in range(t0, t1):
+        kind, place = kinds[t - t0], places[t - t0] * width * size
+        prefetch_tile(t + AHEAD, grid, step, origin, x)
+        prefetch_tile(t + AHEAD, grid, m, (0, 0), gy)
+        image_table(table, 0, side, t, grid, step, origin, x, 0, g.zero_page)
+        into = g.input_transform[kind]
+        transform_panels(into, table, channels, width, panel_bytes, v + place, g.v_plane, size)
+        image_table(table, 0, m, t, grid, m, (0, 0), gy, 0, g.zero_page)
+        into = g.grad_transform[kind]
+        transform_panels(into, table, out_channels, width, panel_bytes, d + place, g.d_plane, size)
+
+
+@kernel
+def _by_tiles(threads, geometry, runs, x, gy, v_all, d_all, u_all, partials, tables):
+    # u_all: thread, filter, C x (panels * width); partials: thread, 1, taps, C, K.
+    out_channels, channels = gy.shape[4], x.shape[4]
+    size = x.itemsize
+    u_plane, taps = u_all[0, 0].size, partials.shape[2]
+    for thread in prange(threads):
+        g, me = geometry[0], np.int64(thread)
+        width, block, grid = g.width, g.block, (g.grid[0], g.grid[1])
+        c_panels, k_panels = (channels + width - 1) // width, (out_channels + width - 1) // width
+        u_row = k_panels * width
+        v, d, u = address(v_all[me]), address(d_all[me]), address(u_all[me])
+        table, starts, kinds, places, _ = split_tables(tables[thread], g.input_side, block)
+        t0, t1 = split_range(thread, threads, gy.shape[0] * grid[0] * grid[1])
+        if t0 == t1:
+            partials[me] = 0
+        for start in range(t0, t1, block):
+            here = min(block, t1 - start)
+            sort_tiles(start, start + here, grid, kinds, places, starts)
+            transform_tiles(start, start + here, kinds, places, g, x, gy, v, d, table)
+            for i in range(runs.size):
+                run = runs[i]
+                at, tiles = starts[run.first_kind], starts[run.end_kind] - starts[run.first_kind]
+                fresh = run.fresh == 1 and start == t0
+                if fresh and tiles == 0:
+                    u_all[me, run.filter] = 0
+                for cb in range(c_panels if tiles else 0):
+                    for kb in range(k_panels):
+                        target = u + (run.filter * u_plane + cb * width * u_row + kb * width) * size
+                        gemm_tile.tile(
+                            g.tile,
+                            min(width, channels - cb * width),
+                            a=v + (cb * block + at) * width * size,
+                            a_row=1,
+                            a_step=width,
+                            ta=g.v_points + run.first * 8,
+                            b=d + (kb * block + at) * width * size,
+                            b_step=width,
+                            tb=g.d_points + run.first * 8,
+                            taps=run.end - run.first,
+                            depth=tiles,
+                            c=target,
+                            c_row=u_row,
+                            init=0 if fresh else target,
+                            init_row=u_row,
+                        )
+        if t1 > t0:
+            part = partials[me]
+            for c in range(channels):
+                for q in range(taps):
+                    table[q] = address(part) + (q * channels + c) * out_channels * size
+                row = u + c * u_row * size
+                transforms.transform(
+                    g.filter_transform, row, u_plane * size, address(table), 0, 0, out_channels
+                )
+
+
+@kernel
+def _by_panels(threads, geometry, runs, x, gy, v, d, u_all, partials, order, tables):
+    out_channels, channels = gy.shape[4], x.shape[4]
+    size = x.itemsize
+    tiles = gy.shape[0] * geometry[0].grid[0] * geometry[0].grid[1]
+    _, starts, kinds, places, _ = split_tables(order, 0, tiles)
+    sort_tiles(0, tiles, (geometry[0].grid[0], geometry[0].grid[1]), kinds, places, starts)
+    for thread in prange(threads):
+        t0, t1 = split_range(thread, threads, tiles)
+        transform_tiles(
+            t0, t1, kinds[t0:t1], places[t0:t1], geometry[0], x, gy, address(v), address(d), tables[thread]
+        )
+    part, taps, u_plane = partials[0], partials.shape[2], u_all[0, 0].size
+    for thread in prange(threads):
+        g, me = geometry[0], np.int64(thread)
+        width, u, table = g.width, address(u_all[me]), tables[thread]
+        c_panels, k_panels = (channels + width - 1) // width, (out_channels + width - 1) // width
+        first, end = split_range(thread, threads, k_panels * c_panels)
+        for job in range(first, end):
+            kb, cb = job // c_panels, job % c_panels
+            rows = min(width, channels - cb * width)
+            for i in range(runs.size):
+                run = runs[i]
+                at, here = starts[run.first_kind], starts[run.end_kind] - starts[run.first_kind]
+                if here:
+                    target = u + run.filter * u_plane * size
+                    gemm_tile.tile(
+                        g.tile,
+                        rows,
+                        a=address(v) + (cb * tiles + at) * width * size,
+                        a_row=1,
+                        a_step=width,
+                        ta=g.v_points + run.first * 8,
+                        b=address(d) + (kb * tiles + at) * width * size,
+                        b_step=width,
+                        tb=g.d_points + run.first * 8,
+                        taps=run.end - run.first,
+                        depth=here,
+                        c=target,
+                        c_row=width,
+                        init=0 if run.fresh else target,
+                        init_row=width,
+                    )
+                elif run.fresh:
+                    u_all[me, run.filter] = 0
+            used = min(width, out_channels - kb * width)
+            for c in range(rows):
+                for q in range(taps):
+                    at = (q * channels + cb * width + c) * out_channels + kb * width
+                    table[q] = address(part) + at * size
+                row = u + c * width * size
+                transforms.transform(g.filter_transform, row, u_plane * size, address(table), 0, 0, used)
+
+
+def bwd_weight(x, gy, spec, m):
+    """The gradient of the weights, by tiles of m x m outputs.
+
+    Parameters
+    ----------
+    x : ndarray, N x C_in x H x W
+    gy : ndarray, N x C_out x H_out x W_out
+    spec : ConvSpec
+    m : int
+
+    Returns
+    -------
+    ndarray, C_out x C_in x kernel
+    """
+    if not gy.size:
+        return memory.zeros(spec.w_shape, gy.dtype)
+    if needs_space_to_depth(spec):
+        inner = stride_one_spec(spec)
+        return weights_to_space(bwd_weight(space_to_depth(x, inner), gy, inner, m), spec)
+    x, gy = layout.to_ndhwc(x), layout.to_ndhwc(gy)
+    plan = gradient_plan(spec.as_3d(), m, x.dtype, settings.get_num_threads())
+    v, d, u, partials = (memory.empty(shape, x.dtype) for shape in (plan.v, plan.d, plan.u, plan.partials))
+    tables = per_thread((plan.tables, np.int64))
+    by_address(plan)
+    if plan.by_tiles:
+        _by_tiles(plan.record, plan.runs, x, gy, v, d, u, partials, *tables)
+    else:
+        order = memory.empty((plan.order,), np.int64)
+        _by_panels(plan.record, plan.runs, x, gy, v, d, u, partials, order, *tables)
+    return sum_partials(partials, spec.as_3d(), spec.w_shape)

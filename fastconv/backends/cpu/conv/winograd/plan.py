@@ -1,0 +1,410 @@
+"""What the geometry of a pass decides: compiled transforms, order of the loops, records, sizes of scratch.
+
+A plan is made once for each geometry, type and number of threads, and kept. Its record holds addresses of
+arrays of the plan, so a plan is kept as long as its record is used (``jit.by_address``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+
+from fastconv.backends.cpu.codegen import emitter, gemm_tile, transforms
+from fastconv.backends.cpu.codegen.record import make_record, record_type
+
+from ..passes import L2
+from ..space_to_depth import stride_one_spec
+from .tiles import tables_size
+from .transforms import Form, Tiling, tiling_of
+
+#: Numbers of a pass, forward or backward-data::
+#:
+#:     tile                                address of the matrix product
+#:     input_transform, output_transform   addresses of the transforms, for each kind of tiles
+#:     filter_transform                    address
+#:     grid                                tiles of an image, down and across
+#:     input_side, output_side             pixels of a tile, in one dimension
+#:     step, origin                        input pixel (row and column) of a tile:  step * tile + origin
+#:     points, point_table                 how many points a tile has, address of their POINT records
+#:     zero_page, sink                     addresses of zeros to read and of memory to write (see tiles.py)
+#:     pitch                               elements from tile to tile in V
+#:     v_plane, sum_plane                  bytes from point to point in V and in the sums
+#:     block                               tiles that V holds
+#:     depth_slice                         channels whose filters are transformed at a time; by panels only
+FORWARD = record_type(
+    tile=1,
+    input_transform=4,
+    output_transform=4,
+    filter_transform=1,
+    grid=2,
+    input_side=1,
+    output_side=1,
+    step=1,
+    origin=2,
+    points=1,
+    point_table=1,
+    zero_page=1,
+    sink=1,
+    pitch=1,
+    v_plane=1,
+    sum_plane=1,
+    block=1,
+    depth_slice=1,
+)
+#: Numbers of backward-weight::
+#:
+#:     input_transform, grad_transform     addresses of the transforms of x and gy, for each kind of tiles
+#:     filter_transform                    address of that of the gradient of the filters
+#:     v_points, d_points                  addresses of tables: where each point lies in V and in D
+#:     width                               channels of a panel, of x and of gy
+#:     v_plane, d_plane                    bytes from point to point in V and in D
+#:     block                               tiles that V and D hold
+#:
+#: The others are as in a FORWARD record.
+GRADIENT = record_type(
+    tile=1,
+    input_transform=4,
+    grad_transform=4,
+    filter_transform=1,
+    grid=2,
+    input_side=1,
+    output_side=1,
+    step=1,
+    origin=2,
+    v_points=1,
+    d_points=1,
+    zero_page=1,
+    width=1,
+    v_plane=1,
+    d_plane=1,
+    block=1,
+)
+
+
+# -------------------------------------------------------------------------------------------------- strategy
+def needs_space_to_depth(spec) -> bool:
+    """Whether Winograd's method is applied to the convolution of stride 1 that ``spec`` becomes."""
+    return spec.stride == (2, 2) and spec.kernel != (3, 3)
+
+
+def inner_spec(spec):
+    """The convolution that Winograd's method is applied to."""
+    return stride_one_spec(spec) if needs_space_to_depth(spec) else spec
+
+
+def runs_by_panels(tiles: int, products: int, depth: int, panels: int, threads: int) -> bool:
+    """Whether the loops of forward and backward-data run by panels instead of by tiles.
+
+    They do if V of all tiles is less to read again than the weights, and a panel's sums fit L2; or if there
+    are too few blocks of tiles.
+    """
+    sums = products * 2 * emitter.lanes(np.float32) * 4
+    return (tiles * 2 <= depth and sums <= 0.75 * L2) or (tiles < 28 * threads and panels >= threads)
+
+
+def sums_by_tiles(filters: int, panels: int, transformed: int, threads: int) -> bool:
+    """Whether each thread sums the gradient of its own tiles.
+
+    It does if the sums (``panels`` squares of two vectors' lanes for each of ``filters``) fit L2, or if they
+    are less to read again for every block than the ``transformed`` bytes of all tiles for every panel (fitted
+    to measurements).
+    """
+    sums = filters * panels * (2 * emitter.lanes(np.float32)) ** 2 * 4
+    return sums <= L2 or (sums <= 6 * L2 and 2.5 * threads * sums <= transformed)
+
+
+def _tiles_per_block(tiles, tile_bytes, weight_bytes, threads) -> int:
+    """Tiles per block: one or two times the rows of a tile of the product, as transforms and sums fit half of
+    what the weights leave of L2, in equal shares."""
+    fit = max(L2 - weight_bytes, L2 // 2) // 2 // tile_bytes // gemm_tile.MAX_ROWS
+    shares = threads * -(-tiles // (min(max(fit, 1), 2) * gemm_tile.MAX_ROWS * threads))
+    return -(-tiles // shares)
+
+
+def _odd_vectors(elements: int, lanes: int) -> int:
+    """At least so many elements, in an odd number of vectors. So many runs of them do not start in the same
+    few sets of a cache."""
+    return (-(-elements // lanes) | 1) * lanes
+
+
+# ------------------------------------------------------------------------------------------------ transforms
+def _transform(down, across, dtype, transposed=False, **options) -> int:
+    """The address of a compiled transform."""
+    if transposed:
+        down, across = zip(*down), zip(*across)
+    return transforms.transform_address(tuple(map(tuple, down)), tuple(map(tuple, across)), dtype, **options)
+
+
+def _is_masked(channels: int, dtype) -> bool:
+    """Whether the last vector of channels is used in part."""
+    return channels % emitter.lanes(dtype) != 0
+
+
+def _input_transforms(tiling: Tiling, dtype, channels: int) -> tuple[int, ...]:
+    """Those for each kind of tiles."""
+    masked = _is_masked(channels, dtype)
+    return tuple(
+        _transform(d.input_transform, a.input_transform, dtype, src_table=True, masked=masked)
+        for d, a in tiling.kinds
+    )
+
+
+def _output_transforms(tiling: Tiling, dtype, channels: int, adding: bool) -> tuple[int, ...]:
+    """Those for each kind of tiles; ``adding`` a residual."""
+    options = {"dst_table": True, "masked": _is_masked(channels, dtype), "biased": True, "adding": adding}
+    return tuple(
+        _transform(d.output_transform, a.output_transform, dtype, **options) for d, a in tiling.kinds
+    )
+
+
+def _grad_transforms(tiling: Tiling, dtype, channels: int) -> tuple[int, ...]:
+    """Those of the upstream gradient for each kind of tiles: the output's, transposed."""
+    masked = _is_masked(channels, dtype)
+    return tuple(
+        _transform(d.output_transform, a.output_transform, dtype, True, src_table=True, masked=masked)
+        for d, a in tiling.kinds
+    )
+
+
+# ----------------------------------------------------------------------------------- forward, backward-data
+@dataclass(frozen=True, eq=False)
+class ForwardPlan:
+    """Forward or backward-data of a geometry.
+
+    Attributes
+    ----------
+    record : ndarray
+        The :data:`FORWARD` record.
+    form : Form
+    filter_transform : int
+        Address of the transform of filters.
+    panels, width : int
+        Panels of output channels, and their width.
+    by_panels : bool
+        The order of the loops.
+    zero_page, points : ndarray
+        What the record knows by address: zeros and then the sink, the points.
+    v, sums, u, filters : tuple of int
+        Shapes of scratch: transformed input, sums, transformed filters, and filters that are transposed. The
+        last two are for loops by panels only.
+    order, tables : int
+        Elements of the table of all tiles (by panels only) and of the tables of a thread.
+    """
+
+    record: np.ndarray
+    form: Form
+    filter_transform: int
+    panels: int
+    width: int
+    by_panels: bool
+    zero_page: np.ndarray
+    points: np.ndarray
+    v: tuple[int, ...]
+    sums: tuple[int, ...]
+    u: tuple[int, ...]
+    filters: tuple[int, ...]
+    order: int
+    tables: int
+
+
+@lru_cache(maxsize=1024)
+def forward_plan(spec, is_dgrad: bool, m: int, dtype, adding: bool, threads: int) -> ForwardPlan:
+    """The plan of a forward or backward-data pass.
+
+    Parameters
+    ----------
+    spec : ConvSpec
+        In three dimensions.
+    is_dgrad : bool
+        Whether it is backward-data.
+    m : int
+        Outputs of a tile, in one dimension.
+    dtype : dtype
+    adding : bool
+        Whether a residual is added.
+    threads : int
+    """
+    padding, stride, r = [before for before, _ in spec.padding[1:]], spec.stride[1], spec.kernel[1]
+    if not is_dgrad:
+        channels, out_channels, origin = spec.c_in, spec.c_out, [-p for p in padding]
+    else:
+        channels, out_channels = spec.c_out, spec.c_in
+        origin = [p - r + 1 if stride == 1 else p // 2 - 1 + p % 2 for p in padding]
+    tiling = tiling_of(spec, is_dgrad, m)
+    form, lanes, points = tiling.form, emitter.lanes(dtype), len(tiling.points)
+    side, outputs, filters = (
+        len(form.input_transform[0]),
+        len(form.output_transform),
+        len(form.filter_transform) ** 2,
+    )
+    width = max(gemm_tile.panel_width(out_channels, dtype), lanes)
+    panels, tiles = -(-out_channels // width), spec.batch * prod(tiling.grid)
+    pitch, targets = _odd_vectors(channels, lanes), 2 * outputs**2
+    # zeros to read, then the sink
+    zero_page = np.zeros(2 * (max(channels, out_channels) + width), dtype)
+    by_panels = runs_by_panels(tiles, spec.batch * tiling.products, channels, panels, threads)
+    if by_panels:
+        block, depth_slice = tiles, min(channels, 128)
+        v, u = (points, _odd_vectors(tiles * pitch, lanes)), _odd_vectors(depth_slice * width, lanes)
+        order, tables = tables_size(0, tiles) + targets * tiles, max(side * side, lanes)
+    else:
+        transformed = panels * filters * channels * width * dtype.itemsize
+        tile_bytes = points * (channels + width) * dtype.itemsize
+        block, depth_slice = _tiles_per_block(tiles, tile_bytes, transformed, threads), 0
+        v, u = (threads, points, _odd_vectors(block * pitch, lanes)), 0
+        order, tables = 0, tables_size(side, block) + targets * block
+    sums = threads, points, _odd_vectors(block * width, lanes)
+    filter_transform = _transform(form.filter_transform, form.filter_transform, dtype)
+    record = make_record(
+        FORWARD,
+        tile=gemm_tile.tile_address(dtype, width, plain=True),
+        input_transform=_input_transforms(tiling, dtype, channels),
+        output_transform=_output_transforms(tiling, dtype, out_channels, adding),
+        filter_transform=filter_transform,
+        grid=tiling.grid,
+        input_side=side,
+        output_side=outputs,
+        step=form.step,
+        origin=origin,
+        points=points,
+        point_table=tiling.points.ctypes.data,
+        zero_page=zero_page.ctypes.data,
+        sink=zero_page[zero_page.size // 2 :].ctypes.data,
+        pitch=pitch,
+        v_plane=v[-1] * dtype.itemsize,
+        sum_plane=sums[-1] * dtype.itemsize,
+        block=block,
+        depth_slice=depth_slice,
+    )
+    return ForwardPlan(
+        record,
+        form,
+        filter_transform,
+        panels,
+        width,
+        by_panels,
+        zero_page,
+        tiling.points,
+        v,
+        sums,
+        u=(threads, filters, u),
+        filters=(threads, lanes * r * r * width),
+        order=order,
+        tables=tables,
+    )
+
+
+# ------------------------------------------------------------------------------------------- backward-weight
+@dataclass(frozen=True, eq=False)
+class GradientPlan:
+    """Backward-weight of a geometry.
+
+    Attributes
+    ----------
+    record : ndarray
+        The :data:`GRADIENT` record.
+    runs : ndarray
+        The :data:`~.transforms.RUN` records.
+    by_tiles : bool
+        The order of the loops.
+    zero_page, v_points, d_points : ndarray
+        What the record knows by address.
+    v, d, u, partials : tuple of int
+        Shapes of the transformed x, the transformed gy, their products and the partial gradients.
+    order, tables : int
+        Elements of the table of all tiles (by panels only) and of the tables of a thread.
+    """
+
+    record: np.ndarray
+    runs: np.ndarray
+    by_tiles: bool
+    zero_page: np.ndarray
+    v_points: np.ndarray
+    d_points: np.ndarray
+    v: tuple[int, ...]
+    d: tuple[int, ...]
+    u: tuple[int, ...]
+    partials: tuple[int, ...]
+    order: int
+    tables: int
+
+
+@lru_cache(maxsize=1024)
+def gradient_plan(spec, m: int, dtype, threads: int) -> GradientPlan:
+    """The plan of a backward-weight pass.
+
+    Parameters
+    ----------
+    spec : ConvSpec
+        In three dimensions.
+    m : int
+        Outputs of a tile, in one dimension.
+    dtype : dtype
+    threads : int
+    """
+    r, lanes = spec.kernel[1], emitter.lanes(dtype)
+    width = 2 * lanes
+    tiling = tiling_of(spec, False, m)
+    form, points, tiles = tiling.form, len(tiling.points), spec.batch * prod(tiling.grid)
+    side, filters = len(form.input_transform[0]), len(form.filter_transform) ** 2
+    zero_page = np.zeros(max(spec.c_in, spec.c_out) + width, dtype)
+    c_panels, k_panels = -(-spec.c_in // width), -(-spec.c_out // width)
+    transformed = spec.batch * tiling.products * (spec.c_in + spec.c_out) * dtype.itemsize
+    by_tiles = (
+        sums_by_tiles(filters, c_panels * k_panels, transformed, threads) or c_panels * k_panels < threads
+    )
+    if by_tiles:
+        block = max(L2 // (points * (c_panels + k_panels) * width * dtype.itemsize), 8)
+        block = min(block, -(-tiles // threads))
+        tables, order = tables_size(side, block), 0
+        v, d = ((threads, points, _odd_vectors(p * block * width, lanes)) for p in (c_panels, k_panels))
+        u, parts = (threads, filters, _odd_vectors(c_panels * width * k_panels * width, lanes)), threads
+    else:
+        block, tables, order = tiles, side * side, tables_size(0, tiles)
+        v, d = ((points, _odd_vectors(p * tiles * width, lanes)) for p in (c_panels, k_panels))
+        u, parts = (threads, filters, _odd_vectors(width * width, lanes)), 1
+    sorted_points, runs = tiling.runs
+    v_points, d_points = sorted_points * v[-1], sorted_points * d[-1]
+    record = make_record(
+        GRADIENT,
+        tile=gemm_tile.tile_address(dtype, width, plain=True),
+        input_transform=_input_transforms(tiling, dtype, spec.c_in),
+        grad_transform=_grad_transforms(tiling, dtype, spec.c_out),
+        filter_transform=_transform(
+            form.filter_transform,
+            form.filter_transform,
+            dtype,
+            True,
+            dst_table=True,
+            masked=_is_masked(spec.c_out, dtype),
+        ),
+        grid=tiling.grid,
+        input_side=side,
+        output_side=m,
+        step=form.step,
+        origin=[-before for before, _ in spec.padding[1:]],
+        v_points=v_points.ctypes.data,
+        d_points=d_points.ctypes.data,
+        zero_page=zero_page.ctypes.data,
+        width=width,
+        v_plane=v[-1] * dtype.itemsize,
+        d_plane=d[-1] * dtype.itemsize,
+        block=block,
+    )
+    return GradientPlan(
+        record,
+        runs,
+        by_tiles,
+        zero_page,
+        v_points,
+        d_points,
+        v,
+        d,
+        u,
+        partials=(parts, 1, r * r, spec.c_in, spec.c_out),
+        order=order,
+        tables=tables,
+    )
