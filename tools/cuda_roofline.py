@@ -29,10 +29,10 @@ import numpy as np  # noqa: E402
 import ptx_machine  # noqa: E402 - after the path to it
 from cuda_report import compiler_found  # noqa: E402
 
-MULTIPLY = {"fma": "fma.rn.f32", "tf32": "mma.sync", "bf16": "mma.sync"}
-PRODUCTS = {"fma": 32, "tf32": 16 * 8 * 8, "bf16": 16 * 8 * 16}  # of one such instruction
+MULTIPLY = {"fma": "fma.rn.f32", "tf32": "mma.sync", "bf16_on_read": "mma.sync"}
+PRODUCTS = {"fma": 32, "tf32": 16 * 8 * 8, "bf16_on_read": 16 * 8 * 16}  # of one such instruction
 # per cycle and multiprocessor
-TENSOR, ISSUE, SHARED, CACHE = {"fma": 128, "tf32": 1024, "bf16": 2048}, 4, 1, 24
+TENSOR, ISSUE, SHARED, CACHE = {"fma": 128, "tf32": 1024, "bf16_on_read": 2048}, 4, 1, 24
 SIZES = {64: 32, 128: 16, 256: 8, 512: 4}  # of the images of a layer with so many channels
 COUNTED = {"threads", "launches", "bytes", "sectors", "wavefronts", "fewest wavefronts"}
 NAMES = {"fwd": "conv_fwd", "bwd_data": "conv_bwd_data", "bwd_weight": "conv_bwd_weight"}
@@ -41,21 +41,20 @@ NAMES = {"fwd": "conv_fwd", "bwd_data": "conv_bwd_data", "bwd_weight": "conv_bwd
 def count(machine, engine, which, channels, mode):
     """Cycles by part for a thousand multiplications, and the tile."""
     from fastconv import spec
-    from fastconv.backends.cuda.conv import registry
+    from fastconv.backends.cuda.conv import cost
 
     def geometry(batch, size):
         return spec.conv_spec("conv2d", (batch, channels, size, size), (channels, channels, 3, 3), padding=1)
 
     real = np.dtype(np.float32)
-    (phase,) = registry._phases(geometry(128, SIZES[channels]), which)
-    plan = (registry._weight_plans if which == "bwd_weight" else registry._phase_plans)(phase, real)[0]
+    (phase,) = cost.phases(geometry(128, SIZES[channels]), which)
+    plan = (cost.weight_plans if which == "bwd_weight" else cost.phase_plans)(phase, real)[0]
     one = geometry(1, 16)
     x, w, y = (engine.asarray(np.ones(s, real)) for s in (one.x_shape, one.w_shape, one.y_shape))
     arrays = {"fwd": (x, w, None), "bwd_data": (y, w), "bwd_weight": (x, y)}[which]
-    plans, registry._plans = registry._plans, lambda *sizes: [registry.Plan(plan.tile, 1, 0.0)]
     machine.counts.clear()
-    getattr(engine, NAMES[which])(*arrays, one, "im2col")
-    registry._plans = plans
+    with cost.only_plans(cost.Plan(plan.tile, 1, 0.0)):
+        getattr(engine, NAMES[which])(*arrays, one, "implicit_gemm")
     (counts,) = (c for name, c in machine.counts.items() if name.startswith("implicit"))
     n = sum(v for k, v in counts.items() if k.startswith(MULTIPLY[mode]))
     busy = {
@@ -76,17 +75,17 @@ def main() -> int:
         parser.exit(2, 'cuda_roofline: no CUDA compiler; pip install "fastconv[cu13]"\n')
     machine = ptx_machine.install(accesses=True)
     import fastconv as fc
-    from fastconv.backends.cuda.conv import registry
+    from fastconv.backends.cuda.conv import cost
 
     fc.set_float32_precision(options.precision)
     engine = fc.backends.load("cuda")
     print("| channels | pass | tile | tensor | issue | shared | cache | bound by | peak |\n|" + "---|" * 9)
     for channels in map(int, options.channels.split(",")):
         for which in NAMES:
-            tile, busy = count(machine, engine, which, channels, registry.MODES[options.precision])
+            tile, busy = count(machine, engine, which, channels, cost.MODES[options.precision])
             most = max(busy, key=busy.get)
             cells = (f"{busy[k]:.0f}" for k in ("tensor", "issue", "shared", "cache"))
-            size = f"{tile.rows}x{tile.cols}x{tile.depth}"
+            size = f"{tile.BM}x{tile.BN}x{tile.BK}"
             peak = f"{busy['tensor'] / busy[most]:.0%}"
             print("|", " | ".join([str(channels), which, size, *cells, most, peak]), "|", flush=True)
     return 0

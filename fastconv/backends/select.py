@@ -68,7 +68,8 @@ def conv_algorithm(name: str) -> Iterator[None]:
     Parameters
     ----------
     name : {"auto", "depthwise", "direct", "im2col", "implicit_gemm", "winograd"}
-        ``"auto"`` forces nothing. On the ``cuda`` backend ``"im2col"`` is another name of ``"implicit_gemm"``.
+        ``"auto"`` forces nothing. On the ``cuda`` backend ``"im2col"`` is another name of
+        ``"implicit_gemm"``.
 
     Raises
     ------

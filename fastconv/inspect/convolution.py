@@ -58,8 +58,8 @@ class ConvExplanation(Shown):
                     )
                 )
         before = (
-            f"conv{s.ndim}d {shape_str(s.x_shape)} * {shape_str(s.w_shape)} -> {shape_str(s.y_shape)}  {self.dtype}, "
-            f"backend {self.backend}\n{s.macs:,} multiply-adds = {s.flops:,} FLOPs, "
+            f"conv{s.ndim}d {shape_str(s.x_shape)} * {shape_str(s.w_shape)} -> {shape_str(s.y_shape)}  "
+            f"{self.dtype}, backend {self.backend}\n{s.macs:,} multiply-adds = {s.flops:,} FLOPs, "
             f"{s.bytes(np.dtype(self.dtype).itemsize):,} bytes compulsory"
         )
         return Table(("algorithm", "pass", "estimate", "workspace", ""), rows, "llrrl", before, self.reason)

@@ -173,8 +173,7 @@ def test_conv_algorithms(engine):
 
 
 def test_depthwise_kernels_are_an_algorithm(engine):
-    """They run in ``auto`` and by force, refuse every other layer with a reason, and ``direct`` takes the layer
-    without them."""
+    """``auto`` runs them, dense layers are refused with a reason, ``direct`` does without them."""
     listed = {a.name: a for a in engine.CONV_ALGORITHMS}
     if "depthwise" not in listed:
         pytest.skip("this engine has no kernels for depthwise layers")

@@ -302,7 +302,10 @@ def test_an_empty_algorithm_is_no_algorithm(taker, empty):
     """Only None leaves the choice open."""
     with (
         fc.backend("numpy"),
-        pytest.raises(ValueError, match=r": expected one of auto, depthwise, direct, im2col, implicit_gemm, winograd, got "),
+        pytest.raises(
+            ValueError,
+            match=r": expected one of auto, depthwise, direct, im2col, implicit_gemm, winograd, got ",
+        ),
     ):
         ALGORITHM_TAKERS[taker](empty)
     if taker != "conv_algorithm":

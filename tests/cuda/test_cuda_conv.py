@@ -48,12 +48,12 @@ def passes(engine, x, w, gy, geometry, **epilogue):
             w,
             epilogue.get("bias"),
             geometry,
-            "im2col",
+            "implicit_gemm",
             epilogue.get("residual"),
             epilogue.get("relu", False),
         ),
-        engine.conv_bwd_data(gy, w, geometry, "im2col"),
-        engine.conv_bwd_weight(x, gy, geometry, "im2col"),
+        engine.conv_bwd_data(gy, w, geometry, "implicit_gemm"),
+        engine.conv_bwd_weight(x, gy, geometry, "implicit_gemm"),
     )
     return [engine.to_host(r) for r in results]
 
@@ -89,64 +89,65 @@ def test_precisions(case, precision, bits, engine):
     assert bits == 0 or error(got, expected(*arrays, geometry)) > 1e-4, "nothing was rounded"
 
 
-@pytest.mark.parametrize("parts", [2, 3])
+@pytest.mark.parametrize("split_k", [2, 3])
 @pytest.mark.parametrize("case", CASES[:2], ids=ids[:2])
-def test_sums_in_parts(case, parts, engine, monkeypatch):
-    """Every pass cut along its sum, bias, residual and ReLU after the last addition; the same bits on every
-    run."""
-    from fastconv.backends.cuda.conv import registry
+def test_split_k(case, split_k, engine):
+    """Every pass split along its sum; bias, residual and ReLU come last; the same bits on every run."""
+    from fastconv.backends.cuda.conv import cost
 
     x, w, gy, geometry = inputs(*case)
     fc.set_float32_precision("highest")
-    monkeypatch.setattr(registry, "_plans", lambda *shape: [registry.Plan(registry.SMALL[0], parts, 1.0)])
+    plan = cost.Plan(cost.SMALL[0], split_k, 1.0)
     rng = np.random.default_rng(1)
     bias, residual = (rng.standard_normal(s).astype(np.float32) for s in (w.shape[:1], gy.shape))
     epilogue = {"bias": engine.asarray(bias), "residual": engine.asarray(residual), "relu": True}
-    got = passes(engine, x, w, gy, geometry, **epilogue)
+    with cost.only_plans(plan):
+        got = passes(engine, x, w, gy, geometry, **epilogue)
+        again = passes(engine, x, w, gy, geometry, **epilogue)
     want = expected(x, w, gy, geometry)
     want[0] = np.maximum(want[0] + bias[:, None, None] + residual, 0)
     assert error(got, want) < 2e-6
-    for a, b in zip(got, passes(engine, x, w, gy, geometry, **epilogue)):
+    for a, b in zip(got, again):
         np.testing.assert_array_equal(a, b)
 
 
 def device_tiles():
-    from fastconv.backends.cuda.conv import registry
+    from fastconv.backends.cuda.conv import cost
 
-    return [(t, np.float32, m) for m, tiles in registry.WIDE.items() for t in (*tiles, *registry.NARROW)] + [
-        (t, np.float64, "fma") for t in registry.DOUBLE
+    return [(t, np.float32, m) for m, tiles in cost.WIDE.items() for t in (*tiles, *cost.NARROW)] + [
+        (t, np.float64, "fma") for t in cost.DOUBLE
     ]
 
 
 @pytest.mark.parametrize(
-    "deep", [(True, False), (True, True), (False, False)], ids=["fwd", "bwd_data", "bwd_weight"]
+    "k_major", [(True, False), (True, True), (False, False)], ids=["fwd", "bwd_data", "bwd_weight"]
 )
-def test_device_tiles_fit(deep):
+def test_device_tiles_fit(k_major):
     """Blocks and shared memory of the tiles that a device gets: threads, alignment, banks, and 227 KiB at
     most."""
     from fastconv.backends.cuda.codegen import mma_tile
 
     for shape, real, mode in device_tiles():
-        s = mma_tile.slabs(shape, mode, real, *deep)
+        s = mma_tile.slabs(shape, mode, real, *k_major)
         assert s.threads % 32 == 0 and s.threads <= 256 and s.bytes <= 227 << 10
-        assert shape.rows * shape.cols == s.threads * s.each[0] * s.each[1]
-        assert s.line_a % 4 == s.line_b % 4 == s.size_a % 4 == 0
+        assert shape.BM * shape.BN == s.threads * s.sums_shape[0] * s.sums_shape[1]
+        assert s.pitch_a % 4 == s.pitch_b % 4 == s.size_a % 4 == 0
 
 
 @pytest.mark.skipif(not SIMULATED, reason="the tiles that the simulator does not choose by itself")
 @pytest.mark.parametrize("mode", ["fma", "tf32"])
-def test_a_device_tile(mode, engine, monkeypatch):
+def test_a_device_tile(mode, engine):
     """One of the device's own tiles, several warps in both directions."""
-    from fastconv.backends.cuda.conv import registry
+    from fastconv.backends.cuda.conv import cost
 
     fc.set_float32_precision({"fma": "highest", "tf32": "high"}[mode])
-    monkeypatch.setattr(registry, "_plans", lambda *shape: [registry.Plan(registry.TENSOR[-1], 1, 1.0)])
     *arrays, geometry = inputs((2, 4, 9, 8), (20, 4, 3, 2), {})
     want = expected(*(rounded(a, 0 if mode == "fma" else 13) for a in arrays), geometry)
-    assert error(passes(engine, *arrays, geometry), want) < 2e-6
+    with cost.only_plans(cost.Plan(cost.TENSOR[-1], 1, 1.0)):
+        assert error(passes(engine, *arrays, geometry), want) < 2e-6
 
 
-@pytest.mark.parametrize("algorithm", ["direct", "im2col"])
+@pytest.mark.parametrize("algorithm", ["direct", "implicit_gemm"])
 def test_nothing_to_sum_or_to_write(algorithm, engine):
     """No images; and pixels of x that no output has seen."""
     *arrays, geometry = inputs((0, 4, 5, 5), (8, 4, 3, 3), {})
@@ -162,19 +163,87 @@ def test_nothing_to_sum_or_to_write(algorithm, engine):
 
 
 def test_the_choice():
-    """Tensor-core tiles for many channels, single sums where groups leave nothing to share, parts where
+    """Tensor cores for many channels, a number per thread where groups leave nothing to share, split k where
     blocks are few."""
-    from fastconv.backends.cuda.conv import registry
+    from fastconv.backends.cuda.conv import cost, registry
 
     def chosen(which, x, w, **options):
         geometry = spec.conv_spec("conv2d", x, w, **options)
-        return registry._choose(geometry, which, np.dtype(np.float32), None).name
+        return registry.choose(geometry, which, np.dtype(np.float32), None).name
 
     for which in ("fwd", "bwd_data", "bwd_weight"):
-        assert chosen(which, (128, 256, 8, 8), (256, 256, 3, 3), padding=1) == "im2col"
-    assert chosen("fwd", (64, 128, 28, 28), (128, 1, 3, 3), padding=1, groups=128) == "direct"
-    plan = registry._plans(9 * 64, 64, 128 * 32 * 32, 1, "tf32", 4, True)[0]
-    assert plan.parts > 8 and registry._plans(128 * 32 * 32, 64, 9 * 64, 1, "tf32", 4, True)[0].parts == 1
+        assert chosen(which, (128, 256, 8, 8), (256, 256, 3, 3), padding=1) == "implicit_gemm"
+    assert chosen("fwd", (64, 128, 28, 28), (128, 1, 3, 3), padding=1, groups=128) == "depthwise"
+    plan = cost.plans(9 * 64, 64, 128 * 32 * 32, 1, "tf32", 4, True)[0]
+    assert plan.split_k > 8 and cost.plans(128 * 32 * 32, 64, 9 * 64, 1, "tf32", 4, True)[0].split_k == 1
+
+
+def launched(monkeypatch):
+    """The names of the kernels that are launched from now on."""
+    from fastconv.backends.cuda.conv import depthwise, direct, implicit_gemm, implicit_gemm_weight
+
+    names = []
+    for module in (depthwise, direct, implicit_gemm, implicit_gemm_weight):
+        start = module.launch
+        monkeypatch.setattr(
+            module,
+            "launch",
+            lambda k, *a, start=start, **o: names.append(k.py_func.__name__) or start(k, *a, **o),
+        )
+    return names
+
+
+@pytest.mark.parametrize("name", ["implicit_gemm", "im2col"])
+@pytest.mark.parametrize(
+    ("x", "w", "options"),
+    [
+        ((2, 8, 40), (4, 8, 35), {"padding": 3}),
+        ((1, 3, 70), (5, 3, 64), {"stride": 2, "padding": 4}),
+        ((1, 4, 19, 20), (4, 2, 16, 17), {"groups": 2, "padding": 1, "stride": 3}),
+    ],
+    ids=["line", "narrow", "plane"],
+)
+def test_many_taps_are_no_other_algorithm(x, w, options, name, engine, monkeypatch):
+    """A forced implicit GEMM computes kernels that its masks cannot hold in blocks of taps.
+
+    It is never replaced by direct convolution.
+    """
+    fc.set_float32_precision("highest")
+    x, w, gy, geometry = inputs(x, w, options)
+    bias = np.linspace(-1, 1, w.shape[0], dtype=np.float32)
+    residual = np.random.default_rng(1).standard_normal(gy.shape).astype(np.float32)
+    names = launched(monkeypatch)
+    device = [engine.asarray(a) for a in (x, w, gy, bias, residual)]
+    got = [
+        engine.conv_fwd(*device[:2], device[3], geometry, name, device[4], True),
+        engine.conv_bwd_data(device[2], device[1], geometry, name),
+        engine.conv_bwd_weight(device[0], device[2], geometry, name),
+    ]
+    assert set(names) == {"implicit_gemm", "implicit_gemm_weight"} and len(names) > 5
+    want = expected(x, w, gy, geometry)
+    want[0] = np.maximum(want[0] + bias.reshape(-1, *(1,) * geometry.ndim) + residual, 0)
+    assert error([engine.to_host(v) for v in got], want) < 2e-6
+
+
+def test_each_algorithm_runs_its_own_kernel(engine, monkeypatch):
+    """Forced or chosen, a depthwise layer runs the kernels of the algorithm that explain_conv names."""
+    *arrays, geometry = inputs((1, 4, 5, 5), (4, 1, 3, 3), {"groups": 4})
+    x, w, gy = (engine.asarray(a) for a in arrays)
+    for name, kernel in (("depthwise", "depthwise"), ("direct", "direct"), (None, "depthwise")):
+        names = launched(monkeypatch)
+        engine.conv_fwd(x, w, None, geometry, name)
+        engine.conv_bwd_data(gy, w, geometry, name)
+        assert set(names) == {kernel}
+    with fc.backend("cuda"):
+        found = fc.explain_conv(geometry.x_shape, geometry.w_shape, groups=4, algorithm="im2col")
+        auto = fc.explain_conv(geometry.x_shape, geometry.w_shape, groups=4)
+        dense = fc.explain_conv((1, 16, 5, 5), (16, 16, 3, 3))
+    assert set(found.algorithms) == {"implicit_gemm", "depthwise", "direct"}
+    assert (
+        set(found.chosen.values()) == {"implicit_gemm"} and "im2col, which is implicit_gemm" in found.reason
+    )
+    assert set(auto.chosen.values()) == {"depthwise"}
+    assert dense.algorithms["depthwise"]["why_not"].endswith("got groups 1 of 16 and 16 channels")
 
 
 def test_measuring(engine, monkeypatch):
@@ -200,24 +269,23 @@ def test_measuring(engine, monkeypatch):
 def test_the_fastest_tile_is_measured_once(engine, monkeypatch, tmp_path):
     """On a device: every tile's best plan is tried on the arrays of the first call, and the choice is kept on
     disk."""
-    from fastconv.backends.cuda.conv import registry
+    from fastconv.backends.cuda.conv import cost, implicit_gemm
     from fastconv.backends.cuda.runtime import autotune
 
-    tiles = registry.SMALL[0], registry.Tile(16, 16, 16, (16, 16), (4, 4), stages=2)
-    plans = [registry.Plan(tiles[0], 1, 1.0), registry.Plan(tiles[1], 2, 2.0)]
+    tiles = cost.SMALL[0], cost.Tile(16, 16, 16, (16, 16), (4, 4), stages=2)
+    plans = [cost.Plan(tiles[0], 1, 1.0), cost.Plan(tiles[1], 2, 2.0)]
     measured = []
 
     def seconds(run):
         run()
-        measured.append(run.args[0].parts)
-        return 3.0 - run.args[0].parts
+        measured.append(run.args[0].split_k)
+        return 3.0 - run.args[0].split_k
 
     def another_process():
         autotune._known.cache_clear()
         autotune._chosen.clear()
 
     another_process()
-    monkeypatch.setattr(registry, "_plans", lambda *shape: plans)
     monkeypatch.setattr(autotune, "can_measure", lambda: True)
     monkeypatch.setattr(autotune, "seconds", seconds)
     monkeypatch.setattr(autotune, "_file", lambda: tmp_path / "fastest.json")
@@ -226,17 +294,19 @@ def test_the_fastest_tile_is_measured_once(engine, monkeypatch, tmp_path):
     for counts in ([1, 2] * 3, [], []):
         measured.clear()
         want = expected(*arrays)
-        assert error(passes(engine, *arrays), want) < 2e-6
+        with cost.only_plans(*plans):
+            assert error(passes(engine, *arrays), want) < 2e-6
         assert measured == counts
         if not counts:
             another_process()  # which finds the file
     assert set(json.loads((tmp_path / "fastest.json").read_text()).values()) == {"16x16x16/2"}
     (tmp_path / "fastest.json").write_text("[1")
     another_process()
-    passes(engine, *arrays)
+    with cost.only_plans(*plans):
+        passes(engine, *arrays)
     assert measured == [1, 2] * 3
     monkeypatch.setattr(autotune, "can_measure", lambda: False)
-    assert registry._fastest(plans, lambda plan: None, "new") is plans[0]
+    assert implicit_gemm.fastest(plans, lambda plan: None, "new") is plans[0]
     another_process()
 
 
@@ -248,7 +318,7 @@ def test_moments_of_channels(case, engine):
 
     x, w, gy, geometry = inputs(*case)
     fc.set_float32_precision("highest")
-    y = engine.conv_fwd(engine.asarray(x + 3), engine.asarray(w), None, geometry, "im2col")
+    y = engine.conv_fwd(engine.asarray(x + 3), engine.asarray(w), None, geometry, "implicit_gemm")
     known = channel_reduce.known_moments(channel_reduce.matrix(y))
     if known is None:
         pytest.skip("the sum was cut in parts")
@@ -264,7 +334,7 @@ def test_moments_of_channels(case, engine):
     assert channel_reduce.known_moments(channel_reduce.matrix(y)) is None
     np.testing.assert_allclose(engine.to_host(engine.batch_norm_stats(y)[0])[1], 2.5)
     for options in ({"residual": engine.asarray(gy)}, {"relu": True}):
-        y = engine.conv_fwd(engine.asarray(x), engine.asarray(w), None, geometry, "im2col", **options)
+        y = engine.conv_fwd(engine.asarray(x), engine.asarray(w), None, geometry, "implicit_gemm", **options)
         assert channel_reduce.known_moments(channel_reduce.matrix(y)) is None
 
 
@@ -278,18 +348,18 @@ def test_rounded_copies(engine):
     *arrays, geometry = inputs(*CASES[-1])
     fc.set_float32_precision("medium")
     x, w, gy = map(channels_last, arrays)
-    engine.conv_fwd(x, w, None, geometry, "im2col")
-    engine.conv_bwd_data(gy, w, geometry, "im2col")
+    engine.conv_fwd(x, w, None, geometry, "implicit_gemm")
+    engine.conv_bwd_data(gy, w, geometry, "implicit_gemm")
     kept = [a.base.known["bf16"][-1] for a in (x, gy)]
-    engine.conv_bwd_weight(x, gy, geometry, "im2col")
+    engine.conv_bwd_weight(x, gy, geometry, "implicit_gemm")
     assert (
         all(a.base.known["bf16"][-1] is copy for a, copy in zip((x, gy), kept)) and "bf16" not in w.base.known
     )
     engine.setitem(x, (slice(None), slice(3, 7)), 0.75)
     assert not x.base.known
     fresh = channels_last(engine.to_host(x))
-    got, want = (engine.to_host(engine.conv_fwd(a, w, None, geometry, "im2col")) for a in (x, fresh))
+    got, want = (engine.to_host(engine.conv_fwd(a, w, None, geometry, "implicit_gemm")) for a in (x, fresh))
     np.testing.assert_array_equal(got, want)
     engine.dlpack.lend(x)
-    engine.conv_fwd(x, w, None, geometry, "im2col")
+    engine.conv_fwd(x, w, None, geometry, "implicit_gemm")
     assert not x.base.known

@@ -259,7 +259,7 @@ def test_cuda_refuses_more_pixels_than_it_can_number(monkeypatch):
     """Its convolutions number pixels in 32 bits; a limit of some thousands stands for 2^31."""
     from fastconv.backends.cuda.conv import geometry
 
-    monkeypatch.setattr(geometry, "PIXELS", geometry._TILE + 100)
+    monkeypatch.setattr(geometry, "PIXELS", geometry.MARGIN + 100)
     x, w = fc.rand(3, 2, 7, 9, device="cuda"), fc.rand(4, 2, 3, 3, device="cuda")
     message = (
         r"conv2d: pixels are numbered in 32 bits, and the input has 189 in all \(3x7x9\); use smaller batches"

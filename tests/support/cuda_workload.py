@@ -36,24 +36,19 @@ def update(x) -> None:
 def convolutions(dtype) -> None:
     """Implicit GEMM in every precision on the largest tile for wide copies and for single ones, which take
     most registers."""
-    from fastconv.backends.cuda.conv import registry
+    from fastconv.backends.cuda.conv import cost, registry
     from fastconv.backends.cuda.runtime import memory
 
     single = dtype == np.float32
-    before, plans = fc.get_float32_precision(), registry._plans
+    before = fc.get_float32_precision()
     for precision in ("highest", "high", "medium") if single else ("highest",):
         fc.set_float32_precision(precision)
-        tiles = (
-            (registry.WIDE[registry.MODES[precision]][0], registry.NARROW[0])
-            if single
-            else (registry.DOUBLE[0],) * 2
-        )
+        tiles = (cost.WIDE[cost.MODES[precision]][0], cost.NARROW[0]) if single else (cost.DOUBLE[0],) * 2
         for channels, tile in zip((32, 3), tiles):
-            registry._plans = lambda *numbers, tile=tile: [registry.Plan(tile, 2, 0.0)]
             shape = spec.conv_spec("conv2d", (2, channels, 5, 5), (channels, channels, 3, 3))
             x, w, y = (memory.empty(s, dtype) for s in (shape.x_shape, shape.w_shape, shape.y_shape))
-            registry.conv_fwd(x, w, None, shape, "im2col")
-            registry.conv_bwd_data(y, w, shape, "im2col")
-            registry.conv_bwd_weight(x, y, shape, "im2col")
-    registry._plans = plans
+            with cost.only_plans(cost.Plan(tile, 2, 0.0)):
+                registry.conv_fwd(x, w, None, shape, "implicit_gemm")
+                registry.conv_bwd_data(y, w, shape, "implicit_gemm")
+                registry.conv_bwd_weight(x, y, shape, "implicit_gemm")
     fc.set_float32_precision(before)

@@ -1,19 +1,20 @@
-"""Instructions that numba.cuda has no name for: asynchronous copies, matrix multiplication by warps, wide
-loads.
+"""Instructions that numba.cuda does not offer: asynchronous copies, matrix products by warps, wide accesses.
 
-The only inline PTX of the project. Each function is used inside kernels like any other; an array argument is
-a pointer or a 1-D array, an index counts its elements. Under the simulator (``NUMBA_ENABLE_CUDASIM=1``) the
-same names come from ``simulator/ptx.py``.
+This is the only file of the project with inline PTX. Kernels call these functions like any others. An array
+argument is a pointer or a 1-D array, and an index counts its elements. Under the simulator
+(``NUMBA_ENABLE_CUDASIM=1``) the same names come from ``simulator/ptx.py``.
 
-How a warp holds the tiles it multiplies (``g = lane // 4``, ``t = lane % 4``; one register = 32 bits)::
+Registers of the tiles that a warp multiplies (``g = lane // 4``, ``t = lane % 4``; one register = 32 bits)::
 
             A, 16 x 8 tf32               B, 8 x 8 tf32           C, 16 x 8 float32
          k: 0-3      4-7              n: 0-7                  n: 0 1  2 3  4 5  6 7
     m 0-7  a0[g,t]  a2[g,t+4]     k 0-3  b0[t,g]          m 0-7   c0 c1 = [g, 2t], [g, 2t+1]
     m 8-15 a1       a3            k 4-7  b1[t+4,g]        m 8-15  c2 c3
 
-With bf16 a register holds two neighbours in k, so k runs to 16: ``a0 = A[g, 2t:2t+2]``, ``a2 = A[g,
-2t+8:2t+10]``, and so on.
+With bf16 a register holds two numbers next to each other in k, so k has 16 of them:
+``a0 = A[g, 2t:2t+2]``, ``a2 = A[g, 2t+8:2t+10]``, and so on.
+
+Source: NVIDIA, "PTX ISA", sections ``mma``, ``ldmatrix`` and ``cp.async``.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ if config.ENABLE_CUDASIM:
     from ..simulator.ptx import (
         commit,
         copy_async,
+        ldmatrix4,
+        ldmatrix4_trans,
         load2,
         load4,
-        matrix4,
-        matrix4_turned,
         mma_bf16,
         mma_tf32,
         pack_bf16,
         pointer,
+        read_record,
         store2,
         store4,
         tf32,
@@ -47,8 +49,7 @@ else:
     SHARED = 3  # LLVM's number of the address space
 
     def _asm(builder, result, template, constraints, *args, volatile=True):
-        """Emit ``template``; ``volatile`` keeps it where it is, which whatever all lanes must reach together
-        needs."""
+        """Emit ``template``. ``volatile`` keeps it in place, which instructions of a whole warp need."""
         function = ir.FunctionType(result, [a.type for a in args])
         return builder.call(ir.InlineAsm(function, template, constraints, side_effect=volatile), list(args))
 
@@ -62,7 +63,10 @@ else:
 
     @intrinsic
     def pointer(typing, array):
-        """A pointer to the first element of an array in shared memory (see ``launch.py``)."""
+        """A pointer to the first element of an array in shared memory.
+
+        An index into it is one access (see ``launch.py``).
+        """
 
         def code(context, builder, sig, args):
             return _pointer(context, builder, sig.args[0], args[0], I32(0))
@@ -80,13 +84,41 @@ else:
     def _fields(builder, value, count):
         return [builder.extract_value(value, i) for i in range(count)]
 
-    # ---------------------------------------------------------------------------------------------- copies
-    def copy_async(size: int, near: bool = True):
-        """The function ``copy(shared, at, array, index, valid)``: start copying ``size`` bytes (4, 8 or 16,
-        aligned), or, where not ``valid``, writing zeros and reading nothing. ``near``: through the
-        first-level cache, for what is soon read again by the same block; copies of less than 16 bytes have no
-        other way."""
-        cache = "ca" if near or size < 16 else "cg"
+    def read_record(kind):
+        """The function ``read(array)`` that gives the first elements of an array as the NamedTuple ``kind``.
+
+        Only those fields are loaded that the caller uses. Each read loads anew, so a kernel that reads a
+        record again later keeps no registers in between.
+        """
+        count = len(kind._fields)
+
+        @intrinsic
+        def read(typing, array):
+            result = types.NamedUniTuple(array.dtype, count, kind)
+
+            def code(context, builder, sig, args):
+                _asm(builder, ir.VoidType(), "", "~{memory}")  # separates the loads from earlier reads
+                places = (_pointer(context, builder, sig.args[0], args[0], I32(i)) for i in range(count))
+                return _tuple(context, builder, result, map(builder.load, places))
+
+            return result(array), code
+
+        return read
+
+    # ------------------------------------------------------------------------------- asynchronous copies
+    def copy_async(size: int, l1: bool = True):
+        """The function ``copy(shared, at, array, index, valid)``, which starts a copy to shared memory.
+
+        Parameters
+        ----------
+        size : {4, 8, 16}
+            Bytes per copy; addresses are multiples of it. Where ``valid`` is false, the copy writes zeros and
+            reads nothing.
+        l1 : bool
+            Whether the copy goes through the first-level cache. That helps where the same block soon reads
+            the bytes again. Copies of less than 16 bytes always do.
+        """
+        cache = "ca" if l1 or size < 16 else "cg"
 
         @intrinsic
         def copy(typing, shared, at, array, index, valid):
@@ -121,12 +153,10 @@ else:
     commit = _statement("cp.async.commit_group;")  # the copies started since the last commit are one group
 
     def wait(groups: int):
-        """The function that waits until all but the last ``groups`` groups of this thread's copies have
-        arrived."""
+        """The function that waits for all groups of this thread's copies except the last ``groups``."""
         return _statement(f"cp.async.wait_group {groups};")
 
-    # ---------------------------------------------------------------------------------------------- wide
-    # accesses
+    # ------------------------------------------------------------------------------------- wide accesses
     def _load(count):
         @intrinsic
         def load(typing, array, index):
@@ -145,7 +175,8 @@ else:
 
         return load
 
-    load2, load4 = _load(2), _load(4)  # neighbours from index on, in one access of up to 16 bytes (aligned)
+    # Consecutive elements from an index on, in accesses of up to 16 bytes (aligned).
+    load2, load4 = _load(2), _load(4)
 
     def _store(count):
         def code(context, builder, sig, args):
@@ -170,10 +201,12 @@ else:
         """``array[index : index + 4] = a, b, c, d`` in accesses of 16 bytes (aligned)."""
         return types.void(array, types.int64, *(array.dtype,) * 4), _store(4)
 
-    def vector_access(count: int):
-        """``load(array, index)`` and ``store(array, index, values)`` of tuples of 1 or 4 neighbours, in
-        accesses of up to 16 bytes (aligned)."""
-        if count == 4:
+    def vector_access(vector_width: int):
+        """The functions ``load(array, index)`` and ``store(array, index, values)`` of 1 or 4 elements.
+
+        Values are tuples. Accesses have up to 16 bytes and must be aligned.
+        """
+        if vector_width == 4:
             return load4, jit(
                 lambda array, index, v: store4(array, index, v[0], v[1], v[2], v[3]), device=True
             )
@@ -182,11 +215,11 @@ else:
     def _store1(array, index, v):
         array[index] = v[0]
 
-    def _matrix4(how):
+    def _ldmatrix4(how):
         template = f"ldmatrix.sync.aligned.m8n8.x4{how}.shared.b16 {{$0,$1,$2,$3}}, [$4];"
 
         @intrinsic
-        def matrix4(typing, shared, index):
+        def ldmatrix4(typing, shared, index):
             result = types.UniTuple(types.uint32, 4)
 
             def code(context, builder, sig, args):
@@ -196,16 +229,16 @@ else:
 
             return result(shared, types.int64), code
 
-        return matrix4
+        return ldmatrix4
 
-    # Four matrices of 8 rows of 16 bytes from shared memory, spread over the warp as tiles of A or B: lanes 8
-    # i to 8 i + 7 name the rows of matrix i, and lane receives bytes 4 (lane % 4) to 4 (lane % 4) + 3 of row
-    # lane // 4 of each as bits. Turned, 8 x 8 numbers of 16 bits: lane receives [2 (lane % 4), lane // 4] and
-    # [2 (lane % 4) + 1, lane // 4].
-    matrix4, matrix4_turned = _matrix4(""), _matrix4(".trans")
+    # ``ldmatrix4`` reads four matrices of 8 rows of 16 bytes from shared memory and spreads them over the
+    # warp as tiles of A or B. Lanes 8 i to 8 i + 7 give the addresses of the rows of matrix i. Each lane
+    # receives, of each matrix, bytes 4 (lane % 4) to 4 (lane % 4) + 3 of row lane // 4, as 32 bits.
+    # ``ldmatrix4_trans`` transposes matrices of 8 x 8 numbers of 16 bits: each lane receives the elements
+    # [2 (lane % 4), lane // 4] and [2 (lane % 4) + 1, lane // 4].
+    ldmatrix4, ldmatrix4_trans = _ldmatrix4(""), _ldmatrix4(".trans")
 
-    # ---------------------------------------------------------------------------------------------- tensor
-    # cores
+    # -------------------------------------------------------------------------------------- tensor cores
     @intrinsic
     def tf32(typing, x):
         """A float32, or its bits, rounded to the nearest tf32 (10 bits of fraction)."""
@@ -226,7 +259,7 @@ else:
         return types.uint32(types.float32, types.float32), code
 
     def _mma(shape):
-        """``mma(a, b, c)``: the warp's C + A B; 4, 2 and 4 registers of each lane."""
+        """The function ``mma(a, b, c)``, C + A B of a warp; each lane holds 4, 2 and 4 registers."""
         template = (
             f"mma.sync.aligned.m16n8{shape} {{$0,$1,$2,$3}}, {{$4,$5,$6,$7}}, {{$8,$9}}, {{$10,$11,$12,$13}};"
         )

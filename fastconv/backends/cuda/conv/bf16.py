@@ -1,8 +1,7 @@
-"""Arrays rounded to bfloat16, for convolutions in ``"medium"`` precision: half of the bytes on every way to
-the tensor cores.
+"""Arrays rounded to bfloat16, for ``"medium"`` precision: half the bytes on the way to the tensor cores.
 
-A rounded copy is kept with the memory it was made of until somebody writes there, so that a gradient is
-rounded once for both backward passes, and what forward has rounded serves the weight gradient.
+A rounded copy is kept with the memory that it was made of, until a kernel writes to that memory. So a
+gradient is rounded once for both backward passes, and the weight gradient uses what forward has rounded.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ def _round_kernel():
 
     @kernel
     def round_bf16(x, y, n):
-        # y: two numbers in each word
+        # y: two numbers per word
         for i in range(np.int64(cuda.grid(1)) * 8, n, np.int64(cuda.gridsize(1)) * 8):
             u, v = load4(x, i), load4(x, i + 4)
             store4(y, i // 2, pack(u[0], u[1]), pack(u[2], u[3]), pack(v[0], v[1]), pack(v[2], v[3]))
@@ -33,10 +32,17 @@ def _round_kernel():
 
 
 def rounded(x, keep: bool):
-    """The C-contiguous float32 array ``x``, of a multiple of 8 elements, in bfloat16 (as uint16). ``keep``:
-    it may be asked for again before it is written to by a kernel that does not say so, as an optimizer's does
-    not."""
-    step = current().step
+    """``x`` in bfloat16 (as uint16).
+
+    Parameters
+    ----------
+    x : DeviceArray
+        C-contiguous float32 of a multiple of 8 elements.
+    keep : bool
+        Whether to keep the copy for the next call. Not where a kernel may write to ``x`` without clearing
+        ``base.known``, as an optimizer's does with weights.
+    """
+    step = current().step  # a graph rounds again at each replay, so it uses no copy of an ordinary step
     known = x.base.known.get("bf16")
     if known is not None and known[:3] == (step, x.offset, x.shape):
         return known[3]

@@ -1,21 +1,25 @@
-"""Convolution without tensor cores or copies ahead: few channels, one channel per group, float64; takes every
-case.
+"""Direct convolution: sums over the taps in place, without tensor cores; takes every case.
 
-Few channels (``_few``): a thread owns one pixel and 4, 8 or 16 output channels, which share every number read from x::
+It suits few channels and float64. Forward and backward-data: a thread owns a pixel and 4, 8 or 16 output
+channels, which share every number read from x::
+
+    block: 256 pixels, up to 16 output channels of a group
+      for each slab of w: 32 lines (tap, channel)
+        copy it to shared memory
+        for each line
+          for each output channel          sums[n] += x[pixel + tap, channel] * w[line, n]
+      add bias and residual, apply ReLU, write
 
             output channels
            +------------+
-    tap,   | slab of w  |  SLAB lines in shared memory, read by all threads at once (a broadcast)
+    tap,   | slab of w  |  in shared memory, read by all threads at once (a broadcast)
     channel+------------+
     pixel 0| sums of thread 0
-    pixel 1| sums of thread 1      x[pixel + tap, channel]: neighbouring threads read neighbouring pixels
+    pixel 1| sums of thread 1      neighbouring threads read neighbouring pixels of x
      ...
 
-One output per thread (``_single``), for depthwise and other small groups: neighbouring threads have
-neighbouring channels of one pixel, in x, w and y.
-
-Backward-weight (``_weight_gradient``): a thread owns one number of gw and walks a part of the pixels;
-neighbouring threads have neighbouring output channels. The parts are added in order.
+Backward-weight: a thread owns one number of gw and walks a part of the pixels. Neighbouring threads have
+neighbouring output channels. ``epilogue.split_k_reduce`` adds the parts in order.
 """
 
 from __future__ import annotations
@@ -25,194 +29,152 @@ import functools
 import numpy as np
 
 from ..codegen import ptx
-from ..runtime.launch import SIMULATED, THREADS, cuda, kernel
-from .implicit_gemm import BIAS, RELU, RESIDUAL, clip, divide, meets_at
+from ..runtime import memory
+from ..runtime.launch import SIMULATED, THREADS, cuda, kernel, launch
+from . import cost, epilogue
+from .epilogue import BIAS, RELU, RESIDUAL, clip
+from .geometry import first_tap, input_pixel, is_inside, output_pixel, position, read_geometry
 
-EACH = 4 if SIMULATED else 16  # at most
-SLAB = 16 if SIMULATED else 32
+SLAB = 16 if SIMULATED else 32  # lines of w in shared memory
 
 
 @functools.cache
-def _few(real, deep_w, each):
+def _gather_kernel(real, k_major_w, each):
+    """Forward and backward-data; ``each`` output channels per thread."""
     zero, threads, slab, size = real(0), THREADS, SLAB, SLAB * each
     pointer, load4 = ptx.pointer, ptx.load4
 
-    def direct_few(x, w, bias, residual, y, flags, geometry):
+    def direct(x, w, bias, residual, y, flags, geometry):
         weights = pointer(cuda.shared.array(size, real))
+        g = read_geometry(geometry)
         thread, group = np.int32(cuda.threadIdx.x), np.int32(cuda.blockIdx.z)
-        m, first = np.int32(cuda.blockIdx.x) * threads + thread, np.int32(cuda.blockIdx.y) * each
-        pixels, columns, total = np.int32(geometry[0]), np.int32(geometry[1]), np.int32(geometry[2])
-        channels, x_line = np.int32(geometry[3]), geometry[4]
-        size_d, size_h, size_w = geometry[10], geometry[11], geometry[12]
-        taps_h, taps_w = np.int32(geometry[17]), np.int32(geometry[18])
-        step_d, step_h, step_w = np.int32(geometry[19]), np.int32(geometry[20]), np.int32(geometry[21])
-        a = divide(m, geometry[32], geometry[33])
-        b = divide(a, geometry[34], geometry[35])
-        image = divide(b, geometry[36], geometry[37])
-        column, row, plane = m - a * geometry[15], a - b * geometry[14], b - image * geometry[13]
-        at_d = np.int32(plane * geometry[26] + geometry[29])
-        at_h = np.int32(row * geometry[27] + geometry[30])
-        at_w = np.int32(column * geometry[28] + geometry[31])
-        # where the next number of x lies; after the channels of a tap, of a row and of a plane of taps
-        at = (((image * size_d + at_d) * size_h + at_h) * size_w + at_w) * x_line + group * channels
-        next_w, next_h = step_w * x_line, step_h * size_w * x_line
-        next_d = step_d * size_h * size_w * x_line - taps_h * next_h
-        next_h, next_w = next_h - taps_w * next_w, next_w - channels
+        m, left = np.int32(cuda.blockIdx.x) * threads + thread, np.int32(cuda.blockIdx.y) * each
+        pixels, out_channels, lines = np.int32(g.pixels), np.int32(g.out_channels), np.int32(g.k_size)
+        in_channels, taps_h, taps_w = np.int32(g.in_channels), np.int32(g.taps_h), np.int32(g.taps_w)
+        step_d, step_h, step_w = np.int32(g.tap_step_d), np.int32(g.tap_step_h), np.int32(g.tap_step_w)
+        place = position(m, g)
+        first = first_tap(place, g)
+        # where the next number of x is, and the way to the next tap, row of taps and plane of taps
+        at = input_pixel(place[0], first, g) * g.x_pitch + group * in_channels
+        next_w, next_h = step_w * g.x_pitch, step_h * g.size_w * g.x_pitch
+        next_d = step_d * g.size_h * g.size_w * g.x_pitch - taps_h * next_h
+        next_h, next_w = next_h - taps_w * next_w, next_w - in_channels
         sums = cuda.local.array(each, real)
         for q in range(each):
             sums[q] = zero
-        c, v, h, d = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
-        inside = m < pixels and meets_at(at_d, size_d) and meets_at(at_h, size_h) and meets_at(at_w, size_w)
-        for start in range(0, total, slab):
+        c, tap_w, tap_h, tap_d = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
+        inside = m < pixels and is_inside(first[0], g.size_d)
+        inside = inside and is_inside(first[1], g.size_h) and is_inside(first[2], g.size_w)
+        for start in range(0, lines, slab):
             cuda.syncthreads()
             for e in range(thread, size, threads):
-                r, n = np.int32(start + e // each), first + e % each
+                line, n = np.int32(start + e // each), left + e % each
                 value = zero
-                if r < total and n < columns:
-                    if deep_w:
-                        tap = np.int32(r // channels)
-                        tap_h = np.int32(tap // taps_w)
-                        tap_d = np.int32(tap_h // taps_h)
-                        place = geometry[22] + tap_d * geometry[23] + (tap_h - tap_d * taps_h) * geometry[24]
-                        place += (tap - tap_h * taps_w) * geometry[25]
-                        value = w[
-                            group * geometry[8] + place * geometry[7] + n * geometry[6] + r - tap * channels
-                        ]
+                if line < lines and n < out_channels:
+                    g = read_geometry(geometry)  # again, so that the numbers take no registers until here
+                    if k_major_w:
+                        tap = np.int32(line // in_channels)
+                        row = np.int32(tap // taps_w)
+                        plane = np.int32(row // taps_h)
+                        kernel_at = g.kernel_first + plane * g.kernel_step_d
+                        kernel_at += (row - plane * taps_h) * g.kernel_step_h
+                        kernel_at += (tap - row * taps_w) * g.kernel_step_w
+                        channel = line - tap * in_channels
+                        value = w[group * g.w_group + kernel_at * g.w_tap + n * g.w_row + channel]
                     else:
-                        value = w[group * geometry[8] + r * geometry[6] + n]
+                        value = w[group * g.w_group + line * g.w_row + n]
                 weights[e] = value
             cuda.syncthreads()
-            for r in range(0, min(slab, total - start) * each, each):
+            for line in range(0, min(slab, lines - start) * each, each):
                 if inside:
                     value = x[at]
                     for n in range(0, each, 4):
-                        u = load4(weights, r + n)
+                        u = load4(weights, line + n)
                         for q in range(4):
                             sums[n + q] += value * u[q]
                 at += 1
                 c = np.int32(c + 1)
-                if c == channels:
+                if c == in_channels:
                     at += next_w
-                    c, v = np.int32(0), np.int32(v + 1)
-                    if v == taps_w:
+                    c, tap_w = np.int32(0), np.int32(tap_w + 1)
+                    if tap_w == taps_w:
                         at += next_h
-                        v, h = np.int32(0), np.int32(h + 1)
-                        if h == taps_h:
+                        tap_w, tap_h = np.int32(0), np.int32(tap_h + 1)
+                        if tap_h == taps_h:
                             at += next_d
-                            h, d = np.int32(0), np.int32(d + 1)
+                            tap_h, tap_d = np.int32(0), np.int32(tap_d + 1)
                     inside = (
                         m < pixels
-                        and meets_at(at_d + d * step_d, size_d)
-                        and meets_at(at_h + h * step_h, size_h)
+                        and is_inside(first[0] + tap_d * step_d, g.size_d)
+                        and is_inside(first[1] + tap_h * step_h, g.size_h)
                     )
-                    inside = inside and meets_at(at_w + v * step_w, size_w)
+                    inside = inside and is_inside(first[2] + tap_w * step_w, g.size_w)
         if m < pixels:
-            place = (image * geometry[38] + plane * geometry[41] + geometry[44]) * geometry[39]
-            place = (
-                (place + row * geometry[42] + geometry[45]) * geometry[40]
-                + column * geometry[43]
-                + geometry[46]
-            )
-            to = place * geometry[5] + group * columns + first
+            g = read_geometry(geometry)
+            to = output_pixel(place, g) * g.y_pitch + group * out_channels + left
             for n in range(each):
-                if first + n < columns:
+                if left + n < out_channels:
                     value = sums[n]
                     if flags & BIAS:
-                        value += bias[group * columns + first + n]
+                        value += bias[group * out_channels + left + n]
                     if flags & RESIDUAL:
                         value += residual[to + n]
                     y[to + n] = clip(value) if flags & RELU else value
 
-    return kernel(direct_few, launch_bounds=(THREADS, 2))  # 128 registers each
-
-
-def width(columns: int) -> int:
-    """How many of ``columns`` output channels a thread takes."""
-    return next((n for n in (4, 8) if columns <= n), EACH)
+    return kernel(direct, launch_bounds=(THREADS, 2))  # 128 registers each
 
 
 @functools.cache
-def _single(real, deep_w):
+def _weight_kernel(real):
     zero = real(0)
 
-    def direct_single(x, w, bias, residual, y, flags, geometry):
-        pixels, columns, channels = np.int32(geometry[0]), np.int32(geometry[1]), np.int32(geometry[3])
-        x_line, y_line = geometry[4], geometry[5]
-        size_d, size_h, size_w = np.int32(geometry[10]), np.int32(geometry[11]), np.int32(geometry[12])
-        for i in range(cuda.grid(1), pixels * y_line, cuda.gridsize(1)):
-            m = np.int32(i // y_line)
-            k = np.int32(i - m * y_line)
-            group = k // columns
-            n = k - group * columns
-            a = divide(m, geometry[32], geometry[33])
-            b = divide(a, geometry[34], geometry[35])
-            image = divide(b, geometry[36], geometry[37])
-            column, row, plane = m - a * geometry[15], a - b * geometry[14], b - image * geometry[13]
-            total = zero
-            for d in range(geometry[16]):
-                for h in range(geometry[17]):
-                    for v in range(geometry[18]):
-                        p = plane * geometry[26] + geometry[29] + d * geometry[19]
-                        q = row * geometry[27] + geometry[30] + h * geometry[20]
-                        s = column * geometry[28] + geometry[31] + v * geometry[21]
-                        if 0 <= p < size_d and 0 <= q < size_h and 0 <= s < size_w:
-                            source = (
-                                ((image * size_d + p) * size_h + q) * size_w + s
-                            ) * x_line + group * channels
-                            tap = geometry[22] + d * geometry[23] + h * geometry[24] + v * geometry[25]
-                            at = group * geometry[8] + (
-                                tap * geometry[7] + n * geometry[6]
-                                if deep_w
-                                else tap * channels * geometry[6] + n
-                            )
-                            for c in range(channels):
-                                total += x[source + c] * w[at + (c if deep_w else c * geometry[6])]
-            place = (image * geometry[38] + plane * geometry[41] + geometry[44]) * geometry[39]
-            place = (
-                (place + row * geometry[42] + geometry[45]) * geometry[40]
-                + column * geometry[43]
-                + geometry[46]
-            )
-            to = place * y_line + k
-            if flags & BIAS:
-                total += bias[k]
-            if flags & RESIDUAL:
-                total += residual[to]
-            y[to] = clip(total) if flags & RELU else total
-
-    return kernel(direct_single)
-
-
-@functools.cache
-def _weight_gradient(real):
-    zero = real(0)
-
-    def direct_weight(x, gy, gw, parts, geometry):
-        pixels, columns, channels = geometry[0], np.int32(geometry[1]), np.int32(geometry[3])
-        x_line, y_line, numbers = geometry[4], geometry[5], geometry[2] * geometry[5]
-        size_d, size_h, size_w = np.int32(geometry[10]), np.int32(geometry[11]), np.int32(geometry[12])
+    def direct_weight(x, gy, gw, split_k, geometry):
+        g = read_geometry(geometry)
+        out_channels, in_channels = np.int32(g.out_channels), np.int32(g.in_channels)
+        numbers = g.k_size * g.y_pitch
+        size_d, size_h, size_w = np.int32(g.size_d), np.int32(g.size_h), np.int32(g.size_w)
         i = np.int64(cuda.grid(1))
         if i < numbers:
-            r = np.int32(i // y_line)
-            k = np.int32(i - r * y_line)
-            tap = r // channels
-            c = r - tap * channels + k // columns * channels
-            at_w = tap % geometry[18] * geometry[21] + geometry[31]
-            at_h = tap // geometry[18] % geometry[17] * geometry[20] + geometry[30]
-            at_d = tap // geometry[18] // geometry[17] * geometry[19] + geometry[29]
-            total, part = zero, np.int64(cuda.blockIdx.y)
-            for m in range(part * pixels // parts, (part + 1) * pixels // parts):
-                a = divide(m, geometry[32], geometry[33])
-                b = divide(a, geometry[34], geometry[35])
-                image = divide(b, geometry[36], geometry[37])
-                p = at_d + (b - image * geometry[13]) * geometry[26]
-                q = at_h + (a - b * geometry[14]) * geometry[27]
-                s = at_w + (m - a * geometry[15]) * geometry[28]
-                if 0 <= p < size_d and 0 <= q < size_h and 0 <= s < size_w:
-                    total += (
-                        x[(((image * size_d + p) * size_h + q) * size_w + s) * x_line + c]
-                        * gy[m * y_line + k]
-                    )
-            gw[part * numbers + i] = total
+            row = np.int32(i // g.y_pitch)
+            n = np.int32(i - row * g.y_pitch)
+            tap = row // in_channels
+            c = row - tap * in_channels + n // out_channels * in_channels
+            from_w = tap % g.taps_w * g.tap_step_w
+            from_h = tap // g.taps_w % g.taps_h * g.tap_step_h
+            from_d = tap // g.taps_w // g.taps_h * g.tap_step_d
+            total, split = zero, np.int64(cuda.blockIdx.y)
+            for m in range(split * g.pixels // split_k, (split + 1) * g.pixels // split_k):
+                at = position(m, g)
+                first = first_tap(at, g)
+                tap_d, tap_h, tap_w = from_d + first[0], from_h + first[1], from_w + first[2]
+                if 0 <= tap_d < size_d and 0 <= tap_h < size_h and 0 <= tap_w < size_w:
+                    pixel = input_pixel(at[0], (tap_d, tap_h, tap_w), g)
+                    total += x[pixel * g.x_pitch + c] * gy[m * g.y_pitch + n]
+            gw[split * numbers + i] = total
 
     return kernel(direct_weight)
+
+
+# ------------------------------------------------------------------------------------------------- launches
+def run(phases, x, w, y, bias=None, residual=None, relu=False) -> None:
+    """Run phases of forward or backward-data; arguments as for ``implicit_gemm.run``."""
+    flags, real = epilogue.flags_of(bias, residual, relu), x.dtype.type
+    bias, residual = y if bias is None else bias, y if residual is None else residual
+    for phase in phases:
+        if phase.taps:
+            out_channels = phase.channels[1]
+            each = cost.outputs_per_thread(out_channels)
+            grid = -(-phase.pixels // THREADS), -(-out_channels // each), phase.spec.groups
+            kernel = _gather_kernel(real, phase.is_dgrad, each)
+            launch(kernel, grid, THREADS, x, w, bias, residual, y, flags, phase.table)
+
+
+def run_weight(phase, x, gy, gw) -> None:
+    """The weight gradient; arguments as for ``implicit_gemm_weight.run``."""
+    blocks = -(-gw.size // THREADS)
+    split_k = max(1, min(8 * cost.PROCESSORS // blocks, phase.pixels // 32, 256))
+    target = gw if split_k == 1 else memory.empty((split_k, *gw.shape), gw.dtype)
+    kernel = _weight_kernel(x.dtype.type)
+    launch(kernel, (blocks, split_k), THREADS, x, gy, target, split_k, phase.table)
+    if split_k > 1:
+        epilogue.split_k_reduce(target, gw, split_k)

@@ -21,7 +21,7 @@ import numpy as np
 
 from fastconv.spec import conv_spec
 
-from ..conv import geometry, registry
+from ..conv import geometry, implicit_gemm, implicit_gemm_weight
 from ..runtime import layout, memory
 from ..runtime.launch import SIMULATED, cuda, kernel, launch
 from .pointwise import half_as_float
@@ -141,7 +141,7 @@ def _run(x, w, outputs, bias=None, backward=False):
         )
     if y.size:
         sizes = (outputs, x.shape[1]) if backward else (x.shape[1], outputs)
-        registry.gather(
+        implicit_gemm.run(
             [_phase(len(x), *sizes, backward)], _images(x), _weights(w), _images(y), bias, mode="fma"
         )
     return y
@@ -163,7 +163,7 @@ def linear_bwd_weight(gy, x):
     if gw.size and not len(x):
         return layout.filled(gw.shape[:2], gw.dtype, 0)
     if gw.size:
-        registry.gather_weight(
+        implicit_gemm_weight.run(
             _phase(len(x), x.shape[1], gy.shape[1]), _images(x), _images(gy), memory_order, mode="fma"
         )
     return gw.view(gw.shape[:2], gw.strides[:2])

@@ -1,7 +1,7 @@
-"""``ptx.py`` for the simulator: the same functions in Python, a warp's collective ones through a barrier of
-32 threads.
+"""The functions of ``codegen/ptx.py`` in Python, for the simulator.
 
-A copy is done at once: the simulator finds wrong indices and wrong arithmetic, not a missing wait.
+Instructions of a whole warp meet at a barrier of 32 threads. A copy is complete at once, so the simulator
+finds wrong indices and wrong arithmetic, and does not find a missing wait.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from ..runtime.array import Flat
 
 
 def _shared_array(self, shape, dtype, alignment=None):
-    """One array for each place in the program, as in numba's simulator; that refuses the word
-    ``alignment``."""
+    """One array per place in the program, as in numba's simulator, which does not know ``alignment``."""
     if shape == 0:
         return np.frombuffer(self._dynshared.data, dtype)
     caller = sys._getframe(1)
@@ -31,7 +30,13 @@ def pointer(array):
     return Flat(array)
 
 
-def copy_async(size: int, near: bool = True):
+def read_record(kind):
+    """The first elements of an array as a NamedTuple."""
+    count = len(kind._fields)
+    return lambda array: kind(*(array[i] for i in range(count)))
+
+
+def copy_async(size: int, l1: bool = True):
     def copy(shared, at, array, index, valid):
         count = size // shared.itemsize
         assert at % count == 0 and (index % count == 0 or not valid), "copy_async: not aligned"
@@ -69,12 +74,12 @@ def _store(array, index, *values):
 store2 = store4 = _store
 
 
-def vector_access(count: int):
-    return _load(count), lambda array, index, values: _store(array, index, *values)
+def vector_access(vector_width: int):
+    return _load(vector_width), lambda array, index, values: _store(array, index, *values)
 
 
 class _Warp:
-    """Where the 32 threads of a warp meet: each leaves its arguments, one computes, each takes its result."""
+    """A warp's 32 threads meet: each leaves its arguments, one computes, each takes its result."""
 
     def __init__(self):
         self.given, self.results = [None] * 32, None
@@ -87,7 +92,7 @@ class _Warp:
 
     @staticmethod
     def together(function):
-        """``function(*one list of 32 per argument) -> 32 results`` as a function that each lane calls."""
+        """A function for each lane, made of ``function(*one list of 32 per argument) -> 32 results``."""
 
         def call(*args):
             thread = threading.current_thread()
@@ -100,21 +105,21 @@ class _Warp:
         return call
 
 
-def _matrix4(turned):
-    def matrix4(shared, index):
+def _ldmatrix4(transposed):
+    def ldmatrix4(shared, index):
         count = 16 // shared[0].itemsize
-        assert all(i % count == 0 for i in index), "matrix4: not aligned"
+        assert all(i % count == 0 for i in index), "ldmatrix4: not aligned"
         rows = np.array([[s[i + j] for j in range(count)] for s, i in zip(shared, index)], shared[0].dtype)
         rows = rows.reshape(4, 8, count)
-        if turned:
+        if transposed:
             rows = np.ascontiguousarray(rows.transpose(0, 2, 1))
         words = rows.view(np.uint32).reshape(4, 32)
         return [tuple(words[:, lane]) for lane in range(32)]
 
-    return _Warp.together(matrix4)
+    return _Warp.together(ldmatrix4)
 
 
-matrix4, matrix4_turned = _matrix4(False), _matrix4(True)
+ldmatrix4, ldmatrix4_trans = _ldmatrix4(False), _ldmatrix4(True)
 
 
 def tf32(x):
@@ -135,7 +140,7 @@ def pack_bf16(low, high):
 
 
 def _mma(halves: int):
-    """``halves`` numbers per register."""
+    """``mma`` with ``halves`` numbers per register."""
 
     def numbers(registers):
         words = np.array(registers, np.uint32)  # lane, register -> lane, register, number

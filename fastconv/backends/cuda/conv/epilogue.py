@@ -1,0 +1,215 @@
+"""What happens to sums after the last multiplication: bias, residual, ReLU, moments of channels, split k.
+
+A block writes its tile of sums through shared memory, so that neighbouring threads write neighbouring
+channels (``tile_epilogue``)::
+
+      registers             shared memory                      global memory
+      sums of thread  -->   BM lines of pitch_y numbers  -->   y[pixel, n], 4 channels per thread and line
+                            (stage)                            (write)
+
+          BN / 4 threads side by side: each has 4 channels
+        +----+----+----+----+
+        | t0 | t1 | t2 | t3 |   line 0           thread t has the lines t // (BN / 4) + i * stride,
+        | t4 | t5 | t6 | t7 |   line 1           stride = threads / (BN / 4)
+        | t0 | t1 | t2 | t3 |   line 2
+        +----+----+----+----+
+
+A BatchNorm often follows. Therefore, where nothing is added to the sums, the block also leaves mean and sum
+of squared deviations of its lines of each channel (``moments``); ``ops/channel_reduce.py`` combines blocks.
+Each thread first finds the mean of its own lines. Squares of deviations from that mean lose no digits to an
+outlier, as they would from a single line. The threads of a channel are then combined in float64.
+
+Source of the combination: T. Chan, G. Golub and R. LeVeque, "Algorithms for computing the sample variance",
+1983.
+
+With split k, each part of the sum writes an array of its own. ``split_k_reduce`` adds the arrays in order, so
+results do not depend on which block ends first.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from ..codegen import ptx
+from ..runtime.launch import body, cuda, grid, kernel, launch
+from .geometry import output_pixel, position, read_geometry
+
+# Flags: what is added to a sum, and how. QUADS: four channels are written at a time. DENSE: pixels lie in
+# memory in the order of positions. MOMENTS: the block leaves moments.
+BIAS, RESIDUAL, RELU, QUADS, DENSE, MOMENTS = 1, 2, 4, 8, 16, 32
+
+
+def flags_of(bias, residual, relu) -> int:
+    """The flags of what is added to the sums."""
+    return BIAS * (bias is not None) | RESIDUAL * (residual is not None) | RELU * bool(relu)
+
+
+@body
+def clip(v):
+    """ReLU; NaN stays NaN."""
+    return type(v)(0) if v < 0 else v
+
+
+@functools.cache
+def tile_epilogue(tile, slabs, real):
+    """The functions ``stage(thread, sums, room)`` and ``write(...)`` of one kind of tile."""
+    BM, quads, pitch = tile.BM, tile.BN // 4, slabs.pitch_y
+    threads, origin = slabs.threads, slabs.origin
+    (high, wide), (run_r, step_r), (run_c, step_c) = slabs.sums_shape, slabs.row_layout, slabs.col_layout
+    zero = real(0)
+    load4, store2, store4 = ptx.load4, ptx.store2, ptx.store4
+
+    @body
+    def stage(thread, sums, room):
+        """Write a thread's sums to the tile in shared memory."""
+        row0, col0 = origin(thread)
+        own = row0 * pitch + col0
+        for i in range(high):
+            for j in range(0, wide, run_c):
+                to = own + (i % run_r + i // run_r * step_r) * pitch + j // run_c * step_c
+                if run_c == 2:
+                    store2(room, to, sums[i, j], sums[i, j + run_c - 1])
+                else:
+                    for q in range(run_c):
+                        room[to + q] = sums[i, j + q]
+
+    @body
+    def mean_of_lines(room, line, col, stride, mine, head, mean):
+        """Mean of a thread's lines, for each of its 4 channels."""
+        for q in range(4):
+            mean[q] = zero
+        for i in range(mine):
+            v = load4(room, np.int64((line + i * stride) * pitch + col))
+            for q in range(4):
+                mean[q] += v[q] - head[q]
+        for q in range(4):
+            mean[q] = head[q] + mean[q] / real(max(mine, 1))
+
+    @body
+    def finish(v, to, n, left, added, bias, residual, y, flags, g):
+        """Add bias and residual to 4 channels of a pixel, apply ReLU and write."""
+        if flags & QUADS:
+            if flags & BIAS:
+                v = (v[0] + added[0], v[1] + added[1], v[2] + added[2], v[3] + added[3])
+            if flags & RESIDUAL:
+                u = load4(residual, to)
+                v = (v[0] + u[0], v[1] + u[1], v[2] + u[2], v[3] + u[3])
+            if flags & RELU:
+                v = (clip(v[0]), clip(v[1]), clip(v[2]), clip(v[3]))
+            store4(y, to, v[0], v[1], v[2], v[3])
+        else:
+            for q in range(4):
+                if left + q < np.int32(g.out_channels):
+                    value = v[q]
+                    if flags & BIAS:
+                        value += bias[n + q]
+                    if flags & RESIDUAL:
+                        value += residual[to + q]
+                    y[to + q] = clip(value) if flags & RELU else value
+
+    @body
+    def combine_moments(room, thread, lines, left, n, head, moments, g):
+        """Moments of the block's lines of 4 channels, from those of the threads in ``room``."""
+        stride = np.int32(threads // quads)
+        for q in range(4):
+            mean, deviations = np.float64(0), np.float64(0)
+            for i in range(min(stride, lines)):
+                mean += np.float64(room[thread + i * quads + q * threads]) * (
+                    (lines - i + stride - 1) // stride
+                )
+            mean /= lines
+            for i in range(min(stride, lines)):
+                d = np.float64(room[thread + i * quads + q * threads]) - mean
+                deviations += np.float64(room[thread + i * quads + (q + 4) * threads])
+                deviations += d * d * ((lines - i + stride - 1) // stride)
+            if left + q < np.int32(g.out_channels):
+                to = np.int64(n + q) * cuda.gridDim.x + cuda.blockIdx.x
+                moments[to] = np.float64(head[q]) + mean
+                moments[to + g.y_pitch * cuda.gridDim.x] = deviations
+
+    @body
+    def write(room, top, left, group, split, bias, residual, y, moments, flags, geometry):
+        """Write the tile whose first position is ``top`` and whose first channel of the group is ``left``."""
+        # read here once more, so that the numbers take no registers in the loop before
+        g = read_geometry(geometry)
+        thread = np.int32(cuda.threadIdx.x)
+        pixels, out_channels = np.int32(g.pixels), np.int32(g.out_channels)
+        line, col = thread // quads, thread % quads * 4
+        n = group * out_channels + left + col
+        added = (zero, zero, zero, zero)
+        if flags & BIAS and left + col < out_channels and flags & QUADS:
+            added = load4(bias, np.int64(n))
+        mean = cuda.local.array(4, real)
+        shift = cuda.local.array(4, real)
+        square = cuda.local.array(4, real)
+        # lines of the tile; from one of a thread's lines to its next; lines of this thread
+        lines, stride = np.int32(min(BM, pixels - top)), np.int32(threads // quads)
+        mine = np.int32((lines - line + stride - 1) // stride)
+        head = load4(room, np.int64(col))
+        if flags & MOMENTS:
+            for q in range(4):
+                shift[q] = square[q] = zero
+            mean_of_lines(room, line, col, stride, mine, head, mean)
+        for i in range(BM * quads // threads):
+            m = np.int32(top + line + i * (threads // quads))
+            if m < pixels and left + col < out_channels:
+                pixel = np.int64(m)
+                if not flags & DENSE:
+                    pixel = output_pixel(position(m, g), g)
+                to = split * g.y_size + pixel * g.y_pitch + n
+                v = load4(room, np.int64((line + i * (threads // quads)) * pitch + col))
+                if flags & MOMENTS:
+                    for q in range(4):
+                        shift[q] += v[q] - mean[q]
+                        square[q] += (v[q] - mean[q]) * (v[q] - mean[q])
+                finish(v, to, n, left + col, added, bias, residual, y, flags, g)
+        if flags & MOMENTS:
+            cuda.syncthreads()
+            for q in range(4):
+                error = shift[q] / real(max(mine, 1))
+                room[thread + q * threads] = (mean[q] - head[q]) + error
+                room[thread + (q + 4) * threads] = square[q] - shift[q] * error
+            cuda.syncthreads()
+            if thread < quads:
+                combine_moments(room, thread, lines, left + col, n, head, moments, g)
+
+    return stage, write
+
+
+# ------------------------------------------------------------------------------------------------- split k
+@functools.cache
+def _split_k_reduce(real):
+    zero = real(0)
+
+    def split_k_reduce(sums, bias, residual, y, split_k, flags, channels, n):
+        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+            v = sums[i]
+            for split in range(1, split_k):
+                v += sums[split * np.int64(n) + i]
+            if flags & BIAS:
+                v += bias[i % channels]
+            if flags & RESIDUAL:
+                v += residual[i]
+            if flags & RELU and v < zero:
+                v = zero
+            y[i] = v
+
+    return kernel(split_k_reduce)
+
+
+def split_k_reduce(sums, y, split_k: int, bias=None, residual=None, relu: bool = False) -> None:
+    """``y`` = the sum of ``split_k`` arrays of its size, in order, then bias, residual and ReLU."""
+    launch(
+        _split_k_reduce(y.dtype.type),
+        *grid(y.size),
+        sums,
+        sums if bias is None else bias,
+        sums if residual is None else residual,
+        y,
+        split_k,
+        flags_of(bias, residual, relu),
+        y.shape[-1],
+        y.size,
+    )
