@@ -5,20 +5,16 @@ from .graph import Graph
 from .ops.channel_reduce import channel_sum
 from .ops.dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
 from .ops.indexing import getitem, index_add, setitem
-from .ops.norm import (
+from .ops.norm.batch import (
     batch_norm_bwd,
     batch_norm_fwd,
     batch_norm_stats,
     batch_norm_train_bwd,
     batch_norm_train_fwd,
-    group_norm_bwd,
-    group_norm_fwd,
-    layer_norm_bwd,
-    layer_norm_fwd,
-    local_response_norm_bwd,
-    local_response_norm_fwd,
     running_step,
 )
+from .ops.norm.layer import group_norm_bwd, group_norm_fwd, layer_norm_bwd, layer_norm_fwd
+from .ops.norm.lrn import local_response_norm_bwd, local_response_norm_fwd
 from .ops.optim import adam_step, sgd_step
 from .ops.pointwise import binary_fwd, cast, dropout, unary_bwd, unary_fwd
 from .ops.pool import (

@@ -341,6 +341,14 @@ def matrix(x: DeviceArray) -> DeviceArray:
     return layout.dense(x) if x.ndim == 2 else layout.rows(x)
 
 
+def empty_matrix(x: DeviceArray) -> tuple[DeviceArray, DeviceArray]:
+    """A new array like ``x``, and its memory as a matrix, which kernels write."""
+    if x.ndim == 2:
+        y = memory.empty(x.shape, x.dtype)
+        return y, y
+    return layout.empty(x.shape, x.dtype)
+
+
 def channel_mean(x: DeviceArray, divisor: float = 1.0) -> DeviceArray:
     """Sum of each channel, divided by ``divisor``."""
     if x.size == 0:

@@ -1,0 +1,1 @@
+"""The normalisations, a file for each kind."""
