@@ -1,15 +1,16 @@
-"""Files that engines keep from one run to the next: compiled kernels, what was measured.
+"""Files that engines keep from one run to the next: compiled kernels and measurements.
 
 A compiled kernel is machine code: whoever can write its file can run anything as the user who reads it,
 whatever the format and the checksum. So only the user may write here. Folders that are made here have mode
-0700, are no links and belong to the user, and so do the files (0600) that are read. Another user's folder, as
-somebody may have put it in the temporary directory, is not used.
+0700, are no links and belong to the user. The files that are read have mode 0600 and belong to the user too.
+A folder of another user is not used; somebody may have put one in the temporary directory.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import re
 import shutil
@@ -17,8 +18,9 @@ import stat
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from .settings import environment
 
@@ -33,8 +35,7 @@ class _NotOurs(OSError):
 
 
 def _user() -> int | None:
-    """The number of this user; None where files have no such owner (Windows, whose folders are the user's
-    own)."""
+    """The number of this user; None on Windows, where files have no such owner."""
     return os.geteuid() if hasattr(os, "geteuid") else None
 
 
@@ -46,7 +47,7 @@ def user_cache() -> Path | None:
 
 
 def _roots() -> Iterator[tuple[Path, bool]]:
-    """Folders that may hold the stores, the best first, and whether it was the user who named them."""
+    """Folders that may hold the stores, the best first, and whether the user named them."""
     if given := environment("FASTCONV_CACHE_DIR"):
         named = os.path.expanduser(given)
         if named.startswith("~"):
@@ -61,20 +62,20 @@ def _roots() -> Iterator[tuple[Path, bool]]:
 
 
 def _check_outer(folder: Path) -> None:
-    """Nobody but this user and the administrator may replace what is made in ``folder``. It may be a link."""
+    """Raise, unless only this user and the administrator may replace files in ``folder``. It may be a link."""
     info, user = folder.stat(), _user()
     if user is None:
         return
     if info.st_uid not in (user, 0):
         raise _NotOurs(f"{folder} belongs to another user, who could put code there")
     open_to_others = info.st_mode & (stat.S_IWOTH if info.st_uid == user else _WRITABLE_BY_OTHERS)
-    # sticky, as /tmp is: what is in it belongs to who made it
+    # sticky, as /tmp is: only the owner of a file may replace it
     if open_to_others and not info.st_mode & stat.S_ISVTX:
         raise _NotOurs(f"{folder} can be written by other users, who could put code there")
 
 
 def _make_own(folder: Path) -> None:
-    """Make a folder that only this user can write in, or see that it is one."""
+    """Make a folder that only this user can write in, or check that an existing one is."""
     folder.mkdir(mode=0o700, exist_ok=True)
     if (user := _user()) is None:
         return
@@ -104,8 +105,8 @@ def _place(root: Path, given: bool, parts: tuple[str, ...]) -> Path:
 def folder(*parts: str) -> Path | None:
     """A folder below ``FASTCONV_CACHE_DIR``, the user's cache or a temporary one; None if none can be used.
 
-    Where a folder is passed over that the user named, or that somebody else could write in, a warning says
-    so, once.
+    A warning, once, says which folder is not used although the user named it, or because another user could
+    write in it.
     """
     refused = None
     for root, given in _roots():
@@ -155,20 +156,50 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-# ------------------------------------------------------------------------------------------------- old
-# folders
+class Measurements:
+    """What was measured on this machine, by key: a JSON file that processes share.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file; None where no folder can be used, and then nothing is kept.
+    """
+
+    def __init__(self, path: Path | None):
+        self.path = path
+        self.values = self._stored()
+
+    def _stored(self) -> dict[str, Any]:
+        try:
+            found = json.loads(read(self.path))
+        except ValueError:  # no file yet, or a damaged one
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def get(self, key: str, valid: Callable[[Any], bool], measure: Callable[[], Any]) -> Any:
+        """The value of ``key``; measured and kept where there is none, or none that is ``valid``."""
+        value = self.values.get(key)
+        if not valid(value):
+            value = measure()
+            self.values = {**self._stored(), **self.values, key: value}  # another process may have added some
+            if self.path is not None:
+                with contextlib.suppress(OSError):  # a full or vanished disk: measured again next time
+                    write_atomically(self.path, json.dumps(self.values, indent=0).encode())
+        return value
+
+
+# --------------------------------------------------------------------------------------------- old folders
 def used(folder: Path) -> None:
-    """Note that a folder is in use now: :func:`prune` goes by its time."""
+    """Note that a folder is in use now; :func:`prune` reads its time."""
     with contextlib.suppress(OSError):
         os.utime(folder)
 
 
 def prune(current: Path) -> None:
-    """Remove the neighbours of ``current`` that nobody needs any more: folders of other versions, kernels or
-    processors.
+    """Remove folders beside ``current`` that are old: of other versions, kernels or processors.
 
-    These are the ones not used for 30 days, and beyond the ten used last those not used for a day. A process
-    that still runs with one goes on: it compiles what it does not find.
+    These are the folders not used for 30 days. Except for the ten used last, they are also those not used for
+    a day. A process that still uses one goes on: it compiles what it does not find.
     """
     others = [p for p in _folders(current.parent) if p != current and _KEY.fullmatch(p.name)]
     for i, (age, place) in enumerate(sorted((_age(p), p) for p in others)):
@@ -196,7 +227,7 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _remove(place: Path) -> None:
-    """Remove a folder; under another name, so that nobody finds half of it."""
+    """Remove a folder. It is renamed first, so that no process finds half of it."""
     going = place.with_name(f".{place.name.strip('.')}.{os.getpid()}")
     with contextlib.suppress(OSError):
         place.rename(going)
@@ -215,7 +246,7 @@ def contents() -> list[tuple[Path, int, int, float]]:
 
 
 def clear() -> list[tuple[Path, int, int, float]]:
-    """Remove what the stores hold, and nothing beside them; returns what that was."""
+    """Remove what the stores hold, and nothing else; returns the :func:`contents` before."""
     removed = contents()
     for place, *_ in removed:
         _remove(place)

@@ -200,20 +200,34 @@ def test_a_kernels_file_may_only_name_what_kernels_are_made_of(tmp_path, monkeyp
     assert fastconv.__dict__.pop("caught")
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[1", "{}", "[1, 2, 3]", '["a", 1]', "[0, 1]", "[NaN, 1]", "[-1, 1e9]", "[Infinity, 1]"]
-)
+_DAMAGED = ("[1, 2, 3]", '["a", 1]', "[0, 1]", "[NaN, 1]", "[-1, 1e9]", "[Infinity, 1]", "3", "{}", "null")
+
+
+@pytest.mark.parametrize("text", ["", "[1", "{}", "[1, 2]", "3", *(f'{{"1": {v}}}' for v in _DAMAGED)])
 def test_damaged_measurements_are_made_again(tmp_path, monkeypatch, text):
     monkeypatch.setattr(jit, "cache_dir", lambda: tmp_path)
     monkeypatch.setattr(machine, "peak", lambda threads: 1e9)
     monkeypatch.setattr(machine, "copy_rate", lambda threads: 2e9)
-    disk.write_atomically(tmp_path / "rates-1.json", text.encode())
+    disk.write_atomically(tmp_path / "rates.json", text.encode())
     machine.rates.cache_clear()
     try:
         assert machine.rates(1) == (1e9, 2e9)
-        assert json.loads((tmp_path / "rates-1.json").read_text()) == [1e9, 2e9]
+        assert json.loads((tmp_path / "rates.json").read_text()) == {"1": [1e9, 2e9]}
     finally:
         machine.rates.cache_clear()
+
+
+def test_measurements_of_other_processes_stay(tmp_path):
+    """Two processes measure different things at once, and both find all of it afterwards."""
+    path, measured = tmp_path / "store.json", []
+
+    def get(store, key, value):
+        return store.get(key, lambda v: isinstance(v, int), lambda: measured.append(key) or value)
+
+    one, two = disk.Measurements(path), disk.Measurements(path)
+    assert (get(one, "a", 1), get(two, "b", 2), get(one, "a", 3)) == (1, 2, 1)
+    assert [get(disk.Measurements(path), key, 0) for key in "ab"] == [1, 2] and measured == ["a", "b"]
+    assert get(disk.Measurements(None), "c", 5) == 5
 
 
 # ------------------------------------------------------------------------------------------------- old

@@ -13,7 +13,7 @@ import pytest
 import fastconv as fc
 from fastconv import models, nn, optim, spec
 from fastconv.backends import load
-from fastconv.backends.common import blocks
+from fastconv.backends.common import size_classes
 from fastconv.backends.cpu.runtime import memory
 
 NETS = {
@@ -64,7 +64,7 @@ def test_relu_keeps_its_output_only():
 
 
 # ------------------------------------------------------------------------------------------------- the pool
-class Fake(blocks.Blocks):
+class Fake(size_classes.Blocks):
     """Blocks that are numbers, in a memory of ``room`` bytes."""
 
     def __init__(self, room=1 << 40):
@@ -89,7 +89,7 @@ MB = 1 << 20
 
 
 def test_free_memory_is_bounded_by_use(monkeypatch):
-    monkeypatch.setattr(blocks, "SPARE", 2 * MB)
+    monkeypatch.setattr(size_classes, "SPARE", 2 * MB)
     pool = Fake()
     for n in range(1, 40):
         pool.use(n * MB)
@@ -103,8 +103,8 @@ def test_free_memory_is_bounded_by_use(monkeypatch):
 
 
 def test_the_bound_follows_recent_use(monkeypatch):
-    monkeypatch.setattr(blocks, "SPARE", 2 * MB)
-    monkeypatch.setattr(blocks, "WINDOW", 100)
+    monkeypatch.setattr(size_classes, "SPARE", 2 * MB)
+    monkeypatch.setattr(size_classes, "WINDOW", 100)
     pool = Fake()
     pool.turn = 100
     pool.use(*[MB] * 50)
@@ -118,7 +118,7 @@ def test_the_bound_follows_recent_use(monkeypatch):
 
 
 def test_what_nobody_asked_for_the_longest_goes_first(monkeypatch):
-    monkeypatch.setattr(blocks, "SPARE", 0)
+    monkeypatch.setattr(size_classes, "SPARE", 0)
     pool = Fake()
     pool.use(*[10 * MB] * 10)
     pool.use(40 * MB)  # four of ten go
@@ -200,7 +200,7 @@ assert F.relu(fc.ones(1, 1, 64, 64)).shape == (1, 1, 64, 64)
 
 def test_many_sizes_of_image(monkeypatch):
     """A net on 120 sizes holds little more than twice what the largest needs."""
-    monkeypatch.setattr(blocks, "SPARE", 1 << 20)
+    monkeypatch.setattr(size_classes, "SPARE", 1 << 20)
     monkeypatch.setattr(memory, "_pool", memory.Pool())
     rng = np.random.default_rng(0)
     net = nn.Sequential(
@@ -219,7 +219,7 @@ def test_many_sizes_of_image(monkeypatch):
             net(x).sum().backward()
             del x
             s = memory.statistics()
-            assert s["free_bytes"] + s["used_bytes"] <= 2.2 * s["peak_bytes"] + blocks.SPARE
+            assert s["free_bytes"] + s["used_bytes"] <= 2.2 * s["peak_bytes"] + size_classes.SPARE
     assert s["peak_bytes"] > 8 * MB
 
 

@@ -282,10 +282,10 @@ def test_out_of_memory_names_the_op(engine, monkeypatch):
 def test_free_memory_is_bounded(engine, monkeypatch):
     """By what was in use; not the memory of a graph, whose kernels know it by address, and not while one is
     recorded."""
-    from fastconv.backends.common import blocks
+    from fastconv.backends.common import size_classes
     from fastconv.backends.cuda.runtime import pool
 
-    monkeypatch.setattr(blocks, "SPARE", 1 << 20)
+    monkeypatch.setattr(size_classes, "SPARE", 1 << 20)
     bounded, own = pool.Pool(), pool.Pool(bounded=False)
     for p in (bounded, own):
         for mib in (1, 2, 3, 5, 7, 11):

@@ -3,6 +3,7 @@ GPU."""
 
 from __future__ import annotations
 
+import functools
 import json
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from conftest import SIMULATED, needs_cuda
 
 import fastconv as fc
 from fastconv import spec
+from fastconv.backends import disk
 
 pytestmark = needs_cuda
 
@@ -282,13 +284,14 @@ def test_the_fastest_tile_is_measured_once(engine, monkeypatch, tmp_path):
         return 3.0 - run.args[0].split_k
 
     def another_process():
-        autotune._known.cache_clear()
-        autotune._chosen.clear()
+        autotune.measurements.cache_clear()
+        autotune.chosen.clear()
 
     another_process()
     monkeypatch.setattr(autotune, "can_measure", lambda: True)
     monkeypatch.setattr(autotune, "seconds", seconds)
-    monkeypatch.setattr(autotune, "_file", lambda: tmp_path / "fastest.json")
+    store = functools.cache(lambda: disk.Measurements(tmp_path / "fastest.json"))
+    monkeypatch.setattr(autotune, "measurements", store)
     fc.set_float32_precision("highest")
     arrays = inputs((2, 4, 5, 4), (8, 4, 3, 3), {"padding": 1})
     for counts in ([1, 2] * 3, [], []):

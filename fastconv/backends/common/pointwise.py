@@ -119,6 +119,8 @@ EXTREMA: dict[str, Callable] = {
     "maximum": lambda a, b: a if (a >= b) | (a != a) else b,
     "minimum": lambda a, b: a if (a <= b) | (a != a) else b,
 }
+#: The formulas of binary ops in kernels; those of pow, which need more than one line, are each engine's own.
+BINARY_FORMULAS = {**OPERATORS, **EXTREMA}
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")  # these give bool
 #: All binary ops. pow_by_base and pow_by_exponent are the derivatives of pow; each engine has its own three.
 BINARY = (

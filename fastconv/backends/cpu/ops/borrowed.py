@@ -11,7 +11,7 @@ import functools
 import inspect
 
 from fastconv.backends import numpy as reference
-from fastconv.backends.common.blocks import CURE, described
+from fastconv.backends.common.out_of_memory import CURE, described
 
 from ..runtime import memory
 

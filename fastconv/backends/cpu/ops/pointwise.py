@@ -20,7 +20,7 @@ from math import prod
 
 import numpy as np
 
-from fastconv.backends.common.pointwise import COMPARISONS, EXTREMA, OPERATORS, Scalars, unary
+from fastconv.backends.common.pointwise import BINARY_FORMULAS, COMPARISONS, Scalars, unary
 
 from ..codegen import vector_math
 from ..codegen.jit import body, kernel, prange, split_range
@@ -28,7 +28,7 @@ from ..runtime import layout
 from . import borrowed as reference
 
 SMALL = 1 << 13
-BINARY = {name: f for name, f in {**OPERATORS, **EXTREMA}.items() if name not in COMPARISONS}
+BINARY = {name: formula for name, formula in BINARY_FORMULAS.items() if name not in COMPARISONS}
 
 inline = body(inline=True)
 

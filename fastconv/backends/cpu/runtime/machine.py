@@ -1,10 +1,8 @@
-"""What the cpu backend found on this machine: lines for ``fastconv doctor``, and the rates measured."""
+"""This machine: lines for ``fastconv doctor``, and its rates of arithmetic and of memory."""
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import json
 import math
 import platform
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +35,7 @@ def vector_unit() -> str:
 
 
 def threading_layer() -> str:
-    """Numba's threading layer (starts its threads)."""
+    """Numba's threading layer. Asking starts its threads."""
     numba.get_num_threads()
     return numba.threading_layer()
 
@@ -61,8 +59,10 @@ def pool() -> str:
 
 
 def _best_time(threads: int, work, runs: int) -> float:
-    """Seconds of ``work(thread)`` in all threads at once, the best of some ``runs``; of processor time, so
-    that what else runs on the machine just now does not count."""
+    """Seconds of ``work(thread)`` in all threads at once, the best of ``runs``.
+
+    This is processor time, so other programs that run at the moment do not count.
+    """
 
     def timed(thread):
         start = thread_time()
@@ -82,28 +82,23 @@ def copy_rate(threads: int) -> float:
     )
 
 
+def _are_rates(found) -> bool:
+    numbers = isinstance(found, (list, tuple)) and all(isinstance(rate, (int, float)) for rate in found)
+    return numbers and len(found) == 2 and all(0 < rate < math.inf for rate in found)
+
+
 @lru_cache
 def rates(threads: int) -> tuple[float, float]:
     """``peak`` and ``copy_rate`` of float32, measured once per machine and kept beside its kernels."""
     folder = jit.cache_dir()
-    path = folder and folder / f"rates-{threads}.json"
-    try:
-        peak_rate, copy = map(float, json.loads(disk.read(path)))
-        if 0 < peak_rate < math.inf and 0 < copy < math.inf:
-            return peak_rate, copy
-    except (ValueError, TypeError):  # none yet, or damaged
-        pass
-    found = peak(threads), copy_rate(threads)
-    if path:
-        with contextlib.suppress(OSError):  # a full or vanished disk: measured again next time
-            disk.write_atomically(path, json.dumps(found).encode())
-    return found
+    store = disk.Measurements(folder and folder / "rates.json")
+    peak_rate, copy = store.get(str(threads), _are_rates, lambda: (peak(threads), copy_rate(threads)))
+    return float(peak_rate), float(copy)
 
 
 @lru_cache
 def peak(threads: int, dtype: str = "float32") -> float:
-    """FLOP/s of ``threads`` threads in a tile that never leaves the registers; measured once, in about 0.1
-    s."""
+    """FLOP/s of ``threads`` threads in a tile that never leaves the registers; measured once, in 0.1 s."""
     columns, depth = 2 * emitter.lanes(dtype), 1 << 21
     words = ctypes.c_int64 * 17
     tile = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_int64))(

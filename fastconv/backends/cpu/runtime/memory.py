@@ -1,7 +1,7 @@
 """Memory for results and scratch: 64-byte aligned blocks that are used again when their last array is gone.
 
 A fresh large buffer costs more than most kernels run on it (the system clears every page at first touch), so
-blocks live in a pool (see ``backends/common/blocks.py``) and return to it when NumPy drops the last view.
+blocks live in a pool (see ``backends/common/size_classes.py``) and return to it when NumPy drops the last view.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from math import prod
 
 import numpy as np
 
-from fastconv.backends.common.blocks import Blocks
+from fastconv.backends.common.size_classes import Blocks
 
 ALIGN = 64
 SMALL = 1 << 12  # smaller arrays are NumPy's business

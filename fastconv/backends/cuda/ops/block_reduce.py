@@ -14,10 +14,11 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
+from fastconv.backends.common.pointwise import BINARY_FORMULAS
+
 from ..runtime import layout
 from ..runtime.array import DeviceArray
 from ..runtime.launch import THREADS, body, cuda
-from .pointwise import BINARY_OPS
 
 
 class OptionalArray(NamedTuple):
@@ -38,7 +39,7 @@ def team_reducer(name: str):
 
     All threads of the block must call it; ``shared`` has room for a value of each.
     """
-    op = body(BINARY_OPS[name])
+    op = body(BINARY_FORMULAS[name])
 
     @body
     def reduce_team(shared, value, team):

@@ -1,18 +1,28 @@
 """Elementwise ops, with broadcasting, and dropout.
 
 Arrays whose elements correspond in memory are walked as one line; broadcasting walks as few axes as the
-strides allow. The arithmetic is written once per element type, because a bare ``0.5`` is a float64 in a
-kernel and would turn float32 arithmetic into float64.
+strides allow. The formulas are those of ``common/pointwise.py``.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from math import floor, pi
 from math import sqrt as host_sqrt
 
 import numpy as np
+
+from fastconv.backends.common import random_bits
+from fastconv.backends.common.pointwise import (
+    BINARY_FORMULAS,
+    COMPARISONS,
+    CUBIC,
+    CUBIC_SLOPE,
+    INVERSE_ROOT_2PI,
+    ROOT_8_OVER_PI,
+    Scalars,
+    unary,
+)
 
 from ..runtime import context, layout, memory
 from ..runtime.array import DeviceArray, dense_strides
@@ -20,12 +30,11 @@ from ..runtime.launch import body, cuda, grid, kernel, launch, math
 
 
 @functools.cache
-def _unary_bodies(real):
-    """The device functions of each op by name, for elements ``real``: ``value(x, param)`` and
-    ``gradient(gy, saved, param)``, where ``saved`` is what ``UNARY`` of the contract says."""
+def _formulas(real):
+    """The unary ops for elements of type ``real``."""
     zero, half, one, two = real(0), real(0.5), real(1), real(2)
-    root_half, density = real(host_sqrt(0.5)), real(1 / host_sqrt(2 * pi))
-    rate, cubic, cubic3 = real(host_sqrt(8 / pi)), real(0.044715), real(0.134145)
+    root_half, density = real(host_sqrt(0.5)), real(INVERSE_ROOT_2PI)
+    rate, cubic, cubic_slope = real(ROOT_8_OVER_PI), real(CUBIC), real(CUBIC_SLOPE)
 
     @body
     def sigmoid(x):
@@ -44,40 +53,33 @@ def _unary_bodies(real):
     def power(x, p):
         return x * x if p == two else math.sqrt(x) if p == half else math.pow(x, p)
 
-    def table(name, forward, backward):
-        forward.__name__, backward.__name__ = name, f"{name}_bwd"
-        return body(forward), body(backward)
-
-    bodies = {
-        "neg": (lambda x, p: -x, lambda g, s, p: -g),
-        "abs": (lambda x, p: abs(x), lambda g, x, p: g if x > zero else -g if x < zero else g * x),
-        "exp": (lambda x, p: math.exp(x), lambda g, y, p: g * y),
-        "log": (lambda x, p: math.log(x), lambda g, x, p: g / x),
-        "sqrt": (lambda x, p: math.sqrt(x), lambda g, y, p: g / (two * y)),
-        "pow": (lambda x, p: power(x, p), lambda g, x, p: g * p * power(x, p - one) if p != zero else zero),
-        "relu": (lambda x, p: zero if x <= zero else x, lambda g, y, p: zero if y <= zero else g),
-        "leaky_relu": (lambda x, p: x if x > zero else x * p, lambda g, x, p: g if x > zero else g * p),
-        "sigmoid": (lambda x, p: sigmoid(x), lambda g, y, p: g * y * (one - y)),
-        "tanh": (lambda x, p: math.tanh(x), lambda g, y, p: g * (one - y * y)),
-        "gelu": (
-            lambda x, p: x * cdf(x),
-            lambda g, x, p: g * (cdf(x) + x * math.exp(-half * x * x) * density),
-        ),
-        "gelu_tanh": (
-            lambda x, p: x * gate(x),
-            lambda g, x, p: g * gate(x) * (one + x * (one - gate(x)) * rate * (one + cubic3 * x * x)),
-        ),
-        "silu": (
-            lambda x, p: x * sigmoid(x),
-            lambda g, x, p: g * sigmoid(x) * (one + x * (one - sigmoid(x))),
-        ),
-    }
-    return {name: table(name, *pair) for name, pair in bodies.items()}
+    return unary(
+        Scalars(
+            real=real,
+            select=body(lambda condition, a, b: a if condition else b),
+            sign=body(lambda x: one if x > zero else -one if x < zero else x),
+            exp=body(lambda x: math.exp(x)),
+            log=body(lambda x: math.log(x)),
+            sqrt=body(lambda x: math.sqrt(x)),
+            tanh=body(lambda x: math.tanh(x)),
+            power=power,
+            power_bwd=body(lambda g, x, p: g * p * power(x, p - one) if p != zero else zero),
+            relu=body(lambda x: zero if x <= zero else x),
+            sigmoid=sigmoid,
+            normal_cdf=cdf,
+            gelu_tanh_gate=gate,
+            gelu_bwd=body(lambda g, x: g * (cdf(x) + x * math.exp(-half * x * x) * density)),
+            gelu_tanh_bwd=body(
+                lambda g, x: g * gate(x) * (one + x * (one - gate(x)) * rate * (one + cubic_slope * x * x))
+            ),
+            silu_bwd=body(lambda g, x: g * sigmoid(x) * (one + x * (one - sigmoid(x)))),
+        )
+    )
 
 
 @functools.cache
 def _unary_kernel(name, real):
-    value = _unary_bodies(real)[name][0]
+    value = body(_formulas(real)[name].forward)
 
     def unary(x, p, y, n):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
@@ -89,7 +91,7 @@ def _unary_kernel(name, real):
 
 @functools.cache
 def _unary_bwd_kernel(name, real):
-    gradient = _unary_bodies(real)[name][1]
+    gradient = body(_formulas(real)[name].backward)
 
     def unary_bwd(gy, saved, p, gx, n):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
@@ -142,25 +144,6 @@ def unary_bwd(name: str, gy: DeviceArray, saved, param=None) -> DeviceArray:
 
 
 # -------------------------------------------------------------------------------------------- two operands
-# pow and its derivatives need constants, so they are below. The larger of two numbers is NaN if one of them
-# is.
-BINARY_OPS = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "div": lambda a, b: a / b,
-    "maximum": lambda a, b: a if a >= b or a != a else b,
-    "minimum": lambda a, b: a if a <= b or a != a else b,
-    "lt": lambda a, b: a < b,
-    "le": lambda a, b: a <= b,
-    "gt": lambda a, b: a > b,
-    "ge": lambda a, b: a >= b,
-    "eq": lambda a, b: a == b,
-    "ne": lambda a, b: a != b,
-}
-_COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
-
-
 @functools.cache
 def _operation(name, real):
     """The function of two numbers of type ``real``."""
@@ -182,7 +165,7 @@ def _operation(name, real):
         return body(lambda a, b: b * math.pow(a, b - one) if b != zero else zero)
     if name == "pow_by_exponent":
         return body(lambda a, b: math.pow(a, b) * math.log(a) if a != zero or b < zero else zero)
-    return body(BINARY_OPS[name])
+    return body(BINARY_FORMULAS[name])
 
 
 @functools.cache
@@ -230,7 +213,7 @@ def binary_fwd(name: str, a, b) -> DeviceArray:
     """The binary op ``name`` of two arrays, broadcast to one shape, or of an array and a number."""
     a, b = (v if _is_array(v) else _number(v) for v in (a, b))
     computed = a.dtype if _is_array(a) else b.dtype
-    dtype = np.dtype(bool) if name in _COMPARISONS else computed
+    dtype = np.dtype(bool) if name in COMPARISONS else computed
     if computed.kind == "b":  # bytes of 0 and 1 on the device
         name, computed = {"add": "maximum"}.get(name, name), np.dtype(np.uint8)
     real = computed.type
@@ -288,29 +271,27 @@ def cast(x: DeviceArray, dtype) -> DeviceArray:
 
 
 # ------------------------------------------------------------------------------------------------- dropout
+_bits24 = body(random_bits.bits24)
+
+
 @functools.cache
 def _dropout_kernel(real):
-    u30, u27, u31, u40 = (np.uint64(n) for n in (30, 27, 31, 40))
-    spread, zero = np.uint64(0x9E3779B97F4A7C15), real(0)
-    m1, m2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+    factor, zero = np.uint64(random_bits.SEED_FACTOR), real(0)
 
     @kernel
     def drop(x, y, shape, places, x_steps, seed, least, scale, n):
         # y is walked through memory; of each element x_steps give the place in x, and places the number in
-        # logical order, which is hashed (SplitMix64)
-        start = seed[0] * spread
+        # logical order, from which its random bits come
+        start = seed[0] * factor
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            rest, source, z = np.uint64(i), np.uint64(0), start
+            rest, source, number = np.uint64(i), np.uint64(0), start
             for d in range(len(shape) - 1, -1, -1):
                 whole = rest // shape[d]
                 place = rest - whole * shape[d]
                 source += place * x_steps[d]
-                z += place * places[d]
+                number += place * places[d]
                 rest = whole
-            z = (z ^ (z >> u30)) * m1
-            z = (z ^ (z >> u27)) * m2
-            z = z ^ (z >> u31)
-            y[i] = x[source] * scale if (z >> u40) >= least else zero
+            y[i] = x[source] * scale if _bits24(number) >= least else zero
 
     return drop
 
@@ -331,7 +312,7 @@ def dropout(x: DeviceArray, p: float, scale: float, seed: int) -> DeviceArray:
         y,
         *wide,
         context.seed(seed),
-        np.uint64(floor(p * 2**24)),
+        random_bits.threshold(p),
         real(scale),
         x.size,
     )

@@ -18,12 +18,14 @@ from math import prod
 
 import numpy as np
 
+from fastconv.backends.common.pointwise import BINARY_FORMULAS
+
 from ..runtime import layout, memory
 from ..runtime.array import DeviceArray
 from ..runtime.launch import SIMULATED, THREADS, body, cuda, kernel, launch
 from .block_reduce import team_reducer, teams
 from .channel_reduce import channel_mean
-from .pointwise import BINARY_OPS, cast, half_as_float
+from .pointwise import cast, half_as_float
 
 LONG = 16 if SIMULATED else 4096  # elements of a piece
 PIECES = 64 if SIMULATED else 1024  # at most, over all rows
@@ -37,7 +39,7 @@ def accumulator(dtype: np.dtype) -> type:
 # ---------------------------------------------------------------------------------------- sums and extrema
 @functools.cache
 def _rows_kernel(name, result, acc):
-    op = body(BINARY_OPS[name])
+    op = body(BINARY_FORMULAS[name])
     reduce_team = team_reducer(name)
     total = name == "add"
     zero = acc(0)

@@ -9,11 +9,12 @@ import functools
 
 import numpy as np
 
+from fastconv.backends.common.pointwise import BINARY_FORMULAS
+
 from ..runtime import context, layout, memory
 from ..runtime.array import DeviceArray
 from ..runtime.launch import THREADS, body, cuda, kernel, launch, math
 from .block_reduce import optional, team_reducer, teams
-from .pointwise import BINARY_OPS
 from .views import reshape, to_host
 
 
@@ -21,7 +22,7 @@ from .views import reshape, to_host
 @functools.cache
 def _softmax_kernel(real, log):
     sum_team, max_team = team_reducer("add"), team_reducer("maximum")
-    larger, zero = body(BINARY_OPS["maximum"]), real(0)
+    larger, zero = body(BINARY_FORMULAS["maximum"]), real(0)
 
     def softmax(x, y, n, rows, team):
         shared = cuda.shared.array(THREADS, real)
@@ -105,7 +106,7 @@ def softmax_bwd(gy: DeviceArray, y: DeviceArray, axis: int, log: bool) -> Device
 @functools.cache
 def _cross_entropy_kernel(real):
     sum_team, max_team = team_reducer("add"), team_reducer("maximum")
-    larger, zero, one = body(BINARY_OPS["maximum"]), real(0), real(1)
+    larger, zero, one = body(BINARY_FORMULAS["maximum"]), real(0), real(1)
 
     @kernel
     def cross_entropy(x, target, weight, ignored, smoothing, losses, prob, n, rows, team):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
-import json
 import math
 from collections.abc import Callable
 
@@ -15,7 +13,7 @@ from . import device
 from .context import current
 from .device import cuda
 
-_chosen: dict[tuple, str] = {}  # by this process
+chosen: dict[tuple, str] = {}  #: by this process
 
 
 def can_measure() -> bool:
@@ -24,18 +22,10 @@ def can_measure() -> bool:
 
 
 @functools.cache
-def _file():
+def measurements() -> disk.Measurements:
+    """The fastest ways of this device, by a hash of the problem."""
     folder = disk.folder("cuda", "-".join(device.name().split()))
-    return folder and folder / "fastest.json"
-
-
-@functools.cache
-def _known() -> dict[str, str]:
-    try:
-        found = json.loads(disk.read(_file()))
-    except ValueError:  # none yet, or damaged
-        return {}
-    return {k: v for k, v in found.items() if isinstance(v, str)} if isinstance(found, dict) else {}
+    return disk.Measurements(folder and folder / "fastest.json")
 
 
 def seconds(run: Callable[[], None], times: int = 5) -> float:
@@ -61,14 +51,13 @@ def fastest(problem: tuple, ways: dict[str, Callable[[], None]]) -> str:
 
     The first where nothing can be measured.
     """
-    if problem not in _chosen and not can_measure():
+    if problem not in chosen and not can_measure():
         return next(iter(ways))
-    if problem not in _chosen:
-        known, key = _known(), hashlib.sha256(repr(problem).encode()).hexdigest()[:24]
-        if known.get(key) not in ways:
-            known[key] = min(ways, key=lambda name: seconds(ways[name]))
-            if _file():
-                with contextlib.suppress(OSError):  # a full or vanished disk: measured again next time
-                    disk.write_atomically(_file(), json.dumps(known, indent=0).encode())
-        _chosen[problem] = known[key]
-    return _chosen[problem]
+    if problem not in chosen:
+        key = hashlib.sha256(repr(problem).encode()).hexdigest()[:24]
+        chosen[problem] = measurements().get(
+            key,
+            lambda name: isinstance(name, str) and name in ways,
+            lambda: min(ways, key=lambda name: seconds(ways[name])),
+        )
+    return chosen[problem]

@@ -1,6 +1,6 @@
 """The pool that the memory of arrays comes from.
 
-A block of memory goes back to its pool (see ``backends/common/blocks.py``) when its last array is gone, and
+A block of memory goes back to its pool (see ``backends/common/size_classes.py``) when its last array is gone, and
 the next array of that size class takes it. Kernels run one after the other on one stream, so the kernels that
 used the block before have ended by then. A steady training step allocates nothing.
 
@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Protocol
 
-from fastconv.backends.common.blocks import Blocks
+from fastconv.backends.common.size_classes import Blocks
 
 from . import device
 from .array import Block

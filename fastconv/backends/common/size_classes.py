@@ -1,10 +1,11 @@
-"""Blocks of memory that are used again: what the pools of ``cpu`` and ``cuda`` share.
+"""Blocks of memory that are used again: the part of a pool that ``cpu`` and ``cuda`` share.
 
-A block belongs to a size class and goes back to the pool when its last array is gone; the next array of that
-class takes it.
-Where a class has no free block, one that is up to half larger serves. Free memory is bounded by use::
+A block belongs to a size class. It goes back to the pool when its last array is gone, and the next array of
+that class takes it. Where a class has no free block, one that is up to half larger serves. Free memory is
+bounded by use::
 
-    free bytes  <=  the most bytes that were in use lately  +  SPARE        "lately": the last WINDOW to 2 WINDOW blocks taken
+    free bytes  <=  the most bytes that were in use lately  +  SPARE
+                    (lately: while the last WINDOW to 2 WINDOW blocks were taken)
 
 Past that, the size classes that were asked for the longest ago are given back first. So a training step that
 repeats itself finds all of its memory in the pool, and images of many sizes do not leave blocks of every size
@@ -15,19 +16,14 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import threading
 import weakref
 from collections import OrderedDict
-from pathlib import Path
 
-from fastconv.checks import shape_str
+from .out_of_memory import CURE, running_op
 
-from ..contract import CONTRACT, OPTIONAL
-
-CURE = "use a smaller batch, or no_grad() where no gradient is needed"
 SPARE = 32 << 20  # free bytes kept whatever is in use
-WINDOW = 1 << 16  # blocks taken: more than a training step takes, for its peak must be seen in each window
+WINDOW = 1 << 16  # blocks taken; more than in a training step, because each window must see the step's peak
 
 
 @functools.lru_cache(maxsize=4096)
@@ -38,19 +34,19 @@ def size_class(n: int, align: int) -> int:
 
 
 class Blocks:
-    """Blocks by size class, and counts of what happened. A subclass says how a block is made.
+    """Free blocks by size class, and statistics. A subclass says how a block is made.
 
     Parameters
     ----------
     bounded : bool
-        Without, free blocks stay until :meth:`trim`: recorded kernels know them by their addresses.
+        False: free blocks stay until :meth:`trim`, because recorded kernels know them by their addresses.
     """
 
     align = 64
 
     def __init__(self, bounded: bool = True):
         _all.add(self)
-        # re-entrant: the garbage collector may return a block while one is being taken
+        # Re-entrant, because the garbage collector may return a block while one is being taken.
         self.lock = threading.RLock()
         self.free: OrderedDict[int, list] = OrderedDict()  # the size class that was asked for last is last
         self.bounded = bounded
@@ -99,11 +95,11 @@ class Blocks:
                 and self.free_bytes > SPARE + self.recent
                 and self.free_bytes > SPARE + self.before
             ):
-                # some more than need be, so that it is not for one block every time
+                # Somewhat more than necessary, so that the next block does not come here again.
                 self._shrink(max(self.recent, self.before) + SPARE - SPARE // 4)
 
     def _another(self, size: int):
-        """Where a size class has no block: one that is up to half larger, else a new one."""
+        """A block for a size class that has none: one that is up to half larger, else a new one."""
         self.free[size] = self.free.pop(size, [])
         larger = size_class(size + 1, self.align)
         while larger <= size + size // 2:
@@ -155,25 +151,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def running_op() -> str:
-    """The op of the contract that is being computed, for messages."""
-    here, frame, op = str(Path(__file__).parents[1]), sys._getframe(1), "tensor"
-    while frame is not None:
-        code = frame.f_code
-        if code.co_name in (CONTRACT | OPTIONAL) and code.co_filename.startswith(here):
-            names = code.co_varnames[: code.co_argcount]
-            op = described(code.co_name, names, map(frame.f_locals.get, names))
-        frame = frame.f_back
-    return op
-
-
-def described(op: str, names, values) -> str:
-    """A call of an op: what its strings are, and the shapes of its arrays."""
-    shown = [
-        v if isinstance(v, str) else f"{name} {shape_str(v.shape)}"
-        for name, v in zip(names, values)
-        if isinstance(v, str) or (hasattr(v, "dtype") and hasattr(v, "shape"))
-    ]
-    return f"{op}({', '.join(shown)})"
