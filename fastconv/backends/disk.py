@@ -34,7 +34,7 @@ class _NotOurs(OSError):
     """A folder that another user could have written in."""
 
 
-def _user() -> int | None:
+def user_id() -> int | None:
     """The number of this user; None on Windows, where files have no such owner."""
     return os.geteuid() if hasattr(os, "geteuid") else None
 
@@ -46,24 +46,24 @@ def user_cache() -> Path | None:
     return None if folder.startswith("~") else Path(folder)
 
 
-def _roots() -> Iterator[tuple[Path, bool]]:
+def roots() -> Iterator[tuple[Path, bool]]:
     """Folders that may hold the stores, the best first, and whether the user named them."""
     if given := environment("FASTCONV_CACHE_DIR"):
         named = os.path.expanduser(given)
         if named.startswith("~"):
-            _warn(f"FASTCONV_CACHE_DIR={given} names a home that is not known", "another folder is used")
+            warn(f"FASTCONV_CACHE_DIR={given} names a home that is not known", "another folder is used")
         else:
             yield Path(named).absolute(), True
     if cache := user_cache():
         yield cache / "fastconv", False
     with contextlib.suppress(OSError):  # no temporary directory
-        user = _user()
+        user = user_id()
         yield Path(tempfile.gettempdir()) / ("fastconv" if user is None else f"fastconv-{user}"), False
 
 
 def _check_outer(folder: Path) -> None:
-    """Raise, unless only this user and the administrator may replace files in ``folder``. It may be a link."""
-    info, user = folder.stat(), _user()
+    """Raise if others than this user and the administrator may replace files in ``folder``, maybe a link."""
+    info, user = folder.stat(), user_id()
     if user is None:
         return
     if info.st_uid not in (user, 0):
@@ -77,7 +77,7 @@ def _check_outer(folder: Path) -> None:
 def _make_own(folder: Path) -> None:
     """Make a folder that only this user can write in, or check that an existing one is."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    if (user := _user()) is None:
+    if (user := user_id()) is None:
         return
     info = folder.lstat()
     if not stat.S_ISDIR(info.st_mode):
@@ -109,7 +109,7 @@ def folder(*parts: str) -> Path | None:
     write in it.
     """
     refused = None
-    for root, given in _roots():
+    for root, given in roots():
         try:
             found = _place(root, given, parts)
         except OSError as e:
@@ -117,15 +117,15 @@ def folder(*parts: str) -> Path | None:
                 refused = refused or e
             continue
         if refused:
-            _warn(str(refused), f"{root} is used instead")
+            warn(str(refused), f"{root} is used instead")
         return found
     if refused:
-        _warn(str(refused), "no other folder can be used, so every process compiles its kernels anew")
+        warn(str(refused), "no other folder can be used, so every process compiles its kernels anew")
     return None
 
 
 @functools.cache
-def _warn(why: str, instead: str) -> None:
+def warn(why: str, instead: str) -> None:
     warnings.warn(
         f"kernel cache: {why}; {instead}. FASTCONV_CACHE_DIR names a folder of your own", stacklevel=3
     )
@@ -136,7 +136,7 @@ def read(path: Path | None) -> bytes:
     try:
         handle = os.open(path or "", os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
         with open(handle, "rb") as f:
-            info, user = os.fstat(handle), _user()
+            info, user = os.fstat(handle), user_id()
             ours = user is None or info.st_uid == user and not info.st_mode & _WRITABLE_BY_OTHERS
             return f.read() if ours else b""
     except OSError:
@@ -201,17 +201,17 @@ def prune(current: Path) -> None:
     These are the folders not used for 30 days. Except for the ten used last, they are also those not used for
     a day. A process that still uses one goes on: it compiles what it does not find.
     """
-    others = [p for p in _folders(current.parent) if p != current and _KEY.fullmatch(p.name)]
-    for i, (age, place) in enumerate(sorted((_age(p), p) for p in others)):
-        if age > OLD or (i >= KEPT and age > DAY):
+    others = [p for p in folders(current.parent) if p != current and _KEY.fullmatch(p.name)]
+    for i, (idle, place) in enumerate(sorted((age(p), p) for p in others)):
+        if idle > OLD or (i >= KEPT and idle > DAY):
             _remove(place)
     for torn in current.glob("*.tmp"):  # of a process killed while it wrote
-        if _age(torn) > DAY:
+        if age(torn) > DAY:
             with contextlib.suppress(OSError):
                 torn.unlink()
 
 
-def _age(path: Path) -> float:
+def age(path: Path) -> float:
     """Seconds since a folder or file was written; 0 where another process has removed it."""
     try:
         return time.time() - path.lstat().st_mtime
@@ -219,7 +219,8 @@ def _age(path: Path) -> float:
         return 0.0
 
 
-def _folders(parent: Path) -> list[Path]:
+def folders(parent: Path) -> list[Path]:
+    """The folders in ``parent``; none where another process has removed it."""
     try:
         return [Path(e) for e in os.scandir(parent) if e.is_dir(follow_symlinks=False)]
     except OSError:
@@ -238,7 +239,7 @@ def contents() -> list[tuple[Path, int, int, float]]:
     """What the stores hold: ``(folder, files, bytes, time of last use)``, the one used last first."""
     found = []
     for parent in filter(None, map(folder, STORES)):
-        for place in _folders(parent):
+        for place in folders(parent):
             with contextlib.suppress(OSError):  # another process removes it
                 sizes = [e.stat().st_size for e in os.scandir(place) if e.is_file(follow_symlinks=False)]
                 found.append((place, len(sizes), sum(sizes), place.lstat().st_mtime))

@@ -57,7 +57,10 @@ calls = {
     "max_pool, sliding": lambda: F.max_pool1d(line, 600, 1, 300),
     "avg_pool": lambda: F.avg_pool1d(line, 9, 1, 4),
     "avg_pool, sliding": lambda: F.avg_pool1d(line, 600, 1, 300),
-    **{f"conv, {a}": lambda a=a: F.conv2d(x, w, padding=1, algorithm=a) for a in ("direct", "im2col", "winograd")},
+    **{
+        f"conv, {a}": lambda a=a: F.conv2d(x, w, padding=1, algorithm=a)
+        for a in ("direct", "im2col", "winograd")
+    },
     "matmul": lambda: x.reshape(512, 128) @ x.reshape(128, 512),
     "softmax": lambda: F.softmax(x, 1),
 }

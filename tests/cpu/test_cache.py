@@ -38,7 +38,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTCONV_CACHE_DIR", str(tmp_path / "given"))
     monkeypatch.setenv("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(disk.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
-    disk._warn.cache_clear()
+    disk.warn.cache_clear()
     return tmp_path
 
 
@@ -168,7 +168,7 @@ def test_a_file_that_others_can_have_written_is_not_read(tmp_path, monkeypatch):
         assert disk.read(path) == data
     path.chmod(0o600)
     assert disk.read(link) == b"" and disk.read(tmp_path / "none") == b"" and disk.read(None) == b""
-    monkeypatch.setattr(disk, "_user", lambda: SOMEBODY)
+    monkeypatch.setattr(disk, "user_id", lambda: SOMEBODY)
     assert disk.read(path) == b""
 
 
@@ -278,7 +278,7 @@ def test_a_folder_that_another_process_removes_is_no_error(tmp_path):
     for t in threads:
         t.join()
     assert done == [None] * 4 and list(tmp_path.iterdir()) == [current]
-    assert disk._age(gone) == 0 and disk._folders(gone) == []
+    assert disk.age(gone) == 0 and disk.folders(gone) == []
 
 
 def test_commands_show_and_remove_what_was_made_here_and_nothing_else(place, capsys):
@@ -300,7 +300,7 @@ def test_commands_show_and_remove_what_was_made_here_and_nothing_else(place, cap
 
 
 def test_commands_without_any_folder(place, monkeypatch, capsys):
-    monkeypatch.setattr(disk, "_roots", lambda: iter(()))
+    monkeypatch.setattr(disk, "roots", lambda: iter(()))
     assert cli.main(["cache", "info"]) == 0 and "every process compiles" in capsys.readouterr().out
     assert cli.main(["cache", "clear"]) == 0 and "0 files" in capsys.readouterr().out
 

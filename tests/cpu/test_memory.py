@@ -174,7 +174,11 @@ assert memory.statistics()["free_bytes"] >= 400 << 20
 b = memory.empty((600 << 20,), np.uint8)
 assert memory.statistics()["free_bytes"] == 0
 del b
-for call in (lambda: F.interpolate(fc.ones(1, 1, 100, 100), scale_factor=200), lambda: fc.ones(20000, 1) + fc.ones(1, 20000)):
+calls = (
+    lambda: F.interpolate(fc.ones(1, 1, 100, 100), scale_factor=200),
+    lambda: fc.ones(20000, 1) + fc.ones(1, 20000),
+)
+for call in calls:
     try:
         call()
     except MemoryError as e:
@@ -201,7 +205,7 @@ assert F.relu(fc.ones(1, 1, 64, 64)).shape == (1, 1, 64, 64)
 def test_many_sizes_of_image(monkeypatch):
     """A net on 120 sizes holds little more than twice what the largest needs."""
     monkeypatch.setattr(size_classes, "SPARE", 1 << 20)
-    monkeypatch.setattr(memory, "_pool", memory.Pool())
+    monkeypatch.setattr(memory, "pool", memory.Pool())
     rng = np.random.default_rng(0)
     net = nn.Sequential(
         nn.Conv2d(3, 16, 3, padding=1),

@@ -1,1 +1,1 @@
-"""What two engines need and neither owns."""
+"""Code that several engines need and none of them owns."""

@@ -1,4 +1,4 @@
-"""The type of what max pooling returns as positions in a plane."""
+"""The integer type of the positions in a plane that max pooling returns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-INT32_PLANE = 2**31  # elements of a plane up to which its positions are numbers of 32 bits; tests lower it
+INT32_PLANE = 2**31  # elements of a plane up to which its positions are int32; tests lower it
 
 
 def position_dtype(size) -> type[np.signedinteger]:

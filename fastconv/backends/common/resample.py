@@ -1,6 +1,7 @@
-"""Padding and resizing, for every engine that can apply a sparse matrix to one axis.
+"""Padding and resizing as sparse matrices, for every engine that can apply one to an axis.
 
-Both are separable: a matrix for one axis after the other, and their gradients are the transposed matrices.
+Both ops are separable: one matrix per axis, applied one after the other. Their gradients apply the transposed
+matrices.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import numpy as np
 
 
 class Rows(NamedTuple):
-    """A sparse matrix: output ``j`` is the sum of ``weights[e] * x[items[e]]`` for ``starts[j] <= e <
-    starts[j + 1]``."""
+    """A sparse matrix by rows.
+
+    Output ``j`` is the sum of ``weights[e] * x[items[e]]`` for ``starts[j] <= e < starts[j + 1]``.
+    """
 
     starts: np.ndarray
     items: np.ndarray
@@ -50,8 +53,14 @@ def _resize_rows(spec, dim: int, dtype) -> Rows:
 
 
 def ops(along_axis, copy):
-    """The contract's ``pad_fwd``, ``pad_bwd``, ``interpolate_fwd`` and ``interpolate_bwd`` by an engine's
-    ``along_axis(x, axis, rows, fill=0.0)`` (an empty row gives ``fill``) and ``copy(x)``."""
+    """The contract's ``pad_fwd``, ``pad_bwd``, ``interpolate_fwd`` and ``interpolate_bwd``.
+
+    Parameters
+    ----------
+    along_axis : (x, axis, rows, fill=0.0) -> y
+        How an engine applies a matrix to one axis; an empty row gives ``fill``.
+    copy : x -> y
+    """
 
     def pad_fwd(x, pairs, mode, value):
         for axis, (before, after) in enumerate(pairs):

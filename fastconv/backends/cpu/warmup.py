@@ -1,5 +1,4 @@
-"""Every op of the contract once, on float32 arrays as training passes them, so that all kernels are
-compiled."""
+"""Every op of the contract once, on float32 arrays as in training, so that all kernels are compiled."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ Job = tuple[str, Callable[[], object]]
 def jobs() -> list[Job]:
     """``(label, call)`` for each op; a label is the op's name and, in brackets, the variant.
 
-    The arrays are large enough for the parallel kernels: small ones are computed by NumPy.
+    The arrays are large enough for the parallel kernels; NumPy computes small ones.
     """
     rng = np.random.default_rng(0)
 

@@ -13,5 +13,5 @@ __all__ = ["CONV_ALGORITHMS", *CONTRACT]
 
 for _module in (conv, norm, optim, pointwise, pool, shape, windows):
     for _name in CONTRACT.keys() & vars(_module).keys():
-        # NaN and infinity are results like any other: division by zero and overflow raise no warnings.
+        # NaN and infinity are results like others, so division by zero and overflow raise no warnings.
         globals()[_name] = np.errstate(all="ignore")(getattr(_module, _name))

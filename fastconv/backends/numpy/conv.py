@@ -1,9 +1,8 @@
-"""Convolution (cross-correlation) in 1 to 3 dimensions by two algorithms, each forward and both ways
-backward.
+"""Convolution (cross-correlation) in 1 to 3 dimensions by two algorithms, each with its three passes.
 
-``im2col`` lays all windows out as columns and multiplies once; ``direct`` multiplies tap by tap and needs no
-columns. Groups are an axis of a batched matrix product: weights ``G x C_out/G x ...``, images ``N x G x C/G x
-outputs``.
+``im2col`` writes all windows as columns and multiplies once; ``direct`` multiplies tap by tap and needs no
+columns. Groups are an axis of a batched matrix product: weights ``G x C_out/G x ...``, images
+``N x G x C/G x outputs``.
 """
 
 from functools import partial
@@ -31,8 +30,7 @@ def _rows(w, spec):
 
 
 def _per_tap(w, spec):
-    """Weights that multiply one tap's slice when indexed with ``[..., tap]``: ``G x C_out/G x C_in/G x
-    taps``."""
+    """Weights ``G x C_out/G x C_in/G x taps``, so that ``[..., tap]`` multiplies the slice of one tap."""
     return w.reshape(spec.groups, spec.c_out // spec.groups, spec.c_in // spec.groups, -1)
 
 
@@ -78,8 +76,7 @@ def _finished(y, b, spec, residual, relu):
 
 
 def _workspace(columns, spec, which, dtype):
-    """Bytes of the padded copy, of the windows held at a time (all taps' or one tap's) and of their
-    product."""
+    """Bytes of the padded copy, of the windows in use at a time (all taps' or one tap's) and their product."""
     n_taps = prod(spec.kernel)
     held = n_taps if columns else 1
     size = [i + before + after for i, (before, after) in zip(spec.in_size, spec.padding, strict=True)]
@@ -90,8 +87,7 @@ def _workspace(columns, spec, which, dtype):
 
 
 def _cost(columns, spec, which, dtype):
-    """Seconds at 20 G multiply-adds a second, twice that tap by tap, ten times that when 2 GiB of scratch
-    overflow."""
+    """Seconds at 20 G multiply-adds per second; twice that tap by tap, ten times beyond 2 GiB of scratch."""
     overflow = _workspace(columns, spec, which, dtype) > 2**31
     return spec.macs / 20e9 * (1 if columns else 2) * (10 if overflow else 1)
 
@@ -108,8 +104,10 @@ CONV_ALGORITHMS = [
 
 
 def conv_fwd(x, w, b, spec, algorithm=None, residual=None, relu=False):
-    """``y[n, o, p] = b[o] + sum over c and taps of w[o, c, tap] * x[n, c, p * stride + tap * dilation -
-    before]``, then ``residual[n, o, p]`` added and the maximum with 0 taken."""
+    """Cross-correlation, then ``residual`` added, then relu (each of the two where asked for)::
+
+    y[n, o, p] = b[o] + sum over c and taps of w[o, c, tap] * x[n, c, p * stride + tap * dilation - before]
+    """
     return choose(CONV_ALGORITHMS, spec, "fwd", x.dtype, algorithm).fwd(x, w, b, spec, residual, relu)
 
 
@@ -119,8 +117,7 @@ def conv_prepack(w):
 
 
 def conv_bwd_data(gy, w, spec, algorithm=None, residual=None):
-    """The adjoint of ``conv_fwd`` in ``x``, plus ``residual``; it is also the forward pass of a transposed
-    convolution."""
+    """The adjoint of ``conv_fwd`` in ``x``, plus ``residual``; the forward pass of a transposed convolution."""
     gx = choose(CONV_ALGORITHMS, spec, "bwd_data", gy.dtype, algorithm).bwd_data(gy, w, spec)
     return gx if residual is None else gx + residual
 

@@ -1,8 +1,9 @@
 """Normalisation over batch, layer, channel groups and neighbouring channels.
 
 All but the last are ``y = xhat * weight + bias`` with ``xhat = (x - mean) * invstd``. Where mean and invstd
-come from x itself, the gradient is ``gx = invstd * (g - mean(g) - xhat * mean(g * xhat))`` with ``g = gy *
-weight``.
+come from x itself, the gradient is, with ``g = gy * weight``::
+
+    gx = invstd * (g - mean(g) - xhat * mean(g * xhat))
 """
 
 from math import prod
@@ -57,6 +58,7 @@ def _row_mean(x):
 
 
 def running_step(running, value, keep, gain):
+    """``running = keep * running + gain * value``, in place."""
     running *= keep
     running += gain * value
 

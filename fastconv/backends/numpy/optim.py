@@ -4,8 +4,7 @@ import numpy as np
 
 
 def sgd_step(params, grads, velocities, lr, momentum, dampening, nesterov, weight_decay, first):
-    """Stochastic gradient descent; without momentum ``velocities`` is not read, on the ``first`` step it is
-    set."""
+    """Stochastic gradient descent; the ``first`` step sets ``velocities``, without momentum none does."""
     for p, g, v in zip(params, grads, velocities, strict=True):
         g = g + weight_decay * p
         if momentum:

@@ -9,8 +9,7 @@ from ..common.pointwise import CUBIC, CUBIC_SLOPE, OPERATORS, ROOT_8_OVER_PI, Sc
 
 
 def relu_bwd(gy, y):
-    """``gy`` where relu's output ``y`` is positive, or NaN: an unknown sign must not pass for a zero
-    gradient."""
+    """``gy`` where the result ``y`` of relu is positive or NaN, else 0."""
     return np.where(y <= 0, gy.dtype.type(0), gy)
 
 
@@ -76,8 +75,7 @@ _UNARY = unary(
 
 
 def _of_one_type(function):
-    """NumPy takes a Python number as an array's type in its own functions only, not in what is made of
-    several."""
+    """Give both operands one type first; NumPy adapts a Python number in one function, not in several."""
 
     def run(a, b):
         dtype = np.result_type(a, b)
@@ -172,8 +170,7 @@ def softmax_bwd(gy, y, axis, log):
 
 
 def _cross_entropy_terms(like, target, weight, ignore_index):
-    """What forward and backward share: rows that count, their targets (0 in the others) and the class
-    weights."""
+    """What forward and backward share: the rows that count, targets (0 in the others), and class weights."""
     kept = target != ignore_index
     weight = np.ones(like.shape[1], like.dtype) if weight is None else weight
     return kept, np.where(kept, target, 0), weight
@@ -184,13 +181,13 @@ def cross_entropy_fwd(logits, target, weight, ignore_index, label_smoothing):
     kept, t, w = _cross_entropy_terms(logits, target, weight, ignore_index)
     logp = softmax_fwd(logits, 1, log=True)
     losses = -(1 - label_smoothing) * w[t] * logp[np.arange(len(t)), t]
-    if label_smoothing:  # else 0 * -inf would spoil rows with an impossible class
+    if label_smoothing:  # else 0 * -inf would be NaN in rows with a class of probability 0
         losses = losses - label_smoothing / len(w) * (logp @ w)
     return np.where(kept, losses, logits.dtype.type(0)), np.exp(logp)
 
 
 def cross_entropy_bwd(grad_rows, prob, target, weight, ignore_index, label_smoothing):
-    """``grad_rows[i]`` times the gradient of row ``i``'s loss: (mass of the row's targets) * prob - targets."""
+    """``grad_rows[i]`` times the gradient of a row's loss: (mass of the row's targets) * prob - targets."""
     kept, t, w = _cross_entropy_terms(prob, target, weight, ignore_index)
     targets = np.tile(w * (label_smoothing / len(w)), (len(t), 1))
     targets[np.arange(len(t)), t] += (1 - label_smoothing) * w[t]

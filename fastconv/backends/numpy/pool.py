@@ -1,5 +1,4 @@
-"""Pooling: maxima and means of sliding windows, and of adaptive windows that divide the input among the
-outputs."""
+"""Pooling: maxima and means of sliding windows, and of adaptive windows, which cover the input evenly."""
 
 from functools import reduce
 from math import prod
@@ -20,7 +19,9 @@ def max_pool_fwd(x, spec):
     y, index = np.full(spec.y_shape, -np.inf, x.dtype), np.full(spec.y_shape, -1, np.int64)
     for window in taps(spec):
         value, at = xp[window], position[window]
-        better = (value > y) | (np.isnan(value) & ~np.isnan(y)) | (index < 0)  # even -inf beats nothing
+        better = (
+            (value > y) | (np.isnan(value) & ~np.isnan(y)) | (index < 0)
+        )  # -inf is larger than no value yet
         better &= at >= 0  # padding never wins
         y, index = np.where(better, value, y), np.where(better, at, index)
     return y, index
@@ -36,7 +37,7 @@ def max_pool_bwd(gy, index, spec):
 
 
 def _divisor(spec, dtype):
-    """Elements per window: padding counts or not, what a window covers beyond the padding never does."""
+    """Elements per window; padding counts if the spec says so, positions beyond the padding never count."""
     if spec.divisor is not None:
         return dtype.type(spec.divisor)
     counts = []

@@ -19,7 +19,7 @@ def _sources(shape, pairs, mode):
 
 
 def pad_fwd(x, pairs, mode, value):
-    """Grow each axis by ``(before, after)``; negative numbers crop."""
+    """Extend each axis by ``(before, after)``; negative numbers crop."""
     at = _sources(x.shape, pairs, mode)
     y = np.full(at.shape, value, x.dtype)
     y[at >= 0] = x.ravel()[at[at >= 0]]
@@ -27,7 +27,7 @@ def pad_fwd(x, pairs, mode, value):
 
 
 def pad_bwd(gy, pairs, mode, in_shape):
-    """The adjoint: an input copied to several places collects from all of them."""
+    """The adjoint: an input that was copied to several places gets the sum of their gradients."""
     at = _sources(in_shape, pairs, mode)
     gx = np.zeros(prod(in_shape), gy.dtype)
     np.add.at(gx, at[at >= 0], gy[at >= 0])

@@ -1,6 +1,6 @@
-"""Sliding windows in any number of spatial dimensions, visited one kernel position ("tap") at a time.
+"""Sliding windows in any number of spatial dimensions, one position of the kernel (a tap) at a time.
 
-One tap of ALL windows together is a strided slice of the padded input, so loops run over the few taps, never
+One tap of all windows together is a strided slice of the padded input. So loops run over the few taps, never
 over pixels. Specs are ``ConvSpec`` or ``PoolSpec``.
 """
 
@@ -10,8 +10,7 @@ import numpy as np
 
 
 def padded(x, spec, fill=0):
-    """``x`` with ``fill`` around it; where a ``ceil_mode`` window reaches beyond the padding, that is filled
-    too."""
+    """``x`` with ``fill`` around it, as far as the padding or a ``ceil_mode`` window reaches."""
     pairs = []
     for i, (before, after), o, *step in zip(
         spec.in_size, spec.padding, spec.out_size, spec.stride, spec.dilation, spec.kernel, strict=True
@@ -27,7 +26,7 @@ def unpadded(xp, spec):
 
 
 def taps(spec):
-    """For each tap in scan order: the slice of the padded input that it meets, one value per window."""
+    """For each tap in scan order: its slice of the padded input, one value per window."""
     for tap in np.ndindex(*spec.kernel):
         axes = zip(tap, spec.dilation, spec.stride, spec.out_size, strict=True)
         yield (..., *(slice(t * d, t * d + (o - 1) * s + 1, s) for t, d, s, o in axes))
@@ -41,7 +40,7 @@ def unfold(x, spec):
 
 
 def fold(cols, spec):
-    """col2im, the adjoint of :func:`unfold`: what overlaps adds up."""
+    """col2im, the adjoint of :func:`unfold`: values of windows that overlap are added."""
     cols = cols.reshape(*spec.x_shape[:2], prod(spec.kernel), *spec.out_size)
     xp = padded(np.zeros(spec.x_shape, cols.dtype), spec)
     for k, window in enumerate(taps(spec)):

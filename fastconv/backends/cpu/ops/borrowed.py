@@ -1,8 +1,7 @@
-"""What the engine takes from the reference as it is: views, casts, indexing, and other ops on small or
-unusual arrays.
+"""The ops that the engine takes from the reference: views, casts, indexing, and any op on small arrays.
 
-Their memory is NumPy's, not the pool's. Where there is none left, the free memory of the pool is given back,
-and they run again.
+Their memory is NumPy's, not the pool's. If there is none left, the free memory of the pool is given back, and
+they run again.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from fastconv.backends.common.out_of_memory import CURE, described
 
 from ..runtime import memory
 
-IN_PLACE = ("index_add", "running_step", "setitem")  # not done twice
+IN_PLACE = ("index_add", "running_step", "setitem")  # these write to an argument, so they must not run twice
 
 
 def _retried(op):

@@ -2,15 +2,15 @@
 
     C (M x N)  =  A (M x K)  *  B (K x N)
 
-    B is packed into panels of ``width`` columns, each panel contiguous, so that a tile walks it in order (a
-    small B with contiguous rows is read in place, a panel being a run of its columns):
+    B is packed into panels of ``width`` columns. A panel is contiguous, so a tile reads it in order. (A small
+    B with contiguous rows is read in place; there a panel is a run of its columns.)
 
         panel 0        panel 1
         k=0 [....]     k=0 [....]        one tile: <= MAX_ROWS rows of A  x  one panel
         k=1 [....]     k=1 [....]        one job: some blocks of rows  x  one panel
         ...            ...            threads take equal shares of the jobs
 
-A is read where it is, through its strides, so A transposed costs nothing.
+A is read in place, through its strides, so a transposed A costs nothing.
 """
 
 from __future__ import annotations
@@ -26,41 +26,47 @@ from ..codegen.jit import kernel, prange, split_range
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 
-IN_PLACE = 1 << 17  # elements of B up to which its rows are read where they are, without packing
-# rows of A up to which a B of any size is read in place: packing would cost as much as it saves
-FEW_ROWS = 64
-# multiply-adds up to which NumPy's BLAS, in one thread, is done before a launch would have begun to pay
-SMALL = 1 << 18
+IN_PLACE = 1 << 17  # elements of B up to which its rows are read in place, without packing
+FEW_ROWS = (
+    64  # rows of A up to which a B of any size is read in place: packing would cost as much as it saves
+)
+SMALL = 1 << 18  # multiply-adds up to which NumPy's BLAS, in one thread, is faster than a launch
+PACKED_ROWS = 64  # rows of a panel that one job packs
 
 
 @kernel
-def _pack(threads, function, lanes, start, row, column, columns, width, panels, tables):
-    """``panels[p, k, j] = b[k, p * width + j]``; columns past the last one stay unset (the tile masks
-    them)."""
+def _pack(threads, function, lanes, b, columns, width, panels, tables):
+    # b: address, elements to the next row and column -> panels[p, k, j] = b[k, p * width + j]. Columns after
+    # the last one are not written; the tile masks them.
     count, depth, _ = panels.shape
-    b = emitter.view1d(start, (depth - 1) * row + (columns - 1) * column + 1, panels)
+    start, row, column = b
+    source = emitter.view1d(start, (depth - 1) * row + (columns - 1) * column + 1, panels)
     target = panels.reshape(-1)
-    parts = (depth + 63) // 64  # jobs of 64 rows of a panel
+    parts = (depth + PACKED_ROWS - 1) // PACKED_ROWS
     for t in prange(threads):
         table = tables[t]
         first, end = split_range(t, threads, count * parts)
         for job in range(first, end):
-            p, k0 = job // parts, job % parts * 64
-            used, deep = min(width, columns - p * width), min(64, depth - k0)
+            p, k0 = job // parts, job % parts * PACKED_ROWS
+            used, deep = min(width, columns - p * width), min(PACKED_ROWS, depth - k0)
             to = (p * depth + k0) * width
             if row == 1:
                 at = p * width * column + k0
                 transforms.transpose_block(
-                    function, lanes, b, at, column, used, deep, target, to, width, table, panels.itemsize
+                    function, lanes, source, at, column, used, deep, target, to, width, table, panels.itemsize
                 )
             else:
                 for k in range(k0, k0 + deep):
                     for j in range(used):
-                        panels[p, k, j] = b[k * row + (p * width + j) * column]
+                        panels[p, k, j] = source[k * row + (p * width + j) * column]
 
 
 @kernel
-def _gemm(threads, tile, a, a_row, a_step, b, b_step, b_panel, depth, width, bias, has_bias, groups, c):
+def _gemm(threads, tile, a, b, depth, width, bias, has_bias, groups, c):
+    # a: address, elements to the next row and to the next step of the sum; b: address, elements to the next
+    # step and to the next panel; groups: of rows, a job is one of them and one panel
+    a_start, a_row, a_step = a
+    b_start, b_step, b_panel = b
     rows, columns = c.shape
     count = (columns + width - 1) // width
     size = c.itemsize
@@ -73,11 +79,11 @@ def _gemm(threads, tile, a, a_row, a_step, b, b_step, b_panel, depth, width, bia
             gemm_tile.tile(
                 tile,
                 end - first,
-                a + first * a_row * size,
+                a_start + first * a_row * size,
                 a_row,
                 a_step,
                 table,
-                b + p * b_panel * size,
+                b_start + p * b_panel * size,
                 b_step,
                 table,
                 1,
@@ -93,7 +99,7 @@ def _gemm(threads, tile, a, a_row, a_step, b, b_step, b_panel, depth, width, bia
 
 
 def _strided(a: np.ndarray) -> tuple[np.ndarray, int, int]:
-    """A 2-D array with its strides in elements; copied only where they are negative or no whole elements."""
+    """A 2-D array with its strides in elements; copied where these are negative or no whole elements."""
     if any(s % a.itemsize or s < 0 for s in a.strides) or not a.flags.aligned:
         a = layout.dense(a)
     return a, a.strides[0] // a.itemsize, a.strides[1] // a.itemsize
@@ -124,28 +130,22 @@ def gemm(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.nda
         _pack(
             transforms.transpose_address(c.dtype),
             lanes,
-            b.ctypes.data,
-            b_row,
-            b_column,
+            (b.ctypes.data, b_row, b_column),
             columns,
             width,
             panels,
             *per_thread((lanes, np.int64)),
         )
-    # Blocks of rows that share a panel: as much of A as a quarter of L2 holds, but jobs enough for the
-    # threads.
+    # Blocks of rows that share a panel: as many rows of A as a quarter of L2 holds, and fewer where the
+    # threads would not have enough jobs.
     blocks, threads = -(-rows // gemm_tile.MAX_ROWS), settings.get_num_threads()
     group = min(
         (1 << 18) // (gemm_tile.MAX_ROWS * depth * c.itemsize), blocks * -(-columns // width) // (4 * threads)
     )
     _gemm(
         gemm_tile.tile_address(c.dtype, width),
-        a.ctypes.data,
-        a_row,
-        a_step,
-        panels.ctypes.data,
-        b_step,
-        b_panel,
+        (a.ctypes.data, a_row, a_step),
+        (panels.ctypes.data, b_step, b_panel),
         depth,
         width,
         c[0] if bias is None else layout.dense(bias),
@@ -181,4 +181,4 @@ def linear_bwd_data(gy, w):
 
 
 def linear_bwd_weight(gy, x):
-    return matmul(x.T, gy).T  # in memory the order of the layer's weight
+    return matmul(x.T, gy).T  # in the memory order of the layer's weight

@@ -15,15 +15,17 @@ from ..codegen.emitter import view1d
 from ..codegen.jit import body, kernel, prange, split_range
 from ..runtime import layout
 
-# bytes of an array object before the address of its data, its first field in NumPy's C API
+# Bytes of an array object before its first field in NumPy's C API, which is the address of its data.
 HEAD = object.__basicsize__
 
 
 @body
 def part(ids, p, first, end, offsets, like):
-    """The elements of parameter ``p`` that lie between ``first`` and ``end`` of all elements laid end to end.
-    ``ids``: where the array objects are; to ask every array for its address in Python takes as long as a
-    small network's update."""
+    """The elements of parameter ``p`` between ``first`` and ``end`` of all elements laid end to end.
+
+    ``ids``: addresses of the array objects. The kernel reads the addresses of their data itself, because
+    asking every array in Python takes as long as the update of a small network.
+    """
     start, stop = max(first, offsets[p]), min(end, offsets[p + 1])
     data = view1d(ids[p] + HEAD, 1, ids)[0]
     return view1d(data + (start - offsets[p]) * like.itemsize, max(stop - start, 0), like)
@@ -67,13 +69,13 @@ def _adam(threads, params, grads, ms, vs, offsets, numbers, decoupled, like):
 def _run(kernel, written, grads, *numbers):
     """Run ``kernel`` on the parameters (``written[0]``), their gradients and the other lists that it updates.
 
-    All arrays of a parameter have to lie dense and in one order of axes; where one does not, the kernel gets
-    a copy, and what it wrote there is written back.
+    All arrays of a parameter must be dense and have one order of axes in memory. In place of an array that is
+    not, the kernel gets a copy, which is written back afterwards.
     """
     params = [p if p.flags.forc or layout.flat(p) else np.array(p) for p in written[0]]
     work = [params] + [[*map(layout.like, arrays, params)] for arrays in written[1:]]
     grads = [*map(layout.like, grads, params)]
-    # SGD without momentum does not look at the third list.
+    # SGD without momentum does not read the third list.
     ids = [np.array([*map(id, arrays)], np.int64) for arrays in (params, grads, *(work[1:] or [params]))]
     offsets = np.array([0, *accumulate([p.size for p in params])], np.int64)
     dtype = params[0].dtype
@@ -85,7 +87,7 @@ def _run(kernel, written, grads, *numbers):
 
 
 def _by_dtype(params):
-    """Index lists of the parameters of each dtype: a kernel takes one."""
+    """Index lists of the parameters of each dtype, because a kernel takes one dtype."""
     return [
         [i for i, p in enumerate(params) if p.dtype == d] for d in sorted({p.dtype for p in params}, key=str)
     ]

@@ -1,12 +1,16 @@
 """Padding, resizing, unfold and fold: moves and short sums along one axis at a time.
 
-Most of these are separable: a sparse matrix applied to one axis after the other, and their gradient is the
-transposed
-matrix. One kernel serves them all::
+Padding and resizing apply a sparse matrix to one axis after the other, and their gradients apply the
+transposed matrices. One kernel serves them all::
 
-    y[o, j, :] = sum over the entries e of row j:  weight[e] * x[o, item[e], :]          (fill where row j is empty)
+    y[o, j, :] = sum over the entries e of row j:  weight[e] * x[o, item[e], :]     (fill, if row j is empty)
 
     threads: equal shares of the pairs (o, j); the innermost run is contiguous in memory
+
+Unfold and fold are loops of their own::
+
+    unfold   threads: equal shares of (image, channel, tap);  for each output pixel: one read, one write
+    fold     threads: equal shares of (image, channel);       for each tap and output pixel: add to a pixel
 """
 
 from __future__ import annotations
@@ -21,8 +25,7 @@ from ..codegen.jit import kernel, prange, split_range
 from ..runtime import layout, memory
 
 
-# ------------------------------------------------------------------------------------------------- along one
-# axis
+# ------------------------------------------------------------------------------------------- along one axis
 @kernel
 def _along_axis(threads, x, starts, items, weights, fill, y):
     outer, count, inner = y.shape
@@ -45,7 +48,7 @@ def _along_axis(threads, x, starts, items, weights, fill, y):
 
 def along_axis(x: np.ndarray, axis: int, rows: resample.Rows, fill: float = 0.0) -> np.ndarray:
     """Apply the sparse matrix ``rows`` to one axis; the result has the memory order of ``x``."""
-    if x.dtype.char == "e":  # Numba has no float16 on processors
+    if x.dtype.char == "e":  # Numba has no float16 on the CPU
         return along_axis(x.astype(np.float32), axis, rows, fill).astype(x.dtype)
     order = layout.memory_order(x)
     at = order.index(axis)
@@ -68,7 +71,7 @@ def along_axis(x: np.ndarray, axis: int, rows: resample.Rows, fill: float = 0.0)
     return y.transpose(np.argsort(order))
 
 
-# ------------------------------------------------------------------------------------------------- columns
+# ------------------------------------------------------------------------------------------- unfold and fold
 @kernel
 def _unfold(threads, x, kernel_size, stride, dilation, before, cols):
     # x: N, H, W, C -> cols: N, C, kh * kw, oh, ow
@@ -90,6 +93,7 @@ def _unfold(threads, x, kernel_size, stride, dilation, before, cols):
 
 @kernel
 def _fold(threads, cols, kernel_size, stride, dilation, before, x):
+    # cols: N, C, kh * kw, oh, ow -> x: N, H, W, C
     images, height, width, channels = x.shape
     oh, ow = cols.shape[3], cols.shape[4]
     for thread in prange(threads):

@@ -1,1 +1,1 @@
-"""What kernels run on: memory, layouts, facts of the machine."""
+"""Kernels run on this: memory, layouts, recorded launches, and the rates of the machine."""

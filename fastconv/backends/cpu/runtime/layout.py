@@ -1,4 +1,4 @@
-"""Logical NCHW on channels-last memory: the views kernels read and the outputs they write.
+"""Logical NCHW on channels-last memory: the views that kernels read, and the arrays that they write.
 
 Kernels see 5-D ``N, D, H, W, C`` arrays (leading spatial extents 1 below three dimensions), C-contiguous and
 aligned, so one kernel serves 1-D, 2-D and 3-D.
@@ -10,21 +10,25 @@ import numpy as np
 
 from . import memory
 
-# Rank -> channels last, with an index that inserts leading spatial extents 1; and back to channels second.
-_LIFT = {n: ((0, *range(2, n), 1), (slice(None), *(None,) * (5 - n))) for n in range(2, 6)}
+# Rank -> the axes with channels last, and an index that inserts leading spatial extents 1; and rank -> the
+# axes back to channels second.
+_TO_NDHWC = {n: ((0, *range(2, n), 1), (slice(None), *(None,) * (5 - n))) for n in range(2, 6)}
 _BACK = {n: (0, n - 1, *range(1, n - 1)) for n in range(2, 6)}
 
 
 def to_ndhwc(x: np.ndarray) -> np.ndarray:
     """``N, C, *spatial`` as a C-contiguous ``N, D, H, W, C`` array: a view where the memory already is
     channels-last."""
-    order, inserted = _LIFT[x.ndim]
+    order, inserted = _TO_NDHWC[x.ndim]
     return dense(x.transpose(order)[inserted])
 
 
 class _Writable:
-    """The memory of a read-only array under a writable face: to Numba the two are different types, and every
-    kernel would be compiled twice. Kernels do not write to their inputs."""
+    """The memory of a read-only array, presented as writable.
+
+    Numba takes a read-only array for another type and would compile every kernel twice. Kernels do not write
+    to their inputs.
+    """
 
     def __init__(self, x: np.ndarray):
         self.keep = x
@@ -34,7 +38,7 @@ class _Writable:
 def dense(x: np.ndarray) -> np.ndarray:
     """``x`` itself if C-contiguous and aligned, else a copy that is."""
     flags = x.flags
-    if flags.carray:  # and aligned and writeable
+    if flags.carray:  # C-contiguous, aligned and writable
         return x
     if flags.c_contiguous and flags.aligned:
         return np.asarray(_Writable(x))
@@ -50,7 +54,7 @@ def rows(x: np.ndarray) -> np.ndarray:
 
 def empty(shape, dtype) -> tuple[np.ndarray, np.ndarray]:
     """A new channels-last array of logical ``shape``, and the 5-D ``N, D, H, W, C`` view kernels write."""
-    order, inserted = _LIFT[len(shape)]
+    order, inserted = _TO_NDHWC[len(shape)]
     memory_order = memory.empty([shape[i] for i in order], dtype)
     return memory_order.transpose(_BACK[len(shape)]), memory_order[inserted]
 
@@ -79,7 +83,7 @@ def like(x: np.ndarray, model: np.ndarray) -> np.ndarray:
 
 def flat(*arrays: np.ndarray) -> list[np.ndarray] | None:
     """1-D views of equally shaped arrays that are dense in the same order, else None."""
-    if all(a.flags.c_contiguous for a in arrays):  # the common case, without the sort
+    if all(a.flags.c_contiguous for a in arrays):  # the common case needs no sort
         order = range(arrays[0].ndim)
     else:
         order = memory_order(arrays[0])

@@ -1,7 +1,8 @@
 """Memory for results and scratch: 64-byte aligned blocks that are used again when their last array is gone.
 
-A fresh large buffer costs more than most kernels run on it (the system clears every page at first touch), so
-blocks live in a pool (see ``backends/common/size_classes.py``) and return to it when NumPy drops the last view.
+A fresh large buffer costs more than most kernels that run on it, because the system clears every page at the
+first touch. So blocks stay in a pool (see ``backends/common/size_classes.py``) and return to it when NumPy
+releases the last view.
 """
 
 from __future__ import annotations
@@ -16,20 +17,27 @@ import numpy as np
 from fastconv.backends.common.size_classes import Blocks
 
 ALIGN = 64
-SMALL = 1 << 12  # smaller arrays are NumPy's business
-LARGE = 1 << 20  # such blocks are mapped one by one
-HUGE = 1 << 22  # and these from large pages, where the system has them
+# Bytes from which an array comes from the pool (NumPy allocates smaller ones), from which a block is mapped
+# from the system by itself, and from which large pages are asked for.
+SMALL, LARGE, HUGE = 1 << 12, 1 << 20, 1 << 22
 
 
 class _Memory(np.ndarray):
-    """Aligned bytes. A type of its own, for through a plain array below it NumPy would look past a block."""
+    """Aligned bytes under a block.
+
+    NumPy replaces the base of a new view by the base's base while both are plain arrays. With a type of its
+    own in between, the base of an array stays its :class:`_Block`.
+    """
 
 
 class _Block(np.ndarray):
-    """A view of some memory that NumPy keeps alive as the base of the array made in it, and with it of all
-    its views."""
+    """A block of the pool.
 
-    # as it stays for what somebody makes of a block: its memory is not his to return
+    NumPy keeps it alive as the base of the array in it and of all views of that array. When the last of these
+    is gone, ``__del__`` returns the memory to the pool.
+    """
+
+    # None for arrays that NumPy makes from a block (slices, copies): they must not return its memory.
     pool: Pool | None = None
 
     def __del__(self):
@@ -38,8 +46,7 @@ class _Block(np.ndarray):
 
 
 def _mapped(size: int) -> np.ndarray:
-    """``size`` bytes that go back to the system as soon as they are freed: C libraries keep what they freed
-    themselves."""
+    """``size`` bytes, which go back to the system as soon as they are freed; a C library would keep them."""
     if not hasattr(mmap, "MAP_PRIVATE"):
         return np.empty(size + ALIGN, np.uint8)
     try:
@@ -69,15 +76,17 @@ class Pool(Blocks):
         return memory[-memory.ctypes.data % ALIGN :][:size]
 
     def _release(self):
-        _pool.trim()
+        pool.trim()
 
 
 class Arena(Pool):
-    """Memory apart from the pool: ``with arena:`` all comes from it, may be used again inside, never goes to
-    the pool."""
+    """Memory apart from the pool. Inside ``with arena:`` all arrays come from it.
+
+    Its blocks are used again inside the arena, and never go to the pool.
+    """
 
     def __init__(self):
-        super().__init__(bounded=False)  # recorded kernels know it by address
+        super().__init__(bounded=False)  # recorded kernels know its memory by address
 
     def __enter__(self):
         self.outer, _local.arena = _local.arena, self
@@ -90,31 +99,30 @@ class _Local(threading.local):
     arena: Arena | None = None
 
 
-_local, _pool = _Local(), Pool()
+_local, pool = _Local(), Pool()
 
 
 def empty(shape, dtype) -> np.ndarray:
-    """An uninitialised C-contiguous array, 64-byte aligned, from the pool where it is large enough to
-    matter."""
+    """An uninitialised C-contiguous array; 64-byte aligned and from the pool, unless it is small."""
     n = int(prod(shape)) * np.dtype(dtype).itemsize
-    if (arena := _local.arena) is not None:  # small ones too: what kernels know by address only must not move
+    if (arena := _local.arena) is not None:
+        # Small arrays too, because recorded kernels may know them by their address.
         return arena.take(shape, dtype, max(n, SMALL))
-    return np.empty(shape, dtype) if n < SMALL else _pool.take(shape, dtype, n)
+    return np.empty(shape, dtype) if n < SMALL else pool.take(shape, dtype, n)
 
 
 def zeros(shape, dtype) -> np.ndarray:
-    """Like :func:`empty`, filled with zeros; never of an arena, whose memory only kernels may count on to be
-    written anew."""
+    """Like :func:`empty`, filled with zeros. Never from an arena, because a replay does not fill it again."""
     n = int(prod(shape)) * np.dtype(dtype).itemsize
     if n < SMALL:
         return np.zeros(shape, dtype)
-    a = _pool.take(shape, dtype, n)
+    a = pool.take(shape, dtype, n)
     a.fill(0)
     return a
 
 
 def home(a: np.ndarray) -> Pool | None:
-    """The pool or arena whose memory ``a`` is in."""
+    """The pool or arena that the memory of ``a`` belongs to."""
     while isinstance(a, np.ndarray):
         if isinstance(a, _Block):
             return a.pool
@@ -124,9 +132,9 @@ def home(a: np.ndarray) -> Pool | None:
 
 def trim() -> None:
     """Give every free block back to the system."""
-    _pool.trim()
+    pool.trim()
 
 
 def statistics() -> dict[str, int]:
     """Blocks taken, blocks that had to be fresh, and bytes free, in use and at the peak."""
-    return _pool.statistics()
+    return pool.statistics()

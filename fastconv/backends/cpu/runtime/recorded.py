@@ -1,11 +1,11 @@
-"""A pass through a network as a list of kernel launches: recorded once for a shape of input, then run without
-the layers.
+"""A forward pass as a list of kernel launches: recorded once per shape of input, then run without the layers.
 
-Between two kernels a layer spends some 100 microseconds on shapes, checks and memory, as much as a small
-kernel takes. All of it comes out the same for the next input of the same shape: the launches keep their
-arguments, scratch and results their place in memory that belongs to the recording.
+Between two kernels a layer spends some 100 microseconds on shapes, checks and memory, which is as long as a
+small kernel takes. All of this is the same for the next input of the same shape. So the launches keep their
+arguments, and scratch and results stay at their place in memory that belongs to the recording.
 
-    first call    layers -> shapes, checks, memory -> kernel(arguments) -> layers -> ...      arguments are noted
+    first call    layers -> shapes, checks, memory -> kernel(arguments) -> layers -> ...
+                                                      (the arguments are noted)
     later calls   copy the input to its place; kernel(arguments); kernel(arguments); ...; copy the result
 """
 
@@ -18,7 +18,7 @@ from . import layout, memory
 
 
 class _Place:
-    """Memory under an array that does not own it."""
+    """The memory of an array, without the array that keeps it."""
 
     def __init__(self, x: np.ndarray):
         self.__array_interface__ = x.__array_interface__
@@ -27,14 +27,14 @@ class _Place:
 class RecordedForward:
     """``function`` on arrays of the shape and dtype of ``x``.
 
-    Its kernels must be all that depends on the input: whatever else ``function`` does is done in the
-    recording only.
+    Only its kernels may depend on the input, because whatever else ``function`` does happens in the recording
+    only.
     """
 
     def __init__(self, function, x: np.ndarray):
         self._arena, self._launches, self._kept = memory.Arena(), [], []
         with self._arena, jit.recording(self._note):
-            # As kernels read it: a copy into their order would be NumPy's work, which is not recorded.
+            # In the order that kernels read. NumPy would make a copy into that order, which is not recorded.
             self._x = layout.empty(x.shape, x.dtype)[0] if x.ndim > 2 else memory.empty(x.shape, x.dtype)
             np.copyto(self._x, x)
             self._y = function(self._x)
@@ -46,8 +46,10 @@ class RecordedForward:
             self._launches.append((kernel, tuple(map(self._without_owner, args))))
 
     def _without_owner(self, argument):
-        """Arrays of the arena must not keep their blocks: what follows may use them again, in every
-        replay."""
+        """The argument as later launches use it.
+
+        Arrays of the arena do not keep their blocks, because launches that follow use these blocks again.
+        """
         if isinstance(argument, tuple):
             return tuple(map(self._without_owner, argument))
         if isinstance(argument, np.ndarray) and memory.home(argument) is self._arena:
@@ -63,6 +65,7 @@ class RecordedForward:
 
 
 def record(function, x):
+    """A :class:`RecordedForward` of ``function``, or None if it gives another result for another input."""
     replay = RecordedForward(function, x)
     other = x * x.dtype.type(-0.5)
     same = np.array_equal(replay(other), function(other), equal_nan=True)

@@ -22,7 +22,7 @@ def _passes(batch: int, channels: int, dims, element: float, run: float) -> floa
 
 
 def max_slides(batch: int, channels: int, dims, few: bool) -> bool:
-    """Whether maxima are faster by sliding; with ``few`` channels the other way takes whole rows at a time."""
+    """Whether maxima are faster by sliding; ``few`` channels: the other way takes whole rows."""
     rows, w = batch * dims[0].total * dims[1].total, dims[2]
     first, end, _ = w.whole if few else (0, 0, 1)
     along = w.longest * ((end - first) * channels * 0.15 + 15) if end else 0.0

@@ -108,7 +108,7 @@ def _sliding(size, out, k, s, d, before, after, count_padding) -> Windows:
 
 
 def memoize_by_spec(make):
-    """Keep the result of ``make(spec, *key)``; not for long dimensions, whose tables would fill the memory."""
+    """Keep the result of ``make(spec, *key)``; not of long dimensions, whose tables would fill memory."""
     cached = functools.lru_cache(1024)(make)
 
     @functools.wraps(make)
