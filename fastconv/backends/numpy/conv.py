@@ -76,7 +76,7 @@ def _finished(y, b, spec, residual, relu):
 
 
 def _workspace(columns, spec, which, dtype):
-    """Bytes of the padded copy, of the windows in use at a time (all taps' or one tap's) and their product."""
+    """Bytes of the padded copy, of the windows in use at a time (of all taps or one) and their product."""
     n_taps = prod(spec.kernel)
     held = n_taps if columns else 1
     size = [i + before + after for i, (before, after) in zip(spec.in_size, spec.padding, strict=True)]
@@ -117,7 +117,7 @@ def conv_prepack(w):
 
 
 def conv_bwd_data(gy, w, spec, algorithm=None, residual=None):
-    """The adjoint of ``conv_fwd`` in ``x``, plus ``residual``; the forward pass of a transposed convolution."""
+    """The adjoint of ``conv_fwd`` in ``x``, plus ``residual``; forward pass of a transposed convolution."""
     gx = choose(CONV_ALGORITHMS, spec, "bwd_data", gy.dtype, algorithm).bwd_data(gy, w, spec)
     return gx if residual is None else gx + residual
 

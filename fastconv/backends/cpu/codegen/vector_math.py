@@ -16,6 +16,8 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
+from fastconv.backends.common.pointwise import CUBIC, CUBIC_SLOPE, INVERSE_ROOT_2PI, ROOT_8_OVER_PI
+
 F, INT = np.float32, np.int32
 # a call stops vectorisation
 _OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "forceinline": True}
@@ -126,8 +128,8 @@ def _activations(T):
     """What activations and their derivatives are made of, with every constant of type ``T``: in a kernel a
     Python number would turn float32 into float64."""
     one, half = T(1), T(0.5)
-    inverse_root_2pi, root_8_over_pi = T(1 / math.sqrt(2 * math.pi)), T(math.sqrt(8 / math.pi))
-    cubic, cubic3 = T(0.044715), T(3 * 0.044715)
+    inverse_root_2pi, root_8_over_pi = T(INVERSE_ROOT_2PI), T(ROOT_8_OVER_PI)
+    cubic, cubic3 = T(CUBIC), T(CUBIC_SLOPE)
 
     def sigmoid(x):
         return one / one_plus_exp(-x)
