@@ -35,8 +35,8 @@ def is_grad_enabled() -> bool:
 class no_grad(contextlib.ContextDecorator):  # noqa: N801 - PyTorch's name
     """Context manager and decorator: ops inside are not recorded.
 
-    >>> x = Tensor([1.0], requires_grad=True)
-    >>> with no_grad():
+    >>> x = fc.ones(1, requires_grad=True)
+    >>> with fc.no_grad():
     ...     print((x * 2).requires_grad)
     False
     """
@@ -69,8 +69,8 @@ class Function:
     Attributes
     ----------
     accumulates : bool
-        Whether backward adds ``ctx.accumulated``, where that is not None, to its first gradient, in the kernel
-        that computes it.
+        Whether backward adds ``ctx.accumulated``, where that is not None, to its first gradient, in the
+        kernel that computes it.
     reshapes : bool
         Whether the result is the argument under another shape. Where it is a copy, PyTorch's may be a view.
     takes_numbers : bool
@@ -78,6 +78,7 @@ class Function:
 
     Examples
     --------
+    >>> from fastconv.autograd import Function
     >>> class Twice(Function):
     ...     @staticmethod
     ...     def forward(ctx, x):
@@ -86,7 +87,7 @@ class Function:
     ...     @staticmethod
     ...     def backward(ctx, gy):
     ...         return ctx.engine.binary_fwd("mul", gy, 2.0)
-    >>> Twice.apply(Tensor([1.0, 2.0]))
+    >>> Twice.apply(fc.tensor([1.0, 2.0]))
     tensor([2., 4.])
     """
 
@@ -239,8 +240,8 @@ def _check_usable(node: Node) -> None:
     for memory, version in node.checks:
         if memory.version != version:
             raise RuntimeError(
-                f"backward: a tensor that {name} needs was changed in place after its use; assign to a .clone() "
-                "instead"
+                f"backward: a tensor that {name} needs was changed in place after its use; "
+                "assign to a .clone() instead"
             )
 
 

@@ -1,30 +1,48 @@
-"""Argument checks, and the words of error messages."""
+"""Argument checks, and the words of error messages.
+
+Every message begins with the name of the public function. It says what was expected, what came, and where
+possible how to mend it. Functions here raise it; ``name`` is always the function's name and ``what`` the
+argument's.
+"""
 
 from __future__ import annotations
 
 import inspect
 import operator
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
+from typing import Any
 
+#: Names of the spatial dimensions, by their number.
 DIMS = {1: ("W",), 2: ("H", "W"), 3: ("D", "H", "W")}
 
 
-LIMIT = 1 << 40  # elements of the largest array, and the largest extent, stride or padding: more is a mistake
+#: Elements of the largest array, and the largest extent, stride or padding. More is a mistake.
+LIMIT = 1 << 40
 
 
-def shape_str(shape) -> str:
-    """``(8, 1, 224, 224)`` -> ``"8x1x224x224"``; a scalar's shape is ``"scalar"``."""
+def shape_str(shape: Iterable[int]) -> str:
+    """A shape as messages write it; that of a scalar is ``"scalar"``.
+
+    >>> shape_str((8, 1, 224, 224))
+    '8x1x224x224'
+    """
     return "x".join(str(int(s)) for s in shape) or "scalar"
 
 
-def check(ok, name: str, message: str, error: type[Exception] = ValueError) -> None:
-    """Raise ``error`` with ``"<name>: <message>"`` unless ``ok``. The ops of a training step raise on their
-    own: making the text takes longer than the check."""
+def check(ok: Any, name: str, message: str, error: type[Exception] = ValueError) -> None:
+    """Raise ``error`` with ``"<name>: <message>"`` unless ``ok``.
+
+    The ops of a training step use ``if`` and ``raise`` instead, because ``message`` is made on every call,
+    and making it takes longer than the check.
+    """
     if not ok:
         raise error(f"{name}: {message}")
 
 
-def check_call(name: str, signature: inspect.Signature, args, kwargs) -> inspect.BoundArguments:
+def check_call(
+    name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> inspect.BoundArguments:
     """Arguments bound to ``signature``, or a TypeError that shows it under the public ``name``."""
     try:
         unknown = [k for k in kwargs if k not in signature.parameters]
@@ -40,7 +58,7 @@ def check_call(name: str, signature: inspect.Signature, args, kwargs) -> inspect
         raise TypeError(f"{name}{inspect.Signature(plain)}: {e}") from None
 
 
-def check_rank(name: str, what: str, shape, ranks, layout: str) -> None:
+def check_rank(name: str, what: str, shape: Sequence[int], ranks: int | Sequence[int], layout: str) -> None:
     """Refuse an array of the wrong rank. ``layout`` names the axes expected, e.g. ``"N x C x H x W"``."""
     ranks = (ranks,) if isinstance(ranks, int) else ranks
     if len(shape) not in ranks:
@@ -50,8 +68,14 @@ def check_rank(name: str, what: str, shape, ranks, layout: str) -> None:
         )
 
 
-def channels_last_hint(x_shape, channels: int) -> str:
-    """What to say where an input that should have ``channels`` in its second axis has them in its last."""
+def channels_last_hint(x_shape: Sequence[int], channels: int) -> str:
+    """The cure for an input that should have ``channels`` in its second axis and has them in its last one.
+
+    Returns
+    -------
+    str
+        The end of a message; empty where the last axis has another extent.
+    """
     n = len(x_shape) - 2
     if n < 1 or x_shape[-1] != channels:
         return ""
@@ -60,14 +84,13 @@ def channels_last_hint(x_shape, channels: int) -> str:
     return f"; is it N x {' x '.join(DIMS[n])} x C? Then give it as .permute(0, {n + 1}, {order}){one}"
 
 
-def check_float(name: str, optional=(), **arrays) -> None:
-    """Refuse what is not a float32/float64 array, or mixes the two; None passes for the names in
-    ``optional``."""
-    given = [a for what, a in arrays.items() if a is not None or what not in optional]
+def check_float(name: str, optional: Sequence[str] = (), **arrays: Any) -> None:
+    """Refuse arrays that are not all float32 or all float64; None passes for the names in ``optional``."""
+    given: list[Any] = [a for what, a in arrays.items() if a is not None or what not in optional]
     kinds = {a.dtype.char if hasattr(a, "dtype") else "" for a in given}
-    if kinds == {"f"} or kinds == {"d"}:  # the rule, told without making text
+    if kinds == {"f"} or kinds == {"d"}:  # nearly every call ends here, before any text is made
         return
-    first = None
+    first: tuple[str, str] | None = None
     for what, a in arrays.items():
         if a is None and what in optional:
             continue
@@ -82,16 +105,17 @@ def check_float(name: str, optional=(), **arrays) -> None:
             raise TypeError(f"{name}: {what} is {kind} but {first[0]} is {first[1]}; {advice}")
 
 
-def check_shape(name: str, what: str, got, expected, why: str) -> None:
+def check_shape(name: str, what: str, got: Iterable[int], expected: Iterable[int], why: str) -> None:
     """Refuse ``got`` unless it equals ``expected``; ``why`` says where the expectation comes from."""
-    if tuple(got) != tuple(expected):
+    got, expected = tuple(got), tuple(expected)
+    if got != expected:
         raise ValueError(
             f"{name}: {what} must have shape {shape_str(expected)} ({why}), got {shape_str(got)}"
         )
 
 
-def check_axis(name: str, axis, ndim: int) -> int:
-    """Normalise one axis to ``0 <= axis < ndim``."""
+def check_axis(name: str, axis: Any, ndim: int) -> int:
+    """One axis as a number ``0 <= axis < ndim``; negative ones count from the end."""
     try:
         axis = operator.index(axis)
     except (TypeError, ValueError):
@@ -104,7 +128,7 @@ def check_axis(name: str, axis, ndim: int) -> int:
     return axis % n
 
 
-def check_count(name: str, what: str, shape) -> None:
+def check_count(name: str, what: str, shape: Sequence[int]) -> None:
     """Refuse an array of absurd size before anything is allocated or looped over."""
     if prod(shape) >= LIMIT:
         raise ValueError(
@@ -112,7 +136,7 @@ def check_count(name: str, what: str, shape) -> None:
         )
 
 
-def number(name: str, what: str, value, low: float | None = None, high: float | None = None) -> float:
+def number(name: str, what: str, value: Any, low: float | None = None, high: float | None = None) -> float:
     """A real number as a float, between ``low`` and ``high`` if these are given."""
     try:
         if isinstance(value, (str, bytes)):
@@ -127,15 +151,20 @@ def number(name: str, what: str, value, low: float | None = None, high: float | 
     return result
 
 
-def one_of(name: str, what: str, value, words) -> None:
-    """Refuse what is not one of ``words``."""
+def one_of(name: str, what: str, value: Any, words: Iterable[str]) -> None:
+    """Refuse a value that is not one of ``words``."""
+    words = list(words)
     if not isinstance(value, str) or value not in words:
         *first, last = [repr(w) for w in words]
         raise ValueError(f"{name}: {what} must be {', '.join(first)} or {last}, got {value!r:.60}")
 
 
-def int_tuple(name: str, what: str, value, n: int, minimum: int) -> tuple[int, ...]:
-    """An int or a sequence of ``n`` ints as a tuple of ``n`` ints, each at least ``minimum``."""
+def int_tuple(name: str, what: str, value: Any, n: int, minimum: int) -> tuple[int, ...]:
+    """An int or a sequence of ``n`` ints as a tuple of ``n`` ints, each at least ``minimum``.
+
+    >>> int_tuple("conv2d", "stride", 2, 2, 1)
+    (2, 2)
+    """
     items = tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
     if len(items) == 1:
         items *= n

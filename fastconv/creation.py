@@ -39,7 +39,7 @@ def tensor(
 
     Examples
     --------
-    >>> tensor([[1.0, 2.0], [3.0, 4.0]]).shape
+    >>> fc.tensor([[1.0, 2.0], [3.0, 4.0]]).shape
     (2, 2)
     """
     if isinstance(data, Tensor):
@@ -57,6 +57,12 @@ def as_tensor(data: Any, dtype: DType | None = None, device: str | None = None) 
     data : Tensor, numpy.ndarray, number or nested sequence
     dtype : numpy dtype, optional
     device : {"cpu", "cuda"}, optional
+
+    Examples
+    --------
+    >>> a = np.zeros(3, np.float32)
+    >>> fc.as_tensor(a)[0] = 1; a
+    array([1., 0., 0.], dtype=float32)
     """
     if isinstance(data, Tensor):
         data = data if device is None else data.to(device)
@@ -80,6 +86,13 @@ def from_numpy(array: Array) -> Tensor:
         If ``array`` is no NumPy array.
     ValueError
         If its memory is in foreign byte order or unaligned: kernels cannot read it, so it cannot be shared.
+
+    Examples
+    --------
+    >>> a = np.zeros(3, np.float32)
+    >>> fc.from_numpy(a).fill_(7); a
+    tensor([7., 7., 7.])
+    array([7., 7., 7.], dtype=float32)
     """
     check(
         isinstance(array, np.ndarray),
@@ -104,6 +117,11 @@ def from_dlpack(x: Any) -> Tensor:
     ------
     TypeError
         If ``x`` has no ``__dlpack__``, or its memory cannot be shared.
+
+    Examples
+    --------
+    >>> fc.from_dlpack(np.arange(3.0))
+    tensor([0., 1., 2.], dtype=float64)
     """
     check(
         hasattr(x, "__dlpack_device__"),
@@ -130,7 +148,7 @@ def full(
 ) -> Tensor:
     """A tensor of ``size`` filled with ``fill_value``, in the number's own type or in ``dtype``.
 
-    >>> full((2, 2), 7)
+    >>> fc.full((2, 2), 7)
     tensor([[7, 7],
             [7, 7]])
     """
@@ -143,7 +161,11 @@ def full(
 def zeros(
     *size: Ints, dtype: DType = FLOAT32, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """Zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``."""
+    """Zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``.
+
+    >>> fc.zeros(3, dtype="int64")
+    tensor([0, 0, 0])
+    """
     return Tensor(place(np.zeros(_size("zeros", size), _dtype("zeros", dtype)), device), requires_grad)
 
 
@@ -151,7 +173,11 @@ def zeros(
 def ones(
     *size: Ints, dtype: DType = FLOAT32, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """Ones: ``ones(2, 3)`` or ``ones((2, 3))``."""
+    """Ones: ``ones(2, 3)`` or ``ones((2, 3))``.
+
+    >>> fc.ones(3)
+    tensor([1., 1., 1.])
+    """
     return Tensor(place(np.ones(_size("ones", size), _dtype("ones", dtype)), device), requires_grad)
 
 
@@ -159,8 +185,8 @@ def ones(
 def arange(*args: float, dtype: DType | None = None, device: str | None = None) -> Tensor:
     """``arange(stop)`` or ``arange(start, stop[, step])``: int64 for integers, else float32.
 
-    >>> arange(1, 7, 2)
-    tensor([1,3,5])
+    >>> fc.arange(1, 7, 2)
+    tensor([1, 3, 5])
     """
     name = "arange"
     check(
@@ -184,7 +210,12 @@ def arange(*args: float, dtype: DType | None = None, device: str | None = None) 
 
 @names_memory
 def eye(n: int, m: int | None = None, dtype: DType = FLOAT32, device: str | None = None) -> Tensor:
-    """The ``n x m`` identity matrix; ``m`` is ``n`` by default."""
+    """The ``n x m`` identity matrix; ``m`` is ``n`` by default.
+
+    >>> fc.eye(2)
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
     rows, columns = _size("eye", (n, n if m is None else m))
     return Tensor(place(np.eye(rows, columns, dtype=_dtype("eye", dtype)), device))
 
@@ -198,7 +229,11 @@ def rand(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Uniform numbers in [0, 1): ``rand(2, 3)``, ``rand((2, 3))`` or ``rand(size=(2, 3))``."""
+    """Uniform numbers in [0, 1): ``rand(2, 3)``, ``rand((2, 3))`` or ``rand(size=(2, 3))``.
+
+    >>> fc.rand(2, 3).shape
+    (2, 3)
+    """
     values = random.draw("random", _size("rand", args, size), _random_dtype("rand", dtype))
     return Tensor(place(values, device), requires_grad)
 
@@ -211,7 +246,11 @@ def randn(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Standard normal numbers: ``randn(2, 3)``, ``randn((2, 3))`` or ``randn(size=(2, 3))``."""
+    """Standard normal numbers: ``randn(2, 3)``, ``randn((2, 3))`` or ``randn(size=(2, 3))``.
+
+    >>> fc.randn(2, 3).shape
+    (2, 3)
+    """
     values = random.draw("standard_normal", _size("randn", args, size), _random_dtype("randn", dtype))
     return Tensor(place(values, device), requires_grad)
 
@@ -220,7 +259,7 @@ def randn(
 def cat(tensors: Sequence[TensorLike], dim: int = 0, *, axis: int | None = None) -> Tensor:
     """Concatenate along an existing dimension (``axis`` is NumPy's name for ``dim``).
 
-    >>> cat([zeros(2, 3), ones(1, 3)]).shape
+    >>> fc.cat([fc.zeros(2, 3), fc.ones(1, 3)]).shape
     (3, 3)
     """
     several = _sequence("cat", tensors)
@@ -243,7 +282,7 @@ def cat(tensors: Sequence[TensorLike], dim: int = 0, *, axis: int | None = None)
 def stack(tensors: Sequence[TensorLike], dim: int = 0, *, axis: int | None = None) -> Tensor:
     """Join equally shaped tensors along a new dimension (``axis`` is NumPy's name for ``dim``).
 
-    >>> stack([zeros(3), ones(3)], dim=1).shape
+    >>> fc.stack([fc.zeros(3), fc.ones(3)], dim=1).shape
     (3, 2)
     """
     several = _sequence("stack", tensors)

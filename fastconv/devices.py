@@ -13,7 +13,7 @@ from .checks import check
 class device(str):  # noqa: N801 - PyTorch's name
     """A device's name, ``"cpu"`` or ``"cuda"``; equal to that string.
 
-    >>> device("cuda:0") == "cuda"
+    >>> fc.device("cuda:0") == "cuda"
     True
     """
 

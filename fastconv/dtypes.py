@@ -1,8 +1,8 @@
-"""The types of numbers: which one an operation computes in, and the arrays that may come in from outside.
+"""The types of numbers: the type an operation computes in, and the arrays that are accepted from outside.
 
 Types follow PyTorch's promotion. There are three categories, bool < integers < floats. Operands with
-dimensions decide the result; 0-d tensors, and after them plain numbers, take part only where their category
-is higher:
+dimensions decide the result. 0-d tensors count only where their category is higher, and plain numbers only
+where theirs is higher still:
 
 =====================  ==========  =================================================================
 operands               result      because
@@ -10,7 +10,7 @@ operands               result      because
 float32[3], int64[3]   float32     the higher category keeps its width
 uint8[3], int8[3]      int16       the smallest type that holds both
 float32[3], float64[]  float32     a 0-d tensor of the same category does not count
-int8[3], float64[]     float64     it does where its category is higher
+int8[3], float64[]     float64     it counts where its category is higher
 int64[3], 0.5          float32     a Python float is float32 unless an operand is a float
 bool[3], 2             int64       a Python int is int64 beside bools
 =====================  ==========  =================================================================
@@ -21,6 +21,8 @@ NumPy arrays count as tensors, NumPy scalars as plain numbers.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +30,8 @@ from .checks import check, shape_str
 
 BOOL, INT64, FLOAT32, FLOAT64 = map(np.dtype, ("bool", "int64", "float32", "float64"))
 _COMPARISONS = frozenset(("lt", "le", "gt", "ge", "eq", "ne"))
-_SAME_TYPE = frozenset(("neg", "abs", "relu"))  # of integers these are integers
-# by the kind of a dtype; nothing is converted to a lower one on its own
+_SAME_TYPE = frozenset(("neg", "abs", "relu"))  # these give integers for integers
+# By the kind of a dtype. No value is converted to a lower category unless the user asks for it.
 CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
 _NUMBERS = {bool: BOOL, int: INT64, float: FLOAT32}
 _PLAIN = frozenset((int, float))
@@ -38,7 +40,7 @@ _WITH_DIMENSIONS, _ZERO_D, _NUMBER = 0, 1, 2
 
 # ------------------------------------------------------------------------------------------------- promotion
 @functools.cache
-def promote(name: str, a: np.dtype, b: np.dtype) -> np.dtype:
+def promote(name: str, a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
     """The type that holds two arrays with dimensions; ``name`` is the operation's, for the error."""
     if a == b:
         return a
@@ -55,9 +57,9 @@ def promote(name: str, a: np.dtype, b: np.dtype) -> np.dtype:
 
 
 @functools.cache
-def result_type(name: str, *operands: tuple[np.dtype, int]) -> np.dtype:
+def result_type(name: str, *operands: tuple[np.dtype[Any], int]) -> np.dtype[Any]:
     """The type of several operands, each a dtype and its weight (with dimensions, 0-d or a number)."""
-    result = None
+    result: np.dtype[Any] | None = None
     for weight in (_WITH_DIMENSIONS, _ZERO_D, _NUMBER):
         found = [dtype for dtype, w in operands if w == weight]
         if not found:
@@ -67,17 +69,18 @@ def result_type(name: str, *operands: tuple[np.dtype, int]) -> np.dtype:
             result = joined
         elif CATEGORY[joined.kind] > CATEGORY[result.kind]:
             result = promote(name, result, joined)
+    assert result is not None, "no operands"
     return result
 
 
 @functools.cache
-def _computed(name, a, b):
-    """The type that operation ``name`` computes in, of operands as :func:`result_type` takes them."""
+def _computed(name: str, a: tuple[np.dtype[Any], int], b: tuple[np.dtype[Any], int]) -> np.dtype[Any]:
+    """The type that operation ``name`` computes in; operands are written as for :func:`result_type`."""
     arrays = [dtype.kind for dtype, weight in (a, b) if weight != _NUMBER]
     floats = "f" in (a[0].kind, b[0].kind)
     if name in _COMPARISONS:
         if floats and ("i" in arrays or "u" in arrays):
-            return FLOAT64  # in float32 large integers would equal their neighbours
+            return FLOAT64  # float32 cannot distinguish large integers from their neighbours
         if not floats and len(arrays) == 2:
             return promote(name, a[0], b[0])  # 0-d or not: the other's type may not hold its value
     result = result_type(name, a, b)
@@ -91,44 +94,49 @@ def _computed(name, a, b):
     return FLOAT32 if name == "div" and not floats else result
 
 
-def operands(name: str, a, b, cast):
-    """The operands of ``name`` as engines want them: arrays in the type it computes in (``cast(array,
-    dtype)`` makes them that), numbers as numbers that this type holds.
+def operands(name: str, a: Any, b: Any, cast: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
+    """The operands of ``name`` as engines expect them.
 
-    A Python int beyond an integer array's type is taken modulo its range, as in PyTorch; but comparisons, and
-    the larger or smaller of two, are those of the numbers as written.
+    Arrays are converted, by ``cast(array, dtype)``, to the type that the operation computes in. Numbers
+    become numbers that this type holds.
+
+    A Python int beyond an integer array's type is taken modulo its range, as in PyTorch. Comparisons, and the
+    larger or smaller of two, use the numbers as written.
     """
     x, y = getattr(a, "dtype", None), getattr(b, "dtype", None)
-    # what nearly every call is
+    # nearly every call ends here
     if x is y or (y is None and type(b) in _PLAIN) or (x is None and type(a) in _PLAIN):
-        if (x or y).kind == "f":
+        either: Any = x or y
+        if either.kind == "f":
             return a, b
     return _mixed(name, a, b, cast)
 
 
-def _mixed(name, a, b, cast):
+def _mixed(name: str, a: Any, b: Any, cast: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
     dtype = _computed(name, _described(name, a), _described(name, b))
     if dtype.kind in "iu":
-        number, limits = next((v for v in (a, b) if not hasattr(v, "dtype")), 0), np.iinfo(dtype)
+        number: Any = next((v for v in (a, b) if not hasattr(v, "dtype")), 0)
+        limits = np.iinfo(dtype)
         if name == "pow" and b is number and b < 0:
             raise ValueError(
                 f"pow: an integer has no integer power of {b}; make it a float with .astype('float32')"
             )
         if not limits.min <= number <= limits.max:
             if name in _COMPARISONS:
-                dtype = FLOAT64  # that far away it need not be exact
+                dtype = FLOAT64  # no integer of the array is near the number, so rounding changes nothing
             elif name in ("maximum", "minimum"):
                 near = int(limits.min if number < 0 else limits.max)
                 a, b = (near if v is number else v for v in (a, b))
-    return tuple(
-        [
-            _number(name, v, dtype) if not hasattr(v, "dtype") else v if v.dtype == dtype else cast(v, dtype)
-            for v in (a, b)
-        ]
-    )
+    return _as_type(name, a, dtype, cast), _as_type(name, b, dtype, cast)
 
 
-def _described(name, v):
+def _as_type(name: str, v: Any, dtype: np.dtype[Any], cast: Callable[[Any, Any], Any]) -> Any:
+    if not hasattr(v, "dtype"):
+        return _number(name, v, dtype)
+    return v if v.dtype == dtype else cast(v, dtype)
+
+
+def _described(name: str, v: Any) -> tuple[np.dtype[Any], int]:
     """An operand's dtype and weight."""
     if hasattr(v, "dtype"):
         return v.dtype, _WITH_DIMENSIONS if v.ndim else _ZERO_D
@@ -140,7 +148,7 @@ def _described(name, v):
     )
 
 
-def _number(name, v, dtype):
+def _number(name: str, v: Any, dtype: np.dtype[Any]) -> Any:
     """A plain number as one that ``dtype`` holds."""
     if dtype.kind == "b":
         return v
@@ -155,8 +163,9 @@ def _number(name, v, dtype):
     return v - (1 << bits) if dtype.kind == "i" and v >> (bits - 1) else v
 
 
-def unary_operand(name: str, x, cast):
-    """An array of bools or integers as what function ``name`` of one number takes: a float, but for a few."""
+def unary_operand(name: str, x: Any, cast: Callable[[Any, Any], Any]) -> Any:
+    """An array of bools or integers as the argument of function ``name``: in float32, except for those
+    functions that give integers for integers."""
     if name not in _SAME_TYPE:
         return cast(x, FLOAT32)
     if x.dtype == BOOL and name != "abs":
@@ -164,8 +173,8 @@ def unary_operand(name: str, x, cast):
     return x
 
 
-def together(name: str, arrays, cast) -> list:
-    """Arrays with dimensions as arrays of one type."""
+def together(name: str, arrays: Sequence[Any], cast: Callable[[Any, Any], Any]) -> list[Any]:
+    """Arrays as arrays of one type."""
     types = [a.dtype for a in arrays]
     if all(t is types[0] for t in types):
         return list(arrays)
@@ -173,12 +182,16 @@ def together(name: str, arrays, cast) -> list:
     return [a if a.dtype == dtype else cast(a, dtype) for a in arrays]
 
 
-# ------------------------------------------------------------------------------------------------- arrays
-# from outside
-def native(a: np.ndarray, name: str = "tensor", what: str = "data") -> np.ndarray:
-    """``a`` itself where kernels can read it, else a copy in this machine's byte order, aligned.
+# --------------------------------------------------------------------------------- arrays from outside
+def native(a: np.ndarray[Any, Any], name: str = "tensor", what: str = "data") -> np.ndarray[Any, Any]:
+    """``a`` itself where kernels can read it, else a copy that is aligned and in this machine's byte order.
 
-    Read-only memory and any strides are fine. Arrays that hold no real numbers of up to 64 bits are refused.
+    Read-only memory and any strides are accepted.
+
+    Raises
+    ------
+    TypeError
+        If ``a`` does not hold real numbers of at most 64 bits, or is a masked array.
     """
     dtype = a.dtype
     if type(a) is np.ndarray and dtype.char in _READABLE and dtype.isnative and a.flags.aligned:
@@ -201,8 +214,12 @@ def native(a: np.ndarray, name: str = "tensor", what: str = "data") -> np.ndarra
 _READABLE = frozenset("?bBhHiIlLqQefd")
 
 
-def array(data, dtype=None, name: str = "tensor", what: str = "data") -> np.ndarray:
-    """Anything array-like as an array that kernels can read; Python's floats become float32."""
+def array(data: Any, dtype: Any = None, name: str = "tensor", what: str = "data") -> np.ndarray[Any, Any]:
+    """Anything array-like as an array that kernels can read; Python's floats become float32.
+
+    >>> array([1.0, 2.0]).dtype
+    dtype('float32')
+    """
     if isinstance(data, np.ndarray):
         a = native(data, name, what)
     else:
@@ -212,7 +229,8 @@ def array(data, dtype=None, name: str = "tensor", what: str = "data") -> np.ndar
             raise TypeError(f"{name}: {what} is no array of numbers: {e}") from None
         if a.dtype.char not in _READABLE and not hasattr(data, "dtype"):
             raise TypeError(
-                f"{name}: {what} must be a Tensor, an array or numbers, got {type(data).__name__} ({data!r:.60})"
+                f"{name}: {what} must be a Tensor, an array or numbers, "
+                f"got {type(data).__name__} ({data!r:.60})"
             )
         a = native(a, name, what)
         if dtype is None and a.dtype == FLOAT64 and not hasattr(data, "dtype"):
@@ -220,9 +238,11 @@ def array(data, dtype=None, name: str = "tensor", what: str = "data") -> np.ndar
     return a if dtype is None else a.astype(parse(name, dtype), copy=False)
 
 
-def check_writable(name: str, what: str, a) -> None:
-    """Refuse a host array that an op has to change in place and cannot: a copy would take the change with
-    it."""
+def check_writable(name: str, what: str, a: Any) -> None:
+    """Refuse a host array that an op cannot change in place.
+
+    A copy must not stand for it, because the caller would not see the change.
+    """
     if isinstance(a, np.ndarray) and not (a.flags.writeable and native(a, name, what) is a):
         raise ValueError(
             f"{name}: {what} is changed in place, and its memory is read-only, unaligned or in foreign byte "
@@ -230,9 +250,11 @@ def check_writable(name: str, what: str, a) -> None:
         )
 
 
-def parse(name: str, dtype, wanted: str = "dtype must be ") -> np.dtype:
-    """What a user writes for a dtype: NumPy's, their names, Python's bool, int and float. ``wanted`` begins
-    the message."""
+def parse(name: str, dtype: Any, wanted: str = "dtype must be ") -> np.dtype[Any]:
+    """A dtype as users write it: NumPy's types, their names, or Python's bool, int and float.
+
+    The message of the TypeError begins with ``wanted``.
+    """
     try:
         parsed = None if dtype is None else np.dtype(dtype)
     except TypeError:
@@ -242,6 +264,6 @@ def parse(name: str, dtype, wanted: str = "dtype must be ") -> np.dtype:
     return parsed if parsed.isnative else _native(parsed)
 
 
-def _native(dtype: np.dtype) -> np.dtype:
+def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The same numbers in this machine's byte order."""
     return np.dtype(dtype.str[1:])

@@ -1,8 +1,8 @@
 """Errors as users see them: short tracebacks, and memory errors that name the op.
 
-An error that fastconv raises on purpose says everything in its message, so it is shown at the user's own line,
-without the frames inside fastconv. ``FASTCONV_FULL_TRACEBACK=1`` keeps every frame. Python 3.10 also keeps
-them, because it cannot remove frames from an error on its way up.
+An error that fastconv raises on purpose says everything in its message, so it is shown at the user's own
+line, without the frames inside fastconv. ``FASTCONV_FULL_TRACEBACK=1`` keeps every frame. Python 3.10 also
+keeps them, because it cannot remove frames from an error on its way up.
 """
 
 from __future__ import annotations

@@ -91,8 +91,8 @@ def update(t: V, name: str, op: Callable[..., Any], *others: Any) -> V:
         return y
     if y.shape != t.shape:
         raise ValueError(
-            f"{name}: the result has shape {shape_str(y.shape)}, which does not fit the tensor that is changed, "
-            f"{shape_str(t.shape)}; write a = a + b, not a += b, to get a new tensor"
+            f"{name}: the result has shape {shape_str(y.shape)}, which does not fit the tensor that is "
+            f"changed, {shape_str(t.shape)}; write a = a + b, not a += b, to get a new tensor"
         )
     if y.dtype != t.dtype:
         check(
@@ -124,7 +124,7 @@ def assign(t: Variable, key: Any, value: Any) -> None:
 
 
 def changed(t: Variable, new: Variable | None) -> None:
-    """Note that the memory of ``t`` has been written to; on the tape it is now ``new``, where that is given."""
+    """Note that the memory of ``t`` has been written to; on the tape, ``t`` is now ``new`` (None: no change)."""
     t.memory.version += 1
     _write_to_sources(t)
     if new is None:

@@ -5,19 +5,32 @@ from __future__ import annotations
 import operator
 import os
 import threading
+from typing import Any
 
 import numpy as np
 
 _lock = threading.Lock()
 _generator = np.random.default_rng()
 
-# no other thread draws while this process forks: the child would wait for it for ever
+# No other thread may draw while this process forks, because the child would wait for its lock for ever.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def manual_seed(seed: int) -> None:
-    """Seed every random number fastconv draws from here on (data loaders have a seed of their own)."""
+    """Seed every random number that fastconv draws from now on (data loaders have a seed of their own).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``seed`` is no int or is negative.
+
+    Examples
+    --------
+    >>> fc.manual_seed(0); a = fc.rand(3)
+    >>> fc.manual_seed(0); bool((fc.rand(3) == a).numpy().all())
+    True
+    """
     global _generator
     try:
         seed = operator.index(seed)
@@ -29,25 +42,25 @@ def manual_seed(seed: int) -> None:
         _generator = np.random.default_rng(seed)
 
 
-def draw(distribution: str, *args) -> np.ndarray:
+def draw(distribution: str, *args: Any) -> np.ndarray[Any, Any]:
     """Numbers from a method of the generator, e.g. ``draw("standard_normal", shape, dtype)``."""
     with _lock:
         return getattr(_generator, distribution)(*args)
 
 
 def next_seed() -> int:
-    """A fresh 63-bit seed, e.g. for one dropout mask."""
+    """A new 63-bit seed, e.g. for one dropout mask."""
     with _lock:
         return int(_generator.integers(2**63))
 
 
-def get_state() -> dict:
+def get_state() -> dict[str, Any]:
     """The generator's state as plain numbers, for checkpoints."""
     with _lock:
-        return _generator.bit_generator.state
+        return dict(_generator.bit_generator.state)
 
 
-def set_state(state: dict) -> None:
+def set_state(state: dict[str, Any]) -> None:
     """Continue from a state taken by :func:`get_state`."""
     with _lock:
         _generator.bit_generator.state = state

@@ -1,10 +1,10 @@
-"""Tables: what objects show of themselves, as text in a terminal and as HTML in a notebook."""
+"""Tables that objects show of themselves: text in a terminal, HTML in a notebook."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Table(NamedTuple):
@@ -17,7 +17,12 @@ class Table(NamedTuple):
     align : str
         ``"l"`` or ``"r"`` for each column.
     before, after : str
-        May have several lines; empty: none.
+        May have several lines; an empty string adds none.
+
+    >>> print(Table(("layer", "shape"), [("conv", "8x3x3")], "lr").text())
+    layer  shape
+    ------------
+    conv   8x3x3
     """
 
     head: Sequence[str]
@@ -27,7 +32,7 @@ class Table(NamedTuple):
     after: str = ""
 
     def text(self) -> str:
-        """Columns under a ruled head."""
+        """The table with a line under the head."""
         rows = [self.head, *self.rows]
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines = [
@@ -40,16 +45,16 @@ class Table(NamedTuple):
         return "\n".join(filter(None, (self.before, *lines, self.after)))
 
     def html(self) -> str:
-        """The same for a notebook."""
+        """The table for a notebook."""
 
-        def row(tag, cells):
+        def row(tag: str, cells: Iterable[str]) -> str:
             sides = ["left" if a == "l" else "right" for a in self.align]
             tagged = [
                 f'<{tag} style="text-align:{side}">{escape(cell)}</{tag}>' for cell, side in zip(cells, sides)
             ]
             return "<tr>" + "".join(tagged) + "</tr>"
 
-        def around(text):
+        def around(text: str) -> str:
             return "<div>" + escape(text).replace("\n", "<br>") + "</div>" if text else ""
 
         head, body = row("th", self.head), "\n".join(row("td", cells) for cells in self.rows)
@@ -58,10 +63,10 @@ class Table(NamedTuple):
 
 
 class Shown:
-    """Base of what shows itself as a table."""
+    """Base of objects that show themselves as a table."""
 
     def table(self) -> Table:
-        """What is shown."""
+        """The table that is shown."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -74,13 +79,17 @@ class Shown:
         return self.table().html()
 
 
-def number(value) -> str:
-    """A number as a cell, floats with four digits; nothing for None and NaN."""
+def number(value: Any) -> str:
+    """A number as a cell, floats with four digits; None and NaN give an empty cell."""
     if value is None or value != value:
         return ""
     return f"{value:,.0f}" if isinstance(value, int) or 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
-def options(values: dict) -> str:
-    """``name=value`` for each."""
+def options(values: dict[str, Any]) -> str:
+    """``name=value`` for each entry.
+
+    >>> options({"lr": 0.1, "momentum": 0.9})
+    'lr=0.1, momentum=0.9'
+    """
     return ", ".join(f"{k}={v!r}" for k, v in values.items())

@@ -53,6 +53,13 @@ class Tensor(Variable):
     shape, ndim, dtype, device, requires_grad, grad
     data : Tensor
         The same memory outside the tape: ``w.data[:] -= lr * w.grad``.
+
+    Examples
+    --------
+    >>> x = fc.Tensor([[1.0, 2.0]], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([[2., 4.]])
     """
 
     __slots__ = ()
@@ -83,9 +90,9 @@ class Tensor(Variable):
     def data(self, value: Operand) -> None:
         if isinstance(value, Tensor) and value.array is self.array:  # ``x.data += 1`` has changed it
             return
-        value = argument("as_tensor", "data", value).array
-        check_shape("data", "new value", value.shape, self.shape, "the tensor's own shape")
-        self.array = self.engine.cast(value, self.dtype)
+        array = argument("as_tensor", "data", value).array
+        check_shape("data", "new value", array.shape, self.shape, "the tensor's own shape")
+        self.array = self.engine.cast(array, self.dtype)
         self.memory.version += 1
 
     @property
@@ -283,7 +290,7 @@ class Tensor(Variable):
 
         Examples
         --------
-        >>> w = Tensor([1.0, 2.0], requires_grad=True)
+        >>> w = fc.tensor([1.0, 2.0], requires_grad=True)
         >>> (w * w).sum().backward()
         >>> w.grad
         tensor([2., 4.])
@@ -450,7 +457,7 @@ class Tensor(Variable):
 
     # ---- functions of each element
     def clamp(self, min: Operand | None = None, max: Operand | None = None) -> Tensor:
-        """Elements below ``min`` become ``min``, those above ``max`` become ``max``; each bound broadcasts."""
+        """Elements below ``min`` become ``min``, above ``max`` they become ``max``; each bound broadcasts."""
         return clamp(self, min, max)
 
     def exp(self) -> Tensor:

@@ -16,7 +16,7 @@ Array: TypeAlias = npt.NDArray[Any]
 #: What functions accept as an input: a Tensor (``Variable`` is its base class) or a NumPy array.
 TensorLike: TypeAlias = Variable | npt.NDArray[Any]
 #: What arithmetic accepts beside a Tensor, and what may be assigned to a part of one.
-Operand: TypeAlias = Union[Variable, float, np.generic, npt.NDArray[Any], Sequence[Any]]
+Operand: TypeAlias = Variable | float | np.generic | npt.NDArray[Any] | Sequence[Any]
 #: Which dimensions a reduction takes; None is all of them.
 Dims: TypeAlias = int | Sequence[int] | None
 #: One number for all dimensions, or one per dimension.

@@ -1,7 +1,8 @@
 """The differentiable ops behind Tensor's operators and methods, by subject.
 
-A class here is a :class:`~fastconv.autograd.Function`: raw arrays in, the gradient beside it. A function checks
-the arguments of a method of Tensor and calls it. Layers' ops are in ``fastconv.nn.functional``.
+A class here is a :class:`~fastconv.autograd.Function`: it computes on raw arrays and has its gradient beside
+it. A function checks the arguments of a method of Tensor and applies the class. Layers' ops are in
+``fastconv.nn.functional``.
 """
 
 from .convert import Cast, Copy, ToDevice

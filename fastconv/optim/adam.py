@@ -24,6 +24,15 @@ class Adam(Optimizer):
     ------
     ValueError, TypeError
         If a setting is negative or no number, or ``betas`` are not two numbers in [0, 1).
+
+    Examples
+    --------
+    >>> w = fc.ones(2, requires_grad=True)
+    >>> optimizer = optim.Adam([w], lr=0.5)
+    >>> w.sum().backward()
+    >>> optimizer.step()  # the first step moves each weight by lr
+    >>> w.detach()
+    tensor([0.5, 0.5])
     """
 
     def __init__(
@@ -65,6 +74,9 @@ class AdamW(Adam):
     """Adam with decoupled weight decay, ``w -= lr * weight_decay * w`` (Loshchilov and Hutter, 2019).
 
     Parameters and errors are those of :class:`Adam`; ``weight_decay`` acts on the weights.
+
+    >>> optim.AdamW([fc.ones(2, requires_grad=True)], lr=0.1)
+    AdamW(lr=0.1, 1 parameters)
     """
 
     _decoupled = True

@@ -1,7 +1,7 @@
 """Learning-rate schedules.
 
-As in PyTorch, each step changes the learning rate that a parameter group has at that moment. So a rate that was
-set by hand has a lasting effect, and several schedules of one optimizer work together.
+As in PyTorch, each step changes the learning rate that a parameter group has at that moment. So a rate that
+was set by hand has a lasting effect, and several schedules of one optimizer work together.
 """
 
 from __future__ import annotations
@@ -151,8 +151,10 @@ class LRScheduler:
 class StepLR(LRScheduler):
     """Multiply by ``gamma`` every ``step_size`` epochs.
 
-    >>> optimizer = SGD([fc.ones(1)], lr=0.1)
-    >>> schedule = StepLR(optimizer, step_size=1, gamma=0.5); schedule.step(); schedule.get_last_lr()
+    >>> optimizer = optim.SGD([fc.ones(1)], lr=0.1)
+    >>> schedule = optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
+    >>> schedule.step()
+    >>> schedule.get_last_lr()
     [0.05]
     """
 
@@ -212,8 +214,8 @@ class OneCycleLR(LRScheduler):
     """One rise to ``max_lr`` and one fall, while momentum moves the other way.
 
     From Smith and Topin, "Super-convergence", 2019. Call :meth:`step` after each batch. As in PyTorch, the
-    learning rate depends only on the number of steps: a rate that is set by hand lasts until the next step. The
-    rate of a group that is added later is taken as its value at the present point of the cycle.
+    learning rate depends only on the number of steps: a rate that is set by hand lasts until the next step.
+    The rate of a group that is added later is taken as its value at the present point of the cycle.
 
     Parameters
     ----------

@@ -62,6 +62,13 @@ class Optimizer:
     TypeError, ValueError
         If ``params`` is no list of leaf tensors or of groups, or names a parameter twice; if a setting cannot
         be used.
+
+    Examples
+    --------
+    >>> net = nn.Linear(4, 2)
+    >>> optimizer = optim.SGD([{"params": [net.weight]}, {"params": [net.bias], "lr": 0.01}], lr=0.1)
+    >>> [group["lr"] for group in optimizer.param_groups]
+    [0.1, 0.01]
     """
 
     _decoupled = False  # whether weight decay acts on the weights and not on the gradients

@@ -29,9 +29,11 @@ class SGD(Optimizer):
     Examples
     --------
     >>> w = fc.ones(2, requires_grad=True)
-    >>> optimizer = SGD([w], lr=0.5)
-    >>> w.sum().backward(); optimizer.step(); w
-    tensor([0.5,0.5], requires_grad=True)
+    >>> optimizer = optim.SGD([w], lr=0.5)
+    >>> w.sum().backward()
+    >>> optimizer.step()
+    >>> w.detach()
+    tensor([0.5, 0.5])
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Geometry of every operation: the one place for shapes, padding, work counts and argument errors.
+"""Geometry of every operation: padding, output shapes and work counts.
 
-A *spec* is built once per call from shapes alone, refuses what cannot work with a message that says
-what was expected and what came, and is then read by every backend, by ``summary``, ``explain_conv`` and the
-benchmarks. Nothing here touches array data.
+A *spec* is built once per call, from shapes alone. Building it refuses arguments that cannot work, with a
+message that says what was expected and what came. Every backend, ``summary``, ``explain_conv`` and the
+benchmarks then read the spec. Nothing here reads array data.
 
 Terms
 -----

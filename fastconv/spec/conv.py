@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
+from typing import Any
 
 from ..checks import (
     DIMS,
@@ -16,7 +18,7 @@ from ..checks import (
     int_tuple,
     shape_str,
 )
-from .windows import Windows, hashable, parse_padding
+from .windows import Pairs, Windows, hashable, parse_padding
 
 
 @dataclass(frozen=True)
@@ -38,31 +40,34 @@ class ConvSpec(Windows):
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
-    padding: tuple[tuple[int, int], ...]
+    padding: Pairs
     out_size: tuple[int, ...]
 
     __hash__ = Windows.__hash__
 
     @cached_property
     def x_shape(self) -> tuple[int, ...]:
+        """``N, C_in, [D,] [H,] W``."""
         return (self.batch, self.c_in, *self.in_size)
 
     @cached_property
     def w_shape(self) -> tuple[int, ...]:
+        """``C_out, C_in / groups, [D,] [H,] W``."""
         return (self.c_out, self.c_in // self.groups, *self.kernel)
 
     @cached_property
     def y_shape(self) -> tuple[int, ...]:
+        """``N, C_out, [D,] [H,] W``."""
         return (self.batch, self.c_out, *self.out_size)
 
     @property
     def depthwise(self) -> bool:
-        """Every input channel has its own filters."""
+        """Whether every input channel has its own filters."""
         return self.groups == self.c_in and self.groups > 1
 
     @cached_property
     def macs(self) -> int:
-        """Multiply-adds of one forward pass (padding counted, as everybody counts it)."""
+        """Multiply-adds of one forward pass; those on padding count, as is usual."""
         return prod(self.y_shape) * (self.c_in // self.groups) * prod(self.kernel)
 
     @property
@@ -71,12 +76,20 @@ class ConvSpec(Windows):
         return 2 * self.macs
 
     def bytes(self, itemsize: int = 4) -> int:
-        """Compulsory memory traffic: input, weight and output touched once each."""
+        """The least memory traffic of one pass: input, weight and output once each."""
         return itemsize * (prod(self.x_shape) + prod(self.w_shape) + prod(self.y_shape))
 
 
 @lru_cache(maxsize=4096)
-def _conv_spec(name, x_shape, w_shape, stride, padding, dilation, groups):
+def _conv_spec(
+    name: str,
+    x_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+) -> ConvSpec:
     n = int(name[-2]) if name[-2].isdigit() else 2  # unfold and fold slide over images
     layout = " x ".join(DIMS[n])
     check_rank(name, "input", x_shape, n + 2, f"N x C x {layout}")
@@ -106,8 +119,8 @@ def _conv_spec(name, x_shape, w_shape, stride, padding, dilation, groups):
         check(
             i + before + after >= extent,
             name,
-            f"kernel {shape_str(kernel)} with dilation {dilation} spans {extent} but the padded input has only "
-            f"{i + before + after} (input {shape_str(x_shape)}, padding {padding!r}); "
+            f"kernel {shape_str(kernel)} with dilation {dilation} spans {extent} but the padded input has "
+            f"only {i + before + after} (input {shape_str(x_shape)}, padding {padding!r}); "
             "use more padding or a smaller kernel",
         )
         out.append((i + before + after - extent) // s + 1)
@@ -117,7 +130,16 @@ def _conv_spec(name, x_shape, w_shape, stride, padding, dilation, groups):
     )
 
 
-def conv_spec(name, x_shape, w_shape, stride=1, padding=0, dilation=1, groups=1, bias_shape=None) -> ConvSpec:
+def conv_spec(
+    name: str,
+    x_shape: Sequence[int],
+    w_shape: Sequence[int],
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
+    bias_shape: Sequence[int] | None = None,
+) -> ConvSpec:
     """Validate a convolution call and return its :class:`ConvSpec`.
 
     Parameters
@@ -136,6 +158,11 @@ def conv_spec(name, x_shape, w_shape, stride=1, padding=0, dilation=1, groups=1,
     ------
     ValueError, TypeError
         With the function's name, what was expected and what came.
+
+    Examples
+    --------
+    >>> conv_spec("conv2d", (1, 3, 32, 32), (16, 3, 3, 3), padding=1).y_shape
+    (1, 16, 32, 32)
     """
     spec = _conv_spec(
         name,
@@ -152,12 +179,25 @@ def conv_spec(name, x_shape, w_shape, stride=1, padding=0, dilation=1, groups=1,
 
 
 def conv_transpose_spec(
-    name, x_shape, w_shape, stride=1, padding=0, output_padding=0, groups=1, dilation=1, bias_shape=None
+    name: str,
+    x_shape: Sequence[int],
+    w_shape: Sequence[int],
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: Any = 1,
+    dilation: Any = 1,
+    bias_shape: Sequence[int] | None = None,
 ) -> ConvSpec:
     """The forward convolution whose backward-data pass IS this transposed convolution.
 
-    ``w_shape`` is ``C_in x C_out/groups x spatial``. The transposed convolution's input is the returned
-    spec's output: ``y_shape == x_shape`` of the call, and its result has the spec's ``x_shape``.
+    ``w_shape`` is ``C_in x C_out/groups x spatial``. In the returned spec, ``y_shape`` is the shape of the
+    transposed convolution's input, and ``x_shape`` that of its result.
+
+    Raises
+    ------
+    ValueError, TypeError
+        With the function's name, what was expected and what came.
     """
     n = int(name[-2])
     layout = " x ".join(DIMS[n])
@@ -195,7 +235,8 @@ def conv_transpose_spec(
     check(
         min(size) > 0,
         name,
-        f"output would be {shape_str(size)} (input {shape_str(x_shape)}, padding {padding!r}); use less padding",
+        f"output would be {shape_str(size)} (input {shape_str(x_shape)}, padding {padding!r}); "
+        "use less padding",
     )
     c_out = w_shape[1] * groups
     check_count(name, "the output", (x_shape[0], c_out, *size))

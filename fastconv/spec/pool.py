@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 from ..checks import DIMS, check, check_count, check_rank, int_tuple, number, shape_str
-from .windows import Windows, hashable, parse_padding
+from .windows import Pairs, Windows, hashable, parse_padding
 
 
 @dataclass(frozen=True)
 class PoolSpec(Windows):
     """One pooling call, 1-D, 2-D or 3-D: a window per output element.
 
-    ``divisor`` is the fixed divisor of average pooling (``divisor_override``) or None.
+    Attributes
+    ----------
+    batch, channels : int
+    in_size, kernel, stride, dilation, out_size : tuple of int, one per spatial dimension
+    padding : tuple of (before, after), one per spatial dimension
+    count_include_pad : bool
+        Whether average pooling divides by the number of all elements of a window, padding included.
+    divisor : float or None
+        The fixed divisor of average pooling (``divisor_override``), if there is one.
     """
 
     batch: int
@@ -22,7 +32,7 @@ class PoolSpec(Windows):
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
-    padding: tuple[tuple[int, int], ...]
+    padding: Pairs
     out_size: tuple[int, ...]
     count_include_pad: bool = True
     divisor: float | None = None
@@ -31,15 +41,27 @@ class PoolSpec(Windows):
 
     @cached_property
     def x_shape(self) -> tuple[int, ...]:
+        """Shape of the input: ``N, C, spatial``."""
         return (self.batch, self.channels, *self.in_size)
 
     @cached_property
     def y_shape(self) -> tuple[int, ...]:
+        """Shape of the output: ``N, C, spatial``."""
         return (self.batch, self.channels, *self.out_size)
 
 
 @lru_cache(maxsize=4096)
-def _pool_spec(name, x_shape, kernel, stride, padding, dilation, ceil_mode, count_include_pad, divisor):
+def _pool_spec(
+    name: str,
+    x_shape: tuple[int, ...],
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor: float | None,
+) -> PoolSpec:
     n = int(name[-2])
     check_rank(name, "input", x_shape, n + 2, f"N x C x {' x '.join(DIMS[n])}")
     kernel = int_tuple(name, "kernel_size", kernel, n, 1)
@@ -51,11 +73,12 @@ def _pool_spec(name, x_shape, kernel, stride, padding, dilation, ceil_mode, coun
     out = []
     for i, k, s, d, (before, after) in zip(size, kernel, stride, dilation, pads):
         extent = d * (k - 1) + 1
-        # A window made of padding alone would have no maximum and no mean.
+        # A window that holds only padding would have no maximum and no mean.
         check(
             before < extent and after < extent and (padding == "same" or max(before, after) <= extent // 2),
             name,
-            f"padding {padding!r} must be at most half of the kernel's extent {extent} (kernel_size {kernel})",
+            f"padding {padding!r} must be at most half of the kernel's extent {extent} "
+            f"(kernel_size {kernel})",
         )
         span = i + before + after - extent
         check(
@@ -90,17 +113,21 @@ def _pool_spec(name, x_shape, kernel, stride, padding, dilation, ceil_mode, coun
 
 
 def pool_spec(
-    name,
-    x_shape,
-    kernel_size,
-    stride=None,
-    padding=0,
-    dilation=1,
-    ceil_mode=False,
-    count_include_pad=True,
-    divisor_override=None,
+    name: str,
+    x_shape: Sequence[int],
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: float | None = None,
 ) -> PoolSpec:
-    """Validate a pooling call and return its :class:`PoolSpec`; ``stride=None`` means ``kernel_size``."""
+    """Validate a pooling call and return its :class:`PoolSpec`; ``stride=None`` means ``kernel_size``.
+
+    >>> pool_spec("max_pool2d", (1, 8, 28, 28), 2).y_shape
+    (1, 8, 14, 14)
+    """
     return _pool_spec(
         name,
         tuple(x_shape),
@@ -125,10 +152,12 @@ class AdaptivePoolSpec:
 
     @property
     def x_shape(self) -> tuple[int, ...]:
+        """Shape of the input: ``N, C, spatial``."""
         return (self.batch, self.channels, *self.in_size)
 
     @property
     def y_shape(self) -> tuple[int, ...]:
+        """Shape of the output: ``N, C, spatial``."""
         return (self.batch, self.channels, *self.out_size)
 
     def windows(self, dim: int) -> list[tuple[int, int]]:
@@ -137,7 +166,7 @@ class AdaptivePoolSpec:
         return [(j * i // o, -(-(j + 1) * i // o)) for j in range(o)]
 
 
-def adaptive_pool_spec(name, x_shape, output_size) -> AdaptivePoolSpec:
+def adaptive_pool_spec(name: str, x_shape: Sequence[int], output_size: Any) -> AdaptivePoolSpec:
     """Validate an adaptive 2-D pooling call; ``None`` in ``output_size`` keeps that extent."""
     check_rank(name, "input", x_shape, 4, "N x C x H x W")
     sizes = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * 2

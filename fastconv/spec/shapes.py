@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from numbers import Integral
+from typing import Any
 
 from ..checks import check, shape_str
 
 
-def broadcast_shape(name: str, a, b) -> tuple[int, ...]:
-    """NumPy broadcasting of two shapes, or a ValueError that names both."""
+def broadcast_shape(name: str, a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
+    """NumPy broadcasting of two shapes, or a ValueError that names both.
+
+    >>> broadcast_shape("add", (4, 1), (3,))
+    (4, 3)
+    """
     out = []
     n = max(len(a), len(b))
     for p, q in zip((1,) * (n - len(a)) + tuple(a), (1,) * (n - len(b)) + tuple(b)):
@@ -17,17 +23,23 @@ def broadcast_shape(name: str, a, b) -> tuple[int, ...]:
     return tuple(out)
 
 
-def is_basic(key) -> bool:
-    """Whether ``x[key]`` is a view, with every element once: the key is of integers, slices, None and
-    Ellipsis."""
+def is_basic(key: Any) -> bool:
+    """Whether ``x[key]`` is a view that holds no element twice.
+
+    That is so if the key consists of integers, slices, None and Ellipsis.
+    """
     kinds = (Integral, slice, type(None), type(...))
     return all(
         isinstance(k, kinds) and not isinstance(k, bool) for k in (key if isinstance(key, tuple) else (key,))
     )
 
 
-def contiguous_strides(shape) -> tuple[int, ...]:
-    """Elements between neighbours along each axis, where the last axis runs fastest."""
+def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Elements between neighbours along each axis, where the last axis runs fastest.
+
+    >>> contiguous_strides((2, 3, 4))
+    (12, 4, 1)
+    """
     strides, step = [], 1
     for extent in reversed(shape):
         strides.append(step)
@@ -35,10 +47,13 @@ def contiguous_strides(shape) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
-def reshaped_strides(shape, strides, new_shape) -> tuple[int, ...] | None:
+def reshaped_strides(
+    shape: Sequence[int], strides: Sequence[int], new_shape: Sequence[int]
+) -> tuple[int, ...] | None:
     """The strides of the same memory under ``new_shape``, None where elements would have to move.
 
-    Neighbouring axes that lie one inside the other are one run of elements; new axes must divide such runs.
+    Neighbouring axes form one run of elements where a step along the outer one is the whole extent of the
+    inner one. New axes must divide such runs.
     """
     if 0 in shape:
         return contiguous_strides(new_shape)
@@ -64,10 +79,14 @@ def reshaped_strides(shape, strides, new_shape) -> tuple[int, ...] | None:
     return tuple(reversed(found))
 
 
-def receptive_field(layers) -> list[int]:
-    """Extent of the input that one output position sees after each of ``layers``, pairs ``(kernel, stride)``.
+def receptive_field(layers: Iterable[tuple[int, int]]) -> list[int]:
+    """Extent of the input that one output position depends on, after each of ``layers``.
 
-    ``R_j = R_(j-1) + (kernel_j - 1) * stride_1 * ... * stride_(j-1)``, starting from ``R_0 = 1``.
+    ``R_j = R_(j-1) + (kernel_j - 1) * stride_1 * ... * stride_(j-1)``, starting from ``R_0 = 1``; each layer
+    is a pair ``(kernel, stride)``.
+
+    >>> receptive_field([(3, 1), (3, 2), (3, 1)])
+    [3, 5, 9]
     """
     field, jump, found = 1, 1, []
     for kernel, stride in layers:
