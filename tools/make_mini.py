@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastconv.data.datasets import read_idx
+from fastconv.data.files import read_idx
 
 SEED = 2017
 PER_CLASS = {"train": 600, "t10k": 100}

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import backends, data, io, models, nn, optim, random, train
 from ..backends import settings
+from ..data.datasets import PublishedSet
 from .options import AT_LEAST_0, AT_LEAST_1, BELOW_1, NOT_NEGATIVE, POSITIVE, command
 from .versions import version
 
@@ -202,7 +203,7 @@ def _prepare(args: argparse.Namespace) -> None:
     random.manual_seed(args.seed)
 
 
-def _check_folder(args: argparse.Namespace, kind: type[data.ImageSet]) -> None:
+def _check_folder(args: argparse.Namespace, kind: type[PublishedSet]) -> None:
     """Refuse a folder that was named and does not hold the images, instead of searching elsewhere."""
     if args.data in IMAGES and not Path(args.data).exists():
         raise ValueError(

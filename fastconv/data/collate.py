@@ -1,8 +1,8 @@
-"""Items of a data set as one batch of arrays."""
+"""Items of a data set, put together to one batch of arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,32 +16,31 @@ NAME = "DataLoader"
 
 # ------------------------------------------------------------------------------------------------- dtypes
 def channels_last(a: np.ndarray) -> np.ndarray:
-    """4-D arrays in the memory that the kernels want: better copied here than in the training loop."""
+    """A 4-D array as channels-last memory, as the kernels read it; copied here, outside the training loop."""
     return np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) if a.ndim == 4 else a
 
 
 def as_images(a: np.ndarray) -> np.ndarray:
-    """float32, the values unchanged."""
+    """float32; the values stay."""
     return a.astype(np.float32, copy=False)
 
 
 def as_targets(a: np.ndarray) -> np.ndarray:
-    """float32 for floats, else int64."""
+    """Floats as float32, all others as int64."""
     return a.astype(np.float32 if a.dtype.kind == "f" else np.int64, copy=False)
 
 
 def as_found(a: np.ndarray) -> np.ndarray:
-    """The dtype of the items, except that floats are float32."""
+    """Floats as float32; all others keep their dtype."""
     return channels_last(as_images(a)) if a.dtype.kind == "f" else a
 
 
 # ------------------------------------------------------------------------------------------------- batches
-def batch(items: Sequence, index: Sequence[int]) -> Any:
-    """Stack ``items``, whose numbers are ``index``: a tuple or list becomes a tuple of batches, a dict one of
-    batches.
+def batch(items: Sequence[Any], index: Sequence[int] | np.ndarray) -> Any:
+    """Stack ``items``, whose numbers in the data set are ``index``.
 
-    Of a tuple, the first part is taken for images and the others for targets; an item that is one array is an
-    image.
+    Tuples and lists become a tuple of batches, dicts become a dict of batches. The first part of a tuple
+    holds images and the others targets. An item that is one array is an image.
     """
     if not isinstance(items[0], (tuple, list)):
         return _merge(items, index, "", as_images)
@@ -52,13 +51,17 @@ def batch(items: Sequence, index: Sequence[int]) -> Any:
     )
 
 
-def _merge(items: Sequence, index: Sequence[int], where: str, rule: Callable) -> Any:
+def _merge(
+    items: Sequence[Any], index: Sequence[int], where: str, rule: Callable[[np.ndarray], np.ndarray]
+) -> Any:
+    """One part of all items as a batch; ``where`` is its place in an item, for messages."""
     first = items[0]
     if isinstance(first, Mapping):
         for k, item in zip(index, items):
             if not isinstance(item, Mapping) or item.keys() != first.keys():
                 raise ValueError(
-                    f"{NAME}: item {k}{where} has the keys {_keys(item)}, item {index[0]}{where} {_keys(first)}"
+                    f"{NAME}: item {k}{where} has the keys {_keys(item)}, "
+                    f"item {index[0]}{where} {_keys(first)}"
                 )
         return {
             key: _merge([item[key] for item in items], index, f"{where}[{key!r}]", as_found) for key in first
@@ -71,7 +74,8 @@ def _merge(items: Sequence, index: Sequence[int], where: str, rule: Callable) ->
     return rule(_stack(items, index, where))
 
 
-def _columns(items, index, where) -> list:
+def _columns(items: Sequence[Any], index: Sequence[int], where: str) -> list[Any]:
+    """Tuples of one length, transposed: all first parts, all second parts, ..."""
     n = len(items[0])
     check(n > 0, NAME, f"item {index[0]}{where} is an empty {type(items[0]).__name__}")
     for k, item in zip(index, items):
@@ -91,15 +95,16 @@ def with_first(value: Any, x: np.ndarray) -> Any:
     return _like(value, [x, *value[1:]]) if isinstance(value, tuple) else x
 
 
-def _like(first, parts: list) -> tuple:
+def _like(first: Any, parts: list[Any]) -> tuple[Any, ...]:
+    """``parts`` as a tuple, or as the named tuple that ``first`` is."""
     return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
 
 
-def _keys(item) -> str:
+def _keys(item: object) -> str:
     return str(list(item)) if isinstance(item, Mapping) else f"of no dict (a {type(item).__name__})"
 
 
-def _stack(items, index, where) -> np.ndarray:
+def _stack(items: Sequence[Any], index: Sequence[int], where: str) -> np.ndarray:
     if type(items[0]) in (bool, int, float) and len(set(map(type, items))) == 1:
         return np.asarray(items)  # faster than an array for each number
     arrays = [_array(item, k, where) for k, item in zip(index, items)]
@@ -113,7 +118,7 @@ def _stack(items, index, where) -> np.ndarray:
     return np.stack(arrays)
 
 
-def _array(item, k: int, where: str) -> np.ndarray:
+def _array(item: Any, k: int, where: str) -> np.ndarray:
     if type(item) is np.ndarray and item.dtype.kind in "fiub":
         return item
     try:
@@ -122,8 +127,8 @@ def _array(item, k: int, where: str) -> np.ndarray:
         a = None
     if a is None or a.dtype.kind not in "fiub":
         raise TypeError(
-            f"{NAME}: item {k}{where} is a {type(item).__name__}{'' if a is None else f' ({a.dtype})'}; expected "
-            "arrays, numbers, strings, or tuples and dicts of them"
+            f"{NAME}: item {k}{where} is a {type(item).__name__}{'' if a is None else f' ({a.dtype})'}; "
+            "expected arrays, numbers, strings, or tuples and dicts of them"
         )
     return a
 
@@ -139,20 +144,19 @@ def tensors(value: Any) -> Any:
     return value
 
 
-def pairs(name: str, batches):
-    """An iterator over ``batches`` for a function that needs ``(X, y)``, and refuses others by its
-    ``name``."""
+def pairs(name: str, batches: Iterable[Any]) -> Iterator[Any]:
+    """The batches, each checked to be a pair ``(X, y)``; ``name`` is the function that needs pairs."""
     batches = iter(batches)
     return (_pair(name, b) for b in batches)
 
 
-def _pair(name: str, value):
+def _pair(name: str, value: Any) -> Any:
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         got = f"a {type(value).__name__}" + (
             f" of {len(value)}" if isinstance(value, (tuple, list, dict)) else ""
         )
         raise TypeError(
-            f"{name}: expected batches (X, y), got {got}; give a loader of pairs, or write the loop yourself: "
-            "out = net(X); loss(out, y).backward(); optimizer.step()"
+            f"{name}: expected batches (X, y), got {got}; give a loader of pairs, or write the loop "
+            "yourself: out = net(X); loss(out, y).backward(); optimizer.step()"
         )
     return value

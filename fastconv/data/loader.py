@@ -1,4 +1,4 @@
-"""Batches from a data set: shuffled, augmented and prefetched, replayable from a seed and a position."""
+"""Batches from a data set: shuffled, augmented and prefetched, repeatable from a seed and a position."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import operator
 import os
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -16,23 +16,23 @@ import numpy as np
 from .. import random
 from ..checks import check, shape_str
 from ..table import Table, number
+from ..typing import Array
 from . import collate
 from .datasets import ImageSet, to_float
 from .transforms import Transform
 
 PREFETCH = 2  # batches made ahead of the consumer
-END = object()  # comes behind the last batch
+END = object()  # follows the last batch in the queue
 
 
-def _integer(name: str, what: str, value, least: int) -> int:
+def _integer(name: str, what: str, value: Any, least: int) -> int:
     check(hasattr(value, "__index__"), name, f"{what} must be an int, got {value!r}", TypeError)
     check(value >= least, name, f"{what} must be at least {least}, got {value}")
     return operator.index(value)
 
 
-def _arrays(dataset) -> tuple[np.ndarray, ...] | None:
-    """The arrays of a data set that consists of whole arrays, with one row per example; None for the
-    others."""
+def _arrays(dataset: Any) -> tuple[Array, ...] | None:
+    """The arrays of a data set that consists of arrays with one row per example, else None."""
     if isinstance(dataset, ImageSet):
         return dataset.images, dataset.labels
     if _is_array(dataset):
@@ -62,12 +62,12 @@ def _arrays(dataset) -> tuple[np.ndarray, ...] | None:
     return arrays
 
 
-def _is_array(dataset) -> bool:
+def _is_array(dataset: object) -> bool:
     return hasattr(dataset, "shape") and hasattr(dataset, "__array__")
 
 
-def _check_dataset(dataset) -> None:
-    """Refuse what cannot be a data set, before the first epoch."""
+def _check_dataset(dataset: Any) -> None:
+    """Refuse an object that cannot be a data set, before the first epoch."""
     kind = type(dataset).__name__
     expected = "dataset must be a pair of arrays or have __len__ and __getitem__, or __iter__"
     refused = [
@@ -89,9 +89,11 @@ def _check_dataset(dataset) -> None:
         check(not wrong, "DataLoader", f"{expected}, got {got}", TypeError)
 
 
-def _is_sized(dataset) -> bool:
-    """Whether items can be asked for by number. PyTorch's IterableDataset has a ``__getitem__`` that only
-    raises."""
+def _is_sized(dataset: Any) -> bool:
+    """Whether the data set returns items by number.
+
+    PyTorch's IterableDataset has a ``__getitem__`` too, but it only raises.
+    """
     iterable = any(c.__name__ == "IterableDataset" for c in type(dataset).__mro__)
     return not iterable and hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
 
@@ -102,28 +104,43 @@ class DataLoader:
     Parameters
     ----------
     dataset
-        A pair of arrays ``(X, y)`` with one row per example, or a tuple of any number of them, or one array.
-        Or any object with ``__len__`` and ``__getitem__(i)``. Or one with ``__iter__``, whose items come in
-        its order.
+        A pair of arrays ``(X, y)`` with one row per example, a tuple of any number of such arrays, or one
+        array. Or an object with ``__len__`` and ``__getitem__(i)``. Or an object with ``__iter__``, which
+        gives its items in its own order.
 
-        An item is ``(array, int)``, any other tuple, a dict or one array, of arrays, numbers, strings and
-        such tuples and dicts; a batch has the form of its items. X (the first of a tuple, or the one array)
-        becomes float32, its values unchanged; what follows it becomes float32 or, if integer, int64. In dicts
-        and inner tuples, floats become float32 and the others keep their dtype. Strings become a list.
+        An item is one array, or a tuple or dict of arrays, numbers, strings and inner tuples and dicts; most
+        often it is ``(array, int)``. A batch has the form of its items. X (the first part of a tuple, or the
+        one array) becomes float32; its values stay. The parts behind it become float32, or int64 if they are
+        integers. In dicts and inner tuples, floats become float32 and all others keep their dtype. Strings
+        become a list.
     batch_size : int
     shuffle : bool
-        A new order in each epoch. Not for data sets that only have ``__iter__``.
+        Take a new order in each epoch. A data set that only has ``__iter__`` cannot be shuffled.
     seed : int, optional
-        Order and augmentation of batch b in epoch e depend on (seed, e, b) alone. Drawn once if None
-        (``fc.manual_seed`` fixes it).
+        Order and augmentation of batch b in epoch e depend on (seed, e, b) alone. By default a seed is drawn
+        once, from the generator of ``fc.manual_seed``.
     drop_last : bool
         Leave an incomplete last batch out.
     transform : callable, optional
         ``(batch, rng) -> batch`` on X, a float32 array, e.g. from :mod:`fastconv.data.transforms`.
 
-    Notes
-    ----- Each ``iter(loader)`` is one epoch, and the next one starts the next epoch. One background thread
-    makes the batches; it ends with the iterator, and its exceptions are raised where the batch was asked for.
+    Raises
+    ------
+    ValueError
+        The data set is empty, its arrays differ in length, or a number is out of range.
+    TypeError
+        ``dataset`` cannot be a data set; the message says what to give.
+
+    Notes ----- Each ``iter(loader)`` is one epoch, and the next one starts the next epoch. One background
+    thread makes the batches. It ends with the iterator, and its exceptions are raised where the batch is
+    asked for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import data
+    >>> [tuple(x.shape) for x, y in data.DataLoader((np.zeros((5, 3)), np.arange(5)), batch_size=2)]
+    [(2, 3), (2, 3), (1, 3)]
     """
 
     def __init__(
@@ -139,7 +156,7 @@ class DataLoader:
         self._arrays = _arrays(dataset)
         if self._arrays is None:
             _check_dataset(dataset)
-        self._single = _is_array(dataset)  # its batches are no tuples
+        self._single = _is_array(dataset)  # then a batch is one array
         self._stream = self._arrays is None and not _is_sized(dataset)
         check(
             not (self._stream and shuffle),
@@ -149,8 +166,8 @@ class DataLoader:
         )
         self.dataset, self.shuffle, self.drop_last, self.transform = dataset, shuffle, drop_last, transform
         sized = self._arrays is not None or hasattr(dataset, "__len__")
-        # examples, None: not known
-        self.n = len(dataset if self._arrays is None else self._arrays[0]) if sized else None
+        # the number of examples; None if it is not known
+        self.n: int | None = len(dataset if self._arrays is None else self._arrays[0]) if sized else None
         check(self.n != 0, name, "the data set is empty")
         self.batch_size = _integer(name, "batch_size", batch_size, 1)
         check(
@@ -159,24 +176,22 @@ class DataLoader:
             f"transform must be callable, got {transform!r}",
             TypeError,
         )
-        self.seed_given = seed is not None  # train.fit asks: a seed that was drawn is no wish
+        self.seed_given = seed is not None  # for train.fit, which compares only a seed that the user gave
         self.seed = _integer(name, "seed", random.next_seed() if seed is None else seed, 0)
         self._next = (0, 0)  # epoch and batch where the next iterator starts
-        self._position = [0, 0]  # of the iterator started last
+        self._position = [0, 0]  # epoch and batch of the iterator that was started last
 
     def __len__(self) -> int:
-        """Batches per epoch."""
-        check(
-            self.n is not None,
-            "DataLoader",
-            "the number of batches is not known, because the data set only has __iter__; "
-            "train.fit needs it: give the data set a __len__",
-            TypeError,
-        )
+        """Batches per epoch; TypeError if the data set does not say how long it is."""
+        if self.n is None:
+            raise TypeError(
+                "DataLoader: the number of batches is not known, because the data set only has __iter__; "
+                "train.fit needs it: give the data set a __len__"
+            )
         return self.n // self.batch_size if self.drop_last else -(-self.n // self.batch_size)
 
-    def _shown(self) -> dict:
-        """The options as words; what is not known is a question mark."""
+    def _shown(self) -> dict[str, str]:
+        """The options as words, with a question mark for an unknown number."""
         source, known = type(self.dataset).__name__, self.n is not None
         if isinstance(self.dataset, ImageSet):
             source = repr(self.dataset)
@@ -187,7 +202,7 @@ class DataLoader:
         )[0]
         return {
             "data": source,
-            "examples": number(self.n) if known else "?",
+            "examples": "?" if self.n is None else number(self.n),
             "batches": number(len(self)) if known else "?",
             "batch size": str(self.batch_size),
             "shuffle": str(self.shuffle),
@@ -208,11 +223,14 @@ class DataLoader:
         return Table(list(shown), [list(shown.values())], "l" + "r" * (len(shown) - 1), "DataLoader").html()
 
     def state_dict(self) -> dict[str, int]:
-        """``epoch``, ``batch`` (how many of that epoch were handed out) and ``seed``."""
+        """``epoch``, ``batch`` (how many of this epoch were handed out) and ``seed``."""
         return {"epoch": self._position[0], "batch": self._position[1], "seed": self.seed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Make the next ``iter(loader)`` continue where ``state`` was taken, bit-identically."""
+        """Make the next ``iter(loader)`` continue at ``state``, with bit-identical batches.
+
+        Raises a ValueError if ``state`` is none of :meth:`state_dict`, or lies beyond the end of an epoch.
+        """
         name = "DataLoader.load_state_dict"
         check(
             set(state) == {"epoch", "batch", "seed"},
@@ -234,8 +252,10 @@ class DataLoader:
         self._next, self._position = (epoch + 1, 0), [epoch, start]
         return self._run(epoch, start, self._position)
 
-    def _run(self, epoch, start, position):
-        slots, ready, stop = threading.Semaphore(PREFETCH), queue.SimpleQueue(), threading.Event()
+    def _run(self, epoch: int, start: int, position: list[int]) -> Iterator[Any]:
+        """The batches of an epoch; ``slots`` counts those that may still be made ahead."""
+        slots, stop = threading.Semaphore(PREFETCH), threading.Event()
+        ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
         thread = threading.Thread(
             target=self._produce, args=(epoch, start, slots, ready, stop), name="fastconv-loader", daemon=True
         )
@@ -250,17 +270,19 @@ class DataLoader:
                 yield collate.tensors(batch)
             position[:] = epoch + 1, 0
         finally:
-            # in the child of a fork there is no thread, but perhaps locks that it held
+            # The child of a fork does not have the thread, and locks that it held may stay locked there.
             if os.getpid() == process:
                 stop.set()
                 slots.release()
-                # shutting down, or closed by the collector inside that thread
+                # RuntimeError: Python shuts down, or the garbage collector runs this inside that thread
                 with contextlib.suppress(RuntimeError):
-                    thread.join(1.0)  # bounded: while Python shuts down a daemon thread may never end
+                    thread.join(
+                        1.0
+                    )  # with a limit, because at Python's shutdown a daemon thread may never end
 
     @staticmethod
-    def _in_process(process, ready):
-        """The next batch, in the process where the thread is that makes them."""
+    def _in_process(process: int, ready: queue.SimpleQueue[Any]) -> Any:
+        """The next batch; refused in a process that does not have the thread which makes them."""
         check(
             os.getpid() == process,
             "DataLoader",
@@ -271,10 +293,18 @@ class DataLoader:
         return ready.get()
 
     def _rng(self, epoch: int, stream: int) -> np.random.Generator:
-        """Stream 0 is the epoch's order, stream b + 1 belongs to batch b."""
+        """Random numbers: stream 0 is for the order of the epoch, stream b + 1 for batch b."""
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch, stream)))
 
-    def _produce(self, epoch, start, slots, ready, stop):
+    def _produce(
+        self,
+        epoch: int,
+        start: int,
+        slots: threading.Semaphore,
+        ready: queue.SimpleQueue[Any],
+        stop: threading.Event,
+    ) -> None:
+        """What the thread runs: make batches, and put them or an exception into ``ready``."""
         try:
             chunks = (self._streamed if self._stream else self._indexed)(epoch, start)
             b = start
@@ -284,24 +314,24 @@ class DataLoader:
                 ready.put(self._batch(*chunk, self._rng(epoch, b + 1)))
                 b += 1
             ready.put(END)
-        except BaseException as e:  # raised again by the consumer
+        except BaseException as e:  # the consumer raises it again
             ready.put(e)
 
-    def _indexed(self, epoch, start):
-        """The numbers of the examples of each batch from ``start`` on, and the examples, where these are
-        items."""
-        order = self._rng(epoch, 0).permutation(self.n) if self.shuffle else np.arange(self.n)
+    def _indexed(self, epoch: int, start: int) -> Iterator[tuple[Array, list[Any] | None]]:
+        """For each batch from ``start`` on: the numbers of its examples, and its items (arrays have none)."""
+        n = self.n or 0
+        order = self._rng(epoch, 0).permutation(n) if self.shuffle else np.arange(n)
         for b in range(start, len(self)):
             index = order[b * self.batch_size : (b + 1) * self.batch_size]
             yield index, None if self._arrays is not None else [self._item(int(i)) for i in index]
 
-    def _streamed(self, epoch, start):
-        """The same for a data set that only has ``__iter__``; what was handed out before is passed over."""
+    def _streamed(self, epoch: int, start: int) -> Iterator[tuple[range, list[Any]]]:
+        """The same for a data set that only has ``__iter__``; the items before ``start`` are skipped."""
         items, at = iter(self.dataset), start * self.batch_size
         for _ in islice(items, at):
             pass
         while True:
-            chunk = []
+            chunk: list[Any] = []
             try:
                 chunk.extend(islice(items, self.batch_size))
             except Exception as e:
@@ -312,7 +342,7 @@ class DataLoader:
             yield range(at, at + len(chunk)), chunk
             at += len(chunk)
 
-    def _item(self, i: int):
+    def _item(self, i: int) -> Any:
         try:
             return self.dataset[i]
         except Exception as e:
@@ -320,12 +350,14 @@ class DataLoader:
             raise
 
     def _note(self, e: Exception, i: int) -> None:
-        if hasattr(e, "add_note"):  # Python 3.11
-            e.add_note(f"DataLoader: item {i} of {type(self.dataset).__name__}")
+        """Add to an exception which item raised it; Python 3.10 has no notes."""
+        if (add_note := getattr(e, "add_note", None)) is not None:
+            add_note(f"DataLoader: item {i} of {type(self.dataset).__name__}")
 
-    def _batch(self, index, items, rng):
-        if items is not None:
-            batch = collate.batch(items, index)
+    def _batch(self, index: Sequence[int] | Array, items: list[Any] | None, rng: np.random.Generator) -> Any:
+        """The batch of ``items``, or of the rows ``index`` of the arrays, with X transformed."""
+        if self._arrays is None:
+            batch = collate.batch(items or [], index)
         else:
             x, *others = (a[index] for a in self._arrays)
             x = to_float(x) if isinstance(self.dataset, ImageSet) else collate.as_images(x)

@@ -1,7 +1,7 @@
 """Augmentation of whole batches: each transform is a callable ``(batch, rng) -> batch``.
 
-A batch is a float32 array N x C x H x W and is never written to; all chance comes from ``rng``, so the loader
-can replay it.
+A batch is a float32 array N x C x H x W; no transform writes to it. All random numbers come from ``rng``, so
+the loader can produce the same batch again.
 """
 
 from __future__ import annotations
@@ -25,29 +25,35 @@ def compose(*transforms: Transform) -> Transform:
 
 
 def normalize(mean: Floats, std: Floats) -> Transform:
-    """``(x - mean) / std`` with one number, or one per channel."""
-    mean, std = (np.asarray(v, np.float32).reshape(-1, 1, 1) for v in (mean, std))
-    check((std > 0).all(), "normalize", f"std must be positive, got {std.ravel().tolist()}")
+    """``(x - mean) / std``.
 
-    def apply(batch, rng=None):
+    Parameters
+    ----------
+    mean, std : float or sequence of float
+        One number, or one per channel; ``std`` must be positive.
+    """
+    shift, scale = (np.asarray(v, np.float32).reshape(-1, 1, 1) for v in (mean, std))
+    check(bool((scale > 0).all()), "normalize", f"std must be positive, got {scale.ravel().tolist()}")
+
+    def apply(batch: Array, rng: np.random.Generator | None = None) -> Array:
         check_rank("normalize", "batch", batch.shape, 4, "N x C x H x W")
-        fits = all(len(v) in (1, batch.shape[1]) for v in (mean, std))
+        fits = all(len(v) in (1, batch.shape[1]) for v in (shift, scale))
         check(
             fits,
             "normalize",
-            f"mean ({len(mean)}) and std ({len(std)}) must be one number each or one for each of "
+            f"mean ({len(shift)}) and std ({len(scale)}) must be one number each or one for each of "
             f"the batch's {batch.shape[1]} channels",
         )
-        return (batch - mean) / std
+        return (batch - shift) / scale
 
     return apply
 
 
 def pad_crop(padding: int) -> Transform:
-    """Pad each side with ``padding`` zeros and cut the old size out at a random place, image by image."""
+    """Pad each side with ``padding`` zeros, then crop to the old size at a random place in each image."""
     (p,) = int_tuple("pad_crop", "padding", padding, 1, 0)
 
-    def apply(batch, rng):
+    def apply(batch: Array, rng: np.random.Generator) -> Array:
         check_rank("pad_crop", "batch", batch.shape, 4, "N x C x H x W")
         padded = np.pad(batch, ((0, 0), (0, 0), (p, p), (p, p)))
         windows = np.lib.stride_tricks.sliding_window_view(padded, batch.shape[2:], axis=(2, 3))
@@ -61,7 +67,7 @@ def horizontal_flip(p: float = 0.5) -> Transform:
     """Mirror each image left to right with probability ``p``."""
     check(0 <= p <= 1, "horizontal_flip", f"p must be between 0 and 1, got {p}")
 
-    def apply(batch, rng):
+    def apply(batch: Array, rng: np.random.Generator) -> Array:
         return np.where(rng.random((len(batch), 1, 1, 1)) < p, batch[..., ::-1], batch)
 
     return apply
@@ -70,7 +76,7 @@ def horizontal_flip(p: float = 0.5) -> Transform:
 def resize(size: Ints) -> Transform:
     """Bilinear resize to ``size``, an int or ``(H, W)``; corners not aligned, as ``F.interpolate``."""
 
-    def apply(batch, rng=None):
+    def apply(batch: Array, rng: np.random.Generator | None = None) -> Array:
         spec = interpolate_spec(batch.shape, size, None, "bilinear", False)
         for axis in (2, 3):
             low, high, fraction = spec.taps(axis - 2, np.float32)
@@ -82,18 +88,21 @@ def resize(size: Ints) -> Transform:
 
 
 def cutout(size: int) -> Transform:
-    """Zero a ``size`` x ``size`` square round a random pixel, clipped at the border (DeVries and Taylor,
-    2017)."""
-    (size,) = int_tuple("cutout", "size", size, 1, 1)
+    """Set a square of ``size`` x ``size`` around a random pixel to 0 (DeVries and Taylor, 2017).
 
-    def apply(batch, rng):
+    The part of the square beyond the border of the image is left out.
+    """
+    (side,) = int_tuple("cutout", "size", size, 1, 1)
+
+    def apply(batch: Array, rng: np.random.Generator) -> Array:
         check_rank("cutout", "batch", batch.shape, 4, "N x C x H x W")
-        rows, cols = (_inside(n, rng.integers(0, n, size=len(batch)), size) for n in batch.shape[2:])
+        rows, cols = (_inside(n, rng.integers(0, n, size=len(batch)), side) for n in batch.shape[2:])
         return np.where((rows[:, :, None] & cols[:, None, :])[:, None], np.float32(0), batch)
 
     return apply
 
 
-def _inside(n: int, centre: np.ndarray, size: int) -> np.ndarray:
+def _inside(n: int, centre: Array, size: int) -> Array:
+    """Which of ``n`` positions lie in the ``size`` positions around each centre: images x n."""
     offset = np.arange(n) - (centre - size // 2)[:, None]
     return (offset >= 0) & (offset < size)

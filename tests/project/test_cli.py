@@ -101,7 +101,7 @@ def test_train_resnet18(tmp_path, few, narrow, capsys):
 
 
 def test_train_resnet18_on_cifar10(tmp_path, narrow, monkeypatch, capsys):
-    monkeypatch.setattr(data.datasets, "CIFAR_RECORDS", 20)
+    monkeypatch.setattr(data.files, "CIFAR_RECORDS", 20)
     records = np.random.default_rng(0).integers(0, 256, (20, 3073), np.uint8)
     records[:, 0] %= 10
     for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
@@ -128,7 +128,7 @@ def test_train_resnet18_on_cifar10(tmp_path, narrow, monkeypatch, capsys):
     assert "was trained with steps (--epochs) 20, now 40; give the same, another --out, or --no-resume" in err
     for name in ("XDG_CACHE_HOME", "LOCALAPPDATA", "FASTCONV_DATA"):
         monkeypatch.setenv(name, str(tmp_path / "nothing"))
-    monkeypatch.setattr(data.datasets, "SYSTEM_FOLDERS", ())
+    monkeypatch.setattr(data.files, "SYSTEM_FOLDERS", ())
     assert resnet18(out, *options[:2], "--no-download") == 2  # nothing in the package stands in for CIFAR-10
     assert "CIFAR10: no data files" in capsys.readouterr().err
 

@@ -23,8 +23,8 @@ from fastconv.data import (
     DataLoader,
     FashionMNIST,
     FashionMNISTMini,
-    datasets,
     fashion_mnist_or_mini,
+    files,
     transforms,
 )
 from fastconv.random import manual_seed
@@ -52,7 +52,7 @@ def nowhere(tmp_path, monkeypatch):
     monkeypatch.delenv("FASTCONV_DATA", raising=False)
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(datasets, "SYSTEM_FOLDERS", (str(tmp_path / "system"),))
+    monkeypatch.setattr(files, "SYSTEM_FOLDERS", (str(tmp_path / "system"),))
 
 
 # ------------------------------------------------------------------------------------------------- formats
@@ -82,7 +82,7 @@ def cifar_records(n, seed):
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_cifar10(tmp_path, monkeypatch, packed):
-    monkeypatch.setattr(datasets, "CIFAR_RECORDS", 3)
+    monkeypatch.setattr(files, "CIFAR_RECORDS", 3)
     names = [f"data_batch_{i}.bin" for i in (2, 1, 3, 4, 5)] + ["test_batch.bin"]  # stored out of order
     parts = {name: cifar_records(3, i) for i, name in enumerate(names)}
     if packed:
@@ -179,14 +179,14 @@ def test_damaged_idx(tmp_path, what):
     ],
 )
 def test_damaged_cifar10(tmp_path, monkeypatch, cut, message):
-    monkeypatch.setattr(datasets, "CIFAR_RECORDS", 2)
+    monkeypatch.setattr(files, "CIFAR_RECORDS", 2)
     (tmp_path / "test_batch.bin").write_bytes(cifar_records(2, 0).tobytes()[cut])
     with pytest.raises(ValueError, match=message):
         CIFAR10(tmp_path, train=False, download=False)
 
 
 def test_damaged_cifar10_archive(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "CIFAR_RECORDS", 2)
+    monkeypatch.setattr(files, "CIFAR_RECORDS", 2)
     path = tmp_path / "cifar-10-binary.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
         info = tarfile.TarInfo("data_batch_1.bin")
@@ -266,7 +266,7 @@ def test_mini():
         # real pictures, not copies
         assert len(np.unique(ds.images.reshape(len(ds), -1), axis=0)) > 0.99 * len(ds)
         assert 60 < ds.images.mean() < 90  # Fashion-MNIST's mean is 72.9
-    folder = Path(datasets.__file__).parent / "mini"
+    folder = Path(files.__file__).parent / "mini"
     assert sum(f.stat().st_size for f in folder.iterdir()) < 4e6
     assert "Zalando" in (folder / "LICENSE").read_text()
 

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("pooch")
 pytest.importorskip("tqdm")
 
-from fastconv.data import FashionMNIST, datasets, fashion_mnist_or_mini  # noqa: E402
+from fastconv.data import FashionMNIST, download, fashion_mnist_or_mini, files  # noqa: E402
 
 
 def idx(array):
@@ -92,9 +92,9 @@ def alone(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(datasets, "SYSTEM_FOLDERS", ())
+    monkeypatch.setattr(files, "SYSTEM_FOLDERS", ())
     monkeypatch.setitem(
-        datasets.SHA256, "FashionMNIST", {n: hashlib.sha256(d).hexdigest() for n, d in FILES.items()}
+        download.SHA256, "FashionMNIST", {n: hashlib.sha256(d).hexdigest() for n, d in FILES.items()}
     )
 
 
@@ -102,7 +102,7 @@ def alone(tmp_path, monkeypatch):
 def mirrors(server, monkeypatch):
     def use(*names):
         urls = [n if "://" in n else f"http://127.0.0.1:{server.server_address[1]}/{n}/" for n in names]
-        monkeypatch.setitem(datasets.MIRRORS, "FashionMNIST", tuple(urls))
+        monkeypatch.setitem(download.MIRRORS, "FashionMNIST", tuple(urls))
 
     return use
 
@@ -272,7 +272,7 @@ def test_offline_is_quick_and_says_what_to_do(tmp_path, mirrors):
 
 def test_silent_mirrors_and_name_servers_are_given_up_in_time(tmp_path, mirrors, monkeypatch):
     """Two mirrors accept the connection and say nothing; a third's name look-up hangs."""
-    monkeypatch.setattr(datasets, "OFFLINE_SECONDS", 1.5)
+    monkeypatch.setattr(download, "OFFLINE_SECONDS", 1.5)
     look_up, release = socket.getaddrinfo, threading.Event()
 
     def hang(host, *args, **kwargs):
@@ -289,7 +289,7 @@ def test_silent_mirrors_and_name_servers_are_given_up_in_time(tmp_path, mirrors,
             FashionMNIST(tmp_path)
         assert time.monotonic() - start < 3
     release.set()
-    assert datasets.OFFLINE_SECONDS < 10
+    assert download.OFFLINE_SECONDS < 10
 
 
 def test_download_false_asks_nobody(tmp_path, server, mirrors):
@@ -314,6 +314,6 @@ def test_folder_that_cannot_be_written(tmp_path, mirrors):
 
 
 def test_published_hashes_are_sha256():
-    assert set(datasets.SHA256) == set(datasets.MIRRORS) == {"FashionMNIST", "MNIST", "CIFAR10"}
-    for files in datasets.SHA256.values():
-        assert all(len(h) == 64 and set(h) <= set("0123456789abcdef") for h in files.values())
+    assert set(download.SHA256) == set(download.MIRRORS) == {"FashionMNIST", "MNIST", "CIFAR10"}
+    for hashes in download.SHA256.values():
+        assert all(len(h) == 64 and set(h) <= set("0123456789abcdef") for h in hashes.values())
