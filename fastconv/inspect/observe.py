@@ -1,22 +1,26 @@
-"""What summary and profile share: a row for every module that is called, and the work of one op."""
+"""What summary and profile have in common: a row for every call of a module, and the work of one op."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from .. import backends
+from ..backends.contract import Engine
 from ..inference.fused import Fused
+from ..nn import Module
 from ..spec import ConvSpec, broadcast_shape
 
-#: Ops that only look at their argument in another way.
+Self = TypeVar("Self", bound="Observer")
+
+#: Ops that compute nothing: views of their argument, and moves between host and device.
 VIEWS = {"reshape", "permute", "broadcast_to", "getitem", "asarray", "to_host", "zeros"}
 
 
-def macs(op: str, args: tuple) -> int:
-    """Multiply-adds of one pass of a convolution, dense layer or matrix product; everything else counts
-    nothing."""
+def macs(op: str, args: tuple[Any, ...]) -> int:
+    """Multiply-adds of one pass of a convolution, dense layer or matrix product; 0 for all other ops."""
     if op in ("conv_fwd", "conv_bwd_data", "conv_bwd_weight"):
         return next(a for a in args if isinstance(a, ConvSpec)).macs
     if op.startswith("linear_"):
@@ -27,45 +31,52 @@ def macs(op: str, args: tuple) -> int:
     return 0
 
 
-def parts(module) -> tuple:
+def parts(module: Module) -> tuple[Module, ...]:
     """The modules whose work ``module`` does: itself, or those that were merged for inference."""
     return module.layers if isinstance(module, Fused) else (module,)
 
 
-def kind(module) -> str:
-    """The classes of these."""
+def kind(module: Module) -> str:
+    """The names of the classes of these modules, joined by ``+``."""
     return "+".join(type(m).__name__ for m in parts(module))
 
 
 class Observer:
-    """Runs a network while every op is shown to :meth:`run`, together with the row of the module it belongs
-    to.
+    """Sees every op of a network: :meth:`run` gets the op and the row of the module that called it.
 
-    ``with observer:`` looks on; ``rows`` are in the order of the calls, one for each call of a module that
-    has no modules inside or does work of its own.
+    It is in force inside ``with observer:``. A subclass says what a row holds (:meth:`row`, :meth:`returned`)
+    and what happens to an op (:meth:`run`).
+
+    Attributes
+    ----------
+    rows : dict
+        ``(module, number of the call) -> row``, in the order of the calls.
+    faithful : bool
+        Whether ops return what the engine returns. Then a module may keep values that the observed engine
+        computed, and use them later.
     """
 
-    #: Whether ops give what the engine gives; then what a module kept from the one is good for the other.
-    faithful = True
+    faithful: bool = True
 
-    def __init__(self, net):
+    def __init__(self, net: Module):
         self.names = {m: name for name, m in net.named_modules()}
-        self.rows: dict[tuple, Any] = {}
+        self.rows: dict[tuple[Module, int], Any] = {}
         self.restart()
 
     def restart(self) -> None:
-        """The next pass through the network fills the same rows."""
-        self.calls: Counter = Counter()
-        self.stack = [None]
+        """Count calls anew, so that the next pass through the network fills the same rows."""
+        self.calls: Counter[Module] = Counter()
+        self.stack: list[Any] = [None]
 
-    def __enter__(self):
+    def __enter__(self: Self) -> Self:
         self._token = backends.observer.set(self)
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         backends.observer.reset(self._token)
 
-    def call(self, module, args, kwargs):
+    def call(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run ``module``, whose ops belong to its row."""
         key = module, self.calls[module]
         self.calls[module] += 1
         row = self.rows.get(key)
@@ -80,32 +91,36 @@ class Observer:
         self.returned(row, module, out)
         return out
 
-    def engine(self, engine):
-        return _Engine(self, engine, self.stack[-1])
+    def engine(self, engine: Engine) -> Engine:
+        """An engine that shows its ops to this observer, for the module that runs now."""
+        return cast(Engine, _Observed(self, engine, self.stack[-1]))
 
-    def row(self, name, module):
-        """A new row."""
+    def row(self, name: str, module: Module) -> Any:
+        """A new row, for the first call of ``module``; ``name`` is its dotted name."""
         raise NotImplementedError
 
-    def returned(self, row, module, out):
-        """``module`` gave ``out``."""
+    def returned(self, row: Any, module: Module, out: Any) -> None:
+        """``module`` returned ``out``."""
 
-    def run(self, row, engine, op, args, options):
-        """Compute ``op`` of the contract, called by the module of ``row`` (None: by no module)."""
+    def run(self, row: Any, engine: Engine, op: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Compute ``op`` of the contract; ``row`` is None if no module called it."""
         return getattr(engine, op)(*args, **options)
 
 
-class _Engine:
-    """An engine whose ops go through the observer; the row is that of the forward pass, in the backward pass
-    too."""
+class _Observed:
+    """An engine whose ops go through the observer.
 
-    def __init__(self, observer, engine, row):
+    The backward pass uses it too, because a Node keeps the engine of its forward pass; so ops of both passes
+    belong to the same row. It equals the engine itself if the observer is faithful.
+    """
+
+    def __init__(self, observer: Observer, engine: Engine, row: Any):
         self._observer, self._engine, self._row = observer, engine, row
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return self._observer.faithful and getattr(other, "_engine", other) is self._engine
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
-    def __getattr__(self, op):
+    def __getattr__(self, op: str) -> Callable[..., Any]:
         return lambda *args, **options: self._observer.run(self._row, self._engine, op, args, options)

@@ -1,5 +1,4 @@
-"""Shapes, parameters, multiply-adds, memory and receptive field of every layer, found without computing
-anything."""
+"""Shapes, parameters, multiply-adds, memory and receptive field of every layer, found without arithmetic."""
 
 from __future__ import annotations
 
@@ -7,11 +6,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from math import prod
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from .. import backends
 from ..autograd import no_grad
+from ..backends.contract import Engine
 from ..checks import check, int_tuple, shape_str
 from ..dtypes import FLOAT32
 from ..nn import Module
@@ -31,14 +32,14 @@ class LayerSummary:
         Dotted name and class.
     output_shape : tuple of int
     params : int
-        The layer's own parameters; 0 where an earlier row has counted them.
+        The layer's own parameters; those that an earlier row has counted are left out.
     macs : int
         Multiply-adds of convolutions and matrix products.
     activation_bytes : int
-        Memory of the output, 0 if that is the input's.
+        Memory of the output; 0 if the output is a view of the input.
     receptive_field : int, tuple of int or None
-        Extent of the input that one output position sees; a tuple where the dimensions differ, None where
-        there are no positions any more (behind Flatten) or not all of them see equally far.
+        Extent of the input that one position of the output depends on; a tuple where the dimensions differ.
+        None behind Flatten, where there are no positions, and where positions differ in it.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Summary(Shown):
     total_params, total_macs, total_flops : int
         ``total_flops`` is ``2 * total_macs``.
     param_bytes, activation_bytes : int
-        Memory of the parameters, and of all layers' outputs together.
+        Memory of the parameters, and of the outputs of all layers together.
     """
 
     name: str
@@ -76,7 +77,7 @@ class Summary(Shown):
     param_bytes: int
     activation_bytes: int
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, ready for ``json``."""
         return asdict(self)
 
@@ -90,8 +91,9 @@ class Summary(Shown):
             counts = [f"{n:,}" if n else "" for n in (x.params, x.macs, x.activation_bytes)]
             rows.append((x.name or "(top)", x.type, shape_str(x.output_shape), *counts, sees))
         total = (
-            f"{self.total_params:,} parameters ({self.param_bytes / 2**20:,.1f} MB), {self.total_macs:,} multiply-adds = "
-            f"{self.total_flops:,} FLOPs, activations {self.activation_bytes / 2**20:,.1f} MB"
+            f"{self.total_params:,} parameters ({self.param_bytes / 2**20:,.1f} MB), "
+            f"{self.total_macs:,} multiply-adds = {self.total_flops:,} FLOPs, "
+            f"activations {self.activation_bytes / 2**20:,.1f} MB"
         )
         return Table(head, rows, "lllrrrr", f"{self.name}, input {shape_str(self.input_shape)}", total)
 
@@ -99,15 +101,15 @@ class Summary(Shown):
 def summary(net: Module, input_shape: Sequence[int]) -> Summary:
     """Count a network layer by layer.
 
-    The network's ``forward`` runs once, in evaluation mode, on arrays that have a shape but no memory:
-    convolutions, pooling and dense layers only hand shapes on, so that even a large batch of a large network
-    takes milliseconds.
+    The network's ``forward`` runs once, in evaluation mode, on arrays that have a shape and no memory of
+    their own. Convolutions, pooling and dense layers compute shapes only, so even a large batch of a large
+    network takes milliseconds.
 
     Parameters
     ----------
     net : Module
     input_shape : sequence of int
-        The batch included: ``(1, 3, 224, 224)``.
+        With the batch: ``(1, 3, 224, 224)``.
 
     Returns
     -------
@@ -116,7 +118,14 @@ def summary(net: Module, input_shape: Sequence[int]) -> Summary:
     Raises
     ------
     ValueError, TypeError
-        What the layers say of an input that does not fit.
+        ``net`` is no module, ``input_shape`` is no shape, or a layer refuses an input of this shape.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> from fastconv import nn
+    >>> fc.summary(nn.Linear(3, 2), (1, 3)).total_params
+    8
     """
     check(isinstance(net, Module), "summary", f"expected an nn.Module, got {type(net).__name__}", TypeError)
     check(
@@ -142,7 +151,7 @@ def summary(net: Module, input_shape: Sequence[int]) -> Summary:
         for manager in (backends.backend("numpy"), no_grad(), np.errstate(all="ignore"), observer):
             after.enter_context(manager)
         net(x)
-    # A module with others inside has a row where it does something of its own.
+    # A module that has others inside has a row only if it does work of its own.
     layers = [row for (m, _), row in observer.rows.items() if row.params or row.macs or not any(m.children())]
     total = sum(row.macs for row in layers)
     return Summary(
@@ -157,29 +166,34 @@ def summary(net: Module, input_shape: Sequence[int]) -> Summary:
     )
 
 
-def _blank(shape, dtype) -> np.ndarray:
-    """Zeros of any shape in the memory of one."""
+def _blank(shape: Sequence[int], dtype: Any) -> np.ndarray:
+    """Zeros of any shape in the memory of one element."""
     return np.broadcast_to(np.zeros((), dtype), shape)
 
 
+#: The (kernel, stride) steps along one dimension.
+Path: TypeAlias = tuple[tuple[int, int], ...]
+
+
 class _Shapes(Observer):
-    """Computes shapes, and follows what every position sees."""
+    """Computes shapes, and follows the receptive field of every position."""
 
     faithful = False
 
-    def __init__(self, net, x):
+    def __init__(self, net: Module, x: Tensor):
         super().__init__(net)
-        self.counted = set()
-        self.new = {}  # id of an op's result -> the result (which keeps the id its own)
-        # id of an array -> the array, and per dimension the (kernel, stride) steps that lead to it
-        self.paths = {id(x.array): (x.array, [()] * (x.ndim - 2))}
+        self.counted: set[Tensor] = set()
+        # id of an op's result -> the result, which is kept because another array could get its id
+        self.new: dict[int, Any] = {}
+        # id of an array -> the array, and for each dimension the steps that lead to it
+        self.paths: dict[int, tuple[Any, list[Path]]] = {id(x.array): (x.array, [()] * (x.ndim - 2))}
 
-    def row(self, name, module):
+    def row(self, name: str, module: Module) -> LayerSummary:
         own = {p: None for m in parts(module) for p in m.parameters(recurse=False) if p not in self.counted}
         self.counted.update(own)
         return LayerSummary(name, kind(module), params=sum(p.numel() for p in own))
 
-    def returned(self, row, module, out):
+    def returned(self, row: LayerSummary, module: Module, out: Any) -> None:
         if isinstance(out, Tensor):
             row.output_shape = out.shape
             if self.new.pop(id(out.array), None) is not None:
@@ -190,15 +204,22 @@ class _Shapes(Observer):
             ]
             row.receptive_field = (fields[0] if len(set(fields)) == 1 else tuple(fields)) if fields else None
 
-    def run(self, row, engine, op, args, options):
+    def run(
+        self,
+        row: LayerSummary | None,
+        engine: Engine,
+        op: str,
+        args: tuple[Any, ...],
+        options: dict[str, Any],
+    ) -> Any:
         if op in ("setitem", "index_add"):
-            # all of it in place: it sees what the new values see
+            # a whole array gets new values, and with them their receptive field
             if args[1] is Ellipsis and id(args[2]) in self.paths:
                 self.paths[id(args[0])] = args[0], self.paths[id(args[2])][1]
             return None
         if row is not None:
             row.macs += macs(op, args)
-        spec = next((a for a in args if isinstance(a, (ConvSpec, PoolSpec, AdaptivePoolSpec))), None)
+        spec: Any = next((a for a in args if isinstance(a, (ConvSpec, PoolSpec, AdaptivePoolSpec))), None)
         everything = (*args, *options.values())
         arrays = [
             a
@@ -209,7 +230,7 @@ class _Shapes(Observer):
         if op == "conv_bwd_data":
             y = _blank(spec.x_shape, args[0].dtype)
         elif spec is not None and op.endswith("_fwd"):
-            y = _blank(spec.y_shape, args[0].dtype)
+            y: Any = _blank(spec.y_shape, args[0].dtype)
             y = (y, _blank(spec.y_shape, np.int64)) if "max" in op else y
         elif op == "linear_fwd":
             y = _blank((args[0].shape[0], args[1].shape[0]), args[0].dtype)
@@ -232,8 +253,8 @@ class _Shapes(Observer):
             self.paths[id(first)] = first, steps
         return y
 
-    def _follow(self, op, spec, arrays, y):
-        """The steps to ``y``: those to the argument that sees furthest, and this op's own."""
+    def _follow(self, op: str, spec: Any, arrays: list[Any], y: Any) -> list[Path] | None:
+        """The steps to ``y``: those to the argument with the largest receptive field, and this op's own."""
         known = [self.paths[id(a)][1] for a in arrays if id(a) in self.paths]
         if not known or op == "conv_bwd_data" or op in VIEWS:
             return None
