@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from importlib.util import find_spec
+from typing import Any
 
 INSTALL = 'pip install "fastconv[cu12]" or "fastconv[cu13]"'
 _emulated = False
@@ -27,8 +28,9 @@ def _missing() -> str | None:
     simulated = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
     if find_spec("numba_cuda") is None and not simulated:
         return f"numba-cuda is not installed; with an NVIDIA GPU: {INSTALL}"
-    from numba import cuda
+    from numba import cuda as numba_cuda
 
+    cuda: Any = numba_cuda  # it declares no types
     if cuda.config.ENABLE_CUDASIM or cuda.is_available():
         return None
     if not cuda.cudadrv.driver.driver.is_available:

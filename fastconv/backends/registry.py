@@ -34,6 +34,7 @@ class Observer(Protocol):
 
     def engine(self, engine: Engine) -> Engine:
         """An engine that stands in for ``engine`` and shows this observer every op."""
+        ...
 
 
 #: The observer of this thread or task. While it is set, several layers must not be merged into one op,

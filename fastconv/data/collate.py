@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from ..creation import from_numpy
 from ..tensor import Tensor
 
 NAME = "DataLoader"
+#: The numbers of the items of a batch.
+Index: TypeAlias = Sequence[int] | np.ndarray
 
 
 # ------------------------------------------------------------------------------------------------- dtypes
@@ -36,7 +38,7 @@ def as_found(a: np.ndarray) -> np.ndarray:
 
 
 # ------------------------------------------------------------------------------------------------- batches
-def batch(items: Sequence[Any], index: Sequence[int] | np.ndarray) -> Any:
+def batch(items: Sequence[Any], index: Index) -> Any:
     """Stack ``items``, whose numbers in the data set are ``index``.
 
     Tuples and lists become a tuple of batches, dicts become a dict of batches. The first part of a tuple
@@ -52,7 +54,7 @@ def batch(items: Sequence[Any], index: Sequence[int] | np.ndarray) -> Any:
 
 
 def _merge(
-    items: Sequence[Any], index: Sequence[int], where: str, rule: Callable[[np.ndarray], np.ndarray]
+    items: Sequence[Any], index: Index, where: str, rule: Callable[[np.ndarray], np.ndarray]
 ) -> Any:
     """One part of all items as a batch; ``where`` is its place in an item, for messages."""
     first = items[0]
@@ -74,7 +76,7 @@ def _merge(
     return rule(_stack(items, index, where))
 
 
-def _columns(items: Sequence[Any], index: Sequence[int], where: str) -> list[Any]:
+def _columns(items: Sequence[Any], index: Index, where: str) -> list[Any]:
     """Tuples of one length, transposed: all first parts, all second parts, ..."""
     n = len(items[0])
     check(n > 0, NAME, f"item {index[0]}{where} is an empty {type(items[0]).__name__}")
@@ -104,7 +106,7 @@ def _keys(item: object) -> str:
     return str(list(item)) if isinstance(item, Mapping) else f"of no dict (a {type(item).__name__})"
 
 
-def _stack(items: Sequence[Any], index: Sequence[int], where: str) -> np.ndarray:
+def _stack(items: Sequence[Any], index: Index, where: str) -> np.ndarray:
     if type(items[0]) in (bool, int, float) and len(set(map(type, items))) == 1:
         return np.asarray(items)  # faster than an array for each number
     arrays = [_array(item, k, where) for k, item in zip(index, items)]

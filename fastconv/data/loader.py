@@ -306,7 +306,7 @@ class DataLoader:
     ) -> None:
         """What the thread runs: make batches, and put them or an exception into ``ready``."""
         try:
-            chunks = (self._streamed if self._stream else self._indexed)(epoch, start)
+            chunks: Iterator[Any] = (self._streamed if self._stream else self._indexed)(epoch, start)
             b = start
             while slots.acquire() and not stop.is_set():
                 if (chunk := next(chunks, END)) is END:

@@ -134,8 +134,9 @@ def load(path: PathLike | BinaryIO, map_location: Any = None, *, weights_only: b
         ``path`` is no path, or a file that is open as text.
     """
     where, name = _location(map_location), _name("load", path)
-    if hasattr(path, "read"):
-        data, name = path.read(), name or type(path).__name__
+    source: Any = path
+    if hasattr(source, "read"):
+        data, name = source.read(), name or type(path).__name__
         check(
             isinstance(data, bytes),
             "load",
@@ -144,7 +145,7 @@ def load(path: PathLike | BinaryIO, map_location: Any = None, *, weights_only: b
         )
         value = _read(BytesIO(data), len(data), name, weights_only)
     else:
-        with open(path, "rb") as f:
+        with open(source, "rb") as f:
             value = _read(f, os.fstat(f.fileno()).st_size, name, weights_only)
     return value if where == "cpu" else _to(where, value, {})
 

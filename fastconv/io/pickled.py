@@ -238,6 +238,7 @@ def set_state(target: Any, state: Any) -> None:
         ):
             raise ValueError("a NumPy array has more or fewer bytes than its shape says")
         data = _bytes(data) if isinstance(data, str) else data
-        target.__setstate__((1, shape, dtype, bool(fortran), data))
+        array: Any = target
+        array.__setstate__((1, shape, dtype, bool(fortran), data))
     elif not isinstance(target, dict):  # attributes of a dict, such as versions of modules, are left out
         raise Refused(f"it sets attributes of {type(target).__name__}")

@@ -79,7 +79,7 @@ def _loss(loss: Any) -> dict[str, Any]:
 
 def _loader(loader: Any) -> dict[str, int | None]:
     """The settings that decide which images a step sees; None where the loader does not have them."""
-    dataset = getattr(loader, "dataset", None)
+    dataset = getattr(loader, "dataset", ())
     images = len(dataset) if hasattr(dataset, "__len__") and not isinstance(dataset, (tuple, list)) else None
     found = {k: getattr(loader, k, None) for k in ("batch_size", "shuffle", "drop_last")}
     found |= {"images": getattr(loader, "n", images), "seed": None}

@@ -9,7 +9,7 @@ from ..table import Shown, Table, number
 from ..typing import PathLike
 from . import plotting
 
-FIELDS = (
+FIELDS: tuple[str, ...] = (
     "epoch",
     "train_loss",
     "train_accuracy",

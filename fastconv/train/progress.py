@@ -22,7 +22,7 @@ class Progress:
     """
 
     def __init__(self, show: bool, epochs: int):
-        self.bar = _bar() if show and redraws(sys.stderr) else None
+        self.bar: Any = _bar() if show and redraws(sys.stderr) else None
         self.plain = show and self.bar is None
         self.epochs, self.every = epochs, max(1, ceil(epochs / LINES))  # a line every so many epochs
         self._next = 0.0  # the time of the next drawing
