@@ -14,12 +14,10 @@ import fastconv as fc
 from fastconv import nn, optim
 from fastconv.nn import functional as F
 
-NAMES = {"fc": fc, "np": np, "nn": nn, "F": F, "optim": optim}
+NAMES = {"fc": fc, "np": np, "nn": nn, "F": F, "optim": optim, "Tensor": fc.Tensor}
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 #: Packages whose modules import a GPU's compiler, or run when they are imported.
 LEFT_OUT = ("fastconv.backends.cuda", "fastconv.__main__")
-#: Every public name of these has an example somewhere in its docstring or in that of its class.
-PUBLIC = {"fastconv": fc, "fastconv.nn.functional": F, "fastconv.optim": optim}
 
 
 def examples():
