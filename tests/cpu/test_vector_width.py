@@ -31,17 +31,27 @@ for shape, weight, options in (
     s = spec.conv_spec("conv2d", shape, weight, **options)
     x, w, gy, b = (rng.standard_normal(t).astype("f4") for t in (shape, weight, s.y_shape, weight[:1]))
     exact = [a.astype("f8") for a in (x, w, gy, b)]
-    want = (reference.conv_fwd(*exact[:2], exact[3], s, None, exact[2], True), reference.conv_bwd_data(exact[2], exact[1], s),
-            reference.conv_bwd_weight(exact[0], exact[2], s))
+    want = (
+        reference.conv_fwd(*exact[:2], exact[3], s, None, exact[2], True),
+        reference.conv_bwd_data(exact[2], exact[1], s),
+        reference.conv_bwd_weight(exact[0], exact[2], s),
+    )
     for a in engine.CONV_ALGORITHMS:
         if a.refuses(s, x.dtype) is None:
-            got = (engine.conv_fwd(x, w, b, s, a.name, gy, True), engine.conv_bwd_data(gy, w, s, a.name),
-                   engine.conv_bwd_weight(x, gy, s, a.name))
+            got = (
+                engine.conv_fwd(x, w, b, s, a.name, gy, True),
+                engine.conv_bwd_data(gy, w, s, a.name),
+                engine.conv_bwd_weight(x, gy, s, a.name),
+            )
+            tolerance = 1e-4 if a.name == "winograd" else 3e-6
             for y, z in zip(got, want):
-                assert np.abs(y - z).max() < (1e-4 if a.name == "winograd" else 3e-6) * np.abs(z).max(), (a.name, s)
+                assert np.abs(y - z).max() < tolerance * np.abs(z).max(), (a.name, s)
             done.add(a.name)
-net = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5, bias=False),
-                    nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 10))
+net = nn.Sequential(
+    nn.Conv2d(1, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2),
+    nn.Conv2d(6, 16, 5, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+    nn.Flatten(), nn.Linear(16, 10),
+)
 x, label = rng.standard_normal((5, 1, 12, 12)).astype("f4"), np.arange(5)
 found = {}
 for name in ("cpu", "numpy"):

@@ -1,4 +1,17 @@
-"""Sums of products of vectors: a small block of dot products, each accumulated in a register of its own."""
+"""A block of dot products of vectors; each has a register of its own as accumulator.
+
+The block::
+
+                 column 0      column 1
+            +-------------+-------------+
+       row 0| acc 0,0     | acc 0,1     |    acc[m, v] = sum over taps t, sum over k < depth of
+       row 1| acc 1,0     | acc 1,1     |        A[ta[t] + m * a_row + k * a_step]        (one vector)
+        ... |     ...     |     ...     |      * B[tb[t] + v * b_col + k * b_step]        (one vector)
+            +-------------+-------------+
+                                             c[m, v] += sum of the lanes of acc[m, v]
+
+A block of 4 x 5 takes 20 accumulators, and 9 loads feed 20 multiply-adds.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +30,7 @@ DOT_ROWS, DOT_COLUMNS = (4, 5) if REGISTERS == 32 else (3, 3)
 
 
 def _emit_dot(e: Emitter, rows: int, cols: int, args) -> None:
-    """The two loops of ``rows`` x ``cols`` accumulators, and their sums over the lanes."""
+    """Emit the two loops of ``rows`` x ``cols`` accumulators, and the sums over their lanes."""
     a, a_row, a_step, ta, b, b_col, b_step, tb, taps, depth, c, c_row, c_col = args
     builder = e.b
     entry = builder.block
@@ -81,10 +94,8 @@ def dot_address(dtype) -> int:
 
         return dots
 
-    space, lines = (
-        {"__name__": __name__},
-        [*read_arguments("dot", f"rows, cols, {names}"), "    if rows == 0: return"],
-    )
+    space = {"__name__": __name__}
+    lines = [*read_arguments("dot", f"rows, cols, {names}"), "    if rows == 0: return"]
     for m in range(1, DOT_ROWS + 1):
         for v in range(1, DOT_COLUMNS + 1):
             space[f"dot{m}_{v}"] = make(m, v)
@@ -95,10 +106,19 @@ def dot_address(dtype) -> int:
 
 @body(inline=True)
 def dot(function, rows, cols, a, a_row, a_step, ta, b, b_col, b_step, tb, taps, depth, c, c_row, c_col):
-    """Add to ``c[m, v]`` (one number) the sum over taps t, k < depth and all lanes of ``A * B``, where
-    (vectors both) ``A = a[ta[t] + m * a_row + k * a_step]`` and ``B = b[tb[t] + v * b_col + k * b_step]``.
+    """Run the block ``function`` (from :func:`dot_address`), which adds its sums to ``c`` (see the drawing).
 
-    At most DOT_ROWS rows and DOT_COLUMNS columns; units as in :func:`tile`. ``function`` is from
-    :func:`dot_address`.
+    Addresses are in bytes; strides, tables and counts are in elements.
+
+    Parameters
+    ----------
+    function : address of the compiled function
+    rows, cols : at most DOT_ROWS and DOT_COLUMNS
+    a, a_row, a_step : address of A, strides from row to row and along k
+    ta : address of the table of the taps' offsets in A
+    b, b_col, b_step : address of B, strides from column to column and along k
+    tb : address of the table of the taps' offsets in B
+    taps, depth : at least 1
+    c, c_row, c_col : address of the result, strides from row to row and from column to column
     """
     call(function, (rows, cols, a, a_row, a_step, ta, b, b_col, b_step, tb, taps, depth, c, c_row, c_col))

@@ -1,11 +1,13 @@
-"""LLVM code on a Numba builder, one vector register at a time: the ground of the tiles and transforms.
+"""LLVM code on a Numba builder, one vector register at a time: what tiles and transforms are made of.
 
-Everything here works on plain byte addresses (``array.ctypes.data``) inside kernels, because a tile reads
-rows that are no array's rows. Nothing checks bounds: the callers' drawings say why every access is inside.
+Everything here works on plain byte addresses (``array.ctypes.data``) inside kernels, because a tile may read
+rows that are not the rows of any array. Nothing checks bounds: the callers' drawings say why every access is
+inside.
 
-    :class:`Emitter`                     loads, stores and arithmetic, for the functions that emit code
-    :class:`Vector`, :func:`load`, ...   the same for kernels
-    :func:`call`                         a kernel calls compiled code by its address
+    address, view1d, prefetch       addresses, for kernels
+    Emitter                         loads, stores and arithmetic, for functions that emit LLVM code
+    call, read_arguments            how a kernel calls a compiled function by its address
+    Vector, load, store, add, ...   loads, stores and arithmetic, for kernels
 """
 
 from __future__ import annotations
@@ -25,12 +27,12 @@ I32, I64 = ir.IntType(32), ir.IntType(64)
 
 @functools.cache
 def features() -> dict[str, bool]:
-    """What the processor that code is made for has, e.g. ``{"avx2": True, "sve": False}``."""
+    """The features of the processor that code is made for, such as ``{"avx2": True, "sve": False}``."""
     return {f[1:]: f[0] == "+" for f in machine()[2].split(",") if f}
 
 
 def _vector() -> tuple[int, int]:
-    """Bytes of a vector register and number of registers."""
+    """Bytes of a vector register, and how many registers there are."""
     has = features()
     if has.get("avx512f"):
         return 64, 32
@@ -61,8 +63,10 @@ def _pointer(typingctx, start, like):
 
 @body(inline=True)
 def address(array):
-    """Byte address of an array's first element, signed: Numba makes float64 of mixed signed and unsigned
-    integers."""
+    """Byte address of an array's first element.
+
+    It is signed, because Numba makes float64 of a mixture of signed and unsigned integers.
+    """
     return np.int64(array.ctypes.data)
 
 
@@ -73,45 +77,52 @@ def view1d(start, n, like):
 
 
 def emit_prefetch(builder, pointer, write: bool, level: int) -> None:
-    """Ask for the line of memory at ``pointer`` to be brought to a level of the caches."""
+    """Emit a prefetch of the line of memory at ``pointer`` to a level of the caches."""
     kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     builder.call(function, [pointer, I32(int(write)), I32(4 - level), I32(1)])
 
 
-def _ask(write: bool):
+def _prefetch_line(write: bool):
     @intrinsic
-    def ask(typingctx, start):
+    def prefetch_line(typingctx, start):
         def codegen(context, builder, signature, args):
             emit_prefetch(builder, builder.inttoptr(args[0], ir.IntType(8).as_pointer()), write, level=2)
             return context.get_dummy_value()
 
         return types.void(types.int64), codegen
 
-    return ask
+    return prefetch_line
 
 
-_to_read, _to_write = _ask(False), _ask(True)
+_line_to_read, _line_to_write = _prefetch_line(False), _prefetch_line(True)
 
 
 @body(inline=True)
 def prefetch(start, size):
-    """Ask for the ``size`` bytes at address ``start``, which may lie anywhere, to be brought to the
-    second-level cache."""
+    """Prefetch ``size`` bytes at address ``start``, which may be any number, to the second-level cache."""
     for line in range(start, start + size, 64):
-        _to_read(line)
+        _line_to_read(line)
 
 
 @body(inline=True)
 def prefetch_to_write(start, size):
-    """:func:`prefetch` of what will be written."""
+    """Like :func:`prefetch`, for memory that will be written."""
     for line in range(start, start + size, 64):
-        _to_write(line)
+        _line_to_write(line)
 
 
 # ------------------------------------------------------------------------------------------------- emitter
 class Emitter:
-    """Vector loads, stores and multiply-adds of one element type, on a Numba builder."""
+    """Vector loads, stores and arithmetic of one element type, on a Numba builder.
+
+    Parameters
+    ----------
+    builder : llvmlite.ir.IRBuilder
+    dtype : numba type, float32 or float64
+    lanes : int, optional
+        Elements of a vector; by default as many as a register holds.
+    """
 
     def __init__(self, builder, dtype, lanes=None):
         self.b = builder
@@ -150,7 +161,7 @@ class Emitter:
         return self.b.call(f, [value, pointer, I32(4), mask])
 
     def opaque(self, value):
-        """``value``, of whose origin the optimiser knows nothing."""
+        """``value``, but the optimiser does not know where it comes from."""
         return self.b.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], False)
 
     def broadcast(self, number):
@@ -159,12 +170,12 @@ class Emitter:
         return self.b.shuffle_vector(self.b.insert_element(undefined, number, I32(0)), undefined, zero)
 
     def multiply_add(self, x, y, z):
-        """``x * y + z``: one rounding where the processor has the instruction."""
+        """``x * y + z``, rounded once if the processor has such an instruction."""
         f = self.intrinsic(f"llvm.fmuladd.{self.suffix}", self.vector, [self.vector] * 3)
         return self.b.call(f, [x, y, z])
 
     def total(self, value):
-        """The sum of the lanes, by halves."""
+        """The sum of the lanes: halves are added until one number is left."""
         n = self.lanes
         while n > 1:
             n //= 2
@@ -173,18 +184,18 @@ class Emitter:
         return self.b.extract_element(value, I32(0))
 
     def floor(self, relu):
-        """The least value of a result: 0 if ``relu``, else minus infinity."""
+        """The least value that a result may have: 0 if ``relu``, else minus infinity."""
         number = self.b.select(
             self.b.icmp_signed("!=", relu, I64(0)), self.element(0.0), self.element(float("-inf"))
         )
         return self.broadcast(number)
 
     def at_least(self, floor, value):
-        """The maximum; NaN passes."""
+        """The maximum of ``floor`` and ``value``; NaN stays NaN."""
         return self.b.select(self.b.fcmp_ordered("<", value, floor), floor, value)
 
     def column_masks(self, cols, nv):
-        """For each of ``nv`` vectors: which lanes are among the first ``cols`` columns."""
+        """Masks of ``nv`` vectors: which lanes are among the first ``cols`` columns."""
         index = ir.VectorType(I64, self.lanes)
         undefined = ir.Constant(index, ir.Undefined)
         spread = self.b.shuffle_vector(
@@ -202,18 +213,19 @@ class Emitter:
 
 # ------------------------------------------------------------------------------------------------- calls
 def read_arguments(name: str, arguments: str) -> list[str]:
-    """The first lines of a C function: it finds its arguments in memory."""
+    """The first lines of the source of a C function ``name``, which reads its ``arguments`` from memory."""
     count = len(arguments.split(","))
     return [f"def {name}(words):", f"    {arguments} = {', '.join(f'words[{i}]' for i in range(count))}"]
 
 
 @intrinsic
 def call(typingctx, function, args):
-    """Call the function at an address that ``jit.c_function`` gave with an array of the integers ``args``.
+    """Call the compiled function at an address from ``jit.c_function``, with an array of the integers
+    ``args``.
 
-    The function does not get the integers themselves as arguments: what Numba puts around a C function copies
-    arguments from the stack as one vector, which has to wait until all the stores that put them there are
-    done (30 to 50 cycles).
+    The integers are not arguments themselves, because Numba's wrapper of a C function copies arguments from
+    the stack as one vector. That copy waits until all the stores that put them there are done, which takes 30
+    to 50 cycles.
     """
     sig = types.void(function, args)
 
@@ -235,8 +247,7 @@ def call(typingctx, function, args):
 
 # ------------------------------------------------------------------------------------------------- vectors
 class Vector(types.Type):
-    """The type of one vector register in a kernel, for what the compiler would not make vector code of by
-    itself."""
+    """The type of one vector register in a kernel, for loops of which the compiler makes no vector code."""
 
     def __init__(self, dtype):
         self.dtype = dtype
@@ -274,7 +285,7 @@ def store(typingctx, value, start):
 
 @intrinsic
 def fill(typingctx, number):
-    """A vector of equal numbers."""
+    """A vector with ``number`` in every lane."""
 
     def codegen(context, builder, signature, args):
         return Emitter(builder, signature.args[0]).broadcast(args[0])
@@ -294,9 +305,9 @@ def _between(emit):
 
 add = _between(lambda b, x, y: b.fadd(x, y))
 multiply = _between(lambda b, x, y: b.fmul(x, y))
-#: The larger numbers, in one instruction; of equal ones and NaN the second.
+#: The larger number of each lane, in one instruction. If they are equal, or one is NaN, it is the second.
 larger = _between(lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), x, y))
-#: The larger numbers; of equal ones and NaN the first.
+#: The larger number of each lane. If they are equal it is the first, and if the first is NaN it is NaN.
 maximum = _between(
     lambda b, x, y: b.select(b.or_(b.fcmp_ordered("<=", y, x), b.fcmp_unordered("uno", x, x)), x, y)
 )
@@ -304,7 +315,7 @@ maximum = _between(
 
 @intrinsic
 def if_same(typingctx, value, model, yes, no):
-    """``yes`` where ``value`` equals ``model`` or is NaN, else ``no``."""
+    """In each lane ``yes`` if ``value`` equals ``model`` or is NaN, else ``no``."""
 
     def codegen(context, builder, signature, args):
         value, model, yes, no = args

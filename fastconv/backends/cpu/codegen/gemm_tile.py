@@ -1,6 +1,6 @@
 """The register-blocked multiply-add tile that every matrix product and convolution runs.
 
-The tile (:func:`tile`)::
+The tile::
 
             columns: NV vectors of LANES elements
             +---------+---------+
@@ -10,9 +10,9 @@ The tile (:func:`tile`)::
     row MR-1|         |         |
             +---------+---------+    all MR * NV accumulators stay in registers through both loops
 
-With 32 vector registers the tile is 14 x 2 (28 accumulators, 2 for B, 1 for the broadcast): per step of k 16
-loads feed 28 multiply-adds, which keeps the multiply-add unit busy every cycle. With 16 registers (AVX2) it
-is 6 x 2.
+With 32 vector registers the tile is 14 x 2 (28 accumulators, 2 for B, 1 for the broadcast). In each step of
+k, 16 loads feed 28 multiply-adds, so the multiply-add units are busy in every cycle. With 16 registers (AVX2)
+the tile is 6 x 2.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ ONE_TAP = np.zeros(1, np.int64)
 
 
 def panel_width(columns: int, dtype) -> int:
-    """Columns of the tile that suits a matrix of ``columns``: two vectors, or one where an odd few of them
-    would leave half of the last tile unused, or half a vector for very few columns (which many processors
-    compute twice as fast)."""
+    """Columns of the tile that suits a matrix of ``columns``.
+
+    Two vectors; one vector if the matrix has a small odd number of them, because half of the last tile would
+    be unused; half a vector for very few columns, which many processors compute twice as fast.
+    """
     whole = lanes(dtype)
     vectors = -(-columns // whole)
     if columns <= whole // 2:
@@ -45,7 +47,7 @@ def panel_width(columns: int, dtype) -> int:
 
 
 def _make_tile(rows: int, nv: int, lanes: int, dtype, plain: bool):
-    """An intrinsic computing a tile of ``rows`` x ``nv`` vectors of ``dtype`` (see the module's drawing)."""
+    """An intrinsic that computes a tile of ``rows`` x ``nv`` vectors of ``dtype`` (see the drawing above)."""
 
     @intrinsic
     def tile_rows(
@@ -89,8 +91,10 @@ def _make_tile(rows: int, nv: int, lanes: int, dtype, plain: bool):
 
 
 def _emit_tile(e: Emitter, rows: int, nv: int, args, masks, plain: bool) -> None:
-    """The two loops of a tile; ``masks`` (None: all lanes) guard what is read of B, init and added and
-    written of C."""
+    """Emit the two loops of a tile.
+
+    ``masks`` (None: all lanes) say which lanes of B, init and added are read, and which of C are written.
+    """
     a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, _, added, relu = args
     builder, function = e.b, e.b.function
     grid = [(m, v) for m in range(rows) for v in range(nv)]
@@ -101,14 +105,14 @@ def _emit_tile(e: Emitter, rows: int, nv: int, args, masks, plain: bool) -> None
     def corner(base, row, m, v):
         return e.at(e.at(base, builder.mul(row, I64(m))), v * e.lanes)
 
-    # Rows lie at base[m // 4] + (0, 1, 2 or 3) * a_row, which are addresses of one instruction. Left to
-    # itself LLVM makes each row's address from the one before, a chain longer than a narrow tile's
-    # arithmetic; opaque() keeps it from that.
+    # Rows lie at base[m // 4] + (0, 1, 2 or 3) * a_row, which an instruction can address. LLVM would compute
+    # each row's address from the one before, a chain that takes longer than a narrow tile's arithmetic;
+    # opaque() prevents that.
     step = [I64(0), e.opaque(a_row), None, e.opaque(builder.mul(a_row, I64(3)))]
     step[2] = builder.mul(step[1], I64(2))
     four = e.opaque(builder.mul(a_row, I64(4)))
 
-    if not plain:  # what is written at the end is asked for at the start
+    if not plain:  # what is written at the end is prefetched at the start
         base = e.element_pointer(c)
         for m, v in grid:
             emit_prefetch(builder, corner(base, c_row, m, v), True, level=1)
@@ -168,8 +172,8 @@ def _emit_tile(e: Emitter, rows: int, nv: int, args, masks, plain: bool) -> None
     builder.cbranch(builder.icmp_signed("==", added, I64(0)), store, add)
 
     builder.position_at_end(add)
-    beside = e.element_pointer(added)
-    totals = [builder.fadd(s, e.load(corner(beside, c_row, m, v), masks[v])) for (m, v), s in zip(grid, sums)]
+    addend = e.element_pointer(added)
+    totals = [builder.fadd(s, e.load(corner(addend, c_row, m, v), masks[v])) for (m, v), s in zip(grid, sums)]
     builder.branch(store)
 
     builder.position_at_end(store)
@@ -184,14 +188,19 @@ def _emit_tile(e: Emitter, rows: int, nv: int, args, masks, plain: bool) -> None
 
 @functools.cache
 def tile_address(dtype, width: int, plain: bool = False) -> int:
-    """Address of the compiled tile function, ``width`` columns (see :func:`panel_width`), to be called by
-    :func:`tile`.
+    """Address of the compiled function that :func:`tile` runs.
 
-    A ``plain`` one writes all columns of sums that stay in the caches: ``cols``, ``added`` and ``relu`` are
-    not looked at.
+    Kernels call the tile by its address because it is a lot of code: to compile it into every kernel that
+    uses it would take seconds each time.
 
-    Kernels call the tile through its address because it is a lot of code: compiled into every kernel that
-    uses it, it would cost seconds each time.
+    Parameters
+    ----------
+    dtype : float32 or float64
+    width : int
+        Columns of the tile (see :func:`panel_width`).
+    plain : bool
+        For sums that stay in the caches: all columns are written, and ``cols``, ``added`` and ``relu`` are
+        not used.
     """
     kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
     nv = -(-width // lanes(dtype))
@@ -213,7 +222,8 @@ def tile_address(dtype, width: int, plain: bool = False) -> int:
         ]
     lines += [
         f"        a, c = a + here * a_row * {size}, c + here * c_row * {size}",
-        f"        init, added = init + here * init_row * {size} if init else 0, added + here * c_row * {size} if added else 0",
+        f"        init = init + here * init_row * {size} if init else 0",
+        f"        added = added + here * c_row * {size} if added else 0",
     ]
     exec("\n".join(lines), space)
     return c_function(space["tile"], f"gemm_tile.{width}{'.plain' * plain}.{kind.name}")
@@ -269,7 +279,7 @@ def tile(
 
 @body
 def row_block(rows, block, limit):
-    """First row and end of block ``block`` when ``rows`` rows are cut into near-equal blocks of at most
-    ``limit``."""
+    """First row of block ``block`` and the one after its last, when ``rows`` rows are split into blocks of
+    nearly equal size and at most ``limit``."""
     blocks = (rows + limit - 1) // limit
     return block * rows // blocks, (block + 1) * rows // blocks

@@ -12,8 +12,8 @@ Two decorators::
 
 A kernel splits its work by ``prange(threads)`` (or ``prange`` over rows) without reductions across
 iterations, so a result depends on the number of threads at most, never on timing. ``prange`` loops inside one
-kernel are not fused: two loops in a row have a barrier between them, which code that passes data through raw
-addresses relies on.
+kernel are not fused: there is a barrier between two loops. Code that passes data through raw addresses relies
+on it.
 """
 
 from __future__ import annotations
@@ -42,29 +42,32 @@ from fastconv.backends import compiling, disk, settings
 
 if numba.config.DISABLE_JIT:
     raise RuntimeError(
-        "backend 'cpu': its kernels must be compiled, but NUMBA_DISABLE_JIT is set; unset it, or use the numpy "
-        "backend, with FASTCONV_BACKEND=numpy or fc.set_backend('numpy')"
+        "backend 'cpu': its kernels must be compiled, but NUMBA_DISABLE_JIT is set; unset it, or use the "
+        "numpy backend, with FASTCONV_BACKEND=numpy or fc.set_backend('numpy')"
     )
 settings.limit_threads(numba.config.NUMBA_NUM_THREADS)
 
-#: What float arithmetic may be rearranged. NaN and infinity stay alive ("nnan" and "ninf" are not here), and
-#: so does the meaning of x / y ("arcp" only allows multiplying by a reciprocal).
+#: How the compiler may rearrange float arithmetic. "nnan" and "ninf" are not here, because NaN and infinity
+#: must propagate. "arcp" allows it to multiply by a reciprocal instead of dividing.
 FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 
-# GNU OpenMP lets threads that wait for each other spin for milliseconds before they sleep. Where another
-# process wants the same processors, that time is taken from the very thread they wait for. Read when OpenMP
-# starts, with the first kernel.
+# GNU OpenMP lets threads that wait for each other spin for milliseconds before they sleep. If another process
+# uses the same processors, spinning takes time from the thread that they wait for. OpenMP reads the variable
+# when it starts, with the first kernel.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
+#: Type of the indices in loops over elements. A signed index may count from the end, and the test for that
+#: keeps loops from becoming vector code.
+U = np.uint64
 KERNELS: dict[str, Kernel] = {}
 _c_functions: list[CFunc] = []
-lock = threading.RLock()  # whoever holds it launches or compiles
+lock = threading.RLock()  # held by the thread that launches or compiles
 
 
 class _Local(threading.local):
-    threads = None  # how many Numba was told to use
-    record = None  # who notes launches
+    threads = None  # number of threads that Numba was set to
+    record = None  # called with each launch, or None
 
 
 _local = _Local()
@@ -78,15 +81,15 @@ def _after_fork():
     lock.release()
 
 
-# Never in the middle of another thread's kernel or compilation: the child has no such thread, and would wait
-# for it for ever.
+# A fork waits for the kernel or compilation of another thread. The child has no such thread, so it would wait
+# for ever.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=_after_fork)
 
 
 # ------------------------------------------------------------------------------------------------- disk cache
 def machine() -> tuple[str, str, str]:
-    """What code is made for, as LLVM says it: target triple, processor, features (``+avx2,-sve``)."""
+    """What LLVM generates code for: target triple, processor, features (``+avx2,-sve``)."""
     return cpu_target.target_context.codegen().magic_tuple()
 
 
@@ -124,11 +127,14 @@ def _prune(folder: Path) -> None:
 
 def _what_takes_long() -> str:
     if cache_dir() is None:
-        return "compiling kernels, in every process, as no cache folder can be written (FASTCONV_CACHE_DIR names one)"
+        return (
+            "compiling kernels, in every process, as no cache folder can be written "
+            "(FASTCONV_CACHE_DIR names one)"
+        )
     return "compiling kernels, once, 20 to 60 s"
 
 
-#: What the files of kernels are made of, beside Numba's types.
+#: The names that a kernel's file may contain, beside Numba's types.
 _PICKLED = {
     ("builtins", "object"),
     ("copyreg", "_reconstructor"),
@@ -151,10 +157,10 @@ class DiskCache(_Cache):
     """One file per kernel and signature, written atomically, so processes may compile the same kernel at
     once.
 
-    (Numba's own cache numbers its data files through a shared index, which two writers can cross, and it does
-    not notice edits in other files that a kernel calls.) A file holds machine code, so it is read only where
-    nobody else can have written it (``disk.read``); the checksum is against damage, the short list of names
-    against surprises.
+    Numba's own cache numbers its data files through a shared index, which two writers at once can damage, and
+    it does not notice edits of other files whose functions a kernel calls. A file holds machine code, so it
+    is read only if nobody else can have written it (``disk.read``). The checksum detects damage, and the
+    short list of names limits what unpickling can run.
     """
 
     def __init__(self, name: str):
@@ -185,7 +191,7 @@ class DiskCache(_Cache):
         if path is None or data.library.has_dynamic_globals:
             return
         payload = dumps(data._reduce())
-        # a full or vanished disk costs the next start some seconds, nothing else
+        # a disk that is full or gone costs some seconds at the next start, nothing else
         with contextlib.suppress(OSError):
             disk.write_atomically(path, hashlib.sha256(payload).digest() + payload)
         _prune(path.parent)
@@ -197,14 +203,14 @@ class DiskCache(_Cache):
 
 
 def _cache(compiled, name: str) -> None:
-    """Keep what ``compiled`` (a dispatcher, a C function) compiles, and tell the user of it."""
+    """Store on disk what ``compiled`` (a dispatcher or a C function) compiles, and tell the user about it."""
     compiled._cache = DiskCache(name)
     compiled._compiler.compile = compiling.watched(compiled._compiler.compile, _what_takes_long)
 
 
 def _name(func) -> str:
-    """The dotted path of a kernel below the engine: ``ops.dense.linear``. Two files may have the same
-    name."""
+    """The dotted path of a kernel below the engine, such as ``ops.dense.linear``: files of different folders
+    may have the same name."""
     return f"{func.__module__}.{func.__qualname__}".removeprefix("fastconv.backends.cpu.")
 
 
@@ -228,14 +234,25 @@ def body(func=None, *, inline: bool = False):
 
 @body(inline=True)
 def split_range(part, parts, total):
-    """Start and end of share ``part`` when ``total`` jobs are cut into ``parts`` near-equal shares."""
+    """Start and end of share ``part`` when ``total`` jobs are split into ``parts`` nearly equal shares."""
     part = np.int64(part)  # a prange index is unsigned, and unsigned times signed is float64 to Numba
     return part * total // parts, (part + 1) * total // parts
 
 
 def c_function(func, name: str) -> int:
-    """Compile ``func`` to a C function of a pointer to int64 and return its address, for ``emitter.call``;
-    ``name`` identifies it in the disk cache."""
+    """Compile ``func`` to a C function of a pointer to int64.
+
+    Parameters
+    ----------
+    func : function of one argument
+    name : str
+        Identifies it in the disk cache.
+
+    Returns
+    -------
+    int
+        Its address, for ``emitter.call``.
+    """
     options = {"nopython": True, "nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
     compiled = CFunc(func, ((types.CPointer(types.int64),), types.void), {}, options)
     _cache(compiled, name)
@@ -267,7 +284,7 @@ class Kernel:
             if _forked:
                 return self._serial(1, *args)
             threads = settings.get_num_threads()
-            if _local.threads != threads:  # Numba keeps it per calling thread, and is slow to tell
+            if _local.threads != threads:  # Numba keeps the number per calling thread; asking it is slow
                 numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
                 _local.threads = threads
             _launched = True
@@ -279,8 +296,10 @@ class Kernel:
 
 @contextlib.contextmanager
 def recording(record):
-    """Call ``record(kernel, args)`` after every launch of this Python thread, and before one ``record(None,
-    arrays)`` with the arrays that its arguments only hold addresses of."""
+    """Call ``record(kernel, args)`` after every launch of this Python thread.
+
+    Before a launch whose arguments hold addresses of arrays it is called as ``record(None, arrays)``.
+    """
     _local.record = record
     try:
         yield
@@ -289,7 +308,7 @@ def recording(record):
 
 
 def by_address(arrays) -> None:
-    """Tell who records launches which arrays (or other values) the next one knows by their addresses."""
+    """Tell the recorder of launches which arrays (or other objects) the next launch knows by address."""
     if _local.record is not None:
         _local.record(None, arrays)
 

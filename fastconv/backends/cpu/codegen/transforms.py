@@ -1,4 +1,16 @@
-"""Compiled transforms of small matrices of vectors, as Winograd's method needs them, and transposition."""
+"""Transforms of small matrices whose entries are vectors, as Winograd's method needs them; transposition.
+
+A transform computes Y = D X A^t for a vector of channels at a time::
+
+    X   n x n runs of channels         column by column:    H = D X
+    Y   rows x rows runs of channels   row by row:          Y = H A^t
+
+    run 0   c c c c | c c c c | ...       the entry (0, 0) for all channels
+    run 1   c c c c | c c c c | ...       the entry (0, 1)
+    ...     one vector at a time
+
+The matrices are constants of the code: products with 0, 1 and -1 are not computed.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +27,11 @@ from .jit import body, c_function
 
 
 def _apply(e: Emitter, matrix, values):
-    """``matrix @ values`` for vectors. Rows that differ only in the signs of their odd entries, as Winograd's
-    points +a and -a make them, share their even and odd halves."""
+    """Emit ``matrix @ values``, where the values are vectors.
+
+    Two rows that differ only in the signs of their odd entries, which Winograd's points +a and -a give, share
+    the sums of their even and of their odd entries.
+    """
     b = e.b
 
     def combine(row, columns):
@@ -52,8 +67,8 @@ def _apply(e: Emitter, matrix, values):
 
 
 def _blocks(matrix):
-    """The matrix as independent blocks: pairs (rows, columns), no other entries of these rows or columns
-    being nonzero. Rows of zeros are in none."""
+    """The matrix as independent blocks: pairs (rows, columns) such that all other entries of these rows and
+    columns are zero. Rows of zeros are in no block."""
     blocks = []
     for r, row in enumerate(matrix):
         rows, columns = [r], {j for j, value in enumerate(row) if value}
@@ -76,17 +91,26 @@ def transform_address(
     biased=False,
     adding=False,
 ) -> int:
-    """Address of a compiled ``transform(src, src_step, dst, dst_step, shift, channels, bias, added, relu)``:
-    Y = D X A^t per channel.
+    """Address of the compiled function that :func:`transform` runs: Y = D X A^t for each channel.
 
-    ``down`` is D, ``across`` is A (both rows x n); X is n x n and Y rows x rows, each entry a run of
-    channels, one vector at a time. Entries of X that are multiplied with zeros only are not read, entries of
-    Y for a row of zeros of D or A are not written. An entry lies at ``base + index * step`` (bytes), or, with
-    ``*_table``, ``shift`` bytes behind the index-th address of the int64 table at ``base`` (entries outside
-    an image point at zeros or at a place to dump). ``masked``: the tables' side ends after ``channels``
-    exactly; otherwise every run may be read and written up to a whole vector. ``biased``: add the vector at
-    ``bias``, and then, with ``relu`` not 0, make negative results 0. ``adding``: before that add the entries
-    of the table at ``added``, which is like the one at ``dst``.
+    Entries of X that are multiplied with zeros only are not read. Entries of Y for a row of zeros of D or A
+    are not written. An entry lies at ``base + index * step`` (in bytes) or, with a table, ``shift`` bytes
+    behind the address that the int64 table at ``base`` holds for it.
+
+    Parameters
+    ----------
+    down, across : tuples of rows
+        D and A, both rows x n. X is n x n, and Y is rows x rows.
+    dtype : float32 or float64
+    src_table, dst_table : bool
+        Whether the entries of X, of Y, are found through a table.
+    masked : bool
+        Runs that are found through a table end after the last channel. Other runs may be read and written up
+        to a whole vector.
+    biased : bool
+        Add a bias, then, with ``relu``, make negative results 0: :func:`transform_finally`.
+    adding : bool
+        Add the entries of a third table, which is like that of Y, after the bias and before ``relu``.
     """
     kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
     n, rows = len(down[0]), len(down)
@@ -126,7 +150,7 @@ def transform_address(
 
             start = e.load(e.element_pointer(builder.add(bias, offset)), mask) if biased else None
             floor = e.floor(relu)
-            # fewer values are alive at a time than in one block
+            # fewer values are in use at a time than in one block
             for out_columns, in_columns in _blocks(across):
                 half = [
                     _apply(e, down, [load(i, j) if i in read else None for i in range(n)]) for j in in_columns
@@ -159,25 +183,40 @@ def transform_address(
 
 @body(inline=True)
 def transform(function, src, src_step, dst, dst_step, shift, channels):
-    """Run the transform ``function`` (from :func:`transform_address`); all arguments in bytes but
-    ``channels``."""
+    """Run the transform ``function`` (from :func:`transform_address`).
+
+    Parameters
+    ----------
+    function : address of a compiled transform
+    src, src_step : where X lies: address and bytes from entry to entry, or address of its table
+    dst, dst_step : the same for Y
+    shift : bytes behind the addresses in tables
+    channels : length of the runs
+    """
     call(function, (src, src_step, dst, dst_step, shift, channels, 0, 0, 0))
 
 
 @body(inline=True)
 def transform_finally(function, src, src_step, dst, dst_step, shift, channels, bias, added, relu):
-    """:func:`transform` by a ``biased`` function."""
+    """Run a ``biased`` transform.
+
+    Parameters are those of :func:`transform`, and:
+
+    Parameters
+    ----------
+    bias : address of a run of channels
+    added : address of the table of what is added; only a transform that is ``adding`` reads it
+    relu : not 0: negative results become 0
+    """
     call(function, (src, src_step, dst, dst_step, shift, channels, bias, added, relu))
 
 
 @functools.cache
 def transpose_address(dtype) -> int:
-    """Address of a compiled ``transpose(src, src_row, dst)``: LANES x LANES elements, rows ``src_row`` bytes
-    apart, are written as columns: element j of row i becomes element i at the j-th address of the int64 table
-    at ``dst``.
+    """Address of the compiled function that :func:`transpose` runs.
 
-    In registers, by halves: exchanging single elements between neighbouring rows, then pairs between pairs of
-    rows, ...
+    It works in registers, in steps: single elements change places between neighbouring rows, then pairs of
+    elements between pairs of rows, and so on.
     """
     kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
 
@@ -218,14 +257,24 @@ def transpose_address(dtype) -> int:
 
 @body(inline=True)
 def transpose(function, src, src_row, dst):
-    """Run the transposition ``function`` (from :func:`transpose_address`)."""
+    """Transpose LANES x LANES elements: element j of row i becomes element i of row j.
+
+    Parameters
+    ----------
+    function : address from :func:`transpose_address`
+    src, src_row : address of the first row, bytes from row to row
+    dst : address of an int64 table with the addresses of the transposed rows
+    """
     call(function, (src, src_row, dst))
 
 
 @body
 def transpose_block(function, lanes, source, at, row, rows, columns, target, to, step, table, size):
-    """``target[to + j * step + i] = source[at + i * row + j]`` for i < rows, j < columns; whole blocks in
-    registers."""
+    """``target[to + j * step + i] = source[at + i * row + j]`` for i < rows, j < columns.
+
+    Whole blocks are transposed in registers by ``function`` (from :func:`transpose_address`). ``table`` is
+    scratch for ``lanes`` addresses, ``size`` the bytes of an element.
+    """
     for i in range(0, rows, lanes):
         for j in range(0, columns, lanes):
             high, wide = min(lanes, rows - i), min(lanes, columns - j)

@@ -4,8 +4,8 @@ Numba's own ``exp``, ``tanh`` and ``erfc`` are calls into the C library, one ele
 ones here are polynomials (minimax fits) without branches; float64 keeps the library, whose precision no short
 polynomial reaches.
 
-They are compiled as overloads and not by ``body``: reducing a range with a constant in two parts survives
-only without the "reassoc" flag that ``body`` sets, which allows adding the two parts up.
+They are compiled as overloads and not by ``body``. ``body`` sets the flag "reassoc", which allows the
+compiler to add up the two parts of a constant that reduce the range of an argument.
 """
 
 from __future__ import annotations
@@ -19,15 +19,14 @@ from numba.extending import overload
 from fastconv.backends.common.pointwise import CUBIC, CUBIC_SLOPE, INVERSE_ROOT_2PI, ROOT_8_OVER_PI
 
 F, INT = np.float32, np.int32
-# a call stops vectorisation
+# forceinline: a loop with a call does not become vector code
 _OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "forceinline": True}
 _LOG2_E = F(1.4426950408889634)
 _LN2_HIGH, _LN2_LOW = F(0.693359375), F(-2.1219444e-4)  # n * high is exact
 
 
 def _by_dtype(single, double):
-    """A function of one number ``x`` for use in kernels: ``single`` where x is float32, ``double`` where
-    float64."""
+    """A function of one number ``x`` for use in kernels: ``single`` for float32, ``double`` for float64."""
 
     def function(x):
         return double(x)
@@ -37,7 +36,7 @@ def _by_dtype(single, double):
 
 
 def minus_both(x, a, b):
-    """``(x - a) - b`` in this order: ``x - (a + b)`` would lose ``b`` beside a large ``a``."""
+    """``(x - a) - b`` in this order, because ``a + b`` would lose ``b`` if ``a`` is large."""
     return x - a - b
 
 
@@ -59,11 +58,11 @@ _exp_near_zero = _by_dtype(_exp_near_zero32, None)
 
 def _exp32(x):
     """``2**n * exp(r)`` with ``n = round(x / ln 2)`` and ``|r| <= ln(2) / 2``."""
-    x = F(89) if x > F(89) else x  # infinity all the same; NaN passes
-    x = F(-104) if x < F(-104) else x  # zero all the same
+    x = F(89) if x > F(89) else x  # the result is infinity in both cases; NaN passes
+    x = F(-104) if x < F(-104) else x  # the result is zero in both cases
     n = np.rint(x * _LOG2_E)
     p = _exp_near_zero(x - n * _LN2_HIGH - n * _LN2_LOW)
-    k = INT(n)  # 2**n as two factors made of exponent bits, for n itself may be larger than an exponent
+    k = INT(n)  # 2**n as two factors made of exponent bits, because n may be larger than an exponent
     half = k >> INT(1)
     low = INT((half + INT(127)) << INT(23)).view(np.float32)
     high = INT((k - half + INT(127)) << INT(23)).view(np.float32)
@@ -71,8 +70,10 @@ def _exp32(x):
 
 
 def _one_plus_exp32(x):
-    """``1 + exp(x)``, where tiny powers do not count: ``2**n`` is one factor (and 2 another, for n may be
-    128)."""
+    """``1 + exp(x)``. Tiny powers do not change it, so ``2**n`` is one factor.
+
+    2 is another, because n may be 128.
+    """
     x = F(89) if x > F(89) else x
     x = F(-86) if x < F(-86) else x
     n = np.rint(x * _LOG2_E)
@@ -97,8 +98,8 @@ def _tanh32(x):
 
 
 def _normal_cdf32(x):
-    """In the left tail ``exp(-x^2 / 2)`` times a polynomial in ``1 / (1 + |x| / 4)`` (around the middle of
-    its range)."""
+    """The left tail is ``exp(-x^2 / 2)`` times a polynomial in ``1 / (1 + |x| / 4)``, about the middle of its
+    range."""
     t = F(1) / (F(1) + F(0.25) * abs(x)) - F(0.6162790697674418)
     p = F(0.034800123423337936)
     p = p * t + F(-0.007775184232741594)
@@ -117,16 +118,18 @@ def _normal_cdf32(x):
 tanh = _by_dtype(_tanh32, lambda x: math.tanh(x))
 normal_cdf = _by_dtype(_normal_cdf32, lambda x: 0.5 * math.erfc(x * -math.sqrt(0.5)))
 
-# x ** -0.75. With the flags of ``body`` an estimate of 1 / sqrt would be refined instead, which makes
-# infinity NaN.
+# x ** -0.75. With the flags of ``body`` the compiler would refine an estimate of 1 / sqrt, and infinity would
+# become NaN.
 inverse_power_3_4 = _by_dtype(
     lambda x: F(1) / (np.sqrt(x) * np.sqrt(np.sqrt(x))), lambda x: 1.0 / (np.sqrt(x) * np.sqrt(np.sqrt(x)))
 )
 
 
 def _activations(T):
-    """What activations and their derivatives are made of, with every constant of type ``T``: in a kernel a
-    Python number would turn float32 into float64."""
+    """The parts of activations and their derivatives, with constants of type ``T``.
+
+    In a kernel a Python number would make float64 of float32.
+    """
     one, half = T(1), T(0.5)
     inverse_root_2pi, root_8_over_pi = T(INVERSE_ROOT_2PI), T(ROOT_8_OVER_PI)
     cubic, cubic3 = T(CUBIC), T(CUBIC_SLOPE)

@@ -15,6 +15,7 @@ from math import prod
 import numpy as np
 
 from fastconv.backends import settings
+from fastconv.spec import ConvSpec
 
 from ..codegen import emitter, gemm_tile
 from ..runtime import machine
@@ -24,8 +25,8 @@ from .winograd import plan, transforms
 LAUNCH = 30e-6
 
 # ------------------------------------------------------------------- shares of the measured peak (FLOP/s)
-#: ``direct``, forward and backward-data: its tiles read the input in place, which costs hardly anything. It is
-#: less where rows or runs are short (see :func:`direct`).
+#: ``direct``, forward and backward-data, for long rows and runs: its tiles read the input in place. Short
+#: ones reach less (see :func:`direct`).
 DIRECT = 0.95
 #: ``direct``, backward-weight.
 DIRECT_WEIGHT = 0.95
@@ -66,14 +67,18 @@ SPACE_TO_DEPTH = 0.5
 
 
 def _tile_share(rows: int) -> float:
-    """Share of peak of a tile with that many rows: short ones wait for the multiply-add's latency."""
+    """Share of peak of a tile with so many rows. Short tiles wait for the multiply-add's latency."""
     return min(1.0, 0.17 + 0.3 * rows / -(-rows // gemm_tile.MAX_ROWS))
 
 
 class _Pass:
-    """The numbers of one pass that all algorithms' costs are made of."""
+    """The numbers of one pass that all algorithms' costs are made of.
 
-    def __init__(self, spec, which, dtype):
+    ``columns`` and ``depth`` are the output and input channels of a group as the pass sees them, ``row`` the
+    pixels of a row of tiles. ``base`` are the seconds that do not depend on the algorithm.
+    """
+
+    def __init__(self, spec: ConvSpec, which: str, dtype):
         itemsize = np.dtype(dtype).itemsize
         self.spec, self.dtype, self.which, self.itemsize = spec, dtype, which, itemsize
         self.peak, self.copy = machine.rates(settings.get_num_threads())
@@ -94,17 +99,19 @@ class _Pass:
         self.base = launches * LAUNCH + self.streams + weights / (WEIGHTS * self.copy)
 
 
-def is_depthwise(spec) -> bool:
+def is_depthwise(spec: ConvSpec) -> bool:
     """Whether every channel has one filter of its own: what the depthwise kernels compute."""
     return spec.depthwise and spec.c_out == spec.c_in
 
 
-def depthwise(spec, which, dtype) -> float:
+def depthwise(spec: ConvSpec, which: str, dtype) -> float:
+    """Seconds of pass ``which`` by the depthwise kernels."""
     p = _Pass(spec, which, dtype)
     return LAUNCH + p.streams + spec.flops / (DEPTHWISE * p.peak)
 
 
-def direct(spec, which, dtype) -> float:
+def direct(spec: ConvSpec, which: str, dtype) -> float:
+    """Seconds of pass ``which`` by direct convolution. ``merged`` taps of a kernel row are one run."""
     p = _Pass(spec, which, dtype)
     merged = spec.kernel[-1] if spec.groups == 1 and spec.dilation[-1] == 1 and p.phases == 1 else 1
     if which == "bwd_weight":
@@ -116,7 +123,8 @@ def direct(spec, which, dtype) -> float:
     return max(seconds, depthwise(spec, which, dtype)) if is_depthwise(spec) else seconds
 
 
-def im2col(spec, which, dtype) -> float:
+def im2col(spec: ConvSpec, which: str, dtype) -> float:
+    """Seconds of pass ``which`` by im2col."""
     p = _Pass(spec, which, dtype)
     rows, taps = spec.batch * prod(p.size), prod(spec.kernel) / p.phases
     gathered = rows * taps * spec.groups * (p.depth * p.itemsize + GATHER_RUN)
@@ -124,21 +132,18 @@ def im2col(spec, which, dtype) -> float:
     return p.base + p.flops / (reached * p.peak) + gathered / (GATHER * p.copy)
 
 
-def winograd_tiles(spec, which, m: int) -> tuple[int, int]:
+def winograd_tiles(spec: ConvSpec, which: str, m: int) -> tuple[int, int]:
     """Tiles of a pass, and products per pair of channels, for tiles of m x m."""
-    cut = transforms.tiling_of(spec, which == "bwd_data", m)
-    return spec.batch * prod(cut.grid), spec.batch * cut.products
+    tiling = transforms.tiling_of(spec, which == "bwd_data", m)
+    return spec.batch * prod(tiling.grid), spec.batch * tiling.products
 
 
-def winograd(spec, which, dtype, m: int) -> float:
+def winograd(spec: ConvSpec, which: str, dtype, m: int) -> float:
+    """Seconds of pass ``which`` by Winograd's method with tiles of m x m outputs."""
     if plan.needs_space_to_depth(spec):
-        within = plan.inner_spec(spec)
-        moved = 2 * prod(within.x_shape) * np.dtype(dtype).itemsize
-        return (
-            winograd(within, which, dtype, m)
-            + LAUNCH
-            + moved / (SPACE_TO_DEPTH * machine.rates(settings.get_num_threads())[1])
-        )
+        inner, copy = plan.inner_spec(spec), machine.rates(settings.get_num_threads())[1]
+        moved = 2 * prod(inner.x_shape) * np.dtype(dtype).itemsize
+        return winograd(inner, which, dtype, m) + LAUNCH + moved / (SPACE_TO_DEPTH * copy)
     p = _Pass(spec, which, dtype)
     tiles, products = winograd_tiles(spec, which, m)
     lanes, planes = emitter.lanes(dtype), (m + spec.kernel[0] - 1) ** 2
@@ -148,13 +153,8 @@ def winograd(spec, which, dtype, m: int) -> float:
     vectors = (-(-spec.c_in // lanes) - (-spec.c_out // lanes)) * lanes
     panels, threads = -(-p.columns // width), settings.get_num_threads()
     in_cache = gradient or plan.runs_by_panels(tiles, products, p.depth, panels, threads)
-    weights = (
-        p.itemsize
-        * planes
-        * spec.c_in
-        * spec.c_out
-        / (TRANSFORM_WEIGHTS_CACHED if in_cache else TRANSFORM_WEIGHTS)
-    )
+    share = TRANSFORM_WEIGHTS_CACHED if in_cache else TRANSFORM_WEIGHTS
+    weights = p.itemsize * planes * spec.c_in * spec.c_out / share
     transformed = p.itemsize * products * vectors
     if gradient:
         panels *= -(-spec.c_in // width)

@@ -23,6 +23,7 @@ from math import prod
 import numpy as np
 
 from fastconv.backends import settings
+from fastconv.spec import ConvSpec
 
 from ..codegen import emitter
 from ..codegen.emitter import address
@@ -128,7 +129,7 @@ def _weight_gradient(threads, x, gy, stride, offsets, partials):
                                     total[tap + c] += source[pixel + c] * upstream[up + c]
 
 
-def bwd_weight(x, gy, spec):
+def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec) -> np.ndarray:
     """The gradient of the weights.
 
     Parameters

@@ -31,14 +31,15 @@ from math import prod
 import numpy as np
 
 from fastconv.backends import settings
+from fastconv.spec import ConvSpec
 
 from ..codegen import gemm_tile
 from ..codegen.emitter import address
-from ..codegen.jit import body, kernel, prange, split_range
+from ..codegen.jit import U, body, kernel, prange, split_range
 from ..codegen.record import make_record, record_type
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
-from .passes import L2, U, backward_data, bias_argument, forward, panels_per_job, phases_with_taps
+from .passes import L2, backward_data, bias_argument, forward, panels_per_job, phases_with_taps
 from .phases import PHASE_FIELDS
 from .weights import panels, split_rows, sum_partials
 
@@ -83,7 +84,7 @@ def copy_slab(x, n, d0, h0, w0, h_count, w_count, offsets_d, slab):
             row[right * channels :] = 0
 
 
-# -------------------------------------------------------------------------------------- forward, backward-data
+# ------------------------------------------------------------------------------------ forward, backward-data
 @body(inline=True)
 def on_image(offsets, at, size):
     """The range of the ascending ``offsets`` that lie, from ``at``, on an image of ``size`` rows.
@@ -342,7 +343,7 @@ def _gradient_plan(spec, dtype, threads: int):
     return record, (threads if by_rows else 1, spec.groups, prod(spec.kernel), c, k)
 
 
-def bwd_weight(x, gy, spec):
+def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec) -> np.ndarray:
     """The gradient of the weights.
 
     Parameters

@@ -26,6 +26,7 @@ from math import prod
 import numpy as np
 
 from fastconv.backends import settings
+from fastconv.spec import ConvSpec
 
 from ..codegen import emitter, gemm_tile
 from ..codegen.emitter import address
@@ -39,8 +40,8 @@ from .passes import L2, backward_data, bias_argument, forward, panels_per_job, p
 from .phases import PHASE_FIELDS, forward_phases
 from .weights import panels, split_rows, sum_partials
 
-#: The numbers of a phase. A job is ``block`` output pixels and ``panel_step`` panels. ``in_place``: the pixels
-#: of a block are neighbours in y, so tiles write them there. ``groups``: of channels.
+#: The numbers of a phase. A job is ``block`` output pixels and ``panel_step`` panels. ``in_place``: the
+#: pixels of a block are neighbours in y, so tiles write them there. ``groups``: of channels.
 PHASE = record_type(**PHASE_FIELDS, block=1, panel_step=1, in_place=1, groups=1)
 #: The numbers of backward-weight. A tile has ``width`` columns. ``by_rows``: threads share output pixels.
 #: ``block``: output pixels whose rows are gathered at a time.
@@ -266,7 +267,7 @@ def _gradient_plan(spec, dtype, threads: int):
     return record, (threads, block * taps * spec.c_in), (threads if by_rows else 1, spec.groups, taps, c, k)
 
 
-def bwd_weight(x, gy, spec):
+def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec) -> np.ndarray:
     """The gradient of the weights.
 
     Parameters

@@ -13,21 +13,31 @@ computes both passes, because backward-data is a convolution with input and outp
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 
-from ..codegen.jit import kernel, prange, split_range
+from fastconv.spec import ConvSpec
+
+from ..codegen.jit import U, kernel, prange, split_range
 from ..runtime import layout
-from .phases import backward_phases, forward_phases
+from .phases import Phase, backward_phases, forward_phases
+from .weights import Prepacked
 
 L2 = 1 << 20  # bytes of a core's second-level cache, or less
-#: Type of the indices in loops over elements. A signed index may count from the end, and the test for that
-#: keeps loops from becoming vector code.
-U = np.uint64
 
 
-def forward(run, x, w, b, spec, residual, relu, *options) -> np.ndarray:
+def forward(
+    run: Callable[..., None],
+    x: np.ndarray,
+    w: np.ndarray | Prepacked,
+    b: np.ndarray | None,
+    spec: ConvSpec,
+    residual: np.ndarray | None,
+    relu: bool,
+    *options,
+) -> np.ndarray:
     """The forward pass by ``run``.
 
     Parameters
@@ -56,7 +66,14 @@ def forward(run, x, w, b, spec, residual, relu, *options) -> np.ndarray:
     return y
 
 
-def backward_data(run, gy, w, spec, residual, *options) -> np.ndarray:
+def backward_data(
+    run: Callable[..., None],
+    gy: np.ndarray,
+    w: np.ndarray | Prepacked,
+    spec: ConvSpec,
+    residual: np.ndarray | None,
+    *options,
+) -> np.ndarray:
     """The backward-data pass by the same ``run``: the gradient of the input from that of the result.
 
     Parameters
@@ -117,7 +134,7 @@ def bias_argument(b: np.ndarray | None, dtype) -> np.ndarray:
     return _no_bias(dtype) if b is None else layout.dense(b)
 
 
-def phases_with_taps(phases, y, may_clear: bool = False):
+def phases_with_taps(phases: list[Phase], y: np.ndarray, may_clear: bool = False) -> list[tuple[Phase, bool]]:
     """Pairs of a phase that has taps, and whether its kernel must clear the pixels between those it writes.
 
     Pixels that no phase with taps writes become zero here, unless the kernel clears them. ``may_clear`` says

@@ -20,6 +20,7 @@ from math import prod
 import numpy as np
 
 from fastconv.backends.common.conv_phases import backward_axes, forward_axes
+from fastconv.spec import ConvSpec
 
 #: The fields of a phase in a kernel's record.
 PHASE_FIELDS = {"out_size": 3, "in_stride": 3, "out_stride": 3, "out_offset": 3}
@@ -94,13 +95,13 @@ def _flat_positions(kernel_size, positions) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=1024)
-def forward_phases(spec) -> list[Phase]:
+def forward_phases(spec: ConvSpec) -> list[Phase]:
     """The forward pass of a three-dimensional ConvSpec: one phase, which reads x and writes y."""
     return [_phase(spec.kernel, spec.in_size, axes) for axes in forward_axes(spec)]
 
 
 @lru_cache(maxsize=1024)
-def backward_phases(spec) -> list[Phase]:
+def backward_phases(spec: ConvSpec) -> list[Phase]:
     """The backward-data pass of a three-dimensional ConvSpec: the phases that read gy and write gx. Those
     without taps write pixels that no output depends on."""
     return [_phase(spec.kernel, spec.out_size, axes) for axes in backward_axes(spec)]

@@ -1,4 +1,8 @@
-"""Convolution on the CPU: the contract's three passes, and the algorithms they choose from."""
+"""Convolution on the CPU: the contract's three passes, and the algorithms they choose from.
+
+Every algorithm says why it refuses a convolution, what a pass should cost, and how much scratch memory it
+needs. The one of least cost runs, unless the caller forces another (``backends/select.py``).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from math import prod
 import numpy as np
 
 from fastconv.backends import select, settings
+from fastconv.spec import ConvSpec
 
 from . import cost, depthwise, direct, im2col
 from .passes import L2, add_residual
@@ -16,11 +21,11 @@ from .weights import Prepacked
 from .winograd import forward, gradient, plan
 
 
-def _never(spec, dtype):
-    return None
+def _never(spec, dtype) -> None:
+    """The refusal of an algorithm that takes every convolution."""
 
 
-def _depthwise_refuses(spec, dtype):
+def _depthwise_refuses(spec, dtype) -> str | None:
     if cost.is_depthwise(spec):
         return None
     return (
@@ -39,13 +44,9 @@ def _direct_workspace(spec, which, dtype) -> int:
     weights = prod(spec.w_shape) * itemsize
     threads = settings.get_num_threads()
     if which == "bwd_weight":
-        padded = (
-            prod(i + b + a for i, (b, a) in zip(spec.in_size, spec.padding))
-            * spec.batch
-            * spec.c_in
-            * itemsize
-        )
-        return padded * any(b or a for b, a in spec.padding) + threads * weights
+        size = prod(i + b + a for i, (b, a) in zip(spec.in_size, spec.padding))
+        padded = any(b or a for b, a in spec.padding) * spec.batch * size * spec.c_in * itemsize
+        return padded + threads * weights
     return weights + threads * L2 // 4
 
 
@@ -57,22 +58,23 @@ def _im2col_workspace(spec, which, dtype) -> int:
 
 # ------------------------------------------------------------------------------------------------- winograd
 @lru_cache(maxsize=4096)
-def _best_tile(spec, which, dtype, precision, *in_force) -> int:
+def _best_tile(spec, which, dtype, precision, threads) -> int:
     tiles = {3: (2,) if precision == "highest" else (4, 2), 4: (3,), 5: (2,)}[spec.kernel[0]]
     return min(tiles, key=lambda m: cost.winograd(spec, which, dtype, m))
 
 
 def _winograd_tile(spec, which, dtype) -> int:
-    """The outputs of a tile in one dimension: for 3x3 kernels 4 or 2, which costs less, the latter where the
-    precision setting asks for the accuracy of direct convolution; for larger ones as many as six points
-    give."""
-    spec = plan.inner_spec(spec)
-    return _best_tile(
-        spec, which, np.dtype(dtype), settings.get_float32_precision(), settings.get_num_threads()
-    )
+    """The outputs of a tile in one dimension.
+
+    For 3x3 kernels 4 or 2, whichever costs less; 2 if the precision setting asks for the accuracy of direct
+    convolution. For larger kernels as many as six points give.
+    """
+    in_force = settings.get_float32_precision(), settings.get_num_threads()
+    return _best_tile(plan.inner_spec(spec), which, np.dtype(dtype), *in_force)
 
 
 def _winograd(name):
+    """The pass ``name``, by tiles of the size that costs least."""
     run = gradient.bwd_weight if name == "bwd_weight" else getattr(forward, name)
 
     def winograd(*args):
@@ -81,7 +83,7 @@ def _winograd(name):
     return winograd
 
 
-def _winograd_refuses(spec, dtype):
+def _winograd_refuses(spec, dtype) -> str | None:
     if np.dtype(dtype) != np.float32:
         return f"its rounding errors are meant for float32, got {np.dtype(dtype)}"
     shape = "x".join(map(str, spec.kernel))
@@ -91,7 +93,8 @@ def _winograd_refuses(spec, dtype):
         return f"it needs stride 1 or 2 and dilation 1, got stride {spec.stride}, dilation {spec.dilation}"
     sizes = (3, 4, 5) if spec.stride == (1, 1) else (3, 5, 6, 7)
     if spec.kernel[0] not in sizes:
-        return f"with stride {spec.stride[0]} it needs a kernel of {' or '.join(map(str, sizes))} taps, got {shape}"
+        taps = " or ".join(map(str, sizes))
+        return f"with stride {spec.stride[0]} it needs a kernel of {taps} taps, got {shape}"
     if spec.stride == (2, 2) and (spec.padding[0][0] - spec.padding[1][0]) % 2:
         return f"with stride 2 it needs paddings before that are both even or both odd, got {spec.padding}"
     if settings.get_float32_precision() == "highest" and plan.inner_spec(spec).kernel != (3, 3):
@@ -148,21 +151,41 @@ def _choose(spec, which, dtype, name):
     return _chosen(spec, which, dtype, name, settings.get_num_threads(), settings.get_float32_precision())
 
 
-def conv_prepack(w):
+def conv_prepack(w: np.ndarray) -> Prepacked:
+    """Weights that do not change any more, to be given to :func:`conv_fwd` (see the contract)."""
     return Prepacked(w)
 
 
-def conv_fwd(x, w, b, spec, algorithm=None, residual=None, relu=False):
+def conv_fwd(
+    x: np.ndarray,
+    w: np.ndarray | Prepacked,
+    b: np.ndarray | None,
+    spec: ConvSpec,
+    algorithm: str | None = None,
+    residual: np.ndarray | None = None,
+    relu: bool = False,
+) -> np.ndarray:
+    """The forward pass (see the contract)."""
     return _choose(spec, "fwd", x.dtype, algorithm).fwd(x, w, b, spec, residual, relu)
 
 
-def conv_bwd_data(gy, w, spec, algorithm=None, residual=None):
+def conv_bwd_data(
+    gy: np.ndarray,
+    w: np.ndarray,
+    spec: ConvSpec,
+    algorithm: str | None = None,
+    residual: np.ndarray | None = None,
+) -> np.ndarray:
+    """The gradient of the input (see the contract)."""
     run = _choose(spec, "bwd_data", gy.dtype, algorithm).bwd_data
-    # pixels that no tap reaches
+    # Kernels write, and add to, only pixels that a tap reaches.
     if residual is not None and not all(p.taps for p in backward_phases(spec.as_3d())):
         return add_residual(run(gy, w, spec, None), residual)
     return run(gy, w, spec, residual)
 
 
-def conv_bwd_weight(x, gy, spec, algorithm=None):
+def conv_bwd_weight(
+    x: np.ndarray, gy: np.ndarray, spec: ConvSpec, algorithm: str | None = None
+) -> np.ndarray:
+    """The gradient of the weights (see the contract)."""
     return _choose(spec, "bwd_weight", gy.dtype, algorithm).bwd_weight(x, gy, spec)

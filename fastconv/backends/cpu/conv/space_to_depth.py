@@ -20,13 +20,15 @@ from functools import lru_cache
 
 import numpy as np
 
+from fastconv.spec import ConvSpec
+
 from ..codegen.jit import kernel, prange, split_range
 from ..runtime import layout, memory
 from .weights import Prepacked, memoize_packed, to_hwio
 
 
 @lru_cache(maxsize=1024)
-def stride_one_spec(spec):
+def stride_one_spec(spec: ConvSpec) -> ConvSpec:
     """The convolution of stride 1 that a two-dimensional one of stride 2 becomes.
 
     Parameters
@@ -78,14 +80,14 @@ def _exchange(threads, x, blocks, to_space):
                         pairs[to + c] = 0
 
 
-def space_to_depth(x: np.ndarray, spec) -> np.ndarray:
+def space_to_depth(x: np.ndarray, spec: ConvSpec) -> np.ndarray:
     """``x`` with the pixels of 2 x 2 blocks as channels; ``spec`` is from :func:`stride_one_spec`."""
     blocks, blocks5 = layout.empty(spec.x_shape, x.dtype)
     _exchange(layout.to_ndhwc(x), blocks5, False)
     return blocks
 
 
-def depth_to_space(blocks: np.ndarray, shape) -> np.ndarray:
+def depth_to_space(blocks: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The inverse of :func:`space_to_depth`, for an ``x`` of ``shape``."""
     x, x5 = layout.empty(shape, blocks.dtype)
     _exchange(x5, layout.to_ndhwc(blocks), True)
@@ -97,7 +99,7 @@ def _zeros_before(spec) -> tuple[int, int]:
     return tuple(b % 2 for b, _ in spec.padding)
 
 
-def weights_to_depth(w: np.ndarray | Prepacked, spec) -> np.ndarray | Prepacked:
+def weights_to_depth(w: np.ndarray | Prepacked, spec: ConvSpec) -> np.ndarray | Prepacked:
     """The weights of the convolution of stride 1, from those of ``spec``."""
     kernel = stride_one_spec(spec).kernel
     return _weights_to_depth(w, spec.kernel, kernel, _zeros_before(spec), spec.c_in, spec.c_out)
@@ -115,7 +117,7 @@ def _weights_to_depth(w, kernel_size, pairs, before, c, k):
     return Prepacked(result) if isinstance(w, Prepacked) else result
 
 
-def weights_to_space(gw: np.ndarray, spec) -> np.ndarray:
+def weights_to_space(gw: np.ndarray, spec: ConvSpec) -> np.ndarray:
     """The gradient of the weights of ``spec``, from that of the convolution of stride 1."""
     (kh, kw), (qh, qw), (top, left) = spec.kernel, stride_one_spec(spec).kernel, _zeros_before(spec)
     c, k = spec.c_in, spec.c_out

@@ -20,12 +20,13 @@ from math import prod
 
 import numpy as np
 
+from fastconv.spec import ConvSpec
+
 from ..codegen import emitter, gemm_tile, transforms
-from ..codegen.jit import kernel, prange, split_range
+from ..codegen.jit import U, kernel, prange, split_range
 from ..codegen.record import make_record, record_type
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
-from .passes import U
 
 ROWS_PER_JOB = 64  # rows of a panel that one thread packs at a time
 
@@ -139,8 +140,8 @@ def _pack(threads, function, lanes, w, taps, is_dgrad, panels, tables):
                         target[U(to + c * width + j)] = source[U(at + j)]
 
 
-#: How panels lie in memory, in elements: ``groups`` x ``count`` panels of ``width`` columns and ``depth`` rows
-#: for each tap. Row ``c`` of tap ``t`` in panel ``p`` of group ``g`` is the run of ``width`` elements at
+#: How panels lie in memory, in elements: ``groups`` x ``count`` panels of ``width`` columns and ``depth``
+#: rows for each tap. Row ``c`` of tap ``t`` in panel ``p`` of group ``g`` is the run of ``width`` elements at
 #: ``(g * count + p) * panel_step + t * tap_step + c * row_step``. ``tile`` is the address of the tile that
 #: multiplies by them.
 PANELS = record_type(groups=1, count=1, depth=1, width=1, panel_step=1, tap_step=1, row_step=1, tile=1)
@@ -238,7 +239,7 @@ def _sum_partials(threads, partials, total):
                         target[U(to + k)] += source[U(p * part + at + k)]
 
 
-def sum_partials(partials: np.ndarray, spec, shape) -> np.ndarray:
+def sum_partials(partials: np.ndarray, spec: ConvSpec, shape: tuple[int, ...]) -> np.ndarray:
     """The sum of the threads' weight gradients, in the order of the threads.
 
     Parameters
@@ -261,7 +262,7 @@ def sum_partials(partials: np.ndarray, spec, shape) -> np.ndarray:
     return total.transpose(-1, -2, *range(total.ndim - 2))
 
 
-def split_rows(spec, threads: int, itemsize: int) -> bool:
+def split_rows(spec: ConvSpec, threads: int, itemsize: int) -> bool:
     """Whether backward-weight splits pixels among the threads (each with its own partial sum of the weights),
     or, where the weights are too large for that, output channels and taps."""
     weights = prod(spec.w_shape) * itemsize

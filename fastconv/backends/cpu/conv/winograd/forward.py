@@ -30,6 +30,7 @@ from fastconv.backends.cpu.codegen.jit import body, by_address, kernel, prange, 
 from fastconv.backends.cpu.codegen.record import make_record, record_type
 from fastconv.backends.cpu.runtime import memory
 from fastconv.backends.cpu.runtime.scratch import per_thread
+from fastconv.spec import ConvSpec
 
 from .. import passes, weights
 from ..space_to_depth import depth_to_space, space_to_depth, stride_one_spec, weights_to_depth
@@ -43,8 +44,8 @@ _POINT = np.empty(0, POINT)
 
 #: How the filters' weights lie in memory: ``panels`` x ``depth`` rows of ``width`` numbers for each of
 #: ``taps``. Number ``j`` of row ``c`` and tap ``t`` in panel ``p`` is the element
-#: ``p * panel_step + t * tap_step + c * row_step + j * column_step``. ``transpose`` is 0 if the column step is
-#: 1. Else the row step is 1, and it is the address of the transposition that rows need.
+#: ``p * panel_step + t * tap_step + c * row_step + j * column_step``. ``transpose`` is 0 if the column step
+#: is 1. Else the row step is 1, and it is the address of the transposition that rows need.
 SOURCE = record_type(
     panels=1,
     depth=1,
@@ -337,7 +338,15 @@ def _run(x, w, b, y, spec, phases, is_dgrad, residual, relu, m):
         _by_tiles(plan.record, filters, x, bias, y, residual, relu, v, sums, *tables)
 
 
-def fwd(x, w, b, spec, residual, relu, m):
+def fwd(
+    x: np.ndarray,
+    w: np.ndarray | Prepacked,
+    b: np.ndarray | None,
+    spec: ConvSpec,
+    residual: np.ndarray | None,
+    relu: bool,
+    m: int,
+) -> np.ndarray:
     """The forward pass by tiles of m x m outputs; the other arguments are those of ``passes.forward``."""
     if not needs_space_to_depth(spec):
         return passes.forward(_run, x, w, b, spec, residual, relu, m)
@@ -346,7 +355,9 @@ def fwd(x, w, b, spec, residual, relu, m):
     return passes.forward(_run, x, w, b, inner, residual, relu, m)
 
 
-def bwd_data(gy, w, spec, residual, m):
+def bwd_data(
+    gy: np.ndarray, w: np.ndarray, spec: ConvSpec, residual: np.ndarray | None, m: int
+) -> np.ndarray:
     """The backward-data pass by tiles of m x m outputs; the other arguments are those of
     ``passes.backward_data``."""
     if not needs_space_to_depth(spec):

@@ -31,6 +31,7 @@ from fastconv.backends.cpu.codegen.emitter import address
 from fastconv.backends.cpu.codegen.jit import body, by_address, kernel, prange, split_range
 from fastconv.backends.cpu.runtime import layout, memory
 from fastconv.backends.cpu.runtime.scratch import per_thread
+from fastconv.spec import ConvSpec
 
 from ..space_to_depth import space_to_depth, stride_one_spec, weights_to_space
 from ..weights import sum_partials
@@ -179,7 +180,7 @@ def _by_panels(threads, geometry, runs, x, gy, v, d, u_all, partials, order, tab
                 transforms.transform(g.filter_transform, row, u_plane * size, address(table), 0, 0, used)
 
 
-def bwd_weight(x, gy, spec, m):
+def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec, m: int) -> np.ndarray:
     """The gradient of the weights, by tiles of m x m outputs.
 
     Parameters

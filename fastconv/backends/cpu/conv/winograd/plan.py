@@ -14,6 +14,7 @@ import numpy as np
 
 from fastconv.backends.cpu.codegen import emitter, gemm_tile, transforms
 from fastconv.backends.cpu.codegen.record import make_record, record_type
+from fastconv.spec import ConvSpec
 
 from ..passes import L2
 from ..space_to_depth import stride_one_spec
@@ -85,12 +86,12 @@ GRADIENT = record_type(
 
 
 # -------------------------------------------------------------------------------------------------- strategy
-def needs_space_to_depth(spec) -> bool:
+def needs_space_to_depth(spec: ConvSpec) -> bool:
     """Whether Winograd's method is applied to the convolution of stride 1 that ``spec`` becomes."""
     return spec.stride == (2, 2) and spec.kernel != (3, 3)
 
 
-def inner_spec(spec):
+def inner_spec(spec: ConvSpec) -> ConvSpec:
     """The convolution that Winograd's method is applied to."""
     return stride_one_spec(spec) if needs_space_to_depth(spec) else spec
 
@@ -211,7 +212,7 @@ class ForwardPlan:
 
 
 @lru_cache(maxsize=1024)
-def forward_plan(spec, is_dgrad: bool, m: int, dtype, adding: bool, threads: int) -> ForwardPlan:
+def forward_plan(spec: ConvSpec, is_dgrad: bool, m: int, dtype, adding: bool, threads: int) -> ForwardPlan:
     """The plan of a forward or backward-data pass.
 
     Parameters
@@ -333,7 +334,7 @@ class GradientPlan:
 
 
 @lru_cache(maxsize=1024)
-def gradient_plan(spec, m: int, dtype, threads: int) -> GradientPlan:
+def gradient_plan(spec: ConvSpec, m: int, dtype, threads: int) -> GradientPlan:
     """The plan of a backward-weight pass.
 
     Parameters

@@ -1,4 +1,4 @@
-"""What the kernels of all passes do with tiles: they sort them by kind and list the addresses of their pixels.
+"""What the kernels of all passes do with tiles: sort them by kind, list the addresses of their pixels.
 
 A transform reads and writes pixels through a table of addresses. Pixels outside the image have the address of
 a page of zeros, if they are read, or of the *sink*, memory that nobody reads, if they are written::

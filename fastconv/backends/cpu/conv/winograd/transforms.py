@@ -25,6 +25,7 @@ from math import prod
 import numpy as np
 
 from fastconv.backends.cpu.codegen.record import record_type
+from fastconv.spec import ConvSpec
 
 Matrix = tuple[tuple[Q, ...], ...]
 
@@ -222,7 +223,8 @@ class Tiling:
 
 @lru_cache(maxsize=1024)
 def make_tiling(m: int, r: int, stride: int, is_dgrad: bool, odd: bool, size: tuple[int, int]) -> Tiling:
-    """How a pass covers outputs of ``size`` with tiles; the other arguments are those of :func:`make_form`."""
+    """How a pass covers outputs of ``size`` with tiles. The other arguments are those of
+    :func:`make_form`."""
     whole = make_form(m, r, stride, is_dgrad, odd)
     extent = len(whole.output_transform)
     grid = tuple(-(-n // extent) for n in size)
@@ -234,7 +236,7 @@ def make_tiling(m: int, r: int, stride: int, is_dgrad: bool, odd: bool, size: tu
     return Tiling(grid, ((whole, across), (whole, whole), (down, whole), (down, across)), spans)
 
 
-def tiling_of(spec, is_dgrad: bool, m: int) -> Tiling:
+def tiling_of(spec: ConvSpec, is_dgrad: bool, m: int) -> Tiling:
     """The :func:`make_tiling` of a pass of ``spec``, which may have three dimensions: over its outputs or, if
     ``is_dgrad``, its inputs."""
     odd, size = is_dgrad and spec.padding[-2][0] % 2 == 1, spec.in_size if is_dgrad else spec.out_size
