@@ -57,10 +57,23 @@ BACKENDS = ["numpy", "cpu", *(["cuda"] if HAS_GPU else [])]
 OP_BACKENDS = [*BACKENDS, *(["cuda"] if SIMULATED or PTX else [])]
 
 
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="also the tests marked full: every combination")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Without ``--full`` the tests marked ``full`` are deselected, which pytest counts in its last line."""
+    if not config.getoption("full"):
+        left = [item for item in items if item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
+
+
 def pytest_report_header(config):
     where = "a machine for PTX" if PTX else "the simulator" if SIMULATED else None
     how = f"on {where}, single ops only" if where else fc.cuda.missing() or "on the device"
-    return [f"fastconv backends under test: {', '.join(OP_BACKENDS)}", f"cuda: {how}"]
+    part = "every test" if config.getoption("full") else "chosen cases; --full adds every combination"
+    return [f"fastconv backends under test: {', '.join(OP_BACKENDS)}", f"cuda: {how}", f"tests: {part}"]
 
 
 needs_gpu = pytest.mark.skipif(not HAS_GPU, reason="needs a CUDA device")

@@ -53,9 +53,7 @@ def batch(items: Sequence[Any], index: Index) -> Any:
     )
 
 
-def _merge(
-    items: Sequence[Any], index: Index, where: str, rule: Callable[[np.ndarray], np.ndarray]
-) -> Any:
+def _merge(items: Sequence[Any], index: Index, where: str, rule: Callable[[np.ndarray], np.ndarray]) -> Any:
     """One part of all items as a batch; ``where`` is its place in an item, for messages."""
     first = items[0]
     if isinstance(first, Mapping):

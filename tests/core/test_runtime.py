@@ -79,6 +79,7 @@ def cache(tmp_path_factory):
 
 # -------------------------------------------------------------------------------------------------
 # compilation
+@pytest.mark.full
 def test_two_processes_may_compile_at_once(cache):
     folder, outputs = cache
     assert outputs[0] == outputs[1]
@@ -92,6 +93,7 @@ def test_a_warm_cache_is_used_and_gives_the_same_bits(cache):
     assert {f: f.stat().st_mtime_ns for f in folder.rglob("*.bin")} == before
 
 
+@pytest.mark.full
 def test_damaged_cache_files_are_compiled_anew(cache, tmp_path):
     shutil.copytree(cache[0], tmp_path / "c")
     files = sorted((tmp_path / "c").rglob("*.bin"))
@@ -102,6 +104,7 @@ def test_damaged_cache_files_are_compiled_anew(cache, tmp_path):
     assert all(f.stat().st_size > 100 for f in files)
 
 
+@pytest.mark.full
 def test_without_a_writable_folder_kernels_still_run(cache, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
@@ -110,6 +113,7 @@ def test_without_a_writable_folder_kernels_still_run(cache, tmp_path):
     assert blocked.read_text() == "not a folder"
 
 
+@pytest.mark.full
 def test_the_cache_key_changes_with_any_kernel_source(tmp_path):
     copy = tmp_path / "fastconv"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "mini"))
@@ -219,6 +223,7 @@ AT_FORK = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize("what", AT_FORK)
 def test_a_fork_while_other_threads(cache, what):
@@ -237,6 +242,7 @@ stop.append(1)
     assert run(code, cache[0]) == "{0}"
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_fork_while_another_thread_compiles(cache, tmp_path):
     code = FORK + CONV.replace(
@@ -324,6 +330,7 @@ def test_thread_count_from_the_environment(tmp_path):
     assert many.stderr.count("FASTCONV_NUM_THREADS: 10000 threads asked for") == 1
 
 
+@pytest.mark.full
 def test_never_more_threads_than_numba_was_allowed(cache):
     """As in the workers of joblib, which sets the variable there."""
     done = start(DIGEST + "print(fc.get_num_threads())", cache[0], NUMBA_NUM_THREADS="1")
@@ -407,6 +414,7 @@ except ImportError:
 """
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("given", [True, False])
 def test_a_user_without_home_and_name(cache, tmp_path, given):
     (tmp_path / "t").mkdir()
@@ -435,6 +443,7 @@ tempfile.gettempdir = none
     assert run(code + DIGEST, cache[0]) == cache[1][0]
 
 
+@pytest.mark.full
 @pytest.mark.skipif(os.name == "nt", reason="no limit on the size of files")
 def test_on_a_full_disk_kernels_still_run(cache, tmp_path):
     code = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"

@@ -19,6 +19,7 @@ def allocating(folder):
     return sorted(p.name for p in folder.glob("*") if b"NRT_MemInfo_alloc" in p.read_bytes())
 
 
+@pytest.mark.full
 @pytest.mark.skipif(jit.cache_dir() is None, reason="no folder for compiled kernels")
 def test_no_kernel_allocates():
     with fc.backend("cpu"):

@@ -65,6 +65,7 @@ print("vectors of", emitter.VECTOR_BYTES * 8, "bits:", *sorted(done))
 """
 
 
+@pytest.mark.full
 @pytest.mark.skipif(
     platform.machine().lower() not in ("x86_64", "amd64"), reason="AVX2 is of x86-64 processors"
 )

@@ -397,6 +397,7 @@ def test_gpu_session_without_a_gpu_says_so():
     assert done.returncode == 2 and done.stderr.startswith("gpu_session: nothing to measure: ")
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not SIMULATED, reason="there is a GPU")
 def test_a_dry_run_of_the_gpu_session(tmp_path):
     script = Path(__file__).parents[2] / "bench" / "gpu_session.py"
@@ -418,6 +419,7 @@ def test_a_dry_run_of_the_gpu_session(tmp_path):
     assert not [r["note"] for r in rows if r["note"]]
 
 
+@pytest.mark.full
 def test_every_kernel_compiles_for_a_device(tmp_path):
     """PTX for the capabilities 8.0 and 9.0; with ptxas: no spills, registers within a block's budget."""
     table = tmp_path / "kernels.csv"

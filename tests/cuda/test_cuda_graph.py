@@ -104,6 +104,7 @@ def test_the_same_bits_as_ordinary_steps(kind, recorded):
     assert recorded.steps == 1
 
 
+@pytest.mark.full
 def test_ignored_labels(recorded):
     """The mean is over the labels that count, which differ from batch to batch."""
     loss = nn.CrossEntropyLoss(ignore_index=2, label_smoothing=0.1)
@@ -144,6 +145,7 @@ def test_where_it_is_the_default(recorded):
         train.fit(nn.Linear(2, 2), [(np.zeros((1, 2), np.float32), np.zeros(1, np.int64))], graph=True)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "why, options",
     [
@@ -162,6 +164,7 @@ def test_what_cannot_be_recorded_is_done_as_usual(why, options, recorded):
     assert len(given) == 1 and recorded.steps == 0
 
 
+@pytest.mark.full
 def test_class_weights(recorded):
     """The weights that a mean divides by are picked by labels on the device."""
     weight = fc.tensor(np.array([0.5, 1, 3], np.float32), device="cuda")
@@ -187,6 +190,7 @@ class Counted(nn.Module):
         return x
 
 
+@pytest.mark.full
 def test_changes_in_place_are_recorded(recorded):
     assert fit(True, extra=[Counted()]) == fit(False, extra=[Counted()]) and recorded.steps == 1
 
@@ -212,6 +216,7 @@ def test_a_replay_raises_the_versions_of_what_it_changes():
     assert versions(True) == versions(False)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("moment", ["begin", "end", "launch"])
 def test_a_driver_that_refuses(moment, engine, monkeypatch):
     """One warning, and the same bits: the step that was to be recorded is done after all."""
@@ -240,6 +245,7 @@ def replace(net, optimizer):
     optimizer.load_state_dict(optimizer.state_dict())
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("change", [freeze, replace])
 def test_changes_between_epochs_are_recorded_anew(change, recorded):
     want = fit(False, callback=change)
@@ -251,6 +257,7 @@ def spoil(net, optimizer):
     net[-1].weight.data[:] = np.nan
 
 
+@pytest.mark.full
 def test_memory_that_is_short_goes_to_others(engine):
     want = fit(False)
     with pytest.warns(UserWarning, match="its memory is needed for other things") as given:
@@ -265,6 +272,7 @@ def test_a_loss_that_is_not_finite_stops():
         fit(True, callback=spoil)
 
 
+@pytest.mark.full
 def test_a_checkpoint_in_mid_epoch(tmp_path):
     """A run that ends and goes on records anew, and comes to the same bits."""
     want, path = fit(True), tmp_path / "run.npz"

@@ -20,6 +20,7 @@ on_the_machine = pytest.mark.skipif(not PTX, reason="run by test_on_the_machine"
 SUITES = ("cuda/test_ptx", "cuda/test_cuda_conv", "cuda/test_cuda", "ops/test_ops")
 
 
+@pytest.mark.full
 @pytest.mark.skipif(PTX, reason="this is the machine")
 def test_on_the_machine():
     """Addresses, alignment, barriers and waits of every kernel, its tensor-core instructions, and its

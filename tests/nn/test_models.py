@@ -274,6 +274,7 @@ def test_vgg_features_by_the_papers_table(blank_weights, config):
     np.testing.assert_allclose(got, y.numpy(), rtol=0, atol=2e-5 * float(y.abs().max()))
 
 
+@pytest.mark.full
 def test_resnet_agrees_between_backends_and_learns(backend):
     fc.manual_seed(0)
     net = models.resnet18(num_classes=3, in_channels=1, small_input=True)

@@ -11,6 +11,7 @@ from conftest import OP_BACKENDS, SIMULATED, op_backend
 from support import oracle
 from support.cases import CASES, exact
 from support.run import assert_close, cotangent, reference, run, tensors
+from support.selection import full
 
 import fastconv as fc
 from fastconv import spec
@@ -134,7 +135,7 @@ def test_layout(case, layout, backend):
 
 
 @pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")  # invalid values are the point
-@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf], ids=["nan", "inf", "-inf"])
+@pytest.mark.parametrize("poison", [np.nan, *full(np.inf, -np.inf)], ids=["nan", "inf", "-inf"])
 @pytest.mark.parametrize("case", [c for c in CASES if not c.finite_only], ids=str)
 def test_nan_and_infinity_propagate(case, poison, backend):
     """One NaN or infinity in the first input comes out exactly where IEEE arithmetic in the oracle puts
@@ -187,7 +188,7 @@ FUSED = [  # channel counts around the vector widths, rows that fill no tile, ev
 ]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", ["float32", *full("float64")])
 @pytest.mark.parametrize(
     ("x", "w", "options"), FUSED, ids=lambda v: "x".join(map(str, v)) if isinstance(v, tuple) else ""
 )
@@ -215,7 +216,7 @@ def test_conv_with_residual_and_relu(x, w, options, dtype, backend):
                 assert_close(engine.to_host(got), want, rtol, f"{algorithm.name}, relu {relu}")
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", ["float32", *full("float64")])
 @pytest.mark.parametrize(
     ("x", "w", "options"), FUSED, ids=lambda v: "x".join(map(str, v)) if isinstance(v, tuple) else ""
 )

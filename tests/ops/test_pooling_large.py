@@ -212,6 +212,7 @@ PLANES = [
 ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("name", "shape", "options"), PLANES, ids=lambda v: v if isinstance(v, str) else "")
 def test_planes_beyond_the_limit_have_positions_of_64_bits(name, shape, options, backend, monkeypatch):
     engine, rng = fc.backends.load(backend), np.random.default_rng(0)

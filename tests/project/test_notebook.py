@@ -46,6 +46,7 @@ def test_as_stored(notebook):
     check(notebook)
 
 
+@pytest.mark.full
 def test_runs(notebook, tmp_path, monkeypatch):
     nbclient = pytest.importorskip("nbclient")
     for name in ("ipykernel", "matplotlib"):
