@@ -14,8 +14,10 @@ def missing() -> str | None:
 
 
 def is_available() -> bool:
-    """Whether tensors can be put on a GPU here; numba's simulator (``NUMBA_ENABLE_CUDASIM=1``) counts as
-    one."""
+    """Whether tensors can be put on a GPU here.
+
+    Numba's simulator (``NUMBA_ENABLE_CUDASIM=1``) counts as one.
+    """
     return missing() is None
 
 
@@ -41,7 +43,7 @@ def _memory() -> Any:
 
 
 def synchronize() -> None:
-    """Wait until everything started on the GPU is done."""
+    """Wait until all work started on the GPU is done."""
     backends.load("cuda").device.synchronize()
 
 

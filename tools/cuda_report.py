@@ -1,5 +1,4 @@
-"""Compile every CUDA kernel that the test cases launch, without a GPU, and report registers, spills and
-shared memory.
+"""Compile every CUDA kernel of the test cases without a GPU: registers, spills, shared memory.
 
     python tools/cuda_report.py [--dtypes float32,float64] [--capabilities 8.0,9.0] [--csv FILE] [--only NAME]
 

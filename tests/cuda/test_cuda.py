@@ -1,5 +1,7 @@
-"""The cuda backend beyond its ops: arrays, the pool, errors, training on it. Under the simulator where there
-is no GPU."""
+"""The cuda backend beyond its ops: arrays, the pool, errors, training.
+
+Without a GPU it runs under the simulator.
+"""
 
 from __future__ import annotations
 
@@ -280,8 +282,7 @@ def test_out_of_memory_names_the_op(engine, monkeypatch):
 
 
 def test_free_memory_is_bounded(engine, monkeypatch):
-    """By what was in use; not the memory of a graph, whose kernels know it by address, and not while one is
-    recorded."""
+    """By the memory that was in use; not in a graph, whose kernels know addresses, nor during a recording."""
     from fastconv.backends.common import size_classes
     from fastconv.backends.cuda.runtime import pool
 

@@ -1,5 +1,8 @@
-"""Training steps recorded as a graph, and the upload of batches. The simulator keeps a list of launches in
-the graph's place; without a GPU a stand-in for the driver's functions sees what they are called with."""
+"""Training steps recorded as a graph, and the upload of batches.
+
+The simulator keeps a list of launches in place of a graph. Without a GPU, a stand-in for the driver notes the
+calls.
+"""
 
 from __future__ import annotations
 
@@ -94,8 +97,10 @@ def fit(graph=None, kind="SGD", extra=(), loss=None, **options):
 
 @pytest.mark.parametrize("kind", ["SGD", "AdamW"])
 def test_the_same_bits_as_ordinary_steps(kind, recorded):
-    """New batches, seeds of dropout, learning rates and counts of steps reach the replays; the odd batches
-    are between."""
+    """Replays see new batches, seeds of dropout, learning rates and step counts.
+
+    The last batch of an epoch, which has another shape, is an ordinary step between them.
+    """
     want = fit(False, kind)
     assert recorded.steps == 0
     with warnings.catch_warnings():
@@ -130,8 +135,10 @@ def test_a_replay_allocates_and_launches_nothing_but_copies_of_the_batch(engine,
 
 
 def test_where_it_is_the_default(recorded):
-    """On for nets, losses and optimizers of fastconv; Python of others may do what a graph would not
-    repeat."""
+    """On for nets, losses and optimizers of fastconv.
+
+    The Python of others may do what a graph would not repeat.
+    """
     fit()
     assert recorded.steps == 1
     fit(extra=[Own(lambda x: x * 2)])
@@ -196,8 +203,10 @@ def test_changes_in_place_are_recorded(recorded):
 
 
 def test_a_replay_raises_the_versions_of_what_it_changes():
-    """A graph built before is told that its weights have changed, and what optimize_for_inference packed is
-    packed anew."""
+    """Versions rise as in ordinary steps.
+
+    A tape made before then notices that its weights have changed, and optimized nets pack them again.
+    """
 
     def versions(graph):
         seen = []
@@ -457,8 +466,10 @@ def batches(engine, count=5):
 
 
 def test_upload_one_ahead(engine):
-    """Values, shapes, dtypes and the order of axes in memory arrive, also where batches grow, and the copy of
-    the next one leaves the one in use alone."""
+    """Values, shapes, dtypes and memory orders arrive, also where batches grow.
+
+    The copy of the next batch leaves the batch in use alone.
+    """
     upload, steps = engine.Upload(), list(batches(engine))
     on_the_way = upload.start(steps[0])
     for n, want in enumerate(steps):
@@ -474,8 +485,7 @@ def test_upload_one_ahead(engine):
 
 @with_stand_in
 def test_upload_waits_where_it_must(engine, monkeypatch):
-    """Copies that run as late as events allow still read their own batch, and never before the kernels'
-    stream was asked."""
+    """Copies that run as late as events allow read their own batch, after the stream of kernels waited."""
     late, log = [], []
 
     def run(*_):
@@ -511,8 +521,7 @@ def test_upload_waits_where_it_must(engine, monkeypatch):
 
 @pytest.mark.parametrize("everywhere", [True, False])
 def test_batches_of_a_plain_loader_and_one_that_fails(everywhere, monkeypatch):
-    """Batches that are on the device already stay there; an exception ends the run after the steps before
-    it."""
+    """Batches on the device stay there; an exception of the loader ends the run after the steps before it."""
 
     class Fault(Exception):
         pass

@@ -1,6 +1,8 @@
-"""What the compiler makes of the CUDA kernels, run without a GPU by ``tools/ptx_machine.py``: the tests of
-the ``cuda`` backend again, with the blocks and tiles of a device, and whether the machine finds the faults it
-is there for."""
+"""The compiled CUDA kernels, run without a GPU by ``tools/ptx_machine.py``.
+
+The tests of the ``cuda`` backend run again with the blocks and tiles of a device. Other tests check that the
+machine finds the faults that it is made for.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,7 @@ SUITES = ("cuda/test_ptx", "cuda/test_cuda_conv", "cuda/test_cuda", "ops/test_op
 @pytest.mark.full
 @pytest.mark.skipif(PTX, reason="this is the machine")
 def test_on_the_machine():
-    """Addresses, alignment, barriers and waits of every kernel, its tensor-core instructions, and its
-    results."""
+    """Addresses, alignment, barriers, waits, tensor-core instructions and results of every kernel."""
     sys.path.insert(0, str(ROOT / "tools"))
     from cuda_report import compiler_found
 
@@ -230,8 +231,7 @@ def test_two_blocks_write_one_place():
 @on_the_machine
 @pytest.mark.parametrize("name", ["tf32", "bf16"])
 def test_tensor_cores(name):
-    """``mma`` on fragments laid out as the manual draws them (PTX ISA, matrix fragments for mma.m16n8k8 and
-    .m16n8k16)."""
+    """``mma`` on fragments as the manual draws them (PTX ISA, fragments for mma.m16n8k8 and .m16n8k16)."""
     from fastconv.backends.cuda.codegen import ptx
     from fastconv.backends.cuda.runtime.launch import cuda
 

@@ -1,5 +1,4 @@
-"""What the cases do not launch on the device: optimizers, statistics, dropout, casts, convolution on large
-tiles."""
+"""Kernels that the cases do not launch: optimizers, statistics, dropout, casts, large tiles."""
 
 from __future__ import annotations
 
@@ -34,8 +33,10 @@ def update(x) -> None:
 
 
 def convolutions(dtype) -> None:
-    """Implicit GEMM in every precision on the largest tile for wide copies and for single ones, which take
-    most registers."""
+    """Implicit GEMM in every precision on the tiles that take most registers.
+
+    They are the largest one for wide copies, and one for copies of single numbers.
+    """
     from fastconv.backends.cuda.conv import cost, registry
     from fastconv.backends.cuda.runtime import memory
 

@@ -13,8 +13,10 @@ NAME = r"[%_$a-zA-Z][\w$%.]*"
 
 
 def as_kind(x, kind):
-    """A register's bits as numbers of ``kind``; wider registers are cut, narrower ones extended by their
-    kind."""
+    """A register's bits as numbers of ``kind``.
+
+    Wider registers are cut, narrower ones extended by their own kind.
+    """
     if x.dtype == kind:
         return x
     return x.view(kind) if x.dtype.itemsize == kind.itemsize else x.astype(kind)

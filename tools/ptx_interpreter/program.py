@@ -12,8 +12,10 @@ class Fault(RuntimeError):
 
 
 class Program:
-    """The text of one kernel as basic blocks of instructions ``(predicate, wanted, opcode parts,
-    operands)``."""
+    """The text of one kernel as basic blocks.
+
+    An instruction is ``(predicate, wanted value, parts of the opcode, operands)``.
+    """
 
     def __init__(self, text: str):
         self.shared = {

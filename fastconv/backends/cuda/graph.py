@@ -1,5 +1,6 @@
-"""One training step recorded and replayed: a replay leaves out Python and the driver's launches, which take
-longer than small kernels.
+"""One training step recorded and replayed.
+
+A replay leaves out Python and the driver's launches, which take longer than small kernels.
 
 A replay starts the recorded kernels with the arguments that they had: arrays at the same addresses, the same
 numbers. Therefore a recorded step

@@ -12,7 +12,7 @@ The order of the operations depends on the size of the team alone, so results re
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastconv.backends.common.pointwise import BINARY_FORMULAS
 
@@ -34,7 +34,7 @@ def optional(array: DeviceArray | None, stand_in: DeviceArray) -> OptionalArray:
 
 
 @functools.cache
-def team_reducer(name: str):
+def team_reducer(name: str) -> Any:
     """The device function ``(shared, value, team) -> result`` that reduces each team's values by op ``name``.
 
     All threads of the block must call it; ``shared`` has room for a value of each.

@@ -207,8 +207,7 @@ def _add_pieces_kernel(real):
 
 @functools.cache
 def _merge_pieces_kernel(real):
-    """Means and sums of squared deviations of pieces as those of the whole (Chan, Golub and LeVeque 1983),
-    and what a BatchNorm makes of them."""
+    """Moments of pieces as those of the whole (Chan, Golub and LeVeque 1983), for a BatchNorm."""
     reduce_team = team_reducer("add")
     zero, one = real(0), real(1)
 
@@ -246,8 +245,11 @@ def _merge_pieces_kernel(real):
 
 
 def _pieces(name, x, out=None, divisor=1.0, other=None, y=None, vectors=(None,) * 4, mask=NO_MASK):
-    """Sums over pieces of the rows of the matrix ``x``: two float64 per channel and piece, and the rows of a
-    piece. A single piece is written to the vectors ``out``, the first divided by ``divisor``."""
+    """Sums over pieces of the rows of the matrix ``x``.
+
+    Returns two float64 per channel and piece, and the rows of a piece. A single piece is written to the
+    vectors ``out`` instead, the first of them divided by ``divisor``.
+    """
     rows, channels = x.shape
     other, y, *vectors = (x if a is None else a for a in (other, y, *vectors))
     vector_width = layout.vector_width(channels, x, other, y)

@@ -23,6 +23,7 @@ from fastconv.spec import conv_spec
 
 from ..conv import geometry, implicit_gemm, implicit_gemm_weight
 from ..runtime import layout, memory
+from ..runtime.array import DeviceArray
 from ..runtime.launch import SIMULATED, cuda, kernel, launch
 from .pointwise import half_as_float
 
@@ -87,7 +88,7 @@ def _matmul_kernel(real):
 
 
 @half_as_float
-def matmul(a, b):
+def matmul(a: DeviceArray, b: DeviceArray) -> DeviceArray:
     """Matrix product over the last two axes; the axes before them are broadcast."""
     (m, k), n, real = a.shape[-2:], b.shape[-1], a.dtype.type
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
@@ -147,17 +148,17 @@ def _run(x, w, outputs, bias=None, backward=False):
     return y
 
 
-def linear_fwd(x, w, b):
+def linear_fwd(x: DeviceArray, w: DeviceArray, b: DeviceArray | None) -> DeviceArray:
     """``x @ w.T + b``: ``rows, inputs`` by weights ``outputs, inputs``."""
     return _run(x, w, len(w), b)
 
 
-def linear_bwd_data(gy, w):
+def linear_bwd_data(gy: DeviceArray, w: DeviceArray) -> DeviceArray:
     """Gradient of :func:`linear_fwd` in x."""
     return _run(gy, w, w.shape[1], backward=True)
 
 
-def linear_bwd_weight(gy, x):
+def linear_bwd_weight(gy: DeviceArray, x: DeviceArray) -> DeviceArray:
     """Gradient of :func:`linear_fwd` in w."""
     gw, memory_order = geometry.empty_weights((gy.shape[1], x.shape[1], 1, 1, 1), x.dtype)
     if gw.size and not len(x):

@@ -12,13 +12,15 @@ other numbers, they are an array.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..runtime import context, layout, memory
-from ..runtime.array import window
+from ..runtime.array import DeviceArray, window
 from ..runtime.launch import SIMULATED, THREADS, cuda, kernel, launch, math
 
+Arrays = Sequence[DeviceArray]
 _PIECE = 64 if SIMULATED else 8192
 
 
@@ -80,7 +82,18 @@ def _sgd_kernel(real):
     return sgd
 
 
-def sgd_step(params, grads, velocities, lr, momentum, dampening, nesterov, weight_decay, first):
+def sgd_step(
+    params: Arrays,
+    grads: Arrays,
+    velocities: Arrays,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    nesterov: bool,
+    weight_decay: float,
+    first: bool,
+) -> None:
+    """One step of stochastic gradient descent, in place; ``first``: the velocities hold nothing yet."""
     if not params:
         return
     real = params[0].dtype.type
@@ -119,7 +132,20 @@ def _adam_kernel(real):
     return adam
 
 
-def adam_step(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay, decoupled):
+def adam_step(
+    params: Arrays,
+    grads: Arrays,
+    ms: Arrays,
+    vs: Arrays,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> None:
+    """One step of Adam (Kingma and Ba 2015), in place; ``decoupled``: weight decay as in AdamW."""
     if not params:
         return
     real = params[0].dtype.type

@@ -70,8 +70,10 @@ def _rows_kernel(name, result, acc):
 
 
 def reduce_rows(name: str, x: DeviceArray, rows: int, n: int, dtype, divisor: float = 0) -> DeviceArray:
-    """``add``, ``maximum`` or ``minimum`` over each of ``rows`` contiguous rows of ``n``; divided by
-    ``divisor`` unless it is 0."""
+    """``add``, ``maximum`` or ``minimum`` over each of ``rows`` contiguous rows of ``n``.
+
+    The results are divided by ``divisor`` unless it is 0.
+    """
     # numbers of less than 32 bits are reduced in 32
     acc = accumulator(x.dtype) if name == "add" else x.dtype.type if x.dtype.itemsize > 2 else np.int32
     pieces = 1

@@ -245,7 +245,7 @@ def cross_entropy_mean_fwd(
     weight: DeviceArray | None,
     ignore_index: int,
     label_smoothing: float,
-):
+) -> tuple[DeviceArray | None, tuple | None]:
     """The mean of the losses, and what its gradient needs; two None if a label is out of range.
 
     A step that a graph makes cannot read its labels. A label out of range makes its loss NaN.

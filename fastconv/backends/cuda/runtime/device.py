@@ -86,7 +86,7 @@ def _main_stream():
     return cuda.stream()
 
 
-def stream():
+def stream() -> Any:
     """The stream of every copy and, outside of a recording, of every launch; None in emulation."""
     return _main_stream() if launcher is None else None
 

@@ -72,7 +72,7 @@ def device_of(x: DeviceArray) -> tuple[int, int]:
 
 
 @implements("dlpack")
-def lend(x: DeviceArray):
+def lend(x: DeviceArray) -> object:
     """A capsule that describes ``x``, whose memory lives as long as the consumer wants it."""
     x.base.share()
     shape, strides = ((ctypes.c_int64 * x.ndim)(*t) for t in (x.shape, (s // x.itemsize for s in x.strides)))

@@ -35,8 +35,10 @@ class Upload:
         return place, place.send(arrays, self.stream)
 
     def take(self, batch) -> list[DeviceArray]:
-        """The arrays on the device, for kernels launched from now on until the next batch but one is
-        started."""
+        """The arrays on the device.
+
+        They are for kernels launched from now on until the next batch but one is started.
+        """
         place, arrays = batch
         place.sent.wait(device.stream())
         self.taken.record(device.stream())

@@ -178,7 +178,7 @@ def launch(kernel, grid, block, *args, shared: int = 0) -> None:
         kernel[grid, block, 0, shared](*args)
 
 
-def core_stream(stream):
+def core_stream(stream) -> Any:
     """A stream of Numba as compiled kernels take it."""
     blocks = 1 << 10  # with fewer, Numba warns that the device is not full
     return kernel(lambda: None).configure(blocks, 32, stream).stream

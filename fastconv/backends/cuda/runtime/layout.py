@@ -6,6 +6,7 @@ The cpu backend does the same. An array that does not lie in memory as a kernel 
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,9 @@ def unsigned(count: int, *tuples) -> tuple[tuple[np.unsignedinteger, ...], ...]:
 
 
 @functools.cache
-def copy_kernel(index):
+def copy_kernel(index: type) -> Any:
+    """The kernel that copies between strides; ``index`` is the type of its places."""
+
     @kernel
     def copy_strided(x, y, shape, x_steps, y_steps, n):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
@@ -72,7 +75,9 @@ def copy_to(x: DeviceArray, y: DeviceArray) -> DeviceArray:
 
 
 @functools.cache
-def fill_kernel():
+def fill_kernel() -> Any:
+    """The kernel that writes one value."""
+
     @kernel
     def fill(y, value, n):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
@@ -141,8 +146,7 @@ def copy(x: DeviceArray) -> DeviceArray:
 
 
 def like(x: DeviceArray, model: DeviceArray) -> DeviceArray:
-    """``x`` with the memory order of ``model``, which is dense and of the same shape; a copy if it
-    differs."""
+    """``x`` with the memory order of ``model``, dense and of the same shape; a copy if its own differs."""
     if same_order(x, model):
         return x
     y = empty_like(model)

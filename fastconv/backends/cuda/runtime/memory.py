@@ -64,8 +64,7 @@ def constant(x: np.ndarray) -> DeviceArray:
 
 
 def download(x: DeviceArray) -> np.ndarray:
-    """A copy on the host of an array's memory from its first to its last element, under its shape and
-    strides."""
+    """A copy on the host of an array's memory from first to last element, under its shape and strides."""
     graph = current().graph
     if graph is not None:
         graph.read()

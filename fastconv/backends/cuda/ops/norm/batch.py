@@ -23,6 +23,9 @@ from .. import channel_reduce
 from ..block_reduce import OptionalArray, optional
 from ..channel_reduce import MASK_FROM_X, MASK_FROM_Y, NO_MASK, Vectors, empty_matrix, matrix
 
+#: In x, weight, bias and residual; the last is None where there is none.
+Gradients = tuple[DeviceArray, DeviceArray, DeviceArray, DeviceArray | None]
+
 
 def batch_norm_stats(x: DeviceArray) -> tuple[DeviceArray, DeviceArray]:
     """Mean and variance of each channel."""
@@ -99,12 +102,20 @@ def _batch_norm_bwd_kernel(real, vector_width):
     return batch_norm_bwd
 
 
-def batch_norm_fwd(x, mean, invstd, weight, bias, residual, activation):
+def batch_norm_fwd(
+    x: DeviceArray,
+    mean: DeviceArray,
+    invstd: DeviceArray,
+    weight: DeviceArray | None,
+    bias: DeviceArray | None,
+    residual: DeviceArray | None,
+    activation: str | None,
+) -> DeviceArray:
     """``(x - mean) * invstd * weight + bias + residual`` per channel, then ReLU if ``activation`` says so."""
     (y, out), rows, channels = empty_matrix(x), matrix(x), x.shape[1]
-    residual = OptionalArray(rows, False) if residual is None else OptionalArray(matrix(residual), True)
+    added = OptionalArray(rows, False) if residual is None else OptionalArray(matrix(residual), True)
     if x.size:
-        vector_width = layout.vector_width(channels, rows, residual.array)
+        vector_width = layout.vector_width(channels, rows, added.array)
         launch(
             _batch_norm_kernel(x.dtype.type, vector_width),
             *grid_over_channels(x.size, channels, vector_width),
@@ -113,7 +124,7 @@ def batch_norm_fwd(x, mean, invstd, weight, bias, residual, activation):
             layout.dense(invstd),
             optional(weight, mean),
             optional(bias, mean),
-            residual,
+            added,
             activation == "relu",
             out,
             channels,
@@ -155,7 +166,17 @@ def _gradients(gy, x, y, vectors, weight, share, with_residual, mask):
     return gx, gweight, gbias, gres
 
 
-def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_residual):
+def batch_norm_bwd(
+    gy: DeviceArray,
+    x: DeviceArray,
+    y: DeviceArray | None,
+    mean: DeviceArray,
+    invstd: DeviceArray,
+    weight: DeviceArray | None,
+    training: bool,
+    activation: str | None,
+    with_residual: bool,
+) -> Gradients:
     """Gradients of :func:`batch_norm_fwd` in x, weight, bias and residual."""
     share = x.shape[1] / x.size if training and x.size else 0
     mean, invstd = layout.dense(mean), layout.dense(invstd)
@@ -164,7 +185,16 @@ def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_re
     return _gradients(gy, x, y, vectors, weight, share, with_residual, mask)
 
 
-def batch_norm_train_fwd(x, weight, bias, residual, eps, activation, running, momentum):
+def batch_norm_train_fwd(
+    x: DeviceArray,
+    weight: DeviceArray | None,
+    bias: DeviceArray | None,
+    residual: DeviceArray | None,
+    eps: float,
+    activation: str | None,
+    running: tuple[DeviceArray, DeviceArray] | None,
+    momentum: float,
+) -> tuple[DeviceArray, tuple]:
     """:func:`batch_norm_fwd` by the batch's own moments, and what its gradients need."""
     if x.size == 0:
         return empty_matrix(x)[0], (x, None, None, None, NO_MASK)
@@ -175,7 +205,7 @@ def batch_norm_train_fwd(x, weight, bias, residual, eps, activation, running, mo
     return y, (x, y if mask == MASK_FROM_Y else None, weight, vectors, mask)
 
 
-def batch_norm_train_bwd(gy, saved, with_residual):
+def batch_norm_train_bwd(gy: DeviceArray, saved: tuple, with_residual: bool) -> Gradients:
     """Gradients of :func:`batch_norm_train_fwd` in x, weight, bias and residual."""
     x, y, weight, vectors, mask = saved
     vectors = vectors or Vectors(*[layout.filled(x.shape[1:2], x.dtype, 0)] * 4)

@@ -11,10 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ...runtime import layout, memory
+from ...runtime.array import DeviceArray
 from ...runtime.launch import THREADS, cuda, kernel, launch, math
 from ..block_reduce import optional, team_reducer, teams
 from ..channel_reduce import channel_sum
 from ..views import reshape
+
+Arrays = tuple[DeviceArray, DeviceArray, DeviceArray]
 
 
 class Rows(NamedTuple):
@@ -164,26 +167,39 @@ def _flat_rows(x) -> Rows:
     return Rows(x.size // max(x.shape[0], 1), 1, 1, x.shape[0])
 
 
-def layer_norm_fwd(x, weight, bias, eps):
+def layer_norm_fwd(
+    x: DeviceArray, weight: DeviceArray | None, bias: DeviceArray | None, eps: float
+) -> Arrays:
     """Each row of ``x`` normalised, and mean and 1 / deviation of the rows."""
     return _normalised(layout.dense(x), weight, bias, eps, _flat_rows(x))
 
 
-def layer_norm_bwd(gy, x, mean, invstd, weight):
+def layer_norm_bwd(
+    gy: DeviceArray, x: DeviceArray, mean: DeviceArray, invstd: DeviceArray, weight: DeviceArray | None
+) -> Arrays:
     """Gradients of :func:`layer_norm_fwd` in x, weight and bias."""
     gy = layout.dense(gy)
     gx, scaled = _normalised_bwd(gy, layout.dense(x), mean, invstd, weight, _flat_rows(x))
     return gx, channel_sum(scaled), channel_sum(gy)
 
 
-def group_norm_fwd(x, groups, weight, bias, eps):
+def group_norm_fwd(
+    x: DeviceArray, groups: int, weight: DeviceArray | None, bias: DeviceArray | None, eps: float
+) -> Arrays:
     """Each group of channels of an image normalised; mean and 1 / deviation as ``N, groups``."""
     y, mean, invstd = _normalised(layout.dense(x), weight, bias, eps, _rows(x, groups))
     shape = x.shape[0], groups
     return y, reshape(mean, shape), reshape(invstd, shape)
 
 
-def group_norm_bwd(gy, x, groups, mean, invstd, weight):
+def group_norm_bwd(
+    gy: DeviceArray,
+    x: DeviceArray,
+    groups: int,
+    mean: DeviceArray,
+    invstd: DeviceArray,
+    weight: DeviceArray | None,
+) -> Arrays:
     """Gradients of :func:`group_norm_fwd` in x, weight and bias."""
     gy = layout.dense(gy)
     gx, scaled = _normalised_bwd(gy, layout.dense(x), mean, invstd, weight, _rows(x, groups))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+from ...runtime.array import DeviceArray
 from ...runtime.launch import cuda, grid, kernel, launch, math
 from ..channel_reduce import empty_matrix, matrix
 
@@ -36,7 +37,9 @@ def _local_response_kernel(real):
     return local_response, local_response_bwd
 
 
-def local_response_norm_fwd(x, size, alpha, beta, k):
+def local_response_norm_fwd(
+    x: DeviceArray, size: int, alpha: float, beta: float, k: float
+) -> tuple[DeviceArray, DeviceArray]:
     """``x * scale ** -beta``, and ``scale = k + alpha / size * the sum of squares of size neighbours``."""
     real, (y, out), (scale, scale_out) = x.dtype.type, empty_matrix(x), empty_matrix(x)
     launch(
@@ -55,7 +58,9 @@ def local_response_norm_fwd(x, size, alpha, beta, k):
     return y, scale
 
 
-def local_response_norm_bwd(gy, x, scale, size, alpha, beta):
+def local_response_norm_bwd(
+    gy: DeviceArray, x: DeviceArray, scale: DeviceArray, size: int, alpha: float, beta: float
+) -> DeviceArray:
     """Gradient of :func:`local_response_norm_fwd` in x."""
     real, (gx, out) = x.dtype.type, empty_matrix(x)
     launch(
