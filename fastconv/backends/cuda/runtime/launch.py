@@ -171,7 +171,8 @@ def launch(kernel, grid, block, *args, shared: int = 0) -> None:
     if device.launcher is not None:
         device.launcher(kernel, kinds, args, grid, block, shared)
     elif not SIMULATED:
-        _compiled(kernel, kinds, shared).launch(args, grid, block, context.target or _main_stream(), shared)
+        stream = _main_stream() if context.target is None else context.target
+        _compiled(kernel, kinds, shared).launch(args, grid, block, stream, shared)
     elif context.target is not None:
         context.target.append((kernel, (grid, block, 0, shared), args))
     else:
@@ -215,7 +216,7 @@ def _compiled(kernel, kinds, shared):
 
 
 def _allow_shared(kernel, compiled, shared):
-    """Permit a kernel to use more than 48 KiB of shared memory in all, which the driver wants to be told."""
+    """Permit a kernel to use more than 48 KiB of shared memory in all, which the driver must know."""
     from cuda.bindings import driver
 
     handle = compiled._codelibrary.get_cufunc().handle
@@ -274,7 +275,7 @@ def _call(function, *args):
 def _capture(work):
     from cuda.bindings import driver
 
-    # a stream of its own: the launches and copies of other threads, and uploads, are not recorded but run
+    # a stream of its own, so that uploads, and launches and copies of other threads, run and are not recorded
     stream = cuda.stream()
     handle = driver.CUstream(int(stream))
     with pool.nothing_given_back(), use(current()._replace(target=core_stream(stream))):
@@ -290,8 +291,10 @@ def _capture(work):
     executable = _call(driver.cuGraphInstantiate, graph, 0)
     _call(driver.cuGraphDestroy, graph)
 
+    main = driver.CUstream(int(device.stream()))
+
     def start():
-        _call(driver.cuGraphLaunch, executable, driver.CUstream(int(device.stream())))
+        _call(driver.cuGraphLaunch, executable, main)
 
     weakref.finalize(start, driver.cuGraphExecDestroy, executable)
     return start, result
