@@ -78,11 +78,6 @@ def load(name: str) -> Engine:
     return _loaded[name]
 
 
-def install(name: str, engine: Any) -> None:
-    """Use ``engine`` for the backend ``name`` from now on; tools do so that run ``cuda`` without a GPU."""
-    _loaded[_check(name)] = engine
-
-
 def get_backend() -> str:
     """Name of the backend in force.
 

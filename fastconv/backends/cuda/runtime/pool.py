@@ -1,8 +1,8 @@
 """The pool that the memory of arrays comes from.
 
-A block of memory goes back to its pool (see ``backends/common/size_classes.py``) when its last array is gone, and
-the next array of that size class takes it. Kernels run one after the other on one stream, so the kernels that
-used the block before have ended by then. A steady training step allocates nothing.
+A block of memory goes back to its pool (see ``backends/common/size_classes.py``) when its last array is gone,
+and the next array of that size class takes it. Kernels run one after the other on one stream, so the kernels
+that used the block before have ended by then. A steady training step allocates nothing.
 
 On the host, blocks are filled with NaN when they are taken, so that tests notice a kernel which reads memory
 that nobody wrote.
