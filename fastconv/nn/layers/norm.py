@@ -22,11 +22,11 @@ class _Norm(Module):
     weight: Any  # Parameter or None
     bias: Any
 
-    def __init__(self, shape: Ints, eps: float, affine: bool) -> None:
+    def __init__(self, shape: int | tuple[int, ...], eps: float, affine: bool) -> None:
         super().__init__()
         name = type(self).__name__
         self.eps = number(name, "eps", eps)
-        check_count(name, "weight", shape if isinstance(shape, (tuple, list)) else (shape,))
+        check_count(name, "weight", shape if isinstance(shape, tuple) else (shape,))
         self.register_parameter("weight", Parameter(ones(shape)) if affine else None)
         self.register_parameter("bias", Parameter(zeros(shape)) if affine else None)
 
