@@ -73,12 +73,12 @@ def imports(name, tree=None):
         yield from found
 
 
-def ours(name):
-    """The modules of the package that module ``name`` imports."""
-    for full in imports(name):
+def ours(name, tree=None, modules=MODULES):
+    """Those of ``modules``, the files of the package, that module ``name`` imports."""
+    for full in imports(name, tree):
         if full == "fastconv" or full.startswith("fastconv."):
             target = full.removeprefix("fastconv").lstrip(".")
-            while target and target not in MODULES:  # ``from .tensor import Tensor``: drop the name
+            while target and target not in modules:  # ``from .tensor import Tensor``: drop the name
                 target = target.rpartition(".")[0]
             yield target or "__init__"
 
@@ -88,6 +88,22 @@ def layer(name):
         name = name.rpartition(".")[0]
         assert name, "no layer"
     return LAYERS[name]
+
+
+def circle(graph):
+    """A list of modules of which each imports the next and the last is the first again; None: there is none.
+
+    ``graph`` names, for each module, those it imports.
+    """
+    graph = {name: targets - {name} for name, targets in graph.items()}
+    while ends := {name for name, targets in graph.items() if not targets}:  # no circle leads through these
+        graph = {name: targets - ends for name, targets in graph.items() if name not in ends}
+    if not graph:
+        return None
+    path = [min(graph)]
+    while path[-1] not in path[:-1]:
+        path.append(min(graph[path[-1]]))
+    return path[path.index(path[-1]) :]
 
 
 def top_level(tree):
@@ -112,6 +128,26 @@ def test_every_module_has_a_layer():
 def test_imports_point_downward(name):
     above = {target for target in ours(name) if layer(target) > layer(name)}
     assert above == set()
+
+
+def test_no_circle_of_files():
+    """In the whole package, engines included. Imports inside functions and under TYPE_CHECKING count."""
+    graph = {name: set(ours(name)) for name in MODULES}
+    assert circle(graph) is None, "each of these files imports the next one; move what both need below them"
+
+
+def test_a_circle_is_found():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) is None
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"d", "b"}, "d": set()}) == ["b", "c", "b"]
+    assert circle({"a": {"a"}}) is None  # a package that imports its own names
+    sources = {
+        "one": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .two import Two\n",
+        "two": "def f():\n    from fastconv.three import g\n",
+        "three": "from . import one\n",
+    }
+    trees = {name: ast.parse(source) for name, source in sources.items()}
+    graph = {name: set(ours(name, tree, sources)) for name, tree in trees.items()}
+    assert circle(graph) == ["one", "two", "three", "one"]
 
 
 def test_engines_do_not_know_each_other():
