@@ -29,8 +29,10 @@ def _inside(tb: TracebackType) -> bool:
 
 
 def _on_purpose(error: Exception) -> bool:
-    """Whether the error comes from a ``raise`` of fastconv: a fault of fastconv itself keeps all its
-    frames."""
+    """Whether the error comes from a ``raise`` statement of fastconv.
+
+    Errors that no one raised on purpose keep all their frames.
+    """
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
@@ -43,18 +45,25 @@ def _on_purpose(error: Exception) -> bool:
     return dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] == "RAISE_VARARGS"
 
 
-def shorten(error: Exception, module=None) -> None:
-    """Take the frames of fastconv, that of the caller included, out of the traceback of ``error``, which the
-    caller is about to raise again; and note which of the modules inside ``module`` it comes from.
+def shorten(error: Exception, module: Any = None) -> None:
+    """Remove the frames of fastconv from the traceback of ``error``, and note the module it comes from.
 
-    Every caller on the way up takes out those between itself and the one below.
+    The caller, whose own frame is removed too, is about to raise ``error`` again. Every caller on the way up
+    removes the frames between itself and the caller below.
+
+    Parameters
+    ----------
+    error : Exception
+    module : Module, optional
+        The caller, if it is a module: a note says which of the modules inside it raised the error.
     """
     if os.environ.get(FULL, "0") not in ("", "0"):
         return
     if not hasattr(error, "short"):
         if not _on_purpose(error):
             return
-        error.short = None, ""  # type: ignore[attr-defined] - the id of the last module on the way, and the path from there
+        # the id of the last module on the way, and the path from there
+        error.short = None, ""  # type: ignore[attr-defined]
     kept, tb = [], error.__traceback__
     while tb is not None:
         if not _inside(tb):
@@ -68,10 +77,11 @@ def shorten(error: Exception, module=None) -> None:
         _note(error, module)
 
 
-def _note(error, module) -> None:
+def _note(error: Any, module: Any) -> None:
+    """Add ``module`` to the path that the error's note shows."""
     inner, path = error.short
     name = next((n for n, m in module.named_modules() if id(m) == inner), "")
-    if not name:  # the first module on the way, or one called by a module that does not know it
+    if not name:  # the first module on the way, or one that is no child of the module that calls it
         path = f"({type(module).__name__})"
     else:
         path = name + (" " if path[0] == "(" else ".") + path

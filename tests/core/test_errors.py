@@ -329,7 +329,10 @@ def test_an_empty_name_is_no_name(call):
 
 @pytest.mark.parametrize("name", ["FASTCONV_CONV_ALGORITHM", "FASTCONV_BACKEND", "FASTCONV_NUM_THREADS"])
 def test_an_empty_variable_is_as_one_that_is_not_set(name):
-    code = "import fastconv as fc; x = fc.ones(1, 1, 4, 4); print(fc.nn.functional.conv2d(x, x).item(), fc.get_num_threads())"
+    code = (
+        "import fastconv as fc; x = fc.ones(1, 1, 4, 4); "
+        "print(fc.nn.functional.conv2d(x, x).item(), fc.get_num_threads())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "FASTCONV_BACKEND": "numpy", name: " "},
