@@ -33,7 +33,7 @@ from fastconv.spec import ConvSpec
 class PhaseAxis(NamedTuple):
     """One axis of a phase; numbers of pixels and of taps."""
 
-    count: int  #: output positions
+    positions: int  #: of the output
     in_stride: int  #: input pixels from one output position to the next
     out_stride: int  #: output pixels from one output position to the next
     out_offset: int  #: output pixel of position 0

@@ -69,7 +69,7 @@ def _phase(kernel_size, in_size, axes) -> Phase:
         sorted((a.offset + a.offset_step * t, a.position + a.position_step * t) for t in range(a.taps))
         for a in axes
     ]
-    out_size = tuple(a.count for a in axes)
+    out_size = tuple(a.positions for a in axes)
     in_stride = tuple(a.in_stride for a in axes)
     inside = all(
         not p or (p[0][0] >= 0 and (n - 1) * s + p[-1][0] < i)

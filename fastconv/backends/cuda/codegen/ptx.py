@@ -19,6 +19,9 @@ Source: NVIDIA, "PTX ISA", sections ``mma``, ``ldmatrix`` and ``cp.async``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from numba.cuda import config
 
 if config.ENABLE_CUDASIM:
@@ -42,8 +45,11 @@ if config.ENABLE_CUDASIM:
     )
 else:
     from llvmlite import ir
-    from numba.cuda import jit, types
-    from numba.cuda.extending import intrinsic
+    from numba.cuda import extending, jit, types
+
+    def intrinsic(function: Callable) -> Callable[..., Any]:
+        """Numba's decorator; kernels call the result without the parameter ``typing``."""
+        return extending.intrinsic(function)
 
     I32, I64, F32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
     SHARED = 3  # LLVM's number of the address space

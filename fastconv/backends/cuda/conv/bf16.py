@@ -31,7 +31,7 @@ def _round_kernel():
     return round_bf16
 
 
-def rounded(x, keep: bool):
+def rounded(x: DeviceArray, keep: bool) -> DeviceArray:
     """``x`` in bfloat16 (as uint16).
 
     Parameters

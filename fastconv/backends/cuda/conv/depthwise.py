@@ -17,10 +17,11 @@ import functools
 
 import numpy as np
 
+from ..runtime.array import DeviceArray
 from ..runtime.launch import cuda, grid, kernel, launch
 from . import epilogue
 from .epilogue import BIAS, RELU, RESIDUAL, clip
-from .geometry import AT, output_pixel, position, read_geometry
+from .geometry import AT, Phase, output_pixel, position, read_geometry
 
 
 @functools.cache
@@ -69,7 +70,15 @@ def _kernel(real, k_major_w):
     return kernel(depthwise)
 
 
-def run(phases, x, w, y, bias=None, residual=None, relu=False) -> None:
+def run(
+    phases: list[Phase],
+    x: DeviceArray,
+    w: DeviceArray,
+    y: DeviceArray,
+    bias: DeviceArray | None = None,
+    residual: DeviceArray | None = None,
+    relu: bool = False,
+) -> None:
     """Run phases of forward or backward-data; arguments as for ``implicit_gemm.run``."""
     flags, real = epilogue.flags_of(bias, residual, relu), x.dtype.type
     bias, residual = y if bias is None else bias, y if residual is None else residual

@@ -30,10 +30,11 @@ import numpy as np
 
 from ..codegen import ptx
 from ..runtime import memory
+from ..runtime.array import DeviceArray
 from ..runtime.launch import SIMULATED, THREADS, cuda, kernel, launch
 from . import cost, epilogue
 from .epilogue import BIAS, RELU, RESIDUAL, clip
-from .geometry import first_tap, input_pixel, is_inside, output_pixel, position, read_geometry
+from .geometry import Phase, first_tap, input_pixel, is_inside, output_pixel, position, read_geometry
 
 SLAB = 16 if SIMULATED else 32  # lines of w in shared memory
 
@@ -156,7 +157,15 @@ def _weight_kernel(real):
 
 
 # ------------------------------------------------------------------------------------------------- launches
-def run(phases, x, w, y, bias=None, residual=None, relu=False) -> None:
+def run(
+    phases: list[Phase],
+    x: DeviceArray,
+    w: DeviceArray,
+    y: DeviceArray,
+    bias: DeviceArray | None = None,
+    residual: DeviceArray | None = None,
+    relu: bool = False,
+) -> None:
     """Run phases of forward or backward-data; arguments as for ``implicit_gemm.run``."""
     flags, real = epilogue.flags_of(bias, residual, relu), x.dtype.type
     bias, residual = y if bias is None else bias, y if residual is None else residual
@@ -169,7 +178,7 @@ def run(phases, x, w, y, bias=None, residual=None, relu=False) -> None:
             launch(kernel, grid, THREADS, x, w, bias, residual, y, flags, phase.table)
 
 
-def run_weight(phase, x, gy, gw) -> None:
+def run_weight(phase: Phase, x: DeviceArray, gy: DeviceArray, gw: DeviceArray) -> None:
     """The weight gradient; arguments as for ``implicit_gemm_weight.run``."""
     blocks = -(-gw.size // THREADS)
     split_k = max(1, min(8 * cost.PROCESSORS // blocks, phase.pixels // 32, 256))

@@ -33,6 +33,7 @@ import functools
 import numpy as np
 
 from ..codegen import ptx
+from ..runtime.array import DeviceArray
 from ..runtime.launch import body, cuda, grid, kernel, launch
 from .geometry import output_pixel, position, read_geometry
 
@@ -41,7 +42,7 @@ from .geometry import output_pixel, position, read_geometry
 BIAS, RESIDUAL, RELU, QUADS, DENSE, MOMENTS = 1, 2, 4, 8, 16, 32
 
 
-def flags_of(bias, residual, relu) -> int:
+def flags_of(bias: DeviceArray | None, residual: DeviceArray | None, relu: bool) -> int:
     """The flags of what is added to the sums."""
     return BIAS * (bias is not None) | RESIDUAL * (residual is not None) | RELU * bool(relu)
 
@@ -199,7 +200,14 @@ def _split_k_reduce(real):
     return kernel(split_k_reduce)
 
 
-def split_k_reduce(sums, y, split_k: int, bias=None, residual=None, relu: bool = False) -> None:
+def split_k_reduce(
+    sums: DeviceArray,
+    y: DeviceArray,
+    split_k: int,
+    bias: DeviceArray | None = None,
+    residual: DeviceArray | None = None,
+    relu: bool = False,
+) -> None:
     """``y`` = the sum of ``split_k`` arrays of its size, in order, then bias, residual and ReLU."""
     launch(
         _split_k_reduce(y.dtype.type),

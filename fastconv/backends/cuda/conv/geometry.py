@@ -31,6 +31,7 @@ from fastconv.spec import ConvSpec
 
 from ..codegen import ptx
 from ..runtime import layout, memory
+from ..runtime.array import DeviceArray
 from ..runtime.launch import body
 
 # Kernels number the pixels of a batch in 32 bits, with those between taps and tiles behind its end. Tests
@@ -109,7 +110,7 @@ class Geometry(NamedTuple):
 
 
 #: Place of each number in the table, for a kernel that loads numbers where it uses them: ``g[AT.pixels]``.
-AT = Geometry(*range(len(Geometry._fields)))
+AT = Geometry._make(range(len(Geometry._fields)))
 
 
 def magic(d: int) -> tuple[int, int]:
@@ -147,22 +148,22 @@ class Phase:
 
     @property
     def pixels(self) -> int:
-        return self.spec.batch * prod(axis.count for axis in self.axes)
+        return self.spec.batch * prod(axis.positions for axis in self.axes)
 
     @property
     def dense(self) -> bool:
         """Whether output positions are the pixels of the output in their order, without gaps."""
         out = self.spec.in_size if self.is_dgrad else self.spec.out_size
-        return all(axis.count == n for axis, n in zip(self.axes, out))
+        return all(axis.positions == n for axis, n in zip(self.axes, out))
 
     @property
     def channels(self) -> tuple[int, int]:
         """Channels of a group: those that are summed over, and those of the result."""
-        pair = self.spec.c_in // self.spec.groups, self.spec.c_out // self.spec.groups
-        return pair[::-1] if self.is_dgrad else pair
+        c_in, c_out = self.spec.c_in // self.spec.groups, self.spec.c_out // self.spec.groups
+        return (c_out, c_in) if self.is_dgrad else (c_in, c_out)
 
     @cached_property
-    def table(self):
+    def table(self) -> DeviceArray:
         """The numbers of :class:`Geometry`, on the device."""
         spec, axes = self.spec, self.axes
         in_channels, out_channels = self.channels
@@ -173,7 +174,7 @@ class Phase:
             w_row, w_tap, w_group = spec.c_out, spec.c_out * in_channels, out_channels
         kernel_steps = self.kernel[1] * self.kernel[2], self.kernel[2], 1
         y_pitch = out_channels * spec.groups
-        numbers = Geometry(
+        numbers = (
             self.pixels,
             out_channels,
             self.taps * in_channels,
@@ -185,21 +186,21 @@ class Phase:
             w_group,
             spec.batch * prod(out_size) * y_pitch,
             *in_size,
-            *(a.count for a in axes),
+            *(a.positions for a in axes),
             *(a.taps for a in axes),
             *(a.offset_step for a in axes),
             sum(a.position * s for a, s in zip(axes, kernel_steps)),
             *(a.position_step * s for a, s in zip(axes, kernel_steps)),
             *(a.in_stride for a in axes),
             *(a.offset for a in axes),
-            *magic(axes[2].count),
-            *magic(axes[1].count),
-            *magic(axes[0].count),
+            *magic(axes[2].positions),
+            *magic(axes[1].positions),
+            *magic(axes[0].positions),
             *out_size,
             *(a.out_stride for a in axes),
             *(a.out_offset for a in axes),
         )
-        return memory.upload(np.array(numbers, np.int64))
+        return memory.upload(np.array(Geometry._make(numbers), np.int64))
 
     @cached_property
     def tap_blocks(self) -> list[TapBlock]:
@@ -230,7 +231,7 @@ class TapBlock(NamedTuple):
         tuple[int, int], ...
     ]  #: per axis: kernel position of the first tap, positions from tap to tap
 
-    def of(self, w):
+    def of(self, w: DeviceArray) -> DeviceArray:
         """A view of the block's taps in weights ``*kernel, C/groups, K`` of three spatial dimensions."""
         offset = sum(s * first for s, (first, _) in zip(w.strides, self.places))
         strides = [s * step for s, (_, step) in zip(w.strides, self.places)]
@@ -253,12 +254,12 @@ def backward(spec: ConvSpec) -> list[Phase]:
 
 
 # ------------------------------------------------------------------------------------------------- weights
-def weights(w):
+def weights(w: DeviceArray) -> DeviceArray:
     """``K, C/groups, *kernel`` as a C-contiguous ``*kernel, C/groups, K``; a view of memory in that order."""
     return layout.dense(w.transpose(*range(2, w.ndim), 1, 0))
 
 
-def empty_weights(shape, dtype):
+def empty_weights(shape: tuple[int, ...], dtype) -> tuple[DeviceArray, DeviceArray]:
     """A new array of a weight's ``shape``, and its memory in the order of :func:`weights`."""
     k, c, *kernel = shape
     made = memory.empty((*kernel, c, k), dtype)

@@ -35,16 +35,18 @@ from __future__ import annotations
 
 import functools
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..codegen import mma_tile, ptx
 from ..runtime import autotune, layout, memory
+from ..runtime.array import DeviceArray
 from ..runtime.launch import body, cuda, kernel, launch
 from . import cost, epilogue
 from .bf16 import rounded
 from .geometry import (
+    Phase,
     first_tap,
     input_pixel,
     position,
@@ -58,27 +60,27 @@ from .geometry import (
 class TapSteps(NamedTuple):
     """How far the places in x and w move from step to step of k."""
 
-    taps_w: int
-    taps_h: int
-    taps_d: int
-    x_step_w: int  #: in x, to the next column of taps
-    x_step_h: int  #: and to the next row of taps, from behind the last column
-    x_step_d: int
-    x_step_chunk: int  #: and to the first tap of the next channels, from behind the last plane
-    w_step_kw: int  #: in w, likewise
-    w_step_kh: int
-    w_step_kd: int
-    w_step_chunk: int
+    taps_w: np.int32
+    taps_h: np.int32
+    taps_d: np.int32
+    x_step_w: np.int32  #: in x, to the next column of taps
+    x_step_h: np.int32  #: and to the next row of taps, from behind the last column
+    x_step_d: np.int32
+    x_step_chunk: np.int32  #: and to the first tap of the next channels, from behind the last plane
+    w_step_kw: np.int32  #: in w, likewise
+    w_step_kh: np.int32
+    w_step_kd: np.int32
+    w_step_chunk: np.int32
 
 
 class TapWalk(NamedTuple):
     """The tap of a step of k, and the places in x and w that belong to it."""
 
-    tap_w: int
-    tap_h: int
-    tap_d: int
-    at_x: int
-    at_w: int
+    tap_w: np.int32
+    tap_h: np.int32
+    tap_d: np.int32
+    at_x: Any
+    at_w: Any
 
 
 @functools.cache
@@ -328,8 +330,8 @@ def gemm_kernel(tile, mode, real, k_major_w, vector_x, vector_w, chunked):
 
 
 # ------------------------------------------------------------------------------------------------- launches
-def aligned(x):
-    """``x``, or a copy of it, at an address that accesses of 16 bytes accept."""
+def aligned(x: Any) -> Any:
+    """The array ``x`` (None: None), or a copy of it, at an address that accesses of 16 bytes accept."""
     if x is None or x.address % 16 == 0:
         return x
     y = memory.empty(x.shape, x.dtype)
@@ -342,7 +344,16 @@ def fastest(plans, run, *problem) -> cost.Plan:
     return named[autotune.fastest(problem, {name: partial(run, p) for name, p in named.items()})]
 
 
-def run(phases, x, w, y, bias=None, residual=None, relu=False, mode=None) -> None:
+def run(
+    phases: list[Phase],
+    x: DeviceArray,
+    w: DeviceArray,
+    y: DeviceArray,
+    bias: DeviceArray | None = None,
+    residual: DeviceArray | None = None,
+    relu: bool = False,
+    mode: str | None = None,
+) -> None:
     """Run phases of forward or backward-data.
 
     Parameters

@@ -33,10 +33,11 @@ import numpy as np
 
 from ..codegen import mma_tile, ptx
 from ..runtime import layout, memory
+from ..runtime.array import DeviceArray
 from ..runtime.launch import body, cuda, kernel, launch
 from . import cost, epilogue
 from .bf16 import rounded
-from .geometry import first_tap, input_pixel, position, read_geometry, tap_bits, taps_inside
+from .geometry import Phase, first_tap, input_pixel, position, read_geometry, tap_bits, taps_inside
 from .implicit_gemm import aligned, fastest
 
 
@@ -222,7 +223,7 @@ def weight_kernel(tile, mode, real, vector_x, vector_gy):
 
 
 # ------------------------------------------------------------------------------------------------- launches
-def run(phase, x, gy, gw, mode=None) -> None:
+def run(phase: Phase, x: DeviceArray, gy: DeviceArray, gw: DeviceArray, mode: str | None = None) -> None:
     """The weight gradient.
 
     Parameters

@@ -29,19 +29,19 @@ from ..runtime.launch import body, cuda, grid, kernel, launch
 class Windows(NamedTuple):
     """Geometry of all windows; tuples have three numbers, for planes, rows and columns."""
 
-    size: tuple[int, int, int]  #: the input
-    out_size: tuple[int, int, int]
-    kernel: tuple[int, int, int]
-    stride: tuple[int, int, int]
-    dilation: tuple[int, int, int]
-    before: tuple[int, int, int]  #: padding before the input
+    size: tuple[int, ...]  #: the input
+    out_size: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    before: tuple[int, ...]  #: padding before the input
     adaptive: bool  #: windows that share the input among the outputs; only the sizes count
 
 
 class Divisor(NamedTuple):
     """What a sum of a window is divided by."""
 
-    after: tuple[int, int, int]  #: padding after the input
+    after: tuple[int, ...]  #: padding after the input
     padded: bool  #: whether padding counts
     fixed: np.floating  #: one divisor for all windows, or 0
 
