@@ -40,7 +40,7 @@ def measure(channels: int, mean, std) -> tuple[float, float, float]:
     )
     augment = t.compose(t.pad_crop(4), t.horizontal_flip(), t.normalize(mean, std), t.cutout(8))
     loader = data.DataLoader(images, BATCH, shuffle=True, seed=0, transform=augment)
-    batches = [seconds(loader._batch, rng.permutation(IMAGES)[:BATCH], rng) for _ in range(100)]
+    batches = [seconds(loader.make_batch, rng.permutation(IMAGES)[:BATCH], rng) for _ in range(100)]
 
     net = models.resnet18(10, channels, small_input=True)
     opt, criterion = optim.SGD(net.parameters(), 0.01, momentum=0.9, nesterov=True), nn.CrossEntropyLoss()

@@ -354,6 +354,14 @@ class DataLoader:
         if (add_note := getattr(e, "add_note", None)) is not None:
             add_note(f"DataLoader: item {i} of {type(self.dataset).__name__}")
 
+    def make_batch(self, index: Sequence[int] | Array, rng: np.random.Generator) -> Any:
+        """The batch of the examples ``index``, in NumPy arrays, with ``rng`` for the transform.
+
+        The background thread does this for each batch; here it can be called, and timed, alone.
+        """
+        items = None if self._arrays is not None else [self._item(int(i)) for i in index]
+        return self._batch(index, items, rng)
+
     def _batch(self, index: Sequence[int] | Array, items: list[Any] | None, rng: np.random.Generator) -> Any:
         """The batch of ``items``, or of the rows ``index`` of the arrays, with X transformed."""
         if self._arrays is None:

@@ -54,7 +54,7 @@ class Adam(Optimizer):
             f"betas must be two numbers in [0, 1), got {betas}",
         )
 
-    def _slots(self, group: dict[str, Any]) -> tuple[str, ...]:
+    def slots(self, group: dict[str, Any]) -> tuple[str, ...]:
         return "exp_avg", "exp_avg_sq"
 
     def _update(

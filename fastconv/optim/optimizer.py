@@ -146,7 +146,7 @@ class Optimizer:
     def step(self) -> None:
         """Update every parameter that has a gradient."""
         for group in self.param_groups:
-            slots = self._slots(group)
+            slots = self.slots(group)
             # One fused call for each key; there are several only where some parameters had no gradient in an
             # earlier step.
             batches: dict[Any, list[tuple[Any, ...]]] = {}
@@ -251,11 +251,11 @@ class Optimizer:
                 new[key] = int(value) if key == "step" else value
         if "momentum_buffer" in new:
             new.setdefault("step", 1)  # PyTorch's SGD does not count, and only its first step is special
-        missing = {"step", *self._slots(group)} - set(new) if new else None
+        missing = {"step", *self.slots(group)} - set(new) if new else None
         check(not missing, name, f"the state of parameter {i} has no {', '.join(sorted(missing or ()))}")
         return new
 
-    def _slots(self, group: dict[str, Any]) -> tuple[str, ...]:
+    def slots(self, group: dict[str, Any]) -> tuple[str, ...]:
         """Names of the arrays kept per parameter."""
         raise NotImplementedError
 
@@ -269,7 +269,7 @@ class Optimizer:
         *slots: list[Any],
     ) -> None:
         """Change the arrays ``params`` in one call of the engine; ``slots`` are lists of arrays in the order
-        of :meth:`_slots`, ``step`` counts from 1 (None: nothing is kept)."""
+        of :meth:`slots`, ``step`` counts from 1 (None: nothing is kept)."""
         raise NotImplementedError
 
     def _check(self, group: dict[str, Any]) -> None:

@@ -63,7 +63,7 @@ class SGD(Optimizer):
             f"{group['dampening']}",
         )
 
-    def _slots(self, group: dict[str, Any]) -> tuple[str, ...]:
+    def slots(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",) if group["momentum"] else ()
 
     def _update(

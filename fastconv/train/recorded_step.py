@@ -117,7 +117,7 @@ class RecordedStep:
         return [t.array for t in tensors], [
             [t.requires_grad for t in tensors],
             [m.training for m in self.net.modules()],
-            [self.optimizer._slots(g) for g in groups],
+            [self.optimizer.slots(g) for g in groups],
             settings.get_float32_precision(),
         ]
 

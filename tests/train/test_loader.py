@@ -349,3 +349,12 @@ def test_training_on_a_stream():
     assert len(train.fit(net, loader, loader, epochs=2, progress=False)) > 0
     with pytest.raises(TypeError, match="train.fit needs it: give the data set a __len__"):
         train.fit(net, DataLoader(Stream(lambda i: (np.ones(2), i % 2), 6), 2), progress=False)
+
+
+@pytest.mark.parametrize("arrays", [True, False])
+def test_a_batch_can_be_made_alone(arrays):
+    x, y = np.arange(12, dtype=np.float32).reshape(6, 2), np.arange(6)
+    loader = DataLoader((x, y) if arrays else list(zip(x, y)), 3)
+    batch, labels = loader.make_batch([2, 0, 5], np.random.default_rng(0))
+    np.testing.assert_array_equal(batch, x[[2, 0, 5]])
+    np.testing.assert_array_equal(labels, [2, 0, 5])

@@ -1,0 +1,114 @@
+"""Nothing outside a module uses its private names: the package, tests, tools, bench and examples."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("fastconv", "tests", "tools", "bench", "examples")
+FILES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
+
+#: Names with an underscore that are public by their documentation, or of other libraries.
+ELSEWHERE = {
+    "_fields": "named tuples",
+    "_replace": "named tuples",
+    "_getframe": "sys: the only way to the caller's frame",
+    "_repr_html_": "what notebooks call",
+    "_actions": "argparse has no public list of a parser's options",
+    "_SubParsersAction": "argparse has no public name for it",
+    "_neg_view": "torch: the only way to a tensor with the bit set",
+    "_Cache": "numba: the cache that jit.py replaces",
+    "_compiler": "numba: the step that compiling.py watches",
+    "_reduce": "numba: what a compiled kernel is stored as",
+    "_rebuild": "numba: the inverse of _reduce",
+    "_codelibrary": "numba: the cubin of a CUDA kernel",
+    "_get_kernel_context": "numba: the simulator's kernel that runs now",
+    "_manager": "numba: the simulator's block of a thread",
+}
+#: File -> private names of others that it still uses. An entry that is not needed any more must go.
+STILL = {
+    "fastconv/backends/cuda/conv/registry.py": {"_weight_gradient", "_single", "_few"},  # kernels of a room
+    "tests/cpu/test_cache.py": {"_warn", "_age", "_folders", "_user", "_file", "_roots"},  # of disk.py
+    "tests/cpu/test_memory.py": {"_pool"},  # the pool needs a context that replaces it
+    "tests/cuda/test_cuda_conv.py": {"_plans", "_fastest", "_choose", "_known", "_chosen", "_file"},
+    "tests/ops/test_pooling_large.py": {"_TILE"},
+    "tests/support/cuda_workload.py": {"_plans"},
+    "tools/cuda_roofline.py": {"_phases", "_plans", "_weight_plans", "_phase_plans"},
+}
+NAMED_BY_TEXT = {"setattr", "getattr", "delattr", "hasattr"}
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__") and name.strip("_") != ""
+
+
+def defined_here(tree: ast.AST) -> set[str]:
+    """Names that a file defines itself: functions, classes, variables, parameters, attributes."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, (ast.Attribute, ast.Name)) and isinstance(node.ctx, ast.Store):
+            if not isinstance(node, ast.Attribute) or getattr(node.value, "id", "") in ("self", "cls"):
+                found.add(node.attr if isinstance(node, ast.Attribute) else node.id)
+        elif isinstance(node, ast.Assign) and any(getattr(t, "id", "") == "__slots__" for t in node.targets):
+            found |= {c.value for c in ast.walk(node.value) if isinstance(c, ast.Constant)}
+    return found
+
+
+def foreign(source: str) -> set[str]:
+    """The private names of other modules that ``source`` uses."""
+    tree = ast.parse(source)
+    own, found = defined_here(tree), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            found |= {a.name for a in node.names if is_private(a.name)}
+        elif isinstance(node, ast.Attribute) and is_private(node.attr) and node.attr not in own:
+            if getattr(node.value, "id", "") not in ("self", "cls"):
+                found.add(node.attr)
+        elif isinstance(node, ast.Call):
+            # monkeypatch.setattr(module, "_name", ...) and monkeypatch.setattr("package.module._name", ...)
+            function = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            texts = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            if function in NAMED_BY_TEXT and texts and is_private(name := texts[0].rpartition(".")[2]):
+                found |= {name} - own
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=[p.relative_to(ROOT).as_posix() for p in FILES])
+def test_a_file_uses_no_private_name_of_another(path):
+    name = path.relative_to(ROOT).as_posix()
+    used = foreign(path.read_text("utf-8")) - ELSEWHERE.keys()
+    assert used <= STILL.get(name, set()), f"{name}: make these public, or give them a door"
+
+
+def test_the_list_of_exceptions_only_shrinks():
+    """Every entry is still needed."""
+    used = {name: foreign((ROOT / name).read_text("utf-8")) for name in STILL if (ROOT / name).exists()}
+    assert {name: STILL[name] - used.get(name, set()) for name in STILL} == {name: set() for name in STILL}
+    everywhere = set().union(*(foreign(p.read_text("utf-8")) for p in FILES))
+    assert ELSEWHERE.keys() <= everywhere
+
+
+@pytest.mark.parametrize(
+    "source, names",
+    [
+        ("from .memory import _pool", {"_pool"}),
+        ("from .memory import __version__, pool, _", set()),
+        ("from . import memory\nmemory._pool.trim()", {"_pool"}),
+        ("from . import memory\nmemory._pool = None", {"_pool"}),
+        (
+            "class A:\n    def __init__(self):\n        self._x = 1\n    def f(self, other):\n        return other._x",
+            set(),
+        ),
+        ("class A(B):\n    def f(self):\n        return self._x + cls._y", set()),
+        ("monkeypatch.setattr(disk, '_user', None)", {"_user"}),
+        ("monkeypatch.setattr('fastconv.backends.disk._user', None)", {"_user"}),
+        ("getattr(x, '__len__')", set()),
+    ],
+)
+def test_the_walk_sees_what_it_should(source, names):
+    assert foreign(source) == names
