@@ -224,7 +224,8 @@ def parse(argv):
         metavar="A,B",
         help="which of them\n"
         f"conv: shape files, {files},\n      or paths that end in .txt (default: resnet18)\n"
-        f"op:   {', '.join(workload.OP_NAMES[:6])},\n      {', '.join(workload.OP_NAMES[6:])} (default: all)\n"
+        f"op:   {', '.join(workload.OP_NAMES[:6])},\n"
+        f"      {', '.join(workload.OP_NAMES[6:])} (default: all)\n"
         f"net:  {', '.join(workload.NETS)} (default: all)",
     )
     option(
@@ -238,8 +239,8 @@ def parse(argv):
         "--algo",
         default="auto",
         choices=("all", *ALGORITHMS),
-        help="fastconv's convolution algorithm: the one it chooses itself (auto, the default), one by force,\n"
-        "or all, a column each",
+        help="fastconv's convolution algorithm: the one it chooses itself (auto, the default), one by "
+        "force,\nor all, a column each",
     )
     option(
         "--engines",
@@ -278,8 +279,8 @@ def parse(argv):
         "--out",
         metavar="DIR",
         type=Path,
-        help="folder of the results (default: bench/results/DATE-PROCESSOR-WHAT, with --quick in runs/bench);\n"
-        "if there is such a folder already, -2 is added to its name, then -3 and so on",
+        help="folder of the results (default: bench/results/DATE-PROCESSOR-WHAT, with --quick in "
+        "runs/bench);\nif there is such a folder already, -2 is added to its name, then -3 and so on",
     )
     args = p.parse_args(argv)
     args.rounds, args.seconds = (min(args.rounds, 2), 0.03) if args.quick else (args.rounds, 0.2)

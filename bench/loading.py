@@ -1,9 +1,8 @@
-"""What loading and augmentation cost a training step of ResNet-18: ``python bench/loading.py``, about half a
-minute.
+"""How much time loading and augmentation add to a training step of ResNet-18: ``python bench/loading.py``.
 
-"batch": making one batch of 64, alone. "step": a training step, from asking for the batch to the updated
-weights, with the loader at work in its thread, and with a batch that lies ready; in turn, medians. No data
-set is needed.
+It takes about half a minute and needs no data set. "batch" is the time to make one batch of 64 alone. "step"
+is a training step, from the request for the batch to the updated weights: once with the loader at work in its
+thread, once with a batch that is ready. Both take turns; the numbers are medians.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ import numpy as np
 from compare import processor_name
 
 import fastconv as fc
-from fastconv import cli, data, models, nn, optim
+from fastconv import data, models, nn, optim
+from fastconv.cli.training import IMAGES as DATASETS
 
 BATCH, IMAGES, STEPS = 64, 20_000, 15
 
@@ -64,12 +64,14 @@ def measure(channels: int, mean, std) -> tuple[float, float, float]:
 
 def main() -> None:
     print(
-        f"{processor_name()}, {fc.get_num_threads()} threads, batches of {BATCH}; pad-crop, flip, normalise, cutout; ms"
+        f"{processor_name()}, {fc.get_num_threads()} threads, batches of {BATCH}; "
+        "pad-crop, flip, normalise, cutout; ms"
     )
     print(
-        f"{'images':>14} {'batch':>8} {'share of step':>14} {'step with loader':>17} {'step without':>13} {'ratio':>7}"
+        f"{'images':>14} {'batch':>8} {'share of step':>14} {'step with loader':>17} "
+        f"{'step without':>13} {'ratio':>7}"
     )
-    for name, (channels, mean, std, _, _) in cli.IMAGES.items():
+    for name, (channels, mean, std, _, _) in DATASETS.items():
         batch, on, off = (1e3 * s for s in measure(channels, mean, std))
         print(
             f"{name:>14} {batch:8.2f} {batch / off:14.2%} {on:17.1f} {off:13.1f} {on / off:7.3f}", flush=True

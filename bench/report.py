@@ -142,15 +142,16 @@ def _legend(lines, columns, unit, rate, extra):
         "x": "how many layers of this shape the network has; totals count them all",
         "pass": "; ".join(f"{p}: {PASSES[p]}" for p in passes),
         **{c: ENGINES[c] for c in columns},
-        "": f"in each of these: {speed}; share of {rate} as measured on this machine (speed counted as direct summation, so "
-        "Winograd may pass 100 %); largest error, relative to the largest value of a float64 result. - is no value; "
-        "why stands above",
+        "": f"in each of these: {speed}; share of {rate} as measured on this machine (speed counted as "
+        "direct summation, so Winograd may pass 100 %); largest error, relative to the largest value of a "
+        "float64 result. - is no value; why stands above",
         **(
             {"peers": "time of the fastest float32 engine of another library over fastconv's"}
             if extra
             else {}
         ),
-        "ratio": "time of PyTorch's faster layout over fastconv's: 2.00x is twice as fast as PyTorch, 0.50x half as fast",
+        "ratio": "time of PyTorch's faster layout over fastconv's: 2.00x is twice as fast as PyTorch, 0.50x "
+        "half as fast",
     }
     yield "The columns:"
     for name, text in explained.items():
@@ -168,8 +169,9 @@ def _summary(lines, columns):
                 r for line in mine if (r := ratio(line, PYTORCH)) for _ in range(line["job"].get("count", 1))
             ]
             yield (
-                f"{where} {which}: ratio {geometric_mean(ratios.values()):.2f}x (geometric mean of {len(ratios)} lines; "
-                f"{geometric_mean(every):.2f}x of all {len(every)}), least {ratios[worst]:.2f}x ({worst})"
+                f"{where} {which}: ratio {geometric_mean(ratios.values()):.2f}x "
+                f"(geometric mean of {len(ratios)} lines; {geometric_mean(every):.2f}x of all {len(every)}), "
+                f"least {ratios[worst]:.2f}x ({worst})"
             )
         totals = {c: [time_of(line, c) for line in mine] for c in columns}
         counts = [line["job"]["count"] for line in mine]

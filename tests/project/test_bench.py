@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fastconv as fc
+from fastconv import nn
+
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 sys.path.append(str(BENCH))
 
@@ -206,3 +209,19 @@ def test_the_readme_names_every_engine_command_and_column():
     line = {"job": workload.jobs("conv", ["lenet"], ["fwd"])[0], "cells": {"fastconv": {}}, "threads": 1}
     for column in next(report.rows(line, None)):
         assert f"`{column}`" in text, column
+
+
+def test_the_loading_benchmark_runs(monkeypatch, capsys):
+    """With few images and a small net; it uses the loader as a user of the package does."""
+    import loading
+
+    def net(classes, channels, small_input):
+        return nn.Sequential(nn.Conv2d(channels, classes, 3, stride=8), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    for name, value in (("BATCH", 4), ("IMAGES", 16), ("STEPS", 2)):
+        monkeypatch.setattr(loading, name, value)
+    monkeypatch.setattr(loading.models, "resnet18", net)
+    with fc.backend("numpy"):
+        loading.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["fashion-mnist", "cifar10"]
