@@ -100,10 +100,7 @@ def test_the_list_of_exceptions_only_shrinks():
         ("from .memory import __version__, pool, _", set()),
         ("from . import memory\nmemory._pool.trim()", {"_pool"}),
         ("from . import memory\nmemory._pool = None", {"_pool"}),
-        (
-            "class A:\n    def __init__(self):\n        self._x = 1\n    def f(self, other):\n        return other._x",
-            set(),
-        ),
+        ("class A:\n  def __init__(self, other):\n    self._x = 1\n    other._x", set()),
         ("class A(B):\n    def f(self):\n        return self._x + cls._y", set()),
         ("monkeypatch.setattr(disk, '_user', None)", {"_user"}),
         ("monkeypatch.setattr('fastconv.backends.disk._user', None)", {"_user"}),

@@ -1,13 +1,19 @@
-"""Type checkers see what a user's script does with the installed package."""
+"""Types: every public function has them, and checkers find a user's mistakes with the installed package."""
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import fastconv as fc
+from fastconv import data, io, models, nn, optim, train
+from fastconv import inspect as inspection
+from fastconv.nn import functional as F
 
 SCRIPT = Path(__file__).parents[1] / "support" / "snippets" / "typed.py"
 
@@ -60,3 +66,79 @@ def test_the_script_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(SCRIPT.read_text("utf-8"), str(SCRIPT), "exec"), {"__name__": "typed"})
     assert capsys.readouterr().out.count("\n") == 3
+
+
+PUBLIC = {
+    "fc": fc,
+    "fc.cuda": fc.cuda,
+    "nn": nn,
+    "nn.init": nn.init,
+    "F": F,
+    "optim": optim,
+    "optim.lr_scheduler": optim.lr_scheduler,
+    "data": data,
+    "data.transforms": data.transforms,
+    "train": train,
+    "models": models,
+    "io": io,
+    "inspect": inspection,
+}
+#: Methods of Python's protocols that a class may define; their types matter as those of other methods.
+PROTOCOLS = {"__init__", "__call__", "__getitem__", "__setitem__", "__len__", "__iter__", "__enter__"}
+
+
+def public(module):
+    """The public functions and classes of a module, by name: those of ``__all__``, or those defined in it."""
+    own = [n for n, thing in vars(module).items() if getattr(thing, "__module__", "") == module.__name__]
+    names = getattr(module, "__all__", [n for n in own if not n.startswith("_")])
+    found = {name: getattr(module, name) for name in names}
+    return {
+        name: thing
+        for name, thing in found.items()
+        if (inspect.isfunction(thing) or inspect.isclass(thing))
+        and (getattr(thing, "__module__", "") or "").startswith("fastconv")
+    }
+
+
+def functions(prefix, module):
+    """Every public function and every public method of a public class, with its name."""
+    for name, thing in public(module).items():
+        if inspect.isfunction(thing):
+            yield f"{prefix}.{name}", thing
+            continue
+        for owner in thing.__mro__:
+            if not owner.__module__.startswith("fastconv"):
+                continue
+            for method, raw in vars(owner).items():
+                function = getattr(raw, "__func__", getattr(raw, "fget", raw))
+                shown = not method.startswith("_") or method in PROTOCOLS
+                if shown and inspect.isfunction(function):
+                    yield f"{prefix}.{name}.{method}", function
+
+
+def untyped(function) -> list[str]:
+    """The parameters without a type, and "return" if the result has none."""
+    signature = inspect.signature(function)
+    parameters = list(signature.parameters.values())
+    if parameters and parameters[0].name in ("self", "cls"):
+        parameters = parameters[1:]
+    missing = [p.name for p in parameters if p.annotation is p.empty]
+    constructor = function.__name__ == "__init__" and parameters  # checkers know what it returns
+    return missing + ["return"] * (signature.return_annotation is signature.empty and not constructor)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_function_has_types(name):
+    found = dict(functions(name, PUBLIC[name]))
+    assert found
+    assert {label: missing for label, f in found.items() if (missing := untyped(f))} == {}
+
+
+def test_a_function_without_types_is_noticed():
+    def half(x: int, y, *rest, **options) -> int:
+        return x
+
+    assert untyped(half) == ["y", "rest", "options"]
+    assert untyped(lambda: None) == ["return"]
+    assert {"nn.Module.__call__", "nn.Module.parameters"} <= dict(functions("nn", nn)).keys()
+    assert "fc.Tensor.backward" in dict(functions("fc", fc))
