@@ -23,7 +23,7 @@ def more(dtype: str) -> None:
 
 
 def update(x) -> None:
-    """What is given numbers that differ from step to step."""
+    """Ops whose kernels take numbers that differ from step to step."""
     F.dropout(x, 0.5).sum().backward()
     for make in (
         lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
