@@ -94,7 +94,7 @@ def _conv(
     padding : int, one int or one ``(before, after)`` pair per dimension, or a name
         ``"same"``, ``"valid"`` or ``"full"``.
     groups : int
-    algorithm : {"auto", "direct", "im2col", "winograd"}, optional
+    algorithm : {"auto", "depthwise", "direct", "im2col", "implicit_gemm", "winograd"}, optional
         Forces an algorithm for this call and its gradients.
 
     Returns
