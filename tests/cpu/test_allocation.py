@@ -62,6 +62,7 @@ calls = {
         f"conv, {a}": lambda a=a: F.conv2d(x, w, padding=1, algorithm=a)
         for a in ("direct", "im2col", "winograd")
     },
+    "conv, depthwise": lambda: F.conv2d(x, w[:8, :1], padding=1, groups=8, algorithm="depthwise"),
     "matmul": lambda: x.reshape(512, 128) @ x.reshape(128, 512),
     "softmax": lambda: F.softmax(x, 1),
 }
