@@ -124,7 +124,7 @@ def assign(t: Variable, key: Any, value: Any) -> None:
 
 
 def changed(t: Variable, new: Variable | None) -> None:
-    """Note that the memory of ``t`` has been written to; on the tape, ``t`` is now ``new`` (None: no change)."""
+    """Note that the memory of ``t`` has been written to; if tracked, ``new`` is its new history."""
     t.memory.version += 1
     _write_to_sources(t)
     if new is None:

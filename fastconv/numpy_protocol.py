@@ -118,8 +118,8 @@ def _on_arrays(
     check(
         not (floats and any(tracked)) or call in _CONSTANT,
         f"np.{name}",
-        "the result would lose the gradient of a tensor that requires one; use the methods of Tensor, or give "
-        "it .detach() where no gradient is wanted",
+        "the result would lose the gradient of a tensor that requires one; use the methods of Tensor, or "
+        "give it .detach() where no gradient is wanted",
         RuntimeError,
     )
     for t in written:

@@ -15,9 +15,12 @@ def broadcast_shape(name: str, a: Sequence[int], b: Sequence[int]) -> tuple[int,
     >>> broadcast_shape("add", (4, 1), (3,))
     (4, 3)
     """
+    a, b = tuple(a), tuple(b)
+    if a == b or not b:  # nearly every call ends here
+        return a
     out = []
     n = max(len(a), len(b))
-    for p, q in zip((1,) * (n - len(a)) + tuple(a), (1,) * (n - len(b)) + tuple(b)):
+    for p, q in zip((1,) * (n - len(a)) + a, (1,) * (n - len(b)) + b):
         check(p == q or p == 1 or q == 1, name, f"shapes {shape_str(a)} and {shape_str(b)} do not broadcast")
         out.append(q if p == 1 else p)
     return tuple(out)
