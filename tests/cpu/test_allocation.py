@@ -98,4 +98,4 @@ def test_short_of_memory_is_an_error():
     )
     assert done.returncode == 0, done.stderr
     errors = dict(line.rsplit(" ", 1) for line in done.stdout.splitlines())
-    assert len(errors) == 9 and int(errors["max_pool"]) > 0
+    assert len(errors) == 10 and int(errors["max_pool"]) > 0
