@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import fastconv as fc
 from fastconv.backends import settings
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +101,7 @@ def paths(text):
 
 
 def exists(path, page, names):
-    """A name alone, of a file or folder, may be anywhere; a path starts at the page or at one of ``BASES``."""
+    """A name alone, of a file or folder, may be anywhere; a path starts at the page or one of ``BASES``."""
     if path.split("/")[0] in MADE or path.rstrip("/") in names:
         return True
     return any((base / path).exists() for base in (page.parent, *(ROOT / b for b in BASES)))
@@ -127,3 +128,8 @@ def test_every_page_is_in_the_menu():
     """mkdocs.yml lists each page once; mkdocs itself checks this only where it is installed."""
     menu = re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
     assert sorted(menu) == sorted(p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md"))
+
+
+def test_citation_names_this_version():
+    found = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text("utf-8"), re.MULTILINE)
+    assert found and found[1] == fc.__version__

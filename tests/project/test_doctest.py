@@ -6,6 +6,8 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +53,14 @@ def test_examples_are_found():
     assert len(names) > 60
     for place in ("nn.functional.conv.conv2d", "optim", "data", "models", "train", "io", "inspect"):
         assert any(name.startswith(f"fastconv.{place}") for name in names), place
+
+
+def test_headings_of_docstrings_are_lines():
+    """``Notes`` and the dashes under it: text that is wrapped anew must not pull them into one line."""
+    pulled = re.compile(r"^\s*\w[\w ]* -{4,}", re.MULTILINE)
+    files = Path(fc.__file__).parent.rglob("*.py")
+    found = [f"{p}: {m.group()}" for p in files for m in pulled.finditer(p.read_text("utf-8"))]
+    assert found == []
 
 
 def test_a_wrong_example_is_found():
