@@ -157,10 +157,12 @@ def set_float32_precision(precision: str) -> None:
     ValueError
         There is no such mode.
 
-    Notes ----- Errors on the CPU, relative to the largest value of the result and against float64, are below
-    1e-5 for ``"highest"`` (direct, im2col and Winograd F(2x2, 3x3); most layers are near 1e-6) and below 5e-5
-    for the other forms of Winograd, which are near 1e-5. ``tests/ops/test_precision.py`` checks these bounds
-    on random layers of real sizes.
+    Notes
+    -----
+    Errors on the CPU, relative to the largest value of the result and against float64, are below 1e-5 for
+    ``"highest"`` (direct, im2col and Winograd F(2x2, 3x3); most layers are near 1e-6) and below 5e-5 for the
+    other forms of Winograd, which are near 1e-5. ``tests/ops/test_precision.py`` checks these bounds on
+    random layers of real sizes.
     """
     global _precision
     _precision = one_of(PRECISIONS, precision, "set_float32_precision")

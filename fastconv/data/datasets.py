@@ -230,7 +230,7 @@ class FashionMNISTMini(_IdxSet):
     --------
     >>> from fastconv import data
     >>> data.FashionMNISTMini(train=False)
-    FashionMNISTMini(1,000 images of 1 x 28 x 28, 10 classes)
+    FashionMNISTMini(1,000 images of 1x28x28, 10 classes)
     """
 
     classes = FashionMNIST.classes

@@ -131,9 +131,10 @@ class DataLoader:
     TypeError
         ``dataset`` cannot be a data set; the message says what to give.
 
-    Notes ----- Each ``iter(loader)`` is one epoch, and the next one starts the next epoch. One background
-    thread makes the batches. It ends with the iterator, and its exceptions are raised where the batch is
-    asked for.
+    Notes
+    -----
+    Each ``iter(loader)`` is one epoch, and the next one starts the next epoch. One background thread makes
+    the batches. It ends with the iterator, and its exceptions are raised where the batch is asked for.
 
     Examples
     --------

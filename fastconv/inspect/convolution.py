@@ -91,6 +91,14 @@ def explain_conv(
     Returns
     -------
     ConvExplanation
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> print(fc.explain_conv((8, 64, 56, 56), (64, 64, 3, 3), padding=1, algorithm="direct"))
+    conv2d 8x64x56x56 * 64x64x3x3 -> 8x64x56x56  float32, backend ...
+    direct     fwd ... <- runs
+    ...
     """
     x_shape, w_shape = (tuple(getattr(s, "shape", s)) for s in (x_shape, w_shape))  # arrays say their own
     spec = conv_spec(f"conv{len(w_shape) - 2}d", x_shape, w_shape, stride, padding, dilation, groups)
