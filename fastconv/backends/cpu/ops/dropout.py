@@ -1,12 +1,12 @@
 """Dropout by a hash of a seed and each element's place.
 
-threads: equal shares of the elements, in memory order
-  for each pixel in a share: one loop over its channels
-
-Places count in logical C order, memory may be channels-last:
+    threads: equal shares of the elements, in memory order
+      for each pixel in a share: one loop over its channels
 
     memory    N, pixels, C
     place     (n * C + c) * pixels + pixel
+
+Places count in logical C order, whatever the order in memory is.
 """
 
 from __future__ import annotations

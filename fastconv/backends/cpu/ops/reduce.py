@@ -1,11 +1,12 @@
 """Sums and means over neighbouring axes; other reductions, and small arrays, are NumPy's work.
 
-x as  outer, n, inner          the axes before, in and behind the reduced ones, in memory order
+    x as  outer, n, inner          the axes before, in and after the reduced ones, in memory order
 
-threads: equal shares of the jobs (one part of n, one of outer)
-  inner = 1:   RUN elements at a time into one number of the array's dtype, these into a float64
-  else:        each element of a row into a float64 of its own
-the parts are added up by NumPy
+    threads: equal shares of the jobs (one part of n, one of outer)
+      inner = 1:   RUN elements at a time into one number of the array's dtype, these into a float64
+      else:        each element of a row into a float64 of its own
+
+NumPy adds up the parts.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """Softmax, cross-entropy, and their gradients: one row at a time.
 
-threads: equal shares of the rows
-  a row (it stays in the first-level cache):
-    maximum;  p = exp(x - maximum) and their sum;  y = p / sum, or x - maximum - log(sum)
-    cross-entropy:  also the loss of the row's target
-one thread: the mean of the losses, in the order of the rows
+    threads: equal shares of the rows
+      a row (it stays in the first-level cache):
+        maximum;  p = exp(x - maximum) and their sum;  y = p / sum, or x - maximum - log(sum)
+        cross-entropy:  also the loss of the row's target
+    one thread: the mean of the losses, in the order of the rows
+
+Nothing overflows, because no exponent is above 0.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ def batch_norm_train_fwd(x, weight, bias, residual, eps, activation, running, mo
     if x.size:
         other = pixels if residual is None else one_image(residual)
         totals = np.empty((part_count(1) + 1, 1, 2, pixels.shape[2]))
-        # The kernel writes running statistics to contiguous arrays; nobody reads them where none were given.
+        # The kernel writes running statistics to contiguous arrays, which are thrown away if none were given.
         running = np.empty((2, channels), x.dtype) if running is None else running
         moved = [r if r.flags.carray else np.array(r) for r in running]
         _train_fwd(

@@ -1,8 +1,10 @@
 """Group norm: the sums of each image's channels, added up over the channels of a group.
 
-pass 1   mean and variance per image and channel      (the kernel of ``moments.py``)
-         per image and group: a few numbers, by NumPy
-pass 2   scale and shift per image and channel        (the kernels of ``affine.py``)
+    pass 1   mean and variance per image and channel      (the kernel of ``moments.py``)
+             per image and group: a few numbers, by NumPy
+    pass 2   scale and shift per image and channel        (the kernels of ``affine.py``)
+
+Wu, He: Group normalization, 2018.
 """
 
 from __future__ import annotations

@@ -93,6 +93,7 @@ def _max(threads, x, starts, stops, steps, whole, run, elements, columns, lines,
     _, od, oh, ow, _ = y.shape
     source, best, where = x.reshape(-1), y.reshape(-1), index.reshape(-1)
     (d_start, h_start, w_start), (d_stop, h_stop, w_stop) = starts, stops
+    (d_step, h_step, w_step), (whole_first, whole_end) = steps, whole
     runs = (ow + run - 1) // run
     for thread in prange(threads):
         first, end = split_range(thread, threads, images * od * oh * runs)
@@ -106,12 +107,12 @@ def _max(threads, x, starts, stops, steps, whole, run, elements, columns, lines,
                 n, i, j = next_row(n, i, j, od, oh)
             q1 = min(q0 + run, ow)
             out, d0, d1, h0, h1 = r * ow * channels, d_start[i], d_stop[i], h_start[j], h_stop[j]
-            lo = min(max(q0, whole[0]), q1)
-            hi = max(min(q1, whole[1]), lo)
+            lo = min(max(q0, whole_first), q1)
+            hi = max(min(q1, whole_end), lo)
             count, fresh = (hi - lo) * channels, True
-            for d in range(d0, d1 if count else d0, steps[0]):
-                for h in range(h0, h1, steps[1]):
-                    for w in range(w_start[lo], w_stop[lo], steps[2]):
+            for d in range(d0, d1 if count else d0, d_step):
+                for h in range(h0, h1, h_step):
+                    for w in range(w_start[lo], w_stop[lo], w_step):
                         at = (d * height + h) * width + w
                         begin = (n * depth * height * width + at) * channels
                         new = address(x) + begin * x.itemsize
@@ -132,23 +133,20 @@ def _max(threads, x, starts, stops, steps, whole, run, elements, columns, lines,
             for other in range(q1 - q0 - (hi - lo)):
                 q = q0 + other if q0 + other < lo else hi + other - (lo - q0)
                 w0, w1, fresh = w_start[q], w_stop[q], True
-                for d in range(d0, d1, steps[0]):
-                    for h in range(h0, h1, steps[1]):
+                for d in range(d0, d1, d_step):
+                    for h in range(h0, h1, h_step):
                         at = (d * height + h) * width
                         begin = (n * depth * height * width + at) * channels
-                        for w in range(w0, w1, 3 * steps[2]):
-                            taps, pixel, o = (
-                                (w1 - w - 1) // steps[2] + 1,
-                                begin + w * channels,
-                                out + q * channels,
-                            )
+                        for w in range(w0, w1, 3 * w_step):
+                            taps = (w1 - w - 1) // w_step + 1
+                            pixel, o = begin + w * channels, out + q * channels
                             keep_largest(
                                 source,
                                 pixel,
-                                steps[2] * channels,
+                                w_step * channels,
                                 taps,
                                 at + w,
-                                steps[2],
+                                w_step,
                                 best,
                                 where,
                                 o,
