@@ -14,6 +14,7 @@ import griffe
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTSIDE = re.compile(r"\[([^\]]+)\]\((\.\./[^)#\s]+)(?:#[^)]*)?\)")
+NAMED = re.compile(r"named\('\w+', (\w+)\)")
 ROLE = re.compile(r":(?:func|class|meth|data|mod|attr|exc):`~?([^`]+)`")
 
 
@@ -38,3 +39,23 @@ class Plain(griffe.Extension):
         if obj.docstring:
             text = ROLE.sub(r"`\1`", obj.docstring.value)
             obj.docstring.value = re.sub(r"(?m)^::$|(?<=:):$", "", text)
+
+    def on_module_members(self, *, mod: griffe.Module, **_) -> None:
+        """``conv2d = named("conv2d", _conv)`` becomes the function ``_conv`` without its first parameter."""
+        for name, member in list(mod.members.items()):
+            call = isinstance(member, griffe.Attribute) and NAMED.match(str(member.value))
+            if not call:
+                continue
+            source = mod.members[call[1]]
+            function = griffe.Function(
+                name,
+                parameters=griffe.Parameters(*list(source.parameters)[1:]),
+                returns=source.returns,
+                docstring=source.docstring,
+                lineno=source.lineno,
+                endlineno=source.endlineno,
+            )
+            if source.docstring:
+                text = source.docstring
+                function.docstring = griffe.Docstring(text.value, lineno=text.lineno, parent=function)
+            mod.set_member(name, function)
