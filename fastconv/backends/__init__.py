@@ -12,3 +12,19 @@ from .registry import (
     recording,
     set_backend,
 )
+
+__all__ = [
+    "BACKENDS",
+    "BINARY",
+    "CONTRACT",
+    "HOST_BACKENDS",
+    "OPTIONAL",
+    "UNARY",
+    "backend",
+    "engine_of",
+    "get_backend",
+    "load",
+    "observer",
+    "recording",
+    "set_backend",
+]

@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import perf_counter, sleep
@@ -51,7 +51,7 @@ state = State()
 
 
 @contextlib.contextmanager
-def silent() -> Iterator[None]:
+def silent() -> Generator[None, None, None]:
     """Write no line inside the block, because the caller shows progress itself."""
     token = _silent.set(True)
     try:
@@ -112,7 +112,7 @@ def _erase(screen: Any, width: int) -> None:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible() -> Generator[None, None, None]:
     """Ctrl-C ends the block with the exception that its handler raises.
 
     An exception is printed and lost if it is raised in a function that C calls: LLVM calls one at the end of

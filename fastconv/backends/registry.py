@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextvars import ContextVar
 from typing import Any, Literal, Protocol, cast, overload
 
@@ -112,7 +112,7 @@ def set_backend(name: str) -> None:
 
 
 @contextlib.contextmanager
-def backend(name: str) -> Iterator[None]:
+def backend(name: str) -> Generator[None, None, None]:
     """Choose the backend inside a ``with`` block, for the running thread or task only.
 
     Parameters and errors are those of :func:`set_backend`.

@@ -9,7 +9,7 @@ algorithm with the lowest estimate among those that apply runs, for each pass on
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -62,7 +62,7 @@ def check_name(name: str | None, what: str = "conv_algorithm") -> str | None:
 
 
 @contextlib.contextmanager
-def conv_algorithm(name: str) -> Iterator[None]:
+def conv_algorithm(name: str) -> Generator[None, None, None]:
     """Force a convolution algorithm inside a ``with`` block; backward uses what forward was forced to.
 
     Parameters

@@ -52,9 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: print(
-                f"fastconv: warning: {_as_options(message)}", file=sys.stderr
-            )
+            warnings.showwarning = _show_warning
             return args.run(args)
     except KeyboardInterrupt:
         print("fastconv: interrupted", file=sys.stderr)
@@ -64,6 +62,10 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"fastconv: error: {_as_options(e)}", file=sys.stderr)
         return 2
+
+
+def _show_warning(message: object, *_: object, **__: object) -> None:
+    print(f"fastconv: warning: {_as_options(message)}", file=sys.stderr)
 
 
 def _as_options(message: object) -> str:

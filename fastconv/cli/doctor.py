@@ -1,5 +1,8 @@
 """``fastconv doctor``: show versions, processor, threads, kernel cache and GPU."""
 
+# The version is set by the build.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import argparse
@@ -26,7 +29,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what fastconv runs on; a part that is missing or broken is a line, never an error."""
-    rows = {
+    rows: dict[str, str] = {
         "fastconv": __version__,
         "python": f"{platform.python_version()} ({sys.executable})",
         "system": platform.platform(),

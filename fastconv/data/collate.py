@@ -1,5 +1,8 @@
 """Items of a data set, put together to one batch of arrays."""
 
+# The items of a data set are of any type.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

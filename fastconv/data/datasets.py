@@ -5,6 +5,9 @@ a subfolder named after the set and then in the folder itself. If no folder has 
 first one.
 """
 
+# NumPy declares some methods, such as reshape, without types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import operator

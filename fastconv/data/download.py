@@ -1,5 +1,8 @@
 """Downloads of the published data sets: mirrors, checksums, and parts that are continued."""
 
+# Other packages declare no types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import contextlib
@@ -115,8 +118,8 @@ def download(name: str, files: Sequence[str], folder: Path) -> list[str]:
     when its SHA-256 is right. A wrong file is removed, and the next mirror is tried.
     """
     try:
-        import pooch
-        import tqdm  # noqa: F401 - _fetch needs it
+        import pooch  # type: ignore[import-untyped]
+        import tqdm  # noqa: F401  # pyright: ignore[reportUnusedImport] - _fetch needs it
     except ModuleNotFoundError as e:
         return [f'{e.name} is not installed: pip install "fastconv[train]"']
     seconds = OFFLINE_SECONDS / len(MIRRORS[name])

@@ -1,5 +1,8 @@
 """Files of image data sets: where they are searched, and how they are read and checked."""
 
+# NumPy declares some methods, such as reshape, without types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import contextlib
@@ -7,7 +10,7 @@ import gzip
 import os
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from math import prod
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -38,7 +41,7 @@ def _expect(path: Path, ok: bool, expected: str, got: object) -> None:
 
 
 @contextlib.contextmanager
-def _decoding(path: Path) -> Iterator[None]:
+def _decoding(path: Path) -> Generator[None, None, None]:
     """Errors of gzip and tar, as one that names the file."""
     try:
         yield
@@ -70,9 +73,9 @@ def read_idx(path: PathLike, ndim: int) -> Array:
         )
         _expect(path, len(head) == size, f"a header of {size} bytes", len(head))
         shape = np.frombuffer(head, ">u4", offset=4).tolist()
-        return np.frombuffer(_exactly(path, f, prod(shape), f"data ({shape_str(shape)})"), np.uint8).reshape(
-            shape
-        )
+        data = _exactly(path, f, prod(shape), f"data ({shape_str(shape)})")
+        numbers: Array = np.frombuffer(data, np.uint8)
+        return numbers.reshape(shape)
 
 
 def read_cifar(paths: Sequence[Path], names: Sequence[str]) -> Array:

@@ -1,5 +1,8 @@
 """Batches from a data set: shuffled, augmented and prefetched, repeatable from a seed and a position."""
 
+# The items of a data set are of any type.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnnecessaryIsInstance=false
+
 from __future__ import annotations
 
 import contextlib
@@ -312,7 +315,8 @@ class DataLoader:
             while slots.acquire() and not stop.is_set():
                 if (chunk := next(chunks, END)) is END:
                     break
-                ready.put(self._batch(*chunk, self._rng(epoch, b + 1)))
+                index, items = chunk
+                ready.put(self._batch(index, items, self._rng(epoch, b + 1)))
                 b += 1
             ready.put(END)
         except BaseException as e:  # the consumer raises it again

@@ -4,6 +4,9 @@ A batch is a float32 array N x C x H x W; no transform writes to it. All random 
 the loader can produce the same batch again.
 """
 
+# NumPy declares some methods, such as reshape, without types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -42,7 +42,8 @@ class ConvExplanation(Shown):
 
     def table(self) -> Table:
         """The algorithms as a table; ``print`` and notebooks show it."""
-        s, rows = self.spec, []
+        s = self.spec
+        rows: list[tuple[str, ...]] = []
         for name, a in self.algorithms.items():
             if not a["applies"]:
                 rows.append((name, "", "", "", f"does not apply: {a['why_not']}"))
@@ -104,7 +105,8 @@ def explain_conv(
     spec = conv_spec(f"conv{len(w_shape) - 2}d", x_shape, w_shape, stride, padding, dilation, groups)
     engine, dtype = backends.load(backends.get_backend()), np.dtype(dtype)
     name = select.forced(algorithm)
-    found, chosen = {}, {}
+    found: dict[str, dict[str, Any]] = {}
+    chosen: dict[str, str] = {}
     for a in engine.CONV_ALGORITHMS:
         why_not = a.refuses(spec, dtype)
         found[a.name] = {

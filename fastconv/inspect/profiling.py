@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from time import perf_counter
@@ -53,7 +53,7 @@ class LayerProfile:
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PASSES, 0.0))
     flops: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PASSES, 0))
     bytes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PASSES, 0))
-    algorithms: dict[str, str] = field(default_factory=dict)
+    algorithms: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def total(self) -> float:
@@ -145,7 +145,8 @@ class Profile(Shown):
             "MB",
             "GB/s",
         )
-        rows, total = [], sum(self.seconds.values())
+        rows: list[tuple[str, ...]] = []
+        total = sum(self.seconds.values())
         for x in self.layers:
             share, moved = self.share(x), sum(x.bytes.values())
             rows.append(
@@ -192,7 +193,7 @@ class Profile(Shown):
             from matplotlib.figure import Figure
         except ImportError:
             raise ImportError('Profile.plot needs matplotlib: pip install "fastconv[train]"') from None
-        figure = Figure(figsize=(9, 1.2 + 0.22 * len(self.layers)), layout="constrained")
+        figure: Any = Figure(figsize=(9, 1.2 + 0.22 * len(self.layers)), layout="constrained")
         ax, at = figure.subplots(), np.arange(len(self.layers))
         start = np.zeros(len(self.layers))
         for which, color in zip(PASSES, ("tab:blue", "tab:orange")):
@@ -249,7 +250,8 @@ def profile(net: Module, x: TensorLike, repeat: int = 5) -> Profile:
     >>> [layer["type"] for layer in profile.to_dict()["layers"]]
     ['Linear']
     """
-    check(isinstance(net, Module), "profile", f"expected an nn.Module, got {type(net).__name__}", TypeError)
+    is_module = isinstance(net, Module)  # pyright: ignore[reportUnnecessaryIsInstance]
+    check(is_module, "profile", f"expected an nn.Module, got {type(net).__name__}", TypeError)
     check(repeat >= 1, "profile", f"repeat must be at least 1, got {repeat}")
     images, timer = as_tensor(x), _Timer(net)
     plain: list[dict[str, float]] = []
@@ -288,7 +290,7 @@ def _peak(x: Tensor, threads: int) -> float | None:
 
 
 @contextlib.contextmanager
-def _as_it_was(net: Module) -> Iterator[None]:
+def _as_it_was(net: Module) -> Generator[None, None, None]:
     """Undo at the end what training steps change."""
     grads = [(p, p.grad) for p in net.parameters()]
     buffers = [(b, b.memory.version, b.detach().clone()) for b in net.buffers()]
@@ -375,7 +377,7 @@ class _Timer(Observer):
         out: Any,
     ) -> None:
         """Add an op's bytes, operations and algorithm to its row."""
-        outs = out if isinstance(out, tuple) else (out,)
+        outs: Any = out if isinstance(out, tuple) else (out,)
         row.bytes[self.which] += sum(getattr(a, "nbytes", 0) for a in (*args, *options.values(), *outs))
         row.flops[self.which] += 2 * macs(op, args)
         which = op.removeprefix("conv_")

@@ -1,5 +1,8 @@
 """Shapes, parameters, multiply-adds, memory and receptive field of every layer, found without arithmetic."""
 
+# The arguments of an op are of any type.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -84,7 +87,7 @@ class Summary(Shown):
     def table(self) -> Table:
         """The layers as a table; ``print`` and notebooks show it."""
         head = ("layer", "type", "output shape", "parameters", "multiply-adds", "bytes", "sees")
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for x in self.layers:
             field = x.receptive_field
             sees = "" if field is None else shape_str(field if isinstance(field, tuple) else (field,))
@@ -127,7 +130,8 @@ def summary(net: Module, input_shape: Sequence[int]) -> Summary:
     >>> fc.summary(nn.Linear(3, 2), (1, 3)).total_params
     8
     """
-    check(isinstance(net, Module), "summary", f"expected an nn.Module, got {type(net).__name__}", TypeError)
+    is_module = isinstance(net, Module)  # pyright: ignore[reportUnnecessaryIsInstance]
+    check(is_module, "summary", f"expected an nn.Module, got {type(net).__name__}", TypeError)
     check(
         isinstance(input_shape, (tuple, list)) and len(input_shape) > 0,
         "summary",

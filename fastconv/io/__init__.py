@@ -5,6 +5,9 @@ an entry of its own in ``.npz``, metadata in ``.safetensors``. A flat dict of ar
 other programs read and write such files too.
 """
 
+# A file holds values of any type.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import os
@@ -184,12 +187,14 @@ def _read(f: BinaryIO, size: int, name: str, strict: bool) -> Any:
                     return pth.read_zip(archive, strict) if theirs else npz.read(archive)
             case ".pth":
                 return pth.read_legacy(f, size, strict)
-        raise ValueError("it begins like none of these")
+            case _:
+                raise ValueError("it begins like none of these")
     except Refused as e:
         raise ValueError(
             f"load: {name} is refused: {e}, and only tensors of real numbers, numbers, strings, containers "
             "and plain values of NumPy are read. Nothing in it was executed. Of a network, save the "
-            "state_dict(). weights_only=False reads the rest of such a file, without executing anything either"
+            "state_dict(). weights_only=False reads the rest of such a file, without executing anything "
+            "either"
         ) from None
     except Exception as e:  # any error of a parser means that the file is wrong
         # except errors of the disk, which have a number

@@ -1,5 +1,8 @@
 """NumPy's ``.npz`` archives, without pickle."""
 
+# A file holds values of any type.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import zipfile

@@ -11,6 +11,9 @@ A name is looked up in the tables of ``pickled.py`` and in those that the caller
 and nothing is called that is not in a table.
 """
 
+# A file holds values of any type.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import reprlib

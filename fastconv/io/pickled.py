@@ -6,6 +6,10 @@ a file format adds. They make values. Every other name is refused, or an :class:
 Nothing that a file names is imported or executed.
 """
 
+# A file holds values of any type.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import re
@@ -129,7 +133,7 @@ def _sizes(shape: Any) -> tuple[int, ...]:
 
 
 #: Names that stand for a value, such as a type in a configuration.
-CONSTANTS: dict[str, object] = {
+CONSTANTS: dict[str, Any] = {
     f"numpy.{name}": getattr(np, name)
     for name in (
         "float16",

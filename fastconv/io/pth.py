@@ -4,6 +4,10 @@ Such a file is a pickle (see ``pickled.py``) and its storages, the numbers: they
 or follow the pickle in the format before PyTorch 1.6.
 """
 
+# A file holds values of any type.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import zipfile

@@ -1,5 +1,8 @@
 """Numbers as files hold them, little-endian. A code is NumPy's code of the dtype, or "bf" for bfloat16."""
 
+# A file holds values of any type.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import numpy as np

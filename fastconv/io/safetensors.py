@@ -1,5 +1,8 @@
 """The format of the package safetensors: length of a JSON header, the header, the arrays in a row."""
 
+# A file holds values of any type.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import json

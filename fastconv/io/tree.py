@@ -4,6 +4,9 @@ The text holds ``{"__array__": name}`` for an array, ``{"__tuple__": [...]}`` fo
 ``{"__items__": [[key, value], ...]}`` for a dict whose keys JSON does not have.
 """
 
+# A file holds values of any type.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import json

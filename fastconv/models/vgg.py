@@ -49,7 +49,8 @@ class VGG(nn.Module):
     ) -> None:
         super().__init__()
         check(config in STAGES, "vgg", f"config must be one of {', '.join(STAGES)}, got {config!r}")
-        layers, c_in = [], in_channels
+        layers: list[nn.Module] = []
+        c_in = in_channels
         for stage, (width, count) in enumerate(zip(WIDTHS, STAGES[config])):
             for i in range(count):
                 kernel = 1 if config == "C" and i == 2 else 3

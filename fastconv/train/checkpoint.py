@@ -6,7 +6,7 @@ import glob
 import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from .. import io
 from ..checks import check
@@ -54,7 +54,7 @@ class Checkpoint:
             return None
         path = files[0]
         try:
-            saved = io.load(path)
+            saved: Any = io.load(path)
         except ValueError as e:
             if len(files) == 1:
                 raise
@@ -69,7 +69,7 @@ class Checkpoint:
             f"{path} is not a checkpoint of fit; give another checkpoint=, or resume=False to overwrite it",
         )
         self._sound = path == self.path
-        return saved, path
+        return cast("dict[str, Any]", saved), path
 
     def _beside(self, word: str) -> Path:
         return self.path.with_name(f"{self.path.stem}.{word}{self.path.suffix}")

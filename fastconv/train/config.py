@@ -1,5 +1,8 @@
 """The settings of a run, and how they compare with those of the run that wrote the checkpoint."""
 
+# Settings are of any type.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -91,7 +91,7 @@ class History(Shown, list[dict[str, Any]]):
         -----
         The train values are the running ones. The test loss is drawn if there is no test accuracy.
         """
-        curves = {}
+        curves: dict[str, list[tuple[float, float]]] = {}
         test = "test_loss" if self.test_accuracy is None else "test_accuracy"
         for key in ("running_loss", "running_accuracy", test):
             # histories of older versions have no running values, so their means over the epoch are drawn

@@ -1,5 +1,8 @@
 """Loss and accuracy: :func:`evaluate`, :func:`confusion_matrix`, and the counts that both and ``fit`` use."""
 
+# NumPy declares some methods, such as reshape, without types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -125,7 +128,8 @@ def correct(out: Tensor, y: Tensor) -> float:
     """
     if y.dtype.kind not in "iu" or out.ndim != y.ndim + 1:
         return nan
-    return float(np.mean(out.numpy().argmax(1) == y.numpy())) * len(y) if len(y) else 0.0
+    right: Array = out.numpy().argmax(1) == y.numpy()
+    return float(np.mean(right)) * len(y) if len(y) else 0.0
 
 
 def none_if_nan(value: float) -> float | None:

@@ -64,10 +64,11 @@ def draw(history: Plotted, plot: PathLike) -> None:
     if plot != "live":
         return history.plot(plot)
     try:
-        from IPython.display import Image, clear_output, display
+        from IPython import display
     except ImportError:
         raise ImportError('plot="live" draws in a notebook (IPython); give a file name instead') from None
     picture = BytesIO()
     history.plot(picture)
-    clear_output(wait=True)
-    display(Image(picture.getvalue()))
+    notebook: Any = display
+    notebook.clear_output(wait=True)
+    notebook.display(notebook.Image(picture.getvalue()))
