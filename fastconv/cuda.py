@@ -25,8 +25,9 @@ def describe() -> str:
     """Device, capability, memory and driver in a line, or what is missing."""
     if (reason := missing()) is not None:
         return reason
-    from numba import cuda
+    from numba import cuda as numba_cuda
 
+    cuda: Any = numba_cuda  # it declares no types
     if cuda.config.ENABLE_CUDASIM:
         return "none; numba's simulator stands in for one"
     device, driver = cuda.get_current_device(), cuda.cudadrv.driver.driver

@@ -237,7 +237,7 @@ def _remove(place: Path) -> None:
 
 def contents() -> list[tuple[Path, int, int, float]]:
     """What the stores hold: ``(folder, files, bytes, time of last use)``, the one used last first."""
-    found = []
+    found: list[tuple[Path, int, int, float]] = []
     for parent in filter(None, map(folder, STORES)):
         for place in folders(parent):
             with contextlib.suppress(OSError):  # another process removes it

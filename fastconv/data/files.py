@@ -72,7 +72,7 @@ def read_idx(path: PathLike, ndim: int) -> Array:
             head[:4].hex() or "nothing",
         )
         _expect(path, len(head) == size, f"a header of {size} bytes", len(head))
-        shape = np.frombuffer(head, ">u4", offset=4).tolist()
+        shape: tuple[int, ...] = tuple(np.frombuffer(head, ">u4", offset=4).tolist())
         data = _exactly(path, f, prod(shape), f"data ({shape_str(shape)})")
         numbers: Array = np.frombuffer(data, np.uint8)
         return numbers.reshape(shape)

@@ -25,7 +25,7 @@ from .datasets import ImageSet, to_float
 from .transforms import Transform
 
 PREFETCH = 2  # batches made ahead of the consumer
-END = object()  # follows the last batch in the queue
+END: Any = object()  # follows the last batch in the queue
 
 
 def _integer(name: str, what: str, value: Any, least: int) -> int:

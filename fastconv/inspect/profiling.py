@@ -377,8 +377,8 @@ class _Timer(Observer):
         out: Any,
     ) -> None:
         """Add an op's bytes, operations and algorithm to its row."""
-        outs: Any = out if isinstance(out, tuple) else (out,)
-        row.bytes[self.which] += sum(getattr(a, "nbytes", 0) for a in (*args, *options.values(), *outs))
+        arrays: list[Any] = [*args, *options.values(), *(out if isinstance(out, tuple) else (out,))]
+        row.bytes[self.which] += sum(getattr(a, "nbytes", 0) for a in arrays)
         row.flops[self.which] += 2 * macs(op, args)
         which = op.removeprefix("conv_")
         if which in select.PASSES:

@@ -108,7 +108,8 @@ class ResNet(nn.Module):
         self.maxpool = nn.Identity() if small_input else nn.MaxPool2d(3, stride=2, padding=1)
         c_in = 64
         for stage, count in enumerate(layers):
-            width, blocks = 64 << stage, []
+            width = 64 << stage
+            blocks: list[nn.Module] = []
             for i in range(count):
                 blocks.append(block(c_in, width, 2 if stage and i == 0 else 1))
                 c_in = width * block.expansion

@@ -64,7 +64,7 @@ class Checkpoint:
                 f"fit: continuing from the checkpoint before the last, {path}, as {e}", stacklevel=4
             )
         check(
-            isinstance(saved, dict) and set(saved) >= KEYS,
+            isinstance(saved, dict) and KEYS <= set(cast("dict[str, Any]", saved)),
             "fit",
             f"{path} is not a checkpoint of fit; give another checkpoint=, or resume=False to overwrite it",
         )

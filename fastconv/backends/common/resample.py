@@ -6,7 +6,7 @@ matrices.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,9 +33,9 @@ class Rows(NamedTuple):
 
 
 def _pad_rows(size: int, before: int, after: int, mode: str) -> Rows:
-    mode = {"replicate": "edge", "circular": "wrap"}.get(mode, mode)
+    numpy_mode: Any = {"replicate": "edge", "circular": "wrap"}.get(mode, mode)
     constant = {"constant_values": -1} if mode == "constant" else {}
-    at = np.pad(np.arange(size), (max(before, 0), max(after, 0)), mode, **constant)
+    at = np.pad(np.arange(size), (max(before, 0), max(after, 0)), numpy_mode, **constant)
     at = at[max(-before, 0) : len(at) + min(after, 0)]
     items = at[at >= 0]
     return Rows(np.append(0, np.cumsum(at >= 0)), items, np.ones(len(items)))

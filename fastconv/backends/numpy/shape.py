@@ -1,6 +1,7 @@
 """Padding, resizing and moving data."""
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -9,9 +10,9 @@ from fastconv.spec import is_basic
 
 def _sources(shape, pairs, mode):
     """The flat input position behind each output position of ``pad``, -1 where the constant is."""
-    mode = {"replicate": "edge", "circular": "wrap"}.get(mode, mode)
+    numpy_mode: Any = {"replicate": "edge", "circular": "wrap"}.get(mode, mode)
     constant = {"constant_values": -1} if mode == "constant" else {}
-    at = np.pad(np.arange(prod(shape)).reshape(shape), np.maximum(pairs, 0), mode, **constant)
+    at = np.pad(np.arange(prod(shape)).reshape(shape), np.maximum(pairs, 0), numpy_mode, **constant)
     crop = [
         slice(max(-before, 0), n + min(after, 0)) for n, (before, after) in zip(at.shape, pairs, strict=True)
     ]
