@@ -94,7 +94,9 @@ def _cost(columns, spec, which, dtype):
 
 def _algorithm(name, columns, *passes):
     takes_every_case = lambda spec, dtype: None  # noqa: E731
-    return Algorithm(name, *passes, takes_every_case, partial(_cost, columns), partial(_workspace, columns))
+    fwd, bwd_data, bwd_weight = passes
+    cost, workspace = partial(_cost, columns), partial(_workspace, columns)
+    return Algorithm(name, fwd, bwd_data, bwd_weight, takes_every_case, cost, workspace)
 
 
 CONV_ALGORITHMS = [

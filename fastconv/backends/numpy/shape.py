@@ -1,5 +1,8 @@
 """Padding, resizing and moving data."""
 
+# NumPy's sum() of arrays and its tuples of slices have types that a checker does not follow.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+
 from math import prod
 from typing import Any
 

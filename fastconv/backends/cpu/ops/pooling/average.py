@@ -145,7 +145,7 @@ def average_plan(spec, dtype, backward, threads):
     divisors = [w.extents for w in dims]
     if isinstance(spec, PoolSpec) and spec.divisor:
         divisors = [np.full(w.count, v) for w, v in zip(dims, (1, 1, spec.divisor))]
-    scales = tuple([(1 / d).astype(dtype) for d in divisors])
+    scales = tuple([(1 / d).astype(dtype) for d in divisors])  # pyright: ignore[reportOperatorIssue]
     ones = tuple([np.ones(w.size, dtype) for w in dims])
     weights = ones
     if backward:  # an input pixel adds up the gradients of the windows that it is in, over their divisors
