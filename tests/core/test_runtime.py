@@ -320,7 +320,12 @@ def test_more_threads_than_there_are_processors_are_cut_to_them():
         fc.set_num_threads(before)
 
 
-THREADS = "import fastconv as fc; print(fc.get_num_threads()); fc.rand(64, 64) @ fc.rand(64, 64); print(fc.get_num_threads())"
+THREADS = """
+import fastconv as fc
+print(fc.get_num_threads())
+fc.rand(64, 64) @ fc.rand(64, 64)
+print(fc.get_num_threads())
+"""
 
 
 def test_thread_count_from_the_environment(tmp_path):

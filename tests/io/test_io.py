@@ -196,7 +196,8 @@ def test_safetensors_by_hand(tmp_path):
         header = {name: {**f32, "data_offsets": e} for name, e in zip("ab", extents)}
         with pytest.raises(ValueError, match=message):
             fc.load(safe_file(path, header, bytes(12)))
-    twice = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"I32","shape":[1],"data_offsets":[0,4]}}'
+    a = b'"a":{"dtype":"%s","shape":[1],"data_offsets":[0,4]}'
+    twice = b"{" + a % b"F32" + b"," + a % b"I32" + b"}"
     for words, message in (
         (twice, "a is there twice"),
         (b"[1]", "its header is a list"),

@@ -232,7 +232,10 @@ def test_every_protocol(path, protocol):
 
 def test_reading_imports_no_torch(path, layout):
     write(path, layout, *example(layout))
-    program = f"import sys; sys.modules['torch'] = None; import fastconv as fc; print(fc.load({str(path)!r})['epoch'])"
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        f"import fastconv as fc; print(fc.load({str(path)!r})['epoch'])"
+    )
     here = {**os.environ, "PYTHONPATH": str(Path(fc.__file__).parent.parent)}
     assert (
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=here).stdout

@@ -14,6 +14,7 @@ FILES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
 #: Names with an underscore that are public by their documentation, or of other libraries.
 ELSEWHERE = {
     "_fields": "named tuples",
+    "_make": "named tuples",
     "_replace": "named tuples",
     "_getframe": "sys: the only way to the caller's frame",
     "_repr_html_": "what notebooks call",
@@ -27,16 +28,6 @@ ELSEWHERE = {
     "_codelibrary": "numba: the cubin of a CUDA kernel",
     "_get_kernel_context": "numba: the simulator's kernel that runs now",
     "_manager": "numba: the simulator's block of a thread",
-}
-#: File -> private names of others that it still uses. An entry that is not needed any more must go.
-STILL = {
-    "fastconv/backends/cuda/conv/registry.py": {"_weight_gradient", "_single", "_few"},  # kernels of a room
-    "tests/cpu/test_cache.py": {"_warn", "_age", "_folders", "_user", "_file", "_roots"},  # of disk.py
-    "tests/cpu/test_memory.py": {"_pool"},  # the pool needs a context that replaces it
-    "tests/cuda/test_cuda_conv.py": {"_plans", "_fastest", "_choose", "_known", "_chosen", "_file"},
-    "tests/ops/test_pooling_large.py": {"_TILE"},
-    "tests/support/cuda_workload.py": {"_plans"},
-    "tools/cuda_roofline.py": {"_phases", "_plans", "_weight_plans", "_phase_plans"},
 }
 NAMED_BY_TEXT = {"setattr", "getattr", "delattr", "hasattr"}
 
@@ -82,13 +73,10 @@ def foreign(source: str) -> set[str]:
 def test_a_file_uses_no_private_name_of_another(path):
     name = path.relative_to(ROOT).as_posix()
     used = foreign(path.read_text("utf-8")) - ELSEWHERE.keys()
-    assert used <= STILL.get(name, set()), f"{name}: make these public, or give them a door"
+    assert used == set(), f"{name}: make these public, or give them a door"
 
 
-def test_the_list_of_exceptions_only_shrinks():
-    """Every entry is still needed."""
-    used = {name: foreign((ROOT / name).read_text("utf-8")) for name in STILL if (ROOT / name).exists()}
-    assert {name: STILL[name] - used.get(name, set()) for name in STILL} == {name: set() for name in STILL}
+def test_every_exception_is_needed():
     everywhere = set().union(*(foreign(p.read_text("utf-8")) for p in FILES))
     assert ELSEWHERE.keys() <= everywhere
 
