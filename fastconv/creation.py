@@ -1,5 +1,8 @@
 """New tensors: from data, from other libraries, filled, random, or joined from several."""
 
+# Arguments of users are checked when they arrive, whatever their declared types say.
+# pyright: reportUnnecessaryIsInstance=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

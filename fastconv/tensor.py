@@ -4,6 +4,9 @@ A method here says what users may call; the work is done in ``ops`` (with the de
 ``autograd``. Layers' ops are in ``fastconv.nn.functional``.
 """
 
+# Arguments of users are checked when they arrive, whatever their declared types say.
+# pyright: reportUnnecessaryIsInstance=false, reportUnknownVariableType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import builtins

@@ -20,7 +20,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from .settings import environment
 
@@ -171,10 +171,10 @@ class Measurements:
 
     def _stored(self) -> dict[str, Any]:
         try:
-            found = json.loads(read(self.path))
+            found: Any = json.loads(read(self.path))
         except ValueError:  # no file yet, or a damaged one
             return {}
-        return found if isinstance(found, dict) else {}
+        return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
     def get(self, key: str, valid: Callable[[Any], bool], measure: Callable[[], Any]) -> Any:
         """The value of ``key``; measured and kept where there is none, or none that is ``valid``."""

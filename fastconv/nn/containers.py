@@ -1,5 +1,8 @@
 """Modules that hold a list of modules: Sequential and ModuleList."""
 
+# Arguments of users are checked when they arrive, whatever their declared types say.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,5 +1,8 @@
 """Parameter and Module: what layers and networks are made of."""
 
+# Arguments of users are checked when they arrive, whatever their declared types say.
+# pyright: reportPrivateUsage=false, reportUnnecessaryIsInstance=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

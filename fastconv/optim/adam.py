@@ -1,5 +1,8 @@
 """Adam and AdamW."""
 
+# Arguments of users are checked when they arrive, whatever their declared types say.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from typing import Any

@@ -4,6 +4,9 @@ As in PyTorch, each step changes the learning rate that a parameter group has at
 was set by hand has a lasting effect, and several schedules of one optimizer work together.
 """
 
+# Arguments of users are checked when they arrive, whatever their declared types say.
+# pyright: reportUnnecessaryIsInstance=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import inspect

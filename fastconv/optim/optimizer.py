@@ -1,5 +1,8 @@
 """The base of all optimizers: parameter groups, and one fused call of the engine per group."""
 
+# Arguments of users are checked when they arrive, whatever their declared types say.
+# pyright: reportUnnecessaryIsInstance=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import inspect
