@@ -192,7 +192,7 @@ def test_a_kernels_file_may_only_name_what_kernels_are_made_of(tmp_path, monkeyp
 
     payload = pickle.dumps((_Trap(),))
     cache = jit.DiskCache("trap")
-    monkeypatch.setattr(cache, "_file", lambda *_: tmp_path / "file")
+    monkeypatch.setattr(cache, "file_of", lambda *_: tmp_path / "file")
     disk.write_atomically(tmp_path / "file", hashlib.sha256(payload).digest() + payload)
     assert cache.load_overload(None, jit.cpu_target.target_context) is None
     assert not hasattr(fastconv, "caught")

@@ -170,14 +170,14 @@ class DiskCache(_Cache):
     def cache_path(self):
         return str(cache_dir())
 
-    def _file(self, sig, codegen) -> Path | None:
+    def file_of(self, sig, codegen) -> Path | None:
         folder = cache_dir()
         digest = hashlib.sha256(repr((sig, codegen.magic_tuple())).encode()).hexdigest()[:16]
         return folder and folder / f"{self._name}-{digest}.bin"
 
     def load_overload(self, sig, target_context):
         target_context.refresh()
-        data = disk.read(self._file(sig, target_context.codegen()))
+        data = disk.read(self.file_of(sig, target_context.codegen()))
         if hashlib.sha256(data[32:]).digest() != data[:32]:
             return None
         try:
@@ -187,7 +187,7 @@ class DiskCache(_Cache):
         return CompileResult._rebuild(target_context, *parts)
 
     def save_overload(self, sig, data):
-        path = self._file(sig, data.codegen)
+        path = self.file_of(sig, data.codegen)
         if path is None or data.library.has_dynamic_globals:
             return
         payload = dumps(data._reduce())
