@@ -40,6 +40,8 @@ from numba.core.serialize import dumps
 from fastconv._version import __version__
 from fastconv.backends import compiling, disk, settings
 
+from . import own_copies
+
 if numba.config.DISABLE_JIT:
     raise RuntimeError(
         "backend 'cpu': its kernels must be compiled, but NUMBA_DISABLE_JIT is set; unset it, or use the "
@@ -216,6 +218,8 @@ def _name(func) -> str:
 
 def _compile(func, *, parallel: bool, inline: str = "never", cached: bool = False):
     options = {"parallel": {"fusion": False}} if parallel else {}
+    if cached:
+        options["pipeline_class"] = own_copies.Compiler
     dispatcher = numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy", inline=inline, **options)(
         func
     )
@@ -254,7 +258,7 @@ def c_function(func, name: str) -> int:
         Its address, for ``emitter.call``.
     """
     options = {"nopython": True, "nogil": True, "fastmath": FASTMATH, "error_model": "numpy"}
-    compiled = CFunc(func, ((types.CPointer(types.int64),), types.void), {}, options)
+    compiled = CFunc(func, ((types.CPointer(types.int64),), types.void), {}, options, own_copies.Compiler)
     _cache(compiled, name)
     with lock:
         compiled.compile()
