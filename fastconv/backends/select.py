@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Callable, Generator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from fastconv.spec import ConvSpec
@@ -135,3 +136,22 @@ def choose(
     if not able:
         raise ValueError(f"conv{spec.ndim}d: {algorithms[0].refuses(spec, dtype)}")
     return min(able, key=lambda a: a.cost(spec, which, dtype))
+
+
+def chooser(
+    algorithms: Sequence[Algorithm], *in_force: Callable[[], Any]
+) -> Callable[[ConvSpec, str, Any, str | None], Algorithm]:
+    """:func:`choose` among the algorithms of an engine, with its answers kept.
+
+    ``in_force`` are functions that return the settings on which estimates and refusals depend. The result
+    takes the other arguments of :func:`choose`.
+    """
+
+    @lru_cache(maxsize=4096)
+    def chosen(spec: ConvSpec, which: str, dtype: Any, name: str | None, *_: Any) -> Algorithm:
+        return choose(algorithms, spec, which, dtype, name)
+
+    def choose_for(spec: ConvSpec, which: str, dtype: Any, name: str | None) -> Algorithm:
+        return chosen(spec, which, dtype, name, *[setting() for setting in in_force])
+
+    return choose_for

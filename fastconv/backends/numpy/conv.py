@@ -10,7 +10,7 @@ from math import prod
 
 import numpy as np
 
-from ..select import Algorithm, choose
+from ..select import Algorithm, chooser
 from .pointwise import reduce_fwd
 from .windows import fold, padded, taps, unfold, unpadded
 
@@ -104,13 +104,15 @@ CONV_ALGORITHMS = [
     _algorithm("direct", False, _direct_fwd, _direct_bwd_data, _direct_bwd_weight),
 ]
 
+_choose = chooser(CONV_ALGORITHMS)
+
 
 def conv_fwd(x, w, b, spec, algorithm=None, residual=None, relu=False):
     """Cross-correlation, then ``residual`` added, then relu (each of the two where asked for)::
 
     y[n, o, p] = b[o] + sum over c and taps of w[o, c, tap] * x[n, c, p * stride + tap * dilation - before]
     """
-    return choose(CONV_ALGORITHMS, spec, "fwd", x.dtype, algorithm).fwd(x, w, b, spec, residual, relu)
+    return _choose(spec, "fwd", x.dtype, algorithm).fwd(x, w, b, spec, residual, relu)
 
 
 def conv_prepack(w):
@@ -120,10 +122,10 @@ def conv_prepack(w):
 
 def conv_bwd_data(gy, w, spec, algorithm=None, residual=None):
     """The adjoint of ``conv_fwd`` in ``x``, plus ``residual``; forward pass of a transposed convolution."""
-    gx = choose(CONV_ALGORITHMS, spec, "bwd_data", gy.dtype, algorithm).bwd_data(gy, w, spec)
+    gx = _choose(spec, "bwd_data", gy.dtype, algorithm).bwd_data(gy, w, spec)
     return gx if residual is None else gx + residual
 
 
 def conv_bwd_weight(x, gy, spec, algorithm=None):
     """The adjoint of ``conv_fwd`` in ``w``."""
-    return choose(CONV_ALGORITHMS, spec, "bwd_weight", x.dtype, algorithm).bwd_weight(x, gy, spec)
+    return _choose(spec, "bwd_weight", x.dtype, algorithm).bwd_weight(x, gy, spec)

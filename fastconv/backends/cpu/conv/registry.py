@@ -142,13 +142,7 @@ CONV_ALGORITHMS = [
 ]
 
 
-@lru_cache(maxsize=4096)
-def _chosen(spec, which, dtype, name, *in_force):
-    return select.choose(CONV_ALGORITHMS, spec, which, dtype, name)
-
-
-def _choose(spec, which, dtype, name):
-    return _chosen(spec, which, dtype, name, settings.get_num_threads(), settings.get_float32_precision())
+_choose = select.chooser(CONV_ALGORITHMS, settings.get_num_threads, settings.get_float32_precision)
 
 
 def conv_prepack(w: np.ndarray) -> Prepacked:

@@ -10,8 +10,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
 from fastconv.backends import select, settings
@@ -115,14 +113,7 @@ CONV_ALGORITHMS = [
 ]
 
 
-@lru_cache(maxsize=4096)
-def _chosen(spec, which, dtype, name, precision):
-    return select.choose(CONV_ALGORITHMS, spec, which, dtype, name)
-
-
-def choose(spec: ConvSpec, which: str, dtype, name: str | None) -> select.Algorithm:
-    """The algorithm that runs pass ``which``: that forced by ``name``, or that of the lowest estimate."""
-    return _chosen(spec, which, dtype, name, settings.get_float32_precision())
+choose = select.chooser(CONV_ALGORITHMS, settings.get_float32_precision)
 
 
 # ------------------------------------------------------------------------------------------ the contract
