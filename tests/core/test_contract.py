@@ -172,6 +172,7 @@ def test_conv_algorithms(engine):
             engine.conv_fwd(x, w, None, geometry, name)
 
 
+@pytest.mark.full
 def test_depthwise_kernels_are_an_algorithm(engine):
     """``auto`` runs them, dense layers are refused with a reason, ``direct`` does without them."""
     listed = {a.name: a for a in engine.CONV_ALGORITHMS}

@@ -86,6 +86,7 @@ def test_two_processes_may_compile_at_once(cache):
     assert list(folder.rglob("*.bin")) and not list(folder.rglob("*.tmp"))
 
 
+@pytest.mark.full
 def test_a_warm_cache_is_used_and_gives_the_same_bits(cache):
     folder, outputs = cache
     before = {f: f.stat().st_mtime_ns for f in folder.rglob("*.bin")}

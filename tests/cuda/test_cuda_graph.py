@@ -134,6 +134,7 @@ def test_a_replay_allocates_and_launches_nothing_but_copies_of_the_batch(engine,
     assert counts == [(2, 0)] * (EPOCHS * (IMAGES // BATCH) - 2)
 
 
+@pytest.mark.full
 def test_where_it_is_the_default(recorded):
     """On for nets, losses and optimizers of fastconv.
 

@@ -42,6 +42,7 @@ def test_on_the_machine():
     assert " passed" in done.stdout.splitlines()[-1]
 
 
+@pytest.mark.full
 @pytest.mark.skipif(PTX, reason="starts a machine of its own")
 def test_what_bounds_a_layer():
     """Each pass of a convolution: one row, whose tensor cores are never busier than the whole."""

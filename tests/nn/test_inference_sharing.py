@@ -389,6 +389,7 @@ def test_an_optimized_net_inside_another(backend):
     same(nn.Sequential(inner, resnet), x, deeper)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "make",
     [

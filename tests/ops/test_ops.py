@@ -18,7 +18,9 @@ from fastconv import spec
 from fastconv.nn import functional as F
 
 backend = op_backend
-DTYPES = ("float32", "float64")
+#: Backend and dtype. The reference always runs in both, because the others are compared with it.
+RUNS = [("numpy", "float64"), *((b, "float32") for b in OP_BACKENDS)]
+RUNS += full(*((b, "float64") for b in OP_BACKENDS if b != "numpy"))
 GRADIENT_CASES = [c for c in CASES if c.gradient]
 CONV_CASES = [c for c in GRADIENT_CASES if c.name.startswith("conv") and not c.name.startswith("conv_")]
 
@@ -31,7 +33,7 @@ def test_cases_are_well_formed():
     )
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("backend", "dtype"), RUNS, indirect=["backend"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_forward(case, dtype, backend):
     inputs, constants = tensors(case, dtype)
@@ -69,11 +71,7 @@ def test_gradient_of_reference(case):
                 assert slope == pytest.approx(want, rel=1e-7, abs=rounding), f"input {k}"
 
 
-@pytest.mark.parametrize(
-    ("backend", "dtype"),
-    [(b, d) for b in OP_BACKENDS for d in DTYPES if (b, d) != ("numpy", "float64")],
-    indirect=["backend"],
-)
+@pytest.mark.parametrize(("backend", "dtype"), RUNS[1:], indirect=["backend"])
 @pytest.mark.parametrize("case", GRADIENT_CASES, ids=str)
 def test_gradient(case, dtype, backend):
     """Every backend's gradients are those of the numpy backend in float64."""
@@ -116,7 +114,7 @@ def channels_last(a):
     return np.moveaxis(np.moveaxis(a, 1, -1).copy(), -1, 1) if a.ndim > 2 else a.copy(order="F")
 
 
-@pytest.mark.parametrize("layout", [read_only, strided, channels_last], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("layout", [channels_last, *full(read_only, strided)], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("case", GRADIENT_CASES, ids=str)
 def test_layout(case, layout, backend):
     """Read-only, strided and channels-last arguments give the same, uncopied on the way in, and are left
@@ -149,6 +147,7 @@ def test_nan_and_infinity_propagate(case, poison, backend):
     assert_close(got, want, case.rtol["float32"])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_repeat_is_bit_identical(case, backend):
     y, grads = run(case, "float32")

@@ -51,6 +51,7 @@ def test_sliding_gives_what_windows_give(case, dtype, slides):
         assert_close(got, want, 4 * case.rtol[dtype])
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf], ids=["nan", "inf", "-inf"])
 @pytest.mark.parametrize("case", POOLING, ids=str)

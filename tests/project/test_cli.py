@@ -518,6 +518,7 @@ def test_module_runs():
     assert done.stdout.strip() == f"fastconv {fc.__version__}"
 
 
+@pytest.mark.full
 def test_warmup_covers_training(capsys):
     """Every op of the contract is run, and after it training compiles nothing any more."""
     with fc.backend("cpu"):

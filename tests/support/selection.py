@@ -6,5 +6,8 @@ import pytest
 
 
 def full(*values):
-    """Parameters of a test that only ``--full`` runs."""
-    return [pytest.param(value, marks=pytest.mark.full) for value in values]
+    """Parameters of a test that only ``--full`` runs; a tuple is several parameters."""
+    return [
+        pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.full)
+        for value in values
+    ]
