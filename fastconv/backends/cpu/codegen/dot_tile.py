@@ -24,6 +24,7 @@ from numba.extending import intrinsic
 
 from .emitter import I64, REGISTERS, Emitter, call, read_arguments
 from .jit import body, c_function
+from .tap_loops import emit_tap_loops
 
 #: Largest block of :func:`dot`.
 DOT_ROWS, DOT_COLUMNS = (4, 5) if REGISTERS == 32 else (3, 3)
@@ -33,44 +34,23 @@ def _emit_dot(e: Emitter, rows: int, cols: int, args) -> None:
     """Emit the two loops of ``rows`` x ``cols`` accumulators, and the sums over their lanes."""
     a, a_row, a_step, ta, b, b_col, b_step, tb, taps, depth, c, c_row, c_col = args
     builder = e.b
-    entry = builder.block
-    taps_loop, depth_loop, taps_end, done = (
-        builder.function.append_basic_block(n) for n in ("taps", "depth", "taps.end", "done")
-    )
-    zero = ir.Constant(e.vector, [0.0] * e.lanes)
+    entry, loops = builder.block, builder.function.append_basic_block("taps")
+    zeros = [ir.Constant(e.vector, [0.0] * e.lanes)] * (rows * cols)
     start = e.element_pointer(a), e.element_pointer(b)
     tables = [builder.inttoptr(t, I64.as_pointer()) for t in (ta, tb)]
-    builder.branch(taps_loop)
+    builder.branch(loops)
 
-    builder.position_at_end(taps_loop)
-    t, outer = builder.phi(I64), [builder.phi(e.vector) for _ in range(rows * cols)]
-    for phi, value in zip([t, *outer], [I64(0), *[zero] * len(outer)]):
-        phi.add_incoming(value, entry)
-    a_tap, b_tap = (e.at(p, builder.load(builder.gep(table, [t]))) for p, table in zip(start, tables))
-    builder.branch(depth_loop)
+    def multiply_add(pa, pb, sums):
+        columns = [e.load(e.at(pb, builder.mul(b_col, I64(v)))) for v in range(cols)]
+        found = []
+        for m in range(rows):
+            row = e.load(e.at(pa, builder.mul(a_row, I64(m))))
+            found += [e.multiply_add(row, columns[v], sums[m * cols + v]) for v in range(cols)]
+        return found
 
-    builder.position_at_end(depth_loop)
-    k, pa, pb = builder.phi(I64), builder.phi(a_tap.type), builder.phi(b_tap.type)
-    inner = [builder.phi(e.vector) for _ in outer]
-    for phi, value in zip([k, pa, pb, *inner], [I64(0), a_tap, b_tap, *outer]):
-        phi.add_incoming(value, taps_loop)
-    columns = [e.load(e.at(pb, builder.mul(b_col, I64(v)))) for v in range(cols)]
-    sums = []
-    for m in range(rows):
-        row = e.load(e.at(pa, builder.mul(a_row, I64(m))))
-        sums += [e.multiply_add(row, columns[v], inner[m * cols + v]) for v in range(cols)]
-    k_next = builder.add(k, I64(1))
-    for phi, value in zip([k, pa, pb, *inner], [k_next, e.at(pa, a_step), e.at(pb, b_step), *sums]):
-        phi.add_incoming(value, depth_loop)
-    builder.cbranch(builder.icmp_signed("<", k_next, depth), depth_loop, taps_end)
-
-    builder.position_at_end(taps_end)
-    t_next = builder.add(t, I64(1))
-    for phi, value in zip([t, *outer], [t_next, *sums]):
-        phi.add_incoming(value, taps_end)
-    builder.cbranch(builder.icmp_signed("<", t_next, taps), taps_loop, done)
-
-    builder.position_at_end(done)
+    sums = emit_tap_loops(
+        e, loops, [(entry, zeros)], start, tables, (a_step, b_step), taps, depth, multiply_add
+    )
     for i, value in enumerate(sums):
         m, v = divmod(i, cols)
         place = e.at(e.at(e.element_pointer(c), builder.mul(c_row, I64(m))), builder.mul(c_col, I64(v)))

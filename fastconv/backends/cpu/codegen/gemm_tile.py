@@ -26,6 +26,7 @@ from numba.extending import intrinsic
 
 from .emitter import I64, REGISTERS, Emitter, call, emit_prefetch, lanes, read_arguments
 from .jit import body, c_function
+from .tap_loops import emit_tap_loops
 
 #: Rows of the largest tile.
 MAX_ROWS = 14 if REGISTERS == 32 else 6
@@ -118,51 +119,28 @@ def _emit_tile(e: Emitter, rows: int, nv: int, args, masks, plain: bool) -> None
             emit_prefetch(builder, corner(base, c_row, m, v), True, level=1)
 
     entry = builder.block
-    load, taps_loop, depth_loop, taps_end, done = (
-        function.append_basic_block(n) for n in ("init", "taps", "depth", "taps.end", "done")
-    )
-    builder.cbranch(builder.icmp_signed("==", init, I64(0)), taps_loop, load)
+    load, loops = (function.append_basic_block(n) for n in ("init", "taps"))
+    builder.cbranch(builder.icmp_signed("==", init, I64(0)), loops, load)
 
     builder.position_at_end(load)
     base = e.element_pointer(init)
     loaded = [e.load(corner(base, init_row, m, v), masks[v]) for m, v in grid]
-    builder.branch(taps_loop)
+    builder.branch(loops)
 
-    builder.position_at_end(taps_loop)
-    t = builder.phi(I64)
-    outer = [builder.phi(e.vector) for _ in grid]
-    for phi, value in zip([t, *outer], [I64(0), *[zero] * len(grid)]):
-        phi.add_incoming(value, entry)
-    for phi, value in zip([t, *outer], [I64(0), *loaded]):
-        phi.add_incoming(value, load)
-    a_tap, b_tap = (e.at(p, builder.load(builder.gep(table, [t]))) for p, table in zip(start, tables))
-    builder.branch(depth_loop)
+    def multiply_add(pa, pb, sums):
+        columns = [e.load(e.at(pb, v * e.lanes), masks[v]) for v in range(nv)]
+        found = []
+        bases = [pa]
+        while 4 * len(bases) < rows:
+            bases.append(e.opaque(e.at(bases[-1], four)))
+        for m in range(rows):
+            number = e.broadcast(builder.load(e.at(bases[m // 4], step[m % 4])))
+            found += [e.multiply_add(number, columns[v], sums[m * nv + v]) for v in range(nv)]
+        return found
 
-    builder.position_at_end(depth_loop)
-    k, pa, pb = builder.phi(I64), builder.phi(a_tap.type), builder.phi(b_tap.type)
-    inner = [builder.phi(e.vector) for _ in grid]
-    for phi, value in zip([k, pa, pb, *inner], [I64(0), a_tap, b_tap, *outer]):
-        phi.add_incoming(value, taps_loop)
-    columns = [e.load(e.at(pb, v * e.lanes), masks[v]) for v in range(nv)]
-    sums = []
-    bases = [pa]
-    while 4 * len(bases) < rows:
-        bases.append(e.opaque(e.at(bases[-1], four)))
-    for m in range(rows):
-        number = e.broadcast(builder.load(e.at(bases[m // 4], step[m % 4])))
-        sums += [e.multiply_add(number, columns[v], inner[m * nv + v]) for v in range(nv)]
-    k_next = builder.add(k, I64(1))
-    for phi, value in zip([k, pa, pb, *inner], [k_next, e.at(pa, a_step), e.at(pb, b_step), *sums]):
-        phi.add_incoming(value, depth_loop)
-    builder.cbranch(builder.icmp_signed("<", k_next, depth), depth_loop, taps_end)
-
-    builder.position_at_end(taps_end)
-    t_next = builder.add(t, I64(1))
-    for phi, value in zip([t, *outer], [t_next, *sums]):
-        phi.add_incoming(value, taps_end)
-    builder.cbranch(builder.icmp_signed("<", t_next, taps), taps_loop, done)
-
-    builder.position_at_end(done)
+    starts = [(entry, [zero] * len(grid)), (load, loaded)]
+    sums = emit_tap_loops(e, loops, starts, start, tables, (a_step, b_step), taps, depth, multiply_add)
+    done = builder.block
     base = e.element_pointer(c)
     if plain:
         for (m, v), value in zip(grid, sums):
