@@ -47,7 +47,7 @@ def _steps(modules: Sequence[Any], x: Tensor) -> tuple[tuple, list[int], list[li
     steps, ends, params = [], [], []
     shape, dtype, device = x.shape, x.dtype, x.device
     for m in modules:
-        offers = m.__dict__.get("forward", m)
+        offers: Fusible = m.__dict__.get("forward", m)
         if "fusion_steps" not in type(offers).__dict__:
             break
         try:
