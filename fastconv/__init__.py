@@ -1,5 +1,8 @@
 """fastconv: train and run convolutional networks with kernels you can read, from NumPy and Numba alone."""
 
+from .tensor import Tensor  # before the function of the same name, so that ``fc.tensor`` is the function
+
+# isort: split
 from . import cuda, data, models, nn, optim, train
 from ._version import __version__
 from .autograd import no_grad
@@ -29,7 +32,6 @@ from .inference import optimize_for_inference
 from .inspect import explain_conv, profile, summary
 from .io import load, save
 from .random import manual_seed
-from .tensor import Tensor
 
 __all__ = [
     "__version__",
