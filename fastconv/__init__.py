@@ -3,9 +3,8 @@
 from .tensor import Tensor  # before the function of the same name, so that ``fc.tensor`` is the function
 
 # isort: split
-from . import cuda, data, models, nn, optim, train
+from . import autograd, cuda, data, models, nn, optim, train
 from ._version import __version__
-from .autograd import no_grad
 from .backends import backend, get_backend, set_backend
 from .backends.select import conv_algorithm
 from .backends.settings import get_float32_precision, get_num_threads, set_float32_precision, set_num_threads
@@ -28,17 +27,22 @@ from .devices import device
 from .dtypes import FLOAT32 as float32
 from .dtypes import FLOAT64 as float64
 from .dtypes import INT64 as int64
+from .functions import abs, clamp
 from .inference import optimize_for_inference
 from .inspect import explain_conv, profile, summary
 from .io import load, save
 from .random import manual_seed
+from .tape import no_grad
 
 __all__ = [
     "__version__",
+    "abs",
     "arange",
     "as_tensor",
+    "autograd",
     "backend",
     "cat",
+    "clamp",
     "conv_algorithm",
     "cuda",
     "data",

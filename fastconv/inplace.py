@@ -20,11 +20,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from . import backends
-from .autograd import is_grad_enabled
 from .checks import check, shape_str
 from .dtypes import CATEGORY
 from .ops import Cast, Copy, SetItem
 from .ops.index import plain_key
+from .tape import is_grad_enabled
 from .variable import Variable, View, argument
 
 V = TypeVar("V", bound=Variable)

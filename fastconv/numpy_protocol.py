@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from . import inplace
-from .autograd import is_grad_enabled
 from .checks import check
+from .tape import is_grad_enabled
 from .variable import Variable, argument
 
 #: ufunc -> the operator of a Tensor on the left, and of one on the right of something else.

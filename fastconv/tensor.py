@@ -1,7 +1,7 @@
 """Tensor: an array with a logical NCHW shape, a device and a place on the tape.
 
-A method here says what users may call; the work is done in ``ops`` (with the derivatives), ``inplace`` and
-``autograd``. Layers' ops are in ``fastconv.nn.functional``.
+What a tensor is, and how it reaches other worlds and the tape. Its operators and functions are in
+``methods``. Ops of layers are in ``fastconv.nn.functional``.
 """
 
 # Arguments of users are checked when they arrive, whatever their declared types say.
@@ -11,22 +11,20 @@ from __future__ import annotations
 
 import builtins
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
-from . import autograd, inplace, numpy_protocol, variable
-from .checks import check, check_axis, check_rank, check_shape, shape_str
+from . import numpy_protocol, tape, variable
+from .checks import check, check_axis, check_shape, shape_str
 from .dtypes import FLOAT32, FLOAT64, INT64
-from .ops import Copy, GetItem, MatMul, Unary, convert
+from .methods import InPlaceMethods, MatrixMethods, ReduceMethods, ShapeMethods
+from .ops import Copy, convert
 from .ops import shape as shapes
-from .ops.index import plain_key
-from .ops.pointwise import binary, clamp, compared, operand, power
-from .ops.reduce import arg_extremum, extremum_along, given, reduce, softmax
-from .typing import Array, Dims, DType, Ints, Operand
-from .variable import Variable, argument
+from .typing import Array, DType, Operand
+from .variable import argument
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -34,14 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="Tensor")
 
 
-class MaxResult(NamedTuple):
-    """The largest or smallest elements along a dimension, and where they are."""
-
-    values: Tensor
-    indices: Tensor
-
-
-class Tensor(Variable):
+class Tensor(InPlaceMethods, ReduceMethods, ShapeMethods, MatrixMethods):
     """An n-dimensional array that remembers how it was computed.
 
     Parameters
@@ -318,336 +309,11 @@ class Tensor(Variable):
             check_shape("backward", "grad", upstream.shape, self.shape, "the tensor's own shape")
             if upstream.dtype != self.dtype:
                 upstream = self.engine.cast(upstream, self.dtype)
-        autograd.backward(self, upstream, retain_graph)
+        tape.backward(self, upstream, retain_graph)
 
     def zero_grad(self) -> None:
         """Forget the gradient."""
         self.grad = None
-
-    # ---- arithmetic
-    def __neg__(self) -> Tensor:
-        return Unary.apply(self, name="neg")
-
-    def __abs__(self) -> Tensor:
-        return Unary.apply(self, name="abs")
-
-    def abs(self) -> Tensor:
-        """Absolute values."""
-        return abs(self)
-
-    def __add__(self, other: Operand) -> Tensor:
-        return binary("add", self, other)
-
-    def __radd__(self, other: Operand) -> Tensor:
-        return binary("add", other, self)
-
-    def __sub__(self, other: Operand) -> Tensor:
-        return binary("sub", self, other)
-
-    def __rsub__(self, other: Operand) -> Tensor:
-        return binary("sub", other, self)
-
-    def __mul__(self, other: Operand) -> Tensor:
-        return binary("mul", self, other)
-
-    def __rmul__(self, other: Operand) -> Tensor:
-        return binary("mul", other, self)
-
-    def __truediv__(self, other: Operand) -> Tensor:
-        return binary("div", self, other)
-
-    def __rtruediv__(self, other: Operand) -> Tensor:
-        return binary("div", other, self)
-
-    def __pow__(self, other: Operand) -> Tensor:
-        return power(self, other)
-
-    def __rpow__(self, other: Operand) -> Tensor:
-        return binary("pow", other, self)
-
-    def __lt__(self, other: Operand) -> Tensor:
-        return binary("lt", self, other)
-
-    def __le__(self, other: Operand) -> Tensor:
-        return binary("le", self, other)
-
-    def __gt__(self, other: Operand) -> Tensor:
-        return binary("gt", self, other)
-
-    def __ge__(self, other: Operand) -> Tensor:
-        return binary("ge", self, other)
-
-    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]  # element by element
-        return compared("eq", self, other)
-
-    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return compared("ne", self, other)
-
-    def __matmul__(self, other: Operand) -> Tensor:
-        b = operand(other)
-        return b if b is NotImplemented else MatMul.apply(self, argument("matmul", "operand", b))
-
-    def __rmatmul__(self, other: Operand) -> Tensor:
-        a = operand(other)
-        return a if a is NotImplemented else MatMul.apply(argument("matmul", "operand", a), self)
-
-    def matmul(self, other: Operand) -> Tensor:
-        """Matrix product ``self @ other``; leading dimensions broadcast."""
-        return self @ other
-
-    # ---- arithmetic in place, on the tensor's own memory
-    def __iadd__(self, other: Operand) -> Self:
-        return inplace.update(self, "add_", Tensor.__add__, other)
-
-    def __isub__(self, other: Operand) -> Self:
-        return inplace.update(self, "sub_", Tensor.__sub__, other)
-
-    def __imul__(self, other: Operand) -> Self:
-        return inplace.update(self, "mul_", Tensor.__mul__, other)
-
-    def __itruediv__(self, other: Operand) -> Self:
-        return inplace.update(self, "div_", Tensor.__truediv__, other)
-
-    def __ipow__(self, other: Operand) -> Self:
-        return inplace.update(self, "pow_", Tensor.__pow__, other)
-
-    def add_(self, other: Operand, *, alpha: builtins.float = 1) -> Self:
-        """``self += alpha * other``."""
-        self += other if alpha == 1 else operand(other) * alpha
-        return self
-
-    def sub_(self, other: Operand, *, alpha: builtins.float = 1) -> Self:
-        """``self -= alpha * other``."""
-        self -= other if alpha == 1 else operand(other) * alpha
-        return self
-
-    def mul_(self, other: Operand) -> Self:
-        """``self *= other``."""
-        self *= other
-        return self
-
-    def div_(self, other: Operand) -> Self:
-        """``self /= other``."""
-        self /= other
-        return self
-
-    def pow_(self, other: Operand) -> Self:
-        """``self **= other``."""
-        self **= other
-        return self
-
-    def neg_(self) -> Self:
-        """Change the sign in place."""
-        return inplace.update(self, "neg_", Tensor.__neg__)
-
-    def clamp_(self, min: Operand | None = None, max: Operand | None = None) -> Self:
-        """:meth:`clamp` in place."""
-        return inplace.update(self, "clamp_", Tensor.clamp, min, max)
-
-    def copy_(self, value: Operand) -> Self:
-        """Overwrite the values in place; they are converted to this tensor's dtype."""
-        self[...] = value
-        return self
-
-    def fill_(self, value: Operand) -> Self:
-        """Make every element ``value``."""
-        self[...] = value
-        return self
-
-    def zero_(self) -> Self:
-        """Make every element zero."""
-        return self.fill_(0)
-
-    # ---- functions of each element
-    def clamp(self, min: Operand | None = None, max: Operand | None = None) -> Tensor:
-        """Elements below ``min`` become ``min``, above ``max`` they become ``max``; each bound broadcasts."""
-        return clamp(self, min, max)
-
-    def exp(self) -> Tensor:
-        """The exponential of each element."""
-        return Unary.apply(self, name="exp")
-
-    def log(self) -> Tensor:
-        """The natural logarithm of each element."""
-        return Unary.apply(self, name="log")
-
-    def sqrt(self) -> Tensor:
-        """The square root of each element."""
-        return Unary.apply(self, name="sqrt")
-
-    def relu(self) -> Tensor:
-        """The elements, with 0 for negative ones."""
-        return Unary.apply(self, name="relu")
-
-    def sigmoid(self) -> Tensor:
-        """``1 / (1 + exp(-x))`` of each element."""
-        return Unary.apply(self, name="sigmoid")
-
-    def tanh(self) -> Tensor:
-        """The hyperbolic tangent of each element."""
-        return Unary.apply(self, name="tanh")
-
-    def softmax(self, dim: int | None = None, *, axis: int | None = None) -> Tensor:
-        """Exponentials along ``dim``, scaled so that they sum to 1."""
-        return softmax(self, given("softmax", dim, axis))
-
-    def pow(self, other: Operand) -> Tensor:
-        """``self ** other``."""
-        return self**other
-
-    # ---- reductions
-    # ``axis`` and ``keepdims`` are NumPy's names for ``dim`` and ``keepdim``.
-    def sum(
-        self,
-        dim: Dims = None,
-        keepdim: bool = False,
-        *,
-        dims: Dims = None,
-        axis: Dims = None,
-        keepdims: bool = False,
-    ) -> Tensor:
-        """Sum over ``dim`` (an int or several; all by default)."""
-        return reduce("sum", self, given("sum", dim, dims, axis), keepdim or keepdims)
-
-    def mean(
-        self,
-        dim: Dims = None,
-        keepdim: bool = False,
-        *,
-        dims: Dims = None,
-        axis: Dims = None,
-        keepdims: bool = False,
-    ) -> Tensor:
-        """Mean over ``dim`` (an int or several; all by default)."""
-        return reduce("mean", self, given("mean", dim, dims, axis), keepdim or keepdims)
-
-    def _extremum(self, name: str, dim: Dims, keepdim: bool, dims: Dims) -> Tensor | MaxResult:
-        if isinstance(dim, int):
-            return MaxResult(*extremum_along(name, self, dim, keepdim))
-        return reduce(name, self, dims if dim is None else dim, keepdim)
-
-    @overload
-    def max(self, dim: int, keepdim: bool = False) -> MaxResult: ...
-
-    @overload
-    def max(self, *, axis: int, keepdims: bool = False) -> MaxResult: ...
-
-    @overload
-    def max(
-        self,
-        dim: Sequence[int] | None = None,
-        keepdim: bool = False,
-        *,
-        dims: Dims = None,
-        keepdims: bool = False,
-    ) -> Tensor: ...
-
-    def max(
-        self,
-        dim: Dims = None,
-        keepdim: bool = False,
-        *,
-        dims: Dims = None,
-        axis: Dims = None,
-        keepdims: bool = False,
-    ) -> Tensor | MaxResult:
-        """Largest element; with an int ``dim`` a pair ``(values, indices)``, with ``dims`` values over
-        several."""
-        return self._extremum("max", given("max", dim, axis), keepdim or keepdims, dims)
-
-    @overload
-    def min(self, dim: int, keepdim: bool = False) -> MaxResult: ...
-
-    @overload
-    def min(self, *, axis: int, keepdims: bool = False) -> MaxResult: ...
-
-    @overload
-    def min(
-        self,
-        dim: Sequence[int] | None = None,
-        keepdim: bool = False,
-        *,
-        dims: Dims = None,
-        keepdims: bool = False,
-    ) -> Tensor: ...
-
-    def min(
-        self,
-        dim: Dims = None,
-        keepdim: bool = False,
-        *,
-        dims: Dims = None,
-        axis: Dims = None,
-        keepdims: bool = False,
-    ) -> Tensor | MaxResult:
-        """Smallest element; with an int ``dim`` a pair ``(values, indices)``, with ``dims`` values over
-        several."""
-        return self._extremum("min", given("min", dim, axis), keepdim or keepdims, dims)
-
-    def argmax(
-        self,
-        dim: int | None = None,
-        keepdim: bool = False,
-        *,
-        axis: int | None = None,
-        keepdims: bool = False,
-    ) -> Tensor:
-        """Index of the first largest element along ``dim``, or in the flattened tensor."""
-        return arg_extremum("argmax", self, given("argmax", dim, axis), keepdim or keepdims)
-
-    def argmin(
-        self,
-        dim: int | None = None,
-        keepdim: bool = False,
-        *,
-        axis: int | None = None,
-        keepdims: bool = False,
-    ) -> Tensor:
-        """Index of the first smallest element along ``dim``, or in the flattened tensor."""
-        return arg_extremum("argmin", self, given("argmin", dim, axis), keepdim or keepdims)
-
-    # ---- shape
-    def reshape(self, *shape: Ints) -> Tensor:
-        """The same elements in logical (NCHW) order under another shape; one extent may be -1."""
-        return shapes.reshape(self, shape)
-
-    view = reshape
-
-    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-        """Merge the dimensions ``start_dim`` to ``end_dim`` into one."""
-        return shapes.flatten(self, start_dim, end_dim)
-
-    def permute(self, *axes: Ints) -> Tensor:
-        """Reorder the dimensions."""
-        return shapes.permute(self, axes)
-
-    def transpose(self, dim0: int, dim1: int) -> Tensor:
-        """Exchange two dimensions."""
-        return shapes.transpose(self, dim0, dim1)
-
-    def t(self) -> Tensor:
-        """The transposed matrix; a vector or scalar is returned unchanged."""
-        check_rank("t", "tensor", self.shape, (0, 1, 2), "at most a matrix")
-        return self.T
-
-    def squeeze(self, dim: int | None = None, *, axis: int | None = None) -> Tensor:
-        """Drop the dimensions of extent 1, or only ``dim`` if it has extent 1."""
-        return shapes.squeeze(self, given("squeeze", dim, axis))
-
-    def unsqueeze(self, dim: int | None = None, *, axis: int | None = None) -> Tensor:
-        """Insert a dimension of extent 1 at ``dim``."""
-        return shapes.unsqueeze(self, given("unsqueeze", dim, axis))
-
-    def contiguous(self) -> Tensor:
-        """The tensor itself, or a copy of a view whose elements lie in another order."""
-        return self if self.view_of is None or self.array.flags.c_contiguous else self.clone()
-
-    # ---- items
-    def __getitem__(self, key: Any) -> Tensor:
-        return GetItem.apply(self, key=plain_key(key))
-
-    def __setitem__(self, key: Any, value: Operand) -> None:
-        inplace.assign(self, key, value)
 
 
 variable.register(Tensor)

@@ -1,7 +1,7 @@
 """What the tape knows of a tensor: its array, the op that made it, and who else looks at its memory.
 
 ``tensor.Tensor`` extends :class:`Variable` by all that users call, and registers itself, so that this module
-and ``autograd`` make Tensors without importing them::
+and ``tape`` make Tensors without importing them::
 
     Variable -- array       the numbers, as the engine of its device keeps them
              -- node        Node: the op that computed it (None: a leaf)
@@ -26,7 +26,7 @@ class Node:
 
     Attributes
     ----------
-    function : subclass of autograd.Function
+    function : subclass of tape.Op
     engine : module
         The backend that ran forward; backward uses the same one.
     needs : tuple of bool

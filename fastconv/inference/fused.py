@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from .. import backends, nn
-from ..autograd import is_grad_enabled
 from ..backends.select import forced
 from ..checks import check, check_shape
 from ..nn.fused_chain import FusionSteps
 from ..spec import ConvSpec, conv_spec
+from ..tape import is_grad_enabled
 from ..tensor import Tensor
 from .forward import computes_as
 

@@ -14,13 +14,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import backends
-from ..autograd import no_grad
 from ..backends.contract import Engine
 from ..checks import check, int_tuple, shape_str
 from ..dtypes import FLOAT32
 from ..nn import Module
 from ..spec import AdaptivePoolSpec, ConvSpec, PoolSpec, receptive_field
 from ..table import Shown, Table
+from ..tape import no_grad
 from ..tensor import Tensor
 from .observe import VIEWS, Observer, kind, macs, parts
 

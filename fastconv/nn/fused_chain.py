@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
 from .. import backends
-from ..autograd import Function
+from ..tape import Op
 from ..tensor import Tensor
 
 #: Steps of a layer, each a kind and its spec or None; the shape of the result; weight and bias (or None) of
@@ -63,7 +63,7 @@ def _steps(modules: Sequence[Any], x: Tensor) -> tuple[tuple, list[int], list[li
     return tuple(steps), ends, params
 
 
-class FusedChain(Function):
+class FusedChain(Op):
     """A fused chain as one op: its inputs are ``x`` and the weight and bias of every layer that has them."""
 
     @staticmethod

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from fastconv import backends, devices, dtypes
-from fastconv.autograd import Function
+from fastconv.tape import Op
 from fastconv.variable import Node, Variable
 
 
-class Copy(Function):
+class Copy(Op):
     """The values in memory of their own."""
 
     @staticmethod
@@ -23,7 +23,7 @@ class Copy(Function):
         return gy
 
 
-class Cast(Function):
+class Cast(Op):
     """The values in another type; the gradient is cast back."""
 
     @staticmethod
@@ -36,7 +36,7 @@ class Cast(Function):
         return ctx.engine.cast(gy, ctx.dtype)
 
 
-class ToDevice(Function):
+class ToDevice(Op):
     """The values on another device; the gradient moves back."""
 
     @staticmethod

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.autograd import Function
 from fastconv.checks import shape_str
 from fastconv.spec import is_basic
+from fastconv.tape import Op
 from fastconv.variable import Node, Variable
 
 from .pointwise import unbroadcast
 
 
-class GetItem(Function):
+class GetItem(Op):
     """``x[key]``."""
 
     accumulates = True
@@ -49,7 +49,7 @@ class GetItem(Function):
         return shadow[parts if Ellipsis in parts else (*parts, Ellipsis)].strides
 
 
-class ReplaceItem(Function):
+class ReplaceItem(Op):
     """``x`` after ``x[key] = value``, where the memory has been written already: on the tape, x before and x
     after are two tensors."""
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from fastconv import dtypes
-from fastconv.autograd import Function
 from fastconv.checks import check, shape_str
+from fastconv.tape import Op
 from fastconv.variable import Node
 
 from .pointwise import unbroadcast
 
 
-class MatMul(Function):
+class MatMul(Op):
     """``a @ b`` by NumPy's rules: leading axes broadcast; a vector is a row on the left, a column on the
     right."""
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from fastconv import backends, dtypes
-from fastconv.autograd import Function
 from fastconv.spec import broadcast_shape
+from fastconv.tape import Op
 from fastconv.variable import Node, Variable, argument
 
 
@@ -23,7 +23,7 @@ def unbroadcast(engine: Any, g: Any, shape: Sequence[int]) -> Any:
     return engine.reshape(engine.reduce_fwd("sum", g, axes, False) if axes else g, shape)
 
 
-class Unary(Function):
+class Unary(Op):
     """Function ``name`` of each element; ``backends.UNARY`` lists the names."""
 
     @staticmethod
@@ -40,7 +40,7 @@ class Unary(Function):
         return ctx.engine.unary_bwd(ctx.name, gy, ctx.saved[0], ctx.param)
 
 
-class Binary(Function):
+class Binary(Op):
     """Operation ``name`` on two operands that broadcast; ``backends.BINARY`` lists the names."""
 
     takes_numbers = True

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from fastconv import variable
-from fastconv.autograd import Function
 from fastconv.checks import check, check_axis, check_float, shape_str
 from fastconv.dtypes import FLOAT32
+from fastconv.tape import Op
 from fastconv.variable import Node, Variable
 
 from .convert import Copy, astype
@@ -19,7 +19,7 @@ from .index import GetItem, plain_key
 from .shape import squeeze
 
 
-class Reduce(Function):
+class Reduce(Op):
     """sum, mean, max or min over ``axes``; several elements equal to the maximum share its gradient."""
 
     @staticmethod
@@ -44,7 +44,7 @@ class Reduce(Function):
         return e.binary_fwd("mul", hit, share)
 
 
-class Softmax(Function):
+class Softmax(Op):
     """``softmax`` or ``log_softmax`` along ``axis``."""
 
     @staticmethod

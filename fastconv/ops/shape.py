@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from fastconv import dtypes
-from fastconv.autograd import Function
 from fastconv.checks import check, check_axis, int_tuple, shape_str
 from fastconv.spec import reshaped_strides
+from fastconv.tape import Op
 from fastconv.variable import Node, Variable
 
 
-class Reshape(Function):
+class Reshape(Op):
     """The elements in logical order under another shape."""
 
     reshapes = True
@@ -40,7 +40,7 @@ class Reshape(Function):
         return reshaped_strides(old_shape, strides, shape)
 
 
-class Permute(Function):
+class Permute(Op):
     """The dimensions in another order."""
 
     @staticmethod
@@ -65,7 +65,7 @@ class Permute(Function):
         return tuple(int(i) for i in np.argsort(axes))
 
 
-class Concatenate(Function):
+class Concatenate(Op):
     """Tensors joined along an existing axis."""
 
     @staticmethod

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import no_grad
 from ..inspect.observe import Observer
 from ..nn import Module
+from ..tape import no_grad
 from ..tensor import Tensor
 
 

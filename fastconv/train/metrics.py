@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import nn
-from ..autograd import no_grad
 from ..checks import check
 from ..creation import as_tensor
 from ..data.collate import pairs
 from ..devices import default_device
+from ..tape import no_grad
 from ..tensor import Tensor
 from ..typing import Array, PathLike
 from . import plotting

@@ -12,6 +12,7 @@ import pytest
 import fastconv as fc
 from fastconv import nn, optim
 from fastconv.nn import functional as F
+from fastconv.tape import Op
 
 backend = conftest.op_backend
 
@@ -148,7 +149,7 @@ def test_gradients_scaled_in_place_scale_nothing_else(backend):
     """A first gradient may be what a backward pass returned: memory of its own, even where that repeats or
     was saved."""
 
-    class Gives(fc.autograd.Function):
+    class Gives(Op):
         @staticmethod
         def forward(ctx, x, w):
             ctx.save(w)
@@ -424,7 +425,7 @@ def test_a_view_made_under_no_grad_is_refused_on_the_tape(backend):
 
 
 def test_a_function_that_returns_its_inputs_memory_is_not_followed():
-    class Back(fc.autograd.Function):
+    class Back(Op):
         @staticmethod
         def forward(ctx, x):
             return x[::-1]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fastconv import random
-from fastconv.autograd import Function
 from fastconv.checks import check_float, number, one_of
 from fastconv.creation import as_tensor
 from fastconv.ops import Softmax, Unary
+from fastconv.tape import Op
 from fastconv.tensor import Tensor
 from fastconv.typing import TensorLike
 
@@ -119,7 +119,7 @@ def log_softmax(input: TensorLike, dim: int) -> Tensor:
     return Softmax.apply(input, name="log_softmax", axis=dim)
 
 
-class Dropout(Function):
+class Dropout(Op):
     """Backward draws the same mask again from the seed, so no mask is stored."""
 
     @staticmethod

@@ -7,10 +7,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from fastconv.autograd import Function
 from fastconv.checks import check_call
 from fastconv.creation import argument
 from fastconv.errors import shorten
+from fastconv.tape import Op
 from fastconv.typing import TensorLike
 
 P = ParamSpec("P")
@@ -55,7 +55,7 @@ def named(name: str, function: Callable[Concatenate[str, P], R]) -> Callable[P, 
     return call
 
 
-class SpatialMap(Function):
+class SpatialMap(Op):
     """A linear op that a spec describes; its derivative is the adjoint op with the same spec."""
 
     @staticmethod

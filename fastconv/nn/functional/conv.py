@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from fastconv.autograd import Function
 from fastconv.backends.select import forced
 from fastconv.checks import check_float, check_rank
 from fastconv.creation import argument
 from fastconv.spec import conv_spec, conv_transpose_spec
+from fastconv.tape import Op
 from fastconv.tensor import Tensor
 from fastconv.typing import Ints, Padding, TensorLike
 
 from .base import batched, named
 
 
-class Conv(Function):
+class Conv(Op):
     """A convolution; the engine picks the algorithm of each pass unless one is forced."""
 
     accumulates = True
@@ -37,7 +37,7 @@ class Conv(Function):
         )
 
 
-class ConvTranspose(Function):
+class ConvTranspose(Op):
     """The adjoint of a convolution: forward is the convolution's backward-data pass, and vice versa."""
 
     @staticmethod

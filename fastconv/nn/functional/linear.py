@@ -5,13 +5,13 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from fastconv.autograd import Function
 from fastconv.checks import check_float, check_rank, check_shape, shape_str
+from fastconv.tape import Op
 from fastconv.tensor import Tensor
 from fastconv.typing import TensorLike
 
 
-class Linear(Function):
+class Linear(Op):
     """The dense layer on rows: leading axes are merged for the engine."""
 
     @staticmethod

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from fastconv import backends
-from fastconv.autograd import Function
 from fastconv.checks import check, check_float, check_rank, check_shape, number, one_of, shape_str
 from fastconv.creation import argument
 from fastconv.dtypes import INT64
 from fastconv.spec import broadcast_shape
+from fastconv.tape import Op
 from fastconv.tensor import Tensor
 from fastconv.typing import TensorLike
 
@@ -58,7 +58,7 @@ def _row_gradients(ctx, gy):
     return ctx.engine.broadcast_to(ctx.engine.binary_fwd("div", gy, ctx.divisor), ctx.shape)
 
 
-class Rows(Function):
+class Rows(Op):
     """``N x C x d1 ..`` as rows of C; an input ``C`` is one row.
 
     There is no copy where channels are last in memory.
@@ -78,7 +78,7 @@ class Rows(Function):
         )
 
 
-class CrossEntropy(Function):
+class CrossEntropy(Op):
     """Rows of logits -> one loss per row, or their sum over a divisor."""
 
     @staticmethod
@@ -93,7 +93,7 @@ class CrossEntropy(Function):
         return ctx.engine.cross_entropy_bwd(_row_gradients(ctx, gy), *ctx.saved, *ctx.options)
 
 
-class MeanCrossEntropy(Function):
+class MeanCrossEntropy(Op):
     """Rows of logits -> their mean loss, as one op that some engines have; it also checks the labels."""
 
     @staticmethod
@@ -111,7 +111,7 @@ class MeanCrossEntropy(Function):
         return ctx.engine.cross_entropy_mean_bwd(gy, ctx.saved)
 
 
-class NegativeLogLikelihood(Function):
+class NegativeLogLikelihood(Op):
     """Rows of log-probabilities -> one loss per row, or their sum over a divisor."""
 
     @staticmethod
@@ -137,7 +137,7 @@ class NegativeLogLikelihood(Function):
 
 def _label_loss(
     name: str,
-    function: type[Function],
+    function: type[Op],
     x: Tensor,
     target: Tensor,
     weight: Tensor | None,
@@ -325,7 +325,7 @@ def mse_loss(input: TensorLike, target: TensorLike, reduction: str = "mean") -> 
     return _reduced((input - target) ** 2, reduction)
 
 
-class LogSigmoid(Function):
+class LogSigmoid(Op):
     """``log(sigmoid(x)) = min(x, 0) - log(1 + exp(-|x|))``, whose exponential never overflows."""
 
     @staticmethod

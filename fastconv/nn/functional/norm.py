@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from fastconv import backends, dtypes
-from fastconv.autograd import Function
 from fastconv.checks import (
     channels_last_hint,
     check,
@@ -20,6 +19,7 @@ from fastconv.checks import (
     shape_str,
 )
 from fastconv.devices import default_device
+from fastconv.tape import Op
 from fastconv.tensor import Tensor
 from fastconv.typing import Ints, TensorLike
 
@@ -43,7 +43,7 @@ def _check_per_channel(name: str, x: Any, **vectors: Any) -> None:
             )
 
 
-class BatchNorm(Function):
+class BatchNorm(Op):
     """Returns the normalised input, and the mean and (biased) variance that it used.
 
     An engine with ``batch_norm_train_fwd`` moves the running statistics itself; then only the normalised
@@ -202,7 +202,7 @@ def move_running(running: Any, value: Any, keep: float, gain: float) -> None:
     running.memory.version += 1  # autograd notices that it changed
 
 
-class LayerNorm(Function):
+class LayerNorm(Op):
     @staticmethod
     def forward(ctx, x, weight, bias, normalized_shape, eps):
         name, e = "layer_norm", ctx.engine
@@ -260,7 +260,7 @@ def layer_norm(
     return LayerNorm.apply(input, weight, bias, normalized_shape=shape, eps=number("layer_norm", "eps", eps))
 
 
-class GroupNorm(Function):
+class GroupNorm(Op):
     @staticmethod
     def forward(ctx, x, weight, bias, groups, eps):
         name = "group_norm"
@@ -310,7 +310,7 @@ def group_norm(
     return GroupNorm.apply(input, weight, bias, groups=groups, eps=number("group_norm", "eps", eps))
 
 
-class LocalResponseNorm(Function):
+class LocalResponseNorm(Op):
     @staticmethod
     def forward(ctx, x, size, alpha, beta, k):
         check_float("local_response_norm", input=x)

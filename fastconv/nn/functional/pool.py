@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, overload
 
-from fastconv.autograd import Function
 from fastconv.checks import check_float
 from fastconv.dtypes import INT64
 from fastconv.spec import adaptive_pool_spec, pool_spec
+from fastconv.tape import Op
 from fastconv.tensor import Tensor
 from fastconv.typing import Ints, Padding, TensorLike
 
@@ -18,7 +18,7 @@ from .base import SpatialMap, batched, named
 OutputSize: TypeAlias = int | None | Sequence[int | None]
 
 
-class MaxPool(Function):
+class MaxPool(Op):
     """Maxima and their positions; backward needs the positions only."""
 
     @staticmethod

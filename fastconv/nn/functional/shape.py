@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from fastconv.autograd import Function
 from fastconv.checks import check, check_count, check_float, check_rank, int_tuple, number, shape_str
 from fastconv.creation import argument
 from fastconv.spec import conv_spec, interpolate_spec, pad_pairs
+from fastconv.tape import Op
 from fastconv.tensor import Tensor
 from fastconv.typing import Floats, Ints, Padding, TensorLike
 
 from .base import SpatialMap, batched
 
 
-class Pad(Function):
+class Pad(Op):
     @staticmethod
     def forward(ctx, x, pairs, mode, value):
         ctx.pairs, ctx.mode, ctx.shape = pairs, mode, x.shape

@@ -1,0 +1,10 @@
+"""The methods of Tensor, a class per subject, and the functions ``fc.NAME`` that are made of them.
+
+A method has the public signature, the documentation and the checks of its arguments. What it computes, with
+the derivatives, is in ``ops``. ``tensor.py`` puts the classes together.
+"""
+
+from .in_place import InPlaceMethods
+from .matrix import MatrixMethods
+from .reduce import ReduceMethods
+from .shape import ShapeMethods

@@ -1,0 +1,43 @@
+"""What reductions and sorts along a dimension return."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from fastconv.variable import Variable
+
+V = TypeVar("V", bound=Variable)
+
+
+class ValuesAndIndices(tuple[V, V]):
+    """Two tensors of one shape: elements, and their positions along the dimension.
+
+    Examples
+    --------
+    >>> largest = fc.tensor([[1.0, 3.0, 2.0]]).max(dim=1)
+    >>> largest.values, largest.indices
+    (tensor([3.]), tensor([1]))
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, values: V, indices: V) -> ValuesAndIndices[V]:
+        """A pair of both."""
+        return super().__new__(cls, (values, indices))
+
+    @property
+    def values(self) -> V:
+        """The elements."""
+        return self[0]
+
+    @property
+    def indices(self) -> V:
+        """Where they are, int64."""
+        return self[1]
+
+    def __getnewargs__(self) -> tuple[V, V]:
+        """What copies and pickles are made from."""
+        return self[0], self[1]
+
+    def __repr__(self) -> str:
+        return f"ValuesAndIndices(values={self.values!r}, indices={self.indices!r})"
