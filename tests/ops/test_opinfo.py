@@ -1,8 +1,8 @@
 """PyTorch's own samples of operators: every sample of every promised name, forward and gradients, in float32.
 
-PyTorch tests its operators with a database of samples (``torch.testing._internal``, ``op_db``): inputs
-of many shapes, strides and options for each name. ``PROMISED`` lists the names that fastconv has. The expected values
-are PyTorch's in float64, so that a wrong last digit of PyTorch's float32 does not count against us.
+PyTorch tests its operators with a database of samples (``torch.testing._internal``, ``op_db``), which has inputs
+of many shapes, strides and options for each name. ``PROMISED`` lists the names that fastconv has. The expected
+values are PyTorch's in float64, so that a wrong last digit of its float32 does not count against us.
 
 A sample is skipped only for what ``LEFT_OUT`` gives a reason.
 """
