@@ -1,8 +1,8 @@
-"""PyTorch's own samples of operators: every sample of every promised name, forward and gradients, in float32.
+"""PyTorch's own samples of operators: every sample of every promised name, forward and gradients.
 
-PyTorch tests its operators with a database of samples (``torch.testing._internal``, ``op_db``), which has inputs
-of many shapes, strides and options for each name. ``PROMISED`` lists the names that fastconv has. The expected
-values are PyTorch's in float64, so that a wrong last digit of its float32 does not count against us.
+PyTorch tests its operators with a database of samples (``op_db`` in ``torch.testing._internal``): inputs of
+many shapes, strides and options for each name. ``PROMISED`` lists the names that fastconv has. The inputs are
+float32, the expected values are PyTorch's in float64.
 
 A sample is skipped only for what ``LEFT_OUT`` gives a reason.
 """
