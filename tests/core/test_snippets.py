@@ -13,7 +13,7 @@ from conftest import BACKENDS
 
 import fastconv as fc
 
-SNIPPETS = Path(__file__).parents[1] / "support" / "snippets"
+SNIPPETS = Path(__file__).parents[1] / "snippets"
 
 
 @pytest.fixture(params=[*BACKENDS, "torch"])

@@ -15,7 +15,7 @@ from fastconv import data, io, models, nn, optim, train
 from fastconv import inspect as inspection
 from fastconv.nn import functional as F
 
-SCRIPT = Path(__file__).parents[1] / "support" / "snippets" / "typed.py"
+SCRIPT = Path(__file__).parents[1] / "snippets" / "typed.py"
 
 # One mistake a line, each of which a checker must find.
 WRONG = """
