@@ -1,8 +1,9 @@
-"""Saving and loading: state dicts and checkpoints as ``.npz`` or ``.safetensors``, and PyTorch's files.
+"""Saving and loading: state dicts and checkpoints as ``.npz``, ``.safetensors`` or PyTorch's files.
 
-Both formats hold named arrays and no pickle. Everything else in a checkpoint is one JSON text (``tree.py``):
+The first two hold named arrays and no pickle. Everything else in a checkpoint is one JSON text (``tree.py``):
 an entry of its own in ``.npz``, metadata in ``.safetensors``. A flat dict of arrays needs no such text, so
-other programs read and write such files too.
+other programs read and write such files too. PyTorch's files hold a pickle, which is written and read here
+without PyTorch and without executing anything in it.
 """
 
 # A file holds values of any type.
@@ -24,18 +25,22 @@ from ..checks import check
 from ..devices import device
 from ..tensor import Tensor
 from ..typing import PathLike
-from . import npz, pth, safetensors, tree
+from . import npz, pth, pth_writer, safetensors, tree
 from .pickled import Refused, Unread
 
 __all__ = ["Unread", "load", "save"]
 
-_WRITERS: dict[str, Callable[..., None]] = {".npz": npz.write, ".safetensors": safetensors.write}
 _EXPECTED = {
     ".npz": "a .npz file as fastconv.save writes it",
     ".safetensors": "a .safetensors file as fastconv.save writes it",
     ".pth": "a .pth file as torch.save writes it",
 }
 _LIKE_PTH = (".pth", ".pt", ".tar", ".ckpt", ".bin")
+_WRITERS: dict[str, Callable[..., None]] = {
+    ".npz": npz.write,
+    ".safetensors": safetensors.write,
+    **dict.fromkeys(_LIKE_PTH, pth_writer.write),
+}
 
 
 def save(obj: Any, path: PathLike | BinaryIO) -> None:
@@ -47,9 +52,10 @@ def save(obj: Any, path: PathLike | BinaryIO) -> None:
         A state dict, or dicts (keys str or int), lists and tuples, nested in any way, of arrays, Tensors,
         numbers, strings, booleans and None.
     path : str, os.PathLike or binary file
-        A name ends in ``.npz`` or ``.safetensors``. A link stays a link, and the file that it names is
-        replaced; the permissions of an existing file are kept. To an open file whose name has no extension
-        (``io.BytesIO``) the format ``.npz`` is written.
+        A name ends in ``.npz`` or ``.safetensors``, or in ``.pth``, ``.pt``, ``.tar``, ``.ckpt`` or ``.bin``.
+        With these five the file has PyTorch's format, and ``torch.load`` reads it. A link stays a link, and
+        the file that it names is replaced; the permissions of an existing file are kept. To an open file
+        whose name has no extension (``io.BytesIO``) the format ``.npz`` is written.
 
     Raises
     ------
@@ -75,7 +81,7 @@ def save(obj: Any, path: PathLike | BinaryIO) -> None:
         TypeError,
     )
     kind = Path(name).suffix or (".npz" if is_open else "")
-    check(kind in _WRITERS, "save", f"expected a file name that ends in {' or '.join(_WRITERS)}, got {name}")
+    check(kind in _WRITERS, "save", f"expected a file name that ends in {', '.join(_WRITERS)}, got {name}")
     arrays, text = tree.pack(obj)
     if is_open:
         _WRITERS[kind](path, arrays, text)

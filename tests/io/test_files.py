@@ -369,8 +369,8 @@ def test_open_files(tmp_path):
     with np.load(tmp_path / "plain") as archive:
         assert archive["w"].tolist() == [0, 1, 2]
     with (
-        open(tmp_path / "x.pth", "wb") as f,
-        pytest.raises(ValueError, match="save: .* .npz or .safetensors, got .*x.pth"),
+        open(tmp_path / "x.pkl", "wb") as f,
+        pytest.raises(ValueError, match="save: .* .npz, .safetensors, .*, got .*x.pkl"),
     ):
         fc.save(state, f)
     with open(tmp_path / "x.npz", "w") as f, pytest.raises(TypeError, match="x.npz is open as text; .* 'wb'"):

@@ -252,10 +252,8 @@ def test_other_contents(path, tmp_path):
 
 
 def test_unknown_names(tmp_path):
-    for name in ("net", "net.pth", "net.pkl"):
-        with pytest.raises(
-            ValueError, match=r"save: expected a file name that ends in \.npz or \.safetensors, got"
-        ):
+    for name in ("net", "net.pht", "net.pkl"):
+        with pytest.raises(ValueError, match=r"save: expected a file name that ends in \.npz, .*, got .*net"):
             fc.save({}, tmp_path / name)
     for name in ("none", "none.npz", "none.safetensors", "none.pth", "none.pkl"):
         with pytest.raises(FileNotFoundError):
