@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 
+import names
 import networks
 import numpy as np
 import workload
@@ -89,6 +90,8 @@ class Engine:
 
     def op(self, job):
         F, op, shape = self.F, job["op"], job["x"]
+        if op in names.CALLS and tuple(shape) == names.CALLS[op][0]:
+            return self.expression(job)
         if op in ("sgd", "adam"):
             params = [
                 self.leaf(workload.draw(f"p{i}", s)) for i, s in enumerate(workload.resnet18_parameters())
@@ -127,6 +130,19 @@ class Engine:
                 [x, w, b, other],
             ),
         }[op]
+        return self.forward_or_backward(job["pass"], forward, leaves)
+
+    def expression(self, job):
+        """A line of ``names.py``."""
+        known = names.inputs(self, workload.draw, tuple(job["x"]))
+        code = compile(names.CALLS[job["op"]][1], job["op"], "eval")
+        leaves = [known[k] for k in "xypcw" if k in code.co_names]
+
+        def forward():
+            return eval(code, known)
+
+        if job["pass"] == "bwd" and not forward().requires_grad:
+            raise Unsupported("its result has no gradient")
         return self.forward_or_backward(job["pass"], forward, leaves)
 
     def net(self, job):

@@ -56,11 +56,10 @@ def share(line, column, peak):
     t, job = time_of(line, column), line["job"]
     if not t or not peak:
         return None
-    return (
-        workload.bytes_moved(job) / t / peak["bytes"]
-        if job["suite"] == "op"
-        else workload.flops(job) / t / peak["flops"]
-    )
+    if job["suite"] == "op":
+        moved = workload.bytes_moved(job)
+        return None if moved is None else moved / t / peak["bytes"]
+    return workload.flops(job) / t / peak["flops"]
 
 
 def rows(line, peak):

@@ -31,11 +31,13 @@ def run(request):
         with contextlib.ExitStack() as stack:
             stack.enter_context(contextlib.redirect_stdout(out))
             if request.param != "torch":
+                source = re.sub(r"\btorchvision\b", "fastconv.data", source)
                 source = re.sub(r"\btorch\b", "fastconv", source)
                 stack.enter_context(fc.backend(request.param))
             exec(compile(source, f"{name}.py for {request.param}", "exec"), names)
         return names, out.getvalue()
 
+    run.torch = request.param == "torch"
     return run
 
 
@@ -89,3 +91,16 @@ def test_layers_on_arrays(run):
     x = names["image"].sum(2).astype(np.float64)  # equal kernels: the channels may be added first
     around = sum(x[i : i + 18, j : j + 22] for i in range(3) for j in range(3))
     np.testing.assert_allclose(names["edges"], (9 * x[1:-1, 1:-1] - around) / 8, rtol=0, atol=1e-4)
+
+
+def test_a_training_script(run):
+    """The user's own data set and net, hooks, clipping, schedules, freezing, the best model on disk."""
+    if run.torch:
+        pytest.importorskip("torchvision", exc_type=ImportError)
+    names, out = run("port")
+    assert len(out.splitlines()) == 8 and "accuracy" in out
+    assert names["best"] >= 0.95 and names["restored_accuracy"] == names["best"]
+    assert names["shapes"]["ConvTranspose1d"] == (2, 16, 40) and names["shapes"]["Linear"] == (2, 3)
+    assert not names["net"].stem[0].weight.requires_grad and names["net"].stem[0].weight.grad is None
+    assert len(names["optimizer"].param_groups) == 2 and float(names["norm"]) > 0
+    assert names["checkpoint"]["epoch"] <= 7

@@ -23,7 +23,7 @@ class Stripes(Dataset):
             (w.unsqueeze(0).expand(20, 20), w.unsqueeze(1).expand(20, 20), torch.outer(w, w)) for w in waves
         ]
         self.images = torch.stack([g[int(k)].unsqueeze(0) for g, k in zip(grids, self.labels)])
-        self.images += 0.1 * torch.randn(self.images.shape, generator=generator)
+        self.images += 0.5 * torch.randn(self.images.shape, generator=generator)
         self.transform = transform
 
     def __len__(self):
@@ -119,9 +119,8 @@ for epoch in range(8):
     test_loss, accuracy, top2 = evaluate(net, test_loader)
     scheduler.step(test_loss)
     history.append(test_loss)
-    print(
-        f"epoch {epoch}: test loss {test_loss:.3f}, accuracy {accuracy:.2f}, lr {optimizer.param_groups[0]['lr']:.4f}"
-    )
+    lr = optimizer.param_groups[0]["lr"]
+    print(f"epoch {epoch}: test loss {test_loss:.3f}, accuracy {accuracy:.2f}, top 2 {top2:.2f}, lr {lr:.4f}")
     if accuracy >= best:
         best = accuracy
         torch.save({"model": net.state_dict(), "epoch": epoch}, path)
