@@ -30,7 +30,6 @@ from .checks import check, shape_str
 
 BOOL, INT64, FLOAT32, FLOAT64 = map(np.dtype, ("bool", "int64", "float32", "float64"))
 _COMPARISONS = frozenset(("lt", "le", "gt", "ge", "eq", "ne"))
-_SAME_TYPE = frozenset(("neg", "abs", "relu"))  # these give integers for integers
 # By the kind of a dtype. No value is converted to a lower category unless the user asks for it.
 CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
 _NUMBERS = {bool: BOOL, int: INT64, float: FLOAT32}
@@ -163,12 +162,17 @@ def _number(name: str, v: Any, dtype: np.dtype[Any]) -> Any:
     return v - (1 << bits) if dtype.kind == "i" and v >> (bits - 1) else v
 
 
-def unary_operand(name: str, x: Any, cast: Callable[[Any, Any], Any]) -> Any:
+def unary_operand(name: str, x: Any, cast: Callable[[Any, Any], Any], keeps_integers: bool) -> Any:
     """An array of bools or integers as the argument of function ``name``: in float32, except for those
     functions that give integers for integers."""
-    if name not in _SAME_TYPE:
+    if not keeps_integers:
         return cast(x, FLOAT32)
-    if x.dtype == BOOL and name != "abs":
+    return x if name in ("abs", "sign") else no_bools(name, x)
+
+
+def no_bools(name: str, x: Any) -> Any:
+    """``x``, if it does not hold bools."""
+    if x.dtype == BOOL:
         raise TypeError(f"{name}: expected numbers, got bool; convert it with .astype('int64')")
     return x
 

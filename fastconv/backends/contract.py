@@ -35,7 +35,7 @@ import numpy as np
 from fastconv.spec import AdaptivePoolSpec, ConvSpec, InterpolateSpec, PoolSpec
 
 from .common.pointwise import BINARY as BINARY
-from .common.pointwise import UNARY as UNARY
+from .common.unary import UNARY as UNARY
 from .select import Algorithm
 
 
@@ -223,11 +223,24 @@ class Engine(Protocol):
         """``gw``, ``(out, in)``."""
 
     # ------------------------------------------------------------------------ pointwise, reductions
-    def unary_fwd(self, name: str, x: Array, param: float | None = None) -> Array:
-        """The op ``name`` of :data:`UNARY`; ``param``: exponent of ``pow``, slope of ``leaky_relu``."""
+    def unary_fwd(
+        self, name: str, x: Array, param: float | None = None, param2: float | None = None
+    ) -> Array:
+        """The op ``name`` of :data:`UNARY`; ``param`` and ``param2`` are the numbers ``p`` and ``q`` of its
+        row."""
 
-    def unary_bwd(self, name: str, gy: Array, saved: Array | None, param: float | None = None) -> Array:
-        """``gx``; ``saved`` is ``x`` or ``y``, as :data:`UNARY` says."""
+    def unary_bwd(
+        self,
+        name: str,
+        gy: Array,
+        saved: Array | None,
+        param: float | None = None,
+        param2: float | None = None,
+    ) -> Array:
+        """``gx``; ``saved`` is ``x`` or ``y``, as :data:`UNARY` says.
+
+        Only for ops whose row has a formula for it.
+        """
 
     def binary_fwd(self, name: str, a: Array | float, b: Array | float) -> Array:
         """The op ``name`` of :data:`BINARY`, with broadcasting.

@@ -27,17 +27,22 @@ class Unary(Op):
     """Function ``name`` of each element; ``backends.UNARY`` lists the names."""
 
     @staticmethod
-    def forward(ctx: Node, x: Any, name: str, param: float | None = None) -> Any:
+    def forward(ctx: Node, x: Any, name: str, param: float | None = None, param2: float | None = None) -> Any:
+        row = backends.UNARY[name]
         if x.dtype.kind != "f":
-            x = dtypes.unary_operand(name, x, ctx.engine.cast)
-        y = ctx.engine.unary_fwd(name, x, param)
-        ctx.name, ctx.param = name, param
-        ctx.save({"x": x, "y": y}.get(backends.UNARY[name]))
+            if row.kind == "copy":
+                return ctx.engine.copy(dtypes.no_bools(name, x))
+            x = dtypes.unary_operand(name, x, ctx.engine.cast, row.kind == "same")
+        y = ctx.engine.unary_fwd(name, x, param, param2)
+        ctx.name, ctx.param, ctx.param2 = name, param, param2
+        ctx.save({"x": x, "y": y}.get(row.saves))
         return y
 
     @staticmethod
     def backward(ctx: Node, gy: Any) -> Any:
-        return ctx.engine.unary_bwd(ctx.name, gy, ctx.saved[0], ctx.param)
+        if backends.UNARY[ctx.name].backward is None:
+            return ctx.engine.zeros(gy.shape, gy.dtype)
+        return ctx.engine.unary_bwd(ctx.name, gy, ctx.saved[0], ctx.param, ctx.param2)
 
 
 class Binary(Op):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fastconv.backends import load
-from fastconv.backends.common.pointwise import BINARY_FORMULAS, COMPARISONS, NUMBERS, UNARY
+from fastconv.backends.common.pointwise import BINARY_FORMULAS, COMPARISONS
+from fastconv.backends.common.unary import UNARY
 
 RTOL = {"float32": 3e-6, "float64": 1e-13}
 SHAPE = (4, 33, 10, 10)
@@ -30,13 +31,18 @@ def assert_close(got, want, dtype):
 @pytest.mark.parametrize("name", UNARY)
 def test_unary(name, dtype):
     engine, reference = load("cpu"), load("numpy")
-    x, g, number = values(dtype), np.random.default_rng(1).normal(size=SHAPE).astype(dtype), NUMBERS[name]
-    for p in (number,) if name != "pow" else (2.0, 3.0, 0.0):
-        y, want = engine.unary_fwd(name, x, p), reference.unary_fwd(name, x, p)
-        assert y.strides == x.strides
+    x, g, row = values(dtype), np.random.default_rng(1).normal(size=SHAPE).astype(dtype), UNARY[name]
+    for numbers in (row.numbers,) if name != "pow" else ((2.0,), (3.0,), (0.0,)):
+        y, want = engine.unary_fwd(name, x, *numbers), reference.unary_fwd(name, x, *numbers)
+        assert [s // y.itemsize for s in y.strides] == [s // x.itemsize for s in x.strides]
+        if row.kind == "bool":
+            np.testing.assert_array_equal(y, want)
+            continue
         assert_close(y, want, dtype)
-        saved = {"x": x, "y": want, "": None}[UNARY[name]]
-        assert_close(engine.unary_bwd(name, g, saved, p), reference.unary_bwd(name, g, saved, p), dtype)
+        if row.backward:
+            saved = {"x": x, "y": want, "": None}[row.saves]
+            got, want = (e.unary_bwd(name, g, saved, *numbers) for e in (engine, reference))
+            assert_close(got, want, dtype)
 
 
 @pytest.mark.parametrize("dtype", RTOL)

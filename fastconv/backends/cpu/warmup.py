@@ -10,7 +10,8 @@ import numpy as np
 from fastconv import spec
 
 from .. import cpu as engine
-from ..common.pointwise import BINARY, NUMBERS, UNARY
+from ..common.pointwise import BINARY
+from ..common.unary import UNARY
 
 Job = tuple[str, Callable[[], object]]
 
@@ -120,11 +121,12 @@ def _dense(table: np.ndarray) -> Iterator[Job]:
 
 
 def _pointwise(x: np.ndarray, y: np.ndarray, table: np.ndarray) -> Iterator[Job]:
-    for name, saved in UNARY.items():
+    for name, row in UNARY.items():
         for layout, a in (("NCHW", x), ("rows", table)):
             label = f"{name}, {layout}"
-            yield _job("unary_fwd", name, a, NUMBERS[name], label=label)
-            yield _job("unary_bwd", name, a, a if saved else None, NUMBERS[name], label=label)
+            yield _job("unary_fwd", name, a, *row.numbers, label=label)
+            if row.backward:
+                yield _job("unary_bwd", name, a, a if row.saves else None, *row.numbers, label=label)
     for name in BINARY:
         yield _job("binary_fwd", name, x, y, label=name)
         yield _job("binary_fwd", name, x, 2.0, label=f"{name}, number")

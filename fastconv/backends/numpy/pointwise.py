@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from ..common import random_bits
-from ..common.pointwise import CUBIC, CUBIC_SLOPE, OPERATORS, ROOT_8_OVER_PI, Scalars, unary
+from ..common.pointwise import OPERATORS
+from ..common.unary import CUBIC, CUBIC_SLOPE, ROOT_8_OVER_PI, Scalars, unary
 
 
 def relu_bwd(gy, y):
@@ -52,19 +53,35 @@ def _silu_bwd(gy, x):
     return gy * s * (1 + x * (1 - s))
 
 
+def _sign(x):
+    return x.copy() if x.dtype.kind == "b" else np.sign(x)
+
+
+def _erf(x):
+    return np.vectorize(math.erf, otypes=[x.dtype])(x)
+
+
 _UNARY = unary(
     Scalars(
+        body=lambda function: function,
         real=lambda number: number,  # NumPy gives a Python number the type of the array beside it
         select=_select,
-        sign=np.sign,
-        exp=np.exp,
-        log=np.log,
-        sqrt=np.sqrt,
-        tanh=np.tanh,
+        sign=_sign,
+        rsqrt=lambda x: 1 / np.sqrt(x),
+        erf=_erf,
+        quotient=np.divide,
+        **{
+            name: getattr(np, name)
+            for name in (
+                *("exp", "expm1", "log", "log1p", "log2", "log10", "sqrt", "sin", "cos", "tanh"),
+                *("floor", "ceil", "trunc", "rint"),
+            )
+        },
         power=np.power,
         power_bwd=lambda gy, x, p: gy * p * x ** (p - 1) if p else np.zeros_like(gy),
         relu=lambda x: np.maximum(x, 0),
         sigmoid=sigmoid,
+        softplus=lambda x: np.maximum(x, 0) + np.log1p(np.exp(-abs(x))),
         normal_cdf=normal_cdf,
         gelu_tanh_gate=_gelu_tanh_gate,
         gelu_bwd=_gelu_bwd,
@@ -118,14 +135,14 @@ _BINARY = {
 
 
 # asarray throughout: NumPy turns 0-d results into scalars, the contract promises arrays
-def unary_fwd(name, x, param=None):
-    """One of ``UNARY``; ``param`` is the exponent of ``pow`` or the slope of ``leaky_relu``."""
-    return np.asarray(_UNARY[name].forward(x, param))
+def unary_fwd(name, x, param=None, param2=None):
+    """One of ``UNARY``; ``param`` and ``param2`` are the numbers of its row."""
+    return np.asarray(_UNARY[name].forward(x, param, param2))
 
 
-def unary_bwd(name, gy, saved, param=None):
+def unary_bwd(name, gy, saved, param=None, param2=None):
     """``gy`` times the derivative of :func:`unary_fwd`."""
-    return np.asarray(_UNARY[name].backward(gy, saved, param))
+    return np.asarray(_UNARY[name].backward(gy, saved, param, param2))
 
 
 def binary_fwd(name, a, b):

@@ -1,6 +1,21 @@
 """Layers as functions: ``from fastconv.nn import functional as F``."""
 
-from .activation import dropout, gelu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, tanh
+from .activation import (
+    dropout,
+    elu,
+    gelu,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    log_softmax,
+    relu,
+    relu6,
+    sigmoid,
+    silu,
+    softmax,
+    tanh,
+)
 from .conv import conv1d, conv2d, conv3d, conv_transpose2d, convolve2d
 from .labels import one_hot
 from .linear import linear
@@ -33,9 +48,13 @@ __all__ = [
     "convolve2d",
     "cross_entropy",
     "dropout",
+    "elu",
     "fold",
     "gelu",
     "group_norm",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
     "interpolate",
     "layer_norm",
     "leaky_relu",
@@ -50,6 +69,7 @@ __all__ = [
     "one_hot",
     "pad",
     "relu",
+    "relu6",
     "sigmoid",
     "silu",
     "softmax",

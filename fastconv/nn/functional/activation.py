@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastconv import random
-from fastconv.checks import check_float, number, one_of
+from fastconv.checks import check, check_float, number, one_of
 from fastconv.creation import as_tensor
 from fastconv.ops import Softmax, Unary
 from fastconv.tape import Op
@@ -11,13 +11,15 @@ from fastconv.tensor import Tensor
 from fastconv.typing import TensorLike
 
 
-def _unary(name: str, op: str, x: TensorLike, param: float | None = None) -> Tensor:
+def _unary(
+    name: str, op: str, x: TensorLike, param: float | None = None, param2: float | None = None
+) -> Tensor:
     check_float(name, input=x)
-    return Unary.apply(x, name=op, param=param)
+    return Unary.apply(x, name=op, param=param, param2=param2)
 
 
-def relu(input: TensorLike) -> Tensor:
-    """``max(input, 0)``; NaN stays NaN.
+def relu(input: TensorLike, inplace: bool = False) -> Tensor:
+    """``max(input, 0)``; NaN stays NaN. ``inplace`` has no effect.
 
     Examples
     --------
@@ -28,8 +30,8 @@ def relu(input: TensorLike) -> Tensor:
     return _unary("relu", "relu", input)
 
 
-def leaky_relu(input: TensorLike, negative_slope: float = 0.01) -> Tensor:
-    """``input`` where positive, else ``negative_slope * input``.
+def leaky_relu(input: TensorLike, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """``input`` where positive, else ``negative_slope * input``. ``inplace`` has no effect.
 
     Examples
     --------
@@ -38,6 +40,70 @@ def leaky_relu(input: TensorLike, negative_slope: float = 0.01) -> Tensor:
     [-1.0, 2.0]
     """
     return _unary("leaky_relu", "leaky_relu", input, number("leaky_relu", "negative_slope", negative_slope))
+
+
+def relu6(input: TensorLike, inplace: bool = False) -> Tensor:
+    """``min(max(input, 0), 6)``; NaN stays NaN. ``inplace`` has no effect.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.relu6(fc.tensor([-1.0, 2.0, 7.0])).tolist()
+    [0.0, 2.0, 6.0]
+    """
+    return _unary("relu6", "hardtanh", input, 0.0, 6.0)
+
+
+def hardtanh(input: TensorLike, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+    """``input`` between ``min_val`` and ``max_val``, else the nearer of them. ``inplace`` has no effect.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.hardtanh(fc.tensor([-3.0, 0.5, 2.0])).tolist()
+    [-1.0, 0.5, 1.0]
+    """
+    low, high = number("hardtanh", "min_val", min_val), number("hardtanh", "max_val", max_val)
+    check(low <= high, "hardtanh", f"min_val must not be larger than max_val, got {low:g} and {high:g}")
+    return _unary("hardtanh", "hardtanh", input, low, high)
+
+
+def hardsigmoid(input: TensorLike, inplace: bool = False) -> Tensor:
+    """``relu6(input + 3) / 6`` (Courbariaux et al. 2015). ``inplace`` has no effect.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.hardsigmoid(fc.tensor([-4.0, 0.0, 4.0])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    return _unary("hardsigmoid", "hardsigmoid", input)
+
+
+def hardswish(input: TensorLike, inplace: bool = False) -> Tensor:
+    """``input * relu6(input + 3) / 6`` (Howard et al. 2019). ``inplace`` has no effect.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.hardswish(fc.tensor([-4.0, 3.0, 4.0])).tolist()
+    [0.0, 3.0, 4.0]
+    """
+    return _unary("hardswish", "hardswish", input)
+
+
+def elu(input: TensorLike, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """``input`` where positive, else ``alpha * (exp(input) - 1)`` (Clevert et al. 2015).
+
+    ``inplace`` has no effect.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.elu(fc.tensor([0.0, 2.0])).tolist()
+    [0.0, 2.0]
+    """
+    return _unary("elu", "elu", input, number("elu", "alpha", alpha))
 
 
 def sigmoid(input: TensorLike) -> Tensor:
@@ -64,8 +130,8 @@ def tanh(input: TensorLike) -> Tensor:
     return _unary("tanh", "tanh", input)
 
 
-def silu(input: TensorLike) -> Tensor:
-    """``input * sigmoid(input)``, also called swish.
+def silu(input: TensorLike, inplace: bool = False) -> Tensor:
+    """``input * sigmoid(input)``, also called swish. ``inplace`` has no effect.
 
     Examples
     --------

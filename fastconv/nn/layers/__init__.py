@@ -1,6 +1,20 @@
 """Layers and losses: the functions of ``nn.functional`` with their parameters and options."""
 
-from .activation import GELU, Dropout, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from .activation import (
+    ELU,
+    GELU,
+    Dropout,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Tanh,
+)
 from .conv import Conv1d, Conv2d, Conv3d, ConvTranspose2d
 from .linear import Linear
 from .loss import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss

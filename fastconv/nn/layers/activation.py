@@ -11,7 +11,7 @@ from ..module import Module
 from .base import FunctionLayer, shown
 
 
-class ReLU(FunctionLayer, function=F.relu, inplace=True):
+class ReLU(FunctionLayer, function=F.relu):
     """``max(x, 0)`` of each element; NaN stays NaN. ``inplace`` has no effect.
 
     Examples
@@ -26,7 +26,7 @@ class ReLU(FunctionLayer, function=F.relu, inplace=True):
         return [("relu", None)], shape, ()
 
 
-class LeakyReLU(FunctionLayer, function=F.leaky_relu, inplace=True):
+class LeakyReLU(FunctionLayer, function=F.leaky_relu):
     """``x`` where positive, else ``negative_slope * x``. ``inplace`` has no effect.
 
     Attributes
@@ -35,7 +35,37 @@ class LeakyReLU(FunctionLayer, function=F.leaky_relu, inplace=True):
     """
 
 
-class SiLU(FunctionLayer, function=F.silu, inplace=True):
+class ReLU6(FunctionLayer, function=F.relu6):
+    """``min(max(x, 0), 6)`` of each element. ``inplace`` has no effect."""
+
+
+class Hardtanh(FunctionLayer, function=F.hardtanh):
+    """``x`` between ``min_val`` and ``max_val``, else the nearer of them. ``inplace`` has no effect.
+
+    Attributes
+    ----------
+    min_val, max_val : float
+    """
+
+
+class Hardsigmoid(FunctionLayer, function=F.hardsigmoid):
+    """``relu6(x + 3) / 6`` of each element (Courbariaux et al. 2015). ``inplace`` has no effect."""
+
+
+class Hardswish(FunctionLayer, function=F.hardswish):
+    """``x * relu6(x + 3) / 6`` of each element (Howard et al. 2019). ``inplace`` has no effect."""
+
+
+class ELU(FunctionLayer, function=F.elu):
+    """``x`` where positive, else ``alpha * (exp(x) - 1)`` (Clevert et al. 2015). ``inplace`` has no effect.
+
+    Attributes
+    ----------
+    alpha : float
+    """
+
+
+class SiLU(FunctionLayer, function=F.silu):
     """``x * sigmoid(x)`` of each element, also called swish. ``inplace`` has no effect."""
 
 

@@ -42,26 +42,22 @@ class FunctionLayer(Module):
         function: Callable[..., Any] | None = None,
         inputs: int = 1,
         shown: tuple[str, ...] | None = None,
-        inplace: bool = False,
         **kwargs: Any,
     ) -> None:
         """Derive the constructor of ``cls`` from the signature of ``function``.
 
         ``inputs``: how many of the function's first parameters are inputs. The rest are options. ``shown``:
-        the options in the repr, by default all. ``inplace``: accept PyTorch's option of that name; it has no
-        effect, because results are always new.
+        the options in the repr, by default all. ``inplace`` is not among the options, because it has no
+        effect: results are always new.
         """
         super().__init_subclass__(**kwargs)
         if function is None:  # a user's subclass of a layer
             return
         options = list(inspect.signature(function).parameters.values())[inputs:]
-        cls.function, cls.options = staticmethod(function), tuple(o.name for o in options)
+        cls.function = staticmethod(function)
+        cls.options = tuple(o.name for o in options if o.name != "inplace")
         cls.ndim = int(function.__name__[-2]) if function.__name__[-2].isdigit() else 0
         cls.shown = cls.options if shown is None else shown
-        if inplace:
-            options.append(
-                inspect.Parameter("inplace", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False)
-            )
         cls.__signature__ = inspect.Signature(options)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

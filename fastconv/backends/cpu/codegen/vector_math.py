@@ -16,7 +16,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from fastconv.backends.common.pointwise import CUBIC, CUBIC_SLOPE, INVERSE_ROOT_2PI, ROOT_8_OVER_PI
+from fastconv.backends.common.unary import CUBIC, CUBIC_SLOPE, INVERSE_ROOT_2PI, ROOT_8_OVER_PI
 
 F, INT = np.float32, np.int32
 # forceinline: a loop with a call does not become vector code
@@ -118,6 +118,27 @@ def _normal_cdf32(x):
 tanh = _by_dtype(_tanh32, lambda x: math.tanh(x))
 normal_cdf = _by_dtype(_normal_cdf32, lambda x: 0.5 * math.erfc(x * -math.sqrt(0.5)))
 
+expm1 = _by_dtype(lambda x: math.expm1(x), lambda x: math.expm1(x))
+log = _by_dtype(lambda x: math.log(x), lambda x: math.log(x))
+log1p = _by_dtype(lambda x: math.log1p(x), lambda x: math.log1p(x))
+log2 = _by_dtype(lambda x: np.log2(x), lambda x: np.log2(x))
+log10 = _by_dtype(lambda x: math.log10(x), lambda x: math.log10(x))
+sin = _by_dtype(lambda x: math.sin(x), lambda x: math.sin(x))
+cos = _by_dtype(lambda x: math.cos(x), lambda x: math.cos(x))
+erf = _by_dtype(lambda x: math.erf(x), lambda x: math.erf(x))
+softplus = _by_dtype(
+    lambda x: max(x, F(0)) + log1p(exp(-abs(x))), lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+)
+rsqrt = _by_dtype(lambda x: F(1) / np.sqrt(x), lambda x: 1.0 / np.sqrt(x))
+
+
+def quotient(a, b):
+    """``a / b``, correctly rounded: with the flags of ``body`` it may become a product with ``1 / b``."""
+    return a / b
+
+
+overload(quotient, jit_options=_OPTIONS)(lambda a, b: lambda a, b: a / b)
+
 # x ** -0.75. With the flags of ``body`` the compiler would refine an estimate of 1 / sqrt, and infinity would
 # become NaN.
 inverse_power_3_4 = _by_dtype(
@@ -156,4 +177,10 @@ def _activations(T):
 
 sigmoid, silu_slope, gelu_slope, gelu_tanh_gate, gelu_tanh_slope = map(
     _by_dtype, _activations(np.float32), _activations(np.float64)
+)
+
+#: The functions that formulas of ``common/unary.py`` take from here, under their own names.
+FUNCTIONS = (
+    *("exp", "expm1", "log", "log1p", "log2", "log10", "rsqrt", "sin", "cos", "tanh", "erf", "quotient"),
+    *("sigmoid", "softplus", "normal_cdf", "gelu_tanh_gate"),
 )

@@ -20,7 +20,8 @@ from math import prod
 
 import numpy as np
 
-from fastconv.backends.common.pointwise import BINARY_FORMULAS, COMPARISONS, Scalars, unary
+from fastconv.backends.common.pointwise import BINARY_FORMULAS, COMPARISONS
+from fastconv.backends.common.unary import UNARY, Scalars, unary
 
 from ..codegen import vector_math
 from ..codegen.jit import body, kernel, prange, split_range
@@ -39,21 +40,21 @@ def _formulas(real):
     zero, one = real(0), real(1)
     return unary(
         Scalars(
+            body=inline,
             real=real,
             select=inline(lambda condition, a, b: a if condition else b),
             sign=np.sign,
-            exp=vector_math.exp,
-            log=np.log,
             sqrt=np.sqrt,
-            tanh=vector_math.tanh,
+            floor=np.floor,
+            ceil=np.ceil,
+            trunc=np.trunc,
+            rint=np.rint,
+            **{name: getattr(vector_math, name) for name in vector_math.FUNCTIONS},
             power=inline(lambda x, p: x * x if p == 2 else x**p),
             power_bwd=inline(
                 lambda g, x, p: g * (x + x) if p == 2 else (g * p * x ** (p - one) if p != 0 else zero)
             ),
             relu=inline(lambda x: zero if x <= zero else x),
-            sigmoid=vector_math.sigmoid,
-            normal_cdf=vector_math.normal_cdf,
-            gelu_tanh_gate=vector_math.gelu_tanh_gate,
             gelu_bwd=inline(lambda g, x: g * vector_math.gelu_slope(x)),
             gelu_tanh_bwd=inline(lambda g, x: g * vector_math.gelu_tanh_slope(x)),
             silu_bwd=inline(lambda g, x: g * vector_math.silu_slope(x)),
@@ -66,13 +67,13 @@ def _formulas(real):
 def _unary_kernel(name: str, real):
     formula = inline(_formulas(real)[name].forward)
 
-    def run(threads, x, p, y):
+    def run(threads, x, p, q, y):
         for thread in prange(threads):
             first, end = split_range(thread, threads, x.size)
             # from 0: a loop whose index might be negative does not become vector code
             source, target = x[first:end], y[first:end]
             for i in range(source.size):
-                target[i] = formula(source[i], p)
+                target[i] = formula(source[i], p, q)
 
     run.__qualname__ = f"unary.{name}.{np.dtype(real)}"
     return kernel(run)
@@ -82,12 +83,12 @@ def _unary_kernel(name: str, real):
 def _unary_bwd_kernel(name: str, real):
     formula = inline(_formulas(real)[name].backward)
 
-    def run(threads, g, s, p, y):
+    def run(threads, g, s, p, q, y):
         for thread in prange(threads):
             first, end = split_range(thread, threads, g.size)
             up, saved, target = g[first:end], s[first:end], y[first:end]
             for i in range(up.size):
-                target[i] = formula(up[i], saved[i], p)
+                target[i] = formula(up[i], saved[i], p, q)
 
     run.__qualname__ = f"unary_bwd.{name}.{np.dtype(real)}"
     return kernel(run)
@@ -133,22 +134,22 @@ def is_large_float(x) -> bool:
     return np.size(x) >= SMALL and x.dtype.char in "fd"
 
 
-def unary_fwd(name, x, param=None):
+def unary_fwd(name, x, param=None, param2=None):
     if not is_large_float(x):
-        return reference.unary_fwd(name, x, param)
-    y, real = layout.empty_like(x), x.dtype.type
+        return reference.unary_fwd(name, x, param, param2)
+    y, real = layout.empty_like(x, np.bool_ if UNARY[name].kind == "bool" else x.dtype), x.dtype.type
     out, source = layout.flat(y, layout.like(x, y))
-    _unary_kernel(name, real)(source, real(param or 0), out)
+    _unary_kernel(name, real)(source, real(param or 0), real(param2 or 0), out)
     return y
 
 
-def unary_bwd(name, gy, saved, param=None):
+def unary_bwd(name, gy, saved, param=None, param2=None):
     if not is_large_float(gy):
-        return reference.unary_bwd(name, gy, saved, param)
+        return reference.unary_bwd(name, gy, saved, param, param2)
     saved = gy if saved is None else saved  # an op that saves nothing reads nothing
     y, real = layout.empty_like(saved), gy.dtype.type
     out, up, saved = layout.flat(y, layout.like(gy, y), layout.like(saved, y))
-    _unary_bwd_kernel(name, real)(up, saved, real(param or 0), out)
+    _unary_bwd_kernel(name, real)(up, saved, real(param or 0), real(param2 or 0), out)
     return y
 
 

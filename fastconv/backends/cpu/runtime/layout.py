@@ -64,19 +64,19 @@ def memory_order(x: np.ndarray) -> list[int]:
     return sorted(range(x.ndim), key=lambda i: (-abs(x.strides[i]), i))
 
 
-def empty_like(x: np.ndarray) -> np.ndarray:
-    """A new array of ``x``'s shape and dtype with its order of axes in memory."""
+def empty_like(x: np.ndarray, dtype=None) -> np.ndarray:
+    """A new array of ``x``'s shape, and dtype if no other is given, with its order of axes in memory."""
     order = memory_order(x)
-    y = memory.empty([x.shape[i] for i in order], x.dtype)
+    y = memory.empty([x.shape[i] for i in order], x.dtype if dtype is None else dtype)
     return y.transpose(sorted(range(x.ndim), key=order.__getitem__))
 
 
 def like(x: np.ndarray, model: np.ndarray) -> np.ndarray:
     """``x`` with the order of axes in memory of the equally shaped, dense ``model``; a copy only where it
     differs."""
-    if x.strides == model.strides or flat(model, x) is not None:
+    if x.strides == model.strides and x.itemsize == model.itemsize or flat(model, x) is not None:
         return x
-    y = empty_like(model)
+    y = empty_like(model, x.dtype)
     np.copyto(y, x)
     return y
 

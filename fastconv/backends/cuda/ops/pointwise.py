@@ -13,13 +13,13 @@ from math import sqrt as host_sqrt
 import numpy as np
 
 from fastconv.backends.common import random_bits
-from fastconv.backends.common.pointwise import (
-    BINARY_FORMULAS,
-    COMPARISONS,
+from fastconv.backends.common.pointwise import BINARY_FORMULAS, COMPARISONS
+from fastconv.backends.common.unary import (
     CUBIC,
     CUBIC_SLOPE,
     INVERSE_ROOT_2PI,
     ROOT_8_OVER_PI,
+    UNARY,
     Scalars,
     unary,
 )
@@ -50,22 +50,44 @@ def _formulas(real):
         return sigmoid(rate * (x + cubic * x * x * x))
 
     @body
+    def rint(x):
+        below = math.floor(x)
+        rest = x - below
+        odd = below - two * math.floor(below * half)
+        return below + one if rest > half else below + odd if rest == half else below
+
+    @body
     def power(x, p):
         return x * x if p == two else math.sqrt(x) if p == half else math.pow(x, p)
 
     return unary(
         Scalars(
+            body=body,
             real=real,
             select=body(lambda condition, a, b: a if condition else b),
             sign=body(lambda x: one if x > zero else -one if x < zero else x),
             exp=body(lambda x: math.exp(x)),
+            expm1=body(lambda x: math.expm1(x)),
             log=body(lambda x: math.log(x)),
+            log1p=body(lambda x: math.log1p(x)),
+            log2=body(lambda x: math.log2(x)),
+            log10=body(lambda x: math.log10(x)),
             sqrt=body(lambda x: math.sqrt(x)),
+            rsqrt=body(lambda x: one / math.sqrt(x)),
+            sin=body(lambda x: math.sin(x)),
+            cos=body(lambda x: math.cos(x)),
             tanh=body(lambda x: math.tanh(x)),
+            erf=body(lambda x: math.erf(x)),
+            floor=body(lambda x: math.floor(x)),
+            ceil=body(lambda x: math.ceil(x)),
+            trunc=body(lambda x: math.trunc(x)),
+            rint=rint,
+            quotient=body(lambda a, b: a / b),
             power=power,
             power_bwd=body(lambda g, x, p: g * p * power(x, p - one) if p != zero else zero),
             relu=body(lambda x: zero if x <= zero else x),
             sigmoid=sigmoid,
+            softplus=body(lambda x: (x if x > zero else zero) + math.log1p(math.exp(-abs(x)))),
             normal_cdf=cdf,
             gelu_tanh_gate=gate,
             gelu_bwd=body(lambda g, x: g * (cdf(x) + x * math.exp(-half * x * x) * density)),
@@ -81,9 +103,9 @@ def _formulas(real):
 def _unary_kernel(name, real):
     value = body(_formulas(real)[name].forward)
 
-    def unary(x, p, y, n):
+    def unary(x, p, q, y, n):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            y[i] = value(x[i], p)
+            y[i] = value(x[i], p, q)
 
     unary.__name__ = f"unary_{name}"
     return kernel(unary)
@@ -93,9 +115,9 @@ def _unary_kernel(name, real):
 def _unary_bwd_kernel(name, real):
     gradient = body(_formulas(real)[name].backward)
 
-    def unary_bwd(gy, saved, p, gx, n):
+    def unary_bwd(gy, saved, p, q, gx, n):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            gx[i] = gradient(gy[i], saved[i], p)
+            gx[i] = gradient(gy[i], saved[i], p, q)
 
     unary_bwd.__name__ = f"unary_bwd_{name}"
     return kernel(unary_bwd)
@@ -126,20 +148,21 @@ def half_as_float(op: Callable) -> Callable:
 
 
 @half_as_float
-def unary_fwd(name: str, x: DeviceArray, param=None) -> DeviceArray:
+def unary_fwd(name: str, x: DeviceArray, param=None, param2=None) -> DeviceArray:
     """The unary op ``name`` of each element."""
     x = x if layout.is_dense(x) else layout.dense(x)
-    y, real = layout.empty_like(x), x.dtype.type
-    launch(_unary_kernel(name, real), *grid(x.size), x, real(param or 0), y, x.size)
+    y, real = layout.empty_like(x, bool if UNARY[name].kind == "bool" else None), x.dtype.type
+    launch(_unary_kernel(name, real), *grid(x.size), x, real(param or 0), real(param2 or 0), y, x.size)
     return y
 
 
 @half_as_float
-def unary_bwd(name: str, gy: DeviceArray, saved, param=None) -> DeviceArray:
+def unary_bwd(name: str, gy: DeviceArray, saved, param=None, param2=None) -> DeviceArray:
     """The gradient in the operand of the unary op ``name``."""
     gy, saved = layout.alike(gy, gy if saved is None else saved)
     gx, real = layout.empty_like(gy), gy.dtype.type
-    launch(_unary_bwd_kernel(name, real), *grid(gy.size), gy, saved, real(param or 0), gx, gy.size)
+    numbers = real(param or 0), real(param2 or 0)
+    launch(_unary_bwd_kernel(name, real), *grid(gy.size), gy, saved, *numbers, gx, gy.size)
     return gx
 
 
