@@ -7,7 +7,7 @@ specs and numbers, never a Tensor. Every engine keeps these rules:
 * Arrays have the logical shape ``N, C, [D,] [H,] W``. Strides are free on entry: read-only, sliced and
   transposed arrays are all valid. Results of rank 3 to 5 with channels may be channels-last in memory.
 * Arguments arrive validated (the callers and ``spec.py`` do that). An engine writes to no argument, except in
-  the ops that say so: ``setitem``, ``index_add``, ``running_step``, ``sgd_step``, ``adam_step``.
+  the ops that say so: ``setitem``, ``index_add``, ``scatter``, ``running_step``, ``sgd_step``, ``adam_step``.
 * Floats are float32 or float64. A result has the dtype of the arguments, and sums are accumulated in that
   dtype or a wider one. ``unary_fwd``, ``binary_fwd``, ``reduce_fwd`` and the ops that move data take every
   real dtype: both operands arrive in one dtype (``dtypes.py`` decides which), and a number beside an array is
@@ -321,6 +321,22 @@ class Engine(Protocol):
 
     def index_add(self, x: Array, key: Any, value: Any) -> None:
         """Write ``x[key] += value``; an index that occurs twice adds twice."""
+
+    def gather(self, x: Array, index: Array, axis: int) -> Array:
+        """``numpy.take_along_axis``: along ``axis`` the elements that the int64 ``index`` says.
+
+        ``index`` has the rank of ``x``; its other extents are those of ``x``, or 1 and repeat. Raises an
+        IndexError where an index is negative or too large.
+        """
+
+    def scatter(self, name: str, x: Array, index: Array, value: Array, axis: int) -> None:
+        """Write to the elements of ``x`` that ``gather(x, index, axis)`` reads.
+
+        ``name`` is ``set``, or the op of :data:`BINARY` that joins the old element and the value: ``add``,
+        ``mul``, ``maximum`` or ``minimum``. ``value`` has x's dtype and broadcasts to the shape of what is
+        read. Values for one element are taken in their order along ``axis``, so the last one set is kept.
+        Raises an IndexError like ``gather``.
+        """
 
     def concatenate(self, xs: Sequence[Array], axis: int) -> Array:
         """Join arrays along an existing axis."""

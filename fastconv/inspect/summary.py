@@ -216,7 +216,7 @@ class _Shapes(Observer):
         args: tuple[Any, ...],
         options: dict[str, Any],
     ) -> Any:
-        if op in ("setitem", "index_add"):
+        if op in ("setitem", "index_add", "scatter"):
             # a whole array gets new values, and with them their receptive field
             if args[1] is Ellipsis and id(args[2]) in self.paths:
                 self.paths[id(args[0])] = args[0], self.paths[id(args[2])][1]

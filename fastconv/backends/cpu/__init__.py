@@ -19,6 +19,7 @@ from .ops.borrowed import (
 )
 from .ops.dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
 from .ops.dropout import dropout
+from .ops.index import gather, scatter
 from .ops.norm.batch import (
     batch_norm_bwd,
     batch_norm_fwd,

@@ -179,6 +179,12 @@ def _shapes(x: np.ndarray, y: np.ndarray, table: np.ndarray) -> Iterator[Job]:
     yield _job("getitem", table, slice(0, 2))
     yield _job("setitem", table.copy(), slice(0, 2), 1.0)
     yield _job("index_add", table.copy(), slice(0, 2), table[:2])
+    for axis, index in ((1, _rng.integers(0, 256, (512, 64))), (0, _rng.integers(0, 512, (64, 1)))):
+        label = f"{'elements' if axis else 'rows'}, axis {axis}"
+        taken = engine.gather(table, index, axis)
+        yield _job("gather", table, index, axis, label=label)
+        for name in ("set", "add"):
+            yield _job("scatter", name, table.copy(), index, taken, axis, label=f"{name}, {label}")
     yield _job("concatenate", [x, y], 1)
     yield _job("reshape", x, (8, -1))
     yield _job("permute", x, (0, 2, 3, 1))

@@ -4,6 +4,7 @@ from .conv.registry import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv
 from .graph import Graph
 from .ops.channel_reduce import channel_sum
 from .ops.dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
+from .ops.gather import gather, scatter
 from .ops.indexing import getitem, index_add, setitem
 from .ops.norm.batch import (
     batch_norm_bwd,

@@ -14,7 +14,12 @@ from fastconv.backends.common.out_of_memory import CURE, described
 
 from ..runtime import memory
 
-IN_PLACE = ("index_add", "running_step", "setitem")  # these write to an argument, so they must not run twice
+IN_PLACE = (
+    "index_add",
+    "running_step",
+    "scatter",
+    "setitem",
+)  # these write to an argument, so they must not run twice
 
 
 def _retried(op):
