@@ -32,7 +32,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fastconv.spec import AdaptivePoolSpec, ConvSpec, InterpolateSpec, PoolSpec
+from fastconv.spec import AdaptivePoolSpec, ConvSpec, GridSampleSpec, InterpolateSpec, PoolSpec, UnpoolSpec
 
 from .common.pointwise import BINARY as BINARY
 from .common.unary import UNARY as UNARY
@@ -131,6 +131,16 @@ class Engine(Protocol):
 
     def adaptive_avg_pool_bwd(self, gy: Array, spec: AdaptivePoolSpec) -> Array:
         """``gx``: each gradient is spread evenly over its window."""
+
+    def max_unpool_fwd(self, x: Array, index: Array, spec: UnpoolSpec) -> Array:
+        """``y``: zeros, and each element of ``x`` at the flat position in its plane that ``index`` names.
+
+        ``index`` is int64, of x's shape, and names places of ``y`` only. Of several elements for one place
+        the last one stays.
+        """
+
+    def max_unpool_bwd(self, gy: Array, index: Array, spec: UnpoolSpec) -> Array:
+        """``gx``: each element gets the gradient of its place."""
 
     # ------------------------------------------------------------------------ normalisation
     def batch_norm_stats(self, x: Array) -> tuple[Array, Array]:
@@ -306,6 +316,19 @@ class Engine(Protocol):
 
     def interpolate_bwd(self, gy: Array, spec: InterpolateSpec) -> Array:
         """``gx``, the adjoint of ``interpolate_fwd``."""
+
+    def grid_sample_fwd(self, x: Array, grid: Array, spec: GridSampleSpec) -> Array:
+        """``y``: ``x`` at the places in ``grid`` (``N, out_size, ndim``).
+
+        A place is ``x, y[, z]``, -1 to 1 from the first to the last pixel of a dimension. A number that is
+        not finite counts as -1.
+        """
+
+    def grid_sample_bwd_data(self, gy: Array, grid: Array, spec: GridSampleSpec) -> Array:
+        """``gx``: each gradient is added to the pixels that its place was interpolated from."""
+
+    def grid_sample_bwd_grid(self, gy: Array, x: Array, grid: Array, spec: GridSampleSpec) -> Array:
+        """The gradient of ``grid``; 0 where ``padding_mode`` moved a place to the border."""
 
     def unfold(self, x: Array, spec: ConvSpec) -> Array:
         """``N, C * kh * kw, oh * ow``: the windows of a 2-D convolution as columns; rows run c, kh, kw."""

@@ -14,7 +14,8 @@ flops : floating-point operations, ``2 * macs`` (plus one addition per output wh
 """
 
 from .conv import ConvSpec, conv_spec, conv_transpose_spec
-from .pool import AdaptivePoolSpec, PoolSpec, adaptive_pool_spec, pool_spec
-from .resize import InterpolateSpec, interpolate_spec, pad_pairs
+from .pool import AdaptivePoolSpec, PoolSpec, UnpoolSpec, adaptive_pool_spec, pool_spec, unpool_spec
+from .resize import InterpolateSpec, cubic_weights, interpolate_spec, pad_pairs
+from .sampling import GridSampleSpec, grid_sample_spec
 from .shapes import broadcast_shape, contiguous_strides, is_basic, receptive_field, reshaped_strides
 from .windows import parse_padding, window_options

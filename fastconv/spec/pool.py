@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from ..checks import DIMS, check, check_count, check_rank, int_tuple, number, shape_str
+from ..checks import DIMS, check, check_count, check_rank, check_shape, int_tuple, number, shape_str
 from .windows import Pairs, Windows, hashable, parse_padding
 
 
@@ -65,7 +65,7 @@ def _pool_spec(
     n = int(name[-2])
     check_rank(name, "input", x_shape, n + 2, f"N x C x {' x '.join(DIMS[n])}")
     kernel = int_tuple(name, "kernel_size", kernel, n, 1)
-    stride = kernel if stride is None else int_tuple(name, "stride", stride, n, 1)
+    stride = kernel if stride in (None, ()) else int_tuple(name, "stride", stride, n, 1)
     dilation = int_tuple(name, "dilation", dilation, n, 1)
     check(divisor is None or divisor != 0, name, "divisor_override must not be zero")
     size = x_shape[2:]
@@ -123,7 +123,7 @@ def pool_spec(
     count_include_pad: bool = True,
     divisor_override: float | None = None,
 ) -> PoolSpec:
-    """Validate a pooling call and return its :class:`PoolSpec`; ``stride=None`` means ``kernel_size``.
+    """Validate a pooling call and return its :class:`PoolSpec`; a ``stride`` of None or ``()`` is the kernel's.
 
     >>> pool_spec("max_pool2d", (1, 8, 28, 28), 2).y_shape
     (1, 8, 14, 14)
@@ -167,11 +167,86 @@ class AdaptivePoolSpec:
 
 
 def adaptive_pool_spec(name: str, x_shape: Sequence[int], output_size: Any) -> AdaptivePoolSpec:
-    """Validate an adaptive 2-D pooling call; ``None`` in ``output_size`` keeps that extent."""
-    check_rank(name, "input", x_shape, 4, "N x C x H x W")
-    sizes = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * 2
-    check(len(sizes) == 2, name, f"output_size must be an int or 2 ints, got {output_size!r}")
-    sizes = int_tuple(name, "output_size", [i if s is None else s for i, s in zip(x_shape[2:], sizes)], 2, 1)
-    check(min(x_shape[2:]) > 0, name, f"input must not be empty in H and W, got {shape_str(x_shape)}")
+    """Validate an adaptive pooling call; ``None`` in ``output_size`` keeps that extent.
+
+    >>> adaptive_pool_spec("adaptive_avg_pool3d", (1, 8, 6, 7, 5), (2, None, 1)).y_shape
+    (1, 8, 2, 7, 1)
+    """
+    n = int(name[-2])
+    layout = " x ".join(DIMS[n])
+    check_rank(name, "input", x_shape, n + 2, f"N x C x {layout}")
+    sizes = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * n
+    wanted = "an int" if n == 1 else f"an int or {n} ints"
+    check(len(sizes) == n, name, f"output_size must be {wanted}, got {output_size!r:.60}")
+    kept = [i if s is None else s for i, s in zip(x_shape[2:], sizes)]
+    sizes = int_tuple(name, "output_size", kept, n, 1)
+    check(
+        min(x_shape[2:]) > 0, name, f"input must not be empty in {layout}, got {shape_str(x_shape)}"
+    )
     check_count(name, "the output", (*x_shape[:2], *sizes))
     return AdaptivePoolSpec(x_shape[0], x_shape[1], tuple(x_shape[2:]), sizes)
+
+
+@dataclass(frozen=True)
+class UnpoolSpec:
+    """Max unpooling: the elements of ``N x C x in_size`` go to places of ``N x C x out_size``."""
+
+    batch: int
+    channels: int
+    in_size: tuple[int, ...]
+    out_size: tuple[int, ...]
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        """Shape of the input and of the indices: ``N, C, spatial``."""
+        return (self.batch, self.channels, *self.in_size)
+
+    @property
+    def y_shape(self) -> tuple[int, ...]:
+        """Shape of the output: ``N, C, spatial``."""
+        return (self.batch, self.channels, *self.out_size)
+
+
+def unpool_spec(
+    name: str,
+    x_shape: Sequence[int],
+    index_shape: Sequence[int],
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
+) -> UnpoolSpec:
+    """Validate a max unpooling call; ``stride=None`` means ``kernel_size``.
+
+    ``output_size`` is one of the sizes that the pooling maps to the input's, with or without batch and
+    channels; None takes the smallest.
+
+    >>> unpool_spec("max_unpool2d", (1, 8, 4, 4), (1, 8, 4, 4), 2).y_shape
+    (1, 8, 8, 8)
+    """
+    n = int(name[-2])
+    layout = f"N x C x {' x '.join(DIMS[n])}"
+    check_rank(name, "input", x_shape, n + 2, layout)
+    check_shape(name, "indices", index_shape, x_shape, "that of input")
+    kernel = int_tuple(name, "kernel_size", kernel_size, n, 1)
+    stride = kernel if stride is None else int_tuple(name, "stride", stride, n, 1)
+    padding = int_tuple(name, "padding", padding, n, 0)
+    smallest = tuple((i - 1) * s + k - 2 * p for i, s, k, p in zip(x_shape[2:], stride, kernel, padding))
+    size = smallest
+    if output_size is not None:
+        size = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * n
+        size = int_tuple(name, "output_size", size[2:] if len(size) == n + 2 else size, n, 1)
+        for o, i, s in zip(size, smallest, stride):
+            check(
+                i - s < o < i + s,
+                name,
+                f"output_size {size} must be less than stride {stride} away from {smallest} "
+                f"(input {shape_str(x_shape)}, kernel_size {kernel}, padding {padding})",
+            )
+    check(
+        min(size) > 0 and min(x_shape[1:]) > 0,
+        name,
+        f"neither input ({shape_str(x_shape)}) nor output ({shape_str(size)}) may be empty",
+    )
+    check_count(name, "the output", (*x_shape[:2], *size))
+    return UnpoolSpec(x_shape[0], x_shape[1], tuple(x_shape[2:]), size)

@@ -404,14 +404,15 @@ def pad(x, pad, mode="constant", value=0.0):
     y = np.full([e + before + after for e, (before, after) in zip(x.shape, pairs)], float(value))
     for at in np.ndindex(*y.shape):
         source = []
-        for p, e, (before, _) in zip(at, x.shape, pairs):
+        for p, e, (before, after) in zip(at, x.shape, pairs):
             i = p - before
             if mode == "reflect":
                 i = -i if i < 0 else 2 * (e - 1) - i if i >= e else i
             elif mode == "replicate":
                 i = min(max(i, 0), e - 1)
-            elif mode == "circular":
-                i = i % e
+            elif mode == "circular":  # repeats what cropping leaves
+                first, last = max(-before, 0), e + min(after, 0)
+                i = first + (i - first) % (last - first)
             source.append(i)
         if all(0 <= i < e for i, e in zip(source, x.shape)):
             y[at] = x[tuple(source)]

@@ -32,58 +32,66 @@ class Rows(NamedTuple):
         return Rows(starts, outputs[order], self.weights[order])
 
 
+def pad_places(size: int, before: int, after: int, mode: str) -> np.ndarray:
+    """The place that each output of a padded axis is read from, -1 where the constant is."""
+    crop = slice(max(-before, 0), size + min(after, 0))
+    before, after, at = max(before, 0), max(after, 0), np.arange(size)
+    if mode == "circular":  # repeats what cropping leaves
+        return np.pad(at[crop], (before, after), "wrap")
+    if mode == "constant":
+        return np.pad(at[crop], (before, after), constant_values=-1)
+    at = np.pad(at, (before, after), "edge" if mode == "replicate" else "reflect")
+    return at[crop.start : len(at) - (size - crop.stop)]
+
+
 def _pad_rows(size: int, before: int, after: int, mode: str) -> Rows:
-    numpy_mode: Any = {"replicate": "edge", "circular": "wrap"}.get(mode, mode)
-    constant = {"constant_values": -1} if mode == "constant" else {}
-    at = np.pad(np.arange(size), (max(before, 0), max(after, 0)), numpy_mode, **constant)
-    at = at[max(-before, 0) : len(at) + min(after, 0)]
+    at = pad_places(size, before, after, mode)
     items = at[at >= 0]
     return Rows(np.append(0, np.cumsum(at >= 0)), items, np.ones(len(items)))
 
 
 def _resize_rows(spec, dim: int, dtype) -> Rows:
-    low, high, frac = spec.taps(dim, dtype)
-    if spec.mode == "nearest":
-        return Rows(np.arange(len(low) + 1), low, np.ones(len(low)))
-    return Rows(
-        2 * np.arange(len(low) + 1),
-        np.stack([low, high], 1).reshape(-1),
-        np.stack([1 - frac, frac], 1).reshape(-1),
-    )
+    places, weights = spec.taps(dim, dtype)
+    taps, outputs = places.shape
+    return Rows(taps * np.arange(outputs + 1), places.T.reshape(-1), weights.T.reshape(-1))
 
 
-def ops(along_axis, copy):
+def ops(apply, copy):
     """The contract's ``pad_fwd``, ``pad_bwd``, ``interpolate_fwd`` and ``interpolate_bwd``.
 
     Parameters
     ----------
-    along_axis : (x, axis, rows, fill=0.0) -> y
-        How an engine applies a matrix to one axis; an empty row gives ``fill``.
+    apply : (x, matrices, fill=0.0) -> y
+        How an engine applies matrices, a dict of axis to :class:`Rows`; an empty row gives ``fill``.
     copy : x -> y
     """
 
     def pad_fwd(x, pairs, mode, value):
-        for axis, (before, after) in enumerate(pairs):
-            if before or after:
-                x = along_axis(x, axis, _pad_rows(x.shape[axis], before, after, mode), value)
-        return x if any(map(any, pairs)) else copy(x)
+        matrices = {
+            axis: _pad_rows(x.shape[axis], *pair, mode) for axis, pair in enumerate(pairs) if any(pair)
+        }
+        return apply(x, matrices, value) if matrices else copy(x)
 
     def pad_bwd(gy, pairs, mode, in_shape):
-        for axis, (before, after) in enumerate(pairs):
-            if before or after:
-                gy = along_axis(
-                    gy, axis, _pad_rows(in_shape[axis], before, after, mode).transposed(in_shape[axis])
-                )
-        return gy
+        return apply(
+            gy,
+            {
+                axis: _pad_rows(in_shape[axis], *pair, mode).transposed(in_shape[axis])
+                for axis, pair in enumerate(pairs)
+                if any(pair)
+            },
+        )
 
     def interpolate_fwd(x, spec):
-        for dim in (0, 1):
-            x = along_axis(x, 2 + dim, _resize_rows(spec, dim, x.dtype))
-        return x
+        return apply(x, {2 + dim: _resize_rows(spec, dim, x.dtype) for dim in range(spec.ndim)})
 
     def interpolate_bwd(gy, spec):
-        for dim in (1, 0):
-            gy = along_axis(gy, 2 + dim, _resize_rows(spec, dim, gy.dtype).transposed(spec.in_size[dim]))
-        return gy
+        return apply(
+            gy,
+            {
+                2 + dim: _resize_rows(spec, dim, gy.dtype).transposed(size)
+                for dim, size in enumerate(spec.in_size)
+            },
+        )
 
     return pad_fwd, pad_bwd, interpolate_fwd, interpolate_bwd

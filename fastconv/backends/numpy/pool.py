@@ -88,7 +88,7 @@ def adaptive_avg_pool_fwd(x, spec):
     """Mean of each window."""
     y = np.empty(spec.y_shape, x.dtype)
     for at, window in _adaptive_windows(spec):
-        y[at] = x[window].mean(axis=(2, 3))
+        y[at] = x[window].mean(axis=tuple(range(2, x.ndim)))
     return y
 
 
@@ -96,5 +96,19 @@ def adaptive_avg_pool_bwd(gy, spec):
     """Each gradient spreads evenly over its window."""
     gx = np.zeros(spec.x_shape, gy.dtype)
     for at, window in _adaptive_windows(spec):
-        gx[window] += gy[at][:, :, None, None] / prod(gx[window].shape[2:])
+        spread = gy[at].reshape(*gy.shape[:2], *(1,) * len(spec.in_size))
+        gx[window] += spread / prod(gx[window].shape[2:])
     return gx
+
+
+def max_unpool_fwd(x, index, spec):
+    """Zeros, and each element at its place; of several for one place the last stays."""
+    y = np.zeros((*x.shape[:2], prod(spec.out_size)), x.dtype)
+    np.put_along_axis(y, index.reshape(*x.shape[:2], -1), x.reshape(*x.shape[:2], -1), axis=2)
+    return y.reshape(spec.y_shape)
+
+
+def max_unpool_bwd(gy, index, spec):
+    """Each element gets the gradient of its place."""
+    gx = np.take_along_axis(gy.reshape(*gy.shape[:2], -1), index.reshape(*index.shape[:2], -1), axis=2)
+    return gx.reshape(spec.x_shape)

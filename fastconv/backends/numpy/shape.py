@@ -1,25 +1,23 @@
-"""Padding, resizing and moving data."""
-
-# NumPy's sum() of arrays and its tuples of slices have types that a checker does not follow.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+"""Padding and moving data."""
 
 from math import prod
-from typing import Any
-
 import numpy as np
 
 from fastconv.spec import is_basic
 
+from ..common.resample import pad_places
+
 
 def _sources(shape, pairs, mode):
     """The flat input position behind each output position of ``pad``, -1 where the constant is."""
-    numpy_mode: Any = {"replicate": "edge", "circular": "wrap"}.get(mode, mode)
-    constant = {"constant_values": -1} if mode == "constant" else {}
-    at = np.pad(np.arange(prod(shape)).reshape(shape), np.maximum(pairs, 0), numpy_mode, **constant)
-    crop = [
-        slice(max(-before, 0), n + min(after, 0)) for n, (before, after) in zip(at.shape, pairs, strict=True)
-    ]
-    return at[tuple(crop)]
+    at = np.arange(prod(shape)).reshape(shape)
+    for axis, pair in enumerate(pairs):
+        places = pad_places(shape[axis], *pair, mode)
+        inside = (places >= 0).reshape(-1, *(1,) * (len(shape) - 1 - axis))
+        at = np.where(inside, at.take(np.maximum(places, 0), axis), -1) if at.size else np.full(
+            (*at.shape[:axis], len(places), *at.shape[axis + 1 :]), -1
+        )
+    return at
 
 
 def pad_fwd(x, pairs, mode, value):
@@ -36,32 +34,6 @@ def pad_bwd(gy, pairs, mode, in_shape):
     gx = np.zeros(prod(in_shape), gy.dtype)
     np.add.at(gx, at[at >= 0], gy[at >= 0])
     return gx.reshape(in_shape)
-
-
-def _taps(spec, dim, dtype):
-    """Per tap along ``dim``: positions and weights; an output is the sum of ``weight * x[position]``."""
-    low, high, frac = spec.taps(dim, dtype)
-    if spec.mode == "nearest":
-        return [(low, 1)]  # a second tap of weight 0 would turn infinity into NaN
-    frac = frac.reshape(-1, *(1,) * (1 - dim))
-    return [(low, 1 - frac), (high, frac)]
-
-
-def interpolate_fwd(x, spec):
-    """Resize the rows' number, then the columns'."""
-    for dim in (0, 1):
-        x = sum(x.take(at, axis=2 + dim) * weight for at, weight in _taps(spec, dim, x.dtype))
-    return x
-
-
-def interpolate_bwd(gy, spec):
-    """The adjoint: each gradient returns to the taps it came from."""
-    for dim in (1, 0):
-        gx = np.zeros((*gy.shape[: 2 + dim], spec.in_size[dim], *gy.shape[3 + dim :]), gy.dtype)
-        for at, weight in _taps(spec, dim, gy.dtype):
-            np.add.at(gx, (slice(None),) * (2 + dim) + (at,), gy * weight)
-        gy = gx
-    return gy
 
 
 def getitem(x, key):

@@ -164,7 +164,8 @@ def convolve2d(
     return _conv("convolve2d", input, flipped, bias, stride, padding, dilation, groups, algorithm=algorithm)
 
 
-def conv_transpose2d(
+def _conv_transpose(
+    name: str,
     input: TensorLike,
     weight: TensorLike,
     bias: TensorLike | None = None,
@@ -176,23 +177,25 @@ def conv_transpose2d(
     *,
     algorithm: str | None = None,
 ) -> Tensor:
-    """2-D transposed convolution, the adjoint of :func:`conv2d` with the same geometry.
+    """Transposed convolution in one, two or three spatial dimensions.
+
+    It is the adjoint of ``conv1d``, ``conv2d`` or ``conv3d`` with the same geometry.
 
     Parameters
     ----------
-    input : Tensor or array, ``N x C_in x H x W`` or ``C_in x H x W``, float32 or float64
-    weight : ``C_in x C_out/groups x kH x kW``, same dtype
+    input : Tensor or array, ``N x C_in x spatial`` or ``C_in x spatial``, float32 or float64
+    weight : ``C_in x C_out/groups x kernel``, same dtype
     bias : ``(C_out,)``, optional
     stride, padding, dilation, groups : those of the convolution whose adjoint this is
     output_padding : int or one per dimension
-        Extra rows and columns at the end, smaller than stride or dilation. A strided convolution maps several
+        Extra positions at the end, fewer than stride or dilation. A strided convolution maps several
         input sizes to one output size; this chooses among them.
     algorithm : str, optional
-        As in :func:`conv2d`.
+        As in ``conv2d``.
 
     Returns
     -------
-    Tensor, ``N x C_out x H_out x W_out``
+    Tensor, ``N x C_out x spatial``
         Each extent is ``(size - 1) stride - pads + dilation (kernel - 1) + output_padding + 1``.
 
     Examples
@@ -201,10 +204,9 @@ def conv_transpose2d(
     >>> fc.nn.functional.conv_transpose2d(fc.ones(1, 8, 4, 4), fc.ones(8, 3, 2, 2), stride=2).shape
     (1, 3, 8, 8)
     """
-    name = "conv_transpose2d"
     return batched(
         name,
-        3,
+        int(name[-2]) + 1,
         ConvTranspose.apply,
         input,
         weight,
@@ -217,3 +219,8 @@ def conv_transpose2d(
         dilation=dilation,
         algorithm=algorithm,
     )
+
+
+conv_transpose1d = named("conv_transpose1d", _conv_transpose)
+conv_transpose2d = named("conv_transpose2d", _conv_transpose)
+conv_transpose3d = named("conv_transpose3d", _conv_transpose)

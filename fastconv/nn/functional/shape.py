@@ -1,4 +1,4 @@
-"""Padding, resizing, and windows as columns."""
+"""Padding, and windows as columns."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from math import prod
 
 from fastconv.checks import check, check_count, check_float, check_rank, int_tuple, number, shape_str
 from fastconv.creation import argument
-from fastconv.spec import conv_spec, interpolate_spec, pad_pairs
+from fastconv.spec import conv_spec, pad_pairs
 from fastconv.tape import Op
 from fastconv.tensor import Tensor
-from fastconv.typing import Floats, Ints, Padding, TensorLike
+from fastconv.typing import Ints, Padding, TensorLike
 
 from .base import SpatialMap, batched
 
@@ -26,18 +26,29 @@ class Pad(Op):
         return ctx.engine.pad_bwd(gy, ctx.pairs, ctx.mode, ctx.shape)
 
 
-def pad(input: TensorLike, pad: Sequence[int], mode: str = "constant", value: float = 0) -> Tensor:
+def pad(
+    input: TensorLike, pad: Sequence[int], mode: str = "constant", value: float | None = None
+) -> Tensor:
     """Pad or crop the last dimensions.
 
     Parameters
     ----------
-    input : Tensor or array
+    input : Tensor or array of any rank and dtype
     pad : sequence of int
         ``(before, after)`` of the last dimension, then of the one before it, and so on; negative numbers
         crop.
     mode : {"constant", "reflect", "replicate", "circular"}
-    value : float
-        The constant.
+    value : float, optional
+        The constant, by default 0. Other modes take none.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ValueError
+        More padding than the mode has elements for, or a value beside another mode.
 
     Examples
     --------
@@ -47,47 +58,11 @@ def pad(input: TensorLike, pad: Sequence[int], mode: str = "constant", value: fl
     """
     check(isinstance(pad, (tuple, list)), "pad", f"pad must be a sequence of ints, got {pad!r}", TypeError)
     input = argument("pad", "input", input)
-    value = number("pad", "value", value)
+    value = number("pad", "value", 0 if value is None else value)
+    check(
+        mode == "constant" or value == 0, "pad", f"value is for mode 'constant'; leave it out for {mode!r:.60}"
+    )
     return Pad.apply(input, pairs=pad_pairs(input.shape, pad, mode), mode=mode, value=value)
-
-
-def interpolate(
-    input: TensorLike,
-    size: Ints | None = None,
-    scale_factor: Floats | None = None,
-    mode: str = "nearest",
-    align_corners: bool = False,
-) -> Tensor:
-    """Resize images.
-
-    Parameters
-    ----------
-    input : Tensor or array, ``N x C x H x W``, float32 or float64
-    size : int or (H_out, W_out)
-    scale_factor : float or one per dimension
-        Instead of ``size``.
-    mode : {"nearest", "bilinear"}
-    align_corners : bool
-        Bilinear: map the centres of the corner pixels onto each other, instead of the edges of the images.
-
-    Returns
-    -------
-    Tensor, ``N x C x H_out x W_out``
-
-    Raises
-    ------
-    ValueError
-        Both or neither of ``size`` and ``scale_factor``, or an unknown mode.
-
-    Examples
-    --------
-    >>> import fastconv as fc
-    >>> fc.nn.functional.interpolate(fc.zeros(1, 3, 8, 8), scale_factor=2).shape
-    (1, 3, 16, 16)
-    """
-    check_float("interpolate", input=input)
-    spec = interpolate_spec(input.shape, size, scale_factor, mode, align_corners)
-    return SpatialMap.apply(input, op="interpolate_fwd", adjoint="interpolate_bwd", spec=spec)
 
 
 def unfold(
