@@ -27,6 +27,9 @@ from .conv import (
     conv_transpose3d,
     convolve2d,
 )
+from .activation import gelu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, tanh
+from .conv import conv1d, conv2d, conv3d, conv_transpose2d, convolve2d
+from .dropout import dropout
 from .labels import one_hot
 from .linear import linear
 from .loss import binary_cross_entropy_with_logits, cross_entropy, mse_loss, nll_loss

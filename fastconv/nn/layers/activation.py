@@ -1,14 +1,10 @@
-"""Pointwise nonlinearities, softmax and dropout."""
+"""Pointwise nonlinearities and softmax."""
 
 from __future__ import annotations
 
-from ...creation import zeros
-from ...tensor import Tensor
-from ...typing import TensorLike
 from .. import functional as F
 from ..fused_chain import FusionSteps
-from ..module import Module
-from .base import FunctionLayer, shown
+from .base import FunctionLayer
 
 
 class ReLU(FunctionLayer, function=F.relu):
@@ -108,29 +104,3 @@ class Softmax(FunctionLayer, function=F.softmax):
     >>> fc.nn.Softmax(dim=1)(fc.zeros(1, 4)).tolist()
     [[0.25, 0.25, 0.25, 0.25]]
     """
-
-
-class Dropout(Module):
-    """Zeroes elements with probability ``p`` in training (Srivastava et al. 2014).
-
-    Parameters
-    ----------
-    p : float in [0, 1]
-    inplace : bool
-        No effect.
-    mode : {"upscale_in_train", "downgrade_in_infer"}
-        See :func:`fastconv.nn.functional.dropout`.
-    """
-
-    def __init__(self, p: float = 0.5, inplace: bool = False, mode: str = "upscale_in_train") -> None:
-        super().__init__()
-        F.dropout(zeros(1), p, False, mode)  # refuses bad options now, not at the first batch
-        self.p, self.mode = p, mode
-
-    def forward(self, x: TensorLike) -> Tensor:
-        """``x`` with elements zeroed in training."""
-        return F.dropout(x, self.p, self.training, self.mode)
-
-    def extra_repr(self) -> str:
-        """The options."""
-        return shown(p=self.p, mode=self.mode)
