@@ -75,8 +75,8 @@ __all__ = [
     "set_num_threads",
     "stack",
     "summary",
-    "Tensor",
     "tensor",
+    "Tensor",
     "train",
     "zeros",
 ]

@@ -6,11 +6,11 @@ from .loader import DataLoader
 
 __all__ = [
     "CIFAR10",
-    "MNIST",
     "DataLoader",
+    "fashion_mnist_or_mini",
     "FashionMNIST",
     "FashionMNISTMini",
     "ImageSet",
-    "fashion_mnist_or_mini",
+    "MNIST",
     "transforms",
 ]

@@ -1,7 +1,6 @@
 """Layers as functions: ``from fastconv.nn import functional as F``."""
 
 from .activation import (
-    dropout,
     elu,
     gelu,
     hardsigmoid,
@@ -16,19 +15,7 @@ from .activation import (
     softmax,
     tanh,
 )
-from .conv import conv1d, conv2d, conv3d, conv_transpose2d, convolve2d
-from .activation import dropout, gelu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, tanh
-from .conv import (
-    conv1d,
-    conv2d,
-    conv3d,
-    conv_transpose1d,
-    conv_transpose2d,
-    conv_transpose3d,
-    convolve2d,
-)
-from .activation import gelu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, tanh
-from .conv import conv1d, conv2d, conv3d, conv_transpose2d, convolve2d
+from .conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, convolve2d
 from .dropout import dropout
 from .labels import one_hot
 from .linear import linear

@@ -3,7 +3,6 @@
 from .activation import (
     ELU,
     GELU,
-    Dropout,
     Hardsigmoid,
     Hardswish,
     Hardtanh,
@@ -15,7 +14,6 @@ from .activation import (
     Softmax,
     Tanh,
 )
-from .activation import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from .conv import Conv1d, Conv2d, Conv3d, ConvTranspose2d
 from .dropout import Dropout
 from .linear import Linear
