@@ -1,6 +1,6 @@
 """Engines (``numpy``, ``cpu``, ``cuda``), their contract, and the switch between them."""
 
-from .contract import BINARY, CONTRACT, OPTIONAL, UNARY
+from .contract import BINARY, CONTRACT, OPTIONAL, PAIR_LOSSES, UNARY
 from .registry import (
     BACKENDS,
     HOST_BACKENDS,
@@ -19,6 +19,7 @@ __all__ = [
     "CONTRACT",
     "HOST_BACKENDS",
     "OPTIONAL",
+    "PAIR_LOSSES",
     "UNARY",
     "backend",
     "engine_of",

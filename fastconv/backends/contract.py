@@ -34,6 +34,7 @@ import numpy as np
 
 from fastconv.spec import AdaptivePoolSpec, ConvSpec, GridSampleSpec, InterpolateSpec, PoolSpec, UnpoolSpec
 
+from .common.pair_loss import PAIR_LOSSES as PAIR_LOSSES
 from .common.pointwise import BINARY as BINARY
 from .common.unary import UNARY as UNARY
 from .select import Algorithm
@@ -184,12 +185,22 @@ class Engine(Protocol):
         """Write ``running = keep * running + gain * value``, in place; ``running`` is ``(C,)``."""
 
     def layer_norm_fwd(
-        self, x: Array, weight: Array | None, bias: Array | None, eps: float
+        self, x: Array, weight: Array | None, bias: Array | None, eps: float, centered: bool = True
     ) -> tuple[Array, Array, Array]:
-        """``y, mean, invstd`` of each row of ``x`` (``rows, n``); ``weight`` and ``bias`` are ``(n,)``."""
+        """``y, mean, invstd`` of each row of ``x`` (``rows, n``); ``weight`` and ``bias`` are ``(n,)``.
+
+        Without ``centered`` the mean is not subtracted: ``mean`` is 0, and ``invstd`` is 1 divided by the
+        root of the mean square.
+        """
 
     def layer_norm_bwd(
-        self, gy: Array, x: Array, mean: Array, invstd: Array, weight: Array | None
+        self,
+        gy: Array,
+        x: Array,
+        mean: Array,
+        invstd: Array,
+        weight: Array | None,
+        centered: bool = True,
     ) -> tuple[Array, Array, Array]:
         """``gx, gweight, gbias``; ``mean`` and ``invstd`` are ``(rows,)``."""
 
@@ -293,10 +304,27 @@ class Engine(Protocol):
     ) -> Array:
         """The gradient of ``logits``; ``grad_rows``, ``(rows,)``, is the one of ``losses``."""
 
-    def dropout(self, x: Array, p: float, scale: float, seed: int) -> Array:
+    def pair_loss_fwd(self, name: str, x: Array, target: Array, param: float | None, reduction: str) -> Array:
+        """The loss ``name`` of :data:`PAIR_LOSSES` of each element of ``x`` and that of ``target``.
+
+        Both have the same shape and dtype. ``param`` is the loss's number. ``reduction`` is ``none`` (the
+        losses, of x's shape), ``sum`` or ``mean`` (a 0-d array; the mean of nothing is NaN).
+        """
+
+    def pair_loss_bwd(
+        self, name: str, operand: int, gy: Array, x: Array, target: Array, param: float | None
+    ) -> Array:
+        """``gy`` times the derivative of the losses by ``x`` (``operand`` 0) or by ``target`` (1).
+
+        ``gy`` has x's shape, or is a 0-d array, one number for all losses.
+        """
+
+    def dropout(self, x: Array, p: float, scale: float, seed: int, channels: bool = False) -> Array:
         """``x * scale`` where element ``i`` (in logical C order) is kept, else 0; its own backward pass.
 
-        A hash of ``(seed, i)`` decides what is kept; ``backends/numpy/pointwise.py`` defines it.
+        A hash of ``(seed, i)`` decides what is kept; ``backends/common/random_bits.py`` defines it. With
+        ``channels``, ``i`` is the place of the element's channel among those of all examples (``N x C``, in C
+        order), so that whole channels are kept or zeroed; ``x`` has at least 2 dimensions.
         """
 
     # ------------------------------------------------------------------------ shape and memory

@@ -10,6 +10,7 @@ import numpy as np
 from fastconv import spec
 
 from .. import cpu as engine
+from ..common.pair_loss import PAIR_LOSSES
 from ..common.pointwise import BINARY
 from ..common.unary import UNARY
 
@@ -151,6 +152,9 @@ def _losses(x: np.ndarray, table: np.ndarray) -> Iterator[Job]:
             label = f"log {log}, axis {axis} of {a.ndim}"
             yield _job("softmax_fwd", a, axis, log, label=label)
             yield _job("softmax_bwd", a, a, axis, log, label=label)
+    for name, number in PAIR_LOSSES.items():  # as in training: the mean, and the gradient of the input
+        yield _job("pair_loss_fwd", name, table, table, number, "mean", label=name)
+        yield _job("pair_loss_bwd", name, 0, np.ones((), np.float32), table, table, number, label=name)
     row, target = _array(512), _rng.integers(0, 256, 512)
     for weight in (None, _array(256)):
         label = f"weight {weight is not None}"

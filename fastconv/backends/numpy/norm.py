@@ -63,18 +63,19 @@ def running_step(running, value, keep, gain):
     running += gain * value
 
 
-def layer_norm_fwd(x, weight, bias, eps):
-    """Normalise each row, then scale and shift each column."""
-    mean = _row_mean(x)
+def layer_norm_fwd(x, weight, bias, eps, centered=True):
+    """Normalise each row, then scale and shift each column; without ``centered`` as if its mean were 0."""
+    mean = _row_mean(x) if centered else np.zeros((len(x), 1), x.dtype)
     invstd = 1 / np.sqrt(_row_mean(np.square(x - mean)) + eps)
     return _scaled((x - mean) * invstd, weight, bias), mean[:, 0], invstd[:, 0]
 
 
-def layer_norm_bwd(gy, x, mean, invstd, weight):
+def layer_norm_bwd(gy, x, mean, invstd, weight, centered=True):
     """Gradients in x, weight and bias."""
     xhat = (x - mean[:, None]) * invstd[:, None]
     g = _scaled(gy, weight)
-    gx = invstd[:, None] * (g - _row_mean(g) - xhat * _row_mean(g * xhat))
+    through_mean = _row_mean(g) if centered else 0
+    gx = invstd[:, None] * (g - through_mean - xhat * _row_mean(g * xhat))
     return gx, channel_sum(gy * xhat), channel_sum(gy)
 
 

@@ -1,10 +1,11 @@
 """Elementwise ops, reductions, softmax and losses, dropout, and matrix products."""
 
+import functools
 import math
 
 import numpy as np
 
-from ..common import random_bits
+from ..common import pair_loss, random_bits
 from ..common.pointwise import OPERATORS
 from ..common.unary import CUBIC, CUBIC_SLOPE, ROOT_8_OVER_PI, Scalars, unary
 
@@ -212,11 +213,43 @@ def cross_entropy_bwd(grad_rows, prob, target, weight, ignore_index, label_smoot
     return np.where(kept[:, None], g, prob.dtype.type(0))
 
 
-def dropout(x, p, scale, seed):
+@functools.cache
+def _pair_losses(real):
+    """The losses of pairs of elements of type ``real``."""
+    return pair_loss.pair_losses(
+        pair_loss.Scalars(
+            real=real,
+            select=np.where,
+            sign=np.sign,
+            exp=np.exp,
+            log=np.log,
+            log1p=np.log1p,
+            softplus=lambda x: np.logaddexp(real(0), x),
+            sigmoid=sigmoid,
+        )
+    )
+
+
+def pair_loss_fwd(name, x, target, param, reduction):
+    """One of ``PAIR_LOSSES`` of each pair of elements, or their sum or mean."""
+    real = x.dtype.type
+    losses = np.asarray(_pair_losses(real)[name].forward(x, target, real(param or 0)))
+    return losses if reduction == "none" else reduce_fwd(reduction, losses, tuple(range(x.ndim)), False)
+
+
+def pair_loss_bwd(name, operand, gy, x, target, param):
+    """``gy`` times the derivative by the input (``operand`` 0) or by the target (1)."""
+    real = x.dtype.type
+    row = _pair_losses(real)[name]
+    return np.asarray(gy * (row.by_input, row.by_target)[operand](x, target, real(param or 0)))
+
+
+def dropout(x, p, scale, seed, channels=False):
     """``x * scale`` where kept, else 0; which elements are kept says ``common/random_bits.py``."""
-    bits = random_bits.bits24(np.arange(x.size, dtype=np.uint64) + random_bits.start(seed))
-    keep = bits >= random_bits.threshold(p)
-    return np.where(keep.reshape(x.shape), x * scale, x.dtype.type(0))
+    places = np.arange(math.prod(x.shape[:2]) if channels else x.size, dtype=np.uint64)
+    keep = random_bits.bits24(places + random_bits.start(seed)) >= random_bits.threshold(p)
+    keep = keep.reshape(*x.shape[:2], *(1,) * (x.ndim - 2)) if channels else keep.reshape(x.shape)
+    return np.where(keep, x * scale, x.dtype.type(0))
 
 
 def matmul(a, b):

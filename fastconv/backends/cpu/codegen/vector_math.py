@@ -22,6 +22,7 @@ F, INT = np.float32, np.int32
 # forceinline: a loop with a call does not become vector code
 _OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "forceinline": True}
 _LOG2_E = F(1.4426950408889634)
+_INFINITY = F(np.inf)
 _LN2_HIGH, _LN2_LOW = F(0.693359375), F(-2.1219444e-4)  # n * high is exact
 
 
@@ -41,6 +42,14 @@ def minus_both(x, a, b):
 
 
 overload(minus_both, jit_options=_OPTIONS)(lambda x, a, b: lambda x, a, b: x - a - b)
+
+
+def select(condition, a, b):
+    """``a`` where the condition holds, else ``b``; both are computed, so there is no branch."""
+    return a if condition else b
+
+
+overload(select, jit_options=_OPTIONS)(lambda condition, a, b: select)
 
 
 def _exp_near_zero32(x):

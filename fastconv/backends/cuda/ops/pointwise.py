@@ -319,11 +319,14 @@ def _dropout_kernel(real):
     return drop
 
 
-def dropout(x: DeviceArray, p: float, scale: float, seed: int) -> DeviceArray:
-    """``x * scale``, zero with probability ``p``; a hash of ``seed`` and an element's number decides."""
+def dropout(x: DeviceArray, p: float, scale: float, seed: int, channels: bool = False) -> DeviceArray:
+    """``x * scale``, zero with probability ``p``; a hash of ``seed`` and an element's number decides.
+
+    With ``channels`` the number is that of the element's channel among those of all examples.
+    """
     y, real = layout.empty_like(x), x.dtype.type
     order = layout.memory_order(y)
-    numbers = dense_strides(x.shape, 1)
+    numbers = (x.shape[1], 1, *(0,) * (x.ndim - 2)) if channels else dense_strides(x.shape, 1)
     shape, places, x_steps = layout.merged(
         [y.shape[i] for i in order], [numbers[i] for i in order], [layout.steps(x)[i] for i in order]
     )

@@ -32,6 +32,7 @@ class Rows(NamedTuple):
     spatial: int
     groups: int
     rows: int
+    centered: bool = True  # whether the mean is subtracted
 
 
 @functools.cache
@@ -48,7 +49,7 @@ def _layer_norm_kernel(real):
         place = np.int64(row) * n
         first = row % shape.groups * (n // spatial)
         total = zero
-        if valid:
+        if valid and shape.centered:
             for i in range(lane, n, team):
                 total += np.float64(x[place + i])
         mean = sum_team(shared, total, team) / n
@@ -97,7 +98,8 @@ def _layer_norm_bwd_kernel(real):
                 scaled[place + i] = g * xhat
                 if weight.given:
                     g = g * weight.array[first + i // spatial]
-                a += np.float64(g)
+                if shape.centered:
+                    a += np.float64(g)
                 b += np.float64(g * xhat)
         a = sum_team(shared, a, team) / n
         b = sum_team(shared, b, team) / n
@@ -162,24 +164,33 @@ def _rows(x, groups) -> Rows:
     return Rows(x.size // max(rows, 1), max(x.size // max(x.shape[0] * x.shape[1], 1), 1), groups, rows)
 
 
-def _flat_rows(x) -> Rows:
+def _flat_rows(x, centered) -> Rows:
     """The rows of a matrix, each number a channel of its own."""
-    return Rows(x.size // max(x.shape[0], 1), 1, 1, x.shape[0])
+    return Rows(x.size // max(x.shape[0], 1), 1, 1, x.shape[0], centered)
 
 
 def layer_norm_fwd(
-    x: DeviceArray, weight: DeviceArray | None, bias: DeviceArray | None, eps: float
+    x: DeviceArray,
+    weight: DeviceArray | None,
+    bias: DeviceArray | None,
+    eps: float,
+    centered: bool = True,
 ) -> Arrays:
-    """Each row of ``x`` normalised, and mean and 1 / deviation of the rows."""
-    return _normalised(layout.dense(x), weight, bias, eps, _flat_rows(x))
+    """Each row of ``x`` normalised, and mean (0 if not ``centered``) and 1 / deviation of the rows."""
+    return _normalised(layout.dense(x), weight, bias, eps, _flat_rows(x, centered))
 
 
 def layer_norm_bwd(
-    gy: DeviceArray, x: DeviceArray, mean: DeviceArray, invstd: DeviceArray, weight: DeviceArray | None
+    gy: DeviceArray,
+    x: DeviceArray,
+    mean: DeviceArray,
+    invstd: DeviceArray,
+    weight: DeviceArray | None,
+    centered: bool = True,
 ) -> Arrays:
     """Gradients of :func:`layer_norm_fwd` in x, weight and bias."""
     gy = layout.dense(gy)
-    gx, scaled = _normalised_bwd(gy, layout.dense(x), mean, invstd, weight, _flat_rows(x))
+    gx, scaled = _normalised_bwd(gy, layout.dense(x), mean, invstd, weight, _flat_rows(x, centered))
     return gx, channel_sum(scaled), channel_sum(gy)
 
 
