@@ -16,6 +16,15 @@ from .activation import (
     tanh,
 )
 from .conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, convolve2d
+from .conv import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+    convolve2d,
+)
 from .dropout import dropout
 from .labels import one_hot
 from .linear import linear
