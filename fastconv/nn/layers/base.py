@@ -21,6 +21,9 @@ def shown(**options: Any) -> str:
     return ", ".join(f"{k}={v!r}" for k, v in options.items())
 
 
+NO_OPTIONS = ("inplace", "size_average", "reduce")  # parameters that a layer accepts and does not keep
+
+
 class FunctionLayer(Module):
     """A function of ``nn.functional`` as a layer without parameters.
 
@@ -42,20 +45,23 @@ class FunctionLayer(Module):
         function: Callable[..., Any] | None = None,
         inputs: int = 1,
         shown: tuple[str, ...] | None = None,
+        without: tuple[str, ...] = (),
         **kwargs: Any,
     ) -> None:
         """Derive the constructor of ``cls`` from the signature of ``function``.
 
-        ``inputs``: how many of the function's first parameters are inputs. The rest are options. ``shown``:
-        the options in the repr, by default all. ``inplace`` is not among the options, because it has no
-        effect: results are always new.
+        ``inputs``: how many of the function's first parameters are inputs. The rest are options, but for
+        those in ``without``. ``shown``: the options in the repr, by default all. ``inplace`` is not among the
+        options, because it has no effect: results are always new. Neither are the deprecated ``size_average``
+        and ``reduce`` of losses.
         """
         super().__init_subclass__(**kwargs)
         if function is None:  # a user's subclass of a layer
             return
         options = list(inspect.signature(function).parameters.values())[inputs:]
+        options = [o for o in options if o.name not in without]
         cls.function = staticmethod(function)
-        cls.options = tuple(o.name for o in options if o.name != "inplace")
+        cls.options = tuple(o.name for o in options if o.name not in NO_OPTIONS)
         cls.ndim = int(function.__name__[-2]) if function.__name__[-2].isdigit() else 0
         cls.shown = cls.options if shown is None else shown
         cls.__signature__ = inspect.Signature(options)

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import functional as F
+from ..functional.loss.base import check_reduction
 from .base import FunctionLayer
 
 
-class MSELoss(FunctionLayer, function=F.mse_loss, inputs=2, shown=()):
+class _Loss(FunctionLayer):
+    """A loss; the options are checked when the layer is made, as far as they need no arrays."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        given = {what: self.__dict__.pop(what, None) for what in ("size_average", "reduce")}
+        also = ("batchmean",) if self.function is F.kl_div else ()
+        check_reduction(type(self).__name__, self.reduction, **given, also=also)
+
+
+class L1Loss(_Loss, function=F.l1_loss, inputs=2, shown=(), without=("weight",)):
+    """Absolute differences of input and target; see :func:`fastconv.nn.functional.l1_loss`.
+
+    Attributes
+    ----------
+    reduction : {"mean", "sum", "none"}
+    """
+
+
+class MSELoss(_Loss, function=F.mse_loss, inputs=2, shown=(), without=("weight",)):
     """Squared differences of input and target; see :func:`fastconv.nn.functional.mse_loss`.
 
     Attributes
@@ -15,7 +37,168 @@ class MSELoss(FunctionLayer, function=F.mse_loss, inputs=2, shown=()):
     """
 
 
-class CrossEntropyLoss(FunctionLayer, function=F.cross_entropy, inputs=2, shown=()):
+class SmoothL1Loss(_Loss, function=F.smooth_l1_loss, inputs=2, shown=()):
+    """Squares of small differences, absolute values of large ones; see :func:`fastconv.nn.functional.smooth_l1_loss`.
+
+    Attributes
+    ----------
+    beta : float
+        Differences below it are squared.
+    reduction : {"mean", "sum", "none"}
+    """
+
+
+class HuberLoss(_Loss, function=F.huber_loss, inputs=2, shown=(), without=("weight",)):
+    """Squares of small differences, absolute values of large ones; see :func:`fastconv.nn.functional.huber_loss`.
+
+    Attributes
+    ----------
+    delta : float
+        Differences up to it are squared.
+    reduction : {"mean", "sum", "none"}
+    """
+
+
+class BCELoss(_Loss, function=F.binary_cross_entropy, inputs=2, shown=()):
+    """Cross-entropy of probabilities; see :func:`fastconv.nn.functional.binary_cross_entropy`.
+
+    Attributes
+    ----------
+    weight : broadcastable, optional
+        Weight of each element; a buffer of the layer.
+    reduction : {"mean", "sum", "none"}
+    """
+
+
+class KLDivLoss(_Loss, function=F.kl_div, inputs=2, shown=()):
+    """Kullback-Leibler divergence of log-probabilities from a target; see :func:`fastconv.nn.functional.kl_div`.
+
+    Attributes
+    ----------
+    log_target : bool
+        The target holds logarithms too.
+    reduction : {"mean", "sum", "none", "batchmean"}
+    """
+
+
+class PoissonNLLLoss(_Loss, function=F.poisson_nll_loss, inputs=2, shown=()):
+    """Negative log-likelihood of counts; see :func:`fastconv.nn.functional.poisson_nll_loss`.
+
+    Attributes
+    ----------
+    log_input, full : bool
+    eps : float
+    reduction : {"mean", "sum", "none"}
+    """
+
+
+class GaussianNLLLoss(_Loss, function=F.gaussian_nll_loss, inputs=3, shown=()):
+    """Negative log-likelihood of numbers, called with input, target and variance; see :func:`fastconv.nn.functional.gaussian_nll_loss`.
+
+    Attributes
+    ----------
+    full : bool
+    eps : float
+    reduction : {"mean", "sum", "none"}
+    """
+
+
+class SoftMarginLoss(_Loss, function=F.soft_margin_loss, inputs=2, shown=()):
+    """``log(1 + exp(-target * input))``; see :func:`fastconv.nn.functional.soft_margin_loss`.
+
+    Attributes
+    ----------
+    reduction : {"mean", "sum", "none"}
+    """
+
+
+class HingeEmbeddingLoss(_Loss, function=F.hinge_embedding_loss, inputs=2, shown=()):
+    """Distances of similar pairs, and what others lack to a margin; see :func:`fastconv.nn.functional.hinge_embedding_loss`.
+
+    Attributes
+    ----------
+    margin : float
+    reduction : {"mean", "sum", "none"}
+    """
+
+
+class MarginRankingLoss(_Loss, function=F.margin_ranking_loss, inputs=3, shown=()):
+    """Order of two inputs, called with both and a target of 1 or -1; see :func:`fastconv.nn.functional.margin_ranking_loss`.
+
+    Attributes
+    ----------
+    margin : float
+    reduction : {"mean", "sum", "none"}
+    """
+
+
+class CosineEmbeddingLoss(_Loss, function=F.cosine_embedding_loss, inputs=3, shown=()):
+    """Angles of pairs, called with both inputs and a target of 1 or -1; see :func:`fastconv.nn.functional.cosine_embedding_loss`.
+
+    Attributes
+    ----------
+    margin : float
+    reduction : {"mean", "sum", "none"}
+    """
+
+
+class TripletMarginLoss(_Loss, function=F.triplet_margin_loss, inputs=3, shown=()):
+    """Distances of an anchor from a positive and from a negative example; see :func:`fastconv.nn.functional.triplet_margin_loss`.
+
+    Attributes
+    ----------
+    margin, p, eps : float
+    swap : bool
+    reduction : {"mean", "sum", "none"}
+    """
+
+
+class TripletMarginWithDistanceLoss(_Loss, function=F.triplet_margin_with_distance_loss, inputs=3, shown=()):
+    """The same with a distance of the user; see :func:`fastconv.nn.functional.triplet_margin_with_distance_loss`.
+
+    Attributes
+    ----------
+    distance_function : function of two Tensors, optional
+    margin : float
+    swap : bool
+    reduction : {"mean", "sum", "none"}
+    """
+
+
+class MultiMarginLoss(_Loss, function=F.multi_margin_loss, inputs=2, shown=()):
+    """Scores of other classes that come near the right one's; see :func:`fastconv.nn.functional.multi_margin_loss`.
+
+    Attributes
+    ----------
+    p : {1, 2}
+    margin : float
+    weight : (C,), optional
+        Weight of each class; a buffer of the layer.
+    reduction : {"mean", "sum", "none"}
+    """
+
+
+class MultiLabelMarginLoss(_Loss, function=F.multilabel_margin_loss, inputs=2, shown=()):
+    """Scores of other classes that come near those of several right ones; see :func:`fastconv.nn.functional.multilabel_margin_loss`.
+
+    Attributes
+    ----------
+    reduction : {"mean", "sum", "none"}
+    """
+
+
+class MultiLabelSoftMarginLoss(_Loss, function=F.multilabel_soft_margin_loss, inputs=2, shown=()):
+    """Mean over classes of the cross-entropy of each, with logits; see :func:`fastconv.nn.functional.multilabel_soft_margin_loss`.
+
+    Attributes
+    ----------
+    weight : broadcastable, optional
+        Weight of each class; a buffer of the layer.
+    reduction : {"mean", "sum", "none"}
+    """
+
+
+class CrossEntropyLoss(_Loss, function=F.cross_entropy, inputs=2, shown=()):
     """Cross-entropy of softmax(input) against labels; see :func:`fastconv.nn.functional.cross_entropy`.
 
     The input holds logits, ``N x C`` or ``N x C x d1 ..``; the target holds integer labels without the class
@@ -38,14 +221,14 @@ class CrossEntropyLoss(FunctionLayer, function=F.cross_entropy, inputs=2, shown=
     """
 
 
-class NLLLoss(FunctionLayer, function=F.nll_loss, inputs=2, shown=()):
+class NLLLoss(_Loss, function=F.nll_loss, inputs=2, shown=()):
     """Negative log-likelihood of log-probabilities; see :func:`fastconv.nn.functional.nll_loss`.
 
     The options ``weight``, ``ignore_index`` and ``reduction`` are those of :class:`CrossEntropyLoss`.
     """
 
 
-class BCEWithLogitsLoss(FunctionLayer, function=F.binary_cross_entropy_with_logits, inputs=2, shown=()):
+class BCEWithLogitsLoss(_Loss, function=F.binary_cross_entropy_with_logits, inputs=2, shown=()):
     """Cross-entropy of sigmoid(input) against probabilities of the same shape.
 
     See :func:`fastconv.nn.functional.binary_cross_entropy_with_logits`.

@@ -1,32 +1,24 @@
-"""Losses: cross-entropy, negative log-likelihood, squared error."""
+"""Losses of class labels: cross-entropy and negative log-likelihood."""
 
 from __future__ import annotations
 
 import operator
-import warnings
-from collections.abc import Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from fastconv import backends
-from fastconv.checks import check, check_float, check_rank, check_shape, number, one_of, shape_str
+from fastconv.checks import check, check_float, check_rank, check_shape, number, shape_str
 from fastconv.creation import argument
 from fastconv.dtypes import INT64
-from fastconv.spec import broadcast_shape
 from fastconv.tape import Op
 from fastconv.tensor import Tensor
 from fastconv.typing import TensorLike
 
-from .activation import log_softmax
-from .labels import check_labels
-
-REDUCTIONS = ("mean", "sum", "none")
-
-
-def _check_reduction(name: str, reduction: str) -> None:
-    one_of(name, "reduction", reduction, REDUCTIONS)
+from ..activation import log_softmax
+from ..labels import check_labels
+from .base import check_reduction, reduced
 
 
 def _index(name: str, ignore_index: Any) -> int:
@@ -34,10 +26,6 @@ def _index(name: str, ignore_index: Any) -> int:
         return int(np.int64(operator.index(ignore_index)))
     except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{name}: ignore_index must be an int of 64 bits, got {ignore_index!r:.60}") from None
-
-
-def _reduced(losses: Tensor, reduction: str) -> Tensor:
-    return losses if reduction == "none" else losses.sum() if reduction == "sum" else losses.mean()
 
 
 def _reduced_rows(ctx, losses, divisor):
@@ -172,11 +160,8 @@ def _label_loss(
     return out.reshape(where) if reduction == "none" else out
 
 
-def _check_classes(
-    name: str, x: TensorLike, weight: TensorLike | None, reduction: str
-) -> tuple[Tensor, Tensor | None]:
+def _check_classes(name: str, x: TensorLike, weight: TensorLike | None) -> tuple[Tensor, Tensor | None]:
     """The input and the class weights, checked, as Tensors."""
-    _check_reduction(name, reduction)
     check_float(name, ("weight",), input=x, weight=weight)
     x = argument(name, "input", x)
     check_rank(name, "input", x.shape, range(1, 6), "C, or N x C and any more")
@@ -190,7 +175,9 @@ def cross_entropy(
     input: TensorLike,
     target: TensorLike,
     weight: TensorLike | None = None,
+    size_average: None = None,
     ignore_index: int = -100,
+    reduce: None = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
@@ -202,6 +189,8 @@ def cross_entropy(
     target : integer labels of the shape of ``input`` without ``C``, or probabilities of its shape and dtype
     weight : (C,), optional
         Weight of each class.
+    size_average, reduce : None
+        Deprecated in PyTorch, and not supported.
     ignore_index : int
         Elements with this label do not count.
     reduction : {"mean", "sum", "none"}
@@ -228,7 +217,8 @@ def cross_entropy(
     2.3026
     """
     name = "cross_entropy"
-    input, weight = _check_classes(name, input, weight, reduction)
+    check_reduction(name, reduction, size_average, reduce)
+    input, weight = _check_classes(name, input, weight)
     target = argument(name, "target", target)
     label_smoothing = number(name, "label_smoothing", label_smoothing, 0, 1)
     ignore_index = _index(name, ignore_index)
@@ -268,14 +258,16 @@ def cross_entropy(
     losses = -log_softmax(input, axis) * target
     if weight is not None:
         losses = losses * weight.reshape(-1, *(1,) * (input.ndim - 1 - axis))
-    return _reduced(losses.sum(axis), reduction)
+    return reduced(losses.sum(axis), reduction)
 
 
 def nll_loss(
     input: TensorLike,
     target: TensorLike,
     weight: TensorLike | None = None,
+    size_average: None = None,
     ignore_index: int = -100,
+    reduce: None = None,
     reduction: str = "mean",
 ) -> Tensor:
     """Negative log-likelihood of log-probabilities.
@@ -284,7 +276,7 @@ def nll_loss(
     ----------
     input : Tensor or array of log-probabilities, ``C``, ``N x C`` or ``N x C x d1 ..``, float32 or float64
     target : integer labels of the shape of ``input`` without ``C``
-    weight, ignore_index, reduction : as in :func:`cross_entropy`
+    weight, size_average, ignore_index, reduce, reduction : as in :func:`cross_entropy`
 
     Examples
     --------
@@ -292,101 +284,7 @@ def nll_loss(
     >>> fc.nn.functional.nll_loss(fc.tensor([[-0.5, -1.0]]), fc.tensor([1])).item()
     1.0
     """
-    input, weight = _check_classes("nll_loss", input, weight, reduction)
+    check_reduction("nll_loss", reduction, size_average, reduce)
+    input, weight = _check_classes("nll_loss", input, weight)
     target, ignore_index = argument("nll_loss", "target", target), _index("nll_loss", ignore_index)
     return _label_loss("nll_loss", NegativeLogLikelihood, input, target, weight, ignore_index, reduction)
-
-
-def mse_loss(input: TensorLike, target: TensorLike, reduction: str = "mean") -> Tensor:
-    """Squared differences.
-
-    Parameters
-    ----------
-    input, target : Tensor or array, float32 or float64
-        Shapes that differ are broadcast, with a warning.
-    reduction : {"mean", "sum", "none"}
-
-    Examples
-    --------
-    >>> import fastconv as fc
-    >>> fc.nn.functional.mse_loss(fc.tensor([1.0, 3.0]), fc.zeros(2)).item()
-    5.0
-    """
-    _check_reduction("mse_loss", reduction)
-    check_float("mse_loss", input=input, target=target)
-    broadcast_shape("mse_loss", input.shape, target.shape)  # raises where the shapes do not fit at all
-    if input.shape != target.shape:
-        warnings.warn(
-            f"mse_loss: input {shape_str(input.shape)} and target {shape_str(target.shape)} differ in shape "
-            "and are broadcast; reshape one of them if that is not what you want",
-            stacklevel=2,
-        )
-    input, target = (argument("mse_loss", w, v) for w, v in (("input", input), ("target", target)))
-    return _reduced((input - target) ** 2, reduction)
-
-
-class LogSigmoid(Op):
-    """``log(sigmoid(x)) = min(x, 0) - log(1 + exp(-|x|))``, whose exponential never overflows."""
-
-    @staticmethod
-    def forward(ctx, x):
-        unary, binary = ctx.engine.unary_fwd, ctx.engine.binary_fwd
-        ctx.save(x)
-        tail = unary("log", binary("add", unary("exp", unary("neg", unary("abs", x))), 1.0))
-        return binary("sub", binary("minimum", x, 0.0), tail)
-
-    @staticmethod
-    def backward(ctx, gy):
-        unary = ctx.engine.unary_fwd
-        return ctx.engine.binary_fwd("mul", gy, unary("sigmoid", unary("neg", ctx.saved[0])))
-
-
-def _factor(name: str, what: str, v: TensorLike | None, shape: Sequence[int]) -> Tensor | None:
-    """A weight of each element, checked, or None."""
-    if v is None:
-        return None
-    v = argument(name, what, v)
-    fits = broadcast_shape(f"{name}: {what}", v.shape, shape) == shape
-    check(fits, name, f"{what} must broadcast to the input's {shape_str(shape)}, got {shape_str(v.shape)}")
-    return v
-
-
-def binary_cross_entropy_with_logits(
-    input: TensorLike,
-    target: TensorLike,
-    weight: TensorLike | None = None,
-    reduction: str = "mean",
-    pos_weight: TensorLike | None = None,
-) -> Tensor:
-    """Cross-entropy of sigmoid(``input``) against probabilities of the same shape, computed without overflow.
-
-    Parameters
-    ----------
-    input, target : Tensor or array of one shape, float32 or float64
-    weight : broadcastable, optional
-        Weight of each element.
-    reduction : {"mean", "sum", "none"}
-    pos_weight : broadcastable, optional
-        Weight of the positive part.
-
-    Examples
-    --------
-    >>> import fastconv as fc
-    >>> round(fc.nn.functional.binary_cross_entropy_with_logits(fc.zeros(2), fc.ones(2)).item(), 4)
-    0.6931
-    """
-    name = "binary_cross_entropy_with_logits"
-    _check_reduction(name, reduction)
-    check_float(
-        name, ("weight", "pos_weight"), input=input, target=target, weight=weight, pos_weight=pos_weight
-    )
-    check_shape(name, "target", target.shape, input.shape, "the input's")
-    input, target = (argument(name, w, v) for w, v in (("input", input), ("target", target)))
-    weight, pos_weight = (
-        _factor(name, w, v, input.shape) for w, v in (("weight", weight), ("pos_weight", pos_weight))
-    )
-    likelihood = LogSigmoid.apply(input)
-    if pos_weight is not None:
-        likelihood = likelihood * ((pos_weight - 1) * target + 1)
-    losses = (1 - target) * input - likelihood
-    return _reduced(losses if weight is None else losses * weight, reduction)
