@@ -32,7 +32,14 @@ from .inference import optimize_for_inference
 from .inspect import explain_conv, profile, summary
 from .io import load, save
 from .random import manual_seed
-from .tape import no_grad
+from .tape import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 
 __all__ = [
     "__version__",
@@ -47,6 +54,7 @@ __all__ = [
     "cuda",
     "data",
     "device",
+    "enable_grad",
     "explain_conv",
     "eye",
     "float32",
@@ -57,7 +65,10 @@ __all__ = [
     "get_backend",
     "get_float32_precision",
     "get_num_threads",
+    "inference_mode",
     "int64",
+    "is_grad_enabled",
+    "is_inference_mode_enabled",
     "load",
     "manual_seed",
     "models",
@@ -72,6 +83,7 @@ __all__ = [
     "save",
     "set_backend",
     "set_float32_precision",
+    "set_grad_enabled",
     "set_num_threads",
     "stack",
     "summary",

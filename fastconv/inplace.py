@@ -25,7 +25,7 @@ from .dtypes import CATEGORY
 from .ops import Cast, Copy, SetItem
 from .ops.index import plain_key
 from .tape import is_grad_enabled
-from .variable import Variable, View, argument
+from .variable import Variable, View, argument, take_history
 
 V = TypeVar("V", bound=Variable)
 _LINEAR = ("add_", "sub_", "neg_")  # their derivatives do not need the old values
@@ -131,7 +131,7 @@ def changed(t: Variable, new: Variable | None) -> None:
         return
     while (view := t.view_of) is not None:
         t, new = view.source, _written(view, new)
-    t.requires_grad, t.node = new.requires_grad, new.node
+    take_history(t, new)
     t.memory.recorded += 1
 
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
-from . import numpy_protocol, tape, variable
+from . import numpy_protocol, variable
 from .checks import check, check_axis, check_shape, shape_str
 from .dtypes import FLOAT32, FLOAT64, INT64
-from .methods import InPlaceMethods, MatrixMethods, ReduceMethods, ShapeMethods
+from .methods import AutogradMethods, InPlaceMethods, MatrixMethods, ReduceMethods, ShapeMethods
 from .ops import Copy, convert
 from .ops import shape as shapes
 from .typing import Array, DType, Operand
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="Tensor")
 
 
-class Tensor(InPlaceMethods, ReduceMethods, ShapeMethods, MatrixMethods):
+class Tensor(InPlaceMethods, ReduceMethods, ShapeMethods, MatrixMethods, AutogradMethods):
     """An n-dimensional array that remembers how it was computed.
 
     Parameters
@@ -113,7 +113,7 @@ class Tensor(InPlaceMethods, ReduceMethods, ShapeMethods, MatrixMethods):
         if self.node is None or self.is_leaf:
             extra += ", requires_grad=True" * self.requires_grad
         else:
-            extra += f", grad_fn=<{self.node.function.__name__}>"
+            extra += f", grad_fn={self.grad_fn}"
         values = np.array2string(self.numpy(), separator=", ", precision=4, prefix="tensor(")
         return f"tensor({values}{extra})"
 
@@ -224,10 +224,6 @@ class Tensor(InPlaceMethods, ReduceMethods, ShapeMethods, MatrixMethods):
         """The values as nested lists of Python numbers."""
         return self.numpy().tolist()
 
-    def detach(self) -> Tensor:
-        """The same memory, outside the tape."""
-        return variable.detach(self)
-
     def clone(self) -> Tensor:
         """A copy that stays on the tape."""
         return Copy.apply(self)
@@ -261,56 +257,6 @@ class Tensor(InPlaceMethods, ReduceMethods, ShapeMethods, MatrixMethods):
         return convert.astype(self, INT64)
 
     # ---- the tape
-    def requires_grad_(self, flag: bool = True) -> Self:
-        """Set ``requires_grad`` and return the tensor."""
-        self.requires_grad = flag
-        return self
-
-    def backward(self, grad: Operand | None = None, retain_graph: bool = False) -> None:
-        """Compute the gradient of this tensor with respect to every leaf and add it to the leaf's ``.grad``.
-
-        Parameters
-        ----------
-        grad : Tensor or array of this shape, optional
-            Upstream gradient; may be left out for a one-element tensor (then 1).
-        retain_graph : bool
-            Keep what backward needs for a second call.
-
-        Raises
-        ------
-        RuntimeError
-            If nothing here requires a gradient, if ``grad`` is missing, if the graph was freed by an earlier
-            call, or if a tensor that backward needs was changed in place.
-
-        Examples
-        --------
-        >>> w = fc.tensor([1.0, 2.0], requires_grad=True)
-        >>> (w * w).sum().backward()
-        >>> w.grad
-        tensor([2., 4.])
-        """
-        check(
-            self.requires_grad,
-            "backward",
-            "this tensor does not require gradients (or was made under no_grad)",
-            RuntimeError,
-        )
-        if grad is None:
-            check(
-                self.numel() == 1,
-                "backward",
-                f"a gradient of shape {shape_str(self.shape)} is needed: backward(grad) on a non-scalar "
-                "tensor, or call .sum().backward()",
-                RuntimeError,
-            )
-            upstream = self.engine.asarray(np.ones(self.shape, self.dtype))
-        else:
-            upstream = argument("backward", "grad", grad).array
-            check_shape("backward", "grad", upstream.shape, self.shape, "the tensor's own shape")
-            if upstream.dtype != self.dtype:
-                upstream = self.engine.cast(upstream, self.dtype)
-        tape.backward(self, upstream, retain_graph)
-
     def zero_grad(self) -> None:
         """Forget the gradient."""
         self.grad = None

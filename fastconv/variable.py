@@ -37,14 +37,17 @@ class Node:
         Grows with time: an op has a larger number than those it depends on.
     checks : sequence of (Memory, int)
         The memory of saved tensors and the version of it that backward needs.
-    result_dtype : numpy.dtype
-        Of the result; its gradient has the same.
+    result_dtype : numpy.dtype or None
+        Of the result; its gradient has the same. None: several results, each with a node of its own behind
+        this one; the gradient is a tuple with an entry for each.
     saved : tuple
         What forward kept for backward.
     done : bool
         Whether backward has visited and released the node.
     accumulated : array or None
         During backward of a function that ``accumulates``: the gradient its first argument already has.
+    hooks : tape.hooks.GradHooks or None
+        What users want to happen with the gradient of the result.
     """
 
     __slots__ = (
@@ -58,6 +61,7 @@ class Node:
         "done",
         "accumulated",
         "result_dtype",
+        "hooks",
         "__dict__",
     )
 
@@ -70,11 +74,13 @@ class Node:
     checks: Sequence[tuple[Memory, int]]
     done: bool
     accumulated: Any
-    result_dtype: np.dtype[Any]
+    result_dtype: np.dtype[Any] | None
+    hooks: Any
 
     def __init__(self, function: type[Any], engine: Any, needs: tuple[bool, ...]):
         self.function, self.engine, self.needs = function, engine, needs
         self.saved, self.parents, self.checks, self.done, self.accumulated = (), (), (), False, None
+        self.hooks = None
 
     if TYPE_CHECKING:  # a function may keep more than arrays: ``ctx.axis = axis``
 
@@ -160,9 +166,11 @@ class Variable:
     node : Node or None
     memory : Memory
     view_of : View or None
+    hooks : tape.hooks.GradHooks or None
+        Of a leaf: what users want to happen with its gradient.
     """
 
-    __slots__ = ("array", "tracked", "grad", "node", "memory", "view_of", "__weakref__")
+    __slots__ = ("array", "tracked", "grad", "node", "memory", "view_of", "hooks", "__weakref__")
 
     array: Any
     tracked: bool
@@ -170,6 +178,7 @@ class Variable:
     node: Node | None
     memory: Memory
     view_of: View | None
+    hooks: Any
 
     def __init__(self, data: Any, requires_grad: bool = False):
         if isinstance(data, Variable):
@@ -185,7 +194,7 @@ class Variable:
             raise TypeError(f"Tensor: only float tensors can require gradients, got {data.dtype}")
         self.array = data
         self.tracked = requires_grad
-        self.grad = self.node = self.view_of = None
+        self.grad = self.node = self.view_of = self.hooks = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -224,6 +233,11 @@ class Variable:
     def requires_grad(self, flag: bool) -> None:
         if flag and self.dtype.kind != "f":
             raise TypeError(f"requires_grad: only float tensors can require gradients, got {self.dtype}")
+        if not flag and not self.is_leaf:
+            raise RuntimeError(
+                "requires_grad: it can be switched off for leaf tensors only, and this is the result of an "
+                "op; use .detach() for the values outside the tape"
+            )
         self.tracked = flag
 
     @property
@@ -271,6 +285,16 @@ def argument(name: str, what: str, data: Any, device: str | None = None) -> Any:
     return tensor_class(devices.place(host_array(data, None, name, what), device))
 
 
+# ------------------------------------------------------------------------------------------------- history
+def take_history(t: Variable, new: Variable) -> None:
+    """Make ``t`` the result of the op that computed ``new``; a gradient that it retains is the new one's."""
+    old = t.node and t.node.hooks
+    if old is not None and old.retained is not None and new.node is not None:
+        new.node.hooks = type(old)()
+        new.node.hooks.retained, old.retained = old.retained, None
+    t.tracked, t.node = new.requires_grad, new.node
+
+
 # ------------------------------------------------------------------------------------------------- views
 def rebuild_history(t: Variable) -> None:
     """Make a view's history anew, after a recorded change in place of what it is a view of."""
@@ -282,7 +306,7 @@ def rebuild_history(t: Variable) -> None:
         view.seen = t.memory.recorded
         if view.source.requires_grad:
             now = view.function.record(view.source, **view.options)
-            t.tracked, t.node = True, now.node
+            take_history(t, now)
 
 
 def update_copies(t: Variable) -> None:

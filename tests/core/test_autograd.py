@@ -109,7 +109,7 @@ def test_backward_needs_a_gradient_for_more_than_one_element():
     x = leaf(1.0, 2.0)
     with pytest.raises(RuntimeError, match=r"backward: a gradient of shape 2 is needed"):
         (x * 2).backward()
-    with pytest.raises(ValueError, match="backward: grad must have shape 2"):
+    with pytest.raises(ValueError, match="backward: gradient must have shape 2"):
         (x * 2).backward(np.ones(3))
 
 

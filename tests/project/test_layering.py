@@ -238,7 +238,7 @@ def test_the_walk_sees_what_it_should():
     tree = ast.parse("import numba\nif numba:\n    from . import tensor\ndef f():\n    from ..nn import x\n")
     assert set(imports("backends", tree)) == {"numba", "fastconv.backends.tensor", "fastconv.nn.x"}
     assert set(imports("backends", top_level(tree))) == {"numba", "fastconv.backends.tensor"}
-    assert layer("backends.cpu.codegen.jit") == 1 and "backends" in set(ours("tape"))
+    assert layer("backends.cpu.codegen.jit") == 1 and "backends" in set(ours("tape.op"))
 
 
 def test_import_is_light():

@@ -1,52 +1,30 @@
-"""The tape: a node per op, gradients by walking the nodes from the newest to the oldest.
+"""The base of every differentiable op, and how it is recorded: a node per op.
 
 An :class:`Op` computes ``forward`` on raw arrays through the backend (``ctx.engine``) and ``backward``
-with the same backend's primitives, so every derivative is written once for all backends. Creation order is a
-topological order, so :func:`backward` pops nodes from a heap by sequence number: no recursion, any depth.
-
-What the tape knows of a tensor is in ``variable.py``.
+with the same backend's primitives, so every derivative is written once for all backends.
 """
 
 from __future__ import annotations
 
-import contextlib
-import heapq
 import itertools
 import re
 from collections.abc import Callable, Iterable
-from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
-from . import backends, variable
-from .errors import name_memory_error, shorten
-from .variable import Memory, Node, Variable, View, is_view, owner, update_copies
+from fastconv import backends, variable
+from fastconv.errors import name_memory_error, shorten
+from fastconv.variable import Memory, Node, Variable, View, is_view, owner, update_copies
 
-_enabled: ContextVar[bool] = ContextVar("fastconv_grad", default=True)
+from .mode import enable_grad, is_grad_enabled
+
 _sequence = itertools.count()
 
 
-def is_grad_enabled() -> bool:
-    """Whether ops are recorded in the running thread or task."""
-    return _enabled.get()
-
-
-class no_grad(contextlib.ContextDecorator):  # noqa: N801 - PyTorch's name
-    """Context manager and decorator: ops inside are not recorded.
-
-    >>> x = fc.ones(1, requires_grad=True)
-    >>> with fc.no_grad():
-    ...     print((x * 2).requires_grad)
-    False
-    """
-
-    def __enter__(self) -> None:
-        self._stack = getattr(self, "_stack", [])
-        self._stack.append(_enabled.set(False))
-
-    def __exit__(self, *exc: object) -> None:
-        _enabled.reset(self._stack.pop())
+def number(node: Node) -> None:
+    """Give ``node`` its place on the tape, after all nodes that exist."""
+    node.order = next(_sequence)
 
 
 class Op:
@@ -75,6 +53,8 @@ class Op:
         Whether the result is the argument under another shape. Where it is a copy, PyTorch's may be a view.
     takes_numbers : bool
         Whether a NumPy scalar stays a number beside the arrays; else it becomes a 0-d array.
+    lends : bool
+        Whether somebody else may keep the gradients that backward returns, so that a leaf needs a copy.
 
     Examples
     --------
@@ -95,6 +75,7 @@ class Op:
     reshapes: bool = False
     written: Callable[..., Any] | None = None
     takes_numbers: bool = False
+    lends: bool = False
 
     @classmethod
     def apply(cls, *args: Any, **options: Any) -> Any:
@@ -109,7 +90,7 @@ class Op:
         ValueError
             If the tensors are not on one device; and whatever ``forward`` raises.
         """
-        record, arrays, parents, tensors, hosts = _enabled.get(), [], [], [], set()
+        record, arrays, parents, tensors, hosts = is_grad_enabled(), [], [], [], set()
         for a in args:
             if isinstance(a, np.generic) and cls.takes_numbers:
                 a = a.item()
@@ -146,7 +127,8 @@ class Op:
         first = result.array
         # comparisons and casts to integers have no derivative
         if True in ctx.needs and first.dtype.kind == "f":
-            ctx.parents, ctx.order, ctx.result_dtype = parents, next(_sequence), first.dtype
+            ctx.parents, ctx.result_dtype = parents, first.dtype
+            number(ctx)
             if ctx.saved:
                 ctx.checks = _checks(ctx.saved, (*tensors, result))
             result.tracked, result.node = True, ctx
@@ -163,11 +145,8 @@ class Op:
     @classmethod
     def record(cls, *args: Any, **options: Any) -> Any:
         """:meth:`apply`, recorded even under ``no_grad``."""
-        token = _enabled.set(True)
-        try:
+        with enable_grad():
             return cls.apply(*args, **options)
-        finally:
-            _enabled.reset(token)
 
     @staticmethod
     def strides(*args: Any, **options: Any) -> tuple[int, ...] | None:
@@ -183,66 +162,6 @@ class Op:
     def backward(ctx: Any, gy: Any) -> Any:
         """Compute the gradients of the arguments from that of the result."""
         raise NotImplementedError
-
-
-def backward(tensor: Variable, grad: Any, retain_graph: bool = False) -> None:
-    """Add ``d tensor / d leaf`` (contracted with the raw array ``grad``) to every leaf's ``.grad``.
-
-    Raises
-    ------
-    RuntimeError
-        If the graph was freed by an earlier call, or a saved tensor was changed in place since.
-    """
-    if tensor.node is None:
-        _accumulate(tensor, grad, {owner(grad): [grad]}, ())
-        return
-    pending: dict[Any, Any] = {tensor.node: grad}
-    heap = [(-tensor.node.order, tensor.node)]
-    taken = {owner(grad): [grad]}
-    while heap:
-        node = heapq.heappop(heap)[1]
-        gy = pending.pop(node)
-        _check_usable(node)
-        if node.function.accumulates:
-            node.accumulated = pending.get(node.parents[0])
-        try:
-            grads = node.function.backward(node, gy)
-        except MemoryError as e:
-            raise name_memory_error(e, f"backward of {node.function.__name__.lower()}", [gy]) from None
-        merged, node.accumulated = node.accumulated is not None, None
-        for i, (parent, g) in enumerate(zip(node.parents, grads if isinstance(grads, tuple) else (grads,))):
-            if parent is None or g is None:
-                continue
-            dtype = parent.result_dtype if isinstance(parent, Node) else parent.dtype
-            if g.dtype is not dtype and g.dtype != dtype:  # an op on mixed types computed in the common one
-                g = node.engine.cast(g, dtype)
-            if not isinstance(parent, Node):
-                _accumulate(parent, g, taken, node.saved)
-            elif parent not in pending:
-                pending[parent] = g
-                heapq.heappush(heap, (-parent.order, parent))
-            elif i == 0 and merged:
-                pending[parent] = g
-            else:
-                pending[parent] = node.engine.binary_fwd("add", pending[parent], g)
-        if not retain_graph:
-            node.release()
-
-
-def _check_usable(node: Node) -> None:
-    """Refuse a node that was released, or whose saved tensors have changed."""
-    name = node.function.__name__
-    if node.done:
-        raise RuntimeError(
-            f"backward: the graph behind this {name} was already freed by an earlier backward(); compute the "
-            "forward pass again, or call backward(retain_graph=True) the first time"
-        )
-    for memory, version in node.checks:
-        if memory.version != version:
-            raise RuntimeError(
-                f"backward: a tensor that {name} needs was changed in place after its use; "
-                "assign to a .clone() instead"
-            )
 
 
 def _called(function: type[Op], options: dict[str, Any]) -> str:
@@ -270,27 +189,3 @@ def _checks(saved: tuple[Any, ...], tensors: Iterable[Variable]) -> list[tuple[M
         return [(t.memory, t.memory.version) for t in tensors if id(t.array) in kept]
     owners = {owner(s) for s in saved if hasattr(s, "strides")}
     return [(t.memory, t.memory.version) for t in tensors if owner(t.array) in owners]
-
-
-def _accumulate(leaf: Variable, g: Any, taken: dict[int, list[Any]], saved: tuple[Any, ...]) -> None:
-    """Add ``g`` to ``leaf.grad``.
-
-    A first gradient is kept without a copy, unless it is read-only or something else may see its memory.
-    ``taken`` holds the arrays that others have, by the owner of their memory; ``saved`` is what the node of
-    ``g`` kept.
-    """
-    if leaf.grad is not None:
-        leaf.grad = variable.tensor_class(leaf.engine.binary_fwd("add", leaf.grad.array, g))
-        return
-    host, root = isinstance(g, np.ndarray), owner(g)
-    others = taken.setdefault(root, [])
-    locked = not g.flags.writeable if host else 0 in g.strides
-    if (
-        locked
-        or any(not host or np.may_share_memory(g, o) for o in others)
-        or any(owner(s) == root for s in saved)
-    ):
-        g = leaf.engine.copy(g)
-    else:
-        others.append(g)
-    leaf.grad = variable.tensor_class(g)

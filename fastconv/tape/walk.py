@@ -1,0 +1,203 @@
+"""Gradients: the nodes of the tape from the newest to the oldest.
+
+Creation order is a topological order, so :func:`backward` pops nodes from a heap by sequence number: no
+recursion, any depth.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv import variable
+from fastconv.errors import name_memory_error
+from fastconv.variable import Node, Variable, owner
+
+
+def backward(
+    roots: Sequence[tuple[Variable, Any]],
+    retain_graph: bool = False,
+    inputs: Sequence[Variable] | None = None,
+) -> list[Any]:
+    """Walk the tape behind ``roots``.
+
+    Parameters
+    ----------
+    roots : pairs of tensor and raw array
+        What is differentiated, each with its upstream gradient.
+    retain_graph : bool
+        Keep what backward needs for another walk.
+    inputs : sequence of tensors, optional
+        Without them the gradient of every leaf is added to its ``.grad``. With them only the nodes on the way
+        to them are visited, and no ``.grad`` changes.
+
+    Returns
+    -------
+    list
+        The gradients of ``inputs``: raw arrays, None where a tensor has no part in ``roots``.
+
+    Raises
+    ------
+    RuntimeError
+        If the graph was freed by an earlier call, or a saved tensor was changed in place since.
+    """
+    pending: dict[Any, Any] = {}
+    heap: list[tuple[int, Node]] = []
+    taken: dict[int, list[Any]] = {}
+    for t, g in roots:
+        taken.setdefault(owner(g), []).append(g)
+        place = t.node or t
+        if place in pending:
+            pending[place] = t.engine.binary_fwd("add", pending[place], g)
+            continue
+        pending[place] = g
+        if isinstance(place, Node):
+            heapq.heappush(heap, (-place.order, place))
+    places = None if inputs is None else {t.node or t for t in inputs}
+    visited: Collection[Any] = ()
+    found: dict[Any, Any] = {}
+    if places is not None:
+        visited = _on_the_way([node for _, node in heap], places)
+    while heap:
+        node = heapq.heappop(heap)[1]
+        gy = pending.pop(node)
+        if places is not None and node in places:
+            found[node] = gy
+        if node.hooks is not None:
+            gy = node.hooks.replaced(gy)
+            taken.setdefault(owner(gy), []).append(gy)  # a hook may have kept it
+            retained = node.hooks.retained and node.hooks.retained()
+            if retained is not None:
+                _accumulate(retained, gy, taken, ())
+        if places is not None and node not in visited:
+            # PyTorch gives a gradient as hooks have changed it only where the walk ends.
+            found[node] = gy
+            continue
+        _check_usable(node)
+        if node.function.accumulates:
+            node.accumulated = pending.get(node.parents[0])
+        try:
+            grads = node.function.backward(node, gy)
+        except MemoryError as e:
+            raise name_memory_error(e, f"backward of {node.function.__name__.lower()}", [gy]) from None
+        merged, node.accumulated = node.accumulated is not None, None
+        grads = grads if isinstance(grads, tuple) else (grads,)
+        if node.function.lends:
+            for g in grads:
+                if g is not None:
+                    taken.setdefault(owner(g), []).append(g)
+        parent: Any
+        for i, (parent, g) in enumerate(zip(node.parents, grads)):
+            if parent is None or g is None:
+                continue
+            leaf = not isinstance(parent, Node)
+            dtype = parent.dtype if leaf else parent.result_dtype
+            # an op on mixed types computed in the common one; several results have several types
+            if dtype is not None and g.dtype is not dtype and g.dtype != dtype:
+                g = node.engine.cast(g, dtype)
+            if leaf and parent.hooks is None and places is None:
+                _accumulate(parent, g, taken, node.saved)
+            elif places is not None and parent not in visited and parent not in places:
+                continue
+            elif parent not in pending:
+                pending[parent] = g
+                if isinstance(parent, Node):
+                    heapq.heappush(heap, (-parent.order, parent))
+            elif i == 0 and merged:
+                pending[parent] = g
+            else:
+                pending[parent] = _sum(node.engine, pending[parent], g)
+        if not retain_graph:
+            node.release()
+    # Leaves wait here where somebody looks at the sum of their gradients.
+    for leaf, g in pending.items():
+        if leaf.hooks is not None:
+            g = leaf.hooks.replaced(g)
+        if places is not None:
+            found[leaf] = g
+        else:
+            _accumulate(leaf, g, taken, (g,) if leaf.hooks is not None else ())
+            if leaf.hooks is not None:
+                leaf.hooks.accumulated(leaf)
+    return [found.get(t.node or t) for t in inputs or ()]
+
+
+def add_to_grad(t: Variable, g: Any) -> None:
+    """Add the raw array ``g``, which others may hold, to ``t.grad``."""
+    _accumulate(t, g, {}, (g,))
+    if t.node is None and t.hooks is not None:
+        t.hooks.accumulated(t)
+
+
+def _on_the_way(nodes: list[Node], places: set[Any]) -> set[Node]:
+    """The nodes that must be visited to reach ``places`` from ``nodes``."""
+    seen: set[Node] = set()
+    while nodes:
+        node = nodes.pop()
+        if node not in seen:
+            seen.add(node)
+            nodes += [p for p in node.parents if isinstance(p, Node)]
+    leading: set[Node] = set()
+    reached = places & seen
+    for node in sorted(seen, key=lambda n: n.order):
+        parents = [p for p in node.parents if p is not None]
+        reached.update(p for p in parents if p in places)
+        if any(p in places or p in leading for p in parents):
+            leading.add(node)
+    if reached != places:  # a node that was released has forgotten where its gradients went
+        for node in seen:
+            _check_not_released(node)
+    return leading
+
+
+def _sum(engine: Any, a: Any, b: Any) -> Any:
+    """Two gradients of the same result; those of an op with several results are tuples."""
+    if not isinstance(a, tuple):
+        return engine.binary_fwd("add", a, b)
+    return tuple(y if x is None else x if y is None else _sum(engine, x, y) for x, y in zip(a, b))
+
+
+def _check_usable(node: Node) -> None:
+    """Refuse a node that was released, or whose saved tensors have changed."""
+    _check_not_released(node)
+    for memory, version in node.checks:
+        if memory.version != version:
+            raise RuntimeError(
+                f"backward: a tensor that {node.function.__name__} needs was changed in place after its use; "
+                "assign to a .clone() instead"
+            )
+
+
+def _check_not_released(node: Node) -> None:
+    if node.done:
+        raise RuntimeError(
+            f"backward: the graph behind this {node.function.__name__} was already freed by an earlier "
+            "backward(); compute the forward pass again, or call backward(retain_graph=True) the first time"
+        )
+
+
+def _accumulate(leaf: Variable, g: Any, taken: dict[int, list[Any]], saved: Iterable[Any]) -> None:
+    """Add ``g`` to ``leaf.grad``.
+
+    A first gradient is kept without a copy, unless it is read-only or something else may see its memory.
+    ``taken`` holds the arrays that others have, by the owner of their memory; ``saved`` is what the node of
+    ``g`` kept.
+    """
+    if leaf.grad is not None:
+        leaf.grad = variable.tensor_class(leaf.engine.binary_fwd("add", leaf.grad.array, g))
+        return
+    host, root = isinstance(g, np.ndarray), owner(g)
+    others = taken.setdefault(root, [])
+    locked = not g.flags.writeable if host else 0 in g.strides
+    if (
+        locked
+        or any(not host or np.may_share_memory(g, o) for o in others)
+        or any(owner(s) == root for s in saved)
+    ):
+        g = leaf.engine.copy(g)
+    else:
+        others.append(g)
+    leaf.grad = variable.tensor_class(g)
