@@ -3,7 +3,7 @@
 from .tensor import Tensor  # before the function of the same name, so that ``fc.tensor`` is the function
 
 # isort: split
-from . import autograd, cuda, data, models, nn, optim, train
+from . import autograd, cuda, data, models, nn, optim, train, utils
 from ._version import __version__
 from .backends import backend, get_backend, set_backend
 from .backends.select import conv_algorithm
@@ -40,6 +40,8 @@ from .tape import (
     no_grad,
     set_grad_enabled,
 )
+from .random import Generator, manual_seed
+from .tape import no_grad
 
 __all__ = [
     "__version__",
@@ -62,6 +64,7 @@ __all__ = [
     "from_dlpack",
     "from_numpy",
     "full",
+    "Generator",
     "get_backend",
     "get_float32_precision",
     "get_num_threads",
@@ -90,5 +93,6 @@ __all__ = [
     "tensor",
     "Tensor",
     "train",
+    "utils",
     "zeros",
 ]

@@ -1,16 +1,61 @@
-"""Data sets, transforms and the loader that turns them into batches."""
+"""Data sets, samplers, transforms and the loader that turns them into batches."""
 
-from . import transforms
+from . import datasets, transforms
+from .collate import default_collate, default_convert
+from .dataset import (
+    ChainDataset,
+    ConcatDataset,
+    Dataset,
+    IterableDataset,
+    StackDataset,
+    Subset,
+    TensorDataset,
+    random_split,
+)
 from .datasets import CIFAR10, MNIST, FashionMNIST, FashionMNISTMini, ImageSet, fashion_mnist_or_mini
+from .folder import DatasetFolder, ImageFolder
 from .loader import DataLoader
+from .samplers import (
+    BatchSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+from .workers import WorkerInfo, get_worker_info
 
 __all__ = [
     "CIFAR10",
     "DataLoader",
     "fashion_mnist_or_mini",
+    "MNIST",
+    "BatchSampler",
+    "ChainDataset",
+    "ConcatDataset",
+    "DataLoader",
+    "Dataset",
+    "DatasetFolder",
     "FashionMNIST",
     "FashionMNISTMini",
+    "ImageFolder",
     "ImageSet",
     "MNIST",
+    "IterableDataset",
+    "RandomSampler",
+    "Sampler",
+    "SequentialSampler",
+    "StackDataset",
+    "Subset",
+    "SubsetRandomSampler",
+    "TensorDataset",
+    "WeightedRandomSampler",
+    "WorkerInfo",
+    "datasets",
+    "default_collate",
+    "default_convert",
+    "fashion_mnist_or_mini",
+    "get_worker_info",
+    "random_split",
     "transforms",
 ]

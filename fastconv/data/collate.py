@@ -12,22 +12,23 @@ import numpy as np
 
 from ..checks import check, shape_str
 from ..creation import from_numpy
+from ..devices import default_device
 from ..tensor import Tensor
 
-NAME = "DataLoader"
 #: The numbers of the items of a batch.
-Index: TypeAlias = Sequence[int] | np.ndarray
+Index: TypeAlias = Sequence[Any] | np.ndarray
 
 
 # ------------------------------------------------------------------------------------------------- dtypes
+# The rules below are for arrays and numbers. Tensors keep their dtype.
 def channels_last(a: np.ndarray) -> np.ndarray:
     """A 4-D array as channels-last memory, as the kernels read it; copied here, outside the training loop."""
     return np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) if a.ndim == 4 else a
 
 
-def as_images(a: np.ndarray) -> np.ndarray:
-    """float32; the values stay."""
-    return a.astype(np.float32, copy=False)
+def as_inputs(a: np.ndarray) -> np.ndarray:
+    """Floats, and images of integers (N x C x H x W), as float32; the values stay. Others keep their dtype."""
+    return a.astype(np.float32, copy=False) if a.dtype.kind == "f" or a.ndim >= 4 else a
 
 
 def as_targets(a: np.ndarray) -> np.ndarray:
@@ -35,67 +36,177 @@ def as_targets(a: np.ndarray) -> np.ndarray:
     return a.astype(np.float32 if a.dtype.kind == "f" else np.int64, copy=False)
 
 
-def as_found(a: np.ndarray) -> np.ndarray:
+def as_alone(a: np.ndarray) -> np.ndarray:
     """Floats as float32; all others keep their dtype."""
-    return channels_last(as_images(a)) if a.dtype.kind == "f" else a
+    return a.astype(np.float32, copy=False) if a.dtype.kind == "f" else a
+
+
+def as_found(a: np.ndarray) -> np.ndarray:
+    """The same, with images as channels-last memory."""
+    return channels_last(as_alone(a)) if a.dtype.kind == "f" else a
 
 
 # ------------------------------------------------------------------------------------------------- batches
-def batch(items: Sequence[Any], index: Index) -> Any:
+def as_is(a: np.ndarray) -> np.ndarray:
+    """The array itself."""
+    return a
+
+
+def batch(items: Sequence[Any], index: Index, raw: bool) -> Any:
     """Stack ``items``, whose numbers in the data set are ``index``.
 
     Tuples and lists become a tuple of batches, dicts become a dict of batches. The first part of a tuple
-    holds images and the others targets. An item that is one array is an image.
+    holds inputs and the others targets. ``raw``: inputs keep their dtype, because a transform comes next.
     """
-    if not isinstance(items[0], (tuple, list)):
-        return _merge(items, index, "", as_images)
-    columns = _columns(items, index, "")
-    rules = (as_images, *(as_targets,) * (len(columns) - 1))
-    return _like(
-        items[0], [_merge(c, index, f"[{i}]", rule) for i, (c, rule) in enumerate(zip(columns, rules))]
-    )
+    return _Batch("DataLoader", index).of(items, raw)
 
 
-def _merge(items: Sequence[Any], index: Index, where: str, rule: Callable[[np.ndarray], np.ndarray]) -> Any:
-    """One part of all items as a batch; ``where`` is its place in an item, for messages."""
-    first = items[0]
-    if isinstance(first, Mapping):
-        for k, item in zip(index, items):
-            if not isinstance(item, Mapping) or item.keys() != first.keys():
+def of_rows(rows: Sequence[np.ndarray], single: bool, raw: bool) -> Any:
+    """The same for rows of arrays; ``single``: an item is a row of the only array, not a tuple."""
+    x = rows[0] if raw else as_alone(rows[0]) if single else as_inputs(rows[0])
+    return x if single else (x, *map(as_targets, rows[1:]))
+
+
+def default_collate(batch: Sequence[Any]) -> Any:
+    """Put the items of a data set together to one batch, as a ``DataLoader`` without ``collate_fn`` does.
+
+    Parameters
+    ----------
+    batch : sequence
+        Items of one form: tensors, arrays, numbers, strings, or tuples and dicts of them.
+
+    Returns
+    -------
+    Tensor, list of str, or tuple or dict of them
+        Tensors keep their dtype. NumPy's floats and Python's become float32. The other dtypes are described
+        at ``DataLoader``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The items differ in form or shape, or are something else.
+
+    Examples
+    --------
+    >>> from fastconv import data
+    >>> data.default_collate([([0.5, 1.0], 3), ([1.5, 2.0], 4)])
+    (tensor([[0.5, 1. ],
+            [1.5, 2. ]]), tensor([3, 4]))
+    """
+    name = "default_collate"
+    listed = isinstance(batch, (list, tuple))
+    check(listed, name, f"batch must be a list of items, got {type(batch).__name__}", TypeError)
+    check(len(batch) > 0, name, "batch has no items")
+    return tensors(_Batch(name, range(len(batch))).of(batch))
+
+
+def default_convert(data: Any) -> Any:
+    """Arrays and NumPy's numbers inside ``data`` as Tensors of the same dtype; all else as it is.
+
+    A ``DataLoader`` with ``batch_size=None`` does so with each item.
+
+    Examples
+    --------
+    >>> from fastconv import data
+    >>> data.default_convert({"x": np.arange(2), "name": "cat"})
+    {'x': tensor([0, 1]), 'name': 'cat'}
+    """
+    if isinstance(data, (np.ndarray, np.generic)):
+        a = np.asarray(data)
+        return from_numpy(a) if a.dtype.kind in "fiub" else data
+    if isinstance(data, Mapping):
+        return {k: default_convert(v) for k, v in data.items()}
+    if isinstance(data, (tuple, list)):
+        parts = [default_convert(v) for v in data]
+        return parts if isinstance(data, list) else _like(data, parts)
+    return data
+
+
+class _Batch:
+    """Items that are put together; ``name`` and the items' numbers are for messages."""
+
+    def __init__(self, name: str, index: Index) -> None:
+        self.name, self.index = name, index
+
+    def of(self, items: Sequence[Any], raw: bool = False) -> Any:
+        if not isinstance(items[0], (tuple, list)):
+            return self.merge(items, "", as_is if raw else as_alone)
+        columns = self.columns(items, "")
+        rules = (as_is if raw else as_inputs, *(as_targets,) * (len(columns) - 1))
+        merged = [self.merge(c, f"[{i}]", rule) for i, (c, rule) in enumerate(zip(columns, rules))]
+        return _like(items[0], merged)
+
+    def merge(self, items: Sequence[Any], where: str, rule: Callable[[np.ndarray], np.ndarray]) -> Any:
+        """One part of all items as a batch; ``where`` is its place in an item."""
+        first = items[0]
+        if isinstance(first, Mapping):
+            for k, item in zip(self.index, items):
+                if not isinstance(item, Mapping) or item.keys() != first.keys():
+                    raise ValueError(
+                        f"{self.name}: item {k}{where} has the keys {_keys(item)}, "
+                        f"item {self.index[0]}{where} {_keys(first)}"
+                    )
+            return {
+                key: self.merge([item[key] for item in items], f"{where}[{key!r}]", as_found) for key in first
+            }
+        if isinstance(first, tuple):
+            columns = self.columns(items, where)
+            return _like(first, [self.merge(c, f"{where}[{i}]", as_found) for i, c in enumerate(columns)])
+        if isinstance(first, (str, bytes)):
+            return list(items)
+        stacked = self.stack(items, where)
+        return stacked if isinstance(first, Tensor) else rule(stacked)
+
+    def columns(self, items: Sequence[Any], where: str) -> list[Any]:
+        """Tuples of one length, transposed: all first parts, all second parts, ..."""
+        n, head = len(items[0]), f"item {self.index[0]}{where}"
+        check(n > 0, self.name, f"{head} is an empty {type(items[0]).__name__}")
+        for k, item in zip(self.index, items):
+            if not isinstance(item, (tuple, list)) or len(item) != n:
+                got = f"{len(item)} parts" if isinstance(item, (tuple, list)) else f"a {type(item).__name__}"
+                raise ValueError(f"{self.name}: item {k}{where} is {got}, {head} has {n} parts")
+        return list(zip(*items))
+
+    def stack(self, items: Sequence[Any], where: str) -> np.ndarray:
+        if type(items[0]) in (bool, int, float) and len(set(map(type, items))) == 1:
+            return np.asarray(items)  # faster than an array for each number
+        arrays = [self.array(item, f"item {k}{where}") for k, item in zip(self.index, items)]
+        shape = arrays[0].shape
+        for k, a in zip(self.index, arrays):
+            if a.shape != shape:
                 raise ValueError(
-                    f"{NAME}: item {k}{where} has the keys {_keys(item)}, "
-                    f"item {index[0]}{where} {_keys(first)}"
+                    f"{self.name}: items of one batch differ in shape: item {self.index[0]}{where} is "
+                    f"{shape_str(shape)}, item {k}{where} is {shape_str(a.shape)}; resize or crop them"
                 )
-        return {
-            key: _merge([item[key] for item in items], index, f"{where}[{key!r}]", as_found) for key in first
-        }
-    if isinstance(first, tuple):
-        columns = _columns(items, index, where)
-        return _like(first, [_merge(c, index, f"{where}[{i}]", as_found) for i, c in enumerate(columns)])
-    if isinstance(first, (str, bytes)):
-        return list(items)
-    return rule(_stack(items, index, where))
+        return np.stack(arrays)
 
-
-def _columns(items: Sequence[Any], index: Index, where: str) -> list[Any]:
-    """Tuples of one length, transposed: all first parts, all second parts, ..."""
-    n = len(items[0])
-    check(n > 0, NAME, f"item {index[0]}{where} is an empty {type(items[0]).__name__}")
-    for k, item in zip(index, items):
-        if not isinstance(item, (tuple, list)) or len(item) != n:
-            got = f"{len(item)} parts" if isinstance(item, (tuple, list)) else f"a {type(item).__name__}"
-            raise ValueError(f"{NAME}: item {k}{where} is {got}, item {index[0]}{where} has {n} parts")
-    return list(zip(*items))
+    def array(self, item: Any, label: str) -> np.ndarray:
+        if type(item) is np.ndarray and item.dtype.kind in "fiub":
+            return item
+        cure = "expected arrays, numbers, strings, or tuples and dicts of them"
+        if hasattr(item, "getbands"):  # what only images of Pillow have
+            cure += "; give the data set transform=transforms.ToTensor()"
+            raise TypeError(f"{self.name}: {label} is an image of Pillow; {cure}")
+        try:
+            a = item.detach().numpy() if isinstance(item, Tensor) else np.asarray(item)
+        except ValueError:  # lists of different lengths
+            a = None
+        if a is None or a.dtype.kind not in "fiub":
+            kind = f"{type(item).__name__}{'' if a is None else f' ({a.dtype})'}"
+            raise TypeError(f"{self.name}: {label} is a {kind}; {cure}")
+        return a
 
 
 def first_of(value: Any) -> Any:
-    """The images of a batch: the first part of a tuple, or all of it."""
-    return value[0] if isinstance(value, tuple) else value
+    """The inputs of a batch: the first part of a tuple, or all of it."""
+    return value[0] if isinstance(value, (tuple, list)) else value
 
 
-def with_first(value: Any, x: np.ndarray) -> Any:
-    """The batch with other images."""
-    return _like(value, [x, *value[1:]]) if isinstance(value, tuple) else x
+def with_first(value: Any, x: Any) -> Any:
+    """The batch with other inputs."""
+    if not isinstance(value, (tuple, list)):
+        return x
+    return _like(value, [x, *value[1:]])
 
 
 def _like(first: Any, parts: list[Any]) -> tuple[Any, ...]:
@@ -107,44 +218,17 @@ def _keys(item: object) -> str:
     return str(list(item)) if isinstance(item, Mapping) else f"of no dict (a {type(item).__name__})"
 
 
-def _stack(items: Sequence[Any], index: Index, where: str) -> np.ndarray:
-    if type(items[0]) in (bool, int, float) and len(set(map(type, items))) == 1:
-        return np.asarray(items)  # faster than an array for each number
-    arrays = [_array(item, k, where) for k, item in zip(index, items)]
-    shape = arrays[0].shape
-    for k, a in zip(index, arrays):
-        if a.shape != shape:
-            raise ValueError(
-                f"{NAME}: items of one batch differ in shape: item {index[0]}{where} is {shape_str(shape)}, "
-                f"item {k}{where} is {shape_str(a.shape)}; resize or crop them"
-            )
-    return np.stack(arrays)
-
-
-def _array(item: Any, k: int, where: str) -> np.ndarray:
-    if type(item) is np.ndarray and item.dtype.kind in "fiub":
-        return item
-    try:
-        a = item.detach().numpy() if isinstance(item, Tensor) else np.asarray(item)
-    except ValueError:  # lists of different lengths
-        a = None
-    if a is None or a.dtype.kind not in "fiub":
-        raise TypeError(
-            f"{NAME}: item {k}{where} is a {type(item).__name__}{'' if a is None else f' ({a.dtype})'}; "
-            "expected arrays, numbers, strings, or tuples and dicts of them"
-        )
-    return a
-
-
 def tensors(value: Any) -> Any:
-    """A batch with Tensors for its arrays."""
+    """A batch with Tensors for its arrays, on the device where new tensors are made."""
     if isinstance(value, np.ndarray):
         return from_numpy(value)
+    if isinstance(value, Tensor):
+        return value if value.device == default_device() else value.to(default_device())
     if isinstance(value, tuple):
         return _like(value, [tensors(v) for v in value])
     if isinstance(value, dict):
         return {k: tensors(v) for k, v in value.items()}
-    return value
+    return [tensors(v) for v in value] if isinstance(value, list) else value
 
 
 def pairs(name: str, batches: Iterable[Any]) -> Iterator[Any]:

@@ -11,15 +11,33 @@ first one.
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..checks import check, shape_str
+from ..creation import from_numpy
 from ..typing import Array, PathLike
+from .dataset import Dataset
 from .download import download
 from .files import data_folders, read_cifar, read_idx
+from .folder import DatasetFolder, ImageFolder
+from .transforms import Transform
+
+__all__ = [
+    "CIFAR10",
+    "MNIST",
+    "DatasetFolder",
+    "FashionMNIST",
+    "FashionMNISTMini",
+    "ImageFolder",
+    "ImageSet",
+    "PublishedSet",
+    "fashion_mnist_or_mini",
+    "to_float",
+]
 
 #: MNIST and Fashion-MNIST share their file names. The first labels of a file say to which set it belongs.
 FIRST_LABELS = {
@@ -35,8 +53,17 @@ def to_float(images: np.ndarray) -> np.ndarray:
     return np.divide(images, np.float32(255), dtype=np.float32)
 
 
-class ImageSet:
+class ImageSet(Dataset):
     """Images and labels in memory.
+
+    Parameters
+    ----------
+    images : uint8 array, N x C x H x W
+    labels : array of int, N
+    transform, target_transform : callable, optional
+        Called with each image, a uint8 Tensor C x H x W, and with each label. By default an image becomes
+        float32 in [0, 1]. A ``DataLoader`` calls an object of :mod:`fastconv.data.transforms` once for a whole
+        batch instead.
 
     Attributes
     ----------
@@ -47,8 +74,18 @@ class ImageSet:
 
     classes: tuple[str, ...] = ()
 
-    def __init__(self, images: Array, labels: Array) -> None:
+    def __init__(
+        self,
+        images: Array,
+        labels: Array,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+    ) -> None:
         self.images, self.labels = images, labels.astype(np.int64)
+        for what, call in (("transform", transform), ("target_transform", target_transform)):
+            fine = call is None or callable(call)
+            check(fine, type(self).__name__, f"{what} must be callable, got {call!r:.60}", TypeError)
+        self.transform, self.target_transform = transform, target_transform
         name, n, k, top = type(self).__name__, len(images), len(self.classes), labels.max(initial=0)
         check(
             n == len(labels), name, f"{n} images but {len(labels)} labels; the files do not belong together"
@@ -62,10 +99,23 @@ class ImageSet:
         size = shape_str(self.images.shape[1:])
         return f"{type(self).__name__}({len(self):,} images of {size}, {len(self.classes)} classes)"
 
-    def __getitem__(self, i: int) -> tuple[Array, int]:
-        """Image ``i`` as float32 C x H x W in [0, 1], and its label."""
+    def __getitem__(self, i: int) -> tuple[Any, Any]:
+        """Image ``i`` as float32 C x H x W in [0, 1], or what ``transform`` makes of it, and its label."""
         i = operator.index(i)
-        return to_float(self.images[i]), int(self.labels[i])
+        image, label = self.images[i], int(self.labels[i])
+        x = to_float(image) if self.transform is None else self.transform(from_numpy(image.copy()))
+        return x, label if self.target_transform is None else self.target_transform(label)
+
+    @property
+    def gathers(self) -> bool:
+        """Whether a batch can be made at once: not with transforms that need single images."""
+        batched = self.transform is None or (isinstance(self.transform, Transform) and self.transform.batched)
+        return batched and self.target_transform is None
+
+    def gather(self, index: Array) -> tuple[Array, Array]:
+        """The images ``index`` and their labels."""
+        images: Any = self.images[index]
+        return (to_float(images) if self.transform is None else self.transform(images)), self.labels[index]
 
 
 class PublishedSet(ImageSet):
@@ -84,8 +134,22 @@ class PublishedSet(ImageSet):
     folders: tuple[str, ...]
     package = ""
 
-    def __init__(self, root: PathLike | None = None, train: bool = True, download: bool = True) -> None:
-        super().__init__(*self._read(self._locate(root, train, download), train))
+    def __init__(
+        self,
+        root: PathLike | None = None,
+        train: bool = True,
+        download: bool = True,
+        *,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+    ) -> None:
+        check(
+            not callable(download),
+            type(self).__name__,
+            "the third argument is download; give transform= by its name",
+            TypeError,
+        )
+        super().__init__(*self._read(self._locate(root, train, download), train), transform, target_transform)
 
     @staticmethod
     def _variants(train: bool) -> tuple[tuple[str, ...], ...]:
@@ -186,6 +250,8 @@ class MNIST(_IdxSet):
         The training images, else the test images.
     download : bool
         Fetch the files if no folder has them.
+    transform, target_transform : callable, optional
+        As for :class:`ImageSet`.
 
     Raises
     ------
@@ -228,6 +294,8 @@ class FashionMNISTMini(_IdxSet):
     ----------
     train : bool
         The training images, else the test images.
+    transform, target_transform : callable, optional
+        As for :class:`ImageSet`.
 
     Examples
     --------
@@ -238,9 +306,15 @@ class FashionMNISTMini(_IdxSet):
 
     classes = FashionMNIST.classes
 
-    def __init__(self, train: bool = True) -> None:
-        folder = Path(__file__).parent / "mini"
-        ImageSet.__init__(self, *self._read([folder / f for f in self._variants(train)[0]], train))
+    def __init__(
+        self,
+        train: bool = True,
+        *,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+    ) -> None:
+        files = [Path(__file__).parent / "mini" / f for f in self._variants(train)[0]]
+        ImageSet.__init__(self, *self._read(files, train), transform, target_transform)
 
 
 class CIFAR10(PublishedSet):

@@ -1,104 +1,31 @@
 """Batches from a data set: shuffled, augmented and prefetched, repeatable from a seed and a position."""
 
 # The items of a data set are of any type.
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnnecessaryIsInstance=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 
 from __future__ import annotations
 
 import contextlib
-import operator
-import os
-import queue
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from .. import random
+from .. import backends, random
 from ..checks import check, shape_str
+from ..checks import number as real
 from ..table import Table, number
+from ..tensor import Tensor
 from ..typing import Array
-from . import collate
-from .datasets import ImageSet, to_float
-from .transforms import Transform
+from . import collate, source
+from .dataset import gathers
+from .datasets import ImageSet
+from .samplers import BatchSampler, RandomSampler, SequentialSampler, boolean, integer
+from .transforms import Mixing, Transform
+from .workers import END, WorkerInfo, in_order, working_as
 
-PREFETCH = 2  # batches made ahead of the consumer
-END: Any = object()  # follows the last batch in the queue
-
-
-def _integer(name: str, what: str, value: Any, least: int) -> int:
-    check(hasattr(value, "__index__"), name, f"{what} must be an int, got {value!r}", TypeError)
-    check(value >= least, name, f"{what} must be at least {least}, got {value}")
-    return operator.index(value)
-
-
-def _arrays(dataset: Any) -> tuple[Array, ...] | None:
-    """The arrays of a data set that consists of arrays with one row per example, else None."""
-    if isinstance(dataset, ImageSet):
-        return dataset.images, dataset.labels
-    if _is_array(dataset):
-        dataset = (dataset,)
-    elif not (isinstance(dataset, tuple) or (isinstance(dataset, list) and len(dataset) == 2)):
-        return None  # a list of arrays is a list of examples, except that [X, y] may stand for (X, y)
-    if not dataset or not all(hasattr(a, "shape") for a in dataset):
-        return None
-    arrays = tuple(np.asarray(a) for a in dataset)
-    check(
-        all(a.ndim > 0 for a in arrays) and len({len(a) for a in arrays}) == 1,
-        "DataLoader",
-        f"arrays need one row per example, got {' and '.join(shape_str(a.shape) for a in arrays)}",
-    )
-    for a in arrays:
-        cure = (
-            "number the classes: np.unique(labels, return_inverse=True)"
-            if a.dtype.kind in "US"
-            else "convert them"
-        )
-        check(
-            a.dtype.kind in "fiub",
-            "DataLoader",
-            f"arrays must hold numbers, got {a.dtype}; {cure}",
-            TypeError,
-        )
-    return arrays
-
-
-def _is_array(dataset: object) -> bool:
-    return hasattr(dataset, "shape") and hasattr(dataset, "__array__")
-
-
-def _check_dataset(dataset: Any) -> None:
-    """Refuse an object that cannot be a data set, before the first epoch."""
-    kind = type(dataset).__name__
-    expected = "dataset must be a pair of arrays or have __len__ and __getitem__, or __iter__"
-    refused = [
-        (
-            isinstance(dataset, type),
-            f"the class {getattr(dataset, '__name__', '')}; make one: "
-            f"{getattr(dataset, '__name__', '')}(...)",
-        ),
-        (isinstance(dataset, (str, bytes)), f"a {kind}; read it first, e.g. with np.load"),
-        (isinstance(dataset, dict) and 0 not in dataset, "a dict; give its arrays as a tuple, (X, y)"),
-        (
-            hasattr(dataset, "__next__"),
-            f"a {kind}, which can be gone through once, and each epoch does so; give list(...) of "
-            "it, or an object whose __iter__ starts anew",
-        ),
-        (not _is_sized(dataset) and not hasattr(dataset, "__iter__"), kind),
-    ]
-    for wrong, got in refused:
-        check(not wrong, "DataLoader", f"{expected}, got {got}", TypeError)
-
-
-def _is_sized(dataset: Any) -> bool:
-    """Whether the data set returns items by number.
-
-    PyTorch's IterableDataset has a ``__getitem__`` too, but it only raises.
-    """
-    iterable = any(c.__name__ == "IterableDataset" for c in type(dataset).__mro__)
-    return not iterable and hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+PREFETCH = 2  # batches made ahead of the consumer, for each worker
 
 
 class DataLoader:
@@ -112,32 +39,69 @@ class DataLoader:
         gives its items in its own order.
 
         An item is one array, or a tuple or dict of arrays, numbers, strings and inner tuples and dicts; most
-        often it is ``(array, int)``. A batch has the form of its items. X (the first part of a tuple, or the
-        one array) becomes float32; its values stay. The parts behind it become float32, or int64 if they are
-        integers. In dicts and inner tuples, floats become float32 and all others keep their dtype. Strings
-        become a list.
-    batch_size : int
+        often it is ``(array, int)``. A batch has the form of its items. Tensors keep their dtype. Arrays and
+        numbers: floats become float32. Integers stay integers, as int64 in the parts behind the first, but
+        images of integers (C x H x W) that come first become float32; their values stay. Strings become a
+        list.
+    batch_size : int or None
+        None: each item comes alone, as :func:`default_convert` makes it.
     shuffle : bool
         Take a new order in each epoch. A data set that only has ``__iter__`` cannot be shuffled.
-    seed : int, optional
-        Order and augmentation of batch b in epoch e depend on (seed, e, b) alone. By default a seed is drawn
-        once, from the generator of ``fc.manual_seed``.
+    sampler : Sampler or iterable of int, optional
+        Gives the numbers of the items in their order; excludes ``shuffle``.
+    batch_sampler : Sampler or iterable of lists of int, optional
+        Gives the numbers of the items of each batch; excludes ``batch_size``, ``shuffle``, ``sampler`` and
+        ``drop_last``.
+    num_workers : int
+        Threads that make batches; 0 is one thread too. They are threads, not processes, so they share the
+        data set, and a ``__getitem__`` that computes in Python code does not run faster with more of them;
+        decoding of images, NumPy and reading of files do. The batches are the same with any number. An object
+        that only has ``__iter__`` is read by one thread at a time.
+    collate_fn : callable, optional
+        Makes a batch of the list of its items; :func:`default_collate` by default. Arrays in its result become
+        Tensors.
+    pin_memory : bool
+        Has no effect, because the upload to a GPU has page-locked memory of its own.
     drop_last : bool
         Leave an incomplete last batch out.
+    timeout : float
+        Seconds to wait for a batch; 0 waits for ever.
+    worker_init_fn : callable, optional
+        Called with the worker's number in each worker thread before its first item; not with
+        ``num_workers=0``.
+    multiprocessing_context
+        Must be None, because workers are threads.
+    generator : Generator, optional
+        The seed is drawn from it, once.
+    prefetch_factor : int, optional
+        Batches that each worker makes ahead of time, 2 by default; needs ``num_workers``.
+    persistent_workers : bool
+        Call ``worker_init_fn`` in the first epoch only. Threads start within microseconds, so each epoch has
+        its own.
+    seed : int, optional
+        Order and augmentation of batch b in epoch e depend on (seed, e, b) alone. This holds for what samplers,
+        :mod:`fastconv.data.transforms`, ``fc.rand`` and the like draw; ``random`` and ``np.random`` have their
+        own state. By default a seed is drawn once, from the generator of ``fc.manual_seed``.
     transform : callable, optional
-        ``(batch, rng) -> batch`` on X, a float32 array, e.g. from :mod:`fastconv.data.transforms`.
+        ``(batch, rng) -> batch`` on X, a float32 array, or an object of :mod:`fastconv.data.transforms`, which
+        sees X before it becomes float32. ``MixUp`` and ``CutMix`` see X and y.
+    pin_memory_device : str
+        Has no effect.
+    in_order : bool
+        Must be True: batches come in the order of the sampler.
 
     Raises
     ------
     ValueError
-        The data set is empty, its arrays differ in length, or a number is out of range.
+        The data set is empty, its arrays differ in length, a number is out of range, or options exclude each
+        other.
     TypeError
-        ``dataset`` cannot be a data set; the message says what to give.
+        ``dataset`` cannot be a data set, or an option has another type; the message says what to give.
 
     Notes
     -----
-    Each ``iter(loader)`` is one epoch, and the next one starts the next epoch. One background thread makes
-    the batches. It ends with the iterator, and its exceptions are raised where the batch is asked for.
+    Each ``iter(loader)`` is one epoch, and the next one starts the next epoch. Background threads make the
+    batches. They end with the iterator, and an exception of theirs is raised where its batch is asked for.
 
     Examples
     --------
@@ -150,76 +114,175 @@ class DataLoader:
     def __init__(
         self,
         dataset: Any,
-        batch_size: int = 1,
-        shuffle: bool = False,
-        seed: int | None = None,
+        batch_size: int | None = 1,
+        shuffle: bool | None = False,
+        sampler: Iterable[Any] | None = None,
+        batch_sampler: Iterable[Any] | None = None,
+        num_workers: int = 0,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        pin_memory: bool = False,
         drop_last: bool = False,
-        transform: Transform | None = None,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], object] | None = None,
+        multiprocessing_context: None = None,
+        generator: random.Generator | None = None,
+        *,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
+        seed: int | None = None,
+        transform: Callable[..., Any] | None = None,
+        pin_memory_device: str = "",
+        in_order: bool = True,
     ) -> None:
         name = "DataLoader"
-        self._arrays = _arrays(dataset)
-        if self._arrays is None:
-            _check_dataset(dataset)
-        self._single = _is_array(dataset)  # then a batch is one array
-        self._stream = self._arrays is None and not _is_sized(dataset)
+        self.dataset = dataset
+        arrays = source.of_arrays(dataset)
+        if arrays is None:
+            source.check_dataset(dataset)
+        self._source = dataset if arrays is None else arrays
+        self._stream = arrays is None and not source.is_sized(dataset)
+        self.shuffle = boolean(name, "shuffle", False if shuffle is None else shuffle)
         check(
             not (self._stream and shuffle),
             name,
-            "shuffle needs __getitem__ and __len__; a data set that only has __iter__ "
-            "gives its items in its own order",
+            "shuffle needs __getitem__ and __len__ in the data set; shuffle inside its __iter__",
         )
-        self.dataset, self.shuffle, self.drop_last, self.transform = dataset, shuffle, drop_last, transform
-        sized = self._arrays is not None or hasattr(dataset, "__len__")
-        # the number of examples; None if it is not known
-        self.n: int | None = len(dataset if self._arrays is None else self._arrays[0]) if sized else None
+        self.drop_last = boolean(name, "drop_last", drop_last)
+        #: the number of examples; None if it is not known
+        self.n: int | None = len(self._source) if not self._stream or hasattr(dataset, "__len__") else None
         check(self.n != 0, name, "the data set is empty")
-        self.batch_size = _integer(name, "batch_size", batch_size, 1)
+        self.num_workers = integer(name, "num_workers", num_workers, 0)
+        self.timeout = real(name, "timeout", timeout, 0)
+        self.pin_memory = boolean(name, "pin_memory", pin_memory)
+        self.persistent_workers = boolean(name, "persistent_workers", persistent_workers)
         check(
-            transform is None or callable(transform),
+            num_workers > 0 or not (persistent_workers or prefetch_factor),
             name,
-            f"transform must be callable, got {transform!r}",
-            TypeError,
+            "persistent_workers and prefetch_factor need num_workers of at least 1",
         )
-        self.seed_given = seed is not None  # for train.fit, which compares only a seed that the user gave
-        self.seed = _integer(name, "seed", random.next_seed() if seed is None else seed, 0)
+        self.prefetch_factor = (
+            None if prefetch_factor is None else integer(name, "prefetch_factor", prefetch_factor, 1)
+        )
+        check(
+            multiprocessing_context is None,
+            name,
+            f"multiprocessing_context must be None, because workers are threads, got {multiprocessing_context!r}",
+        )
+        check(
+            in_order is True,
+            name,
+            f"in_order must be True, because batches keep their order, got {in_order!r}",
+        )
+        check(isinstance(pin_memory_device, str), name, "pin_memory_device must be a str", TypeError)
+        calls = {"collate_fn": collate_fn, "worker_init_fn": worker_init_fn, "transform": transform}
+        for what, call in calls.items():
+            check(
+                call is None or callable(call), name, f"{what} must be callable, got {call!r:.60}", TypeError
+            )
+        self.collate_fn, self.worker_init_fn, self.transform = collate_fn, worker_init_fn, transform
+        self._begun = False  # worker_init_fn was called in an epoch before
+        self._sample(batch_size, sampler, batch_sampler)
+        self._seed(seed, generator)
         self._next = (0, 0)  # epoch and batch where the next iterator starts
         self._position = [0, 0]  # epoch and batch of the iterator that was started last
 
-    def __len__(self) -> int:
-        """Batches per epoch; TypeError if the data set does not say how long it is."""
-        if self.n is None:
-            raise TypeError(
-                "DataLoader: the number of batches is not known, because the data set only has __iter__; "
-                "train.fit needs it: give the data set a __len__"
+    def _sample(self, batch_size: int | None, sampler: Any, batch_sampler: Any) -> None:
+        """Which items come when: ``sampler``, ``batch_sampler`` and ``batch_size``."""
+        name, given = "DataLoader", sampler if batch_sampler is None else batch_sampler
+        check(
+            given is None or not self._stream,
+            name,
+            "a data set that only has __iter__ gives its items in its own order, so it has no sampler",
+        )
+        for what, value in (("sampler", sampler), ("batch_sampler", batch_sampler)):
+            check(
+                value is None or hasattr(value, "__iter__") or hasattr(value, "__getitem__"),
+                name,
+                f"{what} must be a Sampler or an iterable, got {type(value).__name__}",
+                TypeError,
             )
-        return self.n // self.batch_size if self.drop_last else -(-self.n // self.batch_size)
+        check(sampler is None or not self.shuffle, name, "sampler and shuffle=True exclude each other")
+        alone = batch_size == 1 and not self.shuffle and sampler is None and not self.drop_last
+        check(
+            batch_sampler is None or alone,
+            name,
+            "batch_sampler excludes batch_size, shuffle, sampler and drop_last",
+        )
+        check(
+            batch_size is not None or not (self.drop_last or self.transform),
+            name,
+            "batch_size=None makes no batches, so it excludes drop_last and transform",
+        )
+        if batch_size is not None:
+            batch_size = integer(name, "batch_size", batch_size, 1)
+        if sampler is None and not self._stream:
+            sampler = (RandomSampler if self.shuffle else SequentialSampler)(self._source)
+        self.sampler, self.batch_sampler = sampler, batch_sampler
+        self.batch_size = batch_size if batch_sampler is None else None
+        if batch_sampler is None and batch_size is not None and not self._stream:
+            self.batch_sampler = BatchSampler(sampler, batch_size, self.drop_last)
+        self._batched = batch_size is not None
+        self._gathers = self._batched and self.collate_fn is None and gathers(self._source)
+
+    def _seed(self, seed: int | None, generator: random.Generator | None) -> None:
+        random.check_generator("DataLoader", generator)
+        check(seed is None or generator is None, "DataLoader", "seed and generator exclude each other")
+        self.generator = generator
+        if generator is None:  # that of the sampler, if it has one
+            inner = getattr(self.batch_sampler, "sampler", None)
+            found = (getattr(s, "generator", None) for s in (self.sampler, self.batch_sampler, inner))
+            generator = next((g for g in found if isinstance(g, random.Generator)), None)
+        self.seed_given = seed is not None  # for train.fit, which compares only a seed that the user gave
+        if seed is None:
+            seed = random.next_seed() if generator is None else generator.next_seed()
+        self.seed = integer("DataLoader", "seed", seed, 0)
+
+    def _count(self) -> int | None:
+        """Batches per epoch, or None if nothing says how many there are."""
+        if not self._stream:
+            numbers: Any = self.batch_sampler if self._batched else self.sampler
+            return len(numbers) if hasattr(numbers, "__len__") else None
+        size = self.batch_size or 1
+        return self.n and (self.n // size if self.drop_last else -(-self.n // size))
+
+    def __len__(self) -> int:
+        """Batches per epoch; TypeError if neither data set nor sampler says how many examples there are."""
+        if (count := self._count()) is None:
+            why = "data set only has __iter__" if self._stream else "sampler has no __len__"
+            raise TypeError(
+                f"DataLoader: the number of batches is not known, because the {why}; "
+                f"train.fit needs it: give the {why.partition(' has')[0].partition(' only')[0]} a __len__"
+            )
+        return count
 
     def _shown(self) -> dict[str, str]:
         """The options as words, with a question mark for an unknown number."""
-        source, known = type(self.dataset).__name__, self.n is not None
+        dataset, kind = type(self.dataset).__name__, type(self.transform)
         if isinstance(self.dataset, ImageSet):
-            source = repr(self.dataset)
-        elif self._arrays is not None:
-            source = " and ".join(shape_str(np.shape(a)) for a in self._arrays)
-        transform = getattr(self.transform, "__qualname__", type(self.transform).__name__).partition(
-            ".<locals>"
-        )[0]
+            dataset = repr(self.dataset)
+        elif isinstance(self._source, source.ArrayDataset):
+            dataset = " and ".join(shape_str(a.shape) for a in self._source.arrays)
+        count = self._count()
+        transform = getattr(self.transform, "__qualname__", kind.__name__).partition(".<locals>")[0]
         return {
-            "data": source,
+            "data": dataset,
             "examples": "?" if self.n is None else number(self.n),
-            "batches": number(len(self)) if known else "?",
+            "batches": "?" if count is None else number(count),
             "batch size": str(self.batch_size),
             "shuffle": str(self.shuffle),
             "drop_last": str(self.drop_last),
             "seed": str(self.seed),
             "transform": "None" if self.transform is None else transform,
+            "workers": f"{self.num_workers} threads" if self.num_workers else "None",
         }
 
     def __repr__(self) -> str:
         shown = self._shown()
         keys = ["shuffle", "drop_last", "transform"] + ["seed"] * (self.shuffle or self.transform is not None)
+        keys.append("workers")
         text = "".join(f", {k}={shown[k]}" for k in keys if shown[k] not in ("False", "None"))
-        return f"DataLoader({shown['data']}, {shown['batches']} batches of {shown['batch size']}{text})"
+        of = f"batches of {self.batch_size}" if self.batch_size else "batches" if self._batched else "items"
+        return f"DataLoader({shown['data']}, {shown['batches']} {of}{text})"
 
     def _repr_html_(self) -> str:
         """The options as a table, for notebooks."""
@@ -241,142 +304,135 @@ class DataLoader:
             name,
             f"expected epoch, batch, seed, got {', '.join(state)}",
         )
-        epoch, batch, seed = (_integer(name, k, state[k], 0) for k in ("epoch", "batch", "seed"))
-        if self.n is not None:
-            check(
-                batch <= len(self),
-                name,
-                f"batch {batch} is beyond the {len(self)} of an epoch; use the data set "
-                "and batch_size the state was taken with",
-            )
+        epoch, batch, seed = (integer(name, k, state[k], 0) for k in ("epoch", "batch", "seed"))
+        count = self._count()
+        check(
+            count is None or batch <= count,
+            name,
+            f"batch {batch} is beyond the {count} of an epoch; use the data set "
+            "and batch_size the state was taken with",
+        )
         self.seed, self._next, self._position = seed, (epoch, batch), [epoch, batch]
 
+    # --------------------------------------------------------------------------------------------- an epoch
     def __iter__(self) -> Iterator[Any]:
         epoch, start = self._next
         self._next, self._position = (epoch + 1, 0), [epoch, start]
         return self._run(epoch, start, self._position)
 
     def _run(self, epoch: int, start: int, position: list[int]) -> Iterator[Any]:
-        """The batches of an epoch; ``slots`` counts those that may still be made ahead."""
-        slots, stop = threading.Semaphore(PREFETCH), threading.Event()
-        ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        thread = threading.Thread(
-            target=self._produce, args=(epoch, start, slots, ready, stop), name="fastconv-loader", daemon=True
-        )
-        thread.start()
-        process = os.getpid()
-        try:
-            while (batch := self._in_process(process, ready)) is not END:
-                slots.release()
-                if isinstance(batch, BaseException):
-                    raise batch
-                position[1] += 1
-                yield collate.tensors(batch)
-            position[:] = epoch + 1, 0
-        finally:
-            # The child of a fork does not have the thread, and locks that it held may stay locked there.
-            if os.getpid() == process:
-                stop.set()
-                slots.release()
-                # RuntimeError: Python shuts down, or the garbage collector runs this inside that thread
-                with contextlib.suppress(RuntimeError):
-                    thread.join(
-                        1.0
-                    )  # with a limit, because at Python's shutdown a daemon thread may never end
+        """The batches of an epoch from ``start`` on."""
+        jobs, order = (self._streamed if self._stream else self._indexed)(start), self._rng(epoch, 0)
+        backend = backends.get_backend()
 
-    @staticmethod
-    def _in_process(process: int, ready: queue.SimpleQueue[Any]) -> Any:
-        """The next batch; refused in a process that does not have the thread which makes them."""
-        check(
-            os.getpid() == process,
-            "DataLoader",
-            "this epoch began before the process was forked, and the thread that "
-            "makes its batches is not in the child; start a new iteration there",
-            RuntimeError,
-        )
-        return ready.get()
+        def read() -> Any:
+            with random.drawing_from(order):
+                return next(jobs, END)
+
+        def make(worker: int, job: Any) -> Any:
+            b, index, items = job
+            with self._worker(worker, backend):
+                return self._batch(index, items, self._rng(epoch, b + 1))
+
+        def begin(worker: int) -> None:
+            if self.worker_init_fn is not None and self.num_workers and not skip:
+                with self._worker(worker, backend):
+                    self.worker_init_fn(worker)
+
+        skip, self._begun = self._begun and self.persistent_workers, True
+        workers = max(self.num_workers, 1)
+        ahead = workers * (self.prefetch_factor or PREFETCH)
+        for batch in in_order(read, make, begin, workers, ahead, self.timeout or None):
+            position[1] += 1
+            yield collate.tensors(batch)
+        position[:] = epoch + 1, 0
+
+    @contextlib.contextmanager
+    def _worker(self, worker: int, backend: str) -> Generator[None, None, None]:
+        """What holds in a worker thread: its number, and the consumer's engine, or that of the host for a GPU's."""
+        n, engine = self.num_workers, backend if backend in backends.HOST_BACKENDS else "cpu"
+        info = WorkerInfo(worker, n, self.seed + worker, self.dataset) if n else None
+        same = backends.get_backend() == engine
+        with working_as(info), contextlib.nullcontext() if same else backends.backend(engine):
+            yield
 
     def _rng(self, epoch: int, stream: int) -> np.random.Generator:
         """Random numbers: stream 0 is for the order of the epoch, stream b + 1 for batch b."""
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch, stream)))
 
-    def _produce(
-        self,
-        epoch: int,
-        start: int,
-        slots: threading.Semaphore,
-        ready: queue.SimpleQueue[Any],
-        stop: threading.Event,
-    ) -> None:
-        """What the thread runs: make batches, and put them or an exception into ``ready``."""
-        try:
-            chunks: Iterator[Any] = (self._streamed if self._stream else self._indexed)(epoch, start)
-            b = start
-            while slots.acquire() and not stop.is_set():
-                if (chunk := next(chunks, END)) is END:
-                    break
-                index, items = chunk
-                ready.put(self._batch(index, items, self._rng(epoch, b + 1)))
-                b += 1
-            ready.put(END)
-        except BaseException as e:  # the consumer raises it again
-            ready.put(e)
+    def _indexed(self, start: int) -> Iterator[tuple[int, Any, list[Any] | None]]:
+        """For each batch from ``start`` on: its number, those of its examples, and None."""
+        numbers: Any = self.batch_sampler if self._batched else self.sampler
+        for b, index in enumerate(islice(iter(numbers), start, None), start):
+            yield b, list(index) if self._batched else [index], None
 
-    def _indexed(self, epoch: int, start: int) -> Iterator[tuple[Array, list[Any] | None]]:
-        """For each batch from ``start`` on: the numbers of its examples, and its items (arrays have none)."""
-        n = self.n or 0
-        order = self._rng(epoch, 0).permutation(n) if self.shuffle else np.arange(n)
-        for b in range(start, len(self)):
-            index = order[b * self.batch_size : (b + 1) * self.batch_size]
-            yield index, None if self._arrays is not None else [self._item(int(i)) for i in index]
-
-    def _streamed(self, epoch: int, start: int) -> Iterator[tuple[range, list[Any]]]:
-        """The same for a data set that only has ``__iter__``; the items before ``start`` are skipped."""
-        items, at = iter(self.dataset), start * self.batch_size
-        for _ in islice(items, at):
+    def _streamed(self, start: int) -> Iterator[tuple[int, range, list[Any]]]:
+        """The same for a data set that only has ``__iter__``, with the items; those before are skipped."""
+        items, size, b = iter(self.dataset), self.batch_size or 1, start
+        for _ in islice(items, start * size):
             pass
         while True:
             chunk: list[Any] = []
             try:
-                chunk.extend(islice(items, self.batch_size))
+                chunk.extend(islice(items, size))
             except Exception as e:
-                self._note(e, at + len(chunk))
+                self._note(e, b * size + len(chunk))
                 raise
-            if not chunk or (self.drop_last and len(chunk) < self.batch_size):
+            if not chunk or (self.drop_last and len(chunk) < size):
                 return
-            yield range(at, at + len(chunk)), chunk
-            at += len(chunk)
+            yield b, range(b * size, b * size + len(chunk)), chunk
+            b += 1
 
-    def _item(self, i: int) -> Any:
+    def _items(self, index: Sequence[Any]) -> list[Any]:
+        """The items ``index``; a data set may have PyTorch's ``__getitems__``, which returns several at once."""
+        several = getattr(self._source, "__getitems__", None)
+        return [self._item(i) for i in index] if several is None else several(list(index))
+
+    def _item(self, i: Any) -> Any:
         try:
-            return self.dataset[i]
+            return self._source[i]
         except Exception as e:
             self._note(e, i)
             raise
 
-    def _note(self, e: Exception, i: int) -> None:
+    def _note(self, e: Exception, i: Any) -> None:
         """Add to an exception which item raised it; Python 3.10 has no notes."""
         if (add_note := getattr(e, "add_note", None)) is not None:
             add_note(f"DataLoader: item {i} of {type(self.dataset).__name__}")
 
+    # ---------------------------------------------------------------------------------------------- a batch
     def make_batch(self, index: Sequence[int] | Array, rng: np.random.Generator) -> Any:
-        """The batch of the examples ``index``, in NumPy arrays, with ``rng`` for the transform.
+        """The batch of the examples ``index``, in NumPy arrays, with ``rng`` for its random numbers.
 
-        The background thread does this for each batch; here it can be called, and timed, alone.
+        The background threads do this for each batch; here it can be called, and timed, alone.
         """
-        items = None if self._arrays is not None else [self._item(int(i)) for i in index]
-        return self._batch(index, items, rng)
+        return self._batch(index, None, rng)
 
-    def _batch(self, index: Sequence[int] | Array, items: list[Any] | None, rng: np.random.Generator) -> Any:
-        """The batch of ``items``, or of the rows ``index`` of the arrays, with X transformed."""
-        if self._arrays is None:
-            batch = collate.batch(items or [], index)
-        else:
-            x, *others = (a[index] for a in self._arrays)
-            x = to_float(x) if isinstance(self.dataset, ImageSet) else collate.as_images(x)
-            batch = x if self._single else (x, *map(collate.as_targets, others))
+    def _batch(self, index: Sequence[Any] | Array, items: list[Any] | None, rng: np.random.Generator) -> Any:
+        """The batch of ``items``, or of those with the numbers ``index``, with X transformed."""
+        raw = isinstance(self.transform, Transform)
+        with random.drawing_from(rng):
+            if self._gathers:
+                rows = self._source.gather(np.asarray(index, np.intp))
+                if isinstance(self._source, source.ArrayDataset):
+                    batch = collate.of_rows(rows, self._source.single, raw)
+                else:
+                    batch = rows
+            else:
+                items = self._items(index) if items is None else items
+                if not self._batched:
+                    return (self.collate_fn or collate.default_convert)(items[0])
+                batch = (
+                    collate.batch(items, index, raw=raw)
+                    if self.collate_fn is None
+                    else self.collate_fn(items)
+                )
+            return self._transformed(batch, len(index), rng)
+
+    def _transformed(self, batch: Any, count: int, rng: np.random.Generator) -> Any:
         x = collate.first_of(batch)
         if self.transform is not None:
+            x = x.detach().numpy() if isinstance(x, Tensor) else x
             check(
                 isinstance(x, np.ndarray),
                 "DataLoader",
@@ -384,10 +440,19 @@ class DataLoader:
                 f"one, got a {type(x).__name__}; transform them in the data set",
                 TypeError,
             )
-            x = self.transform(x, rng)
+            if isinstance(self.transform, Mixing):
+                pair = isinstance(batch, (tuple, list)) and len(batch) == 2
+                check(pair, "DataLoader", f"transform {self.transform!r} needs batches (X, y)", TypeError)
+                x, y = self.transform(x, batch[1], rng)
+                batch = (x, y)
+            elif isinstance(self.transform, Transform):
+                x = self.transform(x, rng)
+            else:
+                x = self.transform(x.astype(np.float32, copy=False), rng)
             check(
-                isinstance(x, np.ndarray) and len(x) == len(index),
+                isinstance(x, np.ndarray) and len(x) == count,
                 "DataLoader",
-                f"transform must return an array of {len(index)} images, got {type(x).__name__}",
+                f"transform must return an array of {count} images, got {type(x).__name__}",
             )
+            x = collate.as_inputs(x)
         return collate.with_first(batch, collate.channels_last(x)) if isinstance(x, np.ndarray) else batch

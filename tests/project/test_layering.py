@@ -46,6 +46,7 @@ LAYERS = {
     "optim": 3,
     "io": 3,
     "data": 4,
+    "utils": 4,
     "models": 4,
     "inference": 4,
     "inspect": 4,
@@ -54,7 +55,7 @@ LAYERS = {
     "__init__": 6,
     "__main__": 6,
 }
-EXTRAS = {"torch", "tqdm", "pooch", "matplotlib", "safetensors", "IPython"}
+EXTRAS = {"torch", "tqdm", "pooch", "matplotlib", "safetensors", "IPython", "PIL"}
 
 
 def imports(name, tree=None):

@@ -59,9 +59,15 @@ FORMS = {
     ),
     "one of one": (lambda i: (image(i),), (("float32", (3, 3, 2, 2)),)),
     "array": (image, ("float32", (3, 3, 2, 2))),
-    "tensor": (lambda i: fc.tensor(image(i)), ("float32", (3, 3, 2, 2))),
-    "tracked": (lambda i: fc.tensor(image(i), requires_grad=True), ("float32", (3, 3, 2, 2))),
-    "number": (lambda i: i, ("float32", (3,))),
+    "tensor": (lambda i: fc.tensor(image(i)), ("float64", (3, 3, 2, 2))),
+    "tracked": (lambda i: fc.tensor(image(i), requires_grad=True), ("float64", (3, 3, 2, 2))),
+    "tensors": (
+        lambda i: (fc.tensor(image(i, np.uint8)), fc.tensor(i, dtype="int32")),
+        (("uint8", (3, 3, 2, 2)), ("int32", (3,))),
+    ),
+    "number": (lambda i: i, ("int64", (3,))),
+    "real number": (lambda i: float(i), ("float32", (3,))),
+    "words of numbers": (lambda i: (np.full(4, i), i), (("int64", (3, 4)), ("int64", (3,)))),
     "dict": (
         lambda i: {
             "image": image(i),
@@ -154,9 +160,12 @@ def test_whole_arrays():
     for dataset in (x, fc.tensor(x)):  # a row of two is no pair
         batches = list(DataLoader(dataset, 2))
         assert [b.tolist() for b in batches] == [[[0, 1], [2, 3]], [[4, 5], [6, 7]], [[8, 9]]]
-        assert batches[0].dtype == np.float32
+        assert batches[0].dtype == np.int64
     bx, by, bw = next(iter(DataLoader((x, y, y / 2), 3)))
-    assert (bx.dtype, by.dtype, bw.dtype) == (np.float32, np.int64, np.float32) and bw.tolist() == [0, 0.5, 1]
+    assert (bx.dtype, by.dtype, bw.dtype) == (np.int64, np.int64, np.float32) and bw.tolist() == [0, 0.5, 1]
+    images = np.zeros((5, 1, 2, 2), np.uint8)
+    assert next(iter(DataLoader((images, y), 2)))[0].dtype == np.float32  # convolutions read floats
+    assert next(iter(DataLoader(images, 2))).dtype == np.uint8
     (only,) = next(iter(DataLoader((x,), 2)))
     assert only.tolist() == [[0, 1], [2, 3]]
     rows = DataLoader([np.ones(2), np.zeros(2), np.ones(2)], 3)  # a list of arrays: examples

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches: each transform is a callable ``(batch, rng) -> batch``.
+"""Augmentation of whole batches by functions: each transform is a callable ``(batch, rng) -> batch``.
 
 A batch is a float32 array N x C x H x W; no transform writes to it. All random numbers come from ``rng``, so
 the loader can produce the same batch again.
@@ -15,19 +15,19 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ..checks import check, check_rank, int_tuple
-from ..spec import interpolate_spec
-from ..typing import Array, Floats, Ints
+from fastconv.checks import check, check_rank, int_tuple
+from fastconv.spec import interpolate_spec
+from fastconv.typing import Array, Floats, Ints
 
-Transform: TypeAlias = Callable[[Array, np.random.Generator], Array]
+BatchFunction: TypeAlias = Callable[[Array, np.random.Generator], Array]
 
 
-def compose(*transforms: Transform) -> Transform:
+def compose(*transforms: BatchFunction) -> BatchFunction:
     """Apply transforms from left to right."""
     return lambda batch, rng: reduce(lambda b, t: t(b, rng), transforms, batch)
 
 
-def normalize(mean: Floats, std: Floats) -> Transform:
+def normalize(mean: Floats, std: Floats) -> BatchFunction:
     """``(x - mean) / std``.
 
     Parameters
@@ -52,7 +52,7 @@ def normalize(mean: Floats, std: Floats) -> Transform:
     return apply
 
 
-def pad_crop(padding: int) -> Transform:
+def pad_crop(padding: int) -> BatchFunction:
     """Pad each side with ``padding`` zeros, then crop to the old size at a random place in each image."""
     (p,) = int_tuple("pad_crop", "padding", padding, 1, 0)
 
@@ -66,7 +66,7 @@ def pad_crop(padding: int) -> Transform:
     return apply
 
 
-def horizontal_flip(p: float = 0.5) -> Transform:
+def horizontal_flip(p: float = 0.5) -> BatchFunction:
     """Mirror each image left to right with probability ``p``."""
     check(0 <= p <= 1, "horizontal_flip", f"p must be between 0 and 1, got {p}")
 
@@ -76,7 +76,7 @@ def horizontal_flip(p: float = 0.5) -> Transform:
     return apply
 
 
-def resize(size: Ints) -> Transform:
+def resize(size: Ints) -> BatchFunction:
     """Bilinear resize to ``size``, an int or ``(H, W)``; corners not aligned, as ``F.interpolate``."""
 
     def apply(batch: Array, rng: np.random.Generator | None = None) -> Array:
@@ -90,7 +90,7 @@ def resize(size: Ints) -> Transform:
     return apply
 
 
-def cutout(size: int) -> Transform:
+def cutout(size: int) -> BatchFunction:
     """Set a square of ``size`` x ``size`` around a random pixel to 0 (DeVries and Taylor, 2017).
 
     The part of the square beyond the border of the image is left out.

@@ -1,0 +1,126 @@
+"""Sizes of images: interpolation as a product with one matrix per dimension.
+
+With ``antialias`` a row of the matrix covers all input pixels under an output pixel, as in Pillow. Without it a
+row has the 2 or 4 nearest ones, as ``F.interpolate``.
+"""
+
+# NumPy declares some methods, such as reshape, without types.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from fastconv.checks import check
+from fastconv.typing import Array
+
+from .images import as_float, rounded
+
+BLOCK = 32  # output rows for which one product is computed; it reads only the input rows that they need
+
+
+class InterpolationMode(Enum):
+    """How pixels between pixels are computed; the word alone, such as ``"bilinear"``, is accepted too."""
+
+    NEAREST = "nearest"
+    NEAREST_EXACT = "nearest-exact"
+    BILINEAR = "bilinear"
+    BICUBIC = "bicubic"
+    BOX = "box"
+    HAMMING = "hamming"
+    LANCZOS = "lanczos"
+
+
+#: Pillow's numbers.
+PILLOW = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
+
+
+def interpolation_mode(name: str, value: Any, allowed: tuple[str, ...]) -> InterpolationMode:
+    """An :class:`InterpolationMode`, its word or Pillow's number, as an :class:`InterpolationMode`."""
+    word = value.value if isinstance(value, InterpolationMode) else value
+    if isinstance(word, int) and 0 <= word < len(PILLOW):
+        word = PILLOW[word]
+    check(
+        word in allowed,
+        name,
+        f"interpolation must be {', '.join(map(repr, allowed[:-1]))} or {allowed[-1]!r}, got {value!r:.60}",
+    )
+    return InterpolationMode(word)
+
+
+def _triangle(x: Array) -> Array:
+    return np.maximum(1 - np.abs(x), 0)
+
+
+def _cubic(x: Array, a: float) -> Array:
+    """Keys' kernel (1981)."""
+    x = np.abs(x)
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = a * (((x - 5) * x + 8) * x - 4)
+    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+
+
+@lru_cache(128)
+def matrix(extent: int, size: int, mode: str, antialias: bool) -> Array:
+    """The weights of ``extent`` input pixels for each of ``size`` output pixels, float64."""
+    scale, out = extent / size, np.arange(size)
+    centre, at = scale * (out + 0.5), np.arange(extent)
+    if antialias:
+        # As PyTorch and Pillow: the kernel is as wide as an output pixel, cut at the border, and adds up to 1.
+        wide = max(scale, 1.0)
+        reach = wide * (1 if mode == "bilinear" else 2)
+        low, high = (
+            (centre - reach + 0.5).astype(int).clip(0),
+            (centre + reach + 0.5).astype(int).clip(None, extent),
+        )
+        distance = (at - centre[:, None] + 0.5) / wide
+        weights = _triangle(distance) if mode == "bilinear" else _cubic(distance, -0.5)
+        weights *= (at >= low[:, None]) & (at < high[:, None])
+        return weights / weights.sum(1, keepdims=True)
+    source = centre - 0.5
+    if mode == "bilinear":
+        source = source.clip(0)
+    first = np.floor(source).astype(int)
+    taps = range(2) if mode == "bilinear" else range(-1, 3)
+    weights = np.zeros((size, extent))
+    for t in taps:  # several taps at the border are the same pixel
+        distance = source - first - t
+        value = _triangle(distance) if mode == "bilinear" else _cubic(distance, -0.75)
+        np.add.at(weights, (out, (first + t).clip(0, extent - 1)), value)
+    return weights
+
+
+def _nearest(extent: int, size: int, mode: str) -> Array:
+    offset = 0.5 if mode == "nearest-exact" else 0.0
+    return ((np.arange(size) + offset) * np.float32(extent / size)).astype(int).clip(0, extent - 1)
+
+
+def resample(x: Array, size: tuple[int, int], mode: str, antialias: bool) -> Array:
+    """A batch N x C x H x W with images of ``size``, of the same dtype."""
+    h, w = x.shape[2:]
+    if (h, w) == size:
+        return x
+    if mode in ("nearest", "nearest-exact"):
+        return x[:, :, _nearest(h, size[0], mode)[:, None], _nearest(w, size[1], mode)]
+    y = np.ascontiguousarray(as_float(x))
+    if w != size[1]:
+        y = np.ascontiguousarray(_rows(y.swapaxes(2, 3), matrix(w, size[1], mode, antialias)).swapaxes(2, 3))
+    if h != size[0]:
+        y = _rows(y, matrix(h, size[0], mode, antialias))
+    return rounded(y, x.dtype)
+
+
+def _rows(x: Array, weights: Array) -> Array:
+    """The product of ``weights`` with the rows of each image, in blocks of output rows."""
+    out = np.empty((*x.shape[:2], len(weights), x.shape[3]), x.dtype)
+    for start in range(0, len(weights), BLOCK):
+        block = weights[start : start + BLOCK]
+        used = np.flatnonzero(block.any(0))
+        low, high = used[0], used[-1] + 1
+        part = block[:, low:high].astype(x.dtype)
+        np.matmul(part, x[:, :, low:high], out=out[:, :, start : start + BLOCK])
+    return out
