@@ -7,7 +7,7 @@ specs and numbers, never a Tensor. Every engine keeps these rules:
 * Arrays have the logical shape ``N, C, [D,] [H,] W``. Strides are free on entry: read-only, sliced and
   transposed arrays are all valid. Results of rank 3 to 5 with channels may be channels-last in memory.
 * Arguments arrive validated (the callers and ``spec.py`` do that). An engine writes to no argument, except in
-  the ops that say so: ``setitem``, ``index_add``, ``scatter``, ``running_step``, ``sgd_step``, ``adam_step``.
+  the ops that say so: ``setitem``, ``index_add``, ``scatter``, ``running_step``, ``optimizer_step``.
 * Floats are float32 or float64. A result has the dtype of the arguments, and sums are accumulated in that
   dtype or a wider one. ``unary_fwd``, ``binary_fwd``, ``reduce_fwd`` and the ops that move data take every
   real dtype: both operands arrive in one dtype (``dtypes.py`` decides which), and a number beside an array is
@@ -417,41 +417,19 @@ class Engine(Protocol):
         """An array of this engine as a host array."""
 
     # ------------------------------------------------------------------------ optimizers
-    def sgd_step(
+    def optimizer_step(
         self,
+        name: str,
         params: Sequence[Array],
         grads: Sequence[Array],
-        velocities: Sequence[Array],
-        lr: float,
-        momentum: float,
-        dampening: float,
-        nesterov: bool,
-        weight_decay: float,
-        first: bool,
+        states: Sequence[Sequence[Array]],
+        numbers: Sequence[float],
     ) -> None:
-        """One step of SGD for lists of equally shaped arrays; writes ``params`` and ``velocities``.
+        """One step of an optimizer; writes ``params`` and ``states``.
 
-        Without momentum ``velocities`` is not used. The ``first`` step sets it to the gradients, which
-        include the weight decay.
-        """
-
-    def adam_step(
-        self,
-        params: Sequence[Array],
-        grads: Sequence[Array],
-        ms: Sequence[Array],
-        vs: Sequence[Array],
-        step: int,
-        lr: float,
-        beta1: float,
-        beta2: float,
-        eps: float,
-        weight_decay: float,
-        decoupled: bool,
-    ) -> None:
-        """One step of Adam, or of AdamW if ``decoupled``; writes ``params``, ``ms`` and ``vs``.
-
-        ``step`` is 1 in the first call.
+        ``name`` is a rule of ``common/optimizers.py``, which has the formulas and the meaning of ``numbers``.
+        ``states`` are as many lists as the rule keeps arrays per parameter, each equally long and equally
+        shaped as ``params``.
         """
 
 

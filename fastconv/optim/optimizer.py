@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -17,7 +19,8 @@ from ..creation import argument, as_tensor
 from ..table import Table, number, options
 from ..tensor import Tensor
 
-Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]]
+Params: TypeAlias = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
+Closure: TypeAlias = Callable[[], Any]
 
 
 def _like(p: Tensor) -> Tensor:
@@ -42,23 +45,64 @@ def _listed(name: str, what: str, params: Any) -> list[Any]:
     raise TypeError(f"{name}: {expected}, got one {kind.strip()}; {cure}")
 
 
+class Handle:
+    """What a registration of a hook returns; :meth:`remove` takes the hook away."""
+
+    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
+        self._hooks, self._key = hooks, max(hooks, default=0) + 1
+        hooks[self._key] = hook
+
+    def remove(self) -> None:
+        """Take the hook away; a second time does nothing."""
+        self._hooks.pop(self._key, None)
+
+
+def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
+    """``step`` between the hooks that are registered for it."""
+
+    @functools.wraps(step)
+    def run(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        for hook in tuple(self._pre_hooks.values()):
+            changed = hook(self, args, kwargs)
+            if changed is not None:
+                check(
+                    isinstance(changed, tuple) and len(changed) == 2,
+                    type(self).__name__,
+                    f"a hook before the step must return None or (args, kwargs), got {changed!r}",
+                    TypeError,
+                )
+                args, kwargs = changed
+        result = step(self, *args, **kwargs)
+        for hook in tuple(self._post_hooks.values()):
+            hook(self, args, kwargs)
+        return result
+
+    return run
+
+
 class Optimizer:
     """Base of the optimizers: groups of parameters, each with its own settings.
 
+    An optimizer of a user's own may define :meth:`step` alone, as in PyTorch.
+
     Parameters
     ----------
-    params : iterable of Tensor, or of dict
+    params : iterable of Tensor, of (name, Tensor) or of dict
         A dict is one group: ``{"params": [...], "lr": 0.01}``. Settings that it leaves out are those of the
         optimizer.
-    **defaults
+    defaults : dict
         The settings of the optimizer.
+
+    All optimizers accept ``foreach`` and ``fused`` as in PyTorch. These change nothing, because a step is
+    always one call of the engine for all parameters of a group. ``capturable=True`` and
+    ``differentiable=True`` are refused.
 
     Attributes
     ----------
     param_groups : list of dict
         Settings may be changed between steps, e.g. ``opt.param_groups[0]["lr"] = 0.01``.
     state : dict
-        Parameter -> its running averages and the number of its updates.
+        Parameter -> its running averages, the number of its updates and what else changes per step.
 
     Raises
     ------
@@ -74,20 +118,46 @@ class Optimizer:
     [0.1, 0.01]
     """
 
-    _decoupled = False  # whether weight decay acts on the weights and not on the gradients
+    #: Settings that must be numbers, and those of them that must not be negative.
+    _numbers: ClassVar[tuple[str, ...]] = ("lr", "momentum", "dampening", "weight_decay", "eps")
+    _nonnegative: ClassVar[tuple[str, ...]] = ("lr", "momentum", "weight_decay", "eps")
+    #: Settings that states of earlier versions do not have, and what they mean then.
+    _added: ClassVar[dict[str, Any]] = {"maximize": False}
 
-    def __init__(self, params: Params, **defaults: Any) -> None:
+    def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         name = type(self).__name__
-        self.defaults: dict[str, Any] = defaults
-        self.state: dict[Tensor, dict[str, Any]] = {}
+        for key in ("capturable", "differentiable"):
+            check(
+                not defaults.get(key),
+                name,
+                f"{key}=True is not supported; leave it out. A step on the GPU is recorded by train.fit, and "
+                "is never part of the tape",
+            )
+        self.defaults: dict[str, Any] = {
+            k: v for k, v in defaults.items() if k not in ("capturable", "differentiable")
+        }
+        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
+        self._pre_hooks: dict[int, Any] = {}
+        self._post_hooks: dict[int, Any] = {}
         listed = _listed(name, "params", params)
         check(listed, name, "the list of parameters is empty")
         for group in listed if isinstance(listed[0], dict) else [{"params": listed}]:
             self.add_param_group(group)
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "step" in vars(cls):
+            cls.step = _with_hooks(cls.step)
+
     def add_param_group(self, group: dict[str, Any]) -> None:
-        """Optimise more parameters; ``group`` is a dict with ``"params"`` and any settings."""
+        """Optimise more parameters; ``group`` is a dict with ``"params"`` and any settings.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As the class. With names, all parameters of all groups must have one.
+        """
         name = type(self).__name__
         check(
             isinstance(group, dict) and "params" in group,
@@ -98,18 +168,29 @@ class Optimizer:
         )
         params = group["params"]
         params = [params] if isinstance(params, Tensor) else _listed(name, "'params' of a group", params)
+        names = [p[0] for p in params if isinstance(p, tuple) and len(p) == 2 and isinstance(p[0], str)]
+        named = [bool(names), *("param_names" in g for g in self.param_groups)]
+        check(
+            len(names) in (0, len(params)) and len({*named}) == 1,
+            name,
+            "some parameters have names and others have none; give all with names or all without",
+        )
+        if names:
+            params = [p for _, p in params]
+            group = {**group, "param_names": names}
         seen = {id(p) for g in self.param_groups for p in g["params"]}
         for p in params:
-            hint = "; give net.parameters(), without the names" if isinstance(p, tuple) else ""
             if not isinstance(p, Tensor):
-                raise TypeError(f"{name}: parameters must be Tensors, got {type(p).__name__}{hint}")
+                raise TypeError(f"{name}: parameters must be Tensors, got {type(p).__name__}")
             check(
                 p.is_leaf, name, "only leaf tensors can be optimised, got the result of an op; call .detach()"
             )
             check(id(p) not in seen, name, "a parameter appears more than once; each needs one group")
             dtypes.check_writable(name, "a parameter", p.array)
             seen.add(id(p))
-        group = {**self.defaults, **group, "params": params}
+        group = {**self.defaults, **group}
+        group = {k: v.item() if isinstance(v, Tensor) and k != "params" else v for k, v in group.items()}
+        group["params"] = params
         self._check(group)
         self.param_groups.append(group)
 
@@ -146,8 +227,27 @@ class Optimizer:
                 else:
                     p.grad.zero_()
 
-    def step(self) -> None:
-        """Update every parameter that has a gradient."""
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call ``hook(optimizer, args, kwargs)`` before each step.
+
+        ``args`` and ``kwargs`` are those of :meth:`step`; the hook may return others for it.
+        """
+        return Handle(self._pre_hooks, hook)
+
+    def register_step_post_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call ``hook(optimizer, args, kwargs)`` after each step."""
+        return Handle(self._post_hooks, hook)
+
+    @_with_hooks
+    def step(self, closure: Closure | None = None) -> Any:
+        """Update every parameter that has a gradient.
+
+        Parameters
+        ----------
+        closure : callable, optional
+            Called first. It computes the loss and its gradients, and what it returns is returned.
+        """
+        loss = None if closure is None else closure()
         for group in self.param_groups:
             slots = self.slots(group)
             # One fused call for each key; there are several only where some parameters had no gradient in an
@@ -165,18 +265,26 @@ class Optimizer:
                     )
                 if g.dtype != array.dtype:
                     g = grad.astype(array.dtype).array
-                state = self.state.setdefault(p, {})
+                state, counters = self.state[p] if slots else {}, ()
                 if slots:
                     if not state:
-                        state.update(step=0, **{s: _like(p).zero_() for s in slots})
-                    state["step"] += 1
-                key = isinstance(array, np.ndarray), array.dtype, state.get("step")
+                        state.update(self._counters(group))
+                        state.update({s: _like(p).fill_(value) for s, value in slots.items()})
+                    counters = tuple((k, state[k]) for k in self._counters(group))
+                key = isinstance(array, np.ndarray), array.dtype, counters
                 batches.setdefault(key, []).append((p, array, g, *[state[s].array for s in slots]))
-            for (_, _, step), batch in batches.items():
-                params, *arrays = map(list, zip(*batch))
-                self._update(params[0].engine, group, step, *arrays)
+            for (_, _, before), batch in batches.items():
+                params, arrays, grads, *states = map(list, zip(*batch))
+                counters = dict(before)
+                if counters:
+                    counters["step"] += 1
+                rule, numbers = self._rule(group, counters)
+                params[0].engine.optimizer_step(rule, arrays, grads, states, numbers)
                 for p in params:
                     p.memory.version += 1
+                    if counters:
+                        self.state[p].update(counters)
+        return loss
 
     def state_dict(self) -> dict[str, Any]:
         """``{"state": {index: {...}}, "param_groups": [...]}`` in PyTorch's form: parameters are numbered in
@@ -208,12 +316,12 @@ class Optimizer:
         sizes = [len(g["params"]) for g in self.param_groups]
         got = [len(g["params"]) for g in theirs]
         check(sizes == got, name, f"expected groups of {sizes} parameters, got {got}")
-        for g in theirs:
-            self._check_loaded(name, g)
+        for i, g in enumerate(theirs):
+            theirs[i] = self._loaded_group(name, g)
         numbers = [int(i) for g in theirs for i in g["params"]]
         params = dict(zip(numbers, (p for g in self.param_groups for p in g["params"])))
         groups = dict(zip(numbers, (g for g in theirs for _ in g["params"])))
-        state: dict[Tensor, dict[str, Any]] = {}
+        state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         for i, entries in state_dict["state"].items():
             check(int(i) in params, name, f"state of parameter {i}, but there are {len(params)}")
             state[params[int(i)]] = self._loaded(name, i, params[int(i)], groups[int(i)], entries)
@@ -221,63 +329,62 @@ class Optimizer:
         for mine, g in zip(self.param_groups, theirs):
             mine.update({k: v for k, v in g.items() if k != "params"})
 
-    def _check_loaded(self, name: str, group: dict[str, Any]) -> None:
-        """Refuse a group of a loaded state that this optimizer cannot continue."""
+    def _loaded_group(self, name: str, group: dict[str, Any]) -> dict[str, Any]:
+        """A group of a loaded state, complete; one that this optimizer cannot continue is refused."""
+        group = {**{k: v for k, v in self._added.items() if k in self.defaults}, **group}
         missing = set(self.defaults) - set(group)
         check(
             not missing,
             name,
             f"setting {', '.join(sorted(missing))} is missing; was it another optimizer's?",
         )
-        for key, mine in (
-            ("maximize", False),
-            ("amsgrad", False),
-            ("decoupled_weight_decay", self._decoupled),
-        ):
+        for key, mine in ("maximize", False), ("amsgrad", False), ("decoupled_weight_decay", False):
             check(
-                bool(group.get(key, mine)) == mine,
+                key in self.defaults or bool(group.get(key, mine)) == mine,
                 name,
-                f"the state is of an optimizer with {key}={group.get(key)}, here it is {mine}",
+                f"the state is of an optimizer with {key}={group.get(key)}, which this one does not have",
             )
         self._check(group)
+        return group
 
     def _loaded(
         self, name: str, i: Any, p: Tensor, group: dict[str, Any], entries: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The loaded state of parameter ``p``, which has number ``i`` there; arrays are copied."""
         new: dict[str, Any] = {}
+        counters, slots = self._counters(group), self.slots(group)
         for key, value in entries.items():
-            if hasattr(value, "shape") and key != "step":
+            if key in counters and value is not None:
+                value = int(value) if key == "step" else float(value)
+            elif hasattr(value, "shape"):
                 check_shape(name, f"{key} of parameter {i}", value.shape, p.shape, "its parameter's shape")
                 value = _like(p).copy_(as_tensor(value).to(p.device))
             if value is not None:  # None: PyTorch's SGD had no velocity yet
-                new[key] = int(value) if key == "step" else value
+                new[key] = value
         if "momentum_buffer" in new:
             new.setdefault("step", 1)  # PyTorch's SGD does not count, and only its first step is special
-        missing = {"step", *self.slots(group)} - set(new) if new else None
+        missing = {*counters, *slots} - set(new) if new and slots else None
         check(not missing, name, f"the state of parameter {i} has no {', '.join(sorted(missing or ()))}")
         return new
 
-    def slots(self, group: dict[str, Any]) -> tuple[str, ...]:
-        """Names of the arrays kept per parameter."""
-        raise NotImplementedError
+    def slots(self, group: dict[str, Any]) -> dict[str, float]:
+        """The arrays kept per parameter: name -> what it is filled with at first."""
+        return {}
 
-    def _update(
-        self,
-        engine: Any,
-        group: dict[str, Any],
-        step: int | None,
-        params: list[Any],
-        grads: list[Any],
-        *slots: list[Any],
-    ) -> None:
-        """Change the arrays ``params`` in one call of the engine; ``slots`` are lists of arrays in the order
-        of :meth:`slots`, ``step`` counts from 1 (None: nothing is kept)."""
+    def _counters(self, group: dict[str, Any]) -> dict[str, float]:
+        """The numbers kept per parameter that has slots: name -> the first value. "step" counts updates."""
+        return {"step": 0}
+
+    def _rule(self, group: dict[str, Any], counters: dict[str, float]) -> tuple[str, list[float]]:
+        """The row of ``backends/common/optimizers.py`` that updates this group, and its numbers.
+
+        ``counters`` are those of the step, whose "step" counts from 1; they may be changed.
+        """
         raise NotImplementedError
 
     def _check(self, group: dict[str, Any]) -> None:
         """Refuse settings that cannot be used."""
-        for key in ("lr", "momentum", "weight_decay", "eps"):
+        for key in self._numbers:
             value = group.get(key, 0)
             check(
                 isinstance(value, (int, float, np.number)),
@@ -285,4 +392,12 @@ class Optimizer:
                 f"{key} must be a number, got {value!r}",
                 TypeError,
             )
+        for key in self._nonnegative:
+            value = group.get(key, 0)
             check(value >= 0, type(self).__name__, f"{key} must not be negative, got {value}")
+
+
+def prepared(group: dict[str, Any], decoupled: bool = False) -> list[float]:
+    """The numbers that all rules begin with: sign, decay, shrink (see ``backends/common/optimizers.py``)."""
+    sign, decay = -1.0 if group["maximize"] else 1.0, group["weight_decay"]
+    return [sign, 0.0, 1 - group["lr"] * decay] if decoupled else [sign, decay, 1.0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..checks import check
-from .optimizer import Optimizer, Params
+from .optimizer import Optimizer, Params, prepared
 
 
 class SGD(Optimizer):
@@ -20,6 +20,10 @@ class SGD(Optimizer):
         ``weight_decay`` adds ``weight_decay * w`` to the gradient.
     nesterov : bool
         Needs momentum and no dampening.
+    maximize : bool
+        Follow the gradient uphill.
+    foreach, differentiable, fused
+        See :class:`Optimizer`.
 
     Raises
     ------
@@ -44,15 +48,15 @@ class SGD(Optimizer):
         dampening: float = 0,
         weight_decay: float = 0,
         nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
     ) -> None:
-        super().__init__(
-            params,
-            lr=lr,
-            momentum=momentum,
-            dampening=dampening,
-            weight_decay=weight_decay,
-            nesterov=nesterov,
-        )
+        settings = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
+        settings |= {"nesterov": nesterov, "maximize": maximize, "differentiable": differentiable}
+        super().__init__(params, settings)
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
@@ -63,18 +67,12 @@ class SGD(Optimizer):
             f"{group['dampening']}",
         )
 
-    def slots(self, group: dict[str, Any]) -> tuple[str, ...]:
-        return ("momentum_buffer",) if group["momentum"] else ()
+    def slots(self, group: dict[str, Any]) -> dict[str, float]:
+        return {"momentum_buffer": 0} if group["momentum"] else {}
 
-    def _update(
-        self,
-        engine: Any,
-        group: dict[str, Any],
-        step: int | None,
-        params: list[Any],
-        grads: list[Any],
-        *slots: list[Any],
-    ) -> None:
-        velocities = slots[0] if slots else grads  # without momentum the kernel reads none
-        settings = [group[k] for k in ("lr", "momentum", "dampening", "nesterov", "weight_decay")]
-        engine.sgd_step(params, grads, velocities, *settings, step == 1)
+    def _rule(self, group: dict[str, Any], counters: dict[str, float]) -> tuple[str, list[float]]:
+        numbers, momentum = [*prepared(group), group["lr"]], group["momentum"]
+        if not momentum:
+            return "sgd", numbers
+        gain = 1.0 if counters["step"] == 1 else 1 - group["dampening"]  # the first gradient is taken whole
+        return "sgd_nesterov" if group["nesterov"] else "sgd_momentum", [*numbers, momentum, gain]

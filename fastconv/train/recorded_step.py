@@ -86,7 +86,11 @@ class RecordedStep:
         return result
 
     def _record(self, inputs: list[Any]) -> Pair | None:
-        rng_state, counts = random.get_state(), [(s, s.get("step")) for s in self.optimizer.state.values()]
+        rng_state = random.get_state()
+        counts = [  # what the optimizer counts on the host
+            (s, {k: v for k, v in s.items() if not isinstance(v, Tensor)})
+            for s in self.optimizer.state.values()
+        ]
         versions = [(b.memory, b.memory.version) for b in self.net.buffers()]
         try:
             result = self.graph.record(self._step)
@@ -94,7 +98,7 @@ class RecordedStep:
         except Exception as e:  # a driver may raise anything; no kernel of this step has run yet
             random.set_state(rng_state)
             for s, count in counts:
-                s["step"] = count
+                s.update(count)
             self._give_up(e)
             return None
         self.result = result
@@ -117,7 +121,8 @@ class RecordedStep:
         return [t.array for t in tensors], [
             [t.requires_grad for t in tensors],
             [m.training for m in self.net.modules()],
-            [self.optimizer.slots(g) for g in groups],
+            # the numbers of a step are replaced before each replay, the kernel is not
+            [(self.optimizer.slots(g), [v for v in g.values() if isinstance(v, bool)]) for g in groups],
             settings.get_float32_precision(),
         ]
 

@@ -138,6 +138,16 @@ def test_optimizers_match_numpy(engine):
         lambda p: optim.SGD(p, lr=0.1),
         lambda p: optim.Adam(p, lr=0.1, weight_decay=0.1),
         lambda p: optim.AdamW(p, lr=0.1),
+        lambda p: optim.Adam(p, amsgrad=True, maximize=True),
+        lambda p: optim.RMSprop(p, centered=True, momentum=0.5),
+        lambda p: optim.RMSprop(p),
+        lambda p: optim.Adagrad(p),
+        lambda p: optim.Adadelta(p),
+        lambda p: optim.Adamax(p),
+        lambda p: optim.NAdam(p),
+        lambda p: optim.RAdam(p, betas=(0.5, 0.9)),
+        lambda p: optim.Rprop(p),
+        lambda p: optim.ASGD(p),
     ):
         results = []
         for name in ("numpy", "cuda"):

@@ -320,15 +320,14 @@ def test_a_learning_rate_that_is_a_tensor(torch):
 @pytest.mark.parametrize(
     "kind, other, options, message",
     [
-        ("SGD", "SGD", {"maximize": True}, "maximize=True, here it is False"),
-        ("Adam", "Adam", {"amsgrad": True}, "amsgrad=True, here it is False"),
-        ("Adam", "AdamW", {}, "decoupled_weight_decay=True, here it is False"),
-        ("AdamW", "Adam", {}, "decoupled_weight_decay=False, here it is True"),
+        ("Adamax", "Adam", {"amsgrad": True}, "Adamax.*amsgrad=True, which this one does not have"),
+        ("Adamax", "AdamW", {}, "Adamax.*decoupled_weight_decay=True, which this one does not have"),
+        ("AdamW", "Adam", {}, "AdamW: decoupled_weight_decay must be True, got False; .* use optim.Adam"),
     ],
 )
 def test_torch_states_that_mean_something_else(torch, kind, other, options, message):
     ref = getattr(torch.optim, other)([torch.zeros(2)], **options)
-    with pytest.raises(ValueError, match=f"{kind}.load_state_dict: .*{message}"):
+    with pytest.raises(ValueError, match=message):
         getattr(optim, kind)([fc.zeros(2)]).load_state_dict(ref.state_dict())
 
 

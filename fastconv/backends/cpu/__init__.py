@@ -33,6 +33,7 @@ from .ops.norm.lrn import local_response_norm_bwd, local_response_norm_fwd
 from .ops.norm.moments import channel_sum
 from .ops.optim import adam_step, sgd_step
 from .ops.pair_loss import pair_loss_bwd, pair_loss_fwd
+from .ops.optim import optimizer_step
 from .ops.pointwise import binary_fwd, unary_bwd, unary_fwd
 from .ops.pooling.average import (
     adaptive_avg_pool_bwd,

@@ -10,9 +10,10 @@ import numpy as np
 from fastconv import spec
 
 from .. import cpu as engine
+from ..common.optimizers import COUNTS, RULES, STATES
 from ..common.pair_loss import PAIR_LOSSES
 from ..common.pointwise import BINARY
-from ..common.unary import UNARY
+from ..common.unary import NUMBERS, UNARY
 
 Job = tuple[str, Callable[[], object]]
 
@@ -203,14 +204,10 @@ def _shapes(x: np.ndarray, y: np.ndarray, table: np.ndarray) -> Iterator[Job]:
 
 def _optimizers() -> Iterator[Job]:
     shapes = (32, 32, 3, 3), (128, 256), (32,)
-    copies = [[_rng.random(shape, np.float32) for shape in shapes] for _ in range(4)]
-    for momentum, nesterov in ((0.0, False), (0.9, False), (0.9, True)):
-        for first in (False, True):
-            label = f"momentum {momentum}, nesterov {nesterov}, first {first}"
-            yield _job("sgd_step", *copies[:3], 0.1, momentum, 0.0, nesterov, 0.0, first, label=label)
-    for decoupled in (False, True):
-        args = (*copies, 1, 0.001, 0.9, 0.999, 1e-8, 0.0, decoupled)
-        yield _job("adam_step", *args, label=f"decoupled {decoupled}")
+    arrays = [[_rng.random(shape, np.float32) for shape in shapes] for _ in range(2 + STATES)]
+    params, grads, *states = arrays
+    for name, count in RULES.items():
+        yield _job("optimizer_step", name, params, grads, states[:count], [0.5] * COUNTS[name], label=name)
 
 
 def jobs() -> list[Job]:

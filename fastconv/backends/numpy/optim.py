@@ -2,26 +2,22 @@
 
 import numpy as np
 
-
-def sgd_step(params, grads, velocities, lr, momentum, dampening, nesterov, weight_decay, first):
-    """Stochastic gradient descent; the ``first`` step sets ``velocities``, without momentum none does."""
-    for p, g, v in zip(params, grads, velocities, strict=True):
-        g = g + weight_decay * p
-        if momentum:
-            v[...] = g if first else momentum * v + (1 - dampening) * g
-            g = g + momentum * v if nesterov else v
-        p -= lr * g
+from ..common.optimizers import rules
 
 
-def adam_step(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay, decoupled):
-    """Adam (Kingma, Ba, 2015), or AdamW when ``decoupled`` (Loshchilov, Hutter, 2019); ``step`` counts from
-    1."""
-    for p, g, m, v in zip(params, grads, ms, vs, strict=True):
-        if decoupled:
-            p *= 1 - lr * weight_decay
-        else:
-            g = g + weight_decay * p
-        m[...] = beta1 * m + (1 - beta1) * g
-        v[...] = beta2 * v + (1 - beta2) * g * g
-        unbiased_m, unbiased_v = m / (1 - beta1**step), v / (1 - beta2**step)
-        p -= lr * unbiased_m / (np.sqrt(unbiased_v) + eps)
+def _select(condition, a, b):
+    """``np.where``; a Python number takes the type of the array beside it."""
+    dtype = next(x.dtype for x in (a, b) if isinstance(x, (np.ndarray, np.generic)))
+    return np.where(condition, a, b).astype(dtype, copy=False)
+
+
+_RULES = rules(_select, np.sign, np.sqrt, 0.0)
+
+
+def optimizer_step(name, params, grads, states, numbers):
+    sign, decay, shrink, *n = map(float, numbers)
+    for p, g, *own in zip(params, grads, *states, strict=True):
+        a, b, c = (*own, None, None, None)[:3]
+        new = _RULES[name].update(p * shrink, sign * g + decay * p, a, b, c, n)
+        for old, value in zip((p, *own), new):
+            old[...] = value

@@ -14,12 +14,8 @@ from fastconv.backends.common.out_of_memory import CURE, described
 
 from ..runtime import memory
 
-IN_PLACE = (
-    "index_add",
-    "running_step",
-    "scatter",
-    "setitem",
-)  # these write to an argument, so they must not run twice
+# these write to an argument, so they must not run twice
+IN_PLACE = ("index_add", "optimizer_step", "running_step", "scatter", "setitem")
 
 
 def _retried(op):

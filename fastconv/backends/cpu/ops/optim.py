@@ -1,4 +1,4 @@
-"""One step of an optimizer over all parameters in one launch.
+"""One step of an optimizer over all parameters in one launch, by the formulas of ``common/optimizers.py``.
 
 parameters laid end to end:   [ p0        | p1  | p2                    | ... ]
 threads: equal shares of the   <- thread 0 ->|<- thread 1            ->|
@@ -7,16 +7,23 @@ elements, whatever parameter they are in
 
 from __future__ import annotations
 
+import functools
 from itertools import accumulate
 
 import numpy as np
 
+from fastconv.backends.common.optimizers import STATES, rules
+
 from ..codegen.emitter import view1d
 from ..codegen.jit import body, kernel, prange, split_range
 from ..runtime import layout
+from . import borrowed as reference
 
 # Bytes of an array object before its first field in NumPy's C API, which is the address of its data.
 HEAD = object.__basicsize__
+
+inline = body(inline=True)
+_select = inline(lambda condition, a, b: a if condition else b)
 
 
 @body
@@ -31,43 +38,46 @@ def part(ids, p, first, end, offsets, like):
     return view1d(data + (start - offsets[p]) * like.itemsize, max(stop - start, 0), like)
 
 
-@kernel
-def _sgd(threads, params, grads, velocities, offsets, numbers, nesterov, first_step, like):
-    lr, momentum, keep, weight_decay = numbers
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, offsets[-1])
-        for k in range(params.size):
-            p, g = part(params, k, first, end, offsets, like), part(grads, k, first, end, offsets, like)
-            if momentum == 0:
+@functools.cache
+def _kernel(name, real):
+    zero = real(0)
+    rule = rules(_select, np.sign, np.sqrt, zero)[name]
+    update, states = inline(rule.update), rule.states
+
+    def run(threads, ids, offsets, numbers, like):
+        # ids: a row for the parameters, one for the gradients and one for each of STATES states. The tests of
+        # ``states`` are decided at compile time.
+        sign, decay, shrink, own = numbers[0], numbers[1], numbers[2], numbers[3:]
+        for thread in prange(threads):
+            first, end = split_range(thread, threads, offsets[-1])
+            for k in range(offsets.size - 1):
+                p, g = part(ids[0], k, first, end, offsets, like), part(ids[1], k, first, end, offsets, like)
+                a = part(ids[2], k, first, end, offsets, like)
+                b = part(ids[3], k, first, end, offsets, like)
+                c = part(ids[4], k, first, end, offsets, like)
                 for i in range(p.size):
-                    p[i] -= lr * (g[i] + weight_decay * p[i])
-                continue
-            v = part(velocities, k, first, end, offsets, like)
-            for i in range(p.size):
-                d = g[i] + weight_decay * p[i]
-                w = d if first_step else momentum * v[i] + keep * d
-                v[i] = w
-                p[i] -= lr * (d + momentum * w if nesterov else w)
+                    new, a_new, b_new, c_new = update(
+                        shrink * p[i],
+                        sign * g[i] + decay * p[i],
+                        a[i] if states > 0 else zero,
+                        b[i] if states > 1 else zero,
+                        c[i] if states > 2 else zero,
+                        own,
+                    )
+                    p[i] = new
+                    if states > 0:
+                        a[i] = a_new
+                    if states > 1:
+                        b[i] = b_new
+                    if states > 2:
+                        c[i] = c_new
+
+    run.__qualname__ = f"optimizer_step.{name}.{np.dtype(real)}"
+    return kernel(run)
 
 
-@kernel
-def _adam(threads, params, grads, ms, vs, offsets, numbers, decoupled, like):
-    step_size, beta1, beta2, rest1, rest2, root, eps, weight_decay, shrink = numbers
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, offsets[-1])
-        for k in range(params.size):
-            p, g = part(params, k, first, end, offsets, like), part(grads, k, first, end, offsets, like)
-            m, v = part(ms, k, first, end, offsets, like), part(vs, k, first, end, offsets, like)
-            for i in range(p.size):
-                d = g[i] if decoupled else g[i] + weight_decay * p[i]
-                q = p[i] * shrink if decoupled else p[i]
-                m[i] = beta1 * m[i] + rest1 * d
-                v[i] = beta2 * v[i] + rest2 * d * d
-                p[i] = q - step_size * m[i] / (np.sqrt(v[i]) * root + eps)
-
-
-def _run(kernel, written, grads, *numbers):
-    """Run ``kernel`` on the parameters (``written[0]``), their gradients and the other lists that it updates.
+def _run(name, written, grads, numbers):
+    """Step the parameters (``written[0]``) and their states, the other lists of ``written``.
 
     All arrays of a parameter must be dense and have one order of axes in memory. In place of an array that is
     not, the kernel gets a copy, which is written back afterwards.
@@ -75,50 +85,24 @@ def _run(kernel, written, grads, *numbers):
     params = [p if p.flags.forc or layout.flat(p) else np.array(p) for p in written[0]]
     work = [params] + [[*map(layout.like, arrays, params)] for arrays in written[1:]]
     grads = [*map(layout.like, grads, params)]
-    # SGD without momentum does not read the third list.
-    ids = [np.array([*map(id, arrays)], np.int64) for arrays in (params, grads, *(work[1:] or [params]))]
+    unused = [params] * (STATES + 1 - len(work))
+    ids = np.array([[*map(id, arrays)] for arrays in (params, grads, *work[1:], *unused)], np.int64)
     offsets = np.array([0, *accumulate([p.size for p in params])], np.int64)
     dtype = params[0].dtype
-    kernel(*ids, offsets, tuple(np.array(numbers[0], dtype)), *numbers[1:], np.empty(0, dtype))
+    _kernel(name, dtype.type)(ids, offsets, tuple(np.array(numbers, dtype)), np.empty(0, dtype))
     for arrays, used in zip(written, work):
         for a, b in zip(arrays, used):
             if a is not b:
                 a[...] = b
 
 
-def _by_dtype(params):
-    """Index lists of the parameters of each dtype, because a kernel takes one dtype."""
-    return [
-        [i for i, p in enumerate(params) if p.dtype == d] for d in sorted({p.dtype for p in params}, key=str)
-    ]
-
-
-def sgd_step(params, grads, velocities, lr, momentum, dampening, nesterov, weight_decay, first):
-    lists = [params, velocities] if momentum else [params]
-    for which in _by_dtype(params):
-        written = [[arrays[i] for i in which] for arrays in lists]
-        _run(
-            _sgd,
-            written,
-            [grads[i] for i in which],
-            [lr, momentum, 1 - dampening, weight_decay],
-            nesterov,
-            first,
-        )
-
-
-def adam_step(params, grads, ms, vs, step, lr, beta1, beta2, eps, weight_decay, decoupled):
-    numbers = [
-        lr / (1 - beta1**step),
-        beta1,
-        beta2,
-        1 - beta1,
-        1 - beta2,
-        (1 - beta2**step) ** -0.5,
-        eps,
-        weight_decay,
-        1 - lr * weight_decay,
-    ]
-    for which in _by_dtype(params):
-        p, g, m, v = ([arrays[i] for i in which] for arrays in (params, grads, ms, vs))
-        _run(_adam, [p, m, v], g, numbers, decoupled)
+def optimizer_step(name, params, grads, states, numbers):
+    # a kernel takes one dtype
+    for dtype in sorted({p.dtype for p in params}, key=str):
+        lists = [
+            [a for a, p in zip(arrays, params) if p.dtype == dtype] for arrays in (params, grads, *states)
+        ]
+        if dtype.char in "fd":
+            _run(name, [lists[0], *lists[2:]], lists[1], numbers)
+        else:
+            reference.optimizer_step(name, *lists[:2], lists[2:], numbers)
