@@ -31,7 +31,7 @@ from .functions import abs, clamp
 from .inference import optimize_for_inference
 from .inspect import explain_conv, profile, summary
 from .io import load, save
-from .random import manual_seed
+from .random import Generator, manual_seed
 from .tape import (
     enable_grad,
     inference_mode,
@@ -40,8 +40,6 @@ from .tape import (
     no_grad,
     set_grad_enabled,
 )
-from .random import Generator, manual_seed
-from .tape import no_grad
 
 __all__ = [
     "__version__",

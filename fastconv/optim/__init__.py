@@ -8,17 +8,17 @@ from .rprop import ASGD, Rprop
 from .sgd import SGD
 
 __all__ = [
-    "ASGD",
-    "SGD",
     "Adadelta",
     "Adagrad",
     "Adam",
-    "AdamW",
     "Adamax",
+    "AdamW",
+    "ASGD",
+    "lr_scheduler",
     "NAdam",
     "Optimizer",
     "RAdam",
     "RMSprop",
     "Rprop",
-    "lr_scheduler",
+    "SGD",
 ]

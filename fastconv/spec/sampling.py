@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ..checks import DIMS, check, check_count, check_rank, one_of, shape_str
 

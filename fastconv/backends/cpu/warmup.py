@@ -13,7 +13,7 @@ from .. import cpu as engine
 from ..common.optimizers import COUNTS, RULES, STATES
 from ..common.pair_loss import PAIR_LOSSES
 from ..common.pointwise import BINARY
-from ..common.unary import NUMBERS, UNARY
+from ..common.unary import UNARY
 
 Job = tuple[str, Callable[[], object]]
 

@@ -1,6 +1,7 @@
 """Padding and moving data."""
 
 from math import prod
+
 import numpy as np
 
 from fastconv.spec import is_basic

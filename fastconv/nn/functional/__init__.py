@@ -16,15 +16,6 @@ from .activation import (
     tanh,
 )
 from .conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, convolve2d
-from .conv import (
-    conv1d,
-    conv2d,
-    conv3d,
-    conv_transpose1d,
-    conv_transpose2d,
-    conv_transpose3d,
-    convolve2d,
-)
 from .distance import cosine_similarity, normalize, pairwise_distance
 from .dropout import dropout
 from .labels import one_hot
