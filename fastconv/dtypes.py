@@ -30,6 +30,7 @@ from .checks import check, shape_str
 
 BOOL, INT64, FLOAT32, FLOAT64 = map(np.dtype, ("bool", "int64", "float32", "float64"))
 _COMPARISONS = frozenset(("lt", "le", "gt", "ge", "eq", "ne"))
+_DIVISIONS = frozenset(("floor_divide", "trunc_divide", "remainder", "fmod"))
 # By the kind of a dtype. No value is converted to a lower category unless the user asks for it.
 CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
 _NUMBERS = {bool: BOOL, int: INT64, float: FLOAT32}
@@ -88,6 +89,12 @@ def _computed(name: str, a: tuple[np.dtype[Any], int], b: tuple[np.dtype[Any], i
         name,
         "there is no difference of two bools; convert them with .astype('int64'), or "
         "ask whether they differ with !=",
+        TypeError,
+    )
+    check(
+        name not in _DIVISIONS or result != BOOL,
+        name,
+        "bools are not divided; convert them with .astype('int64')",
         TypeError,
     )
     return FLOAT32 if name == "div" and not floats else result
@@ -160,6 +167,17 @@ def _number(name: str, v: Any, dtype: np.dtype[Any]) -> Any:
     bits = 8 * dtype.itemsize
     v %= 1 << bits
     return v - (1 << bits) if dtype.kind == "i" and v >> (bits - 1) else v
+
+
+def several(name: str, operands: Sequence[Any], cast: Callable[[Any, Any], Any]) -> list[Any]:
+    """Any number of operands, as :func:`operands` gives two."""
+    dtype = result_type(name, *(_described(name, v) for v in operands))
+    return [_as_type(name, v, dtype, cast) for v in operands]
+
+
+def of_numbers(name: str, *numbers: Any) -> np.ndarray[Any, Any]:
+    """The first of several plain numbers, as an array of the type that holds them all."""
+    return np.asarray(numbers[0], result_type(name, *(_described(name, v) for v in numbers)))
 
 
 def unary_operand(name: str, x: Any, cast: Callable[[Any, Any], Any], keeps_integers: bool) -> Any:

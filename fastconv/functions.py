@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from .checks import check
+from .ops import ternary
 from .tensor import Tensor
 from .typing import Operand
 from .variable import argument
@@ -41,7 +42,93 @@ def _function(method: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatena
 # One block per file of ``methods``, names in alphabetical order.
 # ---- pointwise
 abs = _function(Tensor.abs)
+ceil = _function(Tensor.ceil)
 clamp = _function(Tensor.clamp)
+clamp_max = _function(Tensor.clamp_max)
+clamp_min = _function(Tensor.clamp_min)
+clip = _function(Tensor.clip)
+cos = _function(Tensor.cos)
+erf = _function(Tensor.erf)
+exp = _function(Tensor.exp)
+expm1 = _function(Tensor.expm1)
+floor = _function(Tensor.floor)
+isfinite = _function(Tensor.isfinite)
+isinf = _function(Tensor.isinf)
+isnan = _function(Tensor.isnan)
+log = _function(Tensor.log)
+log10 = _function(Tensor.log10)
+log1p = _function(Tensor.log1p)
+log2 = _function(Tensor.log2)
+log_softmax = _function(Tensor.log_softmax)
+neg = _function(Tensor.neg)
+reciprocal = _function(Tensor.reciprocal)
+relu = _function(Tensor.relu)
+round = _function(Tensor.round)
+rsqrt = _function(Tensor.rsqrt)
+sigmoid = _function(Tensor.sigmoid)
+sign = _function(Tensor.sign)
+sin = _function(Tensor.sin)
+softmax = _function(Tensor.softmax)
+sqrt = _function(Tensor.sqrt)
+square = _function(Tensor.square)
+tanh = _function(Tensor.tanh)
+trunc = _function(Tensor.trunc)
+
+# ---- arithmetic
+add = _function(Tensor.add)
+addcdiv = _function(Tensor.addcdiv)
+addcmul = _function(Tensor.addcmul)
+allclose = _function(Tensor.allclose)
+bitwise_and = _function(Tensor.bitwise_and)
+bitwise_not = _function(Tensor.bitwise_not)
+bitwise_or = _function(Tensor.bitwise_or)
+bitwise_xor = _function(Tensor.bitwise_xor)
+div = _function(Tensor.div)
+eq = _function(Tensor.eq)
+equal = _function(Tensor.equal)
+floor_divide = _function(Tensor.floor_divide)
+fmod = _function(Tensor.fmod)
+ge = _function(Tensor.ge)
+gt = _function(Tensor.gt)
+isclose = _function(Tensor.isclose)
+le = _function(Tensor.le)
+lerp = _function(Tensor.lerp)
+logical_and = _function(Tensor.logical_and)
+logical_not = _function(Tensor.logical_not)
+logical_or = _function(Tensor.logical_or)
+logical_xor = _function(Tensor.logical_xor)
+lt = _function(Tensor.lt)
+maximum = _function(Tensor.maximum)
+minimum = _function(Tensor.minimum)
+mul = _function(Tensor.mul)
+ne = _function(Tensor.ne)
+pow = _function(Tensor.pow)
+remainder = _function(Tensor.remainder)
+sub = _function(Tensor.sub)
+true_divide = _function(Tensor.true_divide)
+
+
+def where(condition: Operand, input: Operand, other: Operand) -> Tensor:
+    """``input`` where ``condition`` holds, else ``other``; the three broadcast.
+
+    Parameters
+    ----------
+    condition : Tensor or array of bools
+    input, other : Tensor, array or number
+
+    Raises
+    ------
+    TypeError
+        If ``condition`` does not hold bools.
+
+    Examples
+    --------
+    >>> x = fc.tensor([-1.0, 2.0])
+    >>> fc.where(x > 0, x, 0.5 * x)
+    tensor([-0.5,  2. ])
+    """
+    return ternary.where(condition, input, other)
+
 
 # ---- reduce
 

@@ -20,7 +20,14 @@ import numpy as np
 from . import numpy_protocol, variable
 from .checks import check, check_axis, check_shape, shape_str
 from .dtypes import FLOAT32, FLOAT64, INT64
-from .methods import AutogradMethods, InPlaceMethods, MatrixMethods, ReduceMethods, ShapeMethods
+from .methods import (
+    ArithmeticMethods,
+    AutogradMethods,
+    InPlaceMethods,
+    MatrixMethods,
+    ReduceMethods,
+    ShapeMethods,
+)
 from .ops import Copy, convert
 from .ops import shape as shapes
 from .typing import Array, DType, Operand
@@ -32,7 +39,9 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="Tensor")
 
 
-class Tensor(InPlaceMethods, ReduceMethods, ShapeMethods, MatrixMethods, AutogradMethods):
+class Tensor(
+    InPlaceMethods, ArithmeticMethods, ReduceMethods, ShapeMethods, MatrixMethods, AutogradMethods
+):
     """An n-dimensional array that remembers how it was computed.
 
     Parameters

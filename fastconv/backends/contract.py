@@ -36,6 +36,7 @@ from fastconv.spec import AdaptivePoolSpec, ConvSpec, GridSampleSpec, Interpolat
 
 from .common.pair_loss import PAIR_LOSSES as PAIR_LOSSES
 from .common.pointwise import BINARY as BINARY
+from .common.pointwise import TERNARY as TERNARY
 from .common.unary import UNARY as UNARY
 from .select import Algorithm
 
@@ -266,7 +267,17 @@ class Engine(Protocol):
     def binary_fwd(self, name: str, a: Array | float, b: Array | float) -> Array:
         """The op ``name`` of :data:`BINARY`, with broadcasting.
 
-        One of ``a`` and ``b`` may be a Python number. Comparisons return bool.
+        One of ``a`` and ``b`` may be a Python number. Comparisons return bool. ``bitwise_and`` and so on are
+        for bools and integers. A division of integers by zero raises ZeroDivisionError in host engines.
+        """
+
+    def ternary_fwd(
+        self, name: str, a: Array | float, b: Array | float, c: Array | float, param: float = 0.0
+    ) -> Array:
+        """The op ``name`` of :data:`TERNARY` in one pass, with broadcasting; ``param`` is its number.
+
+        At least one of ``a``, ``b`` and ``c`` is an array, the others may be Python numbers. All arrays have
+        one dtype, except for ``a`` of ``where``, which is an array of bools.
         """
 
     def reduce_fwd(self, name: str, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:

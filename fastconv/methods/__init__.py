@@ -5,6 +5,7 @@ the derivatives, is in ``ops``. ``tensor.py`` puts the classes together.
 """
 
 from .autograd import AutogradMethods
+from .arithmetic import ArithmeticMethods
 from .in_place import InPlaceMethods
 from .matrix import MatrixMethods
 from .reduce import ReduceMethods

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastconv.ops import MatMul, Unary
-from fastconv.ops.pointwise import binary, compared, operand, power
+from fastconv.ops.pointwise import binary, bitwise, compared, inverted, operand, power
 from fastconv.typing import Operand
 from fastconv.variable import Variable, argument
 
@@ -47,6 +47,36 @@ class OperatorMethods(Variable):
 
     def __rtruediv__(self, other: Operand) -> Self:
         return binary("div", other, self)
+
+    def __floordiv__(self, other: Operand) -> Self:
+        return binary("floor_divide", self, other)
+
+    def __rfloordiv__(self, other: Operand) -> Self:
+        return binary("floor_divide", other, self)
+
+    def __mod__(self, other: Operand) -> Self:
+        return binary("remainder", self, other)
+
+    def __rmod__(self, other: Operand) -> Self:
+        return binary("remainder", other, self)
+
+    def __and__(self, other: Operand) -> Self:
+        return bitwise("bitwise_and", self, other)
+
+    __rand__ = __and__
+
+    def __or__(self, other: Operand) -> Self:
+        return bitwise("bitwise_or", self, other)
+
+    __ror__ = __or__
+
+    def __xor__(self, other: Operand) -> Self:
+        return bitwise("bitwise_xor", self, other)
+
+    __rxor__ = __xor__
+
+    def __invert__(self) -> Self:
+        return inverted(self)
 
     def __pow__(self, other: Operand) -> Self:
         return power(self, other)

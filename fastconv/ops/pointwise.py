@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ class Binary(Op):
         y = ctx.engine.binary_fwd(name, a, b)
         ours, theirs = (a if ctx.needs[1] else None), (b if ctx.needs[0] else None)
         saved = {"mul": (ours, theirs), "div": (ours, b), "maximum": (a, b), "minimum": (a, b), "pow": (a, b)}
+        saved["remainder"] = saved["fmod"] = (a, b) if ctx.needs[1] else ()
         ctx.save(*saved.get(name, ()))
         return y
 
@@ -87,6 +89,13 @@ class Binary(Op):
                 return ctx.engine.unary_fwd("neg", op("div", op("mul", gy, a), op("mul", b, b)))
             case "pow":
                 return op("mul", gy, op(("pow_by_base", "pow_by_exponent")[i], *ctx.saved))
+            case "remainder" | "fmod":
+                if i == 0:
+                    return gy
+                whole = op("floor_divide" if ctx.name == "remainder" else "trunc_divide", *ctx.saved)
+                return ctx.engine.unary_fwd("neg", op("mul", gy, whole))
+            case "floor_divide" | "trunc_divide":
+                return ctx.engine.zeros(gy.shape, gy.dtype)
             case _:  # maximum, minimum: equal elements share the gradient, as in PyTorch
                 mine, other = ctx.saved[i], ctx.saved[1 - i]
                 wins = op("gt" if ctx.name == "maximum" else "lt", mine, other)
@@ -128,6 +137,38 @@ def binary(name: str, a: Any, b: Any) -> Any:
     return Binary.apply(a, b, name=name)
 
 
+def bitwise(name: str, a: Any, b: Any) -> Any:
+    """One of ``bitwise_and``, ``bitwise_or`` and ``bitwise_xor``, for bools and integers."""
+    a, b = operand(a), operand(b)
+    if a is NotImplemented or b is NotImplemented:
+        return NotImplemented
+    _check_bits(name, a, b)
+    return binary(name, a, b)
+
+
+def inverted(x: Variable) -> Any:
+    """Every bit of ``x`` inverted; of bools, their opposites."""
+    _check_bits("bitwise_not", x)
+    return binary("bitwise_xor", x, True if x.dtype == dtypes.BOOL else -1)
+
+
+def _check_bits(name: str, *operands: Any) -> None:
+    """Refuse floats."""
+    for v in operands:
+        dtype = np.dtype(getattr(v, "dtype", type(v)))
+        if dtype.kind == "f":
+            raise TypeError(
+                f"{name}: expected bools or integers, got {dtype}; convert it with .astype('int64'), or ask "
+                "for bools with != 0"
+            )
+
+
+def logical(name: str, a: Any, b: Any) -> Any:
+    """``logical_and`` and so on: what is not 0 counts as true, NaN too."""
+    a, b = (v if v.dtype == dtypes.BOOL else binary("ne", v, 0) for v in (a, argument(name, "other", b)))
+    return binary(name.replace("logical", "bitwise"), a, b)
+
+
 def compared(name: str, a: Any, b: Any) -> Any:
     """``==`` and ``!=`` accept any object: one that is no array of numbers is not equal."""
     if isinstance(b, (list, tuple)):
@@ -146,10 +187,19 @@ def power(x: Variable, exponent: Any) -> Any:
     return binary("pow", x, exponent)
 
 
+def _is_bound(v: Any) -> bool:
+    """Whether ``v`` is a number that the op takes as an option; NaN is none."""
+    return type(v) in (int, float) and v == v and (abs(v) < 2.0**1023 or type(v) is float)
+
+
 def clamp(x: Variable, low: Any, high: Any) -> Any:
     """``x`` with elements below ``low`` and above ``high`` replaced by the bound."""
     if low is None and high is None:
         raise ValueError("clamp: give min, max or both")
+    if x.dtype.kind == "f" and all(v is None or _is_bound(v) for v in (low, high)):
+        return Unary.apply(
+            x, name="clamp", param=-inf if low is None else low, param2=inf if high is None else high
+        )
     if low is not None:
         x = Bound.apply(x, low, name="maximum")
     return x if high is None else Bound.apply(x, high, name="minimum")

@@ -70,10 +70,10 @@ def given(name: str, *dims: Any) -> Any:
     return found[0] if found else None
 
 
-def softmax(x: Variable, dim: int | None) -> Any:
-    """Exponentials along ``dim``, scaled so that they sum to 1."""
-    check(dim is not None, "softmax", "missing 'dim', the dimension that sums to 1", TypeError)
-    return Softmax.apply(x, name="softmax", axis=dim)
+def softmax(name: str, x: Variable, dim: int | None, dtype: Any = None) -> Any:
+    """``softmax`` or ``log_softmax`` along ``dim``, in ``dtype`` where one is given."""
+    check(dim is not None, name, "missing 'dim', the dimension that sums to 1", TypeError)
+    return Softmax.apply(x if dtype is None else astype(x, dtype), name=name, axis=dim)
 
 
 def reduce(name: str, x: Variable, dim: int | Sequence[int] | None, keepdim: bool) -> Any:

@@ -17,6 +17,7 @@ from .ops.borrowed import (
     to_host,
     zeros,
 )
+from .ops.broadcast import binary_fwd, ternary_fwd
 from .ops.dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
 from .ops.dropout import dropout
 from .ops.index import gather, scatter
@@ -35,6 +36,13 @@ from .ops.optim import optimizer_step
 from .ops.pair_loss import pair_loss_bwd, pair_loss_fwd
 from .ops.pointwise import binary_fwd, unary_bwd, unary_fwd
 from .ops.pooling.average import adaptive_avg_pool_bwd, adaptive_avg_pool_fwd, avg_pool_bwd, avg_pool_fwd
+from .ops.pointwise import unary_bwd, unary_fwd
+from .ops.pooling.average import (
+    adaptive_avg_pool_bwd,
+    adaptive_avg_pool_fwd,
+    avg_pool_bwd,
+    avg_pool_fwd,
+)
 from .ops.pooling.maximum import adaptive_max_pool_fwd, max_pool_bwd, max_pool_fwd
 from .ops.reduce import argmax, argmin, reduce_fwd
 from .ops.shape import copy, fold, interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd, unfold

@@ -12,7 +12,7 @@ from fastconv import spec
 from .. import cpu as engine
 from ..common.optimizers import COUNTS, RULES, STATES
 from ..common.pair_loss import PAIR_LOSSES
-from ..common.pointwise import BINARY
+from ..common.pointwise import BINARY, BITWISE, TERNARY
 from ..common.unary import UNARY
 
 Job = tuple[str, Callable[[], object]]
@@ -130,9 +130,10 @@ def _pointwise(x: np.ndarray, y: np.ndarray, table: np.ndarray) -> Iterator[Job]
             if row.backward:
                 yield _job("unary_bwd", name, a, a if row.saves else None, *row.numbers, label=label)
     for name in BINARY:
-        yield _job("binary_fwd", name, x, y, label=name)
-        yield _job("binary_fwd", name, x, 2.0, label=f"{name}, number")
-        yield _job("binary_fwd", name, table, _array(256), label=f"{name}, broadcast")
+        if name not in BITWISE:  # these are for integers
+            yield _job("binary_fwd", name, x, y, label=name)
+    for name in TERNARY:
+        yield _job("ternary_fwd", name, x > 0 if name == "where" else x, x, y, 1.0, label=name)
     yield _job("dropout", x, 0.5, 2.0, 1, label="NCHW")
     yield _job("dropout", table, 0.5, 2.0, 1, label="rows")
 

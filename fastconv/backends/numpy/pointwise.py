@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from ..common import pair_loss, random_bits
-from ..common.pointwise import OPERATORS
+from ..common.pointwise import BITWISE, OPERATORS, gates, ternary
 from ..common.unary import CUBIC, CUBIC_SLOPE, ROOT_8_OVER_PI, Scalars, unary
 
 
@@ -125,14 +125,41 @@ def pow_by_exponent(a, b):
     return np.where((a == 0) & (b >= 0), 0, np.power(a, b) * np.log(a))
 
 
+def _division(function):
+    """A division as PyTorch defines it: an integer divided by zero is an error."""
+
+    @_of_one_type
+    def run(a, b):
+        if a.dtype.kind != "f" and not np.all(b):
+            raise ZeroDivisionError(f"{function.__name__}: an integer is divided by zero")
+        return function(a, b)
+
+    return run
+
+
+@_division
+def trunc_divide(a, b):
+    """``a / b`` without its fraction; exact for integers."""
+    return np.trunc(a / b) if a.dtype.kind == "f" else (a - np.fmod(a, b)) // b
+
+
 _BINARY = {
     **OPERATORS,
+    **BITWISE,
+    **gates(_select, sigmoid, 0),
+    "floor_divide": _division(np.floor_divide),
+    "trunc_divide": trunc_divide,
+    "remainder": _division(np.remainder),
+    "fmod": _division(np.fmod),
     "pow": power,
     "pow_by_base": pow_by_base,
     "pow_by_exponent": pow_by_exponent,
     "maximum": np.maximum,
     "minimum": np.minimum,
 }
+
+
+_TERNARY = ternary(lambda function: function, _select, sigmoid, 0, 1)
 
 
 # asarray throughout: NumPy turns 0-d results into scalars, the contract promises arrays
@@ -149,6 +176,17 @@ def unary_bwd(name, gy, saved, param=None, param2=None):
 def binary_fwd(name, a, b):
     """One of ``BINARY``, broadcasting."""
     return np.asarray(_BINARY[name](a, b))
+
+
+def ternary_fwd(name, a, b, c, param=0.0):
+    """One of ``TERNARY``, broadcasting; numbers take the type of the arrays beside them."""
+    values = (b, c) if name == "where" else (a, b, c)
+    arrays = [v.dtype for v in values if hasattr(v, "dtype")]
+    dtype = arrays[0] if arrays else None
+    b, c = np.asarray(b, dtype), np.asarray(c, dtype)
+    if name != "where":
+        a = np.asarray(a, dtype)
+    return np.asarray(_TERNARY[name](a, b, c, param), dtype)
 
 
 def reduce_fwd(name, x, axes, keepdims):

@@ -1,9 +1,9 @@
-"""Pointwise nonlinearities and softmax."""
+"""Nonlinear functions of each element."""
 
 from __future__ import annotations
 
 from fastconv.checks import check, check_float, number, one_of
-from fastconv.ops import Softmax, Unary
+from fastconv.ops import Unary
 from fastconv.tensor import Tensor
 from fastconv.typing import TensorLike
 
@@ -103,6 +103,137 @@ def elu(input: TensorLike, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     return _unary("elu", "elu", input, number("elu", "alpha", alpha))
 
 
+def selu(input: TensorLike, inplace: bool = False) -> Tensor:
+    """``scale * elu(input, alpha)``, which keeps mean 0 and variance 1 (Klambauer et al. 2017).
+
+    ``inplace`` has no effect.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.selu(fc.zeros(2)).tolist()
+    [0.0, 0.0]
+    """
+    return _unary("selu", "selu", input)
+
+
+def celu(input: TensorLike, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """``input`` where positive, else ``alpha * (exp(input / alpha) - 1)`` (Barron 2017).
+
+    ``alpha`` is not 0. ``inplace`` has no effect.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.celu(fc.tensor([0.0, 2.0]), 0.5).tolist()
+    [0.0, 2.0]
+    """
+    alpha = number("celu", "alpha", alpha)
+    check(alpha != 0, "celu", "alpha must not be 0")
+    return _unary("celu", "celu", input, alpha)
+
+
+def mish(input: TensorLike, inplace: bool = False) -> Tensor:
+    """``input * tanh(softplus(input))`` (Misra 2019). ``inplace`` has no effect.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.mish(fc.zeros(2)).tolist()
+    [0.0, 0.0]
+    """
+    return _unary("mish", "mish", input)
+
+
+def softplus(input: TensorLike, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """``log(1 + exp(beta * input)) / beta``; ``input`` where ``beta * input > threshold``.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.softplus(fc.tensor([0.0, 30.0])).tolist()
+    [0.693147..., 30.0]
+    """
+    beta = number("softplus", "beta", beta)
+    check(beta != 0, "softplus", "beta must not be 0")
+    return _unary("softplus", "softplus", input, beta, number("softplus", "threshold", threshold))
+
+
+def softsign(input: TensorLike) -> Tensor:
+    """``input / (1 + |input|)``.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.softsign(fc.tensor([-1.0, 1.0])).tolist()
+    [-0.5, 0.5]
+    """
+    return _unary("softsign", "softsign", input)
+
+
+def logsigmoid(input: TensorLike) -> Tensor:
+    """``log(sigmoid(input))``, without overflow.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.logsigmoid(fc.tensor([0.0, -100.0])).tolist()
+    [-0.693147..., -100.0]
+    """
+    return _unary("logsigmoid", "logsigmoid", input)
+
+
+def hardshrink(input: TensorLike, lambd: float = 0.5) -> Tensor:
+    """0 where ``-lambd <= input <= lambd``, else ``input``.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.hardshrink(fc.tensor([-1.0, 0.5])).tolist()
+    [-1.0, 0.0]
+    """
+    return _unary("hardshrink", "hardshrink", input, number("hardshrink", "lambd", lambd))
+
+
+def softshrink(input: TensorLike, lambd: float = 0.5) -> Tensor:
+    """0 where ``-lambd <= input <= lambd``, else ``input`` brought nearer to 0 by ``lambd``.
+
+    ``lambd`` is not negative.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.softshrink(fc.tensor([-1.0, 0.5])).tolist()
+    [-0.5, 0.0]
+    """
+    return _unary("softshrink", "softshrink", input, number("softshrink", "lambd", lambd, 0))
+
+
+def tanhshrink(input: TensorLike) -> Tensor:
+    """``input - tanh(input)``.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.tanhshrink(fc.zeros(2)).tolist()
+    [0.0, 0.0]
+    """
+    return _unary("tanhshrink", "tanhshrink", input)
+
+
+def threshold(input: TensorLike, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """``input`` where larger than ``threshold``, else ``value``. ``inplace`` has no effect.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.threshold(fc.tensor([0.5, 2.0]), 1, -3).tolist()
+    [-3.0, 2.0]
+    """
+    least = number("threshold", "threshold", threshold)
+    return _unary("threshold", "threshold", input, least, number("threshold", "value", value))
+
+
 def sigmoid(input: TensorLike) -> Tensor:
     """``1 / (1 + exp(-input))``.
 
@@ -156,27 +287,3 @@ def gelu(input: TensorLike, approximate: str = "none") -> Tensor:
     """
     one_of("gelu", "approximate", approximate, ("none", "tanh"))
     return _unary("gelu", "gelu_tanh" if approximate == "tanh" else "gelu", input)
-
-
-def softmax(input: TensorLike, dim: int) -> Tensor:
-    """``exp(input)`` scaled to sum 1 along ``dim``, computed without overflow.
-
-    Examples
-    --------
-    >>> import fastconv as fc
-    >>> fc.nn.functional.softmax(fc.zeros(1, 4), dim=1).tolist()
-    [[0.25, 0.25, 0.25, 0.25]]
-    """
-    return Softmax.apply(input, name="softmax", axis=dim)
-
-
-def log_softmax(input: TensorLike, dim: int) -> Tensor:
-    """``log(softmax(input, dim))`` without loss of precision.
-
-    Examples
-    --------
-    >>> import fastconv as fc
-    >>> round(fc.nn.functional.log_softmax(fc.zeros(1, 4), dim=1)[0, 0].item(), 4)
-    -1.3863
-    """
-    return Softmax.apply(input, name="log_softmax", axis=dim)

@@ -52,17 +52,17 @@ def select(condition, a, b):
 overload(select, jit_options=_OPTIONS)(lambda condition, a, b: select)
 
 
-def _exp_near_zero32(x):
-    """``exp(x)`` for ``|x| <= ln(2) / 2``."""
+def _expm1_near_zero32(x):
+    """``exp(x) - 1`` for ``|x| <= ln(2) / 2``."""
     p = F(1.3813140103593469e-3)
     p = p * x + F(8.36941972374916e-3)
     p = p * x + F(4.166845604777336e-2)
     p = p * x + F(1.6666515171527863e-1)
     p = p * x + F(4.999999403953552e-1)
-    return p * (x * x) + x + F(1)
+    return p * (x * x) + x
 
 
-_exp_near_zero = _by_dtype(_exp_near_zero32, None)
+_expm1_near_zero = _by_dtype(_expm1_near_zero32, None)
 
 
 def _exp32(x):
@@ -70,7 +70,7 @@ def _exp32(x):
     x = F(89) if x > F(89) else x  # the result is infinity in both cases; NaN passes
     x = F(-104) if x < F(-104) else x  # the result is zero in both cases
     n = np.rint(x * _LOG2_E)
-    p = _exp_near_zero(x - n * _LN2_HIGH - n * _LN2_LOW)
+    p = _expm1_near_zero(x - n * _LN2_HIGH - n * _LN2_LOW) + F(1)
     k = INT(n)  # 2**n as two factors made of exponent bits, because n may be larger than an exponent
     half = k >> INT(1)
     low = INT((half + INT(127)) << INT(23)).view(np.float32)
@@ -86,7 +86,7 @@ def _one_plus_exp32(x):
     x = F(89) if x > F(89) else x
     x = F(-86) if x < F(-86) else x
     n = np.rint(x * _LOG2_E)
-    p = _exp_near_zero(x - n * _LN2_HIGH - n * _LN2_LOW)
+    p = _expm1_near_zero(x - n * _LN2_HIGH - n * _LN2_LOW) + F(1)
     return F(1) + (p + p) * INT((INT(n) + INT(126)) << INT(23)).view(np.float32)
 
 
@@ -127,17 +127,176 @@ def _normal_cdf32(x):
 tanh = _by_dtype(_tanh32, lambda x: math.tanh(x))
 normal_cdf = _by_dtype(_normal_cdf32, lambda x: 0.5 * math.erfc(x * -math.sqrt(0.5)))
 
-expm1 = _by_dtype(lambda x: math.expm1(x), lambda x: math.expm1(x))
-log = _by_dtype(lambda x: math.log(x), lambda x: math.log(x))
-log1p = _by_dtype(lambda x: math.log1p(x), lambda x: math.log1p(x))
-log2 = _by_dtype(lambda x: np.log2(x), lambda x: np.log2(x))
-log10 = _by_dtype(lambda x: math.log10(x), lambda x: math.log10(x))
-sin = _by_dtype(lambda x: math.sin(x), lambda x: math.sin(x))
-cos = _by_dtype(lambda x: math.cos(x), lambda x: math.cos(x))
-erf = _by_dtype(lambda x: math.erf(x), lambda x: math.erf(x))
+
+# ------------------------------------------------------------------------------------------------- logarithms
+# x = m * 2**e, with m between sqrt(1/2) and sqrt(2): log(x) = e * log(2) + log(m)
+_SQRT_HALF = INT(np.float32(0.70710678).view(np.int32))
+_EXPONENT = INT(-(1 << 23))  # the bits of sign and exponent
+_SMALLEST, _2_TO_23 = F(2.0**-126), F(2.0**23)  # denormal numbers have no exponent of their own
+
+
+def _exponent32(x):
+    k = INT((x * _2_TO_23 if x < _SMALLEST else x).view(np.int32) - _SQRT_HALF)
+    return F(INT(k >> INT(23))) - (F(23) if x < _SMALLEST else F(0))
+
+
+def _log_of_mantissa32(x):
+    bits = (x * _2_TO_23 if x < _SMALLEST else x).view(np.int32)
+    f = INT(bits - INT(INT(bits - _SQRT_HALF) & _EXPONENT)).view(np.float32) - F(1)
+    p = F(0.06746601313352585)
+    p = p * f + F(-0.11675640940666199)
+    p = p * f + F(0.11888174712657928)
+    p = p * f + F(-0.12405591458082199)
+    p = p * f + F(0.14219550788402557)
+    p = p * f + F(-0.1666799634695053)
+    p = p * f + F(0.2000211924314499)
+    p = p * f + F(-0.25000008940696716)
+    p = p * f + F(0.3333331346511841)
+    z = f * f
+    return f + (p * (f * z) - F(0.5) * z)
+
+
+_exponent, _log_of_mantissa = _by_dtype(_exponent32, None), _by_dtype(_log_of_mantissa32, None)
+
+
+def _ends_of_log32(x, y):
+    """``y``, the logarithm of a positive number ``x``, or what it is for other ``x``."""
+    y = y if x < F(math.inf) else x  # infinity or NaN
+    return y if x > F(0) or x != x else (F(-math.inf) if x == F(0) else F(math.nan))
+
+
+def _ends_of_log(x, y):
+    return _ends_of_log32(x, y)
+
+
+overload(_ends_of_log, jit_options=_OPTIONS)(lambda x, y: _ends_of_log32)
+
+_LOG2_10_HIGH, _LOG2_10_LOW = F(0.301025390625), F(4.605038e-6)  # log10(2); e * high is exact
+
+
+def _log32(x):
+    e = _exponent(x)
+    return _ends_of_log(x, e * _LN2_HIGH + (_log_of_mantissa(x) + e * _LN2_LOW))
+
+
+def _log2_32(x):
+    return _ends_of_log(x, _exponent(x) + _log_of_mantissa(x) * _LOG2_E)
+
+
+def _log10_32(x):
+    e = _exponent(x)
+    return _ends_of_log(x, e * _LOG2_10_HIGH + (_log_of_mantissa(x) * F(0.4342944819) + e * _LOG2_10_LOW))
+
+
+log = _by_dtype(_log32, lambda x: math.log(x))
+log2 = _by_dtype(_log2_32, lambda x: np.log2(x))
+log10 = _by_dtype(_log10_32, lambda x: math.log10(x))
+
+
+def _log1p32(x):
+    """``log(u) + (x - (u - 1)) / u``, where ``u`` is ``1 + x`` as it is rounded."""
+    u = F(1) + x
+    lost = minus_both(x, u, F(-1)) / u
+    return log(u) + (lost if x > F(-1) and u < F(math.inf) else F(0))
+
+
+log1p = _by_dtype(_log1p32, lambda x: math.log1p(x))
 softplus = _by_dtype(
-    lambda x: max(x, F(0)) + log1p(exp(-abs(x))), lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+    lambda x: (F(0) if x < F(0) else x) + log1p(exp(-abs(x))),
+    lambda x: (0.0 if x < 0.0 else x) + math.log1p(math.exp(-abs(x))),
 )
+
+
+def _expm1_32(x):
+    """``2**n * (exp(r) - 1) + (2**n - 1)``, with half of it in the powers, because n may be 128."""
+    x = F(89) if x > F(89) else x
+    x = F(-30) if x < F(-30) else x  # the result is -1 in both cases
+    n = np.rint(x * _LOG2_E)
+    r = x - n * _LN2_HIGH - n * _LN2_LOW
+    power = INT((INT(n) + INT(126)) << INT(23)).view(np.float32)
+    y = _expm1_near_zero(r) * power + (power - F(0.5))
+    return y + y
+
+
+expm1 = _by_dtype(_expm1_32, lambda x: math.expm1(x))
+
+
+# --------------------------------------------------------------------------------------- sine, cosine and erf
+_TWO_OVER_PI = 2 / math.pi
+_HALF_PI_HIGH, _HALF_PI_LOW = 1.5707963267341256, 6.077100506506192e-11  # n * high is exact
+
+
+def _quarters32(x):
+    """The number of quarter turns in ``x``, modulo 4."""
+    return INT(INT(np.rint(np.float64(x) * _TWO_OVER_PI)) & INT(3))
+
+
+def _rest32(x):
+    """``x`` without its quarter turns, in float64, where nothing cancels."""
+    x = np.float64(x)
+    n = np.rint(x * _TWO_OVER_PI)
+    return F(x - n * _HALF_PI_HIGH - n * _HALF_PI_LOW)
+
+
+def _sin_near_zero32(r):
+    """``sin(r)`` for ``|r| <= pi / 4``."""
+    z = r * r
+    p = F(2.7183077691006474e-6)
+    p = p * z + F(-1.983933470910415e-4)
+    p = p * z + F(8.333329111337662e-3)
+    p = p * z + F(-1.666666716337204e-1)
+    return r + r * (z * p)
+
+
+def _cos_near_zero32(r):
+    z = r * r
+    p = F(-2.7205717856304545e-7)
+    p = p * z + F(2.4799459424684756e-5)
+    p = p * z + F(-1.3888883404433727e-3)
+    p = p * z + F(4.16666679084301e-2)
+    return F(1) - (F(0.5) * z - z * (z * p))
+
+
+_quarters, _rest, _sin_near_zero, _cos_near_zero = (
+    _by_dtype(f, None) for f in (_quarters32, _rest32, _sin_near_zero32, _cos_near_zero32)
+)
+
+
+def _sin32(x):
+    """For ``|x| <= 2**20``; beyond that, ``_rest`` loses digits."""
+    q, r = _quarters(x), _rest(x)
+    y = _sin_near_zero(r) if (q & INT(1)) == INT(0) else _cos_near_zero(r)
+    return y if q < INT(2) else -y
+
+
+def _cos32(x):
+    q, r = _quarters(x), _rest(x)
+    y = _cos_near_zero(r) if (q & INT(1)) == INT(0) else _sin_near_zero(r)
+    return -y if q == INT(1) or q == INT(2) else y
+
+
+sin = _by_dtype(_sin32, lambda x: math.sin(x))
+cos = _by_dtype(_cos32, lambda x: math.cos(x))
+
+
+def _erf32(x):
+    z = x * x
+    p = F(-9.641516953706741e-6)
+    p = p * z + F(1.1256948346272111e-4)
+    p = p * z + F(-8.482828852720559e-4)
+    p = p * z + F(5.220945458859205e-3)
+    p = p * z + F(-2.68654003739357e-2)
+    p = p * z + F(1.1283782124519348e-1)
+    p = p * z + F(-3.7612637877464294e-1)
+    p = p * z + F(1.128379225730896)
+    far = F(1) - F(2) * normal_cdf(abs(x) * F(-1.4142135623730951))
+    return x * p if z < F(1) else (far if x > F(0) else -far)
+
+
+erf = _by_dtype(_erf32, lambda x: math.erf(x))
+
+
+# ------------------------------------------------------------------------------------------- roots, quotients
 rsqrt = _by_dtype(lambda x: F(1) / np.sqrt(x), lambda x: 1.0 / np.sqrt(x))
 
 
@@ -147,6 +306,29 @@ def quotient(a, b):
 
 
 overload(quotient, jit_options=_OPTIONS)(lambda a, b: lambda a, b: a / b)
+
+
+def _fmod32(a, b):
+    """The remainder of the division, exact.
+
+    In float64 a quotient below 2**27 is on the right side of the nearest integer, and its product with ``b``
+    is exact.
+    """
+    q = np.float64(a) / np.float64(b)
+    if abs(a) < abs(b):
+        return a
+    if abs(q) < 134217728.0:
+        return F(np.float64(a) - np.trunc(q) * np.float64(b))
+    return math.fmod(a, b)
+
+
+def fmod(a, b):
+    return math.fmod(a, b)
+
+
+overload(fmod, jit_options=_OPTIONS)(
+    lambda a, b: _fmod32 if a == types.float32 else lambda a, b: math.fmod(a, b)
+)
 
 # x ** -0.75. With the flags of ``body`` the compiler would refine an estimate of 1 / sqrt, and infinity would
 # become NaN.

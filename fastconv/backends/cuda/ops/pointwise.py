@@ -13,7 +13,16 @@ from math import sqrt as host_sqrt
 import numpy as np
 
 from fastconv.backends.common import random_bits
-from fastconv.backends.common.pointwise import BINARY_FORMULAS, COMPARISONS
+from fastconv.backends.common.pointwise import (
+    BINARY_FORMULAS,
+    BITWISE,
+    COMPARISONS,
+    DIVISIONS,
+    GATES,
+    float_divisions,
+    gates,
+    ternary,
+)
 from fastconv.backends.common.unary import (
     CUBIC,
     CUBIC_SLOPE,
@@ -29,17 +38,30 @@ from ..runtime.array import DeviceArray, dense_strides
 from ..runtime.launch import body, cuda, grid, kernel, launch, math
 
 
+@body
+def _select(condition, a, b):
+    return a if condition else b
+
+
+@functools.cache
+def _sigmoid(real):
+    zero, one = real(0), real(1)
+
+    @body
+    def sigmoid(x):
+        e = math.exp(-abs(x))  # at most 1, so nothing overflows
+        return one / (one + e) if x >= zero else e / (one + e)
+
+    return sigmoid
+
+
 @functools.cache
 def _formulas(real):
     """The unary ops for elements of type ``real``."""
     zero, half, one, two = real(0), real(0.5), real(1), real(2)
     root_half, density = real(host_sqrt(0.5)), real(INVERSE_ROOT_2PI)
     rate, cubic, cubic_slope = real(ROOT_8_OVER_PI), real(CUBIC), real(CUBIC_SLOPE)
-
-    @body
-    def sigmoid(x):
-        e = math.exp(-abs(x))  # at most 1, so nothing overflows
-        return one / (one + e) if x >= zero else e / (one + e)
+    sigmoid = _sigmoid(real)
 
     @body
     def cdf(x):
@@ -64,7 +86,7 @@ def _formulas(real):
         Scalars(
             body=body,
             real=real,
-            select=body(lambda condition, a, b: a if condition else b),
+            select=_select,
             sign=body(lambda x: one if x > zero else -one if x < zero else x),
             exp=body(lambda x: math.exp(x)),
             expm1=body(lambda x: math.expm1(x)),
@@ -166,7 +188,24 @@ def unary_bwd(name: str, gy: DeviceArray, saved, param=None, param2=None) -> Dev
     return gx
 
 
-# -------------------------------------------------------------------------------------------- two operands
+# ---------------------------------------------------------------------------------- two and three operands
+def _integer_division(name, real):
+    """A division of integers; Python's ``//`` and ``%`` round towards minus infinity."""
+    zero, one = real(0), real(1)
+
+    @body
+    def trunc_divide(a, b):
+        whole = a // b
+        return whole + one if whole * b != a and (a < zero) != (b < zero) else whole
+
+    return {
+        "floor_divide": body(lambda a, b: a // b),
+        "remainder": body(lambda a, b: a % b),
+        "trunc_divide": trunc_divide,
+        "fmod": body(lambda a, b: a - trunc_divide(a, b) * b),
+    }[name]
+
+
 @functools.cache
 def _operation(name, real):
     """The function of two numbers of type ``real``."""
@@ -182,6 +221,19 @@ def _operation(name, real):
             a, b = real(a * a), real(b // real(2))
         return result
 
+    if name in DIVISIONS:
+        if np.dtype(real).kind in "iu":
+            return _integer_division(name, real)
+        fmod, floor, trunc = (
+            body(lambda a, b: math.fmod(a, b)),
+            body(lambda x: math.floor(x)),
+            body(lambda x: math.trunc(x)),
+        )
+        return float_divisions(body, fmod, floor, trunc, zero, one)[name]
+    if name in GATES:
+        return body(gates(_select, _sigmoid(real), zero)[name])
+    if name in BITWISE:
+        return body(BITWISE[name])
     if name == "pow":
         return body(integer_power if np.dtype(real).kind in "iu" else lambda a, b: math.pow(a, b))
     if name == "pow_by_base":
@@ -268,6 +320,53 @@ def binary_fwd(name: str, a, b) -> DeviceArray:
         extents,
         a_steps,
         b_steps,
+        y.size,
+    )
+    return y
+
+
+@functools.cache
+def _ternary_kernel(name, real, index):
+    op = body(ternary(body, _select, _sigmoid(real), real(0), real(1))[name])
+
+    def ternary_kernel(a, b, c, number, y, shape, a_steps, b_steps, c_steps, n):
+        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+            rest, at_a, at_b, at_c = index(i), index(0), index(0), index(0)
+            for d in range(len(shape) - 1, -1, -1):
+                whole = rest // shape[d]
+                place = rest - whole * shape[d]
+                at_a += place * a_steps[d]
+                at_b += place * b_steps[d]
+                at_c += place * c_steps[d]
+                rest = whole
+            y[i] = op(a[at_a], b[at_b], c[at_c], number)
+
+    ternary_kernel.__name__ = f"ternary_{name}"
+    return kernel(ternary_kernel)
+
+
+@half_as_float
+def ternary_fwd(name: str, a, b, c, param: float = 0.0) -> DeviceArray:
+    """The ternary op ``name`` of arrays and numbers, broadcast to one shape."""
+    values = [v if _is_array(v) else _number(v) for v in (a, b, c)]
+    dtype = next(v for v in values[name == "where" :] if _is_array(v)).dtype
+    shape = np.broadcast_shapes(*(v.shape for v in values if _is_array(v)))
+    arrays = [layout.broadcast(v if _is_array(v) else layout.filled((1,), dtype, v), shape) for v in values]
+    whole = next((v for v in arrays if layout.is_dense(v)), None)
+    y = memory.empty(shape, dtype) if whole is None else layout.empty_like(whole, dtype)
+    order = layout.memory_order(y)
+    *arrays, out = (v.transpose(*order) for v in (*arrays, y))
+    *walk, _ = layout.merged(out.shape, *map(layout.steps, (*arrays, out)))
+    extents, *steps = layout.unsigned(max(y.size, *(v.span for v in arrays)), *walk)
+    number = dtype.type(param)
+    launch(
+        _ternary_kernel(name, dtype.type, type(extents[0])),
+        *grid(y.size),
+        *arrays,
+        number,
+        out,
+        extents,
+        *steps,
         y.size,
     )
     return y

@@ -10,25 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.common.pointwise import merged
+
 from . import memory
 from .array import DeviceArray, implements
 from .launch import cuda, grid, kernel, launch
-
-
-def merged(shape, *strides) -> tuple[tuple[int, ...], ...]:
-    """Shape and strides of the same walk over memory with as few axes as possible, at least one.
-
-    Extents of 1 are dropped, and neighbouring axes are joined where all of ``strides`` allow it.
-    """
-    axes = [(n, s) for n, *s in zip(shape, *strides) if n != 1]
-    result: list[tuple] = []
-    for n, s in axes:
-        if result and all(outer == inner * n for outer, inner in zip(result[-1][1], s)):
-            result[-1] = (result[-1][0] * n, s)
-        else:
-            result.append((n, s))
-    result = result or [(1, [0] * len(strides))]
-    return tuple(n for n, _ in result), *(tuple(s[k] for _, s in result) for k in range(len(strides)))
 
 
 def steps(x: DeviceArray) -> tuple[int, ...]:

@@ -53,6 +53,7 @@ MATH = SimpleNamespace(
     cos=np.cos,
     tanh=np.tanh,
     floor=np.floor,
+    fmod=np.fmod,
     ceil=np.ceil,
     trunc=np.trunc,
     isnan=np.isnan,

@@ -16,8 +16,8 @@ from fastconv.tape import Op
 from fastconv.tensor import Tensor
 from fastconv.typing import TensorLike
 
-from ..activation import log_softmax
 from ..labels import check_labels
+from ..softmax import log_softmax
 from .base import check_reduction, reduced
 
 
