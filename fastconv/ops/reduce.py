@@ -52,12 +52,16 @@ class Softmax(Op):
         check_float(name, input=x)
         ctx.axis, ctx.log, ctx.shape = check_axis(name, axis, x.ndim), name == "log_softmax", x.shape
         e = ctx.engine
+        if x.size == 0:
+            return e.zeros(x.shape, x.dtype)
         y = e.softmax_fwd(x if x.ndim else e.reshape(x, (1,)), ctx.axis, ctx.log)
         ctx.save(y)
         return y if x.ndim else e.reshape(y, ())
 
     @staticmethod
     def backward(ctx: Node, gy: Any) -> Any:
+        if gy.size == 0:
+            return gy
         y, e = ctx.saved[0], ctx.engine
         gx = e.softmax_bwd(gy if ctx.shape else e.reshape(gy, (1,)), y, ctx.axis, ctx.log)
         return gx if ctx.shape else e.reshape(gx, ())

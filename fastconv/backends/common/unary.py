@@ -435,7 +435,7 @@ def unary(f: Scalars) -> dict[str, Unary]:
         ),
         "mish": Unary(
             "x",
-            lambda x, p, q: x * mish_gate(x),
+            lambda x, p, q: select(x > far, x, x * mish_gate(x)),
             lambda g, x, p, q: g * mish_slope(x),
             "``x * tanh(softplus(x))``.",
             "Mish",
