@@ -13,26 +13,70 @@ import pytest
 from conftest import op_backend
 
 from fastconv import spec
-from fastconv.backends import BINARY, CONTRACT, OPTIONAL, UNARY, contract, load, select
+from fastconv.backends import BINARY, CONTRACT, OPTIONAL, TERNARY, UNARY, contract, load, select
+from fastconv.backends.common.pointwise import BITWISE
 
 backend = op_backend
 
-#: Unary op -> (the function of one number, the op's param); written with ``math``, not with NumPy.
+
+def clamped(v, low, high):
+    return min(max(v, low), high)
+
+
+def softplus(v):
+    return math.log1p(math.exp(v))
+
+
+#: Unary op -> (the function of one number, the numbers of the op); written with ``math``, not with NumPy.
 SCALAR = {
-    "neg": (operator.neg, None),
-    "abs": (abs, None),
-    "exp": (math.exp, None),
-    "log": (math.log, None),
-    "sqrt": (math.sqrt, None),
+    "neg": (operator.neg,),
+    "abs": (abs,),
+    "sign": (lambda v: math.copysign(1.0, v),),
+    "floor": (math.floor,),
+    "ceil": (math.ceil,),
+    "trunc": (math.trunc,),
+    "round": (round,),
+    "round_decimals": (lambda v: round(v, 1), 10.0, 1.0),
+    "isnan": (math.isnan,),
+    "isinf": (math.isinf,),
+    "isfinite": (math.isfinite,),
+    "exp": (math.exp,),
+    "expm1": (math.expm1,),
+    "log": (math.log,),
+    "log1p": (math.log1p,),
+    "log2": (math.log2,),
+    "log10": (math.log10,),
+    "sqrt": (math.sqrt,),
+    "rsqrt": (lambda v: 1 / math.sqrt(v),),
+    "reciprocal": (lambda v: 1 / v,),
+    "sin": (math.sin,),
+    "cos": (math.cos,),
+    "erf": (math.erf,),
     "pow": (lambda v: v**3.0, 3.0),
-    "relu": (lambda v: max(v, 0.0), None),
+    "clamp": (lambda v: clamped(v, -0.6, 1.4), -0.6, 1.4),
+    "relu": (lambda v: max(v, 0.0),),
     "leaky_relu": (lambda v: v if v > 0 else 0.1 * v, 0.1),
-    "sigmoid": (lambda v: 1 / (1 + math.exp(-v)), None),
-    "tanh": (math.tanh, None),
-    "gelu": (lambda v: v * (1 + math.erf(v / math.sqrt(2))) / 2, None),
-    "gelu_tanh": (lambda v: v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))) / 2, None),
-    "silu": (lambda v: v / (1 + math.exp(-v)), None),
+    "hardtanh": (lambda v: clamped(v, -0.6, 1.4), -0.6, 1.4),
+    "hardsigmoid": (lambda v: clamped(v / 6 + 0.5, 0.0, 1.0),),
+    "hardswish": (lambda v: v * clamped(v / 6 + 0.5, 0.0, 1.0),),
+    "elu": (lambda v: v if v > 0 else 0.7 * (math.exp(v) - 1), 0.7),
+    "selu": (lambda v: 1.0507009873554805 * (v if v > 0 else 1.6732632423543772 * (math.exp(v) - 1)),),
+    "celu": (lambda v: v if v > 0 else 0.7 * (math.exp(v / 0.7) - 1), 0.7),
+    "sigmoid": (lambda v: 1 / (1 + math.exp(-v)),),
+    "logsigmoid": (lambda v: -softplus(-v),),
+    "softplus": (lambda v: softplus(2 * v) / 2 if 2 * v <= 10 else v, 2.0, 10.0),
+    "softsign": (lambda v: v / (1 + abs(v)),),
+    "hardshrink": (lambda v: v if abs(v) > 0.5 else 0.0, 0.5),
+    "softshrink": (lambda v: math.copysign(max(abs(v) - 0.5, 0.0), v), 0.5),
+    "tanhshrink": (lambda v: v - math.tanh(v),),
+    "threshold": (lambda v: v if v > 0.1 else 2.0, 0.1, 2.0),
+    "tanh": (math.tanh,),
+    "gelu": (lambda v: v * (1 + math.erf(v / math.sqrt(2))) / 2,),
+    "gelu_tanh": (lambda v: v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))) / 2,),
+    "silu": (lambda v: v / (1 + math.exp(-v)),),
+    "mish": (lambda v: v * math.tanh(softplus(v)),),
 }
+POSITIVE = ("log", "log1p", "log2", "log10", "sqrt", "rsqrt")
 OPERATOR = {
     "add": operator.add,
     "sub": operator.sub,
@@ -49,6 +93,24 @@ OPERATOR = {
     "ge": operator.ge,
     "eq": operator.eq,
     "ne": operator.ne,
+    "floor_divide": operator.floordiv,
+    "trunc_divide": lambda a, b: float(int(a / b)),
+    "remainder": operator.mod,
+    "fmod": math.fmod,
+    "glu": lambda a, b: a / (1 + math.exp(-b)),
+    "prelu": lambda a, b: a if a > 0 else a * b,
+    "prelu_by_weight": lambda a, b: 0.0 if b > 0 else a * b,
+    "bitwise_and": operator.and_,
+    "bitwise_or": operator.or_,
+    "bitwise_xor": operator.xor,
+}
+THREE = {
+    "where": lambda a, b, c, p: b if a else c,
+    "addcmul": lambda a, b, c, p: a + p * b * c,
+    "addcdiv": lambda a, b, c, p: a + p * b / c,
+    "lerp": lambda a, b, c, p: a + c * (b - a),
+    "prelu_bwd": lambda g, x, w, p: g if x > 0 else g * w,
+    "glu_bwd": lambda g, a, b, p: g * a * math.exp(-b) / (1 + math.exp(-b)) ** 2,
 }
 RTOL = {"float32": 2e-6, "float64": 1e-14}
 
@@ -104,22 +166,25 @@ def test_a_missing_op_and_another_signature_are_noticed():
 def test_lists_are_complete():
     assert SCALAR.keys() == UNARY.keys()
     assert OPERATOR.keys() == set(BINARY)
+    assert THREE.keys() == set(TERNARY)
 
 
 @pytest.mark.parametrize("dtype", RTOL)
 @pytest.mark.parametrize("name", UNARY)
 def test_unary(engine, name, dtype):
-    function, param = SCALAR[name]
+    (function, *numbers), row = SCALAR[name], UNARY[name]
     x = np.array([[0.3, 1.0, 2.5], [0.01, 4.0, 7.0]], dtype)
-    if name not in ("log", "sqrt"):
+    if name not in POSITIVE:
         x = np.concatenate([x, -x])
-    y = engine.unary_fwd(name, engine.asarray(x), param)
+    y = engine.unary_fwd(name, engine.asarray(x), *numbers)
     want = np.array([[function(float(v)) for v in row] for row in x])
-    assert engine.to_host(y).dtype == dtype
+    assert engine.to_host(y).dtype == (bool if row.kind == "bool" else dtype)
     np.testing.assert_allclose(engine.to_host(y), want, rtol=RTOL[dtype], atol=RTOL[dtype])
+    if row.backward is None:
+        return
 
-    saved = {"x": engine.asarray(x), "y": y, "": None}[UNARY[name]]
-    gx = engine.to_host(engine.unary_bwd(name, engine.asarray(np.full_like(x, 2.0)), saved, param))
+    saved = {"x": engine.asarray(x), "y": y, "": None}[row.saves]
+    gx = engine.to_host(engine.unary_bwd(name, engine.asarray(np.full_like(x, 2.0)), saved, *numbers))
     h = 1e-5
     slope = np.array(
         [[(function(v + h) - function(v - h)) / (2 * h) for v in row] for row in x.astype(float)]
@@ -128,8 +193,34 @@ def test_unary(engine, name, dtype):
     np.testing.assert_allclose(gx, 2 * slope, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", BITWISE)
+def test_bitwise(engine, name):
+    for a, b in (
+        (np.array([[1], [6], [255]]), np.array([3, 5])),
+        (np.array([True, False]), np.array([[True], [False]])),
+    ):
+        y = engine.to_host(engine.binary_fwd(name, engine.asarray(a), engine.asarray(b)))
+        np.testing.assert_array_equal(y, OPERATOR[name](a, b))
+        assert y.dtype == a.dtype
+
+
 @pytest.mark.parametrize("dtype", RTOL)
-@pytest.mark.parametrize("name", BINARY)
+@pytest.mark.parametrize("name", TERNARY)
+def test_ternary(engine, name, dtype):
+    a = np.array([[0.5], [-1.25], [3.0]], dtype)
+    a = a > 0 if name == "where" else a
+    b, c = np.array([0.5, 2.0, -3.0, 1.25], dtype), np.array([[[0.25]], [[0.75]]], dtype)
+    for values in ((a, b, c), (a, 2.0, c), (a, b, 0.5), (a[0, 0], b[:, None, None], c)):
+        on_device = [engine.asarray(np.asarray(v)) if hasattr(v, "dtype") else v for v in values]
+        y = engine.to_host(engine.ternary_fwd(name, *on_device, 0.5))
+        all_values = np.broadcast(*values)
+        want = np.reshape([THREE[name](*map(float, v), 0.5) for v in all_values], all_values.shape)
+        assert y.dtype == dtype
+        np.testing.assert_allclose(y, want, rtol=4 * RTOL[dtype], atol=RTOL[dtype])
+
+
+@pytest.mark.parametrize("dtype", RTOL)
+@pytest.mark.parametrize("name", [name for name in BINARY if name not in BITWISE])
 def test_binary(engine, name, dtype):
     a, b = np.array([[0.5], [1.25], [3.0]], dtype), np.array([0.5, 2.0, 3.0, 1.25], dtype)
     for left, right in ((a, b), (a, 2.0), (1.25, b)):

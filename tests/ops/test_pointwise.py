@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from fastconv.backends import load
-from fastconv.backends.common.pointwise import BINARY_FORMULAS, COMPARISONS
+from fastconv.backends.common.pointwise import BINARY, BITWISE, COMPARISONS, DIVISIONS, TERNARY
 from fastconv.backends.common.unary import UNARY
 
 RTOL = {"float32": 3e-6, "float64": 1e-13}
@@ -45,11 +47,118 @@ def test_unary(name, dtype):
             assert_close(got, want, dtype)
 
 
+EXACT = {"add", "sub", "mul", "maximum", "minimum", *COMPARISONS, *DIVISIONS}
+
+
+def operands(dtype):
+    """Pairs of operands: whole arrays, numbers, and every way to repeat one along the other."""
+    a, b = values(dtype), values(dtype, 1)
+    c_order = np.ascontiguousarray(b)
+    yield a, b
+    yield a, c_order
+    yield a, 2.0
+    yield -2.5, a
+    yield a, b[:1, :, :1, :1]  # per channel: a row of memory
+    yield c_order, c_order[:1, :, :1, :1]  # the same, not the last axis in memory
+    yield a, b[:, :, :1, :1]  # a number per image and channel
+    yield c_order[:, :1], c_order
+    yield a, b[0, 0, 0, 1:2]
+    yield a, b[:, :1, :, :1]  # more axes than a walk has: NumPy's
+    yield c_order[:, :, :, :5], c_order[:, :, :, 5:]  # halves of rows
+    yield c_order[::-1, :, ::2], c_order[:, :, 1::2]
+    yield c_order.reshape(-1, 3), c_order[0, 0, 0, :3]  # short rows
+    yield c_order.reshape(-1, 3), c_order.reshape(-1, 3)[:, :1]
+    yield c_order[:, :, :1], c_order[:, :, :, :1]  # neither has the result's shape
+    yield np.broadcast_to(c_order[:1], SHAPE), c_order
+
+
 @pytest.mark.parametrize("dtype", RTOL)
-@pytest.mark.parametrize("name", [n for n in BINARY_FORMULAS if n not in COMPARISONS])
+@pytest.mark.parametrize("name", [n for n in BINARY if n not in BITWISE])
 def test_binary(name, dtype):
     engine, reference = load("cpu"), load("numpy")
-    a, b = values(dtype), values(dtype, 1)
-    for left, right in ((a, b), (a, 2.0), (2.0, a), (a, b[:1, :, :1, :1]), (a, b[0, 0, 0, 1:2])):
+    for left, right in operands(dtype) if name in ("sub", "lt", "prelu") else [*operands(dtype)][:6]:
         got, want = engine.binary_fwd(name, left, right), reference.binary_fwd(name, left, right)
-        np.testing.assert_array_equal(got, want)
+        if name in EXACT:
+            np.testing.assert_array_equal(got, want)
+            assert got.dtype == want.dtype
+        else:
+            assert_close(got, want, dtype)
+
+
+@pytest.mark.parametrize("dtype", RTOL)
+@pytest.mark.parametrize("name", TERNARY)
+def test_ternary(name, dtype):
+    engine, reference = load("cpu"), load("numpy")
+    pairs = [*operands(dtype)]
+    c = values(dtype, 2)
+    for left, right in pairs if name == "where" else pairs[:8]:
+        rest = [right, 0.25, c[:1, :, :1, :1]]
+        if np.shape(left)[:1] == SHAPE[:1] and np.shape(left)[-1] != SHAPE[-1]:
+            rest = rest[:2]  # c does not fit
+        elif np.ndim(left) == 2:
+            rest = rest[:2]
+        for third in rest:
+            first = left > 0 if name == "where" else left
+            if name == "where" and np.ndim(first) == 0:
+                continue
+            got, want = (e.ternary_fwd(name, first, right, third, 0.5) for e in (engine, reference))
+            assert_close(got, want, dtype)
+
+
+def test_remainders_are_exact():
+    """Quotients from tiny to huge, with every special number."""
+    rng, cpu = np.random.default_rng(0), load("cpu")
+    a, b = (rng.integers(0, 2**32, 20000, dtype=np.uint32).view(np.float32) for _ in range(2))
+    a[:9], b[9:18], b[20:5000] = SPECIAL, SPECIAL, a[20:5000] / rng.integers(1, 2**30, 4980)
+    for name, exact in (("fmod", np.fmod), ("remainder", np.remainder), ("floor_divide", np.floor_divide)):
+        with np.errstate(all="ignore"):
+            np.testing.assert_array_equal(cpu.binary_fwd(name, a, b), exact(a, b))
+
+
+def softplus(x):
+    return np.maximum(x, 0) + np.log1p(np.exp(-abs(x)))
+
+
+#: Functions of float32: the same in float64, the largest error in units of the last place, and the range.
+ULPS = {
+    "exp": (np.exp, 1.0, (-100, 88)),
+    "expm1": (np.expm1, 1.0, (-100, 88)),
+    "log": (np.log, 1.0, None),
+    "log1p": (np.log1p, 1.0, (-1, 3)),
+    "log2": (np.log2, 1.0, None),
+    "log10": (np.log10, 2.0, None),
+    "rsqrt": (lambda x: 1 / np.sqrt(x), 2.0, None),
+    "sin": (np.sin, 1.0, (-1e3, 1e3)),
+    "cos": (np.cos, 1.0, (-1e3, 1e3)),
+    "erf": (np.vectorize(math.erf), 1.0, (-4, 4)),
+    "softplus": (softplus, 2.0, (-40, 40)),
+    "logsigmoid": (lambda x: -softplus(-x), 2.0, (-40, 40)),
+    "mish": (lambda x: x * np.tanh(softplus(x)), 4.0, (-40, 40)),
+    "tanh": (np.tanh, 1.5, (-8, 8)),
+}
+
+
+@pytest.mark.parametrize("name", ULPS)
+def test_digits(name):
+    """The vector code of float32 against float64, over the range, near zero and over all exponents."""
+    exact, most, between = ULPS[name]
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 0x7F800000, 20000, dtype=np.uint32).view(np.float32)
+    if between:
+        x = np.concatenate([rng.uniform(*between, 20000), rng.normal(size=10000), x[x < 1]])
+        x = x[(x >= between[0]) & (x <= between[1])].astype(np.float32)
+    if name in ("sin", "cos"):  # next to their zeros, and so large that the vector code does not serve
+        far = rng.integers(0, 0x7F800000, 20000, dtype=np.uint32).view(np.float32)
+        x = np.concatenate([x, (np.pi / 2 * np.arange(10**5)).astype(np.float32), far])
+    numbers = (1.0, 1e9) if name == "softplus" else ()
+    got, want = load("cpu").unary_fwd(name, x, *numbers), exact(x.astype(np.float64))
+    ulp = np.spacing(np.maximum(np.abs(want.astype(np.float32)), np.finfo(np.float32).tiny))
+    error = np.abs(got - want) / ulp
+    assert np.nanmax(error) <= most, (name, x[np.nanargmax(error)])
+
+
+def test_large_arguments_of_sine_in_their_gradient():
+    x = np.random.default_rng(0).uniform(1e6, 1e30, 10000).astype(np.float32)
+    g = np.ones_like(x)
+    np.testing.assert_allclose(load("cpu").unary_bwd("sin", g, x), np.cos(x.astype(float)), atol=1e-7)
+    np.testing.assert_allclose(load("cpu").unary_bwd("cos", g, x), -np.sin(x.astype(float)), atol=1e-7)

@@ -462,12 +462,45 @@ def spread(rng):
     return [WIDE + 0.01 * rng.standard_normal(WIDE.shape)]
 
 
-for name in ("relu", "leaky_relu", "sigmoid", "tanh", "silu", "gelu"):
+for name in (
+    *("relu", "leaky_relu", "sigmoid", "tanh", "silu", "gelu", "relu6", "hardtanh", "hardsigmoid"),
+    *("hardswish", "elu", "selu", "celu", "softplus", "mish", "softsign", "logsigmoid", "hardshrink"),
+    *("softshrink", "tanhshrink"),
+):
     case(name, lambda F, x, name=name: getattr(F, name)(x), normal((2, 3, 4, 5)), getattr(oracle, name))
     case(f"{name}-spread", lambda F, x, name=name: getattr(F, name)(x), spread, getattr(oracle, name))
 case(
     "leaky_relu-slope", lambda F, x: F.leaky_relu(x, 0.2), normal((3, 7)), lambda x: oracle.leaky_relu(x, 0.2)
 )
+for call, *options in (
+    ("elu", 0.3),
+    ("celu", 0.4),
+    ("softplus", 1.7, 3.0),
+    ("hardtanh", -0.4, 1.2),
+    ("hardshrink", 0.8),
+    ("softshrink", 0.2),
+    ("threshold", 0.3, -2.0),
+):
+    case(
+        f"{call}-options",
+        lambda F, x, call=call, options=options: getattr(F, call)(x, *options),
+        normal((3, 7)),
+        lambda x, call=call, options=options: getattr(oracle, call)(x, *options),
+    )
+for shape, weights in (((2, 3, 4, 5), 3), ((2, 3, 4, 5), 1), ((4, 6), 6), ((7,), 1)):
+    case(
+        f"prelu-{len(shape)}d-{weights}",
+        lambda F, x, w: F.prelu(x, w),
+        normal(shape, (weights,)),
+        oracle.prelu,
+    )
+for shape, dim in (((3, 8), -1), ((2, 6, 3, 2), 1)):
+    case(
+        f"glu-{len(shape)}d",
+        lambda F, x, dim=dim: F.glu(x, dim),
+        normal(shape),
+        lambda x, dim=dim: oracle.glu(x, dim),
+    )
 for shape in ((3, 7), (2, 3, 4, 5)):
     case(
         f"gelu-tanh-{len(shape)}d",

@@ -285,6 +285,79 @@ def silu(x):
     return elementwise(lambda v: v / (1.0 + np.exp(-v)), x)
 
 
+def relu6(x):
+    return hardtanh(x, 0.0, 6.0)
+
+
+def hardtanh(x, min_val=-1.0, max_val=1.0):
+    return elementwise(lambda v: v if math.isnan(v) else min(max(v, min_val), max_val), x)
+
+
+def hardsigmoid(x):
+    return relu6(x + 3) / 6
+
+
+def hardswish(x):
+    return x * relu6(x + 3) / 6
+
+
+def elu(x, alpha=1.0):
+    return elementwise(lambda v: v if v > 0 else alpha * (np.exp(v) - 1), x)
+
+
+def selu(x):
+    return 1.0507009873554805 * elu(x, 1.6732632423543772)
+
+
+def celu(x, alpha=1.0):
+    return alpha * elu(x / alpha)
+
+
+def softplus(x, beta=1.0, threshold=20.0):
+    return elementwise(lambda v: v if v * beta > threshold else np.log(1 + np.exp(beta * v)) / beta, x)
+
+
+def mish(x):
+    return x * tanh(softplus(x))
+
+
+def softsign(x):
+    return elementwise(lambda v: v / (1 + abs(v)), x)
+
+
+def logsigmoid(x):
+    return elementwise(lambda v: min(v, 0.0) - np.log(1 + np.exp(-abs(v))), x)
+
+
+def hardshrink(x, lambd=0.5):
+    return elementwise(lambda v: 0.0 if -lambd <= v <= lambd else v, x)
+
+
+def softshrink(x, lambd=0.5):
+    return elementwise(lambda v: v - lambd if v > lambd else v + lambd if v < -lambd else v * 0, x)
+
+
+def tanhshrink(x):
+    return elementwise(lambda v: v - math.tanh(v), x)
+
+
+def threshold(x, threshold, value):
+    return elementwise(lambda v: value if v <= threshold else v, x)
+
+
+def prelu(x, weight):
+    y = np.array(x)
+    for at in np.ndindex(*x.shape):
+        if not x[at] > 0:
+            y[at] *= weight[at[1] if len(weight) > 1 else 0]
+    return y
+
+
+def glu(x, dim=-1):
+    a, b = np.split(x, 2, dim)
+    return a * sigmoid(b)
+
+
 def gelu(x, approximate="none"):
     if approximate == "tanh":
         return elementwise(
