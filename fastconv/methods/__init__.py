@@ -4,8 +4,8 @@ A method has the public signature, the documentation and the checks of its argum
 the derivatives, is in ``ops``. ``tensor.py`` puts the classes together.
 """
 
-from .autograd import AutogradMethods
 from .arithmetic import ArithmeticMethods
+from .autograd import AutogradMethods
 from .in_place import InPlaceMethods
 from .matrix import MatrixMethods
 from .reduce import ReduceMethods

@@ -34,15 +34,8 @@ from .ops.norm.lrn import local_response_norm_bwd, local_response_norm_fwd
 from .ops.norm.moments import channel_sum
 from .ops.optim import optimizer_step
 from .ops.pair_loss import pair_loss_bwd, pair_loss_fwd
-from .ops.pointwise import binary_fwd, unary_bwd, unary_fwd
-from .ops.pooling.average import adaptive_avg_pool_bwd, adaptive_avg_pool_fwd, avg_pool_bwd, avg_pool_fwd
 from .ops.pointwise import unary_bwd, unary_fwd
-from .ops.pooling.average import (
-    adaptive_avg_pool_bwd,
-    adaptive_avg_pool_fwd,
-    avg_pool_bwd,
-    avg_pool_fwd,
-)
+from .ops.pooling.average import adaptive_avg_pool_bwd, adaptive_avg_pool_fwd, avg_pool_bwd, avg_pool_fwd
 from .ops.pooling.maximum import adaptive_max_pool_fwd, max_pool_bwd, max_pool_fwd
 from .ops.reduce import argmax, argmin, reduce_fwd
 from .ops.shape import copy, fold, interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd, unfold

@@ -146,7 +146,7 @@ def trunc_divide(a, b):
 _BINARY = {
     **OPERATORS,
     **BITWISE,
-    **gates(_select, sigmoid, 0),
+    **{name: _of_one_type(formula) for name, formula in gates(_select, sigmoid, 0).items()},
     "floor_divide": _division(np.floor_divide),
     "trunc_divide": trunc_divide,
     "remainder": _division(np.remainder),
