@@ -9,9 +9,9 @@ specs and numbers, never a Tensor. Every engine keeps these rules:
 * Arguments arrive validated (the callers and ``spec.py`` do that). An engine writes to no argument, except in
   the ops that say so: ``setitem``, ``index_add``, ``scatter``, ``running_step``, ``optimizer_step``.
 * Floats are float32 or float64. A result has the dtype of the arguments, and sums are accumulated in that
-  dtype or a wider one. ``unary_fwd``, ``binary_fwd``, ``reduce_fwd`` and the ops that move data take every
-  real dtype: both operands arrive in one dtype (``dtypes.py`` decides which), and a number beside an array is
-  one that the array's dtype can hold. Sums of bools and integers are int64.
+  dtype or a wider one. ``unary_fwd``, ``binary_fwd``, reductions, scans, sorts and the ops that move data
+  take every real dtype: both operands arrive in one dtype (``dtypes.py`` decides which), and a number beside
+  an array is one that the array's dtype can hold. Sums of bools and integers are int64.
 * NaN and infinity propagate as in IEEE arithmetic; ``max`` propagates NaN.
 * A batch of extent 0 is valid everywhere.
 * The same arguments and the same number of threads give a bit-identical result.
@@ -37,6 +37,7 @@ from fastconv.spec import AdaptivePoolSpec, ConvSpec, GridSampleSpec, Interpolat
 from .common.pair_loss import PAIR_LOSSES as PAIR_LOSSES
 from .common.pointwise import BINARY as BINARY
 from .common.pointwise import TERNARY as TERNARY
+from .common.reduce import REDUCTIONS as REDUCTIONS
 from .common.unary import UNARY as UNARY
 from .select import Algorithm
 
@@ -280,14 +281,53 @@ class Engine(Protocol):
         one dtype, except for ``a`` of ``where``, which is an array of bools.
         """
 
-    def reduce_fwd(self, name: str, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-        """``name`` is ``sum``, ``mean``, ``max`` or ``min``; ``axes`` lists the axes that are reduced."""
+    def reduce_fwd(
+        self, name: str, x: Array, axes: tuple[int, ...], keepdims: bool, param: float | None = None
+    ) -> Array:
+        """The reduction ``name`` of :data:`REDUCTIONS` over ``axes``; ``param`` is the exponent of
+        ``norm_p``."""
 
     def argmax(self, x: Array, axis: int | None, keepdims: bool) -> Array:
         """int64 positions of the first NaN, else of the first maximum; an ``axis`` of None flattens ``x``."""
 
     def argmin(self, x: Array, axis: int | None, keepdims: bool) -> Array:
         """int64 positions of the first NaN, else of the first minimum; an ``axis`` of None flattens ``x``."""
+
+    def logsumexp(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+        """``log(sum(exp(x)))`` over ``axes``; nothing overflows."""
+
+    def moments(self, x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+        """``mean, variance`` over ``axes``, which are kept with extent 1; the variance is the biased one.
+
+        Both are accurate where the mean is large compared with the deviation.
+        """
+
+    def scan(
+        self, name: str, x: Array, axis: int, reverse: bool = False, factor: Array | None = None
+    ) -> Array:
+        """``y``: what ``name`` (``cumsum``, ``cumprod`` or ``logcumsumexp``) gives up to each element.
+
+        With ``reverse`` it begins at the end of ``axis``. ``cumsum`` with a ``factor``, of x's shape, computes
+        ``y[i] = x[i] + factor[i] * y[i - 1]`` (``y[i + 1]`` with ``reverse``). Integers give int64.
+        """
+
+    def extremum_scan(self, name: str, x: Array, axis: int) -> tuple[Array, Array]:
+        """``values, index``: running maxima (``cummax``) or minima (``cummin``), and their int64 positions.
+
+        The last of equal elements counts, and NaN is larger and smaller than every number.
+        """
+
+    def sort(self, x: Array, axis: int, descending: bool) -> tuple[Array, Array]:
+        """``values, index``: a stable sort along ``axis``; NaN is the largest number, -0 equals 0."""
+
+    def topk(self, x: Array, k: int, axis: int, largest: bool) -> tuple[Array, Array]:
+        """``values, index``: the first ``k`` elements of ``sort(x, axis, descending=largest)``."""
+
+    def kthvalue(self, x: Array, k: Array, axis: int) -> tuple[Array, Array]:
+        """``values, index``: element ``k - 1`` of the sorted elements along ``axis``, which has extent 1 then.
+
+        ``k`` is int64 and has the shape of the results.
+        """
 
     def softmax_fwd(self, x: Array, axis: int, log: bool) -> Array:
         """``softmax(x)`` along ``axis``; with ``log`` its logarithm."""

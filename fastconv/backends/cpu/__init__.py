@@ -21,6 +21,7 @@ from .ops.broadcast import binary_fwd, ternary_fwd
 from .ops.dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
 from .ops.dropout import dropout
 from .ops.index import gather, scatter
+from .ops.logsumexp import logsumexp
 from .ops.norm.batch import (
     batch_norm_bwd,
     batch_norm_fwd,
@@ -37,7 +38,8 @@ from .ops.pair_loss import pair_loss_bwd, pair_loss_fwd
 from .ops.pointwise import unary_bwd, unary_fwd
 from .ops.pooling.average import adaptive_avg_pool_bwd, adaptive_avg_pool_fwd, avg_pool_bwd, avg_pool_fwd
 from .ops.pooling.maximum import adaptive_max_pool_fwd, max_pool_bwd, max_pool_fwd
-from .ops.reduce import argmax, argmin, reduce_fwd
+from .ops.reduce import argmax, argmin, moments, reduce_fwd
+from .ops.scan import extremum_scan, scan
 from .ops.shape import copy, fold, interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd, unfold
 from .ops.softmax_loss import (
     cross_entropy_bwd,
@@ -47,4 +49,5 @@ from .ops.softmax_loss import (
     softmax_bwd,
     softmax_fwd,
 )
+from .ops.sort import kthvalue, sort, topk
 from .runtime.recorded import record

@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 
 from ..select import Algorithm, chooser
-from .pointwise import reduce_fwd
+from .reduce import reduce_fwd
 from .windows import fold, padded, taps, unfold, unpadded
 
 

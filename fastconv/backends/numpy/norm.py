@@ -11,7 +11,8 @@ from math import prod
 import numpy as np
 
 from .conv import channel_sum
-from .pointwise import reduce_fwd, relu_bwd
+from .pointwise import relu_bwd
+from .reduce import reduce_fwd
 
 
 def _column(v, x):

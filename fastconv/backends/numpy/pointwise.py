@@ -1,4 +1,4 @@
-"""Elementwise ops, reductions, softmax and losses, dropout, and matrix products."""
+"""Elementwise ops, softmax and losses, dropout, and matrix products."""
 
 import functools
 import math
@@ -187,27 +187,6 @@ def ternary_fwd(name, a, b, c, param=0.0):
     if name != "where":
         a = np.asarray(a, dtype)
     return np.asarray(_TERNARY[name](a, b, c, param), dtype)
-
-
-def reduce_fwd(name, x, axes, keepdims):
-    """Sum, mean, max or min; floats are summed in float64, integers in int64; the mean of nothing is NaN."""
-    if name in ("max", "min"):
-        return np.asarray(getattr(np, name)(x, axis=axes, keepdims=keepdims))
-    floating = x.dtype.kind == "f"
-    y = np.sum(x, axis=axes, keepdims=keepdims, dtype=np.float64 if floating else np.int64)
-    if name == "mean":
-        y = np.divide(y, math.prod(x.shape[a] for a in axes))
-    return np.asarray(y, dtype=x.dtype if floating else None)
-
-
-def argmax(x, axis, keepdims):
-    """Position of the first maximum; NaN counts as one."""
-    return np.asarray(np.argmax(x, axis=axis, keepdims=keepdims))
-
-
-def argmin(x, axis, keepdims):
-    """Position of the first minimum; NaN counts as one."""
-    return np.asarray(np.argmin(x, axis=axis, keepdims=keepdims))
 
 
 def softmax_fwd(x, axis, log):
