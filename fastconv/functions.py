@@ -131,6 +131,34 @@ def where(condition: Operand, input: Operand, other: Operand) -> Tensor:
 
 
 # ---- reduce
+all = _function(Tensor.all)
+amax = _function(Tensor.amax)
+amin = _function(Tensor.amin)
+aminmax = _function(Tensor.aminmax)
+any = _function(Tensor.any)
+argmax = _function(Tensor.argmax)
+argmin = _function(Tensor.argmin)
+count_nonzero = _function(Tensor.count_nonzero)
+logsumexp = _function(Tensor.logsumexp)
+max = _function(Tensor.max)
+mean = _function(Tensor.mean)
+min = _function(Tensor.min)
+nanmean = _function(Tensor.nanmean)
+nansum = _function(Tensor.nansum)
+norm = _function(Tensor.norm)
+prod = _function(Tensor.prod)
+sum = _function(Tensor.sum)
+
+# ---- statistics
+cummax = _function(Tensor.cummax)
+cummin = _function(Tensor.cummin)
+cumprod = _function(Tensor.cumprod)
+cumsum = _function(Tensor.cumsum)
+logcumsumexp = _function(Tensor.logcumsumexp)
+std = _function(Tensor.std)
+std_mean = _function(Tensor.std_mean)
+var = _function(Tensor.var)
+var_mean = _function(Tensor.var_mean)
 
 # ---- shape
 
@@ -139,3 +167,16 @@ def where(condition: Operand, input: Operand, other: Operand) -> Tensor:
 # ---- matrix
 
 # ---- sort
+argsort = _function(Tensor.argsort)
+bincount = _function(Tensor.bincount)
+bucketize = _function(Tensor.bucketize)
+histc = _function(Tensor.histc)
+kthvalue = _function(Tensor.kthvalue)
+median = _function(Tensor.median)
+msort = _function(Tensor.msort)
+nanmedian = _function(Tensor.nanmedian)
+nonzero = _function(Tensor.nonzero)
+sort = _function(Tensor.sort)
+topk = _function(Tensor.topk)
+unique = _function(Tensor.unique)
+unique_consecutive = _function(Tensor.unique_consecutive)

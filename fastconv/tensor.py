@@ -27,6 +27,8 @@ from .methods import (
     MatrixMethods,
     ReduceMethods,
     ShapeMethods,
+    SortMethods,
+    StatisticMethods,
 )
 from .ops import Copy, convert
 from .ops import shape as shapes
@@ -40,7 +42,14 @@ T = TypeVar("T", bound="Tensor")
 
 
 class Tensor(
-    InPlaceMethods, ArithmeticMethods, ReduceMethods, ShapeMethods, MatrixMethods, AutogradMethods
+    InPlaceMethods,
+    ArithmeticMethods,
+    ReduceMethods,
+    StatisticMethods,
+    SortMethods,
+    ShapeMethods,
+    MatrixMethods,
+    AutogradMethods,
 ):
     """An n-dimensional array that remembers how it was computed.
 

@@ -10,3 +10,5 @@ from .in_place import InPlaceMethods
 from .matrix import MatrixMethods
 from .reduce import ReduceMethods
 from .shape import ShapeMethods
+from .sort import SortMethods
+from .statistics import StatisticMethods

@@ -41,3 +41,37 @@ class ValuesAndIndices(tuple[V, V]):
 
     def __repr__(self) -> str:
         return f"ValuesAndIndices(values={self.values!r}, indices={self.indices!r})"
+
+
+class MinAndMax(tuple[V, V]):
+    """The smallest and the largest elements.
+
+    Examples
+    --------
+    >>> extrema = fc.tensor([1.0, 3.0, 2.0]).aminmax()
+    >>> extrema.min, extrema.max
+    (tensor(1.), tensor(3.))
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, smallest: V, largest: V) -> MinAndMax[V]:
+        """A pair of both."""
+        return super().__new__(cls, (smallest, largest))
+
+    @property
+    def min(self) -> V:
+        """The smallest elements."""
+        return self[0]
+
+    @property
+    def max(self) -> V:
+        """The largest elements."""
+        return self[1]
+
+    def __getnewargs__(self) -> tuple[V, V]:
+        """What copies and pickles are made from."""
+        return self[0], self[1]
+
+    def __repr__(self) -> str:
+        return f"MinAndMax(min={self.min!r}, max={self.max!r})"

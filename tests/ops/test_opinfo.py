@@ -10,6 +10,7 @@ A sample is skipped only for what ``LEFT_OUT`` gives a reason.
 from __future__ import annotations
 
 import functools
+import operator
 import warnings
 
 import numpy as np
@@ -45,7 +46,9 @@ PROMISED = {
     clamp where maximum minimum split split|list_args split_with_sizes chunk stack cat unbind narrow
     gather scatter scatter_add index_select index_add take_along_dim masked_fill masked_select
     expand expand_as repeat flip roll movedim tril triu diagonal var var|unbiased std std|unbiased
-    norm norm|fro norm|inf prod amax amin logsumexp cumsum cumprod sort argsort topk any all
+    norm norm|fro norm|inf prod amax amin aminmax logsumexp cumsum cumprod logcumsumexp cummax cummin
+    var_mean var_mean|unbiased std_mean std_mean|unbiased nansum nanmean median nanmedian kthvalue
+    sort argsort msort topk unique unique_consecutive histc nonzero searchsorted bucketize any all
     count_nonzero einsum bmm mm addmm outer matmul dot mv floor ceil round round|decimals_0
     round|decimals_3 round|decimals_neg_3 trunc sign sin cos log1p expm1 rsqrt reciprocal isnan
     isinf isfinite square erf log2 log10 zeros_like ones_like full_like rand_like randn_like
@@ -56,11 +59,18 @@ PROMISED = {
     max|reduction_no_dim max|reduction_with_dim min|binary min|reduction_no_dim
     min|reduction_with_dim argmax argmin reshape view view_as reshape_as flatten unflatten permute
     transpose squeeze squeeze|multiple unsqueeze t clone contiguous fill item select __getitem__
-    __radd__ __rmul__ __rsub__ __rdiv__ __rpow__ __rmatmul__
+    __radd__ __rmul__ __rsub__ __rdiv__ __rpow__ __rmatmul__ linalg.vector_norm linalg.norm
     """,
 }
 # name -> why samples with it, or all of them, are left out: (which sample, reason)
-LEFT_OUT: dict[str, list[tuple]] = {}
+LEFT_OUT: dict[str, list[tuple]] = {
+    "linalg.norm": [
+        (
+            lambda s: "nuc" in (*s.args, s.kwargs.get("ord")) or s.args in ((2,), (-2,)) and s.input.ndim == 2,
+            "norms of matrices that need singular values are refused by name",
+        )
+    ],
+}
 
 RANDOM = {"rand_like", "randn_like"}  # only shape and dtype can be compared
 
@@ -83,6 +93,8 @@ def functions(name: str):
         return getattr(F, plain.removeprefix("nn.functional.")), info.op
     if plain == "where":  # the samples have the order of the method's arguments
         return fc.Tensor.where, info.op
+    if "." in plain:
+        return operator.attrgetter(plain)(fc), info.op
     return getattr(fc, plain, None) or getattr(fc.Tensor, plain), info.op
 
 

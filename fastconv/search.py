@@ -1,0 +1,50 @@
+"""Places in sorted sequences."""
+
+from __future__ import annotations
+
+from .ops import count
+from .tensor import Tensor
+from .typing import Operand, TensorLike
+
+
+def searchsorted(
+    sorted_sequence: TensorLike,
+    input: Operand,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: TensorLike | None = None,
+) -> Tensor:
+    """Where each value would be inserted into a sorted row. NumPy computes it, on the host.
+
+    Parameters
+    ----------
+    sorted_sequence : Tensor
+        A sorted vector, or rows of which each is searched for the values of the same row of ``input``.
+    input : Tensor or number
+        The values.
+    out_int32 : bool
+        Return int32 instead of int64.
+    right, side : bool, "left" or "right"
+        Whether a value goes before or behind elements that equal it; behind with ``right=True`` or
+        ``side="right"``.
+    sorter : Tensor of int64, optional
+        Indices that sort each row, where it is not sorted itself.
+
+    Returns
+    -------
+    Tensor
+        int64, of the shape of ``input``.
+
+    Raises
+    ------
+    ValueError
+        If the dimensions before the last differ, or ``side`` contradicts ``right``.
+
+    Examples
+    --------
+    >>> fc.searchsorted(fc.tensor([1.0, 3.0, 5.0]), fc.tensor([0.0, 3.0, 9.0]))
+    tensor([0, 1, 3])
+    """
+    return count.searchsorted("searchsorted", sorted_sequence, input, out_int32, right, side, sorter)
