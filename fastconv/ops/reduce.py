@@ -91,20 +91,21 @@ def _prod_bwd(e: Any, gy: Any, x: Any, y: Any, axes: tuple[int, ...]) -> Any:
     return e.reshape(e.binary_fwd("mul", others, gy), shape)
 
 
-def _part(axis: int, start: int | None, stop: int | None) -> tuple[slice, ...]:
-    return (slice(None),) * axis + (slice(start, stop),)
+def part(e: Any, x: Any, axis: int, start: int | None, stop: int | None) -> Any:
+    """The elements from ``start`` to ``stop`` along ``axis``."""
+    return e.getitem(x, (slice(None),) * axis + (slice(start, stop),))
 
 
 def before(e: Any, x: Any, axis: int) -> Any:
     """For each element the product of those before it along ``axis``."""
     one = e.binary_fwd("add", e.zeros(kept_shape(x.shape, (axis,)), x.dtype), 1.0)
-    return e.scan("cumprod", e.concatenate([one, e.getitem(x, _part(axis, None, -1))], axis), axis)
+    return e.scan("cumprod", e.concatenate([one, part(e, x, axis, None, -1)], axis), axis)
 
 
 def after(e: Any, x: Any, axis: int) -> Any:
     """For each element the product of those after it along ``axis``."""
     one = e.binary_fwd("add", e.zeros(kept_shape(x.shape, (axis,)), x.dtype), 1.0)
-    return e.scan("cumprod", e.concatenate([e.getitem(x, _part(axis, 1, None)), one], axis), axis, True)
+    return e.scan("cumprod", e.concatenate([part(e, x, axis, 1, None), one], axis), axis, True)
 
 
 def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fastconv.checks import check_axis, check_float
 from fastconv.dtypes import FLOAT32, INT64, parse
 from fastconv.tape import Op
 from fastconv.variable import Node, Variable
 
 from .convert import Copy, astype
-from .reduce import before
+from .reduce import before, kept_shape, part
 from .sort import Choose
 
 
@@ -40,16 +42,18 @@ class Scan(Op):
         if ctx.name == "cumprod":
             return e.binary_fwd("mul", e.scan("cumsum", gy, axis, True, _next(e, x, axis)), before(e, x, axis))
         y = ctx.saved[1]
-        factor = e.unary_fwd("exp", e.binary_fwd("sub", y, _next(e, y, axis)))
-        share = e.unary_fwd("exp", e.binary_fwd("sub", x, y))
+        # sigmoid(y[i] - x[i + 1]) is exp(y[i] - y[i + 1]), and y is rounded in it once
+        factor = e.unary_fwd("sigmoid", e.binary_fwd("sub", y, _next(e, x, axis)))
+        first = e.binary_fwd("sub", e.zeros(kept_shape(x.shape, (axis,)), x.dtype), np.inf)
+        last = e.concatenate([first, part(e, y, axis, None, -1)], axis)
+        share = e.unary_fwd("sigmoid", e.binary_fwd("sub", x, last))
         return e.binary_fwd("mul", e.scan("cumsum", gy, axis, True, factor), share)
 
 
 def _next(e: Any, x: Any, axis: int) -> Any:
     """For each element the next one along ``axis``; for the last one itself, which the recurrence does not
     read."""
-    parts = [e.getitem(x, (slice(None),) * axis + (slice(start, None),)) for start in (1, -1)]
-    return e.concatenate(parts, axis)
+    return e.concatenate([part(e, x, axis, 1, None), part(e, x, axis, -1, None)], axis)
 
 
 def scan(name: str, x: Variable, dim: int, dtype: Any = None) -> Any:

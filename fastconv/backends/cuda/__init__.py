@@ -29,8 +29,9 @@ from .ops.pool import (
     max_pool_bwd,
     max_pool_fwd,
 )
-from .ops.reduce import argmax, argmin, reduce_fwd
+from .ops.reduce import argmax, argmin, logsumexp, moments, reduce_fwd
 from .ops.resample import fold, interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd, unfold
+from .ops.scan import extremum_scan, scan
 from .ops.softmax_loss import (
     cross_entropy_bwd,
     cross_entropy_fwd,
@@ -39,6 +40,7 @@ from .ops.softmax_loss import (
     softmax_bwd,
     softmax_fwd,
 )
+from .ops.sort import kthvalue, sort, topk
 from .ops.views import asarray, broadcast_to, concatenate, permute, reshape, to_host, zeros
 from .runtime import device, dlpack, memory
 from .runtime.h2d import Upload

@@ -19,92 +19,90 @@ from math import prod
 import numpy as np
 
 from fastconv.backends.common.pointwise import BINARY_FORMULAS
+from fastconv.backends.common.reduce import JOIN, Scalars, identity, reductions, types
 
 from ..runtime import layout, memory
 from ..runtime.array import DeviceArray
-from ..runtime.launch import SIMULATED, THREADS, body, cuda, kernel, launch
+from ..runtime.launch import SIMULATED, THREADS, body, cuda, kernel, launch, math
 from .block_reduce import team_reducer, teams
 from .channel_reduce import channel_mean
-from .pointwise import cast, half_as_float
+from .pointwise import binary_fwd, cast, half_as_float, unary_fwd
 
 LONG = 16 if SIMULATED else 4096  # elements of a piece
 PIECES = 64 if SIMULATED else 1024  # at most, over all rows
 
 
-def accumulator(dtype: np.dtype) -> type:
-    """The type that sums are kept in: float64, or int64."""
-    return np.float64 if dtype.kind == "f" else np.int64
+@functools.cache
+def _formulas(acc):
+    """The rows of the reductions, for sums in type ``acc``."""
+    return reductions(
+        Scalars(
+            wide=body(lambda x: acc(x)),
+            select=body(lambda condition, a, b: a if condition else b),
+            sqrt=body(lambda x: math.sqrt(x)),
+            power=body(lambda x, p: math.pow(x, p)),
+        )
+    )
+
+
+def _kept(name: str, dtype: np.dtype) -> type:
+    """The type of a reduction's totals; numbers of less than 32 bits are reduced in 32."""
+    kept = types(name, dtype)[0]
+    return kept.type if kept.itemsize > 2 else np.int32
 
 
 # ---------------------------------------------------------------------------------------- sums and extrema
 @functools.cache
-def _rows_kernel(name, result, acc):
-    op = body(BINARY_FORMULAS[name])
-    reduce_team = team_reducer(name)
-    total = name == "add"
-    zero = acc(0)
+def _rows_kernel(name, acc, result, first, last):
+    """``first`` turns elements into terms, ``last`` totals into results."""
+    row = _formulas(acc)[name]
+    op, reduce_team = body(BINARY_FORMULAS[row.join]), team_reducer(row.join)
+    term = body(row.term if first else lambda x, p: x)
+    finish = body(row.finish if last else lambda total, n, p: total)
+    start = acc(identity(name, np.dtype(acc)))
 
-    def reduce_rows(x, y, n, piece, pieces, jobs, team, divisor):
+    def reduce_rows(x, y, n, piece, pieces, jobs, team, count, p):
         shared = cuda.shared.array(THREADS, acc)
         t = cuda.threadIdx.x
         lane = t % team
         job = cuda.blockIdx.x * (THREADS // team) + t // team
-        value = zero
+        value = start
         if job < jobs:
             row = job // pieces
-            start = (job - row * pieces) * piece
-            end = min(start + piece, n)
-            if not total:
-                value = acc(x[row * n + start])  # every lane starts from a number of its row
-            for i in range(start + lane, end, team):
-                value = op(value, acc(x[row * n + i]))
+            begin = (job - row * pieces) * piece
+            end = min(begin + piece, n)
+            for i in range(begin + lane, end, team):
+                value = op(value, acc(term(x[row * n + i], p)))
         value = reduce_team(shared, value, team)
         if lane == 0 and job < jobs:
-            if divisor != zero:
-                y[job] = result(value / divisor)
-            else:  # apart, because in one expression with a quotient integers would become floats
-                y[job] = result(value)
+            y[job] = result(finish(value, count, p))
 
-    reduce_rows.__name__ = f"reduce_{name}"
+    reduce_rows.__name__ = f"reduce_{name}".replace("-", "minus_")
     return kernel(reduce_rows)
 
 
-def reduce_rows(name: str, x: DeviceArray, rows: int, n: int, dtype, divisor: float = 0) -> DeviceArray:
-    """``add``, ``maximum`` or ``minimum`` over each of ``rows`` contiguous rows of ``n``.
-
-    The results are divided by ``divisor`` unless it is 0.
-    """
-    # numbers of less than 32 bits are reduced in 32
-    acc = accumulator(x.dtype) if name == "add" else x.dtype.type if x.dtype.itemsize > 2 else np.int32
-    pieces = 1
+def reduce_rows(name: str, x: DeviceArray, rows: int, n: int, param: float | None = None) -> DeviceArray:
+    """Reduction ``name`` over each of ``rows`` contiguous rows of ``n``."""
+    acc, result = _kept(name, x.dtype), types(name, x.dtype)[1]
+    pieces, count = 1, n
     if rows * 8 < PIECES and n > 4 * LONG:
         pieces = min(-(-n // LONG), PIECES // rows)
     piece = -(-n // pieces)
     pieces = -(-n // piece) if n else 1
     if pieces > 1:
         partial = memory.empty((rows, pieces), acc)
-        _launch_rows(name, acc, acc, x, partial, n, piece, pieces, rows, 0)
+        _launch_rows((name, acc, acc, True, False), x, partial, n, piece, pieces, rows, count, param)
         x, n = partial, pieces
-    y = memory.empty((rows,), dtype)
-    _launch_rows(name, y.dtype.type, acc, x, y, n, max(n, 1), 1, rows, divisor)
+    y = memory.empty((rows,), result)
+    write = np.uint8 if result.kind == "b" else result.type
+    _launch_rows((name, acc, write, pieces == 1, True), x, y, n, max(n, 1), 1, rows, count, param)
     return y
 
 
-def _launch_rows(name, result, acc, x, y, n, piece, pieces, rows, divisor):
+def _launch_rows(which, x, y, n, piece, pieces, rows, count, param):
     blocks, team = teams(rows * pieces, piece)
-    launch(
-        _rows_kernel(name, result, acc),
-        blocks,
-        THREADS,
-        x,
-        y,
-        n,
-        piece,
-        pieces,
-        rows * pieces,
-        team,
-        acc(divisor),
-    )
+    numbers = which[1](count), np.float64(param or 0)
+    launch(_rows_kernel(*which), blocks, THREADS, x, y, n, piece, pieces, rows * pieces, team, *numbers)
 
 
 def _by_rows(x, axes):
@@ -115,27 +113,21 @@ def _by_rows(x, axes):
 
 
 @half_as_float
-def reduce_fwd(name: str, x: DeviceArray, axes: Sequence[int], keepdims: bool) -> DeviceArray:
-    """``sum``, ``mean``, ``max`` or ``min`` over ``axes``."""
+def reduce_fwd(
+    name: str, x: DeviceArray, axes: Sequence[int], keepdims: bool, param: float | None = None
+) -> DeviceArray:
+    """The reduction ``name`` over ``axes``."""
     shape = [1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes]
-    op = {"sum": "add", "mean": "add", "max": "maximum", "min": "minimum"}[name]
-    if x.dtype == bool and op == "add":
-        x = cast(x, np.int64)
-    dtype, divisor = np.dtype(np.int64) if op == "add" and x.dtype.kind != "f" else x.dtype, 0
-    channels = x.ndim > 1 and op == "add" and axes == (0, *range(2, x.ndim)) and x.dtype.kind == "f"
     if name == "mean":
-        divisor = prod(x.shape[i] for i in axes)
-        if x.dtype.kind != "f":
-            x = cast(x, np.float64)
-            dtype = x.dtype
-        if divisor == 0:
-            return layout.filled(shape, dtype, np.nan)
-    if channels:
-        return channel_mean(x, divisor or 1).reshape(*shape)
-    if op != "add" and x.size == 0 and prod(shape):
+        x = x if x.dtype.kind == "f" else cast(x, np.float64)
+        if prod(x.shape[i] for i in axes) == 0:
+            return layout.filled(shape, x.dtype, np.nan)
+    if name in ("sum", "mean") and x.ndim > 1 and axes == (0, *range(2, x.ndim)) and x.dtype.kind == "f":
+        return channel_mean(x, x.size // x.shape[1] if name == "mean" else 1).reshape(*shape)
+    if JOIN[name] in ("maximum", "minimum") and x.size == 0 and prod(shape) and name not in ("any", "all"):
         raise ValueError(f"{name}: cannot reduce an empty extent")
     x, rows, n = _by_rows(x, axes)
-    return reduce_rows(op, x, rows, n, dtype, divisor).reshape(*shape)
+    return reduce_rows(name, x, rows, n, param).reshape(*shape)
 
 
 @functools.cache
@@ -196,3 +188,25 @@ def _argument(name, x, axis, keepdims):
     blocks, team = teams(rows, n)
     launch(_argument_kernel(name), blocks, THREADS, x, y, n, rows, team)
     return y.reshape(*shape)
+
+
+# ------------------------------------------------------------------------------------------------- statistics
+def moments(x: DeviceArray, axes: Sequence[int]) -> tuple[DeviceArray, DeviceArray]:
+    """Mean, and mean squared deviation from it, in two passes."""
+    mean = reduce_fwd("mean", x, axes, True)
+    apart = binary_fwd("sub", x, mean)
+    return mean, reduce_fwd("mean", binary_fwd("mul", apart, apart), axes, True)
+
+
+@half_as_float
+def logsumexp(x: DeviceArray, axes: Sequence[int], keepdims: bool) -> DeviceArray:
+    """``log(sum(exp(x)))``, shifted by the maximum, or by 0 where that is infinite."""
+    shape = [1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes]
+    if x.size == 0:
+        return layout.filled(shape, x.dtype, -np.inf)
+    largest = reduce_fwd("max", x, axes, True)
+    finite = cast(binary_fwd("lt", unary_fwd("abs", largest), np.inf), x.dtype)
+    shift = reduce_fwd("nansum", binary_fwd("mul", largest, finite), (), True)  # infinity times 0 is NaN
+    total = reduce_fwd("sum", unary_fwd("exp", binary_fwd("sub", x, shift)), axes, True)
+    y = binary_fwd("add", unary_fwd("log", total), shift)
+    return y.reshape(*shape) if y.flags.c_contiguous else layout.dense(y).reshape(*shape)
