@@ -33,7 +33,6 @@ from .ops.norm.group import group_norm_bwd, group_norm_fwd
 from .ops.norm.layer import layer_norm_bwd, layer_norm_fwd
 from .ops.norm.lrn import local_response_norm_bwd, local_response_norm_fwd
 from .ops.norm.moments import channel_sum
-from .ops.pair_loss import pair_loss_bwd, pair_loss_fwd
 from .ops.optim import optimizer_step
 from .ops.pair_loss import pair_loss_bwd, pair_loss_fwd
 from .ops.pointwise import unary_bwd, unary_fwd

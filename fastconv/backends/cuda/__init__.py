@@ -16,7 +16,6 @@ from .ops.norm.batch import (
 )
 from .ops.norm.layer import group_norm_bwd, group_norm_fwd, layer_norm_bwd, layer_norm_fwd
 from .ops.norm.lrn import local_response_norm_bwd, local_response_norm_fwd
-from .ops.pair_loss import pair_loss_bwd, pair_loss_fwd
 from .ops.optim import optimizer_step
 from .ops.pair_loss import pair_loss_bwd, pair_loss_fwd
 from .ops.pointwise import binary_fwd, cast, dropout, ternary_fwd, unary_bwd, unary_fwd
