@@ -1,4 +1,4 @@
-"""New tensors: from data, from other libraries, filled, random, or joined from several."""
+"""New tensors: from data, from other libraries, filled or random."""
 
 # Arguments of users are checked when they arrive, whatever their declared types say.
 # pyright: reportUnnecessaryIsInstance=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from . import backends, dtypes, random, variable
-from .checks import check, check_axis, check_count, check_shape, int_tuple, number, shape_str
+from .checks import check, check_count, int_tuple, number, shape_str
 from .devices import place
 from .dtypes import FLOAT32, FLOAT64, INT64
 from .errors import names_memory
-from .ops import Concatenate
 from .tensor import Tensor
-from .typing import Array, DType, Ints, TensorLike
+from .typing import Array, DType, Ints
 from .variable import host_array
 
 
@@ -258,44 +257,6 @@ def randn(
     return Tensor(place(values, device), requires_grad)
 
 
-# ------------------------------------------------------------------------------------------------- joined
-def cat(tensors: Sequence[TensorLike], dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """Concatenate along an existing dimension (``axis`` is NumPy's name for ``dim``).
-
-    >>> fc.cat([fc.zeros(2, 3), fc.ones(1, 3)]).shape
-    (3, 3)
-    """
-    several = _sequence("cat", tensors)
-    first = several[0]
-    check(first.ndim > 0, "cat", "0-d tensors have no dimension to be joined along; use stack")
-    along = check_axis("cat", dim if axis is None else axis, first.ndim)
-    want = first.shape
-    for t in several:
-        fits = t.ndim == len(want) and all(
-            i == along or a == b for i, (a, b) in enumerate(zip(t.shape, want))
-        )
-        check(
-            fits,
-            "cat",
-            f"shapes must agree except in dim {along}: {shape_str(want)} and {shape_str(t.shape)}",
-        )
-    return Concatenate.apply(*several, axis=along)
-
-
-def stack(tensors: Sequence[TensorLike], dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """Join equally shaped tensors along a new dimension (``axis`` is NumPy's name for ``dim``).
-
-    >>> fc.stack([fc.zeros(3), fc.ones(3)], dim=1).shape
-    (3, 2)
-    """
-    several = _sequence("stack", tensors)
-    first = several[0]
-    along = check_axis("stack", dim if axis is None else axis, first.ndim + 1)
-    for t in several[1:]:
-        check_shape("stack", "each tensor", t.shape, first.shape, "the first one's")
-    return Concatenate.apply(*[t.unsqueeze(along) for t in several], axis=along)
-
-
 # ------------------------------------------------------------------------------------------------- arguments
 def _size(name: str, args: Sequence[Any], size: Any = None) -> tuple[int, ...]:
     if size is None:
@@ -314,11 +275,3 @@ def _random_dtype(name: str, dtype: Any) -> np.dtype[Any]:
     dtype = _dtype(name, dtype)
     check(dtype in (FLOAT32, FLOAT64), name, f"dtype must be float32 or float64, got {dtype}", TypeError)
     return dtype
-
-
-def _sequence(name: str, tensors: Any) -> list[Tensor]:
-    if isinstance(tensors, (Tensor, str, bytes)) or not hasattr(tensors, "__iter__"):
-        raise TypeError(f"{name}: expected a list or tuple of tensors, got {type(tensors).__name__}")
-    found = [argument(name, f"tensor {i}", t) for i, t in enumerate(tensors)]
-    check(len(found) > 0, name, "expected at least one tensor")
-    return found

@@ -25,13 +25,14 @@ from .methods import (
     AutogradMethods,
     InPlaceMethods,
     MatrixMethods,
+    PartMethods,
     ReduceMethods,
+    RepeatMethods,
     ShapeMethods,
     SortMethods,
     StatisticMethods,
 )
 from .ops import Copy, convert
-from .ops import shape as shapes
 from .typing import Array, DType, Operand
 from .variable import argument
 
@@ -48,6 +49,8 @@ class Tensor(
     StatisticMethods,
     SortMethods,
     ShapeMethods,
+    PartMethods,
+    RepeatMethods,
     MatrixMethods,
     AutogradMethods,
 ):
@@ -106,11 +109,6 @@ class Tensor(
         check_shape("data", "new value", array.shape, self.shape, "the tensor's own shape")
         self.array = self.engine.cast(array, self.dtype)
         self.memory.version += 1
-
-    @property
-    def T(self) -> Tensor:  # noqa: N802 - NumPy's name
-        """The dimensions in reverse order."""
-        return shapes.permute(self, range(self.ndim)[::-1])
 
     def numel(self) -> int:
         """Number of elements."""

@@ -334,13 +334,13 @@ def detach(t: Variable) -> Any:
     return result
 
 
-def _pytorch_strides(t: Variable) -> tuple[int, ...] | None:
+def pytorch_strides(t: Variable) -> tuple[int, ...] | None:
     """The strides that ``t`` has in PyTorch, where the last axis of a new tensor runs fastest; None: not
     known."""
     view = t.view_of
     if view is None:
         return contiguous_strides(t.shape)
-    strides = _pytorch_strides(view.source)
+    strides = pytorch_strides(view.source)
     return None if strides is None else view.function.strides(view.source.shape, strides, **view.options)
 
 
@@ -358,7 +358,7 @@ def share_as_pytorch(
     shares = array is source.array or is_view(array, source.array)
     version = None
     if not shares or source.view_of is not None:  # else every new shape is a view in PyTorch too
-        strides = _pytorch_strides(source)
+        strides = pytorch_strides(source)
         viewed = strides is not None and function.strides(source.shape, strides, **options) is not None
         if shares and strides is not None and not viewed:
             result.array = engine.copy(array)

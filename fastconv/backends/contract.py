@@ -449,6 +449,9 @@ class Engine(Protocol):
     def permute(self, x: Array, axes: tuple[int, ...]) -> Array:
         """A view with the axes in another order."""
 
+    def as_strided(self, x: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
+        """A view with these strides (bytes) that begins at the first element of ``x``."""
+
     def broadcast_to(self, x: Array, shape: tuple[int, ...]) -> Array:
         """A read-only view that repeats ``x``, or a copy."""
 

@@ -16,7 +16,7 @@ from ..spec import ConvSpec, broadcast_shape
 Self = TypeVar("Self", bound="Observer")
 
 #: Ops that compute nothing: views of their argument, and moves between host and device.
-VIEWS = {"reshape", "permute", "broadcast_to", "getitem", "asarray", "to_host", "zeros"}
+VIEWS = {"reshape", "permute", "as_strided", "broadcast_to", "getitem", "asarray", "to_host", "zeros"}
 
 
 def macs(op: str, args: tuple[Any, ...]) -> int:

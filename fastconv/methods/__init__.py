@@ -8,7 +8,9 @@ from .arithmetic import ArithmeticMethods
 from .autograd import AutogradMethods
 from .in_place import InPlaceMethods
 from .matrix import MatrixMethods
+from .parts import PartMethods
 from .reduce import ReduceMethods
+from .repeat import RepeatMethods
 from .shape import ShapeMethods
 from .sort import SortMethods
 from .statistics import StatisticMethods

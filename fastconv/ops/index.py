@@ -1,8 +1,17 @@
-"""Indexing: parts of a tensor, read and replaced."""
+"""Indexing: parts of a tensor, read and replaced.
+
+A key means what it means in PyTorch. That is NumPy's meaning, except that an int beside arrays selects first,
+while NumPy takes it for one more array of indices::
+
+    x: 2, 3, 4        x[0, :, [1, 2]]        PyTorch: 3, 2        NumPy: 2, 3
+
+So such a key is applied in two steps (:func:`_steps`): the ints give a view, the arrays are used on it.
+"""
 
 from __future__ import annotations
 
 import operator
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,9 +19,12 @@ import numpy as np
 from fastconv.checks import shape_str
 from fastconv.spec import is_basic
 from fastconv.tape import Op
-from fastconv.variable import Node, Variable
+from fastconv.variable import Node, Variable, argument, host_array
 
+from .convert import Copy
 from .pointwise import unbroadcast
+
+_SMALL = 1 << 12  # elements of a result up to which NumPy reads them faster than a kernel
 
 
 class GetItem(Op):
@@ -24,15 +36,15 @@ class GetItem(Op):
     def forward(ctx: Node, x: Any, key: Any) -> Any:
         ctx.key, ctx.shape = _copied_key(key) if ctx.needs[0] else key, x.shape
         try:
-            return ctx.engine.getitem(x, key)
+            return read(ctx.engine, x, key)
         except (IndexError, ValueError, TypeError) as e:
-            raise _refused("index", e, x) from None
+            raise refused("index", e, x) from None
 
     @staticmethod
     def backward(ctx: Node, gy: Any) -> Any:
         e = ctx.engine
         gx = e.zeros(ctx.shape, gy.dtype) if ctx.accumulated is None else e.copy(ctx.accumulated)
-        e.index_add(gx, ctx.key, gy)
+        add(e, gx, ctx.key, gy)
         return gx
 
     @staticmethod
@@ -64,11 +76,11 @@ class ReplaceItem(Op):
     def backward(ctx: Node, gy: Any) -> Any:
         gvalue = None
         if ctx.needs[1]:
-            gvalue = unbroadcast(ctx.engine, ctx.engine.getitem(gy, ctx.key), ctx.value_shape)
+            gvalue = unbroadcast(ctx.engine, read(ctx.engine, gy, ctx.key), ctx.value_shape)
         if not ctx.needs[0]:
             return None, gvalue
         gx = ctx.engine.copy(gy)
-        ctx.engine.setitem(gx, ctx.key, 0)
+        write(ctx.engine, gx, ctx.key, 0)
         return gx, gvalue
 
 
@@ -78,26 +90,133 @@ class SetItem(ReplaceItem):
     @staticmethod
     def forward(ctx: Node, x: Any, value: Any, key: Any) -> Any:
         try:
-            ctx.engine.setitem(x, key, value)
+            write(ctx.engine, x, key, value)
         except (IndexError, ValueError, TypeError) as e:
-            raise _refused("item assignment", e, x) from None
+            raise refused("item assignment", e, x) from None
         return ReplaceItem.forward(ctx, x, value, key)
 
 
-def plain_key(key: Any) -> Any:
-    """An index expression with tensors replaced by host arrays, and by ints where they are one integer.
+class PutAdd(Op):
+    """A copy of ``x`` after ``x[key] += value``, where an index that occurs twice adds twice."""
 
-    A key without tensors and lists is returned as the same object: ``inplace.assign`` recognises by it that
-    ``x[key] += 1`` assigns a view to its own place.
+    @staticmethod
+    def forward(ctx: Node, x: Any, value: Any, key: Any) -> Any:
+        ctx.key, ctx.value_shape = _copied_key(key), value.shape
+        y = ctx.engine.copy(x)
+        try:
+            add(ctx.engine, y, key, value)
+        except (IndexError, ValueError, TypeError) as e:
+            raise refused("index_put", e, x) from None
+        return y
+
+    @staticmethod
+    def backward(ctx: Node, gy: Any) -> Any:
+        if not ctx.needs[1]:
+            return gy, None
+        return gy, unbroadcast(ctx.engine, read(ctx.engine, gy, ctx.key), ctx.value_shape)
+
+
+# ------------------------------------------------------------------------------------------------- engines
+def read(engine: Any, x: Any, key: Any) -> Any:
+    """``x[key]``."""
+    x, key = _steps(engine, x, key)
+    along = _along_axis(engine, x, key)
+    if along is None:
+        return engine.getitem(x, key)
+    index, axis, shape = along
+    return engine.reshape(engine.gather(x, index, axis), (*x.shape[:axis], *shape, *x.shape[axis + 1 :]))
+
+
+def write(engine: Any, x: Any, key: Any, value: Any) -> None:
+    """``x[key] = value``."""
+    x, key = _steps(engine, x, key)
+    engine.setitem(x, key, value)
+
+
+def add(engine: Any, x: Any, key: Any, value: Any) -> None:
+    """``x[key] += value``; an index that occurs twice adds twice."""
+    x, key = _steps(engine, x, key)
+    along = _along_axis(engine, x, key)
+    if along is None:
+        return engine.index_add(x, key, value)
+    index, axis, shape = along
+    wanted = *x.shape[:axis], *shape, *x.shape[axis + 1 :]
+    value = value if value.shape == wanted else engine.broadcast_to(value, wanted)
+    value = engine.reshape(value, (*x.shape[:axis], prod(shape), *x.shape[axis + 1 :]))
+    engine.scatter("add", x, index, value, axis)
+
+
+def _steps(engine: Any, x: Any, key: Any) -> tuple[Any, Any]:
+    """A view of ``x`` and a key without ints, which together are ``x[key]``."""
+    parts = key if isinstance(key, tuple) else (key,)
+    if not (any(isinstance(p, np.ndarray) for p in parts) and any(map(_is_int, parts))):
+        return x, key
+    first: list[Any] = []  # the ints, and a full slice for each axis that another part takes
+    for p in parts:
+        if _is_int(p) or p is Ellipsis:
+            first.append(p)
+        elif isinstance(p, np.ndarray):
+            first += [slice(None)] * (p.ndim if p.dtype == bool else 1)
+        elif isinstance(p, slice):
+            first.append(slice(None))
+    return engine.getitem(x, tuple(first)), tuple(p for p in parts if not _is_int(p))
+
+
+def _is_int(part: Any) -> bool:
+    return isinstance(part, (int, np.integer)) and not isinstance(part, bool)
+
+
+def _along_axis(engine: Any, x: Any, key: Any) -> tuple[Any, int, tuple[int, ...]] | None:
+    """A key that is one array of indices as what ``gather`` takes: the array on the device with x's rank, the
+    axis, and the array's own shape. None for other keys, and where too little is read for a kernel."""
+    parts = key if isinstance(key, tuple) else (key,)
+    arrays = [p for p in parts if isinstance(p, np.ndarray)]
+    full = all(p is Ellipsis or p == slice(None) for p in parts if not isinstance(p, np.ndarray))
+    if len(arrays) != 1 or not full or arrays[0].dtype.kind not in "iu":
+        return None
+    index, at = arrays[0], next(i for i, p in enumerate(parts) if isinstance(p, np.ndarray))
+    axis = at if Ellipsis not in parts[:at] else x.ndim - (len(parts) - at)
+    if not 0 <= axis < x.ndim or x.size // max(x.shape[axis], 1) * index.size <= _SMALL:
+        return None
+    n = x.shape[axis]
+    wrong = (index < -n) | (index >= n)
+    if wrong.any():
+        raise IndexError(f"index {index[wrong][0]} is out of bounds for axis {axis} with size {n}")
+    flat = index.astype(np.int64).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+    return engine.asarray(np.where(flat < 0, flat + n, flat)), axis, index.shape
+
+
+# ------------------------------------------------------------------------------------------------- keys
+def plain_key(key: Any) -> Any:
+    """An index expression with tensors and lists replaced by host arrays, and by ints where they are one
+    integer.
+
+    A key without them is returned as the same object: ``inplace.assign`` recognises by it that ``x[key] += 1``
+    assigns a view to its own place.
     """
     if isinstance(key, tuple):
-        parts = tuple([plain_key(k) for k in key])
+        parts = tuple([_part(k) for k in key])
         return key if all(map(operator.is_, parts, key)) else parts
-    if isinstance(key, Variable):
-        key = key.numpy()
-    elif isinstance(key, list):
-        key = np.asarray(key)
-    return int(key) if isinstance(key, np.ndarray) and key.ndim == 0 and key.dtype.kind in "iu" else key
+    # PyTorch takes a list that holds sequences or slices for a tuple
+    if isinstance(key, list) and any(isinstance(k, _NO_NUMBERS) for k in key):
+        return plain_key(tuple(key))
+    return _part(key)
+
+
+_NO_NUMBERS = (list, tuple, slice, Variable, np.ndarray, type(None), type(...))
+
+
+def _part(part: Any) -> Any:
+    """One part of a key: tensors and sequences become arrays, these an int where they are one integer."""
+    if isinstance(part, Variable):
+        part = part.numpy()
+    elif isinstance(part, (list, tuple)):
+        part = host_array(part, name="index", what="an index") if part else np.empty(0, np.int64)
+    if not isinstance(part, np.ndarray):
+        return part
+    if part.dtype == np.uint8:  # PyTorch's masks before it had bools
+        return part.astype(bool)
+    return int(part) if part.ndim == 0 and part.dtype.kind in "iu" else part
 
 
 def _copied_key(key: Any) -> Any:
@@ -107,8 +226,25 @@ def _copied_key(key: Any) -> Any:
     return key.copy() if isinstance(key, np.ndarray) else key
 
 
-def _refused(name: str, e: Exception, x: Any) -> Exception:
+def refused(name: str, e: Exception, x: Any) -> Exception:
     """NumPy's message about a key or a value that does not fit, with the op's name in front and the tensor's
     shape behind."""
     kind = next(k for k in (IndexError, ValueError, TypeError) if isinstance(e, k))
     return kind(f"{name}: {e} (the tensor is {shape_str(x.shape)})")
+
+
+def put(x: Variable, indices: Any, values: Any, accumulate: bool) -> Any:
+    """A copy of ``x`` after ``copy[indices] = values``, or after each value was added."""
+    if not isinstance(indices, (tuple, list)):
+        raise TypeError(f"index_put: indices must be a tuple of tensors, got {type(indices).__name__}")
+    values, key = argument("index_put", "values", values, x.device), plain_key(tuple(indices))
+    if values.dtype != x.dtype:
+        raise TypeError(
+            f"index_put: values must have the tensor's dtype, {x.dtype}, got {values.dtype}; convert them with "
+            f".astype('{x.dtype}')"
+        )
+    if accumulate:
+        return PutAdd.apply(x, values, key=key)
+    y = Copy.apply(x)
+    y[key] = values
+    return y

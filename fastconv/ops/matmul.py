@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
+import numpy as np
+
 from fastconv import dtypes
-from fastconv.checks import check, shape_str
+from fastconv.checks import check, check_axis, check_rank, int_tuple, number, shape_str
 from fastconv.tape import Op
-from fastconv.variable import Node
+from fastconv.variable import Node, Variable, argument
 
 from .pointwise import unbroadcast
+from .shape import permute, reshape, several
+from .views import expand
 
 
 class MatMul(Op):
@@ -59,3 +64,125 @@ class MatMul(Op):
             None if ga is None else e.reshape(ga, ctx.shapes[0]),
             None if gb is None else e.reshape(gb, ctx.shapes[1]),
         )
+
+
+# ------------------------------------------------------------------------------------------------- arguments
+def partner(name: str, what: str, value: Any, x: Variable) -> Any:
+    """Another operand, on the device of ``x``."""
+    check(
+        isinstance(value, (Variable, np.ndarray)),
+        name,
+        f"{what} must be a Tensor, got {type(value).__name__}",
+        TypeError,
+    )
+    return argument(name, what, value, x.device)
+
+
+def product(name: str, a: Any, b: Any, ranks: tuple[int, int], names: tuple[str, str]) -> Any:
+    """``a @ b`` of operands that have these ranks and one dtype, and do not broadcast."""
+    if not isinstance(a, Variable):
+        a = argument(name, names[0], a)
+    b = partner(name, names[1], b, a)
+    words = {1: "a vector", 2: "a matrix", 3: "a batch of matrices"}
+    for operand, what, rank in zip((a, b), names, ranks):
+        check_rank(name, what, operand.shape, rank, words[rank])
+    check(
+        a.dtype == b.dtype,
+        name,
+        f"{names[0]} and {names[1]} must have one dtype, got {a.dtype} and {b.dtype}; convert one of them, e.g. "
+        f"with .astype('{a.dtype}')",
+        TypeError,
+    )
+    check(
+        a.shape[-1] == b.shape[-2 if b.ndim > 1 else 0],
+        name,
+        f"inner dimensions differ: {shape_str(a.shape)} @ {shape_str(b.shape)}",
+    )
+    check(
+        ranks != (3, 3) or a.shape[0] == b.shape[0],
+        name,
+        f"the batches differ: {shape_str(a.shape)} @ {shape_str(b.shape)}",
+    )
+    return MatMul.apply(a, b)
+
+
+def added(name: str, x: Variable, y: Any, beta: float, alpha: float) -> Any:
+    """``beta * x + alpha * y`` in the shape of ``y``."""
+    for what, value in (("beta", beta), ("alpha", alpha)):
+        number(name, what, value)
+        check(
+            isinstance(value, int) or y.dtype.kind == "f",
+            name,
+            f"{what} must be an int for tensors of {y.dtype}, got {value}",
+            TypeError,
+        )
+    check(
+        x.dtype == y.dtype,
+        name,
+        f"the tensors must have one dtype, got {x.dtype} and {y.dtype}; convert one of them, e.g. with "
+        f".astype('{y.dtype}')",
+        TypeError,
+    )
+    wide = expand(name, x, (y.shape,))
+    scaled = y if alpha == 1 else y * alpha
+    if beta == 0:
+        return scaled
+    return scaled + (wide if beta == 1 else wide * beta)
+
+
+def inner(a: Variable, b: Any) -> Any:
+    """Sums of products over the last dimension of both."""
+    b = partner("inner", "other", b, a)
+    if a.ndim == 0 or b.ndim == 0:
+        return a * b
+    check(
+        a.shape[-1] == b.shape[-1],
+        "inner",
+        f"the last dimensions differ: {shape_str(a.shape)} and {shape_str(b.shape)}",
+    )
+    return tensordot(a, b, ([a.ndim - 1], [b.ndim - 1]), "inner")
+
+
+def tensordot(a: Variable, b: Any, dims: Any, name: str = "tensordot") -> Any:
+    """Sums of products over several dimensions of both, as one product of matrices."""
+    b = partner(name, "other", b, a)
+    if isinstance(dims, (tuple, list)):
+        check(len(dims) == 2, name, f"dims must be an int or two lists of ints, got {dims!r:.60}", TypeError)
+        ours, theirs = (
+            [check_axis(name, d, t.ndim) for d in several((part,))] for part, t in zip(dims, (a, b))
+        )
+    else:
+        (count,) = int_tuple(name, "dims", dims, 1, 0)
+        check(
+            count <= min(a.ndim, b.ndim),
+            name,
+            f"dims {count} is more than the dimensions of {shape_str(a.shape)} and {shape_str(b.shape)}",
+        )
+        ours, theirs = list(range(a.ndim - count, a.ndim)), list(range(count))
+    for found in (ours, theirs):
+        check(len({*found}) == len(found), name, f"expected different dimensions, got {found}")
+    check(
+        [a.shape[d] for d in ours] == [b.shape[d] for d in theirs],
+        name,
+        f"the dimensions {ours} of {shape_str(a.shape)} and {theirs} of {shape_str(b.shape)} must have the same "
+        "extents",
+    )
+    left = [d for d in range(a.ndim) if d not in ours]
+    right = [d for d in range(b.ndim) if d not in theirs]
+    n = prod(a.shape[d] for d in ours)
+    rows, columns = [a.shape[d] for d in left], [b.shape[d] for d in right]
+    y = MatMul.apply(
+        reshape(permute(a, ([*left, *ours],)), (prod(rows), n)),
+        reshape(permute(b, ([*theirs, *right],)), (n, prod(columns))),
+    )
+    return reshape(y, ((*rows, *columns),))
+
+
+def kron(a: Variable, b: Any) -> Any:
+    """Each element of ``a`` times the whole of ``b``."""
+    b = partner("kron", "other", b, a)
+    rank = max(a.ndim, b.ndim)
+    ours, theirs = ((1,) * (rank - t.ndim) + t.shape for t in (a, b))
+    spread = reshape(a, (tuple(m for n in ours for m in (n, 1)),))
+    y = spread * reshape(b, (tuple(m for n in theirs for m in (1, n)),))
+    return reshape(y, (tuple(n * m for n, m in zip(ours, theirs)),))

@@ -89,6 +89,8 @@ def functions(name: str):
     """Our function of that name, and PyTorch's."""
     info = database()[name]
     plain = {"__rdiv__": "__rtruediv__"}.get(info.name, info.name)
+    if plain == "einsum":  # the samples have the operands first
+        return (lambda operands, equation: fc.einsum(equation, operands)), info.op
     if plain.startswith("nn.functional."):
         return getattr(F, plain.removeprefix("nn.functional.")), info.op
     if plain == "where":  # the samples have the order of the method's arguments

@@ -38,6 +38,7 @@ LAYERS = {
     "methods": 2,
     "functions": 2,
     "creation": 2,
+    "joining": 2,
     "inplace": 2,
     "numpy_protocol": 2,
     "tensor": 2,

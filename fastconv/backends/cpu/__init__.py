@@ -4,6 +4,7 @@ from .conv.registry import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv
 from .fused.chain import fused_chain_bwd, fused_chain_fwd
 from .fused.plan import fused_chain_plan
 from .ops.borrowed import (
+    as_strided,
     asarray,
     broadcast_to,
     cast,

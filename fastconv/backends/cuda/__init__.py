@@ -41,6 +41,7 @@ from .ops.softmax_loss import (
 )
 from .ops.sort import kthvalue, sort, topk
 from .ops.views import asarray, broadcast_to, concatenate, permute, reshape, to_host, zeros
+from .ops.views import as_strided, asarray, broadcast_to, concatenate, permute, reshape, to_host, zeros
 from .runtime import device, dlpack, memory
 from .runtime.h2d import Upload
 from .runtime.layout import copy

@@ -73,6 +73,11 @@ def permute(x, axes):
     return x.transpose(axes)
 
 
+def as_strided(x, shape, strides):
+    """A view with these strides that begins at the first element of ``x``."""
+    return np.lib.stride_tricks.as_strided(x, shape, strides)
+
+
 def broadcast_to(x, shape):
     """A read-only view that repeats ``x``."""
     return np.broadcast_to(x, shape)

@@ -67,6 +67,11 @@ def permute(x: DeviceArray, axes: Sequence[int]) -> DeviceArray:
     return x.transpose(*axes)
 
 
+def as_strided(x: DeviceArray, shape: Sequence[int], strides: Sequence[int]) -> DeviceArray:
+    """A view with these strides that begins at the first element of ``x``."""
+    return x.view(shape, strides)
+
+
 def broadcast_to(x: DeviceArray, shape: Sequence[int]) -> DeviceArray:
     """A view that repeats ``x`` to ``shape``."""
     return layout.broadcast(x, tuple(shape))

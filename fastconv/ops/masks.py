@@ -1,0 +1,134 @@
+"""Elements chosen by masks, and triangles of matrices."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fastconv.checks import check, int_tuple, shape_str
+from fastconv.spec import broadcast_shape
+from fastconv.tape import Op
+from fastconv.variable import Node, Variable, argument
+
+from .convert import astype
+from .gather import filled
+from .index import GetItem
+from .pointwise import unbroadcast
+from .shape import reshape
+from .views import expand
+
+
+def _filled(engine: Any, x: Any, mask: Any, value: Any) -> Any:
+    """A copy of ``x`` with ``value`` where the mask of its shape is true."""
+    y = engine.copy(x)
+    engine.setitem(y, engine.to_host(mask), value)
+    return y
+
+
+class MaskedFill(Op):
+    """``x`` with ``value``, an array of one element, where ``mask`` is true."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Any, mask: Any, value: Any) -> Any:
+        e, shape = ctx.engine, broadcast_shape("masked_fill", x.shape, mask.shape)
+        ctx.shapes = x.shape, value.shape
+        ctx.save(mask)
+        return _filled(e, e.broadcast_to(x, shape), e.broadcast_to(mask, shape), value)
+
+    @staticmethod
+    def backward(ctx: Node, gy: Any) -> Any:
+        (mask,), e = ctx.saved, ctx.engine
+        mask = e.broadcast_to(mask, gy.shape)
+        gx = unbroadcast(e, _filled(e, gy, mask, 0), ctx.shapes[0]) if ctx.needs[0] else None
+        if not ctx.needs[2]:
+            return gx, None, None
+        chosen = e.binary_fwd("mul", gy, e.cast(mask, gy.dtype))
+        return gx, None, e.reshape(e.reduce_fwd("sum", chosen, tuple(range(gy.ndim)), False), ctx.shapes[1])
+
+
+class Triangle(Op):
+    """Matrices with zeros where ``mask``, of the shape of one, is true."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Any, mask: np.ndarray) -> Any:
+        ctx.mask = mask
+        return Triangle._cleared(ctx.engine, x, mask)
+
+    @staticmethod
+    def backward(ctx: Node, gy: Any) -> Any:
+        return Triangle._cleared(ctx.engine, gy, ctx.mask)
+
+    @staticmethod
+    def _cleared(engine: Any, x: Any, mask: np.ndarray) -> Any:
+        return _filled(engine, x, engine.broadcast_to(engine.asarray(mask), x.shape), 0)
+
+
+# ------------------------------------------------------------------------------------------------- arguments
+def _mask(name: str, mask: Any, x: Variable) -> Any:
+    mask = argument(name, "mask", mask, x.device)
+    check(
+        mask.dtype == bool,
+        name,
+        f"mask must be a bool tensor, got {mask.dtype}; convert it with .bool(), or compare, as in mask != 0",
+        TypeError,
+    )
+    return mask
+
+
+def masked_fill(x: Variable, mask: Any, value: Any) -> Any:
+    """``x`` with ``value``, a number or a tensor of one, where ``mask`` is true."""
+    mask = _mask("masked_fill", mask, x)
+    if isinstance(value, Variable):
+        check(
+            value.ndim == 0,
+            "masked_fill",
+            f"value must be a number or a tensor of no dimensions, got {shape_str(value.shape)}; for a tensor "
+            "of values use where",
+        )
+        number = astype(value, x.dtype)
+    else:
+        number = reshape(filled("masked_fill", value, x), ((),))
+    return MaskedFill.apply(x, mask, number)
+
+
+def masked_select(x: Variable, mask: Any) -> Any:
+    """The elements of ``x`` where ``mask`` is true."""
+    mask = _mask("masked_select", mask, x)
+    shape = broadcast_shape("masked_select", x.shape, mask.shape)
+    where = np.flatnonzero(np.broadcast_to(mask.numpy(), shape))
+    return GetItem.apply(reshape(expand("masked_select", x, (shape,)), (-1,)), key=where)
+
+
+def masked_scatter(x: Variable, mask: Any, source: Any) -> Any:
+    """``x`` with the first elements of ``source`` where ``mask`` is true."""
+    name = "masked_scatter"
+    mask, source = _mask(name, mask, x), argument(name, "source", source, x.device)
+    check(
+        source.dtype == x.dtype,
+        name,
+        f"source must have the tensor's dtype, {x.dtype}, got {source.dtype}; convert it with "
+        f".astype('{x.dtype}')",
+        TypeError,
+    )
+    shape = broadcast_shape(name, x.shape, mask.shape)
+    key = np.broadcast_to(mask.numpy(), shape)
+    wanted = int(np.count_nonzero(key))
+    check(
+        prod(source.shape) >= wanted,
+        name,
+        f"the mask is true for {wanted} elements, and source has only {prod(source.shape)}",
+    )
+    y = expand(name, x, (shape,)).clone()
+    y[key] = GetItem.apply(reshape(source, (-1,)), key=slice(0, wanted))
+    return y
+
+
+def triangle(name: str, x: Variable, diagonal: int) -> Any:
+    """``tril`` or ``triu`` of the matrices in the last two dimensions."""
+    check(x.ndim >= 2, name, f"expected at least two dimensions, got {x.ndim} ({shape_str(x.shape)})")
+    (k,) = int_tuple(name, "diagonal", diagonal, 1, -(1 << 40))
+    rows, columns = (np.arange(n) for n in x.shape[-2:])
+    below = columns - rows[:, None] - k
+    return Triangle.apply(x, mask=below > 0 if name == "tril" else below < 0)
