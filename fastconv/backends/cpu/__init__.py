@@ -23,6 +23,7 @@ from .ops.dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
 from .ops.dropout import dropout
 from .ops.index import gather, scatter
 from .ops.logsumexp import logsumexp
+from .ops.grid_sample import grid_sample_bwd_data, grid_sample_bwd_grid, grid_sample_fwd
 from .ops.norm.batch import (
     batch_norm_bwd,
     batch_norm_fwd,
@@ -42,6 +43,10 @@ from .ops.pooling.maximum import adaptive_max_pool_fwd, max_pool_bwd, max_pool_f
 from .ops.reduce import argmax, argmin, moments, reduce_fwd
 from .ops.scan import extremum_scan, scan
 from .ops.shape import copy, fold, interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd, unfold
+from .ops.pooling.unpool import max_unpool_bwd, max_unpool_fwd
+from .ops.reduce import argmax, argmin, reduce_fwd
+from .ops.resample import copy, interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd
+from .ops.shape import fold, unfold
 from .ops.softmax_loss import (
     cross_entropy_bwd,
     cross_entropy_fwd,

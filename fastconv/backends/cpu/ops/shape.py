@@ -1,13 +1,6 @@
-"""Padding, resizing, unfold and fold: moves and short sums along one axis at a time.
+"""Windows as columns, and the sum of columns into images.
 
-Padding and resizing apply a sparse matrix to one axis after the other, and their gradients apply the
-transposed matrices. One kernel serves them all::
-
-    y[o, j, :] = sum over the entries e of row j:  weight[e] * x[o, item[e], :]     (fill, if row j is empty)
-
-    threads: equal shares of the pairs (o, j); the innermost run is contiguous in memory
-
-Unfold and fold are loops of their own::
+::
 
     unfold   threads: equal shares of (image, channel, tap);  for each output pixel: one read, one write
     fold     threads: equal shares of (image, channel);       for each tap and output pixel: add to a pixel
@@ -17,58 +10,8 @@ from __future__ import annotations
 
 from math import prod
 
-import numpy as np
-
-from fastconv.backends.common import resample
-
 from ..codegen.jit import kernel, prange, split_range
 from ..runtime import layout, memory
-
-
-# ------------------------------------------------------------------------------------------- along one axis
-@kernel
-def _along_axis(threads, x, starts, items, weights, fill, y):
-    outer, count, inner = y.shape
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, outer * count)
-        for job in range(first, end):
-            o, j = job // count, job % count
-            target = y[o, j]
-            if starts[j] == starts[j + 1]:
-                target[:] = fill
-            for e in range(starts[j], starts[j + 1]):
-                source, weight = x[o, items[e]], weights[e]
-                if e == starts[j]:
-                    for i in range(inner):
-                        target[i] = weight * source[i]
-                else:
-                    for i in range(inner):
-                        target[i] += weight * source[i]
-
-
-def along_axis(x: np.ndarray, axis: int, rows: resample.Rows, fill: float = 0.0) -> np.ndarray:
-    """Apply the sparse matrix ``rows`` to one axis; the result has the memory order of ``x``."""
-    if x.dtype.char == "e":  # Numba has no float16 on the CPU
-        return along_axis(x.astype(np.float32), axis, rows, fill).astype(x.dtype)
-    order = layout.memory_order(x)
-    at = order.index(axis)
-    dense = layout.dense(x.transpose(order))
-    shape = dense.shape
-    y = memory.empty((*shape[:at], len(rows), *shape[at + 1 :]), x.dtype)
-    view = (prod(shape[:at]), -1, prod(shape[at + 1 :]))
-    if y.size:
-        if dense.size == 0:
-            y.fill(fill)
-        else:
-            _along_axis(
-                dense.reshape(view[0], shape[at], view[2]),
-                rows.starts,
-                rows.items,
-                rows.weights.astype(x.dtype),
-                x.dtype.type(fill),
-                y.reshape(view[0], len(rows), view[2]),
-            )
-    return y.transpose(np.argsort(order))
 
 
 # ------------------------------------------------------------------------------------------- unfold and fold
@@ -134,13 +77,3 @@ def fold(cols, spec):
     if x.size:
         _fold(layout.dense(cols).reshape(_cols_shape(spec)), *_window(spec), x5[:, 0])
     return x
-
-
-def copy(x):
-    """A fresh dense array with the order of axes in memory of ``x``."""
-    y = layout.empty_like(x)
-    np.copyto(y, x)
-    return y
-
-
-pad_fwd, pad_bwd, interpolate_fwd, interpolate_bwd = resample.ops(along_axis, copy)

@@ -48,8 +48,8 @@ class Divisor(NamedTuple):
 
 def _windows(spec) -> Windows:
     if isinstance(spec, AdaptivePoolSpec):
-        ones, zeros = (1, 1, 1), (0, 0, 0)
-        return Windows((1, *spec.in_size), (1, *spec.out_size), ones, ones, ones, zeros, True)
+        ones, zeros, lead = (1, 1, 1), (0, 0, 0), (1,) * (3 - len(spec.in_size))
+        return Windows(lead + spec.in_size, lead + spec.out_size, ones, ones, ones, zeros, True)
     s = spec.as_3d()
     before = tuple(b for b, _ in s.padding)
     return Windows(s.in_size, s.out_size, s.kernel, s.stride, s.dilation, before, False)

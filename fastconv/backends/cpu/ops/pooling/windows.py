@@ -122,7 +122,8 @@ def memoize_by_spec(make):
 def windows(spec) -> tuple[Windows, ...]:
     """The windows of a PoolSpec or AdaptivePoolSpec."""
     if not isinstance(spec, PoolSpec):
-        return tuple(map(_adaptive, (1, *spec.in_size), (1, *spec.out_size)))
+        ones = (1,) * (3 - len(spec.in_size))
+        return tuple(map(_adaptive, ones + spec.in_size, ones + spec.out_size))
     spec = spec.as_3d()
     before, after = zip(*spec.padding)
     dims = zip(spec.in_size, spec.out_size, spec.kernel, spec.stride, spec.dilation, before, after)
