@@ -62,7 +62,14 @@ def along_axis(x: DeviceArray, axis: int, rows: resample.Rows, fill: float = 0.0
     return y.transpose(*(order.index(i) for i in range(x.ndim)))
 
 
-pad_fwd, pad_bwd, interpolate_fwd, interpolate_bwd = resample.ops(along_axis, layout.copy)
+def apply(x: DeviceArray, matrices: dict[int, resample.Rows], fill: float = 0.0) -> DeviceArray:
+    """Apply sparse matrices to one axis after the other."""
+    for axis, rows in matrices.items():
+        x = along_axis(x, axis, rows, fill)
+    return x
+
+
+pad_fwd, pad_bwd, interpolate_fwd, interpolate_bwd = resample.ops(apply, layout.copy)
 
 
 # -------------------------------------------------------------------------------------- windows as columns
