@@ -5,6 +5,7 @@ from .graph import Graph
 from .ops.channel_reduce import channel_sum
 from .ops.dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
 from .ops.gather import gather, scatter
+from .ops.grid_sample import grid_sample_bwd_data, grid_sample_bwd_grid, grid_sample_fwd
 from .ops.indexing import getitem, index_add, setitem
 from .ops.norm.batch import (
     batch_norm_bwd,
@@ -41,6 +42,8 @@ from .ops.softmax_loss import (
 )
 from .ops.sort import kthvalue, sort, topk
 from .ops.views import as_strided, asarray, broadcast_to, concatenate, permute, reshape, to_host, zeros
+from .ops.unpool import max_unpool_bwd, max_unpool_fwd
+from .ops.views import asarray, broadcast_to, concatenate, permute, reshape, to_host, zeros
 from .runtime import device, dlpack, memory
 from .runtime.h2d import Upload
 from .runtime.layout import copy

@@ -63,7 +63,7 @@ def _axis_taps(real):
         scale = real(size - 1) * half if align else real(size) * half
         shift = zero if align else -half
         x = real((g + one) * scale + shift)
-        if math.isinf(x) or math.isnan(x):
+        if x - x != zero:  # not finite
             x, scale = shift, zero
         if mode == 2:
             start = real(math.floor(x))
