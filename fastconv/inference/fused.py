@@ -120,6 +120,11 @@ class FusedConv(Fused):
     def _conv(self) -> Any:
         return self.layers[0]
 
+    @property
+    def _pads_zeros(self) -> bool:
+        """Whether the kernel's own padding is the layer's."""
+        return self.dense or self._conv.padding_mode == "zeros"
+
     def _fold(self, conv: Any, norms: list[Any]) -> tuple[Tensor, Tensor | None]:
         weight, bias = conv.weight.detach(), None if conv.bias is None else conv.bias.detach()
         for n in norms:
@@ -170,7 +175,9 @@ class FusedConv(Fused):
         return Tensor(engine.reshape(y, (*lead, w.shape[0])) if self.dense else y)
 
     def _fits(self, x: Any, w: Tensor) -> bool:
-        if not (isinstance(x, Tensor) and x.dtype == w.dtype and x.device == w.device):
+        if not self._pads_zeros or not (
+            isinstance(x, Tensor) and x.dtype == w.dtype and x.device == w.device
+        ):
             return False
         return x.ndim == 2 or x.ndim > 2 and not self.norms if self.dense else x.ndim == w.ndim
 
@@ -186,7 +193,11 @@ class FusedConv(Fused):
         """A convolution and perhaps a ReLU; None where ``forward`` must be called, see there."""
         conv = self._conv
         weight, bias, alike = self._weights()
-        if conv.training or forced(None if self.dense else conv.algorithm) or not alike:
+        if (
+            conv.training
+            or forced(None if self.dense else conv.algorithm)
+            or not (alike and self._pads_zeros)
+        ):
             return None
         spec = self._spec((*shape, 1, 1) if self.dense else shape, weight.shape)
         steps: list[tuple[str, Any]] = [("linear" if self.dense else "conv", spec)]

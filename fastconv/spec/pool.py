@@ -123,7 +123,9 @@ def pool_spec(
     count_include_pad: bool = True,
     divisor_override: float | None = None,
 ) -> PoolSpec:
-    """Validate a pooling call and return its :class:`PoolSpec`; a ``stride`` of None or ``()`` is the kernel's.
+    """Validate a pooling call and return its :class:`PoolSpec`.
+
+    A ``stride`` of None or ``()`` means ``kernel_size``.
 
     >>> pool_spec("max_pool2d", (1, 8, 28, 28), 2).y_shape
     (1, 8, 14, 14)
@@ -180,9 +182,7 @@ def adaptive_pool_spec(name: str, x_shape: Sequence[int], output_size: Any) -> A
     check(len(sizes) == n, name, f"output_size must be {wanted}, got {output_size!r:.60}")
     kept = [i if s is None else s for i, s in zip(x_shape[2:], sizes)]
     sizes = int_tuple(name, "output_size", kept, n, 1)
-    check(
-        min(x_shape[2:]) > 0, name, f"input must not be empty in {layout}, got {shape_str(x_shape)}"
-    )
+    check(min(x_shape[2:]) > 0, name, f"input must not be empty in {layout}, got {shape_str(x_shape)}")
     check_count(name, "the output", (*x_shape[:2], *sizes))
     return AdaptivePoolSpec(x_shape[0], x_shape[1], tuple(x_shape[2:]), sizes)
 

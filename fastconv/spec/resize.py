@@ -155,7 +155,7 @@ def interpolate_spec(
     check(
         align_corners is None or "linear" in mode or mode == "bicubic",
         name,
-        f"align_corners applies to the modes linear, bilinear, bicubic and trilinear, got {mode!r}; leave it out",
+        f"align_corners is for linear, bilinear, bicubic and trilinear, got {mode!r}; leave it out",
     )
     check((size is None) != (scale_factor is None), name, "give either size or scale_factor")
     check(

@@ -24,6 +24,7 @@ from .ops.dropout import dropout
 from .ops.index import gather, scatter
 from .ops.logsumexp import logsumexp
 from .ops.grid_sample import grid_sample_bwd_data, grid_sample_bwd_grid, grid_sample_fwd
+from .ops.index import gather, scatter
 from .ops.norm.batch import (
     batch_norm_bwd,
     batch_norm_fwd,

@@ -84,6 +84,10 @@ def _pooling(x: np.ndarray) -> Iterator[Job]:
     yield _job("adaptive_max_pool_fwd", x, adaptive)
     yield _job("adaptive_avg_pool_fwd", x, adaptive)
     yield _job("adaptive_avg_pool_bwd", half, adaptive)
+    places = index.astype(np.int64)
+    unpool = spec.unpool_spec("max_unpool2d", half.shape, places.shape, 2)
+    yield _job("max_unpool_fwd", half, places, unpool)
+    yield _job("max_unpool_bwd", x, places, unpool)
 
 
 def _norms(x: np.ndarray, y: np.ndarray, table: np.ndarray) -> Iterator[Job]:
@@ -175,10 +179,16 @@ def _shapes(x: np.ndarray, y: np.ndarray, table: np.ndarray) -> Iterator[Job]:
     for mode in ("constant", "reflect", "replicate", "circular"):
         yield _job("pad_fwd", x, pairs, mode, 0.0, label=mode)
         yield _job("pad_bwd", padded, pairs, mode, x.shape, label=mode)
-    for mode in ("nearest", "bilinear"):
-        resize = spec.interpolate_spec(x.shape, (48, 48), None, mode, False)
+    for mode in ("nearest", "bilinear", "bicubic"):
+        resize = spec.interpolate_spec(x.shape, (48, 48), None, mode, None)
         yield _job("interpolate_fwd", x, resize, label=mode)
         yield _job("interpolate_bwd", _array(*resize.y_shape), resize, label=mode)
+    places = _rng.random((8, 24, 24, 2), np.float32)
+    for mode in ("bilinear", "bicubic"):
+        sample = spec.grid_sample_spec(x.shape, places.shape, mode, "zeros", None)
+        yield _job("grid_sample_fwd", x, places, sample, label=mode)
+        yield _job("grid_sample_bwd_data", y, places, sample, label=mode)
+        yield _job("grid_sample_bwd_grid", y, x, places, sample, label=mode)
     s = spec.conv_spec("conv2d", x.shape, (32, 32, 3, 3), 1, 1)
     yield _job("unfold", x, s)
     yield _job("fold", _rng.random((8, 32 * 9, 24 * 24), np.float32), s)

@@ -36,7 +36,7 @@ def interpolate_bwd(gy, spec):
     return gy
 
 
-# ------------------------------------------------------------------------------------------------- grid_sample
+# ------------------------------------------------------------------------------------------------ grid_sample
 def _bounded(x, size, spec):
     """Coordinates moved into the input as ``padding_mode`` says, and the derivative of that."""
     one, zero = np.ones_like(x), np.zeros_like(x)

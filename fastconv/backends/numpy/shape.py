@@ -15,8 +15,10 @@ def _sources(shape, pairs, mode):
     for axis, pair in enumerate(pairs):
         places = pad_places(shape[axis], *pair, mode)
         inside = (places >= 0).reshape(-1, *(1,) * (len(shape) - 1 - axis))
-        at = np.where(inside, at.take(np.maximum(places, 0), axis), -1) if at.size else np.full(
-            (*at.shape[:axis], len(places), *at.shape[axis + 1 :]), -1
+        at = (
+            np.where(inside, at.take(np.maximum(places, 0), axis), -1)
+            if at.size
+            else np.full((*at.shape[:axis], len(places), *at.shape[axis + 1 :]), -1)
         )
     return at
 

@@ -313,8 +313,8 @@ class MaxUnpool(Op):
             check(
                 low >= 0 and high < prod(ctx.spec.out_size),
                 name,
-                f"indices must be positions in planes of {shape_str(ctx.spec.out_size)}, got {low} to {high}; "
-                "does output_size fit the pooling?",
+                f"indices must be positions in planes of {shape_str(ctx.spec.out_size)}, "
+                f"got {low} to {high}; does output_size fit the pooling?",
             )
         ctx.save(index)
         return e.max_unpool_fwd(x, index, ctx.spec)

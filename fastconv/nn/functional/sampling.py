@@ -198,9 +198,7 @@ def grid_sample(
     """
     name = "grid_sample"
     input, grid = argument(name, "input", input), argument(name, "grid", grid)
-    return GridSample.apply(
-        input, grid, mode=mode, padding_mode=padding_mode, align_corners=align_corners
-    )
+    return GridSample.apply(input, grid, mode=mode, padding_mode=padding_mode, align_corners=align_corners)
 
 
 def affine_grid(theta: TensorLike, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
@@ -250,7 +248,7 @@ def affine_grid(theta: TensorLike, size: Sequence[int], align_corners: bool | No
     return (base @ theta.permute(0, 2, 1)).reshape(n, *extents, dims)
 
 
-# ------------------------------------------------------------------------------------------------- rearranging
+# ------------------------------------------------------------------------------------------------ rearranging
 def _images(name: str, input: TensorLike, what: str, value: Any) -> tuple[Tensor, int, tuple[int, ...]]:
     """Any number of leading axes as one; the factor; and the leading extents."""
     x = argument(name, "input", input)
@@ -359,7 +357,9 @@ def channel_shuffle(input: TensorLike, groups: int) -> Tensor:
         x.ndim >= 3, name, f"input must have 3 dimensions or more (N x C x spatial), got {shape_str(x.shape)}"
     )
     n, c, *space = x.shape
-    check(c % groups == 0, name, f"groups {groups} must divide the {c} channels of input {shape_str(x.shape)}")
+    check(
+        c % groups == 0, name, f"groups {groups} must divide the {c} channels of input {shape_str(x.shape)}"
+    )
     last = range(1, 1 + len(space))
     split = x.reshape(n, groups, c // groups, *space).permute(0, *(i + 2 for i in last), 2, 1)
     return split.reshape(n, *space, c).permute(0, len(space) + 1, *last)

@@ -26,9 +26,7 @@ class Pad(Op):
         return ctx.engine.pad_bwd(gy, ctx.pairs, ctx.mode, ctx.shape)
 
 
-def pad(
-    input: TensorLike, pad: Sequence[int], mode: str = "constant", value: float | None = None
-) -> Tensor:
+def pad(input: TensorLike, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """Pad or crop the last dimensions.
 
     Parameters
@@ -60,7 +58,9 @@ def pad(
     input = argument("pad", "input", input)
     value = number("pad", "value", 0 if value is None else value)
     check(
-        mode == "constant" or value == 0, "pad", f"value is for mode 'constant'; leave it out for {mode!r:.60}"
+        mode == "constant" or value == 0,
+        "pad",
+        f"value is for mode 'constant'; leave it out for {mode!r:.60}",
     )
     return Pad.apply(input, pairs=pad_pairs(input.shape, pad, mode), mode=mode, value=value)
 

@@ -37,7 +37,7 @@ class FunctionLayer(Module):
     function: Callable[..., Any]
     options: tuple[str, ...]  # the function's parameters behind its inputs
     shown: tuple[str, ...]  # those in the repr
-    ndim: int  # spatial dimensions, 0 where there are none
+    ndim: int = 0  # spatial dimensions, where the function's name has them or the layer says so
     __signature__: inspect.Signature
 
     def __init_subclass__(
@@ -62,7 +62,8 @@ class FunctionLayer(Module):
         options = [o for o in options if o.name not in without]
         cls.function = staticmethod(function)
         cls.options = tuple(o.name for o in options if o.name not in NO_OPTIONS)
-        cls.ndim = int(function.__name__[-2]) if function.__name__[-2].isdigit() else 0
+        if function.__name__[-2].isdigit():
+            cls.ndim = int(function.__name__[-2])
         cls.shown = cls.options if shown is None else shown
         cls.__signature__ = inspect.Signature(options)
 
@@ -76,10 +77,14 @@ class FunctionLayer(Module):
             else:
                 setattr(self, name, value)
         if "kernel_size" in self.options:
-            name, dilation = type(self).__name__, getattr(self, "dilation", 1)
+            name, padding, dilation = (
+                type(self).__name__,
+                getattr(self, "padding", 0),
+                getattr(self, "dilation", 1),
+            )
             if self.stride is None:
                 self.stride = self.kernel_size
-            window_options(name, self.ndim, self.kernel_size, self.stride, self.padding, dilation)
+            window_options(name, self.ndim, self.kernel_size, self.stride, padding, dilation)
 
     def forward(self, *inputs: Any) -> Any:
         """The layer's function with the layer's options."""

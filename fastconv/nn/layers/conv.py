@@ -1,16 +1,16 @@
-"""Convolutions and the transposed convolution."""
+"""Convolutions and transposed convolutions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...backends.select import check_name, forced
-from ...checks import check, check_count, int_tuple
-from ...creation import zeros
-from ...spec import conv_spec, window_options
+from ...checks import check, check_count, int_tuple, one_of, shape_str
+from ...creation import argument, zeros
+from ...spec import conv_spec, parse_padding, window_options
 from ...tensor import Tensor
-from ...typing import Ints, Padding, TensorLike
+from ...typing import DType, Ints, Padding, TensorLike
 from .. import functional as F
 from ..fused_chain import FusionSteps
 from ..module import Module, Parameter
@@ -40,6 +40,9 @@ class _Conv(Module):
         dilation: Ints = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: DType | None = None,
         *,
         algorithm: str | None = None,
     ) -> None:
@@ -56,15 +59,19 @@ class _Conv(Module):
         )
         window_options(name, n, kernel_size, stride, padding, dilation)
         self.padding: Any = (padding,) * n if isinstance(padding, int) else padding
+        one_of(name, "padding_mode", padding_mode, ("zeros", "reflect", "replicate", "circular"))
+        self.padding_mode = padding_mode
         check_name(algorithm, name)
         self.algorithm = algorithm
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         check_count(name, "weight", (first, second // groups, *self.kernel_size))
         # In memory the first axis is innermost, because it is the vector axis of the kernels, which read
         # weights in this order.
-        hwio = zeros(*self.kernel_size, second // groups, first)
+        dtype = "float32" if dtype is None else dtype
+        hwio = zeros(*self.kernel_size, second // groups, first, dtype=dtype, device=device)
         self.weight = Parameter(hwio.permute(n + 1, n, *range(n)))
-        self.register_parameter("bias", Parameter(zeros(out_channels)) if bias else None)
+        vector = Parameter(zeros(out_channels, dtype=dtype, device=device)) if bias else None
+        self.register_parameter("bias", vector)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -73,16 +80,28 @@ class _Conv(Module):
 
     def forward(self, x: TensorLike) -> Tensor:
         """The convolution of ``x``."""
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            x, padding = self._padded(x), 0
         return self.function(
             x,
             self.weight,
             self.bias,
             self.stride,
-            self.padding,
+            padding,
             self.dilation,
             self.groups,
             algorithm=self.algorithm,
         )
+
+    def _padded(self, x: TensorLike) -> Tensor:
+        """``x`` with the padding that is not zeros. An array of a wrong rank is left to the convolution."""
+        name, n = type(self).__name__, self.ndim
+        x = argument(name, "input", x)
+        if x.ndim not in (n + 1, n + 2):
+            return x
+        pairs = parse_padding(name, self.padding, x.shape[-n:], self.kernel_size, self.stride, self.dilation)
+        return F.pad(x, [p for pair in reversed(pairs) for p in pair], self.padding_mode)
 
     def extra_repr(self) -> str:
         """The options that differ from the defaults."""
@@ -92,7 +111,8 @@ class _Conv(Module):
         for name, default in (("padding", none), ("output_padding", none), ("dilation", one), ("groups", 1)):
             if getattr(self, name, default) != default:
                 text += f", {name}={getattr(self, name)!r}"
-        return text + ", bias=False" * (self.bias is None)
+        text += ", bias=False" * (self.bias is None)
+        return text + f", padding_mode={self.padding_mode}" * (self.padding_mode != "zeros")
 
 
 class Conv1d(_Conv):
@@ -122,6 +142,10 @@ class Conv2d(_Conv):
         Divides both numbers of channels; each group of input channels has its own filters.
     bias : bool
         Add a learned bias per output channel.
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What the padding holds, as :func:`fastconv.nn.functional.pad` has it.
+    device, dtype : optional
+        Of the parameters; by default ``"cpu"`` and float32.
     algorithm : str, optional
         Forces an algorithm, as the function does.
 
@@ -140,8 +164,8 @@ class Conv2d(_Conv):
     ndim, function = 2, staticmethod(F.conv2d)
 
     def fusion_steps(self, shape: tuple[int, ...]) -> FusionSteps | None:
-        """One convolution; None where an algorithm is forced, because a chain has its own."""
-        if forced(self.algorithm):
+        """One convolution; None where an algorithm is forced or padding is not zeros, which no chain has."""
+        if forced(self.algorithm) or self.padding_mode != "zeros":
             return None
         bias = None if self.bias is None else self.bias.shape
         spec = conv_spec(
@@ -163,11 +187,112 @@ class Conv3d(_Conv):
     ndim, function = 3, staticmethod(F.conv3d)
 
 
-class ConvTranspose2d(_Conv):
+class _ConvTranspose(_Conv):
+    """A transposed convolution with ``ndim`` spatial dimensions."""
+
+    transposed = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Ints,
+        stride: Ints = 1,
+        padding: Padding = 0,
+        output_padding: Ints = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Ints = 1,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: DType | None = None,
+        *,
+        algorithm: str | None = None,
+    ) -> None:
+        name = type(self).__name__
+        check(not isinstance(padding, str), name, f"padding must be numbers, got {padding!r}")
+        check(
+            padding_mode == "zeros",
+            name,
+            f"padding_mode must be 'zeros' in a transposed convolution, got {padding_mode!r:.60}",
+        )
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+            algorithm=algorithm,
+        )
+        self.output_padding = int_tuple(name, "output_padding", output_padding, self.ndim, 0)
+
+    def forward(self, x: TensorLike, output_size: Sequence[int] | None = None) -> Tensor:
+        """The transposed convolution of ``x``.
+
+        ``output_size`` is the spatial size or the shape of the result; it takes the place of the layer's
+        ``output_padding``.
+        """
+        extra = self.output_padding if output_size is None else self._output_padding(x, output_size)
+        return self.function(
+            x,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            extra,
+            self.groups,
+            self.dilation,
+            algorithm=self.algorithm,
+        )
+
+    def _output_padding(self, x: TensorLike, output_size: Sequence[int]) -> tuple[int, ...]:
+        """How many positions ``output_size`` has more than the smallest result."""
+        name, n = type(self).__name__, self.ndim
+        x = argument(name, "input", x)
+        check(x.ndim in (n + 1, n + 2), name, f"input must have {n + 1} or {n + 2} dimensions, got {x.ndim}")
+        good = isinstance(output_size, (tuple, list)) and len(output_size) in (n, x.ndim)
+        check(good, name, f"output_size must have {n} or {x.ndim} numbers, got {output_size!r:.60}")
+        size = int_tuple(name, "output_size", output_size[-n:], n, 1)
+        kernel = self.kernel_size
+        pairs = parse_padding(name, self.padding, x.shape[-n:], kernel, self.stride, self.dilation)
+        smallest = tuple(
+            (i - 1) * s - sum(pair) + d * (k - 1) + 1
+            for i, s, pair, d, k in zip(x.shape[-n:], self.stride, pairs, self.dilation, kernel)
+        )
+        largest = tuple(i + s - 1 for i, s in zip(smallest, self.stride))
+        check(
+            all(low <= o <= high for low, o, high in zip(smallest, size, largest)),
+            name,
+            f"output_size {size} must be between {smallest} and {largest} (input {shape_str(x.shape)})",
+        )
+        return tuple(o - low for o, low in zip(size, smallest))
+
+
+class ConvTranspose1d(_ConvTranspose):
+    """1-D transposed convolution of ``N x C x W`` or ``C x W``; the options of :class:`ConvTranspose2d`.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.ConvTranspose1d(8, 3, kernel_size=2, stride=2)(fc.zeros(1, 8, 16)).shape
+    (1, 3, 32)
+    """
+
+    ndim, function = 1, staticmethod(F.conv_transpose1d)
+
+
+class ConvTranspose2d(_ConvTranspose):
     """2-D transposed convolution of ``N x C x H x W`` or ``C x H x W``.
 
-    It is the adjoint of :class:`Conv2d` with the same geometry and has its options; see
-    :func:`fastconv.nn.functional.conv_transpose2d`.
+    It is the adjoint of :class:`Conv2d` with the same geometry and has its options, but ``padding_mode`` is
+    always ``"zeros"``; see :func:`fastconv.nn.functional.conv_transpose2d`. Called with ``output_size``, it
+    chooses the output padding that gives a result of that size.
 
     Parameters
     ----------
@@ -182,50 +307,22 @@ class ConvTranspose2d(_Conv):
     Examples
     --------
     >>> import fastconv as fc
-    >>> fc.nn.ConvTranspose2d(8, 3, kernel_size=2, stride=2)(fc.zeros(1, 8, 16, 16)).shape
-    (1, 3, 32, 32)
+    >>> layer = fc.nn.ConvTranspose2d(8, 3, kernel_size=3, stride=2, padding=1)
+    >>> layer(fc.zeros(1, 8, 16, 16), output_size=(32, 31)).shape
+    (1, 3, 32, 31)
     """
 
-    ndim, transposed = 2, True
+    ndim, function = 2, staticmethod(F.conv_transpose2d)
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Ints,
-        stride: Ints = 1,
-        padding: Padding = 0,
-        output_padding: Ints = 0,
-        groups: int = 1,
-        bias: bool = True,
-        dilation: Ints = 1,
-        *,
-        algorithm: str | None = None,
-    ) -> None:
-        check(not isinstance(padding, str), "ConvTranspose2d", f"padding must be numbers, got {padding!r}")
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            algorithm=algorithm,
-        )
-        self.output_padding = int_tuple("ConvTranspose2d", "output_padding", output_padding, 2, 0)
 
-    def forward(self, x: TensorLike) -> Tensor:
-        """The transposed convolution of ``x``."""
-        return F.conv_transpose2d(
-            x,
-            self.weight,
-            self.bias,
-            self.stride,
-            self.padding,
-            self.output_padding,
-            self.groups,
-            self.dilation,
-            algorithm=self.algorithm,
-        )
+class ConvTranspose3d(_ConvTranspose):
+    """3-D transposed convolution of ``N x C x D x H x W``; the options of :class:`ConvTranspose2d`.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.ConvTranspose3d(4, 2, kernel_size=2, stride=2)(fc.zeros(1, 4, 3, 4, 5)).shape
+    (1, 2, 6, 8, 10)
+    """
+
+    ndim, function = 3, staticmethod(F.conv_transpose3d)

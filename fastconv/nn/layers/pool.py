@@ -1,8 +1,12 @@
-"""Max, average and adaptive pooling."""
+"""Max, average, adaptive and power-average pooling, and the reverse of max pooling."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...spec import pool_spec
+from ...tensor import Tensor
+from ...typing import TensorLike
 from .. import functional as F
 from ..fused_chain import FusionSteps
 from .base import FunctionLayer
@@ -101,6 +105,10 @@ class AvgPool3d(FunctionLayer, function=F.avg_pool3d, shown=_AVG):
     """Mean over windows of ``N x C x D x H x W``, or without ``N``; the options of :class:`AvgPool2d`."""
 
 
+class AdaptiveAvgPool1d(FunctionLayer, function=F.adaptive_avg_pool1d):
+    """Mean over windows of ``N x C x W`` or ``C x W``; the options of :class:`AdaptiveAvgPool2d`."""
+
+
 class AdaptiveAvgPool2d(FunctionLayer, function=F.adaptive_avg_pool2d):
     """Mean over windows chosen such that ``N x C x H x W`` becomes ``N x C x output_size``.
 
@@ -117,6 +125,14 @@ class AdaptiveAvgPool2d(FunctionLayer, function=F.adaptive_avg_pool2d):
     """
 
 
+class AdaptiveAvgPool3d(FunctionLayer, function=F.adaptive_avg_pool3d):
+    """Mean over windows of ``N x C x D x H x W``; the options of :class:`AdaptiveAvgPool2d`."""
+
+
+class AdaptiveMaxPool1d(FunctionLayer, function=F.adaptive_max_pool1d, shown=("output_size",)):
+    """Maximum over windows of ``N x C x W`` or ``C x W``; the options of :class:`AdaptiveMaxPool2d`."""
+
+
 class AdaptiveMaxPool2d(FunctionLayer, function=F.adaptive_max_pool2d, shown=("output_size",)):
     """Maximum over windows chosen such that ``N x C x H x W`` becomes ``N x C x output_size``.
 
@@ -126,4 +142,77 @@ class AdaptiveMaxPool2d(FunctionLayer, function=F.adaptive_max_pool2d, shown=("o
         None instead of a number keeps the extent of the input.
     return_indices : bool
         Also return the flat positions (int64) of the maxima in each plane.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.AdaptiveMaxPool2d((3, None))(fc.zeros(2, 8, 7, 5)).shape
+    (2, 8, 3, 5)
     """
+
+
+class AdaptiveMaxPool3d(FunctionLayer, function=F.adaptive_max_pool3d, shown=("output_size",)):
+    """Maximum over windows of ``N x C x D x H x W``; the options of :class:`AdaptiveMaxPool2d`."""
+
+
+class LPPool1d(FunctionLayer, function=F.lp_pool1d):
+    """Norm of windows of ``N x C x W`` or ``C x W``; the options of :class:`LPPool2d`."""
+
+
+class LPPool2d(FunctionLayer, function=F.lp_pool2d):
+    """Norm ``(sum of x^p)^(1/p)`` of windows of ``N x C x H x W`` or ``C x H x W``.
+
+    The options ``kernel_size``, ``stride`` and ``ceil_mode`` are those of :class:`MaxPool2d`.
+
+    Attributes
+    ----------
+    norm_type : float
+        ``p``; infinity takes the largest magnitude.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.LPPool2d(2, (1, 2))(fc.tensor([[[[3.0, 4.0]]]])).tolist()
+    [[[[5.0]]]]
+    """
+
+
+class LPPool3d(FunctionLayer, function=F.lp_pool3d):
+    """Norm of windows of ``N x C x D x H x W``, or without ``N``; the options of :class:`LPPool2d`."""
+
+
+class _MaxUnpool(FunctionLayer):
+    """Unpooling whose output size comes with the input."""
+
+    def forward(
+        self, input: TensorLike, indices: TensorLike, output_size: Sequence[int] | None = None
+    ) -> Tensor:
+        """The maxima ``input`` at the places ``indices`` of a result of ``output_size``."""
+        return self.function(input, indices, self.kernel_size, self.stride, self.padding, output_size)
+
+
+class MaxUnpool1d(_MaxUnpool, function=F.max_unpool1d, inputs=2, without=("output_size",)):
+    """Puts the maxima of ``N x C x W`` or ``C x W`` back; the options of :class:`MaxUnpool2d`."""
+
+
+class MaxUnpool2d(_MaxUnpool, function=F.max_unpool2d, inputs=2, without=("output_size",)):
+    """Puts the maxima that :class:`MaxPool2d` found back where they were, and zeros elsewhere.
+
+    It is called with the maxima, their indices and, where the smallest size that fits is not meant, the
+    output size; see :func:`fastconv.nn.functional.max_unpool2d`.
+
+    Attributes
+    ----------
+    kernel_size, stride, padding : those of the pooling
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> y, indices = fc.nn.MaxPool2d(2, return_indices=True)(fc.tensor([[[1.0, 4.0], [3.0, 2.0]]]))
+    >>> fc.nn.MaxUnpool2d(2)(y, indices).tolist()
+    [[[0.0, 4.0], [0.0, 0.0]]]
+    """
+
+
+class MaxUnpool3d(_MaxUnpool, function=F.max_unpool3d, inputs=2, without=("output_size",)):
+    """Puts the maxima of ``N x C x D x H x W`` back; the options of :class:`MaxUnpool2d`."""

@@ -1,10 +1,12 @@
-"""Layers that change shapes only: flattening, resizing, and the identity."""
+"""Layers that change shapes only: flattening, windows as columns, and the identity."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+from ...checks import LIMIT, check, check_axis, int_tuple, shape_str
 from ...creation import argument
 from ...tensor import Tensor
 from ...typing import TensorLike
@@ -58,21 +60,95 @@ class Flatten(Module):
         return shown(start_dim=self.start_dim, end_dim=self.end_dim)
 
 
-class Upsample(FunctionLayer, function=F.interpolate):
-    """Resizes images ``N x C x H x W``; see :func:`fastconv.nn.functional.interpolate`.
+class Unflatten(Module):
+    """Splits dimension ``dim`` into several.
 
-    Attributes
+    Parameters
     ----------
-    size : int or (H_out, W_out)
-    scale_factor : float or one per dimension
-        Instead of ``size``.
-    mode : {"nearest", "bilinear"}
-    align_corners : bool
-        Bilinear: map the centres of the corner pixels onto each other, instead of the edges of the images.
+    dim : int
+        Names of dimensions, which PyTorch has, are not supported.
+    unflattened_size : sequence of int
+        One of the extents may be -1.
 
     Examples
     --------
     >>> import fastconv as fc
-    >>> fc.nn.Upsample(scale_factor=2)(fc.zeros(1, 3, 8, 8)).shape
-    (1, 3, 16, 16)
+    >>> fc.nn.Unflatten(1, (3, -1))(fc.zeros(2, 12)).shape
+    (2, 3, 4)
     """
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+        super().__init__()
+        name = "Unflatten"
+        check(
+            not isinstance(dim, str),
+            name,
+            f"dim must be an int, names are not supported; got {dim!r}",
+            TypeError,
+        )
+        check(
+            isinstance(unflattened_size, (tuple, list)) and len(unflattened_size) > 0,
+            name,
+            f"unflattened_size must be a tuple of ints, got {unflattened_size!r:.60}",
+            TypeError,
+        )
+        self.dim = int_tuple(name, "dim", dim, 1, -LIMIT)[0]
+        self.unflattened_size = int_tuple(
+            name, "unflattened_size", unflattened_size, len(unflattened_size), -1
+        )
+        check(
+            self.unflattened_size.count(-1) <= 1,
+            name,
+            f"at most one extent of unflattened_size may be -1, got {self.unflattened_size}",
+        )
+
+    def forward(self, x: TensorLike) -> Tensor:
+        """``x`` with the dimension split."""
+        name = "Unflatten"
+        x = argument(name, "input", x)
+        dim = check_axis(name, self.dim, x.ndim)
+        size, extent = self.unflattened_size, x.shape[dim]
+        known = prod(s for s in size if s != -1)
+        fits = extent % known == 0 if -1 in size and known else extent == known
+        check(fits, name, f"unflattened_size {size} does not fit dimension {dim} of {shape_str(x.shape)}")
+        size = [extent // known if s == -1 else s for s in size]
+        return x.reshape(*x.shape[:dim], *size, *x.shape[dim + 1 :])
+
+    def extra_repr(self) -> str:
+        """The options."""
+        return shown(dim=self.dim, unflattened_size=self.unflattened_size)
+
+
+class Unfold(FunctionLayer, function=F.unfold):
+    """Windows of ``N x C x H x W`` as columns; see :func:`fastconv.nn.functional.unfold`.
+
+    Attributes
+    ----------
+    kernel_size, dilation, padding, stride : as in :class:`Conv2d`
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.Unfold(kernel_size=3)(fc.zeros(1, 3, 8, 8)).shape
+    (1, 27, 36)
+    """
+
+    ndim = 2
+
+
+class Fold(FunctionLayer, function=F.fold):
+    """Adds up columns to images; see :func:`fastconv.nn.functional.fold`.
+
+    Attributes
+    ----------
+    output_size : int or (H, W)
+    kernel_size, dilation, padding, stride : as in :class:`Conv2d`
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.Fold((8, 8), kernel_size=3)(fc.zeros(1, 27, 36)).shape
+    (1, 3, 8, 8)
+    """
+
+    ndim = 2

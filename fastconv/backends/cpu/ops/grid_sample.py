@@ -59,7 +59,7 @@ def bounded(x, size, padding, align):
 
 @body
 def axis_taps(g, size, mode, padding, align, at, weights, slopes):
-    """Write the taps of one axis: places (-1 outside), weights, derivatives by ``g``; returns their number."""
+    """Write the taps of one axis: places (-1 outside), weights, their slopes by ``g``; returns the number."""
     real = type(g)
     scale, shift = (real(size - 1) / real(2), real(0)) if align else (real(size) / real(2), real(-0.5))
     x = (g + real(1)) * scale + shift
@@ -96,10 +96,11 @@ def axis_taps(g, size, mode, padding, align, at, weights, slopes):
 
 
 @body
-def taps_of(grid, p, sizes, options, axis_at, axis_weights, axis_slopes, at, weights, slopes):
-    """Write the taps of place ``p`` that are inside of the input: pixels, weights, and the derivatives of a
-    weight by each number of the grid; returns their number."""
+def taps_of(grid, p, sizes, options, scratch):
+    """Write the taps of place ``p`` that are inside of the input to ``scratch`` (see :func:`split_scratch`):
+    pixels, weights, and the derivatives of a weight by each number of the grid; returns their number."""
     mode, padding, align = options
+    axis_at, axis_weights, axis_slopes, at, weights, slopes = scratch
     dims = grid.shape[1]
     counts = [1, 1, 1]
     for k in range(3):
@@ -175,11 +176,10 @@ def _forward(threads, x, grid, sizes, options, y, numbers, places):
     outputs = y.shape[1]
     for thread in prange(threads):
         first, end = split_range(thread, threads, images * outputs)
-        axis_at, axis_weights, axis_slopes, at, weights, slopes = split_scratch(numbers[thread], places[thread])
+        taps = split_scratch(numbers[thread], places[thread])
+        at, weights, slopes = taps[3], taps[4], taps[5]
         for p in range(first, end):
-            count = taps_of(
-                grid, p, sizes, options, axis_at, axis_weights, axis_slopes, at, weights, slopes
-            )
+            count = taps_of(grid, p, sizes, options, taps)
             out, image = pixel_of(y, p, channels), p // outputs * pixels
             clear(out)
             for t in range(count):
@@ -193,16 +193,15 @@ def _backward_data(threads, gy, grid, sizes, options, parts, gx, numbers, places
     pixels = gx.shape[1]
     for thread in prange(threads):
         begin, end = split_range(thread, threads, images * parts)
-        axis_at, axis_weights, axis_slopes, at, weights, slopes = split_scratch(numbers[thread], places[thread])
+        taps = split_scratch(numbers[thread], places[thread])
+        at, weights, slopes = taps[3], taps[4], taps[5]
         for job in range(begin, end):
             n = job // parts
             first, last = split_range(job % parts, parts, pixels)
             own = address(gx) + (n * pixels + first) * channels * gx.itemsize
             clear(view1d(own, (last - first) * channels, gx))
             for p in range(n * outputs, (n + 1) * outputs):
-                count = taps_of(
-                    grid, p, sizes, options, axis_at, axis_weights, axis_slopes, at, weights, slopes
-                )
+                count = taps_of(grid, p, sizes, options, taps)
                 gradient = pixel_of(gy, p, channels)
                 for t in range(count):
                     if first <= at[t] < last:
@@ -215,11 +214,10 @@ def _backward_grid(threads, gy, x, grid, sizes, options, ggrid, numbers, places)
     outputs, dims = gy.shape[1], grid.shape[1]
     for thread in prange(threads):
         first, end = split_range(thread, threads, images * outputs)
-        axis_at, axis_weights, axis_slopes, at, weights, slopes = split_scratch(numbers[thread], places[thread])
+        taps = split_scratch(numbers[thread], places[thread])
+        at, weights, slopes = taps[3], taps[4], taps[5]
         for p in range(first, end):
-            count = taps_of(
-                grid, p, sizes, options, axis_at, axis_weights, axis_slopes, at, weights, slopes
-            )
+            count = taps_of(grid, p, sizes, options, taps)
             gradient, image = pixel_of(gy, p, channels), p // outputs * pixels
             for k in range(dims):
                 ggrid[p, k] = 0

@@ -64,7 +64,10 @@ def add_entries(out, source, step, items, weights, first, end, scale, fresh):
     step``."""
     e = first
     while e + 1 < end:
-        a, b = view1d(source + items[e] * step, out.size, out), view1d(source + items[e + 1] * step, out.size, out)
+        a, b = (
+            view1d(source + items[e] * step, out.size, out),
+            view1d(source + items[e + 1] * step, out.size, out),
+        )
         add_two(out, a, weights[e] * scale, b, weights[e + 1] * scale, fresh and e == first)
         e += 2
     if e < end:
@@ -122,10 +125,10 @@ def _resample(threads, x, starts, items, weights, repeats, fill, run, bounds, y,
                 source = address(x) + lo * inner * size
                 first = source + ((n * depth + items[0][d0]) * height + items[1][h0]) * step
                 if d1 - d0 > 1 or h1 - h0 > 1 or weights[0][d0] * weights[1][h0] != one:
-                    rows_of_x = view1d(address(line), pixels, line)
+                    total = view1d(address(line), pixels, line)
                     for d in range(d0, d1):
                         plane = source + (n * depth + items[0][d]) * height * step
-                        add_entries(rows_of_x, plane, step, items[1], weights[1], h0, h1, weights[0][d], d == d0)
+                        add_entries(total, plane, step, items[1], weights[1], h0, h1, weights[0][d], d == d0)
                     first = address(line)
                 sum_pixels(out, first - lo * inner * size, starts[2], items[2], weights[2], q0, fill, inner)
 

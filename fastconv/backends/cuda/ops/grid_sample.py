@@ -9,8 +9,8 @@
     grid:      thread: an output pixel
                  for each tap, each channel                    gradient * input * derivatives of the weight
 
-A thread owns the pixels that it adds to, so there are no atomic additions, and gradients repeat to the bit. It
-reads all places of its image; threads that run together take neighbouring channels and read the same ones.
+A thread owns the pixels that it adds to, so there are no atomic additions, and gradients repeat to the bit.
+It reads all places of its image; threads that run together take neighbouring channels and read the same ones.
 """
 
 from __future__ import annotations

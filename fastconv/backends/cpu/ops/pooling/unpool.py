@@ -1,8 +1,8 @@
 """Max unpooling: elements put back where max pooling took them from, and its gradient.
 
-    forward     threads: equal shares of the jobs (image, block of channels)
-                  clear the pixels, then write each element to its pixel
-    backward    threads: equal shares of the pixels of the input; each element reads its pixel
+forward     threads: equal shares of the jobs (image, block of channels)
+              clear the pixels, then write each element to its pixel
+backward    threads: equal shares of the pixels of the input; each element reads its pixel
 """
 
 from __future__ import annotations
