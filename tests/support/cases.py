@@ -212,9 +212,10 @@ for algorithm in ("auto", "direct", "im2col"):
 
 
 def conv_transpose_case(name, x, w, bias=True, torch=True, **options):
+    n = len(w) - 2
     case(
-        f"conv_transpose2d-{name}",
-        lambda F, *t: F.conv_transpose2d(*t, **options),
+        f"conv_transpose{n}d-{name}",
+        lambda F, *t: getattr(F, f"conv_transpose{n}d")(*t, **options),
         normal(x, w, (w[1] * options.get("groups", 1),) if bias else None),
         lambda *a: oracle.conv_transpose(*a, **options),
         torch=torch,
@@ -228,6 +229,9 @@ conv_transpose_case(
     "output-padding", (1, 2, 3, 4), (2, 3, 3, 3), stride=(2, 3), padding=1, output_padding=(1, 2)
 )
 conv_transpose_case("groups-dilation", (1, 4, 3, 3), (4, 3, 2, 3), stride=2, groups=2, dilation=2, padding=1)
+conv_transpose_case("line", (2, 3, 5), (3, 2, 3), stride=3, padding=1, output_padding=2)
+conv_transpose_case("line-groups", (1, 4, 4), (4, 2, 2), bias=False, stride=2, groups=2)
+conv_transpose_case("volume", (1, 2, 2, 3, 2), (2, 3, 2, 3, 2), stride=(2, 1, 2), padding=(0, 1, 0))
 
 # ------------------------------------------------------------------------------------------------- pooling
 PLANES = {1: (2, 3, 9), 2: (2, 3, 7, 6), 3: (1, 2, 5, 4, 6)}
@@ -323,27 +327,57 @@ for kind in ("max", "avg"):
     pool_case(kind, 2, "vector-channels", inputs=normal((1, 33, 4, 5)), kernel_size=3, stride=1, padding=1)
 pool_case("avg", 2, "divisor", kernel_size=3, stride=2, padding=1, divisor_override=5)
 pool_case("avg", 3, "divisor", kernel_size=2, divisor_override=3)
-for size in (1, (3, 2), (None, 4), (9, 8)):
-    name = str(size).replace(" ", "")
+for shape, size in (
+    ((2, 3, 7, 5), 1),
+    ((2, 3, 7, 5), (3, 2)),
+    ((2, 3, 7, 5), (None, 4)),
+    ((2, 3, 7, 5), (9, 8)),
+    ((2, 3, 9), 4),
+    ((1, 2, 5, 4, 3), (2, None, 5)),
+):
+    for kind in ("avg", "max"):
+        case(
+            f"adaptive_{kind}_pool{len(shape) - 2}d-{size}".replace(" ", ""),
+            lambda F, x, kind=kind, size=size: getattr(F, f"adaptive_{kind}_pool{x.ndim - 2}d")(x, size),
+            normal(shape),
+            lambda x, kind=kind, size=size: oracle.adaptive_pool(x, size, kind),
+        )
     case(
-        f"adaptive_avg_pool2d-{name}",
-        lambda F, x, size=size: F.adaptive_avg_pool2d(x, size),
-        normal((2, 3, 7, 5)),
-        lambda x, size=size: oracle.adaptive_pool(x, size, "avg"),
+        f"adaptive_max_pool{len(shape) - 2}d-{size}-indices".replace(" ", ""),
+        lambda F, x, size=size: getattr(F, f"adaptive_max_pool{x.ndim - 2}d")(x, size, return_indices=True)[
+            1
+        ],
+        tied(shape),
+        lambda x, size=size: oracle.adaptive_pool(x, size, "max", return_indices=True),
+        gradient=False,
     )
+for n in PLANES:
     case(
-        f"adaptive_max_pool2d-{name}",
-        lambda F, x, size=size: F.adaptive_max_pool2d(x, size),
-        normal((2, 3, 7, 5)),
-        lambda x, size=size: oracle.adaptive_pool(x, size, "max"),
+        f"lp_pool{n}d",
+        lambda F, x, n=n: getattr(F, f"lp_pool{n}d")(x, 3, 2, stride=1),
+        positive(PLANES[n]),
+        lambda x: oracle.lp_pool(x, 3, 2, stride=1),
+        rtol={"float32": 1e-5, "float64": 1e-13},
+        reason="a power and a root",
     )
-case(
-    "adaptive_max_pool2d-indices",
-    lambda F, x: F.adaptive_max_pool2d(x, (3, 2), return_indices=True)[1],
-    tied((2, 3, 7, 5)),
-    lambda x: oracle.adaptive_pool(x, (3, 2), "max", return_indices=True),
-    gradient=False,
-)
+    size = tuple(2 * i + 1 for i in PLANES[n][2:])
+    places = np.random.default_rng(0).integers(0, np.prod(size), PLANES[n])
+    case(
+        f"max_unpool{n}d",
+        lambda F, x, i, n=n, size=size: getattr(F, f"max_unpool{n}d")(x, i, 3, 2, output_size=size),
+        normal(PLANES[n]),
+        lambda x, i, size=size: oracle.max_unpool(x, i, size),
+        places,
+        gradient=False,  # of elements that another one replaced the derivative is not what is documented
+    )
+    unique = np.arange(np.prod(PLANES[n])).reshape(PLANES[n]) % np.prod(PLANES[n][2:])
+    case(
+        f"max_unpool{n}d-each",
+        lambda F, x, i, n=n, size=size: getattr(F, f"max_unpool{n}d")(x, i, 3, 2, output_size=size),
+        normal(PLANES[n]),
+        lambda x, i, size=size: oracle.max_unpool(x, i, size),
+        unique,
+    )
 
 # -------------------------------------------------------------------------------------------------
 # normalisation
@@ -669,6 +703,12 @@ for mode, shape, sizes in (
     ("replicate", (2, 3, 4, 5), (-2, 1, 3, -1)),
     ("circular", (2, 3, 4, 5), (5, 1, 0, 4)),
     ("circular", (2, 3, 6), (6, 2)),
+    ("circular", (2, 3, 4, 5), (-1, 2, 1, -2)),
+    ("constant", (2, 3, 4), (-2, -2)),
+    ("reflect", (1, 2, 3, 4, 3), (1, 2, 0, 3, 2, 1)),
+    ("replicate", (1, 2, 3, 2, 3), (1, 2, 0, 3, 2, 1)),
+    ("circular", (1, 2, 3, 2, 3), (1, 2, 0, 1, 2, 1)),
+    ("constant", (1, 2, 3, 2, 3), (1, 2, 0, 1, 2, 1, 1, 0)),
 ):
     case(
         f"pad-{mode}-{len(shape)}d-{sizes}".replace(" ", ""),
@@ -687,27 +727,81 @@ RESIZE = {
     "rtol": {"float32": 1e-5, "float64": 1e-12},
     "reason": "the taps' weights come from coordinates computed in the array's precision",
 }
-for mode, options in (
-    ("nearest", {"size": (7, 3)}),
-    ("nearest", {"size": 4}),
-    ("nearest", {"scale_factor": 2}),
-    ("nearest", {"scale_factor": (1.5, 0.6)}),
-    ("bilinear", {"size": (7, 3)}),
-    ("bilinear", {"size": (3, 9)}),
-    ("bilinear", {"scale_factor": 2}),
-    ("bilinear", {"scale_factor": (1.7, 0.6)}),
-    ("bilinear", {"size": (7, 3), "align_corners": True}),
-    ("bilinear", {"size": (1, 8), "align_corners": True}),
-    ("bilinear", {"scale_factor": 2, "align_corners": True}),
+IMAGES = (2, 3, 4, 5)
+for mode, shape, options in (
+    ("nearest", IMAGES, {"size": (7, 3)}),
+    ("nearest", IMAGES, {"size": 4}),
+    ("nearest", IMAGES, {"scale_factor": 2}),
+    ("nearest", IMAGES, {"scale_factor": (1.5, 0.6)}),
+    ("nearest", (2, 3, 5), {"size": 8}),
+    ("nearest", (1, 2, 2, 3, 4), {"size": (4, 2, 5)}),
+    ("nearest-exact", IMAGES, {"size": (7, 3)}),
+    ("nearest-exact", (2, 3, 5), {"scale_factor": 1.7}),
+    ("nearest-exact", (1, 2, 2, 3, 4), {"size": (4, 2, 5)}),
+    ("linear", (2, 3, 5), {"size": 8}),
+    ("linear", (2, 3, 5), {"scale_factor": 2.5, "align_corners": True}),
+    ("bilinear", IMAGES, {"size": (7, 3)}),
+    ("bilinear", IMAGES, {"size": (3, 9)}),
+    ("bilinear", IMAGES, {"scale_factor": 2}),
+    ("bilinear", IMAGES, {"scale_factor": (1.7, 0.6)}),
+    ("bilinear", IMAGES, {"size": (7, 3), "align_corners": True}),
+    ("bilinear", IMAGES, {"size": (1, 8), "align_corners": True}),
+    ("bilinear", IMAGES, {"scale_factor": 2, "align_corners": True}),
+    ("bilinear", (1, 33, 3, 2), {"size": (5, 7)}),
+    ("bicubic", IMAGES, {"size": (7, 3)}),
+    ("bicubic", IMAGES, {"scale_factor": (1.7, 0.6)}),
+    ("bicubic", IMAGES, {"size": (1, 8), "align_corners": True}),
+    ("trilinear", (1, 2, 2, 3, 4), {"size": (4, 2, 5)}),
+    ("trilinear", (1, 2, 2, 3, 4), {"scale_factor": 2, "align_corners": True}),
+    ("area", IMAGES, {"size": (7, 3)}),
+    ("area", (2, 3, 7), {"scale_factor": 0.5}),
+    ("area", (1, 2, 2, 3, 4), {"size": (1, 2, 3)}),
 ):
     name = "-".join(f"{k}={v}" for k, v in options.items()).replace(" ", "")
     case(
-        f"interpolate-{mode}-{name}",
+        f"interpolate{len(shape) - 2}d-{mode}-{name}-{shape[1]}",
         lambda F, x, mode=mode, options=options: F.interpolate(x, mode=mode, **options),
-        normal((2, 3, 4, 5)),
+        normal(shape),
         lambda x, mode=mode, options=options: oracle.interpolate(x, mode=mode, **options),
         **RESIZE,
     )
+
+for mode in ("bilinear", "nearest", "bicubic"):
+    for padding_mode in ("zeros", "border", "reflection"):
+        for align_corners in (False, True):
+            for x, grid in (((2, 3, 4, 5), (2, 3, 2, 2)), ((1, 2, 2, 3, 4), (1, 2, 2, 3, 3))):
+                if mode == "bicubic" and len(x) == 5:
+                    continue
+                options = {"mode": mode, "padding_mode": padding_mode, "align_corners": align_corners}
+                case(
+                    f"grid_sample{len(x) - 2}d-{mode}-{padding_mode}{'-corners' * align_corners}",
+                    lambda F, x, grid, options=options: F.grid_sample(x, grid, **options),
+                    normal(x, grid),
+                    lambda x, grid, options=options: oracle.grid_sample(x, grid, **options),
+                    rtol={"float32": 1e-5, "float64": 1e-12},
+                    reason="the taps' weights come from coordinates computed in the array's precision",
+                )
+for name, function, shape, meaning in (
+    (
+        "pixel_shuffle",
+        lambda F, x: F.pixel_shuffle(x, 2),
+        (2, 12, 2, 3),
+        lambda x: x.reshape(2, 3, 2, 2, 2, 3).transpose(0, 1, 4, 2, 5, 3).reshape(2, 3, 4, 6),
+    ),
+    (
+        "pixel_unshuffle",
+        lambda F, x: F.pixel_unshuffle(x, 2),
+        (2, 3, 4, 6),
+        lambda x: x.reshape(2, 3, 2, 2, 3, 2).transpose(0, 1, 3, 5, 2, 4).reshape(2, 12, 2, 3),
+    ),
+    (
+        "channel_shuffle",
+        lambda F, x: F.channel_shuffle(x, 3),
+        (2, 6, 2, 3),
+        lambda x: x.reshape(2, 3, 2, 2, 3).transpose(0, 2, 1, 3, 4).reshape(2, 6, 2, 3),
+    ),
+):
+    case(name, function, normal(shape), meaning)
 
 for name, options in (
     ("plain", {"kernel_size": 2}),

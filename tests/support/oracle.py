@@ -6,6 +6,7 @@ and inside it the textbook sum. It is slow; feed it tiny arrays.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -194,19 +195,35 @@ def avg_pool(
 def adaptive_pool(x, output_size, kind, return_indices=False):
     """Window ``i`` of ``o`` covers rows floor(i*H/o) to ceil((i+1)*H/o); ``None`` keeps the extent."""
     size = x.shape[2:]
-    out = tuple(i if o is None else o for i, o in zip(size, per_dim(output_size, 2)))
+    out = tuple(i if o is None else o for i, o in zip(size, per_dim(output_size, len(size))))
     y = np.zeros((*x.shape[:2], *out))
     index = np.zeros(y.shape, np.int64)
-    for n, c, i, j in np.ndindex(*y.shape):
-        rows = range(math.floor(i * size[0] / out[0]), math.ceil((i + 1) * size[0] / out[0]))
-        columns = range(math.floor(j * size[1] / out[1]), math.ceil((j + 1) * size[1] / out[1]))
-        places = [(r, q) for r in rows for q in columns]
-        values = [x[n, c, r, q] for r, q in places]
-        y[n, c, i, j] = largest(values) if kind == "max" else sum(values) / len(values)
+    for n, c, *position in np.ndindex(*y.shape):
+        window = [
+            range(math.floor(p * i / o), math.ceil((p + 1) * i / o)) for p, i, o in zip(position, size, out)
+        ]
+        places = list(itertools.product(*window))
+        values = [x[(n, c, *at)] for at in places]
+        y[(n, c, *position)] = largest(values) if kind == "max" else sum(values) / len(values)
         if kind == "max":
-            first = next(k for k, v in enumerate(values) if v == y[n, c, i, j] or math.isnan(v))
-            index[n, c, i, j] = places[first][0] * size[1] + places[first][1]
+            best = y[(n, c, *position)]
+            first = next(k for k, v in enumerate(values) if v == best or math.isnan(v))
+            index[(n, c, *position)] = np.ravel_multi_index(places[first], size)
     return index if return_indices else y
+
+
+def lp_pool(x, norm_type, kernel_size, stride=None, ceil_mode=False):
+    """The root of the sum of powers; a window over the edge counts as its mean times its size."""
+    mean = avg_pool(x**norm_type, kernel_size, stride, 0, ceil_mode)
+    return (mean * math.prod(per_dim(kernel_size, x.ndim - 2))) ** (1 / norm_type)
+
+
+def max_unpool(x, index, size):
+    """Zeros, and each element at its flat place; the last one stays."""
+    y = np.zeros((*x.shape[:2], *size))
+    for n, c, *position in np.ndindex(*x.shape):
+        y[(n, c, *np.unravel_index(index[(n, c, *position)], size))] = x[(n, c, *position)]
+    return y
 
 
 # -------------------------------------------------------------------------------------------------
@@ -492,35 +509,88 @@ def pad(x, pad, mode="constant", value=0.0):
     return y
 
 
+def cubic(distance):
+    """Keys' kernel with a = -0.75: the weight of an element at this distance."""
+    d, a = abs(distance), -0.75
+    if d <= 1:
+        return (a + 2) * d**3 - (a + 3) * d**2 + 1
+    return a * (d**3 - 5 * d**2 + 8 * d - 4) if d < 2 else 0.0
+
+
+def from_taps(plane, taps):
+    """The weighted sum of elements: ``taps`` has a list of ``(place, weight)`` per dimension, and a place of
+    None is outside."""
+    total = 0.0
+    for each in itertools.product(*taps):
+        if all(place is not None for place, _ in each):
+            total += plane[tuple(place for place, _ in each)] * math.prod(weight for _, weight in each)
+    return total
+
+
 def interpolate(x, size=None, scale_factor=None, mode="nearest", align_corners=False):
     """Resize. With ``scale_factor`` the coordinates are mapped by the factor itself, not by the rounded
     size."""
     extent = x.shape[2:]
-    factors = None if scale_factor is None else per_dim(scale_factor, 2)
-    size = per_dim(size, 2) if factors is None else tuple(math.floor(e * f) for e, f in zip(extent, factors))
+    n = len(extent)
+    factors = None if scale_factor is None else per_dim(scale_factor, n)
+    size = per_dim(size, n) if factors is None else tuple(math.floor(e * f) for e, f in zip(extent, factors))
+    if mode == "area":
+        return adaptive_pool(x, size, "avg")
     ratio = [e / o for e, o in zip(extent, size)] if factors is None else [1 / f for f in factors]
 
     def taps(j, dim):
-        """Two source rows and the weight of the second."""
         e = extent[dim]
-        if mode == "nearest":
-            low = min(math.floor(j * ratio[dim]), e - 1)
-            return low, low, 0.0
+        if mode in ("nearest", "nearest-exact"):
+            return [(min(math.floor((j + (0.5 if mode == "nearest-exact" else 0)) * ratio[dim]), e - 1), 1.0)]
         if align_corners:
             position = j * (e - 1) / (size[dim] - 1) if size[dim] > 1 else 0.0
         else:
-            position = max((j + 0.5) * ratio[dim] - 0.5, 0.0)
+            position = (j + 0.5) * ratio[dim] - 0.5
+        if mode == "bicubic":
+            low = math.floor(position)
+            places = range(low - 1, low + 3)
+            return [(min(max(p, 0), e - 1), cubic(position - p)) for p in places]
+        position = max(position, 0.0)
         low = min(math.floor(position), e - 1)
-        return low, min(low + 1, e - 1), position - low
+        return [(low, 1 - (position - low)), (min(low + 1, e - 1), position - low)]
 
     y = np.zeros((*x.shape[:2], *size))
-    for n, c, i, j in np.ndindex(*y.shape):
-        (top, bottom, v), (left, right, h) = taps(i, 0), taps(j, 1)
-        plane = x[n, c]
+    for image, c, *at in np.ndindex(*y.shape):
+        y[(image, c, *at)] = from_taps(x[image, c], [taps(j, dim) for dim, j in enumerate(at)])
+    return y
+
+
+def grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False):
+    """``x`` at the places of ``grid``, whose last number belongs to the first spatial dimension."""
+    extent = x.shape[2:]
+
+    def inside(p, e):
+        """The place in the input that a place on the line of an axis means; None for none."""
+        low, high = (0, e - 1) if align_corners else (-0.5, e - 0.5)
+        if padding_mode == "reflection":
+            if low == high:
+                return 0.0
+            while not low <= p <= high:
+                p = 2 * low - p if p < low else 2 * high - p
+        return p if padding_mode == "zeros" else min(max(p, 0.0), e - 1.0)
+
+    def place(p, e):
+        return int(p) if 0 <= p <= e - 1 else None
+
+    def taps(g, e):
+        g = g if math.isfinite(g) else -1.0
+        p = (g + 1) / 2 * (e - 1) if align_corners else ((g + 1) * e - 1) / 2
+        if mode == "bicubic":
+            low = math.floor(p)
+            return [(place(inside(k, e), e), cubic(p - k)) for k in range(low - 1, low + 3)]
+        p = inside(p, e)
         if mode == "nearest":
-            y[n, c, i, j] = plane[top, left]
-            continue
-        upper = (1 - h) * plane[top, left] + h * plane[top, right]
-        lower = (1 - h) * plane[bottom, left] + h * plane[bottom, right]
-        y[n, c, i, j] = (1 - v) * upper + v * lower
+            return [(place(round(p), e), 1.0)]
+        low = math.floor(p)
+        return [(place(low, e), low + 1 - p), (place(low + 1, e), p - low)]
+
+    y = np.zeros((*x.shape[:2], *grid.shape[1:-1]))
+    for n, c, *at in np.ndindex(*y.shape):
+        where = reversed(grid[(n, *at)])
+        y[(n, c, *at)] = from_taps(x[n, c], [taps(float(g), e) for g, e in zip(where, extent)])
     return y

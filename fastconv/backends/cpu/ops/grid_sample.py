@@ -177,7 +177,7 @@ def _forward(threads, x, grid, sizes, options, y, numbers, places):
     for thread in prange(threads):
         first, end = split_range(thread, threads, images * outputs)
         taps = split_scratch(numbers[thread], places[thread])
-        at, weights, slopes = taps[3], taps[4], taps[5]
+        at, weights = taps[3], taps[4]
         for p in range(first, end):
             count = taps_of(grid, p, sizes, options, taps)
             out, image = pixel_of(y, p, channels), p // outputs * pixels
@@ -194,7 +194,7 @@ def _backward_data(threads, gy, grid, sizes, options, parts, gx, numbers, places
     for thread in prange(threads):
         begin, end = split_range(thread, threads, images * parts)
         taps = split_scratch(numbers[thread], places[thread])
-        at, weights, slopes = taps[3], taps[4], taps[5]
+        at, weights = taps[3], taps[4]
         for job in range(begin, end):
             n = job // parts
             first, last = split_range(job % parts, parts, pixels)
@@ -215,7 +215,7 @@ def _backward_grid(threads, gy, x, grid, sizes, options, ggrid, numbers, places)
     for thread in prange(threads):
         first, end = split_range(thread, threads, images * outputs)
         taps = split_scratch(numbers[thread], places[thread])
-        at, weights, slopes = taps[3], taps[4], taps[5]
+        at, slopes = taps[3], taps[5]
         for p in range(first, end):
             count = taps_of(grid, p, sizes, options, taps)
             gradient, image = pixel_of(gy, p, channels), p // outputs * pixels
