@@ -21,10 +21,9 @@ from .ops.borrowed import (
 from .ops.broadcast import binary_fwd, ternary_fwd
 from .ops.dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
 from .ops.dropout import dropout
-from .ops.index import gather, scatter
-from .ops.logsumexp import logsumexp
 from .ops.grid_sample import grid_sample_bwd_data, grid_sample_bwd_grid, grid_sample_fwd
 from .ops.index import gather, scatter
+from .ops.logsumexp import logsumexp
 from .ops.norm.batch import (
     batch_norm_bwd,
     batch_norm_fwd,
@@ -41,12 +40,10 @@ from .ops.pair_loss import pair_loss_bwd, pair_loss_fwd
 from .ops.pointwise import unary_bwd, unary_fwd
 from .ops.pooling.average import adaptive_avg_pool_bwd, adaptive_avg_pool_fwd, avg_pool_bwd, avg_pool_fwd
 from .ops.pooling.maximum import adaptive_max_pool_fwd, max_pool_bwd, max_pool_fwd
-from .ops.reduce import argmax, argmin, moments, reduce_fwd
-from .ops.scan import extremum_scan, scan
-from .ops.shape import copy, fold, interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd, unfold
 from .ops.pooling.unpool import max_unpool_bwd, max_unpool_fwd
-from .ops.reduce import argmax, argmin, reduce_fwd
+from .ops.reduce import argmax, argmin, moments, reduce_fwd
 from .ops.resample import copy, interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd
+from .ops.scan import extremum_scan, scan
 from .ops.shape import fold, unfold
 from .ops.softmax_loss import (
     cross_entropy_bwd,

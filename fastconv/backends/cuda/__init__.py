@@ -41,9 +41,8 @@ from .ops.softmax_loss import (
     softmax_fwd,
 )
 from .ops.sort import kthvalue, sort, topk
-from .ops.views import as_strided, asarray, broadcast_to, concatenate, permute, reshape, to_host, zeros
 from .ops.unpool import max_unpool_bwd, max_unpool_fwd
-from .ops.views import asarray, broadcast_to, concatenate, permute, reshape, to_host, zeros
+from .ops.views import as_strided, asarray, broadcast_to, concatenate, permute, reshape, to_host, zeros
 from .runtime import device, dlpack, memory
 from .runtime.h2d import Upload
 from .runtime.layout import copy
