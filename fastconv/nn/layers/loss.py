@@ -38,7 +38,9 @@ class MSELoss(_Loss, function=F.mse_loss, inputs=2, shown=(), without=("weight",
 
 
 class SmoothL1Loss(_Loss, function=F.smooth_l1_loss, inputs=2, shown=()):
-    """Squares of small differences, absolute values of large ones; see :func:`fastconv.nn.functional.smooth_l1_loss`.
+    """Squares of small differences, absolute values of large ones.
+
+    See :func:`fastconv.nn.functional.smooth_l1_loss`.
 
     Attributes
     ----------
@@ -49,7 +51,9 @@ class SmoothL1Loss(_Loss, function=F.smooth_l1_loss, inputs=2, shown=()):
 
 
 class HuberLoss(_Loss, function=F.huber_loss, inputs=2, shown=(), without=("weight",)):
-    """Squares of small differences, absolute values of large ones; see :func:`fastconv.nn.functional.huber_loss`.
+    """Squares of small differences, absolute values of large ones.
+
+    See :func:`fastconv.nn.functional.huber_loss`.
 
     Attributes
     ----------
@@ -71,7 +75,9 @@ class BCELoss(_Loss, function=F.binary_cross_entropy, inputs=2, shown=()):
 
 
 class KLDivLoss(_Loss, function=F.kl_div, inputs=2, shown=()):
-    """Kullback-Leibler divergence of log-probabilities from a target; see :func:`fastconv.nn.functional.kl_div`.
+    """Kullback-Leibler divergence of log-probabilities from a target.
+
+    See :func:`fastconv.nn.functional.kl_div`.
 
     Attributes
     ----------
@@ -93,7 +99,9 @@ class PoissonNLLLoss(_Loss, function=F.poisson_nll_loss, inputs=2, shown=()):
 
 
 class GaussianNLLLoss(_Loss, function=F.gaussian_nll_loss, inputs=3, shown=()):
-    """Negative log-likelihood of numbers, called with input, target and variance; see :func:`fastconv.nn.functional.gaussian_nll_loss`.
+    """Negative log-likelihood of numbers, called with input, target and variance.
+
+    See :func:`fastconv.nn.functional.gaussian_nll_loss`.
 
     Attributes
     ----------
@@ -113,7 +121,9 @@ class SoftMarginLoss(_Loss, function=F.soft_margin_loss, inputs=2, shown=()):
 
 
 class HingeEmbeddingLoss(_Loss, function=F.hinge_embedding_loss, inputs=2, shown=()):
-    """Distances of similar pairs, and what others lack to a margin; see :func:`fastconv.nn.functional.hinge_embedding_loss`.
+    """Distances of similar pairs, and what others lack to a margin.
+
+    See :func:`fastconv.nn.functional.hinge_embedding_loss`.
 
     Attributes
     ----------
@@ -123,7 +133,9 @@ class HingeEmbeddingLoss(_Loss, function=F.hinge_embedding_loss, inputs=2, shown
 
 
 class MarginRankingLoss(_Loss, function=F.margin_ranking_loss, inputs=3, shown=()):
-    """Order of two inputs, called with both and a target of 1 or -1; see :func:`fastconv.nn.functional.margin_ranking_loss`.
+    """Order of two inputs, called with both and a target of 1 or -1.
+
+    See :func:`fastconv.nn.functional.margin_ranking_loss`.
 
     Attributes
     ----------
@@ -133,7 +145,9 @@ class MarginRankingLoss(_Loss, function=F.margin_ranking_loss, inputs=3, shown=(
 
 
 class CosineEmbeddingLoss(_Loss, function=F.cosine_embedding_loss, inputs=3, shown=()):
-    """Angles of pairs, called with both inputs and a target of 1 or -1; see :func:`fastconv.nn.functional.cosine_embedding_loss`.
+    """Angles of pairs, called with both inputs and a target of 1 or -1.
+
+    See :func:`fastconv.nn.functional.cosine_embedding_loss`.
 
     Attributes
     ----------
@@ -143,7 +157,9 @@ class CosineEmbeddingLoss(_Loss, function=F.cosine_embedding_loss, inputs=3, sho
 
 
 class TripletMarginLoss(_Loss, function=F.triplet_margin_loss, inputs=3, shown=()):
-    """Distances of an anchor from a positive and from a negative example; see :func:`fastconv.nn.functional.triplet_margin_loss`.
+    """Distances of an anchor from a positive and from a negative example.
+
+    See :func:`fastconv.nn.functional.triplet_margin_loss`.
 
     Attributes
     ----------
@@ -154,7 +170,9 @@ class TripletMarginLoss(_Loss, function=F.triplet_margin_loss, inputs=3, shown=(
 
 
 class TripletMarginWithDistanceLoss(_Loss, function=F.triplet_margin_with_distance_loss, inputs=3, shown=()):
-    """The same with a distance of the user; see :func:`fastconv.nn.functional.triplet_margin_with_distance_loss`.
+    """The same with a distance of the user.
+
+    See :func:`fastconv.nn.functional.triplet_margin_with_distance_loss`.
 
     Attributes
     ----------
@@ -166,7 +184,9 @@ class TripletMarginWithDistanceLoss(_Loss, function=F.triplet_margin_with_distan
 
 
 class MultiMarginLoss(_Loss, function=F.multi_margin_loss, inputs=2, shown=()):
-    """Scores of other classes that come near the right one's; see :func:`fastconv.nn.functional.multi_margin_loss`.
+    """Scores of other classes that come near the right one's.
+
+    See :func:`fastconv.nn.functional.multi_margin_loss`.
 
     Attributes
     ----------
@@ -179,7 +199,9 @@ class MultiMarginLoss(_Loss, function=F.multi_margin_loss, inputs=2, shown=()):
 
 
 class MultiLabelMarginLoss(_Loss, function=F.multilabel_margin_loss, inputs=2, shown=()):
-    """Scores of other classes that come near those of several right ones; see :func:`fastconv.nn.functional.multilabel_margin_loss`.
+    """Scores of other classes that come near those of several right ones.
+
+    See :func:`fastconv.nn.functional.multilabel_margin_loss`.
 
     Attributes
     ----------
@@ -188,7 +210,9 @@ class MultiLabelMarginLoss(_Loss, function=F.multilabel_margin_loss, inputs=2, s
 
 
 class MultiLabelSoftMarginLoss(_Loss, function=F.multilabel_soft_margin_loss, inputs=2, shown=()):
-    """Mean over classes of the cross-entropy of each, with logits; see :func:`fastconv.nn.functional.multilabel_soft_margin_loss`.
+    """Mean over classes of the cross-entropy of each, with logits.
+
+    See :func:`fastconv.nn.functional.multilabel_soft_margin_loss`.
 
     Attributes
     ----------
