@@ -23,16 +23,10 @@ from .activation import (
     tanhshrink,
     threshold,
 )
+from .batch_norm import batch_norm
 from .conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, convolve2d
 from .distance import cosine_similarity, normalize, pairwise_distance
-from .dropout import (
-    alpha_dropout,
-    dropout,
-    dropout1d,
-    dropout2d,
-    dropout3d,
-    feature_alpha_dropout,
-)
+from .dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from .labels import one_hot
 from .linear import linear
 from .loss import (
@@ -57,7 +51,7 @@ from .loss import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
-from .norm import batch_norm, group_norm, layer_norm, local_response_norm
+from .norm import group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
 from .pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -137,6 +131,7 @@ __all__ = [
     "hardtanh",
     "hinge_embedding_loss",
     "huber_loss",
+    "instance_norm",
     "interpolate",
     "kl_div",
     "l1_loss",
@@ -172,6 +167,7 @@ __all__ = [
     "prelu",
     "relu",
     "relu6",
+    "rms_norm",
     "rrelu",
     "selu",
     "sigmoid",

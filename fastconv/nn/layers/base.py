@@ -8,10 +8,15 @@ from math import prod, sqrt
 from types import FunctionType
 from typing import Any
 
-from ...checks import check_call
+import numpy as np
+
+from ... import dtypes
+from ...checks import check, check_call
 from ...creation import as_tensor
+from ...dtypes import FLOAT32, FLOAT64
 from ...spec import window_options
 from ...tensor import Tensor
+from ...typing import DType
 from .. import init
 from ..module import Module
 
@@ -93,6 +98,13 @@ class FunctionLayer(Module):
     def extra_repr(self) -> str:
         """The options."""
         return shown(**{o: getattr(self, o) for o in self.shown})
+
+
+def float_dtype(name: str, dtype: DType | None) -> np.dtype[Any]:
+    """The type of a layer's parameters: float32 where ``dtype`` is None."""
+    found = FLOAT32 if dtype is None else dtypes.parse(name, dtype)
+    check(found in (FLOAT32, FLOAT64), name, f"dtype must be float32 or float64, got {found}", TypeError)
+    return found
 
 
 def own_init(cls: type[Module]) -> None:
