@@ -6,7 +6,7 @@ import warnings
 from math import sqrt
 
 from fastconv import random
-from fastconv.checks import check, check_float, check_rank, number, one_of
+from fastconv.checks import check, check_float, check_rank, number, one_of, shape_str
 from fastconv.creation import argument
 from fastconv.tape import Op
 from fastconv.tensor import Tensor
@@ -39,7 +39,8 @@ def _arguments(name: str, input: TensorLike, p: float) -> tuple[Tensor, float]:
     return input, number(name, "p", p, 0, 1)
 
 
-def _dropped(name: str, x: Tensor, p: float, scale: float, channels: bool) -> Tensor:
+def dropped(name: str, x: Tensor, p: float, scale: float, channels: bool) -> Tensor:
+    """Elements or channels zeroed with probability ``p``, the others times ``scale``; ``name`` is for errors."""
     return Dropout.apply(x, p=p, scale=scale, seed=random.next_seed(), channels=channels, name=name)
 
 
@@ -77,14 +78,14 @@ def dropout(
         return input * (1.0 - p)
     if not training or p == 0:
         return input
-    return _dropped("dropout", input, p, 1.0 / (1.0 - p) if upscale and p < 1 else 1.0, False)
+    return dropped("dropout", input, p, 1.0 / (1.0 - p) if upscale and p < 1 else 1.0, False)
 
 
 def _channel_dropout(name: str, x: Tensor, p: float, training: bool) -> Tensor:
     """Zero whole channels of ``N x C x ...``."""
     if not training or p == 0:
         return x
-    return _dropped(name, x, p, 1.0 / (1.0 - p) if p < 1 else 1.0, True)
+    return dropped(name, x, p, 1.0 / (1.0 - p) if p < 1 else 1.0, True)
 
 
 def dropout1d(input: TensorLike, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -173,8 +174,7 @@ def _alpha_dropout(name: str, x: Tensor, p: float, training: bool, channels: boo
         return x * 0.0
     scale = 1 / sqrt((1 - p) * (1 + p * SELU_LEAST**2))
     # zeroing x - SELU_LEAST and adding that again is the same as writing SELU_LEAST
-    dropped = _dropped(name, x - SELU_LEAST, p, scale, channels)
-    return dropped + scale * SELU_LEAST * (1 - p)
+    return dropped(name, x - SELU_LEAST, p, scale, channels) + scale * SELU_LEAST * (1 - p)
 
 
 def alpha_dropout(input: TensorLike, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
@@ -223,5 +223,8 @@ def feature_alpha_dropout(
     """
     name = "feature_alpha_dropout"
     input, p = _arguments(name, input, p)
-    check(input.ndim > 1, name, f"input must be N x C or N x C x ..., got {input.ndim} dimensions")
+    drops = training and 0 < p < 1
+    check(
+        input.ndim > 1 or not drops, name, f"input must be N x C or N x C x ..., got {shape_str(input.shape)}"
+    )
     return _alpha_dropout(name, input, p, training, True)

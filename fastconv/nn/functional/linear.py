@@ -1,11 +1,12 @@
-"""The dense layer."""
+"""The dense layer, and the bilinear one."""
 
 from __future__ import annotations
 
 from math import prod
 from typing import Any
 
-from fastconv.checks import check_float, check_rank, check_shape, shape_str
+from fastconv.checks import check, check_float, check_rank, check_shape, shape_str
+from fastconv.creation import argument
 from fastconv.tape import Op
 from fastconv.tensor import Tensor
 from fastconv.typing import TensorLike
@@ -74,3 +75,52 @@ def linear(input: TensorLike, weight: TensorLike, bias: TensorLike | None = None
     [[3.0, 3.0, 3.0, 3.0], [3.0, 3.0, 3.0, 3.0]]
     """
     return Linear.apply(input, weight, bias)
+
+
+def bilinear(
+    input1: TensorLike, input2: TensorLike, weight: TensorLike, bias: TensorLike | None = None
+) -> Tensor:
+    """``y[o] = input1 @ weight[o] @ input2 + bias[o]`` of the last dimensions.
+
+    Parameters
+    ----------
+    input1, input2 : Tensor or array, ``(..., in1)`` and ``(..., in2)``, float32 or float64
+        Their leading dimensions are the same.
+    weight : ``(out, in1, in2)``, same dtype
+    bias : ``(out,)``, optional
+
+    Returns
+    -------
+    Tensor, ``(..., out)``
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.nn.functional.bilinear(fc.ones(1, 2), fc.ones(1, 3), fc.ones(4, 2, 3)).tolist()
+    [[6.0, 6.0, 6.0, 6.0]]
+    """
+    name = "bilinear"
+    input1, input2, weight = (
+        argument(name, what, v) for what, v in (("input1", input1), ("input2", input2), ("weight", weight))
+    )
+    check_float(name, ("bias",), input1=input1, input2=input2, weight=weight, bias=bias)
+    check_rank(name, "weight", weight.shape, 3, "out x in1 x in2")
+    out, in1, in2 = weight.shape
+    given = input1.shape[-1:] + input2.shape[-1:]
+    check(
+        given == (in1, in2),
+        name,
+        f"weight expects {in1} and {in2} input features (weight {shape_str(weight.shape)}), the inputs are "
+        f"{shape_str(input1.shape)} and {shape_str(input2.shape)}",
+    )
+    lead = input1.shape[:-1]
+    check_shape(name, "input2", input2.shape, (*lead, in2), "input1's but for the features")
+    rows = prod(lead)
+    # one product of matrices for input1 and all outputs, then a product with input2 for each row
+    wide = input1.reshape(rows, in1) @ weight.permute(1, 0, 2).reshape(in1, out * in2)
+    y = (wide.reshape(rows, out, in2) @ input2.reshape(rows, in2, 1)).reshape(*lead, out)
+    if bias is None:
+        return y
+    bias = argument(name, "bias", bias)
+    check_shape(name, "bias", bias.shape, (out,), "one entry per output feature")
+    return y + bias
