@@ -75,12 +75,11 @@ LEFT_OUT: dict[str, list[tuple]] = {
     # a seed drops other elements than PyTorch's; tests/nn/test_dropout.py looks at what is dropped
     **{
         f"nn.functional.{name}": [(lambda s: drops(s.kwargs, "p", "training"), "random")]
-        for name in ("dropout", "dropout2d", "dropout3d")
+        for name in (
+            *("dropout", "dropout2d", "dropout3d", "alpha_dropout"),
+            "feature_alpha_dropout|with_train",
+        )
     },
-    "nn.functional.alpha_dropout": [(lambda s: drops(s.kwargs, "p", "training"), "random")],
-    "nn.functional.feature_alpha_dropout|with_train": [
-        (lambda s: drops(s.kwargs, "p", "training"), "random")
-    ],
     "nn.functional.scaled_dot_product_attention": [(lambda s: drops(s.kwargs, "dropout_p"), "random")],
     "nn.functional.batch_norm": [(lambda s: s.input.ndim == 1, "PyTorch refuses any other 1-D input than 0")],
 }
@@ -243,9 +242,8 @@ def test_samples(name, backend):
     """Every sample: values, shapes, kinds of dtype, gradients."""
     info = database()[name]
     dtype = torch.float32 if torch.float32 in info.dtypes else torch.int64
-    samples = list(
-        info.sample_inputs("cpu", dtype, requires_grad=info.supports_autograd and dtype.is_floating_point)
-    )
+    differentiable = info.supports_autograd and dtype.is_floating_point
+    samples = list(info.sample_inputs("cpu", dtype, requires_grad=differentiable))
     problems, left = [], []
     for i, sample in enumerate(samples):
         if (why := reason(name, sample)) is not None:

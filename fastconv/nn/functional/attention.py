@@ -66,7 +66,8 @@ def scaled_dot_product_attention(
     key, value : ``(..., S, E)`` and ``(..., S, Ev)``
         Leading dimensions broadcast.
     attn_mask : broadcast with ``(..., L, S)``, optional
-        Bools: True takes part. Numbers are added to the scores. A row in which nothing takes part gives zeros.
+        Bools: True takes part. Numbers are added to the scores. A row in which nothing takes part gives
+        zeros.
     dropout_p : float in [0, 1]
         Share of the weights that are zeroed; there is no evaluation mode.
     is_causal : bool

@@ -40,7 +40,7 @@ def _arguments(name: str, input: TensorLike, p: float) -> tuple[Tensor, float]:
 
 
 def dropped(name: str, x: Tensor, p: float, scale: float, channels: bool) -> Tensor:
-    """Elements or channels zeroed with probability ``p``, the others times ``scale``; ``name`` is for errors."""
+    """Elements or channels zeroed with probability ``p``, the others times ``scale``."""
     return Dropout.apply(x, p=p, scale=scale, seed=random.next_seed(), channels=channels, name=name)
 
 

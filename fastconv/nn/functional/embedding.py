@@ -82,7 +82,8 @@ def check_options(name: str, max_norm: object, norm_type: object, by_freq: objec
         ("scale_grad_by_freq", by_freq, False),
         ("sparse", sparse, False),
     ):
-        check(value == default, name, f"{what} is not supported, got {value!r:.60}; leave it out", TypeError)
+        left_out = value is None or (isinstance(value, (bool, float)) and value == default)
+        check(left_out, name, f"{what} is not supported, got {value!r:.60}; leave it out", TypeError)
 
 
 def padding_row(name: str, padding_idx: int | None, rows: int) -> int | None:

@@ -150,7 +150,9 @@ def alike(*arrays: DeviceArray) -> list[DeviceArray]:
 
     A kernel can then walk them through memory, element by element, as one line.
     """
-    model = next((a for a in arrays if is_dense(a)), None) or empty_like(arrays[0])
+    model = next((a for a in arrays if is_dense(a)), None)
+    if model is None:
+        model = empty_like(arrays[0])
     return [like(a, model) for a in arrays]
 
 

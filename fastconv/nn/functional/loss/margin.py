@@ -325,7 +325,7 @@ def multi_margin_loss(
     """
     name = "multi_margin_loss"
     check_reduction(name, reduction, size_average, reduce)
-    check(p in (1, 2) and not isinstance(p, bool), name, f"p must be 1 or 2, got {p!r:.60}")
+    check(isinstance(p, (int, float)) and p in (1, 2), name, f"p must be 1 or 2, got {p!r:.60}")
     margin = number(name, "margin", margin)
     input, target = argument(name, "input", input), argument(name, "target", target)
     check_float(name, ("weight",), input=input, weight=weight)
