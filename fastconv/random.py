@@ -1,7 +1,7 @@
 """The one random generator behind ``rand``, initialisation and dropout; its state goes into checkpoints.
 
-A thread may have a generator of its own instead (:func:`drawing_from`), as those of a data loader do: then what
-it draws depends on the batch alone, and no other thread sees that it drew.
+A thread may have a generator of its own instead (:func:`drawing_from`), as those of a data loader do: then
+what it draws depends on the batch alone, and no other thread sees that it drew.
 """
 
 from __future__ import annotations
@@ -153,8 +153,8 @@ def next_seed() -> int:
 def numbers(generator: Generator | None = None) -> np.random.Generator:
     """Where a transform or a sampler takes its numbers from.
 
-    In a thread of a data loader, the generator of the batch. Else a new one, whose seed comes from ``generator``,
-    or from the one that :func:`manual_seed` seeds.
+    In a thread of a data loader, the generator of the batch. Else a new one, whose seed comes from
+    ``generator``, or from the one that :func:`manual_seed` seeds.
     """
     if _local.generator is not None:
         return _local.generator

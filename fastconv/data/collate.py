@@ -27,7 +27,7 @@ def channels_last(a: np.ndarray) -> np.ndarray:
 
 
 def as_inputs(a: np.ndarray) -> np.ndarray:
-    """Floats, and images of integers (N x C x H x W), as float32; the values stay. Others keep their dtype."""
+    """Floats and images of integers (N x C x H x W) as float32; the values stay. Others keep their dtype."""
     return a.astype(np.float32, copy=False) if a.dtype.kind == "f" or a.ndim >= 4 else a
 
 

@@ -1,7 +1,7 @@
 """Data sets: what they are, and how they are put together and split.
 
-A data set that keeps its examples in arrays also has ``gather``: it returns the rows of a whole batch at once,
-and a loader asks for them so where :func:`gathers` allows it.
+A data set that keeps its examples in arrays also has ``gather``, which returns the rows of a whole batch at
+once. A loader uses it where :func:`gathers` allows it.
 """
 
 # The items of a data set are of any type.
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..checks import check, shape_str
+from ..checks import check, number, shape_str
 from ..creation import as_tensor
 from ..tensor import Tensor
 from ..typing import Array
@@ -29,8 +29,8 @@ from ..typing import Array
 class Dataset:
     """A data set whose items are asked for by number; a subclass has ``__getitem__`` and ``__len__``.
 
-    ``a + b`` is :class:`ConcatDataset` of both. Inheriting is not needed: a loader takes any object with these
-    two methods.
+    ``a + b`` is :class:`ConcatDataset` of both. Inheriting is not needed: a loader takes any object with
+    these two methods.
 
     Examples
     --------
@@ -308,8 +308,8 @@ def random_split(
     )
     check(hasattr(lengths, "__iter__"), name, f"lengths must be a sequence, got {lengths!r:.60}", TypeError)
     n, parts = len(dataset), list(lengths)
-    numeric = all(isinstance(p, (int, float, np.number)) and p >= 0 for p in parts)
-    check(numeric, name, f"lengths must be numbers of at least 0, got {parts!r:.60}")
+    for part in parts:
+        number(name, "lengths", part, 0)
     if math.isclose(sum(parts), 1):
         sizes = [math.floor(n * p) for p in parts]
         for i in range(n - sum(sizes)):
@@ -321,7 +321,7 @@ def random_split(
     check(
         sum(sizes) == n and all(s == int(s) for s in sizes),
         name,
-        f"lengths must add up to the {n} items of the data set, or be fractions that add up to 1, got {parts}",
+        f"lengths must add up to the {n} items of the data set, or to 1 as fractions, got {parts}",
     )
     order: list[int] = random.numbers(generator).permutation(n).tolist()
     ends = list(accumulate(int(s) for s in sizes))

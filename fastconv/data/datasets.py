@@ -62,8 +62,8 @@ class ImageSet(Dataset):
     labels : array of int, N
     transform, target_transform : callable, optional
         Called with each image, a uint8 Tensor C x H x W, and with each label. By default an image becomes
-        float32 in [0, 1]. A ``DataLoader`` calls an object of :mod:`fastconv.data.transforms` once for a whole
-        batch instead.
+        float32 in [0, 1]. A ``DataLoader`` calls an object of :mod:`fastconv.data.transforms` with a whole
+        batch, once.
 
     Attributes
     ----------

@@ -100,8 +100,7 @@ class DatasetFolder(Dataset):
         self.loader, self.extensions, self.allow_empty = loader, extensions, allow_empty
         self.transform, self.target_transform = transform, target_transform
         self.classes, self.class_to_idx = self.find_classes(self.root)
-        endings = tuple(e.lower() for e in extensions or ())
-        self._valid = is_valid_file or (lambda path: path.lower().endswith(endings))
+        self._valid = is_valid_file or self._ends_right
         self.samples = [
             (path, i)
             for c, i in sorted(self.class_to_idx.items())
@@ -126,6 +125,9 @@ class DatasetFolder(Dataset):
         if not classes:
             raise FileNotFoundError(f"{name}: {path} has no folders; expected one for each class")
         return classes, {c: i for i, c in enumerate(classes)}
+
+    def _ends_right(self, path: str) -> bool:
+        return path.lower().endswith(tuple(e.lower() for e in self.extensions or ()))
 
     def _files(self, folder: str) -> list[str]:
         """The files of a class, sorted as they are found: folder by folder."""

@@ -13,16 +13,14 @@ from typing import Any
 import numpy as np
 
 from .. import backends, random
-from ..checks import check, shape_str
+from ..checks import check, one_of, shape_str
 from ..checks import number as real
 from ..table import Table, number
-from ..tensor import Tensor
 from ..typing import Array
 from . import collate, source
-from .dataset import gathers
+from .batches import Batches
 from .datasets import ImageSet
 from .samplers import BatchSampler, RandomSampler, SequentialSampler, boolean, integer
-from .transforms import Mixing, Transform
 from .workers import END, WorkerInfo, in_order, working_as
 
 PREFETCH = 2  # batches made ahead of the consumer, for each worker
@@ -58,8 +56,8 @@ class DataLoader:
         decoding of images, NumPy and reading of files do. The batches are the same with any number. An object
         that only has ``__iter__`` is read by one thread at a time.
     collate_fn : callable, optional
-        Makes a batch of the list of its items; :func:`default_collate` by default. Arrays in its result become
-        Tensors.
+        Makes a batch of the list of its items; :func:`default_collate` by default. Arrays in its result
+        become Tensors.
     pin_memory : bool
         Has no effect, because the upload to a GPU has page-locked memory of its own.
     drop_last : bool
@@ -79,12 +77,12 @@ class DataLoader:
         Call ``worker_init_fn`` in the first epoch only. Threads start within microseconds, so each epoch has
         its own.
     seed : int, optional
-        Order and augmentation of batch b in epoch e depend on (seed, e, b) alone. This holds for what samplers,
-        :mod:`fastconv.data.transforms`, ``fc.rand`` and the like draw; ``random`` and ``np.random`` have their
-        own state. By default a seed is drawn once, from the generator of ``fc.manual_seed``.
+        Order and augmentation of batch b in epoch e depend on (seed, e, b) alone. This holds for what
+        samplers, :mod:`fastconv.data.transforms`, ``fc.rand`` and the like draw; ``random`` and ``np.random``
+        have their own state. By default a seed is drawn once, from the generator of ``fc.manual_seed``.
     transform : callable, optional
-        ``(batch, rng) -> batch`` on X, a float32 array, or an object of :mod:`fastconv.data.transforms`, which
-        sees X before it becomes float32. ``MixUp`` and ``CutMix`` see X and y.
+        ``(batch, rng) -> batch`` on X, a float32 array, or an object of :mod:`fastconv.data.transforms`,
+        which sees X before it becomes float32. ``MixUp`` and ``CutMix`` see X and y.
     pin_memory_device : str
         Has no effect.
     in_order : bool
@@ -166,14 +164,15 @@ class DataLoader:
         check(
             multiprocessing_context is None,
             name,
-            f"multiprocessing_context must be None, because workers are threads, got {multiprocessing_context!r}",
+            "multiprocessing_context must be None, because workers are threads, "
+            f"got {multiprocessing_context!r}",
         )
         check(
             in_order is True,
             name,
             f"in_order must be True, because batches keep their order, got {in_order!r}",
         )
-        check(isinstance(pin_memory_device, str), name, "pin_memory_device must be a str", TypeError)
+        one_of(name, "pin_memory_device", pin_memory_device, ("", "cpu", "cuda"))
         calls = {"collate_fn": collate_fn, "worker_init_fn": worker_init_fn, "transform": transform}
         for what, call in calls.items():
             check(
@@ -183,11 +182,13 @@ class DataLoader:
         self._begun = False  # worker_init_fn was called in an epoch before
         self._sample(batch_size, sampler, batch_sampler)
         self._seed(seed, generator)
+        shown = type(dataset).__name__
+        self._batches = Batches(self._source, shown, self._batched, collate_fn, transform)
         self._next = (0, 0)  # epoch and batch where the next iterator starts
         self._position = [0, 0]  # epoch and batch of the iterator that was started last
 
     def _sample(self, batch_size: int | None, sampler: Any, batch_sampler: Any) -> None:
-        """Which items come when: ``sampler``, ``batch_sampler`` and ``batch_size``."""
+        """Decide which items come when: ``sampler``, ``batch_sampler`` and ``batch_size``."""
         name, given = "DataLoader", sampler if batch_sampler is None else batch_sampler
         check(
             given is None or not self._stream,
@@ -217,14 +218,15 @@ class DataLoader:
             batch_size = integer(name, "batch_size", batch_size, 1)
         if sampler is None and not self._stream:
             sampler = (RandomSampler if self.shuffle else SequentialSampler)(self._source)
-        self.sampler, self.batch_sampler = sampler, batch_sampler
+        self.sampler: Any = sampler
+        self.batch_sampler: Any = batch_sampler
         self.batch_size = batch_size if batch_sampler is None else None
         if batch_sampler is None and batch_size is not None and not self._stream:
-            self.batch_sampler = BatchSampler(sampler, batch_size, self.drop_last)
+            self.batch_sampler = BatchSampler(self.sampler, batch_size, self.drop_last)
         self._batched = batch_size is not None
-        self._gathers = self._batched and self.collate_fn is None and gathers(self._source)
 
     def _seed(self, seed: int | None, generator: random.Generator | None) -> None:
+        """Take the seed, or draw one."""
         random.check_generator("DataLoader", generator)
         check(seed is None or generator is None, "DataLoader", "seed and generator exclude each other")
         self.generator = generator
@@ -322,7 +324,9 @@ class DataLoader:
 
     def _run(self, epoch: int, start: int, position: list[int]) -> Iterator[Any]:
         """The batches of an epoch from ``start`` on."""
-        jobs, order = (self._streamed if self._stream else self._indexed)(start), self._rng(epoch, 0)
+        streamed, size = self._batches.streamed, self.batch_size or 1
+        jobs = streamed(start, size, self.drop_last) if self._stream else self._indexed(start)
+        order = self._rng(epoch, 0)
         backend = backends.get_backend()
 
         def read() -> Any:
@@ -332,7 +336,7 @@ class DataLoader:
         def make(worker: int, job: Any) -> Any:
             b, index, items = job
             with self._worker(worker, backend):
-                return self._batch(index, items, self._rng(epoch, b + 1))
+                return self._batches.make(index, items, self._rng(epoch, b + 1))
 
         def begin(worker: int) -> None:
             if self.worker_init_fn is not None and self.num_workers and not skip:
@@ -349,7 +353,7 @@ class DataLoader:
 
     @contextlib.contextmanager
     def _worker(self, worker: int, backend: str) -> Generator[None, None, None]:
-        """What holds in a worker thread: its number, and the consumer's engine, or that of the host for a GPU's."""
+        """What holds in a worker thread: its number, and the consumer's engine (for a GPU's, the cpu one)."""
         n, engine = self.num_workers, backend if backend in backends.HOST_BACKENDS else "cpu"
         info = WorkerInfo(worker, n, self.seed + worker, self.dataset) if n else None
         same = backends.get_backend() == engine
@@ -366,93 +370,9 @@ class DataLoader:
         for b, index in enumerate(islice(iter(numbers), start, None), start):
             yield b, list(index) if self._batched else [index], None
 
-    def _streamed(self, start: int) -> Iterator[tuple[int, range, list[Any]]]:
-        """The same for a data set that only has ``__iter__``, with the items; those before are skipped."""
-        items, size, b = iter(self.dataset), self.batch_size or 1, start
-        for _ in islice(items, start * size):
-            pass
-        while True:
-            chunk: list[Any] = []
-            try:
-                chunk.extend(islice(items, size))
-            except Exception as e:
-                self._note(e, b * size + len(chunk))
-                raise
-            if not chunk or (self.drop_last and len(chunk) < size):
-                return
-            yield b, range(b * size, b * size + len(chunk)), chunk
-            b += 1
-
-    def _items(self, index: Sequence[Any]) -> list[Any]:
-        """The items ``index``; a data set may have PyTorch's ``__getitems__``, which returns several at once."""
-        several = getattr(self._source, "__getitems__", None)
-        return [self._item(i) for i in index] if several is None else several(list(index))
-
-    def _item(self, i: Any) -> Any:
-        try:
-            return self._source[i]
-        except Exception as e:
-            self._note(e, i)
-            raise
-
-    def _note(self, e: Exception, i: Any) -> None:
-        """Add to an exception which item raised it; Python 3.10 has no notes."""
-        if (add_note := getattr(e, "add_note", None)) is not None:
-            add_note(f"DataLoader: item {i} of {type(self.dataset).__name__}")
-
-    # ---------------------------------------------------------------------------------------------- a batch
     def make_batch(self, index: Sequence[int] | Array, rng: np.random.Generator) -> Any:
         """The batch of the examples ``index``, in NumPy arrays, with ``rng`` for its random numbers.
 
         The background threads do this for each batch; here it can be called, and timed, alone.
         """
-        return self._batch(index, None, rng)
-
-    def _batch(self, index: Sequence[Any] | Array, items: list[Any] | None, rng: np.random.Generator) -> Any:
-        """The batch of ``items``, or of those with the numbers ``index``, with X transformed."""
-        raw = isinstance(self.transform, Transform)
-        with random.drawing_from(rng):
-            if self._gathers:
-                rows = self._source.gather(np.asarray(index, np.intp))
-                if isinstance(self._source, source.ArrayDataset):
-                    batch = collate.of_rows(rows, self._source.single, raw)
-                else:
-                    batch = rows
-            else:
-                items = self._items(index) if items is None else items
-                if not self._batched:
-                    return (self.collate_fn or collate.default_convert)(items[0])
-                batch = (
-                    collate.batch(items, index, raw=raw)
-                    if self.collate_fn is None
-                    else self.collate_fn(items)
-                )
-            return self._transformed(batch, len(index), rng)
-
-    def _transformed(self, batch: Any, count: int, rng: np.random.Generator) -> Any:
-        x = collate.first_of(batch)
-        if self.transform is not None:
-            x = x.detach().numpy() if isinstance(x, Tensor) else x
-            check(
-                isinstance(x, np.ndarray),
-                "DataLoader",
-                "transform needs items that are arrays, or tuples that begin with "
-                f"one, got a {type(x).__name__}; transform them in the data set",
-                TypeError,
-            )
-            if isinstance(self.transform, Mixing):
-                pair = isinstance(batch, (tuple, list)) and len(batch) == 2
-                check(pair, "DataLoader", f"transform {self.transform!r} needs batches (X, y)", TypeError)
-                x, y = self.transform(x, batch[1], rng)
-                batch = (x, y)
-            elif isinstance(self.transform, Transform):
-                x = self.transform(x, rng)
-            else:
-                x = self.transform(x.astype(np.float32, copy=False), rng)
-            check(
-                isinstance(x, np.ndarray) and len(x) == count,
-                "DataLoader",
-                f"transform must return an array of {count} images, got {type(x).__name__}",
-            )
-            x = collate.as_inputs(x)
-        return collate.with_first(batch, collate.channels_last(x)) if isinstance(x, np.ndarray) else batch
+        return self._batches.make(index, None, rng)

@@ -1,8 +1,8 @@
 """Samplers: in which order a loader asks for the items of a data set.
 
 A sampler draws its numbers from its ``generator``, or from the one that ``fc.manual_seed`` seeds. In a
-``DataLoader`` they depend on the loader's seed and the epoch alone, so an epoch can be continued in its middle;
-the seed of a loader that was given none comes from the sampler's generator, if it has one.
+``DataLoader`` they depend on the loader's seed and the epoch alone, so an epoch can be continued in its
+middle; the seed of a loader that was given none comes from the sampler's generator, if it has one.
 """
 
 # The items of a data set are of any type.
@@ -24,12 +24,8 @@ from ..random import Generator
 
 def integer(name: str, what: str, value: Any, least: int) -> int:
     """``value`` as an int of at least ``least``."""
-    check(
-        hasattr(value, "__index__") and not isinstance(value, (bool, np.bool_)),
-        name,
-        f"{what} must be an int, got {value!r:.60}",
-        TypeError,
-    )
+    fine = hasattr(value, "__index__") and not isinstance(value, bool)
+    check(fine, name, f"{what} must be an int, got {value!r:.60}", TypeError)
     check(value >= least, name, f"{what} must be at least {least}, got {value}")
     return operator.index(value)
 

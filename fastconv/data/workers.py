@@ -50,8 +50,8 @@ def get_worker_info() -> WorkerInfo | None:
     Returns
     -------
     WorkerInfo or None
-        None outside of worker threads, with ``num_workers=0``, and while an iterable data set is read, because
-        one thread reads it for all workers.
+        None outside of worker threads, with ``num_workers=0``, and while an iterable data set is read,
+        because one thread at a time reads it for all workers.
     """
     return _local.info
 
@@ -153,8 +153,8 @@ def in_order(
             for _ in threads:
                 slots.release()
             for thread in threads:
-                # RuntimeError: Python shuts down, or the garbage collector runs this inside that thread. With a
-                # limit, because at Python's shutdown a daemon thread may never end.
+                # RuntimeError: Python shuts down, or the garbage collector runs this inside that thread.
+                # With a limit, because at Python's shutdown a daemon thread may never end.
                 with contextlib.suppress(RuntimeError):
                     thread.join(1.0)
 

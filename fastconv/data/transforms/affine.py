@@ -24,8 +24,8 @@ MODES = ("nearest", "bilinear")
 def inverse_matrices(centre: Any, angle: Array, translate: Any, scale: Any, shear: Any) -> Array:
     """From output to input, relative to the middle of the image: an array N x 2 x 3.
 
-    The map turns by ``angle`` degrees clockwise after it has sheared and scaled around ``centre``, then translates;
-    the arguments are pairs of numbers, or of arrays with one number per image.
+    The map from input to output shears, scales and turns by ``angle`` degrees clockwise, around ``centre``,
+    then translates. The arguments are numbers, or arrays with one number per image, and pairs of these.
     """
     rotation, (sx, sy) = np.radians(angle), np.radians(shear)
     (cx, cy), (tx, ty) = centre, translate

@@ -44,13 +44,13 @@ class Transform:
 
 
 class RandomTransform(Transform):
-    """Base class of those that draw: a subclass has ``draw(x, rng)``. Each image of a batch has its own numbers."""
+    """Base class of random ones: a subclass has ``draw(x, rng)``, with own numbers for each image."""
 
     def __call__(self, image: Image, rng: np.random.Generator | None = None) -> Any:
         """The transformed image or batch, of the same kind.
 
-        The numbers come from ``rng``; in a ``DataLoader`` by default from its seed, elsewhere from the generator
-        of ``fc.manual_seed``.
+        The numbers come from ``rng``; by default, in a ``DataLoader`` from its seed, elsewhere from the
+        generator of ``fc.manual_seed``.
         """
         x, like = unpacked(type(self).__name__, image)
         return like(self.draw(x, random.numbers() if rng is None else rng))

@@ -21,8 +21,8 @@ from .images import MODES, Image, from_pil, is_batch, is_pil, to_pil, unpacked
 class ToTensor(Transform):
     """An image of Pillow, or an array H x W x C or H x W, as a Tensor C x H x W.
 
-    Bytes 0 to 255 become float32 in [0, 1]; other numbers keep dtype and values. A Tensor is C x H x W already,
-    and a batch N x C x H x W, so that only their numbers change.
+    Bytes 0 to 255 become float32 in [0, 1]; other numbers keep dtype and values. A Tensor is C x H x W, and a
+    batch N x C x H x W, already, so that only their numbers change.
 
     Examples
     --------
@@ -73,7 +73,8 @@ def _planes(name: str, image: Any) -> Array:
         check(
             image.ndim in (2, 3),
             name,
-            f"image must have 2 or 3 dimensions (H x W or H x W x C), got {image.ndim} ({shape_str(image.shape)})",
+            "image must have 2 or 3 dimensions (H x W or H x W x C), "
+            f"got {image.ndim} ({shape_str(image.shape)})",
         )
         check(image.dtype.kind in "fiub", name, f"image must hold numbers, got {image.dtype}", TypeError)
         pixels = image[..., None] if image.ndim == 2 else image
@@ -115,7 +116,7 @@ class ToPILImage(Transform):
             name,
             f"image must have 2 or 3 dimensions, got {image.ndim} ({shape_str(image.shape)}); give one image",
         )
-        pixels: Array = image.detach().numpy() if is_tensor else image
+        pixels: Any = image.detach().numpy() if isinstance(image, Tensor) else image
         if pixels.ndim == 2:
             pixels = pixels[..., None]
         elif is_tensor:
@@ -201,15 +202,15 @@ class Normalize(Transform):
         check(
             x.dtype.kind == "f",
             "Normalize",
-            f"image must hold floats, got {x.dtype}; put ToTensor() or ConvertImageDtype('float32') before it",
+            f"image must hold floats, got {x.dtype}; put ToTensor() or ConvertImageDtype('float32') first",
             TypeError,
         )
         lengths = len(self._shift), len(self._scale)
         check(
             {1, x.shape[1]} >= set(lengths),
             "Normalize",
-            f"mean ({lengths[0]}) and std ({lengths[1]}) must be one number each or one for each of the image's "
-            f"{x.shape[1]} channels",
+            f"mean ({lengths[0]}) and std ({lengths[1]}) must be one number each or one for each of the "
+            f"image's {x.shape[1]} channels",
         )
         out = np.subtract(x, self._shift, out=x if self.inplace else None, dtype=x.dtype)
         return np.divide(out, self._scale, out=out, dtype=x.dtype)

@@ -30,11 +30,13 @@ def sides(name: str, padding: Any) -> tuple[int, int, int, int]:
     check(
         len(items) in (1, 2, 4),
         name,
-        f"padding must be an int, (left and right, top and bottom) or (left, top, right, bottom), got {padding!r}",
+        "padding must be an int, (left and right, top and bottom) or (left, top, right, bottom), "
+        f"got {padding!r}",
     )
-    items = int_tuple(name, "padding", items, len(items), 0)
-    left, top = items[0], items[-1] if len(items) < 4 else items[1]
-    return (left, top, left, top) if len(items) < 4 else (left, top, items[2], items[3])
+    left, top, *rest = int_tuple(
+        name, "padding", items * 2 if len(items) == 1 else items, max(len(items), 2), 0
+    )
+    return left, top, *(rest or (left, top))  # type: ignore[return-value]
 
 
 def filling(name: str, fill: Any) -> Array:
@@ -56,7 +58,7 @@ def padded(name: str, x: Array, pads: tuple[int, int, int, int], fill: Any, mode
         check(
             mode == "edge" or fits,
             name,
-            f"padding {pads} in mode {mode!r} is wider than the image ({h}x{w}); use mode 'edge' or 'constant'",
+            f"padding {pads} in mode {mode!r} needs a larger image than {h}x{w}; use 'edge' or 'constant'",
         )
         return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), mode)  # type: ignore[call-overload]
     values = filling(name, fill)
@@ -353,8 +355,8 @@ def extents(
 
     Returns two int arrays ``n x 10``; the first is the longer the larger the ratio.
     """
-    areas = area * rng.uniform(*scale, (n, 10))
-    ratios = np.exp(rng.uniform(*np.log(ratio), (n, 10)))
+    areas = area * rng.uniform(scale[0], scale[1], (n, 10))
+    ratios = np.exp(rng.uniform(np.log(ratio[0]), np.log(ratio[1]), (n, 10)))
     return np.rint(np.sqrt(areas * ratios)).astype(int), np.rint(np.sqrt(areas / ratios)).astype(int)
 
 
@@ -434,7 +436,7 @@ class RandomResizedCrop(RandomTransform):
 
     def draw(self, x: Array, rng: np.random.Generator) -> Array:
         out = np.empty((*x.shape[:2], *self.size), x.dtype)
-        for i, (top, left, h, w) in enumerate(self.boxes(len(x), *x.shape[2:], rng).tolist()):
+        for i, (top, left, h, w) in enumerate(self.boxes(len(x), x.shape[2], x.shape[3], rng).tolist()):
             part = x[i : i + 1, :, top : top + h, left : left + w]
             out[i] = resample(part, self.size, self.interpolation.value, self.antialias)[0]
         return out

@@ -21,8 +21,10 @@ Image: TypeAlias = Any
 
 INSTALL = 'install it: pip install "fastconv[images]"'
 #: Pillow's modes whose pixels are numbers, and what an array of them holds.
-MODES = {"L": np.uint8, "LA": np.uint8, "RGB": np.uint8, "RGBA": np.uint8, "F": np.float32, "I": np.int32}
-MODES["I;16"] = np.uint16
+MODES: dict[str, Any] = {
+    **dict.fromkeys(("L", "LA", "RGB", "RGBA"), np.uint8),
+    **{"F": np.float32, "I": np.int32, "I;16": np.uint16},
+}
 
 
 def pillow(name: str) -> Any:
@@ -67,8 +69,8 @@ def to_pil(name: str, pixels: Array, mode: str | None = None) -> Any:
     check(
         found is not None,
         name,
-        f"no image of Pillow holds {c} channels of {pixels.dtype}; expected uint8 with 1 to 4 channels, or int32, "
-        "uint16 or float32 with one",
+        f"no image of Pillow holds {c} channels of {pixels.dtype}; expected uint8 with 1 to 4 channels, or "
+        "int32, uint16 or float32 with one",
     )
     same_bands = {
         "RGB": ("RGB", "YCbCr", "HSV"),
@@ -108,7 +110,8 @@ def unpacked(name: str, image: Image) -> tuple[Array, Callable[[Array], Any]]:
     check(
         x.ndim in (3, 4),
         name,
-        f"image must have 3 or 4 dimensions (C x H x W or N x C x H x W), got {x.ndim} ({shape_str(x.shape)})",
+        "image must have 3 or 4 dimensions (C x H x W or N x C x H x W), "
+        f"got {x.ndim} ({shape_str(x.shape)})",
     )
     check(x.dtype.kind in "fiub", name, f"image must hold numbers, got {x.dtype}", TypeError)
     single, wrap = x.ndim == 3, from_numpy if isinstance(image, Tensor) else _itself

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import random
-from fastconv.checks import check, number, shape_str
+from fastconv.checks import check, int_tuple, number, shape_str
 from fastconv.creation import from_numpy
 from fastconv.tensor import Tensor
 from fastconv.typing import Array
@@ -101,8 +101,8 @@ class Mixing(Transform):
         name = type(self).__name__
         self.alpha = number(name, "alpha", alpha, 0)
         check(self.alpha > 0, name, f"alpha must be above 0, got {alpha!r}")
-        fine = num_classes is None or (isinstance(num_classes, int) and num_classes > 0)
-        check(fine, name, f"num_classes must be an int of at least 1, got {num_classes!r:.60}")
+        if num_classes is not None:
+            (num_classes,) = int_tuple(name, "num_classes", num_classes, 1, 1)
         check(
             isinstance(labels_getter, str) and labels_getter == "default",
             name,

@@ -1,7 +1,7 @@
 """Sizes of images: interpolation as a product with one matrix per dimension.
 
-With ``antialias`` a row of the matrix covers all input pixels under an output pixel, as in Pillow. Without it a
-row has the 2 or 4 nearest ones, as ``F.interpolate``.
+With ``antialias`` a row of the matrix covers all input pixels under an output pixel, as in Pillow. Without it
+a row has the 2 or 4 nearest ones, as in ``F.interpolate``.
 """
 
 # NumPy declares some methods, such as reshape, without types.
@@ -70,7 +70,7 @@ def matrix(extent: int, size: int, mode: str, antialias: bool) -> Array:
     scale, out = extent / size, np.arange(size)
     centre, at = scale * (out + 0.5), np.arange(extent)
     if antialias:
-        # As PyTorch and Pillow: the kernel is as wide as an output pixel, cut at the border, and adds up to 1.
+        # As PyTorch and Pillow: the kernel is as wide as an output pixel, cut at the border, with sum 1.
         wide = max(scale, 1.0)
         reach = wide * (1 if mode == "bilinear" else 2)
         low, high = (
@@ -95,8 +95,9 @@ def matrix(extent: int, size: int, mode: str, antialias: bool) -> Array:
 
 
 def _nearest(extent: int, size: int, mode: str) -> Array:
-    offset = 0.5 if mode == "nearest-exact" else 0.0
-    return ((np.arange(size) + offset) * np.float32(extent / size)).astype(int).clip(0, extent - 1)
+    """The input pixel of each output pixel, rounded in float32 as PyTorch does."""
+    at = np.arange(size, dtype=np.float32) + np.float32(0.5 if mode == "nearest-exact" else 0)
+    return np.floor(at * np.float32(extent / size)).astype(int).clip(0, extent - 1)
 
 
 def resample(x: Array, size: tuple[int, int], mode: str, antialias: bool) -> Array:
@@ -106,9 +107,9 @@ def resample(x: Array, size: tuple[int, int], mode: str, antialias: bool) -> Arr
         return x
     if mode in ("nearest", "nearest-exact"):
         return x[:, :, _nearest(h, size[0], mode)[:, None], _nearest(w, size[1], mode)]
-    y = np.ascontiguousarray(as_float(x))
+    y: Array = as_float(x)
     if w != size[1]:
-        y = np.ascontiguousarray(_rows(y.swapaxes(2, 3), matrix(w, size[1], mode, antialias)).swapaxes(2, 3))
+        y = _rows(y.swapaxes(2, 3), matrix(w, size[1], mode, antialias)).swapaxes(2, 3)
     if h != size[0]:
         y = _rows(y, matrix(h, size[0], mode, antialias))
     return rounded(y, x.dtype)
@@ -116,6 +117,7 @@ def resample(x: Array, size: tuple[int, int], mode: str, antialias: bool) -> Arr
 
 def _rows(x: Array, weights: Array) -> Array:
     """The product of ``weights`` with the rows of each image, in blocks of output rows."""
+    x = np.ascontiguousarray(x)
     out = np.empty((*x.shape[:2], len(weights), x.shape[3]), x.dtype)
     for start in range(0, len(weights), BLOCK):
         block = weights[start : start + BLOCK]
