@@ -242,8 +242,10 @@ class DataLoader:
     def _count(self) -> int | None:
         """Batches per epoch, or None if nothing says how many there are."""
         if not self._stream:
-            numbers: Any = self.batch_sampler if self._batched else self.sampler
-            return len(numbers) if hasattr(numbers, "__len__") else None
+            try:
+                return len(self.batch_sampler if self._batched else self.sampler)
+            except TypeError:  # a sampler without __len__
+                return None
         size = self.batch_size or 1
         return self.n and (self.n // size if self.drop_last else -(-self.n // size))
 

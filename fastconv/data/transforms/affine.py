@@ -161,8 +161,8 @@ def _turned_size(x: Array, inverse: Array) -> tuple[int, int]:
     """Height and width of the box around a turned image."""
     h, w = x.shape[2:]
     corners = np.array([[-w, -h, 2], [-w, h, 2], [w, h, 2], [w, -h, 2]]) / 2 @ inverse.T
-    # cut to 1e-4, because a sum such as 1e-15 must not become 1
-    ends = [np.trunc((e(corners, 0) + np.array([w, h]) / 2) / 1e-4) * 1e-4 for e in (np.max, np.min)]
+    # rounded, because a sum such as 1e-15 must not become 1
+    ends = [(e(corners, 0) + np.array([w, h]) / 2).round(4) for e in (np.max, np.min)]
     size = np.ceil(ends[0]) - np.floor(ends[1])
     return int(size[1]), int(size[0])
 

@@ -114,11 +114,10 @@ class _Several(Transform):
         return result
 
     def __repr__(self) -> str:
-        lines = "".join(
-            f"\n    {str(t)}".replace("\n", "\n    ").replace("    ", "", 1) for t in self.transforms
-        )
         options = [k for k in inspect.signature(type(self)).parameters if k != "transforms"]
-        return f"{type(self).__name__}({''.join(f'{k}={getattr(self, k)!r},' for k in options)}{lines}\n)"
+        lines = [f"{k}={getattr(self, k)!r}" for k in options] + [repr(t) for t in self.transforms]
+        inner = "\n".join(lines).replace("\n", "\n    ")
+        return f"{type(self).__name__}(\n    {inner}\n)" if lines else f"{type(self).__name__}()"
 
 
 class Compose(_Several):

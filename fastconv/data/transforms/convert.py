@@ -53,7 +53,8 @@ class PILToTensor(Transform):
             f"expected an image of Pillow, got {type(image).__name__}; ToTensor takes arrays",
             TypeError,
         )
-        return from_numpy(_planes("PILToTensor", image))
+        pixels = _planes("PILToTensor", image)
+        return from_numpy(pixels // 255 if image.mode == "1" else pixels)  # black and white are 0 and 1
 
     def apply(self, x: Array) -> Array:
         return x

@@ -5,7 +5,7 @@ a row has the 2 or 4 nearest ones, as in ``F.interpolate``.
 """
 
 # NumPy declares some methods, such as reshape, without types.
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def resample(x: Array, size: tuple[int, int], mode: str, antialias: bool) -> Arr
         return x[:, :, _nearest(h, size[0], mode)[:, None], _nearest(w, size[1], mode)]
     y: Array = as_float(x)
     if w != size[1]:
-        y = _rows(y.swapaxes(2, 3), matrix(w, size[1], mode, antialias)).swapaxes(2, 3)
+        y = _rows(y.transpose(0, 1, 3, 2), matrix(w, size[1], mode, antialias)).transpose(0, 1, 3, 2)
     if h != size[0]:
         y = _rows(y, matrix(h, size[0], mode, antialias))
     return rounded(y, x.dtype)
