@@ -17,6 +17,7 @@ from .. import dtypes
 from ..checks import check, check_shape
 from ..creation import argument, as_tensor
 from ..table import Table, number, options
+from ..tape.hooks import Registry, RemovableHandle
 from ..tensor import Tensor
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
@@ -45,25 +46,13 @@ def _listed(name: str, what: str, params: Any) -> list[Any]:
     raise TypeError(f"{name}: {expected}, got one {kind.strip()}; {cure}")
 
 
-class Handle:
-    """What a registration of a hook returns; :meth:`remove` takes the hook away."""
-
-    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
-        self._hooks, self._key = hooks, max(hooks, default=0) + 1
-        hooks[self._key] = hook
-
-    def remove(self) -> None:
-        """Take the hook away; a second time does nothing."""
-        self._hooks.pop(self._key, None)
-
-
 def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
     """``step`` between the hooks that are registered for it."""
 
     @functools.wraps(step)
     def run(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        for hook in tuple(self._pre_hooks.values()):
-            changed = hook(self, args, kwargs)
+        for hook in tuple(self.pre_hooks.values()):
+            changed: tuple[Any, Any] | None = hook(self, args, kwargs)
             if changed is not None:
                 check(
                     isinstance(changed, tuple) and len(changed) == 2,
@@ -73,7 +62,7 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
                 )
                 args, kwargs = changed
         result = step(self, *args, **kwargs)
-        for hook in tuple(self._post_hooks.values()):
+        for hook in tuple(self.post_hooks.values()):
             hook(self, args, kwargs)
         return result
 
@@ -138,8 +127,7 @@ class Optimizer:
         }
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
-        self._pre_hooks: dict[int, Any] = {}
-        self._post_hooks: dict[int, Any] = {}
+        self.pre_hooks, self.post_hooks = Registry(), Registry()  # functions that see each step
         listed = _listed(name, "params", params)
         check(listed, name, "the list of parameters is empty")
         for group in listed if isinstance(listed[0], dict) else [{"params": listed}]:
@@ -163,7 +151,7 @@ class Optimizer:
             isinstance(group, dict) and "params" in group,
             name,
             "a parameter group must be a dict with 'params', "
-            f"got {group if isinstance(group, dict) else type(group).__name__}",
+            f"got {f'one with {list(group)}' if isinstance(group, dict) else type(group).__name__}",
             TypeError,
         )
         params = group["params"]
@@ -195,11 +183,11 @@ class Optimizer:
         self.param_groups.append(group)
 
     def __repr__(self) -> str:
-        usual = inspect.signature(type(self)).parameters
+        usual = {k: p.default for k, p in inspect.signature(type(self)).parameters.items()} | self._added
         shown = [
             k
             for k in self.defaults
-            if k == "lr" or any(k not in usual or g[k] != usual[k].default for g in self.param_groups)
+            if k == "lr" or any(k not in usual or g[k] != usual[k] for g in self.param_groups)
         ]
         groups = [
             f"{options({k: g[k] for k in shown})}, {len(g['params'])} parameters" for g in self.param_groups
@@ -227,16 +215,16 @@ class Optimizer:
                 else:
                     p.grad.zero_()
 
-    def register_step_pre_hook(self, hook: Callable[..., Any]) -> Handle:
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(optimizer, args, kwargs)`` before each step.
 
         ``args`` and ``kwargs`` are those of :meth:`step`; the hook may return others for it.
         """
-        return Handle(self._pre_hooks, hook)
+        return self.pre_hooks.add(hook)
 
-    def register_step_post_hook(self, hook: Callable[..., Any]) -> Handle:
+    def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(optimizer, args, kwargs)`` after each step."""
-        return Handle(self._post_hooks, hook)
+        return self.post_hooks.add(hook)
 
     @_with_hooks
     def step(self, closure: Closure | None = None) -> Any:
@@ -356,15 +344,15 @@ class Optimizer:
         for key, value in entries.items():
             if key in counters and value is not None:
                 value = int(value) if key == "step" else float(value)
-            elif hasattr(value, "shape"):
+            elif value is not None and hasattr(value, "shape"):
                 check_shape(name, f"{key} of parameter {i}", value.shape, p.shape, "its parameter's shape")
                 value = _like(p).copy_(as_tensor(value).to(p.device))
             if value is not None:  # None: PyTorch's SGD had no velocity yet
                 new[key] = value
         if "momentum_buffer" in new:
             new.setdefault("step", 1)  # PyTorch's SGD does not count, and only its first step is special
-        missing = {*counters, *slots} - set(new) if new and slots else None
-        check(not missing, name, f"the state of parameter {i} has no {', '.join(sorted(missing or ()))}")
+        missing: set[str] = {*counters, *slots} - set(new) if new and slots else set()
+        check(not missing, name, f"the state of parameter {i} has no {', '.join(sorted(missing))}")
         return new
 
     def slots(self, group: dict[str, Any]) -> dict[str, float]:

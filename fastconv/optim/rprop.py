@@ -1,7 +1,7 @@
 """Rprop, which reads the signs of gradients only, and ASGD, which averages the weights."""
 
 # Arguments of users are checked when they arrive, whatever their declared types say.
-# pyright: reportUnnecessaryIsInstance=false
+# pyright: reportUnnecessaryIsInstance=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 

@@ -18,7 +18,10 @@ from ..tensor import Tensor
 CURE = "give the same, another checkpoint=, or resume=False"
 MOVED = {"lr", "momentum", "betas"}  # settings of a group that a schedule may change during a run
 # The state of a schedule that changes during a run. Its base lrs are in the optimizer's groups too.
-POSITION = {"last_epoch", "_last_lr", "_step_count", "base_lrs"}
+POSITION = {
+    *("last_epoch", "_last_lr", "_step_count", "base_lrs", "T_cur", "T_i", "_schedulers"),
+    *("best", "num_bad_epochs", "cooldown_counter"),
+}
 
 
 def describe(net: Any, optimizer: Any, loss: Any, scheduler: Any, loader: Any, device: str) -> dict[str, Any]:

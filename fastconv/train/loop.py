@@ -51,7 +51,8 @@ def fit(
     loss : callable ``(output, y) -> scalar mean``, optional
         Cross entropy by default.
     scheduler : optim.lr_scheduler.LRScheduler, optional
-        Stepped after each batch or each epoch, as its ``interval`` says.
+        Stepped after each batch or each epoch, as its ``interval`` says. ``ReduceLROnPlateau`` gets the loss
+        on the test data, with ``mode="max"`` the accuracy; without test data those of the training data.
     checkpoint : path, optional
         The file in which net, optimizer, scheduler, random state, position and history are saved: at the
         start, after each epoch or each ``checkpoint_every`` steps, and when the run ends. Ctrl-C and the time

@@ -167,8 +167,24 @@ class Run:
 
     def schedule(self, interval: str) -> None:
         """Step the scheduler if its interval, "step" or "epoch", has just ended."""
-        if self.scheduler is not None and self.scheduler.interval == interval:
+        if self.scheduler is None or self.scheduler.interval != interval:
+            return
+        if isinstance(self.scheduler, optim.lr_scheduler.ReduceLROnPlateau):
+            self.scheduler.step(self.measured("accuracy" if self.scheduler.mode == "max" else "loss"))
+        else:
             self.scheduler.step()
+
+    def measured(self, what: str) -> float:
+        """The last loss or accuracy on the test data, without test data that on the training data."""
+        point = self.history[-1]
+        value = point[f"train_{what}"] if point[f"test_{what}"] is None else point[f"test_{what}"]
+        check(
+            value is not None,
+            "fit",
+            "ReduceLROnPlateau with mode='max' follows the accuracy, which these labels do not have; use "
+            "mode='min'",
+        )
+        return value
 
     def record(self) -> bool:
         """Add a point to the history at each fifth of the epoch; returns whether it did."""
@@ -263,7 +279,7 @@ class Run:
         self.differs = config.differences(old, self.config, changes)
         self.config = config.merged(old, self.config, changes)
         if any("initial_lr" in change for change in changes):
-            groups = self._scheduled(saved["scheduler"]["last_epoch"])
+            groups = self._scheduled(_last_epoch(saved["scheduler"]))
         else:
             groups = [dict(g) for g in self.optimizer.param_groups]
             if self.scheduler is not None:
@@ -296,6 +312,11 @@ class Run:
         for _ in range(steps - scheduler.last_epoch):
             scheduler.step()
         return [dict(g) for g in self.optimizer.param_groups]
+
+
+def _last_epoch(state: dict[str, Any]) -> int:
+    """Where the schedule of a state is; a chain is where its first schedule is."""
+    return state["last_epoch"] if "last_epoch" in state else _last_epoch(state["_schedulers"][0])
 
 
 def _module(thing: object) -> str:

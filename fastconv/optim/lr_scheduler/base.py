@@ -1,0 +1,191 @@
+"""The base of the learning-rate schedules."""
+
+# Arguments of users are checked when they arrive, whatever their declared types say.
+# pyright: reportUnnecessaryIsInstance=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from fastconv.checks import check
+from fastconv.table import options
+
+from ..optimizer import Optimizer
+
+#: What only PyTorch's state dicts hold: bookkeeping that follows from the rest.
+_PYTORCH = {"_step_count", "_is_initial", "_get_lr_called_within_step", "_last_lr", "verbose"}
+
+
+def check_optimizer(name: str, optimizer: Any) -> Optimizer:
+    """``optimizer``, if it is one."""
+    check(
+        hasattr(optimizer, "param_groups"),
+        name,
+        "expected an optimizer, e.g. optim.SGD(net.parameters()), got "
+        f"{getattr(optimizer, '__name__', type(optimizer).__name__)}",
+        TypeError,
+    )
+    return optimizer
+
+
+def per_group(name: str, what: str, optimizer: Optimizer, value: Any) -> list[Any]:
+    """``value``, which is one for all parameter groups or a list with one for each, as a list."""
+    n = len(check_optimizer(name, optimizer).param_groups)
+    listed = list(value) if isinstance(value, (list, tuple)) else [value] * n
+    check(len(listed) == n, name, f"expected {n} values of {what}, got {len(listed)}")
+    return listed
+
+
+class LRScheduler:
+    """Base of the schedules; a subclass defines :meth:`get_lr`.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        A parameter group that is added later is scheduled from the learning rate it has then.
+    last_epoch : int
+        The number of steps already taken, minus one; -1 starts anew. With any other number each group needs
+        its ``"initial_lr"``.
+
+    Attributes
+    ----------
+    interval : {"epoch", "step"}
+        When ``train.fit`` calls :meth:`step`; may be assigned.
+    last_epoch : int
+        How many steps were taken after the first one, which the constructor takes.
+    base_lrs : list of float
+        The ``"initial_lr"`` of each group.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``optimizer`` is no optimizer, or a group has no ``"initial_lr"`` where it needs one.
+    """
+
+    interval: str = "epoch"
+    _starting: bool = False  # whether :meth:`step` is called by the constructor
+
+    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
+        name = type(self).__name__
+        self.optimizer = check_optimizer(name, optimizer)
+        for i, group in enumerate(optimizer.param_groups):
+            check(
+                last_epoch == -1 or "initial_lr" in group,
+                name,
+                "continuing (last_epoch != -1) needs 'initial_lr' in "
+                f"every parameter group; group {i} has none",
+            )
+            group.setdefault("initial_lr", group["lr"])
+        self.base_lrs = [g["initial_lr"] for g in optimizer.param_groups]
+        self.last_epoch = last_epoch
+        self._start()
+
+    def _start(self) -> None:
+        """The first step, in which a schedule need not change the rate."""
+        self._starting = True
+        self.step()
+        del self._starting
+
+    def get_lr(self) -> list[float]:
+        """The learning rate of each parameter group for step ``self.last_epoch``.
+
+        When this is called, the groups still have the rate of the step before.
+        """
+        raise NotImplementedError
+
+    def step(self, epoch: None = None) -> None:
+        """Advance by one epoch (or one batch, for schedules counted in batches).
+
+        ``epoch`` is what PyTorch calls deprecated: it is refused.
+        """
+        check(
+            epoch is None,
+            type(self).__name__,
+            f"step({epoch!r}) is not supported; call step() once for each epoch",
+        )
+        groups = self.optimizer.param_groups
+        check(
+            len(groups) >= len(self.base_lrs),
+            type(self).__name__,
+            f"the schedule is of {len(self.base_lrs)} parameter groups, the optimizer has {len(groups)} left",
+        )
+        for group in groups[len(self.base_lrs) :]:
+            self.base_lrs.append(self._join(group))
+        self.last_epoch += 1
+        self._set(self.get_lr())
+
+    def _undo(self) -> None:
+        """Take back the count of the first step."""
+        self.last_epoch -= 1
+
+    def restart(self) -> None:
+        """Go to epoch 0, whatever the learning rates are now; :class:`SequentialLR` does this."""
+        self.last_epoch = 0
+        self._set(self._first_lr())
+
+    def _first_lr(self) -> list[float]:
+        """What :meth:`restart` sets; for schedules that multiply the present rate this is not `get_lr`."""
+        return self.get_lr()
+
+    def _set(self, rates: list[float]) -> None:
+        for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = lr
+
+    def _join(self, group: dict[str, Any]) -> float:
+        """The ``initial_lr`` of a group that was added to the optimizer later."""
+        return group.setdefault("initial_lr", group["lr"])
+
+    def _scaled(self, factor: float) -> list[float]:
+        return [group["lr"] * factor for group in self.optimizer.param_groups]
+
+    def __repr__(self) -> str:
+        names = set(inspect.signature(type(self)).parameters) - {"optimizer", "last_epoch"}
+        own = options({k: v for k, v in self.__dict__.items() if k in names})
+        lrs = ", ".join(f"{g['lr']:.4g}" for g in self.optimizer.param_groups)
+        return f"{type(self).__name__}({own}; step {self.last_epoch}, lr {lrs})"
+
+    def get_last_lr(self) -> list[float]:
+        """Learning rate of each parameter group."""
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the optimizer, as plain numbers and lists."""
+        return {k: v for k, v in self.__dict__.items() if k != "optimizer"}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue where :meth:`state_dict` was taken, here or in PyTorch.
+
+        The current learning rates are in the optimizer's own state.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the state is that of another schedule or of more parameter groups.
+        """
+        name = f"{type(self).__name__}.load_state_dict"
+        check(
+            isinstance(state_dict, Mapping),
+            name,
+            f"expected a dict as state_dict() returns it, got {type(state_dict).__name__}",
+            TypeError,
+        )
+        new = self._from_pytorch({k: v for k, v in state_dict.items() if k not in _PYTORCH}, name)
+        expected = set(self.state_dict()) - {"interval"}
+        check(
+            expected == set(new) - {"interval"},
+            name,
+            f"expected {sorted(expected)}, got {sorted(new)}; was it another schedule's?",
+        )
+        n, groups = len(new.get("base_lrs", ())), len(self.optimizer.param_groups)
+        check(
+            n <= groups,
+            name,
+            f"the state is of {n} parameter groups, the optimizer has {groups}; add the others first",
+        )
+        self.__dict__.update({k: list(v) if isinstance(v, list) else v for k, v in new.items()})
+
+    def _from_pytorch(self, state: dict[str, Any], name: str) -> dict[str, Any]:
+        """``state`` with the attributes of this class, where PyTorch's class has others."""
+        return state
