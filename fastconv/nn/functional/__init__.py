@@ -23,34 +23,14 @@ from .activation import (
     tanhshrink,
     threshold,
 )
+from .attention import scaled_dot_product_attention
 from .batch_norm import batch_norm
 from .conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, convolve2d
 from .distance import cosine_similarity, normalize, pairwise_distance
 from .dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
-from .attention import (
-    scaled_dot_product_attention,
-)
-from .batch_norm import (
-    batch_norm,
-)
-from .conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, convolve2d
-from .distance import cosine_similarity, normalize, pairwise_distance
-from .dropout import (
-    alpha_dropout,
-    dropout,
-    dropout1d,
-    dropout2d,
-    dropout3d,
-    feature_alpha_dropout,
-)
-from .embedding import (
-    embedding,
-)
+from .embedding import embedding
 from .labels import one_hot
-from .linear import (
-    bilinear,
-    linear,
-)
+from .linear import bilinear, linear
 from .loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -193,8 +173,8 @@ __all__ = [
     "relu6",
     "rms_norm",
     "rrelu",
-    "selu",
     "scaled_dot_product_attention",
+    "selu",
     "sigmoid",
     "silu",
     "smooth_l1_loss",
