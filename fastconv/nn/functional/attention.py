@@ -14,7 +14,7 @@ from fastconv.tape import Op
 from fastconv.tensor import Tensor
 from fastconv.typing import TensorLike
 
-from .activation import softmax
+from .softmax import softmax
 from .dropout import dropped
 
 
