@@ -8,6 +8,7 @@ import numpy as np
 from ..common import pair_loss, random_bits
 from ..common.pointwise import BITWISE, OPERATORS, gates, ternary
 from ..common.unary import CUBIC, CUBIC_SLOPE, ROOT_8_OVER_PI, Scalars, unary
+from .reduce import reduce_fwd
 
 
 def relu_bwd(gy, y):
