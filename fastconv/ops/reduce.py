@@ -188,7 +188,7 @@ def given(name: str, *dims: Any) -> Any:
 def softmax(name: str, x: Variable, dim: int | None, dtype: Any = None) -> Any:
     """``softmax`` or ``log_softmax`` along ``dim``, in ``dtype`` where one is given."""
     check(dim is not None, name, "missing 'dim', the dimension that sums to 1", TypeError)
-    return Softmax.apply(x if dtype is None else astype(x, dtype), name=name, axis=dim)
+    return Softmax.apply(x if dtype is None else astype(x, parse(name, dtype)), name=name, axis=dim)
 
 
 def axes_of(name: str, x: Variable, dim: int | Sequence[int] | None) -> tuple[int, ...]:

@@ -131,7 +131,7 @@ def _division(function):
 
     @_of_one_type
     def run(a, b):
-        if a.dtype.kind != "f" and not np.all(b):
+        if a.dtype.kind != "f" and not np.all(b) and np.broadcast(a, b).size:
             raise ZeroDivisionError(f"{function.__name__}: an integer is divided by zero")
         return function(a, b)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastconv.checks import check, check_float, number, one_of
+from fastconv.creation import argument
 from fastconv.ops import Unary
 from fastconv.tensor import Tensor
 from fastconv.typing import TensorLike
@@ -12,6 +13,7 @@ def _unary(
     name: str, op: str, x: TensorLike, param: float | None = None, param2: float | None = None
 ) -> Tensor:
     check_float(name, input=x)
+    x = x if isinstance(x, Tensor) else argument(name, "input", x)
     return Unary.apply(x, name=op, param=param, param2=param2)
 
 

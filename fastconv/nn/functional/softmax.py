@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastconv import random
 from fastconv.checks import check, check_axis, check_float, number, shape_str
 from fastconv.creation import argument, as_tensor
+from fastconv.dtypes import parse
 from fastconv.ops import Unary
 from fastconv.ops.pointwise import unbroadcast
 from fastconv.ops.reduce import softmax as softmax_along
@@ -63,7 +64,7 @@ def softmin(input: TensorLike, dim: int | None = None, *, dtype: DType | None = 
     [[0.25, 0.25, 0.25, 0.25]]
     """
     x = argument("softmin", "input", input)
-    x = x if dtype is None else x.astype(dtype)
+    x = x if dtype is None else x.astype(parse("softmin", dtype))
     check_float("softmin", input=x)
     return softmax_along("softmin", Unary.apply(x, name="neg"), _dim(dim, x))
 

@@ -136,12 +136,12 @@ _SMALLEST, _2_TO_23 = F(2.0**-126), F(2.0**23)  # denormal numbers have no expon
 
 
 def _exponent32(x):
-    k = INT((x * _2_TO_23 if x < _SMALLEST else x).view(np.int32) - _SQRT_HALF)
-    return F(INT(k >> INT(23))) - (F(23) if x < _SMALLEST else F(0))
+    k = INT(F(select(x < _SMALLEST, x * _2_TO_23, x)).view(np.int32) - _SQRT_HALF)
+    return F(INT(k >> INT(23))) - select(x < _SMALLEST, F(23), F(0))
 
 
 def _log_of_mantissa32(x):
-    bits = (x * _2_TO_23 if x < _SMALLEST else x).view(np.int32)
+    bits = F(select(x < _SMALLEST, x * _2_TO_23, x)).view(np.int32)
     f = INT(bits - INT(INT(bits - _SQRT_HALF) & _EXPONENT)).view(np.float32) - F(1)
     p = F(0.06746601313352585)
     p = p * f + F(-0.11675640940666199)
@@ -161,8 +161,8 @@ _exponent, _log_of_mantissa = _by_dtype(_exponent32, None), _by_dtype(_log_of_ma
 
 def _ends_of_log32(x, y):
     """``y``, the logarithm of a positive number ``x``, or what it is for other ``x``."""
-    y = y if x < F(math.inf) else x  # infinity or NaN
-    return y if x > F(0) or x != x else (F(-math.inf) if x == F(0) else F(math.nan))
+    y = select(x < F(math.inf), y, x)  # else infinity or NaN
+    return select(x <= F(0), select(x == F(0), F(-math.inf), F(math.nan)), y)
 
 
 def _ends_of_log(x, y):
@@ -194,10 +194,10 @@ log10 = _by_dtype(_log10_32, lambda x: math.log10(x))
 
 
 def _log1p32(x):
-    """``log(u) + (x - (u - 1)) / u``, where ``u`` is ``1 + x`` as it is rounded."""
+    """``log(u) - ((u - 1) - x) / u``, where ``u`` is ``1 + x`` as it is rounded."""
     u = F(1) + x
-    lost = minus_both(x, u, F(-1)) / u
-    return log(u) + (lost if x > F(-1) and u < F(math.inf) else F(0))
+    gained = minus_both(u, F(1), x) / u
+    return log(u) - select((x > F(-1)) & (u < F(math.inf)), gained, F(0))
 
 
 log1p = _by_dtype(_log1p32, lambda x: math.log1p(x))
@@ -238,18 +238,18 @@ def _rest32(x):
     return F(x - n * _HALF_PI_HIGH - n * _HALF_PI_LOW)
 
 
-def _sin_near_zero32(r):
-    """``sin(r)`` for ``|r| <= pi / 4``."""
-    z = r * r
+def _sin_near_zero32(x):
+    """``sin(x)`` for ``|x| <= pi / 4``."""
+    z = x * x
     p = F(2.7183077691006474e-6)
     p = p * z + F(-1.983933470910415e-4)
     p = p * z + F(8.333329111337662e-3)
     p = p * z + F(-1.666666716337204e-1)
-    return r + r * (z * p)
+    return x + x * (z * p)
 
 
-def _cos_near_zero32(r):
-    z = r * r
+def _cos_near_zero32(x):
+    z = x * x
     p = F(-2.7205717856304545e-7)
     p = p * z + F(2.4799459424684756e-5)
     p = p * z + F(-1.3888883404433727e-3)
@@ -265,14 +265,14 @@ _quarters, _rest, _sin_near_zero, _cos_near_zero = (
 def _sin32(x):
     """For ``|x| <= 2**20``; beyond that, ``_rest`` loses digits."""
     q, r = _quarters(x), _rest(x)
-    y = _sin_near_zero(r) if (q & INT(1)) == INT(0) else _cos_near_zero(r)
-    return y if q < INT(2) else -y
+    y = select((q & INT(1)) == INT(0), _sin_near_zero(r), _cos_near_zero(r))
+    return select(q < INT(2), y, -y)
 
 
 def _cos32(x):
     q, r = _quarters(x), _rest(x)
-    y = _cos_near_zero(r) if (q & INT(1)) == INT(0) else _sin_near_zero(r)
-    return -y if q == INT(1) or q == INT(2) else y
+    y = select((q & INT(1)) == INT(0), _cos_near_zero(r), _sin_near_zero(r))
+    return select((q == INT(1)) | (q == INT(2)), -y, y)
 
 
 sin = _by_dtype(_sin32, lambda x: math.sin(x))
@@ -288,9 +288,9 @@ def _erf32(x):
     p = p * z + F(-2.68654003739357e-2)
     p = p * z + F(1.1283782124519348e-1)
     p = p * z + F(-3.7612637877464294e-1)
-    p = p * z + F(1.128379225730896)
+    p = p * z + F(0.128379225730896)
     far = F(1) - F(2) * normal_cdf(abs(x) * F(-1.4142135623730951))
-    return x * p if z < F(1) else (far if x > F(0) else -far)
+    return select(z < F(1), x + x * p, select(x > F(0), far, -far))
 
 
 erf = _by_dtype(_erf32, lambda x: math.erf(x))
