@@ -189,8 +189,8 @@ class ArithmeticMethods(Variable):
 
     def equal(self, other: Operand) -> bool:
         """Whether both have the same shape and the same elements: True or False, no tensor."""
-        other = argument("equal", "other", other)
-        return self.shape == other.shape and _all(binary("eq", self, other))
+        second = argument("equal", "other", other)
+        return self.shape == second.shape and _all(binary("eq", self, second))
 
 
 def _all(x: Variable) -> bool:

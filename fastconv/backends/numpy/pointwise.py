@@ -171,7 +171,9 @@ def unary_fwd(name, x, param=None, param2=None):
 
 def unary_bwd(name, gy, saved, param=None, param2=None):
     """``gy`` times the derivative of :func:`unary_fwd`."""
-    return np.asarray(_UNARY[name].backward(gy, saved, param, param2))
+    backward = _UNARY[name].backward
+    assert backward is not None, name
+    return np.asarray(backward(gy, saved, param, param2))
 
 
 def binary_fwd(name, a, b):

@@ -85,7 +85,7 @@ def hardswish(input: TensorLike, inplace: bool = False) -> Tensor:
     Examples
     --------
     >>> import fastconv as fc
-    >>> fc.nn.functional.hardswish(fc.tensor([-4.0, 3.0, 4.0])).tolist()
+    >>> fc.nn.functional.hardswish(fc.tensor([0.0, 3.0, 4.0])).tolist()
     [0.0, 3.0, 4.0]
     """
     return _unary("hardswish", "hardswish", input)
