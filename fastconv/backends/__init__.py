@@ -1,6 +1,6 @@
 """Engines (``numpy``, ``cpu``, ``cuda``), their contract, and the switch between them."""
 
-from .contract import BINARY, CONTRACT, OPTIONAL, PAIR_LOSSES, TERNARY, UNARY
+from .contract import BINARY, CONTRACT, OPTIONAL, PAIR_LOSSES, REDUCTIONS, TERNARY, UNARY
 from .registry import (
     BACKENDS,
     HOST_BACKENDS,
@@ -20,6 +20,7 @@ __all__ = [
     "HOST_BACKENDS",
     "OPTIONAL",
     "PAIR_LOSSES",
+    "REDUCTIONS",
     "TERNARY",
     "UNARY",
     "backend",

@@ -111,7 +111,7 @@ def _count(name: str, k: Any, x: Variable, axis: int, low: int) -> int:
 def topk(x: Variable, k: Any, dim: int, largest: bool) -> tuple[Any, Any]:
     """The ``k`` largest or smallest elements, sorted, and their positions."""
     axis = check_axis("topk", dim, x.ndim)
-    k = _count("topk", k, x, axis, 0)
+    k = _count("topk", k, x, axis, 0) if x.ndim else _count("topk", k, x, axis, 0) or 1  # as PyTorch
     return Choose.apply(x, name="topk", axis=axis, pick=lambda e, v, axis: e.topk(v, k, axis, bool(largest)))
 
 

@@ -91,8 +91,8 @@ def types(name: str, dtype: np.dtype) -> tuple[np.dtype, np.dtype]:
 def identity(name: str, dtype: np.dtype) -> float:
     """What the first term is joined with: a number that changes nothing."""
     join = JOIN[name]
-    if join in ("add", "mul"):
-        return 0 if join == "add" else 1
+    if join in ("add", "mul") or name in ("any", "all"):
+        return 0 if join == "add" or name == "any" else 1
     sign = -1 if join == "maximum" else 1
     if dtype.kind == "f":
         return sign * np.inf

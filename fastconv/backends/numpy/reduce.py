@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..common.reduce import Scalars, reductions, types
+from ..common.reduce import Scalars, identity, reductions, types
 
 _UFUNC = {"add": np.add, "mul": np.multiply, "maximum": np.maximum, "minimum": np.minimum}
 
@@ -22,7 +22,8 @@ def reduce_fwd(name, x, axes, keepdims, param=None):
     row = _REDUCTIONS[name]
     kept, result = types(name, x.dtype)
     terms = np.asarray(row.term(x, param), kept)
-    total = _UFUNC[row.join].reduce(terms, axis=axes, keepdims=keepdims, dtype=kept)
+    start = kept.type(identity(name, kept))
+    total = _UFUNC[row.join].reduce(terms, axis=axes, keepdims=keepdims, dtype=kept, initial=start)
     n = math.prod(x.shape[a] for a in axes)
     return np.asarray(row.finish(np.asarray(total), n, param), result)
 
@@ -39,8 +40,9 @@ def argmin(x, axis, keepdims):
 
 def moments(x, axes):
     """Mean, and mean squared deviation from it, in two passes in float64."""
-    mean = np.mean(x, axis=axes, keepdims=True, dtype=np.float64)
-    variance = np.mean((x - mean) ** 2, axis=axes, keepdims=True)
+    n = math.prod(x.shape[a] for a in axes)
+    mean = np.sum(x, axis=axes, keepdims=True, dtype=np.float64) / np.float64(n)
+    variance = np.sum((x - mean) ** 2, axis=axes, keepdims=True) / np.float64(n)
     return np.asarray(mean, x.dtype), np.asarray(variance, x.dtype)
 
 

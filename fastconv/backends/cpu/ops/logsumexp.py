@@ -22,7 +22,7 @@ from ..codegen.jit import body, kernel, prange, split_range
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 from . import borrowed as reference
-from .reduce import CHUNK, LANES, SMALL, in_memory_order, split
+from .reduce import CHUNK, LANES, SMALL, in_memory_order, job_place, split
 from .softmax_loss import exponentials
 
 BLOCK = 8
@@ -70,8 +70,7 @@ def _logsumexp(threads, x, maxima, sums, scratch, joined, y):
     for thread in prange(threads):
         first, end = split_range(thread, threads, parts * outer * chunks)
         for job in range(first, end):
-            at, o, part = job % chunks * CHUNK, job // chunks % outer, job // chunks // outer
-            begin, stop = split_range(part, parts, n)
+            part, o, at, begin, stop = job_place(job, parts, outer, chunks, n)
             width, line = min(CHUNK, inner - at), lines[o]
             size = width * joined
             if size == 1 and stop - begin <= 2 * LANES:

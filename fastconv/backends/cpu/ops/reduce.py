@@ -37,6 +37,16 @@ PARTS = 64  # parts of n at most
 inline = body(inline=True)
 
 
+@inline
+def job_place(job, parts, outer, chunks, n):
+    """Of a job: the part of n, the place in outer, the first of inner; where its part of n begins and ends."""
+    if parts * chunks == 1:  # divisions would take longer than a short row
+        return 0, job, 0, 0, n
+    part, o = job // chunks // outer, job // chunks % outer
+    begin, stop = split_range(part, parts, n)
+    return part, o, job % chunks * CHUNK, begin, stop
+
+
 @functools.cache
 def _formulas(real, kept):
     return reductions(
@@ -60,6 +70,7 @@ def _kernel(name, real, first: bool, last: bool):
     join = inline(BINARY_FORMULAS[row.join])
     finish = inline(row.finish if last else lambda total, n, p: total)
     start, write = acc(identity(name, kept)), out_type if last else acc
+    additive = row.join in ("add", "mul")  # of which the compiler makes vector code without lanes
 
     def run(threads, x, n_all, p, lanes, joined, y):
         # x: outer, n, inner -> y: parts of n, outer, inner
@@ -68,14 +79,13 @@ def _kernel(name, real, first: bool, last: bool):
         for thread in prange(threads):
             first_job, end_job = split_range(thread, threads, parts * outer * chunks)
             for job in range(first_job, end_job):
-                at, o, part = job % chunks * CHUNK, job // chunks % outer, job // chunks // outer
-                begin, stop = split_range(part, parts, n)
+                part, o, at, begin, stop = job_place(job, parts, outer, chunks, n)
                 width = min(CHUNK, inner - at)
-                if width * joined == 1:
-                    value, line = start, lines[o, begin * inner + at : stop * inner]
-                    for i in range(stop - begin):
-                        value = join(value, acc(term(line[i * inner], p)))
-                    y[part, o, at] = write(finish(value, n_all, p))
+                if inner == 1 and (additive or joined == 1):
+                    value, line = start, lines[o, begin:stop]
+                    for i in range(line.size):
+                        value = join(value, acc(term(line[i], p)))
+                    y[part, o, 0] = write(finish(value, n_all, p))
                     continue
                 totals = lanes[thread, : width * joined]
                 totals[:] = start
@@ -88,9 +98,11 @@ def _kernel(name, real, first: bool, last: bool):
                     source = lines[o, i * inner + at : i * inner + at + width]
                     for c in range(width):
                         totals[c] = join(totals[c], acc(term(source[c], p)))
-                for k in range(width, totals.size, width):
-                    more = totals[k : k + width]
-                    for c in range(width):
+                rest = totals.size
+                while rest > width:
+                    rest //= 2
+                    more = totals[rest : 2 * rest]
+                    for c in range(rest):
                         totals[c] = join(totals[c], more[c])
                 target = y[part, o, at : at + width]
                 for c in range(width):
@@ -103,7 +115,7 @@ def _kernel(name, real, first: bool, last: bool):
 def split(outer: int, n: int, inner: int) -> tuple[int, int]:
     """Parts of n, and how many rows of ``inner`` numbers are joined to one."""
     parts = max(1, min(PARTS, outer * n * inner // (outer * inner * RUN)))
-    joined = max(1, LANES // inner)
+    joined = 1 << max(1, LANES // inner).bit_length() - 1
     return parts, joined if n // parts >= 2 * joined else 1
 
 
@@ -169,8 +181,7 @@ def _argument_kernel(name, real):
         for thread in prange(threads):
             first_job, end_job = split_range(thread, threads, parts * outer * chunks)
             for job in range(first_job, end_job):
-                at, o, part = job % chunks * CHUNK, job // chunks % outer, job // chunks // outer
-                begin, stop = split_range(part, parts, n)
+                part, o, at, begin, stop = job_place(job, parts, outer, chunks, n)
                 width = min(CHUNK, inner - at)
                 values, rows = best[thread, : width * joined], where[thread, : width * joined]
                 whole = stop - (stop - begin) % joined
