@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .checks import check, check_rank, shape_str
+from .checks import check, check_rank
 from .ops import reduce
 from .tensor import Tensor
 from .typing import Dims, DType, TensorLike
@@ -57,9 +57,9 @@ def norm(
     ----------
     x : Tensor
     ord : number, inf, -inf, "fro" or None
-        None is the root of the sum of the squares of all elements. With one ``dim`` (or a vector) it is that of
-        :func:`vector_norm`. With two (or a matrix) it is "fro", 1, -1, inf or -inf: the largest or smallest sum
-        of absolute values of a column or a row.
+        None is the root of the sum of the squares of all elements. With one ``dim`` (or a vector) it is that
+        of :func:`vector_norm`. With two (or a matrix) it is "fro", or the largest (smallest) sum of absolute
+        values of a column: 1 (-1), or of a row: inf (-inf).
     dim : int or sequence of ints, optional
         The dimension of the vectors, or the two of the matrices.
     keepdim, dtype

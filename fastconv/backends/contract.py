@@ -307,7 +307,7 @@ class Engine(Protocol):
     ) -> Array:
         """``y``: what ``name`` (``cumsum``, ``cumprod`` or ``logcumsumexp``) gives up to each element.
 
-        With ``reverse`` it begins at the end of ``axis``. ``cumsum`` with a ``factor``, of x's shape, computes
+        With ``reverse`` it begins at the end of ``axis``. ``cumsum`` with a ``factor``, of x's shape, is
         ``y[i] = x[i] + factor[i] * y[i - 1]`` (``y[i + 1]`` with ``reverse``). Integers give int64.
         """
 
@@ -324,7 +324,7 @@ class Engine(Protocol):
         """``values, index``: the first ``k`` elements of ``sort(x, axis, descending=largest)``."""
 
     def kthvalue(self, x: Array, k: Array, axis: int) -> tuple[Array, Array]:
-        """``values, index``: element ``k - 1`` of the sorted elements along ``axis``, which has extent 1 then.
+        """``values, index``: element ``k - 1`` of the sorted elements along ``axis``, whose extent becomes 1.
 
         ``k`` is int64 and has the shape of the results.
         """

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
+import numpy as np
+
 from fastconv.ops.pointwise import binary
 from fastconv.ops.reduce import any_or_all, arg_extremum, given, logsumexp, norm, reduce
 from fastconv.ops.sort import extremum_along
@@ -75,7 +77,7 @@ class ReduceMethods(Variable):
         """Mean over ``dim``; in ``dtype``, a float, where it is given.
 
         >>> fc.tensor([[1.0, 2.0], [3.0, 4.0]]).mean()
-        tensor(2.5000)
+        tensor(2.5)
         """
         return reduce("mean", self, given("mean", dim, dims, axis), keepdim or keepdims, dtype=dtype)
 
@@ -95,9 +97,7 @@ class ReduceMethods(Variable):
         >>> fc.tensor([2, 3, 4]).prod()
         tensor(24)
         """
-        return reduce(
-            "prod", self, dim if dim is None else (dim,), keepdim, dtype=dtype
-        )
+        return reduce("prod", self, dim if dim is None else (dim,), keepdim, dtype=dtype)
 
     def count_nonzero(self, dim: Dims = None) -> Self:
         """Number of elements that are not 0, int64; NaN is not 0.
@@ -124,15 +124,19 @@ class ReduceMethods(Variable):
         return any_or_all("all", self, dim, keepdim)
 
     def norm(
-        self, p: float | str | None = "fro", dim: Dims = None, keepdim: bool = False, dtype: DType | None = None
+        self,
+        p: float | str | None = "fro",
+        dim: Dims = None,
+        keepdim: bool = False,
+        dtype: DType | None = None,
     ) -> Self:
         """The p-norm over ``dim`` of all elements as one vector.
 
         Parameters
         ----------
         p : number, inf, -inf or "fro"
-            ``sum(abs(x) ** p) ** (1 / p)``; "fro" is 2, 0 counts what is not 0, inf and -inf are the largest and
-            the smallest absolute value.
+            ``sum(abs(x) ** p) ** (1 / p)``; "fro" is 2, 0 counts what is not 0, inf and -inf are the largest
+            and the smallest absolute value.
         dim, keepdim, dtype
             As for :meth:`sum`.
 
@@ -152,7 +156,7 @@ class ReduceMethods(Variable):
         """``log(sum(exp(x)))`` over ``dim``; nothing overflows.
 
         >>> fc.tensor([1000.0, 1000.0]).logsumexp(0)
-        tensor(1000.6931)
+        tensor(1000.6932)
         """
         return logsumexp(self, dim, keepdim)
 
@@ -185,12 +189,10 @@ class ReduceMethods(Variable):
     def _extremum(
         self, name: str, dim: Dims | Variable | Array, keepdim: bool, dims: Dims
     ) -> Self | ValuesAndIndices[Self]:
-        if hasattr(dim, "dtype") and getattr(dim, "ndim", 0):  # another tensor, not a number
+        if isinstance(dim, (Variable, np.ndarray)):
             return binary({"max": "maximum", "min": "minimum"}[name], self, dim)
         if isinstance(dim, (tuple, list)) or dim is None:
             return reduce(name, self, dims if dim is None else dim, keepdim)
-        if isinstance(dim, Variable):  # a tensor of one number
-            return binary({"max": "maximum", "min": "minimum"}[name], self, dim)
         return ValuesAndIndices(*extremum_along(name, self, dim, keepdim))
 
     @overload

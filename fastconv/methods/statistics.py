@@ -53,7 +53,8 @@ class StatisticMethods(Variable):
 
         Notes
         -----
-        Chan, Golub, LeVeque: Algorithms for computing the sample variance, The American Statistician 37, 1983.
+        Chan, Golub, LeVeque: Algorithms for computing the sample variance. The American Statistician 37,
+        1983.
 
         Examples
         --------

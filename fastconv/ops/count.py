@@ -70,7 +70,11 @@ def bincount(x: Variable, weights: Any, minlength: Any) -> Any:
     if weights is None:
         return _tensor(np.bincount(a.astype(np.int64), minlength=minlength).astype(np.int64), x)
     w = argument("bincount", "weights", weights).numpy()
-    check(w.shape == a.shape, "bincount", f"weights must have shape {shape_str(a.shape)}, got {shape_str(w.shape)}")
+    check(
+        w.shape == a.shape,
+        "bincount",
+        f"weights must have shape {shape_str(a.shape)}, got {shape_str(w.shape)}",
+    )
     total = np.bincount(a.astype(np.int64), w.astype(np.float64), minlength)
     return _tensor(total.astype(np.float32 if w.dtype == np.float32 else np.float64), x)
 
@@ -119,7 +123,8 @@ def searchsorted(
         check(
             order.shape == rows.shape and order.dtype == INT64,
             name,
-            f"sorter must be int64 of shape {shape_str(rows.shape)}, got {order.dtype} {shape_str(order.shape)}",
+            f"sorter must be int64 of shape {shape_str(rows.shape)}, got {order.dtype} of "
+            f"{shape_str(order.shape)}",
         )
         check(
             not order.size or (0 <= order.min() and order.max() < rows.shape[-1]),

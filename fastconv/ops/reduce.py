@@ -45,7 +45,11 @@ class Reduce(Op):
             return e.binary_fwd("mul", e.cast(e.binary_fwd("eq", x, x), gy.dtype), gy)
         if name == "prod":
             return _prod_bwd(e, gy, x, y, ctx.axes)
-        return _norm_bwd(e, name, gy, x, y, ctx.axes, ctx.param) if "norm" in name else shared(e, gy, x, y, ctx.axes)
+        return (
+            _norm_bwd(e, name, gy, x, y, ctx.axes, ctx.param)
+            if "norm" in name
+            else shared(e, gy, x, y, ctx.axes)
+        )
 
 
 def shared(e: Any, gy: Any, x: Any, y: Any, axes: tuple[int, ...]) -> Any:
@@ -135,9 +139,15 @@ class Variance(Op):
     divided by."""
 
     @staticmethod
-    def forward(ctx: Node, x: Any, name: str, axes: tuple[int, ...], keepdims: bool, correction: float) -> Any:
+    def forward(
+        ctx: Node, x: Any, name: str, axes: tuple[int, ...], keepdims: bool, correction: float
+    ) -> Any:
         e, n = ctx.engine, prod(x.shape[i] for i in axes)
-        ctx.root, ctx.kept, ctx.divisor = name.startswith("std"), kept_shape(x.shape, axes), max(n - correction, 0.0)
+        ctx.root, ctx.kept, ctx.divisor = (
+            name.startswith("std"),
+            kept_shape(x.shape, axes),
+            max(n - correction, 0.0),
+        )
         mean, y = e.moments(x, axes)
         if n != ctx.divisor:  # n / 0 is infinite, and NaN where all deviations are 0
             y = e.binary_fwd("mul", y, n / ctx.divisor if ctx.divisor else np.inf)
@@ -210,8 +220,8 @@ def reduce(
     dtype: Any = None,
     param: float | None = None,
 ) -> Any:
-    """Reduction ``op`` (the same word as the public ``name``, where that has no other) over ``dim``; ``dtype``
-    is what the elements are converted to before."""
+    """Reduction ``op`` over ``dim``; by default it has the public ``name``. Elements are converted to
+    ``dtype`` before."""
     op, axes = op or name, axes_of(name, x, dim)
     if dtype is not None:
         dtype = parse(name, dtype)

@@ -40,7 +40,9 @@ class Scan(Op):
             return e.scan("cumsum", gy, axis, True)
         x = ctx.saved[0]
         if ctx.name == "cumprod":
-            return e.binary_fwd("mul", e.scan("cumsum", gy, axis, True, _next(e, x, axis)), before(e, x, axis))
+            return e.binary_fwd(
+                "mul", e.scan("cumsum", gy, axis, True, _next(e, x, axis)), before(e, x, axis)
+            )
         y = ctx.saved[1]
         # sigmoid(y[i] - x[i + 1]) is exp(y[i] - y[i + 1]), and y is rounded in it once
         factor = e.unary_fwd("sigmoid", e.binary_fwd("sub", y, _next(e, x, axis)))
@@ -75,5 +77,8 @@ def scan(name: str, x: Variable, dim: int, dtype: Any = None) -> Any:
 def extremum_scan(name: str, x: Variable, dim: int) -> tuple[Any, Any]:
     """Running maxima (``cummax``) or minima (``cummin``) along ``dim``, and their positions."""
     return Choose.apply(
-        x, name=name, axis=check_axis(name, dim, x.ndim), pick=lambda e, v, axis: e.extremum_scan(name, v, axis)
+        x,
+        name=name,
+        axis=check_axis(name, dim, x.ndim),
+        pick=lambda e, v, axis: e.extremum_scan(name, v, axis),
     )

@@ -76,7 +76,7 @@ def _median(e: Any, x: Any, axis: int, ignore_nan: bool) -> tuple[Any, Any]:
     return e.kthvalue(x, e.asarray(k), axis)
 
 
-def extremum_along(name: str, x: Variable, dim: int, keepdim: bool) -> tuple[Any, Any]:
+def extremum_along(name: str, x: Variable, dim: Any, keepdim: bool) -> tuple[Any, Any]:
     """The ``max`` or ``min`` along one dimension, and its position; the first of equal elements."""
     axis = check_axis(name, dim, x.ndim)
     check_extent(name, x, axis)

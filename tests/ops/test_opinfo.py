@@ -68,7 +68,9 @@ PROMISED = {
 LEFT_OUT: dict[str, list[tuple]] = {
     "linalg.norm": [
         (
-            lambda s: "nuc" in (*s.args, s.kwargs.get("ord")) or s.args in ((2,), (-2,)) and s.input.ndim == 2,
+            lambda s: (
+                "nuc" in (*s.args, s.kwargs.get("ord")) or s.args in ((2,), (-2,)) and s.input.ndim == 2
+            ),
             "norms of matrices that need singular values are refused by name",
         )
     ],

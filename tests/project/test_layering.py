@@ -39,6 +39,8 @@ LAYERS = {
     "functions": 2,
     "creation": 2,
     "joining": 2,
+    "linalg": 2,
+    "search": 2,
     "inplace": 2,
     "numpy_protocol": 2,
     "tensor": 2,

@@ -13,6 +13,7 @@ from .. import cpu as engine
 from ..common.optimizers import COUNTS, RULES, STATES
 from ..common.pair_loss import PAIR_LOSSES
 from ..common.pointwise import BINARY, BITWISE, TERNARY
+from ..common.reduce import REDUCTIONS
 from ..common.unary import UNARY
 
 Job = tuple[str, Callable[[], object]]
@@ -144,12 +145,24 @@ def _pointwise(x: np.ndarray, y: np.ndarray, table: np.ndarray) -> Iterator[Job]
 
 def _reductions(x: np.ndarray, table: np.ndarray) -> Iterator[Job]:
     row = _array(512)
-    for name in ("sum", "mean", "max", "min"):
-        for axes, a in (((0, 1, 2, 3), x), ((0, 2, 3), x), ((0,), table), ((1,), table), ((0,), row)):
-            yield _job("reduce_fwd", name, a, axes, False, label=f"{name}, axes {axes} of {a.ndim}")
+    groups = ((0, 1, 2, 3), x), ((0, 2, 3), x), ((0,), table), ((1,), table), ((0,), row)
+    for axes, a in groups:
+        label = f"axes {axes} of {a.ndim}"
+        for name in REDUCTIONS:
+            yield _job("reduce_fwd", name, a, axes, False, 3.0, label=f"{name}, {label}")
+        yield _job("moments", a, axes, label=label)
+        yield _job("logsumexp", a, axes, False, label=label)
     for axis, a in ((None, x), (1, x), (1, table)):
         yield _job("argmax", a, axis, False, label=f"axis {axis} of {a.ndim}")
         yield _job("argmin", a, axis, False, label=f"axis {axis} of {a.ndim}")
+    for name in ("cumsum", "cumprod", "logcumsumexp"):
+        yield _job("scan", name, table, 1, label=name)
+    yield _job("scan", "cumsum", table, 1, True, table, label="with a factor")
+    for name in ("cummax", "cummin"):
+        yield _job("extremum_scan", name, table, 1, label=name)
+    yield _job("sort", table, 1, False)
+    yield _job("topk", table, 5, 1, True)
+    yield _job("kthvalue", table, np.ones((512, 1), np.int64), 1)
 
 
 def _losses(x: np.ndarray, table: np.ndarray) -> Iterator[Job]:

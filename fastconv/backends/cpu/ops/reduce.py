@@ -39,7 +39,7 @@ inline = body(inline=True)
 
 @inline
 def job_place(job, parts, outer, chunks, n):
-    """Of a job: the part of n, the place in outer, the first of inner; where its part of n begins and ends."""
+    """Of a job: the part of n, the place in outer, the first of inner; where its part begins and ends."""
     if parts * chunks == 1:  # divisions would take longer than a short row
         return 0, job, 0, 0, n
     part, o = job // chunks // outer, job // chunks % outer
@@ -169,7 +169,7 @@ def reduce_fwd(name, x, axes, keepdims, param=None):
     return y if keepdims else y.reshape([s for i, s in enumerate(x.shape) if i not in axes])
 
 
-# ---------------------------------------------------------------------------------------- positions of extrema
+# --------------------------------------------------------------------------------------- positions of extrema
 @functools.cache
 def _argument_kernel(name, real):
     before = inline(BINARY_FORMULAS["gt" if name == "argmax" else "lt"])

@@ -1,9 +1,9 @@
 """Running sums, products and extrema along an axis.
 
-    x as  outer, n, inner          the axes before, at and after the one that is walked, in memory order
+x as  outer, n, inner          the axes before, at and after the one that is walked, in memory order
 
-    threads: equal shares of the jobs (one of outer, at most CHUNK of inner)
-      for each row of inner numbers, in the order of the walk:   carry = step(carry, row);  y = carry
+threads: equal shares of the jobs (one of outer, at most CHUNK of inner)
+  for each row of inner numbers, in the order of the walk:   carry = step(carry, row);  y = carry
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ FLOAT, SIGNED, UNSIGNED = 0, 1, 2
 
 
 class Keys(NamedTuple):
-    """How bits become keys: their ``kind``, the sign bit, the bits of infinity, and what inverts the order."""
+    """How bits become keys: their ``kind``, the sign bit, the bits of infinity, what inverts the order."""
 
     kind: int
     sign: np.unsignedinteger

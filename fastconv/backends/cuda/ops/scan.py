@@ -61,7 +61,12 @@ def _middle(x, axis):
     at = order.index(axis)
     shape = [x.shape[i] for i in order]
     back = sorted(range(x.ndim), key=order.__getitem__)
-    return layout.dense(x.transpose(*order)), (prod(shape[:at]), shape[at], prod(shape[at + 1 :])), order, back
+    return (
+        layout.dense(x.transpose(*order)),
+        (prod(shape[:at]), shape[at], prod(shape[at + 1 :])),
+        order,
+        back,
+    )
 
 
 @half_as_float
