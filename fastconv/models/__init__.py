@@ -6,8 +6,8 @@ from .resnet import ResNet, resnet18, resnet34, resnet50
 from .vgg import VGG, vgg, vgg11, vgg13, vgg16, vgg19
 
 __all__ = [
-    "AlexNet",
     "alexnet",
+    "AlexNet",
     "lenet5",
     "ResNet",
     "resnet18",
