@@ -1,18 +1,63 @@
 """fastconv: train and run convolutional networks with kernels you can read, from NumPy and Numba alone."""
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from .tensor import Tensor  # before the function of the same name, so that ``fc.tensor`` is the function
 
 # isort: split
 from . import autograd, cuda, data, linalg, models, nn, optim, train, utils
+from . import autograd, cuda, data, models, nn, optim, train, utils
+from . import dtypes as _dtypes
 from ._version import __version__
 from .backends import backend, get_backend, set_backend
 from .backends.select import conv_algorithm
 from .backends.settings import get_float32_precision, get_num_threads, set_float32_precision, set_num_threads
 from .creation import arange, as_tensor, eye, from_dlpack, from_numpy, full, ones, rand, randn, tensor, zeros
+from .creation import (
+    arange,
+    as_tensor,
+    eye,
+    from_dlpack,
+    from_numpy,
+    full,
+    ones,
+    rand,
+    randn,
+    tensor,
+    zeros,
+)
+from .creation import as_tensor, from_dlpack, from_numpy, tensor
 from .devices import device
+from .dtypes import BOOL as bool
+from .dtypes import FLOAT32 as float
 from .dtypes import FLOAT32 as float32
+from .dtypes import FLOAT64 as double
 from .dtypes import FLOAT64 as float64
+from .dtypes import INT8 as int8
+from .dtypes import INT16 as int16
+from .dtypes import INT16 as short
+from .dtypes import INT32 as int
+from .dtypes import INT32 as int32
 from .dtypes import INT64 as int64
+from .dtypes import INT64 as long
+from .dtypes import UINT8 as uint8
+from .filled import (
+    arange,
+    empty,
+    empty_like,
+    eye,
+    fill,
+    full,
+    full_like,
+    linspace,
+    logspace,
+    ones,
+    ones_like,
+    tril_indices,
+    triu_indices,
+    zeros,
+    zeros_like,
+)
 from .functions import (
     abs,
     add,
@@ -228,6 +273,61 @@ from .tape import (
     no_grad,
     set_grad_enabled,
 )
+from .joining import (
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    broadcast_tensors,
+    cat,
+    column_stack,
+    concat,
+    concatenate,
+    dstack,
+    einsum,
+    hstack,
+    meshgrid,
+    stack,
+    vstack,
+)
+from .number_types import (
+    Size,
+    channels_last,
+    channels_last_3d,
+    contiguous_format,
+    finfo,
+    get_default_dtype,
+    iinfo,
+    inf,
+    is_floating_point,
+    is_tensor,
+    nan,
+    numel,
+    pi,
+    preserve_format,
+    promote_types,
+    set_default_dtype,
+)
+from .random import Generator, manual_seed
+from .sampling import (
+    bernoulli,
+    multinomial,
+    normal,
+    rand,
+    rand_like,
+    randint,
+    randint_like,
+    randn,
+    randn_like,
+    randperm,
+)
+from .tape import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 
 __all__ = [
     "__version__",
@@ -275,6 +375,16 @@ __all__ = [
     "clamp_max",
     "clamp_min",
     "clip",
+    "bernoulli",
+    "bmm",
+    "bool",
+    "broadcast_tensors",
+    "broadcast_to",
+    "cat",
+    "channels_last",
+    "channels_last_3d",
+    "chunk",
+    "clamp",
     "clone",
     "column_stack",
     "concat",
@@ -282,6 +392,7 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "contiguous_format",
     "conv_algorithm",
     "conv_transpose1d",
     "conv_transpose2d",
@@ -307,13 +418,26 @@ __all__ = [
     "equal",
     "erf",
     "exp",
+    "diag",
+    "diag_embed",
+    "diagonal",
+    "dot",
+    "double",
+    "dstack",
+    "einsum",
+    "empty",
+    "empty_like",
+    "enable_grad",
     "explain_conv",
     "expm1",
     "eye",
+    "fill",
+    "finfo",
     "flatten",
     "flip",
     "fliplr",
     "flipud",
+    "float",
     "float32",
     "float64",
     "floor",
@@ -351,6 +475,35 @@ __all__ = [
     "le",
     "lerp",
     "linalg",
+    "full_like",
+    "gather",
+    "Generator",
+    "ger",
+    "get_backend",
+    "get_default_dtype",
+    "get_float32_precision",
+    "get_num_threads",
+    "hstack",
+    "iinfo",
+    "index_add",
+    "index_copy",
+    "index_fill",
+    "index_put",
+    "index_select",
+    "inf",
+    "inference_mode",
+    "inner",
+    "int",
+    "int16",
+    "int32",
+    "int64",
+    "int8",
+    "is_floating_point",
+    "is_grad_enabled",
+    "is_inference_mode_enabled",
+    "is_tensor",
+    "kron",
+    "linspace",
     "load",
     "log",
     "log10",
@@ -364,6 +517,8 @@ __all__ = [
     "logical_xor",
     "logsumexp",
     "lt",
+    "logspace",
+    "long",
     "manual_seed",
     "masked_fill",
     "masked_scatter",
@@ -392,11 +547,18 @@ __all__ = [
     "narrow",
     "ne",
     "neg",
+    "multinomial",
+    "mv",
+    "nan",
+    "narrow",
     "nn",
     "no_grad",
     "nonzero",
     "norm",
+    "normal",
+    "numel",
     "ones",
+    "ones_like",
     "optim",
     "optimize_for_inference",
     "outer",
@@ -405,9 +567,17 @@ __all__ = [
     "pixel_unshuffle",
     "pow",
     "prod",
+    "pi",
+    "preserve_format",
     "profile",
+    "promote_types",
     "rand",
+    "rand_like",
+    "randint",
+    "randint_like",
     "randn",
+    "randn_like",
+    "randperm",
     "ravel",
     "reciprocal",
     "relu",
@@ -425,6 +595,7 @@ __all__ = [
     "searchsorted",
     "select",
     "set_backend",
+    "set_default_dtype",
     "set_float32_precision",
     "set_grad_enabled",
     "set_num_threads",
@@ -437,6 +608,10 @@ __all__ = [
     "split_with_sizes",
     "sqrt",
     "square",
+    "short",
+    "Size",
+    "split",
+    "split_with_sizes",
     "squeeze",
     "stack",
     "std",
@@ -474,5 +649,39 @@ __all__ = [
     "vdot",
     "vstack",
     "where",
+    "swapaxes",
+    "swapdims",
+    "t",
+    "take",
+    "take_along_dim",
+    "Tensor",
+    "tensor",
+    "tensor_split",
+    "tensordot",
+    "tile",
+    "trace",
+    "train",
+    "transpose",
+    "tril",
+    "tril_indices",
+    "triu",
+    "triu_indices",
+    "uint8",
+    "unbind",
+    "unflatten",
+    "unsqueeze",
+    "utils",
+    "vdot",
+    "vstack",
     "zeros",
+    "zeros_like",
 ]
+
+
+if not _TYPE_CHECKING:  # type checkers would take every name for one of the package
+
+    def __getattr__(name):
+        """Say what serves instead of a type that PyTorch has and fastconv has not."""
+        if name in _dtypes.ABSENT:
+            raise AttributeError(_dtypes.refusal(f"fastconv.{name}", name))
+        raise AttributeError(f"module 'fastconv' has no attribute {name!r}")

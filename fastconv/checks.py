@@ -177,3 +177,19 @@ def int_tuple(name: str, what: str, value: Any, n: int, minimum: int) -> tuple[i
     check(min(items) >= minimum, name, f"{what} must be at least {minimum} in each dimension, got {value!r}")
     check(max(items) < LIMIT, name, f"{what} must be below 2^40 in each dimension, got {value!r}")
     return items
+
+
+def shape_argument(name: str, args: Sequence[Any], size: Any = None) -> tuple[int, ...]:
+    """The shape of a new tensor, which was given as ints, as one sequence or by the name ``size``.
+
+    >>> shape_argument("zeros", (2, 3)), shape_argument("zeros", ((2, 3),)), shape_argument("zeros", (), 4)
+    ((2, 3), (2, 3), (4,))
+    """
+    if size is None:
+        size = args[0] if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
+    else:
+        check(not args, name, "give size once, not twice", TypeError)
+    size = tuple(size) if isinstance(size, (tuple, list)) else (size,)
+    size = int_tuple(name, "size", size, len(size), 0) if size else ()
+    check_count(name, "the tensor", size)
+    return size

@@ -1,22 +1,20 @@
-"""New tensors: from data, from other libraries, filled or random."""
+"""New tensors from data, and from other libraries."""
 
 # Arguments of users are checked when they arrive, whatever their declared types say.
 # pyright: reportUnnecessaryIsInstance=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from . import backends, dtypes, random, variable
-from .checks import check, check_count, int_tuple, number, shape_str
+from . import backends, dtypes, variable
+from .checks import check
 from .devices import place
-from .dtypes import FLOAT32, FLOAT64, INT64
 from .errors import names_memory
 from .tensor import Tensor
-from .typing import Array, DType, Ints
+from .typing import Array, DType
 from .variable import host_array
 
 
@@ -137,141 +135,3 @@ def from_dlpack(x: Any) -> Tensor:
         return Tensor(np.from_dlpack(x))
     except BufferError as e:
         raise TypeError(f"from_dlpack: {e}") from None
-
-
-# ------------------------------------------------------------------------------------------------- filled
-@names_memory
-def full(
-    size: Ints,
-    fill_value: float,
-    dtype: DType | None = None,
-    device: str | None = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """A tensor of ``size`` filled with ``fill_value``, in the number's own type or in ``dtype``.
-
-    >>> fc.full((2, 2), 7)
-    tensor([[7, 7],
-            [7, 7]])
-    """
-    value = dtypes.array(fill_value, dtype, "full", "fill_value")
-    check(value.ndim == 0, "full", f"fill_value must be a number, got shape {shape_str(value.shape)}")
-    return Tensor(place(np.full(_size("full", (size,)), value), device), requires_grad)
-
-
-@names_memory
-def zeros(
-    *size: Ints, dtype: DType = FLOAT32, device: str | None = None, requires_grad: bool = False
-) -> Tensor:
-    """Zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``.
-
-    >>> fc.zeros(3, dtype="int64")
-    tensor([0, 0, 0])
-    """
-    return Tensor(place(np.zeros(_size("zeros", size), _dtype("zeros", dtype)), device), requires_grad)
-
-
-@names_memory
-def ones(
-    *size: Ints, dtype: DType = FLOAT32, device: str | None = None, requires_grad: bool = False
-) -> Tensor:
-    """Ones: ``ones(2, 3)`` or ``ones((2, 3))``.
-
-    >>> fc.ones(3)
-    tensor([1., 1., 1.])
-    """
-    return Tensor(place(np.ones(_size("ones", size), _dtype("ones", dtype)), device), requires_grad)
-
-
-@names_memory
-def arange(*args: float, dtype: DType | None = None, device: str | None = None) -> Tensor:
-    """``arange(stop)`` or ``arange(start, stop[, step])``: int64 for integers, else float32.
-
-    >>> fc.arange(1, 7, 2)
-    tensor([1, 3, 5])
-    """
-    name = "arange"
-    check(
-        1 <= len(args) <= 3,
-        name,
-        f"expected stop, or start, stop and step, got {len(args)} arguments",
-        TypeError,
-    )
-    what = ("stop",) if len(args) == 1 else ("start", "stop", "step")
-    for w, a in zip(what, args):
-        check(np.isfinite(number(name, w, a)), name, f"{w} must be finite, got {a}")
-    values: tuple[Any, ...] = args
-    numbers = [a.item() if hasattr(a, "item") else a for a in values]
-    start, stop, step = (0, *numbers, 1) if len(args) == 1 else (*numbers, 1)[:3]
-    check(step != 0 and (stop - start) / step >= 0, name, f"step {step} does not lead from {start} to {stop}")
-    check_count(name, "the tensor", (max(int((stop - start) / step), 0),))
-    if dtype is None:
-        dtype = FLOAT32 if any(isinstance(n, float) for n in numbers) else INT64
-    return Tensor(place(np.arange(start, stop, step).astype(dtypes.parse(name, dtype)), device))
-
-
-@names_memory
-def eye(n: int, m: int | None = None, dtype: DType = FLOAT32, device: str | None = None) -> Tensor:
-    """The ``n x m`` identity matrix; ``m`` is ``n`` by default.
-
-    >>> fc.eye(2)
-    tensor([[1., 0.],
-            [0., 1.]])
-    """
-    rows, columns = _size("eye", (n, n if m is None else m))
-    return Tensor(place(np.eye(rows, columns, dtype=_dtype("eye", dtype)), device))
-
-
-# ------------------------------------------------------------------------------------------------- random
-@names_memory
-def rand(
-    *args: Ints,
-    size: Ints | None = None,
-    dtype: DType = FLOAT32,
-    device: str | None = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """Uniform numbers in [0, 1): ``rand(2, 3)``, ``rand((2, 3))`` or ``rand(size=(2, 3))``.
-
-    >>> fc.rand(2, 3).shape
-    (2, 3)
-    """
-    values = random.draw("random", _size("rand", args, size), _random_dtype("rand", dtype))
-    return Tensor(place(values, device), requires_grad)
-
-
-@names_memory
-def randn(
-    *args: Ints,
-    size: Ints | None = None,
-    dtype: DType = FLOAT32,
-    device: str | None = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """Standard normal numbers: ``randn(2, 3)``, ``randn((2, 3))`` or ``randn(size=(2, 3))``.
-
-    >>> fc.randn(2, 3).shape
-    (2, 3)
-    """
-    values = random.draw("standard_normal", _size("randn", args, size), _random_dtype("randn", dtype))
-    return Tensor(place(values, device), requires_grad)
-
-
-# ------------------------------------------------------------------------------------------------- arguments
-def _size(name: str, args: Sequence[Any], size: Any = None) -> tuple[int, ...]:
-    if size is None:
-        size = args[0] if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
-    size = tuple(size) if isinstance(size, (tuple, list)) else (size,)
-    size = int_tuple(name, "size", size, len(size), 0) if size else ()
-    check_count(name, "the tensor", size)
-    return size
-
-
-def _dtype(name: str, dtype: Any) -> np.dtype[Any]:
-    return FLOAT32 if dtype is None else dtypes.parse(name, dtype)
-
-
-def _random_dtype(name: str, dtype: Any) -> np.dtype[Any]:
-    dtype = _dtype(name, dtype)
-    check(dtype in (FLOAT32, FLOAT64), name, f"dtype must be float32 or float64, got {dtype}", TypeError)
-    return dtype

@@ -29,6 +29,7 @@ import numpy as np
 from .checks import check, shape_str
 
 BOOL, INT64, FLOAT32, FLOAT64 = map(np.dtype, ("bool", "int64", "float32", "float64"))
+INT8, INT16, INT32, UINT8 = map(np.dtype, ("int8", "int16", "int32", "uint8"))
 _COMPARISONS = frozenset(("lt", "le", "gt", "ge", "eq", "ne"))
 _DIVISIONS = frozenset(("floor_divide", "trunc_divide", "remainder", "fmod"))
 # By the kind of a dtype. No value is converted to a lower category unless the user asks for it.
@@ -284,6 +285,26 @@ def parse(name: str, dtype: Any, wanted: str = "dtype must be ") -> np.dtype[Any
     if parsed is None or parsed.char not in _READABLE:
         raise TypeError(f"{name}: {wanted}bool, an integer or a float of at most 64 bits, got {dtype!r:.60}")
     return parsed if parsed.isnative else _native(parsed)
+
+
+def or_float32(name: str, dtype: Any) -> np.dtype[Any]:
+    """A dtype as users write it; None: float32."""
+    return FLOAT32 if dtype is None else parse(name, dtype)
+
+
+#: Types that PyTorch has and fastconv has not, and what serves instead.
+ABSENT = {
+    "float16": "float32",
+    "half": "float32",
+    "bfloat16": "float32",
+    "complex64": "two tensors, of the real and of the imaginary parts",
+    "complex128": "two tensors, of the real and of the imaginary parts",
+}
+
+
+def refusal(name: str, dtype: str) -> str:
+    """The message about a type in :data:`ABSENT`."""
+    return f"{name}: there are no {dtype} tensors, because kernels compute in float32 and float64; use {ABSENT[dtype]}"
 
 
 def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:

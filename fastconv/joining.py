@@ -151,8 +151,8 @@ def atleast_2d(*tensors: Any) -> Any:
 
 
 def atleast_3d(*tensors: Any) -> Any:
-    """The tensors with at least three dimensions, vectors as ``1 x n x 1``, matrices as ``m x n x 1``; several
-    give a tuple.
+    """The tensors with at least three dimensions, vectors as ``1 x n x 1``, matrices as ``m x n x 1``;
+    several give a tuple.
 
     >>> fc.atleast_3d(fc.zeros(2, 3)).shape
     (2, 3, 1)
@@ -210,7 +210,6 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
         t.reshape([-1 if d == i else 1 for d in range(len(lines))]).expand(shape) for i, t in enumerate(lines)
     ]
     if swap:
-        grids = [g.transpose(0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 
@@ -245,8 +244,8 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     check(
         isinstance(equation, str),
         name,
-        f"equation must be a string such as 'ij,jk->ik', got {type(equation).__name__}; give letters, not lists "
-        "of numbers",
+        f"equation must be a string such as 'ij,jk->ik', got {type(equation).__name__}; give letters, not "
+        "lists of numbers",
         TypeError,
     )
     if len(operands) == 1 and isinstance(operands[0], (tuple, list)):
@@ -256,7 +255,8 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     check(
         len(types) == 1,
         name,
-        f"the operands must have one dtype, got {', '.join(sorted(map(str, types)))}; convert them with .astype",
+        f"the operands must have one dtype, got {', '.join(sorted(map(str, types)))}; convert them with "
+        ".astype",
         TypeError,
     )
     return _einsum(equation, several)

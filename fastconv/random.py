@@ -66,7 +66,7 @@ def _seed(name: str, seed: Any) -> int:
 class Generator:
     """A source of random numbers beside the one that :func:`manual_seed` seeds.
 
-    Samplers, ``data.random_split`` and ``data.DataLoader`` take one.
+    ``rand`` and its like, samplers, ``data.random_split`` and ``data.DataLoader`` take one.
 
     Parameters
     ----------
@@ -104,6 +104,10 @@ class Generator:
         """A new 63-bit seed, drawn from its numbers."""
         return int(self._numbers.integers(2**63))
 
+    def draw(self, distribution: str, *args: Any) -> np.ndarray[Any, Any]:
+        """Numbers from a method of NumPy's generator, e.g. ``draw("random", shape)``."""
+        return getattr(self._numbers, distribution)(*args)
+
     def get_state(self) -> dict[str, Any]:
         """Its state as plain numbers."""
         return dict(self._numbers.bit_generator.state)
@@ -137,8 +141,10 @@ def drawing_from(generator: np.random.Generator) -> Yields[None, None, None]:
         _local.generator = before
 
 
-def draw(distribution: str, *args: Any) -> np.ndarray[Any, Any]:
+def draw(distribution: str, *args: Any, generator: Generator | None = None) -> np.ndarray[Any, Any]:
     """Numbers from a method of the generator, e.g. ``draw("standard_normal", shape, dtype)``."""
+    if generator is not None:
+        return generator.draw(distribution, *args)
     if _local.generator is not None:
         return getattr(_local.generator, distribution)(*args)
     with _lock:

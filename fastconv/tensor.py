@@ -12,17 +12,17 @@ from __future__ import annotations
 import builtins
 import copy
 from collections.abc import Iterator
-from math import prod
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
 from . import numpy_protocol, variable
 from .checks import check, check_axis, check_shape, shape_str
-from .dtypes import FLOAT32, FLOAT64, INT64
+from .dtypes import FLOAT32, INT64
 from .methods import (
     ArithmeticMethods,
     AutogradMethods,
+    ConvertMethods,
     InPlaceMethods,
     MatrixMethods,
     PartMethods,
@@ -32,7 +32,7 @@ from .methods import (
     SortMethods,
     StatisticMethods,
 )
-from .ops import Copy, convert
+from .ops import Copy
 from .typing import Array, DType, Operand
 from .variable import argument
 
@@ -52,6 +52,7 @@ class Tensor(
     PartMethods,
     RepeatMethods,
     MatrixMethods,
+    ConvertMethods,
     AutogradMethods,
 ):
     """An n-dimensional array that remembers how it was computed.
@@ -109,14 +110,6 @@ class Tensor(
         check_shape("data", "new value", array.shape, self.shape, "the tensor's own shape")
         self.array = self.engine.cast(array, self.dtype)
         self.memory.version += 1
-
-    def numel(self) -> int:
-        """Number of elements."""
-        return prod(self.shape)
-
-    def element_size(self) -> int:
-        """Bytes per element."""
-        return self.dtype.itemsize
 
     def __len__(self) -> int:
         if not self.shape:
@@ -243,34 +236,6 @@ class Tensor(
     def clone(self) -> Tensor:
         """A copy that stays on the tape."""
         return Copy.apply(self)
-
-    def to(self, target: str | DType) -> Tensor:
-        """Move to a device (``"cpu"``, ``"cuda"``) or cast to a dtype."""
-        return convert.to(self, target)
-
-    def cpu(self) -> Tensor:
-        """Move to the host."""
-        return convert.to(self, "cpu")
-
-    def cuda(self) -> Tensor:
-        """Move to the GPU."""
-        return convert.to(self, "cuda")
-
-    def astype(self, dtype: DType) -> Tensor:
-        """Cast to ``dtype``; gradients are cast back."""
-        return convert.astype(self, dtype)
-
-    def float(self) -> Tensor:
-        """Cast to float32."""
-        return convert.astype(self, FLOAT32)
-
-    def double(self) -> Tensor:
-        """Cast to float64."""
-        return convert.astype(self, FLOAT64)
-
-    def long(self) -> Tensor:
-        """Cast to int64."""
-        return convert.astype(self, INT64)
 
     # ---- the tape
     def zero_grad(self) -> None:

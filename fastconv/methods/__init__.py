@@ -6,6 +6,7 @@ the derivatives, is in ``ops``. ``tensor.py`` puts the classes together.
 
 from .arithmetic import ArithmeticMethods
 from .autograd import AutogradMethods
+from .convert import ConvertMethods
 from .in_place import InPlaceMethods
 from .matrix import MatrixMethods
 from .parts import PartMethods

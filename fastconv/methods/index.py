@@ -59,7 +59,8 @@ class IndexMethods(Variable):
         return gather.gather(self, dim, index)
 
     def take_along_dim(self, indices: Variable, dim: int | None = None) -> Self:
-        """:meth:`gather` whose index and tensor broadcast beside ``dim``; negative indices count from the end.
+        """:meth:`gather` whose index and tensor broadcast beside ``dim``; negative indices count from the
+        end.
 
         Without ``dim`` both are flattened.
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import backends, devices, dtypes
+from fastconv.checks import check
 from fastconv.tape import Op
 from fastconv.variable import Node, Variable
 
@@ -56,9 +57,39 @@ def astype(x: Variable, dtype: Any) -> Any:
     return x if dtype == x.dtype else Cast.apply(x, dtype=dtype)
 
 
-def to(x: Variable, target: Any) -> Any:
-    """``x`` on a device or in a dtype, whichever ``target`` names."""
-    if isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda"):
-        target = devices.device(target)
-        return x if target == x.device else ToDevice.apply(x, target=target)
-    return astype(x, dtypes.parse("to", target, "a device, 'cpu' or 'cuda', or a dtype: "))
+def move(x: Variable, target: Any) -> Any:
+    """``x`` on device ``target``; 0 is the GPU."""
+    where = devices.device("cuda" if target == 0 and not isinstance(target, str) else target)
+    return x if where == x.device else ToDevice.apply(x, target=where)
+
+
+def to(x: Variable, args: tuple[Any, ...], device: Any, dtype: Any, other: Any, copy: bool) -> Any:
+    """``x`` on a device and in a dtype, which are given by name, or as ``args`` in one of PyTorch's orders:
+    device and dtype, dtype, or a tensor; then the flags ``non_blocking`` and ``copy``."""
+    targets = [a for a in args if not isinstance(a, bool)]
+    flags = args[len(targets) :]
+    check(
+        all(isinstance(f, bool) for f in flags) and len(targets) <= 2 and len(flags) <= 2,
+        "to",
+        f"expected a device, a dtype, both or a tensor, got {args!r:.60}",
+        TypeError,
+    )
+    copy = copy or len(flags) == 2 and flags[1]
+    for i, target in enumerate(targets):
+        if isinstance(target, Variable):
+            other = target
+        elif i == 0 and _names_a_device(target):
+            device = target
+        elif target is not None:
+            dtype = dtypes.parse("to", target, "a device, 'cpu' or 'cuda', or a dtype: ")
+    if other is not None:
+        device, dtype = other.device, other.dtype
+    y = x if dtype is None else astype(x, dtypes.parse("to", dtype))
+    y = y if device is None else move(y, device)
+    return Copy.apply(x) if copy and y is x else y
+
+
+def _names_a_device(target: Any) -> bool:
+    if isinstance(target, str):
+        return target.split(":")[0] in ("cpu", "cuda")
+    return isinstance(target, int)

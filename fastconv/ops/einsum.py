@@ -1,7 +1,7 @@
 """Einstein's sums: products of several tensors, summed over the indices that the result does not have.
 
-An equation gives each dimension a letter. The operands are multiplied from the left to the right. Each pair is
-one product of batches of matrices:
+An equation gives each dimension a letter. The operands are multiplied from the left to the right. Each pair
+is one product of batches of matrices:
 
     letters in both and needed later      batch
     letters in both and in no other       sum
@@ -41,8 +41,8 @@ def einsum(equation: str, operands: Sequence[Variable]) -> Any:
             check(
                 known == n or 1 in (known, n),
                 NAME,
-                f"{_word(letter)} has extent {n} in operand {i} ({shape_str(operands[i].shape)}), and {known} in "
-                "an earlier one",
+                f"{_word(letter)} has extent {n} in operand {i} ({shape_str(operands[i].shape)}), "
+                f"and {known} in an earlier one",
             )
             extents[letter] = max(known, n) if 0 not in (known, n) else 0
     first, *others = terms

@@ -189,8 +189,8 @@ def _along(name: str, x: Variable, dim: int, index: Any) -> tuple[Any, int, Any]
     check(
         max(index.ndim, 1) == max(x.ndim, 1) or 0 in index.shape,
         name,
-        f"index must have as many dimensions as the tensor, {x.ndim} ({shape_str(x.shape)}), got {index.ndim} "
-        f"({shape_str(index.shape)})",
+        f"index must have as many dimensions as the tensor, {x.ndim} ({shape_str(x.shape)}), got "
+        f"{index.ndim} ({shape_str(index.shape)})",
     )
     return x if x.ndim else reshape(x, (1,)), axis, index
 
@@ -267,7 +267,7 @@ REDUCTIONS = {"sum": "add", "prod": "mul", "mean": "mean", "amax": "maximum", "a
 def scatter_reduce(
     name: str, x: Variable, dim: int, index: Any, src: Any, reduce: str, include_self: bool
 ) -> Any:
-    """``x`` after the values for each element were reduced with it, or (not ``include_self``) instead of it."""
+    """``x`` after the values for each element were reduced with it, or without it (not ``include_self``)."""
     one_of(name, "reduce", reduce, REDUCTIONS)
     how = REDUCTIONS[reduce]
     if how not in ("add", "mean"):
@@ -286,9 +286,7 @@ def scatter_reduce(
     return total / count if x.dtype.kind == "f" else astype((total / count).floor(), x.dtype)
 
 
-def along_one(
-    name: str, x: Variable, dim: int, index: Any, wrap: bool = False
-) -> tuple[Variable, int, Variable]:
+def along_one(name: str, x: Variable, dim: int, index: Any) -> tuple[Variable, int, Variable]:
     """``x`` and an index of one dimension, for whole slices along ``dim``, both of one rank."""
     axis = check_axis(name, dim, x.ndim)
     index = index_argument(name, index, x)
@@ -298,8 +296,6 @@ def along_one(
         f"index must be a vector, got {index.ndim} dimensions ({shape_str(index.shape)})",
     )
     target = x if x.ndim else reshape(x, (1,))
-    if wrap:
-        index = wrapped(index, target.shape[axis])
     return target, axis, reshape(index, tuple(-1 if i == axis else 1 for i in range(target.ndim)))
 
 
@@ -326,7 +322,11 @@ def index_select(x: Variable, dim: int, index: Any) -> Any:
 def index_write(name: str, x: Variable, dim: int, index: Any, value: Any, how: str, alpha: float = 1) -> Any:
     """``x`` after ``value`` was written (``set``) or ``alpha * value`` added (``add``) to slices along
     ``dim``."""
-    target, axis, places = along_one(name, x, dim, index, wrap=name == "index_fill")
+    target, axis, places = along_one(name, x, dim, index)
+    if name == "index_fill":  # an index that occurs twice must not count twice in the gradient of the value
+        host, n = places.numpy().reshape(-1), target.shape[axis]
+        places = argument(name, "index", np.unique(np.where(host < 0, host + n, host)), x.device)
+        places = reshape(places, tuple(-1 if i == axis else 1 for i in range(target.ndim)))
     wanted = tuple(places.shape[axis] if i == axis else n for i, n in enumerate(target.shape))
     if isinstance(value, Variable) and name != "index_fill":
         source = value if value.ndim else reshape(value, (1,) * target.ndim)
@@ -377,8 +377,8 @@ def take_along_dim(x: Variable, indices: Any, dim: int | None) -> Any:
     check(
         index.ndim == x.ndim and x.ndim > 0,
         name,
-        f"indices must have as many dimensions as the tensor, {x.ndim} ({shape_str(x.shape)}), got {index.ndim} "
-        f"({shape_str(index.shape)})",
+        f"indices must have as many dimensions as the tensor, {x.ndim} ({shape_str(x.shape)}), got "
+        f"{index.ndim} ({shape_str(index.shape)})",
     )
     beside = [tuple(1 if i == axis else n for i, n in enumerate(t.shape)) for t in (x, index)]
     common = broadcast_shape(name, *beside)

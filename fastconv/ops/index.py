@@ -191,8 +191,8 @@ def plain_key(key: Any) -> Any:
     """An index expression with tensors and lists replaced by host arrays, and by ints where they are one
     integer.
 
-    A key without them is returned as the same object: ``inplace.assign`` recognises by it that ``x[key] += 1``
-    assigns a view to its own place.
+    A key without them is returned as the same object: ``inplace.assign`` recognises by it that
+    ``x[key] += 1`` assigns a view to its own place.
     """
     if isinstance(key, tuple):
         parts = tuple([_part(k) for k in key])
@@ -240,8 +240,8 @@ def put(x: Variable, indices: Any, values: Any, accumulate: bool) -> Any:
     values, key = argument("index_put", "values", values, x.device), plain_key(tuple(indices))
     if values.dtype != x.dtype:
         raise TypeError(
-            f"index_put: values must have the tensor's dtype, {x.dtype}, got {values.dtype}; convert them with "
-            f".astype('{x.dtype}')"
+            f"index_put: values must have the tensor's dtype, {x.dtype}, got {values.dtype}; convert them "
+            f"with .astype('{x.dtype}')"
         )
     if accumulate:
         return PutAdd.apply(x, values, key=key)

@@ -84,8 +84,8 @@ def masked_fill(x: Variable, mask: Any, value: Any) -> Any:
         check(
             value.ndim == 0,
             "masked_fill",
-            f"value must be a number or a tensor of no dimensions, got {shape_str(value.shape)}; for a tensor "
-            "of values use where",
+            f"value must be a number or a tensor of no dimensions, got {shape_str(value.shape)}; for a "
+            "tensor of values use where",
         )
         number = astype(value, x.dtype)
     else:

@@ -13,6 +13,7 @@ from fastconv.tape import Op
 from fastconv.variable import Node, Variable, argument
 
 from .pointwise import unbroadcast
+from .reduce import reduce
 from .shape import permute, reshape, several
 from .views import expand
 
@@ -89,8 +90,8 @@ def product(name: str, a: Any, b: Any, ranks: tuple[int, int], names: tuple[str,
     check(
         a.dtype == b.dtype,
         name,
-        f"{names[0]} and {names[1]} must have one dtype, got {a.dtype} and {b.dtype}; convert one of them, e.g. "
-        f"with .astype('{a.dtype}')",
+        f"{names[0]} and {names[1]} must have one dtype, got {a.dtype} and {b.dtype}; convert one of them, "
+        f"e.g. with .astype('{a.dtype}')",
         TypeError,
     )
     check(
@@ -161,11 +162,17 @@ def tensordot(a: Variable, b: Any, dims: Any, name: str = "tensordot") -> Any:
         ours, theirs = list(range(a.ndim - count, a.ndim)), list(range(count))
     for found in (ours, theirs):
         check(len({*found}) == len(found), name, f"expected different dimensions, got {found}")
+    if len(ours) == len(theirs):  # an extent of 1 broadcasts: the other operand is summed over it
+        pairs = [(d, k) for d, k in zip(ours, theirs) if a.shape[d] != b.shape[k]]
+        if wide := [d for d, k in pairs if b.shape[k] == 1]:
+            a = reduce("sum", a, wide, True)
+        if wide := [k for d, k in pairs if a.shape[d] == 1 != b.shape[k]]:
+            b = reduce("sum", b, wide, True)
     check(
         [a.shape[d] for d in ours] == [b.shape[d] for d in theirs],
         name,
-        f"the dimensions {ours} of {shape_str(a.shape)} and {theirs} of {shape_str(b.shape)} must have the same "
-        "extents",
+        f"the dimensions {ours} of {shape_str(a.shape)} and {theirs} of {shape_str(b.shape)} must have the "
+        "same extents",
     )
     left = [d for d in range(a.ndim) if d not in ours]
     right = [d for d in range(b.ndim) if d not in theirs]

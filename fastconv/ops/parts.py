@@ -64,7 +64,8 @@ def split(name: str, x: Variable, sizes: Any, dim: int) -> tuple[Any, ...]:
         check(
             sum(lengths) == n,
             name,
-            f"the sizes {tuple(lengths)} must add up to the extent {n} of dimension {axis} ({shape_str(x.shape)})",
+            f"the sizes {tuple(lengths)} must add up to the extent {n} of dimension {axis} "
+            f"({shape_str(x.shape)})",
         )
         return _cut(x, axis, [sum(lengths[: i + 1]) for i in range(len(lengths))])
     (size,) = int_tuple(name, "split_size", sizes, 1, 0)

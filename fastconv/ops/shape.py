@@ -143,7 +143,8 @@ def unflatten(x: Variable, dim: int, sizes: Any) -> Any:
     check(
         -1 not in extents and prod(extents) == n,
         "unflatten",
-        f"sizes {tuple(extents)} do not multiply to the extent {n} of dimension {axis} ({shape_str(x.shape)})",
+        f"sizes {tuple(extents)} do not multiply to the extent {n} of dimension {axis} "
+        f"({shape_str(x.shape)})",
     )
     return reshape(x, ((*x.shape[:axis], *extents, *x.shape[axis + 1 :]),))
 

@@ -10,7 +10,8 @@ No two threads write to the same element, and the values for one element come in
 So the result does not depend on the number of threads. Parts of n, for each of which all indices are read,
 are made only where ``outer`` and ``inner`` are too small to be divided among the threads.
 
-Small arrays, bools and float16 go to NumPy, and so do writes to an array with gaps in its memory. Elements of one size are moved by one kernel, as unsigned integers.
+Small arrays, bools and float16 go to NumPy, and so do writes to an array with gaps in its memory. Elements of
+one size are moved by one kernel, as unsigned integers.
 """
 
 from __future__ import annotations

@@ -115,8 +115,8 @@ def scatter(name: str, x: DeviceArray, index: DeviceArray, value: DeviceArray, a
         name = {"add": "maximum", "mul": "minimum"}.get(name, name)
     x.base.known.clear()
     launch(
-        _scatter_kernel(name), *grid(jobs), target, places, values, steps, value_steps, (count, inner, n), parts,
-        wrong, jobs,
+        _scatter_kernel(name), *grid(jobs), target, places, values, steps, value_steps, (count, inner, n),
+        parts, wrong, jobs,
     )  # fmt: skip
     _check(wrong, index, n, axis)
     if target.base is not x.base:
