@@ -7,45 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.checks import check, int_tuple, shape_str
+from fastconv.checks import check, int_tuple, number, shape_str
 from fastconv.spec import broadcast_shape
 from fastconv.tape import Op
 from fastconv.variable import Node, Variable, argument
 
 from .convert import astype
-from .gather import filled
 from .index import GetItem
-from .pointwise import unbroadcast
 from .shape import reshape
+from .ternary import Where
 from .views import expand
-
-
-def _filled(engine: Any, x: Any, mask: Any, value: Any) -> Any:
-    """A copy of ``x`` with ``value`` where the mask of its shape is true."""
-    y = engine.copy(x)
-    engine.setitem(y, engine.to_host(mask), value)
-    return y
-
-
-class MaskedFill(Op):
-    """``x`` with ``value``, an array of one element, where ``mask`` is true."""
-
-    @staticmethod
-    def forward(ctx: Node, x: Any, mask: Any, value: Any) -> Any:
-        e, shape = ctx.engine, broadcast_shape("masked_fill", x.shape, mask.shape)
-        ctx.shapes = x.shape, value.shape
-        ctx.save(mask)
-        return _filled(e, e.broadcast_to(x, shape), e.broadcast_to(mask, shape), value)
-
-    @staticmethod
-    def backward(ctx: Node, gy: Any) -> Any:
-        (mask,), e = ctx.saved, ctx.engine
-        mask = e.broadcast_to(mask, gy.shape)
-        gx = unbroadcast(e, _filled(e, gy, mask, 0), ctx.shapes[0]) if ctx.needs[0] else None
-        if not ctx.needs[2]:
-            return gx, None, None
-        chosen = e.binary_fwd("mul", gy, e.cast(mask, gy.dtype))
-        return gx, None, e.reshape(e.reduce_fwd("sum", chosen, tuple(range(gy.ndim)), False), ctx.shapes[1])
 
 
 class Triangle(Op):
@@ -62,7 +33,7 @@ class Triangle(Op):
 
     @staticmethod
     def _cleared(engine: Any, x: Any, mask: np.ndarray) -> Any:
-        return _filled(engine, x, engine.broadcast_to(engine.asarray(mask), x.shape), 0)
+        return engine.ternary_fwd("where", engine.asarray(mask), x.dtype.type(0).item(), x)
 
 
 # ------------------------------------------------------------------------------------------------- arguments
@@ -87,10 +58,11 @@ def masked_fill(x: Variable, mask: Any, value: Any) -> Any:
             f"value must be a number or a tensor of no dimensions, got {shape_str(value.shape)}; for a "
             "tensor of values use where",
         )
-        number = astype(value, x.dtype)
+        value = astype(value, x.dtype)
     else:
-        number = reshape(filled("masked_fill", value, x), ((),))
-    return MaskedFill.apply(x, mask, number)
+        number("masked_fill", "value", value)
+        value = np.asarray(value).astype(x.dtype).item()
+    return Where.apply(mask, value, x)
 
 
 def masked_select(x: Variable, mask: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...checks import check_rank, int_tuple, number
-from ...creation import full, zeros
+from ...filled import full, zeros
 from ...dtypes import FLOAT32
 from ...tensor import Tensor
 from ...typing import DType, TensorLike
