@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastconv.checks import check, check_rank
 from fastconv.ops import matmul as products
+from fastconv.ops import shape as shapes
 from fastconv.ops import views
 from fastconv.typing import Operand
 from fastconv.variable import Variable
@@ -92,7 +93,7 @@ class MatrixMethods(OperatorMethods):
         second = products.partner("outer", "vec2", vec2, self)
         check_rank("outer", "input", self.shape, 1, "a vector")
         check_rank("outer", "vec2", second.shape, 1, "a vector")
-        return self.reshape(-1, 1) * second
+        return shapes.reshape(self, (-1, 1)) * second
 
     def ger(self, vec2: Variable) -> Self:
         """:meth:`outer` by its older name.
@@ -150,7 +151,7 @@ class MatrixMethods(OperatorMethods):
         )
         check_rank("addr", "vec1", column.shape, 1, "a vector")
         check_rank("addr", "vec2", row.shape, 1, "a vector")
-        return products.added("addr", self, column.reshape(-1, 1) * row, beta, alpha)
+        return products.added("addr", self, shapes.reshape(column, (-1, 1)) * row, beta, alpha)
 
     def tensordot(self, other: Variable, dims: int | Sequence[Sequence[int]] = 2) -> Self:
         """Sums of products over several dimensions of both.

@@ -89,7 +89,7 @@ class RepeatMethods(Variable):
         tensor([1, 1, 2, 2])
         """
         name = "repeat_interleave"
-        x = self.reshape(-1) if dim is None else self
+        x = shapes.reshape(self, (-1,)) if dim is None else self
         axis = check_axis(name, 0 if dim is None else dim, x.ndim)
         n = x.shape[axis] if x.ndim else 1
         counts = argument(name, "repeats", repeats).numpy()
@@ -152,7 +152,8 @@ class RepeatMethods(Variable):
         moves = int_tuple("roll", "shifts", several, len(several), -(1 << 40))
         along = () if dims is None else shapes.several((dims,))
         if not along and len(moves) == 1:
-            return gather.roll(self.reshape(-1), moves, (0,)).reshape(self.shape)
+            flat = gather.roll(shapes.reshape(self, (-1,)), moves, (0,))
+            return shapes.reshape(flat, (self.shape,))
         check(
             len(moves) == len(along),
             "roll",

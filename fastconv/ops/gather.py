@@ -14,6 +14,7 @@ from fastconv.variable import Node, Variable, argument
 
 from .convert import Copy, astype
 from .index import GetItem, refused
+from .pointwise import binary
 from .shape import reshape
 from .views import expand
 
@@ -299,7 +300,7 @@ def along_one(name: str, x: Variable, dim: int, index: Any) -> tuple[Variable, i
     return target, axis, reshape(index, tuple(-1 if i == axis else 1 for i in range(target.ndim)))
 
 
-def wrapped(index: Variable, size: int) -> Any:
+def wrapped(index: Any, size: int) -> Any:
     """Indices with negative ones counted from the end."""
     return index + astype(index < 0, INT64) * size
 
@@ -345,7 +346,7 @@ def index_write(name: str, x: Variable, dim: int, index: Any, value: Any, how: s
             f".astype('{x.dtype}')",
             TypeError,
         )
-        source = astype(source if alpha == 1 else source * alpha, x.dtype)
+        source = astype(source if alpha == 1 else binary("mul", source, alpha), x.dtype)
     elif isinstance(value, Variable):
         check(value.ndim == 0, name, f"value must be a number, got {shape_str(value.shape)}")
         source = expand(name, astype(value, x.dtype), (wanted,))

@@ -125,7 +125,8 @@ def view(x: Variable, shape: Sequence[Any]) -> Any:
 def flatten(x: Variable, start_dim: int, end_dim: int) -> Any:
     """``x`` with the dimensions ``start_dim`` to ``end_dim`` merged into one."""
     if x.ndim == 0:
-        check_axis("flatten", start_dim, 0), check_axis("flatten", end_dim, 0)
+        for dim in (start_dim, end_dim):
+            check_axis("flatten", dim, 0)
         return reshape(x, (1,))
     a, b = check_axis("flatten", start_dim, x.ndim), check_axis("flatten", end_dim, x.ndim)
     check(a <= b, "flatten", f"start_dim {start_dim} comes after end_dim {end_dim}")
