@@ -304,7 +304,10 @@ ABSENT = {
 
 def refusal(name: str, dtype: str) -> str:
     """The message about a type in :data:`ABSENT`."""
-    return f"{name}: there are no {dtype} tensors, because kernels compute in float32 and float64; use {ABSENT[dtype]}"
+    return (
+        f"{name}: there are no {dtype} tensors, because kernels compute in float32 and float64; "
+        f"use {ABSENT[dtype]}"
+    )
 
 
 def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:

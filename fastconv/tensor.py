@@ -23,6 +23,7 @@ from .methods import (
     ArithmeticMethods,
     AutogradMethods,
     ConvertMethods,
+    IndexInPlaceMethods,
     InPlaceMethods,
     MatrixMethods,
     PartMethods,
@@ -44,6 +45,7 @@ T = TypeVar("T", bound="Tensor")
 
 class Tensor(
     InPlaceMethods,
+    IndexInPlaceMethods,
     ArithmeticMethods,
     ReduceMethods,
     StatisticMethods,

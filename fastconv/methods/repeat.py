@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastconv.checks import check, check_axis, check_count, int_tuple, shape_str
-from fastconv.ops import gather, views
+from fastconv.ops import gather, reorder, views
 from fastconv.ops import shape as shapes
 from fastconv.typing import Ints
 from fastconv.variable import Variable, argument
@@ -101,8 +101,8 @@ class RepeatMethods(Variable):
         )
         counts = np.broadcast_to(counts.reshape(-1), (n,)) if counts.size == 1 else counts
         check(counts.min(initial=0) >= 0, name, f"repeats must be at least 0, got {counts.min(initial=0)}")
+        check_count(name, "the result", (int(counts.sum(dtype=np.float64)),))
         total = int(counts.sum())
-        check_count(name, "the result", (total,))
         check(
             output_size in (None, total),
             name,
@@ -118,7 +118,7 @@ class RepeatMethods(Variable):
         tensor([[2, 1],
                 [4, 3]])
         """
-        return gather.flip("flip", self, shapes.several(args, dims, "flip", "dims"))
+        return reorder.flip("flip", self, shapes.several(args, dims, "flip", "dims"))
 
     def fliplr(self) -> Self:
         """:meth:`flip` of dimension 1.
@@ -128,7 +128,7 @@ class RepeatMethods(Variable):
                 [4, 3]])
         """
         check(self.ndim > 1, "fliplr", f"expected at least two dimensions, got {self.ndim}")
-        return gather.flip("fliplr", self, (1,))
+        return reorder.flip("fliplr", self, (1,))
 
     def flipud(self) -> Self:
         """:meth:`flip` of dimension 0.
@@ -138,7 +138,7 @@ class RepeatMethods(Variable):
                 [1, 2]])
         """
         check(self.ndim > 0, "flipud", "expected at least one dimension, got a scalar")
-        return gather.flip("flipud", self, (0,))
+        return reorder.flip("flipud", self, (0,))
 
     def roll(self, shifts: Ints, dims: Ints | None = None) -> Self:
         """The elements along ``dims`` moved by ``shifts``; those that leave at one end enter at the other.
@@ -152,14 +152,14 @@ class RepeatMethods(Variable):
         moves = int_tuple("roll", "shifts", several, len(several), -(1 << 40))
         along = () if dims is None else shapes.several((dims,))
         if not along and len(moves) == 1:
-            flat = gather.roll(shapes.reshape(self, (-1,)), moves, (0,))
+            flat = reorder.roll(shapes.reshape(self, (-1,)), moves, (0,))
             return shapes.reshape(flat, (self.shape,))
         check(
             len(moves) == len(along),
             "roll",
             f"expected as many shifts as dims, got {len(moves)} and {len(along)}",
         )
-        return gather.roll(self, moves, along)
+        return reorder.roll(self, moves, along)
 
     def rot90(self, k: int = 1, dims: tuple[int, int] = (0, 1)) -> Self:
         """Rotate by ``k`` times 90 degrees in the plane of two dimensions, from the first to the second.
@@ -172,6 +172,6 @@ class RepeatMethods(Variable):
         a, b = views.two_axes("rot90", self.ndim, *dims)
         (turns,) = int_tuple("rot90", "k", k, 1, -(1 << 40))
         if turns % 2 == 0:
-            return gather.flip("rot90", self, (a, b) if turns % 4 else ())
-        flipped = gather.flip("rot90", self, (b if turns % 4 == 1 else a,))
+            return reorder.flip("rot90", self, (a, b) if turns % 4 else ())
+        flipped = reorder.flip("rot90", self, (b if turns % 4 == 1 else a,))
         return shapes.transpose(flipped, a, b)

@@ -51,6 +51,7 @@ def _mask(name: str, mask: Any, x: Variable) -> Any:
 def masked_fill(x: Variable, mask: Any, value: Any) -> Any:
     """``x`` with ``value``, a number or a tensor of one, where ``mask`` is true."""
     mask = _mask("masked_fill", mask, x)
+    broadcast_shape("masked_fill", x.shape, mask.shape)
     if isinstance(value, Variable):
         check(
             value.ndim == 0,

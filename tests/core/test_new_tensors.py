@@ -17,15 +17,17 @@ def same(mine, theirs):
 
 
 CALLS = """
-zeros(2, 3); zeros((2, 3), dtype=T.int64); zeros(size=(2,)); zeros(2, dtype=None); ones([2], requires_grad=True)
-full((2,), 1); full((2,), 1.5); full((2,), True); full((), 3, dtype=T.float64); eye(2, 3); eye(2, dtype=T.int64)
-arange(5); arange(1, 5); arange(1, 5, 2); arange(5, 0, -2); arange(0, 1, 0.3); arange(3.0); arange(end=4)
-arange(1, end=4); arange(start=1, end=4, step=2); arange(3, dtype=T.float64); arange(3.0, requires_grad=True)
-linspace(0, 1, 5); linspace(3, -1, 4); linspace(0, 1, 1); linspace(0, 1, 0); linspace(0, 1, 3, dtype=T.int64)
-linspace(start=0, end=1, steps=3); logspace(0, 2, 3); logspace(0, 3, 4, base=2); logspace(1, 0, 3, 3.0)
-tril_indices(3, 4); tril_indices(3, 4, 1); triu_indices(4, 3, -1); triu_indices(2, 2, dtype=T.int32)
-zeros_like(X); ones_like(X, dtype=T.int64); full_like(X, 7); full_like(I, 1.5); full_like(I, 2.5, dtype=T.float32)
-zeros_like(X, requires_grad=True); zeros_like(I); ones_like(X.t()); fill(X, 3); fill(I, 2.5)
+zeros(2, 3); zeros((2, 3), dtype=T.int64); zeros(size=(2,)); zeros(2, dtype=None)
+ones([2], requires_grad=True); full((2,), 1); full((2,), 1.5); full((2,), True)
+full((), 3, dtype=T.float64); eye(2, 3); eye(2, dtype=T.int64); arange(5); arange(1, 5); arange(1, 5, 2)
+arange(5, 0, -2); arange(0, 1, 0.3); arange(3.0); arange(end=4); arange(1, end=4)
+arange(start=1, end=4, step=2); arange(3, dtype=T.float64); arange(3.0, requires_grad=True)
+linspace(0, 1, 5); linspace(3, -1, 4); linspace(0, 1, 1); linspace(0, 1, 0)
+linspace(0, 1, 3, dtype=T.int64); linspace(start=0, end=1, steps=3); logspace(0, 2, 3)
+logspace(0, 3, 4, base=2); logspace(1, 0, 3, 3.0); tril_indices(3, 4); tril_indices(3, 4, 1)
+triu_indices(4, 3, -1); triu_indices(2, 2, dtype=T.int32); zeros_like(X); ones_like(X, dtype=T.int64)
+full_like(X, 7); full_like(I, 1.5); full_like(I, 2.5, dtype=T.float32); zeros_like(X, requires_grad=True)
+zeros_like(I); ones_like(X.t()); fill(X, 3); fill(I, 2.5)
 """.replace("\n", ";").split(";")
 
 
@@ -39,11 +41,12 @@ def test_values(call):
 
 
 METHODS = """
-X.new_tensor([1, 2]); X.new_zeros(2, 3); X.new_ones((2,)); I.new_full((2,), 1.5); I.new_zeros(2, dtype=T.float32)
-X.new_zeros(size=(1,)); I.new_ones(2); X.new_full((1, 2), 3); I.new_tensor([1.5], dtype=T.float64)
-X.int(); X.bool(); X.short(); X.char(); X.byte(); I.float(); I.double(); X.long(); X.type(T.int32); I.type_as(X)
-X.to(T.float64); X.to('cpu'); X.to('cpu', T.int64); X.to(I); X.to(dtype=T.int8); X.to(device='cpu', dtype=T.float64)
-X.to(T.int32, True); X.to(T.float32, False, True); X.to('cpu', copy=True); X.to(I, non_blocking=True)
+X.new_tensor([1, 2]); X.new_zeros(2, 3); X.new_ones((2,)); I.new_full((2,), 1.5)
+I.new_zeros(2, dtype=T.float32); X.new_zeros(size=(1,)); I.new_ones(2); X.new_full((1, 2), 3)
+I.new_tensor([1.5], dtype=T.float64); X.int(); X.bool(); X.short(); X.char(); X.byte(); I.float()
+I.double(); X.long(); X.type(T.int32); I.type_as(X); X.to(T.float64); X.to('cpu'); X.to('cpu', T.int64)
+X.to(I); X.to(dtype=T.int8); X.to(device='cpu', dtype=T.float64); X.to(T.int32, True)
+X.to(T.float32, False, True); X.to('cpu', copy=True); X.to(I, non_blocking=True)
 """.replace("\n", ";").split(";")
 
 
@@ -116,9 +119,11 @@ def test_forms_of_random_calls():
 
 def test_a_generator_repeats_its_numbers_and_no_others():
     for make in (
-        lambda g: fc.rand(5, generator=g), lambda g: fc.randn(5, generator=g), lambda g: fc.randperm(9, generator=g),
+        lambda g: fc.rand(5, generator=g), lambda g: fc.randn(5, generator=g),
+        lambda g: fc.randperm(9, generator=g),
         lambda g: fc.randint(99, (5,), generator=g), lambda g: fc.normal(0.0, 1.0, (5,), generator=g),
-        lambda g: fc.bernoulli(fc.full((40,), 0.5), generator=g), lambda g: fc.multinomial(fc.ones(40), 9, generator=g),
+        lambda g: fc.bernoulli(fc.full((40,), 0.5), generator=g),
+        lambda g: fc.multinomial(fc.ones(40), 9, generator=g),
         lambda g: fc.rand_like(fc.ones(5), generator=g),
     ):  # fmt: skip
         fc.manual_seed(0)

@@ -105,7 +105,8 @@ def test_kinds_of_keys():
     a = np.arange(24.0, dtype=np.float32).reshape(2, 3, 4)
     x, y = fc.tensor(a), torch.tensor(a)
     for key in (
-        True, False, [], [1, 0], (0, slice(None), [1, 2]), ((0, 1), (1, 2)), [True, False], ([True, False], 0),
+        True, False, [], [1, 0], (0, slice(None), [1, 2]), ((0, 1), (1, 2)), [True, False],
+        ([True, False], 0),
         np.int64(1), (slice(None), True), (None, ..., [0, 1]), (0, None, [1]),
     ):  # fmt: skip
         np.testing.assert_array_equal(x[key].numpy(), y[key].numpy(), err_msg=str(key))
@@ -115,7 +116,7 @@ def test_kinds_of_keys():
     np.testing.assert_array_equal(x[fc.tensor(byte)].numpy(), a[:1])
 
 
-# ------------------------------------------------------------------------------------------- gather and others
+# ------------------------------------------------------------------------------------------ gather and others
 def both(name, x, *args, **options):
     """The result and the gradients of a method, ours and PyTorch's."""
     results = []
@@ -274,3 +275,48 @@ def test_index_put():
             (want * want).sum().backward()
             np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy())
             np.testing.assert_allclose(v.grad.numpy(), w.grad.numpy())
+
+
+def test_in_place():
+    """The methods with a trailing underscore: values, gradients of what was before and of what is written."""
+    index, places, mask = (
+        np.array([[0, 2], [1, 0]]),
+        np.array([1]),
+        np.array([[True, False, True], [False] * 3]),
+    )
+    src, row = np.float32([[1, 2], [3, 4]]), np.float32([[5, 6, 7]])
+    for name, *args in (
+        ("scatter_", 1, index, src),
+        ("scatter_", 1, index, 2.0),
+        ("scatter_add_", 1, index, src),
+        ("scatter_reduce_", 1, index, src, "amax"),
+        ("index_add_", 0, places, row),
+        ("index_copy_", 0, places, row),
+        ("index_fill_", 0, places, 3.0),
+        ("masked_fill_", mask, 7.0),
+        ("masked_scatter_", mask, row),
+        ("index_put_", (places,), row),
+        ("tril_",),
+        ("triu_", 1),
+    ):
+        results = []
+        for module in (fc, torch):
+            x = module.tensor(np.arange(6.0, dtype=np.float32).reshape(2, 3), requires_grad=True)
+            leaves, given_args = [x], []
+            for v in args:
+                if isinstance(v, tuple):
+                    v = tuple(map(module.tensor, v))
+                elif isinstance(v, np.ndarray):
+                    v = module.tensor(v, requires_grad=v.dtype.kind == "f")
+                    leaves += [v] * v.requires_grad
+                given_args.append(v)
+            y = x * 2
+            assert getattr(y, name)(*given_args) is y
+            (y * y).sum().backward()
+            results.append([y.detach().numpy(), *(t.grad.numpy() for t in leaves)])
+        for got, want in zip(*results, strict=True):
+            np.testing.assert_allclose(got, want, err_msg=name)
+        with pytest.raises(RuntimeError, match=f"{name}: .*a leaf that requires gradients"):
+            getattr(fc.ones(2, 3, requires_grad=True), name)(
+                *(fc.tensor(a) if isinstance(a, np.ndarray) else a for a in args)
+            )

@@ -54,11 +54,11 @@ CALLS = {
     "unbind": lambda d, s: (dims(d, len(s), 1)[0],),
     "flip": lambda d, s: (dims(d, len(s)),),
     "roll": lambda d, s: (d.draw(st.integers(-9, 9)), dims(d, len(s), 1)[0]),
-    "movedim": lambda d, s: (lambda n: (dims(d, len(s), n), dims(d, len(s), n)))(d.draw(st.integers(1, len(s)))),
+    "movedim": lambda d, s: (lambda n: [dims(d, len(s), n) for _ in "12"])(d.draw(st.integers(1, len(s)))),
     "unsqueeze": lambda d, s: (d.draw(st.integers(-len(s) - 1, len(s))),),
     "squeeze": lambda d, s: (tuple(dims(d, len(s), d.draw(st.integers(1, len(s))))),),
     "flatten": lambda d, s: tuple(sorted(d.draw(st.integers(0, len(s) - 1)) for _ in range(2))),
-    "repeat": lambda d, s: tuple(d.draw(st.integers(0, 3)) for _ in range(len(s) + d.draw(st.integers(0, 1)))),
+    "repeat": lambda d, s: d.draw(st.lists(st.integers(0, 3), min_size=len(s), max_size=len(s) + 1)),
     "tile": lambda d, s: tuple(d.draw(st.lists(st.integers(0, 3), min_size=1, max_size=5))),
     "repeat_interleave": lambda d, s: (d.draw(st.integers(0, 3)), dims(d, len(s), 1)[0]),
     "expand": lambda d, s: (*[2] * d.draw(st.integers(0, 2)), *(3 if n == 1 else -1 for n in s)),
@@ -103,8 +103,9 @@ def test_large_arrays(backend, order):
     """Those that the kernels take."""
     with fc.backend(backend):
         for call in (
-            lambda t: t.flip(0), lambda t: t.flip((1, 2)), lambda t: t.roll((3, -1), (0, 2)), lambda t: t.roll(7),
-            lambda t: t.tril(2), lambda t: t.repeat(1, 2, 2), lambda t: t.repeat_interleave(3, 1), lambda t: t.diagonal(1, 0, 2),
+            lambda t: t.flip(0), lambda t: t.flip((1, 2)), lambda t: t.roll((3, -1), (0, 2)),
+            lambda t: t.roll(7), lambda t: t.tril(2), lambda t: t.repeat(1, 2, 2),
+            lambda t: t.repeat_interleave(3, 1), lambda t: t.diagonal(1, 0, 2),
             lambda t: t.unfold(1, 3, 2), lambda t: t.split(7, 1)[1], lambda t: t.rot90(),
         ):  # fmt: skip
             x, y = pair((9, 20, 60), order=order)
