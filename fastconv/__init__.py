@@ -289,6 +289,15 @@ from .tape import (
     set_grad_enabled,
 )
 
+if not _TYPE_CHECKING:  # type checkers would take every name for one of the package
+
+    def __getattr__(name):
+        """Say what serves instead of a type that PyTorch has and fastconv has not."""
+        if name in _dtypes.ABSENT:
+            raise AttributeError(_dtypes.refusal(f"fastconv.{name}", name))
+        raise AttributeError(f"module 'fastconv' has no attribute {name!r}")
+
+
 __all__ = [
     "__version__",
     "abs",
@@ -550,8 +559,8 @@ __all__ = [
     "take",
     "take_along_dim",
     "tanh",
-    "Tensor",
     "tensor",
+    "Tensor",
     "tensor_split",
     "tensordot",
     "tile",
@@ -580,12 +589,3 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
-
-
-if not _TYPE_CHECKING:  # type checkers would take every name for one of the package
-
-    def __getattr__(name):
-        """Say what serves instead of a type that PyTorch has and fastconv has not."""
-        if name in _dtypes.ABSENT:
-            raise AttributeError(_dtypes.refusal(f"fastconv.{name}", name))
-        raise AttributeError(f"module 'fastconv' has no attribute {name!r}")

@@ -6,15 +6,15 @@ from .resnet import ResNet, resnet18, resnet34, resnet50
 from .vgg import VGG, vgg, vgg11, vgg13, vgg16, vgg19
 
 __all__ = [
-    "alexnet",
     "AlexNet",
+    "alexnet",
     "lenet5",
     "ResNet",
     "resnet18",
     "resnet34",
     "resnet50",
-    "VGG",
     "vgg",
+    "VGG",
     "vgg11",
     "vgg13",
     "vgg16",
