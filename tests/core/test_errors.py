@@ -23,6 +23,7 @@ def f32(*shape):
 X, W, B = f32(2, 4, 6, 5), f32(6, 4, 3, 3), f32(6)
 LOGITS, LABELS = f32(3, 5), np.array([0, 4, 2])
 STATISTICS = f32(4), f32(4)
+PLACES = np.broadcast_to(np.arange(30).reshape(6, 5), X.shape)  # int64, as max_pool2d returns them
 
 # function: rows of (what is wrong, arguments, keywords, error, parts of the message)
 BAD = {
@@ -140,6 +141,62 @@ BAD = {
     "adaptive_max_pool2d": [
         ("size", (X, (1, 2, 3)), {}, ValueError, ["output_size must be an int or 2 ints"])
     ],
+    "adaptive_avg_pool1d": [("size", (X[0], (1, 2)), {}, ValueError, ["output_size must be an int, got"])],
+    "adaptive_max_pool3d": [("rank", (X[0], 2), {}, ValueError, ["5 dimensions (N x C x D x H x W)"])],
+    "lp_pool2d": [
+        ("zero", (X, 0, 2), {}, ValueError, ["norm_type must not be 0"]),
+        ("kernel", (X, 2, 7), {}, ValueError, ["kernel_size (7, 7)", "2x4x6x5"]),
+        ("integers", (X.astype(np.int64), 2, 2), {}, TypeError, ["int64"]),
+    ],
+    "max_unpool2d": [
+        ("dtype", (X, X.astype(np.int32), 2), {}, TypeError, ["indices must be int64", "int32"]),
+        ("shape", (X, PLACES[:1], 2), {}, ValueError, ["indices must have shape 2x4x6x5", "1x4x6x5"]),
+        ("large", (X, PLACES + 120, 2), {}, ValueError, ["planes of 12x10", "got 120 to 149"]),
+        ("negative", (X, PLACES - 1, 2), {}, ValueError, ["got -1 to 28"]),
+        ("size", (X, PLACES, 2), {"output_size": (12, 13)}, ValueError, ["(12, 13)", "(12, 10)"]),
+        ("rank", (X[0, 0], PLACES[0, 0], 2), {}, ValueError, ["input must have 4 dimensions"]),
+        ("padding", (X, PLACES, 2), {"padding": 9}, ValueError, ["may be empty"]),
+    ],
+    "conv_transpose1d": [("channels", (X[0], f32(3, 2, 3)), {}, ValueError, ["expects 3 input", "has 6"])],
+    "conv_transpose3d": [("rank", (f32(2, 3), f32(4, 2, 3, 3, 3)), {}, ValueError, ["input must have 5"])],
+    "grid_sample": [
+        ("rank", (f32(2, 3, 4), f32(2, 3, 2)), {}, ValueError, ["input must have 4 or 5 dimensions"]),
+        ("grid-rank", (X, f32(2, 3, 2)), {}, ValueError, ["grid must have 4 dimensions", "2x3x2"]),
+        ("grid-last", (X, f32(2, 3, 3, 3)), {}, ValueError, ["N x H_out x W_out x 2", "2x3x3x3"]),
+        ("batch", (X, f32(1, 3, 3, 2)), {}, ValueError, ["batch of input (2x4x6x5)", "1x3x3x2"]),
+        ("mode", (X, f32(2, 3, 3, 2)), {"mode": "cubic"}, ValueError, ["'nearest' or 'bicubic'", "'cubic'"]),
+        ("outside", (X, f32(2, 3, 3, 2)), {"padding_mode": "wrap"}, ValueError, ["'reflection'", "'wrap'"]),
+        (
+            "volume",
+            (f32(1, 2, 2, 2, 2), f32(1, 2, 2, 2, 3)),
+            {"mode": "bicubic"},
+            ValueError,
+            ["'bicubic' takes planes", "1x2x2x2x2"],
+        ),
+        ("mixed", (X, f32(2, 3, 3, 2).astype(np.float64)), {}, TypeError, ["float64"]),
+        ("empty", (f32(2, 0, 4, 5), f32(2, 3, 3, 2)), {}, ValueError, ["must not be empty"]),
+    ],
+    "affine_grid": [
+        ("rank", (f32(2, 3), (1, 1, 2, 2)), {}, ValueError, ["theta must have 3 dimensions"]),
+        ("shape", (f32(1, 2, 3), (2, 1, 2, 2)), {}, ValueError, ["theta must have shape 2x2x3"]),
+        ("size", (f32(1, 2, 3), (1, 2, 2)), {}, ValueError, ["size must be (N, C, H, W)", "(1, 2, 2)"]),
+        ("int", (f32(1, 2, 3), 4), {}, TypeError, ["size must be (N, C, H, W)", "4"]),
+        ("empty", (f32(1, 2, 3), (1, 1, 0, 2)), {}, ValueError, ["size must be at least 1"]),
+    ],
+    "pixel_shuffle": [
+        ("channels", (X, 3), {}, ValueError, ["multiple of upscale_factor^2 = 9", "2x4x6x5"]),
+        ("rank", (f32(4, 4), 2), {}, ValueError, ["3 dimensions or more", "4x4"]),
+        ("factor", (X, 0), {}, ValueError, ["upscale_factor must be at least 1"]),
+        ("fraction", (X, 1.5), {}, TypeError, ["upscale_factor must be an int", "1.5"]),
+    ],
+    "pixel_unshuffle": [("extent", (X, 2), {}, ValueError, ["multiples of downscale_factor 2", "2x4x6x5"])],
+    "channel_shuffle": [
+        ("groups", (X, 3), {}, ValueError, ["groups 3", "2x4x6x5"]),
+        ("rank", (f32(4, 4), 2), {}, ValueError, ["3 dimensions or more"]),
+    ],
+    "upsample": [("mode", (X, 3), {"mode": "linear"}, ValueError, ["3 dimensions", "mode 'linear'"])],
+    "upsample_nearest": [("neither", (X,), {}, ValueError, ["size or scale_factor"])],
+    "upsample_bilinear": [("rank", (X[0], 3), {}, ValueError, ["4 dimensions", "4x6x5"])],
     "batch_norm": [
         (
             "weight",
@@ -337,13 +394,21 @@ BAD = {
         ("mode", (X, (1, 1)), {"mode": "mirror"}, ValueError, ["reflect", "'mirror'"]),
         ("reflect-large", (X, (5, 0)), {"mode": "reflect"}, ValueError, ["at most 4", "2x4x6x5"]),
         ("circular-large", (X, (0, 6)), {"mode": "circular"}, ValueError, ["at most 5"]),
-        ("crop-all", (X, (-3, -2)), {}, ValueError, ["nothing", "2x4x6x5"]),
+        ("crop-all", (X, (-3, -3)), {}, ValueError, ["nothing", "2x4x6x5"]),
+        ("circular-crop", (X, (5, -1)), {"mode": "circular"}, ValueError, ["at most 4", "2x4x6x5"]),
+        ("value", (X, (1, 1)), {"mode": "reflect", "value": 2}, ValueError, ["takes no value"]),
     ],
     "interpolate": [
         ("neither", (X,), {}, ValueError, ["size or scale_factor"]),
         ("both", (X,), {"size": 3, "scale_factor": 2}, ValueError, ["size or scale_factor"]),
-        ("mode", (X, 3), {"mode": "cubic"}, ValueError, ["'nearest' or 'bilinear'", "'cubic'"]),
+        ("mode", (X, 3), {"mode": "cubic"}, ValueError, ["'nearest'", "or 'area'", "'cubic'"]),
+        ("mode-rank", (X, 3), {"mode": "trilinear"}, ValueError, ["5 dimensions", "mode 'trilinear'"]),
         ("align", (X, 3), {"align_corners": True}, ValueError, ["align_corners"]),
+        ("antialias", (X, 3), {"antialias": True}, ValueError, ["antialias=True is not supported"]),
+        ("recompute", (X, 3), {"recompute_scale_factor": True}, ValueError, ["recompute_scale_factor"]),
+        ("scales", (X,), {"scale_factor": (1, 2, 3)}, ValueError, ["a number or 2 numbers", "(1, 2, 3)"]),
+        ("integers", (X.astype(np.int64), 3), {}, TypeError, ["int64"]),
+        ("bytes", (X.astype(np.uint8), 3), {"mode": "bilinear"}, TypeError, ["uint8"]),
         ("scale", (X,), {"scale_factor": -1}, ValueError, ["scale_factor", "-1"]),
         ("empty", (X,), {"scale_factor": 0.1}, ValueError, ["size"]),
         ("rank", (f32(3, 4), 3), {}, ValueError, ["input must have", "3x4"]),
@@ -574,6 +639,7 @@ def test_the_first_argument_is_named_input():
 LINE, VOLUME = f32(2, 4, 6), f32(1, 2, 4, 4, 4)
 CONV = {"stride": 1, "padding": 1, "dilation": 1, "groups": 1}
 POOL = {"kernel_size": 2, "stride": 2, "padding": 1}
+UNPOOL = {"kernel_size": 2, "stride": 2, "padding": 0}
 
 #: function: a call that is right, argument by argument
 RIGHT = {
@@ -582,6 +648,20 @@ RIGHT = {
     "conv3d": {"input": VOLUME, "weight": f32(2, 2, 2, 2, 2), "bias": f32(2), **CONV},
     "convolve2d": {"input": X, "weight": W, "bias": B, **CONV},
     "conv_transpose2d": {"input": X, "weight": f32(4, 3, 3, 3), "bias": f32(3), **CONV, "output_padding": 0},
+    "conv_transpose1d": {
+        "input": LINE,
+        "weight": f32(4, 3, 3),
+        "bias": f32(3),
+        **CONV,
+        "output_padding": 0,
+    },
+    "conv_transpose3d": {
+        "input": VOLUME,
+        "weight": f32(2, 3, 2, 2, 2),
+        "bias": f32(3),
+        **CONV,
+        "output_padding": 0,
+    },
     "max_pool1d": {"input": LINE, **POOL, "dilation": 1},
     "avg_pool1d": {"input": LINE, **POOL, "divisor_override": 3},
     "max_pool2d": {"input": X, **POOL, "dilation": 1},
@@ -590,6 +670,34 @@ RIGHT = {
     "avg_pool3d": {"input": VOLUME, **POOL, "divisor_override": 3},
     "adaptive_avg_pool2d": {"input": X, "output_size": 3},
     "adaptive_max_pool2d": {"input": X, "output_size": 3},
+    "adaptive_avg_pool1d": {"input": LINE, "output_size": 3},
+    "adaptive_max_pool1d": {"input": LINE, "output_size": 3},
+    "adaptive_avg_pool3d": {"input": VOLUME, "output_size": 3},
+    "adaptive_max_pool3d": {"input": VOLUME, "output_size": 3},
+    "lp_pool1d": {"input": LINE, "norm_type": 2.0, "kernel_size": 2, "stride": 2},
+    "lp_pool2d": {"input": X, "norm_type": 2.0, "kernel_size": 2, "stride": 2},
+    "lp_pool3d": {"input": VOLUME, "norm_type": 2.0, "kernel_size": 2, "stride": 2},
+    "max_unpool1d": {
+        "input": LINE,
+        "indices": np.zeros(LINE.shape, np.int64),
+        **UNPOOL,
+        "output_size": (12,),
+    },
+    "max_unpool2d": {"input": X, "indices": PLACES, **UNPOOL, "output_size": (12, 10)},
+    "max_unpool3d": {
+        "input": VOLUME,
+        "indices": np.zeros(VOLUME.shape, np.int64),
+        **UNPOOL,
+        "output_size": (8, 8, 8),
+    },
+    "upsample": {"input": X, "size": (3, 3), "mode": "bilinear"},
+    "upsample_nearest": {"input": X, "size": (3, 3)},
+    "upsample_bilinear": {"input": X, "size": (3, 3)},
+    "grid_sample": {"input": X, "grid": f32(2, 3, 3, 2), "mode": "bilinear", "padding_mode": "zeros"},
+    "affine_grid": {"theta": f32(1, 2, 3), "size": (1, 1, 2, 2)},
+    "pixel_shuffle": {"input": X, "upscale_factor": 2},
+    "pixel_unshuffle": {"input": f32(1, 2, 4, 4), "downscale_factor": 2},
+    "channel_shuffle": {"input": X, "groups": 2},
     "batch_norm": {
         "input": X,
         "running_mean": f32(4),
@@ -780,6 +888,8 @@ SIZES = {
     "size",
     "dim",
     "num_classes",
+    "upscale_factor",
+    "downscale_factor",
 }
 
 
@@ -862,6 +972,24 @@ def test_tensors_of_absurd_sizes(make):
         ("from_dlpack", lambda: fc.from_dlpack(5)),
         ("manual_seed", lambda: fc.manual_seed("a")),
         ("Conv2d", lambda: nn.Conv2d(2**40, 4, 3)),
+        ("Conv2d", lambda: nn.Conv2d(2, 4, 3, padding_mode="wrap")),
+        ("ConvTranspose2d", lambda: nn.ConvTranspose2d(2, 4, 3, padding_mode="reflect")),
+        ("ConvTranspose1d", lambda: nn.ConvTranspose1d(4, 2, 2, stride=2)(LINE, output_size=(14,))),
+        ("ConvTranspose1d", lambda: nn.ConvTranspose1d(4, 2, 2)(LINE, output_size=(7, 7))),
+        ("ZeroPad2d", lambda: nn.ZeroPad2d((1, 2, 3))),
+        ("ConstantPad1d", lambda: nn.ConstantPad1d(1, "a")),
+        ("ReflectionPad3d", lambda: nn.ReflectionPad3d("a")),
+        ("pad", lambda: nn.ReflectionPad2d(9)(X)),
+        ("Unflatten", lambda: nn.Unflatten("C", (2, 2))),
+        ("Unflatten", lambda: nn.Unflatten(1, 4)),
+        ("Unflatten", lambda: nn.Unflatten(1, (-1, -1))),
+        ("unflatten", lambda: nn.Unflatten(1, (3, 2))(X)),
+        ("Fold", lambda: nn.Fold((4, 3), 2, stride=0)),
+        ("Unfold", lambda: nn.Unfold((1, 2, 3))),
+        ("LPPool2d", lambda: nn.LPPool2d(2, 0)),
+        ("MaxUnpool2d", lambda: nn.MaxUnpool2d(2, stride=0)),
+        ("PixelShuffle", lambda: nn.PixelShuffle()),
+        ("pixel_shuffle", lambda: nn.PixelShuffle(3)(X)),
         ("Conv2d", lambda: nn.Conv2d(2**30, 2**30, 3)),
         ("Linear", lambda: nn.Linear("a", 3)),
         ("Linear", lambda: nn.Linear(2**30, 2**30)),

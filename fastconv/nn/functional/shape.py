@@ -57,12 +57,9 @@ def pad(input: TensorLike, pad: Sequence[int], mode: str = "constant", value: fl
     check(isinstance(pad, (tuple, list)), "pad", f"pad must be a sequence of ints, got {pad!r}", TypeError)
     input = argument("pad", "input", input)
     value = number("pad", "value", 0 if value is None else value)
-    check(
-        mode == "constant" or value == 0,
-        "pad",
-        f"value is for mode 'constant'; leave it out for {mode!r:.60}",
-    )
-    return Pad.apply(input, pairs=pad_pairs(input.shape, pad, mode), mode=mode, value=value)
+    pairs = pad_pairs(input.shape, pad, mode)
+    check(mode == "constant" or value == 0, "pad", f"mode {mode!r} takes no value; leave it out")
+    return Pad.apply(input, pairs=pairs, mode=mode, value=value)
 
 
 def unfold(

@@ -82,11 +82,8 @@ class FunctionLayer(Module):
             else:
                 setattr(self, name, value)
         if "kernel_size" in self.options:
-            name, padding, dilation = (
-                type(self).__name__,
-                getattr(self, "padding", 0),
-                getattr(self, "dilation", 1),
-            )
+            name = type(self).__name__
+            padding, dilation = getattr(self, "padding", 0), getattr(self, "dilation", 1)
             if self.stride is None:
                 self.stride = self.kernel_size
             window_options(name, self.ndim, self.kernel_size, self.stride, padding, dilation)

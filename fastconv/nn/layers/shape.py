@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from ...checks import LIMIT, check, check_axis, int_tuple, shape_str
+from ...checks import LIMIT, check, int_tuple
 from ...creation import argument
 from ...tensor import Tensor
 from ...typing import TensorLike
@@ -104,15 +104,7 @@ class Unflatten(Module):
 
     def forward(self, x: TensorLike) -> Tensor:
         """``x`` with the dimension split."""
-        name = "Unflatten"
-        x = argument(name, "input", x)
-        dim = check_axis(name, self.dim, x.ndim)
-        size, extent = self.unflattened_size, x.shape[dim]
-        known = prod(s for s in size if s != -1)
-        fits = extent % known == 0 if -1 in size and known else extent == known
-        check(fits, name, f"unflattened_size {size} does not fit dimension {dim} of {shape_str(x.shape)}")
-        size = [extent // known if s == -1 else s for s in size]
-        return x.reshape(*x.shape[:dim], *size, *x.shape[dim + 1 :])
+        return argument("Unflatten", "input", x).unflatten(self.dim, self.unflattened_size)
 
     def extra_repr(self) -> str:
         """The options."""
