@@ -1,5 +1,5 @@
-"""Resizing, sampling, padding, unpooling and transposed convolution against PyTorch, on shapes and options that
-hypothesis draws; layers against PyTorch's layers."""
+"""Resizing, sampling, padding, unpooling and transposed convolution against PyTorch, on shapes and options
+that hypothesis draws; layers against PyTorch's layers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def compare(function, arrays, backend, layout="plain", tolerance=2e-5):
                     b,
                     rtol=0,
                     atol=tolerance * scale,
-                    err_msg=f"{k - 1} of the gradients" if k else "",
+                    err_msg=f"array {k}",
                 )
 
 

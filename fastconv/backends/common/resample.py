@@ -66,21 +66,20 @@ def ops(apply, copy):
     copy : x -> y
     """
 
-    def pad_fwd(x, pairs, mode, value):
-        matrices = {
-            axis: _pad_rows(x.shape[axis], *pair, mode) for axis, pair in enumerate(pairs) if any(pair)
+    def matrices_of(shape, pairs, mode) -> dict[int, Rows]:
+        return {
+            axis: _pad_rows(shape[axis], before, after, mode)
+            for axis, (before, after) in enumerate(pairs)
+            if before or after
         }
+
+    def pad_fwd(x, pairs, mode, value):
+        matrices = matrices_of(x.shape, pairs, mode)
         return apply(x, matrices, value) if matrices else copy(x)
 
     def pad_bwd(gy, pairs, mode, in_shape):
-        return apply(
-            gy,
-            {
-                axis: _pad_rows(in_shape[axis], *pair, mode).transposed(in_shape[axis])
-                for axis, pair in enumerate(pairs)
-                if any(pair)
-            },
-        )
+        matrices = matrices_of(in_shape, pairs, mode)
+        return apply(gy, {axis: rows.transposed(in_shape[axis]) for axis, rows in matrices.items()})
 
     def interpolate_fwd(x, spec):
         return apply(x, {2 + dim: _resize_rows(spec, dim, x.dtype) for dim in range(spec.ndim)})

@@ -103,8 +103,10 @@ def _grid_taps(grid, spec):
         )
         outside = reduce(np.logical_or, (p < 0 for p in places))
         place = reduce(lambda flat, axis: flat * axis[1] + axis[0], zip(places, spec.in_size, strict=True), 0)
-        partial = [prod(slopes[k] if k == dim else weights[k] for k in range(n)) for dim in range(n)]
-        yield np.where(outside, -1, place), prod(weights), partial[::-1]
+        partial = [
+            reduce(np.multiply, [*weights[:dim], slopes[dim], *weights[dim + 1 :]]) for dim in range(n)
+        ]
+        yield np.where(outside, -1, place), reduce(np.multiply, weights), partial[::-1]
 
 
 def _values(x, place):

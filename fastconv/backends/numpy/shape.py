@@ -12,8 +12,8 @@ from ..common.resample import pad_places
 def _sources(shape, pairs, mode):
     """The flat input position behind each output position of ``pad``, -1 where the constant is."""
     at = np.arange(prod(shape)).reshape(shape)
-    for axis, pair in enumerate(pairs):
-        places = pad_places(shape[axis], *pair, mode)
+    for axis, (before, after) in enumerate(pairs):
+        places = pad_places(shape[axis], before, after, mode)
         inside = (places >= 0).reshape(-1, *(1,) * (len(shape) - 1 - axis))
         at = (
             np.where(inside, at.take(np.maximum(places, 0), axis), -1)
