@@ -250,6 +250,18 @@ def test_dropout_recipe(engine, seed):
     np.testing.assert_array_equal(y, want)
 
 
+@pytest.mark.parametrize("last", [False, True], ids=["plain", "channels-last"])
+@pytest.mark.parametrize("shape", [(3, 5), (3, 5, 4), (2, 3, 4, 2), (2, 3, 2, 2, 3), (0, 3, 2)], ids=str)
+def test_dropout_of_channels_recipe(engine, shape, last):
+    """The number of a channel counts in logical order too; dropout of as many elements is the same."""
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    if last:
+        x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    y = engine.to_host(engine.dropout(engine.asarray(x), 0.4, 2.0, 11, True))
+    mask = engine.to_host(engine.dropout(engine.asarray(np.ones(shape[:2], np.float32)), 0.4, 2.0, 11))
+    np.testing.assert_array_equal(y, x * mask.reshape(*shape[:2], *(1,) * (len(shape) - 2)))
+
+
 def test_conv_algorithms(engine):
     names = {name for a in engine.CONV_ALGORITHMS for name in (a.name, *a.aliases)}
     assert {"im2col", "direct"} <= names

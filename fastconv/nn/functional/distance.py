@@ -15,10 +15,13 @@ from fastconv.typing import TensorLike
 
 
 class VectorNorm(Op):
-    """The p-norm along one axis, which stays with extent 1; its gradient is 0 where the norm is."""
+    """The p-norm along one axis, which stays with extent 1; its gradient is 0 where the norm is.
+
+    Norms below ``least`` become it, and still have the gradient of the norm.
+    """
 
     @staticmethod
-    def forward(ctx, x, p, axis):
+    def forward(ctx, x, p, axis, least):
         e = ctx.engine
         ctx.p, ctx.axis = p, axis
         if p == 2:
@@ -31,7 +34,7 @@ class VectorNorm(Op):
             y = e.reduce_fwd("sum", _power(e, e.unary_fwd("abs", x), p), (axis,), True)
             y = _power(e, y, 1 / p)
         ctx.save(x, y)
-        return y
+        return y if least is None else e.binary_fwd("maximum", y, least)
 
     @staticmethod
     def backward(ctx, gy):
@@ -57,10 +60,10 @@ def _power(e: Any, x: Any, p: float) -> Any:
     return x if p == 1 else e.unary_fwd("pow", x, p)
 
 
-def vector_norm(name: str, x: Tensor, p: Any, dim: Any) -> Tensor:
+def vector_norm(name: str, x: Tensor, p: Any, dim: Any, least: float | None = None) -> Tensor:
     """The p-norm along ``dim``, which stays with extent 1."""
     x = x if x.ndim else x.reshape(1)
-    return VectorNorm.apply(x, p=number(name, "p", p), axis=check_axis(name, dim, x.ndim))
+    return VectorNorm.apply(x, p=number(name, "p", p), axis=check_axis(name, dim, x.ndim), least=least)
 
 
 def normalize(
@@ -125,7 +128,7 @@ def cosine_similarity(x1: TensorLike, x2: TensorLike, dim: int = 1, eps: float =
         ones = Tensor(a.engine.binary_fwd("add", a.engine.zeros(shape[axis : axis + 1], a.dtype), 1.0))
         ones = ones.reshape(-1, *(1,) * (len(shape) - 1 - axis))
         a, b = a * ones, b * ones
-    lengths = [Bound.apply(vector_norm(name, v, 2.0, axis), eps, name="maximum") for v in (a, b)]
+    lengths = [vector_norm(name, v, 2.0, axis, eps) for v in (a, b)]
     return ((a * b).sum(axis, True) / (lengths[0] * lengths[1])).squeeze(axis)
 
 
