@@ -91,7 +91,8 @@ class Embedding(Module):
             "Embedding.from_pretrained",
             f"embeddings must be rows x features, got {table.ndim} dimensions",
         )
-        layer = cls(*table.shape, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
+        rows, features = table.shape
+        layer = cls(rows, features, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
         layer.weight = Parameter(table, requires_grad=not freeze)
         return layer
 

@@ -88,7 +88,7 @@ def pair(
     a, b = argument(name, what[0], input), argument(name, what[1], target)
     if b.dtype.kind in "iub" and a.dtype.kind == "f":
         b = b.astype(a.dtype)
-    check_float(name, **{what[0]: a, what[1]: b})
+    check_float(name, (), **{what[0]: a, what[1]: b})
     return a, b
 
 
