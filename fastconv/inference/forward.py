@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import nn
+from ..nn.hooks import hooked
 
 
 class Forward:
@@ -51,8 +52,11 @@ def given(module: nn.Module) -> Callable[..., Any] | None:
 def computes_as(module: object, *kinds: type[nn.Module]) -> bool:
     """Whether ``module`` computes what one of ``kinds`` computes.
 
-    A subclass qualifies only if it overrides nothing that may take part in computing.
+    A subclass qualifies only if it overrides nothing that may take part in computing. A module with hooks
+    does not, because they are called with what it alone computes.
     """
+    if hooked(module):
+        return False
     for kind in kinds:
         if isinstance(module, kind):
             return given(module) is None and (type(module) is kind or _unchanged(module, kind))

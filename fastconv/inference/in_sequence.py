@@ -20,6 +20,7 @@ from typing import Any
 
 from .. import backends, nn
 from ..checks import check
+from ..nn.hooks import hooked
 from ..tensor import Tensor
 from .chains import Chain
 from .forward import Forward, computes_as
@@ -88,6 +89,8 @@ class Link(Forward):
             links = (*links, self)
             done = tuple([link.module for link in links])
             for modules, chain in self.chains:
+                if any(map(hooked, modules)):  # hooks are called with the results of single layers
+                    continue
                 if modules == done:
                     return chain(source)
                 if modules[: len(done)] == done:

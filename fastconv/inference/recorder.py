@@ -9,6 +9,7 @@ from typing import Any
 from .. import backends, nn
 from ..backends import settings
 from ..backends.select import forced
+from ..nn.hooks import hooked
 from ..nn.module import versions
 from ..tensor import Tensor
 from .forward import Forward, given
@@ -87,5 +88,6 @@ def _recordable(module: nn.Module, top: bool) -> bool:
     return (
         ours
         and given(module) is None
+        and (top or not hooked(module))
         and (top or not isinstance(vars(module).get("forward"), InferenceRecorder))
     )

@@ -82,15 +82,15 @@ class ConvertMethods(Variable):
         >>> fc.arange(2).to("cpu", fc.float64)
         tensor([0., 1.], dtype=float64)
         """
-        return convert.to(self, args, device, dtype, other, copy)
+        return convert.to(self, *args, device=device, dtype=dtype, other=other, copy=copy)
 
     def cpu(self) -> Self:
         """Move to the host."""
-        return convert.move(self, "cpu")
+        return convert.to(self, device="cpu")
 
     def cuda(self, device: Any = None, non_blocking: builtins.bool = False) -> Self:
         """Move to the GPU; ``device`` may be 0 or ``"cuda"``, and ``non_blocking`` changes nothing."""
-        return convert.move(self, "cuda" if device is None else device)
+        return convert.to(self, device="cuda" if device is None else device)
 
     def astype(self, dtype: DType) -> Self:
         """Cast to ``dtype``; gradients are cast back.

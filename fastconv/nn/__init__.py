@@ -1,7 +1,9 @@
 """Layers, losses and containers; ``nn.functional`` has the same as functions, ``nn.init`` fills weights."""
 
-from . import functional, init
-from .containers import ModuleList, Sequential
+from typing import TYPE_CHECKING
+
+from . import functional, init, modules, parameter, utils
+from .containers import ModuleDict, ModuleList, Sequential
 from .layers import (
     CELU,
     ELU,
@@ -124,7 +126,9 @@ from .layers import (
     ZeroPad2d,
     ZeroPad3d,
 )
-from .module import Module, Parameter
+from .module import Module
+from .parameter import Buffer, Parameter
+from .parameter_containers import ParameterDict, ParameterList
 
 __all__ = [
     "AdaptiveAvgPool1d",
@@ -151,6 +155,7 @@ __all__ = [
     "ConstantPad1d",
     "ConstantPad2d",
     "ConstantPad3d",
+    "Buffer",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -205,7 +210,9 @@ __all__ = [
     "MaxUnpool3d",
     "Mish",
     "Module",
+    "ModuleDict",
     "ModuleList",
+    "modules",
     "MSELoss",
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
@@ -215,6 +222,9 @@ __all__ = [
     "Parameter",
     "PixelShuffle",
     "PixelUnshuffle",
+    "parameter",
+    "ParameterDict",
+    "ParameterList",
     "PoissonNLLLoss",
     "PReLU",
     "ReflectionPad1d",
@@ -253,4 +263,12 @@ __all__ = [
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",
+    "utils",
 ]
+
+if not TYPE_CHECKING:  # checkers know that these names do not exist
+
+    def __getattr__(name: str) -> object:
+        lazy = name.startswith("Lazy") or name.startswith("Uninitialized")
+        why = "; give the number of inputs, fastconv has no lazy layers" if lazy else ""
+        raise AttributeError(f"module 'fastconv.nn' has no attribute {name!r}{why}")

@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeAlias
 from .. import backends
 from ..tape import Op
 from ..tensor import Tensor
+from .hooks import hooked
 
 #: Steps of a layer, each a kind and its spec or None; the shape of the result; weight and bias (or None) of
 #: every step that has a weight.
@@ -48,7 +49,7 @@ def _steps(modules: Sequence[Any], x: Tensor) -> tuple[tuple, list[int], list[li
     shape, dtype, device = x.shape, x.dtype, x.device
     for m in modules:
         offers: Fusible = m.__dict__.get("forward", m)
-        if "fusion_steps" not in type(offers).__dict__:
+        if "fusion_steps" not in type(offers).__dict__ or hooked(m):
             break
         try:
             found = offers.fusion_steps(shape)

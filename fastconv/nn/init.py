@@ -1,16 +1,22 @@
 """Initialisation of weights in place.
 
-Every function fills its tensor outside the tape and returns it. Random numbers come from the generator that
-``fc.manual_seed`` seeds.
+Every function fills its tensor outside the tape and returns it. Random numbers come from ``generator``, else
+from the generator that ``fc.manual_seed`` seeds.
 """
 
 from __future__ import annotations
 
-from math import prod, sqrt
+import warnings
+from math import ceil, erf, prod, sqrt
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from .. import random
-from ..checks import check, check_float, shape_str
+from ..checks import check, check_float, number, shape_str
 from ..creation import as_tensor
+from ..random import Generator
 from ..tensor import Tensor
 
 
@@ -31,6 +37,9 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     >>> init.calculate_gain("tanh")
     1.6666666666666667
     """
+    if nonlinearity == "leaky_relu" and param is not None:
+        check(not isinstance(param, bool), "calculate_gain", f"param must be a number, got {param}")
+        param = number("calculate_gain", "param", param)
     gains = {
         "linear": 1.0,
         "sigmoid": 1.0,
@@ -38,7 +47,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         "relu": sqrt(2.0),
         "selu": 0.75,
         "leaky_relu": sqrt(2 / (1 + (0.01 if param is None else param) ** 2)),
-        **dict.fromkeys(("conv1d", "conv2d", "conv3d", "conv_transpose2d"), 1.0),
+        **{f"conv{kind}{n}d": 1.0 for kind in ("", "_transpose") for n in (1, 2, 3)},
     }
     check(
         nonlinearity in gains, "calculate_gain", f"expected one of {', '.join(gains)}, got {nonlinearity!r}"
@@ -55,10 +64,27 @@ def _fans(name: str, t: Tensor) -> tuple[int, int]:
 
 def _kaiming_std(name: str, t: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     check(mode in ("fan_in", "fan_out"), name, f"mode must be 'fan_in' or 'fan_out', got {mode!r}")
-    return calculate_gain(nonlinearity, a) / sqrt(_fans(name, t)[mode == "fan_out"])
+    return calculate_gain(nonlinearity, a) / sqrt(max(_fans(name, t)[mode == "fan_out"], 1))
 
 
-def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
+def _draw(name: str, generator: Generator | None, distribution: str, *args: Any) -> npt.NDArray[Any]:
+    random.check_generator(name, generator)
+    if generator is None:
+        return random.draw(distribution, *args)
+    return getattr(random.numbers(generator), distribution)(*args)
+
+
+def _fill(tensor: Tensor, values: npt.NDArray[Any]) -> Tensor:
+    tensor.data[...] = as_tensor(values.astype(tensor.dtype, copy=False), device=tensor.device)
+    return tensor
+
+
+def _check_2d(name: str, tensor: Tensor) -> None:
+    check_float(name, tensor=tensor)
+    check(tensor.ndim == 2, name, f"the tensor must have 2 dimensions, got {shape_str(tensor.shape)}")
+
+
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Fill with numbers uniform in ``[a, b)``.
 
     Examples
@@ -68,14 +94,16 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     (2, 3)
     """
     check_float("uniform_", tensor=tensor)
-    values = random.draw("random", tensor.shape, tensor.dtype)
+    check(a <= b, "uniform_", f"a must not be above b, got {a} and {b}")
+    values = _draw("uniform_", generator, "random", tensor.shape, tensor.dtype)
     values *= tensor.dtype.type(b - a)
     values += tensor.dtype.type(a)
-    tensor.data[...] = as_tensor(values, device=tensor.device)
-    return tensor
+    return _fill(tensor, values)
 
 
-def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+def normal_(
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
+) -> Tensor:
     """Fill with normal numbers of ``mean`` and standard deviation ``std``.
 
     Examples
@@ -86,11 +114,62 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """
     check_float("normal_", tensor=tensor)
     check(std >= 0, "normal_", f"std must not be negative, got {std}")
-    values = random.draw("standard_normal", tensor.shape, tensor.dtype)
+    values = _draw("normal_", generator, "standard_normal", tensor.shape, tensor.dtype)
     values *= tensor.dtype.type(std)
     values += tensor.dtype.type(mean)
-    tensor.data[...] = as_tensor(values, device=tensor.device)
-    return tensor
+    return _fill(tensor, values)
+
+
+def trunc_normal_(
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Fill with normal numbers that lie in ``[a, b]``; others are drawn again.
+
+    Parameters
+    ----------
+    tensor : Tensor
+    mean, std : float
+        Of the normal distribution before it is cut off.
+    a, b : float
+        The smallest and the largest value.
+    generator : Generator, optional
+
+    Examples
+    --------
+    >>> fc.nn.init.trunc_normal_(fc.zeros(100), std=0.02, a=-0.04, b=0.04).abs().max().item() <= 0.04
+    True
+    """
+    name = "trunc_normal_"
+    check_float(name, tensor=tensor)
+    check(std > 0, name, f"std must be positive, got {std}")
+    check(a < b, name, f"a must be below b, got {a} and {b}")
+    if mean < a - 2 * std or mean > b + 2 * std:
+        warnings.warn(
+            "trunc_normal_: mean is more than 2 std from [a, b], so the numbers may be distributed otherwise",
+            stacklevel=2,
+        )
+    low, high = (a - mean) / std, (b - mean) / std
+    values: Any = np.empty(tensor.numel())
+    missing = np.ones(tensor.numel(), bool)
+    # Where much is cut off, uniform numbers are kept with the probability that the density gives.
+    wide = erf(high / sqrt(2)) - erf(low / sqrt(2)) > 0.6
+    peak = min(max(low, 0.0), high)
+    while count := np.count_nonzero(missing):
+        if wide:
+            drawn = _draw(name, generator, "standard_normal", count)
+            kept = (low <= drawn) & (drawn <= high)
+        else:
+            drawn = _draw(name, generator, "uniform", low, high, count)
+            kept = np.log1p(-_draw(name, generator, "random", count)) <= (peak**2 - drawn**2) / 2
+        at = np.flatnonzero(missing)[kept]
+        values[at], missing[at] = drawn[kept], False
+    values = (values * std + mean).astype(tensor.dtype).clip(a, b)
+    return _fill(tensor, values.reshape(tensor.shape))
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
@@ -116,7 +195,7 @@ def ones_(tensor: Tensor) -> Tensor:
     return constant_(tensor, 1)
 
 
-def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Fill uniformly with variance ``gain^2 * 2 / (fan_in + fan_out)`` (Glorot and Bengio 2010).
 
     Examples
@@ -125,17 +204,22 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     >>> fc.nn.init.xavier_uniform_(fc.zeros(8, 4)).shape
     (8, 4)
     """
-    bound = gain * sqrt(6 / sum(_fans("xavier_uniform_", tensor)))
-    return uniform_(tensor, -bound, bound)
+    bound = gain * sqrt(6 / max(sum(_fans("xavier_uniform_", tensor)), 1))
+    return uniform_(tensor, -bound, bound, generator)
 
 
-def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Fill with normal numbers of variance ``gain^2 * 2 / (fan_in + fan_out)`` (Glorot and Bengio 2010)."""
-    return normal_(tensor, 0.0, gain * sqrt(2 / sum(_fans("xavier_normal_", tensor))))
+    std = gain * sqrt(2 / max(sum(_fans("xavier_normal_", tensor)), 1))
+    return normal_(tensor, 0.0, std, generator)
 
 
 def kaiming_uniform_(
-    tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+    tensor: Tensor,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
 ) -> Tensor:
     """Fill uniformly with variance ``gain^2 / fan`` (He et al. 2015).
 
@@ -148,6 +232,7 @@ def kaiming_uniform_(
         ``"fan_in"`` keeps the variance in the forward pass, ``"fan_out"`` in the backward pass.
     nonlinearity : str
         See :func:`calculate_gain`.
+    generator : Generator, optional
 
     Examples
     --------
@@ -156,11 +241,119 @@ def kaiming_uniform_(
     (8, 4, 3, 3)
     """
     bound = sqrt(3.0) * _kaiming_std("kaiming_uniform_", tensor, a, mode, nonlinearity)
-    return uniform_(tensor, -bound, bound)
+    return uniform_(tensor, -bound, bound, generator)
 
 
 def kaiming_normal_(
-    tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+    tensor: Tensor,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
 ) -> Tensor:
     """Fill with normal numbers of variance ``gain^2 / fan``; see :func:`kaiming_uniform_`."""
-    return normal_(tensor, 0.0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity))
+    std = _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity)
+    return normal_(tensor, 0.0, std, generator)
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Fill with a matrix whose rows (or columns, if there are fewer) are orthogonal (Saxe et al. 2013).
+
+    Parameters
+    ----------
+    tensor : Tensor of at least 2 dimensions
+        Those behind the first count as one.
+    gain : float
+        The length of the rows.
+    generator : Generator, optional
+
+    Examples
+    --------
+    >>> w = fc.nn.init.orthogonal_(fc.zeros(2, 3)); (w @ w.T).numpy().round(4) + 0.0
+    array([[1., 0.],
+           [0., 1.]], dtype=float32)
+    """
+    check_float("orthogonal_", tensor=tensor)
+    check(
+        tensor.ndim >= 2,
+        "orthogonal_",
+        f"the tensor must have at least 2 dimensions, got {shape_str(tensor.shape)}",
+    )
+    if tensor.numel() == 0:
+        return tensor
+    rows, columns = tensor.shape[0], prod(tensor.shape[1:])
+    drawn = _draw("orthogonal_", generator, "standard_normal", (max(rows, columns), min(rows, columns)))
+    q: Any
+    q, r = np.linalg.qr(drawn)
+    q = q * np.sign(r.diagonal()) * gain  # without the signs some are likelier (Mezzadri 2007)
+    return _fill(tensor, (q.T if rows < columns else q).reshape(tensor.shape))
+
+
+def eye_(tensor: Tensor) -> Tensor:
+    """Fill a matrix with 1 on the diagonal and 0 elsewhere.
+
+    >>> fc.nn.init.eye_(fc.zeros(2, 3))
+    tensor([[1., 0., 0.],
+            [0., 1., 0.]])
+    """
+    _check_2d("eye_", tensor)
+    return _fill(tensor, np.eye(tensor.shape[0], tensor.shape[1]))
+
+
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """Fill the weight of a convolution so that it passes on its input channels, as many as it has outputs.
+
+    Parameters
+    ----------
+    tensor : Tensor of 3 to 5 dimensions
+    groups : int
+        Of the convolution; each passes on its own channels.
+
+    Examples
+    --------
+    >>> fc.nn.init.dirac_(fc.zeros(1, 1, 3)).tolist()
+    [[[0.0, 1.0, 0.0]]]
+    """
+    check_float("dirac_", tensor=tensor)
+    check(
+        tensor.ndim in (3, 4, 5),
+        "dirac_",
+        f"the tensor must have 3, 4 or 5 dimensions, got {shape_str(tensor.shape)}",
+    )
+    outputs = tensor.shape[0]
+    check(
+        groups >= 1 and outputs % groups == 0,
+        "dirac_",
+        f"the {outputs} outputs must be divisible by groups {groups}",
+    )
+    values, each = np.zeros(tensor.shape), outputs // groups
+    middle = tuple(s // 2 for s in tensor.shape[2:])
+    for channel in range(min(each, tensor.shape[1])):
+        values[(slice(channel, None, each), channel, *middle)] = 1
+    return _fill(tensor, values)
+
+
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Tensor:
+    """Fill a matrix with normal numbers of which some in each column are 0 (Martens 2010).
+
+    Parameters
+    ----------
+    tensor : Tensor of 2 dimensions
+    sparsity : float
+        The part of each column that is 0.
+    std : float
+        Of the other numbers.
+    generator : Generator, optional
+
+    Examples
+    --------
+    >>> (fc.nn.init.sparse_(fc.zeros(10, 2), 0.3) == 0).sum(0)
+    tensor([3, 3])
+    """
+    _check_2d("sparse_", tensor)
+    sparsity = number("sparse_", "sparsity", sparsity, 0, 1)
+    rows, columns = tensor.shape
+    values = _draw("sparse_", generator, "normal", 0.0, std, (rows, columns))
+    order = np.argsort(_draw("sparse_", generator, "random", (rows, columns)), axis=0)
+    np.put_along_axis(values, order[: ceil(sparsity * rows)], 0, axis=0)
+    return _fill(tensor, values)

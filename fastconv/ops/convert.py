@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,39 +58,50 @@ def astype(x: Variable, dtype: Any) -> Any:
     return x if dtype == x.dtype else Cast.apply(x, dtype=dtype)
 
 
-def move(x: Variable, target: Any) -> Any:
-    """``x`` on device ``target``; 0 is the GPU."""
-    where = devices.device("cuda" if target == 0 and not isinstance(target, str) else target)
-    return x if where == x.device else ToDevice.apply(x, target=where)
+def to(x: Variable, *args: Any, **kwargs: Any) -> Any:
+    """``x`` on the device and in the dtype that the arguments name; a new tensor only where one differs, or
+    where ``copy=True`` asks for it."""
+    device, dtype, copied = destination("to", args, kwargs)
+    y = x if device is None or device == x.device else ToDevice.apply(x, target=device)
+    y = y if dtype is None or dtype == y.dtype else Cast.apply(y, dtype=dtype)
+    return Copy.apply(x) if copied and y is x else y
 
 
-def to(x: Variable, args: tuple[Any, ...], device: Any, dtype: Any, other: Any, copy: bool) -> Any:
-    """``x`` on a device and in a dtype, which are given by name, or as ``args`` in one of PyTorch's orders:
-    device and dtype, dtype, or a tensor; then the flags ``non_blocking`` and ``copy``."""
-    targets = [a for a in args if not isinstance(a, bool)]
-    flags = args[len(targets) :]
-    check(
-        all(isinstance(f, bool) for f in flags) and len(targets) <= 2 and len(flags) <= 2,
-        "to",
-        f"expected a device, a dtype, both or a tensor, got {args!r:.60}",
-        TypeError,
-    )
-    copy = copy or len(flags) == 2 and flags[1]
-    for i, target in enumerate(targets):
-        if isinstance(target, Variable):
-            other = target
-        elif i == 0 and _names_a_device(target):
-            device = target
-        elif target is not None:
-            dtype = dtypes.parse("to", target, "a device, 'cpu' or 'cuda', or a dtype: ")
+_OPTIONS = ("device", "dtype", "other", "non_blocking", "copy", "memory_format")
+
+
+def destination(
+    name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[devices.device | None, np.dtype[Any] | None, bool]:
+    """The device, the dtype and ``copy`` of a call of ``to``, in any of PyTorch's forms.
+
+    These are ``(device, dtype)``, either of them alone, or a tensor, then ``non_blocking`` and ``copy``.
+    ``non_blocking`` and ``memory_format`` have no effect: moves wait, and strides are the engine's choice.
+    """
+    unknown = [k for k in kwargs if k not in _OPTIONS]
+    check(not unknown, name, f"got an unexpected argument {', '.join(map(repr, unknown))}", TypeError)
+    device, dtype = kwargs.get("device"), kwargs.get("dtype")
+    rest, other = list(args), kwargs.get("other")
+    if rest and isinstance(rest[0], Variable):
+        other = rest.pop(0)
+    elif rest and (rest[0] is None or _is_device(rest[0])):
+        device = rest.pop(0)
+        if rest and not isinstance(rest[0], bool):
+            dtype = rest.pop(0)
+    elif rest:
+        dtype = dtypes.parse(name, rest.pop(0), "a device, 'cpu' or 'cuda', or a dtype: ")
+    flags = dict(zip(("non_blocking", "copy", "memory_format"), rest))
+    check(len(rest) <= 3, name, f"got {len(args)} arguments, more than there are", TypeError)
     if other is not None:
         device, dtype = other.device, other.dtype
-    y = x if dtype is None else astype(x, dtypes.parse("to", dtype))
-    y = y if device is None else move(y, device)
-    return Copy.apply(x) if copy and y is x else y
+    return (
+        None if device is None else devices.device("cuda" if device == 0 else device),
+        None if dtype is None else dtypes.parse(name, dtype),
+        bool(flags.get("copy", kwargs.get("copy", False))),
+    )
 
 
-def _names_a_device(target: Any) -> bool:
-    if isinstance(target, str):
-        return target.split(":")[0] in ("cpu", "cuda")
-    return isinstance(target, int)
+def _is_device(value: Any) -> bool:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return True
+    return isinstance(value, str) and value.split(":")[0] in ("cpu", "cuda")

@@ -33,24 +33,18 @@ class RemovableHandle:
 
     Parameters
     ----------
-    *registries : Registry
+    registry : Registry
         Where the hook is entered under :attr:`id`.
-    removed : callable, optional
-        Called after the removal.
     """
 
-    def __init__(self, *registries: Registry, removed: Callable[[], object] | None = None) -> None:
+    def __init__(self, registry: Registry) -> None:
         self.id = next(_numbers)
-        self._registries = [weakref.ref(r) for r in registries]
-        self._removed = removed
+        self._registry: Callable[[], Registry | None] = weakref.ref(registry)
 
     def remove(self) -> None:
         """Remove the hook; a second call does nothing."""
-        for reference in self._registries:
-            if (registry := reference()) is not None:
-                registry.pop(self.id, None)
-        if self._removed is not None:
-            self._removed()
+        if (registry := self._registry()) is not None:
+            registry.pop(self.id, None)
 
     def __enter__(self) -> RemovableHandle:
         return self

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from .. import backends, nn, optim, random
 from ..backends import settings
+from ..nn.hooks import hooked
 from ..tensor import Tensor
 
 Pair: TypeAlias = tuple[Tensor, Tensor]  # output and loss
@@ -19,7 +20,7 @@ class RecordedStep:
 
     The first step on batches of a shape runs as usual, the second is the graph's rehearsal, the third is
     recorded, and it and all that follow are replayed. A batch of another shape (the last one of an epoch)
-    runs as usual in between.
+    runs as usual in between, and so does every step while there are hooks in the net.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ class RecordedStep:
 
     def step(self, x: Tensor, y: Tensor) -> Pair | None:
         """``(output, loss)`` after the whole step, or None if the step must run as usual."""
-        if not self.on or backends.observer.get() is not None:
+        if not self.on or backends.observer.get() is not None or self._hooked():
             return None
         shapes = [(t.shape, t.dtype) for t in (x, y)]
         if shapes != self.shapes:
@@ -62,6 +63,10 @@ class RecordedStep:
         for memory in self.written:  # the optimizer counts the versions of the parameters
             memory.version += 1
         return self.result
+
+    def _hooked(self) -> bool:
+        """Whether functions of the user are called in a step; a graph would not call them."""
+        return any(map(hooked, self.net.modules())) or any(p.hooks for p in self.net.parameters())
 
     def _step(self) -> Pair:
         x, y = map(Tensor, self.graph.inputs)

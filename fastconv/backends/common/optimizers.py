@@ -128,6 +128,13 @@ def rules(select: Callable, sign: Callable, sqrt: Callable, zero: float) -> dict
         p = p - n[0] * g
         return p, n[2] * a + n[1] * p, b, c
 
+    def scale(p, g, a, b, c, n):
+        return n[0] * p, a, b, c
+
+    def clamp(p, g, a, b, c, n):
+        p = select(p < n[0], n[0], p)
+        return select(p > n[1], n[1], p), a, b, c
+
     moments = "beta1, 1 - beta1, beta2, 1 - beta2"
     adam_numbers = f"lr / correction1, {moments}, 1 / sqrt(correction2), eps"
     return {
@@ -149,6 +156,9 @@ def rules(select: Callable, sign: Callable, sqrt: Callable, zero: float) -> dict
         "adadelta": Rule(2, "lr, rho, 1 - rho, eps", adadelta),
         "rprop": Rule(2, "eta minus, eta plus, smallest step, largest step", rprop),
         "asgd": Rule(1, "eta, mu, 1 - mu", asgd),
+        # no optimizers: changes of gradients, which stand in the place of the parameters
+        "scale": Rule(0, "factor", scale),
+        "clamp": Rule(0, "low, high", clamp),
     }
 
 

@@ -1,0 +1,201 @@
+"""Gradients of a net limited by their norm or value, in place."""
+
+# Arguments of users are checked when they arrive, whatever their declared types say.
+# pyright: reportUnnecessaryIsInstance=false
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import inf, isfinite
+from typing import Any, TypeAlias
+
+from fastconv import inplace
+from fastconv.checks import check, number
+from fastconv.creation import stack
+from fastconv.tape import no_grad
+from fastconv.tensor import Tensor
+
+#: One tensor, or several.
+Tensors: TypeAlias = Tensor | Iterable[Tensor]
+
+
+def listed(name: str, tensors: Any) -> list[Tensor]:
+    """One tensor, or several, as a list; ``name`` is the function that was given them."""
+    if isinstance(tensors, Tensor):
+        return [tensors]
+    check(
+        isinstance(tensors, Iterable) and not isinstance(tensors, (str, bytes)),
+        name,
+        f"expected a Tensor or several, got {type(tensors).__name__}",
+        TypeError,
+    )
+    found: list[Any] = list(tensors)
+    for i, t in enumerate(found):
+        check(isinstance(t, Tensor), name, f"expected Tensors, got {type(t).__name__} at {i}", TypeError)
+    return found
+
+
+def _gradients(name: str, parameters: Any) -> list[Tensor]:
+    return [p.grad.detach() for p in listed(name, parameters) if p.grad is not None]
+
+
+@no_grad()
+def get_total_norm(
+    tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None
+) -> Tensor:
+    """The norm of all elements of ``tensors``, as if they were one vector.
+
+    Parameters
+    ----------
+    tensors : Tensor or iterable of Tensor
+    norm_type : float
+        The exponent; ``inf`` for the largest absolute value.
+    error_if_nonfinite : bool
+        Refuse a norm that is NaN or infinite.
+    foreach : bool, optional
+        Accepted, without effect.
+
+    Returns
+    -------
+    Tensor of no dimensions
+
+    Raises
+    ------
+    RuntimeError
+        With ``error_if_nonfinite``, if the norm is NaN or infinite.
+
+    Examples
+    --------
+    >>> nn.utils.get_total_norm([fc.tensor([3.0]), fc.tensor([0.0, 4.0])])
+    tensor(5.)
+    """
+    return _total_norm("get_total_norm", listed("get_total_norm", tensors), norm_type, error_if_nonfinite)
+
+
+def _total_norm(name: str, tensors: list[Tensor], norm_type: Any, error_if_nonfinite: bool) -> Tensor:
+    p = number(name, "norm_type", inf if norm_type == "inf" else norm_type)
+    if not tensors:
+        return Tensor(0.0)
+    norms = [_norm(t, p).to(tensors[0].device) for t in tensors]
+    total = _norm(stack(norms), p)
+    check(
+        not error_if_nonfinite or isfinite(total.item()),
+        name,
+        f"the norm of order {p:g} is {total.item()}; with error_if_nonfinite=False it is used all the same",
+        RuntimeError,
+    )
+    return total
+
+
+def _norm(t: Tensor, p: float) -> Tensor:
+    if p == inf:
+        return abs(t).max()
+    return (t * t).sum().sqrt() if p == 2 else (abs(t) ** p).sum() ** (1 / p)
+
+
+def _change(name: str, rule: str, gradients: Sequence[Tensor], *numbers: float) -> None:
+    """Apply an update rule without gradient of its own to ``gradients``, all of a device at once."""
+    for device in {g.device for g in gradients}:
+        own = [g for g in gradients if g.device == device]
+        for g in own:
+            inplace.begin(g, name, ())
+        arrays = [g.array for g in own]
+        own[0].engine.optimizer_step(rule, arrays, arrays, (), (0.0, 0.0, 1.0, *numbers))
+        for g in own:
+            inplace.changed(g, None)
+
+
+@no_grad()
+def clip_grads_with_norm_(
+    parameters: Tensors, max_norm: float, total_norm: Tensor | float, foreach: bool | None = None
+) -> None:
+    """Scale the gradients of ``parameters`` in place, where ``total_norm`` is above ``max_norm``.
+
+    Parameters
+    ----------
+    parameters : Tensor or iterable of Tensor
+    max_norm : float
+    total_norm : Tensor
+        From :func:`get_total_norm`.
+    foreach : bool, optional
+        Accepted, without effect.
+    """
+    name = "clip_grads_with_norm_"
+    _scale(name, _gradients(name, parameters), max_norm, total_norm)
+
+
+def _scale(name: str, gradients: list[Tensor], max_norm: Any, total_norm: Any) -> None:
+    factor = number(name, "max_norm", max_norm) / (number(name, "total_norm", total_norm) + 1e-6)
+    if gradients and not factor >= 1:  # NaN too, which then shows in the gradients
+        _change(name, "scale", gradients, factor)
+
+
+@no_grad()
+def clip_grad_norm_(
+    parameters: Tensors,
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:
+    """Scale the gradients of ``parameters`` in place, so that their norm is at most ``max_norm``.
+
+    The norm is that of all gradients as one vector (Pascanu et al. 2013).
+
+    Parameters
+    ----------
+    parameters : Tensor or iterable of Tensor
+        Those without a gradient are left out.
+    max_norm : float
+    norm_type : float
+        The exponent; ``inf`` for the largest absolute value.
+    error_if_nonfinite : bool
+        Refuse a norm that is NaN or infinite; else the gradients become NaN or 0.
+    foreach : bool, optional
+        Accepted, without effect: the gradients are always scaled together.
+
+    Returns
+    -------
+    Tensor of no dimensions
+        The norm before.
+
+    Raises
+    ------
+    RuntimeError
+        With ``error_if_nonfinite``, if the norm is NaN or infinite; the gradients are as they were.
+
+    Examples
+    --------
+    >>> w = fc.tensor([1.0, 1.0], requires_grad=True)
+    >>> (w * fc.tensor([3.0, 4.0])).sum().backward()
+    >>> nn.utils.clip_grad_norm_([w], max_norm=1.0), w.grad
+    (tensor(5.), tensor([0.6, 0.8]))
+    """
+    gradients = _gradients("clip_grad_norm_", parameters)
+    total = _total_norm("clip_grad_norm_", gradients, norm_type, error_if_nonfinite)
+    _scale("clip_grad_norm_", gradients, max_norm, total)
+    return total
+
+
+@no_grad()
+def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | None = None) -> None:
+    """Clamp every element of the gradients of ``parameters`` to ``[-clip_value, clip_value]``, in place.
+
+    Parameters
+    ----------
+    parameters : Tensor or iterable of Tensor
+    clip_value : float
+    foreach : bool, optional
+        Accepted, without effect.
+
+    Examples
+    --------
+    >>> w = fc.tensor([1.0, 1.0], requires_grad=True)
+    >>> (w * fc.tensor([3.0, -4.0])).sum().backward()
+    >>> nn.utils.clip_grad_value_(w, 1.0); w.grad
+    tensor([ 1., -1.])
+    """
+    limit = number("clip_grad_value_", "clip_value", clip_value)
+    gradients = _gradients("clip_grad_value_", parameters)
+    if gradients:
+        _change("clip_grad_value_", "clamp", gradients, -limit, limit)
