@@ -257,35 +257,29 @@ def test_a_generator_gives_the_same_numbers(fill):
     seed=st.integers(0, 9),
 )
 def test_truncated_normal_numbers_have_their_distribution(mean, std, a, width, seed):
-    stats = pytest.importorskip("scipy.stats", reason="compares with its distributions")
-    b = a + width
-    with fc.backend("numpy"):
-        t = fc.zeros(2000, dtype="float64")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            values = init.trunc_normal_(t, mean, std, a, b, fc.Generator().manual_seed(seed)).numpy()
+    b, count = a + width, 4000
+    with fc.backend("numpy"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        t = fc.zeros(count, dtype="float64")
+        values = init.trunc_normal_(t, mean, std, a, b, fc.Generator().manual_seed(seed)).numpy()
     assert values.min() >= a and values.max() <= b
-    law = stats.truncnorm((a - mean) / std, (b - mean) / std, mean, std)
-    assert stats.kstest(values, law.cdf).pvalue > 1e-5
+    edges = np.linspace(a, b, 6)
+    cdf = np.array([math.erfc((mean - e) / std / math.sqrt(2)) for e in edges])
+    if cdf[-1] - cdf[0] > 1e-6:
+        want = np.diff(cdf) / (cdf[-1] - cdf[0])
+        np.testing.assert_allclose(np.histogram(values, edges)[0] / count, want, atol=0.05)
 
 
-def test_truncated_normal_numbers_in_both_ways():
-    with fc.backend("numpy"):
-        for a, b in ((-2.0, 2.0), (1.0, 1.5)):
-            values = init.trunc_normal_(fc.zeros(20000), a=a, b=b).numpy()
-            assert a <= values.min() and values.max() <= b
-            edges = np.linspace(a, b, 6)
-            cdf = np.array([math.erf(e / math.sqrt(2)) for e in edges])
-            want = np.diff(cdf) / (cdf[-1] - cdf[0])
-            np.testing.assert_allclose(np.histogram(values, edges)[0] / 20000, want, atol=0.02)
-        with pytest.warns(UserWarning, match="trunc_normal_: mean is more than 2 std"):
-            init.trunc_normal_(fc.zeros(3), mean=9.0)
+def test_a_mean_far_outside_is_noticed():
+    with fc.backend("numpy"), pytest.warns(UserWarning, match="trunc_normal_: mean is more than 2 std"):
+        init.trunc_normal_(fc.zeros(3), mean=9.0)
 
 
 @pytest.mark.parametrize("shape", [(3, 3), (2, 5), (5, 2), (4, 2, 3, 3), (0, 3)])
 def test_orthogonal(shape):
     with fc.backend("numpy"):
-        w = init.orthogonal_(fc.zeros(*shape, dtype="float64"), gain=2.0).numpy().reshape(shape[0], -1)
+        w = init.orthogonal_(fc.zeros(*shape, dtype="float64"), gain=2.0).numpy()
+    w = w.reshape(shape[0], math.prod(shape[1:]))
     small = w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w
     np.testing.assert_allclose(small, 4 * np.eye(len(small)), atol=1e-12)
 
