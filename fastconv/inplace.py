@@ -19,16 +19,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from . import backends
+from . import backends, variable
 from .checks import check, shape_str
 from .dtypes import CATEGORY
-from .ops import Cast, Copy, SetItem
+from .ops import Cast, Copy, ReplaceItem, SetItem
 from .ops.index import plain_key
 from .tape import is_grad_enabled
 from .variable import Variable, View, argument, take_history
 
 V = TypeVar("V", bound=Variable)
-_LINEAR = ("add_", "sub_", "neg_")  # their derivatives do not need the old values
+_LINEAR = ("add_", "sub_")  # their derivatives do not need the old values
 
 
 def begin(t: Variable, name: str, others: tuple[Any, ...]) -> bool:
@@ -72,8 +72,8 @@ def begin(t: Variable, name: str, others: tuple[Any, ...]) -> bool:
         source, what = view.source, "a view of a leaf that requires gradients"
 
 
-def update(t: V, name: str, op: Callable[..., Any], *others: Any) -> V:
-    """``t = op(t, *others)`` in the memory of ``t``; NotImplemented where ``op`` returns that.
+def update(t: V, name: str, op: Callable[..., Any], *others: Any, **options: Any) -> V:
+    """``t = op(t, *others, **options)`` in the memory of ``t``; NotImplemented where ``op`` returns that.
 
     Raises
     ------
@@ -82,11 +82,12 @@ def update(t: V, name: str, op: Callable[..., Any], *others: Any) -> V:
     RuntimeError
         If ``t`` cannot hold the type of the result, or must not be changed.
     """
-    tracked = begin(t, name, others)
+    tracked = begin(t, name, (*others, *options.values()))
     operands = (t, *others)
-    if tracked and name not in _LINEAR:
-        operands = [Copy.apply(o) if getattr(o, "memory", None) is t.memory else o for o in operands]
-    y = op(*operands)
+    if tracked and not _needs_new_values_only(name):
+        operands = [_apart(o, t) for o in operands]
+        options = {k: _apart(o, t) for k, o in options.items()}
+    y = op(*operands, **options)
     if y is NotImplemented:
         return y
     if y.shape != t.shape:
@@ -104,11 +105,37 @@ def update(t: V, name: str, op: Callable[..., Any], *others: Any) -> V:
         )
         y = Cast.apply(y, dtype=t.dtype)
     t.engine.setitem(t.array, ..., y.array)
+    if tracked and not y.requires_grad:  # values without a derivative, such as those of a comparison
+        y = ReplaceItem.apply(t, y, key=...)
     changed(t, y if tracked else None)
     return t
 
 
-def assign(t: Variable, key: Any, value: Any) -> None:
+def _needs_new_values_only(name: str) -> bool:
+    """Whether the derivative of op ``name`` does not need what the tensor held before."""
+    row = backends.UNARY.get(name.removesuffix("_"))
+    return name in _LINEAR or row is not None and row.saves != "x"
+
+
+def _apart(operand: Any, t: Variable) -> Any:
+    """``operand``, or a copy where it looks at the memory of ``t``."""
+    return Copy.apply(operand) if getattr(operand, "memory", None) is t.memory else operand
+
+
+def reshape(t: V, name: str, op: Callable[..., Any], *args: Any, **options: Any) -> V:
+    """Give ``t`` the shape that ``op(t, *args, **options)`` has, which looks at the same memory."""
+    tracked = begin(t, name, ())
+    before = variable.tensor_class(t)
+    before.tracked, before.node, before.view_of = t.tracked, t.node, t.view_of
+    y = op(before, *args, **options)
+    t.array = y.array
+    if tracked or t.view_of is not None:
+        t.view_of = y.view_of
+        take_history(t, y)
+    return t
+
+
+def assign(t: Variable, key: Any, value: Any, name: str = "item assignment") -> None:
     """``t[key] = value``; ``value`` is a Tensor, an array, a number or a sequence."""
     key = plain_key(key)
     if isinstance(value, Variable):
@@ -117,8 +144,8 @@ def assign(t: Variable, key: Any, value: Any) -> None:
         if view is not None and view.source is t and view.options.get("key") is key:
             return
     elif not isinstance(value, (int, float)):
-        value = argument("item assignment", "value", value, t.device)
-    tracked = begin(t, "item assignment", (value,))
+        value = argument(name, "value", value, t.device)
+    tracked = begin(t, name, (value,))
     after = SetItem.apply(t, value, key=key)
     changed(t, after if tracked else None)
 

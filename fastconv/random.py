@@ -151,6 +151,14 @@ def draw(distribution: str, *args: Any, generator: Generator | None = None) -> n
         return getattr(_generator, distribution)(*args)
 
 
+def drawn(name: str, generator: Generator | None, distribution: str, *args: Any) -> np.ndarray[Any, Any]:
+    """:func:`draw` from ``generator``, which the function ``name`` was given, if it is not None."""
+    check_generator(name, generator)
+    if generator is None:
+        return draw(distribution, *args)
+    return getattr(numbers(generator), distribution)(*args)
+
+
 def next_seed() -> int:
     """A new 63-bit seed, e.g. for one dropout mask."""
     return int(draw("integers", 2**63))

@@ -27,6 +27,7 @@ from .methods import (
     InPlaceMethods,
     MatrixMethods,
     PartMethods,
+    RandomFillMethods,
     ReduceMethods,
     RepeatMethods,
     ShapeMethods,
@@ -55,6 +56,7 @@ class Tensor(
     RepeatMethods,
     MatrixMethods,
     ConvertMethods,
+    RandomFillMethods,
     AutogradMethods,
 ):
     """An n-dimensional array that remembers how it was computed.

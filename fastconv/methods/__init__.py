@@ -11,6 +11,7 @@ from .in_place import InPlaceMethods
 from .index_in_place import IndexInPlaceMethods
 from .matrix import MatrixMethods
 from .parts import PartMethods
+from .random_fill import RandomFillMethods
 from .reduce import ReduceMethods
 from .repeat import RepeatMethods
 from .shape import ShapeMethods

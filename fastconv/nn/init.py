@@ -67,13 +67,6 @@ def _kaiming_std(name: str, t: Tensor, a: float, mode: str, nonlinearity: str) -
     return calculate_gain(nonlinearity, a) / sqrt(max(_fans(name, t)[mode == "fan_out"], 1))
 
 
-def _draw(name: str, generator: Generator | None, distribution: str, *args: Any) -> npt.NDArray[Any]:
-    random.check_generator(name, generator)
-    if generator is None:
-        return random.draw(distribution, *args)
-    return getattr(random.numbers(generator), distribution)(*args)
-
-
 def _fill(tensor: Tensor, values: npt.NDArray[Any]) -> Tensor:
     tensor.data[...] = as_tensor(values.astype(tensor.dtype, copy=False), device=tensor.device)
     return tensor
@@ -95,7 +88,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
     """
     check_float("uniform_", tensor=tensor)
     check(a <= b, "uniform_", f"a must not be above b, got {a} and {b}")
-    values = _draw("uniform_", generator, "random", tensor.shape, tensor.dtype)
+    values = random.drawn("uniform_", generator, "random", tensor.shape, tensor.dtype)
     values *= tensor.dtype.type(b - a)
     values += tensor.dtype.type(a)
     return _fill(tensor, values)
@@ -114,7 +107,7 @@ def normal_(
     """
     check_float("normal_", tensor=tensor)
     check(std >= 0, "normal_", f"std must not be negative, got {std}")
-    values = _draw("normal_", generator, "standard_normal", tensor.shape, tensor.dtype)
+    values = random.drawn("normal_", generator, "standard_normal", tensor.shape, tensor.dtype)
     values *= tensor.dtype.type(std)
     values += tensor.dtype.type(mean)
     return _fill(tensor, values)
@@ -161,11 +154,11 @@ def trunc_normal_(
     peak = min(max(low, 0.0), high)
     while count := np.count_nonzero(missing):
         if wide:
-            drawn = _draw(name, generator, "standard_normal", count)
+            drawn = random.drawn(name, generator, "standard_normal", count)
             kept = (low <= drawn) & (drawn <= high)
         else:
-            drawn = _draw(name, generator, "uniform", low, high, count)
-            kept = np.log1p(-_draw(name, generator, "random", count)) <= (peak**2 - drawn**2) / 2
+            drawn = random.drawn(name, generator, "uniform", low, high, count)
+            kept = np.log1p(-random.drawn(name, generator, "random", count)) <= (peak**2 - drawn**2) / 2
         at = np.flatnonzero(missing)[kept]
         values[at], missing[at] = drawn[kept], False
     values = (values * std + mean).astype(tensor.dtype).clip(a, b)
@@ -282,7 +275,9 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
     if tensor.numel() == 0:
         return tensor
     rows, columns = tensor.shape[0], prod(tensor.shape[1:])
-    drawn = _draw("orthogonal_", generator, "standard_normal", (max(rows, columns), min(rows, columns)))
+    drawn = random.drawn(
+        "orthogonal_", generator, "standard_normal", (max(rows, columns), min(rows, columns))
+    )
     q: Any
     q, r = np.linalg.qr(drawn)
     q = q * np.sign(r.diagonal()) * gain  # without the signs some are likelier (Mezzadri 2007)
@@ -353,7 +348,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
     _check_2d("sparse_", tensor)
     sparsity = number("sparse_", "sparsity", sparsity, 0, 1)
     rows, columns = tensor.shape
-    values = _draw("sparse_", generator, "normal", 0.0, std, (rows, columns))
-    order = np.argsort(_draw("sparse_", generator, "random", (rows, columns)), axis=0)
+    values = random.drawn("sparse_", generator, "normal", 0.0, std, (rows, columns))
+    order = np.argsort(random.drawn("sparse_", generator, "random", (rows, columns)), axis=0)
     np.put_along_axis(values, order[: ceil(sparsity * rows)], 0, axis=0)
     return _fill(tensor, values)

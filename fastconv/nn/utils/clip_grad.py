@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from fastconv import inplace
 from fastconv.checks import check, number
-from fastconv.creation import stack
+from fastconv.joining import stack
 from fastconv.tape import no_grad
 from fastconv.tensor import Tensor
 
@@ -76,8 +76,8 @@ def _total_norm(name: str, tensors: list[Tensor], norm_type: Any, error_if_nonfi
     p = number(name, "norm_type", inf if norm_type == "inf" else norm_type)
     if not tensors:
         return Tensor(0.0)
-    norms = [_norm(t, p).to(tensors[0].device) for t in tensors]
-    total = _norm(stack(norms), p)
+    norms = [t.norm(p).to(tensors[0].device) for t in tensors]
+    total = stack(norms).norm(p)
     check(
         not error_if_nonfinite or isfinite(total.item()),
         name,
@@ -85,12 +85,6 @@ def _total_norm(name: str, tensors: list[Tensor], norm_type: Any, error_if_nonfi
         RuntimeError,
     )
     return total
-
-
-def _norm(t: Tensor, p: float) -> Tensor:
-    if p == inf:
-        return abs(t).max()
-    return (t * t).sum().sqrt() if p == 2 else (abs(t) ** p).sum() ** (1 / p)
 
 
 def _change(name: str, rule: str, gradients: Sequence[Tensor], *numbers: float) -> None:
