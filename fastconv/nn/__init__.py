@@ -130,6 +130,14 @@ from .module import Module
 from .parameter import Buffer, Parameter
 from .parameter_containers import ParameterDict, ParameterList
 
+if not TYPE_CHECKING:  # checkers know that these names do not exist
+
+    def __getattr__(name: str) -> object:
+        lazy = name.startswith("Lazy") or name.startswith("Uninitialized")
+        why = "; give the number of inputs, fastconv has no lazy layers" if lazy else ""
+        raise AttributeError(f"module 'fastconv.nn' has no attribute {name!r}{why}")
+
+
 __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
@@ -147,6 +155,7 @@ __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "Bilinear",
+    "Buffer",
     "CELU",
     "ChannelShuffle",
     "CircularPad1d",
@@ -155,7 +164,6 @@ __all__ = [
     "ConstantPad1d",
     "ConstantPad2d",
     "ConstantPad3d",
-    "Buffer",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -219,12 +227,12 @@ __all__ = [
     "MultiMarginLoss",
     "NLLLoss",
     "PairwiseDistance",
-    "Parameter",
-    "PixelShuffle",
-    "PixelUnshuffle",
     "parameter",
+    "Parameter",
     "ParameterDict",
     "ParameterList",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "PoissonNLLLoss",
     "PReLU",
     "ReflectionPad1d",
@@ -260,15 +268,8 @@ __all__ = [
     "Upsample",
     "UpsamplingBilinear2d",
     "UpsamplingNearest2d",
+    "utils",
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",
-    "utils",
 ]
-
-if not TYPE_CHECKING:  # checkers know that these names do not exist
-
-    def __getattr__(name: str) -> object:
-        lazy = name.startswith("Lazy") or name.startswith("Uninitialized")
-        why = "; give the number of inputs, fastconv has no lazy layers" if lazy else ""
-        raise AttributeError(f"module 'fastconv.nn' has no attribute {name!r}{why}")
