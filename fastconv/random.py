@@ -77,7 +77,7 @@ class Generator:
     --------
     >>> from fastconv import data
     >>> [list(part.indices) for part in data.random_split(range(4), [3, 1], fc.Generator().manual_seed(0))]
-    [[2, 0, 1], [3]]
+    [[0, 2, 3], [1]]
     """
 
     def __init__(self, device: str = "cpu") -> None:

@@ -16,8 +16,9 @@ from typing import TypeAlias
 import numpy as np
 
 from fastconv.checks import check, check_rank, int_tuple
-from fastconv.spec import interpolate_spec
 from fastconv.typing import Array, Floats, Ints
+
+from .resample import resample
 
 BatchFunction: TypeAlias = Callable[[Array, np.random.Generator], Array]
 
@@ -78,14 +79,11 @@ def horizontal_flip(p: float = 0.5) -> BatchFunction:
 
 def resize(size: Ints) -> BatchFunction:
     """Bilinear resize to ``size``, an int or ``(H, W)``; corners not aligned, as ``F.interpolate``."""
+    h, w = int_tuple("resize", "size", size, 2, 1)
 
     def apply(batch: Array, rng: np.random.Generator | None = None) -> Array:
-        spec = interpolate_spec(batch.shape, size, None, "bilinear", False)
-        for axis in (2, 3):
-            low, high, fraction = spec.taps(axis - 2, np.float32)
-            f = fraction.reshape((-1, 1) if axis == 2 else -1)
-            batch = np.take(batch, low, axis) * (1 - f) + np.take(batch, high, axis) * f
-        return batch
+        check_rank("resize", "batch", batch.shape, 4, "N x C x H x W")
+        return resample(batch, (h, w), "bilinear", False)
 
     return apply
 
