@@ -46,14 +46,13 @@ class Batches:
     ) -> None:
         self.dataset, self.shown, self.batched = dataset, shown, batched
         self.collate_fn, self.transform = collate_fn, transform
-        self.gathers = batched and collate_fn is None and gathers(dataset)
 
     def make(self, index: Sequence[Any] | Array, items: list[Any] | None, rng: np.random.Generator) -> Any:
         """The batch of ``items``, or of those with the numbers ``index``; ``rng`` gives random numbers."""
         raw = isinstance(self.transform, Transform)
         with random.drawing_from(rng):
-            if self.gathers:
-                rows = self.dataset.gather(np.asarray(index, np.intp))
+            if self.batched and self.collate_fn is None and items is None and gathers(self.dataset):
+                rows = self.dataset.gather(_numbers(index, len(self.dataset)))
                 arrays = isinstance(self.dataset, ArrayDataset)
                 batch = collate.of_rows(rows, self.dataset.single, raw) if arrays else rows
             else:
@@ -127,3 +126,19 @@ class Batches:
             )
             x = collate.as_inputs(x)
         return collate.with_first(batch, collate.channels_last(x)) if isinstance(x, np.ndarray) else batch
+
+
+def _numbers(index: Sequence[Any] | Array, n: int) -> Array:
+    """The numbers of a batch as an array, which must be those of items of the data set."""
+    found = np.asarray(index)
+    if not found.size:
+        return found.astype(np.intp)
+    kind, low, high = found.dtype.kind, found.min(), found.max()
+    check(kind in "iu", "DataLoader", f"a sampler must give ints, got {index!r:.60}", TypeError)
+    check(
+        -n <= low and high < n,
+        "DataLoader",
+        f"the sampler asks for item {low if low < -n else high}, but the data set has {n} items",
+        IndexError,
+    )
+    return found

@@ -23,6 +23,8 @@ from .datasets import ImageSet
 from .samplers import BatchSampler, RandomSampler, SequentialSampler, boolean, integer
 from .workers import END, WorkerInfo, in_order, working_as
 
+#: What decides which items a batch has.
+FIXED = ("dataset", "batch_size", "shuffle", "sampler", "batch_sampler", "drop_last")
 PREFETCH = 2  # batches made ahead of the consumer, for each worker
 
 
@@ -150,7 +152,7 @@ class DataLoader:
         self.n: int | None = len(self._source) if not self._stream or hasattr(dataset, "__len__") else None
         check(self.n != 0, name, "the data set is empty")
         self.num_workers = integer(name, "num_workers", num_workers, 0)
-        self.timeout = real(name, "timeout", timeout, 0)
+        self.timeout = real(name, "timeout", timeout, 0, 1e9)
         self.pin_memory = boolean(name, "pin_memory", pin_memory)
         self.persistent_workers = boolean(name, "persistent_workers", persistent_workers)
         check(
@@ -182,10 +184,18 @@ class DataLoader:
         self._begun = False  # worker_init_fn was called in an epoch before
         self._sample(batch_size, sampler, batch_sampler)
         self._seed(seed, generator)
-        shown = type(dataset).__name__
-        self._batches = Batches(self._source, shown, self._batched, collate_fn, transform)
         self._next = (0, 0)  # epoch and batch where the next iterator starts
         self._position = [0, 0]  # epoch and batch of the iterator that was started last
+        self._fixed = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse another data set and another choice of items; collate_fn, transform and such may change."""
+        check(
+            not (name in FIXED and getattr(self, "_fixed", False)),
+            "DataLoader",
+            f"{name} cannot be changed; make another DataLoader",
+        )
+        super().__setattr__(name, value)
 
     def _sample(self, batch_size: int | None, sampler: Any, batch_sampler: Any) -> None:
         """Decide which items come when: ``sampler``, ``batch_sampler`` and ``batch_size``."""
@@ -223,7 +233,7 @@ class DataLoader:
         self.batch_size = batch_size if batch_sampler is None else None
         if batch_sampler is None and batch_size is not None and not self._stream:
             self.batch_sampler = BatchSampler(self.sampler, batch_size, self.drop_last)
-        self._batched = batch_size is not None
+        self._batched, self._sampled = batch_size is not None, given is not None
 
     def _seed(self, seed: int | None, generator: random.Generator | None) -> None:
         """Take the seed, or draw one."""
@@ -238,6 +248,11 @@ class DataLoader:
         if seed is None:
             seed = random.next_seed() if generator is None else generator.next_seed()
         self.seed = integer("DataLoader", "seed", seed, 0)
+
+    @property
+    def draws(self) -> bool:
+        """Whether the batches are known to depend on the seed."""
+        return self.shuffle or self.transform is not None or self._sampled
 
     def _count(self) -> int | None:
         """Batches per epoch, or None if nothing says how many there are."""
@@ -282,8 +297,7 @@ class DataLoader:
 
     def __repr__(self) -> str:
         shown = self._shown()
-        keys = ["shuffle", "drop_last", "transform"] + ["seed"] * (self.shuffle or self.transform is not None)
-        keys.append("workers")
+        keys = ["shuffle", "drop_last", "transform", *["seed"] * self.draws, "workers"]
         text = "".join(f", {k}={shown[k]}" for k in keys if shown[k] not in ("False", "None"))
         of = f"batches of {self.batch_size}" if self.batch_size else "batches" if self._batched else "items"
         return f"DataLoader({shown['data']}, {shown['batches']} {of}{text})"
@@ -326,8 +340,8 @@ class DataLoader:
 
     def _run(self, epoch: int, start: int, position: list[int]) -> Iterator[Any]:
         """The batches of an epoch from ``start`` on."""
-        streamed, size = self._batches.streamed, self.batch_size or 1
-        jobs = streamed(start, size, self.drop_last) if self._stream else self._indexed(start)
+        batches, size = self._batches(), self.batch_size or 1
+        jobs = batches.streamed(start, size, self.drop_last) if self._stream else self._indexed(start)
         order = self._rng(epoch, 0)
         backend = backends.get_backend()
 
@@ -338,7 +352,7 @@ class DataLoader:
         def make(worker: int, job: Any) -> Any:
             b, index, items = job
             with self._worker(worker, backend):
-                return self._batches.make(index, items, self._rng(epoch, b + 1))
+                return batches.make(index, items, self._rng(epoch, b + 1))
 
         def begin(worker: int) -> None:
             if self.worker_init_fn is not None and self.num_workers and not skip:
@@ -352,6 +366,11 @@ class DataLoader:
             position[1] += 1
             yield collate.tensors(batch)
         position[:] = epoch + 1, 0
+
+    def _batches(self) -> Batches:
+        """What makes the batches of an epoch."""
+        kind = type(self.dataset).__name__
+        return Batches(self._source, kind, self._batched, self.collate_fn, self.transform)
 
     @contextlib.contextmanager
     def _worker(self, worker: int, backend: str) -> Generator[None, None, None]:
@@ -377,4 +396,4 @@ class DataLoader:
 
         The background threads do this for each batch; here it can be called, and timed, alone.
         """
-        return self._batches.make(index, None, rng)
+        return self._batches().make(index, None, rng)

@@ -89,7 +89,7 @@ def _loader(loader: Any) -> dict[str, int | None]:
     images = len(dataset) if hasattr(dataset, "__len__") and not isinstance(dataset, (tuple, list)) else None
     found = {k: getattr(loader, k, None) for k in ("batch_size", "shuffle", "drop_last")}
     found |= {"images": getattr(loader, "n", images), "seed": None}
-    if getattr(loader, "seed_given", False) and (loader.shuffle or loader.transform is not None):
+    if getattr(loader, "seed_given", False) and loader.draws:
         found["seed"] = loader.seed
     return {k: v if isinstance(v, int) else None for k, v in found.items()}
 

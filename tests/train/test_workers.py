@@ -12,6 +12,8 @@ import traceback
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import fastconv as fc
 from fastconv import nn, optim, train
@@ -296,6 +298,44 @@ def test_like_torchs():
         assert a.tolist() == b.tolist() and str(a.dtype) == str(b.dtype).removeprefix("torch.")
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(["arrays", "tensors", "items", "stream", "part"]),
+    st.integers(1, 20),
+    st.integers(1, 7),
+    st.booleans(),
+    st.integers(0, 3),
+    st.integers(1, 3),
+)
+def test_every_way_to_ask_for_items(kind, n, size, drop_last, workers, factor):
+    """Whole arrays, items and streams, gathered or put together, give the batches of plain slices."""
+    x, y = np.arange(2.0 * n, dtype=np.float32).reshape(n, 2), np.arange(n)
+    items = [(fc.tensor(a), int(b)) for a, b in zip(x, y)]
+
+    class Stream:
+        def __iter__(self):
+            return iter(items)
+
+    sources = {"arrays": (x, y), "tensors": fc.data.TensorDataset(x, y), "items": items, "stream": Stream()}
+    sources["part"] = fc.data.Subset((*items, *items), range(n, 2 * n))
+    options = {"prefetch_factor": factor} if workers else {}
+    loader = DataLoader(sources[kind], size, drop_last=drop_last, num_workers=workers, **options)
+    starts = range(0, n // size * size if drop_last else n, size)
+    found = list(loader)
+    assert len(found) == len(starts) and (kind == "stream" or len(loader) == len(starts))
+    for start, (bx, by) in zip(starts, found):
+        np.testing.assert_array_equal(bx.numpy(), x[start : start + size])
+        np.testing.assert_array_equal(by.numpy(), y[start : start + size])
+
+
+def test_what_may_change_after_construction():
+    loader = DataLoader(fc.data.FashionMNISTMini(train=False), 4)
+    loader.dataset.transform = lambda image: image[:, :7].float()  # a function of one image
+    assert next(iter(loader))[0].shape == (4, 1, 7, 28)
+    loader.collate_fn = len
+    assert next(iter(loader)) == 4
+
+
 def test_repr():
     loader = DataLoader(PAIRS, 2, num_workers=4, shuffle=True, seed=1)
     assert repr(loader) == "DataLoader(6x2 and 6, 3 batches of 2, shuffle=True, seed=1, workers=4 threads)"
@@ -329,7 +369,7 @@ BAD = {
     "workers kind": (lambda: DataLoader(PAIRS, num_workers=1.5), "num_workers must be an int, got 1.5"),
     "collate_fn": (lambda: DataLoader(PAIRS, collate_fn=3), "collate_fn must be callable, got 3"),
     "worker_init_fn": (lambda: DataLoader(PAIRS, worker_init_fn=3), "worker_init_fn must be callable, got 3"),
-    "timeout": (lambda: DataLoader(PAIRS, timeout=-1), "timeout must be at least 0, got -1"),
+    "timeout": (lambda: DataLoader(PAIRS, timeout=-1), "timeout must be between 0 and 1e.09, got -1"),
     "timeout kind": (lambda: DataLoader(PAIRS, timeout="1 s"), "timeout must be a number, got '1 s'"),
     "pin_memory": (
         lambda: DataLoader(PAIRS, pin_memory="yes"),
@@ -360,6 +400,12 @@ BAD = {
         lambda: len(DataLoader(PAIRS, sampler=iter([1]))),
         "not known, because the sampler has no __len__",
     ),
+    "number": (lambda: list(DataLoader(PAIRS, sampler=[0.5])), "a sampler must give ints, got .0.5."),
+    "range": (lambda: list(DataLoader(PAIRS, sampler=[6])), "asks for item 6, but the data set has 6 items"),
+    "change": (
+        lambda: setattr(DataLoader(PAIRS), "batch_size", 3),
+        "batch_size cannot be changed; make another",
+    ),
     "collate kind": (lambda: default_collate(3), "default_collate: batch must be a list of items, got int"),
     "collate nothing": (lambda: default_collate([]), "default_collate: batch has no items"),
     "collate shapes": (
@@ -372,7 +418,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_options_that_are_refused(case):
     make, message = BAD[case]
-    with pytest.raises((TypeError, ValueError), match=message):
+    with pytest.raises((TypeError, ValueError, IndexError), match=message):
         make()
 
 
