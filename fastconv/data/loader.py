@@ -212,6 +212,13 @@ class DataLoader:
                 f"{what} must be a Sampler or an iterable, got {type(value).__name__}",
                 TypeError,
             )
+            check(
+                not hasattr(value, "__next__"),
+                name,
+                f"{what} must start anew in each epoch, got a {type(value).__name__}, which can be gone through "
+                "once; give list(...) of it",
+                TypeError,
+            )
         check(sampler is None or not self.shuffle, name, "sampler and shuffle=True exclude each other")
         alone = batch_size == 1 and not self.shuffle and sampler is None and not self.drop_last
         check(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import subprocess
 import sys
@@ -131,8 +132,11 @@ def test_prefetch_factor():
 
     it = iter(DataLoader(Counted(), 1, num_workers=2, prefetch_factor=3))
     next(it)
-    time.sleep(0.2)
-    assert len(made) == 1 + 2 * 3
+    end = time.monotonic() + 10
+    while len(made) < 7 and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    assert len(made) == 1 + 2 * 3  # one handed out, three ahead for each worker
     it.close()
     assert not loader_threads()
 
@@ -339,11 +343,21 @@ def test_what_may_change_after_construction():
 def test_repr():
     loader = DataLoader(PAIRS, 2, num_workers=4, shuffle=True, seed=1)
     assert repr(loader) == "DataLoader(6x2 and 6, 3 batches of 2, shuffle=True, seed=1, workers=4 threads)"
-    assert repr(DataLoader(PAIRS, batch_sampler=[[1]])) == "DataLoader(6x2 and 6, 1 batches)"
+    assert (
+        repr(DataLoader(PAIRS, batch_sampler=[[1], [0]], seed=4))
+        == "DataLoader(6x2 and 6, 2 batches, seed=4)"
+    )
     assert loader.num_workers == 4 and len(loader.sampler) == 6 and len(loader.batch_sampler) == 3
 
 
 # ------------------------------------------------------------------------------------------------- refusals
+class Endless:
+    """A sampler without a length."""
+
+    def __iter__(self):
+        return itertools.count()
+
+
 BAD = {
     "sampler and shuffle": (
         lambda: DataLoader(PAIRS, shuffle=True, sampler=[1]),
