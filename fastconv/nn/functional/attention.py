@@ -14,8 +14,8 @@ from fastconv.tape import Op
 from fastconv.tensor import Tensor
 from fastconv.typing import TensorLike
 
-from .softmax import softmax
 from .dropout import dropped
+from .softmax import softmax
 
 
 class MaskedSoftmax(Op):
