@@ -277,8 +277,8 @@ class Engine(Protocol):
     ) -> Array:
         """The op ``name`` of :data:`TERNARY` in one pass, with broadcasting; ``param`` is its number.
 
-        At least one of ``a``, ``b`` and ``c`` is an array, the others may be Python numbers. All arrays have
-        one dtype, except for ``a`` of ``where``, which is an array of bools.
+        One or two of the operands may be Python numbers. All arrays have one dtype, except for ``a`` of
+        ``where``, which is an array of bools; there ``b`` or ``c`` is an array too.
         """
 
     def reduce_fwd(

@@ -129,7 +129,7 @@ THREE = {
     "prelu": lambda m, a, b, c: m.nn.functional.prelu(a * b, c.reshape(-1)[:1]),
     "remainder": lambda m, a, b, c: m.remainder(a, b) + m.fmod(b, c),
     "clamp": lambda m, a, b, c: m.clamp(a, -0.5, 1) + m.clamp(b, min=0.1) * m.clamp(c, max=0.2),
-    "clamp-tensors": lambda m, a, b, c: m.clamp(a, b, c),
+    "clamp-tensors": lambda m, a, b, c: m.clamp(a + 0 * (b + c), b, c),
     "pieces": lambda m, a, b, c: m.floor(a) * b + m.round(b) * c + m.sign(c) * a,
     "roots": lambda m, a, b, c: m.rsqrt(m.abs(a) + 1) + m.reciprocal(m.square(b) + 1) + m.log1p(m.abs(c)),
     "waves": lambda m, a, b, c: m.sin(9 * a) * m.cos(b) + m.erf(c) + m.expm1(b) + m.log2(m.abs(c) + 1),

@@ -99,7 +99,9 @@ def test_ternary(name, dtype):
             rest = rest[:2]
         for third in rest:
             first = left > 0 if name == "where" else left
-            if name == "where" and np.ndim(first) == 0:
+            if name == "where" and (
+                np.ndim(first) == 0 or isinstance(right, float) and isinstance(third, float)
+            ):
                 continue
             got, want = (e.ternary_fwd(name, first, right, third, 0.5) for e in (engine, reference))
             assert_close(got, want, dtype)
@@ -124,7 +126,7 @@ ULPS = {
     "exp": (np.exp, 1.0, (-100, 88)),
     "expm1": (np.expm1, 2.0, (-100, 88)),
     "log": (np.log, 1.0, None),
-    "log1p": (np.log1p, 1.0, (-1, 3)),
+    "log1p": (np.log1p, 2.0, (-1, 3)),
     "log2": (np.log2, 2.0, None),
     "log10": (np.log10, 2.0, None),
     "rsqrt": (lambda x: 1 / np.sqrt(x), 2.0, None),

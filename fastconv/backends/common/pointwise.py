@@ -56,10 +56,13 @@ BINARY_ONNX = {
 }
 
 
-def float_divisions(body: Callable, fmod: Callable, floor: Callable, trunc: Callable, zero: Any, one: Any):
+def float_divisions(
+    body: Callable, quotient: Callable, fmod: Callable, floor: Callable, trunc: Callable, zero: Any, one: Any
+) -> dict[str, Callable]:
     """The formulas of :data:`DIVISIONS` for floats, in kernels.
 
-    ``fmod`` is exact, which ``a - b * trunc(a / b)`` is not.
+    ``quotient`` is ``a / b`` correctly rounded, so that ``6 / 3`` is not below 2. ``fmod`` is exact, which
+    ``a - b * trunc(a / b)`` is not.
     """
     half = one / (one + one)
 
@@ -71,14 +74,14 @@ def float_divisions(body: Callable, fmod: Callable, floor: Callable, trunc: Call
     @body
     def floor_divide(a, b):
         if b == zero:
-            return a / b
-        whole = (a - remainder(a, b)) / b  # nearly an integer
+            return quotient(a, b)
+        whole = quotient(a - remainder(a, b), b)  # nearly an integer
         below = floor(whole)
         return below + one if whole - below > half else below
 
     return {
         "floor_divide": floor_divide,
-        "trunc_divide": body(lambda a, b: trunc(a / b)),
+        "trunc_divide": body(lambda a, b: trunc(quotient(a, b))),
         "remainder": remainder,
         "fmod": fmod,
     }

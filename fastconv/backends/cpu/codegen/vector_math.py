@@ -319,15 +319,15 @@ def _fmod32(a, b):
         return a
     if abs(q) < 134217728.0:
         return F(np.float64(a) - np.trunc(q) * np.float64(b))
-    return math.fmod(a, b)
+    return np.fmod(a, b)
 
 
 def fmod(a, b):
-    return math.fmod(a, b)
+    return np.fmod(a, b)
 
 
 overload(fmod, jit_options=_OPTIONS)(
-    lambda a, b: _fmod32 if a == types.float32 else lambda a, b: math.fmod(a, b)
+    lambda a, b: _fmod32 if a == types.float32 else lambda a, b: np.fmod(a, b)
 )
 
 # x ** -0.75. With the flags of ``body`` the compiler would refine an estimate of 1 / sqrt, and infinity would

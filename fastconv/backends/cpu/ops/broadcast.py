@@ -15,6 +15,7 @@ Few arrays need more axes. These, arrays below SMALL elements, and those that ho
 from __future__ import annotations
 
 import functools
+from math import prod
 
 import numpy as np
 
@@ -43,8 +44,8 @@ BINARY = frozenset((*BINARY_FORMULAS, *DIVISIONS, *GATES))
 @functools.cache
 def _formula(name: str, real):
     if name in DIVISIONS:
-        fmod = vector_math.fmod
-        return float_divisions(inline, fmod, np.floor, np.trunc, real(0), real(1))[name]
+        quotient, fmod = vector_math.quotient, vector_math.fmod
+        return float_divisions(inline, quotient, fmod, np.floor, np.trunc, real(0), real(1))[name]
     select, sigmoid = vector_math.select, vector_math.sigmoid
     if name in GATES:
         return inline(gates(select, sigmoid, real(0))[name])
@@ -212,7 +213,7 @@ def binary_fwd(name, a, b):
     shape = _shape_of(values)
     real = np.dtype(*types).type
     prepared = None
-    if np.prod(shape, dtype=object) >= SMALL:
+    if prod(shape) >= SMALL:
         prepared = _operands(values, shape, real, np.bool_ if name in COMPARISONS else real)
     if prepared is None:
         return reference.binary_fwd(name, a, b)
@@ -230,7 +231,7 @@ def ternary_fwd(name, a, b, c, param=0.0):
     shape = _shape_of(values)
     real = np.dtype(*types).type
     prepared = None
-    if np.prod(shape, dtype=object) >= SMALL:
+    if prod(shape) >= SMALL:
         prepared = _operands(values, shape, real, real)
     if prepared is None:
         return reference.ternary_fwd(name, a, b, c, param)

@@ -224,12 +224,13 @@ def _operation(name, real):
     if name in DIVISIONS:
         if np.dtype(real).kind in "iu":
             return _integer_division(name, real)
-        fmod, floor, trunc = (
+        operations = (
+            body(lambda a, b: a / b),
             body(lambda a, b: math.fmod(a, b)),
             body(lambda x: math.floor(x)),
             body(lambda x: math.trunc(x)),
         )
-        return float_divisions(body, fmod, floor, trunc, zero, one)[name]
+        return float_divisions(body, *operations, zero, one)[name]
     if name in GATES:
         return body(gates(_select, _sigmoid(real), zero)[name])
     if name in BITWISE:
