@@ -75,7 +75,9 @@ def float_divisions(
     def floor_divide(a, b):
         if b == zero:
             return quotient(a, b)
-        whole = quotient(a - remainder(a, b), b)  # nearly an integer
+        rest = fmod(a, b)
+        whole = quotient(a - rest, b)  # nearly an integer
+        whole = whole - one if rest != zero and (b < zero) != (rest < zero) else whole
         below = floor(whole)
         return below + one if whole - below > half else below
 
