@@ -121,6 +121,9 @@ def _norms(x: np.ndarray, y: np.ndarray, table: np.ndarray) -> Iterator[Job]:
 def _dense(table: np.ndarray) -> Iterator[Job]:
     wide = _array(128, 256)
     yield _job("matmul", table, wide.T)
+    batch = _rng.random((8, 64, 64), np.float32)
+    yield _job("matmul", batch, batch, label="batch")
+    yield _job("matmul", _array(1200, 256), _array(256, 1), label="one column")
     yield _job("linear_fwd", table, wide, _array(128))
     yield _job("linear_fwd", table, wide, None, label="no bias")
     yield _job("linear_bwd_data", _array(512, 128), wide)

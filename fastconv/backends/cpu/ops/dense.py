@@ -10,14 +10,15 @@
         k=1 [....]     k=1 [....]        one job: some blocks of rows  x  one panel
         ...            ...            threads take equal shares of the jobs
 
-A is read in place, through its strides, so a transposed A costs nothing.
+A is read in place, through its strides, so a transposed A costs nothing. A batch of matrices is one
+launch. A product with one column is a dot product per row.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from fastconv.backends import settings
+from fastconv.backends.settings import get_num_threads
 
 from ..codegen import emitter, gemm_tile, transforms
 from ..codegen.emitter import address
@@ -32,63 +33,68 @@ FEW_ROWS = (
 )
 SMALL = 1 << 18  # multiply-adds up to which NumPy's BLAS, in one thread, is faster than a launch
 PACKED_ROWS = 64  # rows of a panel that one job packs
+RUN = 256  # products that are added up in the dtype of the arrays; these sums are added in float64
 
 
 @kernel
 def _pack(threads, function, lanes, b, columns, width, panels, tables):
-    # b: address, elements to the next row and column -> panels[p, k, j] = b[k, p * width + j]. Columns after
-    # the last one are not written; the tile masks them.
-    count, depth, _ = panels.shape
-    start, row, column = b
-    source = emitter.view1d(start, (depth - 1) * row + (columns - 1) * column + 1, panels)
+    # b: address, elements to the next row, column and matrix -> panels[p, k, j] = b[k, p * width + j], one
+    # matrix after the other. Columns after the last one are not written; the tile masks them.
+    total, depth, _ = panels.shape
+    start, row, column, next_matrix = b
+    count = (columns + width - 1) // width
+    last = (total // count - 1) * next_matrix + (depth - 1) * row + (columns - 1) * column
+    source = emitter.view1d(start, last + 1, panels)
     target = panels.reshape(-1)
     parts = (depth + PACKED_ROWS - 1) // PACKED_ROWS
     for t in prange(threads):
         table = tables[t]
-        first, end = split_range(t, threads, count * parts)
+        first, end = split_range(t, threads, total * parts)
         for job in range(first, end):
-            p, k0 = job // parts, job % parts * PACKED_ROWS
+            q, k0 = job // parts, job % parts * PACKED_ROWS
+            m, p = q // count, q % count
             used, deep = min(width, columns - p * width), min(PACKED_ROWS, depth - k0)
-            to = (p * depth + k0) * width
+            to = (q * depth + k0) * width
             if row == 1:
-                at = p * width * column + k0
+                at = m * next_matrix + p * width * column + k0
                 transforms.transpose_block(
                     function, lanes, source, at, column, used, deep, target, to, width, table, panels.itemsize
                 )
             else:
                 for k in range(k0, k0 + deep):
                     for j in range(used):
-                        panels[p, k, j] = source[k * row + (p * width + j) * column]
+                        panels[q, k, j] = source[m * next_matrix + k * row + (p * width + j) * column]
 
 
 @kernel
 def _gemm(threads, tile, a, b, depth, width, bias, has_bias, groups, c):
-    # a: address, elements to the next row and to the next step of the sum; b: address, elements to the next
-    # step and to the next panel; groups: of rows, a job is one of them and one panel
-    a_start, a_row, a_step = a
-    b_start, b_step, b_panel = b
-    rows, columns = c.shape
+    # a: address, elements to the next row, to the next step of the sum and to the next matrix; b: address,
+    # elements to the next step, panel and matrix; groups: of rows, a job is one of them and one panel
+    a_start, a_row, a_step, a_next = a
+    b_start, b_step, b_panel, b_next = b
+    batch, rows, columns = c.shape
     count = (columns + width - 1) // width
     size = c.itemsize
     for t in prange(threads):
         table = address(ONE_TAP)
-        first_job, end_job = split_range(t, threads, groups * count)
+        first_job, end_job = split_range(t, threads, batch * groups * count)
         for job in range(first_job, end_job):
-            g, p = job // count, job % count
+            m, rest = job // (groups * count), job % (groups * count)
+            g, p = rest // count, rest % count
             first, end = split_range(g, groups, rows)
             gemm_tile.tile(
                 tile,
                 end - first,
-                a_start + first * a_row * size,
+                a_start + (m * a_next + first * a_row) * size,
                 a_row,
                 a_step,
                 table,
-                b_start + p * b_panel * size,
+                b_start + (m * b_next + p * b_panel) * size,
                 b_step,
                 table,
                 1,
                 depth,
-                address(c) + (first * columns + p * width) * size,
+                address(c) + ((m * rows + first) * columns + p * width) * size,
                 columns,
                 address(bias) + p * width * size if has_bias else 0,
                 0,
@@ -98,31 +104,74 @@ def _gemm(threads, tile, a, b, depth, width, bias, has_bias, groups, c):
             )
 
 
-def _strided(a: np.ndarray) -> tuple[np.ndarray, int, int]:
-    """A 2-D array with its strides in elements; copied where these are negative or no whole elements."""
+@kernel
+def _row_dots(threads, a, row, x, depth, totals):
+    # a: address, whose rows are contiguous; totals (float64): rows, parts of a row
+    rows, parts = totals.shape
+    for t in prange(threads):
+        first, end = split_range(t, threads, rows * parts)
+        for job in range(first, end):
+            r, part = job // parts, job % parts
+            start, stop = split_range(part, parts, depth)
+            line = emitter.view1d(a + r * row * x.itemsize, depth, x)
+            total = 0.0
+            for k in range(start, stop, RUN):
+                left, right = line[k : min(k + RUN, stop)], x[k : min(k + RUN, stop)]
+                partial = x.dtype.type(0)
+                for i in range(left.size):
+                    partial += left[i] * right[i]
+                total += partial
+            totals[r, part] = total
+
+
+def _strided(a: np.ndarray) -> tuple[np.ndarray, int, int, int]:
+    """Matrices with their strides in elements: to the next row, column and matrix; copied where these are
+    negative or no whole elements."""
     if any(s % a.itemsize or s < 0 for s in a.strides) or not a.flags.aligned:
         a = layout.dense(a)
-    return a, a.strides[0] // a.itemsize, a.strides[1] // a.itemsize
+    matrix, row, column = (s // a.itemsize for s in a.strides)
+    return a, row, column, matrix
 
 
 def gemm(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
     """``a @ b + bias`` for 2-D float arrays of one dtype, any strides."""
     rows, depth = a.shape
     columns = b.shape[1]
+    if columns == 1 and bias is None and depth and rows and a.strides[1] == a.itemsize and a.strides[0] >= 0:
+        return _matrix_vector(a, b)
     if rows <= FEW_ROWS and rows < columns and bias is None and b.flags.f_contiguous:
         return gemm(b.T, a.T).T  # reads b in place and packs a
-    c = memory.empty((rows, columns), a.dtype)
+    return gemms(a[None], b[None], bias)[0]
+
+
+def _matrix_vector(a, b):
+    """``a @ b`` for rows that are contiguous in memory and one column."""
+    x, (rows, depth) = layout.dense(b[:, 0]), a.shape
+    parts = 1 if rows >= 4 * get_num_threads() else min(64, -(-depth // RUN))
+    totals = memory.empty((rows, parts), np.float64)
+    a, row, _, _ = _strided(a[None])
+    _row_dots(a.ctypes.data, row, x, depth, totals)
+    return totals.sum(axis=1, keepdims=True).astype(x.dtype)
+
+
+def gemms(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+    """:func:`gemm` of many matrices, one by one, in one launch: ``batch, rows, depth`` by ``batch, depth,
+    columns``."""
+    batch, rows, depth = a.shape
+    columns = b.shape[2]
+    c = memory.empty((batch, rows, columns), a.dtype)
     if depth == 0 or c.size == 0:
         c[...] = 0 if bias is None else bias
         return c
-    a, a_row, a_step = _strided(a)
-    b, b_row, b_column = _strided(b)
+    a, a_row, a_step, a_next = _strided(a)
+    b, b_row, b_column, b_next = _strided(b)
     width = gemm_tile.panel_width(columns, c.dtype)
+    count = -(-columns // width)
     if b_column == 1 and (depth * columns <= IN_PLACE or rows <= FEW_ROWS):
         panels, b_step, b_panel = b, b_row, width
     else:
         panels, b_step, b_panel = (
-            memory.empty((-(-columns // width), depth, width), c.dtype),
+            memory.empty((batch * count, depth, width), c.dtype),
             width,
             depth * width,
         )
@@ -130,25 +179,26 @@ def gemm(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.nda
         _pack(
             transforms.transpose_address(c.dtype),
             lanes,
-            (b.ctypes.data, b_row, b_column),
+            (b.ctypes.data, b_row, b_column, b_next),
             columns,
             width,
             panels,
             *per_thread((lanes, np.int64)),
         )
+        b_next = count * b_panel
     # Blocks of rows that share a panel: as many rows of A as a quarter of L2 holds, and fewer where the
     # threads would not have enough jobs.
-    blocks, threads = -(-rows // gemm_tile.MAX_ROWS), settings.get_num_threads()
+    blocks, threads = -(-rows // gemm_tile.MAX_ROWS), get_num_threads()
     group = min(
-        (1 << 18) // (gemm_tile.MAX_ROWS * depth * c.itemsize), blocks * -(-columns // width) // (4 * threads)
+        (1 << 18) // (gemm_tile.MAX_ROWS * depth * c.itemsize), batch * blocks * count // (4 * threads)
     )
     _gemm(
         gemm_tile.tile_address(c.dtype, width),
-        (a.ctypes.data, a_row, a_step),
-        (panels.ctypes.data, b_step, b_panel),
+        (a.ctypes.data, a_row, a_step, a_next),
+        (panels.ctypes.data, b_step, b_panel, b_next),
         depth,
         width,
-        c[0] if bias is None else layout.dense(bias),
+        c[0, 0] if bias is None else layout.dense(bias),
         bias is not None,
         -(-blocks // max(group, 1)),
         c,
@@ -161,12 +211,12 @@ def matmul(a, b):
         return np.matmul(a, b)
     if a.ndim == b.ndim == 2:
         return gemm(a, b)
+    if b.ndim == 2 and a.flags.c_contiguous:  # all rows at once
+        return gemm(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[1])
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    a, b = np.broadcast_to(a, (*lead, *a.shape[-2:])), np.broadcast_to(b, (*lead, *b.shape[-2:]))
-    c = memory.empty((*lead, a.shape[-2], b.shape[-1]), a.dtype)
-    for i in np.ndindex(lead):
-        c[i] = gemm(a[i], b[i])
-    return c
+    a, b = (np.broadcast_to(m, (*lead, *m.shape[-2:])).reshape(-1, *m.shape[-2:]) for m in (a, b))
+    c = gemm(a[0], b[0])[None] if len(a) == 1 else gemms(a, b)
+    return c.reshape(*lead, *c.shape[1:])
 
 
 def linear_fwd(x, w, b):
