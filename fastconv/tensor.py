@@ -23,7 +23,6 @@ from .methods import (
     ArithmeticMethods,
     AutogradMethods,
     ConvertMethods,
-    IndexInPlaceMethods,
     InPlaceMethods,
     MatrixMethods,
     PartMethods,
@@ -46,7 +45,6 @@ T = TypeVar("T", bound="Tensor")
 
 class Tensor(
     InPlaceMethods,
-    IndexInPlaceMethods,
     ArithmeticMethods,
     ReduceMethods,
     StatisticMethods,

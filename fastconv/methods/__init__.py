@@ -8,7 +8,6 @@ from .arithmetic import ArithmeticMethods
 from .autograd import AutogradMethods
 from .convert import ConvertMethods
 from .in_place import InPlaceMethods
-from .index_in_place import IndexInPlaceMethods
 from .matrix import MatrixMethods
 from .parts import PartMethods
 from .random_fill import RandomFillMethods
