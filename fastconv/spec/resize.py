@@ -110,20 +110,16 @@ class InterpolateSpec:
     def _nearest(self, dim: int, dtype: np.dtype) -> np.ndarray:
         """The input row of each output row."""
         i, o, place = self.in_size[dim], self.out_size[dim], np.arange(self.out_size[dim])
-        # PyTorch has another kernel for few pixels of planes and volumes
-        few = self.ndim > 1 and sum(self.out_size[-2:]) <= 128
+        few = self.ndim == 2 and sum(self.out_size) <= 128  # PyTorch has another kernel for few pixels
         ratio = self._ratio(dim, FLOAT32 if few else dtype)
-        if few and o == i:
-            return place
-        if self.mode == "nearest-exact":
-            if few:
-                position = (place + 0.5) * ratio
-            else:
-                position = np.maximum((place + 0.5) * ratio - 0.5, 0).astype(dtype) + dtype.type(0.5)
-        elif few and o == 2 * i:
-            return place // 2
-        else:
+        if self.mode == "nearest":
+            if few and o in (i, 2 * i):
+                return place // (o // i)
             position = place * ratio
+        elif few:
+            position = (place + 0.5) * ratio
+        else:
+            position = np.maximum((place + 0.5) * ratio - 0.5, 0).astype(dtype) + dtype.type(0.5)
         return np.minimum(position.astype(np.float32).astype(np.int64), i - 1)
 
     def _ratio(self, dim: int, dtype: np.dtype) -> float:
