@@ -32,7 +32,7 @@ def _axis_taps(real):
     """The function that writes the taps of one axis: places (-1 outside), weights, derivatives of the weights
     by the number of the grid; it returns how many there are."""
     zero, half, one, two, three = real(0), real(0.5), real(1), real(2), real(3)
-    a = real(-0.75)  # of cubic convolution
+    a, infinity = real(-0.75), real("inf")  # a: of cubic convolution
 
     @body
     def bounded(x, size, padding, align):
@@ -63,7 +63,7 @@ def _axis_taps(real):
         scale = real(size - 1) * half if align else real(size) * half
         shift = zero if align else -half
         x = real((g + one) * scale + shift)
-        if x - x != zero:  # not finite
+        if not abs(x) < infinity:
             x, scale = shift, zero
         if mode == 2:
             start = real(math.floor(x))
