@@ -140,8 +140,8 @@ class Function:
         raise NotImplementedError("Function: setup_context was called, and is not defined")
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
-        """Compute the gradients of the arguments."""
+    def backward(*args: Any, **kwargs: Any) -> Any:
+        """Compute the gradients of the arguments, from ``ctx`` and the gradients of the outputs."""
         raise NotImplementedError("Function: define the static method backward(ctx, *grads)")
 
     @classmethod

@@ -35,9 +35,41 @@ class Net(nn.Module):
         return scores
 
 
+class Scale(fc.autograd.Function):
+    @staticmethod
+    def forward(ctx: fc.autograd.function.FunctionCtx, x: fc.Tensor, by: float) -> fc.Tensor:
+        ctx.by = by
+        return x * by
+
+    @staticmethod
+    def backward(ctx: fc.autograd.function.FunctionCtx, gradient: fc.Tensor) -> tuple[fc.Tensor, None]:
+        return gradient * ctx.by, None
+
+
+@fc.no_grad()
 def accuracy(net: nn.Module, images: fc.Tensor, labels: fc.Tensor) -> float:
-    with fc.no_grad():
-        return float((net(images).argmax(1) == labels).float().mean())
+    return float((net(images).argmax(1) == labels).float().mean())
+
+
+def gradients(net: nn.Module, images: fc.Tensor) -> list[str]:
+    shapes: list[str] = []
+    heads = nn.ModuleDict({"a": nn.Linear(10, 2), "b": nn.Linear(10, 2)})
+    handles = [
+        m.register_forward_hook(lambda m, args, y: shapes.append(str(y.shape))) for m in net.children()
+    ]
+    handles.append(net.register_full_backward_hook(lambda m, grad_input, grad_output: None))
+    y: fc.Tensor = Scale.apply(heads["a"](net(images)), 2.0)
+    (g,) = fc.autograd.grad(y.sum(), [y], retain_graph=True)
+    y.register_hook(lambda gradient: gradient * 2)
+    y.relu_().clamp_(max=1.0).add_(g.abs(), alpha=0.5)
+    y.sum().backward()
+    norm = nn.utils.clip_grad_norm_(net.parameters(), max_norm=1.0)
+    for handle in handles:
+        handle.remove()
+    for p in nn.ParameterList([nn.Parameter(fc.ones(2), requires_grad=False)]):
+        nn.init.trunc_normal_(p, std=0.02)
+    body = net.get_submodule("body").to("cpu", "float32")
+    return [*shapes, f"{norm.item():.3f} {y.grad_fn} {type(body).__name__}"]
 
 
 def main() -> None:
@@ -78,6 +110,7 @@ def main() -> None:
     fc.save(net.state_dict(), "net.npz")
     net.load_state_dict(fc.load("net.npz"))
     fast = fc.optimize_for_inference(net)
+    assert len(gradients(net, x)) == 4
     print(models.resnet18(num_classes=10)(fc.zeros(1, 3, 64, 64)).shape, accuracy(fast, x, fc.tensor([0, 1])))
 
 
