@@ -206,19 +206,11 @@ class DataLoader:
             "a data set that only has __iter__ gives its items in its own order, so it has no sampler",
         )
         for what, value in (("sampler", sampler), ("batch_sampler", batch_sampler)):
-            check(
-                value is None or hasattr(value, "__iter__") or hasattr(value, "__getitem__"),
-                name,
-                f"{what} must be a Sampler or an iterable, got {type(value).__name__}",
-                TypeError,
-            )
-            check(
-                not hasattr(value, "__next__"),
-                name,
-                f"{what} must start anew in each epoch, got a {type(value).__name__}, which can be gone through "
-                "once; give list(...) of it",
-                TypeError,
-            )
+            kind, wanted = type(value).__name__, f"{what} must be a Sampler or an iterable"
+            fine = value is None or hasattr(value, "__iter__") or hasattr(value, "__getitem__")
+            check(fine, name, f"{wanted}, got {kind}", TypeError)
+            once = f"got a {kind}, which can be gone through once; give list(...) of it"
+            check(not hasattr(value, "__next__"), name, f"{wanted} that starts anew, {once}", TypeError)
         check(sampler is None or not self.shuffle, name, "sampler and shuffle=True exclude each other")
         alone = batch_size == 1 and not self.shuffle and sampler is None and not self.drop_last
         check(

@@ -410,8 +410,12 @@ BAD = {
     ),
     "alone": (lambda: DataLoader(PAIRS, None, drop_last=True), "batch_size=None makes no batches"),
     "unknown": (lambda: DataLoader(PAIRS, workers=3), "unexpected keyword argument 'workers'"),
+    "once": (
+        lambda: DataLoader(PAIRS, sampler=iter([1])),
+        "sampler must be .* that starts anew, got a list_it",
+    ),
     "length": (
-        lambda: len(DataLoader(PAIRS, sampler=iter([1]))),
+        lambda: len(DataLoader(PAIRS, sampler=Endless())),
         "not known, because the sampler has no __len__",
     ),
     "number": (lambda: list(DataLoader(PAIRS, sampler=[0.5])), "a sampler must give ints, got .0.5."),
