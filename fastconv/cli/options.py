@@ -58,7 +58,7 @@ POSITIVE = _value(float, "a number above 0", lambda x: 0 < x < inf)
 BELOW_1 = _value(float, "a number of at least 0 and below 1", lambda x: 0 <= x < 1)
 
 #: The functions of :mod:`fastconv.models`.
-MODELS = sorted(name for name in models.__all__ if name.islower())
+MODELS = models.list_models()
 
 
 def model(name: str) -> str:

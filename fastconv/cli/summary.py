@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
         run,
         "print a network's shapes, parameters, multiply-adds and receptive fields",
     )
-    names = ", ".join(["lenet", *(name for name in models.__all__ if name.islower())])
+    names = ", ".join(["lenet", *models.list_models()])
     parser.add_argument("model", type=model, metavar="MODEL", help=f"one of {names}")
     parser.add_argument(
         "--input",

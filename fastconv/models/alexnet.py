@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from .. import nn
 from ..tensor import Tensor
+from .builders import builder
 
 
 class AlexNet(nn.Module):
@@ -52,6 +53,7 @@ class AlexNet(nn.Module):
         return self.classifier(self.avgpool(self.features(x)).flatten(1))
 
 
+@builder
 def alexnet(num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> AlexNet:
     """AlexNet (61,100,840 parameters for 1000 classes)."""
     return AlexNet(num_classes, in_channels, dropout)

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from .. import nn
+from .builders import builder
 
 
+@builder
 def lenet5(num_classes: int = 10, in_channels: int = 1, modern: bool = False) -> nn.Sequential:
     """LeNet-5 for ``in_channels x 28 x 28`` images (61,706 parameters for one channel and 10 classes).
 

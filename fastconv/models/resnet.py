@@ -1,18 +1,25 @@
-"""Residual networks (He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016).
+"""Residual networks (He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016), with the
+variants ResNeXt (Xie et al., "Aggregated residual transformations for deep neural networks", 2017) and Wide
+ResNet (Zagoruyko and Komodakis, "Wide residual networks", 2016).
 
 Parameters are named and shaped as torchvision's, so its state dicts load as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .. import nn
+from ..checks import check
 from ..tensor import Tensor
+from .builders import builder
 
 
-def _conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(c_in, c_out, kernel, stride=stride, padding=kernel // 2, bias=False)
+def _conv(
+    c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1, dilation: int = 1
+) -> nn.Conv2d:
+    padding = kernel // 2 * dilation
+    return nn.Conv2d(c_in, c_out, kernel, stride, padding, dilation=dilation, groups=groups, bias=False)
 
 
 class _Block(nn.Module):
@@ -20,13 +27,11 @@ class _Block(nn.Module):
 
     expansion: int
 
-    def __init__(
-        self, c_in: int, width: int, stride: int, shapes: Sequence[tuple[int, int, int, int]]
-    ) -> None:
+    def __init__(self, c_in: int, width: int, stride: int, shapes: Sequence[tuple[int, ...]]) -> None:
         super().__init__()
         c_out = width * self.expansion
-        for i, (channels_in, channels_out, kernel, step) in enumerate(shapes, 1):
-            setattr(self, f"conv{i}", _conv(channels_in, channels_out, kernel, step))
+        for i, (channels_in, channels_out, *others) in enumerate(shapes, 1):
+            setattr(self, f"conv{i}", _conv(channels_in, channels_out, *others))
             setattr(self, f"bn{i}", nn.BatchNorm2d(channels_out, activation="relu"))
         self.depth = len(shapes)
         self.downsample = None
@@ -56,7 +61,21 @@ class BasicBlock(_Block):
 
     expansion = 1
 
-    def __init__(self, c_in: int, width: int, stride: int) -> None:
+    def __init__(
+        self,
+        c_in: int,
+        width: int,
+        stride: int,
+        groups: int = 1,
+        width_per_group: int = 64,
+        dilation: int = 1,
+    ) -> None:
+        check(
+            (groups, width_per_group, dilation) == (1, 64, 1),
+            "ResNet",
+            "groups, width_per_group and replace_stride_with_dilation are for networks of Bottleneck blocks, "
+            "such as resnet50",
+        )
         super().__init__(c_in, width, stride, [(c_in, width, 3, stride), (width, width, 3, 1)])
 
 
@@ -65,10 +84,18 @@ class Bottleneck(_Block):
 
     expansion = 4
 
-    def __init__(self, c_in: int, width: int, stride: int) -> None:
-        super().__init__(
-            c_in, width, stride, [(c_in, width, 1, 1), (width, width, 3, stride), (width, 4 * width, 1, 1)]
-        )
+    def __init__(
+        self,
+        c_in: int,
+        width: int,
+        stride: int,
+        groups: int = 1,
+        width_per_group: int = 64,
+        dilation: int = 1,
+    ) -> None:
+        inner = width * width_per_group // 64 * groups
+        middle = (inner, inner, 3, stride, groups, dilation)
+        super().__init__(c_in, width, stride, [(c_in, inner, 1), middle, (inner, 4 * width, 1)])
 
 
 class ResNet(nn.Module):
@@ -84,6 +111,12 @@ class ResNet(nn.Module):
     small_input : bool
         For images of about 32x32: the stem is a 3x3 convolution with stride 1. The default is a 7x7
         convolution with stride 2 and max pooling.
+    zero_init_residual : bool
+        The last BatchNorm of each block starts with weight 0, so that the block starts as its shortcut.
+    groups, width_per_group : int
+        Groups of the 3x3 convolutions, and their channels at a width of 64.
+    replace_stride_with_dilation : three bool, optional
+        Whether the second, third and fourth stage dilate their convolutions in place of a stride.
 
     Examples
     --------
@@ -101,24 +134,39 @@ class ResNet(nn.Module):
         num_classes: int = 1000,
         in_channels: int = 3,
         small_input: bool = False,
+        zero_init_residual: bool = False,
+        groups: int = 1,
+        width_per_group: int = 64,
+        replace_stride_with_dilation: Sequence[bool] | None = None,
     ) -> None:
         super().__init__()
+        dilate = (False, *(replace_stride_with_dilation or (False,) * 3))
+        check(
+            len(dilate) == 4,
+            "ResNet",
+            f"replace_stride_with_dilation must be three bools, got {replace_stride_with_dilation}",
+        )
         self.conv1 = _conv(in_channels, 64, 3) if small_input else _conv(in_channels, 64, 7, 2)
         self.bn1 = nn.BatchNorm2d(64, activation="relu")
         self.maxpool = nn.Identity() if small_input else nn.MaxPool2d(3, stride=2, padding=1)
-        c_in = 64
+        c_in, dilation = 64, 1
         for stage, count in enumerate(layers):
-            width = 64 << stage
+            width, stride = 64 << stage, 2 if stage else 1
             blocks: list[nn.Module] = []
             for i in range(count):
-                blocks.append(block(c_in, width, 2 if stage and i == 0 else 1))
+                step = stride if i == 0 and not dilate[stage] else 1
+                blocks.append(block(c_in, width, step, groups, width_per_group, dilation))
                 c_in = width * block.expansion
+                if i == 0 and dilate[stage]:  # the first block has the dilation of the stage before
+                    dilation *= stride
             setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(c_in, num_classes)
         for m in self.modules():
             if isinstance(m, nn.Conv2d):
                 nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
+            elif zero_init_residual and isinstance(m, _Block):
+                nn.init.zeros_(getattr(m, f"bn{m.depth}").weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``N x num_classes`` of images ``N x in_channels x H x W``."""
@@ -128,16 +176,51 @@ class ResNet(nn.Module):
         return self.fc(self.avgpool(x).flatten(1))
 
 
-def resnet18(num_classes: int = 1000, in_channels: int = 3, small_input: bool = False) -> ResNet:
-    """ResNet-18 (11,689,512 parameters for 1000 classes)."""
-    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, in_channels, small_input)
+def _by_depth(
+    name: str,
+    title: str,
+    block: type[BasicBlock] | type[Bottleneck],
+    layers: Sequence[int],
+    parameters: int,
+    groups: int = 1,
+    width_per_group: int = 64,
+) -> Callable[..., ResNet]:
+    usual = groups, width_per_group
+
+    def build(
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        small_input: bool = False,
+        zero_init_residual: bool = False,
+        groups: int = usual[0],
+        width_per_group: int = usual[1],
+        replace_stride_with_dilation: Sequence[bool] | None = None,
+    ) -> ResNet:
+        options = groups, width_per_group, replace_stride_with_dilation
+        return ResNet(block, layers, num_classes, in_channels, small_input, zero_init_residual, *options)
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"{title} ({parameters:,} parameters for 1000 classes)."
+    return builder(build)
 
 
-def resnet34(num_classes: int = 1000, in_channels: int = 3, small_input: bool = False) -> ResNet:
-    """ResNet-34 (21,797,672 parameters for 1000 classes)."""
-    return ResNet(BasicBlock, (3, 4, 6, 3), num_classes, in_channels, small_input)
-
-
-def resnet50(num_classes: int = 1000, in_channels: int = 3, small_input: bool = False) -> ResNet:
-    """ResNet-50 (25,557,032 parameters for 1000 classes)."""
-    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, in_channels, small_input)
+resnet18 = _by_depth("resnet18", "ResNet-18", BasicBlock, (2, 2, 2, 2), 11_689_512)
+resnet34 = _by_depth("resnet34", "ResNet-34", BasicBlock, (3, 4, 6, 3), 21_797_672)
+resnet50 = _by_depth("resnet50", "ResNet-50", Bottleneck, (3, 4, 6, 3), 25_557_032)
+resnet101 = _by_depth("resnet101", "ResNet-101", Bottleneck, (3, 4, 23, 3), 44_549_160)
+resnet152 = _by_depth("resnet152", "ResNet-152", Bottleneck, (3, 8, 36, 3), 60_192_808)
+resnext50_32x4d = _by_depth(
+    "resnext50_32x4d", "ResNeXt-50 32x4d", Bottleneck, (3, 4, 6, 3), 25_028_904, 32, 4
+)
+resnext101_32x8d = _by_depth(
+    "resnext101_32x8d", "ResNeXt-101 32x8d", Bottleneck, (3, 4, 23, 3), 88_791_336, 32, 8
+)
+resnext101_64x4d = _by_depth(
+    "resnext101_64x4d", "ResNeXt-101 64x4d", Bottleneck, (3, 4, 23, 3), 83_455_272, 64, 4
+)
+wide_resnet50_2 = _by_depth(
+    "wide_resnet50_2", "Wide ResNet-50-2", Bottleneck, (3, 4, 6, 3), 68_883_240, 1, 128
+)
+wide_resnet101_2 = _by_depth(
+    "wide_resnet101_2", "Wide ResNet-101-2", Bottleneck, (3, 4, 23, 3), 126_886_696, 1, 128
+)

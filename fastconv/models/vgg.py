@@ -10,6 +10,7 @@ from collections.abc import Callable
 from .. import nn
 from ..checks import check
 from ..tensor import Tensor
+from .builders import builder
 
 # Table 1 of the paper: convolutions per stage; every stage ends with max pooling.
 STAGES = {
@@ -87,6 +88,7 @@ class VGG(nn.Module):
         return self.classifier(self.avgpool(self.features(x)).flatten(1))
 
 
+@builder
 def vgg(
     config: str = "D",
     num_classes: int = 1000,
@@ -106,7 +108,7 @@ def _by_depth(depth: int, config: str, parameters: int) -> Callable[..., VGG]:
 
     build.__name__ = build.__qualname__ = f"vgg{depth}"
     build.__doc__ = f"VGG {config} ({parameters:,} parameters for 1000 classes, without BatchNorm)."
-    return build
+    return builder(build)
 
 
 vgg11 = _by_depth(11, "A", 132_863_336)
