@@ -11,7 +11,37 @@ from ._version import __version__
 from .backends import backend, get_backend, set_backend
 from .backends.select import conv_algorithm
 from .backends.settings import get_float32_precision, get_num_threads, set_float32_precision, set_num_threads
-from .creation import as_tensor, from_dlpack, from_numpy, tensor
+from .creation import (
+    arange,
+    as_tensor,
+    bernoulli,
+    empty,
+    empty_like,
+    eye,
+    fill,
+    from_dlpack,
+    from_numpy,
+    full,
+    full_like,
+    linspace,
+    logspace,
+    multinomial,
+    normal,
+    ones,
+    ones_like,
+    rand,
+    rand_like,
+    randint,
+    randint_like,
+    randn,
+    randn_like,
+    randperm,
+    tensor,
+    tril_indices,
+    triu_indices,
+    zeros,
+    zeros_like,
+)
 from .devices import device
 from .dtypes import BOOL as bool
 from .dtypes import FLOAT32 as float
@@ -26,23 +56,6 @@ from .dtypes import INT32 as int32
 from .dtypes import INT64 as int64
 from .dtypes import INT64 as long
 from .dtypes import UINT8 as uint8
-from .filled import (
-    arange,
-    empty,
-    empty_like,
-    eye,
-    fill,
-    full,
-    full_like,
-    linspace,
-    logspace,
-    ones,
-    ones_like,
-    tril_indices,
-    triu_indices,
-    zeros,
-    zeros_like,
-)
 from .functions import (
     abs,
     add,
@@ -267,18 +280,6 @@ from .number_types import (
     set_default_dtype,
 )
 from .random import Generator, manual_seed
-from .sampling import (
-    bernoulli,
-    multinomial,
-    normal,
-    rand,
-    rand_like,
-    randint,
-    randint_like,
-    randn,
-    randn_like,
-    randperm,
-)
 from .search import searchsorted
 from .tape import (
     enable_grad,

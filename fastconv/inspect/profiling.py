@@ -16,8 +16,7 @@ from .. import backends, random
 from ..backends import select, settings
 from ..backends.contract import Engine
 from ..checks import check, shape_str
-from ..creation import as_tensor
-from ..filled import ones
+from ..creation import as_tensor, ones
 from ..nn import Module
 from ..spec import ConvSpec
 from ..table import Shown, Table

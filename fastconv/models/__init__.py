@@ -33,8 +33,8 @@ from .unet import UNet, unet
 from .vgg import VGG, vgg, vgg11, vgg13, vgg16, vgg19
 
 __all__ = [
-    "alexnet",
     "AlexNet",
+    "alexnet",
     "ConvNeXt",
     "convnext_base",
     "convnext_small",
@@ -75,10 +75,10 @@ __all__ = [
     "SqueezeNet",
     "squeezenet1_0",
     "squeezenet1_1",
-    "UNet",
     "unet",
-    "vgg",
+    "UNet",
     "VGG",
+    "vgg",
     "vgg11",
     "vgg13",
     "vgg16",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fastconv import nn
-from fastconv.filled import full
+from fastconv.creation import full
 from fastconv.tensor import Tensor
 
 from .blocks import StochasticDepth

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.checks import check, check_count, int_tuple
-from fastconv.creation import argument
+from fastconv.creation import arange, argument
 from fastconv.dtypes import INT64
 from fastconv.errors import names_memory
-from fastconv.filled import arange
 from fastconv.tensor import Tensor
 from fastconv.typing import TensorLike
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ...checks import check_rank, int_tuple, number
+from ...creation import full, zeros
 from ...dtypes import FLOAT32
-from ...filled import full, zeros
 from ...tensor import Tensor
 from ...typing import DType, TensorLike
 from .. import functional as F

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...checks import check, check_rank, int_tuple, number, shape_str
-from ...creation import argument, as_tensor
-from ...filled import ones, zeros
+from ...creation import argument, as_tensor, ones, zeros
 from ...tensor import Tensor
 from ...typing import DType, TensorLike
 from .. import functional as F

@@ -7,8 +7,7 @@ from typing import Any
 
 from ...backends.select import check_name, forced
 from ...checks import check, check_count, int_tuple, one_of, shape_str
-from ...creation import argument
-from ...filled import zeros
+from ...creation import argument, zeros
 from ...spec import conv_spec, parse_padding, window_options
 from ...tensor import Tensor
 from ...typing import DType, Ints, Padding, TensorLike

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...checks import number
-from ...filled import zeros
+from ...creation import zeros
 from ...tensor import Tensor
 from ...typing import TensorLike
 from .. import functional as F

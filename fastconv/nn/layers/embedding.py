@@ -6,8 +6,7 @@ from typing import Any
 
 from ...autograd import no_grad
 from ...checks import check, check_count, int_tuple
-from ...creation import argument
-from ...filled import zeros
+from ...creation import argument, zeros
 from ...tensor import Tensor
 from ...typing import DType, TensorLike
 from .. import functional as F

@@ -6,7 +6,7 @@ from math import sqrt
 from typing import Any
 
 from ...checks import check_count, int_tuple
-from ...filled import zeros
+from ...creation import zeros
 from ...spec import conv_spec
 from ...tensor import Tensor
 from ...typing import DType, TensorLike

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...autograd import no_grad
 from ...checks import check, check_count, int_tuple, number
-from ...filled import ones, zeros
+from ...creation import ones, zeros
 from ...tensor import Tensor
 from ...typing import DType, Ints, TensorLike
 from .. import functional as F

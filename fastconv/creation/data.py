@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from . import backends, dtypes, variable
-from .checks import check
-from .devices import place
-from .errors import names_memory
-from .tensor import Tensor
-from .typing import Array, DType
-from .variable import host_array
+from .. import backends, dtypes, variable
+from ..checks import check
+from ..devices import place
+from ..errors import names_memory
+from ..tensor import Tensor
+from ..typing import Array, DType
+from ..variable import host_array
 
 
 # ------------------------------------------------------------------------------------------------- from data

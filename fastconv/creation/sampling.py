@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from . import dtypes, random
-from .checks import check, check_rank, int_tuple, number, shape_argument, shape_str
-from .devices import place
-from .dtypes import FLOAT32, FLOAT64, INT64
-from .errors import names_memory
-from .random import Generator
-from .spec import broadcast_shape
-from .tensor import Tensor
-from .typing import DType, Ints, TensorLike
-from .variable import argument
+from .. import dtypes, random
+from ..checks import check, check_rank, int_tuple, number, shape_argument, shape_str
+from ..devices import place
+from ..dtypes import FLOAT32, FLOAT64, INT64
+from ..errors import names_memory
+from ..random import Generator
+from ..spec import broadcast_shape
+from ..tensor import Tensor
+from ..typing import DType, Ints, TensorLike
+from ..variable import argument
 
 
 # ------------------------------------------------------------------------------------------------- of a shape

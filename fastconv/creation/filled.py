@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from . import dtypes
-from .checks import check, check_count, int_tuple, number, shape_argument, shape_str
-from .devices import place
-from .dtypes import FLOAT32, INT64
-from .errors import names_memory
-from .ops import masks
-from .tensor import Tensor
-from .typing import DType, Ints, TensorLike
-from .variable import argument
+from .. import dtypes
+from ..checks import check, check_count, int_tuple, number, shape_argument, shape_str
+from ..devices import place
+from ..dtypes import FLOAT32, INT64
+from ..errors import names_memory
+from ..ops import masks
+from ..tensor import Tensor
+from ..typing import DType, Ints, TensorLike
+from ..variable import argument
 
 
 # ------------------------------------------------------------------------------------------------- constants
