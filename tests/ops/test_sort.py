@@ -127,6 +127,8 @@ def test_any_shape_as_pytorch(backend, call):
     expected = None
     with contextlib.suppress(RuntimeError, IndexError):
         expected = getattr(torch, name)(torch.tensor(x.copy()), *args, **kwargs)
+    if "median" in name and not args and not x.size and x.dtype.kind != "f":
+        expected = None  # PyTorch returns the smallest integer
     with fc.backend(backend):
         if expected is None:
             with pytest.raises((ValueError, IndexError)):
