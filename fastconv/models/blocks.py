@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from fastconv import nn
 from fastconv.checks import check
-from fastconv.filled import ones
+from fastconv.creation import ones
 from fastconv.nn import functional as F
 from fastconv.tensor import Tensor
 
