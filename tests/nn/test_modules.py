@@ -347,6 +347,19 @@ LAYERS = {
     "Dropout": (nn.Dropout(0.2, mode="downgrade_in_infer"), (3, 4), (3, 4)),
     "ReLU": (nn.ReLU(inplace=True), (3, 4), (3, 4)),
     "LeakyReLU": (nn.LeakyReLU(0.2, True), (3, 4), (3, 4)),
+    **{
+        name: (getattr(nn, name)(), (3, 4), (3, 4))
+        for name in (
+            *("ReLU6", "Hardtanh", "Hardswish", "Hardsigmoid", "ELU", "SELU", "CELU", "Mish", "Softplus"),
+            *("Softsign", "LogSigmoid", "Hardshrink", "Softshrink", "Tanhshrink", "RReLU"),
+        )
+    },
+    "PReLU": (nn.PReLU(4), (3, 4, 2), (3, 4, 2)),
+    "Threshold": (nn.Threshold(0.1, 2.0), (3, 4), (3, 4)),
+    "GLU": (nn.GLU(1), (3, 4), (3, 2)),
+    "Softmin": (nn.Softmin(dim=1), (3, 4), (3, 4)),
+    "LogSoftmax": (nn.LogSoftmax(dim=1), (3, 4), (3, 4)),
+    "Softmax2d": (nn.Softmax2d(), (3, 4, 2, 2), (3, 4, 2, 2)),
     "Sigmoid": (nn.Sigmoid(), (3, 4), (3, 4)),
     "Tanh": (nn.Tanh(), (3, 4), (3, 4)),
     "GELU": (nn.GELU(approximate="tanh"), (3, 4), (3, 4)),
