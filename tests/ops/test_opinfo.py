@@ -237,7 +237,7 @@ def close(got, expected, what):
         return
     finite = expected[np.isfinite(expected)]
     scale = np.abs(finite).max() if finite.size else 1.0
-    if scale < 1e-12:  # terms of size 1 that cancel, of which the rounding errors of float32 stay
+    if scale < 1e-6:  # terms of size 1 that cancel, of which the rounding errors of float32 stay
         scale = 1.0
     np.testing.assert_allclose(
         got, expected, rtol=2e-4, atol=2e-5 * max(scale, 1e-3), equal_nan=True, err_msg=what

@@ -16,7 +16,8 @@ from ..runtime import layout, memory
 from ..runtime.array import DeviceArray
 from ..runtime.launch import THREADS, body, cuda, grid, kernel, launch, math
 from .block_reduce import team_reducer
-from .reduce import LONG, PIECES, reduce_rows
+from .pointwise import cast
+from .reduce import LONG, PIECES, reduce_fwd
 
 
 @functools.cache
@@ -64,7 +65,7 @@ def _loss_kernel(name, real):
 def _sum_kernel(name, real):
     formula, sum_team, zero = body(_formulas(real)[name].forward), team_reducer("add"), np.float64(0)
 
-    def pair_loss_sum(x, t, p, partial, n, piece):
+    def pair_loss_sum(x, t, p, partial, n, piece, divisor):
         shared = cuda.shared.array(THREADS, np.float64)
         start = np.int64(cuda.blockIdx.x) * piece
         total = zero
@@ -72,7 +73,7 @@ def _sum_kernel(name, real):
             total += np.float64(formula(x[i], t[i], p))
         total = sum_team(shared, total, THREADS)
         if cuda.threadIdx.x == 0:
-            partial[cuda.blockIdx.x] = total
+            partial[cuda.blockIdx.x] = total / divisor
 
     pair_loss_sum.__name__ = f"pair_loss_sum_{name}"
     return kernel(pair_loss_sum)
@@ -106,9 +107,9 @@ def pair_loss_fwd(
         return layout.filled((), x.dtype, 0 if reduction == "sum" else np.nan)
     piece = -(-n // min(PIECES, -(-n // LONG)))
     partial = memory.empty((-(-n // piece),), np.float64)
-    launch(_sum_kernel(name, real), partial.size, THREADS, x, target, p, partial, n, piece)
-    divisor = n if reduction == "mean" else 0
-    return reduce_rows("add", partial, 1, partial.size, x.dtype, divisor).reshape()
+    divisor = np.float64(n if reduction == "mean" else 1)
+    launch(_sum_kernel(name, real), partial.size, THREADS, x, target, p, partial, n, piece, divisor)
+    return cast(reduce_fwd("sum", partial, (0,), False), x.dtype)
 
 
 def pair_loss_bwd(
