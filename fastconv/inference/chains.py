@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from .. import nn
 from ..nn import fused_chain
 from ..nn.fused_chain import FusionSteps
-from ..nn.module import versions
+from ..nn.tree import versions
 from .forward import Forward, computes_as
 from .fused import FusedConv
 from .rules import Known, fuse, sources

@@ -10,7 +10,7 @@ from .. import backends, nn
 from ..backends import settings
 from ..backends.select import forced
 from ..nn.hooks import hooked
-from ..nn.module import versions
+from ..nn.tree import versions
 from ..tensor import Tensor
 from .forward import Forward, given
 from .fused import refuse

@@ -11,7 +11,7 @@ module.py      calls, and what is done in all submodules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -117,13 +117,3 @@ class Module(ModuleState):
 
 def _observed(watching: Any, module: Module, *args: Any, **kwargs: Any) -> Any:
     return watching.call(module, args, kwargs)
-
-
-def versions(modules: Iterable[Module]) -> list[object]:
-    """The version of each module: a new object with every assignment to one of its attributes.
-
-    Two lists of the same modules are equal if nothing was assigned in between: no parameter, submodule,
-    option or ``forward``, and no ``training`` by ``train()`` or ``eval()``. Values that change in the memory
-    of a tensor are not noticed; tensors have versions of their own.
-    """
-    return [m._last_change for m in modules]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..checks import check
@@ -24,7 +24,7 @@ class ModuleTree:
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Any]
     _transient: Collection[str] = ()  # names of buffers that state_dict leaves out
-    _last_change: object = None  # see :func:`module.versions`
+    _last_change: object = None  # see :func:`versions`
 
     if TYPE_CHECKING:  # attributes that a user assigned: `net[0].weight`
 
@@ -354,3 +354,13 @@ class ModuleTree:
                 if t is not None and name not in module._transient:
                     found[f"{path}.{name}" if path else name] = t
         return found
+
+
+def versions(modules: Iterable[ModuleTree]) -> list[object]:
+    """The version of each module: a new object with every assignment to one of its attributes.
+
+    Two lists of the same modules are equal if nothing was assigned in between: no parameter, submodule,
+    option or ``forward``, and no ``training`` by ``train()`` or ``eval()``. Values that change in the memory
+    of a tensor are not noticed; tensors have versions of their own.
+    """
+    return [m._last_change for m in modules]

@@ -584,7 +584,8 @@ def test_read_only_memory_is_refused(array):
         lambda t: operator.setitem(t, 0, 1),
     ):
         with pytest.raises(
-            RuntimeError, match=r"(add_|mul_|zero_|item assignment): the tensor's memory is read-only.*\.clone\(\)"
+            RuntimeError,
+            match=r"(add_|mul_|zero_|item assignment): the tensor's memory is read-only.*\.clone\(\)",
         ):
             change(fc.from_numpy(array))
 
@@ -592,7 +593,7 @@ def test_read_only_memory_is_refused(array):
 def test_unknown_operands_are_a_type_error(backend):
     x = fc.ones(2)
     for change in (lambda: operator.iadd(x, "one"), lambda: x.mul_(None), lambda: operator.ipow(x, object())):
-        with pytest.raises(TypeError, match="unsupported operand type"):
+        with pytest.raises(TypeError, match="unsupported operand type|mul: other must be a Tensor"):
             change()
     with pytest.raises(ValueError, match="clamp: give min, max or both"):
         x.clamp_()

@@ -12,7 +12,7 @@ import pytest
 import fastconv as fc
 from fastconv import nn
 from fastconv.nn import functional as F
-from fastconv.nn.module import versions
+from fastconv.nn.tree import versions
 
 
 class Net(nn.Module):

@@ -88,9 +88,9 @@ def _total_norm(name: str, tensors: list[Tensor], norm_type: Any, error_if_nonfi
 
 
 def _change(name: str, rule: str, gradients: Sequence[Tensor], *numbers: float) -> None:
-    """Apply an update rule without gradient of its own to ``gradients``, all of a device at once."""
-    for device in {g.device for g in gradients}:
-        own = [g for g in gradients if g.device == device]
+    """Apply an update rule without gradient of its own to ``gradients``, all of a device and dtype at once."""
+    for kind in {(g.device, g.dtype) for g in gradients}:
+        own = [g for g in gradients if (g.device, g.dtype) == kind]
         for g in own:
             inplace.begin(g, name, ())
         arrays = [g.array for g in own]
