@@ -69,17 +69,16 @@ def float_divisions(
     @body
     def remainder(a, b):
         rest = fmod(a, b)
-        return rest + b if rest != zero and (b < zero) != (rest < zero) else rest
+        return rest + b if (rest != zero) & ((b < zero) != (rest < zero)) else rest
 
     @body
     def floor_divide(a, b):
-        if b == zero:
-            return quotient(a, b)
         rest = fmod(a, b)
         whole = quotient(a - rest, b)  # nearly an integer
-        whole = whole - one if rest != zero and (b < zero) != (rest < zero) else whole
+        whole = whole - one if (rest != zero) & ((b < zero) != (rest < zero)) else whole
         below = floor(whole)
-        return below + one if whole - below > half else below
+        below = below + one if whole - below > half else below
+        return quotient(a, b) if b == zero else below
 
     return {
         "floor_divide": floor_divide,

@@ -308,27 +308,28 @@ def quotient(a, b):
 overload(quotient, jit_options=_OPTIONS)(lambda a, b: lambda a, b: a / b)
 
 
-def _fmod32(a, b):
-    """The remainder of the division, exact.
+def _fmod_near32(a, b):
+    """The remainder of the division, exact for ``|a| < 2**27 * |b|``.
 
-    In float64 a quotient below 2**27 is on the right side of the nearest integer, and its product with ``b``
+    In float64 such a quotient is on the right side of the nearest integer, and its product with ``b``
     is exact.
     """
-    q = np.float64(a) / np.float64(b)
-    if abs(a) < abs(b):
-        return a
-    if abs(q) < 134217728.0:
-        return F(np.float64(a) - np.trunc(q) * np.float64(b))
-    return np.fmod(a, b)
+    x, y = np.float64(a), np.float64(b)
+    return select(abs(a) < abs(b), a, F(x - np.trunc(x / y) * y))
+
+
+def fmod_near(a, b):
+    """:func:`fmod` of float32 as vector code, where ``|a| < 2**27 * |b|``."""
+    return math.fmod(a, b)
 
 
 def fmod(a, b):
-    return np.fmod(a, b)
+    """The remainder of the division, exact."""
+    return math.fmod(a, b)
 
 
-overload(fmod, jit_options=_OPTIONS)(
-    lambda a, b: _fmod32 if a == types.float32 else lambda a, b: np.fmod(a, b)
-)
+overload(fmod_near, jit_options=_OPTIONS)(lambda a, b: _fmod_near32)
+overload(fmod, jit_options=_OPTIONS)(lambda a, b: lambda a, b: np.fmod(a, b))
 
 # x ** -0.75. With the flags of ``body`` the compiler would refine an estimate of 1 / sqrt, and infinity would
 # become NaN.

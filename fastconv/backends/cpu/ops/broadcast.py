@@ -36,15 +36,18 @@ from ..runtime import layout, memory
 from . import borrowed as reference
 from .pointwise import SMALL, inline
 
+# Divisions of float32: vector code where the quotients in BLOCK elements are below NEAR, else the C library.
+NEAR, BLOCK = np.float32(1 << 27), 1024
 SHORT = 1024  # a row vector below this length is repeated, because short rows would be short loops
 _ENDLESS = 1 << 62
 BINARY = frozenset((*BINARY_FORMULAS, *DIVISIONS, *GATES))
 
 
 @functools.cache
-def _formula(name: str, real):
+def _formula(name: str, real, near: bool = False):
+    """The formula of an op; ``near``: of a division whose quotients are below NEAR."""
     if name in DIVISIONS:
-        quotient, fmod = vector_math.quotient, vector_math.fmod
+        quotient, fmod = vector_math.quotient, vector_math.fmod_near if near else vector_math.fmod
         return float_divisions(inline, quotient, fmod, np.floor, np.trunc, real(0), real(1))[name]
     select, sigmoid = vector_math.select, vector_math.sigmoid
     if name in GATES:
@@ -94,6 +97,44 @@ def _binary_kernel(name: str, real):
                         out[i] = formula(p[0], q[i])
                 start = stop
 
+    def run_division(threads, a, b, y, walk):
+        for thread in prange(threads):
+            start, end = split_range(thread, threads, y.size)
+            while start < end:
+                outer, middle, inner = _row(walk, start)
+                stop = min(end, start + walk[0, 2] - inner, start + BLOCK)
+                out = y[start:stop]
+                p = _piece(a, walk[1], outer, middle, inner, out.size)
+                q = _piece(b, walk[2], outer, middle, inner, out.size)
+                # step 0 in a short row of one element is the same as step 1
+                i_step, j_step = min(p.size - 1, 1), min(q.size - 1, 1)
+                far = False
+                if i_step == j_step:
+                    for i in range(out.size):
+                        far |= not abs(p[i]) < NEAR * abs(q[i])
+                elif j_step == 0:
+                    for i in range(out.size):
+                        far |= not abs(p[i]) < NEAR * abs(q[0])
+                else:
+                    for i in range(out.size):
+                        far |= not abs(p[0]) < NEAR * abs(q[i])
+                if far:
+                    for i in range(out.size):
+                        out[i] = formula(p[i * i_step], q[i * j_step])
+                elif i_step == j_step:
+                    for i in range(out.size):
+                        out[i] = near(p[i], q[i])
+                elif j_step == 0:
+                    for i in range(out.size):
+                        out[i] = near(p[i], q[0])
+                else:
+                    for i in range(out.size):
+                        out[i] = near(p[0], q[i])
+                start = stop
+
+    if name in DIVISIONS and name != "trunc_divide" and real is np.float32:
+        near = _formula(name, real, True)
+        run = run_division
     run.__qualname__ = f"binary.{name}.{np.dtype(real)}"
     return kernel(run)
 
