@@ -341,7 +341,10 @@ BAD = {
         ("shape", (LOGITS, LABELS), {}, ValueError, ["target must have shape 3x5", "got 3"]),
     ],
     "multilabel_soft_margin_loss": [("shape", (X, X[0]), {}, ValueError, ["2x4x6x5", "4x6x5"])],
-    "soft_margin_loss": [("shapes", (f32(3), f32(2)), {}, ValueError, ["3", "2"])],
+    "soft_margin_loss": [
+        ("shapes", (f32(3), f32(2)), {}, ValueError, ["3", "2"]),
+        ("input", (f32(4, 1), f32(3)), {}, ValueError, ["target must broadcast", "4x1", "got 3"]),
+    ],
     "hinge_embedding_loss": [("margin", (X, X), {"margin": None}, TypeError, ["margin", "None"])],
     "instance_norm": [
         ("rank", (f32(3, 4),), {}, ValueError, ["N x C x spatial", "3x4"]),

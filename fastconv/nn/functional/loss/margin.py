@@ -31,7 +31,7 @@ def soft_margin_loss(
     Parameters
     ----------
     input : Tensor or array, float32 or float64
-    target : 1 or -1; both broadcast, and integers are converted
+    target : 1 or -1, broadcast to the input's shape; integers are converted
     size_average, reduce : None
         Deprecated in PyTorch, and not supported.
     reduction : {"mean", "sum", "none"}
@@ -44,6 +44,11 @@ def soft_margin_loss(
     """
     check_reduction("soft_margin_loss", reduction, size_average, reduce)
     input, target = pair("soft_margin_loss", input, target)
+    check(
+        broadcast_shape("soft_margin_loss", input.shape, target.shape) == input.shape,
+        "soft_margin_loss",
+        f"target must broadcast to the input's {shape_str(input.shape)}, got {shape_str(target.shape)}",
+    )
     return pair_loss("soft_margin_loss", "soft_margin", input, target, reduction)
 
 
