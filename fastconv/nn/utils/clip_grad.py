@@ -88,7 +88,7 @@ def _total_norm(name: str, tensors: list[Tensor], norm_type: Any, error_if_nonfi
 
 
 def _change(name: str, rule: str, gradients: Sequence[Tensor], *numbers: float) -> None:
-    """Apply an update rule without gradient of its own to ``gradients``, all of a device and dtype at once."""
+    """Apply an update rule without gradient of its own to ``gradients``, one kind of arrays at a time."""
     for kind in {(g.device, g.dtype) for g in gradients}:
         own = [g for g in gradients if (g.device, g.dtype) == kind]
         for g in own:
