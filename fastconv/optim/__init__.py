@@ -1,6 +1,6 @@
 """Optimizers and learning-rate schedules."""
 
-from . import lr_scheduler
+from . import lr_scheduler, swa_utils
 from .adam import Adam, Adamax, AdamW, NAdam, RAdam
 from .adaptive import Adadelta, Adagrad, RMSprop
 from .optimizer import Optimizer
@@ -15,6 +15,7 @@ __all__ = [
     "AdamW",
     "ASGD",
     "lr_scheduler",
+    "swa_utils",
     "NAdam",
     "Optimizer",
     "RAdam",

@@ -1,0 +1,117 @@
+"""Averages of a network's weights over the steps of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, TypeAlias
+
+from fastconv import nn
+from fastconv.checks import check
+from fastconv.creation import as_tensor
+from fastconv.tape import no_grad
+from fastconv.tensor import Tensor
+
+#: ``(average, new value, number of values so far) -> new average``
+Average: TypeAlias = Callable[[Tensor, Tensor, int], Tensor]
+
+
+def _mean(average: Tensor, value: Tensor, count: int) -> Tensor:
+    return average + (value - average) / (count + 1)
+
+
+def get_swa_avg_fn() -> Average:
+    """The mean of all values, for :class:`AveragedModel`.
+
+    >>> optim.swa_utils.get_swa_avg_fn()(fc.ones(1), fc.zeros(1), 3)
+    tensor([0.75])
+    """
+    return _mean
+
+
+def get_ema_avg_fn(decay: float = 0.999) -> Average:
+    """The exponential average with ``decay``, for :class:`AveragedModel`.
+
+    >>> optim.swa_utils.get_ema_avg_fn(0.5)(fc.ones(1), fc.zeros(1), 3)
+    tensor([0.5])
+    """
+    check(0 <= decay <= 1, "get_ema_avg_fn", f"decay must be between 0 and 1, got {decay}")
+
+    def average(average: Tensor, value: Tensor, count: int) -> Tensor:
+        return decay * average + (1 - decay) * value
+
+    return average
+
+
+class AveragedModel(nn.Module):
+    """A copy of a network that holds averages of its parameters (Izmailov et al., "Averaging weights leads to
+    wider optima and better generalization", 2018).
+
+    Parameters
+    ----------
+    model : Module
+    device : str, optional
+    avg_fn : callable ``(average, value, count) -> average``, optional
+        The mean by default; see also :func:`get_ema_avg_fn`.
+    multi_avg_fn : None
+        Not supported.
+    use_buffers : bool
+        Average buffers too. By default they are copied, so that those of BatchNorm belong to the
+        last parameters.
+
+    Attributes
+    ----------
+    module : Module
+        The copy.
+
+    Raises
+    ------
+    ValueError
+        If ``multi_avg_fn`` is given.
+
+    Examples
+    --------
+    >>> net = nn.Linear(2, 1)
+    >>> average = optim.swa_utils.AveragedModel(net)
+    >>> average.update_parameters(net)  # after each step, or each epoch
+    >>> average(fc.ones(1, 2)).shape
+    (1, 1)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        device: str | None = None,
+        avg_fn: Average | None = None,
+        multi_avg_fn: None = None,
+        use_buffers: bool = False,
+    ) -> None:
+        super().__init__()
+        check(
+            multi_avg_fn is None,
+            "AveragedModel",
+            "multi_avg_fn is not supported; give avg_fn, for one tensor",
+        )
+        self.module = deepcopy(model)
+        self.register_buffer("n_averaged", as_tensor(0))
+        self.avg_fn, self.use_buffers = avg_fn or _mean, use_buffers
+        if device is not None:
+            self.to(device)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the copy computes."""
+        return self.module(*args, **kwargs)
+
+    def update_parameters(self, model: nn.Module) -> None:
+        """Take the present parameters of ``model`` into the average; the first ones are copied."""
+        count = int(self.n_averaged.item())
+        with no_grad():
+            for mine, new in zip(self.module.parameters(), model.parameters(), strict=True):
+                mine.copy_(self._averaged(mine, new, count))
+            for mine, new in zip(self.module.buffers(), model.buffers(), strict=True):
+                mine.copy_(self._averaged(mine, new, count if self.use_buffers else 0))
+            self.n_averaged.fill_(count + 1)
+
+    def _averaged(self, mine: Tensor, new: Tensor, count: int) -> Tensor:
+        new = new.detach().to(mine.device)
+        return self.avg_fn(mine.detach(), new, count) if count else new
