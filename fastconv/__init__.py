@@ -56,7 +56,41 @@ from .dtypes import INT32 as int32
 from .dtypes import INT64 as int64
 from .dtypes import INT64 as long
 from .dtypes import UINT8 as uint8
-from .functions import (
+from .functions.joining import (
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    broadcast_tensors,
+    cat,
+    column_stack,
+    concat,
+    concatenate,
+    dstack,
+    einsum,
+    hstack,
+    meshgrid,
+    stack,
+    vstack,
+)
+from .functions.number_types import (
+    Size,
+    channels_last,
+    channels_last_3d,
+    contiguous_format,
+    finfo,
+    get_default_dtype,
+    iinfo,
+    inf,
+    is_floating_point,
+    is_tensor,
+    nan,
+    numel,
+    pi,
+    preserve_format,
+    promote_types,
+    set_default_dtype,
+)
+from .functions.of_methods import (
     abs,
     add,
     addbmm,
@@ -226,25 +260,10 @@ from .functions import (
     vdot,
     where,
 )
+from .functions.search import searchsorted
 from .inference import optimize_for_inference
 from .inspect import explain_conv, profile, summary
 from .io import load, save
-from .joining import (
-    atleast_1d,
-    atleast_2d,
-    atleast_3d,
-    broadcast_tensors,
-    cat,
-    column_stack,
-    concat,
-    concatenate,
-    dstack,
-    einsum,
-    hstack,
-    meshgrid,
-    stack,
-    vstack,
-)
 from .nn.functional import (
     adaptive_avg_pool1d,
     avg_pool1d,
@@ -261,26 +280,7 @@ from .nn.functional import (
     pixel_shuffle,
     pixel_unshuffle,
 )
-from .number_types import (
-    Size,
-    channels_last,
-    channels_last_3d,
-    contiguous_format,
-    finfo,
-    get_default_dtype,
-    iinfo,
-    inf,
-    is_floating_point,
-    is_tensor,
-    nan,
-    numel,
-    pi,
-    preserve_format,
-    promote_types,
-    set_default_dtype,
-)
 from .random import Generator, manual_seed
-from .search import searchsorted
 from .tape import (
     enable_grad,
     inference_mode,

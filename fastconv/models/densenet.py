@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from fastconv import nn
 from fastconv.checks import check
-from fastconv.joining import cat
+from fastconv.functions.joining import cat
 from fastconv.nn import functional as F
 from fastconv.tensor import Tensor
 

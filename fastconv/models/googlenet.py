@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from fastconv import nn
 from fastconv.creation import tensor
-from fastconv.joining import cat
+from fastconv.functions.joining import cat
 from fastconv.nn import functional as F
 from fastconv.tensor import Tensor
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fastconv import nn
 from fastconv.checks import check
-from fastconv.joining import cat
+from fastconv.functions.joining import cat
 from fastconv.tensor import Tensor
 
 from .builders import builder

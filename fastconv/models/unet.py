@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from fastconv import nn
 from fastconv.checks import check, shape_str
-from fastconv.joining import cat
+from fastconv.functions.joining import cat
 from fastconv.nn import functional as F
 from fastconv.tensor import Tensor
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from fastconv import inplace
 from fastconv.checks import check, number
-from fastconv.joining import stack
+from fastconv.functions.joining import stack
 from fastconv.tape import no_grad
 from fastconv.tensor import Tensor
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fastconv.checks import check
-from fastconv.joining import cat
+from fastconv.functions.joining import cat
 from fastconv.tensor import Tensor
 
 from .clip_grad import listed

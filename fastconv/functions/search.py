@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .ops import count
-from .tensor import Tensor
-from .typing import Operand, TensorLike
+from ..ops import count
+from ..tensor import Tensor
+from ..typing import Operand, TensorLike
 
 
 def searchsorted(

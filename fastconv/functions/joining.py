@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .checks import check, check_axis, check_rank, check_shape, one_of, shape_str
-from .ops import Concatenate
-from .ops.einsum import einsum as _einsum
-from .spec import broadcast_shape
-from .tensor import Tensor
-from .typing import TensorLike
-from .variable import argument
+from ..checks import check, check_axis, check_rank, check_shape, one_of, shape_str
+from ..ops import Concatenate
+from ..ops.einsum import einsum as _einsum
+from ..spec import broadcast_shape
+from ..tensor import Tensor
+from ..typing import TensorLike
+from ..variable import argument
 
 
 # ------------------------------------------------------------------------------------------------- joined

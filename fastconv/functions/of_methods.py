@@ -11,11 +11,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from .checks import check
-from .ops import ternary
-from .tensor import Tensor
-from .typing import Operand
-from .variable import argument
+from ..checks import check
+from ..ops import ternary
+from ..tensor import Tensor
+from ..typing import Operand
+from ..variable import argument
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from . import dtypes
-from .checks import check
-from .dtypes import FLOAT32
-from .tensor import Tensor
-from .typing import DType, TensorLike
-from .variable import argument
+from .. import dtypes
+from ..checks import check
+from ..dtypes import FLOAT32
+from ..tensor import Tensor
+from ..typing import DType, TensorLike
+from ..variable import argument
 
 #: A shape; PyTorch has a class of its own for it.
 Size = tuple
