@@ -1,7 +1,7 @@
 """The functions ``fc.NAME`` that are methods of Tensor too: the methods, for arrays and numbers as well.
 
 The methods in ``methods`` have the documentation. A name that is not a method (``zeros``, ``cat``, ``where``)
-is in ``creation.py``, or where its subject is.
+is in ``creation``, or beside this file.
 """
 
 from __future__ import annotations
