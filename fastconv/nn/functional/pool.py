@@ -285,7 +285,8 @@ def _lp_pool(
             return copysign(1, p) * MaxPool.apply(copysign(1, p) * x.abs(), op="max_pool", spec=spec)[0]
         mean = SpatialMap.apply(x**p, op="avg_pool_fwd", adjoint="avg_pool_bwd", spec=spec)
         # relu has the derivative 0 at 0, where that of the root is infinite
-        return ((relu(mean) - relu(-mean)) * prod(spec.kernel)) ** (1 / p)
+        total = (relu(mean) - relu(-mean)) * prod(spec.kernel)
+        return total.sqrt() if p == 2 else total ** (1 / p)
 
     return batched(name, int(name[-2]) + 1, run, input)
 

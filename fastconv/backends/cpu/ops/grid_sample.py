@@ -3,7 +3,7 @@
     taps of a place     per axis up to four pixels, their weights, and the weights' derivatives by the place
 
     forward     threads: equal shares of the places
-                  for each tap: all channels in one loop
+                  for each tap: all channels in one loop (few channels: for each channel all taps)
     input       threads: equal shares of the jobs (image, range of its pixels)
                   for each place and each tap of it in the range: add the gradient, all channels in one loop
     grid        threads: equal shares of the places
@@ -22,13 +22,18 @@ import numpy as np
 from fastconv.backends.settings import get_num_threads
 
 from ..codegen.emitter import address, view1d
-from ..codegen.jit import body, kernel, prange, split_range
+from ..codegen.jit import U, body, kernel, prange, split_range
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 
 MODES = {"bilinear": 0, "nearest": 1, "bicubic": 2}
 PADDING = {"zeros": 0, "border": 1, "reflection": 2}
 A = -0.75  # of cubic convolution
+FEW = 8  # channels from which a loop over them is worth its start
+TAPS, MOST = 4, 16  # of an axis and of a place, at most
+# Scratch of a thread. Numbers: weights of the axes' taps, from SLOPES on their slopes, from WEIGHT on the
+# weights of the place's taps and three slopes of each. Places: those of the axes' taps, from TAP on pixels.
+SLOPES, WEIGHT, TAP = 3 * TAPS, 6 * TAPS, 3 * TAPS
 
 
 @body
@@ -58,71 +63,75 @@ def bounded(x, size, padding, align):
 
 
 @body
-def axis_taps(g, size, mode, padding, align, at, weights, slopes):
-    """Write the taps of one axis: places (-1 outside), weights, their slopes by ``g``; returns the number."""
+def axis_taps(g, axis, size, options, at, numbers):
+    """Write the taps of one axis: places (-1 outside), weights, their slopes by ``g``; returns how many."""
     real = type(g)
+    mode, padding, align = options
+    first_weight, first_slope, first_place = axis * TAPS, SLOPES + axis * TAPS, axis * TAPS
     scale, shift = (real(size - 1) / real(2), real(0)) if align else (real(size) / real(2), real(-0.5))
-    x = (g + real(1)) * scale + shift
+    x, last = (g + real(1)) * scale + shift, real(size - 1)
     if not abs(x) < real(np.inf):  # np.isfinite tests x - x, which the compiler may take for 0
         x, scale = shift, real(0)
     if mode == 2:
         first = np.floor(x)
         for k in range(4):
-            t = x - first + real(1 - k)  # from the tap to the place
-            d = abs(t)
+            d = abs(x - first + real(1 - k))  # from the tap to the place
             if k == 1 or k == 2:
-                weights[k] = ((real(A) + real(2)) * d - (real(A) + real(3))) * d * d + real(1)
+                weight = ((real(A) + real(2)) * d - (real(A) + real(3))) * d * d + real(1)
                 slope = (real(3) * (real(A) + real(2)) * d - real(2) * (real(A) + real(3))) * d
             else:
-                weights[k] = ((real(A) * d - real(5 * A)) * d + real(8 * A)) * d - real(4 * A)
+                weight = ((real(A) * d - real(5 * A)) * d + real(8 * A)) * d - real(4 * A)
                 slope = (real(3 * A) * d - real(10 * A)) * d + real(8 * A)
-            slopes[k] = (slope if k < 2 else -slope) * scale
+            numbers[first_weight + k] = weight
+            numbers[first_slope + k] = (slope if k < 2 else -slope) * scale
             tap, _ = bounded(first + real(k - 1), size, padding, align)
-            at[k] = np.int64(tap) if real(0) <= tap <= real(size - 1) else -1
+            at[first_place + k] = np.int64(tap) if real(0) <= tap <= last else -1
         return 4
     x, slope = bounded(x, size, padding, align)
     if mode == 1:
         tap = np.rint(x)
-        weights[0], slopes[0] = real(1), real(0)
-        at[0] = np.int64(tap) if real(0) <= tap <= real(size - 1) else -1
+        numbers[first_weight], numbers[first_slope] = real(1), real(0)
+        at[first_place] = np.int64(tap) if real(0) <= tap <= last else -1
         return 1
     first = np.floor(x)
     for k in range(2):
         tap = first + real(k)
-        at[k] = np.int64(tap) if real(0) <= tap <= real(size - 1) else -1
-    weights[0], weights[1] = first + real(1) - x, x - first
-    slopes[0], slopes[1] = -slope * scale, slope * scale
+        at[first_place + k] = np.int64(tap) if real(0) <= tap <= last else -1
+    numbers[first_weight], numbers[first_weight + 1] = first + real(1) - x, x - first
+    numbers[first_slope], numbers[first_slope + 1] = -slope * scale, slope * scale
     return 2
 
 
 @body
-def taps_of(grid, p, sizes, options, scratch):
-    """Write the taps of place ``p`` that are inside of the input to ``scratch`` (see :func:`split_scratch`):
-    pixels, weights, and the derivatives of a weight by each number of the grid; returns their number."""
-    mode, padding, align = options
-    axis_at, axis_weights, axis_slopes, at, weights, slopes = scratch
-    dims = grid.shape[1]
-    counts = [1, 1, 1]
-    for k in range(3):
-        if k < 3 - dims:  # a plane is a volume of depth 1
-            axis_at[k, 0], axis_weights[k, 0], axis_slopes[k, 0] = 0, 1, 0
-        else:
-            counts[k] = axis_taps(
-                grid[p, 2 - k], sizes[k], mode, padding, align, axis_at[k], axis_weights[k], axis_slopes[k]
-            )
+def taps_of(grid, p, sizes, options, slopes, at, numbers):
+    """Write the taps of place ``p`` that are inside of the input, from ``TAP`` and ``WEIGHT`` on.
+
+    With ``slopes`` also the derivatives of each weight by the numbers of the grid. Returns how many taps
+    there are.
+    """
+    real, dims = type(grid[0, 0]), grid.shape[1]
+    depths, heights, widths = 1, 1, 1
+    if dims == 3:
+        depths = axis_taps(grid[p, 2], 0, sizes[0], options, at, numbers)
+    else:  # a plane is a volume of depth 1
+        at[0], numbers[0], numbers[SLOPES] = 0, real(1), real(0)
+    heights = axis_taps(grid[p, 1], 1, sizes[1], options, at, numbers)
+    widths = axis_taps(grid[p, 0], 2, sizes[2], options, at, numbers)
     count = 0
-    for d in range(counts[0]):
-        for h in range(counts[1]):
-            for w in range(counts[2]):
-                z, y, x = axis_at[0, d], axis_at[1, h], axis_at[2, w]
-                if z < 0 or y < 0 or x < 0:
+    for d in range(depths):
+        for h in range(TAPS, TAPS + heights):
+            plane, weight = (at[d] * sizes[1] + at[h]) * sizes[2], numbers[d] * numbers[h]
+            if at[d] < 0 or at[h] < 0:
+                continue
+            for w in range(2 * TAPS, 2 * TAPS + widths):
+                if at[w] < 0:
                     continue
-                wd, wh, ww = axis_weights[0, d], axis_weights[1, h], axis_weights[2, w]
-                at[count] = (z * sizes[1] + y) * sizes[2] + x
-                weights[count] = wd * wh * ww
-                slopes[count, 0] = wd * wh * axis_slopes[2, w]
-                slopes[count, 1] = wd * axis_slopes[1, h] * ww
-                slopes[count, 2] = axis_slopes[0, d] * wh * ww
+                at[TAP + count], numbers[WEIGHT + count] = plane + at[w], weight * numbers[w]
+                if slopes:
+                    by = WEIGHT + MOST + 3 * count  # x, y, z
+                    numbers[by] = weight * numbers[SLOPES + w]
+                    numbers[by + 1] = numbers[d] * numbers[SLOPES + h] * numbers[w]
+                    numbers[by + 2] = numbers[SLOPES + d] * numbers[h] * numbers[w]
                 count += 1
     return count
 
@@ -156,17 +165,10 @@ def dot(a, b):
     return total
 
 
-@body
-def split_scratch(numbers, places):
-    """The scratch of one thread as the arrays of :func:`taps_of`."""
-    return (
-        places[:12].reshape(3, 4),
-        numbers[:12].reshape(3, 4),
-        numbers[12:24].reshape(3, 4),
-        places[12:28],
-        numbers[24:40],
-        numbers[40:88].reshape(16, 3),
-    )
+@body(inline=True)
+def row_of(scratch, thread):
+    """The scratch of a thread. (A view of NumPy's kind would count references, for each place anew.)"""
+    return view1d(address(scratch) + thread * scratch.shape[1] * scratch.itemsize, scratch.shape[1], scratch)
 
 
 @kernel
@@ -176,14 +178,21 @@ def _forward(threads, x, grid, sizes, options, y, numbers, places):
     outputs = y.shape[1]
     for thread in prange(threads):
         first, end = split_range(thread, threads, images * outputs)
-        taps = split_scratch(numbers[thread], places[thread])
-        at, weights = taps[3], taps[4]
+        numbers_of, at = row_of(numbers, np.int64(thread)), row_of(places, np.int64(thread))
         for p in range(first, end):
-            count = taps_of(grid, p, sizes, options, taps)
+            count = taps_of(grid, p, sizes, options, False, at, numbers_of)
             out, image = pixel_of(y, p, channels), p // outputs * pixels
+            if channels < FEW:
+                source = pixel_of(x, image, channels)  # its extent is not looked at
+                for c in range(channels):
+                    total = x.dtype.type(0)
+                    for t in range(count):
+                        total += source[U(at[U(TAP + t)] * channels + c)] * numbers_of[U(WEIGHT + t)]
+                    out[U(c)] = total
+                continue
             clear(out)
             for t in range(count):
-                add_scaled(out, pixel_of(x, image + at[t], channels), weights[t])
+                add_scaled(out, pixel_of(x, image + at[TAP + t], channels), numbers_of[WEIGHT + t])
 
 
 @kernel
@@ -193,19 +202,21 @@ def _backward_data(threads, gy, grid, sizes, options, parts, gx, numbers, places
     pixels = gx.shape[1]
     for thread in prange(threads):
         begin, end = split_range(thread, threads, images * parts)
-        taps = split_scratch(numbers[thread], places[thread])
-        at, weights = taps[3], taps[4]
+        numbers_of, at = row_of(numbers, np.int64(thread)), row_of(places, np.int64(thread))
         for job in range(begin, end):
             n = job // parts
             first, last = split_range(job % parts, parts, pixels)
             own = address(gx) + (n * pixels + first) * channels * gx.itemsize
             clear(view1d(own, (last - first) * channels, gx))
             for p in range(n * outputs, (n + 1) * outputs):
-                count = taps_of(grid, p, sizes, options, taps)
+                count = taps_of(grid, p, sizes, options, False, at, numbers_of)
                 gradient = pixel_of(gy, p, channels)
                 for t in range(count):
-                    if first <= at[t] < last:
-                        add_scaled(pixel_of(gx, n * pixels + at[t], channels), gradient, weights[t])
+                    pixel = at[TAP + t]
+                    if first <= pixel < last:
+                        add_scaled(
+                            pixel_of(gx, n * pixels + pixel, channels), gradient, numbers_of[WEIGHT + t]
+                        )
 
 
 @kernel
@@ -214,17 +225,16 @@ def _backward_grid(threads, gy, x, grid, sizes, options, ggrid, numbers, places)
     outputs, dims = gy.shape[1], grid.shape[1]
     for thread in prange(threads):
         first, end = split_range(thread, threads, images * outputs)
-        taps = split_scratch(numbers[thread], places[thread])
-        at, slopes = taps[3], taps[5]
+        numbers_of, at = row_of(numbers, np.int64(thread)), row_of(places, np.int64(thread))
         for p in range(first, end):
-            count = taps_of(grid, p, sizes, options, taps)
+            count = taps_of(grid, p, sizes, options, True, at, numbers_of)
             gradient, image = pixel_of(gy, p, channels), p // outputs * pixels
             for k in range(dims):
                 ggrid[p, k] = 0
             for t in range(count):
-                along = dot(gradient, pixel_of(x, image + at[t], channels))
+                along = dot(gradient, pixel_of(x, image + at[TAP + t], channels))
                 for k in range(dims):
-                    ggrid[p, k] += along * slopes[t, k]
+                    ggrid[p, k] += along * numbers_of[WEIGHT + MOST + 3 * t + k]
 
 
 def _pixels(x):
@@ -242,7 +252,7 @@ def _places(grid):
 
 
 def _scratch(dtype):
-    return per_thread((88, dtype), (28, np.int64))
+    return per_thread((WEIGHT + 4 * MOST, dtype), (TAP + MOST, np.int64))
 
 
 def grid_sample_fwd(x, grid, spec):

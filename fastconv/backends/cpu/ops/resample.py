@@ -22,11 +22,12 @@ from fastconv.backends.common import resample
 from fastconv.backends.settings import get_num_threads
 
 from ..codegen.emitter import address, view1d
-from ..codegen.jit import body, kernel, prange, split_range
+from ..codegen.jit import U, body, kernel, prange, split_range
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 
 LINE = 1 << 16  # elements of a row that one thread computes at a time
+FEW = 8  # inner elements from which a loop over them is worth its start
 
 
 @body
@@ -82,12 +83,19 @@ def sum_pixels(out, source, starts, items, weights, q0, fill, inner):
     size = out.itemsize
     for q in range(out.size // inner):
         first, end = starts[q0 + q], starts[q0 + q + 1]
-        if inner == 1:
+        if inner < FEW:
             line = view1d(source, items.size, out)  # its extent is not looked at
-            total = line[items[first]] * weights[first] if first < end else fill
-            for e in range(first + 1, end):
-                total += line[items[e]] * weights[e]
-            out[q] = total
+            if end - first == 2:  # linear
+                a, weight = items[U(first)] * inner, weights[U(first)]
+                b, other = items[U(first + 1)] * inner, weights[U(first + 1)]
+                for c in range(inner):
+                    out[U(q * inner + c)] = line[U(a + c)] * weight + line[U(b + c)] * other
+                continue
+            for c in range(inner):
+                total = line[U(items[U(first)] * inner + c)] * weights[U(first)] if first < end else fill
+                for e in range(first + 1, end):
+                    total += line[U(items[U(e)] * inner + c)] * weights[U(e)]
+                out[U(q * inner + c)] = total
         else:
             pixel = view1d(address(out) + q * inner * size, inner, out)
             if first == end:
