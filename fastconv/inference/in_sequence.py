@@ -138,7 +138,8 @@ class Pending(Tensor):
 
 def link(owner: nn.Module) -> None:
     """Make links of the children of ``owner`` that its ``in_sequence`` names."""
-    children = dict(owner.named_children())
+    every = owner.named_modules(remove_duplicate=False)  # a child may have two names
+    children = {name: m for name, m in every if name and "." not in name}
     for names in getattr(owner, "in_sequence", ()):
         ok = isinstance(names, (tuple, list)) and all(n in children for n in names)
         check(

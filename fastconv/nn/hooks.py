@@ -15,7 +15,7 @@ from ..checks import check
 from ..tape import is_grad_enabled
 from ..tape.hooks import Registry, RemovableHandle
 from ..tensor import Tensor
-from .tree import ModuleTree
+from .tree import ModuleTree, touch
 
 
 class HookTable:
@@ -201,7 +201,7 @@ class ModuleHandle(RemovableHandle):
         """Remove the hook; a second call does nothing."""
         super().remove()
         if (module := self._module()) is not None:
-            module.changed()
+            touch(module)
 
     def __getstate__(self) -> tuple[Any, ...]:
         return self.id, self._registry(), self._module()
@@ -214,20 +214,20 @@ class ModuleHandle(RemovableHandle):
 class HookedModule(ModuleTree):
     """The part of :class:`Module` that registers hooks."""
 
-    _hooks: HookTable | None = None
+    _hook_table: HookTable | None = None
 
-    def _register(self, what: str, hook: Any, entry: Any, prepend: bool = False) -> RemovableHandle:
+    def _register_hook(self, what: str, hook: Any, entry: Any, prepend: bool = False) -> RemovableHandle:
         check(callable(hook), f"register_{what}_hook", f"expected a function, got {hook!r:.60}", TypeError)
-        if self._hooks is None:
-            self.__dict__["_hooks"] = HookTable()
-        registry = getattr(self._hooks, what)
+        if self._hook_table is None:
+            self.__dict__["_hook_table"] = HookTable()
+        registry = getattr(self._hook_table, what)
         handle = ModuleHandle(self, registry)
         others = dict(registry) if prepend else {}
         for number in others:
             del registry[number]
         registry[handle.id] = entry
         registry.update(others)
-        self.changed()
+        touch(self)
         return handle
 
     def register_forward_pre_hook(
@@ -256,7 +256,7 @@ class HookedModule(ModuleTree):
         >>> net(fc.tensor([-1.0, 2.0]))
         tensor([1., 0.])
         """
-        return self._register("forward_pre", hook, (hook, with_kwargs), prepend)
+        return self._register_hook("forward_pre", hook, (hook, with_kwargs), prepend)
 
     def register_forward_hook(
         self,
@@ -291,7 +291,7 @@ class HookedModule(ModuleTree):
         >>> y = net(fc.zeros(4, 2)); shapes
         [(4, 3)]
         """
-        return self._register("forward", hook, (hook, with_kwargs, always_call), prepend)
+        return self._register_hook("forward", hook, (hook, with_kwargs, always_call), prepend)
 
     def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
         """Call ``hook(module, grad_input, grad_output)`` when the gradients of the inputs are there.
@@ -315,7 +315,7 @@ class HookedModule(ModuleTree):
         >>> net(fc.tensor([-1.0, 2.0], requires_grad=True)).sum().backward(); seen
         [((tensor([0., 1.]),), (tensor([1., 1.]),))]
         """
-        return self._register("backward", hook, hook, prepend)
+        return self._register_hook("backward", hook, hook, prepend)
 
     def register_full_backward_pre_hook(
         self, hook: Callable[..., Any], prepend: bool = False
@@ -325,18 +325,18 @@ class HookedModule(ModuleTree):
         It may return another ``grad_output``. Parameters and result are those of
         :meth:`register_full_backward_hook`.
         """
-        return self._register("backward_pre", hook, hook, prepend)
+        return self._register_hook("backward_pre", hook, hook, prepend)
 
     def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(module, prefix, keep_vars)`` before :meth:`state_dict` of this module."""
-        return self._register("state_dict_pre", hook, hook)
+        return self._register_hook("state_dict_pre", hook, hook)
 
     def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(module, state_dict, prefix, local_metadata)`` after :meth:`state_dict`.
 
         It may change the dict; ``local_metadata`` is an empty dict.
         """
-        return self._register("state_dict", hook, hook)
+        return self._register_hook("state_dict", hook, hook)
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call a hook before :meth:`load_state_dict`, for this module wherever it is in the net.
@@ -348,7 +348,7 @@ class HookedModule(ModuleTree):
             unexpected_keys, error_msgs``. It may change ``state_dict``, a copy, whose names begin with
             ``prefix``. Messages in ``error_msgs`` are reported.
         """
-        return self._register("load_pre", hook, hook)
+        return self._register_hook("load_pre", hook, hook)
 
     def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(module, incompatible_keys)`` after :meth:`load_state_dict`.
@@ -356,12 +356,12 @@ class HookedModule(ModuleTree):
         It may take names out of ``incompatible_keys.missing_keys`` and ``unexpected_keys``, which then are
         no errors.
         """
-        return self._register("load", hook, hook)
+        return self._register_hook("load", hook, hook)
 
 
 def hooks_of(module: Any) -> HookTable | None:
     """The hooks of ``module``, None where none was ever registered."""
-    return module._hooks if isinstance(module, HookedModule) else None
+    return module._hook_table if isinstance(module, HookedModule) else None
 
 
 def hooked(module: Any) -> bool:

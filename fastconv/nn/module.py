@@ -73,9 +73,9 @@ class Module(ModuleState):
         )
         watching = observer.get()
         try:
-            if self._hooks is not None:
+            if self._hook_table is not None:
                 forward = self.forward if watching is None else partial(_observed, watching, self)
-                return self._hooks.call(self, forward, args, kwargs)
+                return self._hook_table.call(self, forward, args, kwargs)
             return self.forward(*args, **kwargs) if watching is None else watching.call(self, args, kwargs)
         except Exception as e:
             shorten(e, self)

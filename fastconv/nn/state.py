@@ -62,7 +62,7 @@ class ModuleState(HookedModule):
         )
         destination, prefix, keep_vars = (*args, *(destination, prefix, keep_vars)[len(args) :])
         state: dict[str, Any] = {} if destination is None else destination
-        table = self._hooks
+        table = self._hook_table
         for hook in list(table.state_dict_pre.values()) if table else ():
             hook(self, prefix, keep_vars)
         for name, t in (*self._parameters.items(), *self._buffers.items()):
@@ -113,7 +113,7 @@ class ModuleState(HookedModule):
             f"expected a mapping of names to tensors, got {type(state_dict).__name__}",
             TypeError,
         )
-        own, state = self._saved(), dict(state_dict)
+        own, state = self._saved_tensors(), dict(state_dict)
         if not own.keys() & state.keys() and all(str(k).startswith("module.") for k in state):
             state = {k.removeprefix("module."): v for k, v in state.items()}
         keys, problems = IncompatibleKeys([], []), []
@@ -143,7 +143,7 @@ class ModuleState(HookedModule):
             self._check_loaded(strict, keys, problems)
         self._check_loaded(False, keys, problems)
         for k, value in found.items():
-            self._load(k, own[k], value, assign)
+            self._load_tensor(k, own[k], value, assign)
         for module, hook in later:
             hook(module, keys)
         self._check_loaded(strict, keys, problems)
@@ -158,7 +158,7 @@ class ModuleState(HookedModule):
             f"the state does not fit this {type(self).__name__}:\n  " + "\n  ".join(lines),
         )
 
-    def _load(self, key: str, t: Tensor, value: Any, assign: bool) -> None:
+    def _load_tensor(self, key: str, t: Tensor, value: Any, assign: bool) -> None:
         if not assign:
             t.detach()[...] = as_tensor(value).detach().to(t.device).astype(t.dtype)
             return

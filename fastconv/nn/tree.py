@@ -73,21 +73,17 @@ class ModuleTree:
                     break
             else:
                 object.__setattr__(self, name, value)
-        self.changed()
+        touch(self)
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
         for registry in (self._parameters, self._buffers, self._modules):
             registry.pop(name, None)
         self._set_persistent(name, True)
-        self.changed()
+        touch(self)
 
     def __dir__(self) -> list[str]:
         return sorted(name for name in super().__dir__() if not name[:1].isdigit())
-
-    def changed(self) -> None:
-        """Note that something about this module has changed, for what was worked out from it."""
-        self.__dict__["_last_change"] = object()
 
     def _set_persistent(self, name: str, persistent: bool) -> None:
         if persistent is (name in self._transient):
@@ -345,7 +341,7 @@ class ModuleTree:
         """Every buffer once; ``recurse=False``: without those of submodules."""
         return (b for _, b in self.named_buffers(recurse=recurse))
 
-    def _saved(self) -> dict[str, Tensor]:
+    def _saved_tensors(self) -> dict[str, Tensor]:
         """Every tensor that ``state_dict`` holds, under each of its names."""
         found: dict[str, Tensor] = {}
         for path, module in self.named_modules(remove_duplicate=False):
@@ -354,6 +350,11 @@ class ModuleTree:
                 if t is not None and name not in module._transient:
                     found[f"{path}.{name}" if path else name] = t
         return found
+
+
+def touch(module: ModuleTree) -> None:
+    """Note that something about ``module`` has changed, for what was worked out from it."""
+    module.__dict__["_last_change"] = object()
 
 
 def versions(modules: Iterable[ModuleTree]) -> list[object]:

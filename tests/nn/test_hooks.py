@@ -243,7 +243,7 @@ def test_a_handle_does_not_keep_its_module():
 
 def test_a_net_without_hooks_has_no_table():
     m = nn.ReLU()
-    assert "_hooks" not in vars(m) and not hooked(m)
+    assert "_hook_table" not in vars(m) and not hooked(m)
     handle = m.register_forward_hook(print)
     assert hooked(m)
     handle.remove()
@@ -404,3 +404,28 @@ def test_what_a_load_pre_hook_reports_is_refused():
     m[0].register_load_state_dict_pre_hook(lambda *args: args[-1].append("too old"))
     with pytest.raises(ValueError, match="load_state_dict: .*\n  too old"):
         m.load_state_dict(net().state_dict())
+
+
+def test_names_that_a_users_module_has_are_its_own():
+    class Cam(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self._hooks, self.hooks, self.changed, self.table = [], [], 0, {}
+            self.conv = nn.Conv2d(1, 1, 3)
+            self._hooks.append(self.conv.register_forward_hook(self._save))
+
+        def _save(self, module, args, y):
+            self.changed += 1
+
+        def _load(self):
+            return 1
+
+        def forward(self, x):
+            return self.conv(x)
+
+    with fc.backend("numpy"):
+        m = Cam()
+        m.load_state_dict(m.state_dict())
+        m.register_forward_hook(lambda *args: None)
+        m(fc.ones(1, 1, 3, 3))
+    assert m.changed == 1 and m._load() == 1
