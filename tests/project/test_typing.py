@@ -73,6 +73,8 @@ PUBLIC = {
     "fc.cuda": fc.cuda,
     "nn": nn,
     "nn.init": nn.init,
+    "nn.utils": nn.utils,
+    "fc.autograd": fc.autograd,
     "F": F,
     "optim": optim,
     "optim.lr_scheduler": optim.lr_scheduler,
