@@ -15,11 +15,11 @@ __all__ = [
     "AdamW",
     "ASGD",
     "lr_scheduler",
-    "swa_utils",
     "NAdam",
     "Optimizer",
     "RAdam",
     "RMSprop",
     "Rprop",
     "SGD",
+    "swa_utils",
 ]
