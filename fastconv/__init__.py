@@ -292,7 +292,7 @@ from .tape import (
 
 if not _TYPE_CHECKING:  # type checkers would take every name for one of the package
 
-    def __getattr__(name):
+    def __getattr__(name: str) -> object:
         """Say what serves instead of a type that PyTorch has and fastconv has not."""
         if name in _dtypes.ABSENT:
             raise AttributeError(_dtypes.refusal(f"fastconv.{name}", name))

@@ -26,7 +26,7 @@ def _function(method: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatena
     name = method.__name__
     signature = inspect.signature(method)
     first, *others = signature.parameters.values()
-    signature = signature.replace(parameters=[first.replace(name="input"), *others])
+    signature = signature.replace(parameters=[first.replace(name="input", annotation="Operand"), *others])
 
     @functools.wraps(method)
     def function(*args: Any, **kwargs: Any) -> R:

@@ -19,7 +19,7 @@ abs_ ceil_ cos_ erf_ exp_ expm1_ floor_ log_ log10_ log1p_ log2_ neg_ reciprocal
 sigmoid_ sign_ sin_ sqrt_ square_ tanh_ trunc_ zero_
 """
 PAIRS = "add_ sub_ mul_ div_ true_divide_ floor_divide_ remainder_ fmod_ pow_ eq_ ne_ lt_ le_ gt_ ge_"
-# name -> programs on a 3 x 4 tensor t; a and b are tensors of this shape, i indices, m a mask, v a vector of 4
+# name -> programs on a 3 x 4 tensor t; a and b have this shape, i indices, m a mask, v a vector of 4
 CALLS = {
     **{name: [lambda t, a, b, i, m, v, f=name: getattr(t, f)()] for name in PLAIN.split()},
     **{

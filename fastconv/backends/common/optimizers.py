@@ -162,7 +162,11 @@ def rules(select: Callable, sign: Callable, sqrt: Callable, zero: float) -> dict
     }
 
 
-_ROWS = rules(*[lambda *_: None] * 3, 0.0)  # for what needs no formula
+def _nothing(*_: object) -> None:
+    """Stands for the functions of an engine, for what needs no formula."""
+
+
+_ROWS = rules(_nothing, _nothing, _nothing, 0.0)
 #: Rule -> how many arrays it keeps per parameter.
 RULES: dict[str, int] = {name: rule.states for name, rule in _ROWS.items()}
 #: Rule -> how many numbers it has, with the three that all have.

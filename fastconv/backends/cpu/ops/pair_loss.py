@@ -114,6 +114,7 @@ def pair_loss_fwd(name, x, target, param, reduction):
         _loss_kernel(name, real)(x, target, real(param or 0), out)
         return y
     pair = layout.flat(x, target) or layout.flat(layout.dense(x), layout.dense(target))
+    assert pair is not None, "two dense arrays lie alike"
     totals = np.empty(min(PARTS, -(-x.size // RUN)))
     _sum_kernel(name, real)(*pair, real(param or 0), totals)
     total = totals.sum()
