@@ -1,0 +1,189 @@
+"""What layers compute: convolution, pooling, normalisation, dense layers."""
+
+# A docstring is the whole body of each method here.
+# pyright: reportReturnType=false
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from fastconv.spec import AdaptivePoolSpec, ConvSpec, PoolSpec, UnpoolSpec
+
+from .array import Array
+
+
+class LayerOps(Protocol):
+    """Ops with weights or windows."""
+
+    # ------------------------------------------------------------------------ convolution, 1-D to 3-D
+    def conv_fwd(
+        self,
+        x: Array,
+        w: Any,
+        b: Array | None,
+        spec: ConvSpec,
+        algorithm: str | None = None,
+        residual: Array | None = None,
+        relu: bool = False,
+    ) -> Array:
+        """``y``, ``(N, C_out, out_size)``: cross-correlation of ``x`` with ``w``, plus ``b``.
+
+        ``x`` is ``(N, C_in, in_size)``, ``b`` is ``(C_out,)``, ``w`` is ``(C_out, C_in / groups, kernel)`` or
+        what ``conv_prepack`` returned. ``algorithm`` is a name that was forced, or None to choose.
+        ``residual``, of y's shape, is added before ``relu`` is applied; no backward pass knows these two, so
+        they are for inference.
+        """
+
+    def conv_prepack(self, w: Array) -> Any:
+        """Weights that will not change any more, as an object that ``conv_fwd`` takes in place of ``w``."""
+
+    def conv_bwd_data(
+        self,
+        gy: Array,
+        w: Array,
+        spec: ConvSpec,
+        algorithm: str | None = None,
+        residual: Array | None = None,
+    ) -> Array:
+        """``gx``, plus ``residual`` of x's shape; also the forward pass of a transposed convolution."""
+
+    def conv_bwd_weight(self, x: Array, gy: Array, spec: ConvSpec, algorithm: str | None = None) -> Array:
+        """``gw``, of w's shape."""
+
+    def channel_sum(self, x: Array) -> Array:
+        """``(C,)``: the sum over every axis except axis 1. It is the gradient of a bias."""
+
+    # ------------------------------------------------------------------------ pooling
+    def max_pool_fwd(self, x: Array, spec: PoolSpec) -> tuple[Array, Array]:
+        """``y, index``: the maximum of each window, and its flat position in the spatial plane of ``x``.
+
+        ``index`` is int32 or int64 and has y's shape. The first maximum wins, and NaN counts as a maximum.
+        """
+
+    def max_pool_bwd(self, gy: Array, index: Array, spec: PoolSpec | AdaptivePoolSpec) -> Array:
+        """``gx``: each gradient is added at the position of its maximum."""
+
+    def avg_pool_fwd(self, x: Array, spec: PoolSpec) -> Array:
+        """``y``: the mean of each window; ``spec`` says what the sum is divided by."""
+
+    def avg_pool_bwd(self, gy: Array, spec: PoolSpec) -> Array:
+        """``gx``: each gradient is spread evenly over its window."""
+
+    def adaptive_max_pool_fwd(self, x: Array, spec: AdaptivePoolSpec) -> tuple[Array, Array]:
+        """``y, index`` as ``max_pool_fwd`` returns them; ``max_pool_bwd`` is the backward pass."""
+
+    def adaptive_avg_pool_fwd(self, x: Array, spec: AdaptivePoolSpec) -> Array:
+        """``y``: the mean of each window."""
+
+    def adaptive_avg_pool_bwd(self, gy: Array, spec: AdaptivePoolSpec) -> Array:
+        """``gx``: each gradient is spread evenly over its window."""
+
+    def max_unpool_fwd(self, x: Array, index: Array, spec: UnpoolSpec) -> Array:
+        """``y``: zeros, and each element of ``x`` at the flat position in its plane that ``index`` names.
+
+        ``index`` is int64, of x's shape, and names places of ``y`` only. Of several elements for one place
+        the last one stays.
+        """
+
+    def max_unpool_bwd(self, gy: Array, index: Array, spec: UnpoolSpec) -> Array:
+        """``gx``: each element gets the gradient of its place."""
+
+    # ------------------------------------------------------------------------ normalisation
+    def batch_norm_stats(self, x: Array) -> tuple[Array, Array]:
+        """``mean, variance`` of each channel (axis 1), both ``(C,)``; the variance is the biased one."""
+
+    def batch_norm_fwd(
+        self,
+        x: Array,
+        mean: Array,
+        invstd: Array,
+        weight: Array | None,
+        bias: Array | None,
+        residual: Array | None,
+        activation: str | None,
+    ) -> Array:
+        """``y = activation((x - mean) * invstd * weight + bias + residual)``.
+
+        The vectors are ``(C,)``, ``residual`` has x's shape, ``activation`` is None or ``"relu"``.
+        """
+
+    def batch_norm_bwd(
+        self,
+        gy: Array,
+        x: Array,
+        y: Array | None,
+        mean: Array,
+        invstd: Array,
+        weight: Array | None,
+        training: bool,
+        activation: str | None,
+        with_residual: bool,
+    ) -> tuple[Array, Array, Array, Array | None]:
+        """``gx, gweight, gbias, gresidual``.
+
+        ``y`` is the forward result; it is read only with an activation. ``training`` says that ``mean`` and
+        ``invstd`` depend on ``x``. ``gweight`` and ``gbias`` are always computed; ``gresidual`` is None
+        unless ``with_residual``.
+        """
+
+    def running_step(self, running: Array, value: Array | float, keep: float, gain: float) -> None:
+        """Write ``running = keep * running + gain * value``, in place; ``running`` is ``(C,)``."""
+
+    def layer_norm_fwd(
+        self, x: Array, weight: Array | None, bias: Array | None, eps: float, centered: bool = True
+    ) -> tuple[Array, Array, Array]:
+        """``y, mean, invstd`` of each row of ``x`` (``rows, n``); ``weight`` and ``bias`` are ``(n,)``.
+
+        Without ``centered`` the mean is not subtracted: ``mean`` is 0, and ``invstd`` is 1 divided by the
+        root of the mean square.
+        """
+
+    def layer_norm_bwd(
+        self,
+        gy: Array,
+        x: Array,
+        mean: Array,
+        invstd: Array,
+        weight: Array | None,
+        centered: bool = True,
+    ) -> tuple[Array, Array, Array]:
+        """``gx, gweight, gbias``; ``mean`` and ``invstd`` are ``(rows,)``."""
+
+    def group_norm_fwd(
+        self, x: Array, groups: int, weight: Array | None, bias: Array | None, eps: float
+    ) -> tuple[Array, Array, Array]:
+        """``y, mean, invstd`` of each sample and group of channels of ``x`` (``N, C, ...``).
+
+        ``weight`` and ``bias`` are ``(C,)``, ``mean`` and ``invstd`` are ``(N, groups)``.
+        """
+
+    def group_norm_bwd(
+        self, gy: Array, x: Array, groups: int, mean: Array, invstd: Array, weight: Array | None
+    ) -> tuple[Array, Array, Array]:
+        """``gx, gweight, gbias``."""
+
+    def local_response_norm_fwd(
+        self, x: Array, size: int, alpha: float, beta: float, k: float
+    ) -> tuple[Array, Array]:
+        """``y, scale``: ``y = x / scale ** beta`` with the sum of squares over neighbouring channels.
+
+        ``scale = k + alpha / size * (sum of x^2 over size channels)``, of x's shape.
+        """
+
+    def local_response_norm_bwd(
+        self, gy: Array, x: Array, scale: Array, size: int, alpha: float, beta: float
+    ) -> Array:
+        """``gx``."""
+
+    # ------------------------------------------------------------------------ dense
+    def matmul(self, a: Array, b: Array) -> Array:
+        """``numpy.matmul`` of operands of rank 2 or more; leading axes broadcast."""
+
+    def linear_fwd(self, x: Array, w: Array, b: Array | None) -> Array:
+        """``x @ w.T + b``, ``(rows, out)``: ``x`` ``(rows, in)``, ``w`` ``(out, in)``, ``b`` ``(out,)``."""
+
+    def linear_bwd_data(self, gy: Array, w: Array) -> Array:
+        """``gx``, ``(rows, in)``."""
+
+    def linear_bwd_weight(self, gy: Array, x: Array) -> Array:
+        """``gw``, ``(out, in)``."""

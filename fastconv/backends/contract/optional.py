@@ -1,0 +1,91 @@
+"""Ops that an engine may have."""
+
+# A docstring is the whole body of each method here.
+# pyright: reportReturnType=false
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from fastconv.spec import ConvSpec, PoolSpec
+
+from .array import Array
+
+
+class OptionalOps(Protocol):
+    """Ops that an engine may have; the layers above ask ``hasattr(engine, op)``.
+
+    They merge several ops of :class:`Engine`, so they are not used while an observer is set. What a backward
+    pass needs (``saved``) is the engine's own business.
+    """
+
+    def batch_norm_train_fwd(
+        self,
+        x: Array,
+        weight: Array | None,
+        bias: Array | None,
+        residual: Array | None,
+        eps: float,
+        activation: str | None,
+        running: tuple[Array, Array] | None,
+        momentum: float,
+    ) -> tuple[Array, tuple[Any, ...]]:
+        """``y, saved``: ``batch_norm_stats``, ``batch_norm_fwd`` and ``running_step`` in one op.
+
+        ``running`` is the running mean and variance; both move by ``momentum``, in place, towards the batch's
+        mean and unbiased variance.
+        """
+
+    def batch_norm_train_bwd(
+        self, gy: Array, saved: tuple[Any, ...], with_residual: bool
+    ) -> tuple[Array, Array, Array, Array | None]:
+        """``gx, gweight, gbias, gresidual``."""
+
+    def cross_entropy_mean_fwd(
+        self, logits: Array, target: Array, weight: Array | None, ignore_index: int, label_smoothing: float
+    ) -> tuple[Array | None, tuple[Any, ...]]:
+        """``loss, saved``: the sum of ``cross_entropy_fwd``'s losses divided by the sum of their weights.
+
+        The loss is None where a target is not a class; the caller raises the error.
+        """
+
+    def cross_entropy_mean_bwd(self, gy: Array, saved: tuple[Any, ...]) -> Array:
+        """The gradient of ``logits``."""
+
+    def fused_chain_plan(
+        self, steps: tuple[tuple[str, ConvSpec | PoolSpec | None], ...], dtype: np.dtype[Any]
+    ) -> Any:
+        """A plan for the first ``plan.count`` of ``steps``, or None where single ops are faster.
+
+        A step is ``(kind, spec)``: ``conv``, ``linear`` (as a 1 x 1 ConvSpec), ``avg_pool``, ``max_pool``,
+        or, without a spec, ``flatten``, ``relu``, ``sigmoid``, ``tanh``.
+        """
+
+    def fused_chain_fwd(
+        self, plan: Any, x: Array, weights: Sequence[Array], biases: Sequence[Array | None], keep: bool
+    ) -> tuple[Array, Any]:
+        """``y, saved``; ``keep`` says that ``fused_chain_bwd`` will be called.
+
+        ``weights`` and ``biases`` are those of the plan's convolutions and dense layers, in order.
+        """
+
+    def fused_chain_bwd(
+        self,
+        plan: Any,
+        gy: Array,
+        saved: Any,
+        weights: Sequence[Array],
+        needs_x: bool,
+        needs_weights: Sequence[bool],
+        needs_biases: Sequence[bool],
+    ) -> tuple[Array | None, list[Array | None], list[Array | None]]:
+        """``gx, gweights, gbiases``; None where the gradient is not needed."""
+
+    def record(self, function: Callable[[Any], Any], x: Any) -> Callable[[Any], Any] | None:
+        """``function`` (array -> array) made faster for arrays of x's shape, or None where it cannot be.
+
+        ``function`` must take the same steps whatever the values are.
+        """
