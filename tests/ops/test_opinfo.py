@@ -15,7 +15,6 @@ import warnings
 
 import numpy as np
 import pytest
-from support.selection import full
 
 import fastconv as fc
 from fastconv.nn import functional as F
@@ -253,7 +252,8 @@ def reason(name, sample):
 
 
 @pytest.mark.parametrize("name", promised())
-@pytest.mark.parametrize("backend", ["numpy", "cpu", *full("cuda")])
+@pytest.mark.full
+@pytest.mark.parametrize("backend", ["numpy", "cpu", "cuda"])
 def test_samples(name, backend):
     """Every sample: values, shapes, kinds of dtype, gradients."""
     info = database()[name]

@@ -18,6 +18,9 @@ from fastconv import spec
 from fastconv.nn import functional as F
 
 backend = op_backend
+#: The backends of tests that look at what an engine does with its arguments. The others are as careful, and
+#: --full says so.
+ENGINES = ["cpu", *full(*(b for b in OP_BACKENDS if b != "cpu"))]
 #: Backend and dtype. Without --full the reference runs in float64 and the others in float32; results on cuda
 #: are then those of the test of NaN.
 RUNS = [("numpy", "float64"), ("cpu", "float32"), *full(("numpy", "float32"), ("cpu", "float64"))]
@@ -119,6 +122,7 @@ def channels_last(a):
     return np.moveaxis(np.moveaxis(a, 1, -1).copy(), -1, 1) if a.ndim > 2 else a.copy(order="F")
 
 
+@pytest.mark.parametrize("backend", ENGINES, indirect=True)
 @pytest.mark.parametrize("layout", [channels_last, *full(read_only, strided)], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("case", GRADIENT_CASES, ids=str)
 def test_layout(case, layout, backend):
@@ -138,6 +142,7 @@ def test_layout(case, layout, backend):
 
 
 @pytest.mark.filterwarnings("ignore:.*:RuntimeWarning")  # invalid values are the point
+@pytest.mark.parametrize("backend", ENGINES, indirect=True)
 @pytest.mark.parametrize("poison", [np.nan, *full(np.inf, -np.inf)], ids=["nan", "inf", "-inf"])
 @pytest.mark.parametrize("case", [c for c in CASES if not c.finite_only], ids=str)
 def test_nan_and_infinity_propagate(case, poison, backend):
