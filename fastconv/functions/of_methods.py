@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from ..checks import check
 from ..ops import ternary
@@ -108,13 +108,24 @@ sub = _function(Tensor.sub)
 true_divide = _function(Tensor.true_divide)
 
 
-def where(condition: Operand, input: Operand, other: Operand) -> Tensor:
+@overload
+def where(condition: Operand, input: Operand, other: Operand) -> Tensor: ...
+
+
+@overload
+def where(condition: Operand) -> tuple[Tensor, ...]: ...
+
+
+def where(
+    condition: Operand, input: Operand | None = None, other: Operand | None = None
+) -> Tensor | tuple[Tensor, ...]:
     """``input`` where ``condition`` holds, else ``other``; the three broadcast.
 
     Parameters
     ----------
     condition : Tensor or array of bools
     input, other : Tensor, array or number
+        Without both the result is where the condition holds: a tensor of indices per dimension.
 
     Raises
     ------
@@ -127,6 +138,11 @@ def where(condition: Operand, input: Operand, other: Operand) -> Tensor:
     >>> fc.where(x > 0, x, 0.5 * x)
     tensor([-0.5,  2. ])
     """
+    if input is None and other is None:
+        return tuple(argument("where", "condition", condition).nonzero().unbind(1))
+    check(
+        input is not None and other is not None, "where", "give both of input and other, or none", TypeError
+    )
     return ternary.where(condition, input, other)
 
 

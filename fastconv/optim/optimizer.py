@@ -36,7 +36,7 @@ def _listed(name: str, what: str, params: Any) -> list[Any]:
         cure = "give the parameters of a network, net.parameters()"
     elif callable(params):
         kind, cure = (
-            f"{kind} {getattr(params, '__qualname__', '')}",
+            f"{kind} {_called(params)}",
             "it has to be called, as in net.parameters()",
         )
     elif isinstance(params, (set, frozenset)):
@@ -44,6 +44,13 @@ def _listed(name: str, what: str, params: Any) -> list[Any]:
     elif hasattr(params, "__iter__") and not isinstance(params, (Tensor, dict, str)):
         return list(params)
     raise TypeError(f"{name}: {expected}, got one {kind.strip()}; {cure}")
+
+
+def _called(function: Callable[..., Any]) -> str:
+    """A function by its name, a method by its object's class and its own name."""
+    name = getattr(function, "__name__", "")
+    owner = getattr(function, "__self__", None)
+    return name if owner is None else f"{type(owner).__name__}.{name}"
 
 
 def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:

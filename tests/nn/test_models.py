@@ -148,8 +148,10 @@ def test_options(blank_weights):
 def test_initialisation(monkeypatch, name):
     """Convolutions are normal with variance 2 / fan out; dense layers of VGG are normal with 0.01."""
     drawn = {}
-    monkeypatch.setattr(nn.init, "normal_", lambda t, mean=0.0, std=1.0: drawn.update({t: (mean, std)}) or t)
-    monkeypatch.setattr(nn.init, "uniform_", lambda t, a, b: drawn.update({t: (a, b)}) or t)
+    monkeypatch.setattr(
+        nn.init, "normal_", lambda t, mean=0.0, std=1.0, generator=None: drawn.update({t: (mean, std)}) or t
+    )
+    monkeypatch.setattr(nn.init, "uniform_", lambda t, a, b, generator=None: drawn.update({t: (a, b)}) or t)
     net = getattr(models, name)()
     for m in net.modules():
         if isinstance(m, nn.Conv2d):

@@ -374,7 +374,7 @@ REFUSED = [
     (
         lambda: optim.SGD(fc.nn.Linear(2, 2).parameters),
         TypeError,
-        r"SGD: .* method Module.parameters; .* net.parameters\(\)",
+        r"SGD: .* method Linear.parameters; .* net.parameters\(\)",
     ),
     (
         lambda: optim.SGD([{"params": fc.nn.Linear(2, 2).parameters}]),

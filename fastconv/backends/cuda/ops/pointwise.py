@@ -59,6 +59,7 @@ def _sigmoid(real):
 def _formulas(real):
     """The unary ops for elements of type ``real``."""
     zero, half, one, two = real(0), real(0.5), real(1), real(2)
+    floating = np.dtype(real).kind == "f"
     root_half, density = real(host_sqrt(0.5)), real(INVERSE_ROOT_2PI)
     rate, cubic, cubic_slope = real(ROOT_8_OVER_PI), real(CUBIC), real(CUBIC_SLOPE)
     sigmoid = _sigmoid(real)
@@ -85,7 +86,7 @@ def _formulas(real):
     return unary(
         Scalars(
             body=body,
-            real=real,
+            real=lambda v: real(v) if v != math.inf or floating else zero,  # integers have no infinity
             select=_select,
             sign=body(lambda x: one if x > zero else -one if x < zero else x),
             exp=body(lambda x: math.exp(x)),
