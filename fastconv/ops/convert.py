@@ -91,7 +91,12 @@ def destination(
     elif rest:
         dtype = dtypes.parse(name, rest.pop(0), "a device, 'cpu' or 'cuda', or a dtype: ")
     flags = dict(zip(("non_blocking", "copy", "memory_format"), rest))
-    check(len(rest) <= 3, name, f"got {len(args)} arguments, more than there are", TypeError)
+    check(
+        len(rest) <= 3 and all(isinstance(f, (bool, np.bool_)) for f in rest[:2]),
+        name,
+        f"expected a device, a dtype, both or a tensor, then non_blocking and copy, got {tuple(args)!r:.60}",
+        TypeError,
+    )
     if other is not None:
         device, dtype = other.device, other.dtype
     return (

@@ -126,6 +126,7 @@ def test_optimizers():
         "dampening": "0",
         "weight_decay": "0",
         "nesterov": "False",
+        "maximize": "False",
     }
     adam = optim.AdamW(
         [{"params": net[0].parameters()}, {"params": net[1].parameters(), "lr": 0.01, "eps": 1e-6}]
