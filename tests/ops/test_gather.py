@@ -7,6 +7,7 @@ import pytest
 from conftest import OP_BACKENDS, op_backend
 from hypothesis import given
 from hypothesis import strategies as st
+from support.selection import every
 
 from fastconv.backends import load
 
@@ -76,8 +77,8 @@ LARGE = {
 }
 
 
-@pytest.mark.parametrize("name", ["set", *JOIN])
-@pytest.mark.parametrize("what", LARGE)
+@pytest.mark.parametrize("name", every(["set", *JOIN], 2))
+@pytest.mark.parametrize("what", every(LARGE, 3))
 def test_large(engine, what, name):
     """Arrays that the parallel kernels take; the values of one element come in order."""
     shape, axis, count, whole = LARGE[what]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from conftest import op_backend
-from support.selection import full
+from support.selection import every, full
 
 from fastconv.backends import PAIR_LOSSES, load
 
@@ -108,7 +108,7 @@ def test_list_is_complete():
 
 @pytest.mark.parametrize("dtype", ["float32", *full("float64")])
 @pytest.mark.parametrize("shape", [SMALL, LARGE], ids=["small", "large"])
-@pytest.mark.parametrize("name", SCALAR)
+@pytest.mark.parametrize("name", every(SCALAR, 5))
 def test_values_and_derivatives(engine, name, shape, dtype, backend):
     """Losses, sums, means, and both gradients, which start from one number or from one for each element."""
     if backend == "cuda" and shape == LARGE:
