@@ -291,9 +291,9 @@ class ModuleTree:
             if child is not None:
                 yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
 
-    def modules(self) -> Iterator[Any]:
-        """This module and all its submodules, each once."""
-        return (m for _, m in self.named_modules())
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Any]:
+        """This module and all its submodules, each once, or as often as they occur."""
+        return (m for _, m in self.named_modules(remove_duplicate=remove_duplicate))
 
     def _named(
         self, registry: str, prefix: str, recurse: bool, remove_duplicate: bool
