@@ -10,6 +10,7 @@ kernel does not compile, spills registers or needs more of them than a block of 
 from __future__ import annotations
 
 import argparse
+import contextvars
 import csv
 import os
 import re
@@ -60,6 +61,14 @@ def compiler_found() -> bool:
     return True
 
 
+def recorded(run, *arguments):
+    """``run`` as in a recorded step, which reads no values on the host."""
+    from fastconv import backends
+
+    backends.recording.set(True)
+    run(*arguments)
+
+
 def launches(dtypes, only=None):
     """(kernel, argument types) of everything the cases launch, each once."""
     import fastconv as fc
@@ -75,7 +84,10 @@ def launches(dtypes, only=None):
         for dtype in dtypes:
             for case in CASES:
                 if (only or "") in case.name:
-                    run(case, dtype)
+                    try:
+                        run(case, dtype)
+                    except (ValueError, IndexError):  # an op looked at values, and nothing has computed any
+                        contextvars.copy_context().run(recorded, run, case, dtype)
             more(dtype)
     return list(found)
 

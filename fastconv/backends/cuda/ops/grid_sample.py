@@ -18,6 +18,8 @@ from __future__ import annotations
 import functools
 from math import prod
 
+import numpy as np
+
 from ..runtime import layout, memory
 from ..runtime.launch import body, cuda, kernel, launch, math
 from ..runtime.launch import grid as blocks
@@ -25,6 +27,7 @@ from ..runtime.launch import grid as blocks
 MODES = {"bilinear": 0, "nearest": 1, "bicubic": 2}
 PADDING = {"zeros": 0, "border": 1, "reflection": 2}
 TAPS = 4  # of an axis, at most
+ALL_TAPS = 3 * TAPS  # of three axes; the size of a local array is one constant
 
 
 @functools.cache
@@ -129,8 +132,8 @@ def _forward_kernel(real):
     @kernel
     def grid_sample(x, places, y, dims, sizes, options, channels, outputs, n):
         # x: N, D, H, W, C; places: N, outputs, dims; y: N, outputs, C
-        at = cuda.local.array(3 * TAPS, "int32")
-        weights, slopes = cuda.local.array(3 * TAPS, real), cuda.local.array(3 * TAPS, real)
+        at = cuda.local.array(ALL_TAPS, np.int32)
+        weights, slopes = cuda.local.array(ALL_TAPS, real), cuda.local.array(ALL_TAPS, real)
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
             p = i // channels
             c, image = i - p * channels, p // outputs
@@ -154,8 +157,8 @@ def _data_kernel(real):
     @kernel
     def grid_sample_bwd_data(gy, places, gx, dims, sizes, options, channels, outputs, n):
         # an item is a row of pixels of gx (N, D, H, W, C) and a channel
-        at = cuda.local.array(3 * TAPS, "int32")
-        weights, slopes = cuda.local.array(3 * TAPS, real), cuda.local.array(3 * TAPS, real)
+        at = cuda.local.array(ALL_TAPS, np.int32)
+        weights, slopes = cuda.local.array(ALL_TAPS, real), cuda.local.array(ALL_TAPS, real)
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
             row = i // channels
             c, plane = i - row * channels, row // sizes[1]
@@ -183,8 +186,8 @@ def _grid_kernel(real):
 
     @kernel
     def grid_sample_bwd_grid(gy, x, places, ggrid, dims, sizes, options, channels, outputs, n):
-        at = cuda.local.array(3 * TAPS, "int32")
-        weights, slopes = cuda.local.array(3 * TAPS, real), cuda.local.array(3 * TAPS, real)
+        at = cuda.local.array(ALL_TAPS, np.int32)
+        weights, slopes = cuda.local.array(ALL_TAPS, real), cuda.local.array(ALL_TAPS, real)
         for p in range(cuda.grid(1), n, cuda.gridsize(1)):
             image = p // outputs
             counts = place_taps(places, p, dims, sizes, options, at, weights, slopes)
