@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..autograd import Function
 from ..checks import check
@@ -16,6 +16,15 @@ from ..tape import is_grad_enabled
 from ..tape.hooks import Registry, RemovableHandle
 from ..tensor import Tensor
 from .tree import ModuleTree, touch
+
+#: Called with module, arguments and, with ``with_kwargs``, keyword arguments.
+ForwardPreHook: TypeAlias = (
+    Callable[[Any, tuple[Any, ...]], Any] | Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
+)
+#: Called with module, arguments, with ``with_kwargs`` keyword arguments, and the result.
+ForwardHook: TypeAlias = (
+    Callable[[Any, tuple[Any, ...], Any], Any] | Callable[[Any, tuple[Any, ...], dict[str, Any], Any], Any]
+)
 
 
 class HookTable:
@@ -231,7 +240,7 @@ class HookedModule(ModuleTree):
         return handle
 
     def register_forward_pre_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+        self, hook: ForwardPreHook, *, prepend: bool = False, with_kwargs: bool = False
     ) -> RemovableHandle:
         """Call ``hook(module, args)`` before every forward.
 
@@ -260,7 +269,7 @@ class HookedModule(ModuleTree):
 
     def register_forward_hook(
         self,
-        hook: Callable[..., Any],
+        hook: ForwardHook,
         *,
         prepend: bool = False,
         with_kwargs: bool = False,
@@ -293,7 +302,9 @@ class HookedModule(ModuleTree):
         """
         return self._register_hook("forward", hook, (hook, with_kwargs, always_call), prepend)
 
-    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+    def register_full_backward_hook(
+        self, hook: Callable[[Any, Any, Any], Any], prepend: bool = False
+    ) -> RemovableHandle:
         """Call ``hook(module, grad_input, grad_output)`` when the gradients of the inputs are there.
 
         Parameters
@@ -318,7 +329,7 @@ class HookedModule(ModuleTree):
         return self._register_hook("backward", hook, hook, prepend)
 
     def register_full_backward_pre_hook(
-        self, hook: Callable[..., Any], prepend: bool = False
+        self, hook: Callable[[Any, Any], Any], prepend: bool = False
     ) -> RemovableHandle:
         """Call ``hook(module, grad_output)`` before the gradients of this module are computed.
 
