@@ -2,68 +2,34 @@
 
 from __future__ import annotations
 
-from math import inf
 from typing import Any
 
 from fastconv.checks import check, check_axis, check_float, number
 from fastconv.creation import argument
 from fastconv.ops import Bound
+from fastconv.ops.reduce import norm
 from fastconv.spec import broadcast_shape
 from fastconv.tape import Op
 from fastconv.tensor import Tensor
 from fastconv.typing import TensorLike
 
 
-class VectorNorm(Op):
-    """The p-norm along one axis, which stays with extent 1; its gradient is 0 where the norm is.
-
-    Norms below ``least`` become it, and still have the gradient of the norm.
-    """
+class AtLeast(Op):
+    """The larger of x and a bound, with the gradient of x everywhere."""
 
     @staticmethod
-    def forward(ctx, x, p, axis, least):
-        e = ctx.engine
-        ctx.p, ctx.axis = p, axis
-        if p == 2:
-            y = e.unary_fwd("sqrt", e.reduce_fwd("sum", e.binary_fwd("mul", x, x), (axis,), True))
-        elif p == 0:
-            y = e.reduce_fwd("sum", e.cast(e.binary_fwd("ne", x, 0.0), x.dtype), (axis,), True)
-        elif p in (inf, -inf):
-            y = e.reduce_fwd("max" if p > 0 else "min", e.unary_fwd("abs", x), (axis,), True)
-        else:
-            y = e.reduce_fwd("sum", _power(e, e.unary_fwd("abs", x), p), (axis,), True)
-            y = _power(e, y, 1 / p)
-        ctx.save(x, y)
-        return y if least is None else e.binary_fwd("maximum", y, least)
+    def forward(ctx, x, bound):
+        return ctx.engine.binary_fwd("maximum", x, bound)
 
     @staticmethod
     def backward(ctx, gy):
-        e, (x, y), p = ctx.engine, ctx.saved, ctx.p
-        op = e.binary_fwd
-        if p == 0:
-            return e.zeros(x.shape, x.dtype)
-        if p in (inf, -inf):  # elements that are equally large share the gradient
-            hits = e.cast(op("eq", e.unary_fwd("abs", x), y), x.dtype)
-            share = op("div", gy, e.reduce_fwd("sum", hits, (ctx.axis,), True))
-            return op("mul", op("mul", hits, e.unary_bwd("abs", hits, x)), share)
-        zero = e.cast(op("eq", y, 0.0), y.dtype)
-        share = op("div", gy, _power(e, op("add", y, zero), p - 1))
-        share = op("mul", share, op("sub", 1.0, zero))
-        if p == 2:
-            return op("mul", x, share)
-        size = e.unary_fwd("abs", x)
-        size = op("add", size, e.cast(op("eq", x, 0.0), x.dtype))  # 1 for 0, whose sign is 0
-        return op("mul", e.unary_bwd("abs", _power(e, size, p - 1), x), share)
+        return gy
 
 
-def _power(e: Any, x: Any, p: float) -> Any:
-    return x if p == 1 else e.unary_fwd("pow", x, p)
-
-
-def vector_norm(name: str, x: Tensor, p: Any, dim: Any, least: float | None = None) -> Tensor:
+def _length(name: str, x: Tensor, p: Any, dim: Any) -> Tensor:
     """The p-norm along ``dim``, which stays with extent 1."""
     x = x if x.ndim else x.reshape(1)
-    return VectorNorm.apply(x, p=number(name, "p", p), axis=check_axis(name, dim, x.ndim), least=least)
+    return norm(name, x, p, check_axis(name, dim, x.ndim), True)
 
 
 def normalize(
@@ -93,7 +59,7 @@ def normalize(
     check(out is None, name, "out is not supported; assign the result instead", TypeError)
     input, eps = argument(name, "input", input), number(name, "eps", eps)
     check_float(name, input=input)
-    length = Bound.apply(vector_norm(name, input, p, dim), eps, name="maximum")
+    length = Bound.apply(_length(name, input, p, dim), eps, name="maximum")
     return input / (length if input.ndim else length.reshape(()))
 
 
@@ -128,7 +94,7 @@ def cosine_similarity(x1: TensorLike, x2: TensorLike, dim: int = 1, eps: float =
         ones = Tensor(a.engine.binary_fwd("add", a.engine.zeros(shape[axis : axis + 1], a.dtype), 1.0))
         ones = ones.reshape(-1, *(1,) * (len(shape) - 1 - axis))
         a, b = a * ones, b * ones
-    lengths = [vector_norm(name, v, 2.0, axis, eps) for v in (a, b)]
+    lengths = [AtLeast.apply(_length(name, v, 2.0, axis), bound=eps) for v in (a, b)]
     return ((a * b).sum(axis, True) / (lengths[0] * lengths[1])).squeeze(axis)
 
 
@@ -160,5 +126,5 @@ def pairwise_distance(
     eps = number(name, "eps", eps)
     shape = broadcast_shape(name, x1.shape, x2.shape)
     check(len(shape) > 0, name, "x1 and x2 must have a dimension, got scalars")
-    length = vector_norm(name, x1 - x2 + eps, p, -1)
+    length = _length(name, x1 - x2 + eps, p, -1)
     return length if keepdim else length.squeeze(-1)
