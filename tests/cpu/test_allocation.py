@@ -34,11 +34,10 @@ def test_allocation_is_seen(monkeypatch, tmp_path):
     monkeypatch.setattr(jit, "KERNELS", {})
     monkeypatch.setattr(jit, "cache_dir", lambda: tmp_path)
 
-    def lines(threads, y):
-        for thread in jit.prange(threads):
-            line = np.empty(y.size, y.dtype)
-            line[:] = np.int64(thread)
-            y[np.int64(thread)] = line[-1]
+    def lines(thread, threads, y):
+        line = np.empty(y.size, y.dtype)
+        line[:] = thread
+        y[thread] = line[-1]
 
     jit.kernel(lines)(np.zeros(64))
     assert len(allocating(tmp_path)) == 1

@@ -21,6 +21,7 @@ ELSEWHERE = {
     "_actions": "argparse has no public list of a parser's options",
     "_SubParsersAction": "argparse has no public name for it",
     "_neg_view": "torch: the only way to a tensor with the bit set",
+    "_getvalue": "numba: the struct that a proxy of it has built",
     "_Cache": "numba: the cache that jit.py replaces",
     "_compiler": "numba: the step that compiling.py watches",
     "_reduce": "numba: what a compiled kernel is stored as",

@@ -8,11 +8,9 @@ from .ops.borrowed import (
     asarray,
     broadcast_to,
     cast,
-    concatenate,
     getitem,
     index_add,
     permute,
-    reshape,
     running_step,
     setitem,
     to_host,
@@ -24,6 +22,7 @@ from .ops.dropout import dropout
 from .ops.grid_sample import grid_sample_bwd_data, grid_sample_bwd_grid, grid_sample_fwd
 from .ops.index import gather, scatter
 from .ops.logsumexp import logsumexp
+from .ops.moving import concatenate, reshape
 from .ops.norm.batch import (
     batch_norm_bwd,
     batch_norm_fwd,
@@ -42,7 +41,7 @@ from .ops.pooling.average import adaptive_avg_pool_bwd, adaptive_avg_pool_fwd, a
 from .ops.pooling.maximum import adaptive_max_pool_fwd, max_pool_bwd, max_pool_fwd
 from .ops.pooling.unpool import max_unpool_bwd, max_unpool_fwd
 from .ops.reduce import argmax, argmin, moments, reduce_fwd
-from .ops.resample import copy, interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd
+from .ops.resample import interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd
 from .ops.scan import extremum_scan, scan
 from .ops.shape import fold, unfold
 from .ops.softmax_loss import (
@@ -54,4 +53,5 @@ from .ops.softmax_loss import (
     softmax_fwd,
 )
 from .ops.sort import kthvalue, sort, topk
+from .runtime.layout import copy
 from .runtime.recorded import record

@@ -2,18 +2,24 @@
 
 Two decorators::
 
-    @kernel                      called from Python; first parameter ``threads`` is filled in here
-    def _scale(threads, x, y, a):
-        for t in prange(threads):
-            _scale_part(x[...], y[...], a)
+    @kernel                                  what each thread does; called from Python as _scale(x, y, a)
+    def _scale(thread, threads, x, y, a):
+        first, end = split_range(thread, threads, x.size)
+        _scale_run(x[first:end], y[first:end], a)
 
-    @body                        called from kernels only; compiles fast because no parallel pass runs on it
-    def _scale_part(x, y, a): ...
+    @body                                    called from kernels only
+    def _scale_run(x, y, a): ...
 
-A kernel splits its work by ``prange(threads)`` (or ``prange`` over rows) without reductions across
-iterations, so a result depends on the number of threads at most, never on timing. ``prange`` loops inside one
-kernel are not fused: there is a barrier between two loops. Code that passes data through raw addresses relies
-on it.
+    @part                                    what each thread does in one of several stages
+    def _sums(thread, threads, x, sums): ...
+
+    @stages                                  parts with a barrier between them, where one thread works
+    def _mean(threads, x, sums, mean):       alone; called from Python as _mean(x, sums, mean)
+        in_parallel(_sums, threads, (x, sums))
+        mean[0] = sums.sum() / x.size
+
+No thread reads what another one writes in the same part, so a result depends on the number of threads at
+most, never on timing.
 """
 
 from __future__ import annotations
@@ -30,7 +36,7 @@ from pathlib import Path
 
 import numba
 import numpy as np
-from numba import prange, types  # noqa: F401 - re-exported: kernels take everything of Numba from here
+from numba import types
 from numba.core.caching import _Cache
 from numba.core.ccallback import CFunc
 from numba.core.compiler import CompileResult
@@ -41,6 +47,7 @@ from fastconv._version import __version__
 from fastconv.backends import compiling, disk, settings
 
 from . import own_copies
+from .in_parallel import in_parallel
 
 if numba.config.DISABLE_JIT:
     raise RuntimeError(
@@ -68,7 +75,6 @@ lock = threading.RLock()  # held by the thread that launches or compiles
 
 
 class _Local(threading.local):
-    threads = None  # number of threads that Numba was set to
     record = None  # called with each launch, or None
 
 
@@ -216,30 +222,28 @@ def _name(func) -> str:
     return f"{func.__module__}.{func.__qualname__}".removeprefix("fastconv.backends.cpu.")
 
 
-def _compile(func, *, parallel: bool, inline: str = "never", cached: bool = False):
-    options = {"parallel": {"fusion": False}} if parallel else {}
-    if cached:
-        options["pipeline_class"] = own_copies.Compiler
-    dispatcher = numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy", inline=inline, **options)(
-        func
-    )
-    if cached:
-        name = _name(func)
-        _cache(dispatcher, name if parallel else name + ".serial")
-    return dispatcher
+def _compile(func, **options):
+    return numba.njit(nogil=True, fastmath=FASTMATH, error_model="numpy", **options)(func)
 
 
 def body(func=None, *, inline: bool = False):
     """Compile a function that kernels call. ``inline`` copies it into its callers before optimisation."""
     if func is None:
         return functools.partial(body, inline=inline)
-    return _compile(func, parallel=False, inline="always" if inline else "never")
+    return _compile(func, inline="always" if inline else "never")
+
+
+def part(func):
+    """Compile ``func(thread, threads, *args)``, for :func:`in_parallel`.
+
+    No array among the arguments that is written to may overlap another one.
+    """
+    return _compile(func, pipeline_class=own_copies.NoAlias)
 
 
 @body(inline=True)
 def split_range(part, parts, total):
     """Start and end of share ``part`` when ``total`` jobs are split into ``parts`` nearly equal shares."""
-    part = np.int64(part)  # a prange index is unsigned, and unsigned times signed is float64 to Numba
     return part * total // parts, (part + 1) * total // parts
 
 
@@ -267,31 +271,25 @@ def c_function(func, name: str) -> int:
 
 
 class Kernel:
-    """A compiled parallel function; calling it fills in ``threads`` and keeps the thread pool safe.
+    """A compiled function of ``threads`` and more; calling it fills in ``threads`` and keeps the pool safe.
 
     One kernel runs at a time: not every threading layer of Numba survives two Python threads in it. In a
     process forked after the pool was started (where that pool is dead) kernels run in one thread.
     """
 
-    def __init__(self, func):
+    def __init__(self, func, run):
         functools.update_wrapper(self, func)
-        self.dispatcher = _compile(func, parallel=True, cached=True)
+        self.dispatcher = _compile(run, pipeline_class=own_copies.Compiler)
+        _cache(self.dispatcher, _name(func))
         KERNELS[_name(func)] = self
-
-    @functools.cached_property
-    def _serial(self):
-        return _compile(self.__wrapped__, parallel=False, cached=True)
 
     def __call__(self, *args):
         global _launched
         with lock:
-            if _forked:
-                return self._serial(1, *args)
-            threads = settings.get_num_threads()
-            if _local.threads != threads:  # Numba keeps the number per calling thread; asking it is slow
-                numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-                _local.threads = threads
-            _launched = True
+            threads = 1 if _forked else settings.get_num_threads()
+            if not _launched:
+                numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)  # this starts the pool
+                _launched = True
             result = self.dispatcher(threads, *args)
         if _local.record is not None:
             _local.record(self, args)
@@ -318,5 +316,16 @@ def by_address(arrays) -> None:
 
 
 def kernel(func):
-    """Register a parallel kernel (see the module's docstring)."""
-    return Kernel(func)
+    """Register ``func(thread, threads, *args)``, which says what each thread does (see the module's
+    docstring)."""
+    compiled = part(func)
+
+    def run(threads, *args):
+        in_parallel(compiled, threads, args)
+
+    return Kernel(func, run)
+
+
+def stages(func):
+    """Register ``func(threads, *args)``, which calls its parallel parts by :func:`in_parallel`."""
+    return Kernel(func, func)

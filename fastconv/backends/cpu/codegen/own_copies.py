@@ -40,6 +40,15 @@ class _MakeLibrary(AnalysisPass):
         return False
 
 
+class NoAlias(CompilerBase):
+    """Numba's pipeline, for a function that writes to no array that overlaps another argument."""
+
+    def define_pipelines(self):
+        """The passes in order."""
+        self.state.flags.noalias = True
+        return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
+
+
 class Compiler(CompilerBase):
     """Numba's pipeline of passes with that library."""
 

@@ -4,9 +4,8 @@
     tiles = make_record(TILES, grid=(3, 4), step=2)            an argument of a kernel
 
     @kernel
-    def _work(threads, tiles, x):
-        for thread in prange(threads):
-            g = tiles[0]                                       then g.grid[0], g.grid[1], g.step
+    def _work(thread, threads, tiles, x):
+        g = tiles[0]                                           then g.grid[0], g.grid[1], g.step
 
 A record costs a launch as much as a single number does, and every record of a type has the same signature, so
 a new field compiles no second kernel. An address is a number too. Whoever puts the address of an array into a

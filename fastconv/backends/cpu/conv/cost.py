@@ -3,7 +3,7 @@
     seconds  =  launches  +  bytes of input and output / memory  +  bytes of weights / memory
               + operations / (share of peak)  +  bytes gathered or transformed / (share of memory)
 
-Peak and memory are measured once per machine and number of threads (``machine.rates``). The coefficients
+Peak and memory are measured once per machine and number of threads (``rates``). The coefficients
 below were fitted to the times of all shapes in ``bench/shapes`` on one machine. They are shares of what is
 measured, so they belong to the kernels and not to the machine.
 """
@@ -18,7 +18,7 @@ from fastconv.backends import settings
 from fastconv.spec import ConvSpec
 
 from ..codegen import emitter, gemm_tile
-from ..runtime import machine
+from ..runtime.machine import rates
 from .winograd import plan, transforms
 
 #: Seconds to start a kernel from Python: the time of the smallest layers.
@@ -81,7 +81,7 @@ class _Pass:
     def __init__(self, spec: ConvSpec, which: str, dtype):
         itemsize = np.dtype(dtype).itemsize
         self.spec, self.dtype, self.which, self.itemsize = spec, dtype, which, itemsize
-        self.peak, self.copy = machine.rates(settings.get_num_threads())
+        self.peak, self.copy = rates(settings.get_num_threads())
         self.peak *= 4 / itemsize
         columns, depth = spec.c_out // spec.groups, spec.c_in // spec.groups
         is_dgrad = which == "bwd_data"
@@ -141,7 +141,7 @@ def winograd_tiles(spec: ConvSpec, which: str, m: int) -> tuple[int, int]:
 def winograd(spec: ConvSpec, which: str, dtype, m: int) -> float:
     """Seconds of pass ``which`` by Winograd's method with tiles of m x m outputs."""
     if plan.needs_space_to_depth(spec):
-        inner, copy = plan.inner_spec(spec), machine.rates(settings.get_num_threads())[1]
+        inner, copy = plan.inner_spec(spec), rates(settings.get_num_threads())[1]
         moved = 2 * prod(inner.x_shape) * np.dtype(dtype).itemsize
         return winograd(inner, which, dtype, m) + LAUNCH + moved / (SPACE_TO_DEPTH * copy)
     p = _Pass(spec, which, dtype)

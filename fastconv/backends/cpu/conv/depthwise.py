@@ -27,7 +27,7 @@ from fastconv.spec import ConvSpec
 
 from ..codegen import emitter
 from ..codegen.emitter import address
-from ..codegen.jit import kernel, prange, split_range
+from ..codegen.jit import kernel, split_range
 from ..codegen.record import make_record, record_type
 from ..runtime import layout, memory
 from .passes import backward_data, bias_argument, forward
@@ -38,7 +38,7 @@ PHASE = record_type(**PHASE_FIELDS)
 
 
 @kernel
-def _convolve(threads, phase, x, w, bias, y, residual, relu, offsets, taps):
+def _convolve(thread, threads, phase, x, w, bias, y, residual, relu, offsets, taps):
     images, depth, height, width, channels = x.shape
     _, y_depth, y_height, y_width, _ = y.shape
     off_d, off_h, off_w = offsets
@@ -46,41 +46,40 @@ def _convolve(threads, phase, x, w, bias, y, residual, relu, offsets, taps):
     source, weight, out = x.reshape(-1), w.reshape(-1), y.reshape(-1)
     added = emitter.view1d(address(y) + residual, y.size, y)
     zero = y.dtype.type(0)
-    for thread in prange(threads):
-        g = phase[0]
-        od, oh, ow = g.out_size[0], g.out_size[1], g.out_size[2]
-        step_d, step_h, step_w = g.in_stride[0], g.in_stride[1], g.in_stride[2]
-        out_step = g.out_stride[2]
-        first, end = split_range(thread, threads, images * od * oh)
-        for r in range(first, end):
-            n, i, j = r // oh // od, r // oh % od, r % oh
-            line = (n * y_depth + g.out_offset[0] + i * g.out_stride[0]) * y_height
-            line += g.out_offset[1] + j * g.out_stride[1]
-            start = line * y_width + g.out_offset[2]
-            for q in range(ow):
-                at = (start + q * out_step) * channels
-                if bias.size:
-                    for c in range(channels):
-                        out[at + c] = bias[c]
-                else:
-                    out[at : at + channels] = 0
-                t = -1
-                for td in off_d:
-                    for th in off_h:
-                        for tw in off_w:
-                            t += 1
-                            d, h, v = i * step_d + td, j * step_h + th, q * step_w + tw
-                            if 0 <= d < depth and 0 <= h < height and 0 <= v < width:
-                                pixel = (((n * depth + d) * height + h) * width + v) * channels
-                                tap = taps[t] * channels
-                                for c in range(channels):
-                                    out[at + c] += source[pixel + c] * weight[tap + c]
-                if residual:
-                    for c in range(channels):
-                        out[at + c] += added[at + c]
-                if relu:
-                    for c in range(channels):
-                        out[at + c] = zero if out[at + c] < zero else out[at + c]  # NaN passes
+    g = phase[0]
+    od, oh, ow = g.out_size[0], g.out_size[1], g.out_size[2]
+    step_d, step_h, step_w = g.in_stride[0], g.in_stride[1], g.in_stride[2]
+    out_step = g.out_stride[2]
+    first, end = split_range(thread, threads, images * od * oh)
+    for r in range(first, end):
+        n, i, j = r // oh // od, r // oh % od, r % oh
+        line = (n * y_depth + g.out_offset[0] + i * g.out_stride[0]) * y_height
+        line += g.out_offset[1] + j * g.out_stride[1]
+        start = line * y_width + g.out_offset[2]
+        for q in range(ow):
+            at = (start + q * out_step) * channels
+            if bias.size:
+                for c in range(channels):
+                    out[at + c] = bias[c]
+            else:
+                out[at : at + channels] = 0
+            t = -1
+            for td in off_d:
+                for th in off_h:
+                    for tw in off_w:
+                        t += 1
+                        d, h, v = i * step_d + td, j * step_h + th, q * step_w + tw
+                        if 0 <= d < depth and 0 <= h < height and 0 <= v < width:
+                            pixel = (((n * depth + d) * height + h) * width + v) * channels
+                            tap = taps[t] * channels
+                            for c in range(channels):
+                                out[at + c] += source[pixel + c] * weight[tap + c]
+            if residual:
+                for c in range(channels):
+                    out[at + c] += added[at + c]
+            if relu:
+                for c in range(channels):
+                    out[at + c] = zero if out[at + c] < zero else out[at + c]  # NaN passes
 
 
 @lru_cache(maxsize=1024)
@@ -102,31 +101,30 @@ fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
 
 
 @kernel
-def _weight_gradient(threads, x, gy, stride, offsets, partials):
+def _weight_gradient(thread, threads, x, gy, stride, offsets, partials):
     images, depth, height, width, channels = x.shape
     _, od, oh, ow, _ = gy.shape
     off_d, off_h, off_w = offsets
     rows = images * od * oh
     source, upstream = x.reshape(-1), gy.reshape(-1)
-    for thread in prange(threads):
-        total = partials[np.int64(thread)].reshape(-1)
-        total[:] = 0
-        first, end = split_range(thread, threads, rows)
-        for r in range(first, end):
-            n, i, j = r // oh // od, r // oh % od, r % oh
-            for q in range(ow):
-                up = (r * ow + q) * channels
-                t = -1
-                for td in off_d:
-                    for th in off_h:
-                        for tw in off_w:
-                            t += 1
-                            d, h, v = i * stride[0] + td, j * stride[1] + th, q * stride[2] + tw
-                            if 0 <= d < depth and 0 <= h < height and 0 <= v < width:
-                                pixel = (((n * depth + d) * height + h) * width + v) * channels
-                                tap = t * channels
-                                for c in range(channels):
-                                    total[tap + c] += source[pixel + c] * upstream[up + c]
+    total = partials[thread].reshape(-1)
+    total[:] = 0
+    first, end = split_range(thread, threads, rows)
+    for r in range(first, end):
+        n, i, j = r // oh // od, r // oh % od, r % oh
+        for q in range(ow):
+            up = (r * ow + q) * channels
+            t = -1
+            for td in off_d:
+                for th in off_h:
+                    for tw in off_w:
+                        t += 1
+                        d, h, v = i * stride[0] + td, j * stride[1] + th, q * stride[2] + tw
+                        if 0 <= d < depth and 0 <= h < height and 0 <= v < width:
+                            pixel = (((n * depth + d) * height + h) * width + v) * channels
+                            tap = t * channels
+                            for c in range(channels):
+                                total[tap + c] += source[pixel + c] * upstream[up + c]
 
 
 def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec) -> np.ndarray:

@@ -35,7 +35,7 @@ from fastconv.spec import ConvSpec
 
 from ..codegen import gemm_tile
 from ..codegen.emitter import address
-from ..codegen.jit import U, body, kernel, prange, split_range
+from ..codegen.jit import U, body, kernel, split_range
 from ..codegen.record import make_record, record_type
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
@@ -109,95 +109,96 @@ def clear_block(y, n, d0, d1, h0, h1):
 
 
 @kernel
-def _convolve(threads, phase, panel_layout, x, weights, bias, y, residual, relu, offsets, slabs, tables):
+def _convolve(
+    thread, threads, phase, panel_layout, x, weights, bias, y, residual, relu, offsets, slabs, tables
+):
     images, x_depth, x_height, x_width, channels = x.shape
     off_d, off_h, off_w = offsets
     size = x.itemsize
-    for thread in prange(threads):
-        g, panels = phase[0], panel_layout[0]
-        inside, count, depth, width = g.inside, panels.count, panels.depth, panels.width
-        od, oh, ow = g.out_size[0], g.out_size[1], g.out_size[2]
-        step_d, step_h, step_w = g.in_stride[0], g.in_stride[1], g.in_stride[2]
-        out_channels = y.shape[4]
-        columns = out_channels // panels.groups
-        row_blocks = (oh + g.row_step - 1) // g.row_step
-        panel_blocks = (panels.groups * count + g.panel_step - 1) // g.panel_step
-        jobs = images * od * row_blocks * panel_blocks
-        # Taps of one kernel row that touch in memory are one loop of the tile.
-        tap_columns = 1 if g.merged else off_w.size
-        run = off_w.size * depth if g.merged else depth
-        most = off_d.size * off_h.size * tap_columns
-        a_table, b_table = tables[thread, :most], tables[thread, most:]
-        slab = slabs[thread]
-        first_job, end_job = split_range(thread, threads, jobs)
-        for job in range(first_job, end_job):
-            block = job // panel_blocks
-            n, i = block // row_blocks // od, block // row_blocks % od
-            j0 = block % row_blocks * g.row_step
-            j1 = min(j0 + g.row_step, oh)
-            if inside:
-                height, pitch = x_height, x_width
-                pixel = ((n * x_depth + i * step_d) * height + j0 * step_h) * pitch
-                base = address(x) + pixel * channels * size
-            else:
-                height = (j1 - 1 - j0) * step_h + off_h[-1] - off_h[0] + 1
-                pitch = (ow - 1) * step_w + off_w[-1] - off_w[0] + 1
-                base = address(slab)
-                top, left = j0 * step_h + off_h[0], off_w[0]
-                copy_slab(x, n, i * step_d, top, left, height, pitch, off_d, slab)
-            if g.clear:
-                d0, h0 = i * g.out_stride[0], j0 * g.out_stride[1]
-                d1 = y.shape[1] if i + 1 == od else d0 + g.out_stride[0]
-                h1 = y.shape[2] if j1 == oh else j1 * g.out_stride[1]
-                clear_block(y, n, d0, d1, h0, h1)
-            first = job % panel_blocks * g.panel_step
-            first_d, end_d = on_image(off_d, i * step_d, x_depth)
-            built_first, built_end, taps = -1, -1, 0
-            for panel in range(first, min(first + g.panel_step, panels.groups * count)):
-                group, p = panel // count, panel % count
-                k = group * columns + p * width
-                for j in range(j0, j1):
-                    first_h, end_h = on_image(off_h, j * step_h, x_height)
-                    if first_h != built_first or end_h != built_end:
-                        built_first, built_end, taps = first_h, end_h, 0
-                        for td in range(first_d, end_d):
-                            for th in range(first_h, end_h):
-                                for tw in range(tap_columns):
-                                    if inside:
-                                        at = (off_d[td] * height + off_h[th]) * pitch + off_w[tw]
-                                    else:
-                                        at = (td * height + off_h[th] - off_h[0]) * pitch
-                                        at += off_w[tw] - off_w[0]
-                                    a_table[taps] = at * channels
-                                    tap = (td * off_h.size + th) * off_w.size + tw
-                                    b_table[taps] = tap * panels.tap_step
-                                    taps += 1
-                    line = (n * y.shape[1] + g.out_offset[0] + i * g.out_stride[0]) * y.shape[2]
-                    line += g.out_offset[1] + j * g.out_stride[1]
-                    pixel = line * y.shape[3] + g.out_offset[2]
-                    target = address(y) + (pixel * out_channels + k) * size
-                    init = address(bias) + k * size if bias.size else 0
-                    added = target + residual if residual else 0
-                    gemm_tile.tile(
-                        panels.tile,
-                        ow,
-                        a=base + ((j - j0) * step_h * pitch * channels + group * depth) * size,
-                        a_row=step_w * channels,
-                        a_step=1,
-                        ta=address(a_table),
-                        b=address(weights) + panel * panels.panel_step * size,
-                        b_step=panels.row_step,
-                        tb=address(b_table),
-                        taps=taps,
-                        depth=run,
-                        c=target,
-                        c_row=g.out_stride[2] * out_channels,
-                        init=init,
-                        init_row=0,
-                        cols=min(width, columns - p * width),
-                        added=added,
-                        relu=relu,
-                    )
+    g, panels = phase[0], panel_layout[0]
+    inside, count, depth, width = g.inside, panels.count, panels.depth, panels.width
+    od, oh, ow = g.out_size[0], g.out_size[1], g.out_size[2]
+    step_d, step_h, step_w = g.in_stride[0], g.in_stride[1], g.in_stride[2]
+    out_channels = y.shape[4]
+    columns = out_channels // panels.groups
+    row_blocks = (oh + g.row_step - 1) // g.row_step
+    panel_blocks = (panels.groups * count + g.panel_step - 1) // g.panel_step
+    jobs = images * od * row_blocks * panel_blocks
+    # Taps of one kernel row that touch in memory are one loop of the tile.
+    tap_columns = 1 if g.merged else off_w.size
+    run = off_w.size * depth if g.merged else depth
+    most = off_d.size * off_h.size * tap_columns
+    a_table, b_table = tables[thread, :most], tables[thread, most:]
+    slab = slabs[thread]
+    first_job, end_job = split_range(thread, threads, jobs)
+    for job in range(first_job, end_job):
+        block = job // panel_blocks
+        n, i = block // row_blocks // od, block // row_blocks % od
+        j0 = block % row_blocks * g.row_step
+        j1 = min(j0 + g.row_step, oh)
+        if inside:
+            height, pitch = x_height, x_width
+            pixel = ((n * x_depth + i * step_d) * height + j0 * step_h) * pitch
+            base = address(x) + pixel * channels * size
+        else:
+            height = (j1 - 1 - j0) * step_h + off_h[-1] - off_h[0] + 1
+            pitch = (ow - 1) * step_w + off_w[-1] - off_w[0] + 1
+            base = address(slab)
+            top, left = j0 * step_h + off_h[0], off_w[0]
+            copy_slab(x, n, i * step_d, top, left, height, pitch, off_d, slab)
+        if g.clear:
+            d0, h0 = i * g.out_stride[0], j0 * g.out_stride[1]
+            d1 = y.shape[1] if i + 1 == od else d0 + g.out_stride[0]
+            h1 = y.shape[2] if j1 == oh else j1 * g.out_stride[1]
+            clear_block(y, n, d0, d1, h0, h1)
+        first = job % panel_blocks * g.panel_step
+        first_d, end_d = on_image(off_d, i * step_d, x_depth)
+        built_first, built_end, taps = -1, -1, 0
+        for panel in range(first, min(first + g.panel_step, panels.groups * count)):
+            group, p = panel // count, panel % count
+            k = group * columns + p * width
+            for j in range(j0, j1):
+                first_h, end_h = on_image(off_h, j * step_h, x_height)
+                if first_h != built_first or end_h != built_end:
+                    built_first, built_end, taps = first_h, end_h, 0
+                    for td in range(first_d, end_d):
+                        for th in range(first_h, end_h):
+                            for tw in range(tap_columns):
+                                if inside:
+                                    at = (off_d[td] * height + off_h[th]) * pitch + off_w[tw]
+                                else:
+                                    at = (td * height + off_h[th] - off_h[0]) * pitch
+                                    at += off_w[tw] - off_w[0]
+                                a_table[taps] = at * channels
+                                tap = (td * off_h.size + th) * off_w.size + tw
+                                b_table[taps] = tap * panels.tap_step
+                                taps += 1
+                line = (n * y.shape[1] + g.out_offset[0] + i * g.out_stride[0]) * y.shape[2]
+                line += g.out_offset[1] + j * g.out_stride[1]
+                pixel = line * y.shape[3] + g.out_offset[2]
+                target = address(y) + (pixel * out_channels + k) * size
+                init = address(bias) + k * size if bias.size else 0
+                added = target + residual if residual else 0
+                gemm_tile.tile(
+                    panels.tile,
+                    ow,
+                    a=base + ((j - j0) * step_h * pitch * channels + group * depth) * size,
+                    a_row=step_w * channels,
+                    a_step=1,
+                    ta=address(a_table),
+                    b=address(weights) + panel * panels.panel_step * size,
+                    b_step=panels.row_step,
+                    tb=address(b_table),
+                    taps=taps,
+                    depth=run,
+                    c=target,
+                    c_row=g.out_stride[2] * out_channels,
+                    init=init,
+                    init_row=0,
+                    cols=min(width, columns - p * width),
+                    added=added,
+                    relu=relu,
+                )
 
 
 @lru_cache(maxsize=1024)
@@ -254,71 +255,69 @@ fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
 
 # ------------------------------------------------------------------------------------------- backward-weight
 @kernel
-def _pad(threads, x, before, depth_offset, padded):
+def _pad(thread, threads, x, before, depth_offset, padded):
     images, depth, height = padded.shape[:3]
     rows = images * depth * height
-    for thread in prange(threads):
-        first_r, end_r = split_range(thread, threads, rows)
-        for r in range(first_r, end_r):
-            n, d, h = r // height // depth, r // height % depth, r % height
-            row = padded[n, d, h].reshape(-1)
-            d0, h0, w0 = d - before[0], h - before[1], -before[2]
-            copy_slab(x, n, d0, h0, w0, 1, padded.shape[3], depth_offset, row)
+    first_r, end_r = split_range(thread, threads, rows)
+    for r in range(first_r, end_r):
+        n, d, h = r // height // depth, r // height % depth, r % height
+        row = padded[n, d, h].reshape(-1)
+        d0, h0, w0 = d - before[0], h - before[1], -before[2]
+        copy_slab(x, n, d0, h0, w0, 1, padded.shape[3], depth_offset, row)
 
 
 @kernel
-def _weight_gradient(threads, gradient, x, gy, partials, tables):
+def _weight_gradient(thread, threads, gradient, x, gy, partials, tables):
     _, x_depth, x_height, x_width, channels = x.shape
     images, od, oh, ow, out_channels = gy.shape
     _, groups, _, depth, columns = partials.shape
     size = x.itemsize
     total_rows = images * od * oh
-    for thread in prange(threads):
-        g = gradient[0]
-        width, chunk, by_rows = g.width, g.chunk, g.by_rows
-        kd, kh, kw = g.kernel_size[0], g.kernel_size[1], g.kernel_size[2]
-        tap_columns = 1 if g.merged else kw
-        run = kw * depth if g.merged else depth
-        taps = kd * kh * tap_columns
-        count = (columns + width - 1) // width
-        jobs = groups * count * taps
-        r0, r1 = split_range(thread, threads, total_rows) if by_rows else (0, total_rows)
-        job0, job1 = (0, jobs) if by_rows else split_range(thread, threads, jobs)
-        part = partials[np.int64(thread) if by_rows else 0]
-        a_table, b_table = tables[thread, :chunk], tables[thread, chunk:]
-        if r0 == r1:
-            part[:] = 0
-        for start in range(r0, r1, chunk):
-            rows = min(chunk, r1 - start)
-            for r in range(rows):
-                n, d, h = (start + r) // oh // od, (start + r) // oh % od, (start + r) % oh
-                line = (n * x_depth + d * g.stride[0]) * x_height + h * g.stride[1]
-                a_table[r] = line * x_width * channels
-                b_table[r] = (start + r) * ow * out_channels
-            for job in range(job0, job1):
-                panel, t = job // taps, job % taps
-                group, p = panel // count, panel % count
-                td, th, tw = t // tap_columns // kh, t // tap_columns % kh, t % tap_columns
-                pixel = (td * g.dilation[0] * x_height + th * g.dilation[1]) * x_width + tw * g.dilation[2]
-                target = address(part) + ((group * taps + t) * run * columns + p * width) * size
-                gemm_tile.tile(
-                    g.tile,
-                    run,
-                    a=address(x) + (pixel * channels + group * depth) * size,
-                    a_row=1,
-                    a_step=g.stride[2] * channels,
-                    ta=address(a_table),
-                    b=address(gy) + (group * columns + p * width) * size,
-                    b_step=out_channels,
-                    tb=address(b_table),
-                    taps=rows,
-                    depth=ow,
-                    c=target,
-                    c_row=columns,
-                    init=target if start > r0 else 0,
-                    init_row=columns,
-                    cols=min(width, columns - p * width),
-                )
+    g = gradient[0]
+    width, chunk, by_rows = g.width, g.chunk, g.by_rows
+    kd, kh, kw = g.kernel_size[0], g.kernel_size[1], g.kernel_size[2]
+    tap_columns = 1 if g.merged else kw
+    run = kw * depth if g.merged else depth
+    taps = kd * kh * tap_columns
+    count = (columns + width - 1) // width
+    jobs = groups * count * taps
+    r0, r1 = split_range(thread, threads, total_rows) if by_rows else (0, total_rows)
+    job0, job1 = (0, jobs) if by_rows else split_range(thread, threads, jobs)
+    part = partials[thread if by_rows else 0]
+    a_table, b_table = tables[thread, :chunk], tables[thread, chunk:]
+    if r0 == r1:
+        part[:] = 0
+    for start in range(r0, r1, chunk):
+        rows = min(chunk, r1 - start)
+        for r in range(rows):
+            n, d, h = (start + r) // oh // od, (start + r) // oh % od, (start + r) % oh
+            line = (n * x_depth + d * g.stride[0]) * x_height + h * g.stride[1]
+            a_table[r] = line * x_width * channels
+            b_table[r] = (start + r) * ow * out_channels
+        for job in range(job0, job1):
+            panel, t = job // taps, job % taps
+            group, p = panel // count, panel % count
+            td, th, tw = t // tap_columns // kh, t // tap_columns % kh, t % tap_columns
+            pixel = (td * g.dilation[0] * x_height + th * g.dilation[1]) * x_width + tw * g.dilation[2]
+            target = address(part) + ((group * taps + t) * run * columns + p * width) * size
+            gemm_tile.tile(
+                g.tile,
+                run,
+                a=address(x) + (pixel * channels + group * depth) * size,
+                a_row=1,
+                a_step=g.stride[2] * channels,
+                ta=address(a_table),
+                b=address(gy) + (group * columns + p * width) * size,
+                b_step=out_channels,
+                tb=address(b_table),
+                taps=rows,
+                depth=ow,
+                c=target,
+                c_row=columns,
+                init=target if start > r0 else 0,
+                init_row=columns,
+                cols=min(width, columns - p * width),
+            )
 
 
 @lru_cache(maxsize=1024)

@@ -31,7 +31,7 @@ from fastconv.spec import ConvSpec
 from ..codegen import emitter, gemm_tile
 from ..codegen.emitter import address
 from ..codegen.gemm_tile import MAX_ROWS, ONE_TAP
-from ..codegen.jit import body, kernel, prange, split_range
+from ..codegen.jit import body, kernel, split_range
 from ..codegen.record import make_record, record_type
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
@@ -99,59 +99,60 @@ def scatter(result, pitch, start, count, used, g, k, y, target, added, residual)
 
 
 @kernel
-def _convolve(threads, phase, panel_layout, x, weights, bias, y, residual, relu, offsets, matrices, results):
+def _convolve(
+    thread, threads, phase, panel_layout, x, weights, bias, y, residual, relu, offsets, matrices, results
+):
     off_d, off_h, off_w = offsets
     out_channels, size = y.shape[4], x.itemsize
     flat = x.reshape(-1)
     addends, target = emitter.view1d(address(y) + residual, y.size, y), y.reshape(-1)
-    for thread in prange(threads):
-        g, panels = phase[0], panel_layout[0]
-        groups, count, width, in_place = panels.groups, panels.count, panels.width, g.in_place
-        columns = out_channels // groups
-        pixels = x.shape[0] * g.out_size[0] * g.out_size[1] * g.out_size[2]
-        panel_blocks = (groups * count + g.panel_step - 1) // g.panel_step
-        jobs = (pixels + g.block - 1) // g.block * panel_blocks
-        run = off_d.size * off_h.size * off_w.size * panels.depth
-        table = address(ONE_TAP)
-        matrix, result = matrices[thread], results[thread]
-        first_job, end_job = split_range(thread, threads, jobs)
-        for job in range(first_job, end_job):
-            start = job // panel_blocks * g.block
-            rows = min(g.block, pixels - start)
-            gather(flat, x.shape, start, rows, g, off_d, off_h, off_w, matrix)
-            first = job % panel_blocks * g.panel_step
-            for panel in range(first, min(first + g.panel_step, groups * count)):
-                group, p = panel // count, panel % count
-                k = group * columns + p * width
-                used = min(width, columns - p * width)
-                for b in range((rows + MAX_ROWS - 1) // MAX_ROWS):
-                    m0, m1 = gemm_tile.row_block(rows, b, MAX_ROWS)
-                    c = address(y) + ((start + m0) * out_channels + k) * size if in_place else address(result)
-                    c_row = out_channels if in_place else width
-                    init = address(bias) + k * size if bias.size else 0
-                    added = c + residual if residual and in_place else 0
-                    gemm_tile.tile(
-                        panels.tile,
-                        m1 - m0,
-                        a=address(matrix) + (m0 * groups + group) * run * size,
-                        a_row=groups * run,
-                        a_step=1,
-                        ta=table,
-                        b=address(weights) + panel * panels.panel_step * size,
-                        b_step=panels.row_step,
-                        tb=table,
-                        taps=1,
-                        depth=run,
-                        c=c,
-                        c_row=c_row,
-                        init=init,
-                        init_row=0,
-                        cols=used,
-                        added=added,
-                        relu=relu,
-                    )
-                    if not in_place:
-                        scatter(result, width, start + m0, m1 - m0, used, g, k, y, target, addends, residual)
+    g, panels = phase[0], panel_layout[0]
+    groups, count, width, in_place = panels.groups, panels.count, panels.width, g.in_place
+    columns = out_channels // groups
+    pixels = x.shape[0] * g.out_size[0] * g.out_size[1] * g.out_size[2]
+    panel_blocks = (groups * count + g.panel_step - 1) // g.panel_step
+    jobs = (pixels + g.block - 1) // g.block * panel_blocks
+    run = off_d.size * off_h.size * off_w.size * panels.depth
+    table = address(ONE_TAP)
+    matrix, result = matrices[thread], results[thread]
+    first_job, end_job = split_range(thread, threads, jobs)
+    for job in range(first_job, end_job):
+        start = job // panel_blocks * g.block
+        rows = min(g.block, pixels - start)
+        gather(flat, x.shape, start, rows, g, off_d, off_h, off_w, matrix)
+        first = job % panel_blocks * g.panel_step
+        for panel in range(first, min(first + g.panel_step, groups * count)):
+            group, p = panel // count, panel % count
+            k = group * columns + p * width
+            used = min(width, columns - p * width)
+            for b in range((rows + MAX_ROWS - 1) // MAX_ROWS):
+                m0, m1 = gemm_tile.row_block(rows, b, MAX_ROWS)
+                c = address(y) + ((start + m0) * out_channels + k) * size if in_place else address(result)
+                c_row = out_channels if in_place else width
+                init = address(bias) + k * size if bias.size else 0
+                added = c + residual if residual and in_place else 0
+                gemm_tile.tile(
+                    panels.tile,
+                    m1 - m0,
+                    a=address(matrix) + (m0 * groups + group) * run * size,
+                    a_row=groups * run,
+                    a_step=1,
+                    ta=table,
+                    b=address(weights) + panel * panels.panel_step * size,
+                    b_step=panels.row_step,
+                    tb=table,
+                    taps=1,
+                    depth=run,
+                    c=c,
+                    c_row=c_row,
+                    init=init,
+                    init_row=0,
+                    cols=used,
+                    added=added,
+                    relu=relu,
+                )
+                if not in_place:
+                    scatter(result, width, start + m0, m1 - m0, used, g, k, y, target, addends, residual)
 
 
 @lru_cache(maxsize=1024)
@@ -199,7 +200,7 @@ fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
 
 # ------------------------------------------------------------------------------------------- backward-weight
 @kernel
-def _weight_gradient(threads, gradient, x, gy, offsets, matrices, partials):
+def _weight_gradient(thread, threads, gradient, x, gy, offsets, matrices, partials):
     images, od, oh, ow, out_channels = gy.shape
     _, groups, taps, depth, columns = partials.shape
     off_d, off_h, off_w = offsets
@@ -208,43 +209,42 @@ def _weight_gradient(threads, gradient, x, gy, offsets, matrices, partials):
     pixels = images * od * oh * ow
     row_blocks = (run + MAX_ROWS - 1) // MAX_ROWS
     flat = x.reshape(-1)
-    for thread in prange(threads):
-        g = gradient[0]
-        width, block, by_rows = g.width, g.block, g.by_rows
-        count = (columns + width - 1) // width
-        jobs = groups * count * row_blocks
-        table = address(ONE_TAP)
-        p0, p1 = split_range(thread, threads, pixels) if by_rows else (0, pixels)
-        job0, job1 = (0, jobs) if by_rows else split_range(thread, threads, jobs)
-        part = partials[np.int64(thread) if by_rows else 0]
-        matrix = matrices[thread]
-        if p0 == p1:
-            part[:] = 0
-        for start in range(p0, p1, block):
-            rows = min(block, p1 - start)
-            gather(flat, x.shape, start, rows, g, off_d, off_h, off_w, matrix)
-            for job in range(job0, job1):
-                group, p = job // row_blocks // count, job // row_blocks % count
-                m0, m1 = gemm_tile.row_block(run, job % row_blocks, MAX_ROWS)
-                c = address(part) + ((group * run + m0) * columns + p * width) * size
-                gemm_tile.tile(
-                    g.tile,
-                    m1 - m0,
-                    a=address(matrix) + (group * run + m0) * size,
-                    a_row=1,
-                    a_step=groups * run,
-                    ta=table,
-                    b=address(gy) + (start * out_channels + group * columns + p * width) * size,
-                    b_step=out_channels,
-                    tb=table,
-                    taps=1,
-                    depth=rows,
-                    c=c,
-                    c_row=columns,
-                    init=c if start > p0 else 0,
-                    init_row=columns,
-                    cols=min(width, columns - p * width),
-                )
+    g = gradient[0]
+    width, block, by_rows = g.width, g.block, g.by_rows
+    count = (columns + width - 1) // width
+    jobs = groups * count * row_blocks
+    table = address(ONE_TAP)
+    p0, p1 = split_range(thread, threads, pixels) if by_rows else (0, pixels)
+    job0, job1 = (0, jobs) if by_rows else split_range(thread, threads, jobs)
+    part = partials[thread if by_rows else 0]
+    matrix = matrices[thread]
+    if p0 == p1:
+        part[:] = 0
+    for start in range(p0, p1, block):
+        rows = min(block, p1 - start)
+        gather(flat, x.shape, start, rows, g, off_d, off_h, off_w, matrix)
+        for job in range(job0, job1):
+            group, p = job // row_blocks // count, job // row_blocks % count
+            m0, m1 = gemm_tile.row_block(run, job % row_blocks, MAX_ROWS)
+            c = address(part) + ((group * run + m0) * columns + p * width) * size
+            gemm_tile.tile(
+                g.tile,
+                m1 - m0,
+                a=address(matrix) + (group * run + m0) * size,
+                a_row=1,
+                a_step=groups * run,
+                ta=table,
+                b=address(gy) + (start * out_channels + group * columns + p * width) * size,
+                b_step=out_channels,
+                tb=table,
+                taps=1,
+                depth=rows,
+                c=c,
+                c_row=columns,
+                init=c if start > p0 else 0,
+                init_row=columns,
+                cols=min(width, columns - p * width),
+            )
 
 
 @lru_cache(maxsize=1024)

@@ -20,7 +20,7 @@ import numpy as np
 
 from fastconv.spec import ConvSpec
 
-from ..codegen.jit import U, kernel, prange, split_range
+from ..codegen.jit import U, kernel, split_range
 from ..runtime import layout
 from .phases import Phase, backward_phases, forward_phases
 from .weights import Prepacked
@@ -110,11 +110,10 @@ def _residual_offset(residual, y) -> tuple[np.ndarray | None, int]:
 
 
 @kernel
-def _add(threads, x, y):
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, y.size)
-        for i in range(first, end):
-            y[U(i)] += x[U(i)]
+def _add(thread, threads, x, y):
+    first, end = split_range(thread, threads, y.size)
+    for i in range(first, end):
+        y[U(i)] += x[U(i)]
 
 
 def add_residual(y: np.ndarray, residual: np.ndarray | None) -> np.ndarray:

@@ -22,7 +22,7 @@ import numpy as np
 
 from fastconv.spec import ConvSpec
 
-from ..codegen.jit import kernel, prange, split_range
+from ..codegen.jit import kernel, split_range
 from ..runtime import layout, memory
 from .weights import Prepacked, memoize_packed, to_hwio
 
@@ -55,29 +55,28 @@ def stride_one_spec(spec: ConvSpec) -> ConvSpec:
 
 
 @kernel
-def _exchange(threads, x, blocks, to_space):
+def _exchange(thread, threads, x, blocks, to_space):
     # x: N, 1, H, W, C; blocks: N, 1, ceil(H/2), ceil(W/2), (2, 2, C). to_space: from blocks to x.
     images, _, height, width, channels = x.shape
     _, _, rows, columns, deep = blocks.shape
     pixels, pairs = x.reshape(-1), blocks.reshape(-1)
     pair = 2 * channels
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, images * rows * 2)
-        for job in range(first, end):
-            n, row = job // (2 * rows), job % (2 * rows)
-            start = (n * height + row) * width * channels
-            target = (n * rows + row // 2) * columns * deep + row % 2 * pair
-            for j in range(columns):
-                inside = 0 if row >= height else min(pair, (width - 2 * j) * channels)
-                at, to = start + j * pair, target + j * deep
-                if to_space:
-                    for c in range(inside):
-                        pixels[at + c] = pairs[to + c]
-                else:
-                    for c in range(inside):
-                        pairs[to + c] = pixels[at + c]
-                    for c in range(inside, pair):
-                        pairs[to + c] = 0
+    first, end = split_range(thread, threads, images * rows * 2)
+    for job in range(first, end):
+        n, row = job // (2 * rows), job % (2 * rows)
+        start = (n * height + row) * width * channels
+        target = (n * rows + row // 2) * columns * deep + row % 2 * pair
+        for j in range(columns):
+            inside = 0 if row >= height else min(pair, (width - 2 * j) * channels)
+            at, to = start + j * pair, target + j * deep
+            if to_space:
+                for c in range(inside):
+                    pixels[at + c] = pairs[to + c]
+            else:
+                for c in range(inside):
+                    pairs[to + c] = pixels[at + c]
+                for c in range(inside, pair):
+                    pairs[to + c] = 0
 
 
 def space_to_depth(x: np.ndarray, spec: ConvSpec) -> np.ndarray:

@@ -23,7 +23,7 @@ import numpy as np
 from fastconv.spec import ConvSpec
 
 from ..codegen import emitter, gemm_tile, transforms
-from ..codegen.jit import U, kernel, prange, split_range
+from ..codegen.jit import U, kernel, split_range
 from ..codegen.record import make_record, record_type
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
@@ -64,25 +64,24 @@ def memoize_packed(make: Callable) -> Callable:
 
 
 @kernel
-def _transpose_to_hwio(threads, function, lanes, w, hwio, tables, buffers):
+def _transpose_to_hwio(thread, threads, function, lanes, w, hwio, tables, buffers):
     # w: K, C, taps -> hwio: taps, C, K. A block of K is one transposition of lines of (C, taps).
     taps, depth, columns = hwio.shape
     source, target, size = w.reshape(-1), hwio.reshape(-1), w.itemsize
     line = depth * taps
-    for thread in prange(threads):
-        table, buffer = tables[thread], buffers[thread]
-        first, end = split_range(thread, threads, (columns + lanes - 1) // lanes)
-        for k in range(first * lanes, min(end * lanes, columns), lanes):
-            used = min(lanes, columns - k)
-            for e in range(0, line, lanes):
-                wide = min(lanes, line - e)
-                transforms.transpose_block(
-                    function, lanes, source, k * line + e, line, used, wide, buffer, 0, lanes, table, size
-                )
-                for q in range(wide):
-                    to = ((e + q) % taps * depth + (e + q) // taps) * columns + k
-                    for p in range(used):
-                        target[U(to + p)] = buffer[U(q * lanes + p)]
+    table, buffer = tables[thread], buffers[thread]
+    first, end = split_range(thread, threads, (columns + lanes - 1) // lanes)
+    for k in range(first * lanes, min(end * lanes, columns), lanes):
+        used = min(lanes, columns - k)
+        for e in range(0, line, lanes):
+            wide = min(lanes, line - e)
+            transforms.transpose_block(
+                function, lanes, source, k * line + e, line, used, wide, buffer, 0, lanes, table, size
+            )
+            for q in range(wide):
+                to = ((e + q) % taps * depth + (e + q) // taps) * columns + k
+                for p in range(used):
+                    target[U(to + p)] = buffer[U(q * lanes + p)]
 
 
 def to_hwio(w: np.ndarray | Prepacked) -> np.ndarray:
@@ -106,7 +105,7 @@ def to_hwio(w: np.ndarray | Prepacked) -> np.ndarray:
 
 # ---------------------------------------------------------------------------------------------------- panels
 @kernel
-def _pack(threads, function, lanes, w, taps, is_dgrad, panels, tables):
+def _pack(thread, threads, function, lanes, w, taps, is_dgrad, panels, tables):
     # w: taps, C/groups, K -> panels[g, p, t, c, j] = w[taps[t], c, g * K/groups + p * width + j];
     # is_dgrad: the columns j are input channels and the rows c output channels.
     groups, blocks, count, depth, width = panels.shape
@@ -115,29 +114,28 @@ def _pack(threads, function, lanes, w, taps, is_dgrad, panels, tables):
     columns = height if is_dgrad else part
     source, target = w.reshape(-1), panels.reshape(-1)
     rows = (depth + ROWS_PER_JOB - 1) // ROWS_PER_JOB
-    for thread in prange(threads):
-        table = tables[thread]
-        first, end = split_range(thread, threads, groups * blocks * count * rows)
-        for job in range(first, end):
-            # Jobs that follow each other read the same lines of memory.
-            if is_dgrad:
-                g, p = job // rows // count // blocks, job // rows // count % blocks
-                t, c0 = job // rows % count, job % rows * ROWS_PER_JOB
-            else:
-                g, t = job // blocks // rows // count, job // blocks // rows % count
-                c0, p = job // blocks % rows * ROWS_PER_JOB, job % blocks
-            used, deep = min(width, columns - p * width), min(ROWS_PER_JOB, depth - c0)
-            to = (((g * blocks + p) * count + t) * depth + c0) * width
-            if is_dgrad:
-                at = (taps[t] * height + p * width) * total + g * part + c0
-                transforms.transpose_block(
-                    function, lanes, source, at, total, used, deep, target, to, width, table, size
-                )
-            else:
-                for c in range(deep):
-                    at = (taps[t] * height + c0 + c) * total + g * part + p * width
-                    for j in range(used):
-                        target[U(to + c * width + j)] = source[U(at + j)]
+    table = tables[thread]
+    first, end = split_range(thread, threads, groups * blocks * count * rows)
+    for job in range(first, end):
+        # Jobs that follow each other read the same lines of memory.
+        if is_dgrad:
+            g, p = job // rows // count // blocks, job // rows // count % blocks
+            t, c0 = job // rows % count, job % rows * ROWS_PER_JOB
+        else:
+            g, t = job // blocks // rows // count, job // blocks // rows % count
+            c0, p = job // blocks % rows * ROWS_PER_JOB, job % blocks
+        used, deep = min(width, columns - p * width), min(ROWS_PER_JOB, depth - c0)
+        to = (((g * blocks + p) * count + t) * depth + c0) * width
+        if is_dgrad:
+            at = (taps[t] * height + p * width) * total + g * part + c0
+            transforms.transpose_block(
+                function, lanes, source, at, total, used, deep, target, to, width, table, size
+            )
+        else:
+            for c in range(deep):
+                at = (taps[t] * height + c0 + c) * total + g * part + p * width
+                for j in range(used):
+                    target[U(to + c * width + j)] = source[U(at + j)]
 
 
 #: How panels lie in memory, in elements: ``groups`` x ``count`` panels of ``width`` columns and ``depth``
@@ -222,21 +220,20 @@ def panels(w: np.ndarray | Prepacked, groups: int, taps: tuple, is_dgrad: bool, 
 
 # ------------------------------------------------------------------------------------------------- gradients
 @kernel
-def _sum_partials(threads, partials, total):
+def _sum_partials(thread, threads, partials, total):
     # partials: parts, groups, taps, C/groups, K/groups -> total: taps, C/groups, K
     parts, groups, taps, depth, columns = partials.shape
     source, target = partials.reshape(-1), total.reshape(-1)
     part = groups * taps * depth * columns
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, taps * depth)
-        for g in range(groups):
-            for row in range(first, end):
-                at, to = (g * taps * depth + row) * columns, (row * groups + g) * columns
+    first, end = split_range(thread, threads, taps * depth)
+    for g in range(groups):
+        for row in range(first, end):
+            at, to = (g * taps * depth + row) * columns, (row * groups + g) * columns
+            for k in range(columns):
+                target[U(to + k)] = source[U(at + k)]
+            for p in range(1, parts):
                 for k in range(columns):
-                    target[U(to + k)] = source[U(at + k)]
-                for p in range(1, parts):
-                    for k in range(columns):
-                        target[U(to + k)] += source[U(p * part + at + k)]
+                    target[U(to + k)] += source[U(p * part + at + k)]
 
 
 def sum_partials(partials: np.ndarray, spec: ConvSpec, shape: tuple[int, ...]) -> np.ndarray:

@@ -46,7 +46,7 @@ from fastconv.backends import settings
 
 from ..codegen import dot_tile, emitter, gemm_tile
 from ..codegen.emitter import address
-from ..codegen.jit import by_address, c_function, kernel, prange
+from ..codegen.jit import by_address, c_function, kernel
 from ..runtime import layout, memory
 from .backward import make_backward, make_sums
 from .forward import make_forward
@@ -66,9 +66,8 @@ def _function(name: str, dtype) -> int:
 
 
 @kernel
-def _launch(threads, function, arguments):
-    for thread in prange(threads):
-        emitter.call(function, (np.int64(thread), threads, address(arguments)))
+def _launch(thread, threads, function, arguments):
+    emitter.call(function, (thread, threads, address(arguments)))
 
 
 def _strided(a: np.ndarray, array) -> tuple[np.ndarray, int, tuple[int, ...]]:

@@ -31,7 +31,7 @@ from fastconv.backends.common.pointwise import (
 )
 
 from ..codegen import vector_math
-from ..codegen.jit import body, kernel, prange, split_range
+from ..codegen.jit import body, kernel, split_range
 from ..runtime import layout, memory
 from . import borrowed as reference
 from .pointwise import SMALL, inline
@@ -77,60 +77,58 @@ def _piece(a, steps, outer, middle, inner, count):
 def _binary_kernel(name: str, real):
     formula = _formula(name, real)
 
-    def run(threads, a, b, y, walk):
-        for thread in prange(threads):
-            start, end = split_range(thread, threads, y.size)
-            while start < end:
-                outer, middle, inner = _row(walk, start)
-                stop = min(end, start + walk[0, 2] - inner)
-                out = y[start:stop]
-                p = _piece(a, walk[1], outer, middle, inner, out.size)
-                q = _piece(b, walk[2], outer, middle, inner, out.size)
-                if p.size == q.size:
-                    for i in range(out.size):
-                        out[i] = formula(p[i], q[i])
-                elif q.size == 1:
-                    for i in range(out.size):
-                        out[i] = formula(p[i], q[0])
-                else:
-                    for i in range(out.size):
-                        out[i] = formula(p[0], q[i])
-                start = stop
+    def run(thread, threads, a, b, y, walk):
+        start, end = split_range(thread, threads, y.size)
+        while start < end:
+            outer, middle, inner = _row(walk, start)
+            stop = min(end, start + walk[0, 2] - inner)
+            out = y[start:stop]
+            p = _piece(a, walk[1], outer, middle, inner, out.size)
+            q = _piece(b, walk[2], outer, middle, inner, out.size)
+            if p.size == q.size:
+                for i in range(out.size):
+                    out[i] = formula(p[i], q[i])
+            elif q.size == 1:
+                for i in range(out.size):
+                    out[i] = formula(p[i], q[0])
+            else:
+                for i in range(out.size):
+                    out[i] = formula(p[0], q[i])
+            start = stop
 
-    def run_division(threads, a, b, y, walk):
-        for thread in prange(threads):
-            start, end = split_range(thread, threads, y.size)
-            while start < end:
-                outer, middle, inner = _row(walk, start)
-                stop = min(end, start + walk[0, 2] - inner, start + BLOCK)
-                out = y[start:stop]
-                p = _piece(a, walk[1], outer, middle, inner, out.size)
-                q = _piece(b, walk[2], outer, middle, inner, out.size)
-                # step 0 in a short row of one element is the same as step 1
-                i_step, j_step = min(p.size - 1, 1), min(q.size - 1, 1)
-                far = False
-                if i_step == j_step:
-                    for i in range(out.size):
-                        far |= not abs(p[i]) < NEAR * abs(q[i])
-                elif j_step == 0:
-                    for i in range(out.size):
-                        far |= not abs(p[i]) < NEAR * abs(q[0])
-                else:
-                    for i in range(out.size):
-                        far |= not abs(p[0]) < NEAR * abs(q[i])
-                if far:
-                    for i in range(out.size):
-                        out[i] = formula(p[i * i_step], q[i * j_step])
-                elif i_step == j_step:
-                    for i in range(out.size):
-                        out[i] = near(p[i], q[i])
-                elif j_step == 0:
-                    for i in range(out.size):
-                        out[i] = near(p[i], q[0])
-                else:
-                    for i in range(out.size):
-                        out[i] = near(p[0], q[i])
-                start = stop
+    def run_division(thread, threads, a, b, y, walk):
+        start, end = split_range(thread, threads, y.size)
+        while start < end:
+            outer, middle, inner = _row(walk, start)
+            stop = min(end, start + walk[0, 2] - inner, start + BLOCK)
+            out = y[start:stop]
+            p = _piece(a, walk[1], outer, middle, inner, out.size)
+            q = _piece(b, walk[2], outer, middle, inner, out.size)
+            # step 0 in a short row of one element is the same as step 1
+            i_step, j_step = min(p.size - 1, 1), min(q.size - 1, 1)
+            far = False
+            if i_step == j_step:
+                for i in range(out.size):
+                    far |= not abs(p[i]) < NEAR * abs(q[i])
+            elif j_step == 0:
+                for i in range(out.size):
+                    far |= not abs(p[i]) < NEAR * abs(q[0])
+            else:
+                for i in range(out.size):
+                    far |= not abs(p[0]) < NEAR * abs(q[i])
+            if far:
+                for i in range(out.size):
+                    out[i] = formula(p[i * i_step], q[i * j_step])
+            elif i_step == j_step:
+                for i in range(out.size):
+                    out[i] = near(p[i], q[i])
+            elif j_step == 0:
+                for i in range(out.size):
+                    out[i] = near(p[i], q[0])
+            else:
+                for i in range(out.size):
+                    out[i] = near(p[0], q[i])
+            start = stop
 
     if name in DIVISIONS and name != "trunc_divide" and real is np.float32:
         near = _formula(name, real, True)
@@ -143,29 +141,28 @@ def _binary_kernel(name: str, real):
 def _ternary_kernel(name: str, real):
     formula = _formula(name, real)
 
-    def run(threads, a, b, c, number, y, walk):
-        for thread in prange(threads):
-            start, end = split_range(thread, threads, y.size)
-            while start < end:
-                outer, middle, inner = _row(walk, start)
-                stop = min(end, start + walk[0, 2] - inner)
-                out = y[start:stop]
-                p = _piece(a, walk[1], outer, middle, inner, out.size)
-                q = _piece(b, walk[2], outer, middle, inner, out.size)
-                r = _piece(c, walk[3], outer, middle, inner, out.size)
-                if p.size == q.size and p.size == r.size:
-                    for i in range(out.size):
-                        out[i] = formula(p[i], q[i], r[i], number)
-                elif p.size == q.size and p.size > 1:
-                    for i in range(out.size):
-                        out[i] = formula(p[i], q[i], r[0], number)
-                elif p.size == r.size and p.size > 1:
-                    for i in range(out.size):
-                        out[i] = formula(p[i], q[0], r[i], number)
-                else:
-                    for i in range(out.size):
-                        out[i] = formula(p[i * walk[1, 2]], q[i * walk[2, 2]], r[i * walk[3, 2]], number)
-                start = stop
+    def run(thread, threads, a, b, c, number, y, walk):
+        start, end = split_range(thread, threads, y.size)
+        while start < end:
+            outer, middle, inner = _row(walk, start)
+            stop = min(end, start + walk[0, 2] - inner)
+            out = y[start:stop]
+            p = _piece(a, walk[1], outer, middle, inner, out.size)
+            q = _piece(b, walk[2], outer, middle, inner, out.size)
+            r = _piece(c, walk[3], outer, middle, inner, out.size)
+            if p.size == q.size and p.size == r.size:
+                for i in range(out.size):
+                    out[i] = formula(p[i], q[i], r[i], number)
+            elif p.size == q.size and p.size > 1:
+                for i in range(out.size):
+                    out[i] = formula(p[i], q[i], r[0], number)
+            elif p.size == r.size and p.size > 1:
+                for i in range(out.size):
+                    out[i] = formula(p[i], q[0], r[i], number)
+            else:
+                for i in range(out.size):
+                    out[i] = formula(p[i * walk[1, 2]], q[i * walk[2, 2]], r[i * walk[3, 2]], number)
+            start = stop
 
     run.__qualname__ = f"ternary.{name}.{np.dtype(real)}"
     return kernel(run)

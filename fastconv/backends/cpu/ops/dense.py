@@ -23,7 +23,7 @@ from fastconv.backends.settings import get_num_threads
 from ..codegen import emitter, gemm_tile, transforms
 from ..codegen.emitter import address
 from ..codegen.gemm_tile import ONE_TAP
-from ..codegen.jit import kernel, prange, split_range
+from ..codegen.jit import kernel, split_range
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 
@@ -37,7 +37,7 @@ RUN = 256  # products that are added up in the dtype of the arrays; these sums a
 
 
 @kernel
-def _pack(threads, function, lanes, b, columns, width, panels, tables):
+def _pack(thread, threads, function, lanes, b, columns, width, panels, tables):
     # b: address, elements to the next row, column and matrix -> panels[p, k, j] = b[k, p * width + j], one
     # matrix after the other. Columns after the last one are not written; the tile masks them.
     total, depth, _ = panels.shape
@@ -47,27 +47,26 @@ def _pack(threads, function, lanes, b, columns, width, panels, tables):
     source = emitter.view1d(start, last + 1, panels)
     target = panels.reshape(-1)
     parts = (depth + PACKED_ROWS - 1) // PACKED_ROWS
-    for t in prange(threads):
-        table = tables[t]
-        first, end = split_range(t, threads, total * parts)
-        for job in range(first, end):
-            q, k0 = job // parts, job % parts * PACKED_ROWS
-            m, p = q // count, q % count
-            used, deep = min(width, columns - p * width), min(PACKED_ROWS, depth - k0)
-            to = (q * depth + k0) * width
-            if row == 1:
-                at = m * next_matrix + p * width * column + k0
-                transforms.transpose_block(
-                    function, lanes, source, at, column, used, deep, target, to, width, table, panels.itemsize
-                )
-            else:
-                for k in range(k0, k0 + deep):
-                    for j in range(used):
-                        panels[q, k, j] = source[m * next_matrix + k * row + (p * width + j) * column]
+    table = tables[thread]
+    first, end = split_range(thread, threads, total * parts)
+    for job in range(first, end):
+        q, k0 = job // parts, job % parts * PACKED_ROWS
+        m, p = q // count, q % count
+        used, deep = min(width, columns - p * width), min(PACKED_ROWS, depth - k0)
+        to = (q * depth + k0) * width
+        if row == 1:
+            at = m * next_matrix + p * width * column + k0
+            transforms.transpose_block(
+                function, lanes, source, at, column, used, deep, target, to, width, table, panels.itemsize
+            )
+        else:
+            for k in range(k0, k0 + deep):
+                for j in range(used):
+                    panels[q, k, j] = source[m * next_matrix + k * row + (p * width + j) * column]
 
 
 @kernel
-def _gemm(threads, tile, a, b, depth, width, bias, has_bias, groups, c):
+def _gemm(thread, threads, tile, a, b, depth, width, bias, has_bias, groups, c):
     # a: address, elements to the next row, to the next step of the sum and to the next matrix; b: address,
     # elements to the next step, panel and matrix; groups: of rows, a job is one of them and one panel
     a_start, a_row, a_step, a_next = a
@@ -75,53 +74,51 @@ def _gemm(threads, tile, a, b, depth, width, bias, has_bias, groups, c):
     batch, rows, columns = c.shape
     count = (columns + width - 1) // width
     size = c.itemsize
-    for t in prange(threads):
-        table = address(ONE_TAP)
-        first_job, end_job = split_range(t, threads, batch * groups * count)
-        for job in range(first_job, end_job):
-            m, rest = job // (groups * count), job % (groups * count)
-            g, p = rest // count, rest % count
-            first, end = split_range(g, groups, rows)
-            gemm_tile.tile(
-                tile,
-                end - first,
-                a_start + (m * a_next + first * a_row) * size,
-                a_row,
-                a_step,
-                table,
-                b_start + (m * b_next + p * b_panel) * size,
-                b_step,
-                table,
-                1,
-                depth,
-                address(c) + ((m * rows + first) * columns + p * width) * size,
-                columns,
-                address(bias) + p * width * size if has_bias else 0,
-                0,
-                min(width, columns - p * width),
-                0,
-                0,
-            )
+    table = address(ONE_TAP)
+    first_job, end_job = split_range(thread, threads, batch * groups * count)
+    for job in range(first_job, end_job):
+        m, rest = job // (groups * count), job % (groups * count)
+        g, p = rest // count, rest % count
+        first, end = split_range(g, groups, rows)
+        gemm_tile.tile(
+            tile,
+            end - first,
+            a_start + (m * a_next + first * a_row) * size,
+            a_row,
+            a_step,
+            table,
+            b_start + (m * b_next + p * b_panel) * size,
+            b_step,
+            table,
+            1,
+            depth,
+            address(c) + ((m * rows + first) * columns + p * width) * size,
+            columns,
+            address(bias) + p * width * size if has_bias else 0,
+            0,
+            min(width, columns - p * width),
+            0,
+            0,
+        )
 
 
 @kernel
-def _row_dots(threads, a, row, x, depth, totals):
+def _row_dots(thread, threads, a, row, x, depth, totals):
     # a: address, whose rows are contiguous; totals (float64): rows, parts of a row
     rows, parts = totals.shape
-    for t in prange(threads):
-        first, end = split_range(t, threads, rows * parts)
-        for job in range(first, end):
-            r, part = job // parts, job % parts
-            start, stop = split_range(part, parts, depth)
-            line = emitter.view1d(a + r * row * x.itemsize, depth, x)
-            total = 0.0
-            for k in range(start, stop, RUN):
-                left, right = line[k : min(k + RUN, stop)], x[k : min(k + RUN, stop)]
-                partial = x.dtype.type(0)
-                for i in range(left.size):
-                    partial += left[i] * right[i]
-                total += partial
-            totals[r, part] = total
+    first, end = split_range(thread, threads, rows * parts)
+    for job in range(first, end):
+        r, part = job // parts, job % parts
+        start, stop = split_range(part, parts, depth)
+        line = emitter.view1d(a + r * row * x.itemsize, depth, x)
+        total = 0.0
+        for k in range(start, stop, RUN):
+            left, right = line[k : min(k + RUN, stop)], x[k : min(k + RUN, stop)]
+            partial = x.dtype.type(0)
+            for i in range(left.size):
+                partial += left[i] * right[i]
+            total += partial
+        totals[r, part] = total
 
 
 def _strided(a: np.ndarray) -> tuple[np.ndarray, int, int, int]:

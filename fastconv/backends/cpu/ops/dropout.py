@@ -18,7 +18,7 @@ import numpy as np
 
 from fastconv.backends.common import random_bits
 
-from ..codegen.jit import body, kernel, prange, split_range
+from ..codegen.jit import body, kernel, split_range
 from ..runtime import layout, memory
 
 _bits24 = body(random_bits.bits24)
@@ -34,18 +34,17 @@ def drop(x, threshold, scale, start, step, y):
 
 
 @kernel
-def _dropout(threads, x, pixels, channels, steps, threshold, scale, origin, y):
+def _dropout(thread, threads, x, pixels, channels, steps, threshold, scale, origin, y):
     # x: flat, in the memory order N, pixels, C; steps: how much the number of an element grows with each of
     # the three; origin: the number of the first element
     image_step, pixel_step, channel_step = steps
-    for thread in prange(threads):
-        start, end = split_range(thread, threads, x.size)
-        while start < end:
-            r, c = start // channels, start % channels
-            stop = min(end, (r + 1) * channels)
-            first = origin + np.uint64(r // pixels * image_step + r % pixels * pixel_step + c * channel_step)
-            drop(x[start:stop], threshold, scale, first, np.uint64(channel_step), y[start:stop])
-            start = stop
+    start, end = split_range(thread, threads, x.size)
+    while start < end:
+        r, c = start // channels, start % channels
+        stop = min(end, (r + 1) * channels)
+        first = origin + np.uint64(r // pixels * image_step + r % pixels * pixel_step + c * channel_step)
+        drop(x[start:stop], threshold, scale, first, np.uint64(channel_step), y[start:stop])
+        start = stop
 
 
 def dropout(x, p, scale, seed, channels=False):

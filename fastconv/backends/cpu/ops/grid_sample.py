@@ -22,7 +22,7 @@ import numpy as np
 from fastconv.backends.settings import get_num_threads
 
 from ..codegen.emitter import address, view1d
-from ..codegen.jit import U, body, kernel, prange, split_range
+from ..codegen.jit import U, body, kernel, split_range
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 
@@ -172,69 +172,64 @@ def row_of(scratch, thread):
 
 
 @kernel
-def _forward(threads, x, grid, sizes, options, y, numbers, places):
+def _forward(thread, threads, x, grid, sizes, options, y, numbers, places):
     # x: N, pixels, C; grid: N * outputs, dims; y: N, outputs, C
     images, pixels, channels = x.shape
     outputs = y.shape[1]
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, images * outputs)
-        numbers_of, at = row_of(numbers, np.int64(thread)), row_of(places, np.int64(thread))
-        for p in range(first, end):
-            count = taps_of(grid, p, sizes, options, False, at, numbers_of)
-            out, image = pixel_of(y, p, channels), p // outputs * pixels
-            if channels < FEW:
-                source = pixel_of(x, image, channels)  # its extent is not looked at
-                for c in range(channels):
-                    total = x.dtype.type(0)
-                    for t in range(count):
-                        total += source[U(at[U(TAP + t)] * channels + c)] * numbers_of[U(WEIGHT + t)]
-                    out[U(c)] = total
-                continue
-            clear(out)
-            for t in range(count):
-                add_scaled(out, pixel_of(x, image + at[TAP + t], channels), numbers_of[WEIGHT + t])
+    first, end = split_range(thread, threads, images * outputs)
+    numbers_of, at = row_of(numbers, thread), row_of(places, thread)
+    for p in range(first, end):
+        count = taps_of(grid, p, sizes, options, False, at, numbers_of)
+        out, image = pixel_of(y, p, channels), p // outputs * pixels
+        if channels < FEW:
+            source = pixel_of(x, image, channels)  # its extent is not looked at
+            for c in range(channels):
+                total = x.dtype.type(0)
+                for t in range(count):
+                    total += source[U(at[U(TAP + t)] * channels + c)] * numbers_of[U(WEIGHT + t)]
+                out[U(c)] = total
+            continue
+        clear(out)
+        for t in range(count):
+            add_scaled(out, pixel_of(x, image + at[TAP + t], channels), numbers_of[WEIGHT + t])
 
 
 @kernel
-def _backward_data(threads, gy, grid, sizes, options, parts, gx, numbers, places):
+def _backward_data(thread, threads, gy, grid, sizes, options, parts, gx, numbers, places):
     # gy: N, outputs, C; gx: N, pixels, C. A job owns one of ``parts`` ranges of an image's pixels.
     images, outputs, channels = gy.shape
     pixels = gx.shape[1]
-    for thread in prange(threads):
-        begin, end = split_range(thread, threads, images * parts)
-        numbers_of, at = row_of(numbers, np.int64(thread)), row_of(places, np.int64(thread))
-        for job in range(begin, end):
-            n = job // parts
-            first, last = split_range(job % parts, parts, pixels)
-            own = address(gx) + (n * pixels + first) * channels * gx.itemsize
-            clear(view1d(own, (last - first) * channels, gx))
-            for p in range(n * outputs, (n + 1) * outputs):
-                count = taps_of(grid, p, sizes, options, False, at, numbers_of)
-                gradient = pixel_of(gy, p, channels)
-                for t in range(count):
-                    pixel = at[TAP + t]
-                    if first <= pixel < last:
-                        add_scaled(
-                            pixel_of(gx, n * pixels + pixel, channels), gradient, numbers_of[WEIGHT + t]
-                        )
+    begin, end = split_range(thread, threads, images * parts)
+    numbers_of, at = row_of(numbers, thread), row_of(places, thread)
+    for job in range(begin, end):
+        n = job // parts
+        first, last = split_range(job % parts, parts, pixels)
+        own = address(gx) + (n * pixels + first) * channels * gx.itemsize
+        clear(view1d(own, (last - first) * channels, gx))
+        for p in range(n * outputs, (n + 1) * outputs):
+            count = taps_of(grid, p, sizes, options, False, at, numbers_of)
+            gradient = pixel_of(gy, p, channels)
+            for t in range(count):
+                pixel = at[TAP + t]
+                if first <= pixel < last:
+                    add_scaled(pixel_of(gx, n * pixels + pixel, channels), gradient, numbers_of[WEIGHT + t])
 
 
 @kernel
-def _backward_grid(threads, gy, x, grid, sizes, options, ggrid, numbers, places):
+def _backward_grid(thread, threads, gy, x, grid, sizes, options, ggrid, numbers, places):
     images, pixels, channels = x.shape
     outputs, dims = gy.shape[1], grid.shape[1]
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, images * outputs)
-        numbers_of, at = row_of(numbers, np.int64(thread)), row_of(places, np.int64(thread))
-        for p in range(first, end):
-            count = taps_of(grid, p, sizes, options, True, at, numbers_of)
-            gradient, image = pixel_of(gy, p, channels), p // outputs * pixels
+    first, end = split_range(thread, threads, images * outputs)
+    numbers_of, at = row_of(numbers, thread), row_of(places, thread)
+    for p in range(first, end):
+        count = taps_of(grid, p, sizes, options, True, at, numbers_of)
+        gradient, image = pixel_of(gy, p, channels), p // outputs * pixels
+        for k in range(dims):
+            ggrid[p, k] = 0
+        for t in range(count):
+            along = dot(gradient, pixel_of(x, image + at[TAP + t], channels))
             for k in range(dims):
-                ggrid[p, k] = 0
-            for t in range(count):
-                along = dot(gradient, pixel_of(x, image + at[TAP + t], channels))
-                for k in range(dims):
-                    ggrid[p, k] += along * numbers_of[WEIGHT + MOST + 3 * t + k]
+                ggrid[p, k] += along * numbers_of[WEIGHT + MOST + 3 * t + k]
 
 
 def _pixels(x):

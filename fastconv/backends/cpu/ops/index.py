@@ -25,7 +25,7 @@ from fastconv.backends.common.indices import around, check_in_range, repeated
 from fastconv.backends.common.pointwise import BINARY_FORMULAS
 from fastconv.backends.settings import get_num_threads
 
-from ..codegen.jit import U, body, kernel, prange, split_range
+from ..codegen.jit import U, body, kernel, split_range
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 from . import borrowed as reference
@@ -35,83 +35,81 @@ RUN = 16  # elements of ``inner`` that are worth a part of their own: a cache li
 
 
 @kernel
-def _gather(threads, x, index, steps, extents, y, wrong):
+def _gather(thread, threads, x, index, steps, extents, y, wrong):
     # x, index, y: flat; extents: of y (outer, k, inner), and n; wrong: whether a thread met a wrong index
     _, count, inner, n = extents
     outer_step, k_step, inner_step = steps
-    for thread in prange(threads):
-        r, end = split_range(thread, threads, extents[0] * count)
-        failed = 0
-        while r < end:
-            o, j = r // count, r % count
-            stop = min(count, j + end - r)
-            r += stop - j
-            line = o * n * inner
-            for k in range(j, stop):
-                first, target = o * outer_step + k * k_step, (o * count + k) * inner
-                if inner_step:
-                    for i in range(inner):
-                        at = U(index[U(first + i)])
-                        if at >= U(n):
-                            failed = 1
-                        else:
-                            y[U(target + i)] = x[U(line + i) + at * U(inner)]
-                else:
-                    at = U(index[U(first)])
+    r, end = split_range(thread, threads, extents[0] * count)
+    failed = 0
+    while r < end:
+        o, j = r // count, r % count
+        stop = min(count, j + end - r)
+        r += stop - j
+        line = o * n * inner
+        for k in range(j, stop):
+            first, target = o * outer_step + k * k_step, (o * count + k) * inner
+            if inner_step:
+                for i in range(inner):
+                    at = U(index[U(first + i)])
                     if at >= U(n):
                         failed = 1
-                    elif inner == 1:
-                        y[U(target)] = x[U(line) + at]
                     else:
-                        begin = line + np.int64(at) * inner
-                        source, row = x[begin : begin + inner], y[target : target + inner]
-                        for i in range(inner):
-                            row[i] = source[i]
-        wrong[thread, 0] = failed
+                        y[U(target + i)] = x[U(line + i) + at * U(inner)]
+            else:
+                at = U(index[U(first)])
+                if at >= U(n):
+                    failed = 1
+                elif inner == 1:
+                    y[U(target)] = x[U(line) + at]
+                else:
+                    begin = line + np.int64(at) * inner
+                    source, row = x[begin : begin + inner], y[target : target + inner]
+                    for i in range(inner):
+                        row[i] = source[i]
+    wrong[thread, 0] = failed
 
 
 @functools.cache
 def _scatter_kernel(name: str):
     join = body(inline=True)(BINARY_FORMULAS.get(name, lambda old, new: new))
 
-    def run(threads, x, index, value, steps, value_steps, extents, parts, wrong):
+    def run(thread, threads, x, index, value, steps, value_steps, extents, parts, wrong):
         # x, index, value: flat; extents: outer, k, inner of what is written, and n; parts: of inner, of n
         outer, count, inner, n = extents
         outer_step, k_step, inner_step = steps
         outer_value, k_value, inner_value = value_steps
-        for thread in prange(threads):
-            first, end = split_range(thread, threads, outer * parts[0] * parts[1])
-            failed = 0
-            for job in range(first, end):
-                o, rest = job // (parts[0] * parts[1]), job % (parts[0] * parts[1])
-                i0, i1 = split_range(rest // parts[1], parts[0], inner)
-                low, high = split_range(rest % parts[1], parts[1], n)
-                line, extent = o * n * inner, U(high - low)
-                for k in range(count):
-                    at, from_ = o * outer_step + k * k_step, o * outer_value + k * k_value
-                    if inner_step:
-                        for i in range(i0, i1):
-                            place = index[U(at + i)]
-                            if U(place) >= U(n):
-                                failed = 1
-                            elif U(place - low) < extent:
-                                target = U(line + place * inner + i)
-                                x[target] = join(x[target], value[U(from_ + i * inner_value)])
-                    else:
-                        place = index[U(at)]
+        first, end = split_range(thread, threads, outer * parts[0] * parts[1])
+        failed = 0
+        for job in range(first, end):
+            o, rest = job // (parts[0] * parts[1]), job % (parts[0] * parts[1])
+            i0, i1 = split_range(rest // parts[1], parts[0], inner)
+            low, high = split_range(rest % parts[1], parts[1], n)
+            line, extent = o * n * inner, U(high - low)
+            for k in range(count):
+                at, from_ = o * outer_step + k * k_step, o * outer_value + k * k_value
+                if inner_step:
+                    for i in range(i0, i1):
+                        place = index[U(at + i)]
                         if U(place) >= U(n):
                             failed = 1
                         elif U(place - low) < extent:
-                            target = line + place * inner
-                            if inner_value:
-                                row, new = x[target + i0 : target + i1], value[from_ + i0 : from_ + i1]
-                                for i in range(row.size):
-                                    row[i] = join(row[i], new[i])
-                            else:
-                                row, new = x[target + i0 : target + i1], value[U(from_)]
-                                for i in range(row.size):
-                                    row[i] = join(row[i], new)
-            wrong[thread, 0] = failed
+                            target = U(line + place * inner + i)
+                            x[target] = join(x[target], value[U(from_ + i * inner_value)])
+                else:
+                    place = index[U(at)]
+                    if U(place) >= U(n):
+                        failed = 1
+                    elif U(place - low) < extent:
+                        target = line + place * inner
+                        if inner_value:
+                            row, new = x[target + i0 : target + i1], value[from_ + i0 : from_ + i1]
+                            for i in range(row.size):
+                                row[i] = join(row[i], new[i])
+                        else:
+                            row, new = x[target + i0 : target + i1], value[U(from_)]
+                            for i in range(row.size):
+                                row[i] = join(row[i], new)
+        wrong[thread, 0] = failed
 
     run.__qualname__ = f"scatter.{name}"
     return kernel(run)

@@ -18,7 +18,7 @@ from math import prod
 import numpy as np
 
 from ..codegen import vector_math
-from ..codegen.jit import body, kernel, prange, split_range
+from ..codegen.jit import body, kernel, split_range
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 from . import borrowed as reference
@@ -62,45 +62,44 @@ def _add_rows(line, begin, stop, step, largest, totals, peaks):
 
 
 @kernel
-def _logsumexp(threads, x, maxima, sums, scratch, joined, y):
+def _logsumexp(thread, threads, x, maxima, sums, scratch, joined, y):
     # x: outer, n, inner -> y: parts of n, outer, inner
     outer, n, inner = x.shape
     parts, lines, chunks = y.shape[0], x.reshape(outer, n * inner), (inner + CHUNK - 1) // CHUNK
     zero = x.dtype.type(0)
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, parts * outer * chunks)
-        for job in range(first, end):
-            part, o, at, begin, stop = job_place(job, parts, outer, chunks, n)
-            width, line = min(CHUNK, inner - at), lines[o]
-            size = width * joined
-            if size == 1 and stop - begin <= 2 * LANES:
-                total, top = exponentials(line[begin:stop], scratch[thread])
-                if abs(top) < np.inf and abs(total) < np.inf:
-                    y[part, o, at] = np.log(np.float64(total)) + top
-                    continue
-            largest, totals, peaks = maxima[thread, :size], sums[thread, :size], scratch[thread, :size]
-            largest[:] = -np.inf
-            totals[:] = 0
-            whole = stop - (stop - begin) % joined
-            for i in range(begin, whole, joined * BLOCK):
-                until = min(i + joined * BLOCK, whole)
-                _add_rows(line, i * inner + at, until * inner, joined * inner, largest, totals, peaks)
-            if whole < stop:
-                parts_of = largest[:width], totals[:width], peaks[:width]
-                _add_rows(line, whole * inner + at, stop * inner, inner, *parts_of)
-            for c in range(width):
-                top = largest[c]
-                for k in range(c, size, width):
-                    top = largest[k] if largest[k] > top else top
-                for k in range(c, size, width):
-                    peaks[k] = top
-            if joined > 1:
-                _rescale(totals, largest, peaks)
-            for c in range(width):
-                total = 0.0
-                for k in range(c, size, width):
-                    total += totals[k]
-                y[part, o, at + c] = np.log(total) + _shift(largest[c], zero)
+    first, end = split_range(thread, threads, parts * outer * chunks)
+    for job in range(first, end):
+        part, o, at, begin, stop = job_place(job, parts, outer, chunks, n)
+        width, line = min(CHUNK, inner - at), lines[o]
+        size = width * joined
+        if size == 1 and stop - begin <= 2 * LANES:
+            total, top = exponentials(line[begin:stop], scratch[thread])
+            if abs(top) < np.inf and abs(total) < np.inf:
+                y[part, o, at] = np.log(np.float64(total)) + top
+                continue
+        largest, totals, peaks = maxima[thread, :size], sums[thread, :size], scratch[thread, :size]
+        largest[:] = -np.inf
+        totals[:] = 0
+        whole = stop - (stop - begin) % joined
+        for i in range(begin, whole, joined * BLOCK):
+            until = min(i + joined * BLOCK, whole)
+            _add_rows(line, i * inner + at, until * inner, joined * inner, largest, totals, peaks)
+        if whole < stop:
+            parts_of = largest[:width], totals[:width], peaks[:width]
+            _add_rows(line, whole * inner + at, stop * inner, inner, *parts_of)
+        for c in range(width):
+            top = largest[c]
+            for k in range(c, size, width):
+                top = largest[k] if largest[k] > top else top
+            for k in range(c, size, width):
+                peaks[k] = top
+        if joined > 1:
+            _rescale(totals, largest, peaks)
+        for c in range(width):
+            total = 0.0
+            for k in range(c, size, width):
+                total += totals[k]
+            y[part, o, at + c] = np.log(total) + _shift(largest[c], zero)
 
 
 def logsumexp(x, axes, keepdims):

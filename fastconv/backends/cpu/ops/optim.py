@@ -15,7 +15,7 @@ import numpy as np
 from fastconv.backends.common.optimizers import STATES, rules
 
 from ..codegen.emitter import view1d
-from ..codegen.jit import body, kernel, prange, split_range
+from ..codegen.jit import body, kernel, split_range
 from ..runtime import layout
 from . import borrowed as reference
 
@@ -44,33 +44,32 @@ def _kernel(name, real):
     rule = rules(_select, np.sign, np.sqrt, zero)[name]
     update, states = inline(rule.update), rule.states
 
-    def run(threads, ids, offsets, numbers, like):
+    def run(thread, threads, ids, offsets, numbers, like):
         # ids: a row for the parameters, one for the gradients and one for each of STATES states. The tests of
         # ``states`` are decided at compile time.
         sign, decay, shrink, own = numbers[0], numbers[1], numbers[2], numbers[3:]
-        for thread in prange(threads):
-            first, end = split_range(thread, threads, offsets[-1])
-            for k in range(offsets.size - 1):
-                p, g = part(ids[0], k, first, end, offsets, like), part(ids[1], k, first, end, offsets, like)
-                a = part(ids[2], k, first, end, offsets, like)
-                b = part(ids[3], k, first, end, offsets, like)
-                c = part(ids[4], k, first, end, offsets, like)
-                for i in range(p.size):
-                    new, a_new, b_new, c_new = update(
-                        shrink * p[i],
-                        sign * g[i] + decay * p[i],
-                        a[i] if states > 0 else zero,
-                        b[i] if states > 1 else zero,
-                        c[i] if states > 2 else zero,
-                        own,
-                    )
-                    p[i] = new
-                    if states > 0:
-                        a[i] = a_new
-                    if states > 1:
-                        b[i] = b_new
-                    if states > 2:
-                        c[i] = c_new
+        first, end = split_range(thread, threads, offsets[-1])
+        for k in range(offsets.size - 1):
+            p, g = part(ids[0], k, first, end, offsets, like), part(ids[1], k, first, end, offsets, like)
+            a = part(ids[2], k, first, end, offsets, like)
+            b = part(ids[3], k, first, end, offsets, like)
+            c = part(ids[4], k, first, end, offsets, like)
+            for i in range(p.size):
+                new, a_new, b_new, c_new = update(
+                    shrink * p[i],
+                    sign * g[i] + decay * p[i],
+                    a[i] if states > 0 else zero,
+                    b[i] if states > 1 else zero,
+                    c[i] if states > 2 else zero,
+                    own,
+                )
+                p[i] = new
+                if states > 0:
+                    a[i] = a_new
+                if states > 1:
+                    b[i] = b_new
+                if states > 2:
+                    c[i] = c_new
 
     run.__qualname__ = f"optimizer_step.{name}.{np.dtype(real)}"
     return kernel(run)

@@ -17,7 +17,7 @@ import numpy as np
 from fastconv.backends.common.pair_loss import Scalars, pair_losses
 
 from ..codegen import vector_math
-from ..codegen.jit import body, kernel, prange, split_range
+from ..codegen.jit import body, kernel, split_range
 from ..runtime import layout
 from . import borrowed as reference
 from .pointwise import is_large_float
@@ -47,12 +47,11 @@ def _formulas(real):
 def _loss_kernel(name: str, real):
     formula = inline(_formulas(real)[name].forward)
 
-    def run(threads, x, t, p, y):
-        for thread in prange(threads):
-            first, end = split_range(thread, threads, x.size)
-            source, target, out = x[first:end], t[first:end], y[first:end]
-            for i in range(source.size):
-                out[i] = formula(source[i], target[i], p)
+    def run(thread, threads, x, t, p, y):
+        first, end = split_range(thread, threads, x.size)
+        source, target, out = x[first:end], t[first:end], y[first:end]
+        for i in range(source.size):
+            out[i] = formula(source[i], target[i], p)
 
     run.__qualname__ = f"pair_loss.{name}.{np.dtype(real)}"
     return kernel(run)
@@ -62,21 +61,20 @@ def _loss_kernel(name: str, real):
 def _sum_kernel(name: str, real):
     formula, zero = inline(_formulas(real)[name].forward), real(0)
 
-    def run(threads, x, t, p, totals):
+    def run(thread, threads, x, t, p, totals):
         # totals: the sum of each part, float64
         parts = totals.size
-        for thread in prange(threads):
-            first, end = split_range(thread, threads, parts)
-            for part in range(first, end):
-                start, stop = split_range(part, parts, x.size)
-                total = 0.0
-                for i in range(start, stop, RUN):
-                    source, target = x[i : min(i + RUN, stop)], t[i : min(i + RUN, stop)]
-                    partial = zero
-                    for j in range(source.size):
-                        partial += formula(source[j], target[j], p)
-                    total += partial
-                totals[part] = total
+        first, end = split_range(thread, threads, parts)
+        for part in range(first, end):
+            start, stop = split_range(part, parts, x.size)
+            total = 0.0
+            for i in range(start, stop, RUN):
+                source, target = x[i : min(i + RUN, stop)], t[i : min(i + RUN, stop)]
+                partial = zero
+                for j in range(source.size):
+                    partial += formula(source[j], target[j], p)
+                total += partial
+            totals[part] = total
 
     run.__qualname__ = f"pair_loss_sum.{name}.{np.dtype(real)}"
     return kernel(run)
@@ -87,18 +85,17 @@ def _bwd_kernel(name: str, real, operand: int):
     row = _formulas(real)[name]
     formula = inline((row.by_input, row.by_target)[operand])
 
-    def run(threads, g, x, t, p, y):
+    def run(thread, threads, g, x, t, p, y):
         # g: a number for each element, or one for all
-        for thread in prange(threads):
-            first, end = split_range(thread, threads, x.size)
-            source, target, out = x[first:end], t[first:end], y[first:end]
-            if g.size == x.size:
-                up = g[first:end]
-                for i in range(source.size):
-                    out[i] = up[i] * formula(source[i], target[i], p)
-            else:
-                for i in range(source.size):
-                    out[i] = g[0] * formula(source[i], target[i], p)
+        first, end = split_range(thread, threads, x.size)
+        source, target, out = x[first:end], t[first:end], y[first:end]
+        if g.size == x.size:
+            up = g[first:end]
+            for i in range(source.size):
+                out[i] = up[i] * formula(source[i], target[i], p)
+        else:
+            for i in range(source.size):
+                out[i] = g[0] * formula(source[i], target[i], p)
 
     run.__qualname__ = f"pair_loss_bwd.{name}.{np.dtype(real)}.{operand}"
     return kernel(run)

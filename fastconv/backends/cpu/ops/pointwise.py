@@ -17,7 +17,7 @@ import numpy as np
 from fastconv.backends.common.unary import UNARY, Scalars, unary
 
 from ..codegen import vector_math
-from ..codegen.jit import body, kernel, prange, split_range
+from ..codegen.jit import body, kernel, split_range
 from ..runtime import layout
 from . import borrowed as reference
 
@@ -71,25 +71,23 @@ def _is_far(x):
 def _unary_kernel(name: str, real):
     formula = inline(_formulas(real)[name].forward)
 
-    def run(threads, x, p, q, y):
-        for thread in prange(threads):
-            first, end = split_range(thread, threads, x.size)
-            # from 0: a loop whose index might be negative does not become vector code
-            source, target = x[first:end], y[first:end]
-            for i in range(source.size):
-                target[i] = formula(source[i], p, q)
+    def run(thread, threads, x, p, q, y):
+        first, end = split_range(thread, threads, x.size)
+        # from 0: a loop whose index might be negative does not become vector code
+        source, target = x[first:end], y[first:end]
+        for i in range(source.size):
+            target[i] = formula(source[i], p, q)
 
-    def run_periodic(threads, x, p, q, y):
-        for thread in prange(threads):
-            first, end = split_range(thread, threads, x.size)
-            for start in range(first, end, BLOCK):
-                source, target = x[start : min(start + BLOCK, end)], y[start : min(start + BLOCK, end)]
-                if _is_far(source):
-                    for i in range(source.size):
-                        target[i] = careful(source[i], p, q)
-                else:
-                    for i in range(source.size):
-                        target[i] = formula(source[i], p, q)
+    def run_periodic(thread, threads, x, p, q, y):
+        first, end = split_range(thread, threads, x.size)
+        for start in range(first, end, BLOCK):
+            source, target = x[start : min(start + BLOCK, end)], y[start : min(start + BLOCK, end)]
+            if _is_far(source):
+                for i in range(source.size):
+                    target[i] = careful(source[i], p, q)
+            else:
+                for i in range(source.size):
+                    target[i] = formula(source[i], p, q)
 
     if name in PERIODIC and real is np.float32:
         careful = inline(_formulas(real, True)[name].forward)
@@ -102,25 +100,23 @@ def _unary_kernel(name: str, real):
 def _unary_bwd_kernel(name: str, real):
     formula = inline(_formulas(real)[name].backward)
 
-    def run(threads, g, s, p, q, y):
-        for thread in prange(threads):
-            first, end = split_range(thread, threads, g.size)
-            up, saved, target = g[first:end], s[first:end], y[first:end]
-            for i in range(up.size):
-                target[i] = formula(up[i], saved[i], p, q)
+    def run(thread, threads, g, s, p, q, y):
+        first, end = split_range(thread, threads, g.size)
+        up, saved, target = g[first:end], s[first:end], y[first:end]
+        for i in range(up.size):
+            target[i] = formula(up[i], saved[i], p, q)
 
-    def run_periodic(threads, g, s, p, q, y):
-        for thread in prange(threads):
-            first, end = split_range(thread, threads, g.size)
-            for start in range(first, end, BLOCK):
-                stop = min(start + BLOCK, end)
-                up, saved, target = g[start:stop], s[start:stop], y[start:stop]
-                if _is_far(saved):
-                    for i in range(up.size):
-                        target[i] = careful(up[i], saved[i], p, q)
-                else:
-                    for i in range(up.size):
-                        target[i] = formula(up[i], saved[i], p, q)
+    def run_periodic(thread, threads, g, s, p, q, y):
+        first, end = split_range(thread, threads, g.size)
+        for start in range(first, end, BLOCK):
+            stop = min(start + BLOCK, end)
+            up, saved, target = g[start:stop], s[start:stop], y[start:stop]
+            if _is_far(saved):
+                for i in range(up.size):
+                    target[i] = careful(up[i], saved[i], p, q)
+            else:
+                for i in range(up.size):
+                    target[i] = formula(up[i], saved[i], p, q)
 
     if name in PERIODIC and real is np.float32:
         careful = inline(_formulas(real, True)[name].backward)

@@ -21,7 +21,7 @@ import numpy as np
 from fastconv.backends.common.pointwise import BINARY_FORMULAS
 from fastconv.backends.common.reduce import Scalars, identity, reductions, types
 
-from ..codegen.jit import body, kernel, prange, split_range
+from ..codegen.jit import body, kernel, split_range
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 from . import borrowed as reference
@@ -72,41 +72,40 @@ def _kernel(name, real, first: bool, last: bool):
     start, write = acc(identity(name, kept)), out_type if last else acc
     additive = row.join in ("add", "mul")  # of which the compiler makes vector code without lanes
 
-    def run(threads, x, n_all, p, lanes, joined, y):
+    def run(thread, threads, x, n_all, p, lanes, joined, y):
         # x: outer, n, inner -> y: parts of n, outer, inner
         outer, n, inner = x.shape
         parts, lines, chunks = y.shape[0], x.reshape(outer, n * inner), (inner + CHUNK - 1) // CHUNK
-        for thread in prange(threads):
-            first_job, end_job = split_range(thread, threads, parts * outer * chunks)
-            for job in range(first_job, end_job):
-                part, o, at, begin, stop = job_place(job, parts, outer, chunks, n)
-                width = min(CHUNK, inner - at)
-                if inner == 1 and (additive or joined == 1):
-                    value, line = start, lines[o, begin:stop]
-                    for i in range(line.size):
-                        value = join(value, acc(term(line[i], p)))
-                    y[part, o, 0] = write(finish(value, n_all, p))
-                    continue
-                totals = lanes[thread, : width * joined]
-                totals[:] = start
-                whole = stop - (stop - begin) % joined
-                for i in range(begin, whole, joined):
-                    source = lines[o, i * inner + at : i * inner + at + totals.size]
-                    for c in range(totals.size):
-                        totals[c] = join(totals[c], acc(term(source[c], p)))
-                for i in range(whole, stop):
-                    source = lines[o, i * inner + at : i * inner + at + width]
-                    for c in range(width):
-                        totals[c] = join(totals[c], acc(term(source[c], p)))
-                rest = totals.size
-                while rest > width:
-                    rest //= 2
-                    more = totals[rest : 2 * rest]
-                    for c in range(rest):
-                        totals[c] = join(totals[c], more[c])
-                target = y[part, o, at : at + width]
+        first_job, end_job = split_range(thread, threads, parts * outer * chunks)
+        for job in range(first_job, end_job):
+            part, o, at, begin, stop = job_place(job, parts, outer, chunks, n)
+            width = min(CHUNK, inner - at)
+            if inner == 1 and (additive or joined == 1):
+                value, line = start, lines[o, begin:stop]
+                for i in range(line.size):
+                    value = join(value, acc(term(line[i], p)))
+                y[part, o, 0] = write(finish(value, n_all, p))
+                continue
+            totals = lanes[thread, : width * joined]
+            totals[:] = start
+            whole = stop - (stop - begin) % joined
+            for i in range(begin, whole, joined):
+                source = lines[o, i * inner + at : i * inner + at + totals.size]
+                for c in range(totals.size):
+                    totals[c] = join(totals[c], acc(term(source[c], p)))
+            for i in range(whole, stop):
+                source = lines[o, i * inner + at : i * inner + at + width]
                 for c in range(width):
-                    target[c] = write(finish(totals[c], n_all, p))
+                    totals[c] = join(totals[c], acc(term(source[c], p)))
+            rest = totals.size
+            while rest > width:
+                rest //= 2
+                more = totals[rest : 2 * rest]
+                for c in range(rest):
+                    totals[c] = join(totals[c], more[c])
+            target = y[part, o, at : at + width]
+            for c in range(width):
+                target[c] = write(finish(totals[c], n_all, p))
 
     run.__qualname__ = f"reduce.{name}.{np.dtype(real)}.{first:d}{last:d}"
     return kernel(run)
@@ -174,41 +173,40 @@ def reduce_fwd(name, x, axes, keepdims, param=None):
 def _argument_kernel(name, real):
     before = inline(BINARY_FORMULAS["gt" if name == "argmax" else "lt"])
 
-    def run(threads, x, best, where, joined, y):
+    def run(thread, threads, x, best, where, joined, y):
         # as in _kernel; lane c of the joined row i knows its best element and the i it came from
         outer, n, inner = x.shape
         parts, lines, chunks = y.shape[0], x.reshape(outer, n * inner), (inner + CHUNK - 1) // CHUNK
-        for thread in prange(threads):
-            first_job, end_job = split_range(thread, threads, parts * outer * chunks)
-            for job in range(first_job, end_job):
-                part, o, at, begin, stop = job_place(job, parts, outer, chunks, n)
-                width = min(CHUNK, inner - at)
-                values, rows = best[thread, : width * joined], where[thread, : width * joined]
-                whole = stop - (stop - begin) % joined
-                source = lines[o, begin * inner + at : begin * inner + at + values.size]
+        first_job, end_job = split_range(thread, threads, parts * outer * chunks)
+        for job in range(first_job, end_job):
+            part, o, at, begin, stop = job_place(job, parts, outer, chunks, n)
+            width = min(CHUNK, inner - at)
+            values, rows = best[thread, : width * joined], where[thread, : width * joined]
+            whole = stop - (stop - begin) % joined
+            source = lines[o, begin * inner + at : begin * inner + at + values.size]
+            for c in range(values.size):
+                values[c], rows[c] = source[c], begin
+            for i in range(begin + joined, whole, joined):
+                source, row = lines[o, i * inner + at : i * inner + at + values.size], rows.dtype.type(i)
                 for c in range(values.size):
-                    values[c], rows[c] = source[c], begin
-                for i in range(begin + joined, whole, joined):
-                    source, row = lines[o, i * inner + at : i * inner + at + values.size], rows.dtype.type(i)
-                    for c in range(values.size):
-                        v, b = source[c], values[c]
-                        new = before(v, b) | ((v != v) & (b == b))
-                        values[c] = v if new else b
-                        rows[c] = row if new else rows[c]
-                for i in range(max(whole, begin + 1), stop):
-                    for c in range(width):
-                        v, b = lines[o, i * inner + at + c], values[c]
-                        if before(v, b) | ((v != v) & (b == b)):
-                            values[c], rows[c] = v, i
-                for k in range(1, joined):
-                    for c in range(width):
-                        v, b = values[k * width + c], values[c]
-                        row = rows[k * width + c] + k
-                        same = (v == b) | ((v != v) & (b != b))
-                        if before(v, b) | ((v != v) & (b == b)) | (same & (row < rows[c])):
-                            values[c], rows[c] = v, row
+                    v, b = source[c], values[c]
+                    new = before(v, b) | ((v != v) & (b == b))
+                    values[c] = v if new else b
+                    rows[c] = row if new else rows[c]
+            for i in range(max(whole, begin + 1), stop):
                 for c in range(width):
-                    y[part, o, at + c] = rows[c]
+                    v, b = lines[o, i * inner + at + c], values[c]
+                    if before(v, b) | ((v != v) & (b == b)):
+                        values[c], rows[c] = v, i
+            for k in range(1, joined):
+                for c in range(width):
+                    v, b = values[k * width + c], values[c]
+                    row = rows[k * width + c] + k
+                    same = (v == b) | ((v != v) & (b != b))
+                    if before(v, b) | ((v != v) & (b == b)) | (same & (row < rows[c])):
+                        values[c], rows[c] = v, row
+            for c in range(width):
+                y[part, o, at + c] = rows[c]
 
     run.__qualname__ = f"{name}.{np.dtype(real)}"
     return kernel(run)
@@ -253,32 +251,31 @@ BLOCK = 256  # elements between two merges
 
 
 @kernel
-def _row_moments(threads, x, totals):
+def _row_moments(thread, threads, x, totals):
     # x: rows, n -> totals (float64): parts of n, rows, (mean, squared deviations)
     rows, parts = x.shape[0], totals.shape[0]
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, parts * rows)
-        for job in range(first, end):
-            part, r = job // rows, job % rows
-            begin, stop = split_range(part, parts, x.shape[1])
-            mean, deviations = 0.0, 0.0
-            for start in range(begin, stop, BLOCK):
-                line = x[r, start : min(start + BLOCK, stop)]
-                total, shifted, squares = x.dtype.type(0), x.dtype.type(0), x.dtype.type(0)
-                for i in range(line.size):
-                    total += line[i]
-                origin = total / x.dtype.type(line.size)
-                for i in range(line.size):
-                    d = line[i] - origin
-                    shifted += d
-                    squares += d * d
-                count, before = np.float64(line.size), np.float64(start - begin)
-                shift = np.float64(shifted) / count
-                apart = np.float64(origin) + shift - mean
-                mean += apart * (count / (before + count))
-                deviations += np.float64(squares) - shift * shift * count
-                deviations += apart * apart * (before * count / (before + count))
-            totals[part, r, 0], totals[part, r, 1] = mean, deviations
+    first, end = split_range(thread, threads, parts * rows)
+    for job in range(first, end):
+        part, r = job // rows, job % rows
+        begin, stop = split_range(part, parts, x.shape[1])
+        mean, deviations = 0.0, 0.0
+        for start in range(begin, stop, BLOCK):
+            line = x[r, start : min(start + BLOCK, stop)]
+            total, shifted, squares = x.dtype.type(0), x.dtype.type(0), x.dtype.type(0)
+            for i in range(line.size):
+                total += line[i]
+            origin = total / x.dtype.type(line.size)
+            for i in range(line.size):
+                d = line[i] - origin
+                shifted += d
+                squares += d * d
+            count, before = np.float64(line.size), np.float64(start - begin)
+            shift = np.float64(shifted) / count
+            apart = np.float64(origin) + shift - mean
+            mean += apart * (count / (before + count))
+            deviations += np.float64(squares) - shift * shift * count
+            deviations += apart * apart * (before * count / (before + count))
+        totals[part, r, 0], totals[part, r, 1] = mean, deviations
 
 
 def moments(x, axes):

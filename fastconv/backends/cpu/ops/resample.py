@@ -22,7 +22,7 @@ from fastconv.backends.common import resample
 from fastconv.backends.settings import get_num_threads
 
 from ..codegen.emitter import address, view1d
-from ..codegen.jit import U, body, kernel, prange, split_range
+from ..codegen.jit import U, body, kernel, split_range
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 
@@ -106,39 +106,38 @@ def sum_pixels(out, source, starts, items, weights, q0, fill, inner):
 
 
 @kernel
-def _resample(threads, x, starts, items, weights, repeats, fill, run, bounds, y, lines):
+def _resample(thread, threads, x, starts, items, weights, repeats, fill, run, bounds, y, lines):
     # repeats: per row of y, whether its entries are those of the row before it
     # bounds: per run of columns the first column of x that it reads, and the one after the last
     outer, depth, height, width, inner = x.shape
     _, od, oh, ow, _ = y.shape
     size, rows, one = x.itemsize, outer * od * oh, weights[0].dtype.type(1)
-    for thread in prange(threads):
-        begin, end = split_range(thread, threads, (ow + run - 1) // run * rows)
-        line = lines[thread]
-        for job in range(begin, end):
-            r, part = job % rows, job // rows
-            n, i, j = r // oh // od, r // oh % od, r % oh
-            q0 = part * run
-            count = (min(q0 + run, ow) - q0) * inner
-            target = address(y) + (r * ow + q0) * inner * size
-            out = view1d(target, count, y)
-            d0, d1, h0, h1 = starts[0][i], starts[0][i + 1], starts[1][j], starts[1][j + 1]
-            lo, hi = bounds[0][part], bounds[1][part]
-            if d0 == d1 or h0 == h1 or lo == hi:
-                write(out, fill)
-            elif job > begin and repeats[j]:
-                add_one(out, view1d(target - ow * inner * size, count, y), one, True)
-            else:
-                pixels, step = (hi - lo) * inner, width * inner * size
-                source = address(x) + lo * inner * size
-                first = source + ((n * depth + items[0][d0]) * height + items[1][h0]) * step
-                if d1 - d0 > 1 or h1 - h0 > 1 or weights[0][d0] * weights[1][h0] != one:
-                    total = view1d(address(line), pixels, line)
-                    for d in range(d0, d1):
-                        plane = source + (n * depth + items[0][d]) * height * step
-                        add_entries(total, plane, step, items[1], weights[1], h0, h1, weights[0][d], d == d0)
-                    first = address(line)
-                sum_pixels(out, first - lo * inner * size, starts[2], items[2], weights[2], q0, fill, inner)
+    begin, end = split_range(thread, threads, (ow + run - 1) // run * rows)
+    line = lines[thread]
+    for job in range(begin, end):
+        r, part = job % rows, job // rows
+        n, i, j = r // oh // od, r // oh % od, r % oh
+        q0 = part * run
+        count = (min(q0 + run, ow) - q0) * inner
+        target = address(y) + (r * ow + q0) * inner * size
+        out = view1d(target, count, y)
+        d0, d1, h0, h1 = starts[0][i], starts[0][i + 1], starts[1][j], starts[1][j + 1]
+        lo, hi = bounds[0][part], bounds[1][part]
+        if d0 == d1 or h0 == h1 or lo == hi:
+            write(out, fill)
+        elif job > begin and repeats[j]:
+            add_one(out, view1d(target - ow * inner * size, count, y), one, True)
+        else:
+            pixels, step = (hi - lo) * inner, width * inner * size
+            source = address(x) + lo * inner * size
+            first = source + ((n * depth + items[0][d0]) * height + items[1][h0]) * step
+            if d1 - d0 > 1 or h1 - h0 > 1 or weights[0][d0] * weights[1][h0] != one:
+                total = view1d(address(line), pixels, line)
+                for d in range(d0, d1):
+                    plane = source + (n * depth + items[0][d]) * height * step
+                    add_entries(total, plane, step, items[1], weights[1], h0, h1, weights[0][d], d == d0)
+                first = address(line)
+            sum_pixels(out, first - lo * inner * size, starts[2], items[2], weights[2], q0, fill, inner)
 
 
 def _repeats(rows: resample.Rows) -> np.ndarray:
@@ -210,11 +209,4 @@ def apply(x: np.ndarray, matrices: dict[int, resample.Rows], fill: float = 0.0) 
     return y.transpose(np.argsort(order))
 
 
-def copy(x: np.ndarray) -> np.ndarray:
-    """A fresh dense array with the order of axes in memory of ``x``."""
-    y = layout.empty_like(x)
-    np.copyto(y, x)
-    return y
-
-
-pad_fwd, pad_bwd, interpolate_fwd, interpolate_bwd = resample.ops(apply, copy)
+pad_fwd, pad_bwd, interpolate_fwd, interpolate_bwd = resample.ops(apply, layout.copy)

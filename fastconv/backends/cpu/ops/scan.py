@@ -13,7 +13,7 @@ from math import prod
 
 import numpy as np
 
-from ..codegen.jit import body, kernel, prange, split_range
+from ..codegen.jit import body, kernel, split_range
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 from . import borrowed as reference
@@ -44,35 +44,34 @@ _STEPS = {
 def _scan_kernel(name, real):
     step, acc = _STEPS[name], np.float64 if np.dtype(real).kind == "f" else np.int64
 
-    def run(threads, x, factor, reverse, carries, y):
+    def run(thread, threads, x, factor, reverse, carries, y):
         outer, n, inner = x.shape
         chunks = (inner + CHUNK - 1) // CHUNK
-        for thread in prange(threads):
-            first, end = split_range(thread, threads, outer * chunks)
-            for job in range(first, end):
-                o, at = job // chunks, job % chunks * CHUNK
-                start, by = (n - 1, -1) if reverse else (0, 1)
-                if inner == 1:
-                    value = acc(x[o, start, 0])
-                    y[o, start, 0] = value
-                    for k in range(1, n):
-                        i = start + k * by
-                        value = step(value, acc(x[o, i, 0]), factor[o, i, 0])
-                        y[o, i, 0] = value
-                    continue
-                carry = carries[thread, : min(CHUNK, inner - at)]
-                for k in range(n):
+        first, end = split_range(thread, threads, outer * chunks)
+        for job in range(first, end):
+            o, at = job // chunks, job % chunks * CHUNK
+            start, by = (n - 1, -1) if reverse else (0, 1)
+            if inner == 1:
+                value = acc(x[o, start, 0])
+                y[o, start, 0] = value
+                for k in range(1, n):
                     i = start + k * by
-                    row, times = x[o, i, at : at + carry.size], factor[o, i, at : at + carry.size]
-                    target = y[o, i, at : at + carry.size]
-                    if k == 0:
-                        for c in range(carry.size):
-                            carry[c] = row[c]
-                    else:
-                        for c in range(carry.size):
-                            carry[c] = step(carry[c], acc(row[c]), times[c])
+                    value = step(value, acc(x[o, i, 0]), factor[o, i, 0])
+                    y[o, i, 0] = value
+                continue
+            carry = carries[thread, : min(CHUNK, inner - at)]
+            for k in range(n):
+                i = start + k * by
+                row, times = x[o, i, at : at + carry.size], factor[o, i, at : at + carry.size]
+                target = y[o, i, at : at + carry.size]
+                if k == 0:
                     for c in range(carry.size):
-                        target[c] = carry[c]
+                        carry[c] = row[c]
+                else:
+                    for c in range(carry.size):
+                        carry[c] = step(carry[c], acc(row[c]), times[c])
+                for c in range(carry.size):
+                    target[c] = carry[c]
 
     run.__qualname__ = f"scan.{name}.{np.dtype(real)}"
     return kernel(run)
@@ -104,28 +103,27 @@ def scan(name, x, axis, reverse=False, factor=None):
 def _extremum_kernel(name, real):
     reaches = inline((lambda a, b: a >= b) if name == "cummax" else (lambda a, b: a <= b))
 
-    def run(threads, x, y, index):
+    def run(thread, threads, x, y, index):
         outer, n, inner = x.shape
         chunks = (inner + CHUNK - 1) // CHUNK
-        for thread in prange(threads):
-            first, end = split_range(thread, threads, outer * chunks)
-            for job in range(first, end):
-                o, at = job // chunks, job % chunks * CHUNK
-                width = min(CHUNK, inner - at)
-                y[o, 0, at : at + width] = x[o, 0, at : at + width]
-                index[o, 0, at : at + width] = 0
-                for i in range(1, n):  # the row before holds the extrema so far
-                    row, best, where = (
-                        x[o, i, at : at + width],
-                        y[o, i - 1, at : at + width],
-                        index[o, i - 1, at : at + width],
-                    )
-                    target, place = y[o, i, at : at + width], index[o, i, at : at + width]
-                    for c in range(width):
-                        v = row[c]
-                        new = reaches(v, best[c]) | (v != v)
-                        target[c] = v if new else best[c]
-                        place[c] = i if new else where[c]
+        first, end = split_range(thread, threads, outer * chunks)
+        for job in range(first, end):
+            o, at = job // chunks, job % chunks * CHUNK
+            width = min(CHUNK, inner - at)
+            y[o, 0, at : at + width] = x[o, 0, at : at + width]
+            index[o, 0, at : at + width] = 0
+            for i in range(1, n):  # the row before holds the extrema so far
+                row, best, where = (
+                    x[o, i, at : at + width],
+                    y[o, i - 1, at : at + width],
+                    index[o, i - 1, at : at + width],
+                )
+                target, place = y[o, i, at : at + width], index[o, i, at : at + width]
+                for c in range(width):
+                    v = row[c]
+                    new = reaches(v, best[c]) | (v != v)
+                    target[c] = v if new else best[c]
+                    place[c] = i if new else where[c]
 
     run.__qualname__ = f"{name}.{np.dtype(real)}"
     return kernel(run)

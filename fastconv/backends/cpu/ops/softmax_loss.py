@@ -15,7 +15,7 @@ import numpy as np
 
 from ..codegen import emitter, vector_math
 from ..codegen.emitter import address
-from ..codegen.jit import body, kernel, prange, split_range
+from ..codegen.jit import body, in_parallel, kernel, split_range, stages
 from ..runtime import layout, memory
 
 
@@ -43,38 +43,36 @@ def exponentials(row, out):
 
 
 @kernel
-def _softmax(threads, x, log, y):
+def _softmax(thread, threads, x, log, y):
     rows, columns = x.shape
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, rows)
-        for r in range(first, end):
-            total, largest = exponentials(x[r], y[r])
-            if log:
-                shift = np.log(total)
-                for c in range(columns):
-                    y[r, c] = vector_math.minus_both(x[r, c], largest, shift)
-            else:
-                for c in range(columns):
-                    y[r, c] /= total
+    first, end = split_range(thread, threads, rows)
+    for r in range(first, end):
+        total, largest = exponentials(x[r], y[r])
+        if log:
+            shift = np.log(total)
+            for c in range(columns):
+                y[r, c] = vector_math.minus_both(x[r, c], largest, shift)
+        else:
+            for c in range(columns):
+                y[r, c] /= total
 
 
 @kernel
-def _softmax_bwd(threads, gy, y, log, gx):
+def _softmax_bwd(thread, threads, gy, y, log, gx):
     rows, columns = y.shape
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, rows)
-        for r in range(first, end):
-            total = gy.dtype.type(0)
-            if log:
-                for c in range(columns):
-                    total += gy[r, c]
-                for c in range(columns):
-                    gx[r, c] = gy[r, c] - vector_math.exp(y[r, c]) * total
-            else:
-                for c in range(columns):
-                    total += gy[r, c] * y[r, c]
-                for c in range(columns):
-                    gx[r, c] = y[r, c] * (gy[r, c] - total)
+    first, end = split_range(thread, threads, rows)
+    for r in range(first, end):
+        total = gy.dtype.type(0)
+        if log:
+            for c in range(columns):
+                total += gy[r, c]
+            for c in range(columns):
+                gx[r, c] = gy[r, c] - vector_math.exp(y[r, c]) * total
+        else:
+            for c in range(columns):
+                total += gy[r, c] * y[r, c]
+            for c in range(columns):
+                gx[r, c] = y[r, c] * (gy[r, c] - total)
 
 
 def _rows_along(axis, *arrays):
@@ -100,27 +98,32 @@ def softmax_bwd(gy, y, axis, log):
     return gx
 
 
-@kernel
+@body
+def _rows_loss(thread, threads, logits, target, weight, ignore_index, smoothing, losses, prob):
+    rows, classes = logits.shape
+    one = logits.dtype.type(1)
+    first, end = split_range(thread, threads, rows)
+    for r in range(first, end):
+        row, p, t = logits[r], prob[r], target[r]
+        total, largest = exponentials(row, p)
+        shift, inverse = np.log(total), one / total
+        for c in range(classes):
+            p[c] *= inverse
+        losses[r] = 0
+        if t != ignore_index and 0 <= t < classes:
+            losses[r] = (one - smoothing) * weight[t] * -vector_math.minus_both(row[t], largest, shift)
+            if smoothing > 0:
+                spread = logits.dtype.type(0)
+                for c in range(classes):
+                    spread -= weight[c] * vector_math.minus_both(row[c], largest, shift)
+                losses[r] += smoothing / classes * spread
+
+
+@stages
 def _cross_entropy(threads, logits, target, weight, ignore_index, smoothing, losses, prob, mean):
     # mean: the mean loss, the weight of the rows that count, and the number of targets that are no class
     rows, classes = logits.shape
-    one = logits.dtype.type(1)
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, rows)
-        for r in range(first, end):
-            row, p, t = logits[r], prob[r], target[r]
-            total, largest = exponentials(row, p)
-            shift, inverse = np.log(total), one / total
-            for c in range(classes):
-                p[c] *= inverse
-            losses[r] = 0
-            if t != ignore_index and 0 <= t < classes:
-                losses[r] = (one - smoothing) * weight[t] * -vector_math.minus_both(row[t], largest, shift)
-                if smoothing > 0:
-                    spread = logits.dtype.type(0)
-                    for c in range(classes):
-                        spread -= weight[c] * vector_math.minus_both(row[c], largest, shift)
-                    losses[r] += smoothing / classes * spread
+    in_parallel(_rows_loss, threads, (logits, target, weight, ignore_index, smoothing, losses, prob))
     total, mass, invalid_targets = 0.0, 0.0, 0
     for r in range(rows):
         t = target[r]
@@ -134,25 +137,26 @@ def _cross_entropy(threads, logits, target, weight, ignore_index, smoothing, los
 
 
 @kernel
-def _cross_entropy_bwd(threads, grad_rows, divisor, prob, target, weight, ignore_index, smoothing, out):
+def _cross_entropy_bwd(
+    thread, threads, grad_rows, divisor, prob, target, weight, ignore_index, smoothing, out
+):
     # grad_rows: a number per row, or one for all
     rows, classes = prob.shape
     one = prob.dtype.type(1)
     even = smoothing / prob.dtype.type(classes)
-    for thread in prange(threads):
-        mass = prob.dtype.type(0)
+    mass = prob.dtype.type(0)
+    for c in range(classes):
+        mass += weight[c]
+    first, end = split_range(thread, threads, rows)
+    for r in range(first, end):
+        t, g = target[r], prob.dtype.type(grad_rows[r if grad_rows.size == rows else 0] / divisor)
+        if t == ignore_index:
+            out[r] = 0
+            continue
+        own = (one - smoothing) * weight[t]
         for c in range(classes):
-            mass += weight[c]
-        first, end = split_range(thread, threads, rows)
-        for r in range(first, end):
-            t, g = target[r], prob.dtype.type(grad_rows[r if grad_rows.size == rows else 0] / divisor)
-            if t == ignore_index:
-                out[r] = 0
-                continue
-            own = (one - smoothing) * weight[t]
-            for c in range(classes):
-                out[r, c] = g * ((own + even * mass) * prob[r, c] - even * weight[c])
-            out[r, t] -= g * own
+            out[r, c] = g * ((own + even * mass) * prob[r, c] - even * weight[c])
+        out[r, t] -= g * own
 
 
 def _run_cross_entropy(logits, target, weight, ignore_index, label_smoothing):

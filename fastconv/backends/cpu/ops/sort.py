@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..codegen.jit import body, kernel, prange, split_range
+from ..codegen.jit import body, kernel, split_range
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 from . import borrowed as reference
@@ -122,54 +122,51 @@ def _select(keys, k, candidates, count):
 
 # ------------------------------------------------------------------------------------------------- kernels
 @kernel
-def _sort_rows(threads, x, bits, how, keys, places, counts, values, index):
+def _sort_rows(thread, threads, x, bits, how, keys, places, counts, values, index):
     n = x.shape[1]
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, x.shape[0])
-        a, b, p, q = keys[thread, 0], keys[thread, 1], places[thread, 0], places[thread, 1]
-        for r in range(first, end):
-            _make_keys(bits[r], how, a)
-            for i in range(n):
-                p[i] = i
-            order = _sort_keys(a, p, b, q, counts[thread])
-            for i in range(n):
-                values[r, i], index[r, i] = x[r, order[i]], order[i]
+    first, end = split_range(thread, threads, x.shape[0])
+    a, b, p, q = keys[thread, 0], keys[thread, 1], places[thread, 0], places[thread, 1]
+    for r in range(first, end):
+        _make_keys(bits[r], how, a)
+        for i in range(n):
+            p[i] = i
+        order = _sort_keys(a, p, b, q, counts[thread])
+        for i in range(n):
+            values[r, i], index[r, i] = x[r, order[i]], order[i]
 
 
 @kernel
-def _topk_rows(threads, x, bits, how, keys, places, counts, values, index):
+def _topk_rows(thread, threads, x, bits, how, keys, places, counts, values, index):
     n, k = x.shape[1], values.shape[1]
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, x.shape[0])
-        a, b, p, q = keys[thread, 0], keys[thread, 1], places[thread, 0, :k], places[thread, 1, :k]
-        for r in range(first, end):
-            _make_keys(bits[r], how, a)
-            last, equal = _select(a, k, b, counts[thread, 0])
-            j = 0
-            for i in range(n):  # a[j] was read before, because j <= i
-                key = a[i]
-                if np.uint64(key) < last or (np.uint64(key) == last and equal > 0):
-                    equal -= np.uint64(key) == last
-                    a[j], p[j] = key, i
-                    j += 1
-            order = _sort_keys(a[:k], p, b[:k], q, counts[thread])
-            for i in range(k):
-                values[r, i], index[r, i] = x[r, order[i]], order[i]
+    first, end = split_range(thread, threads, x.shape[0])
+    a, b, p, q = keys[thread, 0], keys[thread, 1], places[thread, 0, :k], places[thread, 1, :k]
+    for r in range(first, end):
+        _make_keys(bits[r], how, a)
+        last, equal = _select(a, k, b, counts[thread, 0])
+        j = 0
+        for i in range(n):  # a[j] was read before, because j <= i
+            key = a[i]
+            if np.uint64(key) < last or (np.uint64(key) == last and equal > 0):
+                equal -= np.uint64(key) == last
+                a[j], p[j] = key, i
+                j += 1
+        order = _sort_keys(a[:k], p, b[:k], q, counts[thread])
+        for i in range(k):
+            values[r, i], index[r, i] = x[r, order[i]], order[i]
 
 
 @kernel
-def _kth_rows(threads, x, bits, how, k, keys, counts, values, index):
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, x.shape[0])
-        a, b = keys[thread, 0], keys[thread, 1]
-        for r in range(first, end):
-            _make_keys(bits[r], how, a)
-            key, equal = _select(a, k[r], b, counts[thread, 0])
-            i = -1
-            while equal > 0:
-                i += 1
-                equal -= np.uint64(a[i]) == key
-            values[r], index[r] = x[r, i], i
+def _kth_rows(thread, threads, x, bits, how, k, keys, counts, values, index):
+    first, end = split_range(thread, threads, x.shape[0])
+    a, b = keys[thread, 0], keys[thread, 1]
+    for r in range(first, end):
+        _make_keys(bits[r], how, a)
+        key, equal = _select(a, k[r], b, counts[thread, 0])
+        i = -1
+        while equal > 0:
+            i += 1
+            equal -= np.uint64(a[i]) == key
+        values[r], index[r] = x[r, i], i
 
 
 # ------------------------------------------------------------------------------------------------- the ops

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import memory
+from . import memory, strided_copy
 
 # Rank -> the axes with channels last, and an index that inserts leading spatial extents 1; and rank -> the
 # axes back to channels second.
@@ -43,7 +43,7 @@ def dense(x: np.ndarray) -> np.ndarray:
     if flags.c_contiguous and flags.aligned:
         return np.asarray(_Writable(x))
     y = memory.empty(x.shape, x.dtype)
-    np.copyto(y, x)
+    strided_copy.copy(y, x)
     return y
 
 
@@ -71,13 +71,20 @@ def empty_like(x: np.ndarray, dtype=None) -> np.ndarray:
     return y.transpose(sorted(range(x.ndim), key=order.__getitem__))
 
 
+def copy(x: np.ndarray) -> np.ndarray:
+    """A fresh dense array with the order of axes in memory of ``x``."""
+    y = empty_like(x)
+    strided_copy.copy(y, x)
+    return y
+
+
 def like(x: np.ndarray, model: np.ndarray) -> np.ndarray:
     """``x`` with the order of axes in memory of the equally shaped, dense ``model``; a copy only where it
     differs."""
     if x.strides == model.strides and x.itemsize == model.itemsize or flat(model, x) is not None:
         return x
     y = empty_like(model, x.dtype)
-    np.copyto(y, x)
+    strided_copy.copy(y, x)
     return y
 
 

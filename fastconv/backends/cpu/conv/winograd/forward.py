@@ -26,7 +26,7 @@ from fastconv.backends import settings
 from fastconv.backends.cpu.codegen import emitter, gemm_tile, transforms
 from fastconv.backends.cpu.codegen.emitter import address
 from fastconv.backends.cpu.codegen.gemm_tile import ONE_TAP
-from fastconv.backends.cpu.codegen.jit import body, by_address, kernel, prange, split_range
+from fastconv.backends.cpu.codegen.jit import body, by_address, in_parallel, kernel, split_range, stages
 from fastconv.backends.cpu.codegen.record import make_record, record_type
 from fastconv.backends.cpu.runtime import memory
 from fastconv.backends.cpu.runtime.scratch import per_thread
@@ -101,19 +101,18 @@ def transform_filters(function, s, w, panel, first, end, u, u_plane, block, tabl
 
 
 @kernel
-def _transform_all_filters(threads, function, source, w, filters, blocks, tables):
+def _transform_all_filters(thread, threads, function, source, w, filters, blocks, tables):
     size = w.itemsize
-    for thread in prange(threads):
-        s = source[0]
-        depth, width, lanes = s.depth, s.width, s.lanes
-        parts = (depth + lanes - 1) // lanes
-        first, end = split_range(thread, threads, s.panels * parts)
-        for job in range(first, end):
-            panel, c = job // parts, job % parts * lanes
-            u = address(filters[panel]) + c * width * size
-            u_plane = depth * width * size
-            block, table = blocks[np.int64(thread)], tables[thread]
-            transform_filters(function, s, w, panel, c, min(c + lanes, depth), u, u_plane, block, table)
+    s = source[0]
+    depth, width, lanes = s.depth, s.width, s.lanes
+    parts = (depth + lanes - 1) // lanes
+    first, end = split_range(thread, threads, s.panels * parts)
+    for job in range(first, end):
+        panel, c = job // parts, job % parts * lanes
+        u = address(filters[panel]) + c * width * size
+        u_plane = depth * width * size
+        block, table = blocks[thread], tables[thread]
+        transform_filters(function, s, w, panel, c, min(c + lanes, depth), u, u_plane, block, table)
 
 
 @lru_cache(1024)
@@ -221,97 +220,107 @@ def transform_outputs(tiles, panel, width, g, kinds, places, sums, bias, y, targ
 
 
 @kernel
-def _by_tiles(threads, geometry, filters, x, bias, y, residual, relu, v_all, sums_all, tables):
+def _by_tiles(thread, threads, geometry, filters, x, bias, y, residual, relu, v_all, sums_all, tables):
     panels, count, depth, width = filters.shape
     size = x.itemsize
-    for thread in prange(threads):
-        g = geometry[0]
-        points = emitter.view1d(g.point_table, g.points, _POINT)
-        grid, area, pitch = (g.grid[0], g.grid[1]), g.output_side * g.output_side, g.pitch
-        tiles = x.shape[0] * grid[0] * grid[1]
-        v, sums = address(v_all[np.int64(thread)]), address(sums_all[np.int64(thread)])
-        table, starts, kinds, places, targets = split_tables(tables[thread], g.input_side, g.block)
-        one_tap = address(ONE_TAP)
-        first, end = split_range(thread, threads, (tiles + g.block - 1) // g.block)
-        for b in range(first, end):
-            t0 = b * g.block
-            here = min(g.block, tiles - t0)
-            sort_tiles(t0, t0 + here, grid, kinds, places, starts)
-            transform_inputs(t0, t0 + here, t0, g, kinds, places, x, y, residual, v, table, targets)
-            for panel in range(panels):
-                for p in range(g.points):
-                    first_pixel, end_pixel = split_range(p, g.points, here * area)
-                    for pixel in range(first_pixel, end_pixel):
-                        emitter.prefetch_to_write(targets[pixel] + panel * width * size, width * size)
-                    point = points[p]
-                    start, stop = starts[point.first_kind], starts[point.end_kind]
-                    gemm_tile.tile(
-                        g.tile,
-                        stop - start,
-                        a=v + p * g.v_plane + start * pitch * size,
-                        a_row=pitch,
-                        a_step=1,
-                        ta=one_tap,
-                        b=address(filters) + (panel * count + point.filter) * depth * width * size,
-                        b_step=width,
-                        tb=one_tap,
-                        taps=1,
-                        depth=depth,
-                        c=sums + p * g.sum_plane + start * width * size,
-                        c_row=width,
-                    )
-                transform_outputs(here, panel, width, g, kinds, places, sums, bias, y, targets, relu)
+    g = geometry[0]
+    points = emitter.view1d(g.point_table, g.points, _POINT)
+    grid, area, pitch = (g.grid[0], g.grid[1]), g.output_side * g.output_side, g.pitch
+    tiles = x.shape[0] * grid[0] * grid[1]
+    v, sums = address(v_all[thread]), address(sums_all[thread])
+    table, starts, kinds, places, targets = split_tables(tables[thread], g.input_side, g.block)
+    one_tap = address(ONE_TAP)
+    first, end = split_range(thread, threads, (tiles + g.block - 1) // g.block)
+    for b in range(first, end):
+        t0 = b * g.block
+        here = min(g.block, tiles - t0)
+        sort_tiles(t0, t0 + here, grid, kinds, places, starts)
+        transform_inputs(t0, t0 + here, t0, g, kinds, places, x, y, residual, v, table, targets)
+        for panel in range(panels):
+            for p in range(g.points):
+                first_pixel, end_pixel = split_range(p, g.points, here * area)
+                for pixel in range(first_pixel, end_pixel):
+                    emitter.prefetch_to_write(targets[pixel] + panel * width * size, width * size)
+                point = points[p]
+                start, stop = starts[point.first_kind], starts[point.end_kind]
+                gemm_tile.tile(
+                    g.tile,
+                    stop - start,
+                    a=v + p * g.v_plane + start * pitch * size,
+                    a_row=pitch,
+                    a_step=1,
+                    ta=one_tap,
+                    b=address(filters) + (panel * count + point.filter) * depth * width * size,
+                    b_step=width,
+                    tb=one_tap,
+                    taps=1,
+                    depth=depth,
+                    c=sums + p * g.sum_plane + start * width * size,
+                    c_row=width,
+                )
+            transform_outputs(here, panel, width, g, kinds, places, sums, bias, y, targets, relu)
 
 
-@kernel
-def _by_panels(threads, geometry, source, w, x, bias, y, residual, relu, scratch, order, tables):
+@body
+def _panel_inputs(thread, threads, geometry, x, y, residual, v, kinds, places, targets, tables):
+    first, end = split_range(thread, threads, kinds.size)
+    transform_inputs(
+        first, end, 0, geometry[0], kinds, places, x, y, residual, address(v), tables[thread], targets
+    )
+
+
+@body
+def _panel_products(thread, threads, geometry, source, w, x, bias, y, relu, scratch, order, tables):
     v, u_all, sums_all, blocks = scratch
-    size = x.itemsize
+    size, tiles = x.itemsize, order[0].size
+    g, s = geometry[0], source[0]
+    points = emitter.view1d(g.point_table, g.points, _POINT)
+    depth, width, pitch = s.depth, s.width, g.pitch
+    kinds, places, starts, targets = order
+    u, sums = address(u_all[thread]), address(sums_all[thread])
+    u_plane, block = u_all[0, 0].size * size, blocks[thread]
+    one_tap = address(ONE_TAP)
+    first, end = split_range(thread, threads, s.panels)
+    for panel in range(first, end):
+        for c0 in range(0, depth, g.depth_slice):
+            part = min(g.depth_slice, depth - c0)
+            transform_filters(
+                g.filter_transform, s, w, panel, c0, c0 + part, u, u_plane, block, tables[thread]
+            )
+            for p in range(g.points):
+                point = points[p]
+                start, stop = starts[point.first_kind], starts[point.end_kind]
+                target = sums + p * g.sum_plane + start * width * size
+                gemm_tile.tile(
+                    g.tile,
+                    stop - start,
+                    a=address(v) + p * g.v_plane + (start * pitch + c0) * size,
+                    a_row=pitch,
+                    a_step=1,
+                    ta=one_tap,
+                    b=u + point.filter * u_plane,
+                    b_step=width,
+                    tb=one_tap,
+                    taps=1,
+                    depth=part,
+                    c=target,
+                    c_row=width,
+                    init=target if c0 > 0 else 0,
+                    init_row=width,
+                )
+        transform_outputs(tiles, panel, width, g, kinds, places, sums, bias, y, targets, relu)
+
+
+@stages
+def _by_panels(threads, geometry, source, w, x, bias, y, residual, relu, scratch, order, tables):
     tiles = x.shape[0] * geometry[0].grid[0] * geometry[0].grid[1]
     _, starts, kinds, places, targets = split_tables(order, 0, tiles)
     sort_tiles(0, tiles, (geometry[0].grid[0], geometry[0].grid[1]), kinds, places, starts)
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, tiles)
-        table = tables[thread]
-        transform_inputs(
-            first, end, 0, geometry[0], kinds, places, x, y, residual, address(v), table, targets
-        )
-    for thread in prange(threads):
-        g, s = geometry[0], source[0]
-        points = emitter.view1d(g.point_table, g.points, _POINT)
-        depth, width, pitch = s.depth, s.width, g.pitch
-        u, sums = address(u_all[np.int64(thread)]), address(sums_all[np.int64(thread)])
-        u_plane, block = u_all[0, 0].size * size, blocks[np.int64(thread)]
-        one_tap = address(ONE_TAP)
-        first, end = split_range(thread, threads, s.panels)
-        for panel in range(first, end):
-            for c0 in range(0, depth, g.depth_slice):
-                part = min(g.depth_slice, depth - c0)
-                transform_filters(
-                    g.filter_transform, s, w, panel, c0, c0 + part, u, u_plane, block, tables[thread]
-                )
-                for p in range(g.points):
-                    point = points[p]
-                    start, stop = starts[point.first_kind], starts[point.end_kind]
-                    target = sums + p * g.sum_plane + start * width * size
-                    gemm_tile.tile(
-                        g.tile,
-                        stop - start,
-                        a=address(v) + p * g.v_plane + (start * pitch + c0) * size,
-                        a_row=pitch,
-                        a_step=1,
-                        ta=one_tap,
-                        b=u + point.filter * u_plane,
-                        b_step=width,
-                        tb=one_tap,
-                        taps=1,
-                        depth=part,
-                        c=target,
-                        c_row=width,
-                        init=target if c0 > 0 else 0,
-                        init_row=width,
-                    )
-            transform_outputs(tiles, panel, width, g, kinds, places, sums, bias, y, targets, relu)
+    in_parallel(
+        _panel_inputs, threads, (geometry, x, y, residual, scratch[0], kinds, places, targets, tables)
+    )
+    in_order = kinds, places, starts, targets
+    in_parallel(_panel_products, threads, (geometry, source, w, x, bias, y, relu, scratch, in_order, tables))
 
 
 # ---------------------------------------------------------------------------------------------------- passes

@@ -28,7 +28,7 @@ import numpy as np
 from fastconv.backends import settings
 from fastconv.backends.cpu.codegen import gemm_tile, transforms
 from fastconv.backends.cpu.codegen.emitter import address
-from fastconv.backends.cpu.codegen.jit import body, by_address, kernel, prange, split_range
+from fastconv.backends.cpu.codegen.jit import body, by_address, in_parallel, kernel, split_range, stages
 from fastconv.backends.cpu.runtime import layout, memory
 from fastconv.backends.cpu.runtime.scratch import per_thread
 from fastconv.spec import ConvSpec
@@ -70,114 +70,120 @@ def transform_tiles(t0, t1, kinds, places, g, x, gy, v, d, table):
 
 
 @kernel
-def _by_tiles(threads, geometry, runs, x, gy, v_all, d_all, u_all, partials, tables):
+def _by_tiles(thread, threads, geometry, runs, x, gy, v_all, d_all, u_all, partials, tables):
     # u_all: thread, filter, C x (panels * width); partials: thread, 1, taps, C, K.
     out_channels, channels = gy.shape[4], x.shape[4]
     size = x.itemsize
     u_plane, taps = u_all[0, 0].size, partials.shape[2]
-    for thread in prange(threads):
-        g, me = geometry[0], np.int64(thread)
-        width, block, grid = g.width, g.block, (g.grid[0], g.grid[1])
-        c_panels, k_panels = (channels + width - 1) // width, (out_channels + width - 1) // width
-        u_row = k_panels * width
-        v, d, u = address(v_all[me]), address(d_all[me]), address(u_all[me])
-        table, starts, kinds, places, _ = split_tables(tables[thread], g.input_side, block)
-        t0, t1 = split_range(thread, threads, gy.shape[0] * grid[0] * grid[1])
-        if t0 == t1:
-            partials[me] = 0
-        for start in range(t0, t1, block):
-            here = min(block, t1 - start)
-            sort_tiles(start, start + here, grid, kinds, places, starts)
-            transform_tiles(start, start + here, kinds, places, g, x, gy, v, d, table)
-            for i in range(runs.size):
-                run = runs[i]
-                at, tiles = starts[run.first_kind], starts[run.end_kind] - starts[run.first_kind]
-                fresh = run.fresh == 1 and start == t0
-                if fresh and tiles == 0:
-                    u_all[me, run.filter] = 0
-                for cb in range(c_panels if tiles else 0):
-                    for kb in range(k_panels):
-                        target = u + (run.filter * u_plane + cb * width * u_row + kb * width) * size
-                        gemm_tile.tile(
-                            g.tile,
-                            min(width, channels - cb * width),
-                            a=v + (cb * block + at) * width * size,
-                            a_row=1,
-                            a_step=width,
-                            ta=g.v_points + run.first * 8,
-                            b=d + (kb * block + at) * width * size,
-                            b_step=width,
-                            tb=g.d_points + run.first * 8,
-                            taps=run.end - run.first,
-                            depth=tiles,
-                            c=target,
-                            c_row=u_row,
-                            init=0 if fresh else target,
-                            init_row=u_row,
-                        )
-        if t1 > t0:
-            part = partials[me]
-            for c in range(channels):
-                for q in range(taps):
-                    table[q] = address(part) + (q * channels + c) * out_channels * size
-                row = u + c * u_row * size
-                transforms.transform(
-                    g.filter_transform, row, u_plane * size, address(table), 0, 0, out_channels
-                )
-
-
-@kernel
-def _by_panels(threads, geometry, runs, x, gy, v, d, u_all, partials, order, tables):
-    out_channels, channels = gy.shape[4], x.shape[4]
-    size = x.itemsize
-    tiles = gy.shape[0] * geometry[0].grid[0] * geometry[0].grid[1]
-    _, starts, kinds, places, _ = split_tables(order, 0, tiles)
-    sort_tiles(0, tiles, (geometry[0].grid[0], geometry[0].grid[1]), kinds, places, starts)
-    for thread in prange(threads):
-        t0, t1 = split_range(thread, threads, tiles)
-        transform_tiles(
-            t0, t1, kinds[t0:t1], places[t0:t1], geometry[0], x, gy, address(v), address(d), tables[thread]
-        )
-    part, taps, u_plane = partials[0], partials.shape[2], u_all[0, 0].size
-    for thread in prange(threads):
-        g, me = geometry[0], np.int64(thread)
-        width, u, table = g.width, address(u_all[me]), tables[thread]
-        c_panels, k_panels = (channels + width - 1) // width, (out_channels + width - 1) // width
-        first, end = split_range(thread, threads, k_panels * c_panels)
-        for job in range(first, end):
-            kb, cb = job // c_panels, job % c_panels
-            rows = min(width, channels - cb * width)
-            for i in range(runs.size):
-                run = runs[i]
-                at, here = starts[run.first_kind], starts[run.end_kind] - starts[run.first_kind]
-                if here:
-                    target = u + run.filter * u_plane * size
+    g = geometry[0]
+    width, block, grid = g.width, g.block, (g.grid[0], g.grid[1])
+    c_panels, k_panels = (channels + width - 1) // width, (out_channels + width - 1) // width
+    u_row = k_panels * width
+    v, d, u = address(v_all[thread]), address(d_all[thread]), address(u_all[thread])
+    table, starts, kinds, places, _ = split_tables(tables[thread], g.input_side, block)
+    t0, t1 = split_range(thread, threads, gy.shape[0] * grid[0] * grid[1])
+    if t0 == t1:
+        partials[thread] = 0
+    for start in range(t0, t1, block):
+        here = min(block, t1 - start)
+        sort_tiles(start, start + here, grid, kinds, places, starts)
+        transform_tiles(start, start + here, kinds, places, g, x, gy, v, d, table)
+        for i in range(runs.size):
+            run = runs[i]
+            at, tiles = starts[run.first_kind], starts[run.end_kind] - starts[run.first_kind]
+            fresh = run.fresh == 1 and start == t0
+            if fresh and tiles == 0:
+                u_all[thread, run.filter] = 0
+            for cb in range(c_panels if tiles else 0):
+                for kb in range(k_panels):
+                    target = u + (run.filter * u_plane + cb * width * u_row + kb * width) * size
                     gemm_tile.tile(
                         g.tile,
-                        rows,
-                        a=address(v) + (cb * tiles + at) * width * size,
+                        min(width, channels - cb * width),
+                        a=v + (cb * block + at) * width * size,
                         a_row=1,
                         a_step=width,
                         ta=g.v_points + run.first * 8,
-                        b=address(d) + (kb * tiles + at) * width * size,
+                        b=d + (kb * block + at) * width * size,
                         b_step=width,
                         tb=g.d_points + run.first * 8,
                         taps=run.end - run.first,
-                        depth=here,
+                        depth=tiles,
                         c=target,
-                        c_row=width,
-                        init=0 if run.fresh else target,
-                        init_row=width,
+                        c_row=u_row,
+                        init=0 if fresh else target,
+                        init_row=u_row,
                     )
-                elif run.fresh:
-                    u_all[me, run.filter] = 0
-            used = min(width, out_channels - kb * width)
-            for c in range(rows):
-                for q in range(taps):
-                    at = (q * channels + cb * width + c) * out_channels + kb * width
-                    table[q] = address(part) + at * size
-                row = u + c * width * size
-                transforms.transform(g.filter_transform, row, u_plane * size, address(table), 0, 0, used)
+    if t1 > t0:
+        part = partials[thread]
+        for c in range(channels):
+            for q in range(taps):
+                table[q] = address(part) + (q * channels + c) * out_channels * size
+            row = u + c * u_row * size
+            transforms.transform(g.filter_transform, row, u_plane * size, address(table), 0, 0, out_channels)
+
+
+@body
+def _panel_tiles(thread, threads, geometry, x, gy, v, d, kinds, places, tables):
+    t0, t1 = split_range(thread, threads, kinds.size)
+    transform_tiles(
+        t0, t1, kinds[t0:t1], places[t0:t1], geometry[0], x, gy, address(v), address(d), tables[thread]
+    )
+
+
+@body
+def _panel_products(thread, threads, geometry, runs, x, gy, v, d, u_all, partials, starts, tiles, tables):
+    out_channels, channels, size = gy.shape[4], x.shape[4], x.itemsize
+    part, taps, u_plane = partials[0], partials.shape[2], u_all[0, 0].size
+    g = geometry[0]
+    width, u, table = g.width, address(u_all[thread]), tables[thread]
+    c_panels, k_panels = (channels + width - 1) // width, (out_channels + width - 1) // width
+    first, end = split_range(thread, threads, k_panels * c_panels)
+    for job in range(first, end):
+        kb, cb = job // c_panels, job % c_panels
+        rows = min(width, channels - cb * width)
+        for i in range(runs.size):
+            run = runs[i]
+            at, here = starts[run.first_kind], starts[run.end_kind] - starts[run.first_kind]
+            if here:
+                target = u + run.filter * u_plane * size
+                gemm_tile.tile(
+                    g.tile,
+                    rows,
+                    a=address(v) + (cb * tiles + at) * width * size,
+                    a_row=1,
+                    a_step=width,
+                    ta=g.v_points + run.first * 8,
+                    b=address(d) + (kb * tiles + at) * width * size,
+                    b_step=width,
+                    tb=g.d_points + run.first * 8,
+                    taps=run.end - run.first,
+                    depth=here,
+                    c=target,
+                    c_row=width,
+                    init=0 if run.fresh else target,
+                    init_row=width,
+                )
+            elif run.fresh:
+                u_all[thread, run.filter] = 0
+        used = min(width, out_channels - kb * width)
+        for c in range(rows):
+            for q in range(taps):
+                at = (q * channels + cb * width + c) * out_channels + kb * width
+                table[q] = address(part) + at * size
+            row = u + c * width * size
+            transforms.transform(g.filter_transform, row, u_plane * size, address(table), 0, 0, used)
+
+
+@stages
+def _by_panels(threads, geometry, runs, x, gy, v, d, u_all, partials, order, tables):
+    tiles = gy.shape[0] * geometry[0].grid[0] * geometry[0].grid[1]
+    _, starts, kinds, places, _ = split_tables(order, 0, tiles)
+    sort_tiles(0, tiles, (geometry[0].grid[0], geometry[0].grid[1]), kinds, places, starts)
+    in_parallel(_panel_tiles, threads, (geometry, x, gy, v, d, kinds, places, tables))
+    in_parallel(
+        _panel_products, threads, (geometry, runs, x, gy, v, d, u_all, partials, starts, tiles, tables)
+    )
 
 
 def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec, m: int) -> np.ndarray:

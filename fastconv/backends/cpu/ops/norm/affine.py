@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...codegen.jit import body, kernel, prange, split_range
+from ...codegen.jit import body, kernel, split_range
 from .moments import BLOCK, empty_totals
 from .pixels import part_count, piece, repeat, scratch
 
@@ -51,9 +51,8 @@ def apply_part(thread, threads, x, parts, vectors, residual, has_residual, relu,
 
 
 @kernel
-def _apply(threads, x, parts, mean, scale, bias, residual, has_residual, relu, y):
-    for thread in prange(threads):
-        apply_part(thread, threads, x, parts, (mean, scale, bias), residual, has_residual, relu, y)
+def _apply(thread, threads, x, parts, mean, scale, bias, residual, has_residual, relu, y):
+    apply_part(thread, threads, x, parts, (mean, scale, bias), residual, has_residual, relu, y)
 
 
 def scale_and_shift(x, mean, scale, bias, residual, activation, y) -> None:
@@ -75,8 +74,9 @@ def scale_and_shift(x, mean, scale, bias, residual, activation, y) -> None:
 
 # ------------------------------------------------------------------------------------------------- backward
 @body
-def gradient_sums_part(thread, threads, gy, x, y, vectors, mask, part, totals):
+def gradient_sums_part(thread, threads, gy, x, y, vectors, mask, scratch, totals):
     """Both sums of the channels of each of a thread's jobs; ``vectors``: mean, scale and bias."""
+    part = scratch[thread]
     images, pixels, channels = x.shape
     mean, scale, bias = vectors
     parts, zero = totals.shape[0] - 1, x.dtype.type(0)
@@ -145,18 +145,16 @@ def gradient_part(thread, threads, gy, x, parts, y, vectors, mask, gx, gresidual
 
 
 @kernel
-def _gradient_sums(threads, gy, x, y, mean, mask, part, totals):
-    for thread in prange(threads):
-        vectors = mean, mean, mean[0]  # scale and bias are read with a mask from x only
-        gradient_sums_part(thread, threads, gy, x, y, vectors, mask, part[thread], totals)
+def _gradient_sums(thread, threads, gy, x, y, mean, mask, part, totals):
+    vectors = mean, mean, mean[0]  # scale and bias are read with a mask from x only
+    gradient_sums_part(thread, threads, gy, x, y, vectors, mask, part, totals)
 
 
 @kernel
-def _gradient(threads, gy, x, parts, y, vectors, mask, gx, gresidual, with_residual):
+def _gradient(thread, threads, gy, x, parts, y, vectors, mask, gx, gresidual, with_residual):
     mean, scale, offset, slope = vectors
-    for thread in prange(threads):
-        vectors = mean, scale, scale[0], offset, slope  # a bias is read with a mask from x only
-        gradient_part(thread, threads, gy, x, parts, y, vectors, mask, gx, gresidual, with_residual)
+    vectors = mean, scale, scale[0], offset, slope  # a bias is read with a mask from x only
+    gradient_part(thread, threads, gy, x, parts, y, vectors, mask, gx, gresidual, with_residual)
 
 
 def gradient_sums(gy, x, y, mean, mask) -> tuple[np.ndarray, np.ndarray]:

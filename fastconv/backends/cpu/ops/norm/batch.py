@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...codegen.jit import body, kernel, prange
+from ...codegen.jit import body, in_parallel, stages
 from ...runtime import layout
 from . import affine
 from .affine import FROM_X, FROM_Y, NO_MASK, apply_part, gradient_part, gradient_sums_part
@@ -118,34 +118,30 @@ def finish_gradients(plain_sums, scaled_sums, count, stats, vectors, lines, grad
             lines[0, 0, k], lines[1, 0, k] = offset, slope
 
 
-@kernel
+@stages
 def _train_fwd(threads, x, affine, numbers, residual, has_residual, relu, running, stats, vectors, work, y):
     # affine, numbers, running, stats, vectors: see finish_moments; work: scratch of the threads, totals
     part, totals = work
     parts, channels = totals.shape[0] - 1, stats.shape[1]
-    for thread in prange(threads):
-        moments_part(thread, threads, x, part[thread], totals)
+    in_parallel(moments_part, threads, (x, part, totals))
     merge_parts(totals, 0, x.shape[1], channels)
     finish_moments(totals[parts, 0, 0], totals[parts, 0, 1], affine, numbers, running, stats, vectors)
-    for thread in prange(threads):
-        lines = vectors[0], vectors[1], vectors[2, 0]
-        apply_part(thread, threads, x, parts, lines, residual, has_residual, relu, y)
+    lines = vectors[0], vectors[1], vectors[2, 0]
+    in_parallel(apply_part, threads, (x, parts, lines, residual, has_residual, relu, y))
 
 
-@kernel
+@stages
 def _train_bwd(threads, gy, x, y, count, stats, vectors, mask, work, grads, gx, gresidual, with_residual):
     # stats, vectors: see finish_moments; work: scratch of the threads, totals, and lines (see
     # finish_gradients)
     part, totals, lines = work
     parts = totals.shape[0] - 1
-    for thread in prange(threads):
-        given = vectors[0], vectors[1], vectors[2, 0]
-        gradient_sums_part(thread, threads, gy, x, y, given, mask, part[thread], totals)
+    given = vectors[0], vectors[1], vectors[2, 0]
+    in_parallel(gradient_sums_part, threads, (gy, x, y, given, mask, part, totals))
     add_up(totals, stats.shape[1])
     finish_gradients(totals[parts, 0, 0], totals[parts, 0, 1], count, stats, vectors, lines, grads)
-    for thread in prange(threads):
-        given = vectors[0], vectors[1], vectors[2, 0], lines[0], lines[1]
-        gradient_part(thread, threads, gy, x, parts, y, given, mask, gx, gresidual, with_residual)
+    given = vectors[0], vectors[1], vectors[2, 0], lines[0], lines[1]
+    in_parallel(gradient_part, threads, (gy, x, parts, y, given, mask, gx, gresidual, with_residual))
 
 
 def batch_norm_train_fwd(x, weight, bias, residual, eps, activation, running, momentum):

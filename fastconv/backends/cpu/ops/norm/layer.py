@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...codegen.jit import body, kernel, prange, split_range
+from ...codegen.jit import body, kernel, split_range
 from ...runtime import layout, memory
 from .pixels import part_count, vector
 
@@ -50,25 +50,23 @@ def normalise_bwd(gy, x, m, s, weight, centered, gx, gweight, gbias):
 
 
 @kernel
-def _layer_fwd(threads, x, weight, bias, eps, centered, y, means, invstds):
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, x.shape[0])
-        for r in range(first, end):
-            means[r], invstds[r] = normalise(x[r], weight, bias, eps, centered, y[r])
+def _layer_fwd(thread, threads, x, weight, bias, eps, centered, y, means, invstds):
+    first, end = split_range(thread, threads, x.shape[0])
+    for r in range(first, end):
+        means[r], invstds[r] = normalise(x[r], weight, bias, eps, centered, y[r])
 
 
 @kernel
-def _layer_bwd(threads, gy, x, means, invstds, weight, centered, gx, totals):
+def _layer_bwd(thread, threads, gy, x, means, invstds, weight, centered, gx, totals):
     # totals: for each part the gradients of weight and bias
     parts = totals.shape[0]
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, parts)
-        for p in range(first, end):
-            start, stop = split_range(p, parts, x.shape[0])
-            totals[p] = 0
-            for r in range(start, stop):
-                gw, gb = totals[p, 0], totals[p, 1]
-                normalise_bwd(gy[r], x[r], means[r], invstds[r], weight, centered, gx[r], gw, gb)
+    first, end = split_range(thread, threads, parts)
+    for p in range(first, end):
+        start, stop = split_range(p, parts, x.shape[0])
+        totals[p] = 0
+        for r in range(start, stop):
+            gw, gb = totals[p, 0], totals[p, 1]
+            normalise_bwd(gy[r], x[r], means[r], invstds[r], weight, centered, gx[r], gw, gb)
 
 
 def layer_norm_fwd(x, weight, bias, eps, centered=True):

@@ -12,7 +12,7 @@ Krizhevsky, Sutskever, Hinton: ImageNet classification with deep convolutional n
 from __future__ import annotations
 
 from ...codegen import vector_math
-from ...codegen.jit import body, kernel, prange, split_range
+from ...codegen.jit import body, kernel, split_range
 from ...runtime import layout
 from .pixels import scratch
 
@@ -41,39 +41,37 @@ def powers(scale, beta, out):
 
 
 @kernel
-def _response_fwd(threads, x, size, ratio, beta, k, part, y, scale):
+def _response_fwd(thread, threads, x, size, ratio, beta, k, part, y, scale):
     rows, channels = x.shape
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, rows)
-        squares = part[thread, 0, :channels]
-        for r in range(first, end):
-            row, s, out = x[r], scale[r], y[r]
-            for c in range(channels):
-                squares[c] = row[c] * row[c]
-            neighbour_sums(squares, size // 2, (size - 1) // 2, s)
-            for c in range(channels):
-                s[c] = k + ratio * s[c]
-            powers(s, beta, out)
-            for c in range(channels):
-                out[c] *= row[c]
+    first, end = split_range(thread, threads, rows)
+    squares = part[thread, 0, :channels]
+    for r in range(first, end):
+        row, s, out = x[r], scale[r], y[r]
+        for c in range(channels):
+            squares[c] = row[c] * row[c]
+        neighbour_sums(squares, size // 2, (size - 1) // 2, s)
+        for c in range(channels):
+            s[c] = k + ratio * s[c]
+        powers(s, beta, out)
+        for c in range(channels):
+            out[c] *= row[c]
 
 
 @kernel
-def _response_bwd(threads, gy, x, scale, size, ratio, beta, part, gx):
+def _response_bwd(thread, threads, gy, x, scale, size, ratio, beta, part, gx):
     rows, channels = x.shape
     factor = x.dtype.type(2) * ratio * beta
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, rows)
-        work = part[thread]
-        power, own, others = work[0, :channels], work[1, :channels], work[2, :channels]
-        for r in range(first, end):
-            up, row, s, out = gy[r], x[r], scale[r], gx[r]
-            powers(s, beta, power)
-            for c in range(channels):
-                own[c] = up[c] * row[c] * power[c] / s[c]
-            neighbour_sums(own, (size - 1) // 2, size // 2, others)
-            for c in range(channels):
-                out[c] = up[c] * power[c] - factor * row[c] * others[c]
+    first, end = split_range(thread, threads, rows)
+    work = part[thread]
+    power, own, others = work[0, :channels], work[1, :channels], work[2, :channels]
+    for r in range(first, end):
+        up, row, s, out = gy[r], x[r], scale[r], gx[r]
+        powers(s, beta, power)
+        for c in range(channels):
+            own[c] = up[c] * row[c] * power[c] / s[c]
+        neighbour_sums(own, (size - 1) // 2, size // 2, others)
+        for c in range(channels):
+            out[c] = up[c] * power[c] - factor * row[c] * others[c]
 
 
 def local_response_norm_fwd(x, size, alpha, beta, k):

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...codegen.jit import body, kernel, prange, split_range
+from ...codegen.jit import body, in_parallel, kernel, split_range, stages
 from ...runtime import memory
 from .pixels import one_image, part_count, piece, scratch
 
@@ -56,13 +56,12 @@ def channel_sum_part(x, start, stop, sums, total):
 
 
 @kernel
-def _channel_sums(threads, x, part, totals):
+def _channel_sums(thread, threads, x, part, totals):
     parts = totals.shape[0]
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, parts)
-        for p in range(first, end):
-            start, stop = split_range(p, parts, x.shape[0])
-            channel_sum_part(x, start, stop, part[thread, 0], totals[p])
+    first, end = split_range(thread, threads, parts)
+    for p in range(first, end):
+        start, stop = split_range(p, parts, x.shape[0])
+        channel_sum_part(x, start, stop, part[thread, 0], totals[p])
 
 
 def channel_sum(x):
@@ -102,8 +101,9 @@ def merge_block(part, count, total, before):
 
 
 @body
-def moments_part(thread, threads, x, part, totals):
+def moments_part(thread, threads, x, scratch, totals):
     """Sums and squared deviations of the channels of each of a thread's jobs."""
+    part = scratch[thread]
     images, pixels, channels = x.shape
     parts = totals.shape[0] - 1
     first, end = split_range(thread, threads, parts * images)
@@ -159,14 +159,17 @@ def merge_parts(totals, n, pixels, channels):
                 variance[c] += (deviations[c] + count * apart * apart) * one_by_count
 
 
-@kernel
+@body
+def _merged(thread, threads, x, channels, totals):
+    first, end = split_range(thread, threads, x.shape[0])
+    for n in range(first, end):
+        merge_parts(totals, n, x.shape[1], channels)
+
+
+@stages
 def _moments(threads, x, channels, part, totals):
-    for thread in prange(threads):
-        moments_part(thread, threads, x, part[thread], totals)
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, x.shape[0])
-        for n in range(first, end):
-            merge_parts(totals, n, x.shape[1], channels)
+    in_parallel(moments_part, threads, (x, part, totals))
+    in_parallel(_merged, threads, (x, channels, totals))
 
 
 def empty_totals(x: np.ndarray) -> np.ndarray:

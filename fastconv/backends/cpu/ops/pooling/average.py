@@ -19,7 +19,7 @@ from fastconv.spec import PoolSpec
 
 from ...codegen import emitter
 from ...codegen.emitter import address, view1d
-from ...codegen.jit import body, kernel, prange, split_range
+from ...codegen.jit import body, kernel, split_range
 from ...runtime import layout
 from ...runtime.scratch import per_thread
 from . import cost, sliding_sum
@@ -77,61 +77,60 @@ def add_pixels(line, first, begins, ends, weights, scales, factor, channels, out
 
 
 @kernel
-def _average(threads, x, begins, ends, weights, scales, run, y, lines, lasts):
+def _average(thread, threads, x, begins, ends, weights, scales, run, y, lines, lasts):
     # y[o] = scales[o] * sum of weights[i] * x[i] over begins[o] <= i < ends[o], in each dimension
     images, depth, height, width, channels = x.shape
     _, od, oh, ow, _ = y.shape
     size, rows, lanes = x.itemsize, images * od * oh, emitter.VECTOR_BYTES // x.itemsize
     # elements of the next pixels that the last vector of a pixel writes to
     beyond = (channels + lanes - 1) // lanes * lanes - channels
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, (ow + run - 1) // run * rows)
-        line, last = lines[thread], lasts[thread]
-        r, q0 = first % rows - 1, first // rows * run
-        n, i, j = r // oh // od, r // oh % od, r % oh
-        for job in range(first, end):
-            r += 1
-            n, i, j = next_row(n, i, j, od, oh)
-            if r == rows:
-                r, n, q0 = 0, 0, q0 + run
-            q1 = min(q0 + run, ow)
-            count, target = (q1 - q0) * channels, address(y) + (r * ow + q0) * channels * size
-            out = view1d(target, count, y)
-            h0, h1, factor = begins[1][j], ends[1][j], scales[0][i] * scales[1][j]
-            if (
-                j > 0
-                and job > first
-                and (begins[1][j - 1], ends[1][j - 1], scales[1][j - 1]) == (h0, h1, scales[1][j])
-            ):
-                before = view1d(target - ow * channels * size, count, y)  # a row of the same windows
-                for e in range(count):
-                    out[e] = before[e]
-                continue
-            d0, d1, w0, w1 = begins[0][i], ends[0][i], begins[2][q0], ends[2][q1 - 1]
-            used = max(w1 - w0, 0) * channels
-            if d0 >= d1 or h0 >= h1:
-                line[:used] = 0
-            for d in range(d0, d1):
-                plane = address(x) + ((n * depth + d) * height * width + w0) * channels * size
-                add_rows(plane, width * channels, used, h0, h1, weights[1], weights[0][d], d == d0, line)
-            # Elements after these that this thread writes later. If they are fewer than the last vector
-            # reaches into, that memory is another thread's, or not the array's: write to scratch first.
-            later = (end - job - 1) * count if run == ow else 0
-            to = target if later >= beyond else address(last)
-            add_pixels(
-                line,
-                w0,
-                piece_of(begins[2], q0, q1),
-                piece_of(ends[2], q0, q1),
-                weights[2],
-                piece_of(scales[2], q0, q1),
-                factor,
-                channels,
-                to,
-            )
-            if to != target:
-                for e in range(count):
-                    out[e] = last[e]
+    first, end = split_range(thread, threads, (ow + run - 1) // run * rows)
+    line, last = lines[thread], lasts[thread]
+    r, q0 = first % rows - 1, first // rows * run
+    n, i, j = r // oh // od, r // oh % od, r % oh
+    for job in range(first, end):
+        r += 1
+        n, i, j = next_row(n, i, j, od, oh)
+        if r == rows:
+            r, n, q0 = 0, 0, q0 + run
+        q1 = min(q0 + run, ow)
+        count, target = (q1 - q0) * channels, address(y) + (r * ow + q0) * channels * size
+        out = view1d(target, count, y)
+        h0, h1, factor = begins[1][j], ends[1][j], scales[0][i] * scales[1][j]
+        if (
+            j > 0
+            and job > first
+            and (begins[1][j - 1], ends[1][j - 1], scales[1][j - 1]) == (h0, h1, scales[1][j])
+        ):
+            before = view1d(target - ow * channels * size, count, y)  # a row of the same windows
+            for e in range(count):
+                out[e] = before[e]
+            continue
+        d0, d1, w0, w1 = begins[0][i], ends[0][i], begins[2][q0], ends[2][q1 - 1]
+        used = max(w1 - w0, 0) * channels
+        if d0 >= d1 or h0 >= h1:
+            line[:used] = 0
+        for d in range(d0, d1):
+            plane = address(x) + ((n * depth + d) * height * width + w0) * channels * size
+            add_rows(plane, width * channels, used, h0, h1, weights[1], weights[0][d], d == d0, line)
+        # Elements after these that this thread writes later. If they are fewer than the last vector
+        # reaches into, that memory is another thread's, or not the array's: write to scratch first.
+        later = (end - job - 1) * count if run == ow else 0
+        to = target if later >= beyond else address(last)
+        add_pixels(
+            line,
+            w0,
+            piece_of(begins[2], q0, q1),
+            piece_of(ends[2], q0, q1),
+            weights[2],
+            piece_of(scales[2], q0, q1),
+            factor,
+            channels,
+            to,
+        )
+        if to != target:
+            for e in range(count):
+                out[e] = last[e]
 
 
 @memoize_by_spec

@@ -24,7 +24,7 @@ import numpy as np
 from fastconv.backends.common.positions import position_dtype
 
 from ...codegen.emitter import address, view1d
-from ...codegen.jit import body, kernel, prange, split_range
+from ...codegen.jit import body, kernel, split_range
 from ...runtime import layout
 from ...runtime.scratch import per_thread
 from . import cost, sliding_max
@@ -85,7 +85,7 @@ def keep_largest(source, i, step, taps, at, dilation, best, where, o, channels, 
 
 
 @kernel
-def _max(threads, x, starts, stops, steps, whole, run, elements, columns, lines, y, index):
+def _max(thread, threads, x, starts, stops, steps, whole, run, elements, columns, lines, y, index):
     # starts, stops, steps: the windows (see windows.py), per dimension. whole: the first and the one after
     # the last of a row's windows that are computed for all channels and pixels of a run at once; elements,
     # columns: where these are, counted from the first window's first element and column. lines: scratch.
@@ -95,65 +95,64 @@ def _max(threads, x, starts, stops, steps, whole, run, elements, columns, lines,
     (d_start, h_start, w_start), (d_stop, h_stop, w_stop) = starts, stops
     (d_step, h_step, w_step), (whole_first, whole_end) = steps, whole
     runs = (ow + run - 1) // run
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, images * od * oh * runs)
-        line = lines[thread]
-        r, q0 = first // runs, first % runs * run - run
-        n, i, j = r // oh // od, r // oh % od, r % oh
-        for _ in range(first, end):
-            q0 += run
-            if q0 >= ow:
-                r, q0 = r + 1, 0
-                n, i, j = next_row(n, i, j, od, oh)
-            q1 = min(q0 + run, ow)
-            out, d0, d1, h0, h1 = r * ow * channels, d_start[i], d_stop[i], h_start[j], h_stop[j]
-            lo = min(max(q0, whole_first), q1)
-            hi = max(min(q1, whole_end), lo)
-            count, fresh = (hi - lo) * channels, True
-            for d in range(d0, d1 if count else d0, d_step):
+    first, end = split_range(thread, threads, images * od * oh * runs)
+    line = lines[thread]
+    r, q0 = first // runs, first % runs * run - run
+    n, i, j = r // oh // od, r // oh % od, r % oh
+    for _ in range(first, end):
+        q0 += run
+        if q0 >= ow:
+            r, q0 = r + 1, 0
+            n, i, j = next_row(n, i, j, od, oh)
+        q1 = min(q0 + run, ow)
+        out, d0, d1, h0, h1 = r * ow * channels, d_start[i], d_stop[i], h_start[j], h_stop[j]
+        lo = min(max(q0, whole_first), q1)
+        hi = max(min(q1, whole_end), lo)
+        count, fresh = (hi - lo) * channels, True
+        for d in range(d0, d1 if count else d0, d_step):
+            for h in range(h0, h1, h_step):
+                for w in range(w_start[lo], w_stop[lo], w_step):
+                    at = (d * height + h) * width + w
+                    begin = (n * depth * height * width + at) * channels
+                    new = address(x) + begin * x.itemsize
+                    if elements.size:
+                        for e in range(count):
+                            line[e] = source[U(begin + elements[e])]
+                        new = address(line)
+                    keep_larger(
+                        view1d(new, count, x),
+                        where.dtype.type(at),
+                        columns,
+                        best,
+                        where,
+                        out + lo * channels,
+                        fresh,
+                    )
+                    fresh = False
+        for other in range(q1 - q0 - (hi - lo)):
+            q = q0 + other if q0 + other < lo else hi + other - (lo - q0)
+            w0, w1, fresh = w_start[q], w_stop[q], True
+            for d in range(d0, d1, d_step):
                 for h in range(h0, h1, h_step):
-                    for w in range(w_start[lo], w_stop[lo], w_step):
-                        at = (d * height + h) * width + w
-                        begin = (n * depth * height * width + at) * channels
-                        new = address(x) + begin * x.itemsize
-                        if elements.size:
-                            for e in range(count):
-                                line[e] = source[U(begin + elements[e])]
-                            new = address(line)
-                        keep_larger(
-                            view1d(new, count, x),
-                            where.dtype.type(at),
-                            columns,
+                    at = (d * height + h) * width
+                    begin = (n * depth * height * width + at) * channels
+                    for w in range(w0, w1, 3 * w_step):
+                        taps = (w1 - w - 1) // w_step + 1
+                        pixel, o = begin + w * channels, out + q * channels
+                        keep_largest(
+                            source,
+                            pixel,
+                            w_step * channels,
+                            taps,
+                            at + w,
+                            w_step,
                             best,
                             where,
-                            out + lo * channels,
+                            o,
+                            channels,
                             fresh,
                         )
                         fresh = False
-            for other in range(q1 - q0 - (hi - lo)):
-                q = q0 + other if q0 + other < lo else hi + other - (lo - q0)
-                w0, w1, fresh = w_start[q], w_stop[q], True
-                for d in range(d0, d1, d_step):
-                    for h in range(h0, h1, h_step):
-                        at = (d * height + h) * width
-                        begin = (n * depth * height * width + at) * channels
-                        for w in range(w0, w1, 3 * w_step):
-                            taps = (w1 - w - 1) // w_step + 1
-                            pixel, o = begin + w * channels, out + q * channels
-                            keep_largest(
-                                source,
-                                pixel,
-                                w_step * channels,
-                                taps,
-                                at + w,
-                                w_step,
-                                best,
-                                where,
-                                o,
-                                channels,
-                                fresh,
-                            )
-                            fresh = False
 
 
 @memoize_by_spec
@@ -221,28 +220,25 @@ def last_place(index):
 
 
 @kernel
-def _max_bwd(threads, gy, index, gx):
+def _max_bwd(thread, threads, gy, index, gx):
     # gy, index: N, outputs, C; gx: N, inputs, C. A part of gx is cleared just before it is written.
     images, outputs, channels = gy.shape
     inputs = gx.shape[1]
     sources, places, planes = gy.reshape(images, -1), index.reshape(images, -1), gx.reshape(images, -1)
     width = channels if images >= 4 * threads else CHANNEL_BLOCK
     blocks, run = (channels + width - 1) // width, max(RUN // width, 1)
-    for thread in prange(threads):
-        first, end = split_range(thread, threads, images * blocks)
-        for job in range(first, end):
-            n, c0 = job // blocks, job % blocks * width
-            c1, cleared = min(c0 + width, channels), 0
-            source, place, plane = sources[n], places[n], planes[n]
-            for p in range(0, outputs, run):
-                stop = min(p + run, outputs)
-                last = (
-                    np.int64(last_place(place[p * channels : stop * channels])) + 1 if blocks == 1 else inputs
-                )
-                clear(plane, cleared, last, channels, c0, c1)
-                cleared = max(cleared, last)
-                scatter(source, place, p, stop, channels, c0, c1, plane)
-            clear(plane, cleared, inputs, channels, c0, c1)
+    first, end = split_range(thread, threads, images * blocks)
+    for job in range(first, end):
+        n, c0 = job // blocks, job % blocks * width
+        c1, cleared = min(c0 + width, channels), 0
+        source, place, plane = sources[n], places[n], planes[n]
+        for p in range(0, outputs, run):
+            stop = min(p + run, outputs)
+            last = np.int64(last_place(place[p * channels : stop * channels])) + 1 if blocks == 1 else inputs
+            clear(plane, cleared, last, channels, c0, c1)
+            cleared = max(cleared, last)
+            scatter(source, place, p, stop, channels, c0, c1, plane)
+        clear(plane, cleared, inputs, channels, c0, c1)
 
 
 def max_pool_bwd(gy, index, spec):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...codegen.jit import body, kernel, prange, split_range
+from ...codegen.jit import body, kernel, split_range
 from ...runtime import memory
 from ...runtime.scratch import per_thread
 from .sliding import Block, Run, as_lines, passes, tiling
@@ -128,7 +128,7 @@ def slide_max(source, came, line, columns, firsts, lasts, run, block, best, wher
 
 
 @kernel
-def _slide_max(threads, x, came, counted, windows, tiles, y, index, scratch):
+def _slide_max(thread, threads, x, came, counted, windows, tiles, y, index, scratch):
     # x, came: lines, positions, elements -> y, index: lines, windows, elements
     # counted: lines of a plane; pixels of a position, or 0 where the places of x are in came; channels of a
     # pixel windows: first positions and those after the last, as numbers on a line of positions `step` apart;
@@ -142,23 +142,20 @@ def _slide_max(threads, x, came, counted, windows, tiles, y, index, scratch):
     count, period = y.shape[1], lines_at.size
     source, before, best, where = x.reshape(-1), came.reshape(-1), y.reshape(-1), index.reshape(-1)
     parts = (inner + wide - 1) // wide
-    for thread in prange(threads):
-        column, own_values, own_places = columns[thread], values[thread], places[thread]
-        job0, job1 = split_range(thread, threads, lines * parts * period * pieces)
-        for job in range(job0, job1):
-            piece, phase = job % pieces, job // pieces % period
-            part, o = job // pieces // period % parts, job // pieces // period // parts
-            c0, start = part * wide, lines_at[phase]
-            width, place = min(wide, inner - c0), (o % planes * size + start) * pixels
-            for v in range(width if pixels else 0):
-                column[v] = (c0 + v) // channels
-            i0, i1 = split_range(piece, pieces, (count - phase + period - 1) // period)
-            line = Line((o * size + start) * inner + c0, step * inner, pixels, place, step * pixels)
-            run = Run(phase + i0 * period, phase + i1 * period, period, o * count * inner + c0, inner)
-            cut = Block(block, (size - start + step - 1) // step, width, block * wide)
-            slide_max(
-                source, before, line, column, firsts, lasts, run, cut, best, where, own_values, own_places
-            )
+    column, own_values, own_places = columns[thread], values[thread], places[thread]
+    job0, job1 = split_range(thread, threads, lines * parts * period * pieces)
+    for job in range(job0, job1):
+        piece, phase = job % pieces, job // pieces % period
+        part, o = job // pieces // period % parts, job // pieces // period // parts
+        c0, start = part * wide, lines_at[phase]
+        width, place = min(wide, inner - c0), (o % planes * size + start) * pixels
+        for v in range(width if pixels else 0):
+            column[v] = (c0 + v) // channels
+        i0, i1 = split_range(piece, pieces, (count - phase + period - 1) // period)
+        line = Line((o * size + start) * inner + c0, step * inner, pixels, place, step * pixels)
+        run = Run(phase + i0 * period, phase + i1 * period, period, o * count * inner + c0, inner)
+        cut = Block(block, (size - start + step - 1) // step, width, block * wide)
+        slide_max(source, before, line, column, firsts, lasts, run, cut, best, where, own_values, own_places)
 
 
 def maximum(x, dims, y, index) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...codegen.jit import body, kernel, prange, split_range
+from ...codegen.jit import body, kernel, split_range
 from ...runtime import memory
 from ...runtime.scratch import per_thread
 from .sliding import Block, Run, as_lines, passes, tiling
@@ -86,7 +86,7 @@ def slide_sum(source, weights, start, firsts, lasts, scales, run, block, out, to
 
 
 @kernel
-def _slide_sum(threads, x, weights, firsts, lasts, scales, tiles, y, totals):
+def _slide_sum(thread, threads, x, weights, firsts, lasts, scales, tiles, y, totals):
     # x: lines, positions, elements -> y: lines, windows, elements. tiles: positions of a block, elements of a
     # job, pieces of a row of windows. totals: scratch of each thread.
     lines, size, inner = x.shape
@@ -94,16 +94,15 @@ def _slide_sum(threads, x, weights, firsts, lasts, scales, tiles, y, totals):
     count = y.shape[1]
     source, out = x.reshape(-1), y.reshape(-1)
     parts = (inner + wide - 1) // wide
-    for thread in prange(threads):
-        own = totals[thread]
-        job0, job1 = split_range(thread, threads, lines * parts * pieces)
-        for job in range(job0, job1):
-            piece, part, o = job % pieces, job // pieces % parts, job // pieces // parts
-            q0, q1 = split_range(piece, pieces, count)
-            run = Run(q0, q1, 1, o * count * inner + part * wide, inner)
-            cut = Block(block, size, min(wide, inner - part * wide), block * wide)
-            start = o * size * inner + part * wide
-            slide_sum(source, weights, start, firsts, lasts, scales, run, cut, out, own)
+    own = totals[thread]
+    job0, job1 = split_range(thread, threads, lines * parts * pieces)
+    for job in range(job0, job1):
+        piece, part, o = job % pieces, job // pieces % parts, job // pieces // parts
+        q0, q1 = split_range(piece, pieces, count)
+        run = Run(q0, q1, 1, o * count * inner + part * wide, inner)
+        cut = Block(block, size, min(wide, inner - part * wide), block * wide)
+        start = o * size * inner + part * wide
+        slide_sum(source, weights, start, firsts, lasts, scales, run, cut, out, own)
 
 
 def sums(x, dims, weights, scales, y) -> None:

@@ -1,0 +1,142 @@
+"""Copies between two arrays of any strides, at the rate of memory where NumPy goes element by element.
+
+Axes of one element are left out, and axes that are neighbours in both memories are joined. Two of the axes
+that remain make a plane; the others are loops around it::
+
+    threads: equal shares of the jobs (outer indices, tile of the plane)
+
+    rows         both memories run along the columns:       for each row: copy a run
+    transposed   x runs along the columns, y along the      LANES x LANES elements at a time, in registers,
+                 rows (or the other way round):             so every line of memory is read and written once
+    elements     anything else, and planes of few elements: one by one
+
+Elements of one size are moved by one kernel, as numbers without arithmetic on them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..codegen import emitter, transforms
+from ..codegen.jit import U, by_address, kernel, split_range
+from .scratch import per_thread
+
+SMALL = 1 << 13  # elements up to which NumPy is faster than a launch
+OUTER = 6  # loops around the plane at most
+ROWS, TRANSPOSED, ELEMENTS = range(3)
+#: Kind of plane -> rows and columns of a tile.
+TILES = {ROWS: (64, 1 << 13), TRANSPOSED: (64, 256), ELEMENTS: (64, 256)}
+#: Bytes of an element -> the dtype that it is moved as.
+MOVED_AS = {1: np.uint8, 2: np.uint16, 4: np.float32, 8: np.float64}
+
+
+@kernel
+def _copy(
+    thread, threads, kind, function, lanes, x, y, outer, x_outer, y_outer, plane, tile, like, places, tables
+):
+    # x, y: addresses; outer: extents of the loops, x_outer, y_outer: their strides; plane: rows, columns and
+    # the strides of x and of y along them; like: an array of the dtype; places: scratch for outer indices
+    rows, columns, x_row, x_column, y_row, y_column = plane
+    tall, wide = (rows + tile[0] - 1) // tile[0], (columns + tile[1] - 1) // tile[1]
+    size, many = like.itemsize, np.int64(1) << 60
+    jobs = tall * wide
+    for extent in outer:
+        jobs *= extent
+    place, table = places[thread], tables[thread]
+    job, end = split_range(thread, threads, jobs)
+    rest, source, target = job // (tall * wide), x, y
+    for axis in range(len(outer) - 1, -1, -1):
+        place[axis] = rest % outer[axis]
+        source += place[axis] * x_outer[axis] * size
+        target += place[axis] * y_outer[axis] * size
+        rest //= outer[axis]
+    part = job % (tall * wide)
+    for _ in range(job, end):
+        r0, c0 = part // wide * tile[0], part % wide * tile[1]
+        high, broad = min(tile[0], rows - r0), min(tile[1], columns - c0)
+        a = emitter.view1d(source + (r0 * x_row + c0 * x_column) * size, many, like)
+        b = emitter.view1d(target + (r0 * y_row + c0 * y_column) * size, many, like)
+        if kind == TRANSPOSED:
+            transforms.transpose_block(function, lanes, a, 0, x_row, high, broad, b, 0, y_column, table, size)
+        elif kind == ROWS:
+            for r in range(high):
+                from_, to = U(r * x_row), U(r * y_row)
+                for c in range(U(broad)):
+                    b[to + c] = a[from_ + c]
+        else:
+            for r in range(high):
+                from_, to = U(r * x_row), U(r * y_row)
+                for c in range(U(broad)):
+                    b[to + c * U(y_column)] = a[from_ + c * U(x_column)]
+        part += 1
+        if part == tall * wide:  # the next outer index
+            part = 0
+            for axis in range(len(outer) - 1, -1, -1):
+                place[axis] += 1
+                source += x_outer[axis] * size
+                target += y_outer[axis] * size
+                if place[axis] < outer[axis]:
+                    break
+                place[axis] = 0
+                source -= outer[axis] * x_outer[axis] * size
+                target -= outer[axis] * y_outer[axis] * size
+
+
+def _axes(x, y):
+    """``[extent, stride of x, stride of y]`` (strides in elements), joined where possible, in y's order."""
+    size, joined = x.itemsize, []
+    axes = sorted(
+        (-abs(by), i, extent, bx // size, by // size)
+        for i, (extent, bx, by) in enumerate(zip(x.shape, x.strides, y.strides))
+        if extent > 1
+    )
+    for _, _, extent, bx, by in axes:
+        if joined and joined[-1][1] == bx * extent and joined[-1][2] == by * extent:
+            joined[-1] = [joined[-1][0] * extent, bx, by]
+        else:
+            joined.append([extent, bx, by])
+    return joined
+
+
+def _plan(x, y, lanes):
+    """Kind, outer axes, and rows and columns of the plane."""
+    axes = _axes(x, y)
+    while len(axes) < 2:
+        axes.insert(0, [1, 0, 0])
+    last = axes[-1]
+    if last[1] == last[2] == 1:
+        return ROWS, axes[:-2], axes[-2], last
+    runs = next((a for a in axes[:-1] if a[1] == 1), None)  # where x runs
+    if runs is not None and last[2] == 1:
+        axes = [a for a in axes[:-1] if a is not runs]
+        if last[0] >= lanes <= runs[0] and last[1] > 0 < runs[2] and lanes > 1:
+            return TRANSPOSED, axes, last, runs
+        return ELEMENTS, axes, *sorted((last, runs), key=lambda a: a[0])
+    return ELEMENTS, axes[:-2], *sorted(axes[-2:], key=lambda a: a[0])
+
+
+def copy(y: np.ndarray, x: np.ndarray) -> None:
+    """``y[...] = x`` for arrays of one shape and dtype in memories that do not overlap."""
+    size = x.itemsize
+    if x.size < SMALL or size not in MOVED_AS or any(s % size for s in (*x.strides, *y.strides)):
+        np.copyto(y, x)
+        return
+    kind = MOVED_AS[size]
+    lanes = emitter.lanes(kind) if size >= 4 else 1
+    case, outer, rows, columns = _plan(x, y, lanes)
+    if len(outer) > OUTER:
+        np.copyto(y, x)
+        return
+    outer = [[1, 0, 0]] * (OUTER - len(outer)) + outer
+    extents, x_outer, y_outer = (tuple(a[i] for a in outer) for i in range(3))
+    plane = rows[0], columns[0], rows[1], columns[1], rows[2], columns[2]
+    places, tables = per_thread((OUTER, np.int64), (max(lanes, 1), np.int64))
+    function = transforms.transpose_address(kind) if case == TRANSPOSED else 0
+    by_address((x, y))
+    _copy(
+        case, function, lanes, x.ctypes.data, y.ctypes.data, extents, x_outer, y_outer, plane, TILES[case],
+        _LIKE[size], places, tables,
+    )  # fmt: skip
+
+
+_LIKE = {size: np.empty(1, dtype) for size, dtype in MOVED_AS.items()}
