@@ -54,6 +54,7 @@ SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" and fc.cuda.is_availab
 HAS_GPU = fc.cuda.is_available() and not SIMULATED and not PTX
 BACKENDS = ["numpy", "cpu", *(["cuda"] if HAS_GPU else [])]
 # the simulator is too slow for more than single ops
+RATES = 2.4e11, 2.5e10  # FLOP/s and bytes/s that tests assume of a processor
 OP_BACKENDS = [*BACKENDS, *(["cuda"] if SIMULATED or PTX else [])]
 
 
@@ -61,8 +62,13 @@ def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="also the tests marked full: every combination")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at the markers for -m
 def pytest_collection_modifyitems(config, items):
     """Without ``--full`` the tests marked ``full`` are deselected, which pytest counts in its last line."""
+    for item in items:
+        marker = item.get_closest_marker("full_on")
+        if marker and item.callspec.params["backend"] in marker.args:
+            item.add_marker("full")
     if not config.getoption("full"):
         left = [item for item in items if item.get_closest_marker("full")]
         config.hook.pytest_deselected(items=left)
@@ -74,6 +80,16 @@ def pytest_report_header(config):
     how = f"on {where}, single ops only" if where else fc.cuda.missing() or "on the device"
     part = "every test" if config.getoption("full") else "chosen cases; --full adds every combination"
     return [f"fastconv backends under test: {', '.join(OP_BACKENDS)}", f"cuda: {how}", f"tests: {part}"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _rates():
+    """The choice of an algorithm depends on rates of arithmetic and memory, which are not measured here."""
+    from fastconv.backends.cpu.conv import cost
+
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(cost, "rates", lambda threads: RATES)
+        yield
 
 
 needs_gpu = pytest.mark.skipif(not HAS_GPU, reason="needs a CUDA device")

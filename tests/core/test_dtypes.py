@@ -9,6 +9,7 @@ import operator
 import numpy as np
 import pytest
 from conftest import PTX, op_backend
+from support.selection import full
 
 import fastconv as fc
 from fastconv import nn, optim
@@ -150,7 +151,7 @@ def test_matrix_products_of_two_types(a, backend):
         np.testing.assert_array_equal(z.numpy(), x.astype(int) @ y.astype(int))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "int64", "uint8"])
+@pytest.mark.parametrize("dtype", ["float16", "uint8", *full("int64")])
 def test_many_elements_of_a_type_without_kernels(dtype):
     """Beyond the sizes from which the cpu backend has kernels of its own, which are for float32 and
     float64."""

@@ -228,14 +228,12 @@ def test_many_sizes_of_image(monkeypatch):
 
 
 def test_prepacked_weights_serve_all_sizes():
-    """A prepacked layer keeps its weights in as many forms for twenty sizes of image as for the first few."""
+    """Twenty sizes of image share a form for each algorithm, and one more for Winograd's larger tile."""
     engine, rng = load("cpu"), np.random.default_rng(0)
     packed = engine.conv_prepack(rng.standard_normal((32, 16, 3, 3), np.float32))
-    counts = []
     for size in range(20, 60, 2):
         x = rng.standard_normal((1, 16, size, size), np.float32)
         geometry = spec.conv_spec("conv2d", x.shape, (32, 16, 3, 3), 2, 1)
         for algorithm in ("winograd", "direct", "im2col"):
             engine.conv_fwd(x, packed, None, geometry, algorithm)
-        counts.append(len(packed.packed))
-    assert counts[-1] == counts[3]
+    assert len(packed.packed) == 4

@@ -14,6 +14,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 from conftest import SIMULATED, needs_cuda
+from support.selection import full
 
 import fastconv as fc
 from fastconv import data, nn, optim, train
@@ -96,7 +97,7 @@ def fit(graph=None, kind="SGD", extra=(), loss=None, **options):
     return state, averages, [p["train_loss"] for p in history], fc.random.get_state()
 
 
-@pytest.mark.parametrize("kind", ["SGD", "AdamW", "NAdam"])
+@pytest.mark.parametrize("kind", ["SGD", *full("AdamW", "NAdam")])
 def test_the_same_bits_as_ordinary_steps(kind, recorded):
     """Replays see new batches, seeds of dropout, learning rates and step counts.
 

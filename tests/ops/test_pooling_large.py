@@ -13,6 +13,7 @@ from conftest import OP_BACKENDS, op_backend
 from support import oracle
 from support.cases import CASES
 from support.run import assert_close, cotangent, reference, run, tensors
+from support.selection import full
 
 import fastconv as fc
 from fastconv import spec
@@ -42,7 +43,7 @@ def _forget():
 
 
 # ------------------------------------------------------------------------------------------------- values
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", *full("float64")])
 @pytest.mark.parametrize("case", POOLING, ids=str)
 def test_sliding_gives_what_windows_give(case, dtype, slides):
     y, grads = run(case, dtype)

@@ -63,6 +63,7 @@ def cases(shape):
 
 @pytest.mark.parametrize("dtype", ["float32", *full("bool", "float64", "int32", "uint8")])
 @pytest.mark.parametrize("name", every(REDUCTIONS, 4))
+@pytest.mark.full_on("cuda")
 def test_kernels_agree_with_the_reference(name, dtype, backend):
     """Every reduction over every group of axes, in every layout."""
     if np.dtype(dtype).kind != "f" and name in FLOATS_ONLY:
@@ -131,6 +132,7 @@ def test_scans_agree_with_the_reference(dtype, backend):
 
 
 @pytest.mark.parametrize("dtype", ["float32", *full("float64")])
+@pytest.mark.full_on("cuda")
 def test_moments_and_logsumexp_agree_with_the_reference(dtype, backend):
     engine, reference, rng = load(backend), load("numpy"), np.random.default_rng(0)
     for shape in SHAPES if backend != "cuda" else SHAPES[1:4:2]:
@@ -294,6 +296,7 @@ def test_gradients(function, values, backend):
 
 
 # ------------------------------------------------------------------------------------------- types, errors
+@pytest.mark.full_on("cpu")
 def test_types_of_results(backend):
     x = fc.tensor(np.arange(6, dtype=np.int32).reshape(2, 3))
     assert x.sum().dtype == x.prod(1).dtype == x.cumsum(0).dtype == np.int64

@@ -1,4 +1,4 @@
-"""Which tests run without ``--full``: those that are not marked ``full``."""
+"""Which tests run without ``--full``: those that are not marked ``full``, or ``full_on`` their backend."""
 
 from __future__ import annotations
 

@@ -526,6 +526,7 @@ def test_a_full_disk_keeps_the_checkpoints(tmp_path, monkeypatch, call):
     assert second.bits() == whole.bits()
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_killed_at_any_moment_and_resumed(tmp_path):
     """Processes killed at random events and random times, then resumed to the end: the weights have the same
