@@ -8,12 +8,16 @@ that remain make a plane; the others are loops around it::
     rows         both memories run along the columns:       for each row: copy a run
     transposed   x runs along the columns, y along the      LANES x LANES elements at a time, in registers,
                  rows (or the other way round):             so every line of memory is read and written once
-    elements     anything else, and planes of few elements: one by one
+    gathered     y runs along several short axes, which    the columns are all elements of these axes, and a
+                 x has in another order or with gaps:      table says where in x they are
+    elements     anything else:                            one by one
 
 Elements of one size are moved by one kernel, as numbers without arithmetic on them.
 """
 
 from __future__ import annotations
+
+import functools
 
 import numpy as np
 
@@ -23,19 +27,23 @@ from .scratch import per_thread
 
 SMALL = 1 << 13  # elements up to which NumPy is faster than a launch
 OUTER = 6  # loops around the plane at most
-ROWS, TRANSPOSED, ELEMENTS = range(3)
+SHORT, MANY = 32, 1024  # elements of a run that is worth a row of its own, and of a table at most
+ROWS, TRANSPOSED, GATHERED, ELEMENTS = range(4)
 #: Kind of plane -> rows and columns of a tile.
-TILES = {ROWS: (64, 1 << 13), TRANSPOSED: (64, 256), ELEMENTS: (64, 256)}
+TILES = {ROWS: (64, 1 << 13), TRANSPOSED: (64, 256), GATHERED: (64, MANY), ELEMENTS: (64, 256)}
 #: Bytes of an element -> the dtype that it is moved as.
 MOVED_AS = {1: np.uint8, 2: np.uint16, 4: np.float32, 8: np.float64}
 
 
 @kernel
 def _copy(
-    thread, threads, kind, function, lanes, x, y, outer, x_outer, y_outer, plane, tile, like, places, tables
+    thread, threads, kind, x, y, outer, x_outer, y_outer, plane, tile, transposition, gathered, like, scratch
 ):
     # x, y: addresses; outer: extents of the loops, x_outer, y_outer: their strides; plane: rows, columns and
-    # the strides of x and of y along them; like: an array of the dtype; places: scratch for outer indices
+    # the strides of x and of y along them; transposition: address of the function, and its lanes;
+    # gathered: where the columns are in x; like: an array of the dtype; scratch: outer indices, addresses
+    function, lanes = transposition
+    places, tables = scratch
     rows, columns, x_row, x_column, y_row, y_column = plane
     tall, wide = (rows + tile[0] - 1) // tile[0], (columns + tile[1] - 1) // tile[1]
     size, many = like.itemsize, np.int64(1) << 60
@@ -63,6 +71,11 @@ def _copy(
                 from_, to = U(r * x_row), U(r * y_row)
                 for c in range(U(broad)):
                     b[to + c] = a[from_ + c]
+        elif kind == GATHERED:
+            for r in range(high):
+                from_, to = U(r * x_row), U(r * y_row)
+                for c in range(U(broad)):
+                    b[to + c] = a[from_ + U(gathered[c])]
         else:
             for r in range(high):
                 from_, to = U(r * x_row), U(r * y_row)
@@ -98,21 +111,47 @@ def _axes(x, y):
     return joined
 
 
+def _short_axes(axes):
+    """How many of the last axes are short and make a run of y, of a length that a table may have."""
+    count, run = 0, 1
+    for extent, _, y_stride in reversed(axes):
+        if y_stride != run or run * extent > MANY or count == 0 and extent >= SHORT:
+            break
+        count, run = count + 1, run * extent
+    return count
+
+
+@functools.lru_cache(256)
+def _places_in_x(axes):
+    """Where the elements of ``axes`` (extent, stride of x) lie in x, in order."""
+    places = np.zeros(1, np.int64)
+    for extent, stride in axes:
+        places = (places[:, None] + np.arange(extent) * stride).reshape(-1)
+    return places
+
+
 def _plan(x, y, lanes):
-    """Kind, outer axes, and rows and columns of the plane."""
-    axes = _axes(x, y)
-    while len(axes) < 2:
-        axes.insert(0, [1, 0, 0])
+    """Kind of plane, outer axes, rows, columns, and where the columns are in x if they are gathered."""
+    axes = [[1, 0, 0], [1, 0, 0], *_axes(x, y)]
     last = axes[-1]
     if last[1] == last[2] == 1:
-        return ROWS, axes[:-2], axes[-2], last
+        return ROWS, axes[:-2], axes[-2], last, _NOWHERE
     runs = next((a for a in axes[:-1] if a[1] == 1), None)  # where x runs
+    if (
+        runs is not None
+        and last[2] == 1
+        and last[0] >= lanes <= runs[0]
+        and last[1] > 0 < runs[2]
+        and lanes > 1
+    ):
+        return TRANSPOSED, [a for a in axes[:-1] if a is not runs], last, runs, _NOWHERE
+    short = _short_axes(axes)
+    if short > 1:
+        places = _places_in_x(tuple((extent, stride) for extent, stride, _ in axes[-short:]))
+        return GATHERED, axes[: -short - 1], axes[-short - 1], [len(places), 0, 1], places
     if runs is not None and last[2] == 1:
-        axes = [a for a in axes[:-1] if a is not runs]
-        if last[0] >= lanes <= runs[0] and last[1] > 0 < runs[2] and lanes > 1:
-            return TRANSPOSED, axes, last, runs
-        return ELEMENTS, axes, *sorted((last, runs), key=lambda a: a[0])
-    return ELEMENTS, axes[:-2], *sorted(axes[-2:], key=lambda a: a[0])
+        axes = [*(a for a in axes[:-1] if a is not runs), runs, last]
+    return ELEMENTS, axes[:-2], *sorted(axes[-2:], key=lambda a: a[0]), _NOWHERE
 
 
 def copy(y: np.ndarray, x: np.ndarray) -> None:
@@ -121,22 +160,23 @@ def copy(y: np.ndarray, x: np.ndarray) -> None:
     if x.size < SMALL or size not in MOVED_AS or any(s % size for s in (*x.strides, *y.strides)):
         np.copyto(y, x)
         return
-    kind = MOVED_AS[size]
-    lanes = emitter.lanes(kind) if size >= 4 else 1
-    case, outer, rows, columns = _plan(x, y, lanes)
+    lanes = emitter.lanes(MOVED_AS[size]) if size >= 4 else 1
+    kind, outer, rows, columns, gathered = _plan(x, y, lanes)
+    outer = [a for a in outer if a[0] > 1]
     if len(outer) > OUTER:
         np.copyto(y, x)
         return
     outer = [[1, 0, 0]] * (OUTER - len(outer)) + outer
-    extents, x_outer, y_outer = (tuple(a[i] for a in outer) for i in range(3))
+    extents, x_outer, y_outer = zip(*outer)
     plane = rows[0], columns[0], rows[1], columns[1], rows[2], columns[2]
-    places, tables = per_thread((OUTER, np.int64), (max(lanes, 1), np.int64))
-    function = transforms.transpose_address(kind) if case == TRANSPOSED else 0
+    scratch = per_thread((OUTER, np.int64), (lanes, np.int64))
+    transposition = transforms.transpose_address(MOVED_AS[size]) if kind == TRANSPOSED else 0, lanes
     by_address((x, y))
     _copy(
-        case, function, lanes, x.ctypes.data, y.ctypes.data, extents, x_outer, y_outer, plane, TILES[case],
-        _LIKE[size], places, tables,
+        kind, x.ctypes.data, y.ctypes.data, extents, x_outer, y_outer, plane, TILES[kind], transposition,
+        gathered, _LIKE[size], tuple(scratch),
     )  # fmt: skip
 
 
 _LIKE = {size: np.empty(1, dtype) for size, dtype in MOVED_AS.items()}
+_NOWHERE = np.zeros(1, np.int64)
