@@ -148,7 +148,6 @@ _PICKLED = {
     ("copyreg", "_reconstructor"),
     ("numba.core.environment", "_rebuild_env"),
     ("numba.core.funcdesc", "PythonFunctionDescriptor"),
-    ("numba.core.typed_passes", "_reload_parfors"),
     ("numba.core.typing.templates", "Signature"),
     ("numpy", "dtype"),
 }

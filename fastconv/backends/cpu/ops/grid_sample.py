@@ -143,13 +143,6 @@ def pixel_of(a, pixel, channels):
 
 
 @body
-def clear(out):
-    """Zero all elements. (In a kernel itself ``out[:] = 0`` would be a parallel loop of its own.)"""
-    for c in range(out.size):
-        out[c] = 0
-
-
-@body
 def add_scaled(out, a, weight):
     """Add ``weight * a`` to ``out``."""
     for c in range(out.size):
@@ -165,19 +158,13 @@ def dot(a, b):
     return total
 
 
-@body(inline=True)
-def row_of(scratch, thread):
-    """The scratch of a thread. (A view of NumPy's kind would count references, for each place anew.)"""
-    return view1d(address(scratch) + thread * scratch.shape[1] * scratch.itemsize, scratch.shape[1], scratch)
-
-
 @kernel
 def _forward(thread, threads, x, grid, sizes, options, y, numbers, places):
     # x: N, pixels, C; grid: N * outputs, dims; y: N, outputs, C
     images, pixels, channels = x.shape
     outputs = y.shape[1]
     first, end = split_range(thread, threads, images * outputs)
-    numbers_of, at = row_of(numbers, thread), row_of(places, thread)
+    numbers_of, at = numbers[thread], places[thread]
     for p in range(first, end):
         count = taps_of(grid, p, sizes, options, False, at, numbers_of)
         out, image = pixel_of(y, p, channels), p // outputs * pixels
@@ -189,7 +176,7 @@ def _forward(thread, threads, x, grid, sizes, options, y, numbers, places):
                     total += source[U(at[U(TAP + t)] * channels + c)] * numbers_of[U(WEIGHT + t)]
                 out[U(c)] = total
             continue
-        clear(out)
+        out[:] = 0
         for t in range(count):
             add_scaled(out, pixel_of(x, image + at[TAP + t], channels), numbers_of[WEIGHT + t])
 
@@ -200,12 +187,12 @@ def _backward_data(thread, threads, gy, grid, sizes, options, parts, gx, numbers
     images, outputs, channels = gy.shape
     pixels = gx.shape[1]
     begin, end = split_range(thread, threads, images * parts)
-    numbers_of, at = row_of(numbers, thread), row_of(places, thread)
+    numbers_of, at = numbers[thread], places[thread]
     for job in range(begin, end):
         n = job // parts
         first, last = split_range(job % parts, parts, pixels)
         own = address(gx) + (n * pixels + first) * channels * gx.itemsize
-        clear(view1d(own, (last - first) * channels, gx))
+        view1d(own, (last - first) * channels, gx)[:] = 0
         for p in range(n * outputs, (n + 1) * outputs):
             count = taps_of(grid, p, sizes, options, False, at, numbers_of)
             gradient = pixel_of(gy, p, channels)
@@ -220,7 +207,7 @@ def _backward_grid(thread, threads, gy, x, grid, sizes, options, ggrid, numbers,
     images, pixels, channels = x.shape
     outputs, dims = gy.shape[1], grid.shape[1]
     first, end = split_range(thread, threads, images * outputs)
-    numbers_of, at = row_of(numbers, thread), row_of(places, thread)
+    numbers_of, at = numbers[thread], places[thread]
     for p in range(first, end):
         count = taps_of(grid, p, sizes, options, True, at, numbers_of)
         gradient, image = pixel_of(gy, p, channels), p // outputs * pixels

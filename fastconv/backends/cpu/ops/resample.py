@@ -30,13 +30,6 @@ LINE = 1 << 16  # elements of a row that one thread computes at a time
 FEW = 8  # inner elements from which a loop over them is worth its start
 
 
-@body
-def write(out, value):
-    """Set all elements. (In a kernel itself ``out[:] = value`` would be a parallel loop of its own.)"""
-    for e in range(out.size):
-        out[e] = value
-
-
 @body(inline=True)
 def add_one(out, a, weight, fresh):
     """Add ``weight * a`` to ``out``; ``fresh``: write it."""
@@ -99,7 +92,7 @@ def sum_pixels(out, source, starts, items, weights, q0, fill, inner):
         else:
             pixel = view1d(address(out) + q * inner * size, inner, out)
             if first == end:
-                write(pixel, fill)
+                pixel[:] = fill
             else:
                 one = weights.dtype.type(1)
                 add_entries(pixel, source, inner * size, items, weights, first, end, one, True)
@@ -124,7 +117,7 @@ def _resample(thread, threads, x, starts, items, weights, repeats, fill, run, bo
         d0, d1, h0, h1 = starts[0][i], starts[0][i + 1], starts[1][j], starts[1][j + 1]
         lo, hi = bounds[0][part], bounds[1][part]
         if d0 == d1 or h0 == h1 or lo == hi:
-            write(out, fill)
+            out[:] = fill
         elif job > begin and repeats[j]:
             add_one(out, view1d(target - ow * inner * size, count, y), one, True)
         else:

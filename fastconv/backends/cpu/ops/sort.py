@@ -4,7 +4,8 @@
       each element becomes an unsigned key of the same order (NaN last, -0 as 0; inverted to sort descending)
       sort       keys and places: a radix sort with digits of 8 bits, from the lowest; short rows by insertion
       kthvalue   the k-th key: from the highest digit on, count the digits, keep the keys whose digit has it
-      topk       the k-th key, then all elements before it, which are sorted
+      topk       the k-th key, then all elements before it, which are sorted; few: one pass that keeps the k
+                 best in order, and looks into a block only if one of its keys is better than the worst of these
 
 A radix sort passes over the row once per digit, and leaves out digits that all keys share. It is stable. A
 selection looks at every key once, and at few of them again.
@@ -25,6 +26,8 @@ from ..runtime.scratch import per_thread
 from . import borrowed as reference
 
 SMALL = 1 << 9  # elements up to which NumPy is faster than a launch
+FEW = 16  # elements up to which the best are kept in order
+BLOCK = 64  # keys that are compared with the worst of these together
 SHORT = 48  # elements up to which insertion is faster than a radix sort
 FLOAT, SIGNED, UNSIGNED = 0, 1, 2
 
@@ -120,6 +123,29 @@ def _select(keys, k, candidates, count):
     return found, k
 
 
+@body
+def _best(keys, best, places):
+    """The smallest keys in order, as many as ``best`` has, and their places; the first of equal ones."""
+    k = best.size
+    for start in range(0, keys.size, BLOCK):
+        block, better = keys[start : start + BLOCK], 0
+        if start >= k:
+            worst = best[k - 1]
+            for i in range(block.size):
+                better += block[i] < worst
+            if better == 0:
+                continue
+        for i in range(start, start + block.size):
+            key = keys[i]
+            if i >= k and key >= best[k - 1]:
+                continue
+            j = min(i, k - 1)
+            while j > 0 and best[j - 1] > key:
+                best[j], places[j] = best[j - 1], places[j - 1]
+                j -= 1
+            best[j], places[j] = key, i
+
+
 # ------------------------------------------------------------------------------------------------- kernels
 @kernel
 def _sort_rows(thread, threads, x, bits, how, keys, places, counts, values, index):
@@ -142,15 +168,19 @@ def _topk_rows(thread, threads, x, bits, how, keys, places, counts, values, inde
     a, b, p, q = keys[thread, 0], keys[thread, 1], places[thread, 0, :k], places[thread, 1, :k]
     for r in range(first, end):
         _make_keys(bits[r], how, a)
-        last, equal = _select(a, k, b, counts[thread, 0])
-        j = 0
-        for i in range(n):  # a[j] was read before, because j <= i
-            key = a[i]
-            if np.uint64(key) < last or (np.uint64(key) == last and equal > 0):
-                equal -= np.uint64(key) == last
-                a[j], p[j] = key, i
-                j += 1
-        order = _sort_keys(a[:k], p, b[:k], q, counts[thread])
+        order = p
+        if k <= FEW:
+            _best(a, b[:k], p)
+        else:
+            last, equal = _select(a, k, b, counts[thread, 0])
+            j = 0
+            for i in range(n):  # a[j] was read before, because j <= i
+                key = a[i]
+                if np.uint64(key) < last or (np.uint64(key) == last and equal > 0):
+                    equal -= np.uint64(key) == last
+                    a[j], p[j] = key, i
+                    j += 1
+            order = _sort_keys(a[:k], p, b[:k], q, counts[thread])
         for i in range(k):
             values[r, i], index[r, i] = x[r, order[i]], order[i]
 
