@@ -5,7 +5,7 @@ gradients are timed too. In an expression stand
 
 lib, F : the library and its ``nn.functional``
 x, y : numbers of that shape; p, q : numbers between 0 and 1; c : a number per channel; w : a filter
-half : whether an element of ``x`` is above 0
+half, s : whether an element of ``x`` is above 0; the sign of ``y``
 index, label : positions along the last axis; one for each row
 grid : where ``grid_sample`` looks
 """
@@ -120,10 +120,10 @@ CALLS: dict[str, tuple[tuple[int, ...], str]] = {
     "binary_cross_entropy": (IMAGES, "F.binary_cross_entropy(p, q)"),
     "binary_cross_entropy_with_logits": (IMAGES, "F.binary_cross_entropy_with_logits(x, q)"),
     "kl_div": (ROWS, 'F.kl_div(x, q, reduction="batchmean")'),
-    "gaussian_nll_loss": (IMAGES, "F.gaussian_nll_loss(x, y, p.detach())"),
-    "margin_ranking_loss": (IMAGES, "F.margin_ranking_loss(x, y, y.sign().detach())"),
-    "soft_margin_loss": (IMAGES, "F.soft_margin_loss(x, y.sign().detach())"),
-    "hinge_embedding_loss": (IMAGES, "F.hinge_embedding_loss(x, y.sign().detach())"),
+    "gaussian_nll_loss": (IMAGES, "F.gaussian_nll_loss(x, y, q)"),
+    "margin_ranking_loss": (IMAGES, "F.margin_ranking_loss(x, y, s)"),
+    "soft_margin_loss": (IMAGES, "F.soft_margin_loss(x, s)"),
+    "hinge_embedding_loss": (IMAGES, "F.hinge_embedding_loss(x, s)"),
     "triplet_margin_loss": (ROWS, "F.triplet_margin_loss(x, y, y.detach() + 1)"),
     "cosine_similarity": (ROWS, "F.cosine_similarity(x, y)"),
     "multi_margin_loss": (ROWS, "F.multi_margin_loss(x, label)"),
@@ -136,7 +136,7 @@ def inputs(engine, draw, shape):
     gradients."""
     images = len(shape) == 4
     x, y = (engine.like(draw(key, shape)) for key in "xy")
-    found = {"lib": engine.lib, "F": engine.F, "half": x > 0}
+    found = {"lib": engine.lib, "F": engine.F, "half": x > 0, "s": y.sign()}
     found |= {"x": x.requires_grad_(), "y": y.requires_grad_()}
     found["p"] = engine.like(1 / (1 + abs(draw("p", shape)))).requires_grad_()
     found["q"] = engine.like(1 / (1 + abs(draw("q", shape))))

@@ -13,6 +13,7 @@ from fastconv.tape import Op
 from fastconv.variable import Node, Variable, argument
 
 from .convert import astype
+from .gather import index_select
 from .index import GetItem
 from .shape import reshape
 from .ternary import Where
@@ -71,7 +72,7 @@ def masked_select(x: Variable, mask: Any) -> Any:
     mask = _mask("masked_select", mask, x)
     shape = broadcast_shape("masked_select", x.shape, mask.shape)
     where = np.flatnonzero(np.broadcast_to(mask.numpy(), shape))
-    return GetItem.apply(reshape(expand("masked_select", x, (shape,)), (-1,)), key=where)
+    return index_select(reshape(expand("masked_select", x, (shape,)), (-1,)), 0, where)
 
 
 def masked_scatter(x: Variable, mask: Any, source: Any) -> Any:
@@ -103,5 +104,5 @@ def triangle(name: str, x: Variable, diagonal: int) -> Any:
     check(x.ndim >= 2, name, f"expected at least two dimensions, got {x.ndim} ({shape_str(x.shape)})")
     (k,) = int_tuple(name, "diagonal", diagonal, 1, -(1 << 40))
     rows, columns = (np.arange(n) for n in x.shape[-2:])
-    below = columns - rows[:, None] - k
-    return Triangle.apply(x, mask=below > 0 if name == "tril" else below < 0)
+    diagonal = rows[:, None] + k
+    return Triangle.apply(x, mask=columns > diagonal if name == "tril" else columns < diagonal)

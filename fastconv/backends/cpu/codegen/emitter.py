@@ -307,9 +307,13 @@ add = _between(lambda b, x, y: b.fadd(x, y))
 multiply = _between(lambda b, x, y: b.fmul(x, y))
 #: The larger number of each lane, in one instruction. If they are equal, or one is NaN, it is the second.
 larger = _between(lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), x, y))
-#: The larger number of each lane. If they are equal it is the first, and if the first is NaN it is NaN.
+#: The larger number of each lane. If they are equal it is the first, and if one is NaN it is NaN.
 maximum = _between(
     lambda b, x, y: b.select(b.or_(b.fcmp_ordered("<=", y, x), b.fcmp_unordered("uno", x, x)), x, y)
+)
+#: The smaller number of each lane. If they are equal it is the first, and if one is NaN it is NaN.
+minimum = _between(
+    lambda b, x, y: b.select(b.or_(b.fcmp_ordered(">=", y, x), b.fcmp_unordered("uno", x, x)), x, y)
 )
 
 

@@ -160,6 +160,8 @@ def gemms(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.nd
     if depth == 0 or c.size == 0:
         c[...] = 0 if bias is None else bias
         return c
+    if a.strides[2] != a.itemsize and rows > FEW_ROWS < columns:
+        a = layout.dense(a)  # read often enough, in lines of memory, to be worth a copy
     a, a_row, a_step, a_next = _strided(a)
     b, b_row, b_column, b_next = _strided(b)
     width = gemm_tile.panel_width(columns, c.dtype)

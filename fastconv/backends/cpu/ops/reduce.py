@@ -5,7 +5,8 @@
     threads: equal shares of the jobs (a part of n, one of outer, at most CHUNK of inner)
       for each row of inner numbers:  totals[c] = join(totals[c], term(row[c]))      vector code
 
-    Rows of few numbers are joined to rows of about LANES, whose totals are joined at the end of the job.
+    Rows of few numbers are joined to rows of about LANES, whose totals are joined at the end of the job. The
+largest and the smallest of neighbouring floats stay in vector registers.
 
 Where n has several parts, the same kernel joins their totals. The formulas are in ``common/reduce.py``, and
 the number of parts depends on the shape alone. Small arrays are NumPy's work.
@@ -21,6 +22,8 @@ import numpy as np
 from fastconv.backends.common.pointwise import BINARY_FORMULAS
 from fastconv.backends.common.reduce import Scalars, identity, reductions, types
 
+from ..codegen import emitter
+from ..codegen.emitter import address
 from ..codegen.jit import body, kernel, split_range
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
@@ -48,6 +51,49 @@ def job_place(job, parts, outer, chunks, n):
 
 
 @functools.cache
+def _line_extremum(join: str):
+    """The largest or the smallest of neighbouring floats, NaN if one of them is; ``scratch`` has a vector."""
+    better, join_one = getattr(emitter, join), inline(BINARY_FORMULAS[join])
+
+    @body
+    def line_extremum(line, scratch):
+        count, size, value = line.size, line.itemsize, line[0]
+        lanes, start = emitter.VECTOR_BYTES // size, address(line)
+        if count < 4 * lanes:
+            for i in range(1, count):
+                value = join_one(value, line[i])
+            return value
+        step, last = lanes * size, (count - 4 * lanes) * size  # of four vectors, which may be read twice
+        a, b = emitter.load(start, line), emitter.load(start + step, line)
+        c, d = emitter.load(start + 2 * step, line), emitter.load(start + 3 * step, line)
+        for offset in range(4 * step, last + 4 * step, 4 * step):
+            at = start + min(offset, last)
+            a, b = better(emitter.load(at, line), a), better(emitter.load(at + step, line), b)
+            c = better(emitter.load(at + 2 * step, line), c)
+            d = better(emitter.load(at + 3 * step, line), d)
+        emitter.store(better(better(a, b), better(c, d)), address(scratch))
+        for i in range(lanes):
+            value = join_one(value, scratch[i])
+        return value
+
+    return line_extremum
+
+
+@body
+def first_place(line, value):
+    """Where ``value`` is first in ``line``, which has it; all NaN are equal."""
+    for start in range(0, line.size, LANES):
+        block, found = line[start : start + LANES], False
+        for i in range(block.size):
+            found |= (block[i] == value) | ((block[i] != block[i]) & (value != value))
+        if found:
+            for i in range(block.size):
+                if (block[i] == value) | ((block[i] != block[i]) & (value != value)):
+                    return start + i
+    return 0
+
+
+@functools.cache
 def _formulas(real, kept):
     return reductions(
         Scalars(
@@ -70,6 +116,8 @@ def _kernel(name, real, first: bool, last: bool):
     join = inline(BINARY_FORMULAS[row.join])
     finish = inline(row.finish if last else lambda total, n, p: total)
     start, write = acc(identity(name, kept)), out_type if last else acc
+    floats = name in ("max", "min") and np.dtype(real).kind == "f"
+    extremum = _line_extremum(row.join) if floats else None
     additive = row.join in ("add", "mul")  # of which the compiler makes vector code without lanes
 
     def run(thread, threads, x, n_all, p, lanes, joined, y):
@@ -86,10 +134,28 @@ def _kernel(name, real, first: bool, last: bool):
                     value = join(value, acc(term(line[i], p)))
                 y[part, o, 0] = write(finish(value, n_all, p))
                 continue
-            totals = lanes[thread, : width * joined]
+            if floats and inner == 1:
+                y[part, o, 0] = extremum(lines[o, begin:stop], lanes[thread])
+                continue
+            size = width * joined
+            totals, others = lanes[thread, :size], lanes[thread, size : 2 * size]
             totals[:] = start
             whole = stop - (stop - begin) % joined
-            for i in range(begin, whole, joined):
+            fours = whole - (whole - begin) % (4 * joined)
+            step = joined * inner
+            # A total is read and written once for four rows. It is written to another place, because the
+            # compiler writes a maximum only where it is new, and reading after such a store waits for it.
+            for i in range(begin, fours, 4 * joined):
+                start_i = i * inner + at
+                s, t = lines[o, start_i : start_i + size], lines[o, start_i + step : start_i + step + size]
+                start_i += 2 * step
+                u, v = lines[o, start_i : start_i + size], lines[o, start_i + step : start_i + step + size]
+                for c in range(size):
+                    left = join(acc(term(s[c], p)), acc(term(t[c], p)))
+                    right = join(acc(term(u[c], p)), acc(term(v[c], p)))
+                    others[c] = join(totals[c], join(left, right))
+                totals, others = others, totals
+            for i in range(fours, whole, joined):
                 source = lines[o, i * inner + at : i * inner + at + totals.size]
                 for c in range(totals.size):
                     totals[c] = join(totals[c], acc(term(source[c], p)))
@@ -127,7 +193,7 @@ def _step(name, real, x, first, last, count, param):
     parts, joined = split(outer, n, inner)
     final = last and parts == 1
     y = memory.empty((parts, outer, inner), result if final else kept)
-    (lanes,) = per_thread((min(CHUNK, inner) * joined, kept))
+    (lanes,) = per_thread((2 * min(CHUNK, inner) * joined, kept))
     _kernel(name, real, first, final)(x, count, param, lanes, joined, y)
     if parts == 1:
         return y[0]
@@ -172,6 +238,8 @@ def reduce_fwd(name, x, axes, keepdims, param=None):
 @functools.cache
 def _argument_kernel(name, real):
     before = inline(BINARY_FORMULAS["gt" if name == "argmax" else "lt"])
+    floats = np.dtype(real).kind == "f"
+    extremum = _line_extremum("maximum" if name == "argmax" else "minimum") if floats else None
 
     def run(thread, threads, x, best, where, joined, y):
         # as in _kernel; lane c of the joined row i knows its best element and the i it came from
@@ -181,6 +249,10 @@ def _argument_kernel(name, real):
         for job in range(first_job, end_job):
             part, o, at, begin, stop = job_place(job, parts, outer, chunks, n)
             width = min(CHUNK, inner - at)
+            if floats and inner == 1:
+                line = lines[o, begin:stop]
+                y[part, o, 0] = begin + first_place(line, extremum(line, best[thread]))
+                continue
             values, rows = best[thread, : width * joined], where[thread, : width * joined]
             whole = stop - (stop - begin) % joined
             source = lines[o, begin * inner + at : begin * inner + at + values.size]

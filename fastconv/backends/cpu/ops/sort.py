@@ -4,8 +4,8 @@
       each element becomes an unsigned key of the same order (NaN last, -0 as 0; inverted to sort descending)
       sort       keys and places: a radix sort with digits of 8 bits, from the lowest; short rows by insertion
       kthvalue   the k-th key: from the highest digit on, count the digits, keep the keys whose digit has it
-      topk       the k-th key, then all elements before it, which are sorted; few: one pass that keeps the k
-                 best in order, and looks into a block only if one of its keys is better than the worst of these
+      topk       the k-th key, then all elements before it, which are sorted; few: one pass that keeps the
+                 k best in order, and looks into a block only if one of its keys is better than the worst
 
 A radix sort passes over the row once per digit, and leaves out digits that all keys share. It is stable. A
 selection looks at every key once, and at few of them again.
