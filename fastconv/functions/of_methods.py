@@ -21,11 +21,18 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _function(method: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Operand, P], R]:
-    """The method as a function, whose first argument, ``input``, may be an array or a number."""
+def _function(
+    method: Callable[Concatenate[Tensor, P], R], **renamed: str
+) -> Callable[Concatenate[Operand, P], R]:
+    """The method as a function, whose first argument, ``input``, may be an array or a number.
+
+    ``renamed`` are the arguments whose names differ in PyTorch's function: ``function's="method's"``.
+    """
     name = method.__name__
     signature = inspect.signature(method)
     first, *others = signature.parameters.values()
+    names = {ours: theirs for theirs, ours in renamed.items()}
+    others = [p.replace(name=names.get(p.name, p.name)) for p in others]
     signature = signature.replace(parameters=[first.replace(name="input", annotation="Operand"), *others])
 
     @functools.wraps(method)
@@ -33,6 +40,7 @@ def _function(method: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatena
         if "input" in kwargs and not args:  # by name, as many examples write it
             args = (kwargs.pop("input"),)
         check(len(args) > 0, name, f"missing 'input'; the arguments are {signature}", TypeError)
+        kwargs |= {renamed[k]: kwargs.pop(k) for k in kwargs.keys() & renamed.keys()}
         return method(argument(name, "input", args[0]), *args[1:], **kwargs)
 
     function.__signature__ = signature  # type: ignore[attr-defined]
@@ -197,7 +205,7 @@ reshape = _function(Tensor.reshape)
 roll = _function(Tensor.roll)
 rot90 = _function(Tensor.rot90)
 select = _function(Tensor.select)
-split = _function(Tensor.split)
+split = _function(Tensor.split, split_size_or_sections="split_size")
 split_with_sizes = _function(Tensor.split_with_sizes)
 squeeze = _function(Tensor.squeeze)
 swapaxes = _function(Tensor.swapaxes)

@@ -262,6 +262,27 @@ def test_mean_of_divergence_warns():
         F.kl_div(np.zeros((2, 3), np.float32), np.ones((2, 3), np.float32))
 
 
+@pytest.mark.parametrize("backend", ["numpy", "cpu"])
+@pytest.mark.parametrize("rows", [5, 9000])
+def test_an_ignored_row_of_log_probabilities_may_be_infinite(rows, backend):
+    rng = np.random.default_rng(0)
+    x, target = np.log(rng.random((rows, 7), np.float32)), rng.integers(0, 7, rows)
+    x[2, 3], target[2], weight = -np.inf, 3, rng.random(7, np.float32)
+    for reduction in ("mean", "sum", "none"):
+        for w in (None, weight):
+            found = []
+            for lib in (torch, fc):
+                a, options = lib.tensor(x, requires_grad=True), {"ignore_index": 3, "reduction": reduction}
+                with fc.backend(backend):
+                    loss = lib.nn.functional.nll_loss(
+                        a, lib.tensor(target), None if w is None else lib.tensor(w), **options
+                    )
+                    loss.sum().backward()
+                found.append((loss.detach().numpy(), a.grad.numpy()))
+            for want, got in zip(*found):
+                np.testing.assert_allclose(got, want, rtol=2e-5, atol=1e-9)
+
+
 def test_cross_entropy_takes_pytorchs_positions():
     x, t = fc.tensor(np.eye(3, dtype=np.float32)), fc.tensor([0, 1, 1])
     got = F.cross_entropy(x, t, None, None, 1, None, "sum", 0.1).item()

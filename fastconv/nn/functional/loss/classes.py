@@ -105,21 +105,25 @@ class NegativeLogLikelihood(Op):
     @staticmethod
     def forward(ctx, logp, target, weight, divisor, ignore_index):
         e, t = ctx.engine, ctx.engine.to_host(target)
-        rows = np.flatnonzero(t != ignore_index)
-        ctx.rows, ctx.key, ctx.in_shape = rows, (rows, t[rows]), logp.shape
-        ctx.save(1.0 if weight is None else e.getitem(weight, t[rows]))
-        losses = e.zeros(t.shape, logp.dtype)
-        e.setitem(
-            losses, rows, e.unary_fwd("neg", e.binary_fwd("mul", e.getitem(logp, ctx.key), ctx.saved[0]))
-        )
-        return _reduced_rows(ctx, losses, divisor)
+        kept = (t != ignore_index)[:, None]
+        t = np.where(kept, t[:, None], 0)
+        ctx.labels, ctx.in_shape = e.asarray(t), logp.shape
+        factor = e.asarray(-kept.astype(logp.dtype))
+        if weight is not None:
+            factor = e.binary_fwd("mul", e.getitem(weight, t), factor)
+        ctx.save(factor)
+        picked = e.gather(logp, ctx.labels, 1)
+        if not kept.all():  # 0 times infinity would be NaN
+            picked = e.ternary_fwd("where", e.asarray(kept), picked, 0.0)
+        losses = e.binary_fwd("mul", picked, factor)
+        return _reduced_rows(ctx, e.reshape(losses, target.shape), divisor)
 
     @staticmethod
     def backward(ctx, gy):
         e, gy = ctx.engine, _row_gradients(ctx, gy)
         gx = e.zeros(ctx.in_shape, gy.dtype)
-        picked = e.binary_fwd("mul", e.getitem(gy, ctx.rows), ctx.saved[0])
-        e.setitem(gx, ctx.key, e.unary_fwd("neg", picked))
+        picked = e.binary_fwd("mul", e.reshape(gy, ctx.saved[0].shape), ctx.saved[0])
+        e.scatter("set", gx, ctx.labels, picked, 1)
         return gx
 
 
