@@ -184,9 +184,9 @@ class _Batch:
         if type(item) is np.ndarray and item.dtype.kind in "fiub":
             return item
         cure = "expected arrays, numbers, strings, or tuples and dicts of them"
-        if hasattr(item, "getbands"):  # what only images of Pillow have
+        if hasattr(item, "getbands"):  # what only Pillow images have
             cure += "; give the data set transform=transforms.ToTensor()"
-            raise TypeError(f"{self.name}: {label} is an image of Pillow; {cure}")
+            raise TypeError(f"{self.name}: {label} is a Pillow image; {cure}")
         try:
             a = item.detach().numpy() if isinstance(item, Tensor) else np.asarray(item)
         except ValueError:  # lists of different lengths

@@ -20,7 +20,7 @@ IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tif
 
 
 def default_loader(path: PathLike) -> Any:
-    """The file of an image, as an image of Pillow in mode RGB.
+    """The file of an image, as a Pillow image in mode RGB.
 
     Raises
     ------
@@ -156,7 +156,7 @@ class DatasetFolder(Dataset):
 class ImageFolder(DatasetFolder):
     """Images in one folder per class: ``root/CLASS/.../image.png``.
 
-    Each item is an image of Pillow in mode RGB and its class number, so ``transform`` mostly ends with
+    Each item is a Pillow image in mode RGB and its class number, so ``transform`` mostly ends with
     ``transforms.ToTensor()``. Pillow is an extra: ``pip install "fastconv[images]"``.
 
     Parameters

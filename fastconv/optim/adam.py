@@ -55,7 +55,7 @@ class Adam(_Moments):
     Raises
     ------
     ValueError, TypeError
-        If a setting is negative or no number, or ``betas`` are not two numbers in [0, 1).
+        If a setting is negative or not a number, or ``betas`` are not two numbers in [0, 1).
 
     Examples
     --------

@@ -31,7 +31,7 @@ class RMSprop(Optimizer):
     Raises
     ------
     ValueError, TypeError
-        If a setting is negative or no number.
+        If a setting is negative or not a number.
 
     Examples
     --------
@@ -98,7 +98,7 @@ class Adagrad(Optimizer):
     Raises
     ------
     ValueError, TypeError
-        If a setting is negative or no number.
+        If a setting is negative or not a number.
 
     Examples
     --------
@@ -162,7 +162,7 @@ class Adadelta(Optimizer):
     Raises
     ------
     ValueError, TypeError
-        If a setting is negative or no number, or ``rho`` is larger than 1.
+        If a setting is negative or not a number, or ``rho`` is larger than 1.
 
     Examples
     --------

@@ -34,7 +34,7 @@ class Rprop(Optimizer):
     Raises
     ------
     ValueError, TypeError
-        If ``lr`` is negative or no number, or the factors are not on both sides of 1.
+        If ``lr`` is negative or not a number, or the factors are not on both sides of 1.
 
     Examples
     --------
@@ -105,7 +105,7 @@ class ASGD(Optimizer):
     Raises
     ------
     ValueError, TypeError
-        If ``lr`` or ``weight_decay`` is negative, or a setting is no number.
+        If ``lr`` or ``weight_decay`` is negative, or a setting is not a number.
 
     Examples
     --------

@@ -28,7 +28,7 @@ class SGD(Optimizer):
     Raises
     ------
     ValueError, TypeError
-        If a setting is negative or no number, or ``nesterov`` has no momentum.
+        If a setting is negative or not a number, or ``nesterov`` has no momentum.
 
     Examples
     --------

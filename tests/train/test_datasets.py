@@ -269,7 +269,7 @@ def test_image_folder(folder):
     x, y = next(iter(DataLoader(ds, 3, num_workers=2)))
     assert x.shape == (3, 3, 6, 5) and x.dtype == np.float32 and y.tolist() == [10, 11, 11]
     assert x.max().item() <= 1 and repr(ds) == f"ImageFolder(3 files of 2 classes in {folder})"
-    with pytest.raises(TypeError, match=r"item 0\[0\] is an image of Pillow; .*transforms.ToTensor"):
+    with pytest.raises(TypeError, match=r"item 0\[0\] is a Pillow image; .*transforms.ToTensor"):
         next(iter(DataLoader(ImageFolder(folder), 2)))
 
 

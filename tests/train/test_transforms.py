@@ -483,14 +483,14 @@ BAD = {
         lambda: T.CenterCrop(1)(np.full((1, 1, 1), "a")),
         "CenterCrop: image must hold numbers, got <U1",
     ),
-    "ToTensor": (lambda: T.ToTensor()([1]), "ToTensor: expected an image of Pillow or an array, got list"),
+    "ToTensor": (lambda: T.ToTensor()([1]), "ToTensor: expected a Pillow image or an array, got list"),
     "ToTensor rank": (
         lambda: T.ToTensor()(np.ones(3)),
         r"ToTensor: image must have 2 or 3 dimensions .*1 \(3\)",
     ),
     "PILToTensor": (
         lambda: T.PILToTensor()(IMAGE),
-        "PILToTensor: expected an image of Pillow, got ndarray; ToTensor",
+        "PILToTensor: expected a Pillow image, got ndarray; ToTensor",
     ),
     "ToPILImage": (
         lambda: T.ToPILImage()(np.ones((1, 2, 3, 4))),
@@ -499,7 +499,7 @@ BAD = {
     "ToPILImage mode": (lambda: T.ToPILImage("rgb"), "ToPILImage: mode must be .*got 'rgb'"),
     "ToPILImage channels": (
         lambda: T.ToPILImage()(fc.zeros(5, 2, 2)),
-        "no image of Pillow holds 5 channels of uint8",
+        "no Pillow image holds 5 channels of uint8",
     ),
     "ToPILImage wrong mode": (
         lambda: T.ToPILImage("L")(fc.zeros(3, 2, 2)),

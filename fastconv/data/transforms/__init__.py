@@ -1,7 +1,7 @@
 """Transforms of images, for one image and for a whole batch.
 
 Objects (:class:`Compose`, :class:`RandomCrop`, ...) have torchvision's names and arguments. They take an
-image of Pillow, or a Tensor or an array C x H x W, or a batch N x C x H x W, and return the same kind. Each
+Pillow image, or a Tensor or an array C x H x W, or a batch N x C x H x W, and return the same kind. Each
 image of a batch has its own random numbers; with the same seed they are the same, whatever the number of
 workers.
 

@@ -19,7 +19,7 @@ from .images import MODES, Image, from_pil, is_batch, is_pil, to_pil, unpacked
 
 
 class ToTensor(Transform):
-    """An image of Pillow, or an array H x W x C or H x W, as a Tensor C x H x W.
+    """A Pillow image, or an array H x W x C or H x W, as a Tensor C x H x W.
 
     Bytes 0 to 255 become float32 in [0, 1]; other numbers keep dtype and values. A Tensor is C x H x W, and a
     batch N x C x H x W, already, so that only their numbers change.
@@ -42,7 +42,7 @@ class ToTensor(Transform):
 
 
 class PILToTensor(Transform):
-    """An image of Pillow as a Tensor C x H x W of the same numbers; a Tensor or a batch stays as it is."""
+    """A Pillow image as a Tensor C x H x W of the same numbers; a Tensor or a batch stays as it is."""
 
     def __call__(self, image: Image, rng: np.random.Generator | None = None) -> Any:
         if isinstance(image, Tensor) or is_batch(image):
@@ -50,7 +50,7 @@ class PILToTensor(Transform):
         check(
             is_pil(image),
             "PILToTensor",
-            f"expected an image of Pillow, got {type(image).__name__}; ToTensor takes arrays",
+            f"expected a Pillow image, got {type(image).__name__}; ToTensor takes arrays",
             TypeError,
         )
         pixels = _planes("PILToTensor", image)
@@ -61,14 +61,14 @@ class PILToTensor(Transform):
 
 
 def _planes(name: str, image: Any) -> Array:
-    """An image of Pillow, or an array H x W x C or H x W, as C x H x W."""
+    """A Pillow image, or an array H x W x C or H x W, as C x H x W."""
     if is_pil(image):
         pixels = from_pil(name, image)
     else:
         check(
             isinstance(image, np.ndarray),
             name,
-            f"expected an image of Pillow or an array, got {type(image).__name__}",
+            f"expected a Pillow image or an array, got {type(image).__name__}",
             TypeError,
         )
         check(
@@ -83,7 +83,7 @@ def _planes(name: str, image: Any) -> Array:
 
 
 class ToPILImage(Transform):
-    """A Tensor C x H x W, or an array H x W x C or H x W, as an image of Pillow.
+    """A Tensor C x H x W, or an array H x W x C or H x W, as a Pillow image.
 
     Parameters
     ----------

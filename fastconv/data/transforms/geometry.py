@@ -295,13 +295,13 @@ class Resize(Transform):
     size : int or (H, W)
         An int is the length of the shorter side; the other follows.
     interpolation : InterpolationMode or str
-        ``"nearest"``, ``"nearest-exact"``, ``"bilinear"`` or ``"bicubic"``; for images of Pillow also
+        ``"nearest"``, ``"nearest-exact"``, ``"bilinear"`` or ``"bicubic"``; for Pillow images also
         ``"box"``, ``"hamming"`` and ``"lanczos"``.
     max_size : int, optional
         The longest that the longer side may be, where ``size`` is an int.
     antialias : bool
         Average over all pixels under an output pixel, where an image becomes smaller with ``"bilinear"`` or
-        ``"bicubic"``. Images of Pillow are resized by Pillow, which always does so.
+        ``"bicubic"``. Pillow images are resized by Pillow, which always does so.
 
     Examples
     --------

@@ -16,7 +16,7 @@ from fastconv.creation import from_numpy
 from fastconv.tensor import Tensor
 from fastconv.typing import Array
 
-#: A Tensor or an array, C x H x W or N x C x H x W, or an image of Pillow.
+#: A Tensor or an array, C x H x W or N x C x H x W, or a Pillow image.
 Image: TypeAlias = Any
 
 INSTALL = 'install it: pip install "fastconv[images]"'
@@ -37,7 +37,7 @@ def pillow(name: str) -> Any:
 
 
 def is_pil(image: object) -> bool:
-    """Whether this is an image of Pillow. Nobody has one without having imported Pillow."""
+    """Whether this is a Pillow image. Nobody has one without having imported Pillow."""
     module = sys.modules.get("PIL.Image")
     return module is not None and isinstance(image, module.Image)
 
@@ -48,7 +48,7 @@ def is_batch(image: Any) -> bool:
 
 
 def from_pil(name: str, image: Any) -> Array:
-    """The pixels of an image of Pillow, H x W x C."""
+    """The pixels of a Pillow image, H x W x C."""
     if image.mode == "1":
         return np.asarray(image, np.uint8)[..., None] * np.uint8(255)
     check(
@@ -61,7 +61,7 @@ def from_pil(name: str, image: Any) -> Array:
 
 
 def to_pil(name: str, pixels: Array, mode: str | None = None) -> Any:
-    """An image of Pillow of an array H x W x C."""
+    """A Pillow image of an array H x W x C."""
     h, w, c = pixels.shape
     known = {np.dtype(np.uint8): {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}}
     known |= {np.dtype(d): {1: m} for m, d in MODES.items() if d is not np.uint8}
@@ -69,7 +69,7 @@ def to_pil(name: str, pixels: Array, mode: str | None = None) -> Any:
     check(
         found is not None,
         name,
-        f"no image of Pillow holds {c} channels of {pixels.dtype}; expected uint8 with 1 to 4 channels, or "
+        f"no Pillow image holds {c} channels of {pixels.dtype}; expected uint8 with 1 to 4 channels, or "
         "int32, uint16 or float32 with one",
     )
     same_bands = {
@@ -104,7 +104,7 @@ def unpacked(name: str, image: Image) -> tuple[Array, Callable[[Array], Any]]:
         x = image
     else:
         raise TypeError(
-            f"{name}: expected a Tensor or an array (C x H x W or N x C x H x W) or an image of Pillow, "
+            f"{name}: expected a Tensor or an array (C x H x W or N x C x H x W) or a Pillow image, "
             f"got {type(image).__name__}"
         )
     check(
