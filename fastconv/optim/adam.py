@@ -1,4 +1,4 @@
-"""Adam and its relatives: running averages of the gradient and of its size."""
+"""Adam and its variants: running averages of the gradient and of its magnitude."""
 
 # Arguments of users are checked when they arrive, whatever their declared types say.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -43,12 +43,13 @@ class Adam(_Moments):
     weight_decay : float
         Adds ``weight_decay * w`` to the gradient.
     amsgrad : bool
-        Divide by the largest average of the square so far (Reddi, Kale and Kumar, "On the convergence of Adam
-        and beyond", 2018).
+        Divide by the root of the largest average of the square so far (Reddi, Kale and Kumar, "On the
+        convergence of Adam and beyond", 2018).
     maximize : bool
-        Follow the gradient uphill.
+        Maximise the loss instead of minimising it.
     decoupled_weight_decay : bool
-        Weight decay acts on the weights, as in :class:`AdamW`.
+        Subtract ``lr * weight_decay * w`` from the weights instead of changing the gradient, as in
+        :class:`AdamW`.
     foreach, capturable, differentiable, fused
         See :class:`Optimizer`.
 
@@ -111,7 +112,7 @@ class Adam(_Moments):
 class AdamW(Adam):
     """Adam with decoupled weight decay, ``w -= lr * weight_decay * w`` (Loshchilov and Hutter, 2019).
 
-    Parameters and errors are those of :class:`Adam`; ``weight_decay`` acts on the weights.
+    Parameters and errors are those of :class:`Adam`; ``weight_decay`` changes the weights, not the gradient.
 
     >>> optim.AdamW([fc.ones(2, requires_grad=True)], lr=0.1)
     AdamW(lr=0.1, 1 parameters)
@@ -157,7 +158,7 @@ class AdamW(Adam):
 
 
 class Adamax(_Moments):
-    """Adam with the largest gradient in place of the average square (Kingma and Ba, 2015, section 7).
+    """Adam that divides by the largest absolute gradient, which decays (Kingma and Ba, 2015, section 7).
 
     Parameters
     ----------
@@ -168,7 +169,7 @@ class Adamax(_Moments):
     weight_decay : float
         Adds ``weight_decay * w`` to the gradient.
     maximize : bool
-        Follow the gradient uphill.
+        Maximise the loss instead of minimising it.
     foreach, differentiable, capturable
         See :class:`Optimizer`.
 
@@ -225,12 +226,12 @@ class NAdam(_Moments):
     weight_decay : float
         Adds ``weight_decay * w`` to the gradient.
     momentum_decay : float
-        How slowly the momentum rises to ``betas[0]``: in step t it is
+        How fast the momentum rises to ``betas[0]``: in step t it is
         ``betas[0] * (1 - 0.96 ** (t * momentum_decay) / 2)``.
     decoupled_weight_decay : bool
-        Weight decay acts on the weights, as in :class:`AdamW`.
+        Subtract ``lr * weight_decay * w`` from the weights instead of changing the gradient.
     maximize : bool
-        Follow the gradient uphill.
+        Maximise the loss instead of minimising it.
     foreach, capturable, differentiable
         See :class:`Optimizer`.
 
@@ -287,7 +288,7 @@ class NAdam(_Moments):
 
 
 class RAdam(_Moments):
-    """Adam that waits with the division by the average square until that is known well enough.
+    """Adam that does not divide by the average square in the first steps, in which that is not yet accurate.
 
     From Liu et al., "On the variance of the adaptive learning rate and beyond", 2020.
 
@@ -300,9 +301,9 @@ class RAdam(_Moments):
     weight_decay : float
         Adds ``weight_decay * w`` to the gradient.
     decoupled_weight_decay : bool
-        Weight decay acts on the weights, as in :class:`AdamW`.
+        Subtract ``lr * weight_decay * w`` from the weights instead of changing the gradient.
     maximize : bool
-        Follow the gradient uphill.
+        Maximise the loss instead of minimising it.
     foreach, capturable, differentiable
         See :class:`Optimizer`.
 
@@ -316,7 +317,7 @@ class RAdam(_Moments):
     >>> w = fc.ones(2, requires_grad=True)
     >>> optimizer = optim.RAdam([w], lr=0.5)
     >>> w.sum().backward()
-    >>> optimizer.step()  # at first a step of momentum alone
+    >>> optimizer.step()  # the first steps use momentum alone
     >>> w.detach()
     tensor([0.5, 0.5])
     """
@@ -342,7 +343,7 @@ class RAdam(_Moments):
     def _rule(self, group: dict[str, Any], counters: dict[str, float]) -> tuple[str, list[float]]:
         t, (beta1, beta2) = counters["step"], group["betas"]
         correction = 1 - beta2**t
-        # rho of the paper: how many gradients the average square stands for, in the end and now
+        # rho of the paper: the number of gradients in the average square, in the limit and in this step
         largest = 2 / (1 - beta2) - 1
         rho = largest - 2 * t * beta2**t / correction
         if rho > 5:

@@ -1,4 +1,4 @@
-"""RMSprop, Adagrad and Adadelta: each weight's gradient is divided by its own usual size."""
+"""RMSprop, Adagrad and Adadelta: the gradient of each weight is divided by its usual magnitude."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ class RMSprop(Optimizer):
     weight_decay : float
         Adds ``weight_decay * w`` to the gradient.
     momentum : float
+        0 uses no momentum.
     centered : bool
-        Divide by the variance of the gradient, not by its average square (Graves, "Generating sequences with
-        recurrent neural networks", 2013).
+        Divide by the root of the gradient's variance, not of its average square (Graves, "Generating
+        sequences with recurrent neural networks", 2013).
     maximize : bool
-        Follow the gradient uphill.
+        Maximise the loss instead of minimising it.
     capturable, foreach, differentiable
         See :class:`Optimizer`.
 
@@ -89,9 +90,9 @@ class Adagrad(Optimizer):
     weight_decay : float
         Adds ``weight_decay * w`` to the gradient.
     initial_accumulator_value : float
-        Where the sums of the squared gradients start.
+        The first value of the sums of squared gradients.
     maximize : bool
-        Follow the gradient uphill.
+        Maximise the loss instead of minimising it.
     foreach, differentiable, fused
         See :class:`Optimizer`.
 
@@ -151,11 +152,11 @@ class Adadelta(Optimizer):
     params : see :class:`Optimizer`
     lr, eps : float
     rho : float
-        Decay of the running averages of the squares of gradients and of steps.
+        Decay of the running averages of the squares of gradients and of updates.
     weight_decay : float
         Adds ``weight_decay * w`` to the gradient.
     maximize : bool
-        Follow the gradient uphill.
+        Maximise the loss instead of minimising it.
     foreach, capturable, differentiable
         See :class:`Optimizer`.
 

@@ -25,7 +25,7 @@ Closure: TypeAlias = Callable[[], Any]
 
 
 def _like(p: Tensor) -> Tensor:
-    """A copy of the parameter in its own order in memory, so that one kernel walks through both alike."""
+    """A copy of the parameter with the same order in memory, so that one kernel can loop over both arrays."""
     return Tensor(p.engine.copy(p.array))
 
 
@@ -47,14 +47,14 @@ def _listed(name: str, what: str, params: Any) -> list[Any]:
 
 
 def _called(function: Callable[..., Any]) -> str:
-    """A function by its name, a method by its object's class and its own name."""
+    """The name of a function; for a method, the class of its object and its name."""
     name = getattr(function, "__name__", "")
     owner = getattr(function, "__self__", None)
     return name if owner is None else f"{type(owner).__name__}.{name}"
 
 
 def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
-    """``step`` between the hooks that are registered for it."""
+    """``step`` with the registered hooks called before and after it."""
 
     @functools.wraps(step)
     def run(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
@@ -77,19 +77,19 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Optimizer:
-    """Base of the optimizers: groups of parameters, each with its own settings.
+    """Base class of the optimizers: groups of parameters, each group with its own settings.
 
-    An optimizer of a user's own may define :meth:`step` alone, as in PyTorch.
+    A user's own optimizer needs to define only :meth:`step`, as in PyTorch.
 
     Parameters
     ----------
     params : iterable of Tensor, of (name, Tensor) or of dict
-        A dict is one group: ``{"params": [...], "lr": 0.01}``. Settings that it leaves out are those of the
-        optimizer.
+        A dict is one group: ``{"params": [...], "lr": 0.01}``. A setting that it does not have is taken from
+        ``defaults``.
     defaults : dict
-        The settings of the optimizer.
+        The settings of groups that do not have their own.
 
-    All optimizers accept ``foreach`` and ``fused`` as in PyTorch. These change nothing, because a step is
+    Optimizers accept PyTorch's arguments ``foreach`` and ``fused``. These have no effect, because a step is
     always one call of the engine for all parameters of a group. ``capturable=True`` and
     ``differentiable=True`` are refused.
 
@@ -98,13 +98,13 @@ class Optimizer:
     param_groups : list of dict
         Settings may be changed between steps, e.g. ``opt.param_groups[0]["lr"] = 0.01``.
     state : dict
-        Parameter -> its running averages, the number of its updates and what else changes per step.
+        Parameter -> its running averages, the number of its updates, and other values that a step changes.
 
     Raises
     ------
     TypeError, ValueError
-        If ``params`` is no list of leaf tensors or of groups, or names a parameter twice; if a setting cannot
-        be used.
+        If ``params`` is not a list of leaf tensors or of groups, or is empty; if a parameter appears twice;
+        if a setting is not supported.
 
     Examples
     --------
@@ -114,10 +114,10 @@ class Optimizer:
     [0.1, 0.01]
     """
 
-    #: Settings that must be numbers, and those of them that must not be negative.
+    #: Settings that must be numbers, and those that must not be negative.
     _numbers: ClassVar[tuple[str, ...]] = ("lr", "momentum", "dampening", "weight_decay", "eps")
     _nonnegative: ClassVar[tuple[str, ...]] = ("lr", "momentum", "weight_decay", "eps")
-    #: Settings that states of earlier versions do not have, and what they mean then.
+    #: Settings that state dicts of earlier versions may lack -> the value that is used then.
     _added: ClassVar[dict[str, Any]] = {"maximize": False}
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
@@ -146,12 +146,17 @@ class Optimizer:
             cls.step = _with_hooks(cls.step)
 
     def add_param_group(self, group: dict[str, Any]) -> None:
-        """Optimise more parameters; ``group`` is a dict with ``"params"`` and any settings.
+        """Add parameters to optimise.
+
+        Parameters
+        ----------
+        group : dict
+            ``"params"``, a list of leaf tensors or of (name, Tensor), and any settings.
 
         Raises
         ------
         TypeError, ValueError
-            As the class. With names, all parameters of all groups must have one.
+            As for the class; also if some parameters of the optimizer have names and others have none.
         """
         name = type(self).__name__
         check(
@@ -214,7 +219,7 @@ class Optimizer:
         ).html()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients, or set them to zero in place."""
+        """Set the gradients to None, or, with ``set_to_none=False``, to zero in place."""
         for group in self.param_groups:
             for p in group["params"]:
                 if set_to_none or p.grad is None:
@@ -225,7 +230,8 @@ class Optimizer:
     def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(optimizer, args, kwargs)`` before each step.
 
-        ``args`` and ``kwargs`` are those of :meth:`step`; the hook may return others for it.
+        ``args`` and ``kwargs`` are the arguments of :meth:`step`. The hook returns None, or a pair
+        ``(args, kwargs)`` that replaces them.
         """
         return self.pre_hooks.add(hook)
 
@@ -240,13 +246,18 @@ class Optimizer:
         Parameters
         ----------
         closure : callable, optional
-            Called first. It computes the loss and its gradients, and what it returns is returned.
+            Called first; it computes the loss and its gradients, and returns the loss.
+
+        Returns
+        -------
+        object
+            The result of ``closure``, else None.
         """
         loss = None if closure is None else closure()
         for group in self.param_groups:
             slots = self.slots(group)
-            # One fused call for each key; there are several only where some parameters had no gradient in an
-            # earlier step.
+            # One fused call for each key: device, dtype and counters. Counters differ if some parameters had
+            # no gradient in an earlier step.
             batches: dict[Any, list[tuple[Any, ...]]] = {}
             for p in group["params"]:
                 if (grad := p.grad) is None:
@@ -282,8 +293,11 @@ class Optimizer:
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """``{"state": {index: {...}}, "param_groups": [...]}`` in PyTorch's form: parameters are numbered in
-        order."""
+        """``{"state": {index: {...}}, "param_groups": [...]}``, in PyTorch's form.
+
+        ``index`` is the position of a parameter among those of all groups. The tensors share the
+        optimizer's memory.
+        """
         index = {id(p): i for i, p in enumerate(p for g in self.param_groups for p in g["params"])}
         return {
             "state": {index[id(p)]: dict(s) for p, s in self.state.items() if s},
@@ -291,12 +305,14 @@ class Optimizer:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Copy settings and running averages from :meth:`state_dict` of an equal optimizer, PyTorch's too.
+        """Copy settings and running averages from the :meth:`state_dict` of an optimizer of the same class.
+
+        The state dict may be that of PyTorch's optimizer.
 
         Raises
         ------
         ValueError
-            If the state belongs to other parameters or to another optimizer. Nothing is changed then.
+            If the state belongs to other parameters or to another optimizer; then nothing is changed.
         """
         name = f"{type(self).__name__}.load_state_dict"
         check(
@@ -325,7 +341,7 @@ class Optimizer:
             mine.update({k: v for k, v in g.items() if k != "params"})
 
     def _loaded_group(self, name: str, group: dict[str, Any]) -> dict[str, Any]:
-        """A group of a loaded state, complete; one that this optimizer cannot continue is refused."""
+        """A group of a loaded state, with missing settings added; a group that does not fit is refused."""
         group = {**{k: v for k, v in self._added.items() if k in self.defaults}, **group}
         missing = set(self.defaults) - set(group)
         check(
@@ -345,7 +361,7 @@ class Optimizer:
     def _loaded(
         self, name: str, i: Any, p: Tensor, group: dict[str, Any], entries: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The loaded state of parameter ``p``, which has number ``i`` there; arrays are copied."""
+        """The loaded state of parameter ``p``, which has number ``i`` in the file; arrays are copied."""
         new: dict[str, Any] = {}
         counters, slots = self._counters(group), self.slots(group)
         for key, value in entries.items():
@@ -363,7 +379,7 @@ class Optimizer:
         return new
 
     def slots(self, group: dict[str, Any]) -> dict[str, float]:
-        """The arrays kept per parameter: name -> what it is filled with at first."""
+        """The arrays kept per parameter, of its shape: name -> the number that fills the array at first."""
         return {}
 
     def _counters(self, group: dict[str, Any]) -> dict[str, float]:
@@ -373,12 +389,12 @@ class Optimizer:
     def _rule(self, group: dict[str, Any], counters: dict[str, float]) -> tuple[str, list[float]]:
         """The row of ``backends/common/optimizers.py`` that updates this group, and its numbers.
 
-        ``counters`` are those of the step, whose "step" counts from 1; they may be changed.
+        ``counters`` are those of this step: in the first step, "step" is 1. They may be changed.
         """
         raise NotImplementedError
 
     def _check(self, group: dict[str, Any]) -> None:
-        """Refuse settings that cannot be used."""
+        """Refuse settings that are not numbers, or are negative."""
         for key in self._numbers:
             value = group.get(key, 0)
             check(
@@ -393,6 +409,6 @@ class Optimizer:
 
 
 def prepared(group: dict[str, Any], decoupled: bool = False) -> list[float]:
-    """The numbers that all rules begin with: sign, decay, shrink (see ``backends/common/optimizers.py``)."""
+    """The first three numbers of every rule: sign, decay, shrink (see ``backends/common/optimizers.py``)."""
     sign, decay = -1.0 if group["maximize"] else 1.0, group["weight_decay"]
     return [sign, 0.0, 1 - group["lr"] * decay] if decoupled else [sign, decay, 1.0]

@@ -13,28 +13,28 @@ from .optimizer import Optimizer, Params, prepared
 
 class Rprop(Optimizer):
     """Resilient backpropagation (Riedmiller and Braun, "A direct adaptive method for faster backpropagation
-    learning", 1993): each weight has a step of its own, and the gradient gives its direction.
+    learning", 1993): each weight has its own step size, and the sign of the gradient gives the direction.
 
-    Made for gradients of the whole training set, not of small batches.
+    It is made for gradients of the whole training set, not of small batches.
 
     Parameters
     ----------
     params : see :class:`Optimizer`
     lr : float
-        The first step of each weight.
+        The first step size of each weight.
     etas : (float, float)
-        Factors on the step where the gradient has changed its sign, and where it has not.
+        Factors on the step size: where the gradient has changed its sign, and where it has not.
     step_sizes : (float, float)
-        The smallest and the largest step.
+        The smallest and the largest step size.
     maximize : bool
-        Follow the gradient uphill.
+        Maximise the loss instead of minimising it.
     capturable, foreach, differentiable
         See :class:`Optimizer`.
 
     Raises
     ------
     ValueError, TypeError
-        If ``lr`` is negative or not a number, or the factors are not on both sides of 1.
+        If ``lr`` is negative or not a number, or ``etas`` are not one factor below 1 and one above 1.
 
     Examples
     --------
@@ -91,14 +91,14 @@ class ASGD(Optimizer):
     params : see :class:`Optimizer`
     lr : float
     lambd, alpha : float
-        In step t the learning rate is ``lr / (1 + lambd * lr * t) ** alpha``, and the weights shrink by
-        ``lambd`` times that.
+        In step t + 1 the learning rate is ``lr / (1 + lambd * lr * t) ** alpha``. Each step multiplies the
+        weights by ``1 - lambd * rate``, where ``rate`` is this learning rate.
     t0 : float
-        The step at which averaging starts.
+        The step after which averaging starts; before it, the average is the last weights.
     weight_decay : float
         Adds ``weight_decay * w`` to the gradient.
     maximize : bool
-        Follow the gradient uphill.
+        Maximise the loss instead of minimising it.
     foreach, differentiable, capturable
         See :class:`Optimizer`.
 

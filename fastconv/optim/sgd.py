@@ -11,7 +11,8 @@ from .optimizer import Optimizer, Params, prepared
 class SGD(Optimizer):
     """Stochastic gradient descent with (Nesterov) momentum, as PyTorch defines it.
 
-    ``v = momentum * v + (1 - dampening) * g`` and then ``w -= lr * v``.
+    A step computes ``v = momentum * v + (1 - dampening) * g`` and then ``w -= lr * v``, where ``g`` is the
+    gradient of the weight ``w``. In the first step ``v = g``.
 
     Parameters
     ----------
@@ -19,16 +20,16 @@ class SGD(Optimizer):
     lr, momentum, dampening, weight_decay : float
         ``weight_decay`` adds ``weight_decay * w`` to the gradient.
     nesterov : bool
-        Needs momentum and no dampening.
+        Use Nesterov's momentum, ``w -= lr * (g + momentum * v)``; needs momentum and no dampening.
     maximize : bool
-        Follow the gradient uphill.
+        Maximise the loss instead of minimising it.
     foreach, differentiable, fused
         See :class:`Optimizer`.
 
     Raises
     ------
     ValueError, TypeError
-        If a setting is negative or not a number, or ``nesterov`` has no momentum.
+        If a setting is negative or not a number, or ``nesterov`` is given without momentum or with dampening.
 
     Examples
     --------

@@ -21,7 +21,7 @@ def _mean(average: Tensor, value: Tensor, count: int) -> Tensor:
 
 
 def get_swa_avg_fn() -> Average:
-    """The mean of all values, for :class:`AveragedModel`.
+    """A function that computes the mean of all values, for :class:`AveragedModel`.
 
     >>> optim.swa_utils.get_swa_avg_fn()(fc.ones(1), fc.zeros(1), 3)
     tensor([0.75])
@@ -30,7 +30,9 @@ def get_swa_avg_fn() -> Average:
 
 
 def get_ema_avg_fn(decay: float = 0.999) -> Average:
-    """The exponential average with ``decay``, for :class:`AveragedModel`.
+    """A function that computes the exponential average ``decay * average + (1 - decay) * value``.
+
+    It is for :class:`AveragedModel`. Raises a ValueError if ``decay`` is not between 0 and 1.
 
     >>> optim.swa_utils.get_ema_avg_fn(0.5)(fc.ones(1), fc.zeros(1), 3)
     tensor([0.5])
@@ -51,13 +53,15 @@ class AveragedModel(nn.Module):
     ----------
     model : Module
     device : str, optional
+        Where the copy is; that of ``model`` by default.
     avg_fn : callable ``(average, value, count) -> average``, optional
-        The mean by default; see also :func:`get_ema_avg_fn`.
+        Gives the new average of a parameter; ``count`` is the number of values averaged so far. The mean by
+        default; see also :func:`get_ema_avg_fn`.
     multi_avg_fn : None
         Not supported.
     use_buffers : bool
-        Average buffers too. By default they are copied, so that those of BatchNorm belong to the
-        last parameters.
+        Average buffers too. By default the last buffers are copied. Then the statistics of BatchNorm are
+        those of the last parameters, not of the averaged ones.
 
     Attributes
     ----------
@@ -99,11 +103,14 @@ class AveragedModel(nn.Module):
             self.to(device)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the copy computes."""
+        """The result of the copy for these arguments."""
         return self.module(*args, **kwargs)
 
     def update_parameters(self, model: nn.Module) -> None:
-        """Take the present parameters of ``model`` into the average; the first ones are copied."""
+        """Update the average with the current parameters of ``model``; the first call copies them.
+
+        Raises a ValueError if ``model`` has more or fewer parameters than the copy.
+        """
         count = int(self.n_averaged.item())
         with no_grad():
             for mine, new in zip(self.module.parameters(), model.parameters(), strict=True):

@@ -1,7 +1,7 @@
 """Learning-rate schedules.
 
-As in PyTorch, each step changes the learning rate that a parameter group has at that moment. So a rate that
-was set by hand has a lasting effect, and several schedules of one optimizer work together.
+As in PyTorch, each step changes the current learning rate of a parameter group. So a rate that was set by
+hand has a lasting effect, and the effects of several schedules of one optimizer multiply.
 """
 
 from .base import LRScheduler

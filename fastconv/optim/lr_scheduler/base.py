@@ -14,12 +14,12 @@ from fastconv.table import options
 
 from ..optimizer import Optimizer
 
-#: What only PyTorch's state dicts hold: bookkeeping that follows from the rest.
+#: Keys that only PyTorch's state dicts have; their values follow from the other keys.
 _PYTORCH = {"_step_count", "_is_initial", "_get_lr_called_within_step", "_last_lr", "verbose"}
 
 
 def check_optimizer(name: str, optimizer: Any) -> Optimizer:
-    """``optimizer``, if it is one."""
+    """``optimizer``; a TypeError if it is not an optimizer."""
     check(
         hasattr(optimizer, "param_groups"),
         name,
@@ -31,7 +31,7 @@ def check_optimizer(name: str, optimizer: Any) -> Optimizer:
 
 
 def per_group(name: str, what: str, optimizer: Optimizer, value: Any) -> list[Any]:
-    """``value``, which is one for all parameter groups or a list with one for each, as a list."""
+    """``value`` as a list with one entry per parameter group; a single value is used for all groups."""
     n = len(check_optimizer(name, optimizer).param_groups)
     listed = list(value) if isinstance(value, (list, tuple)) else [value] * n
     check(len(listed) == n, name, f"expected {n} values of {what}, got {len(listed)}")
@@ -39,29 +39,29 @@ def per_group(name: str, what: str, optimizer: Optimizer, value: Any) -> list[An
 
 
 class LRScheduler:
-    """Base of the schedules; a subclass defines :meth:`get_lr`.
+    """Base class of the schedules; a subclass defines :meth:`get_lr`.
 
     Parameters
     ----------
     optimizer : Optimizer
-        A parameter group that is added later is scheduled from the learning rate it has then.
+        For a parameter group that is added later, the schedule starts from its learning rate at that time.
     last_epoch : int
-        The number of steps already taken, minus one; -1 starts anew. With any other number each group needs
-        its ``"initial_lr"``.
+        The number of steps already taken, minus one; -1 starts a new schedule. With any other number each
+        group needs ``"initial_lr"``.
 
     Attributes
     ----------
     interval : {"epoch", "step"}
-        When ``train.fit`` calls :meth:`step`; may be assigned.
+        Whether ``train.fit`` calls :meth:`step` after each epoch or after each batch; may be assigned.
     last_epoch : int
-        How many steps were taken after the first one, which the constructor takes.
+        The number of calls of :meth:`step`, not counting the one in the constructor.
     base_lrs : list of float
         The ``"initial_lr"`` of each group.
 
     Raises
     ------
     TypeError, ValueError
-        If ``optimizer`` is no optimizer, or a group has no ``"initial_lr"`` where it needs one.
+        If ``optimizer`` is not an optimizer, or ``last_epoch`` is not -1 and a group has no ``"initial_lr"``.
     """
 
     interval: str = "epoch"
@@ -83,7 +83,7 @@ class LRScheduler:
         self._start()
 
     def _start(self) -> None:
-        """The first step, in which a schedule need not change the rate."""
+        """The first step, called by the constructor; many schedules do not change the rate in it."""
         self._starting = True
         self.step()
         del self._starting
@@ -98,7 +98,7 @@ class LRScheduler:
     def step(self, epoch: None = None) -> None:
         """Advance by one epoch (or one batch, for schedules counted in batches).
 
-        ``epoch`` is what PyTorch calls deprecated: it is refused.
+        ``epoch`` is deprecated in PyTorch and must be None here, else a ValueError is raised.
         """
         check(
             epoch is None,
@@ -117,16 +117,16 @@ class LRScheduler:
         self._set(self.get_lr())
 
     def _undo(self) -> None:
-        """Take back the count of the first step."""
+        """Reset the count to its value before the first step."""
         self.last_epoch -= 1
 
     def restart(self) -> None:
-        """Go to epoch 0, whatever the learning rates are now; :class:`SequentialLR` does this."""
+        """Set epoch 0 and its learning rates, whatever the rates are now (for :class:`SequentialLR`)."""
         self.last_epoch = 0
         self._set(self._first_lr())
 
     def _first_lr(self) -> list[float]:
-        """What :meth:`restart` sets; for schedules that multiply the present rate this is not `get_lr`."""
+        """The rates that :meth:`restart` sets; schedules that multiply the current rate override this."""
         return self.get_lr()
 
     def _set(self, rates: list[float]) -> None:
@@ -134,7 +134,7 @@ class LRScheduler:
             group["lr"] = lr
 
     def _join(self, group: dict[str, Any]) -> float:
-        """The ``initial_lr`` of a group that was added to the optimizer later."""
+        """The ``initial_lr`` of a group that was added to the optimizer after the schedule was made."""
         return group.setdefault("initial_lr", group["lr"])
 
     def _scaled(self, factor: float) -> list[float]:
@@ -147,22 +147,22 @@ class LRScheduler:
         return f"{type(self).__name__}({own}; step {self.last_epoch}, lr {lrs})"
 
     def get_last_lr(self) -> list[float]:
-        """Learning rate of each parameter group."""
+        """The current learning rate of each parameter group."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimizer, as plain numbers and lists."""
+        """All attributes except the optimizer, as plain numbers and lists."""
         return {k: v for k, v in self.__dict__.items() if k != "optimizer"}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue where :meth:`state_dict` was taken, here or in PyTorch.
+        """Continue from a :meth:`state_dict` of fastconv or of PyTorch.
 
-        The current learning rates are in the optimizer's own state.
+        The current learning rates are not part of it: they are in the state dict of the optimizer.
 
         Raises
         ------
         TypeError, ValueError
-            If the state is that of another schedule or of more parameter groups.
+            If the state is that of another schedule, or has more parameter groups than the optimizer.
         """
         name = f"{type(self).__name__}.load_state_dict"
         check(
@@ -187,5 +187,5 @@ class LRScheduler:
         self.__dict__.update({k: list(v) if isinstance(v, list) else v for k, v in new.items()})
 
     def _from_pytorch(self, state: dict[str, Any], name: str) -> dict[str, Any]:
-        """``state`` with the attributes of this class, where PyTorch's class has others."""
+        """``state``, a state dict that may be PyTorch's, with the attributes of this class."""
         return state

@@ -1,4 +1,4 @@
-"""Schedules that are made of others."""
+"""Schedules that consist of other schedules."""
 
 # Arguments of users are checked when they arrive, whatever their declared types say.
 # pyright: reportUnnecessaryIsInstance=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -17,7 +17,7 @@ from .plateau import ReduceLROnPlateau
 
 
 class _Composed(LRScheduler):
-    """What schedules of schedules share: the check of their members, and a state that holds theirs."""
+    """Base class: checks the schedules, and holds their state dicts in its own."""
 
     _schedulers: list[LRScheduler]
 
@@ -80,7 +80,7 @@ class ChainedScheduler(_Composed):
     ----------
     schedulers : list of LRScheduler
     optimizer : Optimizer, optional
-        That of the schedules.
+        The optimizer of the schedules; it need not be given.
 
     Raises
     ------
@@ -106,7 +106,7 @@ class ChainedScheduler(_Composed):
 
     @property
     def last_epoch(self) -> int:  # type: ignore[override]
-        """That of the first schedule."""
+        """``last_epoch`` of the first schedule."""
         return self._schedulers[0].last_epoch
 
     def step(self, epoch: None = None) -> None:
@@ -120,7 +120,7 @@ class ChainedScheduler(_Composed):
 
 
 class SequentialLR(_Composed):
-    """Several schedules, each for some epochs.
+    """Several schedules, one after the other, each for some epochs.
 
     Parameters
     ----------
@@ -164,7 +164,8 @@ class SequentialLR(_Composed):
             f"{len(schedulers)} schedules need {len(schedulers) - 1} milestones, got {len(milestones)}",
         )
         self._milestones, self.last_epoch = list(milestones), last_epoch + 1
-        # Each schedule has taken its first step when it was made. Only that of the first one counts now.
+        # Each schedule has taken its first step when it was made. Undo these, and repeat only that of the
+        # schedule that begins.
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"]
         self._undo()

@@ -16,7 +16,23 @@ from .base import LRScheduler
 class CosineAnnealingLR(LRScheduler):
     """Half a cosine from the first learning rate to ``eta_min`` in ``T_max`` epochs, then up again.
 
-    This is SGDR without restarts (Loshchilov and Hutter, 2017).
+    This is SGDR without restarts (Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm
+    restarts", 2017).
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    T_max : int
+        Number of epochs until the lowest learning rate, positive.
+    eta_min : float
+        The lowest learning rate.
+    last_epoch : int
+        See :class:`LRScheduler`.
+
+    Raises
+    ------
+    ValueError
+        If ``T_max`` is not positive.
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:  # noqa: N803
@@ -39,9 +55,9 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
-    """Half a cosine from the first learning rate to ``eta_min``, again and again.
+    """Half a cosine from the first learning rate to ``eta_min``, then a jump back to the first; repeated.
 
-    SGDR (Loshchilov and Hutter, 2017).
+    This is SGDR (Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017).
 
     Parameters
     ----------
@@ -56,7 +72,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     Raises
     ------
     ValueError
-        If ``T_0`` or ``T_mult`` is no positive int.
+        If ``T_0`` or ``T_mult`` is not a positive int.
 
     Examples
     --------

@@ -23,28 +23,35 @@ def _set_momentum(group: dict[str, Any], momentum: float) -> None:
 
 
 class OneCycleLR(LRScheduler):
-    """One rise to ``max_lr`` and one fall, while momentum moves the other way.
+    """The learning rate rises once to ``max_lr`` and falls once; momentum moves in the opposite direction.
 
     From Smith and Topin, "Super-convergence", 2019. Call :meth:`step` after each batch. As in PyTorch, the
     learning rate depends only on the number of steps: a rate that is set by hand lasts until the next step.
-    The rate of a group that is added later is taken as its value at the present point of the cycle.
+    The rate of a group that is added later is taken as its rate at the current point of the cycle.
 
     Parameters
     ----------
     optimizer : Optimizer
     max_lr : float or one per parameter group
     total_steps : int, optional
-        Or give ``epochs`` and ``steps_per_epoch``.
+        The number of steps of the cycle.
+    epochs, steps_per_epoch : int, optional
+        Used without ``total_steps``, which is then their product.
     pct_start : float
-        Share of the steps spent rising.
+        Fraction of the steps in which the rate rises, from 0 to 1.
     anneal_strategy : {"cos", "linear"}
+        Whether the rate follows half a cosine or a line.
     cycle_momentum : bool
         Move ``momentum`` (Adam: the first beta) between ``max_momentum`` and ``base_momentum``.
+    base_momentum, max_momentum : float
+        The momentum at the highest learning rate, and at the first and last one.
     div_factor, final_div_factor : float
-        The first lr is ``max_lr / div_factor``; the last one is the first one divided by
+        The first learning rate is ``max_lr / div_factor``; the last one is the first one divided by
         ``final_div_factor``.
     three_phase : bool
-        Fall to the first lr in as many steps as the rise took, then to the last lr.
+        Fall to the first learning rate in as many steps as the rise took, then to the last one.
+    last_epoch : int
+        See :class:`LRScheduler`.
 
     Raises
     ------
@@ -163,7 +170,9 @@ class OneCycleLR(LRScheduler):
 
 
 class CyclicLR(LRScheduler):
-    """Up to ``max_lr`` and back to ``base_lr``, again and again, while momentum moves the other way.
+    """The learning rate rises to ``max_lr`` and falls back to ``base_lr``, in cycles.
+
+    Momentum moves in the opposite direction.
 
     From Smith, "Cyclical learning rates for training neural networks", 2017. Call :meth:`step` after each
     batch.
@@ -173,18 +182,22 @@ class CyclicLR(LRScheduler):
     optimizer : Optimizer
     base_lr, max_lr : float or one per parameter group
     step_size_up, step_size_down : int
-        Steps of the way up, and of the way down (as many by default).
+        Number of steps in which the rate rises, and in which it falls (the same number by default).
     mode : {"triangular", "triangular2", "exp_range"}
-        The height of the cycles: the same, half of the one before, or ``gamma ** step``.
+        The height of the cycles: the same for all; half of that of the cycle before; or ``gamma ** step``.
     gamma : float
+        Used by ``mode="exp_range"``.
     scale_fn : callable, optional
-        The height as a function of the number of the cycle, which counts from 1, or of the step; then
-        ``mode`` is not read.
+        The height as a function of the number of the cycle, which counts from 1, or of the step. With it,
+        ``mode`` has no effect.
     scale_mode : {"cycle", "iterations"}
-        What ``scale_fn`` is given.
+        Whether the argument of ``scale_fn`` is the number of the cycle or of the step.
     cycle_momentum : bool
         Move ``momentum`` (Adam: the first beta) between ``max_momentum`` and ``base_momentum``.
     base_momentum, max_momentum : float or one per parameter group
+        The momentum at ``max_lr`` and at ``base_lr``.
+    last_epoch : int
+        See :class:`LRScheduler`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The schedule that follows a measurement."""
+"""The schedule that depends on a measured value, such as the loss."""
 
 # Arguments of users are checked when they arrive, whatever their declared types say.
 # pyright: reportUnnecessaryIsInstance=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -16,10 +16,10 @@ from .base import LRScheduler, check_optimizer, per_group
 
 
 class ReduceLROnPlateau(LRScheduler):
-    """Multiply by ``factor`` when a measurement has not become better for ``patience`` epochs.
+    """Multiply by ``factor`` when a measured value has not improved for more than ``patience`` epochs.
 
-    ``train.fit`` gives it the loss on the test data, with ``mode="max"`` the accuracy; without test data
-    those of the training data.
+    ``train.fit`` gives it the loss on the test data, or, with ``mode="max"``, the accuracy. Without test data
+    it gives the loss or accuracy on the training data.
 
     Parameters
     ----------
@@ -29,16 +29,17 @@ class ReduceLROnPlateau(LRScheduler):
     factor : float
         Less than 1.
     patience : int
-        How many epochs without progress are tolerated.
+        Number of epochs without progress that are allowed.
     threshold : float
-        By how much a measurement must be better than the best.
+        A value counts as progress if it is better than the best one by more than this.
     threshold_mode : {"rel", "abs"}
-        Whether ``threshold`` is a share of the best or a difference.
+        Whether ``threshold`` is a fraction of the best value or a difference from it.
     cooldown : int
-        Epochs after a reduction that do not count.
+        Number of epochs after a reduction that do not count.
     min_lr : float or one per parameter group
+        The smallest learning rate.
     eps : float
-        Smaller changes of the learning rate are not made.
+        The learning rate is not changed by ``eps`` or less.
 
     Raises
     ------
@@ -86,11 +87,11 @@ class ReduceLROnPlateau(LRScheduler):
 
     @property
     def in_cooldown(self) -> bool:
-        """Whether a reduction is so recent that epochs do not count."""
+        """Whether the last reduction was less than ``cooldown`` epochs ago, so that epochs do not count."""
         return self.cooldown_counter > 0
 
     def step(self, metrics: SupportsFloat, epoch: None = None) -> None:  # type: ignore[override]
-        """Advance by one epoch, whose measurement is ``metrics``."""
+        """Advance by one epoch; ``metrics`` is the value measured in it, a number or a tensor of one."""
         name = "ReduceLROnPlateau"
         check(epoch is None, name, f"step(metrics, {epoch!r}) is not supported; leave the epoch out")
         try:
@@ -131,5 +132,5 @@ class ReduceLROnPlateau(LRScheduler):
                 group["lr"] = new
 
     def get_lr(self) -> list[Any]:
-        """The learning rates; they depend on measurements, so there is no formula."""
+        """The current learning rates; they depend on measured values, so there is no formula."""
         return self.get_last_lr()

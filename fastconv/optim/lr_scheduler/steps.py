@@ -19,6 +19,22 @@ Factor: TypeAlias = Callable[[int], float]
 class StepLR(LRScheduler):
     """Multiply by ``gamma`` every ``step_size`` epochs.
 
+    Parameters
+    ----------
+    optimizer : Optimizer
+    step_size : int
+        Number of epochs, positive.
+    gamma : float
+    last_epoch : int
+        See :class:`LRScheduler`.
+
+    Raises
+    ------
+    ValueError
+        If ``step_size`` is not positive.
+
+    Examples
+    --------
     >>> optimizer = optim.SGD([fc.ones(1)], lr=0.1)
     >>> schedule = optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
     >>> schedule.step()
@@ -42,7 +58,25 @@ class StepLR(LRScheduler):
 
 
 class MultiStepLR(LRScheduler):
-    """Multiply by ``gamma`` at each epoch of ``milestones``; an epoch listed twice multiplies twice."""
+    """Multiply by ``gamma`` at each epoch of ``milestones``.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    milestones : sequence of int
+        Epochs, in any order; at an epoch that is listed twice the rate is multiplied twice.
+    gamma : float
+    last_epoch : int
+        See :class:`LRScheduler`.
+
+    Examples
+    --------
+    >>> optimizer = optim.SGD([fc.ones(1)], lr=1.0)
+    >>> schedule = optim.lr_scheduler.MultiStepLR(optimizer, milestones=[1], gamma=0.5)
+    >>> schedule.step()
+    >>> schedule.get_last_lr()
+    [0.5]
+    """
 
     def __init__(
         self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1
@@ -65,6 +99,15 @@ class MultiStepLR(LRScheduler):
 class ExponentialLR(LRScheduler):
     """Multiply by ``gamma`` every epoch.
 
+    Parameters
+    ----------
+    optimizer : Optimizer
+    gamma : float
+    last_epoch : int
+        See :class:`LRScheduler`.
+
+    Examples
+    --------
     >>> optimizer = optim.SGD([fc.ones(1)], lr=1.0)
     >>> schedule = optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
     >>> schedule.step()
@@ -84,7 +127,7 @@ class ExponentialLR(LRScheduler):
 
 
 class ConstantLR(LRScheduler):
-    """Multiply by ``factor`` for the first ``total_iters`` epochs.
+    """The learning rate times ``factor`` in the first ``total_iters`` epochs, then without the factor.
 
     Raises
     ------
@@ -117,7 +160,9 @@ class ConstantLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    """Multiply by a factor that goes from ``start_factor`` to ``end_factor`` in ``total_iters`` epochs.
+    """The learning rate times a factor that goes from ``start_factor`` to ``end_factor``.
+
+    The factor changes by the same amount in each of the first ``total_iters`` epochs, then it stays.
 
     Raises
     ------
@@ -163,7 +208,7 @@ class LinearLR(LRScheduler):
 
 
 class PolynomialLR(LRScheduler):
-    """Multiply by ``(1 - t / total_iters) ** power`` in epoch t, until that is 0.
+    """The first learning rate times ``(1 - t / total_iters) ** power`` in epoch t; 0 from ``total_iters`` on.
 
     Raises
     ------
@@ -203,7 +248,8 @@ class LambdaLR(LRScheduler):
     ----------
     optimizer : Optimizer
     lr_lambda : callable ``(epoch) -> float``, or a list with one per parameter group
-        The state dict does not hold functions. It holds the attributes of other callable objects.
+        The state dict does not hold functions. If ``lr_lambda`` is a callable object, the state dict holds
+        its attributes.
 
     Raises
     ------
@@ -237,7 +283,7 @@ class LambdaLR(LRScheduler):
         return [base * f(self.last_epoch) for f, base in zip(self.lr_lambdas, self.base_lrs)]
 
     def _join(self, group: dict[str, Any]) -> float:
-        """A group that was added later has the function of the others."""
+        """A group that was added later gets the function of the others, if they all have the same one."""
         name = type(self).__name__
         one = all(f is self.lr_lambdas[0] for f in self.lr_lambdas)
         check(one, name, "a parameter group was added, and there is no lr_lambda for it; make a new schedule")
@@ -258,7 +304,7 @@ class LambdaLR(LRScheduler):
 
 
 class MultiplicativeLR(LambdaLR):
-    """Multiply by a function of the epoch, every epoch.
+    """Multiply the current learning rate by a function of the epoch, every epoch.
 
     Parameters and errors are those of :class:`LambdaLR`.
 
