@@ -1,7 +1,7 @@
-"""Data sets: what they are, and how they are put together and split.
+"""Data sets: base classes, combinations of data sets, and random splits.
 
 A data set that keeps its examples in arrays also has ``gather``, which returns the rows of a whole batch at
-once. A loader uses it where :func:`gathers` allows it.
+once. A loader uses it if :func:`gathers` returns True.
 """
 
 # The items of a data set are of any type.
@@ -27,10 +27,10 @@ from ..typing import Array
 
 
 class Dataset:
-    """A data set whose items are asked for by number; a subclass has ``__getitem__`` and ``__len__``.
+    """A data set whose items have numbers; a subclass defines ``__getitem__`` and ``__len__``.
 
-    ``a + b`` is :class:`ConcatDataset` of both. Inheriting is not needed: a loader takes any object with
-    these two methods.
+    ``a + b`` is the :class:`ConcatDataset` of both. A data set need not inherit from this class: a loader
+    takes any object with these two methods.
 
     Examples
     --------
@@ -57,9 +57,10 @@ class Dataset:
 
 
 class IterableDataset(Dataset):
-    """A data set that gives its items in its own order; a subclass has ``__iter__``.
+    """A data set that gives its items in its own order; a subclass defines ``__iter__``.
 
-    A loader reads it in one thread, whatever ``num_workers`` is, so each item comes once.
+    The workers of a loader share one iterator, which one thread at a time reads. So each item comes once,
+    whatever ``num_workers`` is.
     """
 
     def __iter__(self) -> Iterator[Any]:
@@ -70,9 +71,9 @@ class IterableDataset(Dataset):
 
 
 def gathers(dataset: Any) -> bool:
-    """Whether ``dataset.gather(index)`` returns what the items would, so that no item need be made.
+    """Whether ``dataset.gather(index)`` gives the same as the single items ``dataset[i]``.
 
-    Not where a subclass has another ``__getitem__`` than the class that has ``gather``.
+    It does not if a subclass overrides ``__getitem__`` but not ``gather``.
     """
     if not getattr(dataset, "gathers", False):
         return False
@@ -81,7 +82,7 @@ def gathers(dataset: Any) -> bool:
 
 
 class TensorDataset(Dataset):
-    """The rows of tensors of one length: item ``i`` is a tuple of the rows ``i``.
+    """The rows of tensors of one length: item ``i`` is the tuple of row ``i`` of each tensor.
 
     Parameters
     ----------
@@ -90,7 +91,7 @@ class TensorDataset(Dataset):
     Raises
     ------
     ValueError
-        There is none, one has no dimensions, or they differ in length.
+        There are no tensors, a tensor has no dimensions, or the tensors differ in length.
 
     Examples
     --------
@@ -155,7 +156,7 @@ class Subset(Dataset):
         return gathers(self.dataset)
 
     def gather(self, index: Array) -> tuple[Array, ...]:
-        """The rows of the data set that the items ``index`` are."""
+        """The rows of the items ``index`` of this subset, gathered from the data set."""
         return self.dataset.gather(np.asarray(self.indices)[index])
 
     def __repr__(self) -> str:
@@ -172,9 +173,9 @@ class ConcatDataset(Dataset):
     Raises
     ------
     ValueError
-        There is none.
+        ``datasets`` is empty.
     TypeError
-        One is iterable only; :class:`ChainDataset` takes these.
+        A data set has only ``__iter__``; :class:`ChainDataset` takes such data sets.
 
     Examples
     --------
@@ -232,12 +233,17 @@ class ChainDataset(IterableDataset):
 
 
 class StackDataset(Dataset):
-    """Data sets side by side: an item is a tuple of one item of each, or a dict where they have names.
+    """Data sets side by side: item ``i`` is the tuple of item ``i`` of each, or a dict if they have names.
 
     Parameters
     ----------
     *args, **kwargs : data sets of one length
-        Either without names or with names.
+        Either all without names (the items are tuples) or all with names (the items are dicts).
+
+    Raises
+    ------
+    ValueError
+        There are no data sets, some have names and others do not, or they differ in length.
 
     Examples
     --------
@@ -286,14 +292,18 @@ def random_split(
     dataset
         With ``__len__`` and ``__getitem__``.
     lengths : sequence of int, or of fractions that add up to 1
-        Where fractions do not divide the items evenly, the first parts get one more.
+        If fractions do not divide the items evenly, the first parts get one item more.
     generator : Generator, optional
-        By default the numbers are those that ``fc.manual_seed`` seeds.
+        Gives the random order; by default the generator that ``fc.manual_seed`` seeds.
+
+    Returns
+    -------
+    list of Subset
 
     Raises
     ------
     ValueError
-        The lengths do not add up to that of the data set.
+        The lengths do not add up to the length of the data set or to 1.
 
     Examples
     --------

@@ -1,8 +1,8 @@
 """Image data sets: found on this machine, or downloaded once, and read from their original files.
 
-A set is searched in ``root``, ``$FASTCONV_DATA``, the user's cache and ``/usr/share/datasets``, each time in
-a subfolder named after the set and then in the folder itself. If no folder has it, it is downloaded into the
-first one.
+A data set is searched in ``root``, ``$FASTCONV_DATA``, the user's cache and ``/usr/share/datasets``. In each
+of these, its usual subfolders are searched first, and then the folder itself. If no folder has it, it is
+downloaded into the first of them.
 """
 
 # NumPy declares some methods, such as reshape, without types.
@@ -39,7 +39,7 @@ __all__ = [
     "to_float",
 ]
 
-#: MNIST and Fashion-MNIST share their file names. The first labels of a file say to which set it belongs.
+#: MNIST and Fashion-MNIST have the same file names. The first 12 labels of a file show which set it is.
 FIRST_LABELS = {
     "504192131435": "MNIST",
     "721041495906": "MNIST",
@@ -49,7 +49,7 @@ FIRST_LABELS = {
 
 
 def to_float(images: np.ndarray) -> np.ndarray:
-    """uint8 0..255 as float32 in [0, 1]."""
+    """uint8 numbers 0 to 255 as float32 numbers in [0, 1]."""
     return np.divide(images, np.float32(255), dtype=np.float32)
 
 
@@ -119,16 +119,16 @@ class ImageSet(Dataset):
 
 
 class PublishedSet(ImageSet):
-    """A set whose files are searched on this machine, or downloaded.
+    """A data set whose files are searched on this machine, or downloaded.
 
-    A subclass says how its files are called and read.
+    A subclass defines the names of its files, and how they are read.
 
     Attributes
     ----------
     folders : tuple of str
-        Its usual folder names.
+        The usual names of its folder.
     package : str
-        The Linux package that holds it, or "".
+        The Debian package that contains the data set, or "".
     """
 
     folders: tuple[str, ...]
@@ -161,7 +161,7 @@ class PublishedSet(ImageSet):
         raise NotImplementedError
 
     def _locate(self, root: PathLike | None, train: bool, fetch: bool) -> list[Path]:
-        """The files of the set; a FileNotFoundError says what to do if they cannot be had."""
+        """The files of the set. If they are not available, a FileNotFoundError says what to do."""
         name, variants, roots = type(self).__name__, self._variants(train), data_folders(root)
         for folder in roots:
             if found := self._in(folder, train):
@@ -187,12 +187,16 @@ class PublishedSet(ImageSet):
         ----------
         folder : path
         train : bool
-            The files of the training images, else those of the test images.
+            True: the files of the training images. False: those of the test images.
+
+        Returns
+        -------
+        list of Path
 
         Raises
         ------
         FileNotFoundError
-            They are not there; the message says which files were expected, and what there is.
+            The files are not there. The message says which files were expected, and what the folder contains.
         """
         path = Path(folder).expanduser()
         if found := cls._in(path, train):
@@ -202,7 +206,7 @@ class PublishedSet(ImageSet):
         files = " or ".join(" and ".join(names) for names in cls._variants(train))
         raise FileNotFoundError(
             f"{cls.__name__}: expected {files} in {path} or in its folder {', '.join(cls.folders)}; "
-            + (f"it has {shown or 'nothing in it'}" if path.is_dir() else "it is no folder")
+            + (f"it has {shown or 'nothing in it'}" if path.is_dir() else "it is not a folder")
         )
 
     @classmethod
@@ -247,9 +251,9 @@ class MNIST(_IdxSet):
     root : path, optional
         The folder that is searched first, and the target of a download.
     train : bool
-        The training images, else the test images.
+        True: the training images. False: the test images.
     download : bool
-        Fetch the files if no folder has them.
+        Download the files if no folder has them.
     transform, target_transform : callable, optional
         As for :class:`ImageSet`.
 
@@ -288,12 +292,14 @@ class FashionMNIST(_IdxSet):
 
 
 class FashionMNISTMini(_IdxSet):
-    """6,000 + 1,000 images of Fashion-MNIST, equally many of each class, in the package itself.
+    """6,000 training and 1,000 test images of Fashion-MNIST, which are part of the package.
+
+    Each class has the same number of images.
 
     Parameters
     ----------
     train : bool
-        The training images, else the test images.
+        True: the training images. False: the test images.
     transform, target_transform : callable, optional
         As for :class:`ImageSet`.
 
@@ -339,7 +345,7 @@ class CIFAR10(PublishedSet):
 def fashion_mnist_or_mini(
     root: PathLike | None = None, download: bool = True
 ) -> tuple[ImageSet, ImageSet, str | None]:
-    """Fashion-MNIST's training and test set, or the subset in the package if they cannot be had.
+    """Fashion-MNIST's training and test set, or, if they are not available, the subset in the package.
 
     Parameters
     ----------
@@ -355,7 +361,7 @@ def fashion_mnist_or_mini(
     Raises
     ------
     ValueError
-        A file is damaged. The subset is not used instead.
+        A file is damaged; then the subset is not used.
     """
     try:
         return FashionMNIST(root, True, download), FashionMNIST(root, False, download), None

@@ -120,7 +120,7 @@ class DatasetFolder(Dataset):
         """The names of the classes, sorted, and their numbers; a subclass may have another rule."""
         name, path = type(self).__name__, Path(directory)
         if not path.is_dir():
-            raise FileNotFoundError(f"{name}: {path} is no folder; root has one folder for each class")
+            raise FileNotFoundError(f"{name}: {path} is not a folder; root has one folder for each class")
         classes = sorted(entry.name for entry in os.scandir(path) if entry.is_dir())
         if not classes:
             raise FileNotFoundError(f"{name}: {path} has no folders; expected one for each class")

@@ -23,68 +23,71 @@ from .datasets import ImageSet
 from .samplers import BatchSampler, RandomSampler, SequentialSampler, boolean, integer
 from .workers import END, WorkerInfo, in_order, working_as
 
-#: What decides which items a batch has.
+#: The attributes that decide which items a batch has; they cannot be changed after ``__init__``.
 FIXED = ("dataset", "batch_size", "shuffle", "sampler", "batch_sampler", "drop_last")
 PREFETCH = 2  # batches made ahead of the consumer, for each worker
 
 
 class DataLoader:
-    """Iterate over a data set in batches of Tensors, mostly ``(X, y)``.
+    """Iterate over a data set in batches of Tensors, usually pairs ``(X, y)``.
 
     Parameters
     ----------
     dataset
-        A pair of arrays ``(X, y)`` with one row per example, a tuple of any number of such arrays, or one
-        array. Or an object with ``__len__`` and ``__getitem__(i)``. Or an object with ``__iter__``, which
-        gives its items in its own order.
+        One of these: a pair of arrays ``(X, y)`` with one row per example; a tuple of any number of such
+        arrays; one array; an object with ``__len__`` and ``__getitem__(i)``; an object with ``__iter__``,
+        which gives its items in its own order.
 
         An item is one array, or a tuple or dict of arrays, numbers, strings and inner tuples and dicts; most
-        often it is ``(array, int)``. A batch has the form of its items. Tensors keep their dtype. Arrays and
-        numbers: floats become float32. Integers stay integers, as int64 in the parts behind the first, but
-        images of integers (C x H x W) that come first become float32; their values stay. Strings become a
-        list.
+        often it is ``(array, int)``. A batch has the form of its items. Tensors keep their dtype. In arrays
+        and numbers, floats become float32. Integers stay integers. In a tuple, the parts after the first
+        become int64, and a first part that is an image of integers (C x H x W) becomes float32 with the same
+        values. Strings become a list.
     batch_size : int or None
-        None: each item comes alone, as :func:`default_convert` makes it.
+        With None, the loader returns single items, converted by :func:`default_convert`.
     shuffle : bool
-        Take a new order in each epoch. A data set that only has ``__iter__`` cannot be shuffled.
+        Use a new random order in each epoch. A data set that has only ``__iter__`` cannot be shuffled.
     sampler : Sampler or iterable of int, optional
-        Gives the numbers of the items in their order; excludes ``shuffle``.
+        Gives the numbers of the items in their order; not together with ``shuffle``.
     batch_sampler : Sampler or iterable of lists of int, optional
-        Gives the numbers of the items of each batch; excludes ``batch_size``, ``shuffle``, ``sampler`` and
-        ``drop_last``.
+        Gives the numbers of the items of each batch; not together with ``batch_size``, ``shuffle``,
+        ``sampler`` or ``drop_last``.
     num_workers : int
-        Threads that make batches; 0 is one thread too. They are threads, not processes, so they share the
-        data set, and a ``__getitem__`` that computes in Python code does not run faster with more of them;
-        decoding of images, NumPy and reading of files do. The batches are the same with any number. An object
-        that only has ``__iter__`` is read by one thread at a time.
+        Number of threads that make batches; 0 uses one thread too. Workers are threads, not processes, so
+        they share the data set. More of them make decoding of images, NumPy code and reading of files faster,
+        but not a ``__getitem__`` that computes in Python code. The batches are the same with any number. A
+        data set that has only ``__iter__`` is read by one thread at a time.
     collate_fn : callable, optional
-        Makes a batch of the list of its items; :func:`default_collate` by default. Arrays in its result
+        Makes a batch from the list of its items; :func:`default_collate` by default. Arrays in its result
         become Tensors.
     pin_memory : bool
         Has no effect, because the upload to a GPU has page-locked memory of its own.
     drop_last : bool
-        Leave an incomplete last batch out.
+        Leave out the last batch if it is incomplete.
     timeout : float
-        Seconds to wait for a batch; 0 waits for ever.
+        Seconds to wait for a batch; 0 waits without a limit.
     worker_init_fn : callable, optional
-        Called with the worker's number in each worker thread before its first item; not with
+        Called with the worker's number in each worker thread, before its first item. It is not called with
         ``num_workers=0``.
     multiprocessing_context
         Must be None, because workers are threads.
     generator : Generator, optional
         The seed is drawn from it, once.
     prefetch_factor : int, optional
-        Batches that each worker makes ahead of time, 2 by default; needs ``num_workers``.
+        Number of batches that each worker makes ahead of time, 2 by default; needs ``num_workers`` of at
+        least 1.
     persistent_workers : bool
-        Call ``worker_init_fn`` in the first epoch only. Threads start within microseconds, so each epoch has
-        its own.
+        Call ``worker_init_fn`` in the first epoch only. The threads are new in each epoch, because they start
+        within microseconds.
     seed : int, optional
-        Order and augmentation of batch b in epoch e depend on (seed, e, b) alone. This holds for what
-        samplers, :mod:`fastconv.data.transforms`, ``fc.rand`` and the like draw; ``random`` and ``np.random``
-        have their own state. By default a seed is drawn once, from the generator of ``fc.manual_seed``.
+        Order and augmentation of batch b in epoch e depend only on (seed, e, b). This holds for the random
+        numbers of samplers, of :mod:`fastconv.data.transforms` and of ``fc.rand`` and similar functions, but
+        not for those of ``random`` and ``np.random``, which have their own state. By default a seed is drawn
+        once, from the generator that ``fc.manual_seed`` seeds.
     transform : callable, optional
-        ``(batch, rng) -> batch`` on X, a float32 array, or an object of :mod:`fastconv.data.transforms`,
-        which sees X before it becomes float32. ``MixUp`` and ``CutMix`` see X and y.
+        A function ``(batch, rng) -> batch`` of X, a float32 array, or an object of
+        :mod:`fastconv.data.transforms`, which gets X before it becomes float32. ``MixUp`` and ``CutMix`` get
+        X and y.
     pin_memory_device : str
         Has no effect.
     in_order : bool
@@ -100,8 +103,8 @@ class DataLoader:
 
     Notes
     -----
-    Each ``iter(loader)`` is one epoch, and the next one starts the next epoch. Background threads make the
-    batches. They end with the iterator, and an exception of theirs is raised where its batch is asked for.
+    Each ``iter(loader)`` starts the next epoch. Background threads make the batches and end with the
+    iterator. An exception in a thread is raised again when its batch is asked for.
 
     Examples
     --------
@@ -189,7 +192,7 @@ class DataLoader:
         self._fixed = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse another data set and another choice of items; collate_fn, transform and such may change."""
+        """Refuse changes of the attributes in ``FIXED``; others, such as ``transform``, may be changed."""
         check(
             not (name in FIXED and getattr(self, "_fixed", False)),
             "DataLoader",
@@ -209,8 +212,8 @@ class DataLoader:
             kind, wanted = type(value).__name__, f"{what} must be a Sampler or an iterable"
             fine = value is None or hasattr(value, "__iter__") or hasattr(value, "__getitem__")
             check(fine, name, f"{wanted}, got {kind}", TypeError)
-            once = f"got a {kind}, which can be gone through once; give list(...) of it"
-            check(not hasattr(value, "__next__"), name, f"{wanted} that starts anew, {once}", TypeError)
+            once = f"got a {kind}, which can be iterated over only once; give list(...) of it"
+            check(not hasattr(value, "__next__"), name, f"{wanted} that starts again, {once}", TypeError)
         check(sampler is None or not self.shuffle, name, "sampler and shuffle=True exclude each other")
         alone = batch_size == 1 and not self.shuffle and sampler is None and not self.drop_last
         check(
@@ -239,7 +242,7 @@ class DataLoader:
         random.check_generator("DataLoader", generator)
         check(seed is None or generator is None, "DataLoader", "seed and generator exclude each other")
         self.generator = generator
-        if generator is None:  # that of the sampler, if it has one
+        if generator is None:  # use the generator of the sampler, if it has one
             inner = getattr(self.batch_sampler, "sampler", None)
             found = (getattr(s, "generator", None) for s in (self.sampler, self.batch_sampler, inner))
             generator = next((g for g in found if isinstance(g, random.Generator)), None)
@@ -254,7 +257,7 @@ class DataLoader:
         return self.shuffle or self.transform is not None or self._sampled
 
     def _count(self) -> int | None:
-        """Batches per epoch, or None if nothing says how many there are."""
+        """The number of batches per epoch, or None if it is not known."""
         if not self._stream:
             try:
                 return len(self.batch_sampler if self._batched else self.sampler)
@@ -264,7 +267,7 @@ class DataLoader:
         return self.n and (self.n // size if self.drop_last else -(-self.n // size))
 
     def __len__(self) -> int:
-        """Batches per epoch; TypeError if neither data set nor sampler says how many examples there are."""
+        """The number of batches per epoch; a TypeError if the data set (or the sampler) has no length."""
         if (count := self._count()) is None:
             why = "data set only has __iter__" if self._stream else "sampler has no __len__"
             raise TypeError(
@@ -274,7 +277,7 @@ class DataLoader:
         return count
 
     def _shown(self) -> dict[str, str]:
-        """The options as words, with a question mark for an unknown number."""
+        """The options as text, with a question mark for an unknown number."""
         dataset, kind = type(self.dataset).__name__, type(self.transform)
         if isinstance(self.dataset, ImageSet):
             dataset = repr(self.dataset)
@@ -307,13 +310,15 @@ class DataLoader:
         return Table(list(shown), [list(shown.values())], "l" + "r" * (len(shown) - 1), "DataLoader").html()
 
     def state_dict(self) -> dict[str, int]:
-        """``epoch``, ``batch`` (how many of this epoch were handed out) and ``seed``."""
+        """A dict with ``epoch``, ``batch`` (the number of batches of this epoch that were returned) and
+        ``seed``."""
         return {"epoch": self._position[0], "batch": self._position[1], "seed": self.seed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Make the next ``iter(loader)`` continue at ``state``, with bit-identical batches.
 
-        Raises a ValueError if ``state`` is none of :meth:`state_dict`, or lies beyond the end of an epoch.
+        Raises a ValueError if ``state`` is not a result of :meth:`state_dict`, or if its batch lies beyond
+        the end of an epoch.
         """
         name = "DataLoader.load_state_dict"
         check(
@@ -367,13 +372,13 @@ class DataLoader:
         position[:] = epoch + 1, 0
 
     def _batches(self) -> Batches:
-        """What makes the batches of an epoch."""
+        """The object that makes the batches of an epoch."""
         kind = type(self.dataset).__name__
         return Batches(self._source, kind, self._batched, self.collate_fn, self.transform)
 
     @contextlib.contextmanager
     def _worker(self, worker: int, backend: str) -> Generator[None, None, None]:
-        """What holds in a worker thread: its number, and the consumer's engine (for a GPU's, the cpu one)."""
+        """Inside the ``with`` block, set the worker's info and the caller's backend (``cpu`` for ``cuda``)."""
         n, engine = self.num_workers, backend if backend in backends.HOST_BACKENDS else "cpu"
         info = WorkerInfo(worker, n, self.seed + worker, self.dataset) if n else None
         same = backends.get_backend() == engine
@@ -391,8 +396,8 @@ class DataLoader:
             yield b, list(index) if self._batched else [index], None
 
     def make_batch(self, index: Sequence[int] | Array, rng: np.random.Generator) -> Any:
-        """The batch of the examples ``index``, in NumPy arrays, with ``rng`` for its random numbers.
+        """The batch of the examples ``index`` in NumPy arrays, with random numbers from ``rng``.
 
-        The background threads do this for each batch; here it can be called, and timed, alone.
+        The background threads compute the same for each batch. Call this method to time it alone.
         """
         return self._batches().make(index, None, rng)

@@ -1,4 +1,4 @@
-"""What a loader may be given as a data set."""
+"""What a loader accepts as a data set."""
 
 # The items of a data set are of any type.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnnecessaryIsInstance=false
@@ -21,7 +21,7 @@ class ArrayDataset(Dataset):
     ----------
     arrays : tuple of arrays
     single : bool
-        An item is a row of the only array, not a tuple.
+        There is only one array, and an item is one of its rows, not a tuple.
     """
 
     gathers = True
@@ -84,8 +84,8 @@ def check_dataset(dataset: Any) -> None:
         (isinstance(dataset, dict) and 0 not in dataset, "a dict; give its arrays as a tuple, (X, y)"),
         (
             hasattr(dataset, "__next__"),
-            f"a {kind}, which can be gone through once, and each epoch does so; give list(...) of "
-            "it, or an object whose __iter__ starts anew",
+            f"a {kind}, which can be iterated over only once, and each epoch does so; give list(...) of "
+            "it, or an object whose __iter__ starts again",
         ),
         (not is_sized(dataset) and not hasattr(dataset, "__iter__"), kind),
     ]

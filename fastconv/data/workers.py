@@ -18,7 +18,7 @@ END: Any = object()  # what ``read`` returns after the last job
 
 
 class WorkerInfo(NamedTuple):
-    """What a worker thread of a ``DataLoader`` is: the answer of :func:`get_worker_info`.
+    """Data about a worker thread of a ``DataLoader``: the result of :func:`get_worker_info`.
 
     Attributes
     ----------
@@ -45,13 +45,13 @@ _local = _Local()
 
 
 def get_worker_info() -> WorkerInfo | None:
-    """Which worker thread of a ``DataLoader`` this is.
+    """Data about the worker thread of a ``DataLoader`` in which this is called.
 
     Returns
     -------
     WorkerInfo or None
-        None outside of worker threads, with ``num_workers=0``, and while an iterable data set is read,
-        because one thread at a time reads it for all workers.
+        None outside of worker threads and with ``num_workers=0``. Also None while an iterable data set is
+        read, because one thread at a time reads it for all workers.
     """
     return _local.info
 
@@ -79,29 +79,29 @@ def in_order(
     Parameters
     ----------
     read : callable
-        The next job, or ``END``. Called by one thread at a time.
+        Returns the next job, or ``END``. Called by one thread at a time.
     make : callable
         ``(worker, job) -> result``. Called by several threads at once.
     begin : callable
         Called with the number of the worker, in each thread, before its first job.
     workers, ahead : int
-        How many threads there are, and how many results they make before they are asked for.
+        The number of threads, and the number of results that they make before these are asked for.
     timeout : float or None
-        Seconds to wait for a result.
+        Seconds to wait for a result; None waits without a limit.
 
     Raises
     ------
     RuntimeError
         No result within ``timeout``, or the process was forked after the threads were started.
     BaseException
-        What ``read``, ``make`` or ``begin`` raised, in the place of its result, with its traceback.
+        An exception of ``read``, ``make`` or ``begin`` is raised in place of the result, with its traceback.
     """
     slots, turn, stop = threading.Semaphore(ahead), threading.Lock(), threading.Event()
     ready: queue.SimpleQueue[tuple[int, Any, BaseException | None]] = queue.SimpleQueue()
     taken, ended = 0, False
 
     def work(worker: int) -> None:
-        """Take a job and make its result, until the jobs end or the consumer does."""
+        """Take a job and make its result, until the jobs end or the caller stops."""
         nonlocal taken, ended
         begun = False
         while slots.acquire() and not stop.is_set():
@@ -147,20 +147,20 @@ def in_order(
                 return
             yield result
     finally:
-        # The child of a fork does not have the threads, and locks that they held may stay locked there.
+        # A forked child does not have these threads, and locks that they held may stay locked in it.
         if os.getpid() == process:
             stop.set()
             for _ in threads:
                 slots.release()
             for thread in threads:
-                # RuntimeError: Python shuts down, or the garbage collector runs this inside that thread.
-                # With a limit, because at Python's shutdown a daemon thread may never end.
+                # RuntimeError: Python shuts down, or the garbage collector runs this code in that thread.
+                # The limit of 1 s: while Python shuts down, a daemon thread may never end.
                 with contextlib.suppress(RuntimeError):
                     thread.join(1.0)
 
 
 def _next(process: int, ready: queue.SimpleQueue[Any], timeout: float | None) -> Any:
-    """The next result; refused in a process that does not have the threads which make them."""
+    """The next result; a RuntimeError in a forked child, which does not have the worker threads."""
     check(
         os.getpid() == process,
         "DataLoader",

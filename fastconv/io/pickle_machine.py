@@ -230,7 +230,7 @@ def _global(m: Machine, argument: str) -> None:
 def _stack_global(m: Machine, argument: Any) -> None:
     name, module = m.stack.pop(), m.stack.pop()
     if not (isinstance(name, str) and isinstance(module, str)):
-        raise ValueError("a name is no string")
+        raise ValueError("a name is not a string")
     m.stack.append(m.known(f"{module}.{name}"))
 
 
@@ -268,7 +268,7 @@ def _build(m: Machine, argument: Any) -> None:
 def _persistent(m: Machine, argument: Any) -> None:
     kind, *rest = m.stack.pop()
     if not isinstance(kind, str):
-        raise ValueError("a reference to the outside is no string")
+        raise ValueError("a reference to the outside is not a string")
     if kind == "storage":
         m.stack.append(m.persistent(*rest))
         return

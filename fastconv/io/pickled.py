@@ -128,7 +128,7 @@ def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> np.nd
 
 def _sizes(shape: Any) -> tuple[int, ...]:
     if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError("the shape of a NumPy array is no tuple of sizes")
+        raise ValueError("the shape of a NumPy array is not a tuple of sizes")
     return shape
 
 

@@ -403,8 +403,8 @@ def test_data_is_a_folder_with_the_set_in_every_command(tmp_path, narrow, monkey
         assert isinstance(asked.pop(), data.FashionMNIST) and not asked
         for folder, words in (
             ("wrong", "it has t10k-images-idx3"),
-            ("none", "it is no folder"),
-            ("file", "it is no folder"),
+            ("none", "it is not a folder"),
+            ("file", "it is not a folder"),
         ):
             assert cli.main([*run, str(tmp_path / folder)]) == 2
             err = capsys.readouterr().err

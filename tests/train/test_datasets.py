@@ -302,7 +302,7 @@ def test_folders_refuse(folder, tmp_path):
         (
             lambda: ImageFolder(folder / "none"),
             FileNotFoundError,
-            "ImageFolder: .* is no folder; root has one folder",
+            "ImageFolder: .* is not a folder; root has one folder",
         ),
         (
             lambda: ImageFolder(folder / "cat" / "more"),

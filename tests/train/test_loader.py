@@ -253,8 +253,11 @@ def generator():
             lambda: DataLoader({"x": np.ones(3), "y": np.ones(3)}),
             r"got a dict; give its arrays as a tuple, \(X, y\)",
         ),
-        (lambda: DataLoader(generator()), "got a generator, which can be gone through once.*give list"),
-        (lambda: DataLoader(iter([(image(0), 0)])), "got a list_iterator, which can be gone through once"),
+        (lambda: DataLoader(generator()), "got a generator, which can be iterated over only once.*give list"),
+        (
+            lambda: DataLoader(iter([(image(0), 0)])),
+            "got a list_iterator, which can be iterated over only once",
+        ),
         (
             lambda: DataLoader(None),
             "dataset must be a pair of arrays or have __len__ and __getitem__, or __iter__, got NoneType",

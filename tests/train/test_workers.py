@@ -412,7 +412,7 @@ BAD = {
     "unknown": (lambda: DataLoader(PAIRS, workers=3), "unexpected keyword argument 'workers'"),
     "once": (
         lambda: DataLoader(PAIRS, sampler=iter([1])),
-        "sampler must be .* that starts anew, got a list_it",
+        "sampler must be .* that starts again, got a list_it",
     ),
     "length": (
         lambda: len(DataLoader(PAIRS, sampler=Endless())),
