@@ -1,4 +1,4 @@
-"""New tensors: from data, filled by a rule, of random numbers."""
+"""Functions that make new tensors: from data, filled by a rule, or of random numbers."""
 
 from .data import argument, as_tensor, from_dlpack, from_numpy, tensor
 from .filled import (

@@ -23,19 +23,20 @@ from ..variable import host_array
 def tensor(
     data: Any, dtype: DType | None = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """A new tensor with a copy of ``data``; Python floats become float32, integers int64.
+    """A new tensor with a copy of ``data``; Python floats become float32, Python integers int64.
 
     Parameters
     ----------
     data : number, nested sequence, numpy.ndarray or Tensor
     dtype : numpy dtype, optional
+        By default that of an array or Tensor.
     device : {"cpu", "cuda"}, optional
     requires_grad : bool
 
     Raises
     ------
     TypeError
-        If ``data`` holds anything but real numbers of at most 64 bits.
+        If ``data`` holds values other than real numbers of at most 64 bits.
 
     Examples
     --------
@@ -48,9 +49,10 @@ def tensor(
 
 
 def as_tensor(data: Any, dtype: DType | None = None, device: str | None = None) -> Tensor:
-    """``data`` as a Tensor, without a copy where that is possible.
+    """``data`` as a Tensor, without a copy if possible.
 
-    An array in foreign byte order or unaligned is copied; so is what changes its dtype or device.
+    An array that is in foreign byte order or unaligned is copied, and so are data whose dtype or device
+    changes.
 
     Parameters
     ----------
@@ -71,21 +73,21 @@ def as_tensor(data: Any, dtype: DType | None = None, device: str | None = None) 
 
 
 def argument(name: str, what: str, data: Any, device: str | None = None) -> Tensor:
-    """Argument ``what`` of function ``name`` as a Tensor: :func:`as_tensor`, whose errors name both."""
+    """Argument ``what`` of function ``name`` as a Tensor, as :func:`as_tensor`; errors name both."""
     return variable.argument(name, what, data, device)
 
 
 def from_numpy(array: Array) -> Tensor:
-    """A tensor on the array's own memory (copied to the GPU under the cuda backend).
+    """A tensor that shares the memory of a NumPy array; with the cuda backend, the memory is copied to the GPU.
 
     The memory may be read-only and have any strides.
 
     Raises
     ------
     TypeError
-        If ``array`` is no NumPy array.
+        If ``array`` is not a NumPy array.
     ValueError
-        If its memory is in foreign byte order or unaligned: kernels cannot read it, so it cannot be shared.
+        If the array is in foreign byte order or unaligned, because kernels cannot read such memory.
 
     Examples
     --------
@@ -111,7 +113,7 @@ def from_numpy(array: Array) -> Tensor:
 
 
 def from_dlpack(x: Any) -> Tensor:
-    """A tensor on the memory of any object that supports DLPack, on the host or on the GPU.
+    """A tensor that shares the memory of an object that supports DLPack, on the host or on the GPU.
 
     Raises
     ------

@@ -29,7 +29,7 @@ def full(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """A tensor of ``size`` filled with ``fill_value``, in the number's own type or in ``dtype``.
+    """A tensor of shape ``size`` filled with ``fill_value``; by default its dtype follows from the number.
 
     >>> fc.full((2, 2), 7)
     tensor([[7, 7],
@@ -81,7 +81,7 @@ def empty(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """A tensor whose values are whatever its memory holds; write to it before you read it.
+    """A tensor whose memory is not initialised, so its values are arbitrary; write to it before you read it.
 
     >>> fc.empty(2, 3).shape
     (2, 3)
@@ -102,7 +102,7 @@ def _like(
     x = argument(name, "input", input)
     dtype = x.dtype if dtype is None else dtypes.parse(name, dtype)
     where = x.device if device is None else device
-    # on the host in the order of axes in memory of ``input``, so that later ops on both find the same order
+    # on the host, with the memory order of ``input``, so that later ops on both find the same order
     model = x.array if isinstance(x.array, np.ndarray) else np.broadcast_to(np.empty((), dtype), x.shape)
     return Tensor(place(make(model, dtype), where), requires_grad)
 
@@ -116,7 +116,7 @@ def zeros_like(
     requires_grad: bool = False,
     memory_format: str = "preserve_format",
 ) -> Tensor:
-    """Zeros of the shape, dtype and device of ``input``; ``memory_format`` changes nothing.
+    """Zeros with the shape, dtype and device of ``input``; ``memory_format`` has no effect.
 
     >>> fc.zeros_like(fc.tensor([1, 2]))
     tensor([0, 0])
@@ -133,7 +133,7 @@ def ones_like(
     requires_grad: bool = False,
     memory_format: str = "preserve_format",
 ) -> Tensor:
-    """Ones of the shape, dtype and device of ``input``; ``memory_format`` changes nothing.
+    """Ones with the shape, dtype and device of ``input``; ``memory_format`` has no effect.
 
     >>> fc.ones_like(fc.tensor([1, 2]), dtype=fc.float32)
     tensor([1., 1.])
@@ -150,7 +150,7 @@ def empty_like(
     requires_grad: bool = False,
     memory_format: str = "preserve_format",
 ) -> Tensor:
-    """:func:`empty` with the shape, dtype and device of ``input``; ``memory_format`` changes nothing.
+    """:func:`empty` with the shape, dtype and device of ``input``; ``memory_format`` has no effect.
 
     >>> fc.empty_like(fc.tensor([1, 2])).shape
     (2,)
@@ -168,7 +168,9 @@ def full_like(
     requires_grad: bool = False,
     memory_format: str = "preserve_format",
 ) -> Tensor:
-    """A number in the shape, dtype and device of ``input``; ``memory_format`` changes nothing.
+    """A tensor of ``fill_value`` with the shape, dtype and device of ``input``.
+
+    ``memory_format`` has no effect.
 
     >>> fc.full_like(fc.tensor([1, 2]), 7)
     tensor([7, 7])
@@ -181,7 +183,7 @@ def full_like(
 
 
 def fill(input: TensorLike, value: float) -> Tensor:  # noqa: A002
-    """A copy of ``input`` with ``value``, a number or a tensor of one, in place of every element.
+    """A tensor like ``input`` whose elements are all ``value``, a number or a tensor with one element.
 
     >>> fc.fill(fc.tensor([1, 2]), 7)
     tensor([7, 7])
@@ -200,7 +202,10 @@ def arange(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """``arange(end)`` or ``arange(start, end[, step])``: int64 for integers, else float32.
+    """Numbers from ``start`` (0 by default) up to, but not including, ``end``, at distances of ``step``.
+
+    Call it as ``arange(end)`` or ``arange(start, end[, step])``. The dtype is int64 if all arguments are
+    integers, else float32.
 
     >>> fc.arange(1, 7, 2)
     tensor([1, 3, 5])
@@ -264,7 +269,7 @@ def logspace(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """``steps`` powers of ``base``, whose exponents have equal distances, from ``start`` to ``end``.
+    """``steps`` powers of ``base``, whose exponents go from ``start`` to ``end`` at equal distances.
 
     >>> fc.logspace(0, 2, 3)
     tensor([  1.,  10., 100.])
@@ -304,7 +309,9 @@ def _triangle(name: str, make: Any, row: Any, col: Any, offset: Any, dtype: Any,
 def tril_indices(
     row: int, col: int, offset: int = 0, *, dtype: DType = INT64, device: str | None = None
 ) -> Tensor:
-    """The rows and the columns of the elements in the lower triangle of a ``row x col`` matrix.
+    """The row and column indices of the elements in the lower triangle of a ``row x col`` matrix.
+
+    The result has the shape (2, number of elements). ``offset`` moves the diagonal: to the right if positive.
 
     >>> fc.tril_indices(2, 2)
     tensor([[0, 1, 1],
@@ -317,7 +324,9 @@ def tril_indices(
 def triu_indices(
     row: int, col: int, offset: int = 0, *, dtype: DType = INT64, device: str | None = None
 ) -> Tensor:
-    """The rows and the columns of the elements in the upper triangle of a ``row x col`` matrix.
+    """The row and column indices of the elements in the upper triangle of a ``row x col`` matrix.
+
+    The result has the shape (2, number of elements). ``offset`` moves the diagonal: to the right if positive.
 
     >>> fc.triu_indices(2, 2)
     tensor([[0, 0, 1],

@@ -1,7 +1,7 @@
 """New tensors of random numbers.
 
-They come from the generator that ``manual_seed`` seeds, or from a ``Generator`` of the caller's. They are
-made on the host, so the same seed gives the same numbers on every device.
+The numbers come from the generator that ``manual_seed`` seeds, or from the caller's ``Generator``. They are
+drawn on the host, so the same seed gives the same numbers on every device.
 """
 
 # Arguments of users are checked when they arrive, whatever their declared types say.
@@ -74,16 +74,16 @@ def randint(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Integers from ``low`` (0 by default) up to, but without, ``high``.
+    """Integers from ``low`` (0 by default) to ``high - 1``, all with the same probability.
 
-    ``randint(high, size)`` or ``randint(low, high, size)``.
+    Call it as ``randint(high, size)`` or ``randint(low, high, size)``.
 
     >>> fc.randint(0, 10, (2, 3)).shape
     (2, 3)
     """
     name = "randint"
     words = [w for w, v in (("low", low), ("high", high), ("size", size)) if v is None]
-    if len(args) == len(words) - 1 and "low" in words:  # low is the one that may be left out
+    if len(args) == len(words) - 1 and "low" in words:  # only low may be left out
         words.remove("low")
     check(
         len(args) == len(words), name, f"expected high and size, or low, high and size, got {args}", TypeError
@@ -129,7 +129,7 @@ def rand_like(
     requires_grad: bool = False,
     memory_format: str = "preserve_format",
 ) -> Tensor:
-    """:func:`rand` with the shape, dtype and device of ``input``; ``memory_format`` changes nothing.
+    """:func:`rand` with the shape, dtype and device of ``input``; ``memory_format`` has no effect.
 
     >>> fc.rand_like(fc.zeros(2, 3)).shape
     (2, 3)
@@ -149,7 +149,7 @@ def randn_like(
     requires_grad: bool = False,
     memory_format: str = "preserve_format",
 ) -> Tensor:
-    """:func:`randn` with the shape, dtype and device of ``input``; ``memory_format`` changes nothing.
+    """:func:`randn` with the shape, dtype and device of ``input``; ``memory_format`` has no effect.
 
     >>> fc.randn_like(fc.zeros(2, 3)).shape
     (2, 3)
@@ -171,8 +171,9 @@ def randint_like(
     requires_grad: bool = False,
     memory_format: str = "preserve_format",
 ) -> Tensor:
-    """Integers like :func:`randint` with the shape, dtype and device of ``input``: ``randint_like(x, high)``
-    or ``randint_like(x, low, high)``; ``memory_format`` changes nothing.
+    """:func:`randint` with the shape, dtype and device of ``input``; ``memory_format`` has no effect.
+
+    Call it as ``randint_like(x, high)`` or ``randint_like(x, low, high)``.
 
     >>> fc.randint_like(fc.zeros(2, 3), 10).dtype
     dtype('float32')
@@ -195,8 +196,22 @@ def normal(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Normal numbers: with a mean and a deviation for each element, or for all of a ``size``.
+    """Normally distributed numbers.
 
+    Parameters
+    ----------
+    mean, std : float or Tensor
+        Mean and standard deviation. Tensors give those of each element, and are broadcast.
+    size : int or tuple of int
+        The shape of the result; only if ``mean`` and ``std`` are numbers.
+
+    Raises
+    ------
+    ValueError, TypeError
+        ``std`` is negative, ``size`` is missing, or it is given together with a tensor.
+
+    Examples
+    --------
     >>> fc.normal(0.0, 1.0, (2, 3)).shape, fc.normal(fc.zeros(4), 0.5).shape
     ((2, 3), (4,))
     """
@@ -226,7 +241,7 @@ def normal(
 
 @names_memory
 def bernoulli(input: TensorLike, *, generator: Generator | None = None) -> Tensor:  # noqa: A002
-    """Zeros and ones; ``input`` has the probability of each one.
+    """Random zeros and ones of the shape and dtype of ``input``, which has the probability of a one.
 
     >>> fc.bernoulli(fc.tensor([0.0, 1.0]))
     tensor([0., 1.])
@@ -249,25 +264,34 @@ def multinomial(
     *,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Draw ``num_samples`` positions from each row of weights; a larger weight is drawn more often.
+    """Draw ``num_samples`` positions from each row of weights, with probabilities in proportion to these.
 
     Parameters
     ----------
-    input : vector or matrix of weights
-        They are at least 0 and need not sum to 1.
+    input : Tensor or array of floats, (n,) or (rows, n)
+        Weights. They are at least 0 and need not add up to 1.
     num_samples : int
     replacement : bool
-        Whether a position may be drawn again.
+        Whether a position may be drawn more than once.
 
     Returns
     -------
     Tensor
-        int64; a row of positions for each row of weights.
+        int64, (num_samples,) or (rows, num_samples): the positions drawn from each row.
+
+    Raises
+    ------
+    ValueError
+        A weight is negative or not finite, a row has no weight above 0, or, without replacement, fewer than
+        ``num_samples`` weights above 0.
+    TypeError
+        The weights are not floats.
 
     Notes
     -----
-    Without replacement the largest of ``weight / exponential number`` are taken (P. Efraimidis, P. Spirakis:
-    Weighted random sampling with a reservoir, 2006).
+    Without replacement, the positions with the largest values of ``weight / x`` are taken, where x is an
+    exponentially distributed random number (P. Efraimidis, P. Spirakis: Weighted random sampling with a
+    reservoir, 2006).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""One batch of a data set: its items are asked for, put together and transformed."""
+"""How one batch of a data set is made: its items are read, combined and transformed."""
 
 # The items of a data set are of any type.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -22,16 +22,16 @@ from .transforms import Mixing, Transform
 
 
 class Batches:
-    """What makes batches.
+    """Makes the batches of a loader.
 
     Parameters
     ----------
     dataset
         With ``__getitem__`` or ``__iter__``.
     shown : str
-        Its name, for messages.
+        The name of the data set, for error messages.
     batched : bool
-        Else each item comes alone.
+        False: a "batch" is a single item.
     collate_fn, transform : callable or None
         As in ``DataLoader``.
     """
@@ -48,7 +48,7 @@ class Batches:
         self.collate_fn, self.transform = collate_fn, transform
 
     def make(self, index: Sequence[Any] | Array, items: list[Any] | None, rng: np.random.Generator) -> Any:
-        """The batch of ``items``, or of those with the numbers ``index``; ``rng`` gives random numbers."""
+        """The batch of ``items``, or, if that is None, of the items ``index``; ``rng`` draws the numbers."""
         raw = isinstance(self.transform, Transform)
         with random.drawing_from(rng):
             if self.batched and self.collate_fn is None and items is None and gathers(self.dataset):
@@ -64,8 +64,8 @@ class Batches:
             return self._transformed(batch, len(index), rng)
 
     def streamed(self, start: int, size: int, drop_last: bool) -> Iterator[tuple[int, range, list[Any]]]:
-        """For a data set that only has ``__iter__``: the batches from ``start`` on, as their number, those of
-        their items, and the items. The items before are skipped."""
+        """The batches from ``start`` on of a data set that has only ``__iter__``: the number of the batch,
+        the numbers of its items, and the items. Earlier items are read and skipped."""
         items, b = iter(self.dataset), start
         for _ in islice(items, start * size):
             pass
@@ -82,7 +82,7 @@ class Batches:
             b += 1
 
     def _items(self, index: list[Any]) -> list[Any]:
-        """The items ``index``. A data set may have PyTorch's ``__getitems__``, which returns several."""
+        """The items ``index``; a data set may have PyTorch's ``__getitems__``, which returns several."""
         several = getattr(self.dataset, "__getitems__", None)
         return [self._item(i) for i in index] if several is None else several(index)
 
@@ -115,7 +115,7 @@ class Batches:
                 check(pair, "DataLoader", f"transform {transform!r} needs batches (X, y)", TypeError)
                 x, y = transform(x, batch[1], rng)
                 batch = (x, y)
-            else:  # an object of ``transforms`` sees the dtype that the data set has
+            else:  # an object of ``transforms`` gets the dtype of the data set
                 x = transform(
                     x if isinstance(transform, Transform) else x.astype(np.float32, copy=False), rng
                 )
@@ -129,7 +129,7 @@ class Batches:
 
 
 def _numbers(index: Sequence[Any] | Array, n: int) -> Array:
-    """The numbers of a batch as an array, which must be those of items of the data set."""
+    """The numbers of a batch as an array; an IndexError if the data set has no such item."""
     found = np.asarray(index)
     if not found.size:
         return found.astype(np.intp)

@@ -1,4 +1,4 @@
-"""Items of a data set, put together to one batch of arrays."""
+"""Combining items of a data set to one batch of arrays."""
 
 # The items of a data set are of any type.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -20,9 +20,9 @@ Index: TypeAlias = Sequence[Any] | np.ndarray
 
 
 # ------------------------------------------------------------------------------------------------- dtypes
-# The rules below are for arrays and numbers. Tensors keep their dtype.
+# These rules are for arrays and numbers. Tensors keep their dtype.
 def channels_last(a: np.ndarray) -> np.ndarray:
-    """A 4-D array as channels-last memory, as the kernels read it; copied here, outside the training loop."""
+    """A 4-D array in channels-last memory, as kernels read it; the copy is made in the loader's thread."""
     return np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) if a.ndim == 4 else a
 
 
@@ -42,7 +42,7 @@ def as_alone(a: np.ndarray) -> np.ndarray:
 
 
 def as_found(a: np.ndarray) -> np.ndarray:
-    """The same, with images as channels-last memory."""
+    """The result of :func:`as_alone`, with float images in channels-last memory."""
     return channels_last(as_alone(a)) if a.dtype.kind == "f" else a
 
 
@@ -62,13 +62,13 @@ def batch(items: Sequence[Any], index: Index, raw: bool) -> Any:
 
 
 def of_rows(rows: Sequence[np.ndarray], single: bool, raw: bool) -> Any:
-    """The same for rows of arrays; ``single``: an item is a row of the only array, not a tuple."""
+    """The same for the rows of arrays. ``single``: there is one array, and items are not tuples."""
     x = rows[0] if raw else as_alone(rows[0]) if single else as_inputs(rows[0])
     return x if single else (x, *map(as_targets, rows[1:]))
 
 
 def default_collate(batch: Sequence[Any]) -> Any:
-    """Put the items of a data set together to one batch, as a ``DataLoader`` without ``collate_fn`` does.
+    """Combine the items of a data set to one batch, as a ``DataLoader`` without ``collate_fn`` does.
 
     Parameters
     ----------
@@ -78,13 +78,13 @@ def default_collate(batch: Sequence[Any]) -> Any:
     Returns
     -------
     Tensor, list of str, or tuple or dict of them
-        Tensors keep their dtype. NumPy's floats and Python's become float32. The other dtypes are described
-        at ``DataLoader``.
+        Tensors keep their dtype. NumPy and Python floats become float32. ``DataLoader`` describes the rules
+        for the other dtypes.
 
     Raises
     ------
     TypeError, ValueError
-        The items differ in form or shape, or are something else.
+        The items differ in form or shape, or an item is of another type.
 
     Examples
     --------
@@ -101,9 +101,9 @@ def default_collate(batch: Sequence[Any]) -> Any:
 
 
 def default_convert(data: Any) -> Any:
-    """Arrays and NumPy's numbers inside ``data`` as Tensors of the same dtype; all else as it is.
+    """``data`` with its arrays and NumPy numbers as Tensors of the same dtype; other values are not changed.
 
-    A ``DataLoader`` with ``batch_size=None`` does so with each item.
+    A ``DataLoader`` with ``batch_size=None`` calls this for each item.
 
     Examples
     --------
@@ -123,7 +123,7 @@ def default_convert(data: Any) -> Any:
 
 
 class _Batch:
-    """Items that are put together; ``name`` and the items' numbers are for messages."""
+    """Combines items to a batch; ``name`` (of the function) and the items' numbers are for error messages."""
 
     def __init__(self, name: str, index: Index) -> None:
         self.name, self.index = name, index
@@ -137,7 +137,7 @@ class _Batch:
         return _like(items[0], merged)
 
     def merge(self, items: Sequence[Any], where: str, rule: Callable[[np.ndarray], np.ndarray]) -> Any:
-        """One part of all items as a batch; ``where`` is its place in an item."""
+        """One part of all items as a batch; ``where`` is its place in an item, such as ``[1]['label']``."""
         first = items[0]
         if isinstance(first, Mapping):
             for k, item in zip(self.index, items):
@@ -158,7 +158,7 @@ class _Batch:
         return stacked if isinstance(first, Tensor) else rule(stacked)
 
     def columns(self, items: Sequence[Any], where: str) -> list[Any]:
-        """Tuples of one length, transposed: all first parts, all second parts, ..."""
+        """Tuples of one length, transposed: all first parts, all second parts, and so on."""
         n, head = len(items[0]), f"item {self.index[0]}{where}"
         check(n > 0, self.name, f"{head} is an empty {type(items[0]).__name__}")
         for k, item in zip(self.index, items):
@@ -198,12 +198,12 @@ class _Batch:
 
 
 def first_of(value: Any) -> Any:
-    """The inputs of a batch: the first part of a tuple, or all of it."""
+    """The inputs of a batch: its first part if it is a tuple or list, else the batch itself."""
     return value[0] if isinstance(value, (tuple, list)) else value
 
 
 def with_first(value: Any, x: Any) -> Any:
-    """The batch with other inputs."""
+    """The batch with ``x`` in place of its inputs."""
     if not isinstance(value, (tuple, list)):
         return x
     return _like(value, [x, *value[1:]])
@@ -219,7 +219,7 @@ def _keys(item: object) -> str:
 
 
 def tensors(value: Any) -> Any:
-    """A batch with Tensors for its arrays, on the device where new tensors are made."""
+    """The batch with its arrays as Tensors, on the default device."""
     if isinstance(value, np.ndarray):
         return from_numpy(value)
     if isinstance(value, Tensor):

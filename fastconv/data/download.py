@@ -1,4 +1,4 @@
-"""Downloads of the published data sets: mirrors, checksums, and parts that are continued."""
+"""Downloads of the published data sets: mirrors, checksums, and partial downloads that are continued."""
 
 # Other packages declare no types.
 # pyright: reportUnknownMemberType=false
@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-#: Where each set is published; tried in this order.
+#: Addresses where each data set is published; they are tried in this order.
 MIRRORS: dict[str, tuple[str, ...]] = {
     "FashionMNIST": (
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
@@ -28,8 +28,8 @@ MIRRORS: dict[str, tuple[str, ...]] = {
     ),
     "CIFAR10": ("https://www.cs.toronto.edu/~kriz/", "https://cave.cs.toronto.edu/kriz/"),
 }
-#: SHA-256 of the published files. They are checked after a download only: a Linux distribution packs its
-#: copies anew, so local files are checked by their structure.
+#: SHA-256 of the published files. They are checked only after a download. Local files are checked by their
+#: structure, because the files in a package of a Linux distribution are compressed again and differ.
 SHA256: dict[str, dict[str, str]] = {
     "FashionMNIST": {
         "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
@@ -45,15 +45,15 @@ SHA256: dict[str, dict[str, str]] = {
     },
     "CIFAR10": {"cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"},
 }
-OFFLINE_SECONDS = 8.0  # all mirrors together have this long to answer
-STALL_SECONDS = 15.0  # longest silence in the middle of a download
+OFFLINE_SECONDS = 8.0  # time for an answer, of all mirrors together
+STALL_SECONDS = 15.0  # longest time without data during a download
 
 
 def _open(url: str, offset: int, seconds: float) -> Any:
-    """The answer to a GET from byte ``offset`` on; TimeoutError after ``seconds``.
+    """The response to a GET request from byte ``offset`` on; a TimeoutError after ``seconds``.
 
-    The request runs in a thread of its own, because the lookup of a host name has no time limit, and a
-    machine without a network must not wait for it.
+    The request runs in a thread of its own. The lookup of a host name has no time limit, and a machine
+    without a network must not wait for it.
     """
     import requests
 
@@ -73,22 +73,22 @@ def _open(url: str, offset: int, seconds: float) -> Any:
         answer = future.result(seconds)
     except FutureTimeout:
         raise TimeoutError(f"no answer within {seconds:.1f} s") from None
-    if answer.status_code != 416:  # 416: nothing is left beyond the offset, so the part may be whole
+    if answer.status_code != 416:  # 416: the file has no bytes after the offset, so the part may be complete
         answer.raise_for_status()
     return answer
 
 
 def _fetch(url: str, output: Any, pooch: Any, *, file: Path, seconds: float) -> None:
-    """A downloader for pooch: ``url`` to ``output``.
+    """A downloader for pooch: writes the contents of ``url`` to the path ``output``.
 
-    It continues ``<file>.part`` if there is one, and leaves one if it is interrupted.
+    It continues ``<file>.part`` if that exists. If it is interrupted, it keeps the received data there.
     """
     from tqdm.auto import tqdm
 
     part, mine = Path(f"{file}.part"), Path(f"{file}.{os.getpid()}-{threading.get_ident()}.part")
     for left in file.parent.glob(f"{file.name}*.part"):
-        # A part that was written to lately belongs to a running process. A part is taken over by renaming
-        # it, because only one process can do that.
+        # A part that was written to recently belongs to a running process. To use an older part, this
+        # process renames it, because only one process can succeed in that.
         with contextlib.suppress(FileNotFoundError):
             if left == part or time.time() - left.stat().st_mtime > 2 * STALL_SECONDS:
                 left.replace(mine)
@@ -112,10 +112,10 @@ def _fetch(url: str, output: Any, pooch: Any, *, file: Path, seconds: float) -> 
 
 
 def download(name: str, files: Sequence[str], folder: Path) -> list[str]:
-    """Fetch ``files`` of the set ``name`` into ``folder``.
+    """Download ``files`` of the data set ``name`` into ``folder``.
 
-    Returns why it failed, a line for each mirror; an empty list after success. A file gets its name only
-    when its SHA-256 is right. A wrong file is removed, and the next mirror is tried.
+    Returns the reasons of a failure, one line for each mirror, or an empty list after success. A file gets
+    its name only if its SHA-256 is right. A wrong file is removed, and the next mirror is tried.
     """
     try:
         import pooch  # type: ignore[import-untyped]
@@ -135,7 +135,7 @@ def download(name: str, files: Sequence[str], folder: Path) -> list[str]:
             except (OSError, ValueError) as e:  # OSError: network or disk; ValueError: a wrong hash
                 failures.append(f"{mirror}: {str(e) or type(e).__name__}")
                 broken = isinstance(e, OSError)
-                if resumed and not broken:  # perhaps the old part was wrong: try once more from the start
+                if resumed and not broken:  # the old part may have been wrong: try again from the start
                     todo.insert(0, mirror)
                 resumed = broken
         else:

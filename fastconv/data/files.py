@@ -26,7 +26,7 @@ CIFAR_RECORDS, CIFAR_RECORD = 10_000, 1 + 3 * 32 * 32  # images per file; bytes 
 
 
 def data_folders(root: PathLike | None = None) -> list[Path]:
-    """The folders that are searched for data, in order; downloads go to the first."""
+    """The folders that are searched for data, in order; downloads are written to the first."""
     given = [p for p in (root, os.environ.get("FASTCONV_DATA")) if p]
     cache = user_cache()  # None if the user has no home
     own = [cache / "fastconv" / "data"] if cache else []
@@ -42,7 +42,7 @@ def _expect(path: Path, ok: bool, expected: str, got: object) -> None:
 
 @contextlib.contextmanager
 def _decoding(path: Path) -> Generator[None, None, None]:
-    """Errors of gzip and tar, as one that names the file."""
+    """Turn errors of gzip and tar into a ValueError that names the file."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as e:
@@ -51,15 +51,15 @@ def _decoding(path: Path) -> Generator[None, None, None]:
 
 def _exactly(path: Path, f: IO[bytes], n: int, what: str) -> bytearray:
     """The rest of ``f``, which must be ``n`` bytes."""
-    data = bytearray(f.read())  # read to the end, where gzip verifies its checksum
+    data = bytearray(f.read())  # read to the end, because gzip verifies its checksum there
     _expect(path, len(data) == n, f"{n} bytes of {what}", len(data))
     return data
 
 
 def read_idx(path: PathLike, ndim: int) -> Array:
-    """Read an idx file (plain or ``.gz``) of uint8 with ``ndim`` dimensions.
+    """Read an idx file (plain or ``.gz``) as a uint8 array with ``ndim`` dimensions.
 
-    Raises a ValueError if the file is of another kind or incomplete.
+    Raises a ValueError if the file has another format or is incomplete.
     """
     path, size, magic = Path(path), 4 + 4 * ndim, bytes((0, 0, 8, ndim))  # 8: unsigned bytes
     opened: Any = gzip.open if path.suffix == ".gz" else open
@@ -79,7 +79,10 @@ def read_idx(path: PathLike, ndim: int) -> Array:
 
 
 def read_cifar(paths: Sequence[Path], names: Sequence[str]) -> Array:
-    """The records of CIFAR-10's binary files ``names``: ``paths`` are these files, or the archive."""
+    """The records of CIFAR-10's binary files ``names``, a uint8 array (records, 3073); a label comes first.
+
+    ``paths`` are these files, or the one archive that contains them.
+    """
     size = CIFAR_RECORDS * CIFAR_RECORD
     blobs: dict[str, bytearray] = {}
     if paths[0].suffix == ".gz":

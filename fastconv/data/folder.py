@@ -15,19 +15,19 @@ from ..typing import PathLike
 from .dataset import Dataset
 from .transforms.images import pillow
 
-#: The endings of the files that ImageFolder takes.
+#: The endings of the files that ImageFolder reads.
 IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
 def default_loader(path: PathLike) -> Any:
-    """The file of an image, as a Pillow image in mode RGB.
+    """Read an image file as a Pillow image in mode RGB.
 
     Raises
     ------
     ImportError
         Pillow is not installed; the message says how to install it.
     ValueError
-        The file is not an image, or damaged.
+        The file is not an image, or it is damaged.
     """
     module = pillow("ImageFolder")
     with open(path, "rb") as f:
@@ -38,9 +38,9 @@ def default_loader(path: PathLike) -> Any:
 
 
 class DatasetFolder(Dataset):
-    """Files of examples in one folder per class: ``root/CLASS/.../file``.
+    """Examples in files, with one folder per class: ``root/CLASS/.../file``.
 
-    Classes and files are in the order of their names. Folders below that of a class are searched too.
+    Classes and files are sorted by their names. Subfolders of the folder of a class are searched too.
 
     Parameters
     ----------
@@ -48,11 +48,12 @@ class DatasetFolder(Dataset):
     loader : callable
         ``path -> sample``.
     extensions : tuple of str, optional
-        The endings of the files that are taken; either these or ``is_valid_file``.
+        The endings of the files that are used, such as ``".png"``; upper and lower case are the same. Give
+        either this or ``is_valid_file``.
     transform, target_transform : callable, optional
         Called with each sample, and with each class number.
     is_valid_file : callable, optional
-        ``path -> bool``: which files are taken.
+        ``path -> bool``: whether a file is used.
     allow_empty : bool
         Accept classes without files.
 
@@ -67,7 +68,11 @@ class DatasetFolder(Dataset):
     Raises
     ------
     FileNotFoundError
-        There is no such folder, it has no folders of classes, or a class has no files.
+        The folder does not exist, it contains no folders of classes, or a class has no files.
+    ValueError
+        Both or none of ``extensions`` and ``is_valid_file`` are given.
+    TypeError
+        ``loader`` or another function is not callable.
     """
 
     def __init__(
@@ -117,7 +122,7 @@ class DatasetFolder(Dataset):
             )
 
     def find_classes(self, directory: PathLike) -> tuple[list[str], dict[str, int]]:
-        """The names of the classes, sorted, and their numbers; a subclass may have another rule."""
+        """The sorted names of the classes, and a dict from name to number; a subclass may override this."""
         name, path = type(self).__name__, Path(directory)
         if not path.is_dir():
             raise FileNotFoundError(f"{name}: {path} is not a folder; root has one folder for each class")
@@ -130,7 +135,7 @@ class DatasetFolder(Dataset):
         return path.lower().endswith(tuple(e.lower() for e in self.extensions or ()))
 
     def _files(self, folder: str) -> list[str]:
-        """The files of a class, sorted as they are found: folder by folder."""
+        """The files of a class, folder by folder; folders and the files in each are sorted."""
         if not os.path.isdir(folder):
             return []
         found: list[str] = []
@@ -142,7 +147,7 @@ class DatasetFolder(Dataset):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        """Sample ``index`` and its class number, each through its transform."""
+        """Sample ``index`` and its class number, after ``transform`` and ``target_transform``."""
         path, target = self.samples[index]
         sample = self.loader(path)
         if self.transform is not None:
@@ -154,10 +159,10 @@ class DatasetFolder(Dataset):
 
 
 class ImageFolder(DatasetFolder):
-    """Images in one folder per class: ``root/CLASS/.../image.png``.
+    """Images in files, with one folder per class: ``root/CLASS/.../image.png``.
 
-    Each item is a Pillow image in mode RGB and its class number, so ``transform`` mostly ends with
-    ``transforms.ToTensor()``. Pillow is an extra: ``pip install "fastconv[images]"``.
+    Each item is a Pillow image in mode RGB and its class number, so ``transform`` usually contains
+    ``transforms.ToTensor()``. Pillow is an optional dependency: ``pip install "fastconv[images]"``.
 
     Parameters
     ----------
@@ -167,7 +172,7 @@ class ImageFolder(DatasetFolder):
     loader : callable
         ``path -> image``.
     is_valid_file : callable, optional
-        ``path -> bool``: which files are taken; by default those whose names end as images' do.
+        ``path -> bool``: whether a file is used; by default, whether its ending is one of ``IMG_EXTENSIONS``.
     allow_empty : bool
         Accept classes without images.
 
@@ -181,9 +186,9 @@ class ImageFolder(DatasetFolder):
     Raises
     ------
     FileNotFoundError
-        There is no such folder, it has no folders of classes, or a class has no images.
+        The folder does not exist, it contains no folders of classes, or a class has no images.
     ImportError
-        When an item is asked for: Pillow is not installed.
+        Raised when the first item is read: Pillow is not installed.
     """
 
     def __init__(

@@ -378,7 +378,7 @@ class DataLoader:
 
     @contextlib.contextmanager
     def _worker(self, worker: int, backend: str) -> Generator[None, None, None]:
-        """Inside the ``with`` block, set the worker's info and the caller's backend (``cpu`` for ``cuda``)."""
+        """In the ``with`` block: the worker's info, and the caller's backend (``cpu`` for ``cuda``)."""
         n, engine = self.num_workers, backend if backend in backends.HOST_BACKENDS else "cpu"
         info = WorkerInfo(worker, n, self.seed + worker, self.dataset) if n else None
         same = backends.get_backend() == engine

@@ -1,8 +1,8 @@
-"""Samplers: in which order a loader asks for the items of a data set.
+"""Samplers: the order in which a loader reads the items of a data set.
 
 A sampler draws its numbers from its ``generator``, or from the one that ``fc.manual_seed`` seeds. In a
-``DataLoader`` they depend on the loader's seed and the epoch alone, so an epoch can be continued in its
-middle; the seed of a loader that was given none comes from the sampler's generator, if it has one.
+``DataLoader`` they depend only on the loader's seed and the epoch, so a loader can continue in the middle of
+an epoch. A loader that was given no seed draws it from the sampler's generator, if the sampler has one.
 """
 
 # The items of a data set are of any type.
@@ -52,7 +52,8 @@ def _length(name: str, source: Any) -> int:
 
 
 class Sampler:
-    """Base class: a subclass has ``__iter__``, which gives numbers of items, and mostly ``__len__``."""
+    """Base class of samplers: a subclass defines ``__iter__``, which gives numbers of items, and usually
+    ``__len__``."""
 
     def __iter__(self) -> Iterator[Any]:
         raise NotImplementedError(f"{type(self).__name__}: a sampler needs __iter__()")
@@ -64,7 +65,7 @@ class Sampler:
 
 
 class SequentialSampler(Sampler):
-    """All items in their order.
+    """The numbers of all items in order: 0, 1, 2, ...
 
     Parameters
     ----------
@@ -90,17 +91,18 @@ class SequentialSampler(Sampler):
 
 
 class RandomSampler(Sampler):
-    """Items in a new random order each time.
+    """The numbers of the items in random order, a new one for each iteration.
 
     Parameters
     ----------
     data_source
         The data set.
     replacement : bool
-        Draw each item on its own, so that some come several times and others not at all.
+        Draw each number independently, so that some come several times and others not at all.
     num_samples : int, optional
-        How many to draw; the length of the data set by default.
+        How many numbers to draw; the length of the data set by default.
     generator : Generator, optional
+        By default the generator that ``fc.manual_seed`` seeds.
 
     Examples
     --------
@@ -125,7 +127,7 @@ class RandomSampler(Sampler):
 
     @property
     def num_samples(self) -> int:
-        """How many numbers an iteration gives."""
+        """The number of items that an iteration gives."""
         return len(self.data_source) if self._num_samples is None else self._num_samples
 
     def __iter__(self) -> Iterator[int]:
@@ -142,7 +144,7 @@ class RandomSampler(Sampler):
 
 
 class SubsetRandomSampler(Sampler):
-    """The given items, in a new random order each time.
+    """The given numbers in random order, a new one for each iteration.
 
     Parameters
     ----------
@@ -164,15 +166,16 @@ class SubsetRandomSampler(Sampler):
 
 
 class WeightedRandomSampler(Sampler):
-    """Items at random, each with a probability in proportion to its weight.
+    """Random numbers of items, each with a probability in proportion to its weight.
 
     Parameters
     ----------
     weights : sequence of float
         One for each item, at least 0; they need not add up to 1.
     num_samples : int
+        How many numbers an iteration gives.
     replacement : bool
-        Without it no item comes twice.
+        With False no item comes twice.
     generator : Generator, optional
 
     Raises
@@ -231,7 +234,7 @@ class BatchSampler(Sampler):
     sampler : Sampler or iterable
     batch_size : int
     drop_last : bool
-        Leave an incomplete last list out.
+        Leave out the last list if it is incomplete.
 
     Examples
     --------

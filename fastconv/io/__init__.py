@@ -1,9 +1,9 @@
 """Saving and loading: state dicts and checkpoints as ``.npz``, ``.safetensors`` or PyTorch's files.
 
-The first two hold named arrays and no pickle. Everything else in a checkpoint is one JSON text (``tree.py``):
-an entry of its own in ``.npz``, metadata in ``.safetensors``. A flat dict of arrays needs no such text, so
-other programs read and write such files too. PyTorch's files hold a pickle, which is written and read here
-without PyTorch and without executing anything in it.
+The first two formats hold named arrays and no pickle. Everything else in a checkpoint is one JSON text
+(``tree.py``): an entry of its own in ``.npz``, metadata in ``.safetensors``. A flat dict of arrays needs no
+such text, so other programs can read and write such files too. PyTorch's files hold a pickle. It is written
+and read without PyTorch, and nothing in it is executed.
 """
 
 # A file holds values of any type.
@@ -44,7 +44,7 @@ _WRITERS: dict[str, Callable[..., None]] = {
 
 
 def save(obj: Any, path: PathLike | BinaryIO) -> None:
-    """Write ``obj`` to ``path``, atomically: after a failure an older file is as it was.
+    """Write ``obj`` to ``path``, atomically: after a failure an older file is unchanged.
 
     Parameters
     ----------
@@ -52,17 +52,18 @@ def save(obj: Any, path: PathLike | BinaryIO) -> None:
         A state dict, or dicts (keys str or int), lists and tuples, nested in any way, of arrays, Tensors,
         numbers, strings, booleans and None.
     path : str, os.PathLike or binary file
-        A name ends in ``.npz`` or ``.safetensors``, or in ``.pth``, ``.pt``, ``.tar``, ``.ckpt`` or ``.bin``.
-        With these five the file has PyTorch's format, and ``torch.load`` reads it. A link stays a link, and
-        the file that it names is replaced; the permissions of an existing file are kept. To an open file
-        whose name has no extension (``io.BytesIO``) the format ``.npz`` is written.
+        The ending of the name decides the format: ``.npz``, ``.safetensors``, or, with ``.pth``, ``.pt``,
+        ``.tar``, ``.ckpt`` or ``.bin``, PyTorch's format, which ``torch.load`` reads. A link stays a link,
+        and the file that it points to is replaced. The permissions of an existing file are kept. To an open
+        file without a name (``io.BytesIO``), or with a name without an ending, the format ``.npz`` is written.
 
     Raises
     ------
     ValueError
-        Unknown extension, or ``path`` is a device or a pipe.
+        The ending is unknown, or ``path`` is a device or a pipe.
     TypeError
-        ``obj`` holds something else; the message says where.
+        ``obj`` holds a value of another type (the message says where), or ``path`` is not a path or is a file
+        that is open as text.
 
     Examples
     --------
@@ -108,24 +109,24 @@ def save(obj: Any, path: PathLike | BinaryIO) -> None:
 
 
 def load(path: PathLike | BinaryIO, map_location: Any = None, *, weights_only: bool = True) -> Any:
-    """Read a file of :func:`save`, of ``torch.save`` or of another program; arrays become Tensors.
+    """Read a file that :func:`save`, ``torch.save`` or another program wrote; arrays become Tensors.
 
-    The format is recognised by the file's contents, not by its name. A file of ``torch.save``, in the zip
-    format or the one before it, is read without PyTorch, and nothing in it is executed. It may hold tensors,
-    numbers, strings, containers, NumPy's arrays and scalars (they stay such), dtypes (they become NumPy's),
-    paths, dates and ``argparse.Namespace`` (it becomes ``types.SimpleNamespace``). Tensors that share memory
-    in the file share it here; bfloat16 becomes float32; Python attributes of tensors and dicts are left out;
-    no tensor requires gradients.
+    The format is recognised by the contents of the file, not by its name. A file of ``torch.save``, in the
+    zip format or the one before PyTorch 1.6, is read without PyTorch, and nothing in it is executed. It may
+    hold tensors, numbers, strings, containers, NumPy arrays and scalars (which stay NumPy's), dtypes (which
+    become NumPy's), paths, dates and ``argparse.Namespace`` (which becomes ``types.SimpleNamespace``).
+    Tensors that share memory in the file share it after loading. bfloat16 becomes float32. Python attributes
+    of tensors and dicts are left out. No loaded tensor requires gradients.
 
     Parameters
     ----------
     path : str, os.PathLike or binary file
     map_location : {"cpu", "cuda"}, device, dict or callable, optional
-        Where the tensors go; the host by default. It is PyTorch's argument, but a dict or a callable must
-        mean the host.
+        The device of the tensors; the host by default. As in PyTorch, it may be a dict or a callable, but
+        these must map to the host.
     weights_only : bool
-        True: a file of PyTorch with any other object in it is refused. False: such an object becomes a
-        placeholder, an :class:`Unread` with its name and what the file says about it, and the rest is read.
+        True: a file of PyTorch's format that holds any other object is refused. False: such an object becomes
+        a placeholder, an :class:`Unread` with its name and what the file says about it, and the rest is read.
         Nothing in the file is executed in either case.
 
     Returns
@@ -136,11 +137,12 @@ def load(path: PathLike | BinaryIO, map_location: Any = None, *, weights_only: b
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        The file does not exist.
     ValueError
-        The file is damaged or of another kind, or a PyTorch file holds another object, which is named.
+        The file is damaged or has another format, or it is a PyTorch file with an object that is not read,
+        which the message names.
     TypeError
-        ``path`` is no path, or a file that is open as text.
+        ``path`` is not a path, or it is a file that is open as text.
     """
     where, name = _location(map_location), _name("load", path)
     source: Any = path
@@ -202,8 +204,8 @@ def _read(f: BinaryIO, size: int, name: str, strict: bool) -> Any:
             "state_dict(). weights_only=False reads the rest of such a file, without executing anything "
             "either"
         ) from None
-    except Exception as e:  # any error of a parser means that the file is wrong
-        # except errors of the disk, which have a number
+    except Exception as e:  # any error of a parser means that the file is damaged
+        # except errors of the operating system, which have an errno
         if isinstance(e, ImportError) or getattr(e, "errno", None) is not None:
             raise
         expected = _EXPECTED.get(suffix) or " or ".join(_EXPECTED.values())
@@ -214,7 +216,7 @@ def _read(f: BinaryIO, size: int, name: str, strict: bool) -> Any:
 
 
 def _kind(head: bytes) -> str | None:
-    """The kind of a file that begins with these bytes; None if they do not say."""
+    """The format of a file that begins with these bytes; None if they do not show it."""
     if head[8:9] == b"{":
         return ".safetensors"
     if head[:4] in (b"PK\3\4", b"PK\5\6"):

@@ -15,7 +15,7 @@ from . import tree
 
 
 def write(f: BinaryIO, arrays: dict[str, np.ndarray], text: str | None) -> None:
-    """One entry per array, and one for the text."""
+    """Write one entry per array, and one for the text."""
     if text is not None:
         arrays = {**arrays, tree.TEXT: np.frombuffer(text.encode(), np.uint8)}
     with zipfile.ZipFile(f, "w") as z:
@@ -30,7 +30,7 @@ def read(archive: zipfile.ZipFile) -> Any:
     for entry in archive.infolist():
         name = entry.filename.removesuffix(".npy")
         if name in arrays:
-            raise ValueError(f"{name} is there twice")
+            raise ValueError(f"{name} occurs twice")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"{name} is compressed in a way that NumPy does not use")
         arrays[name] = _array(name, archive, entry)
@@ -39,8 +39,8 @@ def read(archive: zipfile.ZipFile) -> Any:
 
 
 def _array(name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
-    """One entry. Its bytes are read first; an array is made only if its header announces as many."""
-    with archive.open(entry) as f:  # it is read to its end, where zipfile verifies the checksum
+    """The array of one entry. Its bytes are read first, and must be as many as its header says."""
+    with archive.open(entry) as f:  # it is read to its end, because zipfile verifies the checksum there
         version = np.lib.format.read_magic(f)
         header = {
             (1, 0): np.lib.format.read_array_header_1_0,

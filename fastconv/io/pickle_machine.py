@@ -90,14 +90,14 @@ class Machine:
         self.memo: dict[int, Any] = {}
 
     def since_mark(self) -> list[Any]:
-        """Take everything above the last mark off the stack."""
+        """Remove the values above the last mark from the stack, and return them."""
         at = self.marks.pop()
         items = self.stack[at:]
         del self.stack[at:]
         return items
 
     def pairs(self) -> Iterator[tuple[Any, Any]]:
-        """The same as pairs of key and value."""
+        """The same values as pairs of key and value."""
         items = self.since_mark()
         return zip(items[::2], items[1::2], strict=True)
 
@@ -116,13 +116,13 @@ class Machine:
             container.extend(items)
 
     def unread(self, why: str, name: str, args: tuple[Any, ...] = ()) -> Unread:
-        """An object that is not data: refused, or a placeholder."""
+        """A placeholder for an object that is not data; if ``strict``, it is refused."""
         if self.strict:
             raise Refused(why)
         return Unread(name, args)
 
     def known(self, name: str) -> Any:
-        """What a name stands for: a constant, or a :class:`Name` that may be called."""
+        """The meaning of a name: a constant, or a :class:`Name` that may be called."""
         if name in self.constants:
             return self.constants[name]
         if name in self.calls or name in FACTORIES or name in OBJECTS:
@@ -141,7 +141,7 @@ class Machine:
         return function(*args)
 
     def new(self, name: Any, args: tuple[Any, ...], instruction: str) -> Any:
-        """An object of a class, made without a call."""
+        """An object of a class that the pickle makes without calling the class."""
         if isinstance(name, Unread):
             return Unread(name.name, args)
         if isinstance(name, Name) and name in OBJECTS and not args:
@@ -160,7 +160,7 @@ def _making(make: Callable[[], Any]) -> Callable[[Machine, Any], None]:
 
 
 def _nothing(m: Machine, argument: Any) -> None:
-    """PROTO and FRAME: version and size, which ``genops`` has read."""
+    """For PROTO and FRAME: version and size, which ``genops`` has already checked."""
 
 
 def _put(m: Machine, number: int) -> None:
@@ -273,14 +273,14 @@ def _persistent(m: Machine, argument: Any) -> None:
         m.stack.append(m.persistent(*rest))
         return
     value = m.unread(f"it refers to {kind!r} outside it", kind)
-    # old files of PyTorch hold the class of a module, with its source
+    # old files of PyTorch hold the class of a module together with its source code
     is_class = kind == "module" and rest and isinstance(rest[0], Unread)
     m.stack.append(rest[0] if is_class else value)
 
 
-#: Instruction -> its function. The names are those of ``pickletools.opcodes``, less STOP.
+#: Instruction -> its function. The names are those of ``pickletools.opcodes``; STOP is handled in `unpickle`.
 INSTRUCTIONS: dict[str, Callable[[Machine, Any], None]] = {
-    # numbers and strings, which stand in the pickle
+    # numbers and strings that are written in the pickle
     **dict.fromkeys(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"), _literal),
     **dict.fromkeys(("FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING"), _literal),
     **dict.fromkeys(("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), _literal),

@@ -1,9 +1,9 @@
-"""What a pickle may hold: the names that it may use, and the values that we make of them.
+"""What a pickle may hold: the names that it may use, and the values that these stand for.
 
-A pickle is a program for a small stack machine (``pickle_machine.py``) whose instructions can call any
-function by its name. Our machine calls only functions of this module: those of :data:`CALLS`, and those that
-a file format adds. They make values. Every other name is refused, or an :class:`Unread` stands in its place.
-Nothing that a file names is imported or executed.
+A pickle is a program for a small stack machine, whose instructions can call any function by its name. The
+machine in ``pickle_machine.py`` calls only the functions in :data:`CALLS` and those that a file format adds
+(``pth.py``). They make values. Every other name is refused, or replaced by an :class:`Unread`. Nothing that a
+file names is imported or executed.
 """
 
 # A file holds values of any type.
@@ -38,9 +38,9 @@ class Unread:
     args : tuple
         The arguments that the file gives to it.
     state : object
-        The attributes that the file sets, mostly a dict; None if it sets none.
+        The attributes that the file sets, usually a dict; None if it sets none.
     items : list
-        The items that the file adds; pairs of key and value for a kind of dict.
+        The items that the file adds; pairs of key and value if the object is a kind of dict.
     """
 
     name: str
@@ -57,24 +57,24 @@ class Unread:
     def __getattr__(self, attribute: str) -> Any:
         raise AttributeError(
             f"{self.name} was not read from the file, so it has no {attribute}; there are "
-            ".name .args .state .items, what the file says of it"
+            ".name .args .state .items, what the file says about it"
         )
 
 
 class Name(str):
-    """A name that the file may call, as the file spells it; a plain string if the file does not call it."""
+    """A name that the file may call, as the file spells it; if the file does not call it, it is a string."""
 
 
 # ------------------------------------------------------------------------------------------------- values
 def _hashable(value: Any) -> Any:
-    """A key or an element of a set; deep tuples are refused, because their hash may take for ever."""
+    """``value``, if it may be a key or in a set; nested tuples may not, because their hash may take forever."""
     if not all(isinstance(v, KEYS) for v in (value if isinstance(value, tuple) else (value,))):
         raise ValueError(f"a {type(value).__name__} is a key or in a set")
     return value
 
 
 def as_dict(pairs: Any = ()) -> dict[Any, Any]:
-    """A dict of pairs, or a copy of a dict, whose keys are checked."""
+    """A dict made of pairs, or a copy of a dict; its keys are checked."""
     return {_hashable(k): v for k, v in (pairs.items() if isinstance(pairs, dict) else pairs)}
 
 
@@ -90,7 +90,7 @@ def as_set(items: Iterable[Any] = ()) -> set[Any]:
 
 
 def _bytes(text: str = "", encoding: str = "latin1") -> bytes:
-    """Bytes as pickles before protocol 3 write them: as text."""
+    """Bytes from text, the form in which pickles before protocol 3 hold them."""
     if encoding not in ("latin1", "latin-1"):
         raise ValueError(f"bytes in the encoding {encoding}")
     return text.encode("latin1")
@@ -132,7 +132,7 @@ def _sizes(shape: Any) -> tuple[int, ...]:
     return shape
 
 
-#: Names that stand for a value, such as a type in a configuration.
+#: Name -> the value that it stands for, such as a type in a configuration.
 CONSTANTS: dict[str, Any] = {
     f"numpy.{name}": getattr(np, name)
     for name in (
@@ -150,7 +150,7 @@ CONSTANTS: dict[str, Any] = {
     )
 } | {"numpy.bool_": np.bool_, "numpy.bool": np.bool_, "numpy.ndarray": np.ndarray}
 
-#: The factories of missing keys that a defaultdict may have.
+#: The functions that a defaultdict may call for a missing key.
 FACTORIES = {
     f"{module}.{kind.__name__}": kind
     for module in ("builtins", "__builtin__")
@@ -205,7 +205,7 @@ CALLS: dict[str, Callable[..., Any]] = {
 #: Classes whose objects consist of their attributes alone; they become ``types.SimpleNamespace``.
 OBJECTS = {"argparse.Namespace", "types.SimpleNamespace"}
 
-#: What may be a key or an element of a set; a tuple may hold these.
+#: The types that a key or an element of a set may have; it may also be a tuple of these.
 KEYS: tuple[type, ...] = (
     str,
     int,
@@ -227,7 +227,7 @@ KEYS: tuple[type, ...] = (
 
 
 def set_state(target: Any, state: Any) -> None:
-    """The instruction BUILD: set the attributes of ``target``, or the contents of an array."""
+    """For the instruction BUILD: set the attributes of ``target``, or the contents of an array."""
     if isinstance(target, Unread):
         target.state = state
     elif isinstance(target, SimpleNamespace):

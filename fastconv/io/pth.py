@@ -1,7 +1,7 @@
-"""PyTorch's files, read without PyTorch and without trusting them.
+"""Reading PyTorch's files without PyTorch and without trusting them.
 
-Such a file is a pickle (see ``pickled.py``) and its storages, the numbers: they are entries of a zip archive,
-or follow the pickle in the format before PyTorch 1.6.
+Such a file holds a pickle (see ``pickled.py``) and storages, which are arrays of numbers. Since PyTorch 1.6
+these are entries of a zip archive. In the format before that, the storages follow the pickle.
 """
 
 # A file holds values of any type.
@@ -40,7 +40,7 @@ STORAGES = {
     )
 } | {"torch.storage.UntypedStorage": "u1"}
 
-#: Names that stand for a value. Dtypes become NumPy's; NumPy has no bfloat16, so that one stays a string.
+#: Name -> the value that it stands for. Dtypes become NumPy's. NumPy has no bfloat16, so it stays a string.
 CONSTANTS = (
     pickled.CONSTANTS
     | {
@@ -75,7 +75,8 @@ CONSTANTS = (
 
 # ------------------------------------------------------------------------------------------------- calls
 def _sized(size: Any, stride: Any, offset: Any) -> bool:
-    """Whether these are tuples of ints and an int, none of them negative."""
+    """Whether ``size`` and ``stride`` are tuples of ints of one length, ``offset`` is an int, and none is
+    negative."""
     return (
         isinstance(size, tuple)
         and isinstance(stride, tuple)
@@ -99,7 +100,7 @@ def _tensor(
     whole = array.ndim == 1 and array.flags.c_contiguous
     if not whole or not _sized(size, stride, offset):
         raise ValueError(
-            "a tensor without a storage of its own, or whose size and stride are no sizes, leaves its storage"
+            "a tensor has no storage of its own, or an invalid size, stride or offset, so it leaves its storage"
         )
     end = 1 + offset + sum((n - 1) * step for n, step in zip(size, stride))
     if offset > array.size or (0 not in size and end > array.size):
@@ -123,7 +124,7 @@ def _tensor_of(
     dtype: Any,
     metadata: Any = None,
 ) -> Tensor:
-    """The same for dtypes without a storage class of their own: ``storage`` holds bytes."""
+    """The same for dtypes that have no storage class; then ``storage`` holds bytes."""
     if not isinstance(dtype, np.dtype):
         raise Refused(f"a tensor is of type {dtype}")
     return _tensor(
@@ -132,7 +133,7 @@ def _tensor_of(
 
 
 def _of_type(function: Any, kind: Any, args: Any, state: Any) -> Any:
-    """A tensor with Python attributes; the attributes are left out."""
+    """A tensor that was saved with Python attributes; these are left out."""
     if not isinstance(function, str) or function not in TENSORS:
         raise Refused(f"it calls {function if isinstance(function, str) else type(function).__name__}")
     if unread := [a for a in args if isinstance(a, Unread)]:
@@ -199,8 +200,8 @@ def read_zip(archive: zipfile.ZipFile, strict: bool) -> Any:
 def read_legacy(f: BinaryIO, size: int, strict: bool) -> Any:
     """The value of a file in the format before PyTorch 1.6, of ``size`` bytes.
 
-    It holds five pickles (magic number, protocol, system, value, the keys of the storages), and the storages
-    in the order of the keys.
+    It holds five pickles (magic number, protocol, properties of the system, value, the keys of the storages),
+    and then the storages in the order of the keys.
     """
     found: dict[str, tuple[Tensor, str]] = {}
     total = 0
@@ -222,7 +223,7 @@ def read_legacy(f: BinaryIO, size: int, strict: bool) -> Any:
         raise ValueError("it does not start with PyTorch's magic number")
     _check_order(head[2]["little_endian"])
     start = f.tell()
-    _unpickle(f, storage, strict)  # this pass finds the types of the storages, whose numbers follow
+    _unpickle(f, storage, strict)  # this pass finds the types of the storages, whose numbers come later
     for key in _unpickle(f, storage, True):
         if not isinstance(key, str):
             raise ValueError("a storage without a name")

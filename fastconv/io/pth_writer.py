@@ -1,13 +1,13 @@
-"""PyTorch's file format, written without PyTorch: ``torch.load`` reads the file, with ``weights_only`` too.
+"""Writing PyTorch's file format without PyTorch; ``torch.load`` reads it, with ``weights_only=True`` too.
 
 A file is a zip archive of these entries, all stored without compression::
 
     archive/data.pkl       a pickle of the containers; a tensor in it names its storage
     archive/data/0, 1, ..  the storages: the numbers of each array, in logical order
     archive/version        3
-    archive/byteorder      that of the storages
+    archive/byteorder      the byte order of the storages, "little" or "big"
 
-Only opcodes of pickle's protocol 2 are used. Python's own pickler is not, because it refuses to name classes
+Only opcodes of pickle's protocol 2 are used. Python's own pickler is not used, because it cannot name classes
 of a module that is not installed.
 """
 
@@ -31,7 +31,7 @@ _STORAGES = {code: name for name, code in pth.STORAGES.items() if not name.endsw
 
 
 def write(f: BinaryIO, arrays: dict[str, np.ndarray], text: str | None) -> None:
-    """The containers as a pickle, and one storage per array."""
+    """Write the containers as a pickle, and one storage per array."""
     storages: list[np.ndarray] = []
     program = bytearray(b"\x80\x02")  # the protocol
     _value(tree.unpack(arrays, text), program, storages)
@@ -77,8 +77,8 @@ def _value(x: Any, out: bytearray, storages: list[np.ndarray]) -> None:
 
 
 def _tensor(a: np.ndarray, out: bytearray, storages: list[np.ndarray]) -> None:
-    """The call that makes a tensor of a storage: its offset, shape, strides, whether it requires gradients,
-    and no hooks."""
+    """Append the call that makes a tensor from a storage. Its arguments are the storage, offset, shape,
+    strides, whether the tensor requires gradients, and an empty dict of hooks."""
     code = "?" if a.dtype.kind == "b" else f"{a.dtype.kind}{a.dtype.itemsize}"
     check(
         code in _STORAGES,
@@ -92,7 +92,7 @@ def _tensor(a: np.ndarray, out: bytearray, storages: list[np.ndarray]) -> None:
     out += f"c{module}\n{name}\n".encode()
     for part in (str(len(storages)), "cpu", a.size):
         _value(part, out, storages)
-    out += b"tQ"  # a persistent id: the reader finds the storage
+    out += b"tQ"  # a persistent id, by which the reader finds the storage
     strides = tuple(int(np.prod(a.shape[i + 1 :], dtype=np.int64)) for i in range(a.ndim))
     for part in (0, a.shape, strides, False):
         _value(part, out, storages)

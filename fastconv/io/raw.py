@@ -1,4 +1,7 @@
-"""Numbers as files hold them, little-endian. A code is NumPy's code of the dtype, or "bf" for bfloat16."""
+"""Decoding of numbers in files, which are little-endian.
+
+A ``code`` is NumPy's code of the dtype without the byte order, such as "f4", or "bf" for bfloat16.
+"""
 
 # A file holds values of any type.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -14,7 +17,10 @@ def itemsize(code: str) -> int:
 
 
 def decode(data: bytes, code: str) -> np.ndarray:
-    """A writeable array; bfloat16, which is the upper half of a float32, becomes float32."""
+    """The numbers in ``data`` as a writeable 1-D array.
+
+    bfloat16 is the upper half of a float32, and becomes float32.
+    """
     if code == "bf":
         return (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
     return np.frombuffer(bytearray(data), "<" + code)

@@ -1,4 +1,4 @@
-"""The format of the package safetensors: length of a JSON header, the header, the arrays in a row."""
+"""The format of the package safetensors: the length of a JSON header, the header, and then the arrays."""
 
 # A file holds values of any type.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -32,7 +32,7 @@ DTYPES = {
 
 
 def write(f: BinaryIO, arrays: dict[str, np.ndarray], text: str | None) -> None:
-    """Arrays of wide numbers are written first, so that all are aligned."""
+    """Write the header and the arrays, those with the widest numbers first, so that all are aligned."""
     header: dict[str, Any] = {} if text is None else {"__metadata__": {tree.TEXT: text}}
     end = 0
     names = {np.dtype(code): name for name, code in DTYPES.items() if code != "bf"}
@@ -76,11 +76,11 @@ def read(f: BinaryIO, size: int) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, refused where a name occurs twice."""
+    """A JSON object as a dict; a ValueError if a name occurs twice."""
     names = dict(pairs)
     if len(names) != len(pairs):
         raise ValueError(
-            f"{next(n for i, (n, _) in enumerate(pairs) if n in dict(pairs[:i]))} is there twice"
+            f"{next(n for i, (n, _) in enumerate(pairs) if n in dict(pairs[:i]))} occurs twice"
         )
     return names
 
@@ -90,7 +90,7 @@ def _sizes(x: object) -> bool:
 
 
 def _extent(name: str, entry: Any) -> tuple[int, int]:
-    """Where the numbers of one array begin and end; everything in its entry is checked."""
+    """The byte offsets of the begin and the end of one array; everything in its entry is checked."""
     if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= set(entry):
         raise ValueError(f"{name} has no dtype, shape and data_offsets")
     kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]

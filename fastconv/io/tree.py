@@ -1,7 +1,7 @@
-"""Nested containers as named arrays and one JSON text, and back.
+"""Conversion of nested containers to named arrays and one JSON text, and back.
 
 The text holds ``{"__array__": name}`` for an array, ``{"__tuple__": [...]}`` for a tuple, and
-``{"__items__": [[key, value], ...]}`` for a dict whose keys JSON does not have.
+``{"__items__": [[key, value], ...]}`` for a dict that has keys which are not strings, or one of these marks.
 """
 
 # A file holds values of any type.
@@ -17,8 +17,8 @@ import numpy as np
 from ..checks import check
 from ..tensor import Tensor
 
-TEXT = "__fastconv__"  # name of the JSON text in a file
-_RESERVED = {TEXT, "__metadata__"}  # names that no array may have; the second has a meaning in .safetensors
+TEXT = "__fastconv__"  # the name of the JSON text in a file
+_RESERVED = {TEXT, "__metadata__"}  # names that no array may have; .safetensors uses the second one
 _MARKS = {"__array__", "__tuple__", "__items__"}
 
 

@@ -1,4 +1,4 @@
-"""Networks of the literature, built from ``fastconv.nn``."""
+"""Well-known networks, built from ``fastconv.nn``."""
 
 from .alexnet import AlexNet, alexnet
 from .builders import list_models

@@ -11,13 +11,13 @@ from .builders import builder
 class AlexNet(nn.Module):
     """Five convolutions and three dense layers, for ``in_channels x 224 x 224`` images.
 
-    Parameters are named and shaped as torchvision's, so its state dicts load as they are.
+    Parameters have torchvision's names and shapes, so torchvision's state dicts load without conversion.
 
     Parameters
     ----------
     num_classes, in_channels : int
     dropout : float
-        Probability before the first two dense layers.
+        Probability of the dropout before each of the first two dense layers.
     """
 
     def __init__(self, num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> None:

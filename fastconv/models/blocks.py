@@ -1,4 +1,4 @@
-"""Parts that several networks are made of, under torchvision's names of parameters."""
+"""Blocks that several networks share, with torchvision's parameter names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Layer: TypeAlias = Callable[..., nn.Module]
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:
-    """The nearest multiple of ``divisor`` that is at least 0.9 of ``channels``, at least ``divisor``."""
+    """The nearest multiple of ``divisor`` that is at least ``divisor`` and at least ``0.9 * channels``."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
@@ -30,14 +30,15 @@ def conv_norm(
     norm: Layer = nn.BatchNorm2d,
     activation: Layer | None = nn.ReLU,
 ) -> nn.Sequential:
-    """A convolution without bias that keeps the size (but for its stride), a norm and an activation."""
+    """A convolution without bias, a norm and an activation; with stride 1 the size of the image stays."""
     padding = (kernel - 1) // 2 * dilation
     conv = nn.Conv2d(c_in, c_out, kernel, stride, padding, dilation=dilation, groups=groups, bias=False)
     return nn.Sequential(conv, norm(c_out), *([] if activation is None else [activation()]))
 
 
 def init_convs(net: nn.Module, linear: Callable[[nn.Linear], Any]) -> None:
-    """Normal convolutions of variance 2 / fan-out, dense layers by ``linear``, biases 0."""
+    """Set the first weights: of convolutions normal with variance 2 / fan-out, of dense layers by calling
+    ``linear``; biases are 0."""
     for m in net.modules():
         if isinstance(m, nn.Conv2d):
             nn.init.kaiming_normal_(m.weight, mode="fan_out")
@@ -56,8 +57,9 @@ class SqueezeExcitation(nn.Module):
     Parameters
     ----------
     input_channels, squeeze_channels : int
-        Channels of the input, and of the layer between.
+        Channels of the input, and between the two 1x1 convolutions.
     activation, scale_activation : callable that returns a Module
+        The activation after the first and after the second convolution.
     """
 
     def __init__(
@@ -81,14 +83,19 @@ class SqueezeExcitation(nn.Module):
 
 
 class StochasticDepth(nn.Module):
-    """Replaces its input by zeros in training, with probability ``p`` (Huang et al., "Deep networks with
-    stochastic depth", 2016); what remains is divided by ``1 - p``.
+    """In training, replaces its input by zeros with probability ``p``, and else divides it by ``1 - p``
+    (Huang et al., "Deep networks with stochastic depth", 2016).
 
     Parameters
     ----------
     p : float in [0, 1]
     mode : {"batch", "row"}
-        Whether the whole batch or each of its examples is drawn for.
+        Whether one random number decides for the whole batch, or one for each example.
+
+    Raises
+    ------
+    ValueError
+        ``p`` or ``mode`` is not one of these.
     """
 
     def __init__(self, p: float, mode: str) -> None:
@@ -98,7 +105,7 @@ class StochasticDepth(nn.Module):
         self.p, self.mode = p, mode
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape; the first dimension is that of the examples."""
+        """``x`` may have any shape whose first dimension is that of the examples."""
         if not self.training or self.p == 0:
             return x
         shape = (x.shape[0] if self.mode == "row" else 1, *[1] * (x.ndim - 1))

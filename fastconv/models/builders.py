@@ -1,4 +1,4 @@
-"""The functions that build a network by its name, and their list."""
+"""The decorator of functions that build a network, and the list of these functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _builders: dict[str, Callable[..., Any]] = {}
 
 
 def builder(function: B) -> B:
-    """Enter ``function`` in :func:`list_models`, and refuse torchvision's arguments for trained weights."""
+    """Add ``function`` to :func:`list_models`, and refuse torchvision's arguments for trained weights."""
     name = function.__name__
 
     @functools.wraps(function)

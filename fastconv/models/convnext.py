@@ -1,6 +1,6 @@
 """ConvNeXt (Liu et al., "A ConvNet for the 2020s", 2022).
 
-Parameters are named and shaped as torchvision's, so its state dicts load as they are.
+Parameters have torchvision's names and shapes, so torchvision's state dicts load without conversion.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _LayerNorm2d(nn.LayerNorm):
 
 
 class _Block(nn.Module):
-    """A 7x7 depthwise convolution, layer norm, two dense layers over the channels, and the input."""
+    """A 7x7 depthwise convolution, layer norm and two dense layers over the channels; the input is added."""
 
     def __init__(self, channels: int, layer_scale: float, drop: float) -> None:
         super().__init__()
@@ -69,9 +69,10 @@ class ConvNeXt(nn.Module):
         Channels per stage.
     num_classes, in_channels : int
     stochastic_depth_prob : float
-        Probability that the last block is left out in training; that of earlier blocks is lower.
+        In training, block i of n (from 0) is left out with probability
+        ``stochastic_depth_prob * i / (n - 1)``.
     layer_scale : float
-        First factor on the result of each block.
+        First value of the learned factors, one per channel, on the result of each block.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class ConvNeXt(nn.Module):
         )
         for m in self.modules():
             if isinstance(m, (nn.Conv2d, nn.Linear)):
-                # torchvision cuts the normal distribution at 100 deviations, which changes nothing
+                # torchvision truncates the normal distribution at 100 standard deviations: no difference
                 nn.init.normal_(m.weight, 0.0, 0.02)
                 nn.init.zeros_(m.bias)
 

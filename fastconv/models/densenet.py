@@ -1,6 +1,6 @@
 """DenseNet (Huang, Liu, van der Maaten and Weinberger, "Densely connected convolutional networks", 2017).
 
-Parameters are named and shaped as torchvision's, so its state dicts load as they are.
+Parameters have torchvision's names and shapes, so torchvision's state dicts load without conversion.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .builders import builder
 
 
 class _DenseLayer(nn.Module):
-    """``growth_rate`` new channels of all channels so far."""
+    """Computes ``growth_rate`` new channels from all channels so far."""
 
     in_sequence = (("conv1", "norm2"),)  # see optimize_for_inference
 
@@ -37,7 +37,7 @@ class _DenseLayer(nn.Module):
 
 
 class _DenseBlock(nn.Module):
-    """Layers whose results are all kept."""
+    """Layers whose results are all concatenated to the input."""
 
     def __init__(self, count: int, c_in: int, growth_rate: int, bn_size: int, drop_rate: float) -> None:
         super().__init__()
@@ -71,12 +71,12 @@ class DenseNet(nn.Module):
     num_init_features : int
         Channels of the stem.
     bn_size : int
-        Factor on ``growth_rate``: the channels between the two convolutions of a layer.
+        The number of channels between the two convolutions of a layer is ``bn_size * growth_rate``.
     drop_rate : float
         Probability of dropout after each layer.
     num_classes, in_channels : int
     memory_efficient : bool
-        Only False: to compute layers again in the backward pass is not supported.
+        Must be False; computing layers again in the backward pass is not supported.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """EfficientNet (Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural networks",
 2019).
 
-Parameters are named and shaped as torchvision's, so its state dicts load as they are.
+Parameters have torchvision's names and shapes, so torchvision's state dicts load without conversion.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from .builders import builder
 
 
 class _MBConv(nn.Module):
-    """1x1 to more channels, depthwise, squeeze and excitation, 1x1 back, and the input."""
+    """A 1x1 convolution to more channels, a depthwise one, squeeze and excitation, and a 1x1 convolution to
+    ``c_out`` channels; the input is added if the result has its shape."""
 
     def __init__(
         self, c_in: int, c_out: int, expand: int, kernel: int, stride: int, drop: float, norm: Layer
@@ -60,10 +61,10 @@ class EfficientNet(nn.Module):
     width_mult, depth_mult : float
         Factors on the number of channels and of blocks.
     dropout : float
-        Probability before the dense layer.
+        Probability of the dropout before the dense layer.
     num_classes, in_channels : int
     stochastic_depth_prob : float
-        Probability that the last block is left out in training; that of earlier blocks is lower.
+        In training, block i of n (from 0) is left out with probability ``stochastic_depth_prob * i / n``.
     norm_layer : callable ``(channels) -> Module``, optional
         BatchNorm2d by default.
     """

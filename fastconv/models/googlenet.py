@@ -1,6 +1,6 @@
 """GoogLeNet (Szegedy et al., "Going deeper with convolutions", 2015), with BatchNorm as torchvision has it.
 
-Parameters are named and shaped as torchvision's, so its state dicts load as they are.
+Parameters have torchvision's names and shapes, so torchvision's state dicts load without conversion.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from .builders import builder
 
 
 class GoogLeNetOutputs(NamedTuple):
-    """What GoogLeNet returns in training: the logits, and those of the two auxiliary classifiers."""
+    """The result of GoogLeNet in training: the logits, and those of the two auxiliary classifiers.
+
+    Each is a Tensor ``N x num_classes``.
+    """
 
     logits: Tensor
     aux_logits2: Tensor | None
@@ -38,7 +41,10 @@ class _Conv(nn.Module):
 
 
 class _Inception(nn.Module):
-    """1x1, 3x3, 3x3 and pooling side by side; torchvision has 3x3 where the paper has 5x5."""
+    """Four branches, concatenated: 1x1, 3x3 and 3x3 convolutions, and pooling.
+
+    As in torchvision, the third branch has a 3x3 convolution, where the paper has 5x5.
+    """
 
     def __init__(self, c_in: int, c1: int, c3_in: int, c3: int, c5_in: int, c5: int, c_pool: int) -> None:
         super().__init__()
@@ -75,13 +81,15 @@ class GoogLeNet(nn.Module):
     ----------
     num_classes, in_channels : int
     aux_logits : bool
-        Two auxiliary classifiers, which are computed in training.
+        Add two auxiliary classifiers, which are computed in training only.
     transform_input : bool
-        The images are normalised with torchvision's means and deviations; scale them to [-1, 1].
+        Expect images that are normalised with torchvision's means and standard deviations, and rescale them
+        from that to [-1, 1].
     init_weights : bool or None
-        Normal weights with standard deviation 0.01. False: as the layers start by themselves.
+        None or True: normal weights with standard deviation 0.01. False: the usual initialisation of the
+        layers.
     dropout, dropout_aux : float
-        Probabilities before the dense layer, and in the auxiliary classifiers.
+        Probabilities of the dropout before the last dense layer, and in the auxiliary classifiers.
     """
 
     def __init__(
@@ -119,12 +127,12 @@ class GoogLeNet(nn.Module):
         if init_weights in (None, True):
             for m in self.modules():
                 if isinstance(m, (nn.Conv2d, nn.Linear)):
-                    # torchvision cuts the normal distribution at 200 deviations, which changes nothing
+                    # torchvision truncates the normal distribution at 200 standard deviations: no difference
                     nn.init.normal_(m.weight, 0.0, 0.01)
 
     def forward(self, x: Tensor) -> Any:
-        """Logits ``N x num_classes`` of images ``N x in_channels x H x W``; in training with ``aux_logits``
-        a :class:`GoogLeNetOutputs`."""
+        """Logits ``N x num_classes`` of images ``N x in_channels x H x W``; in training, if ``aux_logits`` is
+        True, a :class:`GoogLeNetOutputs`."""
         if self.transform_input:
             means, deviations = tensor([0.485, 0.456, 0.406]), tensor([0.229, 0.224, 0.225])
             scale, shift = (
@@ -140,7 +148,7 @@ class GoogLeNet(nn.Module):
         logits = self.fc(self.dropout(self.avgpool(self.inception5b(x)).flatten(1)))
         if not self.training or self.aux1 is None or self.aux2 is None:
             return logits
-        aux1 = self.aux1(early)  # in this order, because dropout draws
+        aux1 = self.aux1(early)  # aux1 before aux2, because dropout draws random numbers in this order
         return GoogLeNetOutputs(logits, self.aux2(late), aux1)
 
 

@@ -1,7 +1,7 @@
 """MobileNetV2 (Sandler et al., "MobileNetV2: inverted residuals and linear bottlenecks", 2018) and
 MobileNetV3 (Howard et al., "Searching for MobileNetV3", 2019).
 
-Parameters are named and shaped as torchvision's, so its state dicts load as they are.
+Parameters have torchvision's names and shapes, so torchvision's state dicts load without conversion.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ def _init_dense(m: nn.Linear) -> None:
 
 
 class _InvertedResidual(nn.Module):
-    """1x1 to more channels, depthwise, 1x1 back; the input is added where it has the same shape."""
+    """A 1x1 convolution to more channels, a depthwise one, and a 1x1 one to ``c_out`` channels.
+
+    The input is added if the result has its shape.
+    """
 
     def __init__(self, c_in: int, c_out: int, stride: int, expand_ratio: float, norm: Layer) -> None:
         super().__init__()
@@ -63,12 +66,18 @@ class MobileNetV2(nn.Module):
     width_mult : float
         Factor on the number of channels.
     inverted_residual_setting : sequence of (expansion, channels, blocks, stride), optional
+        One entry per stage; by default those of the paper.
     round_nearest : int
-        Channels are multiples of this.
+        Numbers of channels are rounded to multiples of this.
     norm_layer : callable ``(channels) -> Module``, optional
         BatchNorm2d by default.
     dropout : float
-        Probability before the dense layer.
+        Probability of the dropout before the dense layer.
+
+    Raises
+    ------
+    ValueError
+        ``inverted_residual_setting`` is empty, or an entry does not have four numbers.
     """
 
     def __init__(
@@ -126,19 +135,19 @@ def mobilenet_v2(
 
 
 class _Row(NamedTuple):
-    """A block of MobileNetV3."""
+    """The settings of a block of MobileNetV3."""
 
     kernel: int
     hidden: int  # channels of the depthwise convolution
     c_out: int
-    excite: bool  # squeeze and excitation
-    hard: bool  # hardswish in place of relu
+    excite: bool  # with squeeze and excitation
+    hard: bool  # hardswish instead of relu
     stride: int
     dilation: int = 1
 
 
 class _Block(nn.Module):
-    """As :class:`_InvertedResidual`, with squeeze and excitation and two activations."""
+    """As :class:`_InvertedResidual`, with optional squeeze and excitation, and relu or hardswish."""
 
     def __init__(self, c_in: int, row: _Row, norm: Layer) -> None:
         super().__init__()
@@ -159,7 +168,7 @@ class _Block(nn.Module):
         return x + self.block(x) if self.adds else self.block(x)
 
 
-# The tables of the paper.
+# The tables of the paper: kernel, hidden, c_out, excite, hard, stride (see _Row).
 _SMALL = (
     (3, 16, 16, True, False, 2),
     (3, 72, 24, False, False, 2),
@@ -202,13 +211,13 @@ class MobileNetV3(nn.Module):
     width_mult : float
         Factor on the number of channels.
     reduced_tail : bool
-        Half as many channels in the last layers.
+        Use half as many channels in the last layers.
     dilated : bool
-        Dilation in place of the last stride.
+        Use dilation 2 instead of the last stride.
     norm_layer : callable ``(channels) -> Module``, optional
         BatchNorm2d with eps 0.001 and momentum 0.01 by default.
     dropout : float
-        Probability before the last dense layer.
+        Probability of the dropout before the last dense layer.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 variants ResNeXt (Xie et al., "Aggregated residual transformations for deep neural networks", 2017) and Wide
 ResNet (Zagoruyko and Komodakis, "Wide residual networks", 2016).
 
-Parameters are named and shaped as torchvision's, so its state dicts load as they are.
+Parameters have torchvision's names and shapes, so torchvision's state dicts load without conversion.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ class _Block(nn.Module):
         return getattr(self, f"bn{self.depth}")(y, carried)
 
     def residual_form(self) -> tuple[tuple[nn.Module, ...], nn.Module | None]:
-        """What ``forward`` computes, for ``optimize_for_inference``: ``body(x) + shortcut(x)``.
+        """``body, shortcut``, for ``optimize_for_inference``: ``forward`` computes ``body(x) + shortcut(x)``.
 
-        The last module of the body gets the result of the shortcut as its second argument.
+        ``body`` is a tuple of modules. Its last module gets the result of the shortcut as its second
+        argument. A ``shortcut`` of None is the identity.
         """
         pairs = range(1, self.depth + 1)
         return tuple(getattr(self, f"{name}{i}") for i in pairs for name in ("conv", "bn")), self.downsample
@@ -112,11 +113,19 @@ class ResNet(nn.Module):
         For images of about 32x32: the stem is a 3x3 convolution with stride 1. The default is a 7x7
         convolution with stride 2 and max pooling.
     zero_init_residual : bool
-        The last BatchNorm of each block starts with weight 0, so that the block starts as its shortcut.
+        Set the weight of the last BatchNorm of each block to 0, so that at first a block computes only its
+        shortcut.
     groups, width_per_group : int
-        Groups of the 3x3 convolutions, and their channels at a width of 64.
+        Groups of the 3x3 convolutions, and channels per group in the first stage; only for Bottleneck blocks.
     replace_stride_with_dilation : three bool, optional
-        Whether the second, third and fourth stage dilate their convolutions in place of a stride.
+        Whether the second, third and fourth stage use dilation instead of a stride; only for Bottleneck
+        blocks.
+
+    Raises
+    ------
+    ValueError
+        An option for Bottleneck blocks is used with :class:`BasicBlock`, or
+        ``replace_stride_with_dilation`` does not have three values.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """ShuffleNetV2 (Ma, Zhang, Zheng and Sun, "ShuffleNet V2: practical guidelines for efficient CNN architecture
 design", 2018).
 
-Parameters are named and shaped as torchvision's, so its state dicts load as they are.
+Parameters have torchvision's names and shapes, so torchvision's state dicts load without conversion.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ from .builders import builder
 
 
 class _Unit(nn.Module):
-    """Half of the channels pass, the others are convolved; with a stride all are, twice."""
+    """With stride 1, half of the channels pass unchanged and the others go through convolutions.
+
+    With a larger stride, two branches of convolutions read all channels. The results are concatenated, and
+    the channels are shuffled.
+    """
 
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()

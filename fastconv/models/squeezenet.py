@@ -1,6 +1,6 @@
 """SqueezeNet (Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters", 2016).
 
-Parameters are named and shaped as torchvision's, so its state dicts load as they are.
+Parameters have torchvision's names and shapes, so torchvision's state dicts load without conversion.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .builders import builder
 
 
 class _Fire(nn.Module):
-    """1x1 to few channels, then 1x1 and 3x3 side by side."""
+    """A 1x1 convolution to few channels; then a 1x1 and a 3x3 convolution of these, concatenated."""
 
     in_sequence = (
         ("squeeze", "squeeze_activation"),
@@ -36,7 +36,7 @@ class _Fire(nn.Module):
         )
 
 
-# Channels of the fire modules (in, squeeze, each branch), 0 for pooling.
+# Channels of the fire modules (input, squeeze, each of the two branches); 0 stands for pooling.
 _FIRES = ((64, 16, 64), (128, 16, 64), (128, 32, 128), (256, 32, 128))
 _WIDE = ((256, 48, 192), (384, 48, 192), (384, 64, 256), (512, 64, 256))
 _FEATURES = {
@@ -51,10 +51,10 @@ class SqueezeNet(nn.Module):
     Parameters
     ----------
     version : {"1_0", "1_1"}
-        The second one computes less with the same accuracy.
+        Version 1.1 computes less, with the same accuracy.
     num_classes, in_channels : int
     dropout : float
-        Probability before the last convolution.
+        Probability of the dropout before the last convolution.
     """
 
     def __init__(

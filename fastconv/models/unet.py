@@ -18,7 +18,7 @@ def _double(c_in: int, c_out: int) -> nn.Sequential:
 
 
 class _Up(nn.Module):
-    """Twice the size, beside the result of the way down, and two convolutions."""
+    """Doubles the size, concatenates the result of the same size from the way down, and convolves twice."""
 
     def __init__(self, c_in: int, c_out: int, bilinear: bool) -> None:
         super().__init__()
@@ -40,10 +40,11 @@ class _Up(nn.Module):
 
 
 class UNet(nn.Module):
-    """Convolutions on the way down and up, joined at each size; a class for every pixel.
+    """Convolutions at decreasing, then increasing sizes of the image, which predict a class for every pixel.
 
-    As is usual today, convolutions are padded, so the result has the size of the image, and BatchNorm follows
-    each of them.
+    At each size, the result from the way down is concatenated on the way up. Different from the paper, but as
+    is usual today, convolutions are padded, so the result has the size of the image, and BatchNorm follows
+    each convolution.
 
     Parameters
     ----------
@@ -51,9 +52,14 @@ class UNet(nn.Module):
     width : int
         Channels at the full size; each smaller size has twice as many.
     depth : int
-        How often the size is halved. Images must have at least ``2 ** depth`` rows and columns.
+        How many times the size is halved. Images must have at least ``2 ** depth`` rows and columns.
     bilinear : bool
-        Make images larger by interpolation and a 1x1 convolution, not by transposed convolutions.
+        Double the size by bilinear interpolation and a 1x1 convolution instead of a transposed convolution.
+
+    Raises
+    ------
+    ValueError
+        ``width`` or ``depth`` is not positive, or, when called, the images are too small.
     """
 
     def __init__(

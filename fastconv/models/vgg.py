@@ -1,6 +1,6 @@
 """VGG (Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition", 2015).
 
-Parameters are named and shaped as torchvision's, so its state dicts load as they are.
+Parameters have torchvision's names and shapes, so torchvision's state dicts load without conversion.
 """
 
 from __future__ import annotations
@@ -31,13 +31,18 @@ class VGG(nn.Module):
     Parameters
     ----------
     config : {"A", "A-LRN", "B", "C", "D", "E"}
-        Column of the paper's table. A-LRN has local response normalisation after the first layer, C has 1x1
-        convolutions where D has its last 3x3 ones.
+        Column of table 1 of the paper. A-LRN has local response normalisation after the first layer. C has a
+        1x1 convolution where D has the third 3x3 convolution of a stage.
     num_classes, in_channels : int
     batch_norm : bool
-        BatchNorm after each convolution.
+        Put BatchNorm after each convolution.
     dropout : float
-        Probability after the first two dense layers.
+        Probability of the dropout after each of the first two dense layers.
+
+    Raises
+    ------
+    ValueError
+        ``config`` is not one of these letters.
     """
 
     def __init__(
@@ -59,7 +64,7 @@ class VGG(nn.Module):
                 if batch_norm:
                     layers.append(nn.BatchNorm2d(width))
                 layers.append(nn.ReLU())
-                # The options of the AlexNet paper, which does not divide alpha by the size.
+                # The options of the AlexNet paper; its alpha is 1e-4, because it does not divide by the size.
                 if config == "A-LRN" and stage == 0:
                     layers.append(nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0))
                 c_in = width
@@ -96,7 +101,7 @@ def vgg(
     batch_norm: bool = False,
     dropout: float = 0.5,
 ) -> VGG:
-    """VGG by the letter of the paper's table: A, A-LRN, B, C, D or E."""
+    """VGG by the column of the paper's table 1: A, A-LRN, B, C, D or E; see :class:`VGG`."""
     return VGG(config, num_classes, in_channels, batch_norm, dropout)
 
 

@@ -1,4 +1,4 @@
-"""PyTorch's place for the names of :mod:`fastconv.data`."""
+"""``fastconv.utils.data``: the names of :mod:`fastconv.data`, in the place where PyTorch has them."""
 
 from . import data
 

@@ -1,4 +1,4 @@
-"""The names of :mod:`fastconv.data` where PyTorch has them, so that a port changes only the import."""
+"""Names of :mod:`fastconv.data` that are in ``torch.utils.data``, so that a port changes only the import."""
 
 from fastconv.data import (
     BatchSampler,

@@ -564,7 +564,7 @@ def test_npz_with_one_name_twice(tmp_path):
         for value in (1.0, 2.0):
             with z.open("w.npy", "w") as f:
                 np.lib.format.write_array(f, np.array(value))
-    with pytest.raises(ValueError, match="x.npz .*w is there twice"):
+    with pytest.raises(ValueError, match="x.npz .*w occurs twice"):
         fc.load(tmp_path / "x.npz")
 
 

@@ -199,7 +199,7 @@ def test_safetensors_by_hand(tmp_path):
     a = b'"a":{"dtype":"%s","shape":[1],"data_offsets":[0,4]}'
     twice = b"{" + a % b"F32" + b"," + a % b"I32" + b"}"
     for words, message in (
-        (twice, "a is there twice"),
+        (twice, "a occurs twice"),
         (b"[1]", "its header is a list"),
         (b'{"a": 1', "damaged"),
         (b'{"__metadata__": 3}', "its metadata is a int"),

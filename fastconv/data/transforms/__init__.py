@@ -1,11 +1,11 @@
 """Transforms of images, for one image and for a whole batch.
 
-Objects (:class:`Compose`, :class:`RandomCrop`, ...) have torchvision's names and arguments. They take an
+Objects (:class:`Compose`, :class:`RandomCrop`, ...) have torchvision's names and arguments. They take a
 Pillow image, or a Tensor or an array C x H x W, or a batch N x C x H x W, and return the same kind. Each
-image of a batch has its own random numbers; with the same seed they are the same, whatever the number of
-workers.
+image of a batch has its own random numbers. These depend on the seed, but not on the number of workers.
 
-Functions (:func:`compose`, :func:`pad_crop`, ...) return a callable ``(batch, rng) -> batch``.
+Functions (:func:`compose`, :func:`pad_crop`, ...) return a callable ``(batch, rng) -> batch``, where the
+batch is a float32 array N x C x H x W.
 """
 
 from .affine import RandomAffine, RandomRotation

@@ -22,10 +22,11 @@ MODES = ("nearest", "bilinear")
 
 
 def inverse_matrices(centre: Any, angle: Array, translate: Any, scale: Any, shear: Any) -> Array:
-    """From output to input, relative to the middle of the image: an array N x 2 x 3.
+    """The maps from output to input positions, relative to the middle of the image: an array N x 2 x 3.
 
-    The map from input to output shears, scales and turns by ``angle`` degrees clockwise, around ``centre``,
-    then translates. The arguments are numbers, or arrays with one number per image, and pairs of these.
+    The map from input to output shears, scales and rotates by ``angle`` degrees clockwise around ``centre``,
+    then translates. ``angle`` and ``scale`` are numbers, or arrays with one number per image. ``centre``,
+    ``translate`` and ``shear`` (in degrees) are pairs (x, y) of such numbers or arrays.
     """
     rotation, (sx, sy) = np.radians(angle), np.radians(shear)
     (cx, cy), (tx, ty) = centre, translate
@@ -40,7 +41,7 @@ def inverse_matrices(centre: Any, angle: Array, translate: Any, scale: Any, shea
 
 
 def warped(x: Array, inverse: Array, size: tuple[int, int], mode: str, fill: Array) -> Array:
-    """Each image of a batch seen through its map ``inverse``; what lies outside is ``fill`` (C x 1 x 1)."""
+    """Each image of a batch transformed by its map ``inverse``, with ``fill`` (C x 1 x 1) outside of it."""
     (n, c, h, w), (oh, ow) = x.shape, size
     down, right = np.arange(oh) - (oh - 1) / 2, np.arange(ow) - (ow - 1) / 2
     m = inverse[:, :, :, None, None]
@@ -67,13 +68,13 @@ def warped(x: Array, inverse: Array, size: tuple[int, int], mode: str, fill: Arr
             weight = (wy * wx)[:, None] * inside
             total += weight * found
             covered += weight
-    # As torchvision: the border is mixed with ``fill`` by how much of the pixel is covered.
+    # As in torchvision: at the border, ``fill`` gets the weight of the part that lies outside the image.
     mixed = total * covered + (1 - covered) * fill.astype(np.float32)
     return rounded(mixed.astype(total.dtype, copy=False), x.dtype)
 
 
 def degrees_of(name: str, what: str, value: Any) -> tuple[float, float]:
-    """A number d as (-d, d), or two numbers."""
+    """``value`` as two numbers (min, max); a single number d is (-d, d)."""
     if not isinstance(value, (tuple, list)):
         limit = number(name, what, value, 0)
         return -limit, limit
@@ -81,7 +82,7 @@ def degrees_of(name: str, what: str, value: Any) -> tuple[float, float]:
 
 
 class _Affine(RandomTransform):
-    """What both maps have."""
+    """The arguments that rotation and affine maps share."""
 
     def _options(self, interpolation: Any, center: Any, fill: Any) -> None:
         name = type(self).__name__
@@ -110,20 +111,20 @@ class _Affine(RandomTransform):
 
 
 class RandomRotation(_Affine):
-    """Turn each image by a random angle.
+    """Rotate each image by a random angle.
 
     Parameters
     ----------
     degrees : float or (min, max)
-        Counter-clockwise; ``d`` is ``(-d, d)``.
+        The range of the angle, in degrees counter-clockwise; a number ``d`` is ``(-d, d)``.
     interpolation : {"nearest", "bilinear"}
     expand : bool
-        Make the image as large as the turned one. Then images of a batch may differ in size, so single images
-        are taken only.
+        Make the result large enough for the whole rotated image. The results of a batch would differ in size,
+        so with True only single images are accepted.
     center : (x, y), optional
-        The fixed point in pixels from the upper left corner; the middle by default.
+        The point around which the image rotates, in pixels from the upper left corner; the middle by default.
     fill : float or sequence of float
-        The value outside of the image, or one per channel.
+        The value outside of the image, or one value per channel.
 
     Examples
     --------
@@ -158,7 +159,7 @@ class RandomRotation(_Affine):
 
 
 def _turned_size(x: Array, inverse: Array) -> tuple[int, int]:
-    """Height and width of the box around a turned image."""
+    """Height and width of the box around a rotated image."""
     h, w = x.shape[2:]
     corners = np.array([[-w, -h, 2], [-w, h, 2], [w, h, 2], [w, -h, 2]]) / 2 @ inverse.T
     # rounded, because a sum such as 1e-15 must not become 1
@@ -168,17 +169,19 @@ def _turned_size(x: Array, inverse: Array) -> tuple[int, int]:
 
 
 class RandomAffine(_Affine):
-    """Turn, translate, scale and shear each image at random.
+    """Rotate, translate, scale and shear each image at random.
 
     Parameters
     ----------
     degrees : float or (min, max)
-        Clockwise; ``d`` is ``(-d, d)``, and 0 does not turn.
+        The range of the angle, in degrees clockwise; a number ``d`` is ``(-d, d)``, and 0 does not rotate.
     translate : (x, y), optional
-        The largest shift, as a fraction of width and height.
+        The largest shift, as a fraction of width and height, from 0 to 1.
     scale : (min, max), optional
+        The range of the scale factor.
     shear : float, (min, max) or (min x, max x, min y, max y), optional
-        In degrees; a number or two are for x only.
+        The range of the angle, in degrees. One number ``d``, which is ``(-d, d)``, or two numbers shear along
+        x only.
     interpolation, fill, center
         As in :class:`RandomRotation`.
     """

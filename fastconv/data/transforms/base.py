@@ -1,4 +1,4 @@
-"""Transforms as objects: what all of them share, and those that are made of others."""
+"""Transforms as objects: base classes, and transforms that consist of other transforms."""
 
 # Images are of several types, and users' transforms of any.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -19,12 +19,13 @@ from .images import Image, is_batch, unpacked
 
 
 class Transform:
-    """Base class of the transforms: a subclass has ``apply(x)``, of an array N x C x H x W.
+    """Base class of the transforms: a subclass defines ``apply(x)`` for an array N x C x H x W.
 
     Attributes
     ----------
     batched : bool
-        Whether a whole batch can be given, as an array N x C x H x W. ``DataLoader`` then does so.
+        Whether the transform takes a whole batch, an array N x C x H x W. If it does, a ``DataLoader`` calls
+        it once per batch.
     """
 
     batched: bool = True
@@ -35,7 +36,7 @@ class Transform:
         return like(self.apply(x))
 
     def apply(self, x: Array) -> Array:
-        """The transformed batch."""
+        """The transformed batch; ``x`` is an array N x C x H x W."""
         raise NotImplementedError(f"{type(self).__name__}: a transform needs apply(x)")
 
     def __repr__(self) -> str:
@@ -44,24 +45,25 @@ class Transform:
 
 
 class RandomTransform(Transform):
-    """Base class of random ones: a subclass has ``draw(x, rng)``, with own numbers for each image."""
+    """Base class of random transforms: a subclass defines ``draw(x, rng)``, which draws for each image."""
 
     def __call__(self, image: Image, rng: np.random.Generator | None = None) -> Any:
         """The transformed image or batch, of the same kind.
 
-        The numbers come from ``rng``; by default, in a ``DataLoader`` from its seed, elsewhere from the
-        generator of ``fc.manual_seed``.
+        The random numbers come from ``rng``. Without ``rng`` they depend on the seed of the ``DataLoader``
+        that calls this; outside of a ``DataLoader`` they come from the generator that ``fc.manual_seed``
+        seeds.
         """
         x, like = unpacked(type(self).__name__, image)
         return like(self.draw(x, random.numbers() if rng is None else rng))
 
     def draw(self, x: Array, rng: np.random.Generator) -> Array:
-        """The transformed batch."""
+        """The transformed batch; ``x`` is an array N x C x H x W."""
         raise NotImplementedError(f"{type(self).__name__}: a random transform needs draw(x, rng)")
 
 
 def called(transform: Callable[..., Any], image: Any, rng: np.random.Generator | None) -> Any:
-    """``transform(image)``; one of fastconv's gets ``rng`` too."""
+    """``transform(image)``, or ``transform(image, rng)`` for the transforms of fastconv."""
     return transform(image, rng) if isinstance(transform, Transform) else transform(image)
 
 
@@ -71,7 +73,7 @@ def probability(name: str, p: Any) -> float:
 
 
 class _Several(Transform):
-    """Made of other transforms."""
+    """Base class of transforms that consist of other transforms."""
 
     def __init__(self, transforms: Sequence[Callable[..., Any]]) -> None:
         name = type(self).__name__
@@ -98,7 +100,7 @@ class _Several(Transform):
         return image
 
     def joined(self, parts: list[tuple[Array, Array]], x: Array) -> Array:
-        """One batch of the results of its parts, each given with the numbers of its images."""
+        """One batch from transformed parts of it: pairs (which images of ``x``, their results)."""
         shapes = {(y.shape[1:], y.dtype) for _, y in parts}
         check(
             len(shapes) <= 1,
@@ -140,12 +142,13 @@ class Compose(_Several):
 
 
 class RandomApply(_Several):
-    """Apply transforms with probability ``p``, else none of them.
+    """With probability ``p``, apply all of the transforms, else none of them.
 
     Parameters
     ----------
     transforms : list of transforms
     p : float
+        From 0 to 1; drawn for each image.
     """
 
     def __init__(self, transforms: Sequence[Callable[..., Any]], p: float = 0.5) -> None:
@@ -163,13 +166,14 @@ class RandomApply(_Several):
 
 
 class RandomChoice(_Several):
-    """Apply one of the transforms.
+    """Apply one of the transforms, chosen at random for each image.
 
     Parameters
     ----------
     transforms : list of transforms
     p : list of float, optional
-        How often each is chosen, in proportion; equally often by default.
+        A weight for each transform, at least 0; its probability is in proportion to it. By default all have
+        the same probability.
     """
 
     def __init__(self, transforms: Sequence[Callable[..., Any]], p: Sequence[float] | None = None) -> None:
@@ -194,7 +198,7 @@ class RandomChoice(_Several):
 
 
 class RandomOrder(_Several):
-    """Apply all transforms, in a random order.
+    """Apply all transforms, in a random order for each image.
 
     Parameters
     ----------
@@ -212,11 +216,11 @@ class RandomOrder(_Several):
 
 
 class Lambda(Transform):
-    """A function of one image as a transform.
+    """A transform that calls a function of one image.
 
     Parameters
     ----------
-    lambd : callable
+    lambd : callable ``image -> image``
     """
 
     batched = False

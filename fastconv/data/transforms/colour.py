@@ -21,13 +21,13 @@ GREY = 0.2989, 0.587, 0.114  # of red, green and blue (ITU-R BT.601)
 
 
 def check_colour(name: str, x: Array) -> None:
-    """Refuse images of other than 1 or 3 channels."""
+    """Refuse images that do not have 1 or 3 channels."""
     cure = "; is it H x W x C? Then put ToTensor() before it" if x.shape[3] in (1, 3) else ""
     check(x.shape[1] in (1, 3), name, f"image must have 1 or 3 channels, got {x.shape[1]}{cure}")
 
 
 def grey(x: Array) -> Array:
-    """One channel of three, or the only one; integers are cut, not rounded, as in torchvision."""
+    """The grey image of three channels, or the only channel; integers are truncated, as in torchvision."""
     if x.shape[1] == 1:
         return x
     r, g, b = (as_float(x[:, i : i + 1]) for i in range(3))
@@ -40,12 +40,12 @@ def _grey_of_all(name: str, x: Array, channels: int) -> Array:
 
 
 class Grayscale(Transform):
-    """A grey image of a coloured one.
+    """Convert a colour image to grey.
 
     Parameters
     ----------
     num_output_channels : {1, 3}
-        With 3 all are the same.
+        With 3, all three channels are the same.
     """
 
     def __init__(self, num_output_channels: int = 1) -> None:
@@ -61,11 +61,12 @@ class Grayscale(Transform):
 
 
 class RandomGrayscale(RandomTransform):
-    """Make each image grey with probability ``p``; the number of channels stays.
+    """Convert each image to grey with probability ``p``; the number of channels stays the same.
 
     Parameters
     ----------
     p : float
+        From 0 to 1.
     """
 
     def __init__(self, p: float = 0.1) -> None:
@@ -79,7 +80,7 @@ class RandomGrayscale(RandomTransform):
 
 # ------------------------------------------------------------------------------------------------- jitter
 def _blend(x: Array, other: Any, factor: Array) -> Array:
-    """``factor`` of the image and the rest of the other one, cut to the range of the dtype."""
+    """``factor * x + (1 - factor) * other``, limited to [0, 1] for floats and to the dtype for integers."""
     top = 1.0 if x.dtype.kind == "f" else float(np.iinfo(x.dtype).max)
     y = as_float(x)
     factor = factor.astype(y.dtype)
@@ -99,7 +100,7 @@ def _saturation(x: Array, factor: Array) -> Array:
 
 
 def _hue(x: Array, shift: Array) -> Array:
-    """The hue of HSV, turned by ``shift`` of a circle."""
+    """The images with their hue (of HSV) moved by ``shift``, a fraction of the circle of colours."""
     if x.shape[1] == 1:
         return x
     integers = x.dtype.kind != "f"
@@ -160,7 +161,7 @@ class ColorJitter(RandomTransform):
 
 
 def _range(what: str, value: Any) -> tuple[float, float]:
-    """What the factor ``what`` is drawn from."""
+    """The range from which the factor ``what`` is drawn."""
     name, hue = "ColorJitter", what == "hue"
     low, high = (-0.5, 0.5) if hue else (0, np.inf)
     if isinstance(value, (tuple, list)):
@@ -171,14 +172,14 @@ def _range(what: str, value: Any) -> tuple[float, float]:
 
 # ------------------------------------------------------------------------------------------------- blur
 class GaussianBlur(RandomTransform):
-    """Blur with a Gaussian of random width; the border is mirrored.
+    """Blur with a Gaussian of random width; the image is mirrored at its border.
 
     Parameters
     ----------
     kernel_size : int or (x, y)
-        Odd.
+        Width and height of the kernel in pixels, odd.
     sigma : float or (min, max)
-        The standard deviation in pixels.
+        The range of the standard deviation in pixels, or its value.
     """
 
     def __init__(self, kernel_size: Ints, sigma: Any = (0.1, 2.0)) -> None:

@@ -19,10 +19,10 @@ from .images import MODES, Image, from_pil, is_batch, is_pil, to_pil, unpacked
 
 
 class ToTensor(Transform):
-    """A Pillow image, or an array H x W x C or H x W, as a Tensor C x H x W.
+    """Convert a Pillow image, or an array H x W x C or H x W, to a Tensor C x H x W.
 
-    Bytes 0 to 255 become float32 in [0, 1]; other numbers keep dtype and values. A Tensor is C x H x W, and a
-    batch N x C x H x W, already, so that only their numbers change.
+    uint8 numbers 0 to 255 become float32 numbers in [0, 1]; other numbers keep dtype and values. A Tensor is
+    expected to be C x H x W, and a batch N x C x H x W, so only their numbers are converted.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class ToTensor(Transform):
 
 
 class PILToTensor(Transform):
-    """A Pillow image as a Tensor C x H x W of the same numbers; a Tensor or a batch stays as it is."""
+    """Convert a Pillow image to a Tensor C x H x W with the same numbers; Tensors and batches stay."""
 
     def __call__(self, image: Image, rng: np.random.Generator | None = None) -> Any:
         if isinstance(image, Tensor) or is_batch(image):
@@ -83,18 +83,18 @@ def _planes(name: str, image: Any) -> Array:
 
 
 class ToPILImage(Transform):
-    """A Tensor C x H x W, or an array H x W x C or H x W, as a Pillow image.
+    """Convert a Tensor C x H x W or H x W, or an array H x W x C or H x W, to a Pillow image.
 
     Parameters
     ----------
     mode : str, optional
-        Pillow's mode; by default what the channels and the dtype say. Floats in [0, 1] become bytes, except
-        with ``mode="F"``.
+        Pillow's mode; by default it follows from the channels and the dtype. The floats of a Tensor, in
+        [0, 1], become uint8 numbers, except with ``mode="F"``.
 
     Raises
     ------
     ImportError
-        Pillow is not installed.
+        Raised when called: Pillow is not installed.
     """
 
     batched = False
@@ -128,7 +128,7 @@ class ToPILImage(Transform):
 
 
 class ConvertImageDtype(Transform):
-    """Numbers of another dtype, in its range: 0 to 1 for floats, 0 to the largest for integers.
+    """Convert to another dtype and its range: 0 to 1 for floats, 0 to the largest number for integers.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ class Normalize(Transform):
     mean, std : float or sequence of float
         One number, or one per channel. ``std`` must not be 0.
     inplace : bool
-        Write the result to the memory of the image.
+        Change the image itself, not a copy.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Augmentation of whole batches by functions: each transform is a callable ``(batch, rng) -> batch``.
+"""Transforms of whole batches as functions: each returns a callable ``(batch, rng) -> batch``.
 
 A batch is a float32 array N x C x H x W; no transform writes to it. All random numbers come from ``rng``, so
-the loader can produce the same batch again.
+the loader can make the same batch again.
 """
 
 # NumPy declares some methods, such as reshape, without types.
@@ -35,6 +35,11 @@ def normalize(mean: Floats, std: Floats) -> BatchFunction:
     ----------
     mean, std : float or sequence of float
         One number, or one per channel; ``std`` must be positive.
+
+    Raises
+    ------
+    ValueError
+        ``std`` is not positive, or, when called, the numbers do not fit the channels.
     """
     shift, scale = (np.asarray(v, np.float32).reshape(-1, 1, 1) for v in (mean, std))
     check(bool((scale > 0).all()), "normalize", f"std must be positive, got {scale.ravel().tolist()}")
@@ -78,7 +83,7 @@ def horizontal_flip(p: float = 0.5) -> BatchFunction:
 
 
 def resize(size: Ints) -> BatchFunction:
-    """Bilinear resize to ``size``, an int or ``(H, W)``; corners not aligned, as ``F.interpolate``."""
+    """Resize to ``size``, an int or ``(H, W)``, as ``F.interpolate`` with ``mode="bilinear"`` does."""
     h, w = int_tuple("resize", "size", size, 2, 1)
 
     def apply(batch: Array, rng: np.random.Generator | None = None) -> Array:
@@ -91,7 +96,7 @@ def resize(size: Ints) -> BatchFunction:
 def cutout(size: int) -> BatchFunction:
     """Set a square of ``size`` x ``size`` around a random pixel to 0 (DeVries and Taylor, 2017).
 
-    The part of the square beyond the border of the image is left out.
+    The part of the square outside the image is cut off.
     """
     (side,) = int_tuple("cutout", "size", size, 1, 1)
 
@@ -104,6 +109,6 @@ def cutout(size: int) -> BatchFunction:
 
 
 def _inside(n: int, centre: Array, size: int) -> Array:
-    """Which of ``n`` positions lie in the ``size`` positions around each centre: images x n."""
+    """Which of ``n`` positions are among the ``size`` ones around each centre: a bool array images x n."""
     offset = np.arange(n) - (centre - size // 2)[:, None]
     return (offset >= 0) & (offset < size)

@@ -1,4 +1,4 @@
-"""Transforms that move pixels: padding, crops, flips and sizes."""
+"""Transforms that move pixels: padding, cropping, flipping and resizing."""
 
 # Images are of several types; NumPy declares some methods, such as reshape, without types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -74,16 +74,17 @@ def padded(name: str, x: Array, pads: tuple[int, int, int, int], fill: Any, mode
 
 
 class Pad(Transform):
-    """Pixels around an image.
+    """Add pixels around an image.
 
     Parameters
     ----------
     padding : int or sequence of int
         For all sides, or (left and right, top and bottom), or (left, top, right, bottom).
     fill : float or sequence of float
-        The value with ``"constant"``, or one per channel.
+        The value of the new pixels in mode ``"constant"``, or one value per channel.
     padding_mode : {"constant", "edge", "reflect", "symmetric"}
-        ``"edge"`` repeats the last pixel; ``"reflect"`` mirrors without it, ``"symmetric"`` with it.
+        ``"edge"`` repeats the last pixel; ``"reflect"`` mirrors the image without repeating the last pixel,
+        ``"symmetric"`` mirrors it and repeats the last pixel.
 
     Examples
     --------
@@ -109,7 +110,7 @@ def pair(name: str, size: Any) -> tuple[int, int]:
 
 
 def centred(x: Array, size: tuple[int, int]) -> Array:
-    """The middle of each image; where it is smaller than ``size``, zeros are around it."""
+    """The middle of each image; an image that is smaller than ``size`` gets zeros around it."""
     (h, w), (ch, cw) = x.shape[2:], size
     dh, dw = max(ch - h, 0), max(cw - w, 0)
     x = padded("CenterCrop", x, (dw // 2, dh // 2, (dw + 1) // 2, (dh + 1) // 2), 0, "constant")
@@ -118,11 +119,12 @@ def centred(x: Array, size: tuple[int, int]) -> Array:
 
 
 class CenterCrop(Transform):
-    """The middle of an image. One that is smaller gets zeros around it.
+    """Crop the middle of an image. An image that is smaller than ``size`` gets zeros around it.
 
     Parameters
     ----------
     size : int or (H, W)
+        An int is the height and the width.
     """
 
     def __init__(self, size: Ints) -> None:
@@ -133,13 +135,14 @@ class CenterCrop(Transform):
 
 
 class RandomCrop(RandomTransform):
-    """A part of each image at a random place.
+    """Crop each image at a random place.
 
     Parameters
     ----------
     size : int or (H, W)
+        An int is the height and the width.
     padding : int or sequence of int, optional
-        Before the crop, as in :class:`Pad`.
+        Pad the image before the crop, as :class:`Pad` does.
     pad_if_needed : bool
         Pad an image that is smaller than ``size``, on both sides.
     fill, padding_mode
@@ -148,7 +151,7 @@ class RandomCrop(RandomTransform):
     Raises
     ------
     ValueError
-        When called: the image with its padding is smaller than ``size``.
+        Raised when called: the image with its padding is smaller than ``size``.
 
     Examples
     --------
@@ -195,14 +198,15 @@ class RandomCrop(RandomTransform):
 
 
 class FiveCrop(Transform):
-    """The four corners and the middle, as a tuple of five images.
+    """Crop the four corners and the middle; the result is a tuple of five images.
 
     Parameters
     ----------
     size : int or (H, W)
+        An int is the height and the width.
     """
 
-    batched = False  # a tuple of images is no batch
+    batched = False  # a tuple of images is not a batch
 
     def __init__(self, size: Ints) -> None:
         self.size = pair(type(self).__name__, size)
@@ -224,11 +228,12 @@ class FiveCrop(Transform):
 
 
 class TenCrop(FiveCrop):
-    """Those of :class:`FiveCrop`, then the same of the mirrored image.
+    """The crops of :class:`FiveCrop`, then those of the mirrored image: a tuple of ten images.
 
     Parameters
     ----------
     size : int or (H, W)
+        An int is the height and the width.
     vertical_flip : bool
         Mirror top to bottom, not left to right.
     """
@@ -275,7 +280,7 @@ class RandomVerticalFlip(RandomHorizontalFlip):
 
 # ------------------------------------------------------------------------------------------------- sizes
 def resized(name: str, image: Image, box: Any, size: tuple[int, int], mode: str, antialias: bool) -> Any:
-    """The part ``box`` (top, left, H, W) of an image in another size. Pillow does it for its own images."""
+    """The part ``box`` (top, left, H, W) of an image, resized to ``size``; Pillow resizes its own images."""
     if not is_pil(image):
         x, like = unpacked(name, image)
         top, left, h, w = box
@@ -288,20 +293,20 @@ def resized(name: str, image: Image, box: Any, size: tuple[int, int], mode: str,
 
 
 class Resize(Transform):
-    """An image in another size.
+    """Change the size of an image.
 
     Parameters
     ----------
     size : int or (H, W)
-        An int is the length of the shorter side; the other follows.
+        An int is the length of the shorter side; the longer side keeps the aspect ratio.
     interpolation : InterpolationMode or str
         ``"nearest"``, ``"nearest-exact"``, ``"bilinear"`` or ``"bicubic"``; for Pillow images also
         ``"box"``, ``"hamming"`` and ``"lanczos"``.
     max_size : int, optional
-        The longest that the longer side may be, where ``size`` is an int.
+        The largest length of the longer side; only if ``size`` is an int.
     antialias : bool
-        Average over all pixels under an output pixel, where an image becomes smaller with ``"bilinear"`` or
-        ``"bicubic"``. Pillow images are resized by Pillow, which always does so.
+        If an image becomes smaller with ``"bilinear"`` or ``"bicubic"``, average over all input pixels that
+        an output pixel covers. Pillow images are resized by Pillow, which always does so.
 
     Examples
     --------
@@ -329,7 +334,7 @@ class Resize(Transform):
         self.max_size, self.antialias = max_size, bool(antialias)
 
     def new_size(self, h: int, w: int) -> tuple[int, int]:
-        """The size (H, W) that an image of h x w gets."""
+        """The size (H, W) after resizing an image of h x w."""
         if not isinstance(self.size, int):
             return self.size
         short, long = self.size, int(self.size * max(h, w) / min(h, w))
@@ -351,9 +356,10 @@ class Resize(Transform):
 def extents(
     rng: np.random.Generator, n: int, area: int, scale: Sequence[float], ratio: Sequence[float]
 ) -> tuple[Array, Array]:
-    """Ten attempts for each of ``n`` images: extents of boxes of random area and aspect ratio.
+    """Extents of boxes of random area and aspect ratio, ten for each of ``n`` images.
 
-    Returns two int arrays ``n x 10``; the first is the longer the larger the ratio.
+    ``area`` is that of the image in pixels. Returns two int arrays ``n x 10``; ``ratio`` limits the first
+    extent divided by the second.
     """
     areas = area * rng.uniform(scale[0], scale[1], (n, 10))
     ratios = np.exp(rng.uniform(np.log(ratio[0]), np.log(ratio[1]), (n, 10)))
@@ -361,7 +367,7 @@ def extents(
 
 
 def interval(name: str, what: str, value: Any, low: float = 0, high: float = np.inf) -> tuple[float, float]:
-    """Two numbers, the first not above the second."""
+    """``value`` as two numbers, from ``low`` to ``high``, of which the first is not above the second."""
     items = tuple(value) if isinstance(value, (tuple, list)) else ()
     check(len(items) == 2, name, f"{what} must be two numbers (min, max), got {value!r:.60}")
     a, b = (number(name, what, v, low, high) for v in items)
@@ -370,15 +376,16 @@ def interval(name: str, what: str, value: Any, low: float = 0, high: float = np.
 
 
 class RandomResizedCrop(RandomTransform):
-    """A part of random area and aspect ratio, resized (Szegedy et al., 2015).
+    """Crop a part of random area and aspect ratio, and resize it to ``size`` (Szegedy et al., 2015).
 
     Parameters
     ----------
     size : int or (H, W)
+        An int is the height and the width.
     scale : (min, max)
-        Area of the part, as a fraction of the image's.
+        Area of the part, as a fraction of the area of the image.
     ratio : (min, max)
-        Width by height of the part.
+        Width of the part divided by its height.
     interpolation, antialias
         As in :class:`Resize`.
 
@@ -412,12 +419,12 @@ class RandomResizedCrop(RandomTransform):
         return resized("RandomResizedCrop", image, box, self.size, self.interpolation.value, self.antialias)
 
     def boxes(self, n: int, h: int, w: int, rng: np.random.Generator) -> Array:
-        """``n`` random parts of an image of h x w: top, left, H, W."""
+        """``n`` random parts of an image of h x w: an int array n x 4 of top, left, H, W."""
         check(h > 0 and w > 0, "RandomResizedCrop", f"the image has no pixels ({h}x{w})")
         widths, heights = extents(rng, n, h * w, self.scale, self.ratio)
         fits = (0 < widths) & (widths <= w) & (0 < heights) & (heights <= h)
         first, each = fits.argmax(1), np.arange(n)
-        # Where none of the ten fits: the middle, with the nearest aspect ratio that is allowed.
+        # If none of the ten boxes fits: the middle of the image, with the nearest allowed aspect ratio.
         low, high = self.ratio
         widest = (
             (w, max(round(w / low), 1))

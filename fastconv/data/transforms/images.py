@@ -1,4 +1,4 @@
-"""What a transform takes as an image, as one array N x C x H x W, and the way back."""
+"""Conversion of the images that transforms take into arrays N x C x H x W, and back."""
 
 # Pillow may not be installed, so its images have no type here; NumPy declares some methods without types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -20,7 +20,7 @@ from fastconv.typing import Array
 Image: TypeAlias = Any
 
 INSTALL = 'install it: pip install "fastconv[images]"'
-#: Pillow's modes whose pixels are numbers, and what an array of them holds.
+#: Pillow's modes whose pixels are numbers -> the dtype of an array of these pixels.
 MODES: dict[str, Any] = {
     **dict.fromkeys(("L", "LA", "RGB", "RGBA"), np.uint8),
     **{"F": np.float32, "I": np.int32, "I;16": np.uint16},
@@ -37,7 +37,7 @@ def pillow(name: str) -> Any:
 
 
 def is_pil(image: object) -> bool:
-    """Whether this is a Pillow image. Nobody has one without having imported Pillow."""
+    """Whether this is a Pillow image; False if Pillow was not imported, because then none exists."""
     module = sys.modules.get("PIL.Image")
     return module is not None and isinstance(image, module.Image)
 
@@ -61,7 +61,7 @@ def from_pil(name: str, image: Any) -> Array:
 
 
 def to_pil(name: str, pixels: Array, mode: str | None = None) -> Any:
-    """A Pillow image of an array H x W x C."""
+    """A Pillow image with the pixels of an array H x W x C, in Pillow's ``mode``."""
     h, w, c = pixels.shape
     known = {np.dtype(np.uint8): {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}}
     known |= {np.dtype(d): {1: m} for m, d in MODES.items() if d is not np.uint8}
@@ -90,7 +90,7 @@ def to_pil(name: str, pixels: Array, mode: str | None = None) -> Any:
 
 
 def unpacked(name: str, image: Image) -> tuple[Array, Callable[[Array], Any]]:
-    """The image or batch as an array N x C x H x W, and the function that makes the same kind of a result."""
+    """The image or batch as an array N x C x H x W, and a function that converts a result back."""
     if is_pil(image):
         pixels, mode = from_pil(name, image), image.mode
         back = mode if mode in ("1", "L", "LA", "RGB", "RGBA") else None
@@ -123,7 +123,7 @@ def _itself(a: Array) -> Array:
 
 
 def rounded(x: Array, dtype: np.dtype[Any]) -> Array:
-    """Numbers computed in float as ``dtype``: rounded and cut to its range where it holds integers."""
+    """Numbers that were computed as floats, as ``dtype``; for integers rounded and limited to its range."""
     if dtype.kind == "f":
         return x.astype(dtype, copy=False)
     if dtype.kind == "b":

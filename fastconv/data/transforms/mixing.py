@@ -27,14 +27,15 @@ class RandomErasing(RandomTransform):
     Parameters
     ----------
     p : float
+        From 0 to 1.
     scale : (min, max)
-        Area of the rectangle, as a fraction of the image's.
+        Area of the rectangle, as a fraction of the area of the image.
     ratio : (min, max)
-        Height by width of the rectangle.
+        Height of the rectangle divided by its width.
     value : float, sequence of float or "random"
-        What is written: a number, one per channel, or normal random numbers.
+        The number that is written, one number per channel, or standard normal random numbers.
     inplace : bool
-        Write to the memory of the image.
+        Change the image itself, not a copy.
     """
 
     def __init__(
@@ -81,16 +82,16 @@ class RandomErasing(RandomTransform):
 
 
 class Mixing(Transform):
-    """Base class of those that mix images with others of the batch, and the labels in the same proportion.
+    """Base class of transforms that mix each image of a batch with another one, and their labels too.
 
     Parameters
     ----------
     alpha : float
-        The proportion is drawn from Beta(alpha, alpha), once per batch.
+        The proportion is drawn from Beta(alpha, alpha), once per batch; above 0.
     num_classes : int, optional
-        Needed where labels are numbers of classes, not probabilities.
+        Needed if labels are class numbers, not probabilities.
     labels_getter : "default"
-        The labels are the second argument; nothing else is supported.
+        The labels are the second argument; no other value is supported.
     """
 
     batched = False  # it needs the labels
@@ -119,6 +120,7 @@ class Mixing(Transform):
         labels : Tensor or array
             N class numbers, or N x classes probabilities.
         rng : numpy.random.Generator, optional
+            By default as for :class:`RandomTransform`.
         """
         name = type(self).__name__
         pair = isinstance(images, (Tensor, np.ndarray)) and isinstance(labels, (Tensor, np.ndarray))
@@ -131,7 +133,7 @@ class Mixing(Transform):
         return like(mixed), from_numpy(y) if isinstance(labels, Tensor) else y
 
     def mix(self, x: Array, rng: np.random.Generator) -> tuple[Array, float]:
-        """The batch, each image mixed with the one before, and how much of it is its own."""
+        """The batch with each image mixed with the one before it, and the share of the original image."""
         raise NotImplementedError
 
     def _probabilities(self, y: Array, n: int) -> Array:
@@ -163,9 +165,9 @@ class MixUp(Mixing):
     Parameters
     ----------
     alpha : float
-        The weight is drawn from Beta(alpha, alpha), once per batch.
+        The weight is drawn from Beta(alpha, alpha), once per batch; above 0.
     num_classes : int, optional
-        Needed where labels are numbers of classes, not probabilities.
+        Needed if labels are class numbers, not probabilities.
     labels_getter : "default"
         The labels are the second argument.
 
@@ -184,14 +186,15 @@ class MixUp(Mixing):
 
 
 class CutMix(Mixing):
-    """A rectangle of each image replaced by that of the image before it in the batch (Yun et al., 2019).
+    """Replace a rectangle of each image by that of the image before it in the batch (Yun et al., 2019).
 
     Parameters
     ----------
     alpha : float
-        The area that is kept is drawn from Beta(alpha, alpha), once per batch.
+        The fraction of the area that is kept is drawn from Beta(alpha, alpha), once per batch; above 0. The
+        part of the rectangle outside the image is cut off. Labels are mixed by the area that remains.
     num_classes : int, optional
-        Needed where labels are numbers of classes, not probabilities.
+        Needed if labels are class numbers, not probabilities.
     labels_getter : "default"
         The labels are the second argument.
     """

@@ -1,7 +1,7 @@
-"""Sizes of images: interpolation as a product with one matrix per dimension.
+"""Resizing of images: interpolation as a product with one matrix per dimension.
 
-With ``antialias`` a row of the matrix covers all input pixels under an output pixel, as in Pillow. Without it
-a row has the 2 or 4 nearest ones, as in ``F.interpolate``.
+With ``antialias`` a row of the matrix has weights for all input pixels that an output pixel covers, as in
+Pillow. Without it a row has weights for the 2 or 4 nearest input pixels, as in ``F.interpolate``.
 """
 
 # NumPy declares some methods, such as reshape, without types.
@@ -20,11 +20,11 @@ from fastconv.typing import Array
 
 from .images import as_float, rounded
 
-BLOCK = 32  # output rows for which one product is computed; it reads only the input rows that they need
+BLOCK = 32  # output rows per matrix product, which reads only the input rows that they need
 
 
 class InterpolationMode(Enum):
-    """How pixels between pixels are computed; the word alone, such as ``"bilinear"``, is accepted too."""
+    """How values between pixels are computed; its string, such as ``"bilinear"``, is accepted too."""
 
     NEAREST = "nearest"
     NEAREST_EXACT = "nearest-exact"
@@ -35,12 +35,12 @@ class InterpolationMode(Enum):
     LANCZOS = "lanczos"
 
 
-#: Pillow's numbers.
+#: The modes by Pillow's numbers 0 to 5.
 PILLOW = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 
 
 def interpolation_mode(name: str, value: Any, allowed: tuple[str, ...]) -> InterpolationMode:
-    """An :class:`InterpolationMode`, its word or Pillow's number, as an :class:`InterpolationMode`."""
+    """The :class:`InterpolationMode` for a mode, its string or Pillow's number."""
     word = value.value if isinstance(value, InterpolationMode) else value
     if isinstance(word, int) and 0 <= word < len(PILLOW):
         word = PILLOW[word]
@@ -57,7 +57,7 @@ def _triangle(x: Array) -> Array:
 
 
 def _cubic(x: Array, a: float) -> Array:
-    """Keys' kernel (1981)."""
+    """The cubic kernel of R. Keys, "Cubic convolution interpolation for digital image processing", 1981."""
     x = np.abs(x)
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = a * (((x - 5) * x + 8) * x - 4)
@@ -66,11 +66,12 @@ def _cubic(x: Array, a: float) -> Array:
 
 @lru_cache(128)
 def matrix(extent: int, size: int, mode: str, antialias: bool) -> Array:
-    """The weights of ``extent`` input pixels for each of ``size`` output pixels, float64."""
+    """The weights of the input pixels for each output pixel, a float64 array ``size x extent``."""
     scale, out = extent / size, np.arange(size)
     centre, at = scale * (out + 0.5), np.arange(extent)
     if antialias:
-        # As PyTorch and Pillow: the kernel is as wide as an output pixel, cut at the border, with sum 1.
+        # As in PyTorch and Pillow: the kernel is scaled to the width of an output pixel, cut off at the
+        # border, and its weights add up to 1.
         wide = max(scale, 1.0)
         reach = wide * (1 if mode == "bilinear" else 2)
         low, high = (
@@ -101,7 +102,7 @@ def _nearest(extent: int, size: int, mode: str) -> Array:
 
 
 def resample(x: Array, size: tuple[int, int], mode: str, antialias: bool) -> Array:
-    """A batch N x C x H x W with images of ``size``, of the same dtype."""
+    """The images of a batch N x C x H x W resized to ``size`` (H, W); the dtype stays the same."""
     h, w = x.shape[2:]
     if (h, w) == size:
         return x
