@@ -78,9 +78,10 @@ def argument(name: str, what: str, data: Any, device: str | None = None) -> Tens
 
 
 def from_numpy(array: Array) -> Tensor:
-    """A tensor that shares the memory of a NumPy array; with the cuda backend, the memory is copied to the GPU.
+    """A tensor that shares the memory of a NumPy array.
 
-    The memory may be read-only and have any strides.
+    The memory may be read-only and have any strides. If the current backend is ``cuda``, it is copied to the
+    GPU instead.
 
     Raises
     ------

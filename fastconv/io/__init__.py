@@ -55,7 +55,7 @@ def save(obj: Any, path: PathLike | BinaryIO) -> None:
         The ending of the name decides the format: ``.npz``, ``.safetensors``, or, with ``.pth``, ``.pt``,
         ``.tar``, ``.ckpt`` or ``.bin``, PyTorch's format, which ``torch.load`` reads. A link stays a link,
         and the file that it points to is replaced. The permissions of an existing file are kept. To an open
-        file without a name (``io.BytesIO``), or with a name without an ending, the format ``.npz`` is written.
+        file without a name (``io.BytesIO``) or without an ending, the format ``.npz`` is written.
 
     Raises
     ------

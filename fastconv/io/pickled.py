@@ -67,7 +67,7 @@ class Name(str):
 
 # ------------------------------------------------------------------------------------------------- values
 def _hashable(value: Any) -> Any:
-    """``value``, if it may be a key or in a set; nested tuples may not, because their hash may take forever."""
+    """``value``, if it may be a key or in a set; nested tuples may not: their hash may take forever."""
     if not all(isinstance(v, KEYS) for v in (value if isinstance(value, tuple) else (value,))):
         raise ValueError(f"a {type(value).__name__} is a key or in a set")
     return value

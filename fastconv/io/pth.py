@@ -100,7 +100,8 @@ def _tensor(
     whole = array.ndim == 1 and array.flags.c_contiguous
     if not whole or not _sized(size, stride, offset):
         raise ValueError(
-            "a tensor has no storage of its own, or an invalid size, stride or offset, so it leaves its storage"
+            "a tensor without a storage of its own, or with an invalid size, stride or offset, leaves its "
+            "storage"
         )
     end = 1 + offset + sum((n - 1) * step for n, step in zip(size, stride))
     if offset > array.size or (0 not in size and end > array.size):

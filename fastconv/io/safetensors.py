@@ -79,9 +79,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object as a dict; a ValueError if a name occurs twice."""
     names = dict(pairs)
     if len(names) != len(pairs):
-        raise ValueError(
-            f"{next(n for i, (n, _) in enumerate(pairs) if n in dict(pairs[:i]))} occurs twice"
-        )
+        raise ValueError(f"{next(n for i, (n, _) in enumerate(pairs) if n in dict(pairs[:i]))} occurs twice")
     return names
 
 

@@ -1,1 +1,1 @@
-"""Code that several engines need and none of them owns."""
+"""Code that several engines share."""

@@ -31,13 +31,13 @@ from fastconv.spec import ConvSpec
 
 
 class PhaseAxis(NamedTuple):
-    """One axis of a phase; numbers of pixels and of taps."""
+    """One axis of a phase. The numbers are in pixels, taps or positions in the kernel."""
 
-    positions: int  #: of the output
+    positions: int  #: the number of output positions
     in_stride: int  #: input pixels from one output position to the next
     out_stride: int  #: output pixels from one output position to the next
     out_offset: int  #: output pixel of position 0
-    taps: int
+    taps: int  #: the number of taps
     offset: int  #: input pixel of output position 0 and tap 0
     offset_step: int  #: input pixels from tap to tap; negative in backward-data
     position: int  #: kernel position of tap 0
@@ -86,9 +86,9 @@ def backward_axes(spec: ConvSpec) -> list[Axes]:
 
 
 def _residues(size: int, s: int, d: int, k: int, padding: tuple[int, int]) -> list[PhaseAxis]:
-    """An axis of backward-data, once for each residue of the input position modulo the stride ``s``."""
+    """The axes of backward-data: one for each residue of the input position modulo the stride ``s``."""
     before = padding[0]
-    step = s // gcd(s, d)  # taps so far apart meet output positions alike
+    step = s // gcd(s, d)  # taps at this distance reach the same residues
     axes = []
     for r in range(min(s, size)):
         first = next((t for t in range(min(step, k)) if (r + before - d * t) % s == 0), None)

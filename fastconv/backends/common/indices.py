@@ -1,4 +1,4 @@
-"""Gathering and scattering along an axis: the check of the indices, and how the arrays are walked."""
+"""Gathering and scattering along an axis: the check of the indices, and the steps of loops over arrays."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def check_in_range(index: np.ndarray, size: int, axis: int) -> None:
 
 
 def around(shape: Sequence[int], axis: int) -> tuple[int, int, int]:
-    """The elements before, on and after ``axis``, as three extents."""
+    """The numbers of elements before, on and after ``axis``: ``shape`` as one with three extents."""
     return prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
 
 
 def steps(shape: Sequence[int], full: Sequence[int], axis: int) -> tuple[int, int, int] | None:
-    """Steps between the elements of a dense array of ``shape`` that repeats to ``full``: to the next place
-    before, on and after ``axis``.
+    """The steps, in elements, of a loop over a dense array of ``shape`` that is broadcast to ``full``.
 
-    None where it repeats along some of the axes before (or after) ``axis`` and not along others.
+    There are three: to the next position on the axes before ``axis``, on ``axis``, and after it. The result
+    is None if the array is broadcast along some of the axes before (or after) ``axis`` but not along others.
     """
     outer, inner = shape[:axis], shape[axis + 1 :]
     found = []
@@ -41,8 +41,11 @@ def steps(shape: Sequence[int], full: Sequence[int], axis: int) -> tuple[int, in
 
 
 def repeated(a: Any, full: Sequence[int], axis: int, dense: Any, broadcast: Any) -> tuple[Any, Any]:
-    """``a`` as a dense array with its :func:`steps` in an array of shape ``full``; it is repeated in memory
-    only where there are none. ``dense`` and ``broadcast`` are the engine's."""
+    """``a`` as a dense array, and its :func:`steps` for the shape ``full``.
+
+    If :func:`steps` is None for ``a``, it is first broadcast in memory. ``dense`` and ``broadcast`` are
+    functions of the engine.
+    """
     a = dense(a)
     found = steps(a.shape, full, axis)
     if found is None:

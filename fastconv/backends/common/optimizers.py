@@ -1,18 +1,19 @@
-"""The update rules of the optimizers: one row per rule, which all engines and ``warmup`` read.
+"""The update rules of the optimizers: a table with one row per rule, which all engines and ``warmup`` use.
 
-A row holds the formula that gives the new parameter and the new states of one element, written in the scalar
+A row holds the formula of the new parameter and the new states of one element, written with the scalar
 functions of an engine. The compiled engines turn it into the loop of one kernel over all parameters of a
-group, the reference applies it to whole arrays. So a new optimizer is a row here and a class in ``optim``.
+group; the reference applies it to whole arrays. So a new optimizer is a row in this file and a class in
+``optim``.
 
-Before a formula is applied, an engine prepares the gradient and the parameter, which is the same for all::
+Before an engine applies a formula, it prepares the gradient and the parameter, in the same way for all::
 
     numbers   sign | decay | shrink | numbers of the rule ...
 
     g = sign * gradient + decay * parameter      sign is -1 where the optimizer maximises
     p = shrink * parameter                       1, or less with decoupled weight decay
 
-What depends on the number of the step only (bias corrections, decayed learning rates) is a number too: the
-classes in ``optim`` compute it in float64.
+Values that depend only on the number of the step (bias corrections, decayed learning rates) are passed as
+numbers too. The classes in ``optim`` compute them in float64.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-#: The states of a rule are at most so many arrays per parameter.
+#: The largest number of state arrays per parameter that a rule may have.
 STATES = 3
-#: The numbers of a rule are at most so many, beside the three that all rules have.
+#: The largest number of numbers that a rule may have, in addition to the three that all rules have.
 NUMBERS = 8
 
 
@@ -36,8 +37,8 @@ class Rule(NamedTuple):
     numbers : str
         The names of its numbers in order.
     update : (p, g, a, b, c, n) -> (p, a, b, c)
-        The new values of the parameter and of the states; ``n`` holds the numbers. States that the rule does
-        not have pass through.
+        The new values of the parameter and of the states; ``n`` holds the numbers. A rule returns the states
+        that it does not use unchanged.
     """
 
     states: int
@@ -46,7 +47,7 @@ class Rule(NamedTuple):
 
 
 def rules(select: Callable, sign: Callable, sqrt: Callable, zero: float) -> dict[str, Rule]:
-    """The rows, in the functions of an engine: ``select(condition, a, b)``, ``sign`` and ``sqrt``."""
+    """The rows, written with an engine's functions: ``select(condition, a, b)``, ``sign`` and ``sqrt``."""
 
     def sgd(p, g, a, b, c, n):
         return p - n[0] * g, a, b, c
@@ -67,7 +68,7 @@ def rules(select: Callable, sign: Callable, sqrt: Callable, zero: float) -> dict
     def adam_amsgrad(p, g, a, b, c, n):
         a = n[1] * a + n[2] * g
         b = n[3] * b + n[4] * g * g
-        c = select((c >= b) | (c != c), c, b)  # the larger one; NaN stays
+        c = select((c >= b) | (c != c), c, b)  # the larger one; a NaN in c is kept
         return p - n[0] * a / (sqrt(c) * n[5] + n[6]), a, b, c
 
     def adamax(p, g, a, b, c, n):
@@ -156,18 +157,18 @@ def rules(select: Callable, sign: Callable, sqrt: Callable, zero: float) -> dict
         "adadelta": Rule(2, "lr, rho, 1 - rho, eps", adadelta),
         "rprop": Rule(2, "eta minus, eta plus, smallest step, largest step", rprop),
         "asgd": Rule(1, "eta, mu, 1 - mu", asgd),
-        # no optimizers: changes of gradients, which stand in the place of the parameters
+        # not optimizers: they scale or limit gradients, which are passed in place of the parameters
         "scale": Rule(0, "factor", scale),
         "clamp": Rule(0, "low, high", clamp),
     }
 
 
 def _nothing(*_: object) -> None:
-    """Stands for the functions of an engine, for what needs no formula."""
+    """Takes the place of an engine's functions when only the other fields of the rows are read."""
 
 
 _ROWS = rules(_nothing, _nothing, _nothing, 0.0)
 #: Rule -> how many arrays it keeps per parameter.
 RULES: dict[str, int] = {name: rule.states for name, rule in _ROWS.items()}
-#: Rule -> how many numbers it has, with the three that all have.
+#: Rule -> how many numbers it has, including the three that all rules have.
 COUNTS: dict[str, int] = {name: 3 + len(rule.numbers.split(",")) for name, rule in _ROWS.items()}

@@ -1,4 +1,4 @@
-"""What an error says where there is no memory left: the op, the shapes of its arrays, and the cure."""
+"""The text of errors when no memory is left: the op, the shapes of its arrays, and what to do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CURE = "use a smaller batch, or no_grad() where no gradient is needed"
 
 
 def running_op() -> str:
-    """The op of the contract that is being computed, for messages."""
+    """The outermost op of the contract that this thread is computing, as text for error messages."""
     here, frame, op = str(Path(__file__).parents[1]), sys._getframe(1), "tensor"
     while frame is not None:
         code = frame.f_code

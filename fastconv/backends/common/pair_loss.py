@@ -1,9 +1,9 @@
-"""The losses of pairs of elements: one row per loss, which all engines, the tape, ``warmup`` and tests read.
+"""The losses of pairs of elements: a table that all engines, the tape, ``warmup`` and the tests use.
 
-A row holds the formulas of the loss of an input ``x`` and a target ``t`` and of its two derivatives, written
-in the scalar functions of an engine (:class:`Scalars`). The compiled engines turn a row into kernels that
-read both arrays once: forward writes the losses or adds them up, backward writes the gradient of one of the
-two.
+A row holds the formula of the loss of an input ``x`` and a target ``t``, and the formulas of its two
+derivatives, written with the scalar functions of an engine (:class:`Scalars`). The compiled engines turn a
+row into kernels that read both arrays once. The forward kernel writes the losses or their sum, the backward
+kernel the gradient of one of the two.
 
 Constants have the type of the elements, as in ``unary.py``.
 """
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 
 class Scalars(NamedTuple):
-    """The functions that formulas are made of, as one engine has them for one type of element."""
+    """The functions of an engine that the formulas use, for one type of element."""
 
     real: Callable  # number -> constant of the type of the elements
     select: Callable  # condition, a, b -> a where the condition holds, else b
@@ -34,9 +34,9 @@ class PairLoss(NamedTuple):
     Attributes
     ----------
     forward : (x, t, p) -> loss
-    by_input, by_target : (x, t, p) -> derivative
+    by_input, by_target : (x, t, p) -> derivative with respect to x, or to t
     number : float or None
-        A usual value of ``p``, for warmup; None where the loss has no number.
+        A usual value of ``p``, for warmup; None if the loss has no number.
     """
 
     forward: Callable
@@ -46,9 +46,9 @@ class PairLoss(NamedTuple):
 
 
 def pair_losses(f: Scalars) -> dict[str, PairLoss]:
-    """The rows, in the functions of an engine."""
+    """The rows, written with the functions ``f`` of an engine."""
     zero, half, one, two = f.real(0), f.real(0.5), f.real(1), f.real(2)
-    # the least logarithm, and the least variance x (1 - x), of binary cross-entropy: it never is infinite
+    # bounds for the logarithms and for x (1 - x) in binary cross-entropy, so that it is never infinite
     least_log, least_variance, two_pi = f.real(-100), f.real(1e-12), f.real(2 * pi)
     # Names of their own, because Numba reads no attributes of a captured tuple.
     select, sign, exp, log, log1p = f.select, f.sign, f.exp, f.log, f.log1p
@@ -92,7 +92,7 @@ def pair_losses(f: Scalars) -> dict[str, PairLoss]:
             lambda x, t, p: sigmoid(x) - t,
             lambda x, t, p: -x,
         ),
-        # the two parts of bce_with_logits: that of the positive share t, and that of the negative share
+        # the two terms of bce_with_logits: that with the factor t, and that with the factor 1 - t
         "bce_positive": PairLoss(
             lambda x, t, p: t * softplus(-x),
             lambda x, t, p: -t * sigmoid(-x),
@@ -124,7 +124,7 @@ def pair_losses(f: Scalars) -> dict[str, PairLoss]:
             lambda x, t, p: exp(x) - t,
             lambda x, t, p: -x,
         ),
-        # the same with Stirling's approximation of log(t!), where t is above 1
+        # the same plus Stirling's approximation of log(t!), where t is above 1
         "poisson_nll_full": PairLoss(
             lambda x, t, p: (
                 x - t * log(x + p) + select(t <= one, zero, t * log(t) - t + half * log(two_pi * t))
@@ -138,7 +138,7 @@ def pair_losses(f: Scalars) -> dict[str, PairLoss]:
             lambda x, t, p: exp(x) - t,
             lambda x, t, p: select(t <= one, zero, log(t) + half / t) - x,
         ),
-        # x: the difference from the target, t: the variance. The bound p of the variance has no derivative.
+        # x is the difference from the target, t the variance, p the lower bound of t
         "gaussian_nll": PairLoss(
             lambda x, t, p: half * (log(select(t < p, p, t)) + x * x / select(t < p, p, t)),
             lambda x, t, p: x / select(t < p, p, t),
@@ -153,14 +153,14 @@ def pair_losses(f: Scalars) -> dict[str, PairLoss]:
             lambda x, t, p: zero * x,
             1.0,
         ),
-        # x: the difference of the two inputs
+        # x is the difference of the two inputs
         "margin_ranking": PairLoss(
             lambda x, t, p: select(p - t * x < zero, zero, p - t * x),
             lambda x, t, p: select(p - t * x < zero, zero, -t),
             lambda x, t, p: select(p - t * x < zero, zero, -x),
             0.0,
         ),
-        # x: the cosine
+        # x is the cosine of the two inputs
         "cosine_embedding": PairLoss(
             lambda x, t, p: select(t == one, one - x, select((t != -one) | (x - p < zero), zero, x - p)),
             lambda x, t, p: select(t == one, -one, select((t == -one) & (x - p >= zero), one, zero)),
@@ -175,6 +175,6 @@ def pair_losses(f: Scalars) -> dict[str, PairLoss]:
     }
 
 
-_ROWS = pair_losses(Scalars(*[lambda *_: 0.0] * len(Scalars._fields)))  # for what needs no formula
-#: Loss -> a usual value of its number, None where it has none.
+_ROWS = pair_losses(Scalars(*[lambda *_: 0.0] * len(Scalars._fields)))  # to read the names and numbers
+#: Loss -> a usual value of its number, None if it has none.
 PAIR_LOSSES: dict[str, float | None] = {name: row.number for name, row in _ROWS.items()}

@@ -1,7 +1,7 @@
-"""The ops of two and three operands, which all engines, the tape, ``warmup`` and the tests read.
+"""The ops of two and three operands: tables that all engines, the tape, ``warmup`` and the tests use.
 
-Formulas without branches serve arrays and, in kernels, numbers. For the others, engines without kernels have
-functions of their own.
+A formula without branches can be applied to whole arrays and, in kernels, to numbers. For formulas with
+branches, the reference engine has its own functions.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-#: Binary ops that are operators of Python, and so of arrays and of numbers in kernels.
+#: Binary ops that are Python operators, so the formula works for arrays and for numbers in kernels.
 OPERATORS: dict[str, Callable] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
@@ -33,13 +33,14 @@ EXTREMA: dict[str, Callable] = {
     "maximum": lambda a, b: a if (a >= b) | (a != a) else b,
     "minimum": lambda a, b: a if (a <= b) | (a != a) else b,
 }
-#: The formulas of binary ops in kernels; those of pow, which need more than one line, are each engine's own.
+#: The formulas of binary ops in kernels. Each engine has its own functions for pow.
 BINARY_FORMULAS = {**OPERATORS, **EXTREMA}
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")  # these give bool
 DIVISIONS = ("floor_divide", "trunc_divide", "remainder", "fmod")
-#: Gated activations and their derivatives.
+#: Activations with two operands; prelu_by_weight is the derivative of prelu with respect to its weight.
 GATES = ("glu", "prelu", "prelu_by_weight")
-#: All binary ops. pow_by_base and pow_by_exponent are the derivatives of pow; each engine has its own three.
+#: All binary ops. pow_by_base and pow_by_exponent are the derivatives of pow; each engine has its own
+#: functions for these three.
 BINARY = (
     *("add", "sub", "mul", "div", "pow", "pow_by_base", "pow_by_exponent", "maximum", "minimum"),
     *COMPARISONS,
@@ -61,8 +62,8 @@ def float_divisions(
 ) -> dict[str, Callable]:
     """The formulas of :data:`DIVISIONS` for floats, in kernels.
 
-    ``quotient`` is ``a / b`` correctly rounded, so that ``6 / 3`` is not below 2. ``fmod`` is exact, which
-    ``a - b * trunc(a / b)`` is not.
+    ``quotient`` is ``a / b`` correctly rounded, so that ``6 / 3`` is not below 2. ``fmod`` is exact;
+    ``a - b * trunc(a / b)`` would not be.
     """
     half = one / (one + one)
 
@@ -89,7 +90,7 @@ def float_divisions(
 
 
 def gates(select: Callable, sigmoid: Callable, zero: Any) -> dict[str, Callable]:
-    """The formulas of :data:`GATES` in the functions of an engine."""
+    """The formulas of :data:`GATES`, written with the functions of an engine."""
     return {
         "glu": lambda a, b: a * sigmoid(b),
         "prelu": lambda x, w: select(x > zero, x, x * w),
@@ -98,11 +99,11 @@ def gates(select: Callable, sigmoid: Callable, zero: Any) -> dict[str, Callable]
 
 
 def ternary(body: Callable, select: Callable, sigmoid: Callable, zero: Any, one: Any) -> dict[str, Callable]:
-    """The formulas of the ternary ops, ``(a, b, c, p) -> result`` with a number ``p``, in the functions of an
-    engine."""
+    """The formulas of the ternary ops, ``(a, b, c, p) -> result`` with a number ``p``, written with the
+    functions of an engine."""
 
     @body
-    def slope(s):  # of the sigmoid, from its value
+    def slope(s):  # the derivative of the sigmoid, from its value s
         return s * (one - s)
 
     return {
@@ -112,7 +113,7 @@ def ternary(body: Callable, select: Callable, sigmoid: Callable, zero: Any, one:
         # from a to b, and exact at both ends
         "lerp": lambda a, b, c, p: select(abs(c + c) < one, a + c * (b - a), b - (b - a) * (one - c)),
         "prelu_bwd": lambda g, x, w, p: select(x > zero, g, g * w),
-        "glu_bwd": lambda g, a, b, p: g * a * slope(sigmoid(b)),  # by the gate b
+        "glu_bwd": lambda g, a, b, p: g * a * slope(sigmoid(b)),  # with respect to the gate b
     }
 
 
@@ -120,9 +121,10 @@ TERNARY = ("where", "addcmul", "addcdiv", "lerp", "prelu_bwd", "glu_bwd")
 
 
 def merged(shape, *strides) -> tuple[tuple[int, ...], ...]:
-    """Shape and strides of the same walk over memory with as few axes as possible, at least one.
+    """An equivalent shape and strides with as few axes as possible, but at least one.
 
-    Extents of 1 are dropped, and neighbouring axes are joined where all of ``strides`` allow it.
+    A loop over these visits the same elements in the same order. Extents of 1 are removed, and neighbouring
+    axes are merged if the strides of all arrays in ``strides`` allow it.
     """
     axes = [(n, s) for n, *s in zip(shape, *strides) if n != 1]
     result: list[tuple] = []

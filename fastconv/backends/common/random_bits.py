@@ -1,8 +1,9 @@
-"""The random bits of dropout, the same ones in every engine.
+"""The random bits of dropout, which are the same in every engine.
 
-Whether element ``i`` (its place in logical C order) is kept depends on a seed and on ``i`` alone, by
-SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014). So every engine, number
-of threads and memory layout drops the same elements. All numbers are unsigned, of 64 bits, modulo 2^64::
+Whether element ``i`` (its position in logical C order) is kept depends only on a seed and on ``i``, by
+SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014). So the same elements
+are dropped in every engine, with any number of threads and any memory layout. All numbers are unsigned 64-bit
+integers, and overflow is cut off (modulo 2^64)::
 
     z = i + seed * SEED_FACTOR
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
@@ -28,13 +29,12 @@ def start(seed: int) -> np.uint64:
 
 
 def threshold(p: float) -> np.uint64:
-    """The least number of 24 bits with which an element is kept, if elements are dropped with probability
-    ``p``."""
+    """The smallest 24-bit number with which an element is kept; ``p`` is the probability of dropping it."""
     return np.uint64(floor(p * 2**24))
 
 
 def bits24(z):
-    """24 random bits for the number ``z``; for arrays of uint64 and, compiled, for numbers in kernels."""
+    """24 random bits for the number ``z``. ``z`` is an array of uint64, or, in compiled kernels, a number."""
     z = (z ^ (z >> _30)) * _MIX_1
     z = (z ^ (z >> _27)) * _MIX_2
     return (z ^ (z >> _31)) >> _40

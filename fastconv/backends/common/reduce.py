@@ -1,7 +1,7 @@
-"""The reductions: one row per name, which all engines read.
+"""The reductions: a table with one row per name, which all engines use.
 
-A reduction turns each element into a term, joins the terms of a group by a binary op, and turns what comes
-out into the result. :class:`Scalars` has the functions that this takes, as one engine has them.
+A reduction computes a term from each element, combines the terms of a group by a binary op, and computes the
+result from the total. :class:`Scalars` holds the functions of one engine that the rows use.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 
 
 class Scalars(NamedTuple):
-    """The functions that the rows are made of, for one type of element."""
+    """The functions of an engine that the rows use, for one type of element."""
 
-    wide: Callable  # an element in the type that sums are kept in
+    wide: Callable  # converts an element to the type of sums
     select: Callable  # condition, a, b -> a where the condition holds, else b
     sqrt: Callable
     power: Callable  # x, p
@@ -27,9 +27,9 @@ class Reduction(NamedTuple):
     Attributes
     ----------
     join : str
-        The binary op that joins terms: ``add``, ``mul``, ``maximum`` or ``minimum``.
+        The binary op that combines terms: ``add``, ``mul``, ``maximum`` or ``minimum``.
     again : str
-        The reduction that joins the results of groups of terms before ``finish``.
+        The reduction that combines the totals of several groups of terms, before ``finish``.
     term : (x, p) -> the term
     finish : (total, n, p) -> the result, where n is the number of terms
     """
@@ -41,7 +41,7 @@ class Reduction(NamedTuple):
 
 
 def reductions(f: Scalars) -> dict[str, Reduction]:
-    """The rows, in the functions of an engine."""
+    """The rows, written with the functions ``f`` of an engine."""
     wide, select, sqrt, power = f.wide, f.select, f.sqrt, f.power
 
     def row(join: str, term: Callable, finish: Callable | None = None) -> Reduction:
@@ -67,10 +67,10 @@ def reductions(f: Scalars) -> dict[str, Reduction]:
     }
 
 
-_ROWS = reductions(Scalars(*[lambda *_: None] * len(Scalars._fields)))  # for what needs no formula
+_ROWS = reductions(Scalars(*[lambda *_: None] * len(Scalars._fields)))  # to read fields other than formulas
 #: The names of all reductions.
 REDUCTIONS = tuple(_ROWS)
-#: Reduction -> the binary op that joins its terms.
+#: Reduction -> the binary op that combines its terms.
 JOIN = {name: row.join for name, row in _ROWS.items()}
 
 
@@ -89,7 +89,7 @@ def types(name: str, dtype: np.dtype) -> tuple[np.dtype, np.dtype]:
 
 
 def identity(name: str, dtype: np.dtype) -> float:
-    """What the first term is joined with: a number that changes nothing."""
+    """The start value of reduction ``name``: combining it with a term gives the term."""
     join = JOIN[name]
     if join in ("add", "mul") or name in ("any", "all"):
         return 0 if join == "add" or name == "any" else 1

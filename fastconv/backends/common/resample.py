@@ -1,7 +1,7 @@
-"""Padding and resizing as sparse matrices, for every engine that can apply one to an axis.
+"""Padding and resizing as products with sparse matrices, for engines that can apply a matrix to an axis.
 
-Both ops are separable: one matrix per axis, applied one after the other. Their gradients apply the transposed
-matrices.
+Both ops are separable: they have one matrix per axis, and these are applied one after the other. Their
+gradients apply the transposed matrices.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ class Rows(NamedTuple):
 
 
 def pad_places(size: int, before: int, after: int, mode: str) -> np.ndarray:
-    """The place that each output of a padded axis is read from, -1 where the constant is."""
+    """The input position of each output position of a padded axis; -1 stands for the constant.
+
+    ``size`` is the extent of the input; negative ``before`` and ``after`` crop.
+    """
     crop = slice(max(-before, 0), size + min(after, 0))
     before, after, at = max(before, 0), max(after, 0), np.arange(size)
     if mode == "circular":  # repeats what cropping leaves
@@ -62,8 +65,9 @@ def ops(apply, copy):
     Parameters
     ----------
     apply : (x, matrices, fill=0.0) -> y
-        How an engine applies matrices, a dict of axis to :class:`Rows`; an empty row gives ``fill``.
+        Applies ``matrices``, a dict from axis to :class:`Rows`, to ``x``; an empty row gives ``fill``.
     copy : x -> y
+        Copies an array.
     """
 
     def matrices_of(shape, pairs, mode) -> dict[int, Rows]:

@@ -1,15 +1,15 @@
-"""Blocks of memory that are used again: the part of a pool that ``cpu`` and ``cuda`` share.
+"""Pools of memory blocks that are used again: the code that ``cpu`` and ``cuda`` share.
 
-A block belongs to a size class. It goes back to the pool when its last array is gone, and the next array of
-that class takes it. Where a class has no free block, one that is up to half larger serves. Free memory is
-bounded by use::
+A block belongs to a size class. It returns to the pool when its last array is gone, and the next array of
+that class takes it. If a class has no free block, a block that is up to half larger is used. Free memory is
+limited::
 
     free bytes  <=  the most bytes that were in use lately  +  SPARE
                     (lately: while the last WINDOW to 2 WINDOW blocks were taken)
 
-Past that, the size classes that were asked for the longest ago are given back first. So a training step that
-repeats itself finds all of its memory in the pool, and images of many sizes do not leave blocks of every size
-behind.
+Beyond this limit, blocks of those size classes that were least recently asked for are given back first. So
+repeated training steps find all of their memory in the pool, and images of many sizes do not leave blocks of
+every size in it.
 """
 
 from __future__ import annotations
@@ -22,33 +22,36 @@ from collections import OrderedDict
 
 from .out_of_memory import CURE, running_op
 
-SPARE = 32 << 20  # free bytes kept whatever is in use
-WINDOW = 1 << 16  # blocks taken; more than in a training step, because each window must see the step's peak
+SPARE = 32 << 20  # free bytes that are kept in any case
+WINDOW = 1 << 16  # number of blocks taken; more than in a training step, so that it includes the step's peak
 
 
 @functools.lru_cache(maxsize=4096)
 def size_class(n: int, align: int) -> int:
-    """Round up to an eighth of the leading power of two, so at most 12.5 % of a block is unused."""
+    """``n`` bytes, rounded up to a multiple of an eighth of the largest power of two that is not above ``n``.
+
+    It is also a multiple of ``align``. At most 12.5 % of a large block is unused.
+    """
     step = max(1 << max(n.bit_length() - 4, 0), align)
     return max(-(-n // step), 1) * step
 
 
 class Blocks:
-    """Free blocks by size class, and statistics. A subclass says how a block is made.
+    """Free blocks by size class, and statistics. A subclass defines how a block is allocated.
 
     Parameters
     ----------
     bounded : bool
-        False: free blocks stay until :meth:`trim`, because recorded kernels know them by their addresses.
+        False: free blocks are kept until :meth:`trim`, because recorded kernels hold their addresses.
     """
 
     align = 64
 
     def __init__(self, bounded: bool = True):
         _all.add(self)
-        # Re-entrant, because the garbage collector may return a block while one is being taken.
+        # Re-entrant, because the garbage collector may return a block while this thread takes one.
         self.lock = threading.RLock()
-        self.free: OrderedDict[int, list] = OrderedDict()  # the size class that was asked for last is last
+        self.free: OrderedDict[int, list] = OrderedDict()  # the most recently asked size class is the last
         self.bounded = bounded
         self.taken = self.fresh = self.free_bytes = self.used_bytes = self.peak_bytes = 0
         self.recent = self.before = 0  # the most bytes in use in this window and in the one before it
@@ -59,7 +62,7 @@ class Blocks:
         raise NotImplementedError
 
     def _release(self) -> None:
-        """Give back whatever can be spared."""
+        """Give back as much memory as possible."""
         self.trim()
 
     def take_block(self, nbytes: int):
@@ -83,7 +86,7 @@ class Blocks:
         return block, size
 
     def give_block(self, block, size: int) -> None:
-        """Put a block back."""
+        """Return a block of ``size`` bytes to the pool."""
         with self.lock:
             self.used_bytes -= size
             self.free_bytes += size
@@ -95,11 +98,11 @@ class Blocks:
                 and self.free_bytes > SPARE + self.recent
                 and self.free_bytes > SPARE + self.before
             ):
-                # Somewhat more than necessary, so that the next block does not come here again.
+                # Free somewhat more than necessary, so that the next block does not come here again.
                 self._shrink(max(self.recent, self.before) + SPARE - SPARE // 4)
 
     def _another(self, size: int):
-        """A block for a size class that has none: one that is up to half larger, else a new one."""
+        """A block for a class that has none, and its size: one that is up to half larger, or a new one."""
         self.free[size] = self.free.pop(size, [])
         larger = size_class(size + 1, self.align)
         while larger <= size + size // 2:
@@ -132,7 +135,8 @@ class Blocks:
             self._shrink(0)
 
     def statistics(self) -> dict[str, int]:
-        """Blocks taken, blocks that had to be fresh, and bytes free, in use and at the peak."""
+        """The numbers of blocks that were taken and newly allocated, and the bytes free, in use and at the
+        peak."""
         with self.lock:
             return {n: getattr(self, n) for n in ("taken", "fresh", "free_bytes", "used_bytes", "peak_bytes")}
 

@@ -1,10 +1,10 @@
-"""The ops of one operand: a row per op, which all engines, the tape, ``warmup`` and the tests read.
+"""The ops of one operand: a table with a row per op, which all engines, the tape, ``warmup`` and tests use.
 
-A row holds the formula of an op and of its gradient, written in the scalar functions of an engine
+A row holds the formulas of an op and of its gradient, written with the scalar functions of an engine
 (:class:`Scalars`), the op's name in ONNX, and the line that describes it to users. The compiled engines turn
-a formula into the loop of a kernel, the reference applies it to whole arrays. So a new op that is made of
-known functions is one row here; one that needs a function of its own adds a field to :class:`Scalars` and its
-version in each engine.
+a formula into the loop of a kernel; the reference applies it to whole arrays. So a new op that uses existing
+functions is one row in this file. An op that needs another function also needs a field of :class:`Scalars`,
+and its version in each engine.
 
 Constants have the type of the elements (``f.real(1)``), because in a kernel a bare ``0.5`` is a float64 and
 would turn float32 into float64.
@@ -18,26 +18,27 @@ from math import log as log_
 from math import sqrt as sqrt_
 from typing import NamedTuple
 
-# The constants of GELU: its density, and those of its approximation by tanh (Hendrycks, Gimpel: Gaussian
-# error linear units, 2016), ``x * sigmoid(ROOT_8_OVER_PI * (x + CUBIC * x^3))``.
+# The constants of GELU: the factor of the normal density, and the constants of GELU's approximation by tanh,
+# ``x * sigmoid(ROOT_8_OVER_PI * (x + CUBIC * x^3))`` (Hendrycks, Gimpel: Gaussian error linear units, 2016).
 INVERSE_ROOT_2PI = 1 / sqrt_(2 * pi)
 ROOT_8_OVER_PI = sqrt_(8 / pi)
 CUBIC, CUBIC_SLOPE = 0.044715, 3 * 0.044715
-# The constants of SELU, for which layers of zero mean and unit variance stay so (Klambauer et al.:
+# The constants of SELU, with which layers keep zero mean and unit variance (Klambauer et al.:
 # Self-normalizing neural networks, 2017)
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
 class Scalars(NamedTuple):
-    """The functions that formulas are made of, as one engine has them for one type of element.
+    """The functions of an engine that the formulas use, for one type of element.
 
-    An engine gives a function of its own where speed or accuracy asks for it, as in the gradients of GELU.
+    Some functions, such as the gradient of GELU, are here because an engine needs its own version for speed
+    or accuracy.
     """
 
     body: Callable  # compiles a function that formulas call
     real: Callable  # number -> constant of the type of the elements
     select: Callable  # condition, a, b -> a where the condition holds, else b
-    sign: Callable  # NaN passes
+    sign: Callable  # -1, 0 or 1; NaN gives NaN
     exp: Callable
     expm1: Callable
     log: Callable
@@ -57,11 +58,11 @@ class Scalars(NamedTuple):
     quotient: Callable  # a / b, correctly rounded
     power: Callable  # x, p
     power_bwd: Callable  # g, x, p -> g times the derivative of power in x
-    relu: Callable  # the larger of x and 0; NaN passes
+    relu: Callable  # the larger of x and 0; NaN gives NaN
     sigmoid: Callable
     softplus: Callable  # log(1 + exp(x)), without overflow
     normal_cdf: Callable  # distribution function of the standard normal
-    gelu_tanh_gate: Callable  # what gelu_tanh multiplies x by
+    gelu_tanh_gate: Callable  # the factor that gelu_tanh multiplies x by
     gelu_bwd: Callable  # g, x -> g times the derivative
     gelu_tanh_bwd: Callable
     silu_bwd: Callable
@@ -75,17 +76,17 @@ class Unary(NamedTuple):
     saves : str
         What the gradient needs: the input ("x"), the output ("y") or nothing ("").
     forward : (x, p, q) -> y
-    backward : (g, what is saved, p, q) -> gradient in x, where g is that in y
-        None where the gradient is zero, or where there is none.
+    backward : (g, saved, p, q) -> gradient of x, where g is the gradient of y
+        ``saved`` is the input or output, as ``saves`` says. None if the gradient is zero or does not exist.
     doc : str
-        What the op does, in one line: the docstring of what is made from the row.
+        One line that says what the op does; the docstring of the functions that are made from the row.
     onnx : str or None
-        The operator of ONNX that computes it; None where there is none.
+        The ONNX operator that computes it; None if there is none.
     numbers : tuple of float
         Usual values of ``p`` and ``q``, for warmup and tests.
     kind : str
-        "float": integers are computed in float32. "same": integers give integers. "copy": integers stay as
-        they are. "bool": the results are bools.
+        What happens to integers. "float": they are computed in float32. "same": the results are integers.
+        "copy": the op returns them unchanged. "bool": the results are bools.
     """
 
     saves: str
@@ -98,7 +99,7 @@ class Unary(NamedTuple):
 
 
 def unary(f: Scalars) -> dict[str, Unary]:
-    """The rows of the unary ops, in the functions of an engine."""
+    """The rows of the unary ops, written with the functions ``f`` of an engine."""
     zero, half, one, two, three, six = map(f.real, (0, 0.5, 1, 2, 3, 6))
     infinity, far = f.real(inf), f.real(20)
     ln_2, ln_10, erf_slope = f.real(log_(2)), f.real(log_(10)), f.real(2 / sqrt_(pi))
@@ -110,13 +111,13 @@ def unary(f: Scalars) -> dict[str, Unary]:
     gelu_tanh_gate, gelu_bwd, gelu_tanh_bwd, silu_bwd = f[27:]
 
     @f.body
-    def clamp(x, low, high):  # NaN passes; where low > high, the result is high
+    def clamp(x, low, high):  # NaN gives NaN; if low > high, the result is high
         x = select(x < low, low, x)
         return select(x > high, high, x)
 
     @f.body
     def mish_gate(x):  # tanh(softplus(x)), from one exponential and without cancellation
-        e = exp(select(x > far, far, x))  # beyond, the result is 1
+        e = exp(select(x > far, far, x))  # beyond far, the result is 1
         n = e * (e + two)
         return n / (n + two)
 
@@ -132,7 +133,7 @@ def unary(f: Scalars) -> dict[str, Unary]:
             "",
             lambda x, p, q: -x,
             lambda g, _, p, q: -g,
-            "The elements with the other sign.",
+            "The elements with the opposite sign.",
             "Neg",
             kind="same",
         ),
@@ -156,7 +157,7 @@ def unary(f: Scalars) -> dict[str, Unary]:
             "",
             lambda x, p, q: floor(x),
             None,
-            "The largest integer that is not larger, of each element.",
+            "The largest integer that is not larger than the element.",
             "Floor",
             kind="copy",
         ),
@@ -164,7 +165,7 @@ def unary(f: Scalars) -> dict[str, Unary]:
             "",
             lambda x, p, q: ceil(x),
             None,
-            "The smallest integer that is not smaller, of each element.",
+            "The smallest integer that is not smaller than the element.",
             "Ceil",
             kind="copy",
         ),
@@ -175,7 +176,7 @@ def unary(f: Scalars) -> dict[str, Unary]:
             "",
             lambda x, p, q: rint(x),
             None,
-            "The nearest integer of each element; halves become even.",
+            "The integer nearest to each element; halves are rounded to the even integer.",
             "Round",
             kind="copy",
         ),
@@ -183,7 +184,7 @@ def unary(f: Scalars) -> dict[str, Unary]:
             "",
             lambda x, p, q: quotient(rint(quotient(x * p, q)) * q, p),
             None,
-            "The nearest multiple of ``q / p``, one of which is 1.",
+            "The nearest multiple of ``q / p``; ``p`` or ``q`` is 1.",
             None,
             (100.0, 1.0),
         ),
@@ -300,7 +301,7 @@ def unary(f: Scalars) -> dict[str, Unary]:
             "y",
             lambda x, p, q: relu(x),
             lambda g, y, p, q: select(y <= zero, zero, g),
-            "The elements, with 0 for negative ones.",
+            "The elements, with negative ones replaced by 0.",
             "Relu",
             kind="same",
         ),
@@ -316,7 +317,7 @@ def unary(f: Scalars) -> dict[str, Unary]:
             "x",
             lambda x, p, q: clamp(x, p, q),
             lambda g, x, p, q: select((x <= p) | (x >= q), zero, g),
-            "As ``clamp``; the gradient at the bounds is 0.",
+            "As ``clamp``, but the gradient at the bounds is 0.",
             "Clip",
             (-1.0, 1.0),
         ),
@@ -324,7 +325,7 @@ def unary(f: Scalars) -> dict[str, Unary]:
             "x",
             lambda x, p, q: clamp(x + three, zero, six) / six,
             lambda g, x, p, q: select((x > -three) & (x < three), g / six, zero),
-            "``x / 6 + 1 / 2``, between 0 and 1.",
+            "``x / 6 + 1 / 2``, limited to the range 0 to 1.",
             "HardSigmoid",
         ),
         "hardswish": Unary(
@@ -397,7 +398,7 @@ def unary(f: Scalars) -> dict[str, Unary]:
             "x",
             lambda x, p, q: x - clamp(x, -p, p),
             lambda g, x, p, q: select((x >= -p) & (x <= p), zero, g),
-            "0 between ``-p`` and ``p``, else ``x`` brought nearer to 0 by ``p``.",
+            "0 between ``-p`` and ``p``, else ``x`` moved towards 0 by ``p``.",
             "Shrink",
             (0.5,),
         ),
@@ -416,7 +417,7 @@ def unary(f: Scalars) -> dict[str, Unary]:
             "x",
             lambda x, p, q: x * normal_cdf(x),
             lambda g, x, p, q: gelu_bwd(g, x),
-            "``x * Phi(x)``, ``Phi`` the distribution function of the standard normal.",
+            "``x * Phi(x)``, where ``Phi`` is the distribution function of the standard normal distribution.",
             "Gelu",
         ),
         "gelu_tanh": Unary(
@@ -443,7 +444,7 @@ def unary(f: Scalars) -> dict[str, Unary]:
     }
 
 
-#: Unary op -> its row, whose formulas cannot be called, for those who need the rest of it.
+#: Unary op -> its row, for code that needs the fields other than the formulas; these cannot be called.
 UNARY: dict[str, Unary] = unary(
     Scalars(*[lambda *_: None] * len(Scalars._fields))._replace(body=lambda function: function)
 )

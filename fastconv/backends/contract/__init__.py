@@ -1,23 +1,24 @@
 """The contract between the layers above and the engines below.
 
 An engine is a module (``numpy``, ``cpu``, ``cuda``) with a function for every method of :class:`Engine`, with
-the same name, parameters and defaults. It may have those of :class:`OptionalOps` too. It reads raw arrays,
-specs and numbers, never a Tensor. Every engine keeps these rules:
+the same name, parameters and defaults. It may also have the functions of :class:`OptionalOps`. Its functions
+take raw arrays, specs and numbers, never a Tensor. Every engine keeps these rules:
 
-* Arrays have the logical shape ``N, C, [D,] [H,] W``. Strides are free on entry: read-only, sliced and
+* Arrays have the logical shape ``N, C, [D,] [H,] W``. Arguments may have any strides: read-only, sliced and
   transposed arrays are all valid. Results of rank 3 to 5 with channels may be channels-last in memory.
-* Arguments arrive validated (the callers and ``spec.py`` do that). An engine writes to no argument, except in
-  the ops that say so: ``setitem``, ``index_add``, ``scatter``, ``running_step``, ``optimizer_step``.
+* Arguments are valid, because the callers and ``fastconv/spec`` have checked them. An engine does not write
+  to its arguments, except in the ops that say so: ``setitem``, ``index_add``, ``scatter``, ``running_step``,
+  ``optimizer_step``, and ``batch_norm_train_fwd`` of the optional ones.
 * Floats are float32 or float64. A result has the dtype of the arguments, and sums are accumulated in that
   dtype or a wider one. ``unary_fwd``, ``binary_fwd``, reductions, scans, sorts and the ops that move data
-  take every real dtype: both operands arrive in one dtype (``dtypes.py`` decides which), and a number beside
-  an array is one that the array's dtype can hold. Sums of bools and integers are int64.
+  take every real dtype. Both operands have the same dtype (``dtypes.py`` decides which). If one operand is a
+  number, the dtype of the other one can hold it. Sums of bools and integers are int64.
 * NaN and infinity propagate as in IEEE arithmetic; ``max`` propagates NaN.
 * A batch of extent 0 is valid everywhere.
 * The same arguments and the same number of threads give a bit-identical result.
 
-In the docstrings ``gy`` is the gradient of the loss with respect to the result ``y``, ``gx`` the one with
-respect to ``x``. ``tests/core/test_contract.py`` compares every engine with the methods here;
+In the docstrings ``gy`` is the gradient of the loss with respect to the result ``y``, and ``gx`` that with
+respect to ``x``. ``tests/core/test_contract.py`` compares every engine with these methods.
 ``docs/architecture.md`` describes how to add an op.
 """
 # A docstring is the whole body of a method.
@@ -55,19 +56,19 @@ class Engine(LayerOps, ElementOps, MovingOps, Protocol):
         states: Sequence[Sequence[Array]],
         numbers: Sequence[float],
     ) -> None:
-        """One step of an optimizer; writes ``params`` and ``states``.
+        """One step of an optimizer; writes to ``params`` and ``states``.
 
         ``name`` is a rule of ``common/optimizers.py``, which has the formulas and the meaning of ``numbers``.
-        ``states`` are as many lists as the rule keeps arrays per parameter, each equally long and equally
-        shaped as ``params``.
+        ``states`` has one list for each array that the rule keeps per parameter. Each list has the length of
+        ``params``, and its arrays have the shapes of those in ``params``.
         """
 
 
 class DeviceEngine(Engine, Protocol):
-    """The ``cuda`` engine: what it has beside its ops."""
+    """The ``cuda`` engine: its attributes in addition to the ops."""
 
-    Graph: Any  # a training step, recorded once and replayed
-    Upload: Any  # batches on their way to the device
+    Graph: Any  # the class of a training step that is recorded once and replayed
+    Upload: Any  # the class that copies batches to the device
     memory: Any  # the pool of device memory
     device: Any  # the stream and synchronisation
     dlpack: Any  # arrays of other libraries

@@ -1,4 +1,4 @@
-"""What layers compute: convolution, pooling, normalisation, dense layers."""
+"""The ops of layers: convolution, pooling, normalisation, dense layers."""
 
 # A docstring is the whole body of each method here.
 # pyright: reportReturnType=false
@@ -29,13 +29,16 @@ class LayerOps(Protocol):
         """``y``, ``(N, C_out, out_size)``: cross-correlation of ``x`` with ``w``, plus ``b``.
 
         ``x`` is ``(N, C_in, in_size)``, ``b`` is ``(C_out,)``, ``w`` is ``(C_out, C_in / groups, kernel)`` or
-        what ``conv_prepack`` returned. ``algorithm`` is a name that was forced, or None to choose.
-        ``residual``, of y's shape, is added before ``relu`` is applied; no backward pass knows these two, so
-        they are for inference.
+        a result of ``conv_prepack``. ``algorithm`` is the name of the forced algorithm; with None the engine
+        chooses. ``residual``, of y's shape, is added before ``relu`` is applied. ``residual`` and ``relu``
+        are for inference, because no backward pass supports them.
         """
 
     def conv_prepack(self, w: Array) -> Any:
-        """Weights that will not change any more, as an object that ``conv_fwd`` takes in place of ``w``."""
+        """The weights in the engine's own form, which ``conv_fwd`` takes instead of ``w``.
+
+        The caller must not change ``w`` afterwards.
+        """
 
     def conv_bwd_data(
         self,
@@ -45,7 +48,7 @@ class LayerOps(Protocol):
         algorithm: str | None = None,
         residual: Array | None = None,
     ) -> Array:
-        """``gx``, plus ``residual`` of x's shape; also the forward pass of a transposed convolution."""
+        """``gx``, plus ``residual`` of x's shape; it is also the forward pass of a transposed convolution."""
 
     def conv_bwd_weight(self, x: Array, gy: Array, spec: ConvSpec, algorithm: str | None = None) -> Array:
         """``gw``, of w's shape."""
@@ -57,7 +60,8 @@ class LayerOps(Protocol):
     def max_pool_fwd(self, x: Array, spec: PoolSpec) -> tuple[Array, Array]:
         """``y, index``: the maximum of each window, and its flat position in the spatial plane of ``x``.
 
-        ``index`` is int32 or int64 and has y's shape. The first maximum wins, and NaN counts as a maximum.
+        ``index`` is int32 or int64 and has y's shape. Of several maxima it is the position of the first one.
+        NaN counts as larger than every number.
         """
 
     def max_pool_bwd(self, gy: Array, index: Array, spec: PoolSpec | AdaptivePoolSpec) -> Array:
@@ -79,14 +83,14 @@ class LayerOps(Protocol):
         """``gx``: each gradient is spread evenly over its window."""
 
     def max_unpool_fwd(self, x: Array, index: Array, spec: UnpoolSpec) -> Array:
-        """``y``: zeros, and each element of ``x`` at the flat position in its plane that ``index`` names.
+        """``y``: each element of ``x`` at the flat position ``index`` in its plane, and zeros elsewhere.
 
-        ``index`` is int64, of x's shape, and names places of ``y`` only. Of several elements for one place
-        the last one stays.
+        ``index`` is int64, of x's shape, and all its positions are inside the plane of ``y``. If several
+        elements have the same position, the last one is used.
         """
 
     def max_unpool_bwd(self, gy: Array, index: Array, spec: UnpoolSpec) -> Array:
-        """``gx``: each element gets the gradient of its place."""
+        """``gx``: each element gets the gradient at its position in ``index``."""
 
     # ------------------------------------------------------------------------ normalisation
     def batch_norm_stats(self, x: Array) -> tuple[Array, Array]:
@@ -121,21 +125,21 @@ class LayerOps(Protocol):
     ) -> tuple[Array, Array, Array, Array | None]:
         """``gx, gweight, gbias, gresidual``.
 
-        ``y`` is the forward result; it is read only with an activation. ``training`` says that ``mean`` and
-        ``invstd`` depend on ``x``. ``gweight`` and ``gbias`` are always computed; ``gresidual`` is None
-        unless ``with_residual``.
+        ``y`` is the forward result, which is used only if there is an activation. ``training`` means that
+        ``mean`` and ``invstd`` were computed from ``x``. ``gweight`` and ``gbias`` are always computed;
+        ``gresidual`` is None unless ``with_residual``.
         """
 
     def running_step(self, running: Array, value: Array | float, keep: float, gain: float) -> None:
-        """Write ``running = keep * running + gain * value``, in place; ``running`` is ``(C,)``."""
+        """Set ``running`` to ``keep * running + gain * value``, in place; ``running`` is ``(C,)``."""
 
     def layer_norm_fwd(
         self, x: Array, weight: Array | None, bias: Array | None, eps: float, centered: bool = True
     ) -> tuple[Array, Array, Array]:
         """``y, mean, invstd`` of each row of ``x`` (``rows, n``); ``weight`` and ``bias`` are ``(n,)``.
 
-        Without ``centered`` the mean is not subtracted: ``mean`` is 0, and ``invstd`` is 1 divided by the
-        root of the mean square.
+        ``mean`` and ``invstd`` are ``(rows,)``. Without ``centered`` the mean is not subtracted: ``mean`` is
+        0, and ``invstd`` is ``1 / sqrt(mean of x^2 + eps)``.
         """
 
     def layer_norm_bwd(
@@ -165,9 +169,9 @@ class LayerOps(Protocol):
     def local_response_norm_fwd(
         self, x: Array, size: int, alpha: float, beta: float, k: float
     ) -> tuple[Array, Array]:
-        """``y, scale``: ``y = x / scale ** beta`` with the sum of squares over neighbouring channels.
+        """``y, scale``: ``y = x / scale ** beta``.
 
-        ``scale = k + alpha / size * (sum of x^2 over size channels)``, of x's shape.
+        ``scale``, of x's shape, is ``k + alpha / size * (sum of x^2 over size neighbouring channels)``.
         """
 
     def local_response_norm_bwd(

@@ -16,10 +16,10 @@ from .array import Array
 
 
 class OptionalOps(Protocol):
-    """Ops that an engine may have; the layers above ask ``hasattr(engine, op)``.
+    """Ops that an engine may have; callers check ``hasattr(engine, op)``.
 
-    They merge several ops of :class:`Engine`, so they are not used while an observer is set. What a backward
-    pass needs (``saved``) is the engine's own business.
+    They merge several ops of :class:`Engine`, so they are not used while an observer is set. The engine alone
+    decides what ``saved``, the data for a backward pass, contains.
     """
 
     def batch_norm_train_fwd(
@@ -35,8 +35,9 @@ class OptionalOps(Protocol):
     ) -> tuple[Array, tuple[Any, ...]]:
         """``y, saved``: ``batch_norm_stats``, ``batch_norm_fwd`` and ``running_step`` in one op.
 
-        ``running`` is the running mean and variance; both move by ``momentum``, in place, towards the batch's
-        mean and unbiased variance.
+        ``running`` is the running mean and variance, both ``(C,)``. They are updated in place to
+        ``(1 - momentum) * running + momentum * value``, where the value is the batch's mean or its unbiased
+        variance.
         """
 
     def batch_norm_train_bwd(
@@ -49,7 +50,7 @@ class OptionalOps(Protocol):
     ) -> tuple[Array | None, tuple[Any, ...]]:
         """``loss, saved``: the sum of ``cross_entropy_fwd``'s losses divided by the sum of their weights.
 
-        The loss is None where a target is not a class; the caller raises the error.
+        The loss is None if a target is not a valid class; then the caller raises the error.
         """
 
     def cross_entropy_mean_bwd(self, gy: Array, saved: tuple[Any, ...]) -> Array:
@@ -58,7 +59,7 @@ class OptionalOps(Protocol):
     def fused_chain_plan(
         self, steps: tuple[tuple[str, ConvSpec | PoolSpec | None], ...], dtype: np.dtype[Any]
     ) -> Any:
-        """A plan for the first ``plan.count`` of ``steps``, or None where single ops are faster.
+        """A plan for the first ``plan.count`` of ``steps``, or None if single ops are faster.
 
         A step is ``(kind, spec)``: ``conv``, ``linear`` (as a 1 x 1 ConvSpec), ``avg_pool``, ``max_pool``,
         or, without a spec, ``flatten``, ``relu``, ``sigmoid``, ``tanh``.
@@ -67,7 +68,7 @@ class OptionalOps(Protocol):
     def fused_chain_fwd(
         self, plan: Any, x: Array, weights: Sequence[Array], biases: Sequence[Array | None], keep: bool
     ) -> tuple[Array, Any]:
-        """``y, saved``; ``keep`` says that ``fused_chain_bwd`` will be called.
+        """``y, saved``; ``keep`` means that ``fused_chain_bwd`` will be called.
 
         ``weights`` and ``biases`` are those of the plan's convolutions and dense layers, in order.
         """
@@ -85,7 +86,7 @@ class OptionalOps(Protocol):
         """``gx, gweights, gbiases``; None where the gradient is not needed."""
 
     def record(self, function: Callable[[Any], Any], x: Any) -> Callable[[Any], Any] | None:
-        """``function`` (array -> array) made faster for arrays of x's shape, or None where it cannot be.
+        """A faster version of ``function`` (array -> array) for arrays of x's shape, or None if not possible.
 
-        ``function`` must take the same steps whatever the values are.
+        ``function`` must call the same ops in the same order whatever the values of its argument are.
         """
