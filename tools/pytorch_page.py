@@ -1,10 +1,10 @@
-"""Write docs/pytorch.md: which of PyTorch's names fastconv has, which it has not, and what to write instead.
+"""Write docs/pytorch.md: which of PyTorch's names fastconv has, which it does not have, and what to write instead.
 
     python tools/pytorch_page.py
 
-Needs PyTorch. Whether a name is there is asked of the package, which arguments are missing of both
-signatures. ``tests/project/test_pytorch_page.py`` checks that the page is what this file makes, that every
-name listed here exists in PyTorch.
+Needs PyTorch. The package shows whether a name is available; a comparison of both signatures shows which
+arguments are not. ``tests/project/test_pytorch_page.py`` checks that the page is the output of this file, and
+that every name in this file exists in PyTorch.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ PLACES = {
     ),
 }
 
-#: What has no name of its own here, in words.
+#: What to write for names of PyTorch that fastconv does not have, or that differ.
 OTHERWISE = """
 | PyTorch | here |
 |---|---|
@@ -207,7 +207,7 @@ OTHERWISE = """
 
 
 def listed(place: str, there, names: str) -> tuple[list[str], list[str]]:
-    """The names that ``there`` has, and those that it has not."""
+    """The names that ``there`` has, and those that it does not have."""
     every = names.split()
     return [n for n in every if hasattr(there, n)], [n for n in every if not hasattr(there, n)]
 
@@ -231,7 +231,7 @@ COMMON = {
 
 
 def pytorchs(place: str):
-    """The module or class of PyTorch that is called ``place``."""
+    """The module or class of PyTorch with the name ``place``."""
     import torch
 
     there = torch
@@ -241,7 +241,7 @@ def pytorchs(place: str):
 
 
 def missing_arguments(place: str, there, names: str) -> dict[str, list[str]]:
-    """Name -> the parameters that PyTorch's has and fastconv's has not, where Python can tell."""
+    """Name -> the parameters that only PyTorch's function has, if Python knows both signatures."""
     found = {}
     for name in listed(place, there, names)[0]:
         try:
@@ -260,19 +260,20 @@ def page() -> str:
     lines = [
         "# Coming from PyTorch",
         "",
-        "Names, arguments, defaults and results are PyTorch's where this page says that a name is there. An argument that is",
-        "missing is refused by name, never ignored. NumPy arrays are accepted wherever a tensor is.",
+        "This page lists names of PyTorch. A name that is available has PyTorch's arguments, defaults and results. An argument",
+        "that is not available raises an error that names it; it is never ignored. NumPy arrays are accepted wherever tensors",
+        "are.",
         "",
-        "This page is made by `python tools/pytorch_page.py` from the package itself; a test keeps it true.",
+        "`python tools/pytorch_page.py` generates this page from the package, and a test checks that the page is up to date.",
     ]
     for title, (place, there, names) in PLACES.items():
         has, has_not = listed(place, there, names)
-        lines += ["", f"## {title}", "", f"Has: {', '.join(f'`{n}`' for n in has)}."]
+        lines += ["", f"## {title}", "", f"Available: {', '.join(f'`{n}`' for n in has)}."]
         if has_not:
-            lines += ["", f"Has not: {', '.join(f'`{n}`' for n in has_not)}."]
+            lines += ["", f"Not available: {', '.join(f'`{n}`' for n in has_not)}."]
         if arguments := missing_arguments(place, there, names) if place else None:
             said = [f"`{n}({', '.join(a)})`" for n, a in arguments.items()]
-            lines += ["", f"Arguments that are missing: {', '.join(said)}."]
+            lines += ["", f"Arguments that are not available: {', '.join(said)}."]
     lines += ["", "## What differs", OTHERWISE.strip(), ""]
     return "\n".join(lines)
 

@@ -238,7 +238,9 @@ class _IdxSet(PublishedSet):
         )
         owner = FIRST_LABELS.get("".join(map(str, labels[:12])))
         check(
-            owner in (None, name), name, f"{paths[1]} belongs to {owner}; give each set a folder of its name"
+            owner in (None, name),
+            name,
+            f"{paths[1]} belongs to {owner}; keep each data set in its own folder",
         )
         return images[:, None], labels
 

@@ -96,8 +96,8 @@ class DataLoader:
     Raises
     ------
     ValueError
-        The data set is empty, its arrays differ in length, a number is out of range, or options exclude each
-        other.
+        The data set is empty, its arrays differ in length, a number is out of range, or options cannot be
+        used together.
     TypeError
         ``dataset`` cannot be a data set, or an option has another type; the message says what to give.
 
@@ -214,17 +214,17 @@ class DataLoader:
             check(fine, name, f"{wanted}, got {kind}", TypeError)
             once = f"got a {kind}, which can be iterated over only once; give list(...) of it"
             check(not hasattr(value, "__next__"), name, f"{wanted} that starts again, {once}", TypeError)
-        check(sampler is None or not self.shuffle, name, "sampler and shuffle=True exclude each other")
+        check(sampler is None or not self.shuffle, name, "give either sampler or shuffle=True, not both")
         alone = batch_size == 1 and not self.shuffle and sampler is None and not self.drop_last
         check(
             batch_sampler is None or alone,
             name,
-            "batch_sampler excludes batch_size, shuffle, sampler and drop_last",
+            "batch_sampler cannot be used with batch_size, shuffle, sampler or drop_last",
         )
         check(
             batch_size is not None or not (self.drop_last or self.transform),
             name,
-            "batch_size=None makes no batches, so it excludes drop_last and transform",
+            "batch_size=None makes no batches, so drop_last and transform cannot be used with it",
         )
         if batch_size is not None:
             batch_size = integer(name, "batch_size", batch_size, 1)
@@ -240,7 +240,7 @@ class DataLoader:
     def _seed(self, seed: int | None, generator: random.Generator | None) -> None:
         """Take the seed, or draw one."""
         random.check_generator("DataLoader", generator)
-        check(seed is None or generator is None, "DataLoader", "seed and generator exclude each other")
+        check(seed is None or generator is None, "DataLoader", "give either seed or generator, not both")
         self.generator = generator
         if generator is None:  # use the generator of the sampler, if it has one
             inner = getattr(self.batch_sampler, "sampler", None)
@@ -332,7 +332,7 @@ class DataLoader:
             count is None or batch <= count,
             name,
             f"batch {batch} is beyond the {count} of an epoch; use the data set "
-            "and batch_size the state was taken with",
+            "and batch_size that the state was saved with",
         )
         self.seed, self._next, self._position = seed, (epoch, batch), [epoch, batch]
 

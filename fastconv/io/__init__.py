@@ -196,7 +196,7 @@ def _read(f: BinaryIO, size: int, name: str, strict: bool) -> Any:
             case ".pth":
                 return pth.read_legacy(f, size, strict)
             case _:
-                raise ValueError("it begins like none of these")
+                raise ValueError("its first bytes are not those of any of these formats")
     except Refused as e:
         raise ValueError(
             f"load: {name} is refused: {e}, and only tensors of real numbers, numbers, strings, containers "

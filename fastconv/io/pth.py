@@ -247,4 +247,4 @@ def _check_order(little: bool) -> None:
 
 def _check_size(key: str, got: int, expected: int, unit: str) -> None:
     if got != expected:
-        raise ValueError(f"storage {key} has {got} {unit}, {expected} were announced")
+        raise ValueError(f"storage {key} has {got} {unit}, but the file says {expected}")

@@ -58,7 +58,7 @@ def read(f: BinaryIO, size: int) -> Any:
     """The contents of an open file of ``size`` bytes."""
     length = int.from_bytes(f.read(8), "little")
     if length > size - 8:
-        raise ValueError(f"a header of {length} bytes was announced")
+        raise ValueError(f"the file says that its header has {length} bytes")
     header = json.loads(f.read(length), object_pairs_hook=_unique)
     if not isinstance(header, dict):
         raise ValueError(f"its header is a {type(header).__name__}")

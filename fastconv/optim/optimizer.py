@@ -173,7 +173,7 @@ class Optimizer:
         check(
             len(names) in (0, len(params)) and len({*named}) == 1,
             name,
-            "some parameters have names and others have none; give all with names or all without",
+            "some parameters have names and others have none; give names to all of them or to none",
         )
         if names:
             params = [p for _, p in params]
@@ -185,7 +185,7 @@ class Optimizer:
             check(
                 p.is_leaf, name, "only leaf tensors can be optimised, got the result of an op; call .detach()"
             )
-            check(id(p) not in seen, name, "a parameter appears more than once; each needs one group")
+            check(id(p) not in seen, name, "a parameter appears more than once; give each in one group only")
             dtypes.check_writable(name, "a parameter", p.array)
             seen.add(id(p))
         group = {**self.defaults, **group}
@@ -347,13 +347,13 @@ class Optimizer:
         check(
             not missing,
             name,
-            f"setting {', '.join(sorted(missing))} is missing; was it another optimizer's?",
+            f"setting {', '.join(sorted(missing))} is missing; is it the state of another optimizer?",
         )
         for key, mine in ("maximize", False), ("amsgrad", False), ("decoupled_weight_decay", False):
             check(
                 key in self.defaults or bool(group.get(key, mine)) == mine,
                 name,
-                f"the state is of an optimizer with {key}={group.get(key)}, which this one does not have",
+                f"the state is from an optimizer with {key}={group.get(key)}, which this one does not have",
             )
         self._check(group)
         return group

@@ -140,7 +140,7 @@ def test_a_group_that_was_removed():
     schedule = lr_scheduler.StepLR(opt, 2)
     opt.param_groups.pop()
     with pytest.raises(
-        ValueError, match="StepLR: the schedule is of 2 parameter groups, the optimizer has 1 left"
+        ValueError, match="StepLR: the schedule is for 2 parameter groups, but the optimizer has 1$"
     ):
         schedule.step()
 
@@ -372,7 +372,7 @@ def test_schedule_states_that_do_not_fit():
     opt = optim.SGD([{"params": [fc.zeros(2)]}, {"params": [fc.zeros(3)]}])
     state = lr_scheduler.StepLR(opt, 2).state_dict()
     with pytest.raises(
-        ValueError, match="the state is of 2 parameter groups, the optimizer has 1; add the others first"
+        ValueError, match="the state has 2 parameter groups, but the optimizer has 1; add the others first"
     ):
         lr_scheduler.StepLR(optim.SGD([fc.zeros(2)]), 2).load_state_dict(state)
     schedule = lr_scheduler.StepLR(opt, 2)

@@ -477,7 +477,7 @@ REFUSED = [
             {"_schedulers": []}
         ),
         ValueError,
-        "ChainedScheduler.load_state_dict: the state is of 0 schedules, this one has 1",
+        "ChainedScheduler.load_state_dict: the state has 0 schedules, this one has 1",
     ),
     (
         lambda: added(*SCHEDULES[1]),

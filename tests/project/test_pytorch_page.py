@@ -1,4 +1,4 @@
-"""docs/pytorch.md says what is there: it is made from the package."""
+"""docs/pytorch.md is generated from the package, and lists which names are available."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def test_every_listed_name_is_pytorchs(title):
 def test_the_page_says_which_names_are_there(title):
     section = tool.PAGE.read_text("utf-8").split(f"## {title}\n")[1].split("\n## ")[0]
     has, has_not = tool.listed(*tool.PLACES[title])
-    assert f"Has: {', '.join(f'`{n}`' for n in has)}." in section
-    assert [n for n in has_not if f"`{n}`" not in section.split("Has not: ")[1]] == []
+    assert f"Available: {', '.join(f'`{n}`' for n in has)}." in section
+    assert [n for n in has_not if f"`{n}`" not in section.split("Not available: ")[1]] == []

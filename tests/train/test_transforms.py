@@ -592,7 +592,7 @@ BAD = {
     "choice": (lambda: T.RandomChoice([]), "RandomChoice: expected at least one transform"),
     "choice p": (
         lambda: T.RandomChoice([T.Pad(1)], [1, 2]),
-        "RandomChoice: p must have a number of at least 0 for",
+        "RandomChoice: p must have a weight of at least 0 for",
     ),
     "lambda": (lambda: T.Lambda(3), "Lambda: lambd must be callable, got 3"),
     "mixup": (

@@ -361,15 +361,15 @@ class Endless:
 BAD = {
     "sampler and shuffle": (
         lambda: DataLoader(PAIRS, shuffle=True, sampler=[1]),
-        "sampler and shuffle=True exclude",
+        "give either sampler or shuffle=True",
     ),
     "batch_sampler": (
         lambda: DataLoader(PAIRS, 2, batch_sampler=[[1]]),
-        "batch_sampler excludes batch_size, shuffle",
+        "batch_sampler cannot be used with batch_size, shuffle",
     ),
     "batch_sampler, drop_last": (
         lambda: DataLoader(PAIRS, batch_sampler=[[1]], drop_last=True),
-        "batch_sampler excludes batch_size, shuffle, sampler and drop_last",
+        "batch_sampler cannot be used with batch_size, shuffle, sampler or drop_last",
     ),
     "sampler kind": (
         lambda: DataLoader(PAIRS, sampler=3),
@@ -406,7 +406,7 @@ BAD = {
     "generator": (lambda: DataLoader(PAIRS, generator=3), "generator must be a fastconv.Generator, got int"),
     "seeds": (
         lambda: DataLoader(PAIRS, seed=1, generator=fc.Generator()),
-        "seed and generator exclude each other",
+        "give either seed or generator, not both",
     ),
     "alone": (lambda: DataLoader(PAIRS, None, drop_last=True), "batch_size=None makes no batches"),
     "unknown": (lambda: DataLoader(PAIRS, workers=3), "unexpected keyword argument 'workers'"),

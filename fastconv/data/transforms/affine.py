@@ -151,7 +151,7 @@ class RandomRotation(_Affine):
         check(
             not self.expand or len(x) == 1,
             "RandomRotation",
-            "expand=True takes single images, because those of a batch would differ in size",
+            "expand=True takes single images, because the results of a batch would differ in size",
         )
         angles = rng.uniform(*self.degrees, len(x))
         inverse = inverse_matrices(self._centre(x), -angles, (0, 0), 1.0, (0, 0))

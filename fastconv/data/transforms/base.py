@@ -181,7 +181,7 @@ class RandomChoice(_Several):
         check(len(self.transforms) > 0, "RandomChoice", "expected at least one transform")
         shares = np.ones(len(self.transforms)) if p is None else np.asarray(p, np.float64)
         fits = shares.shape == (len(self.transforms),) and (shares >= 0).all() and 0 < shares.sum() < np.inf
-        check(fits, "RandomChoice", f"p must have a number of at least 0 for each transform, got {p!r:.60}")
+        check(fits, "RandomChoice", f"p must have a weight of at least 0 for each transform, got {p!r:.60}")
         self.p, self._shares = p, shares / shares.sum()
 
     def __call__(self, image: Image, rng: np.random.Generator | None = None) -> Any:

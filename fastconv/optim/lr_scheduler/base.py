@@ -109,7 +109,7 @@ class LRScheduler:
         check(
             len(groups) >= len(self.base_lrs),
             type(self).__name__,
-            f"the schedule is of {len(self.base_lrs)} parameter groups, the optimizer has {len(groups)} left",
+            f"the schedule is for {len(self.base_lrs)} parameter groups, but the optimizer has {len(groups)}",
         )
         for group in groups[len(self.base_lrs) :]:
             self.base_lrs.append(self._join(group))
@@ -176,13 +176,13 @@ class LRScheduler:
         check(
             expected == set(new) - {"interval"},
             name,
-            f"expected {sorted(expected)}, got {sorted(new)}; was it another schedule's?",
+            f"expected {sorted(expected)}, got {sorted(new)}; is it the state of another schedule?",
         )
         n, groups = len(new.get("base_lrs", ())), len(self.optimizer.param_groups)
         check(
             n <= groups,
             name,
-            f"the state is of {n} parameter groups, the optimizer has {groups}; add the others first",
+            f"the state has {n} parameter groups, but the optimizer has {groups}; add the others first",
         )
         self.__dict__.update({k: list(v) if isinstance(v, list) else v for k, v in new.items()})
 

@@ -62,7 +62,7 @@ class _Composed(LRScheduler):
         own, name = self._schedulers, f"{type(self).__name__}.load_state_dict"
         states = state_dict.get("_schedulers", ()) if isinstance(state_dict, Mapping) else ()
         check(
-            len(states) == len(own), name, f"the state is of {len(states)} schedules, this one has {len(own)}"
+            len(states) == len(own), name, f"the state has {len(states)} schedules, this one has {len(own)}"
         )
         super().load_state_dict(state_dict)
         self._schedulers = own

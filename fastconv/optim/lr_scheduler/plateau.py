@@ -123,7 +123,7 @@ class ReduceLROnPlateau(LRScheduler):
                 self.default_min_lr is not None,
                 "ReduceLROnPlateau",
                 f"the optimizer has {len(groups)} parameter groups and min_lr {len(self.min_lrs)} values; "
-                "assign as many to min_lrs",
+                "set min_lrs to a list with one value per group",
             )
             self.min_lrs = [self.default_min_lr] * len(groups)
         for group, low in zip(groups, self.min_lrs):
