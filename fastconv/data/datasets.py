@@ -54,7 +54,9 @@ def to_float(images: np.ndarray) -> np.ndarray:
 
 
 class ImageSet(Dataset):
-    """Images and labels in memory.
+    """Images and labels in memory: the base class of the image data sets.
+
+    A subclass sets ``classes``; labels must be smaller than the number of classes.
 
     Parameters
     ----------
