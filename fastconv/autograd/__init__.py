@@ -2,7 +2,7 @@
 
 gradients.py    grad, backward
 function.py     Function, once_differentiable
-gradcheck.py    gradcheck: derivatives compared with differences
+gradcheck.py    gradcheck: derivatives compared with finite differences
 """
 
 from fastconv.tape import (

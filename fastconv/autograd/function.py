@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Like(NamedTuple):
-    """What a gradient must fit, without the memory of the tensor."""
+    """Shape, dtype and device of a tensor, to check its gradient without keeping its memory."""
 
     shape: tuple[int, ...]
     dtype: Any
@@ -28,12 +28,12 @@ class _Like(NamedTuple):
 
     @classmethod
     def of(cls, t: Any) -> _Like | None:
-        """Of a tensor; None for anything else."""
+        """The record of ``t`` if it is a Tensor, else None."""
         return cls(t.shape, t.dtype, t.device) if isinstance(t, Tensor) else None
 
 
 class FunctionCtx:
-    """What ``forward`` leaves for ``backward``: saved tensors, and any attributes.
+    """The object by which ``forward`` passes saved tensors and other attributes to ``backward``.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class FunctionCtx:
         raise AttributeError(f"ctx.{name}: forward has set no such attribute")
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
-        """Keep tensors for ``backward``, which notices if they are changed in place until then."""
+        """Keep tensors for ``backward``. If one of them is changed in place before, backward is refused."""
         for t in tensors:
             check(
                 t is None or isinstance(t, Tensor),  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -70,33 +70,33 @@ class FunctionCtx:
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
-        """What :meth:`save_for_backward` was given."""
+        """The tensors that were given to :meth:`save_for_backward`."""
         return self._saved
 
     def mark_dirty(self, *tensors: Tensor) -> None:
-        """Name the inputs that ``forward`` has changed in place; it must return them."""
+        """Declare the inputs that ``forward`` has changed in place; it must return them."""
         self._dirty = tensors
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
-        """Name the outputs that have no gradient. ``backward`` still gets an argument for each."""
+        """Declare the outputs that have no gradient. ``backward`` still gets an argument for each."""
         self._constant = tensors
 
     def set_materialize_grads(self, value: bool) -> None:
-        """False: ``backward`` gets None, not zeros, for outputs that were not used."""
+        """With False, ``backward`` gets None instead of zeros for outputs that were not used."""
         self._materialize = value
 
 
 class Function:
-    """Base of a user's own differentiable function.
+    """The base class of users' own differentiable functions.
 
     A subclass defines two static methods, which compute with Tensors:
 
-    * ``forward(ctx, *args)`` returns a Tensor or a tuple. Nothing in it is recorded. Or ``forward(*args)``,
-      with ``setup_context(ctx, inputs, output)`` for what concerns ``ctx``.
-    * ``backward(ctx, *grads)`` gets a gradient for each output and returns one for each argument, None where
-      there is none.
+    * ``forward(ctx, *args)`` returns a Tensor or a tuple. The ops in it are not recorded. ``forward(*args)``
+      is possible too; then ``setup_context(ctx, inputs, output)`` sets up ``ctx``.
+    * ``backward(ctx, *grads)`` gets a gradient for each output and returns one for each argument, or None for
+      an argument without a gradient.
 
-    It is called with ``Name.apply(*args)``.
+    The function is called as ``Name.apply(*args)``.
 
     Examples
     --------
@@ -136,7 +136,7 @@ class Function:
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> Any:
-        """Keep what backward needs, where ``forward`` has no ``ctx``."""
+        """Keep what ``backward`` needs in ``ctx``; for a ``forward`` without the parameter ``ctx``."""
         raise NotImplementedError("Function: setup_context was called, and is not defined")
 
     @staticmethod
@@ -146,7 +146,7 @@ class Function:
 
     @classmethod
     def apply(cls, *args: Any) -> Any:
-        """The function of ``args``, recorded if one of them is a Tensor that requires a gradient.
+        """Call the function. The call is recorded if one of ``args`` is a Tensor that requires a gradient.
 
         Returns
         -------
@@ -155,7 +155,8 @@ class Function:
         Raises
         ------
         RuntimeError
-            If a tensor was marked dirty that is no output, or that autograd cannot follow a change of.
+            If ``forward`` does not return a tensor that it marked dirty, or if autograd cannot record the
+            change of such a tensor.
         """
         ctx = FunctionCtx(tuple([isinstance(a, Tensor) and a.requires_grad for a in args]))
         ctx._inputs = [_Like.of(a) for a in args]
@@ -181,7 +182,7 @@ class Function:
             number(node)
         outputs = _recorded(cls.__name__, ctx, node, args, outputs)
         if node is not None:
-            # An output that was saved would keep the node, and so itself, alive.
+            # A saved output and the node would keep each other alive, so outputs are saved detached.
             own = [o for o in outputs if isinstance(o, Tensor) and o.node is not None]
             ctx._saved = tuple(
                 [t.detach() if t is not None and any(t is o for o in own) else t for t in ctx._saved]
@@ -191,7 +192,10 @@ class Function:
 
 
 def once_differentiable(backward: F) -> F:
-    """Mark a ``backward`` that cannot be differentiated itself, which is so for all in fastconv."""
+    """Return ``backward`` as it is.
+
+    In PyTorch this decorator marks a ``backward`` that cannot be differentiated. In fastconv none can be.
+    """
     return backward
 
 
@@ -228,7 +232,7 @@ class _Output(Op):
 def _recorded(
     name: str, ctx: FunctionCtx, node: Node | None, args: Sequence[Any], outputs: list[Any]
 ) -> list[Any]:
-    """``outputs`` as results of ``node``."""
+    """The results of ``apply``: ``outputs``, or aliases of them, as results of ``node``."""
 
     def one_of(t: Tensor, tensors: Sequence[Any]) -> bool:
         return any(t is other for other in tensors)
@@ -236,7 +240,7 @@ def _recorded(
     made: list[Any] = []
     for t in outputs:
         if isinstance(t, Tensor) and not one_of(t, ctx._dirty):
-            # A tensor that exists outside of this call keeps its own place on the tape.
+            # A tensor that exists outside of this call keeps its own place on the tape; return an alias.
             if one_of(t, args) or one_of(t, made) or t.requires_grad:
                 alias = t.detach()
                 alias.view_of = View(t, Op, {}, t.memory.recorded, followed=False)
@@ -275,8 +279,10 @@ def _output(node: Node, t: Tensor, positions: list[int], i: int) -> Node:
 
 
 def _checked(node: Node, grads: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The gradients that a user's backward returned, as raw arrays; those of broadcast arguments are
-    summed."""
+    """The gradients that a user's ``backward`` returned, as raw arrays, after checks.
+
+    A gradient that is larger than its argument, as after broadcasting, is summed to the argument's shape.
+    """
     name, count = node.function.__name__, len(node.parents)
     if len(grads) > count and all(g is None for g in grads[count:]):
         grads = grads[:count]
@@ -284,7 +290,7 @@ def _checked(node: Node, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         len(grads) == count,
         name,
         f"backward returned {len(grads)} gradients, and forward has {count} arguments; return one for each, "
-        "None where there is none",
+        "or None for an argument without a gradient",
         RuntimeError,
     )
     result: list[Any] = []
@@ -292,13 +298,13 @@ def _checked(node: Node, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         check(
             g is None or isinstance(g, Tensor),
             name,
-            f"backward must return Tensors or None, got {type(g).__name__} at {i}",
+            f"backward must return Tensors or None, got {type(g).__name__} at index {i}",
             TypeError,
         )
         check(
             g is None or like is not None,
             name,
-            f"backward returned a gradient at {i}, where the argument of forward is no Tensor",
+            f"backward returned a gradient at index {i}, where the argument of forward is not a Tensor",
             RuntimeError,
         )
         if g is None or parent is None or like is None:
@@ -309,14 +315,14 @@ def _checked(node: Node, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         check(
             fits,
             name,
-            f"backward returned a gradient of shape {shape_str(g.shape)} at {i}, where the argument of "
-            f"forward has {shape_str(shape)}",
+            f"backward returned a gradient of shape {shape_str(g.shape)} at index {i}, where the argument of "
+            f"forward has shape {shape_str(shape)}",
             RuntimeError,
         )
         check(
             g.device == like.device,
             name,
-            f"backward returned a gradient on {g.device} at {i}, where the argument of forward is on "
+            f"backward returned a gradient on {g.device} at index {i}, where the argument of forward is on "
             f"{like.device}",
             RuntimeError,
         )

@@ -1,4 +1,4 @@
-"""``fc.autograd.gradcheck``: derivatives from the tape, compared with differences."""
+"""``fc.autograd.gradcheck``: derivatives from the tape, compared with finite differences."""
 
 from __future__ import annotations
 
@@ -38,24 +38,26 @@ def gradcheck(
     func : callable
         Takes ``inputs`` and returns a Tensor or a tuple of Tensors.
     inputs : Tensor or sequence
-        Those that require gradients are checked; they should be float64.
+        The arguments of ``func``. Tensors that require gradients are checked; they should be float64, else
+        there is a warning.
     eps : float
-        How far an element is moved.
+        The step: each element is changed by ``eps`` and by ``-eps``.
     atol, rtol : float
         Derivatives ``a`` and differences ``n`` agree if ``|a - n| <= atol + rtol * |n|``.
     raise_exception : bool
-        Raise where they do not agree; else return False.
+        If they do not agree, True raises an error and False returns False.
     nondet_tol : float
-        How far two backward passes may be apart.
+        The largest difference allowed between the results of two backward passes.
 
     Returns
     -------
     bool
+        Whether they agree.
 
     Raises
     ------
     GradcheckError
-        The derivatives do not agree, or a second backward pass gives others.
+        The derivatives do not agree, or a second backward pass gives different ones.
     ValueError
         No input requires a gradient, or no output does.
 
@@ -93,7 +95,7 @@ def gradcheck(
 
 
 def _outputs(func: Callable[..., Any], args: list[Any]) -> list[tuple[int, Tensor]]:
-    """The outputs that require gradients, with their numbers."""
+    """The outputs that require gradients, each with its position among all outputs."""
     result = func(*args)
     result = result if isinstance(result, (list, tuple)) else (result,)
     return [(i, y) for i, y in enumerate(result) if isinstance(y, Tensor) and y.requires_grad]
@@ -102,8 +104,10 @@ def _outputs(func: Callable[..., Any], args: list[Any]) -> list[tuple[int, Tenso
 def _jacobians(
     func: Callable[..., Any], args: list[Any], inputs: list[Tensor]
 ) -> dict[int, list[npt.NDArray[Any]]]:
-    """For each output, for each of ``inputs``: the derivatives, elements of the input by those of the
-    output."""
+    """For each output, under its position, a matrix of derivatives for each of ``inputs``.
+
+    A matrix has a row for each element of the input and a column for each element of the output.
+    """
     found: dict[int, list[npt.NDArray[Any]]] = {}
     for o, y in _outputs(func, args):
         found[o] = [np.zeros((x.numel(), y.numel()), x.dtype) for x in inputs]
@@ -117,7 +121,8 @@ def _jacobians(
 
 
 def _differences(func: Callable[..., Any], args: list[Any], x: Tensor, eps: float) -> list[Any]:
-    """For each output: how much it changes when one element of ``x`` does."""
+    """For each output, the matrix of central differences: a row for each element of ``x``, a column for each
+    element of the output."""
     rows: list[list[npt.NDArray[Any]]] = []
     for at in np.ndindex(x.shape):
         before = x.data[at].item()

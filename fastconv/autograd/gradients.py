@@ -27,18 +27,19 @@ def backward(
     ----------
     tensors : Tensor or sequence of Tensor
     grad_tensors : Tensor or sequence of Tensor, optional
-        The upstream gradient of each; may be left out, or None, for tensors of one element (then 1).
+        The upstream gradient of each tensor. For a tensor of one element it may be None, the default, which
+        means 1.
     retain_graph : bool, optional
-        Keep what backward needs for a second call.
+        Keep what the backward pass needs, so that there can be a second one.
     create_graph : bool
-        Only False: the backward pass is not recorded.
+        Must be False, because the backward pass is not recorded.
     inputs : Tensor or sequence of Tensor, optional
-        Only the ``.grad`` of these changes.
+        Change the ``.grad`` of these tensors only.
 
     Raises
     ------
     RuntimeError
-        As :meth:`Tensor.backward`.
+        In the cases of :meth:`Tensor.backward`.
     NotImplementedError
         If ``create_graph`` is True.
 
@@ -71,15 +72,17 @@ def grad(
     outputs, inputs : Tensor or sequence of Tensor
         Inputs may be leaves or results of ops.
     grad_outputs : Tensor or sequence of Tensor, optional
-        The upstream gradient of each output; may be left out, or None, for outputs of one element (then 1).
+        The upstream gradient of each output. For an output of one element it may be None, the default, which
+        means 1.
     retain_graph : bool, optional
-        Keep what backward needs for a second call.
+        Keep what the backward pass needs, so that there can be a second one.
     create_graph, is_grads_batched : bool
-        Only False: the backward pass is not recorded, and takes one gradient at a time.
+        Must be False, because the backward pass is not recorded and takes one gradient at a time.
     allow_unused : bool, optional
-        None instead of an error for inputs that have no part in the outputs.
+        If True, the result is None for an input that the outputs do not depend on. By default this is an
+        error.
     materialize_grads : bool
-        Zeros for such inputs.
+        If True, the result for such an input is zeros.
 
     Returns
     -------
@@ -89,7 +92,9 @@ def grad(
     Raises
     ------
     RuntimeError
-        If an input is unused or requires no gradient, or as :meth:`Tensor.backward`.
+        If an input is unused or requires no gradient, and in the cases of :meth:`Tensor.backward`.
+    ValueError
+        If ``materialize_grads`` is True and ``allow_unused`` is False.
     NotImplementedError
         If ``create_graph`` or ``is_grads_batched`` is True.
 

@@ -1,12 +1,13 @@
-"""The tape: ops that are recorded, and gradients by walking back over them.
+"""The tape: a record of the ops, and backpropagation along it.
 
     op.py        Op, the base of every differentiable op; apply() records it
-    walk.py      backward(): the nodes from the newest to the oldest
+    walk.py      backward(): visits the nodes from the newest to the oldest
+    calls.py     checks of the arguments of backward() and grad()
     mode.py      whether ops are recorded: no_grad, enable_grad, ...
-    hooks.py     users' functions that see gradients on the way
-    grad_fn.py   what users see of a node
+    hooks.py     users' functions that are called with gradients during the walk
+    grad_fn.py   GradFn, the public view of a node
 
-What the tape knows of a tensor is in ``variable.py``.
+The classes Node and Variable are in ``fastconv/variable.py``.
 """
 
 from .mode import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad

@@ -1,6 +1,6 @@
-"""What users call to get gradients: the checks of the arguments before the walk."""
+"""The functions behind ``backward`` and ``grad``: they check the arguments and start the walk."""
 
-# Arguments of users are checked when they arrive, whatever their declared types say.
+# Users' arguments are checked at run time, although by the declared types some checks look unnecessary.
 # pyright: reportUnnecessaryIsInstance=false
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def check_create_graph(name: str, create_graph: Any) -> None:
     check(
         not create_graph,
         name,
-        "create_graph=True asks for a gradient that can be differentiated again, and the backward pass of "
+        "create_graph=True asks for a gradient that can be differentiated again, but the backward pass of "
         "fastconv is not recorded; write the gradient as a function of the inputs and differentiate that",
         NotImplementedError,
     )
 
 
 def roots(name: str, tensors: Any, gradients: Any) -> list[tuple[Variable, Any]]:
-    """Each of ``tensors`` with its upstream gradient as a raw array."""
+    """Pair each of ``tensors`` with its upstream gradient as a raw array; check both."""
     found = listed(tensors)
     given = [None] * len(found) if gradients is None else listed(gradients)
     check(
@@ -48,7 +48,7 @@ def roots(name: str, tensors: Any, gradients: Any) -> list[tuple[Variable, Any]]
         check(
             t.requires_grad,
             name,
-            "this tensor does not require gradients (or was made under no_grad)",
+            "this tensor does not require gradients, or it was computed under no_grad",
             RuntimeError,
         )
     return [(t, _upstream(name, t, g)) for t, g in zip(found, given)]
@@ -59,8 +59,8 @@ def _upstream(name: str, t: Variable, gradient: Any) -> Any:
         check(
             t.array.size == 1,
             name,
-            f"a gradient of shape {shape_str(t.shape)} is needed: give it on a non-scalar tensor, "
-            "or call .sum().backward()",
+            f"a gradient of shape {shape_str(t.shape)} is needed, because the tensor has {t.array.size} "
+            "elements; pass it, or call .sum().backward()",
             RuntimeError,
         )
         return t.engine.asarray(np.ones(t.shape, t.dtype))
@@ -80,7 +80,10 @@ def _inputs(name: str, inputs: Any) -> list[Variable]:
     check(len(found) > 0, name, "inputs must not be empty", RuntimeError)
     for i, t in enumerate(found):
         check(
-            isinstance(t, Variable), name, f"inputs must be Tensors, got {type(t).__name__} at {i}", TypeError
+            isinstance(t, Variable),
+            name,
+            f"inputs must be Tensors, got {type(t).__name__} at index {i}",
+            TypeError,
         )
         check(
             t.requires_grad,
@@ -119,7 +122,7 @@ def grad(
     check(
         not materialize_grads or allow_unused is not False,
         name,
-        "materialize_grads=True fills the gradients of unused inputs, and allow_unused=False refuses these",
+        "materialize_grads=True gives zeros for unused inputs, but allow_unused=False refuses unused inputs",
     )
     targets = _inputs(name, inputs)
     found: Sequence[Any] = walk.backward(roots(name, outputs, grad_outputs), bool(retain_graph), targets)

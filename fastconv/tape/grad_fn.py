@@ -1,4 +1,4 @@
-"""What users see of a node: its name, and the nodes that its gradients go to."""
+"""The public view of a node of the tape: its name, and the nodes that receive its gradients."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from fastconv.variable import Node, Variable
 
 
 class GradFn:
-    """The op that computed a tensor, as ``t.grad_fn``; or ``AccumulateGrad``, the end in a leaf.
+    """``t.grad_fn``: the op that computed a tensor. ``AccumulateGrad`` stands for a leaf.
 
-    Two of them are equal if they stand for the same op.
+    Two objects are equal if they stand for the same op or the same leaf.
 
     Examples
     --------
@@ -35,10 +35,10 @@ class GradFn:
 
     @property
     def next_functions(self) -> tuple[tuple[GradFn | None, int], ...]:
-        """For each argument of the op, where its gradient goes (None: nowhere), and 0.
+        """A pair for each argument of the op: what receives the gradient of the argument, or None, and 0.
 
-        A second number other than 0 does not occur: each result of an op with several results has a node of
-        its own.
+        In PyTorch the number is the index of a result. Here it is always 0, because each result of an op with
+        several results has a node of its own.
         """
         parents = self._place.parents if isinstance(self._place, Node) else ()
         return tuple((None if p is None else GradFn(p), 0) for p in parents)
@@ -65,5 +65,5 @@ class GradFn:
 
 
 def vars_of(node: Node) -> dict[str, Any]:
-    """What the op kept beside the arrays."""
+    """The attributes that ``forward`` of the op has set on ``ctx``."""
     return node.__dict__

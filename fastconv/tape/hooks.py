@@ -1,4 +1,4 @@
-"""Functions of users that see a gradient on its way, and the handles that remove them."""
+"""Users' functions that are called with a gradient during the walk, and the handles that remove them."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _numbers = itertools.count()
 
 
 class Registry(dict[int, Any]):
-    """Functions by the number of their handle, in the order in which they are called."""
+    """Hooks under the number of their handle, in the order in which they are called."""
 
     __slots__ = ("__weakref__",)
 
     def add(self, hook: Any) -> RemovableHandle:
-        """Enter ``hook`` as the last one."""
+        """Add ``hook``; it is called after the others."""
         handle = RemovableHandle(self)
         self[handle.id] = hook
         return handle
 
 
 class RemovableHandle:
-    """What registering a hook returns. As a context manager it removes the hook at the end of the block.
+    """The result of registering a hook. As a context manager it removes the hook at the end of the block.
 
     Parameters
     ----------
     registry : Registry
-        Where the hook is entered under :attr:`id`.
+        The registry that holds the hook, with the key :attr:`id`.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -54,16 +54,16 @@ class RemovableHandle:
 
 
 class GradHooks:
-    """What happens with the gradient of one tensor; kept by its node, or by the tensor if it is a leaf.
+    """The hooks on the gradient of one tensor. Its node holds them, or the tensor itself if it is a leaf.
 
     Attributes
     ----------
     functions : Registry
-        Called with the gradient, which they may replace.
+        Functions that are called with the gradient and may replace it.
     after : Registry
-        Called with the leaf after its ``.grad`` has changed.
+        Functions that are called with the leaf after its ``.grad`` has changed.
     retained : weak reference or None
-        To the tensor, no leaf, that keeps its gradient in ``.grad``.
+        Refers to the tensor, if it is not a leaf and keeps its gradient in ``.grad``.
     """
 
     __slots__ = ("functions", "after", "retained")
@@ -73,11 +73,11 @@ class GradHooks:
         self.retained: weakref.ref[Variable] | None = None
 
     def retain(self, t: Variable) -> None:
-        """Let ``t`` keep its gradient."""
+        """Keep the gradient of ``t``, which is not a leaf, in ``t.grad``."""
         self.retained = weakref.ref(t)
 
     def replaced(self, g: Any) -> Any:
-        """The gradient, a raw array, after every function has seen it."""
+        """Call every function with the gradient ``g``, a raw array, and return the gradient that is left."""
         for function in list(self.functions.values()):
             with no_grad():
                 new = function(variable.tensor_class(g))
@@ -100,14 +100,14 @@ class GradHooks:
         return g
 
     def accumulated(self, leaf: Variable) -> None:
-        """``leaf.grad`` has changed."""
+        """Call the functions in ``after``, because ``leaf.grad`` has changed."""
         for function in list(self.after.values()):
             with no_grad():
                 function(leaf)
 
 
 def of(t: Variable) -> GradHooks:
-    """The hooks of ``t``, which requires a gradient; made where there are none yet."""
+    """The hooks of ``t``, which requires a gradient; a new object if it has none yet."""
     place: Any = t.node or t
     if place.hooks is None:
         place.hooks = GradHooks()

@@ -27,15 +27,16 @@ def is_grad_enabled() -> bool:
 
 
 def is_inference_mode_enabled() -> bool:
-    """Whether :class:`inference_mode` is in force in the running thread or task."""
+    """Whether :class:`inference_mode` is active in the running thread or task."""
     return _inference.get()
 
 
 class _Mode:
-    """A context manager and decorator that sets both switches and sets them back.
+    """A context manager and decorator that sets the two switches, and restores them at the end.
 
-    A decorated function enters a copy, so that several threads may call it at the same time. A generator
-    function is in the mode while its own lines run, and its caller is not.
+    Each call of a decorated function enters a new mode, so that several threads can call the function at the
+    same time. In a decorated generator function, the mode is active while the body runs; it is not active in
+    the caller between two values.
     """
 
     def __init__(self, enabled: bool, inference: bool | None = None) -> None:
@@ -70,7 +71,7 @@ class _Mode:
 def _generator(
     function: Callable[..., Generator[Any, Any, Any]], wanted: tuple[bool, bool | None]
 ) -> Callable[..., Generator[Any, Any, Any]]:
-    """The generator function, whose own lines run in a mode."""
+    """A generator function that runs the body of ``function`` in the mode ``wanted``."""
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
@@ -139,11 +140,15 @@ class enable_grad(_PlainMode):  # noqa: N801 - PyTorch's name
 
 
 class set_grad_enabled(_Mode):  # noqa: N801 - PyTorch's name
-    """Record ops or not: as a call from here on, or as a context manager or decorator.
+    """Turn the recording of ops on or off.
+
+    A plain call has effect from there on. As a context manager or decorator, it has effect in the block or
+    function.
 
     Parameters
     ----------
     mode : bool
+        Whether ops are recorded. Within :class:`inference_mode` they never are, as in PyTorch.
 
     Examples
     --------
@@ -160,7 +165,7 @@ class set_grad_enabled(_Mode):  # noqa: N801 - PyTorch's name
         self._set_at_once = True
 
     def __enter__(self) -> None:
-        if self._set_at_once:  # the first ``with`` ends what the call began
+        if self._set_at_once:  # __init__ has entered the mode already, so this ``with`` only has to leave it
             self._set_at_once = False
         else:
             super().__enter__()
@@ -173,14 +178,15 @@ class set_grad_enabled(_Mode):  # noqa: N801 - PyTorch's name
 
 
 class inference_mode(_Mode):  # noqa: N801 - PyTorch's name
-    """Context manager and decorator: ops inside are not recorded, whatever is enabled further inside.
+    """Context manager and decorator: ops inside are not recorded, not even within :class:`enable_grad`.
 
-    PyTorch's tensors of this mode can never take part in autograd. fastconv's can, as constants.
+    In PyTorch, a tensor that was made in this mode can never take part in autograd. In fastconv it can, as a
+    constant.
 
     Parameters
     ----------
     mode : bool
-        False: the block is outside of inference mode, and ops are recorded.
+        False leaves inference mode inside the block, and ops are recorded there.
 
     Examples
     --------

@@ -37,24 +37,28 @@ class Op:
     * ``backward(ctx, gy)`` returns one gradient per positional argument (or a single one); None where there
       is none.
 
-    A function whose result is a view of its only argument may define two more:
+    An op whose result is a view of its only argument may define two more:
 
-    * ``written(source, view, **options)`` returns, on the tape, the tensor ``source`` after the part that the
-      view looks at has become ``view``. The memory has been written already.
-    * ``strides(shape, strides, **options)`` returns the strides of the result where the argument has this
-      shape and these strides; None where the result is a copy.
+    * ``written(source, view, **options)`` is called after ``view`` was changed in place; the memory holds the
+      new values already. It returns a recorded tensor: ``source`` with its part under the view replaced by
+      ``view``.
+    * ``strides(shape, strides, **options)`` returns the strides of the result for an argument of this shape
+      and these strides, or None if the result is a copy.
 
     Attributes
     ----------
     accumulates : bool
-        Whether backward adds ``ctx.accumulated``, where that is not None, to its first gradient, in the
-        kernel that computes it.
+        Whether ``backward`` adds ``ctx.accumulated``, unless it is None, to the gradient of the first
+        argument, in the kernel that computes this gradient. ``ctx.accumulated`` is the sum of the gradients
+        that the walk has found for this argument so far.
     reshapes : bool
-        Whether the result is the argument under another shape. Where it is a copy, PyTorch's may be a view.
+        Whether the result holds the elements of the argument in another shape. The result may be a copy where
+        PyTorch has a view, or the reverse; :func:`fastconv.variable.share_as_pytorch` handles these cases.
     takes_numbers : bool
-        Whether a NumPy scalar stays a number beside the arrays; else it becomes a 0-d array.
+        Whether ``forward`` gets a NumPy scalar as a Python number; else it gets a 0-d array.
     lends : bool
-        Whether somebody else may keep the gradients that backward returns, so that a leaf needs a copy.
+        Whether other code may keep a reference to the gradients that ``backward`` returns. A leaf then keeps
+        a copy of its gradient.
 
     Examples
     --------
@@ -79,7 +83,9 @@ class Op:
 
     @classmethod
     def apply(cls, *args: Any, **options: Any) -> Any:
-        """The op on ``args`` (Tensors, arrays, numbers), recorded if one of them requires a gradient.
+        """Apply the op to ``args`` (Tensors, arrays or numbers) and return the result.
+
+        The call is recorded if one of ``args`` requires a gradient and recording is enabled.
 
         Returns
         -------
@@ -88,7 +94,7 @@ class Op:
         Raises
         ------
         ValueError
-            If the tensors are not on one device; and whatever ``forward`` raises.
+            If the tensors are not on one device. ``forward`` may raise other errors.
         """
         record, arrays, parents, tensors, hosts = is_grad_enabled(), [], [], [], set()
         for a in args:
@@ -125,7 +131,7 @@ class Op:
         first, *rest = out if isinstance(out, tuple) else (out,)
         result = variable.tensor_class(first)
         first = result.array
-        # comparisons and casts to integers have no derivative
+        # results that are not floats (comparisons, casts to integers) have no derivative
         if True in ctx.needs and first.dtype.kind == "f":
             ctx.parents, ctx.result_dtype = parents, first.dtype
             number(ctx)
@@ -144,13 +150,13 @@ class Op:
 
     @classmethod
     def record(cls, *args: Any, **options: Any) -> Any:
-        """:meth:`apply`, recorded even under ``no_grad``."""
+        """:meth:`apply`, recorded even within ``no_grad``."""
         with enable_grad():
             return cls.apply(*args, **options)
 
     @staticmethod
     def strides(*args: Any, **options: Any) -> tuple[int, ...] | None:
-        """See the class; here for functions whose results are no views."""
+        """See the class. This default is for ops whose result is not a view."""
         return None
 
     @staticmethod
@@ -165,13 +171,13 @@ class Op:
 
 
 def _called(function: type[Op], options: dict[str, Any]) -> str:
-    """What messages call an op: by its options, where one class serves several."""
+    """The name of an op in messages. Where one class serves several ops, it is in the options."""
     words = re.sub("(?<=[a-z])(?=[A-Z])", "_", function.__name__).lower().replace("mat_mul", "matmul")
     return options.get("name") or options.get("op", "").removesuffix("_fwd") or words
 
 
 def _parameter(function: type[Op], i: int) -> str:
-    """What messages call argument ``i`` of an op."""
+    """The name of argument ``i`` of an op in messages."""
     names = function.forward.__code__.co_varnames[1 : function.forward.__code__.co_argcount]
     layer = (
         {"x": "input", "w": "weight", "b": "bias"}
@@ -182,8 +188,7 @@ def _parameter(function: type[Op], i: int) -> str:
 
 
 def _checks(saved: tuple[Any, ...], tensors: Iterable[Variable]) -> list[tuple[Memory, int]]:
-    """The versions of those ``tensors`` whose memory is in ``saved``, as the same array or under another
-    shape."""
+    """The memory and its version for each of ``tensors`` that ``saved`` holds as an array or a view of it."""
     kept = {id(s) for s in saved if hasattr(s, "strides")}
     if kept <= {id(t.array) for t in tensors}:
         return [(t.memory, t.memory.version) for t in tensors if id(t.array) in kept]

@@ -1,7 +1,7 @@
-"""Gradients: the nodes of the tape from the newest to the oldest.
+"""Backpropagation: a walk over the nodes of the tape, from the newest to the oldest.
 
-Creation order is a topological order, so :func:`backward` pops nodes from a heap by sequence number: no
-recursion, any depth.
+Creation order is a topological order, so :func:`backward` pops nodes from a heap by sequence number. There
+is no recursion, so the tape can have any depth.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ def backward(
     Parameters
     ----------
     roots : pairs of tensor and raw array
-        What is differentiated, each with its upstream gradient.
+        The tensors to differentiate, each with its upstream gradient.
     retain_graph : bool
         Keep what backward needs for another walk.
     inputs : sequence of tensors, optional
-        Without them the gradient of every leaf is added to its ``.grad``. With them only the nodes on the way
-        to them are visited, and no ``.grad`` changes.
+        By default, the gradient of every leaf is added to its ``.grad``. With ``inputs``, only the nodes
+        between them and ``roots`` are visited, and only the ``.grad`` of tensors that retain it changes.
 
     Returns
     -------
     list
-        The gradients of ``inputs``: raw arrays, None where a tensor has no part in ``roots``.
+        The gradients of ``inputs``: raw arrays, or None for a tensor that ``roots`` do not depend on.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def backward(
             if retained is not None:
                 _accumulate(retained, gy, taken, ())
         if places is not None and node not in visited:
-            # PyTorch gives a gradient as hooks have changed it only where the walk ends.
+            # As in PyTorch, the gradient of an input includes the changes by hooks only where the walk ends.
             found[node] = gy
             continue
         _check_usable(node)
@@ -95,7 +95,8 @@ def backward(
                 continue
             leaf = not isinstance(parent, Node)
             dtype = parent.dtype if leaf else parent.result_dtype
-            # an op on mixed types computed in the common one; several results have several types
+            # An op on mixed types computes in their common type, so g may have another type than the
+            # argument. A node with several results has no result_dtype.
             if dtype is not None and g.dtype is not dtype and g.dtype != dtype:
                 g = node.engine.cast(g, dtype)
             if leaf and parent.hooks is None and places is None:
@@ -112,7 +113,7 @@ def backward(
                 pending[parent] = _sum(node.engine, pending[parent], g)
         if not retain_graph:
             node.release()
-    # Leaves wait here where somebody looks at the sum of their gradients.
+    # Leaves are left in ``pending`` if a hook or the caller needs the sum of their gradients.
     for leaf, g in pending.items():
         if leaf.hooks is not None:
             g = leaf.hooks.replaced(g)
@@ -126,7 +127,7 @@ def backward(
 
 
 def add_to_grad(t: Variable, g: Any) -> None:
-    """Add the raw array ``g``, which others may hold, to ``t.grad``."""
+    """Add the raw array ``g``, which other code may keep, to ``t.grad``."""
     _accumulate(t, g, {}, (g,))
     if t.node is None and t.hooks is not None:
         t.hooks.accumulated(t)
@@ -147,21 +148,21 @@ def _on_the_way(nodes: list[Node], places: set[Any]) -> set[Node]:
         reached.update(p for p in parents if p in places)
         if any(p in places or p in leading for p in parents):
             leading.add(node)
-    if reached != places:  # a node that was released has forgotten where its gradients went
+    if reached != places:  # perhaps because a node was released, which has no parents any more
         for node in seen:
             _check_not_released(node)
     return leading
 
 
 def _sum(engine: Any, a: Any, b: Any) -> Any:
-    """Two gradients of the same result; those of an op with several results are tuples."""
+    """The sum of two gradients of one node; for a node with several results they are tuples."""
     if not isinstance(a, tuple):
         return engine.binary_fwd("add", a, b)
     return tuple(y if x is None else x if y is None else _sum(engine, x, y) for x, y in zip(a, b))
 
 
 def _check_usable(node: Node) -> None:
-    """Refuse a node that was released, or whose saved tensors have changed."""
+    """Raise a RuntimeError if the node was released, or if a saved tensor has changed."""
     _check_not_released(node)
     for memory, version in node.checks:
         if memory.version != version:
@@ -182,9 +183,9 @@ def _check_not_released(node: Node) -> None:
 def _accumulate(leaf: Variable, g: Any, taken: dict[int, list[Any]], saved: Iterable[Any]) -> None:
     """Add ``g`` to ``leaf.grad``.
 
-    A first gradient is kept without a copy, unless it is read-only or something else may see its memory.
-    ``taken`` holds the arrays that others have, by the owner of their memory; ``saved`` is what the node of
-    ``g`` kept.
+    The first gradient of a leaf is kept without a copy, unless it is read-only or other code may use its
+    memory. ``taken`` holds the arrays in use, under the owner of their memory. ``saved`` holds what the node
+    that computed ``g`` saved.
     """
     if leaf.grad is not None:
         leaf.grad = variable.tensor_class(leaf.engine.binary_fwd("add", leaf.grad.array, g))

@@ -527,10 +527,15 @@ def custom(gradient, arguments=1):
     [
         (lambda g: (g, g), (), RuntimeError, "returned 2 gradients, and forward has 1 arguments"),
         (lambda g: g, (3,), RuntimeError, "returned 1 gradients, and forward has 2"),
-        (lambda g: (g, g), (3,), RuntimeError, "a gradient at 1, where the argument of forward is no Tensor"),
-        (lambda g: g[:1].sum(), (), RuntimeError, "shape scalar at 0, where .* has 2"),
-        (lambda g: fc.ones(3), (), RuntimeError, "shape 3 at 0, where .* has 2"),
-        (lambda g: 3.0, (), TypeError, "Tensors or None, got float at 0"),
+        (
+            lambda g: (g, g),
+            (3,),
+            RuntimeError,
+            "a gradient at index 1, where the argument of forward is not a Tensor",
+        ),
+        (lambda g: g[:1].sum(), (), RuntimeError, "shape scalar at index 0, where .* has shape 2"),
+        (lambda g: fc.ones(3), (), RuntimeError, "shape 3 at index 0, where .* has shape 2"),
+        (lambda g: 3.0, (), TypeError, "Tensors or None, got float at index 0"),
     ],
 )
 def test_gradients_that_do_not_fit_are_refused(gradient, args, error, match):
