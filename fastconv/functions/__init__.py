@@ -1,1 +1,1 @@
-"""The functions ``fc.NAME``: methods of Tensor as functions, and those of several tensors or of none."""
+"""The functions ``fc.NAME``: the methods of Tensor as functions, and functions of several tensors or none."""

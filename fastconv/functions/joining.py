@@ -1,6 +1,6 @@
-"""Functions of several tensors: joined, broadcast to one shape, multiplied by Einstein's rule."""
+"""Functions of several tensors: concatenation, broadcasting, grids and Einstein summation."""
 
-# Arguments of users are checked when they arrive, whatever their declared types say.
+# Users' arguments are checked at run time, although by the declared types some checks look unnecessary.
 # pyright: reportUnnecessaryIsInstance=false
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..variable import argument
 def cat(tensors: Sequence[TensorLike], dim: int = 0, *, axis: int | None = None) -> Tensor:
     """Concatenate along an existing dimension (``axis`` is NumPy's name for ``dim``).
 
-    An empty vector joins anything, as in PyTorch.
+    Tensors of shape ``(0,)`` are left out, whatever the shape of the others, as in PyTorch.
 
     >>> fc.cat([fc.zeros(2, 3), fc.ones(1, 3)]).shape
     (3, 3)
@@ -101,7 +101,8 @@ def column_stack(tensors: Sequence[TensorLike]) -> Tensor:
 
 def _cat(name: str, tensors: Sequence[TensorLike], dim: int) -> Tensor:
     several = _sequence(name, tensors)
-    # PyTorch's first empty tensors had one dimension, and code that begins with one still works there
+    # In the first versions of PyTorch every empty tensor had the shape (0,), and PyTorch still accepts such a
+    # tensor at the start of a list.
     several = [t for t in several if t.shape != (0,)] or several
     first = several[0]
     for i, t in enumerate(several):
@@ -124,7 +125,7 @@ def _cat(name: str, tensors: Sequence[TensorLike], dim: int) -> Tensor:
 
 # ------------------------------------------------------------------------------------------------- dimensions
 def _each(name: str, tensors: tuple[Any, ...], grown: Any) -> Any:
-    """``grown`` of one tensor, or of each of several."""
+    """``grown(tensor)`` for one tensor, or a tuple of these results for several."""
     if len(tensors) == 1 and not isinstance(tensors[0], (tuple, list)):
         return grown(argument(name, "input", tensors[0]))
     if len(tensors) == 1:
@@ -133,7 +134,7 @@ def _each(name: str, tensors: tuple[Any, ...], grown: Any) -> Any:
 
 
 def atleast_1d(*tensors: Any) -> Any:
-    """The tensors with at least one dimension; several give a tuple.
+    """The tensors with at least one dimension; several tensors give a tuple.
 
     >>> fc.atleast_1d(fc.tensor(1.0))
     tensor([1.])
@@ -142,7 +143,7 @@ def atleast_1d(*tensors: Any) -> Any:
 
 
 def atleast_2d(*tensors: Any) -> Any:
-    """The tensors with at least two dimensions, vectors as rows; several give a tuple.
+    """The tensors with at least two dimensions, vectors as rows; several tensors give a tuple.
 
     >>> fc.atleast_2d(fc.tensor([1.0, 2.0])).shape
     (1, 2)
@@ -151,8 +152,9 @@ def atleast_2d(*tensors: Any) -> Any:
 
 
 def atleast_3d(*tensors: Any) -> Any:
-    """The tensors with at least three dimensions, vectors as ``1 x n x 1``, matrices as ``m x n x 1``;
-    several give a tuple.
+    """The tensors with at least three dimensions; several tensors give a tuple.
+
+    Vectors become ``1 x n x 1``, matrices ``m x n x 1``.
 
     >>> fc.atleast_3d(fc.zeros(2, 3)).shape
     (2, 3, 1)
@@ -165,7 +167,7 @@ def atleast_3d(*tensors: Any) -> Any:
 
 
 def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
-    """The tensors repeated to their common shape, without copies.
+    """The tensors expanded to their common shape, without copies.
 
     >>> a, b = fc.broadcast_tensors(fc.zeros(3, 1), fc.ones(2))
     >>> a.shape, b.shape
@@ -179,13 +181,15 @@ def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
-    """The coordinates of a grid: one tensor per vector, which varies along one dimension of the grid.
+    """The coordinates of a grid: for each vector a tensor of the shape of the grid.
+
+    Result ``i`` holds vector ``i`` along dimension ``i`` and is constant along the other dimensions.
 
     Parameters
     ----------
     *tensors : vectors or scalars, or one list of them
     indexing : {"ij", "xy"}
-        With ``"xy"`` the first two dimensions are exchanged.
+        With ``"xy"`` the first two dimensions of the grid are exchanged.
 
     Examples
     --------
@@ -216,16 +220,17 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
 
 # ------------------------------------------------------------------------------------------------- products
 def einsum(equation: str, *operands: Any) -> Tensor:
-    """A sum of products by Einstein's rule: an index that the result does not have is summed over.
+    """A sum of products in Einstein notation: indices that the result does not have are summed over.
 
-    The operands are multiplied from the left to the right, each time as products of matrices.
+    The operands are multiplied from the left to the right, each pair by a product of matrices.
 
     Parameters
     ----------
     equation : str
-        A letter for each dimension of each operand, ``"ij,jk->ik"``. ``...`` stands for any further
-        dimensions, which broadcast. A letter twice in one operand takes the diagonal. Without ``->`` the
-        result has the letters that occur once, in alphabetical order.
+        A letter for each dimension of each operand, as in ``"ij,jk->ik"``. ``...`` stands for any further
+        dimensions, which broadcast. A letter that occurs twice in one operand takes the diagonal. Without
+        ``->`` the result has the dimensions of ``...`` and then the letters that occur once, in alphabetical
+        order.
     *operands : Tensors of one dtype, or one list of them
 
     Raises
@@ -233,7 +238,8 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     ValueError
         If the equation cannot be read or does not fit the operands.
     TypeError
-        If ``equation`` is no string. The form with lists of numbers in place of letters does not exist here.
+        If ``equation`` is not a string, or the operands have different dtypes. The form with lists of
+        numbers instead of letters is not supported.
 
     Examples
     --------

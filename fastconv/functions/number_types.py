@@ -1,4 +1,4 @@
-"""What is asked about the types of numbers, and small names of PyTorch's: ``fc.finfo``, ``fc.is_tensor``."""
+"""Functions and constants about dtypes, and small names from PyTorch: ``fc.finfo``, ``fc.is_tensor``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..tensor import Tensor
 from ..typing import DType, TensorLike
 from ..variable import argument
 
-#: A shape; PyTorch has a class of its own for it.
+#: The type of a shape: a tuple. PyTorch has its own class for it.
 Size = tuple
 #: NumPy's limits of a type of floats (``eps``, ``max``, ``min``, ``tiny``), and of integers.
 finfo, iinfo = np.finfo, np.iinfo
 pi, e, inf, nan = math.pi, math.e, math.inf, math.nan
-#: Orders of axes in memory. They are accepted where PyTorch takes them; the engine chooses the order itself.
+#: Memory formats. Functions accept them as in PyTorch, without effect: the engine chooses the order of axes.
 contiguous_format, preserve_format = "contiguous_format", "preserve_format"
 channels_last, channels_last_3d = "channels_last", "channels_last_3d"
 
@@ -52,7 +52,7 @@ def numel(input: TensorLike) -> int:  # noqa: A002
 
 
 def get_default_dtype() -> np.dtype[Any]:
-    """The type of new tensors that are given none: float32.
+    """The dtype of a new tensor if none is given: float32.
 
     >>> fc.get_default_dtype()
     dtype('float32')
@@ -61,12 +61,12 @@ def get_default_dtype() -> np.dtype[Any]:
 
 
 def set_default_dtype(d: DType) -> None:
-    """Accepts float32, which is the type of new tensors that are given none, and refuses every other.
+    """Accept float32, which is the default already; refuse every other dtype.
 
     Raises
     ------
     ValueError
-        If ``d`` is another type.
+        If ``d`` is another dtype.
     """
     found = dtypes.parse("set_default_dtype", d)
     check(
@@ -78,7 +78,10 @@ def set_default_dtype(d: DType) -> None:
 
 
 def promote_types(type1: DType, type2: DType) -> np.dtype[Any]:
-    """The smallest type that holds the numbers of both.
+    """The dtype of the result of an operation on tensors of these two dtypes.
+
+    Floats take precedence over integers, and integers over bools. Of two floats or two integers, it is the
+    smallest dtype that holds both.
 
     >>> fc.promote_types(fc.uint8, fc.int8)
     dtype('int16')

@@ -1,7 +1,8 @@
-"""The functions ``fc.NAME`` that are methods of Tensor too: the methods, for arrays and numbers as well.
+"""The functions ``fc.NAME`` that are made of methods of Tensor. They take arrays and numbers too.
 
-The methods in ``methods`` have the documentation. A name that is not a method (``zeros``, ``cat``, ``where``)
-is in ``creation``, or beside this file.
+The documentation is in the methods, in ``fastconv/methods``. Functions that are not methods (``zeros``,
+``cat``) are in ``fastconv/creation`` and in the other files of this folder. ``where`` is written out here,
+because its arguments have another order than those of the method.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def _function(
 
     @functools.wraps(method)
     def function(*args: Any, **kwargs: Any) -> R:
-        if "input" in kwargs and not args:  # by name, as many examples write it
+        if "input" in kwargs and not args:  # passed by name, as in many PyTorch examples
             args = (kwargs.pop("input"),)
         check(len(args) > 0, name, f"missing 'input'; the arguments are {signature}", TypeError)
         kwargs |= {renamed[k]: kwargs.pop(k) for k in kwargs.keys() & renamed.keys()}
@@ -47,7 +48,7 @@ def _function(
     return function
 
 
-# One block per file of ``methods``, names in alphabetical order.
+# One block per subject, names in alphabetical order.
 # ---- pointwise
 abs = _function(Tensor.abs)
 ceil = _function(Tensor.ceil)
@@ -127,18 +128,19 @@ def where(condition: Operand) -> tuple[Tensor, ...]: ...
 def where(
     condition: Operand, input: Operand | None = None, other: Operand | None = None
 ) -> Tensor | tuple[Tensor, ...]:
-    """``input`` where ``condition`` holds, else ``other``; the three broadcast.
+    """``input`` where ``condition`` is true, else ``other``; the three broadcast.
 
     Parameters
     ----------
     condition : Tensor or array of bools
     input, other : Tensor, array or number
-        Without both the result is where the condition holds: a tensor of indices per dimension.
+        If both are left out, the result is a tuple of int64 tensors, one per dimension: the indices of the
+        elements of ``condition`` that are true.
 
     Raises
     ------
     TypeError
-        If ``condition`` does not hold bools.
+        If ``condition`` does not hold bools, or only one of ``input`` and ``other`` is given.
 
     Examples
     --------
@@ -149,7 +151,7 @@ def where(
     if input is None and other is None:
         return tuple(argument("where", "condition", condition).nonzero().unbind(1))
     check(
-        input is not None and other is not None, "where", "give both of input and other, or none", TypeError
+        input is not None and other is not None, "where", "give both input and other, or neither", TypeError
     )
     return ternary.where(condition, input, other)
 

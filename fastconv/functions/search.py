@@ -1,4 +1,4 @@
-"""Places in sorted sequences."""
+"""Search in sorted sequences."""
 
 from __future__ import annotations
 
@@ -16,31 +16,35 @@ def searchsorted(
     side: str | None = None,
     sorter: TensorLike | None = None,
 ) -> Tensor:
-    """Where each value would be inserted into a sorted row. NumPy computes it, on the host.
+    """The index at which each value would be inserted into a sorted row. NumPy computes it, on the host.
 
     Parameters
     ----------
     sorted_sequence : Tensor
-        A sorted vector, or rows of which each is searched for the values of the same row of ``input``.
+        A sorted vector, or sorted rows. Each row is searched for the values in the same row of ``input``.
     input : Tensor or number
         The values.
     out_int32 : bool
         Return int32 instead of int64.
-    right, side : bool, "left" or "right"
-        Whether a value goes before or behind elements that equal it; behind with ``right=True`` or
-        ``side="right"``.
+    right : bool
+        Insert a value after the elements that equal it; by default before them.
+    side : {"left", "right"}, optional
+        ``"right"`` is another way to write ``right=True``.
     sorter : Tensor of int64, optional
-        Indices that sort each row, where it is not sorted itself.
+        Indices that sort each row of ``sorted_sequence``, if it is not sorted itself.
 
     Returns
     -------
     Tensor
-        int64, of the shape of ``input``.
+        int64 (or int32), of the shape of ``input``.
 
     Raises
     ------
     ValueError
-        If the dimensions before the last differ, or ``side`` contradicts ``right``.
+        If the dimensions before the last differ, ``side`` contradicts ``right``, or ``sorter`` has another
+        shape or dtype.
+    IndexError
+        If an index in ``sorter`` is out of range.
 
     Examples
     --------

@@ -1,7 +1,8 @@
-"""The methods of Tensor, a class per subject, and the functions ``fc.NAME`` that are made of them.
+"""The methods of Tensor, in one class per subject.
 
-A method has the public signature, the documentation and the checks of its arguments. What it computes, with
-the derivatives, is in ``ops``. ``tensor.py`` puts the classes together.
+A method has the public signature, the documentation and some checks of its arguments. The computation and
+the derivatives are in ``fastconv/ops``. ``fastconv/tensor.py`` combines the classes, and
+``fastconv/functions`` makes the functions ``fc.NAME`` of the methods.
 """
 
 from .arithmetic import ArithmeticMethods

@@ -20,14 +20,14 @@ T = TypeVar("T", bound=Variable)
 
 
 def _required(name: str, other: Any, result: Any) -> Any:
-    """``result``, if ``other`` was an operand."""
+    """``result``, or a TypeError if it is NotImplemented, because ``other`` is not an operand."""
     if result is NotImplemented:
         raise TypeError(f"{name}: other must be a Tensor, an array or a number, got {other!r:.60}")
     return result
 
 
 def _pair(name: str, function: Callable[[str, Any, Any], Any], doc: str) -> Callable[[T, Operand], T]:
-    """The method ``name`` of two operands, which is ``function(name, self, other)``."""
+    """A method ``name`` of two operands that calls ``function(name, self, other)``."""
 
     def method(self: T, other: Operand) -> T:
         return _required(name, other, function(name, self, other))
@@ -37,7 +37,7 @@ def _pair(name: str, function: Callable[[str, Any, Any], Any], doc: str) -> Call
 
 
 class ArithmeticMethods(Variable):
-    """Functions of the elements of two or three operands, which broadcast."""
+    """Functions that combine two or three operands element by element; the operands broadcast."""
 
     __slots__ = ()
 
@@ -68,10 +68,12 @@ class ArithmeticMethods(Variable):
         ----------
         other : Tensor, array or number
         rounding_mode : {None, "floor", "trunc"}
-            Round the result down, or towards 0. Integers then give integers.
+            ``"floor"`` rounds the result down, ``"trunc"`` towards 0. Integers then give integers.
 
         Raises
         ------
+        ValueError
+            If ``rounding_mode`` is another value.
         ZeroDivisionError
             If an integer is divided by zero with a ``rounding_mode``, on the CPU.
 
@@ -87,24 +89,24 @@ class ArithmeticMethods(Variable):
 
     true_divide = _pair("true_divide", lambda _, a, b: binary("div", a, b), "``self / other``.")
     floor_divide = _pair("floor_divide", binary, "``self / other``, rounded down.")
-    remainder = _pair("remainder", binary, "What ``floor_divide`` leaves; it has the sign of ``other``.")
-    fmod = _pair("fmod", binary, "What the division rounded towards 0 leaves; it has the sign of ``self``.")
+    remainder = _pair("remainder", binary, "The remainder of ``floor_divide``, with the sign of ``other``.")
+    fmod = _pair("fmod", binary, "The remainder of a division rounded towards 0, with the sign of ``self``.")
 
     def pow(self, other: Operand) -> Self:
         """``self ** other``."""
         return _required("pow", other, power(self, other))
 
-    maximum = _pair("maximum", binary, "The larger element of two; NaN if one of them is NaN.")
-    minimum = _pair("minimum", binary, "The smaller element of two; NaN if one of them is NaN.")
-    eq = _pair("eq", binary, "``self == other``, bools.")
-    ne = _pair("ne", binary, "``self != other``, bools.")
-    lt = _pair("lt", binary, "``self < other``, bools.")
-    le = _pair("le", binary, "``self <= other``, bools.")
-    gt = _pair("gt", binary, "``self > other``, bools.")
-    ge = _pair("ge", binary, "``self >= other``, bools.")
-    logical_and = _pair("logical_and", logical, "Whether both elements are not 0.")
-    logical_or = _pair("logical_or", logical, "Whether one of the elements is not 0.")
-    logical_xor = _pair("logical_xor", logical, "Whether exactly one of the elements is not 0.")
+    maximum = _pair("maximum", binary, "The larger of two elements; NaN if one of them is NaN.")
+    minimum = _pair("minimum", binary, "The smaller of two elements; NaN if one of them is NaN.")
+    eq = _pair("eq", binary, "``self == other`` for each element, as bools.")
+    ne = _pair("ne", binary, "``self != other`` for each element, as bools.")
+    lt = _pair("lt", binary, "``self < other`` for each element, as bools.")
+    le = _pair("le", binary, "``self <= other`` for each element, as bools.")
+    gt = _pair("gt", binary, "``self > other`` for each element, as bools.")
+    ge = _pair("ge", binary, "``self >= other`` for each element, as bools.")
+    logical_and = _pair("logical_and", logical, "Whether neither of two elements is 0.")
+    logical_or = _pair("logical_or", logical, "Whether at least one of two elements is not 0.")
+    logical_xor = _pair("logical_xor", logical, "Whether exactly one of two elements is not 0.")
     bitwise_and = _pair("bitwise_and", bitwise, "``self & other``, of bools or integers.")
     bitwise_or = _pair("bitwise_or", bitwise, "``self | other``, of bools or integers.")
     bitwise_xor = _pair("bitwise_xor", bitwise, "``self ^ other``, of bools or integers.")
@@ -114,11 +116,11 @@ class ArithmeticMethods(Variable):
         return binary("eq", self, False if self.dtype.kind == "b" else 0)
 
     def bitwise_not(self) -> Self:
-        """``~self``: every bit inverted; of bools, their opposites."""
+        """``~self``: every bit of an integer is inverted; a bool is negated."""
         return inverted(self)
 
     def where(self, condition: Operand, other: Operand) -> Self:
-        """The elements where ``condition`` holds, else those of ``other``.
+        """``self`` where ``condition``, a bool tensor, is true, else ``other``; the three broadcast.
 
         Examples
         --------
@@ -138,7 +140,7 @@ class ArithmeticMethods(Variable):
         Raises
         ------
         TypeError
-            If all three hold integers.
+            If none of the three holds floats.
         """
         operands = (self, argument("addcdiv", "tensor1", tensor1), argument("addcdiv", "tensor2", tensor2))
         floats = any(v.dtype.kind == "f" for v in operands)
@@ -146,7 +148,7 @@ class ArithmeticMethods(Variable):
         return add_product("addcdiv", "addcdiv", *operands, value)
 
     def lerp(self, end: Operand, weight: Operand) -> Self:
-        """``self + weight * (end - self)``: ``self`` where the weight is 0, ``end`` where it is 1."""
+        """``self + weight * (end - self)`` of floats: ``self`` for the weight 0, ``end`` for the weight 1."""
         return Lerp.apply(self, argument("lerp", "end", end), weight)
 
     def isclose(
@@ -158,7 +160,7 @@ class ArithmeticMethods(Variable):
         ----------
         other : Tensor, array or number
         rtol, atol : float
-            Not negative. Infinity is close to itself only.
+            At least 0. Infinity is close to itself only.
         equal_nan : bool
             Whether NaN is close to NaN.
         """
@@ -178,7 +180,7 @@ class ArithmeticMethods(Variable):
     def allclose(
         self, other: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
     ) -> bool:
-        """Whether all elements are close, as :meth:`isclose` defines it: True or False, no tensor.
+        """Whether all elements are close, as :meth:`isclose` defines it; a Python bool, not a tensor.
 
         Examples
         --------
@@ -188,7 +190,7 @@ class ArithmeticMethods(Variable):
         return _all(self.isclose(other, rtol, atol, equal_nan))
 
     def equal(self, other: Operand) -> bool:
-        """Whether both have the same shape and the same elements: True or False, no tensor."""
+        """Whether both have the same shape and equal elements; a Python bool, not a tensor."""
         second = argument("equal", "other", other)
         return self.shape == second.shape and _all(binary("eq", self, second))
 

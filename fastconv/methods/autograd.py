@@ -1,4 +1,4 @@
-"""Methods about gradients."""
+"""Methods that concern gradients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class AutogradMethods(Variable):
-    """What a tensor knows of its place on the tape."""
+    """Backpropagation, hooks, and the place of a tensor on the tape."""
 
     __slots__ = ()
 
@@ -37,7 +37,7 @@ class AutogradMethods(Variable):
         return self
 
     def detach(self) -> Self:
-        """The same memory, outside the tape."""
+        """A tensor with the same memory that is not on the tape."""
         return variable.detach(self)
 
     def detach_(self) -> Self:
@@ -46,7 +46,7 @@ class AutogradMethods(Variable):
         Raises
         ------
         RuntimeError
-            If it is a view, whose history is that of another tensor; use :meth:`detach`.
+            If this tensor is a view, because its history belongs to another tensor; use :meth:`detach`.
         """
         check(
             self.view_of is None,
@@ -69,19 +69,21 @@ class AutogradMethods(Variable):
         Parameters
         ----------
         gradient : Tensor or array of this shape, optional
-            Upstream gradient; may be left out for a one-element tensor (then 1).
+            The upstream gradient. It may be left out for a tensor of one element, which means 1.
         retain_graph : bool, optional
-            Keep what backward needs for a second call.
+            Keep what the backward pass needs, so that there can be a second one.
         create_graph : bool
-            Only False: the backward pass is not recorded.
+            Must be False, because the backward pass is not recorded.
         inputs : Tensor or sequence of Tensor, optional
-            Only the ``.grad`` of these changes; they may be leaves or results of ops.
+            Change the ``.grad`` of these tensors only; they may be leaves or results of ops.
 
         Raises
         ------
         RuntimeError
-            If nothing here requires a gradient, if ``gradient`` is missing, if the graph was freed by an
-            earlier call, or if a tensor that backward needs was changed in place.
+            If this tensor does not require a gradient, if ``gradient`` is missing, if the graph was freed by
+            an earlier call, or if a tensor that the backward pass needs was changed in place.
+        ValueError
+            If ``gradient`` has another shape than this tensor.
         NotImplementedError
             If ``create_graph`` is True.
 
@@ -95,7 +97,9 @@ class AutogradMethods(Variable):
         calls.backward("backward", self, [gradient], retain_graph, create_graph, inputs)
 
     def retain_grad(self) -> None:
-        """Keep the gradient of this tensor in ``.grad`` too, though it is no leaf.
+        """Keep the gradient of this tensor in ``.grad``, although it is not a leaf.
+
+        On a leaf, which keeps its gradient always, it has no effect.
 
         >>> x = fc.ones(2, requires_grad=True)
         >>> y = x * 3; y.retain_grad()
@@ -108,7 +112,7 @@ class AutogradMethods(Variable):
 
     @property
     def retains_grad(self) -> bool:
-        """Whether this is no leaf and :meth:`retain_grad` was called."""
+        """Whether :meth:`retain_grad` was called and this tensor is not a leaf."""
         kept = self.requires_grad and self.node is not None and self.node.hooks
         return bool(kept) and kept.retained is not None
 
@@ -136,7 +140,7 @@ class AutogradMethods(Variable):
         return hooks.of(self).functions.add(hook)
 
     def register_post_accumulate_grad_hook(self, hook: Callable[[Any], None]) -> RemovableHandle:
-        """Call ``hook`` with this leaf after every change of its ``.grad`` by a backward pass.
+        """Call ``hook`` with this leaf whenever a backward pass has changed its ``.grad``.
 
         Parameters
         ----------
@@ -163,6 +167,7 @@ def _check_hook(name: str, t: Variable, hook: Any) -> None:
     check(
         t.requires_grad,
         name,
-        "this tensor does not require gradients, so there is none to see; call requires_grad_() first",
+        "this tensor does not require gradients, so the hook would never be called; call requires_grad_() "
+        "first",
         RuntimeError,
     )

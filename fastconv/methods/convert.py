@@ -1,4 +1,4 @@
-"""Methods that give the values another type or another device, and new tensors of the same."""
+"""Methods that change the dtype or the device, and that make new tensors of the same dtype and device."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class ConvertMethods(Variable):
-    """Types and devices."""
+    """Dtypes and devices."""
 
     __slots__ = ()
 
-    # ---- what it is
+    # ---- properties
     def numel(self) -> builtins.int:
         """Number of elements."""
         return prod(self.shape)
@@ -42,7 +42,7 @@ class ConvertMethods(Variable):
 
     @property
     def nbytes(self) -> builtins.int:
-        """Bytes of all elements."""
+        """Bytes of all elements together."""
         return prod(self.shape) * self.dtype.itemsize
 
     @property
@@ -62,7 +62,7 @@ class ConvertMethods(Variable):
         """False: there are no complex tensors."""
         return False
 
-    # ---- elsewhere, or in another type
+    # ---- another device or dtype
     def to(
         self,
         *args: Any,
@@ -75,9 +75,9 @@ class ConvertMethods(Variable):
     ) -> Self:
         """Move to a device (``"cpu"``, ``"cuda"``), cast to a dtype, or both.
 
-        ``to(device)``, ``to(dtype)``, ``to(device, dtype)`` or ``to(other)``, a tensor whose device and dtype
-        are taken. The result is the tensor itself where nothing changes, unless ``copy`` is true.
-        ``non_blocking`` and ``memory_format`` change nothing.
+        It is called as ``to(device)``, ``to(dtype)``, ``to(device, dtype)`` or ``to(other)``, which takes the
+        device and dtype of the tensor ``other``. The result is this tensor itself if nothing changes, unless
+        ``copy`` is true. ``non_blocking`` and ``memory_format`` have no effect.
 
         >>> fc.arange(2).to("cpu", fc.float64)
         tensor([0., 1.], dtype=float64)
@@ -89,11 +89,11 @@ class ConvertMethods(Variable):
         return convert.to(self, device="cpu")
 
     def cuda(self, device: Any = None, non_blocking: builtins.bool = False) -> Self:
-        """Move to the GPU; ``device`` may be 0 or ``"cuda"``, and ``non_blocking`` changes nothing."""
+        """Move to the GPU; ``device`` may be 0 or ``"cuda"``, and ``non_blocking`` has no effect."""
         return convert.to(self, device="cuda" if device is None else device)
 
     def astype(self, dtype: DType) -> Self:
-        """Cast to ``dtype``; gradients are cast back.
+        """Cast to ``dtype``; the gradient is cast back in the backward pass.
 
         >>> fc.tensor([1.7]).astype("int64")
         tensor([1])
@@ -101,12 +101,12 @@ class ConvertMethods(Variable):
         return convert.astype(self, dtype)
 
     def type(self, dtype: DType | None = None, non_blocking: builtins.bool = False) -> Self:
-        """:meth:`astype` by another name; ``non_blocking`` changes nothing.
+        """:meth:`astype` by another name; ``non_blocking`` has no effect.
 
         >>> fc.tensor([1.7]).type(fc.int64)
         tensor([1])
         """
-        check(dtype is not None, "type", "give a dtype; .dtype is the tensor's own", TypeError)
+        check(dtype is not None, "type", "give a dtype; the dtype of the tensor is .dtype", TypeError)
         return convert.astype(self, dtype)
 
     def type_as(self, other: Variable) -> Self:
@@ -150,11 +150,11 @@ class ConvertMethods(Variable):
         return convert.astype(self, BOOL)
 
     def half(self) -> NoReturn:
-        """Refused: kernels compute in float32 and float64."""
+        """Not supported: raises a TypeError, because kernels compute in float32 and float64."""
         raise TypeError(dtypes.refusal("half", "float16"))
 
     def bfloat16(self) -> NoReturn:
-        """Refused: kernels compute in float32 and float64."""
+        """Not supported: raises a TypeError, because kernels compute in float32 and float64."""
         raise TypeError(dtypes.refusal("bfloat16", "bfloat16"))
 
     # ---- new tensors of this dtype and device
@@ -239,7 +239,7 @@ class ConvertMethods(Variable):
         device: str | None = None,
         requires_grad: builtins.bool = False,
     ) -> Self:
-        """A number with the dtype and device of this tensor.
+        """A tensor of shape ``size`` filled with a number, with the dtype and device of this tensor.
 
         >>> fc.ones(1).new_full((2,), 7)
         tensor([7., 7.])

@@ -1,6 +1,6 @@
 """Methods that change a tensor's own memory.
 
-Most are made of the method that gives a new tensor: ``relu_ = in_place(PointwiseMethods.relu)``.
+Most are made from the method that returns a new tensor: ``relu_ = in_place(PointwiseMethods.relu)``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _named(method: Callable[..., Any], change: Callable[..., Any], text: str) ->
 
 
 def in_place(method: Callable[Concatenate[Any, P], Any]) -> Callable[Concatenate[V, P], V]:
-    """The twin of ``method`` that writes the result to the memory of the tensor, and returns the tensor."""
+    """A method that computes ``method``, writes the result to the tensor's memory and returns the tensor."""
     name = f"{method.__name__}_"
 
     def change(self: V, *args: P.args, **kwargs: P.kwargs) -> V:
@@ -49,7 +49,10 @@ def in_place(method: Callable[Concatenate[Any, P], Any]) -> Callable[Concatenate
 
 
 def new_shape(method: Callable[Concatenate[Any, P], Any]) -> Callable[Concatenate[V, P], V]:
-    """The twin of ``method`` that gives the tensor another shape; its memory stays as it is."""
+    """A method that gives the tensor itself the shape of the result of ``method``, and returns the tensor.
+
+    The memory does not change.
+    """
     name = f"{method.__name__}_"
 
     def change(self: V, *args: P.args, **kwargs: P.kwargs) -> V:
@@ -59,7 +62,7 @@ def new_shape(method: Callable[Concatenate[Any, P], Any]) -> Callable[Concatenat
 
 
 class InPlaceMethods(OperatorMethods, PointwiseMethods, IndexMethods):
-    """Changes of the tensor's own memory, which autograd follows; each returns the tensor."""
+    """Methods that change the tensor's own memory and return the tensor. Autograd records the changes."""
 
     __slots__ = ()
 
@@ -93,7 +96,7 @@ class InPlaceMethods(OperatorMethods, PointwiseMethods, IndexMethods):
     def __ixor__(self, other: Operand) -> Self:
         return inplace.update(self, "bitwise_xor_", OperatorMethods.__xor__, other)
 
-    # ---- of each element
+    # ---- pointwise
     abs_ = in_place(PointwiseMethods.abs)
     ceil_ = in_place(PointwiseMethods.ceil)
     clamp_ = clip_ = in_place(PointwiseMethods.clamp)
@@ -121,7 +124,7 @@ class InPlaceMethods(OperatorMethods, PointwiseMethods, IndexMethods):
     tanh_ = in_place(PointwiseMethods.tanh)
     trunc_ = in_place(PointwiseMethods.trunc)
 
-    # ---- of several tensors
+    # ---- arithmetic
     add_ = in_place(ArithmeticMethods.add)
     addcdiv_ = in_place(ArithmeticMethods.addcdiv)
     addcmul_ = in_place(ArithmeticMethods.addcmul)
@@ -149,7 +152,7 @@ class InPlaceMethods(OperatorMethods, PointwiseMethods, IndexMethods):
     sub_ = in_place(ArithmeticMethods.sub)
     true_divide_ = in_place(ArithmeticMethods.true_divide)
 
-    # ---- of rows and matrices
+    # ---- matrices and running reductions
     addbmm_ = in_place(MatrixMethods.addbmm)
     addmm_ = in_place(MatrixMethods.addmm)
     addmv_ = in_place(MatrixMethods.addmv)
@@ -160,7 +163,7 @@ class InPlaceMethods(OperatorMethods, PointwiseMethods, IndexMethods):
     tril_ = in_place(IndexMethods.tril)
     triu_ = in_place(IndexMethods.triu)
 
-    # ---- of some elements
+    # ---- indices and masks
     index_add_ = in_place(IndexMethods.index_add)
     index_copy_ = in_place(IndexMethods.index_copy)
     index_fill_ = in_place(IndexMethods.index_fill)
@@ -179,14 +182,14 @@ class InPlaceMethods(OperatorMethods, PointwiseMethods, IndexMethods):
     transpose_ = new_shape(ShapeMethods.transpose)
     unsqueeze_ = new_shape(ShapeMethods.unsqueeze)
 
-    # ---- other values
+    # ---- new values
     def copy_(self, src: Operand, non_blocking: bool = False) -> Self:
         """Overwrite the values in place; they are converted to this tensor's dtype and device.
 
         Parameters
         ----------
         src : Tensor, array or number
-            It broadcasts.
+            The new values, which broadcast.
         non_blocking : bool
             Accepted, without effect.
         """
@@ -214,12 +217,13 @@ class InPlaceMethods(OperatorMethods, PointwiseMethods, IndexMethods):
         ----------
         fill_value : float
         wrap : bool
-            In a matrix with more rows than columns, begin again below the diagonal, after a row without.
+            In a matrix with more rows than columns, fill more diagonals below the first one. One row that is
+            not changed lies between two diagonals.
 
         Raises
         ------
         ValueError
-            If there are fewer than 2 dimensions, or more of different extents.
+            If there are fewer than 2 dimensions, or more than 2 with different extents.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""Items, read and assigned; elements chosen by tensors of indices or by masks."""
+"""Indexing: items, and elements that are selected by tensors of indices or by masks."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class IndexMethods(Variable):
-    """Parts of a tensor, read and assigned.
+    """Reading and writing parts of a tensor.
 
-    Indices are int64 or int32 tensors. An index out of range is refused.
+    Indices are int64 or int32 tensors. An index out of range raises an IndexError.
     """
 
     __slots__ = ()
@@ -31,21 +31,21 @@ class IndexMethods(Variable):
 
     # ---- an index per element
     def gather(self, dim: int, index: Variable, *, sparse_grad: bool = False) -> Self:
-        """Elements along ``dim``: ``y[i][j] = self[index[i][j]][j]`` for ``dim=0``, and so on.
+        """Elements along ``dim`` selected by ``index``: ``y[i][j] = self[index[i][j]][j]`` for ``dim=0``.
 
         Parameters
         ----------
         dim : int
         index : Tensor of int64 or int32
-            It has as many dimensions as the tensor, and beside ``dim`` no larger extents. The result has its
-            shape.
+            It has as many dimensions as the tensor. Only along ``dim`` its extent may be larger than the
+            tensor's. The result has the shape of ``index``.
         sparse_grad : bool
-            Sparse gradients do not exist; only False.
+            Must be False, because sparse gradients are not supported.
 
         Raises
         ------
         ValueError, TypeError
-            If the index has another rank, larger extents or another dtype.
+            If ``index`` has another rank, larger extents or another dtype.
         IndexError
             If an index is negative or too large.
 
@@ -55,14 +55,14 @@ class IndexMethods(Variable):
         tensor([[1, 1],
                 [4, 3]])
         """
-        check(not sparse_grad, "gather", "there are no sparse gradients; leave out sparse_grad")
+        check(not sparse_grad, "gather", "sparse gradients are not supported; leave out sparse_grad")
         return gather.gather(self, dim, index)
 
     def take_along_dim(self, indices: Variable, dim: int | None = None) -> Self:
-        """:meth:`gather` whose index and tensor broadcast beside ``dim``; negative indices count from the
-        end.
+        """Elements along ``dim`` selected by ``indices``, as by :meth:`gather`.
 
-        Without ``dim`` both are flattened.
+        Unlike in :meth:`gather`, the tensor and ``indices`` broadcast in the dimensions other than ``dim``,
+        and negative indices count from the end. Without ``dim`` both are flattened.
 
         >>> x = fc.tensor([[3, 1, 2]])
         >>> x.take_along_dim(x.argmax(1, keepdim=True), dim=1)
@@ -74,20 +74,20 @@ class IndexMethods(Variable):
         self, dim: int, index: Variable, src: Variable | float | None = None, *,
         value: float | None = None, reduce: str | None = None,
     ) -> Self:  # fmt: skip
-        """A copy with ``src`` written to the elements that :meth:`gather` reads.
+        """A copy with ``src`` written to the elements that :meth:`gather` would read.
 
-        Where two values meet, the one that comes later along ``dim`` is kept.
+        If two values go to the same element, the one that comes later along ``dim`` is kept.
 
         Parameters
         ----------
         dim : int
         index : Tensor of int64 or int32
         src : Tensor of the same dtype, or a number
-            Beside a tensor ``index`` may be smaller; then only that part of ``src`` is used.
+            A tensor may be larger than ``index``; then only the part with the extents of ``index`` is used.
         value : float
             Another name of ``src``, for a number.
         reduce : {"add", "multiply"}, optional
-            What is done with the old element and a value, instead of keeping the value.
+            How a value and the old element are combined. By default the value replaces the element.
 
         Examples
         --------
@@ -95,14 +95,14 @@ class IndexMethods(Variable):
         tensor([[1., 0., 0.],
                 [0., 0., 1.]])
         """
-        check((src is None) != (value is None), "scatter", "give src or value, one of both", TypeError)
+        check((src is None) != (value is None), "scatter", "give one of src and value", TypeError)
         if reduce is not None:
             one_of("scatter", "reduce", reduce, ("add", "multiply"))
         how = {None: "set", "add": "add", "multiply": "mul"}[reduce]
         return gather.scatter("scatter", self, dim, index, value if src is None else src, how)
 
     def scatter_add(self, dim: int, index: Variable, src: Variable) -> Self:
-        """A copy with the values of ``src`` added to the elements that :meth:`gather` reads.
+        """A copy with the values of ``src`` added to the elements that :meth:`gather` would read.
 
         >>> fc.zeros(3).scatter_add(0, fc.tensor([0, 2, 0]), fc.tensor([1.0, 2.0, 3.0]))
         tensor([4., 0., 2.])
@@ -113,7 +113,9 @@ class IndexMethods(Variable):
     def scatter_reduce(
         self, dim: int, index: Variable, src: Variable, reduce: str, *, include_self: bool = True
     ) -> Self:
-        """A copy in which the elements that :meth:`gather` reads are reduced with the values for them.
+        """A copy in which each element is reduced together with the values of ``src`` that go to it.
+
+        A value goes to the element that :meth:`gather` would read at its place.
 
         Parameters
         ----------
@@ -122,7 +124,7 @@ class IndexMethods(Variable):
         src : Tensor of the same dtype
         reduce : {"sum", "prod", "mean", "amax", "amin"}
         include_self : bool
-            Whether the old element takes part.
+            Whether the old element takes part in the reduction.
 
         Examples
         --------
@@ -135,7 +137,7 @@ class IndexMethods(Variable):
 
     # ---- an index per slice
     def index_select(self, dim: int, index: Variable) -> Self:
-        """The slices along ``dim`` that a vector of indices says, as a copy.
+        """The slices along ``dim`` that a vector of indices selects, as a copy.
 
         >>> fc.tensor([[1, 2], [3, 4]]).index_select(0, fc.tensor([1, 1]))
         tensor([[3, 4],
@@ -144,7 +146,7 @@ class IndexMethods(Variable):
         return gather.index_select(self, dim, index)
 
     def index_add(self, dim: int, index: Variable, source: Variable, *, alpha: float = 1) -> Self:
-        """A copy with ``alpha * source`` added to the slices along ``dim`` that a vector of indices says.
+        """A copy with ``alpha * source`` added to the slices along ``dim`` that a vector of indices selects.
 
         >>> fc.zeros(2, 2).index_add(0, fc.tensor([1, 1]), fc.ones(2, 2))
         tensor([[0., 0.],
@@ -154,7 +156,7 @@ class IndexMethods(Variable):
         return gather.index_write("index_add", self, dim, index, source, "add", alpha)
 
     def index_copy(self, dim: int, index: Variable, source: Variable) -> Self:
-        """A copy with ``source`` written to the slices along ``dim`` that a vector of indices says.
+        """A copy with ``source`` written to the slices along ``dim`` that a vector of indices selects.
 
         >>> fc.zeros(2, 2).index_copy(0, fc.tensor([1]), fc.ones(1, 2))
         tensor([[0., 0.],
@@ -164,7 +166,7 @@ class IndexMethods(Variable):
         return gather.index_write("index_copy", self, dim, index, source, "set")
 
     def index_fill(self, dim: int, index: Variable, value: Operand) -> Self:
-        """A copy with a number written to the slices along ``dim`` that a vector of indices says.
+        """A copy with a number written to the slices along ``dim`` that a vector of indices selects.
 
         >>> fc.zeros(2, 2).index_fill(1, fc.tensor([0]), 7)
         tensor([[7., 0.],
@@ -183,7 +185,7 @@ class IndexMethods(Variable):
     def index_put(
         self, indices: tuple[Variable, ...], values: Variable, accumulate: bool = False
     ) -> Self:  # fmt: skip
-        """A copy after ``copy[indices] = values``, or, to ``accumulate``, after each value was added.
+        """A copy with ``values`` written to ``copy[indices]``, or added to it if ``accumulate`` is true.
 
         >>> fc.zeros(3).index_put((fc.tensor([0, 0]),), fc.tensor(1.0), accumulate=True)
         tensor([2., 0., 0.])
@@ -192,7 +194,7 @@ class IndexMethods(Variable):
 
     # ---- masks
     def masked_fill(self, mask: Variable, value: Operand) -> Self:
-        """A copy with ``value``, a number, where ``mask`` is true; both broadcast.
+        """A copy with ``value``, a number, where ``mask`` is true; tensor and mask broadcast.
 
         >>> fc.tensor([1.0, 2.0]).masked_fill(fc.tensor([True, False]), 0.0)
         tensor([0., 2.])
@@ -200,7 +202,7 @@ class IndexMethods(Variable):
         return masks.masked_fill(self, mask, value)
 
     def masked_select(self, mask: Variable) -> Self:
-        """The elements where ``mask`` is true, as a vector; both broadcast.
+        """The elements where ``mask`` is true, as a vector; tensor and mask broadcast.
 
         >>> x = fc.tensor([1, 2, 3])
         >>> x.masked_select(x > 1)
@@ -209,7 +211,7 @@ class IndexMethods(Variable):
         return masks.masked_select(self, mask)
 
     def masked_scatter(self, mask: Variable, source: Variable) -> Self:
-        """A copy in which the elements where ``mask`` is true are the first ones of ``source``, in order.
+        """A copy with the first elements of ``source``, in order, where ``mask`` is true.
 
         >>> fc.zeros(3).masked_scatter(fc.tensor([True, False, True]), fc.tensor([1.0, 2.0, 3.0]))
         tensor([1., 0., 2.])
@@ -217,7 +219,9 @@ class IndexMethods(Variable):
         return masks.masked_scatter(self, mask, source)
 
     def tril(self, diagonal: int = 0) -> Self:
-        """The lower triangles of matrices, with zeros above; ``diagonal`` is the last one kept.
+        """The lower triangles of matrices, with zeros above them.
+
+        ``diagonal`` is the highest diagonal that is kept: 0 is the main one, positive numbers are above it.
 
         >>> fc.ones(2, 2).tril()
         tensor([[1., 0.],
@@ -226,7 +230,9 @@ class IndexMethods(Variable):
         return masks.triangle("tril", self, diagonal)
 
     def triu(self, diagonal: int = 0) -> Self:
-        """The upper triangles of matrices, with zeros below; ``diagonal`` is the first one kept.
+        """The upper triangles of matrices, with zeros below them.
+
+        ``diagonal`` is the lowest diagonal that is kept: 0 is the main one, positive numbers are above it.
 
         >>> fc.ones(2, 2).triu()
         tensor([[1., 1.],

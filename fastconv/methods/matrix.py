@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class MatrixMethods(OperatorMethods):
     """Products of matrices and vectors.
 
-    Unlike :meth:`matmul`, whose leading dimensions broadcast, the others take one rank each, and the tensors
-    have one dtype.
+    Only the leading dimensions of :meth:`matmul` broadcast. Most of the other methods take operands of fixed
+    ranks and of one dtype; :meth:`inner`, :meth:`tensordot` and :meth:`kron` take any rank.
     """
 
     __slots__ = ()
@@ -68,7 +68,7 @@ class MatrixMethods(OperatorMethods):
         return products.product("dot", self, tensor, (1, 1), ("input", "tensor"))
 
     def vdot(self, other: Variable) -> Self:
-        """:meth:`dot`; complex numbers, where they differ, do not exist here.
+        """:meth:`dot` by another name. In PyTorch they differ for complex numbers only.
 
         >>> fc.tensor([1.0, 2.0]).vdot(fc.tensor([3.0, 4.0]))
         tensor(11.)
@@ -76,7 +76,7 @@ class MatrixMethods(OperatorMethods):
         return products.product("vdot", self, other, (1, 1), ("input", "other"))
 
     def inner(self, other: Variable) -> Self:
-        """Sums of products over the last dimension of both; with a scalar the product.
+        """Sums of products over the last dimension of both; if one is a scalar, the product.
 
         >>> fc.ones(2, 3).inner(fc.ones(4, 3)).shape
         (2, 4)
@@ -104,7 +104,7 @@ class MatrixMethods(OperatorMethods):
         return self.outer(vec2)
 
     def addmm(self, mat1: Variable, mat2: Variable, *, beta: float = 1, alpha: float = 1) -> Self:
-        """``beta * self + alpha * (mat1 @ mat2)``; ``self`` broadcasts. Where ``beta`` is 0, it is not read.
+        """``beta * self + alpha * (mat1 @ mat2)``; ``self`` broadcasts. With ``beta=0`` it is not read.
 
         >>> fc.ones(4).addmm(fc.ones(2, 3), fc.ones(3, 4))
         tensor([[4., 4., 4., 4.],
@@ -160,7 +160,8 @@ class MatrixMethods(OperatorMethods):
         ----------
         other : Tensor
         dims : int or two lists of ints
-            The last ``dims`` dimensions of this tensor and the first of the other; or the dimensions of each.
+            An int: sum over the last ``dims`` dimensions of this tensor and the first ``dims`` of the other.
+            Two lists: the dimensions of this tensor, and those of the other.
 
         Examples
         --------

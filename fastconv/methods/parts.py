@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class PartMethods(Variable):
-    """Parts of a tensor. They are views: changes of them in place are changes of the tensor."""
+    """Parts of a tensor. They are views: an in-place change of a part changes the tensor too.
+
+    :meth:`diag` and :meth:`diag_embed` return copies.
+    """
 
     __slots__ = ()
 
@@ -36,7 +39,7 @@ class PartMethods(Variable):
         return parts.narrow(self, dim, start, length)
 
     def split(self, split_size: Ints, dim: int = 0) -> tuple[Self, ...]:
-        """Parts along ``dim``: of one size, of which the last may be smaller, or of the sizes in a list.
+        """Parts along ``dim``, of one size (the last part may be smaller), or of the sizes in a list.
 
         >>> fc.arange(5).split(2)
         (tensor([0, 1]), tensor([2, 3]), tensor([4]))
@@ -58,7 +61,7 @@ class PartMethods(Variable):
         return parts.split("split_with_sizes", self, split_sizes, dim)
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Self, ...]:
-        """At most ``chunks`` parts of one size along ``dim``, of which the last may be smaller.
+        """At most ``chunks`` parts of one size along ``dim``; the last part may be smaller.
 
         >>> fc.arange(5).chunk(2)
         (tensor([0, 1, 2]), tensor([3, 4]))
@@ -66,8 +69,10 @@ class PartMethods(Variable):
         return parts.chunk(self, chunks, dim)
 
     def tensor_split(self, indices_or_sections: Ints | Variable, dim: int = 0) -> tuple[Self, ...]:
-        """So many parts along ``dim``, whose sizes differ by at most one; or parts that begin at the indices
-        in a list.
+        """Parts along ``dim``.
+
+        An int is the number of parts, whose sizes differ by at most one. A list, or a vector, holds the
+        indices at which a new part begins.
 
         >>> fc.arange(5).tensor_split(3)
         (tensor([0, 1]), tensor([2, 3]), tensor([4]))
@@ -83,9 +88,9 @@ class PartMethods(Variable):
         return parts.unbind(self, dim)
 
     def diagonal(self, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Self:
-        """The diagonals of the matrices in ``dim1`` and ``dim2``, as the last dimension.
+        """The diagonals of the matrices in ``dim1`` and ``dim2``, as the last dimension of the result.
 
-        A positive ``offset`` counts diagonals above the main one, a negative one those below.
+        A positive ``offset`` selects a diagonal above the main one, a negative one a diagonal below it.
 
         >>> fc.arange(6).reshape(2, 3).diagonal(1)
         tensor([1, 5])
@@ -93,7 +98,9 @@ class PartMethods(Variable):
         return views.diagonal(self, offset, dim1, dim2)
 
     def diag(self, diagonal: int = 0) -> Self:
-        """The diagonal of a matrix, or a matrix with this vector as its diagonal, and zeros.
+        """The diagonal of a matrix as a vector, or a matrix of zeros with this vector on its diagonal.
+
+        The result is a copy.
 
         >>> fc.tensor([1, 2]).diag()
         tensor([[1, 0],
@@ -105,7 +112,7 @@ class PartMethods(Variable):
         return Copy.apply(views.diagonal(self, diagonal, 0, 1))
 
     def diag_embed(self, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Self:
-        """Matrices in ``dim1`` and ``dim2`` with the last dimension of this tensor as their diagonals.
+        """Matrices of zeros in ``dim1`` and ``dim2``, with this tensor's last dimension on their diagonals.
 
         >>> fc.ones(3, 2).diag_embed().shape
         (3, 2, 2)
@@ -115,8 +122,8 @@ class PartMethods(Variable):
     def unfold(self, dimension: int, size: int, step: int) -> Self:
         """Windows of ``size`` along ``dimension``, ``step`` apart; the last dimension runs through a window.
 
-        It is a view. Windows that overlap cannot be changed in place. The columns of a convolution are
-        ``nn.functional.unfold``.
+        The result is a view. Windows that overlap cannot be changed in place. ``nn.functional.unfold`` is
+        another function: it makes the columns of a convolution.
 
         >>> fc.arange(4).unfold(0, 2, 1)
         tensor([[0, 1],

@@ -20,7 +20,7 @@ T = TypeVar("T", bound=Variable)
 
 
 def _row(name: str) -> Callable[[T], T]:
-    """The method of an op without numbers, which is a row in ``backends/common/unary.py``."""
+    """The method of an op without parameters; the row ``name`` in ``backends/common/unary.py`` defines it."""
 
     def method(self: T) -> T:
         return Unary.apply(self, name=name)
@@ -61,7 +61,12 @@ class PointwiseMethods(Variable):
     trunc = _row("trunc")
 
     def clamp(self, min: Operand | None = None, max: Operand | None = None) -> Self:
-        """Elements below ``min`` become ``min``, above ``max`` they become ``max``; each bound broadcasts.
+        """Elements below ``min`` become ``min``, elements above ``max`` become ``max``; the bounds broadcast.
+
+        Raises
+        ------
+        ValueError
+            If both bounds are left out.
 
         Examples
         --------
@@ -81,17 +86,17 @@ class PointwiseMethods(Variable):
         return clamp(self, None, max)
 
     def round(self, *, decimals: int = 0) -> Self:
-        """The nearest number with ``decimals`` digits behind the point; halves become even.
+        """Round to ``decimals`` digits after the decimal point; ties go to the even digit.
 
         Parameters
         ----------
         decimals : int
-            Negative: the nearest multiple of a power of ten.
+            A negative number ``-n`` rounds to a multiple of ``10 ** n``.
 
         Raises
         ------
         TypeError
-            If ``decimals`` is no int, or not 0 for integers.
+            If ``decimals`` is not an int, or is not 0 for a tensor of integers.
 
         Examples
         --------
@@ -116,11 +121,11 @@ class PointwiseMethods(Variable):
         return power(self, 2)
 
     def softmax(self, dim: int | None = None, dtype: DType | None = None, *, axis: int | None = None) -> Self:
-        """Exponentials along ``dim``, scaled so that they sum to 1; ``dtype``: convert to it first."""
+        """``exp(self)`` scaled so that it sums to 1 along ``dim``; with ``dtype`` the input is cast first."""
         return softmax("softmax", self, given("softmax", dim, axis), dtype)
 
     def log_softmax(
         self, dim: int | None = None, dtype: DType | None = None, *, axis: int | None = None
     ) -> Self:
-        """The logarithm of :meth:`softmax`, without loss of precision."""
+        """The logarithm of :meth:`softmax`, computed without loss of precision."""
         return softmax("log_softmax", self, given("log_softmax", dim, axis), dtype)

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 class RandomFillMethods(Variable):
-    """New random values in place, from ``generator``, else from the one that ``fc.manual_seed`` seeds.
+    """Methods that overwrite a tensor with random numbers, in place.
 
-    The values are constants: no gradient flows to what was there before.
+    The numbers come from ``generator``, by default the one that ``fc.manual_seed`` seeds. No gradient flows
+    to the old values.
     """
 
     __slots__ = ()
@@ -33,7 +34,7 @@ class RandomFillMethods(Variable):
         return self
 
     def normal_(self, mean: float = 0, std: float = 1, *, generator: Generator | None = None) -> Self:
-        """Normal numbers of ``mean`` and standard deviation ``std``.
+        """Fill with normally distributed numbers of mean ``mean`` and standard deviation ``std``.
 
         >>> fc.manual_seed(0); fc.zeros(100).normal_(5, 0.1).mean().round().item()
         5.0
@@ -43,12 +44,12 @@ class RandomFillMethods(Variable):
         return self._overwrite("normal_", self._drawn("normal_", generator, "normal", mean, std))
 
     def log_normal_(self, mean: float = 1, std: float = 2, *, generator: Generator | None = None) -> Self:
-        """Exponentials of normal numbers of ``mean`` and standard deviation ``std``."""
+        """Fill with ``exp(n)`` of normal numbers ``n`` of mean ``mean`` and standard deviation ``std``."""
         number("log_normal_", "std", std, 0)
         return self._overwrite("log_normal_", self._drawn("log_normal_", generator, "lognormal", mean, std))
 
     def uniform_(self, start: float = 0, to: float = 1, *, generator: Generator | None = None) -> Self:
-        """Numbers uniform in ``[start, to)``.
+        """Fill with numbers uniformly distributed in ``[start, to)``.
 
         >>> x = fc.zeros(100).uniform_(2, 3); bool((x >= 2).all() and (x <= 3).all())
         True
@@ -56,12 +57,12 @@ class RandomFillMethods(Variable):
         start, to = number("uniform_", "start", start), number("uniform_", "to", to)
         check(start <= to, "uniform_", f"start must not be above to, got {start:g} and {to:g}")
         values = self._drawn("uniform_", generator, "uniform", start, to).astype(self.dtype)
-        if start < to:  # rounded to float32 a number may have reached the end
+        if start < to:  # a number just below ``to`` may become ``to`` when it is rounded to float32
             values = np.minimum(values, np.nextafter(self.dtype.type(to), self.dtype.type(start)))
         return self._overwrite("uniform_", values)
 
     def exponential_(self, lambd: float = 1, *, generator: Generator | None = None) -> Self:
-        """Exponentially distributed numbers of the rate ``lambd``."""
+        """Fill with exponentially distributed numbers of rate ``lambd``, whose mean is ``1 / lambd``."""
         rate = number("exponential_", "lambd", lambd)
         check(rate > 0, "exponential_", f"lambd must be positive, got {lambd!r:.60}")
         return self._overwrite(
@@ -69,20 +70,20 @@ class RandomFillMethods(Variable):
         )
 
     def cauchy_(self, median: float = 0, sigma: float = 1, *, generator: Generator | None = None) -> Self:
-        """Numbers of the Cauchy distribution."""
+        """Fill with numbers of the Cauchy distribution with median ``median`` and scale ``sigma``."""
         check(number("cauchy_", "sigma", sigma) > 0, "cauchy_", f"sigma must be positive, got {sigma!r:.60}")
         values = self._drawn("cauchy_", generator, "standard_cauchy")
         return self._overwrite("cauchy_", median + sigma * values)
 
     def geometric_(self, p: float, *, generator: Generator | None = None) -> Self:
-        """How many trials it takes until one succeeds, which each does with probability ``p``."""
+        """Fill with numbers of trials up to the first success, if ``p`` is the probability of a success."""
         check(0 < number("geometric_", "p", p) < 1, "geometric_", f"p must be between 0 and 1, got {p!r:.60}")
         return self._overwrite(
             "geometric_", random.drawn("geometric_", generator, "geometric", p, self.shape)
         )
 
     def bernoulli_(self, p: float | TensorLike = 0.5, *, generator: Generator | None = None) -> Self:
-        """1 with probability ``p``, a number or a tensor that broadcasts, else 0.
+        """Fill with 1 with probability ``p`` (a number, or a tensor that broadcasts), else 0.
 
         >>> fc.zeros(3).bernoulli_(1.0)
         tensor([1., 1., 1.])
@@ -98,10 +99,10 @@ class RandomFillMethods(Variable):
         return self._overwrite("bernoulli_", drawn < chance)
 
     def random_(self, start: int = 0, to: int | None = None, *, generator: Generator | None = None) -> Self:
-        """Whole numbers in ``[start, to)``; ``random_(to)`` counts from 0.
+        """Fill with integers uniformly distributed in ``[start, to)``; ``random_(to)`` starts from 0.
 
-        Without ``to`` they end where the dtype does; floats at 2^24 (float32) or 2^53, below which each is
-        exact.
+        Without arguments, the largest number is the largest integer of the dtype, 2^24 for float32 and 2^53
+        for float64. Up to these limits a float represents every integer exactly.
 
         >>> x = fc.zeros(100, dtype="int64").random_(3); bool((x >= 0).all() and (x < 3).all())
         True

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class ReduceMethods(Variable):
     """Reductions.
 
-    ``axis`` and ``keepdims`` are NumPy's names for ``dim`` and ``keepdim``. ``dim`` is an int or several; by
-    default all dimensions are reduced. With ``keepdim`` they stay, with extent 1.
+    ``dim`` is an int or a sequence of ints; by default all dimensions are reduced. With ``keepdim`` the
+    reduced dimensions stay, with extent 1. ``dims``, ``axis`` and ``keepdims`` are other names of ``dim`` and
+    ``keepdim``.
     """
 
     __slots__ = ()
@@ -47,7 +48,7 @@ class ReduceMethods(Variable):
         keepdim : bool
             Keep them, with extent 1.
         dtype : dtype, optional
-            What the elements are converted to before.
+            Convert the elements to this dtype first.
 
         Examples
         --------
@@ -74,7 +75,7 @@ class ReduceMethods(Variable):
         axis: Dims = None,
         keepdims: bool = False,
     ) -> Self:
-        """Mean over ``dim``; in ``dtype``, a float, where it is given.
+        """Mean over ``dim``. Integers and bools give float32, unless ``dtype``, a float dtype, is given.
 
         >>> fc.tensor([[1.0, 2.0], [3.0, 4.0]]).mean()
         tensor(2.5)
@@ -82,7 +83,7 @@ class ReduceMethods(Variable):
         return reduce("mean", self, given("mean", dim, dims, axis), keepdim or keepdims, dtype=dtype)
 
     def nanmean(self, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Self:
-        """:meth:`mean` of the elements that are not NaN; NaN where all are.
+        """:meth:`mean` of the elements that are not NaN; NaN if all elements are NaN.
 
         >>> fc.tensor([1.0, 3.0, float("nan")]).nanmean()
         tensor(2.)
@@ -92,7 +93,7 @@ class ReduceMethods(Variable):
         return binary("div", total, reduce("nanmean", numbers, dim, keepdim, op="count_nonzero"))
 
     def prod(self, dim: int | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> Self:
-        """Product over one dimension or all; bools and integers give int64.
+        """Product over one dimension or over all; bools and integers give int64.
 
         >>> fc.tensor([2, 3, 4]).prod()
         tensor(24)
@@ -100,7 +101,7 @@ class ReduceMethods(Variable):
         return reduce("prod", self, dim if dim is None else (dim,), keepdim, dtype=dtype)
 
     def count_nonzero(self, dim: Dims = None) -> Self:
-        """Number of elements that are not 0, int64; NaN is not 0.
+        """Number of elements that are not 0, as int64; NaN counts as not 0.
 
         >>> fc.tensor([[0, 1], [2, 3]]).count_nonzero(dim=0)
         tensor([1, 2])
@@ -108,7 +109,7 @@ class ReduceMethods(Variable):
         return reduce("count_nonzero", self, dim, False)
 
     def any(self, dim: Dims = None, keepdim: bool = False) -> Self:
-        """Whether an element is not 0; NaN is not 0.
+        """Whether at least one element is not 0; NaN counts as not 0.
 
         >>> (fc.tensor([[1.0, -1.0], [2.0, 3.0]]) < 0).any(dim=1)
         tensor([ True, False], dtype=bool)
@@ -130,15 +131,15 @@ class ReduceMethods(Variable):
         keepdim: bool = False,
         dtype: DType | None = None,
     ) -> Self:
-        """The p-norm over ``dim`` of all elements as one vector.
+        """The p-norm over ``dim``: of all elements together, as if they were one vector.
 
         Parameters
         ----------
         p : number, inf, -inf or "fro"
-            ``sum(abs(x) ** p) ** (1 / p)``; "fro" is 2, 0 counts what is not 0, inf and -inf are the largest
-            and the smallest absolute value.
+            The norm is ``sum(abs(x) ** p) ** (1 / p)``. "fro" is the same as 2. 0 gives the number of
+            elements that are not 0; inf and -inf give the largest and the smallest absolute value.
         dim, keepdim, dtype
-            As for :meth:`sum`.
+            As in :meth:`sum`.
 
         Raises
         ------
@@ -153,7 +154,7 @@ class ReduceMethods(Variable):
         return norm("norm", self, p, dim, keepdim, dtype)
 
     def logsumexp(self, dim: int | Sequence[int], keepdim: bool = False) -> Self:
-        """``log(sum(exp(x)))`` over ``dim``; nothing overflows.
+        """``log(sum(exp(x)))`` over ``dim``, computed without overflow.
 
         >>> fc.tensor([1000.0, 1000.0]).logsumexp(0)
         tensor(1000.6932)
@@ -162,7 +163,7 @@ class ReduceMethods(Variable):
 
     # ---- extrema
     def amax(self, dim: Dims = None, keepdim: bool = False) -> Self:
-        """Largest element over ``dim``; elements that equal it share its gradient.
+        """Largest element over ``dim``; all elements that equal it share the gradient.
 
         >>> fc.tensor([[1.0, 3.0], [2.0, 0.0]]).amax(dim=1)
         tensor([3., 2.])
@@ -170,7 +171,7 @@ class ReduceMethods(Variable):
         return reduce("amax", self, dim, keepdim, op="max")
 
     def amin(self, dim: Dims = None, keepdim: bool = False) -> Self:
-        """Smallest element over ``dim``; elements that equal it share its gradient.
+        """Smallest element over ``dim``; all elements that equal it share the gradient.
 
         >>> fc.tensor([[1.0, 3.0], [2.0, 0.0]]).amin(dim=1)
         tensor([1., 0.])
@@ -178,7 +179,7 @@ class ReduceMethods(Variable):
         return reduce("amin", self, dim, keepdim, op="min")
 
     def aminmax(self, *, dim: int | None = None, keepdim: bool = False) -> MinAndMax[Self]:
-        """Smallest and largest element, along ``dim`` or of all.
+        """Smallest and largest element, along ``dim`` or of all elements.
 
         >>> fc.tensor([1.0, 3.0, 2.0]).aminmax()
         MinAndMax(min=tensor(1.), max=tensor(3.))
@@ -227,13 +228,13 @@ class ReduceMethods(Variable):
         Parameters
         ----------
         dim : int, sequence of ints or Tensor, optional
-            With an int the result is a pair ``(values, indices)``; the first of equal elements counts. With
-            several the result is the values. A tensor, also by the name ``other``, is compared element by
-            element, as by ``maximum``.
+            With an int, the result is a pair ``(values, indices)``; of equal elements the first one counts.
+            With a sequence or by default, the result is the values only. A tensor (or ``other``) is compared
+            with this tensor element by element, as by :meth:`maximum`.
         keepdim : bool
-            Keep the dimensions, with extent 1.
-        dims
-            Another name for several dimensions.
+            Keep the reduced dimensions, with extent 1.
+        dims : sequence of ints, optional
+            Another name of ``dim``, for several dimensions.
 
         Examples
         --------
@@ -271,7 +272,7 @@ class ReduceMethods(Variable):
         keepdims: bool = False,
         other: Variable | Array | None = None,
     ) -> Self | ValuesAndIndices[Self]:
-        """Smallest element, in every form of :meth:`max`.
+        """Smallest element. The parameters are those of :meth:`max`.
 
         >>> fc.tensor([1.0, 3.0]).min(fc.tensor([2.0, 2.0]))
         tensor([1., 2.])

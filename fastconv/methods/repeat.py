@@ -1,4 +1,4 @@
-"""Methods that repeat elements, or give them in another order along a dimension."""
+"""Methods that repeat elements, or put them in another order along a dimension."""
 
 from __future__ import annotations
 
@@ -50,9 +50,10 @@ class RepeatMethods(Variable):
         return views.expand("broadcast_to", self, shapes.several((size,)))
 
     def repeat(self, *args: Ints, repeats: Ints | None = None) -> Self:
-        """The tensor laid out so many times along each dimension; more numbers than dimensions make new ones.
+        """Copies of the tensor laid side by side: a number of copies for each dimension.
 
-        NumPy's ``repeat`` is :meth:`repeat_interleave`.
+        If there are more numbers than dimensions, the tensor gets new leading dimensions. NumPy's ``repeat``
+        is :meth:`repeat_interleave`.
 
         >>> fc.tensor([1, 2]).repeat(2, 2)
         tensor([[1, 2, 1, 2],
@@ -61,7 +62,7 @@ class RepeatMethods(Variable):
         return views.repeat("repeat", self, shapes.several(args, repeats, "repeat", "repeats"))
 
     def tile(self, *args: Ints, dims: Ints | None = None) -> Self:
-        """:meth:`repeat`, where missing leading numbers are 1.
+        """:meth:`repeat`, but there may be fewer numbers than dimensions; the missing leading ones are 1.
 
         >>> fc.zeros(2, 3).tile(2).shape
         (2, 6)
@@ -72,16 +73,16 @@ class RepeatMethods(Variable):
     def repeat_interleave(
         self, repeats: Ints | Variable, dim: int | None = None, *, output_size: int | None = None
     ) -> Self:
-        """Each element (or slice along ``dim``) so many times, one copy after the other.
+        """Each element (or slice along ``dim``) repeated; its copies follow one another.
 
         Parameters
         ----------
         repeats : int or tensor of ints
-            One number, or one for each slice.
+            The number of copies of every slice, or one number for each slice.
         dim : int, optional
-            Without it the tensor is flattened.
+            By default the tensor is flattened first.
         output_size : int, optional
-            The extent of the result, which is computed anyway; it is only checked.
+            The extent of the result. It is only checked.
 
         Examples
         --------
@@ -112,7 +113,7 @@ class RepeatMethods(Variable):
 
     # ---- another order
     def flip(self, *args: Ints, dims: Ints | None = None) -> Self:
-        """The order of the elements along ``dims`` reversed, as a copy.
+        """A copy with the elements along ``dims`` in reverse order.
 
         >>> fc.tensor([[1, 2], [3, 4]]).flip(1)
         tensor([[2, 1],
@@ -141,9 +142,9 @@ class RepeatMethods(Variable):
         return reorder.flip("flipud", self, (0,))
 
     def roll(self, shifts: Ints, dims: Ints | None = None) -> Self:
-        """The elements along ``dims`` moved by ``shifts``; those that leave at one end enter at the other.
+        """The elements along ``dims`` moved by ``shifts``; those moved past one end enter at the other.
 
-        Without ``dims`` the tensor is rolled as if it had one dimension.
+        Without ``dims`` the tensor is rolled as if it were flat, and keeps its shape.
 
         >>> fc.tensor([1, 2, 3]).roll(1)
         tensor([3, 1, 2])

@@ -1,4 +1,4 @@
-"""Methods that give the same elements another shape or another order of dimensions."""
+"""Methods that change the shape or the order of the dimensions, and methods about memory."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from fastconv.variable import Variable, argument
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-#: Orders of the axes in memory that PyTorch's functions ask for.
+#: PyTorch's names for orders of the axes in memory.
 MEMORY_FORMATS = ("contiguous_format", "preserve_format", "channels_last", "channels_last_3d")
 
 
 class ShapeMethods(Variable):
-    """The same elements under another shape or order."""
+    """The same elements in another shape, or with the dimensions in another order."""
 
     __slots__ = ()
 
     # ---- shapes
     def reshape(self, *args: Ints, shape: Ints | None = None) -> Self:
-        """The same elements in logical (NCHW) order under another shape; one extent may be -1.
+        """The same elements, in logical (NCHW) order, in another shape; one extent may be -1.
 
         >>> fc.arange(6).reshape(2, -1).shape
         (2, 3)
@@ -33,14 +33,15 @@ class ShapeMethods(Variable):
         return shapes.reshape(self, shapes.several(args, shape, "reshape", "shape"))
 
     def view(self, *args: Ints, size: Ints | None = None) -> Self:
-        """:meth:`reshape` of a tensor whose elements lie in logical order, as those of every new tensor do.
+        """:meth:`reshape` without a copy. An in-place change of the view changes the tensor too.
 
-        Changes of the view in place are changes of the tensor.
+        It works in the cases in which PyTorch has a view: always for a new tensor, and for views whose
+        elements lie in a suitable order.
 
         Raises
         ------
         ValueError
-            If the shape does not fit, or the elements lie in another order, as after :meth:`permute`.
+            If the shape does not fit, or the elements do not lie in its order, as after :meth:`permute`.
 
         Examples
         --------
@@ -92,7 +93,7 @@ class ShapeMethods(Variable):
         return shapes.unflatten(self, dim, sizes)
 
     def squeeze(self, dim: Ints | None = None, *, axis: Ints | None = None) -> Self:
-        """Drop the dimensions of extent 1, or only those in ``dim`` that have extent 1.
+        """Remove all dimensions of extent 1, or only those in ``dim``; larger ones in ``dim`` stay.
 
         >>> fc.zeros(1, 2, 1).squeeze().shape, fc.zeros(1, 2, 1).squeeze(0).shape
         ((2,), (2, 1))
@@ -141,7 +142,7 @@ class ShapeMethods(Variable):
         return shapes.transpose(self, dim0, dim1, "swapdims")
 
     def movedim(self, source: Ints, destination: Ints) -> Self:
-        """Move dimensions to other places; the others keep their order.
+        """Move the dimensions ``source`` to the positions ``destination``; the others keep their order.
 
         >>> fc.zeros(2, 3, 4).movedim(0, 2).shape
         (3, 4, 2)
@@ -178,10 +179,10 @@ class ShapeMethods(Variable):
 
     # ---- memory
     def contiguous(self, memory_format: str = "contiguous_format") -> Self:
-        """The tensor itself, or a copy of a view whose elements lie in another order.
+        """The tensor itself, or a copy if it is a view whose elements do not lie in logical order.
 
-        The engine chooses the order of axes in the memory of its results: images are channels-last. So
-        ``memory_format`` changes nothing.
+        ``memory_format`` has no effect, because the engine chooses the order of the axes in the memory of its
+        results: images are channels-last.
 
         >>> fc.zeros(2, 3).t().contiguous().is_contiguous()
         True
@@ -190,8 +191,10 @@ class ShapeMethods(Variable):
         return self if self.is_contiguous() else Copy.apply(self)
 
     def is_contiguous(self, memory_format: str = "contiguous_format") -> bool:
-        """Whether :meth:`contiguous` returns the tensor itself; with ``channels_last`` whether channels run
-        fastest in memory.
+        """Whether :meth:`contiguous` returns the tensor itself.
+
+        With ``memory_format="channels_last"`` or ``"channels_last_3d"``: whether the channels of an image or
+        a volume are the innermost axis in memory.
 
         >>> fc.zeros(2, 3).is_contiguous(), fc.zeros(2, 3).t().is_contiguous()
         (True, False)
@@ -210,9 +213,9 @@ class ShapeMethods(Variable):
     def stride(self, dim: int) -> int: ...
 
     def stride(self, dim: int | None = None) -> int | tuple[int, ...]:
-        """Elements in memory from one index to the next along each dimension, or along ``dim``.
+        """The distance in memory, in elements, from one index to the next: along each dimension, or ``dim``.
 
-        Images may be channels-last in memory where PyTorch's are not.
+        It may differ from PyTorch's, because images may be channels-last in memory.
 
         >>> fc.zeros(2, 3).stride(), fc.zeros(2, 3).t().stride(0)
         ((3, 1), 1)
@@ -231,8 +234,9 @@ class ShapeMethods(Variable):
         return a.address if hasattr(a, "address") else a.__array_interface__["data"][0]
 
     def storage_offset(self) -> int:
-        """Elements in memory from the first element of the tensor that this is a view of to its own first
-        one.
+        """The distance in memory, in elements, from the start of the base tensor to the start of this view.
+
+        It is 0 for a tensor that is not a view.
 
         >>> fc.zeros(4)[1:].storage_offset()
         1

@@ -1,4 +1,4 @@
-"""Methods that sort along a dimension, and that count values."""
+"""Methods that sort or select along a dimension, and methods that find and count values."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class SortMethods(Variable):
     __slots__ = ()
 
     def sort(self, dim: int = -1, descending: bool = False, stable: bool = False) -> ValuesAndIndices[Self]:
-        """The elements along ``dim`` in order, and where they came from.
+        """The elements along ``dim`` in order, and the indices where they were.
 
-        Every sort is stable: equal elements keep their order, whatever ``stable`` says.
+        The sort is always stable: equal elements keep their order. ``stable`` has no effect.
 
         >>> fc.tensor([3.0, 1.0, 2.0]).sort()
         ValuesAndIndices(values=tensor([1., 2., 3.]), indices=tensor([1, 2, 0]))
@@ -50,9 +50,9 @@ class SortMethods(Variable):
     def topk(
         self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
     ) -> ValuesAndIndices[Self]:
-        """The ``k`` largest (or smallest) elements along ``dim``, and where they are.
+        """The ``k`` largest (or smallest) elements along ``dim``, and their indices.
 
-        They are sorted, whatever ``sorted`` says; of equal elements the first come first.
+        They are always sorted; ``sorted`` has no effect. Equal elements are in the order of their indices.
 
         >>> fc.tensor([3.0, 1.0, 2.0]).topk(2)
         ValuesAndIndices(values=tensor([3., 2.]), indices=tensor([0, 2]))
@@ -60,7 +60,7 @@ class SortMethods(Variable):
         return ValuesAndIndices(*topk(self, k, dim, largest))
 
     def kthvalue(self, k: int, dim: int = -1, keepdim: bool = False) -> ValuesAndIndices[Self]:
-        """The ``k``-th smallest element along ``dim``, and where it is; ``k`` counts from 1.
+        """The ``k``-th smallest element along ``dim``, and its index; ``k`` counts from 1.
 
         >>> fc.tensor([3.0, 1.0, 2.0]).kthvalue(2)
         ValuesAndIndices(values=tensor(2.), indices=tensor(2))
@@ -74,9 +74,10 @@ class SortMethods(Variable):
     def median(self, dim: int, keepdim: bool = False) -> ValuesAndIndices[Self]: ...
 
     def median(self, dim: int | None = None, keepdim: bool = False) -> Self | ValuesAndIndices[Self]:
-        """The median of all elements; with ``dim`` the medians along it, and where they are.
+        """The median of all elements; with ``dim`` the medians along it, and their indices.
 
-        Of an even number of elements it is the lower of the two in the middle. It is NaN where an element is.
+        The median of an even number of elements is the lower one of the two in the middle. It is NaN if an
+        element is NaN.
 
         >>> fc.tensor([4.0, 1.0, 3.0, 2.0]).median()
         tensor(2.)
@@ -101,7 +102,7 @@ class SortMethods(Variable):
             return median("nanmedian", self)
         return ValuesAndIndices(*median_along("nanmedian", self, dim, keepdim))
 
-    # ---- counts of values: on the host, and without gradients
+    # ---- values found and counted: on the host, and without gradients
     def unique(
         self,
         sorted: bool = True,
@@ -109,17 +110,20 @@ class SortMethods(Variable):
         return_counts: bool = False,
         dim: int | None = None,
     ) -> Self | tuple[Self, ...]:
-        """The different elements (with ``dim``: the different slices along it), in order.
+        """The different elements (with ``dim``: the different slices along it), sorted.
 
-        They are sorted, whatever ``sorted`` says. NumPy finds them, on the host. Every NaN differs from every
-        other.
+        NumPy finds them, on the host. Every NaN counts as different from every other NaN.
 
         Parameters
         ----------
+        sorted : bool
+            No effect: the result is always sorted.
         return_inverse : bool
-            Return also where in the result each element is.
+            Also return, for each element, its index in the result.
         return_counts : bool
-            Return also how often each occurs.
+            Also return how often each element of the result occurs.
+        dim : int, optional
+            By default the tensor is flattened.
 
         Examples
         --------
@@ -131,7 +135,9 @@ class SortMethods(Variable):
     def unique_consecutive(
         self, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
     ) -> Self | tuple[Self, ...]:
-        """The elements (with ``dim``: the slices along it) without those that equal the one before.
+        """The elements (with ``dim``: the slices along it) that differ from the one before them.
+
+        The parameters are those of :meth:`unique`.
 
         >>> fc.tensor([3, 3, 1, 3]).unique_consecutive()
         tensor([3, 1, 3])
@@ -139,7 +145,10 @@ class SortMethods(Variable):
         return count.unique_consecutive(self, return_inverse, return_counts, dim)
 
     def bincount(self, weights: TensorLike | None = None, minlength: int = 0) -> Self:
-        """How often each of 0, 1, ... occurs in a vector of integers, or the sums of their ``weights``.
+        """How often each of 0, 1, ... occurs in a vector of integers, as int64.
+
+        With ``weights``, one for each element, the result is the sum of the weights of each number instead.
+        It has at least ``minlength`` elements.
 
         >>> fc.tensor([1, 3, 1]).bincount()
         tensor([0, 2, 0, 1])
@@ -149,7 +158,8 @@ class SortMethods(Variable):
     def histc(self, bins: int = 100, min: float = 0, max: float = 0) -> Self:
         """How many elements lie in each of ``bins`` equal intervals between ``min`` and ``max``.
 
-        Where both are 0 they are the smallest and the largest element. Elements outside do not count.
+        If ``min`` equals ``max``, they are replaced by the smallest and the largest element. Elements outside
+        the range do not count.
 
         >>> fc.tensor([1.0, 2.0, 1.0]).histc(bins=4, min=0, max=3)
         tensor([0., 2., 1., 0.])
@@ -157,8 +167,9 @@ class SortMethods(Variable):
         return count.histc(self, bins, min, max)
 
     def nonzero(self, *, as_tuple: bool = False) -> Self | tuple[Self, ...]:
-        """The indices of the elements that are not 0: a row for each, or with ``as_tuple`` a vector per
-        dimension.
+        """The indices of the elements that are not 0, as int64: a matrix with a row for each element.
+
+        With ``as_tuple`` the result is a tuple with a vector for each dimension.
 
         >>> fc.tensor([0.0, 5.0, 7.0]).nonzero()
         tensor([[1],
@@ -167,8 +178,9 @@ class SortMethods(Variable):
         return count.nonzero(self, as_tuple)
 
     def bucketize(self, boundaries: TensorLike, *, out_int32: bool = False, right: bool = False) -> Self:
-        """For each element the number of ``boundaries``, a sorted vector, that are below it; with ``right``
-        also of those that equal it.
+        """For each element, the number of ``boundaries`` that are smaller; with ``right``, smaller or equal.
+
+        ``boundaries`` is a sorted vector. The result is int64, or int32 with ``out_int32``.
 
         >>> fc.tensor([1.0, 2.5]).bucketize(fc.tensor([1.0, 2.0, 3.0]))
         tensor([0, 2])

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class StatisticMethods(Variable):
     """Variances, and running sums, products and extrema.
 
-    ``dim`` of a variance is an int or several; by default all dimensions are reduced. The sum of the squared
-    deviations is divided by ``n - correction``; ``unbiased`` is another name for a correction of 1 or 0.
+    ``dim`` of a variance is an int or a sequence of ints; by default all dimensions are reduced. The sum of
+    the squared deviations is divided by ``n - correction``, where ``n`` is the number of elements.
     """
 
     __slots__ = ()
@@ -33,23 +33,23 @@ class StatisticMethods(Variable):
         correction: float | None = None,
         axis: Dims = None,
     ) -> Self:
-        """Variance over ``dim``, accurate where the mean is large compared with it.
+        """Variance over ``dim``. It is accurate also if the mean is large compared with the deviations.
 
         Parameters
         ----------
         dim : int or sequence of ints, optional
             The dimensions that are reduced; all by default.
         unbiased : bool, optional
-            True is a ``correction`` of 1, False one of 0.
+            True means a ``correction`` of 1, False a ``correction`` of 0.
         keepdim : bool
             Keep the dimensions, with extent 1.
         correction : number
-            What is subtracted from the number of elements; 1 by default.
+            Subtracted from the number of elements to get the divisor; 1 by default.
 
         Raises
         ------
         TypeError
-            If both ``unbiased`` and ``correction`` are given, or the tensor has no floats.
+            If both ``unbiased`` and ``correction`` are given, or the tensor does not hold floats.
 
         Notes
         -----
@@ -126,7 +126,7 @@ class StatisticMethods(Variable):
         return scan("cumprod", self, dim, dtype)
 
     def logcumsumexp(self, dim: int) -> Self:
-        """Logarithms of the running sums of the exponentials along ``dim``.
+        """The logarithm of the running sums of ``exp(self)`` along ``dim``, computed without overflow.
 
         >>> fc.tensor([0.0, 0.0]).logcumsumexp(0)
         tensor([0.    , 0.6931])
@@ -134,7 +134,7 @@ class StatisticMethods(Variable):
         return scan("logcumsumexp", self, dim)
 
     def cummax(self, dim: int) -> ValuesAndIndices[Self]:
-        """Running maxima along ``dim``, and where they are; the last of equal elements counts.
+        """Running maxima along ``dim``, and their indices; of equal elements the last one counts.
 
         >>> fc.tensor([1.0, 3.0, 2.0]).cummax(0)
         ValuesAndIndices(values=tensor([1., 3., 3.]), indices=tensor([0, 1, 1]))
@@ -142,7 +142,7 @@ class StatisticMethods(Variable):
         return ValuesAndIndices(*extremum_scan("cummax", self, dim))
 
     def cummin(self, dim: int) -> ValuesAndIndices[Self]:
-        """Running minima along ``dim``, and where they are; the last of equal elements counts.
+        """Running minima along ``dim``, and their indices; of equal elements the last one counts.
 
         >>> fc.tensor([1.0, 3.0, 0.0]).cummin(0)
         ValuesAndIndices(values=tensor([1., 1., 0.]), indices=tensor([0, 0, 2]))

@@ -1,4 +1,4 @@
-"""What reductions and sorts along a dimension return."""
+"""The result types of reductions and sorts along a dimension."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ V = TypeVar("V", bound=Variable)
 
 
 class ValuesAndIndices(tuple[V, V]):
-    """Two tensors of one shape: elements, and their positions along the dimension.
+    """Two tensors of one shape: elements, and their indices along the dimension.
 
     Examples
     --------
@@ -32,11 +32,11 @@ class ValuesAndIndices(tuple[V, V]):
 
     @property
     def indices(self) -> V:
-        """Where they are, int64."""
+        """The indices of the elements, int64."""
         return self[1]
 
     def __getnewargs__(self) -> tuple[V, V]:
-        """What copies and pickles are made from."""
+        """The arguments of ``__new__``, from which copies and pickles are made."""
         return self[0], self[1]
 
     def __repr__(self) -> str:
@@ -70,7 +70,7 @@ class MinAndMax(tuple[V, V]):
         return self[1]
 
     def __getnewargs__(self) -> tuple[V, V]:
-        """What copies and pickles are made from."""
+        """The arguments of ``__new__``, from which copies and pickles are made."""
         return self[0], self[1]
 
     def __repr__(self) -> str:
