@@ -1,7 +1,7 @@
 """The differentiable ops behind Tensor's operators and methods, by subject.
 
-A class here is a :class:`~fastconv.tape.Op`: it computes on raw arrays and has its gradient beside
-it. A function checks the arguments of a method of Tensor and applies the class. Layers' ops are in
+A class here is a :class:`~fastconv.tape.Op`: it computes on raw arrays and defines its gradient. A function
+checks the arguments of a method of Tensor and applies the class. The ops of layers are in
 ``fastconv.nn.functional``.
 """
 

@@ -1,4 +1,4 @@
-"""The same numbers elsewhere: copies, other types, other devices."""
+"""Copies, casts to other dtypes, and moves to other devices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastconv.variable import Node, Variable
 
 
 class Copy(Op):
-    """The values in memory of their own."""
+    """A copy of the values in new memory."""
 
     @staticmethod
     def forward(ctx: Node, x: Any) -> Any:
@@ -26,7 +26,7 @@ class Copy(Op):
 
 
 class Cast(Op):
-    """The values in another type; the gradient is cast back."""
+    """The values in another dtype; the gradient is cast back."""
 
     @staticmethod
     def forward(ctx: Node, x: Any, dtype: np.dtype[Any]) -> Any:
@@ -53,14 +53,16 @@ class ToDevice(Op):
 
 
 def astype(x: Variable, dtype: Any) -> Any:
-    """``x`` in ``dtype``, or ``x`` itself where it has that type."""
+    """``x`` cast to ``dtype``; ``x`` itself if it has that dtype."""
     dtype = dtypes.parse("astype", dtype)
     return x if dtype == x.dtype else Cast.apply(x, dtype=dtype)
 
 
 def to(x: Variable, *args: Any, **kwargs: Any) -> Any:
-    """``x`` on the device and in the dtype that the arguments name; a new tensor only where one differs, or
-    where ``copy=True`` asks for it."""
+    """``x`` on the device and in the dtype that the arguments name.
+
+    The result is ``x`` itself if both are the same, unless ``copy`` is True.
+    """
     device, dtype, copied = destination("to", args, kwargs)
     y = x if device is None or device == x.device else ToDevice.apply(x, target=device)
     y = y if dtype is None or dtype == y.dtype else Cast.apply(y, dtype=dtype)
@@ -73,10 +75,11 @@ _OPTIONS = ("device", "dtype", "other", "non_blocking", "copy", "memory_format")
 def destination(
     name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[devices.device | None, np.dtype[Any] | None, bool]:
-    """The device, the dtype and ``copy`` of a call of ``to``, in any of PyTorch's forms.
+    """The device, the dtype and ``copy`` that the arguments of a call of ``to`` mean, in all PyTorch's forms.
 
-    These are ``(device, dtype)``, either of them alone, or a tensor, then ``non_blocking`` and ``copy``.
-    ``non_blocking`` and ``memory_format`` have no effect: moves wait, and strides are the engine's choice.
+    The arguments are a device, a dtype, both, or a tensor, and then ``non_blocking`` and ``copy``.
+    ``non_blocking`` has no effect, because a move waits until it is done; ``memory_format`` has none, because
+    the engine chooses the strides.
     """
     unknown = [k for k in kwargs if k not in _OPTIONS]
     check(not unknown, name, f"got an unexpected argument {', '.join(map(repr, unknown))}", TypeError)

@@ -1,5 +1,8 @@
-"""Values that are found and counted. The shapes of most results depend on the values, so NumPy computes them
-on the host, from tensors on a GPU too; none has a gradient."""
+"""Functions that find and count values.
+
+NumPy computes them on the host, also for tensors on a GPU, because the shapes of most results depend on the
+values. The results have no gradient and are on the device of the input.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ def _tensor(a: Any, like: Variable) -> Any:
 
 
 def _results(found: Any, like: Variable, inverse_shape: tuple[int, ...], inverse: bool, counts: bool) -> Any:
-    """The values, and those of inverse and counts that were asked for."""
+    """The values, with the inverse indices and the counts if they are wanted."""
     values, where, often = found
     results = [_tensor(values, like)]
     if inverse:
@@ -29,7 +32,7 @@ def _results(found: Any, like: Variable, inverse_shape: tuple[int, ...], inverse
 
 
 def unique(x: Variable, return_inverse: bool, return_counts: bool, dim: int | None) -> Any:
-    """The different elements, or slices along ``dim``."""
+    """The different elements, or the different slices along ``dim``, sorted."""
     a, axis = x.numpy(), None if dim is None else check_axis("unique", dim, x.ndim)
     a, axis = (a.reshape(1), 0) if not x.ndim and axis is not None else (a, axis)
     found = np.unique(a, return_inverse=True, return_counts=True, axis=axis, equal_nan=False)
@@ -37,7 +40,7 @@ def unique(x: Variable, return_inverse: bool, return_counts: bool, dim: int | No
 
 
 def unique_consecutive(x: Variable, return_inverse: bool, return_counts: bool, dim: int | None) -> Any:
-    """The elements, or slices along ``dim``, that differ from the one before."""
+    """The elements, or the slices along ``dim``, that differ from the one before them."""
     a = x.numpy()
     axis = 0 if dim is None else check_axis("unique_consecutive", dim, x.ndim)
     rows = a.reshape(-1) if dim is None or not a.ndim else np.moveaxis(a, axis, 0)
@@ -51,7 +54,7 @@ def unique_consecutive(x: Variable, return_inverse: bool, return_counts: bool, d
 
 
 def bincount(x: Variable, weights: Any, minlength: Any) -> Any:
-    """How often each number occurs."""
+    """How often each of 0, 1, ... occurs in ``x``, or the sums of its weights."""
     check_rank("bincount", "input", x.shape, 1, "a vector of counted numbers")
     a = x.numpy()
     check(
@@ -80,7 +83,7 @@ def bincount(x: Variable, weights: Any, minlength: Any) -> Any:
 
 
 def histc(x: Variable, bins: Any, low: Any, high: Any) -> Any:
-    """A histogram with equal intervals."""
+    """The number of elements in each of ``bins`` equal intervals between ``low`` and ``high``."""
     check_float("histc", input=x)
     try:
         bins = operator.index(bins)
@@ -110,7 +113,7 @@ def nonzero(x: Variable, as_tuple: bool) -> Any:
 def searchsorted(
     name: str, sequence: Any, values: Any, out_int32: bool, right: bool, side: str | None, sorter: Any
 ) -> Any:
-    """Where ``values`` would be inserted into sorted rows."""
+    """The indices at which ``values`` would be inserted into the sorted rows of ``sequence``."""
     s, v = (argument(name, what, t) for what, t in (("sorted_sequence", sequence), ("input", values)))
     if side is not None:
         one_of(name, "side", side, ("left", "right"))

@@ -1,14 +1,14 @@
-"""Einstein's sums: products of several tensors, summed over the indices that the result does not have.
+"""Einstein summation: products of several tensors, summed over the indices that the result does not have.
 
 An equation gives each dimension a letter. The operands are multiplied from the left to the right. Each pair
-is one product of batches of matrices:
+is one product of batches of matrices. "Needed later" means that a later operand or the result has the letter:
 
-    letters in both and needed later      batch
-    letters in both and in no other       sum
-    letters in one                        rows (left), columns (right)
+    letters of both, needed later         batch
+    letters of both, not needed later     summed over
+    letters of one, needed later          rows (left operand), columns (right operand)
 
-A letter that only one operand has, and nobody needs later, is summed over before. Where a dimension has
-extent 1 it broadcasts, as in PyTorch. The dimensions of an ellipsis become letters of their own.
+Letters of one operand that are not needed later are summed over before the product. Dimensions of extent 1
+broadcast, as in PyTorch. Each dimension of an ellipsis counts as a letter of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .shape import permute, reshape
 from .views import diagonal, expand
 
 NAME = "einsum"
-Letters = tuple[Any, ...]  # of one operand: letters, and numbers for the dimensions of an ellipsis
+Letters = tuple[Any, ...]  # the dimensions of an operand: letters, or ints for the dimensions of an ellipsis
 
 
 def einsum(equation: str, operands: Sequence[Variable]) -> Any:
@@ -109,7 +109,7 @@ def _parsed(equation: str, operands: Sequence[Variable]) -> tuple[list[Letters],
 
 
 def _without_repeats(x: Any, letters: Letters) -> tuple[Any, Letters]:
-    """``x`` with the diagonal where it has a letter twice."""
+    """``x`` with each letter once: its diagonal replaces two dimensions that have the same letter."""
     while len({*letters}) < len(letters):
         twice = next(letter for letter in letters if letters.count(letter) > 1)
         a, b = (i for i, letter in enumerate(letters) if letter == twice and letters[:i].count(twice) < 2)
@@ -132,13 +132,13 @@ def _summed(x: Any, letters: Letters, kept: set[Any]) -> tuple[Any, Letters]:
 
 
 def _product(a: tuple[Any, Letters], b: tuple[Any, Letters], later: set[Any]) -> tuple[Any, Letters]:
-    """The product of two operands, summed over the letters that only they have."""
+    """The product of two operands, summed over the letters that are not needed ``later``."""
     x, ours = _summed(*a, {*b[1], *later})
     y, theirs = _summed(*b, {*ours, *later})
     shared = [letter for letter in ours if letter in theirs]
     batch = [letter for letter in shared if letter in later]
     inner = [letter for letter in shared if letter not in later]
-    # a sum over a letter that has extent 1 in one operand is the sum over the other's
+    # If a letter has extent 1 in one operand, it broadcasts: the sum is the sum over the other operand.
     for letter in [*inner]:
         m, n = x.shape[ours.index(letter)], y.shape[theirs.index(letter)]
         if m != n:
@@ -154,7 +154,7 @@ def _product(a: tuple[Any, Letters], b: tuple[Any, Letters], later: set[Any]) ->
     x = permute(x, ([ours.index(letter) for letter in (*batch, *rows, *inner)],))
     y = permute(y, ([theirs.index(letter) for letter in (*batch, *inner, *columns)],))
     result = (*batch, *rows, *columns)
-    if not inner:  # nothing is summed: elements by elements
+    if not inner:  # nothing is summed: a pointwise product
         x = reshape(x, ((*x.shape, *(1,) * len(columns)),))
         y = reshape(y, ((*y.shape[: len(batch)], *(1,) * len(rows), *y.shape[len(batch) :]),))
         return x * y, result

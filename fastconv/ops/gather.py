@@ -1,4 +1,4 @@
-"""Elements along a dimension, chosen by a tensor of indices: read, written, added, reduced."""
+"""Elements along a dimension that a tensor of indices selects: read, written, added to, reduced."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .views import expand
 
 
 class Gather(Op):
-    """Along ``axis`` the elements that ``index`` says; where it has extent 1 it repeats."""
+    """The elements that ``index`` selects along ``axis``; its extents of 1 broadcast."""
 
     accumulates = True
 
@@ -42,10 +42,10 @@ class Gather(Op):
 
 
 class Scatter(Op):
-    """``x`` after ``value`` was written to the elements that ``index`` says along ``axis``.
+    """A copy of ``x`` with ``value`` written to the elements that ``index`` selects along ``axis``.
 
-    ``how`` is ``set`` or ``add``. The index may have smaller extents than ``x`` beside ``axis``, where
-    ``smaller`` is set; else extents of 1 repeat.
+    ``how`` is ``set`` or ``add``. With ``smaller``, the extents of the index other than along ``axis`` may be
+    smaller than those of ``x``; else extents of 1 broadcast.
     """
 
     @staticmethod
@@ -74,10 +74,10 @@ class Scatter(Op):
 
 
 class ScatterReduce(Op):
-    """``x`` after the values for each element were multiplied with it (``mul``), or the largest or smallest
-    of all was kept (``maximum``, ``minimum``).
+    """A copy of ``x`` in which each element is reduced together with the values that ``index`` sends to it.
 
-    Where it is not ``included``, ``x`` stays only where there is no value. Equal extrema share the gradient.
+    ``how`` is ``mul``, ``maximum`` or ``minimum``. Without ``included``, an element that gets a value takes
+    no part itself. Equal extrema share the gradient.
     """
 
     NEUTRAL = {"mul": 1, "maximum": -np.inf, "minimum": np.inf}
@@ -124,7 +124,8 @@ class ScatterReduce(Op):
             return e.cast(op("eq", a, number), gy.dtype)
 
         if ctx.how == "mul":
-            # the product of all others: the product by the element, where no zero is among the factors
+            # The gradient of a factor is the product of all others. Without a factor 0 this is the whole
+            # product divided by the factor. The only factor 0 is replaced by 1, and the product taken again.
             zero = where(value, 0.0)
             zeros = read(added(zero, e.zeros(x.shape, gy.dtype)))
             single = op("mul", zero, where(zeros, 1.0))
@@ -146,7 +147,7 @@ class ScatterReduce(Op):
 
 
 def part_of(index: Any, axis: int) -> tuple[slice, ...]:
-    """The key of the part of an array that ``index`` reaches along ``axis``."""
+    """The slices of the part of an array that ``index`` can select from along ``axis``."""
     return tuple(slice(None) if i == axis else slice(0, n) for i, n in enumerate(index.shape))
 
 
@@ -166,7 +167,7 @@ def index_argument(name: str, index: Any, x: Variable) -> Any:
 
 
 def _along(name: str, x: Variable, dim: int, index: Any) -> tuple[Any, int, Any]:
-    """``x``, the axis, and an index of its rank; with one dimension where ``x`` is a scalar."""
+    """``x``, the axis and the index, checked; a scalar ``x`` gets one dimension."""
     axis = check_axis(name, dim, x.ndim)
     index = index_argument(name, index, x)
     check(
@@ -183,7 +184,7 @@ def _check_within(name: str, what: str, index: Variable, whole: Variable, axis: 
         all(n <= m or i == axis for i, (n, m) in enumerate(zip(index.shape, whole.shape))),
         name,
         f"index ({shape_str(index.shape)}) must not be larger than {what} ({shape_str(whole.shape)})"
-        + ("" if axis is None else f" in any dimension but {axis}"),
+        + ("" if axis is None else f" in any dimension except {axis}"),
     )
 
 
@@ -201,7 +202,7 @@ def gather(x: Variable, dim: int, index: Any) -> Any:
 
 
 def scatter(name: str, x: Variable, dim: int, index: Any, value: Any, how: str, included: bool = True) -> Any:
-    """``x`` after ``value`` was written where ``index`` says along ``dim``."""
+    """A copy of ``x`` with ``value`` written, added or reduced (``how``) where ``index`` selects."""
     target, axis, places = _along(name, x, dim, index)
     places = places if places.ndim else reshape(places, (1,))
     if isinstance(value, Variable) or hasattr(value, "dtype") and getattr(value, "ndim", 0):
@@ -250,7 +251,7 @@ REDUCTIONS = {"sum": "add", "prod": "mul", "mean": "mean", "amax": "maximum", "a
 def scatter_reduce(
     name: str, x: Variable, dim: int, index: Any, src: Any, reduce: str, include_self: bool
 ) -> Any:
-    """``x`` after the values for each element were reduced with it, or without it (not ``include_self``)."""
+    """A copy of ``x`` with each element reduced with the values sent to it; see ``Tensor.scatter_reduce``."""
     one_of(name, "reduce", reduce, REDUCTIONS)
     how = REDUCTIONS[reduce]
     if how not in ("add", "mean"):
@@ -270,7 +271,7 @@ def scatter_reduce(
 
 
 def along_one(name: str, x: Variable, dim: int, index: Any) -> tuple[Variable, int, Variable]:
-    """``x`` and an index of one dimension, for whole slices along ``dim``, both of one rank."""
+    """``x``, the axis, and the vector ``index`` in a shape that broadcasts with ``x``."""
     axis = check_axis(name, dim, x.ndim)
     index = index_argument(name, index, x)
     check(
@@ -283,12 +284,12 @@ def along_one(name: str, x: Variable, dim: int, index: Any) -> tuple[Variable, i
 
 
 def wrapped(index: Any, size: int) -> Any:
-    """Indices with negative ones counted from the end."""
+    """Indices with the extent ``size`` added to the negative ones, which count from the end."""
     return index + astype(index < 0, INT64) * size
 
 
 def index_select(x: Variable, dim: int, index: Any) -> Any:
-    """The slices of ``x`` along ``dim`` that ``index`` says."""
+    """The slices of ``x`` along ``dim`` that ``index`` selects."""
     target, axis, places = along_one("index_select", x, dim, index)
     if x.ndim == 0:
         check(
@@ -303,7 +304,7 @@ def index_select(x: Variable, dim: int, index: Any) -> Any:
 
 
 def index_write(name: str, x: Variable, dim: int, index: Any, value: Any, how: str, alpha: float = 1) -> Any:
-    """``x`` after ``value`` was written (``set``) or ``alpha * value`` added (``add``) to slices along
+    """A copy of ``x`` with ``value`` written (``set``) or ``alpha * value`` added (``add``) to slices along
     ``dim``."""
     target, axis, places = along_one(name, x, dim, index)
     if name == "index_fill":  # an index that occurs twice must not count twice in the gradient of the value
@@ -351,7 +352,7 @@ def take(x: Variable, index: Any) -> Any:
 
 
 def take_along_dim(x: Variable, indices: Any, dim: int | None) -> Any:
-    """:func:`gather` whose index and tensor broadcast beside ``dim``; without it both are flattened."""
+    """:func:`gather`, but index and tensor broadcast except along ``dim``; if it is None, both are flat."""
     name = "take_along_dim"
     index = index_argument(name, indices, x)
     if dim is None:
@@ -374,7 +375,7 @@ def take_along_dim(x: Variable, indices: Any, dim: int | None) -> Any:
 
 
 def check_tensor(name: str, what: str, value: Any) -> None:
-    """Refuse what is no tensor and no array."""
+    """Raise a TypeError unless ``value`` is a Tensor or an array."""
     check(
         isinstance(value, (Variable, np.ndarray)),
         name,

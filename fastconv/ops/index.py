@@ -1,11 +1,11 @@
 """Indexing: parts of a tensor, read and replaced.
 
-A key means what it means in PyTorch. That is NumPy's meaning, except that an int beside arrays selects first,
-while NumPy takes it for one more array of indices::
+A key has the meaning that it has in PyTorch. That is NumPy's meaning, with one exception. If a key has ints
+and arrays, PyTorch applies the ints first, while NumPy treats an int as one more array of indices::
 
-    x: 2, 3, 4        x[0, :, [1, 2]]        PyTorch: 3, 2        NumPy: 2, 3
+    x of shape 2x3x4      x[0, :, [1, 2]] has the shape 3x2 in PyTorch, and 2x3 in NumPy
 
-So such a key is applied in two steps (:func:`_steps`): the ints give a view, the arrays are used on it.
+Therefore such a key is applied in two steps (:func:`_steps`): the ints give a view, which the arrays index.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fastconv.variable import Node, Variable, argument, host_array
 from .convert import Copy
 from .pointwise import unbroadcast
 
-_SMALL = 1 << 12  # elements of a result up to which NumPy reads them faster than a kernel
+_SMALL = 1 << 12  # for results up to this number of elements, getitem is faster than the gather kernel
 
 
 class GetItem(Op):
@@ -56,14 +56,16 @@ class GetItem(Op):
         if not is_basic(key):
             return None
         parts = key if isinstance(key, tuple) else (key,)
-        # a stand-in of one element, no other of which is read: NumPy computes the strides
+        # NumPy computes the strides on an array of this shape over one byte; no element is read
         shadow = np.lib.stride_tricks.as_strided(np.empty(1, np.int8), shape, strides)
         return shadow[parts if Ellipsis in parts else (*parts, Ellipsis)].strides
 
 
 class ReplaceItem(Op):
-    """``x`` after ``x[key] = value``, where the memory has been written already: on the tape, x before and x
-    after are two tensors."""
+    """``x`` after ``x[key] = value``, for the tape only: the memory has been written already.
+
+    On the tape, ``x`` before the assignment and ``x`` after it are two tensors.
+    """
 
     takes_numbers = True
 
@@ -97,7 +99,7 @@ class SetItem(ReplaceItem):
 
 
 class PutAdd(Op):
-    """A copy of ``x`` after ``x[key] += value``, where an index that occurs twice adds twice."""
+    """A copy of ``x`` with ``value`` added to ``x[key]``; an index that occurs twice adds twice."""
 
     @staticmethod
     def forward(ctx: Node, x: Any, value: Any, key: Any) -> Any:
@@ -147,7 +149,7 @@ def add(engine: Any, x: Any, key: Any, value: Any) -> None:
 
 
 def _steps(engine: Any, x: Any, key: Any) -> tuple[Any, Any]:
-    """A view of ``x`` and a key without ints, which together are ``x[key]``."""
+    """A view of ``x`` and a key without ints; the view indexed with this key is ``x[key]``."""
     parts = key if isinstance(key, tuple) else (key,)
     if not (any(isinstance(p, np.ndarray) for p in parts) and any(map(_is_int, parts))):
         return x, key
@@ -167,8 +169,11 @@ def _is_int(part: Any) -> bool:
 
 
 def _along_axis(engine: Any, x: Any, key: Any) -> tuple[Any, int, tuple[int, ...]] | None:
-    """A key that is one array of indices as what ``gather`` takes: the array on the device with x's rank, the
-    axis, and the array's own shape. None for other keys, and where too little is read for a kernel."""
+    """The arguments of ``gather`` for a key that is one array of indices, besides full slices.
+
+    These are the array on the device, in a shape that broadcasts with ``x``, the axis, and the array's own
+    shape. None for other keys, and for results that are too small for a kernel (``_SMALL``).
+    """
     parts = key if isinstance(key, tuple) else (key,)
     arrays = [p for p in parts if isinstance(p, np.ndarray)]
     full = all(p is Ellipsis or p == slice(None) for p in parts if not isinstance(p, np.ndarray))
@@ -188,16 +193,15 @@ def _along_axis(engine: Any, x: Any, key: Any) -> tuple[Any, int, tuple[int, ...
 
 # ------------------------------------------------------------------------------------------------- keys
 def plain_key(key: Any) -> Any:
-    """An index expression with tensors and lists replaced by host arrays, and by ints where they are one
-    integer.
+    """An index expression with each tensor and list replaced by a host array, or by an int if it is one int.
 
-    A key without them is returned as the same object: ``inplace.assign`` recognises by it that
-    ``x[key] += 1`` assigns a view to its own place.
+    A key without tensors and lists is returned as the same object. ``inplace.assign`` relies on it to
+    recognise that ``x[key] += 1`` assigns a view to its own place.
     """
     if isinstance(key, tuple):
         parts = tuple([_part(k) for k in key])
         return key if all(map(operator.is_, parts, key)) else parts
-    # PyTorch takes a list that holds sequences or slices for a tuple
+    # PyTorch treats a list that contains sequences or slices as a tuple
     if isinstance(key, list) and any(isinstance(k, _NO_NUMBERS) for k in key):
         return plain_key(tuple(key))
     return _part(key)
@@ -207,34 +211,33 @@ _NO_NUMBERS = (list, tuple, slice, Variable, np.ndarray, type(None), type(...))
 
 
 def _part(part: Any) -> Any:
-    """One part of a key: tensors and sequences become arrays, these an int where they are one integer."""
+    """One part of a key: a tensor or sequence becomes an array, and an array of one int becomes an int."""
     if isinstance(part, Variable):
         part = part.numpy()
     elif isinstance(part, (list, tuple)):
         part = host_array(part, name="index", what="an index") if part else np.empty(0, np.int64)
     if not isinstance(part, np.ndarray):
         return part
-    if part.dtype == np.uint8:  # PyTorch's masks before it had bools
+    if part.dtype == np.uint8:  # PyTorch's masks were of uint8 before it had bool tensors
         return part.astype(bool)
     return int(part) if part.ndim == 0 and part.dtype.kind in "iu" else part
 
 
 def _copied_key(key: Any) -> Any:
-    """The key with copies of its arrays, because these may change before the backward pass."""
+    """The key with copies of its arrays, because the arrays may change before the backward pass."""
     if isinstance(key, tuple):
         return tuple(map(_copied_key, key))
     return key.copy() if isinstance(key, np.ndarray) else key
 
 
 def refused(name: str, e: Exception, x: Any) -> Exception:
-    """NumPy's message about a key or a value that does not fit, with the op's name in front and the tensor's
-    shape behind."""
+    """NumPy's error about a key or value, with the op's name and the tensor's shape added."""
     kind = next(k for k in (IndexError, ValueError, TypeError) if isinstance(e, k))
     return kind(f"{name}: {e} (the tensor is {shape_str(x.shape)})")
 
 
 def put(x: Variable, indices: Any, values: Any, accumulate: bool) -> Any:
-    """A copy of ``x`` after ``copy[indices] = values``, or after each value was added."""
+    """A copy of ``x`` with ``values`` written to ``copy[indices]``, or added to it (``accumulate``)."""
     if not isinstance(indices, (tuple, list)):
         raise TypeError(f"index_put: indices must be a tuple of tensors, got {type(indices).__name__}")
     values, key = argument("index_put", "values", values, x.device), plain_key(tuple(indices))

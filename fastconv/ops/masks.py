@@ -1,4 +1,4 @@
-"""Elements chosen by masks, and triangles of matrices."""
+"""Elements selected by masks, and triangles of matrices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .views import expand
 
 
 class Triangle(Op):
-    """Matrices with zeros where ``mask``, of the shape of one, is true."""
+    """Matrices with zeros where ``mask``, which has the shape of one matrix, is true."""
 
     @staticmethod
     def forward(ctx: Node, x: Any, mask: np.ndarray) -> Any:
@@ -50,7 +50,7 @@ def _mask(name: str, mask: Any, x: Variable) -> Any:
 
 
 def masked_fill(x: Variable, mask: Any, value: Any) -> Any:
-    """``x`` with ``value``, a number or a tensor of one, where ``mask`` is true."""
+    """``x`` with ``value``, a number or a tensor without dimensions, where ``mask`` is true."""
     mask = _mask("masked_fill", mask, x)
     broadcast_shape("masked_fill", x.shape, mask.shape)
     if isinstance(value, Variable):
@@ -76,7 +76,7 @@ def masked_select(x: Variable, mask: Any) -> Any:
 
 
 def masked_scatter(x: Variable, mask: Any, source: Any) -> Any:
-    """``x`` with the first elements of ``source`` where ``mask`` is true."""
+    """A copy of ``x`` with the first elements of ``source``, in order, where ``mask`` is true."""
     name = "masked_scatter"
     mask, source = _mask(name, mask, x), argument(name, "source", source, x.device)
     check(

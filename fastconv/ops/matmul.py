@@ -19,8 +19,10 @@ from .views import expand
 
 
 class MatMul(Op):
-    """``a @ b`` by NumPy's rules: leading axes broadcast; a vector is a row on the left, a column on the
-    right."""
+    """``a @ b`` by NumPy's rules.
+
+    Leading axes broadcast. A vector is a row if it is on the left, and a column if it is on the right.
+    """
 
     @staticmethod
     def forward(ctx: Node, a: Any, b: Any) -> Any:
@@ -69,7 +71,7 @@ class MatMul(Op):
 
 # ------------------------------------------------------------------------------------------------- arguments
 def partner(name: str, what: str, value: Any, x: Variable) -> Any:
-    """Another operand, on the device of ``x``."""
+    """The other operand as a Tensor; an array is put on the device of ``x``."""
     check(
         isinstance(value, (Variable, np.ndarray)),
         name,
@@ -80,7 +82,7 @@ def partner(name: str, what: str, value: Any, x: Variable) -> Any:
 
 
 def product(name: str, a: Any, b: Any, ranks: tuple[int, int], names: tuple[str, str]) -> Any:
-    """``a @ b`` of operands that have these ranks and one dtype, and do not broadcast."""
+    """``a @ b``, after checks that the operands have these ranks and one dtype, and need no broadcasting."""
     if not isinstance(a, Variable):
         a = argument(name, names[0], a)
     b = partner(name, names[1], b, a)
@@ -132,7 +134,7 @@ def added(name: str, x: Variable, y: Any, beta: float, alpha: float) -> Any:
 
 
 def inner(a: Variable, b: Any) -> Any:
-    """Sums of products over the last dimension of both."""
+    """Sums of products over the last dimension of both; the product if one is a scalar."""
     b = partner("inner", "other", b, a)
     if a.ndim == 0 or b.ndim == 0:
         return a * b
@@ -162,7 +164,7 @@ def tensordot(a: Variable, b: Any, dims: Any, name: str = "tensordot") -> Any:
         ours, theirs = list(range(a.ndim - count, a.ndim)), list(range(count))
     for found in (ours, theirs):
         check(len({*found}) == len(found), name, f"expected different dimensions, got {found}")
-    if len(ours) == len(theirs):  # an extent of 1 broadcasts: the other operand is summed over it
+    if len(ours) == len(theirs):  # a dimension of extent 1 broadcasts: sum the other operand over its own
         pairs = [(d, k) for d, k in zip(ours, theirs) if a.shape[d] != b.shape[k]]
         if wide := [d for d, k in pairs if b.shape[k] == 1]:
             a = reduce("sum", a, wide, True)

@@ -56,7 +56,7 @@ def _cut(x: Variable, axis: int, ends: list[int]) -> tuple[Any, ...]:
 
 
 def split(name: str, x: Variable, sizes: Any, dim: int) -> tuple[Any, ...]:
-    """Parts of the ``sizes``, or of one size, of which the last may be smaller."""
+    """Parts of the given ``sizes``, or of one size; then the last part may be smaller."""
     axis = _axis(name, x, dim)
     n = x.shape[axis]
     if isinstance(sizes, (tuple, list)):
@@ -74,7 +74,7 @@ def split(name: str, x: Variable, sizes: Any, dim: int) -> tuple[Any, ...]:
 
 
 def chunk(x: Variable, chunks: int, dim: int) -> tuple[Any, ...]:
-    """At most ``chunks`` parts of one size, of which the last may be smaller."""
+    """At most ``chunks`` parts of one size; the last part may be smaller."""
     axis = _axis("chunk", x, dim)
     (count,) = int_tuple("chunk", "chunks", chunks, 1, 1)
     size = -(-x.shape[axis] // count)
@@ -84,7 +84,7 @@ def chunk(x: Variable, chunks: int, dim: int) -> tuple[Any, ...]:
 
 
 def tensor_split(x: Variable, indices_or_sections: Any, dim: int) -> tuple[Any, ...]:
-    """Parts that begin at the indices, or so many parts whose sizes differ by at most one."""
+    """Parts that begin at the indices in a list, or as many parts as an int says, of nearly equal sizes."""
     name, axis = "tensor_split", _axis("tensor_split", x, dim)
     n = x.shape[axis]
     if isinstance(indices_or_sections, Variable):

@@ -15,7 +15,7 @@ from fastconv.variable import Node, Variable, argument
 
 
 def unbroadcast(engine: Any, g: Any, shape: Sequence[int]) -> Any:
-    """Sum ``g`` over the axes that broadcasting added to ``shape`` or stretched in it."""
+    """Sum ``g`` to ``shape``: over the axes that broadcasting has added, and over those of extent 1."""
     if g.shape == tuple(shape):
         return g
     extra = g.ndim - len(shape)
@@ -74,7 +74,7 @@ class Binary(Op):
 
     @staticmethod
     def _partial(ctx: Node, op: Any, gy: Any, i: int) -> Any:
-        """``gy`` times the derivative by operand ``i``."""
+        """``gy`` times the derivative with respect to operand ``i``."""
         match ctx.name:
             case "add":
                 return gy
@@ -104,8 +104,10 @@ class Binary(Op):
 
 
 class Bound(Binary):
-    """The ``maximum`` or ``minimum`` of x and a bound, as ``clamp`` defines it: where both are equal, x gets
-    the whole gradient."""
+    """The ``maximum`` or ``minimum`` of ``x`` and a bound, as in ``clamp``.
+
+    Unlike in :class:`Binary`, ``x`` gets the whole gradient where both are equal.
+    """
 
     @staticmethod
     def backward(ctx: Node, gy: Any) -> Any:
@@ -120,8 +122,10 @@ class Bound(Binary):
 
 
 def operand(x: Any) -> Any:
-    """What arithmetic uses for ``x``; NotImplemented for an object it does not know, so that Python asks that
-    object itself."""
+    """``x`` as an operand of arithmetic; a list becomes a Tensor.
+
+    NotImplemented for an object of an unknown type; Python then tries the operators of that object.
+    """
     if isinstance(x, (Variable, int, float, np.ndarray)):
         return x
     if isinstance(x, (list, tuple)):
@@ -130,7 +134,7 @@ def operand(x: Any) -> Any:
 
 
 def binary(name: str, a: Any, b: Any) -> Any:
-    """Operation ``name`` on ``a`` and ``b``; NotImplemented where one of them is no operand."""
+    """Operation ``name`` on ``a`` and ``b``; NotImplemented if one of them is not an operand."""
     a, b = operand(a), operand(b)
     if a is NotImplemented or b is NotImplemented:
         return NotImplemented
@@ -147,30 +151,33 @@ def bitwise(name: str, a: Any, b: Any) -> Any:
 
 
 def inverted(x: Variable) -> Any:
-    """Every bit of ``x`` inverted; of bools, their opposites."""
+    """``x`` with every bit of an integer inverted; bools are negated."""
     _check_bits("bitwise_not", x)
     return binary("bitwise_xor", x, True if x.dtype == dtypes.BOOL else -1)
 
 
 def _check_bits(name: str, *operands: Any) -> None:
-    """Refuse floats."""
+    """Raise a TypeError if an operand holds floats."""
     for v in operands:
         dtype = np.dtype(getattr(v, "dtype", type(v)))
         if dtype.kind == "f":
             raise TypeError(
-                f"{name}: expected bools or integers, got {dtype}; convert it with .astype('int64'), or ask "
-                "for bools with != 0"
+                f"{name}: expected bools or integers, got {dtype}; convert it with .astype('int64'), or make "
+                "bools of it with != 0"
             )
 
 
 def logical(name: str, a: Any, b: Any) -> Any:
-    """``logical_and`` and so on: what is not 0 counts as true, NaN too."""
+    """``logical_and``, ``logical_or`` or ``logical_xor``: every element that is not 0 is true, also NaN."""
     a, b = (v if v.dtype == dtypes.BOOL else binary("ne", v, 0) for v in (a, argument(name, "other", b)))
     return binary(name.replace("logical", "bitwise"), a, b)
 
 
 def compared(name: str, a: Any, b: Any) -> Any:
-    """``==`` and ``!=`` accept any object: one that is no array of numbers is not equal."""
+    """``==`` or ``!=``, which accept any object.
+
+    NotImplemented for an object that cannot be an array of numbers; Python then decides that it is not equal.
+    """
     if isinstance(b, (list, tuple)):
         try:
             b = argument("as_tensor", "data", b)
@@ -180,7 +187,7 @@ def compared(name: str, a: Any, b: Any) -> Any:
 
 
 def power(x: Variable, exponent: Any) -> Any:
-    """``x ** exponent``. One number for all elements is an option of the op and not an operand."""
+    """``x ** exponent``. A single number is passed as a parameter of the op, not as an operand."""
     plain = isinstance(exponent, (int, np.number, np.bool_)) and x.dtype.kind == "f"
     if plain or isinstance(exponent, float):
         return Unary.apply(x, name="pow", param=float(exponent))
@@ -188,12 +195,12 @@ def power(x: Variable, exponent: Any) -> Any:
 
 
 def _is_bound(v: Any) -> bool:
-    """Whether ``v`` is a number that the op takes as an option; NaN is none."""
+    """Whether ``v`` is a Python number that can be a parameter of the op ``clamp``; NaN cannot."""
     return type(v) in (int, float) and v == v and (abs(v) < 2.0**1023 or type(v) is float)
 
 
 def clamp(x: Variable, low: Any, high: Any) -> Any:
-    """``x`` with elements below ``low`` and above ``high`` replaced by the bound."""
+    """``x`` with elements below ``low`` replaced by ``low`` and elements above ``high`` by ``high``."""
     if low is None and high is None:
         raise ValueError("clamp: give min, max or both")
     if x.dtype.kind == "f" and all(v is None or _is_bound(v) for v in (low, high)):

@@ -53,7 +53,7 @@ class Reduce(Op):
 
 
 def shared(e: Any, gy: Any, x: Any, y: Any, axes: tuple[int, ...]) -> Any:
-    """The gradient of an element ``y`` of ``x``, shared among all that equal it."""
+    """The gradient of the result ``y``, shared equally among the elements of ``x`` that equal it."""
     hit = e.cast(e.binary_fwd("eq", x, y), gy.dtype)
     return e.binary_fwd("mul", hit, e.binary_fwd("div", gy, e.reduce_fwd("sum", hit, axes, True)))
 
@@ -74,7 +74,8 @@ def _norm_bwd(e: Any, name: str, gy: Any, x: Any, y: Any, axes: tuple[int, ...],
     if "inf" in name:
         return e.unary_bwd("abs", shared(e, gy, size, y, axes), x)
     assert p is not None
-    # |x|^(p - 1) * |y|^(1 - p), in an order that neither overflows; 1 stands for 0, whose sign is 0
+    # The derivative is sign(x) * |x|^(p - 1) * y^(1 - p), computed in an order in which nothing overflows. An
+    # x of 0 is replaced by 1 in the power; its sign is 0.
     ones = e.cast(e.binary_fwd("eq", size, 0.0), x.dtype)
     powers = e.unary_fwd("pow", e.binary_fwd("add", size, ones), p - 1)
     scale = where_nonzero(e, e.unary_fwd("pow", y, p - 1) if p > 1 else y, gy)
@@ -84,7 +85,7 @@ def _norm_bwd(e: Any, name: str, gy: Any, x: Any, y: Any, axes: tuple[int, ...],
 
 
 def _prod_bwd(e: Any, gy: Any, x: Any, y: Any, axes: tuple[int, ...]) -> Any:
-    """``gy * y / x``, or, where a product is 0 or not finite, the products of the other elements."""
+    """``gy * y / x``; if a product is 0 or not finite, ``gy`` times the product of all other elements."""
     products = e.to_host(y)
     if products.all() and np.isfinite(products).all():
         return e.binary_fwd("div", e.binary_fwd("mul", gy, y), x)
@@ -101,13 +102,13 @@ def part(e: Any, x: Any, axis: int, start: int | None, stop: int | None) -> Any:
 
 
 def before(e: Any, x: Any, axis: int) -> Any:
-    """For each element the product of those before it along ``axis``."""
+    """For each element, the product of the elements before it along ``axis``."""
     one = e.binary_fwd("add", e.zeros(kept_shape(x.shape, (axis,)), x.dtype), 1.0)
     return e.scan("cumprod", e.concatenate([one, part(e, x, axis, None, -1)], axis), axis)
 
 
 def after(e: Any, x: Any, axis: int) -> Any:
-    """For each element the product of those after it along ``axis``."""
+    """For each element, the product of the elements after it along ``axis``."""
     one = e.binary_fwd("add", e.zeros(kept_shape(x.shape, (axis,)), x.dtype), 1.0)
     return e.scan("cumprod", e.concatenate([part(e, x, axis, 1, None), one], axis), axis, True)
 
@@ -135,8 +136,7 @@ class LogSumExp(Op):
 
 
 class Variance(Op):
-    """``var`` or ``std`` over ``axes``, with the mean beside it; n - ``correction`` is what the squares are
-    divided by."""
+    """``var`` or ``std`` over ``axes``, and the mean. The sum of squares is divided by ``n - correction``."""
 
     @staticmethod
     def forward(
@@ -189,20 +189,20 @@ class Softmax(Op):
 
 
 def given(name: str, *dims: Any) -> Any:
-    """The one that was given of several names for the same argument; None if none was."""
+    """The value of an argument that has several names, or None; a TypeError if two names were used."""
     found = [d for d in dims if d is not None]
     check(len(found) < 2, name, "give one of dim, dims and axis", TypeError)
     return found[0] if found else None
 
 
 def softmax(name: str, x: Variable, dim: int | None, dtype: Any = None) -> Any:
-    """``softmax`` or ``log_softmax`` along ``dim``, in ``dtype`` where one is given."""
+    """``softmax`` or ``log_softmax`` along ``dim``; with ``dtype`` the input is cast first."""
     check(dim is not None, name, "missing 'dim', the dimension that sums to 1", TypeError)
     return Softmax.apply(x if dtype is None else astype(x, parse(name, dtype)), name=name, axis=dim)
 
 
 def axes_of(name: str, x: Variable, dim: int | Sequence[int] | None) -> tuple[int, ...]:
-    """The axes that ``dim`` means: an int, several, or all for None and ()."""
+    """``dim`` as sorted axes: an int, or several; None and an empty sequence mean all axes."""
     if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         return tuple(range(x.ndim))
     dims = [check_axis(name, d, x.ndim) for d in (dim if isinstance(dim, (tuple, list)) else (dim,))]
@@ -220,8 +220,7 @@ def reduce(
     dtype: Any = None,
     param: float | None = None,
 ) -> Any:
-    """Reduction ``op`` over ``dim``; by default it has the public ``name``. Elements are converted to
-    ``dtype`` before."""
+    """Reduction ``op`` (by default ``name``) over ``dim``. With ``dtype``, the elements are cast first."""
     op, axes = op or name, axes_of(name, x, dim)
     if dtype is not None:
         dtype = parse(name, dtype)
@@ -239,12 +238,12 @@ def reduce(
     return y if dtype is None else astype(y, dtype)
 
 
-#: Reductions that have no value for no elements.
+#: Reductions that are not defined for zero elements.
 NO_IDENTITY = ("max", "min", "norm_inf", "norm_-inf")
 
 
 def any_or_all(name: str, x: Variable, dim: int | Sequence[int] | None, keepdim: bool) -> Any:
-    """``any`` or ``all``; no dims (an empty tuple) reduce nothing, and bytes give bytes, as in PyTorch."""
+    """``any`` or ``all``. As in PyTorch, an empty tuple of dims reduces nothing, and uint8 gives uint8."""
     axes = () if dim == () or dim == [] else axes_of(name, x, dim)
     y = Reduce.apply(x, name=name, axes=axes, keepdims=keepdim)
     return astype(y, x.dtype) if x.dtype == np.uint8 else y
@@ -258,7 +257,7 @@ def variance(
     keepdim: bool,
     correction: float | None,
 ) -> tuple[Any, Any]:
-    """The ``var`` or ``std`` and the mean; ``dim`` may be what ``unbiased`` is, as in PyTorch."""
+    """The ``var`` or ``std``, and the mean. As in PyTorch, a bool as ``dim`` is the value of ``unbiased``."""
     if isinstance(dim, bool):
         check(unbiased is None, name, "unbiased was given twice", TypeError)
         dim, unbiased = None, dim
@@ -275,7 +274,7 @@ def variance(
     y, mean = Variance.apply(
         x, name=name, axes=axes, keepdims=keepdim, correction=number(name, "correction", correction)
     )
-    if name.endswith("_mean") and y.requires_grad:  # of an op's results only the first is on the tape
+    if name.endswith("_mean") and y.requires_grad:  # only the first result of an op is on the tape
         mean = Reduce.apply(x, name="mean", axes=axes, keepdims=keepdim)
     return y, mean
 
@@ -283,7 +282,7 @@ def variance(
 def norm(
     name: str, x: Variable, p: Any, dim: int | Sequence[int] | None, keepdim: bool, dtype: Any = None
 ) -> Any:
-    """The p-norm of the elements over ``dim`` as one vector."""
+    """The p-norm over ``dim``, of all elements together as one vector."""
     if isinstance(p, str):
         check(p != "nuc", name, "the nuclear norm is not supported; use numpy.linalg.norm(x, 'nuc')")
         one_of(name, "p", p, ("fro",))
@@ -298,15 +297,14 @@ def norm(
 
 
 def logsumexp(x: Variable, dim: int | Sequence[int], keepdim: bool) -> Any:
-    """The logarithm of the sum of the exponentials."""
+    """``log(sum(exp(x)))`` over ``dim``."""
     x = x if x.dtype.kind == "f" else astype(x, FLOAT32)
     check_float("logsumexp", input=x)
     return LogSumExp.apply(x, axes=axes_of("logsumexp", x, dim), keepdims=keepdim)
 
 
 def arg_extremum(name: str, x: Variable, dim: int | None, keepdim: bool) -> Any:
-    """``argmax`` or ``argmin``: the position of the first extremum along ``dim``; None: in the flattened
-    tensor."""
+    """``argmax`` or ``argmin``: the index of the first extremum along ``dim``, or in the flattened tensor."""
     axis = None if dim is None else check_axis(name, dim, x.ndim)
     check_extent(name, x, axis)
     e = x.engine
@@ -318,6 +316,6 @@ def arg_extremum(name: str, x: Variable, dim: int | None, keepdim: bool) -> Any:
 
 
 def check_extent(name: str, x: Variable, axis: int | None) -> None:
-    """Refuse to choose an element where there is none."""
+    """Raise a ValueError if there is no element along ``axis``, or in the whole tensor if it is None."""
     empty = 0 in x.shape if axis is None else bool(x.ndim) and x.shape[axis] == 0
     check(not empty, name, f"the tensor is empty ({shape_str(x.shape)})")

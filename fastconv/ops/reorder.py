@@ -14,7 +14,7 @@ from .convert import Copy
 
 
 class Reorder(Op):
-    """The elements along ``axis`` in another order, a permutation of their places."""
+    """The elements along ``axis`` in another ``order``, which is a permutation of the indices."""
 
     @staticmethod
     def forward(ctx: Node, x: Any, axis: int, order: np.ndarray) -> Any:
@@ -43,7 +43,7 @@ def flip(name: str, x: Variable, dims: tuple[Any, ...]) -> Any:
 
 
 def roll(x: Variable, shifts: tuple[int, ...], dims: tuple[Any, ...]) -> Any:
-    """``x`` with the elements along ``dims`` moved by ``shifts``; those at the end come first."""
+    """``x`` with the elements along ``dims`` moved by ``shifts``, past one end and in again at the other."""
     y = x
     for shift, dim in zip(shifts, dims, strict=True):
         axis = check_axis("roll", dim, x.ndim)

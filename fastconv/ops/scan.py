@@ -19,8 +19,8 @@ from .sort import Choose
 class Scan(Op):
     """``cumsum``, ``cumprod`` or ``logcumsumexp`` along ``axis``.
 
-    The gradients of the last two are linear recurrences from the end, which divide by nothing, so zeros and
-    sums far apart are no special cases::
+    The gradients of the last two are computed by linear recurrences from the last element to the first. They
+    contain no division, so zeros and sums of very different size need no special case::
 
         cumprod        s[i] = gy[i] + x[i + 1] * s[i + 1]                  gx[i] = s[i] * x[0] * .. * x[i - 1]
         logcumsumexp   s[i] = gy[i] + exp(y[i] - y[i + 1]) * s[i + 1]      gx[i] = s[i] * exp(x[i] - y[i])
@@ -44,7 +44,7 @@ class Scan(Op):
                 "mul", e.scan("cumsum", gy, axis, True, _next(e, x, axis)), before(e, x, axis)
             )
         y = ctx.saved[1]
-        # sigmoid(y[i] - x[i + 1]) is exp(y[i] - y[i + 1]), and y is rounded in it once
+        # sigmoid(y[i] - x[i + 1]) equals exp(y[i] - y[i + 1]), but has the error of only one rounded y
         factor = e.unary_fwd("sigmoid", e.binary_fwd("sub", y, _next(e, x, axis)))
         first = e.binary_fwd("sub", e.zeros(kept_shape(x.shape, (axis,)), x.dtype), np.inf)
         last = e.concatenate([first, part(e, y, axis, None, -1)], axis)
@@ -53,13 +53,13 @@ class Scan(Op):
 
 
 def _next(e: Any, x: Any, axis: int) -> Any:
-    """For each element the next one along ``axis``; for the last one itself, which the recurrence does not
-    read."""
+    """For each element, the next one along ``axis``. The last element is repeated; the recurrence does not
+    read it."""
     return e.concatenate([part(e, x, axis, 1, None), part(e, x, axis, -1, None)], axis)
 
 
 def scan(name: str, x: Variable, dim: int, dtype: Any = None) -> Any:
-    """Scan ``name`` along ``dim``; bools and integers are added and multiplied in int64."""
+    """Scan ``name`` along ``dim``. Sums and products of bools and integers are computed in int64."""
     axis = check_axis(name, dim, x.ndim)
     if dtype is not None:
         x = astype(x, parse(name, dtype))

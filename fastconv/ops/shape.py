@@ -1,4 +1,4 @@
-"""The same elements under another shape or order, and several tensors joined."""
+"""The same elements in another shape or with reordered dimensions, and concatenation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastconv.variable import Node, Variable, pytorch_strides
 
 
 class Reshape(Op):
-    """The elements in logical order under another shape."""
+    """The elements, in logical order, in another shape."""
 
     reshapes = True
 
@@ -84,7 +84,7 @@ class Concatenate(Op):
 
 
 def several(args: Sequence[Any], given: Any = None, name: str = "", what: str = "") -> tuple[Any, ...]:
-    """Numbers that were passed one by one, or as one sequence, or by their name ``what`` (``given``)."""
+    """Numbers as a tuple. They were passed one by one, or as one sequence, or by name: ``what=given``."""
     if given is not None:
         check(not args, name, f"give {what} once, not twice", TypeError)
         return tuple(given) if isinstance(given, (tuple, list)) else (given,)
@@ -92,7 +92,7 @@ def several(args: Sequence[Any], given: Any = None, name: str = "", what: str = 
 
 
 def _extents(name: str, x: Variable, shape: Sequence[Any]) -> tuple[int, ...]:
-    """A new shape of ``x``, with the extent that -1 stands for."""
+    """The new shape of ``x``, checked; an extent of -1 is replaced by the one that fits."""
     shape = several(shape)
     extents = list(int_tuple(name, "shape", shape, len(shape), -1)) if shape else []
     if extents.count(-1) > 1:
@@ -106,12 +106,12 @@ def _extents(name: str, x: Variable, shape: Sequence[Any]) -> tuple[int, ...]:
 
 
 def reshape(x: Variable, shape: Sequence[Any]) -> Any:
-    """``x`` under ``shape``: ints, of which one may be -1, or one sequence of them."""
+    """``x`` in another ``shape``: ints, of which one may be -1, or one sequence of them."""
     return Reshape.apply(x, shape=_extents("reshape", x, shape))
 
 
 def view(x: Variable, shape: Sequence[Any]) -> Any:
-    """:func:`reshape` where PyTorch has a view; else an error."""
+    """:func:`reshape` in the cases in which PyTorch has a view; a ValueError in other cases."""
     extents = _extents("view", x, shape)
     strides = pytorch_strides(x)
     if strides is not None and Reshape.strides(x.shape, strides, extents) is None:
@@ -171,7 +171,7 @@ def transpose(x: Variable, dim0: int, dim1: int, name: str = "transpose") -> Any
 
 
 def movedim(name: str, x: Variable, source: Any, destination: Any) -> Any:
-    """``x`` with the dimensions ``source`` at the places ``destination``, the others in their order."""
+    """``x`` with the dimensions ``source`` at the positions ``destination``, the others in their order."""
     places = []
     for dims in (source, destination):
         found = [check_axis(name, d, x.ndim) for d in several((dims,))]

@@ -1,4 +1,4 @@
-"""Sorting along a dimension, and elements that are chosen along one."""
+"""Sorting along a dimension, and elements that are selected along one: extrema, medians."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .reduce import check_extent, reduce, shared
 
 
 class Choose(Op):
-    """Elements that ``pick(engine, x, axis) -> values, index`` chooses along ``axis``, and their positions.
+    """Elements that ``pick(engine, x, axis) -> values, index`` selects along ``axis``, and their indices.
 
-    The gradient of each goes to its position. With ``squeezed`` the axis, of which one element is left, is
-    dropped.
+    The gradient of each element goes to its index. With ``squeezed`` the axis, which then has extent 1, is
+    removed.
     """
 
     @staticmethod
@@ -45,8 +45,10 @@ class Choose(Op):
 
 
 class Median(Op):
-    """The lower median of all elements (``nanmedian``: of those that are not NaN); its gradient is shared
-    among all that equal it."""
+    """The lower median of all elements (``nanmedian``: of those that are not NaN).
+
+    All elements that equal the median share the gradient.
+    """
 
     @staticmethod
     def forward(ctx: Node, x: Any, name: str) -> Any:
@@ -59,7 +61,7 @@ class Median(Op):
     def backward(ctx: Node, gy: Any) -> Any:
         e, (x, y) = ctx.engine, ctx.saved
         gy = e.reshape(gy, y.shape)
-        if np.isnan(e.to_host(y)).all():  # NaN equals nothing: compare whether elements are NaN
+        if np.isnan(e.to_host(y)).all():  # NaN equals nothing, so find the elements that are NaN
             x, y = (e.cast(e.binary_fwd("ne", v, v), gy.dtype) for v in (x, y))
         return shared(e, gy, x, y, ctx.axes)
 
@@ -77,7 +79,7 @@ def _median(e: Any, x: Any, axis: int, ignore_nan: bool) -> tuple[Any, Any]:
 
 
 def extremum_along(name: str, x: Variable, dim: Any, keepdim: bool) -> tuple[Any, Any]:
-    """The ``max`` or ``min`` along one dimension, and its position; the first of equal elements."""
+    """The ``max`` or ``min`` along one dimension, and its index; of equal elements the first one."""
     axis = check_axis(name, dim, x.ndim)
     check_extent(name, x, axis)
 
@@ -92,7 +94,7 @@ def extremum_along(name: str, x: Variable, dim: Any, keepdim: bool) -> tuple[Any
 
 
 def sort(name: str, x: Variable, dim: int, descending: bool) -> tuple[Any, Any]:
-    """The sorted elements and their positions; equal elements keep their order."""
+    """The sorted elements and their old indices; equal elements keep their order."""
     axis = check_axis(name, dim, x.ndim)
     return Choose.apply(x, name=name, axis=axis, pick=lambda e, v, axis: e.sort(v, axis, bool(descending)))
 
@@ -109,14 +111,15 @@ def _count(name: str, k: Any, x: Variable, axis: int, low: int) -> int:
 
 
 def topk(x: Variable, k: Any, dim: int, largest: bool) -> tuple[Any, Any]:
-    """The ``k`` largest or smallest elements, sorted, and their positions."""
+    """The ``k`` largest or smallest elements, sorted, and their indices."""
     axis = check_axis("topk", dim, x.ndim)
-    k = _count("topk", k, x, axis, 0) if x.ndim else _count("topk", k, x, axis, 0) or 1  # as PyTorch
+    # for a scalar, k = 0 means 1, as in PyTorch
+    k = _count("topk", k, x, axis, 0) if x.ndim else _count("topk", k, x, axis, 0) or 1
     return Choose.apply(x, name="topk", axis=axis, pick=lambda e, v, axis: e.topk(v, k, axis, bool(largest)))
 
 
 def kthvalue(x: Variable, k: Any, dim: int, keepdim: bool) -> tuple[Any, Any]:
-    """The ``k``-th smallest element, ``k`` from 1, and its position."""
+    """The ``k``-th smallest element and its index; ``k`` counts from 1."""
     axis = check_axis("kthvalue", dim, x.ndim)
     k = _count("kthvalue", k, x, axis, 1)
 
@@ -128,15 +131,15 @@ def kthvalue(x: Variable, k: Any, dim: int, keepdim: bool) -> tuple[Any, Any]:
 
 
 def median(name: str, x: Variable) -> Any:
-    """The lower median of all elements; NaN where one is NaN (``nanmedian``: where all are)."""
+    """The lower median of all elements. It is NaN if one of them is NaN (``nanmedian``: if all are)."""
     if 0 in x.shape:
-        check(x.dtype.kind == "f", name, "the tensor is empty, and integers have no NaN")
+        check(x.dtype.kind == "f", name, "the tensor is empty, and integers cannot hold the result, NaN")
         return reduce("mean", x, None, False)  # NaN
     return Median.apply(x, name=name)
 
 
 def median_along(name: str, x: Variable, dim: int, keepdim: bool) -> tuple[Any, Any]:
-    """The lower medians along ``dim`` and their positions."""
+    """The lower medians along ``dim`` and their indices."""
     axis = check_axis(name, dim, x.ndim)
     check_extent(name, x, axis)
     return Choose.apply(

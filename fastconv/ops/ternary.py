@@ -14,14 +14,14 @@ from .pointwise import operand, unbroadcast
 
 
 def _shapes(name: str, *operands: Any) -> list[tuple[int, ...]]:
-    """The shapes of the operands, if they fit together."""
+    """The shapes of the operands, after a check that they broadcast."""
     shapes = [getattr(v, "shape", ()) for v in operands]
     broadcast_shape(name, broadcast_shape(name, *shapes[:2]), shapes[2])
     return shapes
 
 
 class Where(Op):
-    """``a`` where ``condition`` holds, else ``b``."""
+    """``a`` where ``condition`` is true, else ``b``."""
 
     takes_numbers = True
 
@@ -43,7 +43,10 @@ class Where(Op):
 
 
 class AddProduct(Op):
-    """``a + value * b * c``, or with the name ``addcdiv`` ``a + value * b / c``."""
+    """``a + value * b * c`` (``name="addcmul"``) or ``a + value * b / c`` (``name="addcdiv"``).
+
+    Messages use the name ``called``.
+    """
 
     takes_numbers = True
 
@@ -91,24 +94,24 @@ class Lerp(Op):
 
 
 def _summed(ctx: Node, grads: Any, shapes: Any) -> Any:
-    """Gradients summed over what was broadcast."""
+    """The gradients summed over the axes along which their operands were broadcast."""
     return tuple(None if g is None else unbroadcast(ctx.engine, g, s) for g, s in zip(grads, shapes))
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """``a`` where the bool tensor ``condition`` holds, else ``b``."""
+    """``a`` where the bool tensor ``condition`` is true, else ``b``."""
     condition = argument("where", "condition", condition)
     check(
         condition.dtype == dtypes.BOOL,
         "where",
-        f"condition must hold bools, got {condition.dtype}; ask for them with != 0",
+        f"condition must hold bools, got {condition.dtype}; make bools of it with != 0",
         TypeError,
     )
     return Where.apply(condition, *(_operand("where", v) for v in (a, b)))
 
 
 def add_product(called: str, name: str, a: Any, b: Any, c: Any, value: Any) -> Any:
-    """``a + value * b * c``, or ``a + value * b / c``, for the function ``called``."""
+    """``a + value * b * c``, or ``a + value * b / c``; messages use the name ``called``."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{called}: the factor must be a number, got {value!r:.60}")
     operands = [_operand(called, v) for v in (a, b, c)]

@@ -1,4 +1,4 @@
-"""Views that repeat elements or step through them: expanded tensors, diagonals, sliding windows."""
+"""Views with other strides: expanded tensors, diagonals, sliding windows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ class Expand(Op):
 
 
 class Diagonal(Op):
-    """The elements ``x[..., i, ..., i + offset, ...]`` for axes ``a`` and ``b``; ``i`` is the last axis."""
+    """The elements ``x[..., i, ..., i + offset, ...]`` of axes ``a`` and ``b``; ``i`` is the last axis of the
+    result."""
 
     @staticmethod
     def view(engine: Any, x: Any, offset: int, a: int, b: int) -> Any:
@@ -75,7 +76,7 @@ class Diagonal(Op):
 
 
 class ReplaceDiagonal(Op):
-    """``x`` after its diagonals have become ``value``, where the memory has been written already."""
+    """``x`` with ``value`` on its diagonals, for the tape only: the memory has been written already."""
 
     @staticmethod
     def forward(ctx: Node, x: Any, value: Any, offset: int, a: int, b: int) -> Any:
@@ -119,7 +120,7 @@ class SlidingWindows(Op):
         count = (x.shape[axis] - size) // step + 1
         shape = (*x.shape[:axis], count, *x.shape[axis + 1 :], size)
         y = ctx.engine.as_strided(x, shape, SlidingWindows.strides(x.shape, x.strides, axis, size, step))
-        # windows that overlap cannot be written to: this makes the view read-only
+        # broadcast_to makes the view read-only, because windows that overlap cannot be changed
         return ctx.engine.broadcast_to(y, y.shape) if step < size else y
 
     @staticmethod
@@ -127,7 +128,7 @@ class SlidingWindows(Op):
         (axis, size, step), e = ctx.where, ctx.engine
         gx, count = e.zeros(ctx.shape, gy.dtype), gy.shape[axis]
         before = (slice(None),) * axis
-        if size < count:  # all windows at once, one place in them after the other
+        if size < count:  # for each position in the window, add the gradients of all windows at once
             for i in range(size):
                 e.index_add(
                     gx, (*before, slice(i, i + (count - 1) * step + 1, step)), e.getitem(gy, (..., i))
@@ -169,7 +170,7 @@ def expand(name: str, x: Variable, sizes: Sequence[Any]) -> Any:
 
 
 def repeat(name: str, x: Variable, repeats: Sequence[Any]) -> Any:
-    """``x`` laid out ``repeats`` times along each dimension."""
+    """``repeats`` copies of ``x`` side by side, a number for each dimension."""
     repeats = several(repeats)
     times = int_tuple(name, "repeats", repeats, len(repeats), 0) if repeats else ()
     check(
@@ -186,7 +187,7 @@ def repeat(name: str, x: Variable, repeats: Sequence[Any]) -> Any:
 
 
 def two_axes(name: str, x_ndim: int, dim1: int, dim2: int) -> tuple[int, int]:
-    """Two different dimensions."""
+    """Two dimensions as axes from 0 on; a ValueError if they are the same."""
     a, b = check_axis(name, dim1, x_ndim), check_axis(name, dim2, x_ndim)
     check(x_ndim > 1 and a != b, name, f"expected two different dimensions, got {dim1} and {dim2}")
     return a, b
@@ -200,7 +201,7 @@ def diagonal(x: Variable, offset: int, dim1: int, dim2: int) -> Any:
 
 
 def diag_embed(name: str, x: Variable, offset: int, dim1: int, dim2: int) -> Any:
-    """Matrices with the last dimension of ``x`` on their diagonals."""
+    """Matrices of zeros with the last dimension of ``x`` on their diagonals."""
     check(x.ndim > 0, name, "expected at least one dimension, got a scalar")
     (offset,) = int_tuple(name, "offset", offset, 1, -(1 << 40))
     a, b = two_axes(name, x.ndim + 1, dim1, dim2)
@@ -208,7 +209,7 @@ def diag_embed(name: str, x: Variable, offset: int, dim1: int, dim2: int) -> Any
 
 
 def unfold(x: Variable, dimension: int, size: int, step: int) -> Any:
-    """Windows of ``size`` along ``dimension``."""
+    """Windows of ``size`` along ``dimension``, ``step`` apart; the last dimension runs through a window."""
     axis = check_axis("unfold", dimension, x.ndim)
     (size,), (step,) = int_tuple("unfold", "size", size, 1, 0), int_tuple("unfold", "step", step, 1, 1)
     if x.ndim == 0:
