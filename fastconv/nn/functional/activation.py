@@ -54,7 +54,7 @@ def relu6(input: TensorLike, inplace: bool = False) -> Tensor:
 
 
 def hardtanh(input: TensorLike, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
-    """``input`` between ``min_val`` and ``max_val``, else the nearer of them. ``inplace`` has no effect.
+    """``min(max(input, min_val), max_val)``. ``inplace`` has no effect.
 
     Examples
     --------
@@ -106,9 +106,9 @@ def elu(input: TensorLike, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 
 def selu(input: TensorLike, inplace: bool = False) -> Tensor:
-    """``scale * elu(input, alpha)``, which keeps mean 0 and variance 1 (Klambauer et al. 2017).
+    """``1.0507 * elu(input, alpha=1.6733)``, which keeps mean 0 and variance 1 (Klambauer et al. 2017).
 
-    ``inplace`` has no effect.
+    The two constants are rounded here. ``inplace`` has no effect.
 
     Examples
     --------
@@ -122,7 +122,7 @@ def selu(input: TensorLike, inplace: bool = False) -> Tensor:
 def celu(input: TensorLike, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """``input`` where positive, else ``alpha * (exp(input / alpha) - 1)`` (Barron 2017).
 
-    ``alpha`` is not 0. ``inplace`` has no effect.
+    ``alpha`` must not be 0. ``inplace`` has no effect.
 
     Examples
     --------
@@ -198,9 +198,9 @@ def hardshrink(input: TensorLike, lambd: float = 0.5) -> Tensor:
 
 
 def softshrink(input: TensorLike, lambd: float = 0.5) -> Tensor:
-    """0 where ``-lambd <= input <= lambd``, else ``input`` brought nearer to 0 by ``lambd``.
+    """0 where ``-lambd <= input <= lambd``, else ``input`` moved towards 0 by ``lambd``.
 
-    ``lambd`` is not negative.
+    ``lambd`` must be at least 0.
 
     Examples
     --------
@@ -273,13 +273,15 @@ def silu(input: TensorLike, inplace: bool = False) -> Tensor:
 
 
 def gelu(input: TensorLike, approximate: str = "none") -> Tensor:
-    """``input * Phi(input)``, ``Phi`` the normal distribution's (Hendrycks and Gimpel 2016).
+    """``input * Phi(input)`` (Hendrycks and Gimpel 2016).
+
+    ``Phi`` is the cumulative distribution function of the standard normal distribution.
 
     Parameters
     ----------
     input : Tensor or array, float32 or float64
     approximate : {"none", "tanh"}
-        ``"tanh"``: the approximation by a hyperbolic tangent.
+        ``"tanh"`` approximates ``Phi`` by a hyperbolic tangent.
 
     Examples
     --------

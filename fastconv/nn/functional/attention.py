@@ -1,4 +1,4 @@
-"""Attention as a composition: two products of matrices with a softmax between them."""
+"""Attention, composed of other ops: two products of matrices and a softmax between them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .softmax import softmax
 
 
 class MaskedSoftmax(Op):
-    """Softmax along the last axis; a row of which everything is masked (minus infinity) gives zeros."""
+    """Softmax along the last axis. A row that is masked everywhere (minus infinity) gives zeros."""
 
     @staticmethod
     def forward(ctx, x):
@@ -37,7 +37,7 @@ class MaskedSoftmax(Op):
 
 
 def _bias(name: str, mask: TensorLike, like: Tensor) -> Tensor:
-    """A mask as what is added to the scores."""
+    """The mask as a tensor to add to the scores: True becomes 0 and False minus infinity."""
     mask = argument(name, "attn_mask", mask)
     if mask.dtype == bool:
         keep: Any = mask.numpy()
@@ -58,7 +58,7 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """``softmax(query @ key.T * scale + mask) @ value`` (Vaswani et al. 2017).
 
-    The scores are computed as a whole, so memory grows with the product of both lengths.
+    All scores are in memory at the same time, so it grows with ``L * S``.
 
     Parameters
     ----------
@@ -66,21 +66,28 @@ def scaled_dot_product_attention(
     key, value : ``(..., S, E)`` and ``(..., S, Ev)``
         Leading dimensions broadcast.
     attn_mask : broadcast with ``(..., L, S)``, optional
-        Bools: True takes part. Numbers are added to the scores. A row in which nothing takes part gives
-        zeros.
+        Of a mask of bools, True lets a position of the key take part, and a row without True gives zeros. A
+        mask of numbers is added to the scores.
     dropout_p : float in [0, 1]
-        Share of the weights that are zeroed; there is no evaluation mode.
+        The probability that a weight is zeroed. Give 0 in evaluation.
     is_causal : bool
-        Position ``i`` of the query sees the positions up to ``i`` of the key; instead of ``attn_mask``.
+        Position ``i`` of the query uses the positions up to ``i`` of the key. It excludes ``attn_mask``.
     scale : float, optional
         By default ``1 / sqrt(E)``.
     enable_gqa : bool
-        Several heads of the query share one of key and value (Ainslie et al. 2023): the third dimension from
-        the end of ``query`` is a multiple of theirs.
+        Several heads of the query share one head of key and value (Ainslie et al. 2023). The heads are the
+        third dimension from the end; their number in ``query`` is a multiple of that in key and value.
 
     Returns
     -------
     Tensor, ``(..., L, Ev)``
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or both ``attn_mask`` and ``is_causal`` are given.
+    TypeError
+        If the arrays are not float, or mix float32 and float64.
 
     Examples
     --------

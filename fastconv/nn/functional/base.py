@@ -1,4 +1,4 @@
-"""What several functions share: single examples without a batch axis, and one definition for 1-D to 3-D."""
+"""Helpers of several functions: inputs without a batch axis, and one definition for 1-D, 2-D and 3-D."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ R = TypeVar("R")
 def batched(
     name: str, ndim: int, run: Callable[..., Any], x: TensorLike, /, *args: Any, **options: Any
 ) -> Any:
-    """``run(x, ...)``, where ``x`` may lack the batch axis.
+    """``run(x, ...)``, where ``x`` may have no batch axis.
 
-    An input of ``ndim`` dimensions is a single example: it gets a batch axis for the call, and the results
-    lose theirs.
+    An input of ``ndim`` dimensions is a single example. It gets a batch axis for the call, which is removed
+    from the results.
     """
     x = argument(name, "input", x)
     if x.ndim != ndim:
@@ -33,9 +33,9 @@ def batched(
 
 
 def named(name: str, function: Callable[Concatenate[str, P], R]) -> Callable[P, R]:
-    """``function`` with ``name`` as its first argument, as a public function of that name.
+    """A public function called ``name`` that calls ``function(name, ...)``.
 
-    So one definition serves ``conv1d``, ``conv2d`` and ``conv3d``, and messages use the name that was called.
+    One definition thus serves ``conv1d``, ``conv2d`` and ``conv3d``, and messages use the public name.
     """
     signature = inspect.signature(function)
     signature = signature.replace(parameters=list(signature.parameters.values())[1:])

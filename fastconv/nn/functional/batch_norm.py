@@ -24,7 +24,7 @@ from fastconv.typing import TensorLike
 
 
 def check_per_channel(name: str, x: Any, **vectors: Any) -> None:
-    """Refuse vectors that have not one entry per channel of ``x``."""
+    """Raise a ValueError if a vector does not have one entry per channel of ``x``."""
     for what, v in vectors.items():
         if v is not None and v.shape != x.shape[1:2]:
             hint = channels_last_hint(x.shape, v.shape[0]) if v.ndim == 1 else ""
@@ -40,8 +40,8 @@ def check_per_channel(name: str, x: Any, **vectors: Any) -> None:
 class BatchNorm(Op):
     """Returns the normalised input, and the mean and (biased) variance that it used.
 
-    An engine with ``batch_norm_train_fwd`` moves the running statistics itself; then only the normalised
-    input is returned.
+    In training, an engine with ``batch_norm_train_fwd`` also updates the running statistics. Then the result
+    is only the normalised input.
     """
 
     @staticmethod
@@ -84,7 +84,7 @@ class BatchNorm(Op):
         if residual is not None:
             check_shape(name, "residual", residual.shape, x.shape, "the input's")
         ctx.training, ctx.activation = training, activation
-        # An observer sees the ops of the contract.
+        # An observer must see the required ops of the engine contract, so this optional op is not used then.
         whole = (
             training
             and in_place
@@ -123,29 +123,38 @@ def batch_norm(
     activation: str | None = None,
     residual: TensorLike | None = None,
 ) -> Tensor:
-    """Batch normalisation (Ioffe and Szegedy 2015), with the end of a residual block as an option.
+    """Batch normalisation (Ioffe and Szegedy 2015), optionally with the end of a residual block.
+
+    The result is ``activation((input - mean) / sqrt(var + eps) * weight + bias + residual)``.
 
     Parameters
     ----------
     input : Tensor or array, ``N x C`` or ``N x C x spatial``, float32 or float64
     running_mean, running_var : (C,) or None
-        Used in evaluation. Training moves them in place by ``momentum`` towards the mean and the unbiased
-        variance of the batch.
+        Used in evaluation. Training updates them in place: each becomes ``(1 - momentum) * old + momentum *
+        new``, where ``new`` is the mean or the unbiased variance of the batch.
     weight, bias : (C,), optional
     training : bool
-        Normalise with the batch's mean and biased variance.
-    momentum, eps : float
+        Normalise with the mean and the biased variance of the batch.
+    momentum : float
+    eps : float
+        Added to the variance.
     activation : {None, "relu"}
         Applied to the result.
     residual : Tensor of the shape of ``input``, optional
         Added before the activation.
 
+    Returns
+    -------
+    Tensor of the shape of ``input``
+
     Raises
     ------
     ValueError
-        Shapes that do not fit, evaluation without running statistics, or training with one value per channel.
+        If shapes do not fit, in evaluation without running statistics, or in training with one value per
+        channel.
     TypeError
-        Arrays that are not float or mix float32 and float64.
+        If arrays are not float, or mix float32 and float64.
 
     Examples
     --------
@@ -156,7 +165,7 @@ def batch_norm(
     momentum = number("batch_norm", "momentum", momentum)
     if training:
         check_running("batch_norm", running_mean, running_var)
-    # If the op runs on a GPU, a host array is a copy by now, and moving it would change nothing outside.
+    # If the op runs on a GPU, it works on copies of host arrays; updating a copy would not change the array.
     in_place = default_device() == "cpu" or not any(
         isinstance(r, np.ndarray) for r in (running_mean, running_var)
     )
@@ -188,7 +197,7 @@ def batch_norm(
 
 
 def check_running(name: str, running_mean: Any, running_var: Any) -> None:
-    """Refuse running statistics that cannot be written."""
+    """Raise an error if the running statistics cannot be written."""
     for what, r in (("running_mean", running_mean), ("running_var", running_var)):
         dtypes.check_writable(name, what, r.array if isinstance(r, Tensor) else r)
 

@@ -1,4 +1,4 @@
-"""Convolutions (cross-correlations), the flipped convolution and the transposed one."""
+"""Convolutions (cross-correlations), the mathematical convolution and the transposed convolution."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Conv(Op):
         check_float(name, ("bias",), input=x, weight=w, bias=b)
         bias_shape = None if b is None else b.shape
         ctx.spec = conv_spec(name, x.shape, w.shape, stride, padding, dilation, groups, bias_shape)
-        ctx.algorithm = forced(algorithm)  # backward runs outside the caller's ``with conv_algorithm``
+        ctx.algorithm = forced(algorithm)  # kept, because backward may run outside ``with conv_algorithm``
         ctx.save(x if ctx.needs[1] else None, w if ctx.needs[0] else None)
         return ctx.engine.conv_fwd(x, w, b, ctx.spec, ctx.algorithm)
 
@@ -99,15 +99,16 @@ def _conv(
 
     Returns
     -------
-    Tensor, ``N x C_out x spatial``
-        Each extent is ``floor((size + pads - dilation (kernel - 1) - 1) / stride) + 1``.
+    Tensor, ``N x C_out x spatial``, without ``N`` if the input has none
+        Each spatial extent is ``floor((size + pads - dilation * (kernel - 1) - 1) / stride) + 1``, where
+        ``pads`` is the padding on both sides together.
 
     Raises
     ------
     ValueError
-        Shapes, padding or stride that do not fit, or a forced algorithm that does not apply.
+        If shapes, padding or stride do not fit, or a forced algorithm does not apply.
     TypeError
-        Arrays that are not float or mix float32 and float64.
+        If arrays are not float, or mix float32 and float64.
 
     Examples
     --------
@@ -187,16 +188,25 @@ def _conv_transpose(
     weight : ``C_in x C_out/groups x kernel``, same dtype
     bias : ``(C_out,)``, optional
     stride, padding, dilation, groups : those of the convolution whose adjoint this is
+        The padding must be numbers, not a name.
     output_padding : int or one per dimension
-        Extra positions at the end, fewer than stride or dilation. A strided convolution maps several
-        input sizes to one output size; this chooses among them.
+        Extra positions at the end, fewer than the larger of stride and dilation. A strided convolution maps
+        several input sizes to one output size; this argument chooses one of them.
     algorithm : str, optional
         As in ``conv2d``.
 
     Returns
     -------
-    Tensor, ``N x C_out x spatial``
-        Each extent is ``(size - 1) stride - pads + dilation (kernel - 1) + output_padding + 1``.
+    Tensor, ``N x C_out x spatial``, without ``N`` if the input has none
+        Each spatial extent is ``(size - 1) * stride - pads + dilation * (kernel - 1) + output_padding + 1``,
+        where ``pads`` is the padding on both sides together.
+
+    Raises
+    ------
+    ValueError
+        If shapes, padding or stride do not fit, or a forced algorithm does not apply.
+    TypeError
+        If arrays are not float, or mix float32 and float64.
 
     Examples
     --------

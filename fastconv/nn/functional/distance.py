@@ -1,4 +1,4 @@
-"""Lengths of vectors, and how far apart or how alike two are."""
+"""Normalised vectors, and the distance and similarity of two vectors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastconv.typing import TensorLike
 
 
 class AtLeast(Op):
-    """The larger of x and a bound, with the gradient of x everywhere."""
+    """The larger of ``x`` and a bound. Even where the bound is larger, the gradient goes to ``x``."""
 
     @staticmethod
     def forward(ctx, x, bound):
@@ -27,7 +27,7 @@ class AtLeast(Op):
 
 
 def _length(name: str, x: Tensor, p: Any, dim: Any) -> Tensor:
-    """The p-norm along ``dim``, which stays with extent 1."""
+    """The p-norm along ``dim``, which is kept with extent 1."""
     x = x if x.ndim else x.reshape(1)
     return norm(name, x, p, check_axis(name, dim, x.ndim), True)
 
@@ -43,9 +43,9 @@ def normalize(
     p : float
         The exponent of the norm.
     dim : int
-        The dimension along which the vectors are.
+        The dimension along which the vectors lie.
     eps : float
-        Bound that keeps short vectors from a division by zero.
+        The smallest divisor, which avoids a division by zero.
     out : None
         Not supported.
 
@@ -71,9 +71,9 @@ def cosine_similarity(x1: TensorLike, x2: TensorLike, dim: int = 1, eps: float =
     x1, x2 : Tensor or array, float32 or float64
         They broadcast.
     dim : int
-        The dimension along which the vectors are, counted after broadcasting.
+        The dimension along which the vectors lie, after broadcasting.
     eps : float
-        Least length of a vector.
+        The smallest length; a shorter vector is treated as if it had this length.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def cosine_similarity(x1: TensorLike, x2: TensorLike, dim: int = 1, eps: float =
     if not shape:
         return cosine_similarity(x1.reshape(1), x2.reshape(1), 0, eps)
     a, b = (v.reshape(*(1,) * (len(shape) - v.ndim), *v.shape) for v in (x1, x2))
-    if a.shape[axis] != b.shape[axis]:  # a vector of one number, repeated, has the length of the repetition
+    if a.shape[axis] != b.shape[axis]:  # repeat the extent 1, because it counts in the length of the vector
         ones = Tensor(a.engine.binary_fwd("add", a.engine.zeros(shape[axis : axis + 1], a.dtype), 1.0))
         ones = ones.reshape(-1, *(1,) * (len(shape) - 1 - axis))
         a, b = a * ones, b * ones

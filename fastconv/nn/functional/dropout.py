@@ -14,13 +14,13 @@ from fastconv.typing import TensorLike
 
 from .base import batched
 
-# The value that SELU tends to for small inputs, the product of its two constants (Klambauer et al.:
-# Self-normalizing neural networks, 2017); alpha dropout sets what it drops to it.
+# The limit of SELU for large negative inputs: minus the product of its two constants (Klambauer et al.:
+# Self-normalizing neural networks, 2017). Alpha dropout gives dropped elements this value.
 SELU_LEAST = -1.7580993408473766
 
 
 class Dropout(Op):
-    """Backward draws the same mask again from the seed, so no mask is stored."""
+    """Dropout of elements or channels. Backward draws the same mask from the seed, so no mask is stored."""
 
     @staticmethod
     def forward(ctx, x, p, scale, seed, channels, name):
@@ -33,14 +33,14 @@ class Dropout(Op):
 
 
 def _arguments(name: str, input: TensorLike, p: float) -> tuple[Tensor, float]:
-    """Input and probability, checked."""
+    """The input as a Tensor and the probability as a float, checked."""
     input = argument(name, "input", input)
     check_float(name, input=input)
     return input, number(name, "p", p, 0, 1)
 
 
 def dropped(name: str, x: Tensor, p: float, scale: float, channels: bool) -> Tensor:
-    """Elements or channels zeroed with probability ``p``, the others times ``scale``."""
+    """``x`` with elements or channels zeroed with probability ``p``, and the others times ``scale``."""
     return Dropout.apply(x, p=p, scale=scale, seed=random.next_seed(), channels=channels, name=name)
 
 
@@ -59,11 +59,13 @@ def dropout(
     input : Tensor or array, float32 or float64
     p : float in [0, 1]
     training : bool
+        Whether elements are zeroed.
     inplace : bool
-        No effect: the result is always new.
+        No effect: ``input`` is never changed.
     mode : {"upscale_in_train", "downgrade_in_infer"}
-        The first divides the elements that are kept by ``1 - p`` in training, and returns ``input`` in
-        evaluation. The second leaves them as they are, and multiplies by ``1 - p`` in evaluation.
+        ``"upscale_in_train"`` divides the kept elements by ``1 - p`` in training, and returns ``input``
+        itself in evaluation. ``"downgrade_in_infer"`` does not scale in training, and multiplies by ``1 - p``
+        in evaluation.
 
     Examples
     --------
@@ -96,9 +98,9 @@ def dropout1d(input: TensorLike, p: float = 0.5, training: bool = True, inplace:
     input : Tensor or array, ``N x C x W`` or ``C x W``, float32 or float64
     p : float in [0, 1]
     training : bool
-        In evaluation the result is the input.
+        In evaluation, the result is the input itself.
     inplace : bool
-        No effect: the result is always new.
+        No effect: ``input`` is never changed.
 
     Examples
     --------
@@ -117,13 +119,13 @@ def dropout2d(input: TensorLike, p: float = 0.5, training: bool = True, inplace:
     Parameters
     ----------
     input : Tensor or array, ``N x C x H x W``, float32 or float64
-        Three dimensions are taken as ``N x C x W``, with a warning, as in PyTorch: give a single image its
-        batch dimension by ``unsqueeze(0)``.
+        An input of three dimensions is treated as ``N x C x W``, with a warning, as in PyTorch. To pass a
+        single image, add the batch dimension with ``unsqueeze(0)``.
     p : float in [0, 1]
     training : bool
-        In evaluation the result is the input.
+        In evaluation, the result is the input itself.
     inplace : bool
-        No effect: the result is always new.
+        No effect: ``input`` is never changed.
 
     Examples
     --------
@@ -150,9 +152,9 @@ def dropout3d(input: TensorLike, p: float = 0.5, training: bool = True, inplace:
     input : Tensor or array, ``N x C x D x H x W`` or ``C x D x H x W``, float32 or float64
     p : float in [0, 1]
     training : bool
-        In evaluation the result is the input.
+        In evaluation, the result is the input itself.
     inplace : bool
-        No effect: the result is always new.
+        No effect: ``input`` is never changed.
 
     Examples
     --------
@@ -166,8 +168,10 @@ def dropout3d(input: TensorLike, p: float = 0.5, training: bool = True, inplace:
 
 
 def _alpha_dropout(name: str, x: Tensor, p: float, training: bool, channels: bool) -> Tensor:
-    """What is dropped becomes SELU's least value; then the result is scaled and shifted to the mean and
-    variance that the input has, if these are 0 and 1."""
+    """Dropped elements get SELU's smallest value; then all elements are scaled and shifted.
+
+    If the input has mean 0 and variance 1, the result has them too.
+    """
     if not training or p == 0:
         return x
     if p == 1:
@@ -178,17 +182,17 @@ def _alpha_dropout(name: str, x: Tensor, p: float, training: bool, channels: boo
 
 
 def alpha_dropout(input: TensorLike, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
-    """Dropout that keeps mean 0 and variance 1, for networks of SELU (Klambauer et al. 2017).
+    """Dropout that keeps mean 0 and variance 1, for networks with SELU (Klambauer et al. 2017).
 
     Parameters
     ----------
     input : Tensor or array, float32 or float64
     p : float in [0, 1]
-        Probability of an element to become SELU's least value, before all are scaled and shifted.
+        The probability that an element gets SELU's smallest value, before all are scaled and shifted.
     training : bool
-        In evaluation, the default here, the result is the input.
+        In evaluation, which is the default here, the result is the input itself.
     inplace : bool
-        No effect: the result is always new.
+        No effect: ``input`` is never changed.
 
     Examples
     --------
@@ -209,11 +213,11 @@ def feature_alpha_dropout(
     ----------
     input : Tensor or array, ``N x C`` or ``N x C x ...``, float32 or float64
     p : float in [0, 1]
-        Probability of a channel to become SELU's least value, before all are scaled and shifted.
+        The probability that a channel gets SELU's smallest value, before all are scaled and shifted.
     training : bool
-        In evaluation, the default here, the result is the input.
+        In evaluation, which is the default here, the result is the input itself.
     inplace : bool
-        No effect: the result is always new.
+        No effect: ``input`` is never changed.
 
     Examples
     --------

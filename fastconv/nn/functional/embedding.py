@@ -1,4 +1,4 @@
-"""Rows of a table, chosen by integers."""
+"""Rows of a table, selected by integers."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Tensor:
-    """The rows ``input`` of the table ``weight``.
+    """The rows of the table ``weight`` that the integers ``input`` select.
 
     Parameters
     ----------
     input : Tensor or array of integers, of any shape
     weight : Tensor or array, ``rows x features``, float32 or float64
     padding_idx : int, optional
-        A row that gets no gradient; negative numbers count from the end.
+        The index of a row that gets no gradient; negative numbers count from the end.
     max_norm, scale_grad_by_freq, sparse
         Not supported; ``norm_type`` belongs to ``max_norm``.
 
@@ -56,7 +56,9 @@ def embedding(
     Raises
     ------
     ValueError
-        A number that is no row.
+        If an integer is negative, or not smaller than the number of rows.
+    TypeError
+        If ``input`` does not hold integers.
 
     Examples
     --------
@@ -75,7 +77,7 @@ def embedding(
 
 
 def check_options(name: str, max_norm: object, norm_type: object, by_freq: object, sparse: object) -> None:
-    """Refuse the options of PyTorch that are not supported."""
+    """Raise a TypeError if an option of PyTorch that is not supported has another value than its default."""
     for what, value, default in (
         ("max_norm", max_norm, None),
         ("norm_type", norm_type, 2.0),
@@ -87,9 +89,9 @@ def check_options(name: str, max_norm: object, norm_type: object, by_freq: objec
 
 
 def padding_row(name: str, padding_idx: int | None, rows: int) -> int | None:
-    """``padding_idx`` as a row from 0 on."""
+    """``padding_idx`` as an index from 0 on."""
     if padding_idx is None:
         return None
     row = int_tuple(name, "padding_idx", padding_idx, 1, -rows)[0]
-    check(row < rows, name, f"padding_idx must be a row of the {rows} of weight, got {row}")
+    check(row < rows, name, f"padding_idx must be one of the {rows} rows of weight, got {row}")
     return row % rows

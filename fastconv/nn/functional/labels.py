@@ -1,4 +1,4 @@
-"""Class labels: their check, and labels as one-hot vectors."""
+"""Class labels: checks, and conversion to one-hot vectors."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def check_labels(name: str, labels: Tensor, classes: int, ignore_index: int | No
     Raises
     ------
     TypeError
-        They are not integers.
+        If the labels are not integers.
     ValueError
-        One of them is neither in ``0..classes-1`` nor equal to ``ignore_index``.
+        If a label is neither in ``0..classes-1`` nor equal to ``ignore_index``.
     """
     t = labels.numpy()
     check(
@@ -51,7 +51,15 @@ def one_hot(tensor: TensorLike, num_classes: int = -1) -> Tensor:
     ----------
     tensor : Tensor or array of integers
     num_classes : int
-        -1: the largest label plus one.
+        The length of the vectors. -1 means the largest label plus one.
+
+    Raises
+    ------
+    ValueError
+        If a label is negative or not smaller than ``num_classes``, or if ``num_classes`` is -1 and there are
+        no labels.
+    TypeError
+        If the labels are not integers.
 
     Examples
     --------
@@ -62,7 +70,7 @@ def one_hot(tensor: TensorLike, num_classes: int = -1) -> Tensor:
     tensor = argument("one_hot", "tensor", tensor)
     num_classes = int_tuple("one_hot", "num_classes", num_classes, 1, -1)[0]
     if num_classes == -1:
-        check(tensor.numel() > 0, "one_hot", "give num_classes: there are no labels to tell it from")
+        check(tensor.numel() > 0, "one_hot", "give num_classes, because there are no labels to find it from")
         num_classes = int(tensor.numpy().max()) + 1
     check_count("one_hot", "the output", (*tensor.shape, num_classes))
     check_labels("one_hot", tensor, num_classes)

@@ -1,4 +1,4 @@
-"""The dense layer, and the bilinear one."""
+"""The dense layer and the bilinear layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastconv.typing import TensorLike
 
 
 class Linear(Op):
-    """The dense layer on rows: leading axes are merged for the engine."""
+    """The dense layer. The engine computes it on a matrix, so the leading axes are merged."""
 
     @staticmethod
     def forward(ctx, x, w, b):
@@ -44,7 +44,7 @@ class Linear(Op):
 
 
 def _rows(e: Any, x: Any) -> Any:
-    """``x`` with all leading axes as one."""
+    """``x`` as a matrix: all axes but the last are merged into one."""
     return x if x.ndim == 2 else e.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
 
 
@@ -64,9 +64,9 @@ def linear(input: TensorLike, weight: TensorLike, bias: TensorLike | None = None
     Raises
     ------
     ValueError
-        Shapes that do not fit.
+        If shapes do not fit.
     TypeError
-        Arrays that are not float or mix float32 and float64.
+        If arrays are not float, or mix float32 and float64.
 
     Examples
     --------
@@ -80,12 +80,12 @@ def linear(input: TensorLike, weight: TensorLike, bias: TensorLike | None = None
 def bilinear(
     input1: TensorLike, input2: TensorLike, weight: TensorLike, bias: TensorLike | None = None
 ) -> Tensor:
-    """``y[o] = input1 @ weight[o] @ input2 + bias[o]`` of the last dimensions.
+    """``y[o] = input1 @ weight[o] @ input2 + bias[o]`` on the last dimensions of the inputs.
 
     Parameters
     ----------
     input1, input2 : Tensor or array, ``(..., in1)`` and ``(..., in2)``, float32 or float64
-        Their leading dimensions are the same.
+        The leading dimensions of both must be the same.
     weight : ``(out, in1, in2)``, same dtype
     bias : ``(out,)``, optional
 
@@ -114,7 +114,7 @@ def bilinear(
         f"{shape_str(input1.shape)} and {shape_str(input2.shape)}",
     )
     lead = input1.shape[:-1]
-    check_shape(name, "input2", input2.shape, (*lead, in2), "input1's but for the features")
+    check_shape(name, "input2", input2.shape, (*lead, in2), "input1's except the features")
     rows = prod(lead)
     # one product of matrices for input1 and all outputs, then a product with input2 for each row
     wide = input1.reshape(rows, in1) @ weight.permute(1, 0, 2).reshape(in1, out * in2)

@@ -1,4 +1,4 @@
-"""Normalisation over groups, single channels, layers and neighbouring channels."""
+"""Normalisation over the last dimensions, groups of channels, single channels and neighbouring channels."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def rms_norm(
     normalized_shape : int or tuple of int
     weight : of ``normalized_shape``, optional
     eps : float, optional
-        Added to the mean square; by default the distance of 1 from the next number of the input's type.
+        Added to the mean square; by default the machine epsilon of the input's dtype.
 
     Examples
     --------
@@ -113,7 +113,7 @@ def rms_norm(
 
 
 class GroupNorm(Op):
-    """Returns the normalised input, and mean and 1 / deviation of each example's groups."""
+    """Returns the normalised input, and the mean and ``1 / sqrt(var + eps)`` of each example's groups."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, groups, eps, name):
@@ -180,17 +180,20 @@ def instance_norm(
     ----------
     input : Tensor or array, ``N x C x spatial``, float32 or float64
     running_mean, running_var : (C,), optional
-        With ``use_input_stats`` they move in place by ``momentum`` towards the means over the batch of the
-        examples' means and unbiased variances. Without, they are what is normalised with.
+        With ``use_input_stats`` they are updated in place: each becomes ``(1 - momentum) * old + momentum *
+        new``, where ``new`` is the mean or the unbiased variance of a channel, averaged over the batch.
+        Without it, they are used to normalise.
     weight, bias : (C,), optional
     use_input_stats : bool
-        Normalise with the mean and biased variance of each example's channel.
-    momentum, eps : float
+        Normalise with the mean and the biased variance of each channel of each example.
+    momentum : float
+    eps : float
+        Added to the variance.
 
     Raises
     ------
     ValueError
-        Shapes that do not fit, one spatial element, or no statistics to normalise with.
+        If shapes do not fit, a channel has only one spatial element, or there are no statistics.
 
     Examples
     --------
@@ -242,7 +245,8 @@ class LocalResponseNorm(Op):
     def forward(ctx, x, size, alpha, beta, k):
         check_float("local_response_norm", input=x)
         check_rank("local_response_norm", "input", x.shape, (3, 4, 5), "N x C x spatial")
-        # A larger window holds all channels too, and the time of the kernels grows with the window.
+        # A window of twice the number of channels holds all of them already. A larger one is reduced to it,
+        # because the time of the kernels grows with the window.
         if size > (every := 2 * max(x.shape[1], 1)):
             size, alpha = every, alpha * every / size
         y, scale = ctx.engine.local_response_norm_fwd(x, size, alpha, beta, k)
@@ -258,13 +262,15 @@ class LocalResponseNorm(Op):
 def local_response_norm(
     input: TensorLike, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Tensor:
-    """``input / (k + alpha / size * sum of input^2 over channels) ** beta`` (Krizhevsky et al. 2012).
+    """``input / (k + alpha / size * s) ** beta`` (Krizhevsky et al. 2012).
+
+    ``s`` is the sum of ``input ** 2`` over ``size`` neighbouring channels.
 
     Parameters
     ----------
     input : Tensor or array, ``N x C x spatial``, float32 or float64
     size : int
-        Neighbouring channels in the sum.
+        The number of channels in the sum.
     alpha, beta, k : float
 
     Examples

@@ -18,12 +18,12 @@ from fastconv.typing import Ints, Padding, TensorLike
 from .activation import relu
 from .base import SpatialMap, batched, named
 
-#: One extent for both dimensions, or two; None keeps the extent of the input.
+#: One extent for all spatial dimensions, or one for each; None keeps the extent of the input.
 OutputSize: TypeAlias = int | None | Sequence[int | None]
 
 
 class MaxPool(Op):
-    """Maxima and their positions; backward needs the positions only."""
+    """Maxima and their positions. Backward needs only the positions."""
 
     @staticmethod
     def forward(ctx, x, op, spec):
@@ -102,10 +102,10 @@ def _max_pool(
     padding : int, one int or one ``(before, after)`` pair per dimension, at most half of the window
     dilation : int or one per dimension
     ceil_mode : bool
-        Round the output size up: the last window may reach over the edge.
+        Round the output size up, so that the last window may extend past the edge.
     return_indices : bool
-        Also return the flat positions (int64) of the maxima in each plane. Of equal values the first one
-        counts, and it receives the gradient.
+        Also return the positions of the maxima as int64: flat indices into the spatial dimensions. Of equal
+        values the first one counts, and it receives the gradient.
 
     Returns
     -------
@@ -114,9 +114,9 @@ def _max_pool(
     Raises
     ------
     ValueError
-        Windows that do not fit the input, or padding larger than half of the window.
+        If windows do not fit the input, or the padding is larger than half of the window.
     TypeError
-        An input that is not float.
+        If the input is not float.
 
     Examples
     --------
@@ -144,7 +144,7 @@ def _avg_pool(
     input, kernel_size, stride, padding, ceil_mode
         As in ``max_pool1d``, ``max_pool2d`` and ``max_pool3d``.
     count_include_pad : bool
-        Whether zeros of the padding count as elements of a window.
+        Whether the zeros of the padding count as elements of a window.
     divisor_override : int, optional
         Divide the sum of every window by this number.
 
@@ -188,7 +188,7 @@ def _adaptive_avg_pool(name: str, input: TensorLike, output_size: OutputSize) ->
     ----------
     input : Tensor or array, ``N x C x spatial`` or ``C x spatial``, float32 or float64
     output_size : int or one per spatial dimension
-        None instead of a number keeps the extent of the input.
+        None in place of a number keeps the extent of the input.
 
     Returns
     -------
@@ -220,9 +220,9 @@ def _adaptive_max_pool(
     ----------
     input : Tensor or array, ``N x C x spatial`` or ``C x spatial``, float32 or float64
     output_size : int or one per spatial dimension
-        None instead of a number keeps the extent of the input.
+        None in place of a number keeps the extent of the input.
     return_indices : bool
-        Also return the flat positions (int64) of the maxima in each plane.
+        Also return the positions of the maxima as int64: flat indices into the spatial dimensions.
 
     Returns
     -------
@@ -260,10 +260,10 @@ def _lp_pool(
     ----------
     input : Tensor or array, ``N x C x spatial`` or ``C x spatial``, float32 or float64
     norm_type : float
-        ``p``; infinity takes the largest magnitude, minus infinity the smallest one.
+        The exponent ``p``, not 0. Infinity gives the largest magnitude, minus infinity the smallest one.
     kernel_size, stride, ceil_mode
-        As in ``max_pool1d``, ``max_pool2d`` and ``max_pool3d``. Where a window reaches over the edge, its
-        mean counts for all of its places.
+        As in ``max_pool1d``, ``max_pool2d`` and ``max_pool3d``. If a window extends past the edge, the mean
+        of ``x^p`` over its elements is multiplied by the size of a full window.
 
     Returns
     -------
@@ -285,7 +285,7 @@ def _lp_pool(
         if isinf(p):
             return copysign(1, p) * MaxPool.apply(copysign(1, p) * x.abs(), op="max_pool", spec=spec)[0]
         mean = SpatialMap.apply(x**p, op="avg_pool_fwd", adjoint="avg_pool_bwd", spec=spec)
-        # relu has the derivative 0 at 0, where that of the root is infinite
+        # the root has an infinite derivative at 0; relu, whose derivative is 0 there, makes the gradient 0
         total = (relu(mean) - relu(-mean)) * prod(spec.kernel)
         return total.sqrt() if p == 2 else total ** (1 / p)
 
@@ -335,17 +335,17 @@ def _max_unpool(
     padding: Ints = 0,
     output_size: Sequence[int] | None = None,
 ) -> Tensor:
-    """Put maxima back where max pooling took them from, and zeros elsewhere.
+    """Put the maxima back at the positions from which max pooling took them, and zeros elsewhere.
 
     Parameters
     ----------
     input : Tensor or array, ``N x C x spatial`` or ``C x spatial``, float32 or float64
     indices : int64, of input's shape
-        What the pooling returned with ``return_indices=True``. Of several elements for one place the last one
-        stays.
+        The positions that the pooling returned with ``return_indices=True``. If several elements have the
+        same position, the last one stays.
     kernel_size, stride, padding : those of the pooling
     output_size : sequence of int, optional
-        The shape, or the spatial extents, of the pooling's input, where it is not the smallest that fits.
+        The shape or the spatial extents of the pooling's input. By default the smallest that fits.
 
     Returns
     -------
@@ -354,10 +354,9 @@ def _max_unpool(
     Raises
     ------
     ValueError
-        Indices that are no places of the output, or an ``output_size`` that the pooling does not map to the
-        input's.
+        If an index is out of range, or the pooling does not map ``output_size`` to the size of ``input``.
     TypeError
-        Indices that are not int64.
+        If the indices are not int64.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Images of another size: resizing, sampling along a grid, pixels from channels and back."""
+"""Resizing, sampling at the positions of a grid, and rearranging pixels and channels."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def interpolate(
     recompute_scale_factor: bool | None = None,
     antialias: bool = False,
 ) -> Tensor:
-    """Resize lines, images or volumes.
+    """Resize signals (1-D), images or volumes.
 
     Parameters
     ----------
@@ -55,19 +55,19 @@ def interpolate(
         The modes ``"nearest"`` and ``"nearest-exact"`` take uint8 too.
     size : int or one per spatial dimension
     scale_factor : float or one per spatial dimension
-        Instead of ``size``.
+        Give either ``size`` or ``scale_factor``.
     mode : {"nearest", "nearest-exact", "linear", "bilinear", "bicubic", "trilinear", "area"}
-        ``"linear"`` takes lines (3 dimensions), ``"bilinear"`` and ``"bicubic"`` images (4), ``"trilinear"``
-        volumes (5), the others all of them. ``"bicubic"`` is Keys' cubic convolution with ``a = -0.75``,
-        ``"area"`` is adaptive average pooling. ``"nearest-exact"`` rounds as other image libraries do,
-        ``"nearest"`` as PyTorch has always done.
+        ``"linear"`` is for inputs of 3 dimensions, ``"bilinear"`` and ``"bicubic"`` for 4, ``"trilinear"``
+        for 5, and the others for all of them. ``"bicubic"`` is Keys' cubic convolution with ``a = -0.75``,
+        ``"area"`` is adaptive average pooling. ``"nearest-exact"`` rounds coordinates as other image
+        libraries do, ``"nearest"`` as PyTorch has always done.
     align_corners : bool, optional
-        For the linear and cubic modes: map the centres of the corner pixels onto each other, instead of the
-        edges of the images, which is the default.
+        For the linear and cubic modes. True maps the centres of the corner pixels of input and output onto
+        each other. By default the edges of both images are mapped onto each other.
     recompute_scale_factor : bool, optional
-        Use ``scale_factor`` for the output size only, and map coordinates by the sizes.
+        True uses ``scale_factor`` for the output size only, and computes coordinates from the two sizes.
     antialias : bool
-        True is refused: fastconv has no resampling with a filter as wide as the scale.
+        Must be False, because a filter against aliasing is not supported.
 
     Returns
     -------
@@ -76,9 +76,10 @@ def interpolate(
     Raises
     ------
     ValueError
-        Both or neither of ``size`` and ``scale_factor``, an unknown mode, or one for another rank.
+        If both or neither of ``size`` and ``scale_factor`` are given, or the mode is unknown or does not fit
+        the number of dimensions.
     TypeError
-        An input that is not float.
+        If the input is not float, nor uint8 in a nearest mode.
 
     Examples
     --------
@@ -162,20 +163,21 @@ def grid_sample(
     padding_mode: str = "zeros",
     align_corners: bool | None = None,
 ) -> Tensor:
-    """Images or volumes at given places (Jaderberg et al., Spatial Transformer Networks, 2015).
+    """Sample images or volumes at given positions (Jaderberg et al., Spatial Transformer Networks, 2015).
 
     Parameters
     ----------
     input : Tensor or array, ``N x C x H x W`` or ``N x C x D x H x W``, float32 or float64
     grid : ``N x H_out x W_out x 2`` or ``N x D_out x H_out x W_out x 3``, same dtype
-        The places ``(x, y)`` or ``(x, y, z)``, from -1 (left, top, front) to 1. A number that is not finite
-        counts as -1.
+        The positions ``(x, y)`` or ``(x, y, z)``, from -1 (left, top, front) to 1. A number that is not
+        finite counts as -1.
     mode : {"bilinear", "nearest", "bicubic"}
         ``"bilinear"`` is trilinear for volumes; ``"bicubic"`` takes images only.
     padding_mode : {"zeros", "border", "reflection"}
-        What places outside of the input read.
+        How positions outside of the input are sampled: as zeros, as the nearest pixel at the border, or as
+        the mirror image of the input.
     align_corners : bool, optional
-        Whether -1 and 1 are the centres of the corner pixels. By default they are the edges of the image.
+        True: -1 and 1 are the centres of the corner pixels. By default they are the edges of the image.
 
     Returns
     -------
@@ -185,9 +187,9 @@ def grid_sample(
     Raises
     ------
     ValueError
-        Shapes that do not fit, or an unknown mode.
+        If shapes do not fit, or a mode is unknown.
     TypeError
-        Arrays that are not float or mix float32 and float64.
+        If arrays are not float, or mix float32 and float64.
 
     Examples
     --------
@@ -202,12 +204,12 @@ def grid_sample(
 
 
 def affine_grid(theta: TensorLike, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
-    """The places of an affine map, for :func:`grid_sample`.
+    """The grid of positions of an affine map, for :func:`grid_sample`.
 
     Parameters
     ----------
     theta : Tensor or array, ``N x 2 x 3`` or ``N x 3 x 4``, float32 or float64
-        Maps ``(x, y, 1)`` or ``(x, y, z, 1)`` of the output to places of the input.
+        The matrices that map a position ``(x, y, 1)`` or ``(x, y, z, 1)`` of the output to one of the input.
     size : sequence of int
         ``(N, C, H, W)`` or ``(N, C, D, H, W)`` of the output.
     align_corners : bool, optional
@@ -250,7 +252,7 @@ def affine_grid(theta: TensorLike, size: Sequence[int], align_corners: bool | No
 
 # ------------------------------------------------------------------------------------------------ rearranging
 def _images(name: str, input: TensorLike, what: str, value: Any) -> tuple[Tensor, int, tuple[int, ...]]:
-    """Any number of leading axes as one; the factor; and the leading extents."""
+    """The input with its leading axes merged into one, the factor as an int, and the leading extents."""
     x = argument(name, "input", input)
     factor = int_tuple(name, what, value, 1, 1)[0]
     check(
@@ -272,7 +274,7 @@ def pixel_shuffle(input: TensorLike, upscale_factor: int) -> Tensor:
     Returns
     -------
     Tensor
-        Channels-last in memory.
+        It is channels-last in memory.
 
     Examples
     --------
@@ -291,7 +293,7 @@ def pixel_shuffle(input: TensorLike, upscale_factor: int) -> Tensor:
     )
     check_count(name, "the output", (*lead, h * r, w * r))
     c = channels // r**2
-    # in the order of channels-last memory, so that one copy gives a result that convolutions read as it is
+    # in the order of channels-last memory, so that one copy gives a result that convolutions read directly
     pixels = x.reshape(n, c, r, r, h, w).permute(0, 4, 2, 5, 3, 1).reshape(n, h * r, w * r, c)
     return pixels.permute(0, 3, 1, 2).reshape(*lead, c, h * r, w * r)
 
@@ -308,7 +310,7 @@ def pixel_unshuffle(input: TensorLike, downscale_factor: int) -> Tensor:
     Returns
     -------
     Tensor, ``... x C r^2 x H x W``
-        Channels-last in memory.
+        It is channels-last in memory.
 
     Examples
     --------
@@ -342,7 +344,7 @@ def channel_shuffle(input: TensorLike, groups: int) -> Tensor:
     Returns
     -------
     Tensor, ``N x C x spatial``
-        Channels-last in memory.
+        It is channels-last in memory.
 
     Examples
     --------

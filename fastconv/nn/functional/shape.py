@@ -1,4 +1,4 @@
-"""Padding, and windows as columns."""
+"""Padding, and conversion between images and columns of windows."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def pad(input: TensorLike, pad: Sequence[int], mode: str = "constant", value: fl
     ----------
     input : Tensor or array of any rank and dtype
     pad : sequence of int
-        ``(before, after)`` of the last dimension, then of the one before it, and so on; negative numbers
-        crop.
+        The padding before and after the last dimension, then before and after the one before it, and so on.
+        Negative numbers crop.
     mode : {"constant", "reflect", "replicate", "circular"}
     value : float, optional
-        The constant, by default 0. Other modes take none.
+        The constant, by default 0. It must be left out in other modes.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def pad(input: TensorLike, pad: Sequence[int], mode: str = "constant", value: fl
     Raises
     ------
     ValueError
-        More padding than the mode has elements for, or a value beside another mode.
+        If there is more padding than the mode has elements for, or a value is given in another mode.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def pad(input: TensorLike, pad: Sequence[int], mode: str = "constant", value: fl
 def unfold(
     input: TensorLike, kernel_size: Ints, dilation: Ints = 1, padding: Padding = 0, stride: Ints = 1
 ) -> Tensor:
-    """Windows as columns (im2col).
+    """The windows of a convolution as columns of a matrix (im2col).
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def unfold(
     Returns
     -------
     Tensor, ``N x (C kH kW) x (H_out W_out)``
-        The rows run over channel, kernel row, kernel column.
+        Each column is a window. The rows are in the order channel, kernel row, kernel column.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def fold(
     padding: Padding = 0,
     stride: Ints = 1,
 ) -> Tensor:
-    """Add up columns to images: the adjoint of :func:`unfold`.
+    """Add columns of windows to images (col2im): the adjoint of :func:`unfold`.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def fold(
     Returns
     -------
     Tensor, ``N x C x output_size``
-        Elements that several windows hold are the sum over these windows.
+        An element that lies in several windows is the sum over these windows.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Softmax and its relatives, and activations with a gate or a slope beside the input."""
+"""Softmax and its variants, and the activations glu, prelu and rrelu."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastconv.typing import DType, TensorLike
 
 
 def _dim(dim: int | None, x: Tensor) -> int:
-    """PyTorch's choice where no dimension is given: the batch's, where there is one before the classes."""
+    """``dim``, or PyTorch's choice if it is None: 0 for tensors of 0, 1 and 3 dimensions, else 1."""
     return dim if dim is not None else 0 if x.ndim in (0, 1, 3) else 1
 
 
@@ -27,9 +27,9 @@ def softmax(input: TensorLike, dim: int | None = None, *, dtype: DType | None = 
     input : Tensor or array
         float32 or float64 if ``dtype`` is not given.
     dim : int, optional
-        None: 0 for inputs of 0, 1 and 3 dimensions, else 1.
+        By default 0 for inputs of 0, 1 and 3 dimensions, else 1, as in PyTorch.
     dtype : {"float32", "float64"}, optional
-        Convert ``input`` to it first.
+        Cast ``input`` to this dtype first.
 
     Examples
     --------
@@ -89,13 +89,13 @@ class GLU(Op):
 
 
 def glu(input: TensorLike, dim: int = -1) -> Tensor:
-    """``a * sigmoid(b)``, ``a`` and ``b`` the halves of ``input`` along ``dim`` (Dauphin et al. 2017).
+    """``a * sigmoid(b)``, where ``a`` and ``b`` are the two halves of ``input`` (Dauphin et al. 2017).
 
     Parameters
     ----------
     input : Tensor or array, float32 or float64
     dim : int
-        A dimension of even extent.
+        The dimension that is halved; its extent must be even.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def glu(input: TensorLike, dim: int = -1) -> Tensor:
 
 # --------------------------------------------------------------------------------------------------- prelu
 class PReLU(Op):
-    """``x`` where positive, else ``x * w``; the two broadcast to the shape of ``x``."""
+    """``x`` where positive, else ``x * w``; ``w`` broadcasts to the shape of ``x``."""
 
     @staticmethod
     def forward(ctx, x, w):
@@ -146,8 +146,8 @@ def prelu(input: TensorLike, weight: TensorLike) -> Tensor:
     Parameters
     ----------
     input : Tensor or array, float32 or float64
-        ``N x C x ...``; one dimension or none counts as one channel.
-    weight : Tensor or array
+        ``N x C x ...``. An input of fewer than 2 dimensions has one channel.
+    weight : Tensor or array of at most 1 dimension, same dtype
         One number, or one per channel.
 
     Examples
@@ -187,7 +187,7 @@ def rrelu(
     ----------
     input : Tensor or array, float32 or float64
     lower, upper : float
-        In training each element has a slope of its own between them; else all have the mean of the two.
+        In training each element gets a random slope between them. In evaluation the slope is their mean.
     training : bool
     inplace : bool
         No effect.

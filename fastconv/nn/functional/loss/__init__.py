@@ -1,4 +1,4 @@
-"""The losses, by what they compare: class labels, distributions, numbers, orders."""
+"""The losses, grouped by what they compare: class labels, distributions, numbers, rankings and distances."""
 
 from .classes import cross_entropy, nll_loss
 from .likelihood import (

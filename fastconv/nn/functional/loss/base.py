@@ -1,4 +1,4 @@
-"""What the losses share: the reductions, and losses that compare two tensors element by element."""
+"""Helpers of the losses: reductions, and losses that compare two tensors element by element."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REDUCTIONS = ("mean", "sum", "none")
 def check_reduction(
     name: str, reduction: Any, size_average: Any = None, reduce: Any = None, also: Iterable[str] = ()
 ) -> None:
-    """Refuse an unknown ``reduction``, and the two arguments by which old code says the same."""
+    """Refuse an unknown ``reduction``, and the two deprecated arguments with the same purpose."""
     for what, value in (("size_average", size_average), ("reduce", reduce)):
         check(
             value is None,
@@ -39,7 +39,7 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
 
 
 def weighted(name: str, losses: Tensor, weight: TensorLike, reduction: str) -> Tensor:
-    """The losses times the weight of each element, reduced; the weights broadcast."""
+    """The losses times the weight of each element, reduced. The weights broadcast to the losses."""
     weight = argument(name, "weight", weight)
     check_float(name, losses=losses, weight=weight)
     fits = broadcast_shape(f"{name}: weight", weight.shape, losses.shape) == losses.shape
@@ -48,7 +48,10 @@ def weighted(name: str, losses: Tensor, weight: TensorLike, reduction: str) -> T
 
 
 class PairLoss(Op):
-    """The loss ``loss`` of each pair of elements of two tensors, which broadcast, or their sum or mean."""
+    """The loss called ``loss`` of each pair of elements of two tensors, or the sum or mean of these losses.
+
+    The tensors broadcast.
+    """
 
     @staticmethod
     def forward(ctx, input, target, name, loss, reduction, param):
@@ -77,14 +80,14 @@ class PairLoss(Op):
 def pair_loss(
     name: str, loss: str, input: Tensor, target: Tensor, reduction: str, param: float | None = None
 ) -> Tensor:
-    """The row ``loss`` of ``backends/common/pair_loss.py``, on tensors that are checked."""
+    """The loss in the row ``loss`` of ``backends/common/pair_loss.py``; the tensors are checked already."""
     return PairLoss.apply(input, target, name=name, loss=loss, reduction=reduction, param=param)
 
 
 def pair(
     name: str, input: TensorLike, target: TensorLike, what: tuple[str, str] = ("input", "target")
 ) -> tuple[Tensor, Tensor]:
-    """Input and target as Tensors of one float type; a target of integers or bools takes the input's."""
+    """Input and target as Tensors of one float dtype. A target of integers or bools is cast to it."""
     a, b = argument(name, what[0], input), argument(name, what[1], target)
     if b.dtype.kind in "iub" and a.dtype.kind == "f":
         b = b.astype(a.dtype)
@@ -98,7 +101,7 @@ def same_shape(name: str, input: Tensor, target: Tensor) -> None:
 
 
 def warn_of_broadcasting(name: str, input: Tensor, target: Tensor) -> None:
-    """As PyTorch: shapes that differ are broadcast, which is seldom what was meant."""
+    """Warn, as PyTorch does, if the shapes differ and broadcast, because this is often a mistake."""
     broadcast_shape(name, input.shape, target.shape)  # raises where the shapes do not fit at all
     if input.shape != target.shape:
         warnings.warn(

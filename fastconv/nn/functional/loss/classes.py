@@ -29,9 +29,10 @@ def _index(name: str, ignore_index: Any) -> int:
 
 
 def _reduced_rows(ctx, losses, divisor):
-    """The losses of the rows, or their sum over ``divisor`` if there is one.
+    """The losses of the rows, or their sum divided by ``divisor`` if it is not None.
 
-    All of it is one node of the tape, because for small batches the overhead of nodes is most of the time.
+    It is part of the op of the loss, because in small batches more nodes of the tape would take most of the
+    time.
     """
     ctx.divisor, ctx.shape = divisor, losses.shape
     if divisor is None:
@@ -47,9 +48,9 @@ def _row_gradients(ctx, gy):
 
 
 class Rows(Op):
-    """``N x C x d1 ..`` as rows of C; an input ``C`` is one row.
+    """``N x C x d1 ..`` as a matrix with rows of ``C`` elements; an input ``C`` is one row.
 
-    There is no copy where channels are last in memory.
+    An input that is channels-last in memory is not copied.
     """
 
     @staticmethod
@@ -67,7 +68,7 @@ class Rows(Op):
 
 
 class CrossEntropy(Op):
-    """Rows of logits -> one loss per row, or their sum over a divisor."""
+    """Rows of logits -> one loss per row, or their sum divided by a divisor."""
 
     @staticmethod
     def forward(ctx, logits, target, weight, divisor, ignore_index, label_smoothing):
@@ -82,7 +83,7 @@ class CrossEntropy(Op):
 
 
 class MeanCrossEntropy(Op):
-    """Rows of logits -> their mean loss, as one op that some engines have; it also checks the labels."""
+    """Rows of logits -> their mean loss, by an optional op of the engine, which also checks the labels."""
 
     @staticmethod
     def forward(ctx, logits, target, weight, ignore_index, label_smoothing):
@@ -90,7 +91,7 @@ class MeanCrossEntropy(Op):
         if loss is None:
             check_labels(
                 "cross_entropy", Tensor(target), logits.shape[1], ignore_index
-            )  # raises, and names the label
+            )  # raises an error that names the label
         ctx.save(*saved)
         return loss
 
@@ -100,7 +101,7 @@ class MeanCrossEntropy(Op):
 
 
 class NegativeLogLikelihood(Op):
-    """Rows of log-probabilities -> one loss per row, or their sum over a divisor."""
+    """Rows of log-probabilities -> one loss per row, or their sum divided by a divisor."""
 
     @staticmethod
     def forward(ctx, logp, target, weight, divisor, ignore_index):
@@ -140,8 +141,8 @@ def _label_loss(
     """The loss of ``N x C [x d1 ..]`` against integer labels ``N [x d1 ..]``; ``function`` works on rows."""
     classes = x.shape[min(x.ndim - 1, 1)]
     where = (*x.shape[:1], *x.shape[2:]) if x.ndim > 1 else ()
-    # A recorded step cannot read labels on the host; its kernels give NaN for a label that is no class. With
-    # class weights the host needs the labels below, to pick the weights.
+    # A recorded step cannot read labels on the host; its kernels give NaN for a label out of range. With
+    # class weights, the host reads the labels all the same, because it selects the weights below.
     labels = (
         None
         if backends.recording.get() and weight is None
@@ -165,7 +166,7 @@ def _label_loss(
 
 
 def _check_classes(name: str, x: TensorLike, weight: TensorLike | None) -> tuple[Tensor, Tensor | None]:
-    """The input and the class weights, checked, as Tensors."""
+    """The input and the class weights as Tensors, checked."""
     check_float(name, ("weight",), input=x, weight=weight)
     x = argument(name, "input", x)
     check_rank(name, "input", x.shape, range(1, 6), "C, or N x C and any more")
@@ -196,23 +197,25 @@ def cross_entropy(
     size_average, reduce : None
         Deprecated in PyTorch, and not supported.
     ignore_index : int
-        Elements with this label do not count.
+        Elements with this label do not count. It has no effect on probabilities.
     reduction : {"mean", "sum", "none"}
-        The mean over labels divides by the sum of the weights of the labels that count.
+        With labels, the mean divides by the sum of the class weights of the labels that count, or by their
+        number if there are no weights. With probabilities, it divides by ``N * d1 * ..``.
     label_smoothing : float in [0, 1]
-        Share of the target that is spread evenly over all classes (Szegedy et al. 2016).
+        This fraction of the target is spread evenly over all classes (Szegedy et al. 2016).
 
     Returns
     -------
     Tensor
-        One number, or the shape of the labels with ``reduction="none"``.
+        One number; with ``reduction="none"`` a number for each label.
 
     Raises
     ------
     ValueError
-        A label out of range, shapes that do not fit.
+        If a label is out of range, or shapes do not fit.
     TypeError
-        Labels that are not integers.
+        If the input is not float, or the target is neither integers nor probabilities of the input's shape
+        and dtype.
 
     Examples
     --------
@@ -280,7 +283,7 @@ def nll_loss(
     ----------
     input : Tensor or array of log-probabilities, ``C``, ``N x C`` or ``N x C x d1 ..``, float32 or float64
     target : integer labels of the shape of ``input`` without ``C``
-    weight, size_average, ignore_index, reduce, reduction : as in :func:`cross_entropy`
+    weight, size_average, ignore_index, reduce, reduction : as in :func:`cross_entropy` with labels
 
     Examples
     --------

@@ -18,9 +18,9 @@ from .base import check_reduction, pair, pair_loss, reduced, same_shape, weighte
 
 
 def _probabilities(name: str, input: Tensor, loss: Tensor) -> None:
-    """Refuse an input that is no probability, where the host has its numbers.
+    """Raise a ValueError if ``input`` has a number outside of 0 to 1. On a GPU nothing is checked.
 
-    The logarithm of such a number is NaN, so nothing is read again unless the loss is NaN.
+    The loss of such a number is NaN. So the input is searched only if the loss has a NaN.
     """
     if input.device == "cuda" or backends.recording.get() or not loss.numel():
         return
@@ -40,14 +40,14 @@ def binary_cross_entropy(
 ) -> Tensor:
     """Cross-entropy of probabilities, ``-(target * log(input) + (1 - target) * log(1 - input))``.
 
-    Logarithms below -100 count as -100, so that the loss is finite. The results of
-    :func:`binary_cross_entropy_with_logits` are more exact.
+    Logarithms below -100 count as -100, so that the loss is finite.
+    :func:`binary_cross_entropy_with_logits` is more accurate.
 
     Parameters
     ----------
     input : Tensor or array of probabilities, float32 or float64
-        A number outside 0 to 1 is refused on the host; on a GPU its loss is NaN.
-    target : of the input's shape and dtype
+        A number outside of 0 to 1 raises a ValueError on the CPU; on a GPU its loss is NaN.
+    target : probabilities, of the input's shape and dtype
     weight : broadcastable, optional
         Weight of each element.
     size_average, reduce : None
@@ -91,7 +91,7 @@ def binary_cross_entropy_with_logits(
         Deprecated in PyTorch, and not supported.
     reduction : {"mean", "sum", "none"}
     pos_weight : broadcastable, optional
-        Weight of the positive part.
+        Weight of the term ``target * log(sigmoid(input))``, for example one number per class.
 
     Examples
     --------
@@ -167,7 +167,7 @@ def kl_div(
     reduction: str = "mean",
     log_target: bool = False,
 ) -> Tensor:
-    """Kullback-Leibler divergence of log-probabilities from a target, ``target * (log(target) - input)``.
+    """Kullback-Leibler divergence of a target from log-probabilities, ``target * (log(target) - input)``.
 
     Parameters
     ----------
@@ -176,10 +176,10 @@ def kl_div(
     size_average, reduce : None
         Deprecated in PyTorch, and not supported.
     reduction : {"mean", "sum", "none", "batchmean"}
-        ``"batchmean"`` divides the sum by the first extent, as the definition of the divergence does. The
-        mean divides by the number of elements; a warning says so.
+        ``"batchmean"`` divides the sum by the first extent, as the definition of the divergence does.
+        ``"mean"`` divides by the number of elements, and gives a warning.
     log_target : bool
-        The target holds logarithms of probabilities too.
+        Whether the target holds logarithms of probabilities too.
 
     Examples
     --------
@@ -223,11 +223,13 @@ def poisson_nll_loss(
         The expected counts, or their logarithms with ``log_input``.
     target : counts; both broadcast, and integers are converted
     log_input : bool
+        Whether ``input`` holds logarithms.
     full : bool
         Add Stirling's approximation of ``log(target!)`` where the target is above 1.
     size_average, reduce : None
         Deprecated in PyTorch, and not supported.
     eps : float
+        Keeps the logarithm finite; used only without ``log_input``.
     reduction : {"mean", "sum", "none"}
 
     Examples
@@ -254,24 +256,25 @@ def gaussian_nll_loss(
 ) -> Tensor:
     """Negative log-likelihood of numbers under normal distributions (Nix and Weigend 1994).
 
-    ``(log(v) + (input - target) ** 2 / v) / 2`` with ``v = max(var, eps)``. As in PyTorch the gradient of
-    ``var`` is that of ``v``.
+    ``(log(v) + (input - target) ** 2 / v) / 2`` with ``v = max(var, eps)``. As in PyTorch, ``var`` gets the
+    gradient of ``v`` also where it is below ``eps``.
 
     Parameters
     ----------
     input : Tensor or array of means, float32 or float64
     target : of the same dtype, broadcast with the input
-    var : the variances: of the input's shape, without its last dimension, with one extent of 1; or one number
+    var : the variances: one number, or an array
+        The array has the input's shape, or lacks its last dimension, or has an extent of 1 in one dimension.
     full : bool
         Add the constant ``log(2 pi) / 2``.
     eps : float above 0
-        The least variance.
+        The smallest variance.
     reduction : {"mean", "sum", "none"}
 
     Raises
     ------
     ValueError
-        A negative variance (not noticed on a GPU), or shapes that do not fit.
+        If a variance is negative (not checked on a GPU), or shapes do not fit.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Losses of orders and distances: nothing is lost where a margin is kept."""
+"""Losses of rankings and distances. Most are 0 where the right result is better by a margin."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def hinge_embedding_loss(
     reduce: None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """Distances of similar pairs (target 1); what is missing to ``margin`` for others (target -1).
+    """``input`` where the target is 1 (similar pairs), ``max(0, margin - input)`` where it is -1.
 
     Parameters
     ----------
@@ -99,8 +99,8 @@ def margin_ranking_loss(
     Parameters
     ----------
     input1, input2 : Tensor or array, float32 or float64
-    target : 1 where ``input1`` should be larger, -1 where ``input2`` should be; integers are converted
-        The three have the same number of dimensions and broadcast.
+    target : 1 where ``input1`` should be larger, -1 where ``input2`` should be larger
+        Integers are converted. The three have the same number of dimensions and broadcast.
     margin : float
     size_average, reduce : None
         Deprecated in PyTorch, and not supported.
@@ -138,7 +138,9 @@ def cosine_embedding_loss(
     reduce: None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """``1 - cos`` of pairs that belong together (target 1), ``max(0, cos - margin)`` of others (target -1).
+    """``1 - cos`` of similar pairs (target 1), ``max(0, cos - margin)`` of other pairs (target -1).
+
+    ``cos`` is the cosine of the angle between the two vectors.
 
     Parameters
     ----------
@@ -170,7 +172,7 @@ def cosine_embedding_loss(
 
 
 def _fit(name: str, a: Tensor, b: Tensor) -> None:
-    """Refuse shapes that do not broadcast, in the name of the loss."""
+    """Raise a ValueError that names the loss if the shapes do not broadcast."""
     broadcast_shape(name, a.shape, b.shape)
 
 
@@ -186,7 +188,7 @@ def triplet_margin_loss(
     reduce: None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """``max(0, d(anchor, positive) - d(anchor, negative) + margin)`` with the p-norm as distance.
+    """``max(0, d(anchor, positive) - d(anchor, negative) + margin)``, where ``d`` is the p-norm distance.
 
     Balntas et al., Learning shallow convolutional feature descriptors with triplet losses, 2016.
 
@@ -197,7 +199,7 @@ def triplet_margin_loss(
     p, eps : float
         As in :func:`pairwise_distance`.
     swap : bool
-        Take the smaller of the distances of ``negative`` from ``anchor`` and from ``positive``.
+        Use the smaller one of the distances of ``negative`` from ``anchor`` and from ``positive``.
     size_average, reduce : None
         Deprecated in PyTorch, and not supported.
     reduction : {"mean", "sum", "none"}
@@ -230,7 +232,7 @@ def triplet_margin_with_distance_loss(
     swap: bool = False,
     reduction: str = "mean",
 ) -> Tensor:
-    """:func:`triplet_margin_loss` with a distance of the user.
+    """:func:`triplet_margin_loss` with a distance function of the user.
 
     Parameters
     ----------
@@ -239,7 +241,7 @@ def triplet_margin_with_distance_loss(
         By default :func:`pairwise_distance`.
     margin : float above 0
     swap : bool
-        Take the smaller of the distances of ``negative`` from ``anchor`` and from ``positive``.
+        Use the smaller one of the distances of ``negative`` from ``anchor`` and from ``positive``.
     reduction : {"mean", "sum", "none"}
 
     Examples
@@ -263,7 +265,7 @@ def triplet_margin_with_distance_loss(
 
 
 def _triplet(name: str, *values: TensorLike) -> tuple[Tensor, ...]:
-    """Anchor, positive and negative, checked, as Tensors."""
+    """Anchor, positive and negative as Tensors, checked."""
     words = ("anchor", "positive", "negative")
     three = tuple(argument(name, w, v) for w, v in zip(words, values))
     check_float(name, **dict(zip(words, three)))
@@ -305,15 +307,15 @@ def multi_margin_loss(
     reduce: None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """How far the scores of other classes come within ``margin`` of the right one's.
+    """A loss that asks for the score of the right class to be the highest, by at least ``margin``.
 
-    The sum over the other classes of ``max(0, margin - input[target] + input[other]) ** p``, divided by the
-    number of classes (Crammer and Singer 2001, for ``p=1``).
+    It is the sum over the other classes of ``max(0, margin - input[target] + input[other]) ** p``, divided by
+    the number of classes (Crammer and Singer 2001, for ``p=1``).
 
     Parameters
     ----------
     input : Tensor or array of scores, ``N x C`` or ``C``, float32 or float64
-    target : integer labels, ``N``; a scalar or one label for an input ``C``
+    target : integer labels of shape ``N``; for an input ``C``, one label as a scalar or a vector
     p : {1, 2}
     margin : float
     weight : (C,), optional
@@ -363,16 +365,16 @@ def multilabel_margin_loss(
     reduce: None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """How far the scores of other classes come within 1 of those of the right ones.
+    """A loss that asks for the scores of all right classes to be higher than the others, by at least 1.
 
-    The sum over right and other classes of ``max(0, 1 - input[right] + input[other])``, divided by the number
-    of classes.
+    It is the sum over all pairs of a right and another class of ``max(0, 1 - input[right] + input[other])``,
+    divided by the number of classes.
 
     Parameters
     ----------
     input : Tensor or array of scores, ``N x C`` or ``C``, float32 or float64
     target : integer labels of the input's shape
-        The right classes of a row; those behind the first -1 do not count.
+        A row holds the right classes, then -1; labels after the first -1 do not count.
     size_average, reduce : None
         Deprecated in PyTorch, and not supported.
     reduction : {"mean", "sum", "none"}
@@ -394,7 +396,7 @@ def multilabel_margin_loss(
     labels = check_labels(name, target, classes, -1)
     labels = labels.reshape(rows.shape)
     counts = np.logical_and.accumulate(labels >= 0, axis=1)  # a label counts if no -1 is before it
-    most = int(counts.sum(axis=1).max(initial=0))  # right classes of a row
+    most = int(counts.sum(axis=1).max(initial=0))  # the largest number of right classes in a row
     counts, labels = counts[:, :most], np.where(counts, labels, 0)[:, :most]
     right = np.zeros(rows.shape, bool)
     n, k = np.nonzero(counts)

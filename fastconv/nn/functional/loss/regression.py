@@ -13,7 +13,8 @@ from .base import check_reduction, pair, pair_loss, warn_of_broadcasting, weight
 def _weighted_mean(
     name: str, losses: Tensor, weight: TensorLike, reduction: str, by_weights: bool = True
 ) -> Tensor:
-    """The losses times a weight of the same shape; their mean divides by the sum of the weights."""
+    """The losses times a weight of the same shape, reduced. With ``by_weights``, the mean divides by the sum
+    of the weights."""
     weight = argument(name, "weight", weight)
     check_shape(name, "weight", weight.shape, losses.shape, "the input's")
     if reduction == "mean" and by_weights:
@@ -99,7 +100,7 @@ def smooth_l1_loss(
     reduction: str = "mean",
     beta: float = 1.0,
 ) -> Tensor:
-    """Squares of small differences, absolute values of large ones (Girshick 2015).
+    """A loss that is quadratic for small differences and linear for large ones (Girshick 2015).
 
     With ``d = |input - target|``: ``d ** 2 / (2 * beta)`` where ``d < beta``, else ``d - beta / 2``.
 
@@ -133,7 +134,7 @@ def huber_loss(
     delta: float = 1.0,
     weight: TensorLike | None = None,
 ) -> Tensor:
-    """Squares of small differences, absolute values of large ones (Huber 1964).
+    """A loss that is quadratic for small differences and linear for large ones (Huber 1964).
 
     With ``d = |input - target|``: ``d ** 2 / 2`` where ``d <= delta``, else ``delta * (d - delta / 2)``.
 
