@@ -1,4 +1,8 @@
-"""Layers, losses and containers; ``nn.functional`` has the same as functions, ``nn.init`` fills weights."""
+"""Layers, losses and containers.
+
+``nn.functional`` has the layers and losses as functions, ``nn.init`` initialises weights, and ``nn.utils``
+changes the parameters and gradients of a net.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -130,11 +134,11 @@ from .module import Module
 from .parameter import Buffer, Parameter
 from .parameter_containers import ParameterDict, ParameterList
 
-if not TYPE_CHECKING:  # checkers know that these names do not exist
+if not TYPE_CHECKING:  # with a module __getattr__, type checkers would accept every name
 
     def __getattr__(name: str) -> object:
         lazy = name.startswith("Lazy") or name.startswith("Uninitialized")
-        why = "; give the number of inputs, fastconv has no lazy layers" if lazy else ""
+        why = "; fastconv has no lazy layers: give the number of inputs to the plain layer" if lazy else ""
         raise AttributeError(f"module 'fastconv.nn' has no attribute {name!r}{why}")
 
 

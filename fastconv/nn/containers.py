@@ -1,6 +1,6 @@
 """Modules that hold other modules: Sequential, ModuleList and ModuleDict."""
 
-# Arguments of users are checked when they arrive, whatever their declared types say.
+# Users' arguments are checked at run time, although by the declared types some checks look unnecessary.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnnecessaryIsInstance=false
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Members: TypeAlias = "Mapping[str, Module] | Iterable[tuple[str, Module]] | Modu
 
 
 class _Container(Module):
-    """Modules under the names ``"0"``, ``"1"``, ... that can be used like a list."""
+    """Modules in order, used like a list. ``append`` names a module by its position: ``"0"``, ``"1"``, ..."""
 
     def __len__(self) -> int:
         return len(self._modules)
@@ -53,7 +53,7 @@ class _Container(Module):
         self._refill(left)
 
     def _refill(self, modules: list[Module]) -> None:
-        """Have exactly these members, under their numbers."""
+        """Replace all members by ``modules``, under the names ``"0"``, ``"1"``, ..."""
         for name in list(self._modules):
             delattr(self, name)
         self.extend(modules)
@@ -79,7 +79,7 @@ class _Container(Module):
         return self
 
     def insert(self, index: int, module: Module) -> Self:
-        """Put a module in place ``index``, and all from there on one place further."""
+        """Insert a module before position ``index``; the modules from there on move by one."""
         every = list(self)
         check(
             -len(every) <= index <= len(every),
@@ -110,7 +110,7 @@ class ModuleList(_Container):
     Parameters
     ----------
     modules : iterable of Module
-        The first members; ``append``, ``insert``, ``pop``, ``layers[i] = module`` and the like change the
+        The members at first; ``append``, ``insert``, ``pop``, ``layers[i] = module`` and the like change the
         list.
 
     Examples
@@ -138,7 +138,7 @@ class ModuleList(_Container):
 class Sequential(_Container):
     """Modules that are called one after the other.
 
-    Neighbouring layers that an engine can compute together run as one op; see :mod:`fastconv.nn.fused_chain`.
+    Consecutive layers that an engine can compute together run as one op; see :mod:`fastconv.nn.fused_chain`.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ class Sequential(_Container):
         check(
             isinstance(times, int) and times > 0,
             "Sequential",
-            f"it can be repeated a positive number of times, got {times!r:.60}",
+            f"the number of repetitions must be a positive int, got {times!r:.60}",
             TypeError if not isinstance(times, int) else ValueError,
         )
         return Sequential(*(m for _ in range(times) for m in self))
@@ -207,12 +207,12 @@ class ModuleDict(Module):
     Parameters
     ----------
     modules : mapping of str to Module, or pairs
-        The first members; ``d[name] = module``, ``update``, ``pop`` and ``clear`` change the dict.
+        The members at first; ``d[name] = module``, ``update``, ``pop`` and ``clear`` change the dict.
 
     Raises
     ------
     KeyError
-        A name is empty, contains a dot, or is an attribute of the class, such as ``"keys"``.
+        If a name is empty, contains a dot, or is an attribute of the class, such as ``"keys"``.
 
     Examples
     --------
@@ -269,7 +269,7 @@ class ModuleDict(Module):
         return cast("dict[str, Module]", self._modules).values()
 
     def update(self, modules: Members) -> None:
-        """Enter each module of a mapping, or of pairs, under its name."""
+        """Add the modules of a mapping, or of pairs of name and module; a name that exists is replaced."""
         for key, module in pairs("ModuleDict", modules):
             self[key] = module
 
@@ -286,5 +286,5 @@ def pairs(name: str, members: Any) -> list[tuple[str, Any]]:
     )
     found = [tuple(m) if isinstance(m, Iterable) else (m,) for m in members]
     for i, m in enumerate(found):
-        check(len(m) == 2, name, f"expected pairs of name and value, got {len(m)} values at {i}")
+        check(len(m) == 2, name, f"expected pairs of name and value, got {len(m)} values at index {i}")
     return cast("list[tuple[str, Any]]", found)

@@ -1,15 +1,15 @@
 """Chains of small layers that an engine computes as one op, used by ``Sequential``.
 
-A layer takes part in a chain if its class defines ``fusion_steps(shape)``, which describes the layer in the
-words of the engines' optional op ``fused_chain_plan``. The engine then decides how many of the leading steps
-are faster as one op than layer by layer::
+A layer can be part of a chain if its class defines ``fusion_steps(shape)``, which describes the layer in the
+form that the engines' optional op ``fused_chain_plan`` reads. The engine then decides how many of the leading
+steps are faster as one op than layer by layer::
 
     layers    Conv2d    ReLU    MaxPool2d   Conv2d   Sigmoid   BatchNorm2d   Linear
     steps     conv      relu    max_pool    conv     sigmoid   (none)        linear
               |------------ one fused chain ---------------|   on its own    ...
 
-This file knows no class of layers. A subclass inherits ``fusion_steps``, but only instances of the class
-whose body defines it take part, because a subclass may compute something else.
+This file does not depend on the classes of layers. A subclass inherits ``fusion_steps``, but only instances
+of the class whose body defines it can be fused, because a subclass may compute something else.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ..tape import Op
 from ..tensor import Tensor
 from .hooks import hooked
 
-#: Steps of a layer, each a kind and its spec or None; the shape of the result; weight and bias (or None) of
-#: every step that has a weight.
+#: A tuple of three: the steps of a layer, each a pair of a kind and its spec (or None); the shape of the
+#: result; and the weight and bias (or None) of every step that has a weight.
 FusionSteps: TypeAlias = tuple[list[tuple[str, Any]], tuple[int, ...], tuple["Tensor | None", ...]]
 
 
@@ -34,8 +34,8 @@ class Fusible(Protocol):
     def fusion_steps(self, shape: tuple[int, ...]) -> FusionSteps | None:
         """The steps on an input of ``shape``.
 
-        None, a ValueError or a TypeError: the layer must be called on its own. It then reports what does not
-        fit under its own name.
+        If the result is None, or a ValueError or TypeError is raised, the layer is called on its own. The
+        layer then raises the error again, under its own name.
         """
         ...
 
@@ -43,7 +43,7 @@ class Fusible(Protocol):
 def _steps(modules: Sequence[Any], x: Tensor) -> tuple[tuple, list[int], list[list[Tensor | None]]]:
     """The steps of the leading modules that can be fused.
 
-    Also, per module, the number of steps up to its end and its parameters.
+    The second result is, for each module, the number of steps up to its end; the third is its parameters.
     """
     steps, ends, params = [], [], []
     shape, dtype, device = x.shape, x.dtype, x.device
@@ -72,8 +72,8 @@ class FusedChain(Op):
         ctx.plan = plan
         weights, biases = params[::2], params[1::2]
         y, ctx.blocks = ctx.engine.fused_chain_fwd(plan, x, weights, biases, any(ctx.needs))
-        # Saved is what the single layers would save, so that autograd refuses the same changes in place
-        # between forward and backward.
+        # Save what the single layers would save, so that autograd refuses the same in-place changes between
+        # forward and backward.
         before = [any(ctx.needs[: 1 + 2 * i]) for i in range(len(weights))]
         ctx.save(x if ctx.needs[1] else None, *(w if needed else None for w, needed in zip(weights, before)))
         return y
@@ -88,14 +88,14 @@ class FusedChain(Op):
 
 
 def run(modules: Sequence[Any], x: Any) -> Any:
-    """Call ``modules`` one after the other; neighbours run as a fused chain where the engine has a plan.
+    """Call ``modules`` one after the other; consecutive ones run as a fused chain if the engine has a plan.
 
     Parameters
     ----------
     modules : sequence of Module
     x : Tensor or whatever the first module takes
-        Chains start from a Tensor of 4 dimensions. No chain is formed while an observer (``summary``,
-        ``profile``) is active, because it wants the ops of each layer.
+        A chain starts from a Tensor of 4 dimensions. No chain is formed while an observer (``summary``,
+        ``profile``) is active, because it needs the ops of each layer.
 
     Returns
     -------

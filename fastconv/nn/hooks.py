@@ -1,6 +1,6 @@
-"""Functions of users that are called with a module: before and after forward, with gradients, with states.
+"""Hooks of modules: users' functions that are called around forward, with gradients, and with state dicts.
 
-A module without hooks has no table of them, and its call costs nothing more.
+A module without hooks has no table of hooks, so they do not slow down its calls.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ForwardHook: TypeAlias = (
 
 
 class HookTable:
-    """The hooks of one module, by what they are called for."""
+    """The hooks of one module, in one registry per event."""
 
     def __init__(self) -> None:
         self.forward_pre, self.forward = Registry(), Registry()
@@ -38,13 +38,13 @@ class HookTable:
 
     @property
     def in_calls(self) -> bool:
-        """Whether a call of the module does more than its forward."""
+        """Whether there are hooks that a call of the module must run."""
         return bool(self.forward_pre or self.forward or self.backward_pre or self.backward)
 
     def call(
         self, module: Any, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """``forward(*args, **kwargs)`` with everything around it."""
+        """``forward(*args, **kwargs)`` with the hooks before and after it."""
         for hook, with_kwargs in list(self.forward_pre.values()):
             if with_kwargs:
                 new = hook(module, args, kwargs)
@@ -81,21 +81,22 @@ class HookTable:
 
 
 class _Watch:
-    """The gradients of one call of a module, shown to its backward hooks.
+    """Passes the gradients of one call of a module to its backward hooks.
 
-    Its inputs and outputs pass an op that does nothing forward. Backward, that of the outputs gets the
-    gradients first, and that of the inputs when all of them are there.
+    The inputs of the call go through an op that does not change them, and so do the outputs. In the backward
+    pass, the op of the outputs gets the gradients of the outputs first. The op of the inputs gets the
+    gradients of the inputs when all of them are computed.
     """
 
     def __init__(self, module: Any, table: HookTable, args: tuple[Any, ...]) -> None:
         self.module, self.table, self.count = module, table, len(args)
-        self.at: list[int] = []  # the positions of tensors among the inputs, where one needs a gradient
+        self.at: list[int] = []  # positions of tensors among the inputs; empty if none needs a gradient
         self.out_at: list[int] = []
         self.out_count = 0
         self.grad_outputs: tuple[Any, ...] = ()
 
     def inputs(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The arguments, behind the op of the inputs."""
+        """The arguments after the op of the inputs."""
         at = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
         if is_grad_enabled() and any(args[i].requires_grad for i in at):
             self.at = at
@@ -103,7 +104,7 @@ class _Watch:
         return args
 
     def outputs(self, result: Any) -> Any:
-        """The results, behind the op of the outputs."""
+        """The results after the op of the outputs."""
         if not isinstance(result, (Tensor, tuple)):
             warnings.warn(
                 f"{type(self.module).__name__}: backward hooks are called for a Tensor or a tuple of them, "
@@ -120,7 +121,7 @@ class _Watch:
         return passed if isinstance(result, tuple) else passed[0]
 
     def output_gradients(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The gradients of the outputs, after the pre-hooks."""
+        """The gradients of the outputs as the backward pre-hooks return them."""
         every = _spread(grads, self.out_at, self.out_count)
         for hook in list(self.table.backward_pre.values()):
             new = hook(self.module, every)
@@ -132,7 +133,7 @@ class _Watch:
         return tuple(every[i] for i in self.out_at)
 
     def input_gradients(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The gradients of the inputs, after the hooks."""
+        """The gradients of the inputs as the backward hooks return them."""
         every = self._hooked(_spread(grads, self.at, self.count))
         return tuple(every[i] for i in self.at)
 
@@ -185,7 +186,7 @@ class _Outputs(Function):
 
 
 def _passed(op: type[Function], watch: _Watch, values: tuple[Any, ...], at: list[int]) -> tuple[Any, ...]:
-    """``values`` with the tensors, which are ``at`` these positions, behind ``op``."""
+    """``values``, with the tensors at the positions ``at`` replaced by the results of ``op``."""
     passed = iter(op.apply(watch, *[values[i] for i in at]))
     return tuple(next(passed) if i in at else v for i, v in enumerate(values))
 
@@ -196,11 +197,11 @@ def _spread(grads: tuple[Any, ...], at: list[int], count: int) -> tuple[Any, ...
 
 
 def _gone() -> None:
-    """What a reference to nothing gives; unlike a lambda it can be pickled."""
+    """Returns None, like a dead weak reference; unlike a lambda it can be pickled."""
 
 
 class ModuleHandle(RemovableHandle):
-    """The handle of a module's hook. A copy of the module with it removes the hook of the copy."""
+    """The handle of a module's hook. If module and handle are copied together, the copies belong together."""
 
     def __init__(self, module: HookedModule, registry: Registry) -> None:
         super().__init__(registry)
@@ -247,11 +248,11 @@ class HookedModule(ModuleTree):
         Parameters
         ----------
         hook : callable
-            It may return new arguments: a tuple, or a single value.
+            It may return new arguments, as a tuple or a single value, or None to keep them.
         prepend : bool
             Call it before the hooks that are registered already.
         with_kwargs : bool
-            Call ``hook(module, args, kwargs)``, which may return both.
+            Call ``hook(module, args, kwargs)`` instead. It may return a tuple of new args and new kwargs.
 
         Returns
         -------
@@ -280,13 +281,13 @@ class HookedModule(ModuleTree):
         Parameters
         ----------
         hook : callable
-            It may return another output.
+            It may return a new output, or None to keep the output.
         prepend : bool
             Call it before the hooks that are registered already.
         with_kwargs : bool
-            Call ``hook(module, args, kwargs, output)``.
+            Call ``hook(module, args, kwargs, output)`` instead.
         always_call : bool
-            Call it also where forward raises an error; then the output is None.
+            Call the hook also if forward raises an error; then the output is None.
 
         Returns
         -------
@@ -305,12 +306,13 @@ class HookedModule(ModuleTree):
     def register_full_backward_hook(
         self, hook: Callable[[Any, Any, Any], Any], prepend: bool = False
     ) -> RemovableHandle:
-        """Call ``hook(module, grad_input, grad_output)`` when the gradients of the inputs are there.
+        """Call ``hook(module, grad_input, grad_output)`` when the gradients of the inputs are computed.
 
         Parameters
         ----------
         hook : callable
-            Both gradients are tuples, with None for what has none. It may return another ``grad_input``.
+            Both gradients are tuples, with None for values without a gradient. The hook may return a new
+            ``grad_input``, or None to keep it.
         prepend : bool
             Call it before the hooks that are registered already.
 
@@ -333,49 +335,50 @@ class HookedModule(ModuleTree):
     ) -> RemovableHandle:
         """Call ``hook(module, grad_output)`` before the gradients of this module are computed.
 
-        It may return another ``grad_output``. Parameters and result are those of
-        :meth:`register_full_backward_hook`.
+        The hook may return a new ``grad_output``, or None to keep it. The other parameters and the result are
+        those of :meth:`register_full_backward_hook`.
         """
         return self._register_hook("backward_pre", hook, hook, prepend)
 
     def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call ``hook(module, prefix, keep_vars)`` before :meth:`state_dict` of this module."""
+        """Call ``hook(module, prefix, keep_vars)`` before :meth:`state_dict` reads this module's tensors."""
         return self._register_hook("state_dict_pre", hook, hook)
 
     def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(module, state_dict, prefix, local_metadata)`` after :meth:`state_dict`.
 
-        It may change the dict; ``local_metadata`` is an empty dict.
+        The hook may change ``state_dict`` in place and must return None. ``local_metadata`` is an empty dict.
         """
         return self._register_hook("state_dict", hook, hook)
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call a hook before :meth:`load_state_dict`, for this module wherever it is in the net.
+        """Call ``hook`` before :meth:`load_state_dict` of this module, or of a net that contains it.
 
         Parameters
         ----------
         hook : callable
-            Called with the arguments ``module, state_dict, prefix, local_metadata, strict, missing_keys,
-            unexpected_keys, error_msgs``. It may change ``state_dict``, a copy, whose names begin with
-            ``prefix``. Messages in ``error_msgs`` are reported.
+            It is called with the arguments ``module, state_dict, prefix, local_metadata, strict,
+            missing_keys, unexpected_keys, error_msgs``. ``state_dict`` is a copy of the whole state, which
+            the hook may change; the names of this module's tensors begin with ``prefix``. Messages that it
+            adds to ``error_msgs`` are reported.
         """
         return self._register_hook("load_pre", hook, hook)
 
     def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(module, incompatible_keys)`` after :meth:`load_state_dict`.
 
-        It may take names out of ``incompatible_keys.missing_keys`` and ``unexpected_keys``, which then are
-        no errors.
+        The hook may remove names from ``incompatible_keys.missing_keys`` and ``unexpected_keys``, which are
+        then not reported as errors.
         """
         return self._register_hook("load", hook, hook)
 
 
 def hooks_of(module: Any) -> HookTable | None:
-    """The hooks of ``module``, None where none was ever registered."""
+    """The hooks of ``module``, or None if none was ever registered."""
     return module._hook_table if isinstance(module, HookedModule) else None
 
 
 def hooked(module: Any) -> bool:
-    """Whether a call of ``module`` does more than its forward, so that it must not be fused or recorded."""
+    """Whether a call of ``module`` must run hooks, so that the module must not be fused or recorded."""
     table = hooks_of(module)
     return table is not None and table.in_calls

@@ -1,7 +1,7 @@
 """Initialisation of weights in place.
 
-Every function fills its tensor outside the tape and returns it. Random numbers come from ``generator``, else
-from the generator that ``fc.manual_seed`` seeds.
+Every function fills its tensor without recording it on the tape, and returns the tensor. Random numbers come
+from ``generator``, by default the one that ``fc.manual_seed`` seeds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         ``"linear"``, ``"sigmoid"``, ``"tanh"``, ``"relu"``, ``"leaky_relu"``, ``"selu"`` or the name of a
         convolution.
     param : float, optional
-        The slope of leaky_relu, 0.01 by default.
+        The negative slope of leaky_relu, 0.01 by default.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def _fans(name: str, t: Tensor) -> tuple[int, int]:
-    """How many inputs an output has (fan in), and how many outputs an input has (fan out)."""
+    """The fan in (inputs of each output) and the fan out (outputs of each input) of a weight."""
     check(t.ndim >= 2, name, f"fan in and fan out need at least 2 dimensions, got {shape_str(t.shape)}")
     field = prod(t.shape[2:])
     return t.shape[1] * field, t.shape[0] * field
@@ -78,7 +78,7 @@ def _check_2d(name: str, tensor: Tensor) -> None:
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """Fill with numbers uniform in ``[a, b)``.
+    """Fill with numbers uniformly distributed in ``[a, b)``.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
 def normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
-    """Fill with normal numbers of ``mean`` and standard deviation ``std``.
+    """Fill with normally distributed numbers of mean ``mean`` and standard deviation ``std``.
 
     Examples
     --------
@@ -121,13 +121,13 @@ def trunc_normal_(
     b: float = 2.0,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Fill with normal numbers that lie in ``[a, b]``; others are drawn again.
+    """Fill with normally distributed numbers in ``[a, b]``; a number outside is replaced by a new one.
 
     Parameters
     ----------
     tensor : Tensor
     mean, std : float
-        Of the normal distribution before it is cut off.
+        Mean and standard deviation of the normal distribution before it is truncated.
     a, b : float
         The smallest and the largest value.
     generator : Generator, optional
@@ -143,13 +143,14 @@ def trunc_normal_(
     check(a < b, name, f"a must be below b, got {a} and {b}")
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
-            "trunc_normal_: mean is more than 2 std from [a, b], so the numbers may be distributed otherwise",
+            "trunc_normal_: mean is more than 2 std away from [a, b], so the distribution may be inaccurate",
             stacklevel=2,
         )
     low, high = (a - mean) / std, (b - mean) / std
     values: Any = np.empty(tensor.numel())
     missing = np.ones(tensor.numel(), bool)
-    # Where much is cut off, uniform numbers are kept with the probability that the density gives.
+    # If much of the distribution is cut off, draw uniform numbers, and keep each with a probability
+    # proportional to the normal density there.
     wide = erf(high / sqrt(2)) - erf(low / sqrt(2)) > 0.6
     peak = min(max(low, 0.0), high)
     while count := np.count_nonzero(missing):
@@ -189,7 +190,7 @@ def ones_(tensor: Tensor) -> Tensor:
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """Fill uniformly with variance ``gain^2 * 2 / (fan_in + fan_out)`` (Glorot and Bengio 2010).
+    """Fill with uniform numbers of variance ``gain^2 * 2 / (fan_in + fan_out)`` (Glorot and Bengio 2010).
 
     Examples
     --------
@@ -214,13 +215,15 @@ def kaiming_uniform_(
     nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
 ) -> Tensor:
-    """Fill uniformly with variance ``gain^2 / fan`` (He et al. 2015).
+    """Fill with uniform numbers of variance ``gain^2 / fan`` (He et al. 2015).
+
+    ``fan`` is the fan in or the fan out of the weight, and ``gain`` that of the nonlinearity.
 
     Parameters
     ----------
     tensor : Tensor of at least 2 dimensions
     a : float
-        The slope of leaky_relu, if that is the nonlinearity.
+        The negative slope of leaky_relu; used only if that is the nonlinearity.
     mode : {"fan_in", "fan_out"}
         ``"fan_in"`` keeps the variance in the forward pass, ``"fan_out"`` in the backward pass.
     nonlinearity : str
@@ -255,9 +258,9 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
     Parameters
     ----------
     tensor : Tensor of at least 2 dimensions
-        Those behind the first count as one.
+        All dimensions after the first are treated as one.
     gain : float
-        The length of the rows.
+        The length of each orthogonal row or column.
     generator : Generator, optional
 
     Examples
@@ -280,7 +283,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
     )
     q: Any
     q, r = np.linalg.qr(drawn)
-    q = q * np.sign(r.diagonal()) * gain  # without the signs some are likelier (Mezzadri 2007)
+    q = q * np.sign(r.diagonal()) * gain  # without the signs q is not uniformly distributed (Mezzadri 2007)
     return _fill(tensor, (q.T if rows < columns else q).reshape(tensor.shape))
 
 
@@ -296,13 +299,15 @@ def eye_(tensor: Tensor) -> Tensor:
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
-    """Fill the weight of a convolution so that it passes on its input channels, as many as it has outputs.
+    """Fill the weight of a convolution so that each output channel is a copy of an input channel.
+
+    Output channels without a corresponding input channel are zero.
 
     Parameters
     ----------
     tensor : Tensor of 3 to 5 dimensions
     groups : int
-        Of the convolution; each passes on its own channels.
+        The groups of the convolution. Each group copies its own channels.
 
     Examples
     --------
@@ -329,15 +334,15 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
 
 
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Tensor:
-    """Fill a matrix with normal numbers of which some in each column are 0 (Martens 2010).
+    """Fill a matrix with normally distributed numbers, and set some in each column to 0 (Martens 2010).
 
     Parameters
     ----------
     tensor : Tensor of 2 dimensions
     sparsity : float
-        The part of each column that is 0.
+        The fraction of each column that is set to 0.
     std : float
-        Of the other numbers.
+        The standard deviation of the other numbers.
     generator : Generator, optional
 
     Examples

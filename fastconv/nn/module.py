@@ -1,12 +1,13 @@
 """Module: the base of layers and networks.
 
-tree.py        attributes and submodules       parameter.py    what assigning registers
-hooks.py       users' functions around calls, gradients and states
-state.py       values: saved, loaded, moved, cast
-module.py      calls, and what is done in all submodules
+parameter.py   Parameter and Buffer
+tree.py        attributes and submodules
+hooks.py       users' functions that are called with a module, its gradients or its state
+state.py       the values of parameters and buffers: saved, loaded, moved, cast
+module.py      calls, and methods that act on all submodules
 """
 
-# Arguments of users are checked when they arrive, whatever their declared types say.
+# Users' arguments are checked at run time, although by the declared types some checks look unnecessary.
 # pyright: reportPrivateUsage=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Module(ModuleState):
     (1, 4, 6, 6)
     """
 
-    if TYPE_CHECKING:  # the files below do not know this class
+    if TYPE_CHECKING:  # the base classes are in files that cannot import Module, so they return Any
 
         def children(self) -> Iterator[Module]: ...
         def named_children(self) -> Iterator[tuple[str, Module]]: ...
@@ -64,7 +65,7 @@ class Module(ModuleState):
         def get_submodule(self, target: str) -> Module: ...
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Compute the result; every subclass that is called defines it."""
+        """Compute the result. A subclass must define this method if it is called."""
         raise NotImplementedError(f"{type(self).__name__}: define forward(self, x)")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -83,20 +84,23 @@ class Module(ModuleState):
 
     # ---- all submodules
     def train(self, mode: bool = True) -> Self:
-        """Set the training behaviour of dropout and batch normalisation, in all submodules."""
+        """Set the module and all its submodules to training mode, or to evaluation mode (``mode=False``).
+
+        The mode changes what dropout and batch normalisation compute.
+        """
         check(mode in (True, False), "train", f"mode must be True or False, got {mode!r:.60}")
         for m in self.modules():
-            # Not assigned where nothing changes, because an optimized net would record again.
+            # An assignment makes an optimized net record again, so assign only what changes.
             if m.training != bool(mode):
                 m.training = bool(mode)
         return self
 
     def eval(self) -> Self:
-        """Set the evaluation behaviour of dropout and batch normalisation, in all submodules."""
+        """Set the module and all its submodules to evaluation mode; see :meth:`train`."""
         return self.train(False)
 
     def apply(self, fn: Callable[[Module], object]) -> Self:
-        """Call ``fn`` on every submodule and then on this module."""
+        """Call ``fn(module)`` for every submodule, and then for this module."""
         for child in self.children():
             child.apply(fn)
         fn(self)
@@ -104,7 +108,7 @@ class Module(ModuleState):
 
     # ---- text
     def extra_repr(self) -> str:
-        """The options that the repr of the module shows."""
+        """The text that ``repr`` shows for the options of the module; subclasses override it."""
         return ""
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""``nn.modules``: PyTorch's other place for the names of ``nn``."""
+"""``nn.modules``: the classes of ``nn`` under the name of PyTorch's subpackage."""
 
 # ruff: noqa: F401, F403
 from .containers import ModuleDict, ModuleList, Sequential

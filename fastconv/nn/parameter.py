@@ -15,7 +15,7 @@ class Parameter(Tensor):
     data : Tensor or array, float32 or float64
         Wrapped without a copy; an empty tensor by default.
     requires_grad : bool
-        Whether training changes it.
+        Whether gradients are computed for it.
     """
 
     __slots__ = ()
@@ -28,14 +28,14 @@ class Parameter(Tensor):
 
 
 class Buffer(Tensor):
-    """A tensor that is saved and moved with the module it is assigned to, but not trained.
+    """A tensor that is saved and moved with the :class:`Module` it is assigned to, but not trained.
 
     Parameters
     ----------
     data : Tensor or array
         Wrapped without a copy; an empty tensor by default.
     persistent : bool
-        Whether ``state_dict`` has it.
+        Whether ``state_dict`` includes it.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """Modules that hold parameters: ParameterList and ParameterDict."""
 
-# Arguments of users are checked when they arrive, whatever their declared types say.
+# Users' arguments are checked at run time, although by the declared types some checks look unnecessary.
 # pyright: reportUnnecessaryIsInstance=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ParameterList(Module):
     Parameters
     ----------
     values : iterable, optional
-        The first members; ``append``, ``extend`` and ``p[i] = value`` change the list.
+        The members at first; ``append``, ``extend`` and ``p[i] = value`` change the list.
 
     Examples
     --------
@@ -92,7 +92,7 @@ class ParameterList(Module):
         return self
 
     def extend(self, values: Iterable[Any]) -> Self:
-        """Add several values at the end; a Tensor is one value, and refused here."""
+        """Add several values at the end. A Tensor is one value, so it raises a TypeError here."""
         check(
             isinstance(values, Iterable) and not isinstance(values, Tensor),
             "ParameterList",
@@ -111,7 +111,7 @@ class ParameterList(Module):
         return f"ParameterList(\n  {self.extra_repr()}\n)" if self._size else "ParameterList()"
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Refused: a list of parameters computes nothing."""
+        """Raise a RuntimeError, because a list of parameters computes nothing."""
         raise RuntimeError("ParameterList: it holds parameters and cannot be called")
 
 
@@ -123,12 +123,12 @@ class ParameterDict(Module):
     Parameters
     ----------
     parameters : mapping or pairs, optional
-        The first members; ``d[name] = value``, ``update``, ``pop`` and the like change the dict.
+        The members at first; ``d[name] = value``, ``update``, ``pop`` and the like change the dict.
 
     Raises
     ------
     KeyError
-        A name is empty, contains a dot, or is an attribute of the class, such as ``"keys"``.
+        If a name is empty, contains a dot, or is an attribute of the class, such as ``"keys"``.
 
     Examples
     --------
@@ -184,7 +184,7 @@ class ParameterDict(Module):
         return ParameterDict(self)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        """The value of ``key``, which is entered with ``default`` if it is missing."""
+        """The value of ``key``; if it is missing, it is added with the value ``default``."""
         if key not in self:
             self[key] = default
         return self[key]
@@ -201,7 +201,7 @@ class ParameterDict(Module):
         return value
 
     def popitem(self) -> tuple[str, Any]:
-        """Remove the pair that was entered last and return it."""
+        """Remove the pair that was added last and return it."""
         check(len(self) > 0, "ParameterDict", "popitem: the dict is empty", KeyError)
         key = next(reversed(self))
         return key, self.pop(key)
@@ -227,7 +227,7 @@ class ParameterDict(Module):
         return [self[key] for key in self]
 
     def update(self, parameters: Any) -> None:
-        """Enter each value of a mapping, or of pairs, under its name."""
+        """Add the values of a mapping, or of pairs of name and value; a name that exists is replaced."""
         for key, value in pairs("ParameterDict", parameters):
             self[key] = value
 
@@ -239,5 +239,5 @@ class ParameterDict(Module):
         return f"ParameterDict(\n  {self.extra_repr()}\n)" if len(self) else "ParameterDict()"
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Refused: a dict of parameters computes nothing."""
+        """Raise a RuntimeError, because a dict of parameters computes nothing."""
         raise RuntimeError("ParameterDict: it holds parameters and cannot be called")

@@ -1,6 +1,6 @@
-"""Values of a module: saved, loaded, moved to a device, cast to a type."""
+"""The values of a module's parameters and buffers: saved, loaded, moved to a device, cast to a dtype."""
 
-# Arguments of users are checked when they arrive, whatever their declared types say.
+# Users' arguments are checked at run time, although by the declared types some checks look unnecessary.
 # pyright: reportUnnecessaryIsInstance=false
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ class IncompatibleKeys(NamedTuple):
 
 
 class ModuleState(HookedModule):
-    """The part of :class:`Module` that deals with the values of parameters and buffers."""
+    """The part of :class:`Module` that handles the values of parameters and buffers."""
 
     def state_dict(
         self, *args: Any, destination: Any = None, prefix: Any = "", keep_vars: Any = False
     ) -> dict[str, Any]:
-        """Parameters and persistent buffers by dotted name, which are PyTorch's names.
+        """Parameters and persistent buffers under their dotted names, which are the same as in PyTorch.
 
         The tensors share the module's memory.
 
         Parameters
         ----------
         destination : dict, optional
-            Where to enter them; a new dict by default.
+            The dict to which the tensors are added; a new dict by default.
         prefix : str
-            What the names begin with.
+            Put in front of every name.
         keep_vars : bool
-            Give the parameters themselves; else tensors outside the tape.
+            Return the parameters themselves; by default, detached tensors.
 
         Returns
         -------
@@ -88,24 +88,26 @@ class ModuleState(HookedModule):
         Parameters
         ----------
         state_dict : mapping of name to Tensor, array or number
-            A prefix ``module.`` of all names is ignored; PyTorch's data-parallel training adds it.
+            If all names begin with ``module.``, which PyTorch's data-parallel training adds, it is removed.
         strict : bool
-            Refuse missing and unexpected names. With False they are skipped and returned.
+            Raise an error for missing and unexpected names. With False they are skipped and returned.
         assign : bool
-            Put the tensors themselves in place of the parameters and buffers, with their dtype and device.
+            Replace the parameters and buffers by the tensors themselves, with their dtype and device. By
+            default the values are converted to the module's dtype and device.
 
         Returns
         -------
         IncompatibleKeys
-            The skipped names: ``missing_keys`` and ``unexpected_keys``.
+            The skipped names: ``missing_keys`` and ``unexpected_keys``. A missing ``num_batches_tracked`` of
+            batch normalisation is not listed.
 
         Raises
         ------
         TypeError
-            ``state_dict`` is no mapping.
+            If ``state_dict`` is not a mapping.
         ValueError
-            Names are missing or unexpected, or shapes differ. The message lists all of them, and nothing is
-            copied.
+            If names are missing or unexpected, or shapes differ. The message lists all of them, and nothing
+            is copied. If there are post-hooks, names are checked only after them, when values are copied.
         """
         check(
             isinstance(state_dict, Mapping),
@@ -123,7 +125,7 @@ class ModuleState(HookedModule):
         for module, path, table in tables:
             for hook in list(table.load_pre.values()):
                 hook(module, state, f"{path}." if path else "", {}, strict, *keys, problems)
-        # Files written before BatchNorm counted its batches have no such entry.
+        # Files from the time before BatchNorm counted its batches have no num_batches_tracked.
         keys.missing_keys.extend([k for k in own if k not in state and not k.endswith("num_batches_tracked")])
         keys.unexpected_keys.extend([k for k in state if k not in own])
         problems += [
@@ -137,7 +139,8 @@ class ModuleState(HookedModule):
             for k, v in found.items()
             if np.shape(v) != own[k].shape
         ]
-        # A post-hook may see loaded values, and take names out of the lists.
+        # Post-hooks run after the values are loaded, and may remove names from the lists, so names are
+        # checked after them. Without post-hooks, everything is checked before anything is loaded.
         later = [(m, hook) for m, _, table in tables for hook in table.load.values()]
         if not later:
             self._check_loaded(strict, keys, problems)
@@ -182,15 +185,15 @@ class ModuleState(HookedModule):
         device : {"cpu", "cuda"}, optional
         dtype : float32 or float64, optional
             Integer buffers keep their type.
-        tensor : Tensor
-            Whose device and dtype to take.
+        tensor : Tensor, optional
+            Use its device and dtype.
         non_blocking, memory_format
             Accepted, without effect.
 
         Raises
         ------
         TypeError
-            The dtype is no other than float32 and float64, in which fastconv computes.
+            If the dtype is not float32 or float64, the dtypes in which fastconv computes.
 
         Examples
         --------
@@ -216,7 +219,7 @@ class ModuleState(HookedModule):
         return self.to("cpu")
 
     def cuda(self, device: Any = None) -> Self:
-        """Move parameters and buffers to the GPU; ``device`` may name it: ``"cuda"`` or 0."""
+        """Move parameters and buffers to the GPU; ``device`` may be ``"cuda"`` or 0."""
         check(device in (None, 0, "cuda", "cuda:0"), "cuda", f"expected the GPU 0, got {device!r:.60}")
         return self.to("cuda")
 
@@ -233,7 +236,7 @@ class ModuleState(HookedModule):
         return self.to(dtype=dst_type)
 
     def half(self) -> Self:
-        """Refused: fastconv computes in float32 and float64.
+        """Not supported, because fastconv computes in float32 and float64.
 
         Raises
         ------
@@ -243,12 +246,12 @@ class ModuleState(HookedModule):
         raise TypeError(_NARROW.format("half"))
 
     def bfloat16(self) -> Self:
-        """Refused, as :meth:`half` is."""
+        """Not supported; raises a TypeError as :meth:`half` does."""
         raise TypeError(_NARROW.format("bfloat16"))
 
     # ---- training
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradient of every parameter, or fill it with zeros (``set_to_none=False``)."""
+        """Set ``.grad`` of every parameter to None, or to zeros (``set_to_none=False``)."""
         for p in self.parameters():
             if set_to_none or p.grad is None:
                 p.grad = None

@@ -1,6 +1,6 @@
-"""What a module consists of: parameters, buffers and submodules as attributes, and the walk over them."""
+"""The parameters, buffers and submodules of a module: attributes, registries, and iteration over them."""
 
-# Arguments of users are checked when they arrive, whatever their declared types say.
+# Users' arguments are checked at run time, although by the declared types some checks look unnecessary.
 # pyright: reportUnnecessaryIsInstance=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class ModuleTree:
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Any]
-    _transient: Collection[str] = ()  # names of buffers that state_dict leaves out
+    _transient: Collection[str] = ()  # names of buffers that are not persistent: not in state_dict
     _last_change: object = None  # see :func:`versions`
 
-    if TYPE_CHECKING:  # attributes that a user assigned: `net[0].weight`
+    if TYPE_CHECKING:  # attributes such as `net[0].weight` have the type Any
 
         def __getattr__(self, name: str) -> Any: ...
 
@@ -34,8 +34,8 @@ class ModuleTree:
         self.__dict__.update(_parameters={}, _buffers={}, _modules={})
 
     # ---- attributes
-    # Parameters, buffers and modules are ordinary attributes, and each is also listed in the registry of its
-    # kind. An assignment changes the version last, because another thread may read the attributes meanwhile.
+    # Parameters, buffers and modules are ordinary attributes, and each is also in the registry of its kind.
+    # An assignment calls touch() last, because another thread may read the attributes at the same time.
     def __setattr__(self, name: str, value: Any) -> None:
         own = self.__dict__
         if isinstance(value, (Parameter, ModuleTree, Buffer)):
@@ -115,7 +115,7 @@ class ModuleTree:
         )
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """Assign a parameter to the attribute ``name``; None reserves the name for one."""
+        """Assign a parameter to the attribute ``name``; None reserves the name for a parameter."""
         self._check_name("parameter", "_parameters", name)
         check(
             param is None or isinstance(param, Parameter),
@@ -127,22 +127,22 @@ class ModuleTree:
         setattr(self, name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Assign a tensor that is moved like a parameter, but not trained.
+        """Assign a tensor that is moved with the module, but not trained.
 
         Parameters
         ----------
         name : str
         tensor : Tensor or None
-            None reserves the name.
+            None reserves the name for a buffer.
         persistent : bool
-            Whether ``state_dict`` has it.
+            Whether ``state_dict`` includes it.
 
         Raises
         ------
         KeyError
-            ``name`` is empty, contains a dot, or is an attribute already.
+            If ``name`` is empty, contains a dot, or is the name of another attribute.
         TypeError
-            ``tensor`` is no Tensor.
+            If ``tensor`` is neither a Tensor nor None.
         """
         self._check_name("buffer", "_buffers", name)
         check(
@@ -156,7 +156,7 @@ class ModuleTree:
         self._set_persistent(name, persistent)
 
     def add_module(self, name: str, module: Self | Any) -> None:
-        """Assign a submodule to the attribute ``name``, which need not be an identifier."""
+        """Assign a submodule to the attribute ``name``, any str without a dot, such as ``"0"``."""
         self._check_name("module", "_modules", name)
         check(
             module is None or isinstance(module, ModuleTree),
@@ -171,12 +171,12 @@ class ModuleTree:
 
     # ---- by name
     def get_submodule(self, target: str) -> Any:
-        """The submodule with the dotted name ``target``; this module for an empty one.
+        """The submodule with the dotted name ``target``; an empty name is this module.
 
         Raises
         ------
         AttributeError
-            There is no module of that name.
+            If there is no module of that name.
 
         Examples
         --------
@@ -206,29 +206,30 @@ class ModuleTree:
         return tensors[name]
 
     def get_parameter(self, target: str) -> Parameter:
-        """The parameter with the dotted name ``target``; an AttributeError where there is none."""
+        """The parameter with the dotted name ``target``; an AttributeError if there is none."""
         return self._by_name("get_parameter", "_parameters", target)
 
     def get_buffer(self, target: str) -> Tensor:
-        """The buffer with the dotted name ``target``; an AttributeError where there is none."""
+        """The buffer with the dotted name ``target``; an AttributeError if there is none."""
         return self._by_name("get_buffer", "_buffers", target)
 
     def set_submodule(self, target: str, module: Self | Any, strict: bool = False) -> None:
-        """Put ``module`` in the place with the dotted name ``target``.
+        """Replace the submodule with the dotted name ``target`` by ``module``.
 
         Parameters
         ----------
         target : str
         module : Module
         strict : bool
-            Only replace a module; else one may be added to the last of the modules that ``target`` names.
+            Raise an error if there is no submodule ``target``. By default it is added, if its parent exists.
 
         Raises
         ------
         AttributeError
-            There is no module of that name, or nothing that could hold it.
+            If the parent does not exist, if ``target`` is an attribute but not a module, or with ``strict``
+            if it does not exist.
         ValueError
-            ``target`` is empty, or ``module`` is no Module.
+            If ``target`` is empty, or ``module`` is not a Module.
 
         Examples
         --------
@@ -249,14 +250,14 @@ class ModuleTree:
         check(
             isinstance(getattr(owner, name, module), ModuleTree),
             "set_submodule",
-            f"the attribute {name!r} of {type(owner).__name__} is no module",
+            f"the attribute {name!r} of {type(owner).__name__} is not a module",
             AttributeError,
         )
         setattr(owner, name, module)
 
     # ---- the walk
     def named_children(self) -> Iterator[tuple[str, Any]]:
-        """The direct submodules with their names, each once."""
+        """The direct submodules with their names. A module with several names is given once."""
         seen: set[Any] = set()
         for name, module in self._modules.items():
             if module is not None and module not in seen:
@@ -264,7 +265,7 @@ class ModuleTree:
                 yield name, module
 
     def children(self) -> Iterator[Any]:
-        """The direct submodules, each once."""
+        """The direct submodules. A module with several names is given once."""
         return (m for _, m in self.named_children())
 
     def named_modules(
@@ -275,11 +276,11 @@ class ModuleTree:
         Parameters
         ----------
         memo : set of Module, optional
-            Modules to leave out; those found are added.
+            Modules to leave out; the modules that are given are added to it.
         prefix : str
-            The name of this module, which all others begin with.
+            The name of this module, with which all other names begin.
         remove_duplicate : bool
-            Give each module once; else under each of its names.
+            Give each module once, under its first name; else under each of its names.
         """
         memo = set() if memo is None else memo
         if self in memo:
@@ -292,7 +293,7 @@ class ModuleTree:
                 yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
 
     def modules(self, remove_duplicate: bool = True) -> Iterator[Any]:
-        """This module and all its submodules, each once, or as often as they occur."""
+        """This module and all its submodules: each once, or (``remove_duplicate=False``) for each name."""
         return (m for _, m in self.named_modules(remove_duplicate=remove_duplicate))
 
     def _named(
@@ -319,16 +320,16 @@ class ModuleTree:
         Parameters
         ----------
         prefix : str
-            What the names begin with.
+            Put in front of every name.
         recurse : bool
-            Also those of submodules.
+            Include the parameters of submodules.
         remove_duplicate : bool
-            Give each parameter once; else under each of its names.
+            Give each parameter once, under its first name; else under each of its names.
         """
         return self._named("_parameters", prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """Every parameter once; ``recurse=False``: without those of submodules."""
+        """Every parameter once; with ``recurse=False`` without the parameters of submodules."""
         return (p for _, p in self.named_parameters(recurse=recurse))
 
     def named_buffers(
@@ -338,11 +339,11 @@ class ModuleTree:
         return self._named("_buffers", prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
-        """Every buffer once; ``recurse=False``: without those of submodules."""
+        """Every buffer once; with ``recurse=False`` without the buffers of submodules."""
         return (b for _, b in self.named_buffers(recurse=recurse))
 
     def _saved_tensors(self) -> dict[str, Tensor]:
-        """Every tensor that ``state_dict`` holds, under each of its names."""
+        """Every tensor that ``state_dict`` includes, under each of its names."""
         found: dict[str, Tensor] = {}
         for path, module in self.named_modules(remove_duplicate=False):
             own = module.__dict__
@@ -353,15 +354,16 @@ class ModuleTree:
 
 
 def touch(module: ModuleTree) -> None:
-    """Note that something about ``module`` has changed, for what was worked out from it."""
+    """Give ``module`` a new version, so that code that has recorded or optimized it notices the change."""
     module.__dict__["_last_change"] = object()
 
 
 def versions(modules: Iterable[ModuleTree]) -> list[object]:
-    """The version of each module: a new object with every assignment to one of its attributes.
+    """The version of each module, an object that every assignment to an attribute replaces by a new one.
 
-    Two lists of the same modules are equal if nothing was assigned in between: no parameter, submodule,
-    option or ``forward``, and no ``training`` by ``train()`` or ``eval()``. Values that change in the memory
-    of a tensor are not noticed; tensors have versions of their own.
+    Two lists for the same modules are equal if no attribute was assigned and no hook was added or removed in
+    between. Attributes are parameters, buffers, submodules, options, ``forward`` and ``training``, which
+    ``train()`` and ``eval()`` assign. A change of the values of a tensor does not count; a tensor has its own
+    version.
     """
     return [m._last_change for m in modules]

@@ -78,7 +78,8 @@ def test_sequential_repeats():
             (len(twice), twice[0] is twice[2], len(m), len(3 * library.Sequential(library.ReLU())))
         )
     assert results == [(4, True, 6, 3)] * 2 or results[0] == results[1]
-    with pytest.raises(ValueError, match="Sequential: it can be repeated a positive number of times, got 0"):
+    refused = "Sequential: the number of repetitions must be a positive int, got 0"
+    with pytest.raises(ValueError, match=refused):
         nn.Sequential() * 0
     with pytest.raises(ValueError, match="only a Sequential can be added, got list"):
         nn.Sequential() + [nn.ReLU()]
@@ -234,7 +235,7 @@ def test_parts_by_name():
         (lambda: m.get_buffer("scale"), "get_buffer: Net has no buffer 'scale'"),
         (lambda: m.set_submodule("body.9.x", nn.ReLU()), "no module '9'"),
         (lambda: m.set_submodule("new", nn.ReLU(), strict=True), "no module 'new'"),
-        (lambda: m.set_submodule("scale", nn.ReLU()), "'scale' of Net is no module"),
+        (lambda: m.set_submodule("scale", nn.ReLU()), "'scale' of Net is not a module"),
     ]:
         with pytest.raises(AttributeError, match=match):
             call()

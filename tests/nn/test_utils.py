@@ -100,7 +100,11 @@ def test_total_norm_and_clipping_apart():
             TypeError,
             "clip_grad_norm_: expected a Tensor or several, got str",
         ),
-        (lambda: utils.clip_grad_norm_([1], 1), TypeError, "clip_grad_norm_: expected Tensors, got int at 0"),
+        (
+            lambda: utils.clip_grad_norm_([1], 1),
+            TypeError,
+            "clip_grad_norm_: expected Tensors, got int at index 0",
+        ),
         (lambda: utils.clip_grad_norm_([], "x"), TypeError, "clip_grad_norm_: max_norm must be a number"),
         (
             lambda: utils.clip_grad_norm_([], 1, "two"),

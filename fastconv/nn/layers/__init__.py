@@ -1,4 +1,4 @@
-"""Layers and losses: the functions of ``nn.functional`` with their parameters and options."""
+"""Layers and losses: modules with parameters and options that call the functions of ``nn.functional``."""
 
 from .activation import (
     CELU,

@@ -42,7 +42,7 @@ class ReLU6(FunctionLayer, function=F.relu6):
 
 
 class Hardtanh(FunctionLayer, function=F.hardtanh):
-    """``x`` between ``min_val`` and ``max_val``, else the nearer of them. ``inplace`` has no effect.
+    """``min(max(x, min_val), max_val)`` of each element. ``inplace`` has no effect.
 
     Attributes
     ----------
@@ -88,12 +88,14 @@ class Tanh(FunctionLayer, function=F.tanh):
 
 
 class GELU(FunctionLayer, function=F.gelu):
-    """``x * Phi(x)`` of each element, ``Phi`` the normal distribution's (Hendrycks and Gimpel 2016).
+    """``x * Phi(x)`` of each element (Hendrycks and Gimpel 2016).
+
+    ``Phi`` is the cumulative distribution function of the standard normal distribution.
 
     Attributes
     ----------
     approximate : {"none", "tanh"}
-        ``"tanh"``: the approximation by a hyperbolic tangent.
+        ``"tanh"`` approximates ``Phi`` by a hyperbolic tangent.
     """
 
 
@@ -102,7 +104,8 @@ class Softmax(FunctionLayer, function=F.softmax, without=("dtype",)):
 
     Attributes
     ----------
-    dim : int
+    dim : int or None
+        None: 0 for inputs of 0, 1 and 3 dimensions, else 1.
 
     Examples
     --------
@@ -159,7 +162,7 @@ class Hardshrink(FunctionLayer, function=F.hardshrink):
 
 
 class Softshrink(FunctionLayer, function=F.softshrink):
-    """0 where ``-lambd <= x <= lambd``, else ``x`` brought nearer to 0 by ``lambd``.
+    """0 where ``-lambd <= x <= lambd``, else ``x`` moved towards 0 by ``lambd``.
 
     Attributes
     ----------
@@ -195,7 +198,7 @@ class RReLU(Module):
     Parameters
     ----------
     lower, upper : float
-        The slopes lie between them; in evaluation it is their mean.
+        In training each element gets a random slope between them. In evaluation the slope is their mean.
     inplace : bool
         No effect.
     """
@@ -222,7 +225,7 @@ class PReLU(Module):
     num_parameters : int
         1, or the number of channels.
     init : float
-        The weight's value at first.
+        The initial value of the weight.
     device : {"cpu", "cuda"}, optional
     dtype : {"float32", "float64"}, optional
 

@@ -1,4 +1,4 @@
-"""What several layers share: the base of layers without parameters, the default initialisation, reprs."""
+"""Helpers of several layers: the base of layers without parameters, default initialisation, reprs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def shown(**options: Any) -> str:
     return ", ".join(f"{k}={v!r}" for k, v in options.items())
 
 
-NO_OPTIONS = ("inplace", "size_average", "reduce")  # parameters that a layer accepts and does not keep
+NO_OPTIONS = ("inplace", "size_average", "reduce")  # arguments that a layer accepts but does not keep
 
 
 class FunctionLayer(Module):
@@ -40,9 +40,9 @@ class FunctionLayer(Module):
     """
 
     function: Callable[..., Any]
-    options: tuple[str, ...]  # the function's parameters behind its inputs
-    shown: tuple[str, ...]  # those in the repr
-    ndim: int = 0  # spatial dimensions, where the function's name has them or the layer says so
+    options: tuple[str, ...]  # the names of the function's parameters after its inputs
+    shown: tuple[str, ...]  # the options that the repr shows
+    ndim: int = 0  # the spatial dimensions: from a name such as "max_pool2d", or set by the layer
     __signature__: inspect.Signature
 
     def __init_subclass__(
@@ -55,10 +55,10 @@ class FunctionLayer(Module):
     ) -> None:
         """Derive the constructor of ``cls`` from the signature of ``function``.
 
-        ``inputs``: how many of the function's first parameters are inputs. The rest are options, but for
-        those in ``without``. ``shown``: the options in the repr, by default all. ``inplace`` is not among the
-        options, because it has no effect: results are always new. Neither are the deprecated ``size_average``
-        and ``reduce`` of losses.
+        The first ``inputs`` parameters of the function are inputs. The others are options, except those in
+        ``without``. ``shown`` names the options that the repr shows, by default all. ``inplace`` is accepted
+        but is not an option, because it has no effect; nor are the deprecated ``size_average`` and ``reduce``
+        of losses.
         """
         super().__init_subclass__(**kwargs)
         if function is None:  # a user's subclass of a layer
@@ -98,7 +98,7 @@ class FunctionLayer(Module):
 
 
 def float_dtype(name: str, dtype: DType | None) -> np.dtype[Any]:
-    """The type of a layer's parameters: float32 where ``dtype`` is None."""
+    """The dtype of a layer's parameters: ``dtype``, or float32 if it is None."""
     found = FLOAT32 if dtype is None else dtypes.parse(name, dtype)
     check(found in (FLOAT32, FLOAT64), name, f"dtype must be float32 or float64, got {found}", TypeError)
     return found
@@ -121,7 +121,7 @@ def own_init(cls: type[Module]) -> None:
 
 
 def default_init(weight: Tensor, bias: Tensor | None) -> None:
-    """PyTorch's default: weight and bias uniform within ``1 / sqrt(fan_in)``."""
+    """PyTorch's default: weight and bias are uniform in ``[-b, b)`` with ``b = 1 / sqrt(fan_in)``."""
     init.kaiming_uniform_(weight, a=sqrt(5))
     if bias is not None:
         bound = 1 / sqrt(prod(weight.shape[1:]))

@@ -1,4 +1,4 @@
-"""Normalisation of channels, over the batch or in each example, with running statistics."""
+"""Normalisation of channels over the batch, or in each example, with running statistics."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .norm import Norm
 
 
 class _Statistics(Norm):
-    """A norm of channels, which may keep running statistics.
+    """The base of norms of channels that may keep running statistics.
 
-    ``ranks``: the numbers of dimensions that it takes.
+    ``ranks`` are the numbers of dimensions that an input may have.
     """
 
     ranks: tuple[int, ...]
@@ -107,12 +107,12 @@ class _BatchNorm(_Statistics):
         check_rank(type(self).__name__, "input", x.shape, self.ranks, "N x C and the spatial dimensions")
         momentum, mean, var = self.momentum or 0.0, self.running_mean, self.running_var
         batch_statistics = self.training or mean is None
-        # The option may have been switched off later: the statistics then stay as they are.
+        # If the option was switched off after the construction, the running statistics are not updated.
         if self.training and not self.track_running_stats:
             mean = var = None
         if self.training and mean is not None:
             move_running(self.num_batches_tracked, 1, 1, 1)
-            if self.momentum is None:  # the average of all batches so far
+            if self.momentum is None:  # then the statistics are the averages of all batches so far
                 momentum = 1 / self.num_batches_tracked.item()
         return F.batch_norm(
             x,
@@ -133,7 +133,7 @@ class _BatchNorm(_Statistics):
 
 
 class BatchNorm1d(_BatchNorm):
-    """Batch normalisation of ``N x C`` or ``N x C x W``; the options of :class:`BatchNorm2d`."""
+    """Batch normalisation of ``N x C`` or ``N x C x W``; same options as :class:`BatchNorm2d`."""
 
     ranks = (2, 3)
 
@@ -151,15 +151,15 @@ class BatchNorm2d(_BatchNorm):
     eps : float
         Added to the variance.
     momentum : float or None
-        Share of the newest batch in the running statistics; None: the average of all batches.
+        Weight of the newest batch in the running statistics. None: they are the averages of all batches.
     affine : bool
         Learn a weight and a bias per channel.
     track_running_stats : bool
-        Keep running statistics. With False, evaluation normalises with those of the batch too.
+        Keep running statistics. With False, evaluation uses the statistics of the batch too.
     device : {"cpu", "cuda"}, optional
     dtype : float32 or float64, optional
     bias : bool
-        Learn a bias too, if ``affine``.
+        Whether ``affine`` includes a bias.
     activation : {None, "relu"}
         Applied to the result. ``bn(x, residual)`` adds ``residual`` before it.
 
@@ -180,16 +180,16 @@ class BatchNorm2d(_BatchNorm):
 
 
 class BatchNorm3d(_BatchNorm):
-    """Batch normalisation of ``N x C x D x H x W``; the options of :class:`BatchNorm2d`."""
+    """Batch normalisation of ``N x C x D x H x W``; same options as :class:`BatchNorm2d`."""
 
     ranks = (5,)
 
 
 class SyncBatchNorm(_BatchNorm):
-    """Batch normalisation over the batches of several processes, which fastconv does not have.
+    """Not supported: batch normalisation over the batches of several processes.
 
-    Making one is refused. :meth:`convert_sync_batchnorm` leaves a network as it is, because in one process
-    both compute the same.
+    The constructor raises NotImplementedError. :meth:`convert_sync_batchnorm` returns a network as it is,
+    because in a single process the result is the same.
     """
 
     ranks = (2, 3, 4, 5)
@@ -212,13 +212,16 @@ class SyncBatchNorm(_BatchNorm):
         """
         name = "SyncBatchNorm.convert_sync_batchnorm"
         check(
-            process_group is None, name, f"there are no process groups, got {process_group!r:.60}", TypeError
+            process_group is None,
+            name,
+            f"process groups are not supported, got {process_group!r:.60}",
+            TypeError,
         )
         return module
 
 
 class _InstanceNorm(_Statistics):
-    """Normalisation of each example's channels; ``ranks``: without and with the batch dimension."""
+    """Normalisation of each channel of each example. ``ranks`` holds the rank without and with a batch."""
 
     def __init__(
         self,
@@ -261,7 +264,7 @@ class _InstanceNorm(_Statistics):
 
 
 class InstanceNorm1d(_InstanceNorm):
-    """Instance normalisation of ``N x C x W`` or ``C x W``; the options of :class:`InstanceNorm2d`."""
+    """Instance normalisation of ``N x C x W`` or ``C x W``; same options as :class:`InstanceNorm2d`."""
 
     ranks = (2, 3)
 
@@ -276,7 +279,7 @@ class InstanceNorm2d(_InstanceNorm):
     eps : float
         Added to the variance.
     momentum : float or None
-        Share of the newest batch in the running statistics; None: they do not change.
+        Weight of the newest batch in the running statistics. None: they do not change.
     affine : bool
         Learn a weight and a bias per channel.
     track_running_stats : bool
@@ -284,7 +287,7 @@ class InstanceNorm2d(_InstanceNorm):
     device : {"cpu", "cuda"}, optional
     dtype : float32 or float64, optional
     bias : bool
-        Learn a bias too, if ``affine``.
+        Whether ``affine`` includes a bias.
 
     Attributes
     ----------
@@ -302,7 +305,7 @@ class InstanceNorm2d(_InstanceNorm):
 
 
 class InstanceNorm3d(_InstanceNorm):
-    """Instance normalisation of ``N x C x D x H x W`` or ``C x D x H x W``; the options of
+    """Instance normalisation of ``N x C x D x H x W`` or ``C x D x H x W``; same options as
     :class:`InstanceNorm2d`."""
 
     ranks = (4, 5)

@@ -75,7 +75,7 @@ class _Conv(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw new parameters, uniform within ``1 / sqrt(fan_in)``."""
+        """Draw new parameters, uniform in ``[-b, b)`` with ``b = 1 / sqrt(fan_in)``."""
         default_init(self.weight, self.bias)
 
     def forward(self, x: TensorLike) -> Tensor:
@@ -95,7 +95,7 @@ class _Conv(Module):
         )
 
     def _padded(self, x: TensorLike) -> Tensor:
-        """``x`` with the padding that is not zeros. An array of a wrong rank is left to the convolution."""
+        """``x`` padded by ``padding_mode``. An input of a wrong rank is returned as it is."""
         name, n = type(self).__name__, self.ndim
         x = argument(name, "input", x)
         if x.ndim not in (n + 1, n + 2):
@@ -116,7 +116,7 @@ class _Conv(Module):
 
 
 class Conv1d(_Conv):
-    """1-D convolution of ``N x C x W`` or ``C x W``; the options of :class:`Conv2d`.
+    """1-D convolution of ``N x C x W`` or ``C x W``; same options as :class:`Conv2d`.
 
     Examples
     --------
@@ -139,15 +139,15 @@ class Conv2d(_Conv):
     padding : int, one int or one ``(before, after)`` pair per dimension, or a name
         ``"same"``, ``"valid"`` or ``"full"``.
     groups : int
-        Divides both numbers of channels; each group of input channels has its own filters.
+        It divides both numbers of channels. Each group of input channels has its own filters.
     bias : bool
         Add a learned bias per output channel.
     padding_mode : {"zeros", "reflect", "replicate", "circular"}
-        What the padding holds, as :func:`fastconv.nn.functional.pad` has it.
+        The values in the padding; see :func:`fastconv.nn.functional.pad`.
     device, dtype : optional
-        Of the parameters; by default ``"cpu"`` and float32.
+        Device and dtype of the parameters; by default ``"cpu"`` and float32.
     algorithm : str, optional
-        Forces an algorithm, as the function does.
+        Forces an algorithm; see :func:`fastconv.nn.functional.conv2d`.
 
     Attributes
     ----------
@@ -164,7 +164,7 @@ class Conv2d(_Conv):
     ndim, function = 2, staticmethod(F.conv2d)
 
     def fusion_steps(self, shape: tuple[int, ...]) -> FusionSteps | None:
-        """One convolution; None where an algorithm is forced or padding is not zeros, which no chain has."""
+        """One convolution. None if an algorithm is forced or padding is not zeros; chains support neither."""
         if forced(self.algorithm) or self.padding_mode != "zeros":
             return None
         bias = None if self.bias is None else self.bias.shape
@@ -175,7 +175,7 @@ class Conv2d(_Conv):
 
 
 class Conv3d(_Conv):
-    """3-D convolution of ``N x C x D x H x W`` or ``C x D x H x W``; the options of :class:`Conv2d`.
+    """3-D convolution of ``N x C x D x H x W`` or ``C x D x H x W``; same options as :class:`Conv2d`.
 
     Examples
     --------
@@ -235,8 +235,8 @@ class _ConvTranspose(_Conv):
     def forward(self, x: TensorLike, output_size: Sequence[int] | None = None) -> Tensor:
         """The transposed convolution of ``x``.
 
-        ``output_size`` is the spatial size or the shape of the result; it takes the place of the layer's
-        ``output_padding``.
+        ``output_size`` is the spatial size or the shape of the result. If it is given, it replaces the
+        layer's ``output_padding``.
         """
         extra = self.output_padding if output_size is None else self._output_padding(x, output_size)
         return self.function(
@@ -252,7 +252,7 @@ class _ConvTranspose(_Conv):
         )
 
     def _output_padding(self, x: TensorLike, output_size: Sequence[int]) -> tuple[int, ...]:
-        """How many positions ``output_size`` has more than the smallest result."""
+        """The output padding that gives ``output_size``: its difference from the smallest possible size."""
         name, n = type(self).__name__, self.ndim
         x = argument(name, "input", x)
         check(x.ndim in (n + 1, n + 2), name, f"input must have {n + 1} or {n + 2} dimensions, got {x.ndim}")
@@ -275,7 +275,7 @@ class _ConvTranspose(_Conv):
 
 
 class ConvTranspose1d(_ConvTranspose):
-    """1-D transposed convolution of ``N x C x W`` or ``C x W``; the options of :class:`ConvTranspose2d`.
+    """1-D transposed convolution of ``N x C x W`` or ``C x W``; same options as :class:`ConvTranspose2d`.
 
     Examples
     --------
@@ -297,7 +297,7 @@ class ConvTranspose2d(_ConvTranspose):
     Parameters
     ----------
     output_padding : int or one per dimension
-        Extra rows and columns at the end, smaller than stride or dilation.
+        Extra rows and columns at the end, fewer than the larger of stride and dilation.
 
     Attributes
     ----------
@@ -316,7 +316,7 @@ class ConvTranspose2d(_ConvTranspose):
 
 
 class ConvTranspose3d(_ConvTranspose):
-    """3-D transposed convolution of ``N x C x D x H x W``; the options of :class:`ConvTranspose2d`.
+    """3-D transposed convolution of ``N x C x D x H x W``, or without ``N``; see :class:`ConvTranspose2d`.
 
     Examples
     --------

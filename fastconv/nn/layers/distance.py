@@ -1,4 +1,4 @@
-"""Functions of two tensors as layers."""
+"""Distance and similarity of vectors, as layers that are called with two tensors."""
 
 from __future__ import annotations
 

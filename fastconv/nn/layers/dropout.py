@@ -41,7 +41,7 @@ class Dropout(Module):
 
 
 class _Dropout(Module):
-    """A function of dropout as a layer, which knows whether it trains."""
+    """A dropout function as a layer, which is active only in training mode."""
 
     function: Callable[..., Tensor]
 

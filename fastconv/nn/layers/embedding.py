@@ -17,13 +17,13 @@ from .base import float_dtype, shown
 
 
 class Embedding(Module):
-    """A table of ``num_embeddings`` learned vectors, of which integers choose rows.
+    """A table of ``num_embeddings`` learned vectors, whose rows are selected by integers.
 
     Parameters
     ----------
     num_embeddings, embedding_dim : int
     padding_idx : int, optional
-        A row that starts at zero and gets no gradient.
+        The index of a row that is zero at first and gets no gradient.
     max_norm, scale_grad_by_freq, sparse
         Not supported; ``norm_type`` belongs to ``max_norm``.
     device : {"cpu", "cuda"}, optional
@@ -31,7 +31,8 @@ class Embedding(Module):
 
     Attributes
     ----------
-    weight : Parameter, ``(num_embeddings, embedding_dim)``, at first standard normal numbers
+    weight : Parameter, ``(num_embeddings, embedding_dim)``
+        Initialised with standard normal numbers.
 
     Examples
     --------
@@ -83,7 +84,7 @@ class Embedding(Module):
         scale_grad_by_freq: bool = False,
         sparse: bool = False,
     ) -> Embedding:
-        """A layer with the given table, which is not learned if ``freeze``."""
+        """A layer with the given table, ``rows x features``. With ``freeze`` the table is not trained."""
         table: Any = argument("Embedding.from_pretrained", "embeddings", embeddings)
         check(
             table.ndim == 2,
@@ -96,7 +97,7 @@ class Embedding(Module):
         return layer
 
     def forward(self, x: TensorLike) -> Tensor:
-        """The rows ``x`` of the table."""
+        """The rows of the table that the integers ``x`` select."""
         return F.embedding(x, self.weight, self.padding_idx)
 
     def extra_repr(self) -> str:

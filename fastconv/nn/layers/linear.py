@@ -1,4 +1,4 @@
-"""The dense layer, and the bilinear one."""
+"""The dense layer and the bilinear layer."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ class Linear(Module):
         self.in_features = int_tuple("Linear", "in_features", in_features, 1, 1)[0]
         self.out_features = int_tuple("Linear", "out_features", out_features, 1, 1)[0]
         check_count("Linear", "weight", (out_features, in_features))
-        # In memory the first axis is innermost, as in convolutions.
+        # In memory the first axis is innermost, as in the weights of convolutions.
         made: Any = {"dtype": float_dtype("Linear", dtype), "device": device}
         self.weight = Parameter(zeros(in_features, out_features, **made).permute(1, 0))
         self.register_parameter("bias", Parameter(zeros(out_features, **made)) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw new parameters, uniform within ``1 / sqrt(in_features)``."""
+        """Draw new parameters, uniform in ``[-b, b)`` with ``b = 1 / sqrt(in_features)``."""
         default_init(self.weight, self.bias)
 
     def forward(self, x: TensorLike) -> Tensor:
@@ -128,7 +128,7 @@ class Bilinear(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw new parameters, uniform within ``1 / sqrt(in1_features)``."""
+        """Draw new parameters, uniform in ``[-b, b)`` with ``b = 1 / sqrt(in1_features)``."""
         bound = 1 / sqrt(self.in1_features)
         for parameter in (self.weight, self.bias):
             if parameter is not None:

@@ -1,4 +1,4 @@
-"""Losses as layers: called with a prediction and a target."""
+"""Losses as layers, which are called with a prediction and a target."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .base import FunctionLayer
 
 
 class _Loss(FunctionLayer):
-    """A loss; the options are checked when the layer is made, as far as they need no arrays."""
+    """The base of losses. ``reduction`` is checked when the layer is constructed."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -38,27 +38,27 @@ class MSELoss(_Loss, function=F.mse_loss, inputs=2, shown=(), without=("weight",
 
 
 class SmoothL1Loss(_Loss, function=F.smooth_l1_loss, inputs=2, shown=()):
-    """Squares of small differences, absolute values of large ones.
+    """A loss that is quadratic for small differences and linear for large ones.
 
     See :func:`fastconv.nn.functional.smooth_l1_loss`.
 
     Attributes
     ----------
     beta : float
-        Differences below it are squared.
+        The loss is quadratic for differences below ``beta``.
     reduction : {"mean", "sum", "none"}
     """
 
 
 class HuberLoss(_Loss, function=F.huber_loss, inputs=2, shown=(), without=("weight",)):
-    """Squares of small differences, absolute values of large ones.
+    """A loss that is quadratic for small differences and linear for large ones.
 
     See :func:`fastconv.nn.functional.huber_loss`.
 
     Attributes
     ----------
     delta : float
-        Differences up to it are squared.
+        The loss is quadratic for differences up to ``delta``.
     reduction : {"mean", "sum", "none"}
     """
 
@@ -75,14 +75,14 @@ class BCELoss(_Loss, function=F.binary_cross_entropy, inputs=2, shown=()):
 
 
 class KLDivLoss(_Loss, function=F.kl_div, inputs=2, shown=()):
-    """Kullback-Leibler divergence of log-probabilities from a target.
+    """Kullback-Leibler divergence of a target from log-probabilities.
 
     See :func:`fastconv.nn.functional.kl_div`.
 
     Attributes
     ----------
     log_target : bool
-        The target holds logarithms too.
+        Whether the target holds logarithms of probabilities too.
     reduction : {"mean", "sum", "none", "batchmean"}
     """
 
@@ -99,7 +99,7 @@ class PoissonNLLLoss(_Loss, function=F.poisson_nll_loss, inputs=2, shown=()):
 
 
 class GaussianNLLLoss(_Loss, function=F.gaussian_nll_loss, inputs=3, shown=()):
-    """Negative log-likelihood of numbers, called with input, target and variance.
+    """Negative log-likelihood of numbers under normal distributions, called with input, target and variance.
 
     See :func:`fastconv.nn.functional.gaussian_nll_loss`.
 
@@ -121,7 +121,7 @@ class SoftMarginLoss(_Loss, function=F.soft_margin_loss, inputs=2, shown=()):
 
 
 class HingeEmbeddingLoss(_Loss, function=F.hinge_embedding_loss, inputs=2, shown=()):
-    """Distances of similar pairs, and what others lack to a margin.
+    """``input`` where the target is 1 (similar pairs), ``max(0, margin - input)`` where it is -1.
 
     See :func:`fastconv.nn.functional.hinge_embedding_loss`.
 
@@ -133,7 +133,7 @@ class HingeEmbeddingLoss(_Loss, function=F.hinge_embedding_loss, inputs=2, shown
 
 
 class MarginRankingLoss(_Loss, function=F.margin_ranking_loss, inputs=3, shown=()):
-    """Order of two inputs, called with both and a target of 1 or -1.
+    """A loss for the order of two inputs, called with both inputs and a target of 1 or -1.
 
     See :func:`fastconv.nn.functional.margin_ranking_loss`.
 
@@ -145,7 +145,7 @@ class MarginRankingLoss(_Loss, function=F.margin_ranking_loss, inputs=3, shown=(
 
 
 class CosineEmbeddingLoss(_Loss, function=F.cosine_embedding_loss, inputs=3, shown=()):
-    """Angles of pairs, called with both inputs and a target of 1 or -1.
+    """A loss for the angle between two vectors, called with both inputs and a target of 1 or -1.
 
     See :func:`fastconv.nn.functional.cosine_embedding_loss`.
 
@@ -157,7 +157,7 @@ class CosineEmbeddingLoss(_Loss, function=F.cosine_embedding_loss, inputs=3, sho
 
 
 class TripletMarginLoss(_Loss, function=F.triplet_margin_loss, inputs=3, shown=()):
-    """Distances of an anchor from a positive and from a negative example.
+    """A loss that compares the distances of an anchor from a positive and from a negative example.
 
     See :func:`fastconv.nn.functional.triplet_margin_loss`.
 
@@ -170,7 +170,7 @@ class TripletMarginLoss(_Loss, function=F.triplet_margin_loss, inputs=3, shown=(
 
 
 class TripletMarginWithDistanceLoss(_Loss, function=F.triplet_margin_with_distance_loss, inputs=3, shown=()):
-    """The same with a distance of the user.
+    """:class:`TripletMarginLoss` with a distance function of the user.
 
     See :func:`fastconv.nn.functional.triplet_margin_with_distance_loss`.
 
@@ -184,7 +184,7 @@ class TripletMarginWithDistanceLoss(_Loss, function=F.triplet_margin_with_distan
 
 
 class MultiMarginLoss(_Loss, function=F.multi_margin_loss, inputs=2, shown=()):
-    """Scores of other classes that come near the right one's.
+    """A loss that asks for the score of the right class to be the highest, by at least a margin.
 
     See :func:`fastconv.nn.functional.multi_margin_loss`.
 
@@ -199,7 +199,7 @@ class MultiMarginLoss(_Loss, function=F.multi_margin_loss, inputs=2, shown=()):
 
 
 class MultiLabelMarginLoss(_Loss, function=F.multilabel_margin_loss, inputs=2, shown=()):
-    """Scores of other classes that come near those of several right ones.
+    """A loss that asks for the scores of all right classes to be higher than the others, by at least 1.
 
     See :func:`fastconv.nn.functional.multilabel_margin_loss`.
 
@@ -210,7 +210,7 @@ class MultiLabelMarginLoss(_Loss, function=F.multilabel_margin_loss, inputs=2, s
 
 
 class MultiLabelSoftMarginLoss(_Loss, function=F.multilabel_soft_margin_loss, inputs=2, shown=()):
-    """Mean over classes of the cross-entropy of each, with logits.
+    """The mean over classes of the binary cross-entropy of logits.
 
     See :func:`fastconv.nn.functional.multilabel_soft_margin_loss`.
 
@@ -263,5 +263,5 @@ class BCEWithLogitsLoss(_Loss, function=F.binary_cross_entropy_with_logits, inpu
         Weight of each element; a buffer of the layer.
     reduction : {"mean", "sum", "none"}
     pos_weight : broadcastable, optional
-        Weight of the positive part; a buffer of the layer.
+        Weight of the term ``target * log(sigmoid(input))``; a buffer of the layer.
     """

@@ -1,4 +1,4 @@
-"""Normalisation over groups, the last dimensions, and neighbouring channels."""
+"""Normalisation over groups of channels, the last dimensions, and neighbouring channels."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .base import FunctionLayer, float_dtype, shown
 
 
 class Norm(Module):
-    """The base of norms: a weight of ones and a bias of zeros, both of ``shape``.
+    """The base of norms, with a weight of ones and a bias of zeros, both of shape ``shape``.
 
-    Both are None without ``affine``, the bias also without ``with_bias``.
+    Without ``affine`` both are None. Without ``with_bias`` the bias is None.
     """
 
     weight: Any  # Parameter or None
@@ -68,7 +68,7 @@ class GroupNorm(Norm):
     device : {"cpu", "cuda"}, optional
     dtype : float32 or float64, optional
     bias : bool
-        Learn a bias too, if ``affine``.
+        Whether ``affine`` includes a bias.
 
     Examples
     --------
@@ -121,7 +121,7 @@ class LayerNorm(Norm):
     elementwise_affine : bool
         Learn a weight and a bias per element of ``normalized_shape``.
     bias : bool
-        Learn a bias too, if ``elementwise_affine``.
+        Whether ``elementwise_affine`` includes a bias.
     device : {"cpu", "cuda"}, optional
     dtype : float32 or float64, optional
 
@@ -162,7 +162,7 @@ class RMSNorm(Norm):
     normalized_shape : int or tuple of int
         The extents of the last dimensions of the input, ``(..., *normalized_shape)``.
     eps : float, optional
-        Added to the mean square; by default the distance of 1 from the next number of the input's type.
+        Added to the mean square; by default the machine epsilon of the input's dtype.
     elementwise_affine : bool
         Learn a weight per element of ``normalized_shape``.
     device : {"cpu", "cuda"}, optional
@@ -197,13 +197,13 @@ class RMSNorm(Norm):
 
 
 class LocalResponseNorm(FunctionLayer, function=F.local_response_norm):
-    """Divides by a power of the squares in neighbouring channels (Krizhevsky et al. 2012).
+    """Normalises over neighbouring channels of ``N x C x spatial`` (Krizhevsky et al. 2012).
 
-    Computes ``x / (k + alpha / size * sum of squares over size channels) ** beta`` of ``N x C x spatial``.
+    Computes ``x / (k + alpha / size * s) ** beta``, where ``s`` is the sum of ``x ** 2`` over the channels.
 
     Attributes
     ----------
     size : int
-        Channels in the sum.
+        The number of neighbouring channels in the sum.
     alpha, beta, k : float
     """

@@ -1,4 +1,4 @@
-"""Padding as layers: five modes, in one to three spatial dimensions."""
+"""Padding layers: five kinds, each for one, two and three spatial dimensions."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ class CircularPad1d(_Pad):
 
 
 class CircularPad2d(_Pad):
-    """Pads the last two dimensions of ``N x C x H x W`` or ``C x H x W`` with what lies at the opposite edge.
+    """Pads the last two dimensions of ``N x C x H x W`` or ``C x H x W`` with the opposite edge's elements.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ _AVG = ("kernel_size", "stride", "padding")
 
 
 class MaxPool1d(FunctionLayer, function=F.max_pool1d, shown=_MAX):
-    """Maximum over windows of ``N x C x W`` or ``C x W``; the options of :class:`MaxPool2d`."""
+    """Maximum over windows of ``N x C x W`` or ``C x W``; same options as :class:`MaxPool2d`."""
 
 
 class MaxPool2d(FunctionLayer, function=F.max_pool2d, shown=_MAX):
@@ -29,9 +29,9 @@ class MaxPool2d(FunctionLayer, function=F.max_pool2d, shown=_MAX):
     padding : int, one int or one ``(before, after)`` pair per dimension, at most half of the window
     dilation : int or one per dimension
     ceil_mode : bool
-        Round the output size up: the last window may reach over the edge.
+        Round the output size up, so that the last window may extend past the edge.
     return_indices : bool
-        Also return the flat positions (int64) of the maxima in each plane.
+        Also return the positions of the maxima as int64: flat indices into the spatial dimensions.
 
     Examples
     --------
@@ -41,7 +41,7 @@ class MaxPool2d(FunctionLayer, function=F.max_pool2d, shown=_MAX):
     """
 
     def fusion_steps(self, shape: tuple[int, ...]) -> FusionSteps | None:
-        """One step; None where positions are wanted, because a chain has one result."""
+        """One step. None with ``return_indices``, because a chain has only one result."""
         if self.return_indices:
             return None
         spec = pool_spec(
@@ -59,11 +59,11 @@ class MaxPool2d(FunctionLayer, function=F.max_pool2d, shown=_MAX):
 
 
 class MaxPool3d(FunctionLayer, function=F.max_pool3d, shown=_MAX):
-    """Maximum over windows of ``N x C x D x H x W``, or without ``N``; the options of :class:`MaxPool2d`."""
+    """Maximum over windows of ``N x C x D x H x W``, or without ``N``; same options as :class:`MaxPool2d`."""
 
 
 class AvgPool1d(FunctionLayer, function=F.avg_pool1d, shown=_AVG):
-    """Mean over windows of ``N x C x W`` or ``C x W``; the options of :class:`AvgPool2d`."""
+    """Mean over windows of ``N x C x W`` or ``C x W``; same options as :class:`AvgPool2d`."""
 
 
 class AvgPool2d(FunctionLayer, function=F.avg_pool2d, shown=_AVG):
@@ -74,7 +74,7 @@ class AvgPool2d(FunctionLayer, function=F.avg_pool2d, shown=_AVG):
     Attributes
     ----------
     count_include_pad : bool
-        Whether zeros of the padding count as elements of a window.
+        Whether the zeros of the padding count as elements of a window.
     divisor_override : int, optional
         Divide the sum of every window by this number.
 
@@ -102,11 +102,11 @@ class AvgPool2d(FunctionLayer, function=F.avg_pool2d, shown=_AVG):
 
 
 class AvgPool3d(FunctionLayer, function=F.avg_pool3d, shown=_AVG):
-    """Mean over windows of ``N x C x D x H x W``, or without ``N``; the options of :class:`AvgPool2d`."""
+    """Mean over windows of ``N x C x D x H x W``, or without ``N``; same options as :class:`AvgPool2d`."""
 
 
 class AdaptiveAvgPool1d(FunctionLayer, function=F.adaptive_avg_pool1d):
-    """Mean over windows of ``N x C x W`` or ``C x W``; the options of :class:`AdaptiveAvgPool2d`."""
+    """Mean over windows of ``N x C x W`` or ``C x W``; same options as :class:`AdaptiveAvgPool2d`."""
 
 
 class AdaptiveAvgPool2d(FunctionLayer, function=F.adaptive_avg_pool2d):
@@ -115,7 +115,7 @@ class AdaptiveAvgPool2d(FunctionLayer, function=F.adaptive_avg_pool2d):
     Attributes
     ----------
     output_size : int or (H_out, W_out)
-        None instead of a number keeps the extent of the input.
+        None in place of a number keeps the extent of the input.
 
     Examples
     --------
@@ -126,11 +126,11 @@ class AdaptiveAvgPool2d(FunctionLayer, function=F.adaptive_avg_pool2d):
 
 
 class AdaptiveAvgPool3d(FunctionLayer, function=F.adaptive_avg_pool3d):
-    """Mean over windows of ``N x C x D x H x W``; the options of :class:`AdaptiveAvgPool2d`."""
+    """Mean over windows of ``N x C x D x H x W`` or ``C x D x H x W``; see :class:`AdaptiveAvgPool2d`."""
 
 
 class AdaptiveMaxPool1d(FunctionLayer, function=F.adaptive_max_pool1d, shown=("output_size",)):
-    """Maximum over windows of ``N x C x W`` or ``C x W``; the options of :class:`AdaptiveMaxPool2d`."""
+    """Maximum over windows of ``N x C x W`` or ``C x W``; same options as :class:`AdaptiveMaxPool2d`."""
 
 
 class AdaptiveMaxPool2d(FunctionLayer, function=F.adaptive_max_pool2d, shown=("output_size",)):
@@ -139,9 +139,9 @@ class AdaptiveMaxPool2d(FunctionLayer, function=F.adaptive_max_pool2d, shown=("o
     Attributes
     ----------
     output_size : int or (H_out, W_out)
-        None instead of a number keeps the extent of the input.
+        None in place of a number keeps the extent of the input.
     return_indices : bool
-        Also return the flat positions (int64) of the maxima in each plane.
+        Also return the positions of the maxima as int64: flat indices into the spatial dimensions.
 
     Examples
     --------
@@ -152,11 +152,11 @@ class AdaptiveMaxPool2d(FunctionLayer, function=F.adaptive_max_pool2d, shown=("o
 
 
 class AdaptiveMaxPool3d(FunctionLayer, function=F.adaptive_max_pool3d, shown=("output_size",)):
-    """Maximum over windows of ``N x C x D x H x W``; the options of :class:`AdaptiveMaxPool2d`."""
+    """Maximum over windows of ``N x C x D x H x W`` or ``C x D x H x W``; see :class:`AdaptiveMaxPool2d`."""
 
 
 class LPPool1d(FunctionLayer, function=F.lp_pool1d):
-    """Norm of windows of ``N x C x W`` or ``C x W``; the options of :class:`LPPool2d`."""
+    """Norm of windows of ``N x C x W`` or ``C x W``; same options as :class:`LPPool2d`."""
 
 
 class LPPool2d(FunctionLayer, function=F.lp_pool2d):
@@ -167,7 +167,7 @@ class LPPool2d(FunctionLayer, function=F.lp_pool2d):
     Attributes
     ----------
     norm_type : float
-        ``p``; infinity takes the largest magnitude.
+        The exponent ``p``, not 0. Infinity gives the largest magnitude, minus infinity the smallest one.
 
     Examples
     --------
@@ -178,28 +178,28 @@ class LPPool2d(FunctionLayer, function=F.lp_pool2d):
 
 
 class LPPool3d(FunctionLayer, function=F.lp_pool3d):
-    """Norm of windows of ``N x C x D x H x W``, or without ``N``; the options of :class:`LPPool2d`."""
+    """Norm of windows of ``N x C x D x H x W``, or without ``N``; same options as :class:`LPPool2d`."""
 
 
 class _MaxUnpool(FunctionLayer):
-    """Unpooling whose output size comes with the input."""
+    """Unpooling, which gets the output size when it is called."""
 
     def forward(
         self, input: TensorLike, indices: TensorLike, output_size: Sequence[int] | None = None
     ) -> Tensor:
-        """The maxima ``input`` at the places ``indices`` of a result of ``output_size``."""
+        """A tensor of ``output_size`` with the maxima ``input`` at the positions ``indices``."""
         return self.function(input, indices, self.kernel_size, self.stride, self.padding, output_size)
 
 
 class MaxUnpool1d(_MaxUnpool, function=F.max_unpool1d, inputs=2, without=("output_size",)):
-    """Puts the maxima of ``N x C x W`` or ``C x W`` back; the options of :class:`MaxUnpool2d`."""
+    """Puts the maxima of ``N x C x W`` or ``C x W`` back; same options as :class:`MaxUnpool2d`."""
 
 
 class MaxUnpool2d(_MaxUnpool, function=F.max_unpool2d, inputs=2, without=("output_size",)):
-    """Puts the maxima that :class:`MaxPool2d` found back where they were, and zeros elsewhere.
+    """Puts the maxima that :class:`MaxPool2d` found back at their positions, and zeros elsewhere.
 
-    It is called with the maxima, their indices and, where the smallest size that fits is not meant, the
-    output size; see :func:`fastconv.nn.functional.max_unpool2d`.
+    It is called with the maxima, their indices and, optionally, the output size, which is by default the
+    smallest that fits. See :func:`fastconv.nn.functional.max_unpool2d`.
 
     Attributes
     ----------
@@ -215,4 +215,4 @@ class MaxUnpool2d(_MaxUnpool, function=F.max_unpool2d, inputs=2, without=("outpu
 
 
 class MaxUnpool3d(_MaxUnpool, function=F.max_unpool3d, inputs=2, without=("output_size",)):
-    """Puts the maxima of ``N x C x D x H x W`` back; the options of :class:`MaxUnpool2d`."""
+    """Puts the maxima of ``N x C x D x H x W``, or without ``N``, back; see :class:`MaxUnpool2d`."""

@@ -7,19 +7,19 @@ from .base import FunctionLayer
 
 
 class Upsample(FunctionLayer, function=F.interpolate, without=("antialias",)):
-    """Resizes lines, images or volumes; see :func:`fastconv.nn.functional.interpolate`.
+    """Resizes signals (1-D), images or volumes; see :func:`fastconv.nn.functional.interpolate`.
 
     Attributes
     ----------
     size : int or one per spatial dimension
     scale_factor : float or one per spatial dimension
-        Instead of ``size``.
+        Give either ``size`` or ``scale_factor``.
     mode : {"nearest", "nearest-exact", "linear", "bilinear", "bicubic", "trilinear", "area"}
     align_corners : bool, optional
-        For the linear and cubic modes: map the centres of the corner pixels onto each other, instead of the
-        edges of the images.
+        For the linear and cubic modes. True maps the centres of the corner pixels of input and output onto
+        each other. By default the edges of both images are mapped onto each other.
     recompute_scale_factor : bool, optional
-        Use ``scale_factor`` for the output size only, and map coordinates by the sizes.
+        True uses ``scale_factor`` for the output size only, and computes coordinates from the two sizes.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Layers that change shapes only: flattening, windows as columns, and the identity."""
+"""Layers that rearrange elements: flattening and its reverse, windows as columns, and the identity."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Flatten(Module):
         return argument("Flatten", "input", x).flatten(self.start_dim, self.end_dim)
 
     def fusion_steps(self, shape: tuple[int, ...]) -> FusionSteps | None:
-        """One step that makes rows of images; None for other dimensions."""
+        """One step that makes a row of each image; None if other dimensions are merged."""
         if (self.start_dim, self.end_dim) != (1, -1):
             return None
         return [("flatten", None)], (shape[0], prod(shape[1:])), ()
@@ -66,7 +66,7 @@ class Unflatten(Module):
     Parameters
     ----------
     dim : int
-        Names of dimensions, which PyTorch has, are not supported.
+        Named dimensions, as in PyTorch, are not supported.
     unflattened_size : sequence of int
         One of the extents may be -1.
 
@@ -129,7 +129,7 @@ class Unfold(FunctionLayer, function=F.unfold):
 
 
 class Fold(FunctionLayer, function=F.fold):
-    """Adds up columns to images; see :func:`fastconv.nn.functional.fold`.
+    """Adds columns of windows to images; see :func:`fastconv.nn.functional.fold`.
 
     Attributes
     ----------

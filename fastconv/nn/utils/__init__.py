@@ -1,9 +1,9 @@
-"""``nn.utils``: what is done to the parameters and gradients of a net.
+"""``nn.utils``: functions that change the parameters and gradients of a net.
 
 clip_grad.py             clip_grad_norm_, clip_grad_value_, get_total_norm
 convert_parameters.py    parameters as one vector, and back
-fusion.py                batch normalisation folded into the layer before it
-weight_norm.py           weight_norm: length and direction of weights apart
+fusion.py                batch normalisation merged into the layer before it
+weight_norm.py           weight_norm: the length and the direction of a weight as two parameters
 """
 
 from .clip_grad import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm

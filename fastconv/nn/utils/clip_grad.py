@@ -1,6 +1,6 @@
-"""Gradients of a net limited by their norm or value, in place."""
+"""Clipping the gradients of a net by their norm or by value, in place."""
 
-# Arguments of users are checked when they arrive, whatever their declared types say.
+# Users' arguments are checked at run time, although by the declared types some checks look unnecessary.
 # pyright: reportUnnecessaryIsInstance=false
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Tensors: TypeAlias = Tensor | Iterable[Tensor]
 
 
 def listed(name: str, tensors: Any) -> list[Tensor]:
-    """One tensor, or several, as a list; ``name`` is the function that was given them."""
+    """One tensor or several as a list, checked; errors name the function ``name``."""
     if isinstance(tensors, Tensor):
         return [tensors]
     check(
@@ -31,7 +31,9 @@ def listed(name: str, tensors: Any) -> list[Tensor]:
     )
     found: list[Any] = list(tensors)
     for i, t in enumerate(found):
-        check(isinstance(t, Tensor), name, f"expected Tensors, got {type(t).__name__} at {i}", TypeError)
+        check(
+            isinstance(t, Tensor), name, f"expected Tensors, got {type(t).__name__} at index {i}", TypeError
+        )
     return found
 
 
@@ -49,9 +51,9 @@ def get_total_norm(
     ----------
     tensors : Tensor or iterable of Tensor
     norm_type : float
-        The exponent; ``inf`` for the largest absolute value.
+        The exponent of the norm; ``inf`` gives the largest absolute value.
     error_if_nonfinite : bool
-        Refuse a norm that is NaN or infinite.
+        Raise an error if the norm is NaN or infinite.
     foreach : bool, optional
         Accepted, without effect.
 
@@ -81,14 +83,17 @@ def _total_norm(name: str, tensors: list[Tensor], norm_type: Any, error_if_nonfi
     check(
         not error_if_nonfinite or isfinite(total.item()),
         name,
-        f"the norm of order {p:g} is {total.item()}; with error_if_nonfinite=False it is used all the same",
+        f"the norm of order {p:g} is {total.item()}; error_if_nonfinite=False accepts it",
         RuntimeError,
     )
     return total
 
 
 def _change(name: str, rule: str, gradients: Sequence[Tensor], *numbers: float) -> None:
-    """Apply an update rule without gradient of its own to ``gradients``, one kind of arrays at a time."""
+    """Change ``gradients`` in place by a rule of the engine's ``optimizer_step``: ``scale`` or ``clamp``.
+
+    The gradients of one device and dtype are changed together.
+    """
     for kind in {(g.device, g.dtype) for g in gradients}:
         own = [g for g in gradients if (g.device, g.dtype) == kind]
         for g in own:
@@ -103,14 +108,16 @@ def _change(name: str, rule: str, gradients: Sequence[Tensor], *numbers: float) 
 def clip_grads_with_norm_(
     parameters: Tensors, max_norm: float, total_norm: Tensor | float, foreach: bool | None = None
 ) -> None:
-    """Scale the gradients of ``parameters`` in place, where ``total_norm`` is above ``max_norm``.
+    """Scale the gradients of ``parameters`` in place, if ``total_norm`` is above ``max_norm``.
+
+    The factor is ``max_norm / total_norm``.
 
     Parameters
     ----------
     parameters : Tensor or iterable of Tensor
     max_norm : float
-    total_norm : Tensor
-        From :func:`get_total_norm`.
+    total_norm : Tensor or float
+        The norm of all gradients, from :func:`get_total_norm`.
     foreach : bool, optional
         Accepted, without effect.
     """
@@ -120,7 +127,7 @@ def clip_grads_with_norm_(
 
 def _scale(name: str, gradients: list[Tensor], max_norm: Any, total_norm: Any) -> None:
     factor = number(name, "max_norm", max_norm) / (number(name, "total_norm", total_norm) + 1e-6)
-    if gradients and not factor >= 1:  # NaN too, which then shows in the gradients
+    if gradients and not factor >= 1:  # also if the factor is NaN, so that the gradients show it
         _change(name, "scale", gradients, factor)
 
 
@@ -139,24 +146,24 @@ def clip_grad_norm_(
     Parameters
     ----------
     parameters : Tensor or iterable of Tensor
-        Those without a gradient are left out.
+        Parameters without a gradient are left out.
     max_norm : float
     norm_type : float
-        The exponent; ``inf`` for the largest absolute value.
+        The exponent of the norm; ``inf`` gives the largest absolute value.
     error_if_nonfinite : bool
-        Refuse a norm that is NaN or infinite; else the gradients become NaN or 0.
+        Raise an error if the norm is NaN or infinite. By default the gradients then become NaN or 0.
     foreach : bool, optional
         Accepted, without effect: the gradients are always scaled together.
 
     Returns
     -------
     Tensor of no dimensions
-        The norm before.
+        The norm before the scaling.
 
     Raises
     ------
     RuntimeError
-        With ``error_if_nonfinite``, if the norm is NaN or infinite; the gradients are as they were.
+        With ``error_if_nonfinite``, if the norm is NaN or infinite; the gradients are not changed.
 
     Examples
     --------

@@ -22,7 +22,7 @@ def _check_one_device(name: str, tensors: list[Tensor]) -> None:
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
-    """All elements of ``parameters``, one after the other, as a vector on the tape.
+    """All elements of ``parameters``, one after the other, as a vector. It is recorded on the tape.
 
     Parameters
     ----------
@@ -54,7 +54,9 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     Raises
     ------
     ValueError
-        The vector has another number of elements than the parameters.
+        If the vector has another number of elements than the parameters together.
+    TypeError
+        If the vector and the parameters are not on one device.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""Batch normalisation folded into the layer before it, for evaluation.
+"""Batch normalisation merged into the layer before it, for evaluation.
 
-:func:`fastconv.optimize_for_inference` does this for a whole net, and more.
+:func:`fastconv.optimize_for_inference` does this, and more, for a whole net.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _fused(name: str, layer: M, bn: Any, channel_axis: int) -> M:
     check(
         bn.running_mean is not None and bn.running_var is not None,
         name,
-        "the BatchNorm has no running statistics (track_running_stats=False), so there is nothing to fold",
+        "the BatchNorm has no running statistics (track_running_stats=False), so it cannot be fused",
     )
     fused: Any = copy.deepcopy(layer)
     weight: Any = fused.weight
@@ -50,21 +50,22 @@ def _fused(name: str, layer: M, bn: Any, channel_axis: int) -> M:
 
 
 def fuse_conv_bn_eval(conv: M, bn: Module, transpose: bool = False) -> M:
-    """A copy of ``conv`` that computes ``bn(conv(x))``.
+    """A copy of ``conv`` with other parameters that computes ``bn(conv(x))``.
 
     Parameters
     ----------
     conv : convolution in evaluation mode
     bn : BatchNorm in evaluation mode, with running statistics
     transpose : bool
-        ``conv`` is a transposed convolution, whose weight has the outputs in its second dimension.
+        Whether ``conv`` is a transposed convolution, whose weight has the outputs in its second dimension. It
+        must have ``groups=1``.
 
     Raises
     ------
     RuntimeError
-        One of the layers is in training mode.
+        If one of the layers is in training mode.
     ValueError
-        The numbers of channels differ, or ``bn`` has no running statistics.
+        If the numbers of channels differ, or ``bn`` has no running statistics.
 
     Examples
     --------
@@ -78,5 +79,5 @@ def fuse_conv_bn_eval(conv: M, bn: Module, transpose: bool = False) -> M:
 
 
 def fuse_linear_bn_eval(linear: M, bn: Module) -> M:
-    """A copy of the dense layer ``linear`` that computes ``bn(linear(x))``; see :func:`fuse_conv_bn_eval`."""
+    """A copy of the dense layer ``linear`` that computes ``bn(linear(x))``, as :func:`fuse_conv_bn_eval`."""
     return _fused("fuse_linear_bn_eval", linear, bn, 0)

@@ -1,4 +1,4 @@
-"""Weights as a length and a direction."""
+"""Weight normalisation: a weight as the product of a length and a direction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ M = TypeVar("M", bound=Module)
 
 
 class WeightNorm:
-    """The forward pre-hook that makes the weight ``name`` from its length ``g`` and direction ``v``."""
+    """The forward pre-hook that computes the weight ``name`` from its length ``g`` and direction ``v``."""
 
     def __init__(self, name: str, dim: int | None) -> None:
         self.name, self.dim = name, dim
@@ -25,7 +25,7 @@ class WeightNorm:
         return v * (g / self.norm(v))
 
     def norm(self, v: Tensor) -> Tensor:
-        """The norm of ``v`` over all dimensions but one."""
+        """The norm of ``v`` over all dimensions except ``dim``; over all if ``dim`` is None."""
         dims = [i for i in range(v.ndim) if i != self.dim]
         return (v * v).sum(dims, keepdim=self.dim is not None).sqrt() if dims else abs(v)
 
@@ -42,17 +42,18 @@ def _found(module: Module, name: str) -> tuple[int, WeightNorm] | None:
 
 
 def weight_norm(module: M, name: str = "weight", dim: int | None = 0) -> M:
-    """Train the length and the direction of a weight apart (Salimans and Kingma 2016).
+    """Train the length and the direction of a weight separately (Salimans and Kingma 2016).
 
-    The parameter ``name`` becomes two, ``name_g`` and ``name_v``, from which it is computed before every
-    forward.
+    Two parameters, ``name_g`` and ``name_v``, replace the parameter ``name``. A forward pre-hook computes the
+    weight from them before every forward.
 
     Parameters
     ----------
     module : Module
     name : str
     dim : int or None
-        There is a length for each index along this dimension; None: one for all.
+        There is a length for each index along this dimension. None and -1 mean one length for the whole
+        weight.
 
     Returns
     -------
@@ -62,9 +63,9 @@ def weight_norm(module: M, name: str = "weight", dim: int | None = 0) -> M:
     Raises
     ------
     ValueError
-        ``module`` has no such parameter.
+        If ``module`` has no such parameter.
     RuntimeError
-        The parameter is normalised already.
+        If the parameter is normalised already.
 
     Examples
     --------
@@ -86,7 +87,7 @@ def weight_norm(module: M, name: str = "weight", dim: int | None = 0) -> M:
 
 
 def remove_weight_norm(module: M, name: str = "weight") -> M:
-    """Make the parameter ``name`` one again; a ValueError if it is not normalised.
+    """Undo :func:`weight_norm`: ``name`` is one parameter again. A ValueError if it is not normalised.
 
     >>> layer = nn.utils.remove_weight_norm(nn.utils.weight_norm(nn.Linear(3, 2)))
     >>> [n for n, p in layer.named_parameters()]
