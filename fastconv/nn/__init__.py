@@ -138,7 +138,7 @@ if not TYPE_CHECKING:  # with a module __getattr__, type checkers would accept e
 
     def __getattr__(name: str) -> object:
         lazy = name.startswith("Lazy") or name.startswith("Uninitialized")
-        why = "; fastconv has no lazy layers: give the number of inputs to the plain layer" if lazy else ""
+        why = "; give the number of inputs, because fastconv has no lazy layers" if lazy else ""
         raise AttributeError(f"module 'fastconv.nn' has no attribute {name!r}{why}")
 
 

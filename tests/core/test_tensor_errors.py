@@ -87,7 +87,7 @@ BAD = [
     (lambda: X.rot90(1, (0,)), ValueError, ["rot90", "two dims"]),
     # ---- indices
     (lambda: X.gather(1, fc.tensor([0, 1])), ValueError, ["gather", "2 (2x3)", "1 (2)"]),
-    (lambda: X.gather(0, fc.tensor([[0] * 4])), ValueError, ["gather", "1x4", "2x3", "any dimension but 0"]),
+    (lambda: X.gather(0, fc.tensor([[0] * 4])), ValueError, ["gather", "1x4", "2x3", "any dimension except 0"]),
     (
         lambda: X.gather(1, IDS + 1),
         IndexError,
@@ -99,7 +99,7 @@ BAD = [
     (lambda: X.gather(1, IDS, sparse_grad=True), ValueError, ["gather", "sparse_grad"]),
     (lambda: X.take_along_dim(IDS[0], 1), ValueError, ["take_along_dim", "2 (2x3)", "1 (3)"]),
     (lambda: X.take_along_dim(IDS + 1, 1), IndexError, ["take_along_dim", "index 3"]),
-    (lambda: X.scatter(1, IDS), TypeError, ["scatter", "src or value"]),
+    (lambda: X.scatter(1, IDS), TypeError, ["scatter", "one of src and value"]),
     (lambda: X.scatter(1, IDS, X.double()), TypeError, ["scatter", "float32, got float64"]),
     (lambda: X.scatter(1, IDS, X[:1]), ValueError, ["scatter", "src (1x3)"]),
     (lambda: X.scatter(1, IDS + 1, X), IndexError, ["scatter", "index 3"]),
