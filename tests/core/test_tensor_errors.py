@@ -87,7 +87,11 @@ BAD = [
     (lambda: X.rot90(1, (0,)), ValueError, ["rot90", "two dims"]),
     # ---- indices
     (lambda: X.gather(1, fc.tensor([0, 1])), ValueError, ["gather", "2 (2x3)", "1 (2)"]),
-    (lambda: X.gather(0, fc.tensor([[0] * 4])), ValueError, ["gather", "1x4", "2x3", "any dimension except 0"]),
+    (
+        lambda: X.gather(0, fc.tensor([[0] * 4])),
+        ValueError,
+        ["gather", "1x4", "2x3", "any dimension except 0"],
+    ),
     (
         lambda: X.gather(1, IDS + 1),
         IndexError,
