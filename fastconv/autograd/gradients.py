@@ -63,9 +63,9 @@ def grad(
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
 ) -> tuple[Tensor, ...]:
-    """The gradient of the sum of ``outputs`` with respect to each of ``inputs``; no ``.grad`` changes.
+    """The gradient of the sum of ``outputs`` with respect to each of ``inputs``.
 
-    Only the part of the graph between outputs and inputs is visited.
+    Only the part of the graph between outputs and inputs is visited. The ``.grad`` of leaves does not change.
 
     Parameters
     ----------

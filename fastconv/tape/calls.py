@@ -118,7 +118,7 @@ def grad(
     allow_unused: bool | None,
     materialize_grads: bool,
 ) -> tuple[Any, ...]:
-    """The gradients of ``inputs`` as tensors; no ``.grad`` changes."""
+    """The gradients of ``inputs`` as tensors; the ``.grad`` of leaves does not change."""
     check(
         not materialize_grads or allow_unused is not False,
         name,
