@@ -93,9 +93,14 @@ class Node:
         self.saved = values
 
     def release(self) -> None:
-        """Drop all that backward needed, so that its memory is free before the rest of the tape is walked."""
+        """Drop all that backward needed, so that its memory is free before the rest of the tape is walked.
+
+        What ``grad_fn`` makes its name of stays.
+        """
         self.saved = self.parents = self.checks = ()
+        names = {k: v for k, v in self.__dict__.items() if k in ("name", "op")}
         self.__dict__.clear()
+        self.__dict__.update(names)
         self.done = True
 
 

@@ -71,6 +71,7 @@ class RandomFillMethods(Variable):
 
     def cauchy_(self, median: float = 0, sigma: float = 1, *, generator: Generator | None = None) -> Self:
         """Fill with numbers of the Cauchy distribution with median ``median`` and scale ``sigma``."""
+        number("cauchy_", "median", median)
         check(number("cauchy_", "sigma", sigma) > 0, "cauchy_", f"sigma must be positive, got {sigma!r:.60}")
         values = self._drawn("cauchy_", generator, "standard_cauchy")
         return self._overwrite("cauchy_", median + sigma * values)
@@ -98,7 +99,9 @@ class RandomFillMethods(Variable):
         drawn = random.drawn("bernoulli_", generator, "random", self.shape)
         return self._overwrite("bernoulli_", drawn < chance)
 
-    def random_(self, start: int = 0, to: int | None = None, *, generator: Generator | None = None) -> Self:
+    def random_(
+        self, start: int | None = None, to: int | None = None, *, generator: Generator | None = None
+    ) -> Self:
         """Fill with integers uniformly distributed in ``[start, to)``; ``random_(to)`` starts from 0.
 
         Without arguments, the largest number is the largest integer of the dtype, 2^24 for float32 and 2^53
@@ -111,9 +114,9 @@ class RandomFillMethods(Variable):
         largest = 2 ** (np.finfo(dtype).nmant + 1) if dtype.kind == "f" else 1
         if dtype.kind in "iu":
             largest = int(np.iinfo(dtype).max)
-        first, end = start, to
+        first, end = 0 if start is None else start, to
         if end is None:
-            first, end = 0, start if start else largest + 1
+            first, end = 0, largest + 1 if start is None else start
         check(first < end, "random_", f"start must be below to, got {first} and {end}")
         wide = np.uint64 if end > 2**63 else np.int64
         values = random.drawn("random_", generator, "integers", first, end, self.shape, wide)

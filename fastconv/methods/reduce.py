@@ -243,6 +243,7 @@ class ReduceMethods(Variable):
         >>> fc.tensor([1.0, 3.0]).max()
         tensor(3.)
         """
+        given("max", dim, axis, other, dims, names="dim, dims, axis and other")
         return self._extremum("max", given("max", dim, axis, other), keepdim or keepdims, dims)
 
     @overload
@@ -277,6 +278,7 @@ class ReduceMethods(Variable):
         >>> fc.tensor([1.0, 3.0]).min(fc.tensor([2.0, 2.0]))
         tensor([1., 2.])
         """
+        given("min", dim, axis, other, dims, names="dim, dims, axis and other")
         return self._extremum("min", given("min", dim, axis, other), keepdim or keepdims, dims)
 
     def argmax(

@@ -226,8 +226,10 @@ class HookedModule(ModuleTree):
 
     _hook_table: HookTable | None = None
 
-    def _register_hook(self, what: str, hook: Any, entry: Any, prepend: bool = False) -> RemovableHandle:
-        check(callable(hook), f"register_{what}_hook", f"expected a function, got {hook!r:.60}", TypeError)
+    def _register_hook(
+        self, name: str, what: str, hook: Any, entry: Any, prepend: bool = False
+    ) -> RemovableHandle:
+        check(callable(hook), name, f"expected a function, got {hook!r:.60}", TypeError)
         if self._hook_table is None:
             self.__dict__["_hook_table"] = HookTable()
         registry = getattr(self._hook_table, what)
@@ -266,7 +268,9 @@ class HookedModule(ModuleTree):
         >>> net(fc.tensor([-1.0, 2.0]))
         tensor([1., 0.])
         """
-        return self._register_hook("forward_pre", hook, (hook, with_kwargs), prepend)
+        return self._register_hook(
+            "register_forward_pre_hook", "forward_pre", hook, (hook, with_kwargs), prepend
+        )
 
     def register_forward_hook(
         self,
@@ -301,7 +305,9 @@ class HookedModule(ModuleTree):
         >>> y = net(fc.zeros(4, 2)); shapes
         [(4, 3)]
         """
-        return self._register_hook("forward", hook, (hook, with_kwargs, always_call), prepend)
+        return self._register_hook(
+            "register_forward_hook", "forward", hook, (hook, with_kwargs, always_call), prepend
+        )
 
     def register_full_backward_hook(
         self, hook: Callable[[Any, Any, Any], Any], prepend: bool = False
@@ -328,7 +334,7 @@ class HookedModule(ModuleTree):
         >>> net(fc.tensor([-1.0, 2.0], requires_grad=True)).sum().backward(); seen
         [((tensor([0., 1.]),), (tensor([1., 1.]),))]
         """
-        return self._register_hook("backward", hook, hook, prepend)
+        return self._register_hook("register_full_backward_hook", "backward", hook, hook, prepend)
 
     def register_full_backward_pre_hook(
         self, hook: Callable[[Any, Any], Any], prepend: bool = False
@@ -338,18 +344,18 @@ class HookedModule(ModuleTree):
         The hook may return a new ``grad_output``, or None to keep it. The other parameters and the result are
         those of :meth:`register_full_backward_hook`.
         """
-        return self._register_hook("backward_pre", hook, hook, prepend)
+        return self._register_hook("register_full_backward_pre_hook", "backward_pre", hook, hook, prepend)
 
     def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(module, prefix, keep_vars)`` before :meth:`state_dict` reads this module's tensors."""
-        return self._register_hook("state_dict_pre", hook, hook)
+        return self._register_hook("register_state_dict_pre_hook", "state_dict_pre", hook, hook)
 
     def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(module, state_dict, prefix, local_metadata)`` after :meth:`state_dict`.
 
         The hook may change ``state_dict`` in place and must return None. ``local_metadata`` is an empty dict.
         """
-        return self._register_hook("state_dict", hook, hook)
+        return self._register_hook("register_state_dict_post_hook", "state_dict", hook, hook)
 
     def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook`` before :meth:`load_state_dict` of this module, or of a net that contains it.
@@ -362,7 +368,7 @@ class HookedModule(ModuleTree):
             the hook may change; the names of this module's tensors begin with ``prefix``. Messages that it
             adds to ``error_msgs`` are reported.
         """
-        return self._register_hook("load_pre", hook, hook)
+        return self._register_hook("register_load_state_dict_pre_hook", "load_pre", hook, hook)
 
     def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(module, incompatible_keys)`` after :meth:`load_state_dict`.
@@ -370,7 +376,7 @@ class HookedModule(ModuleTree):
         The hook may remove names from ``incompatible_keys.missing_keys`` and ``unexpected_keys``, which are
         then not reported as errors.
         """
-        return self._register_hook("load", hook, hook)
+        return self._register_hook("register_load_state_dict_post_hook", "load", hook, hook)
 
 
 def hooks_of(module: Any) -> HookTable | None:

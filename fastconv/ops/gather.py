@@ -329,6 +329,12 @@ def index_write(name: str, x: Variable, dim: int, index: Any, value: Any, how: s
             f".astype('{x.dtype}')",
             TypeError,
         )
+        check(
+            x.dtype.kind == "f" or isinstance(alpha, (int, np.integer)),
+            name,
+            f"alpha must be an int for a tensor of {x.dtype}, got {alpha!r:.60}",
+            TypeError,
+        )
         source = astype(source if alpha == 1 else binary("mul", source, alpha), x.dtype)
     elif isinstance(value, Variable):
         check(value.ndim == 0, name, f"value must be a number, got {shape_str(value.shape)}")

@@ -188,10 +188,10 @@ class Softmax(Op):
         return gx if ctx.shape else e.reshape(gx, ())
 
 
-def given(name: str, *dims: Any) -> Any:
-    """The value of an argument that has several names, or None; a TypeError if two names were used."""
+def given(name: str, *dims: Any, names: str = "dim, dims and axis") -> Any:
+    """The value of an argument that has several ``names``, or None; a TypeError if two were used."""
     found = [d for d in dims if d is not None]
-    check(len(found) < 2, name, "give one of dim, dims and axis", TypeError)
+    check(len(found) < 2, name, f"give one of {names}", TypeError)
     return found[0] if found else None
 
 

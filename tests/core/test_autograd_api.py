@@ -706,3 +706,10 @@ def test_copies_have_no_hooks():
     twin = copy.deepcopy(x)
     (twin * 3).sum().backward()
     assert twin.grad.item() == 3
+
+
+def test_a_node_keeps_its_name_after_backward():
+    y = fc.ones(2, requires_grad=True) * 2
+    before = repr(y.grad_fn)
+    y.sum().backward()
+    assert repr(y.grad_fn) == before == "<MulBackward0>"

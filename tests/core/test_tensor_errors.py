@@ -247,3 +247,40 @@ def test_functions_refuse_what_is_no_tensor():
         for value in ("image", object(), {}, None, np.array(["a"]), 1j):
             with pytest.raises(TypeError, match=f"^{name}"):
                 getattr(fc, name)(value, 0)
+
+
+@pytest.mark.parametrize(
+    "call, error, match",
+    [
+        (lambda x: x.long().random_(0), ValueError, "random_: start must be below to, got 0 and 0"),
+        (lambda x: x.cauchy_("a"), TypeError, "cauchy_: median"),
+        (lambda x: x.max((0,), dims=(1,)), TypeError, "max: give one of dim, dims, axis and other"),
+        (lambda x: x.min(0, other=x), TypeError, "min: give one of dim, dims, axis and other"),
+        (
+            lambda x: x.long().index_add(0, fc.tensor([0, 1]), x.long(), alpha=0.5),
+            TypeError,
+            "index_add: alpha must be an int for a tensor of int64, got 0.5",
+        ),
+    ],
+)
+def test_options_that_were_ignored(call, error, match):
+    with pytest.raises(error, match=match):
+        call(fc.ones(2, 2))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "register_forward_pre_hook",
+        "register_forward_hook",
+        "register_full_backward_hook",
+        "register_full_backward_pre_hook",
+        "register_state_dict_pre_hook",
+        "register_state_dict_post_hook",
+        "register_load_state_dict_pre_hook",
+        "register_load_state_dict_post_hook",
+    ],
+)
+def test_a_hook_that_is_no_function(name):
+    with pytest.raises(TypeError, match=f"^{name}: expected a function, got 3"):
+        getattr(fc.nn.ReLU(), name)(3)
