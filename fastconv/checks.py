@@ -174,8 +174,12 @@ def int_tuple(name: str, what: str, value: Any, n: int, minimum: int) -> tuple[i
         items = tuple(operator.index(i) for i in items)
     except (TypeError, ValueError):
         raise TypeError(f"{name}: {what} must be {wanted}, got {value!r:.60}") from None
-    check(min(items) >= minimum, name, f"{what} must be at least {minimum} in each dimension, got {value!r}")
-    check(max(items) < LIMIT, name, f"{what} must be below 2^40 in each dimension, got {value!r}")
+    check(
+        min(items, default=minimum) >= minimum,
+        name,
+        f"{what} must be at least {minimum} in each dimension, got {value!r}",
+    )
+    check(max(items, default=0) < LIMIT, name, f"{what} must be below 2^40 in each dimension, got {value!r}")
     return items
 
 

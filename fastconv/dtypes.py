@@ -258,7 +258,25 @@ def array(data: Any, dtype: Any = None, name: str = "tensor", what: str = "data"
         a = native(a, name, what)
         if dtype is None and a.dtype == FLOAT64 and not hasattr(data, "dtype"):
             dtype = FLOAT32
-    return a if dtype is None else a.astype(parse(name, dtype), copy=False)
+    if dtype is None:
+        return a
+    wanted = parse(name, dtype)
+    if not hasattr(data, "dtype"):
+        check_fits(name, what, a, wanted)
+    return a.astype(wanted, copy=False)
+
+
+def check_fits(name: str, what: str, a: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> None:
+    """Refuse numbers that an integer dtype cannot hold; unsigned ones wrap around below 0, as in PyTorch."""
+    if dtype.kind not in "iu" or a.dtype == dtype or a.dtype == bool:
+        return
+    limits = np.iinfo(dtype)
+    low = limits.min if dtype.kind == "i" else -limits.max
+    with np.errstate(invalid="ignore"):
+        outside = ~((a >= low) & (a < float(limits.max) + 1 if a.dtype.kind == "f" else a <= limits.max))
+    if outside.any():
+        got = a[outside][0].item()
+        raise ValueError(f"{name}: {what} must fit into {dtype} ({limits.min} to {limits.max}), got {got!r}")
 
 
 def check_writable(name: str, what: str, a: Any) -> None:

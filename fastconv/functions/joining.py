@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..checks import check, check_axis, check_rank, check_shape, one_of, shape_str
-from ..ops import Concatenate
+from ..ops import Concatenate, Stack
 from ..ops.einsum import einsum as _einsum
 from ..spec import broadcast_shape
 from ..tensor import Tensor
@@ -58,7 +58,7 @@ def stack(tensors: Sequence[TensorLike], dim: int = 0, *, axis: int | None = Non
     along = check_axis("stack", dim if axis is None else axis, first.ndim + 1)
     for t in several[1:]:
         check_shape("stack", "each tensor", t.shape, first.shape, "the first one's")
-    return Concatenate.apply(*[t.unsqueeze(along) for t in several], axis=along)
+    return Stack.apply(*several, axis=along)
 
 
 def hstack(tensors: Sequence[TensorLike]) -> Tensor:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, overload
 
+from fastconv.checks import check, shape_str
 from fastconv.ops import count
 from fastconv.ops.sort import kthvalue, median, median_along, sort, topk
 from fastconv.typing import TensorLike
-from fastconv.variable import Variable
+from fastconv.variable import Variable, argument
 
 from .values_and_indices import ValuesAndIndices
 
@@ -185,4 +186,10 @@ class SortMethods(Variable):
         >>> fc.tensor([1.0, 2.5]).bucketize(fc.tensor([1.0, 2.0, 3.0]))
         tensor([0, 2])
         """
+        boundaries = argument("bucketize", "boundaries", boundaries, self.device)
+        check(
+            boundaries.ndim == 1,
+            "bucketize",
+            f"boundaries must be a vector, got {shape_str(boundaries.shape)}; searchsorted takes rows",
+        )
         return count.searchsorted("bucketize", boundaries, self, out_int32, right, None, None)

@@ -10,4 +10,4 @@ from .index import GetItem, ReplaceItem, SetItem
 from .matmul import MatMul
 from .pointwise import Binary, Bound, Unary, unbroadcast
 from .reduce import Reduce, Softmax
-from .shape import Concatenate, Permute, Reshape
+from .shape import Concatenate, Permute, Reshape, Stack

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.checks import check, check_axis, number, one_of, shape_str
-from fastconv.dtypes import CATEGORY, INT64
+from fastconv.dtypes import CATEGORY, INT64, array
 from fastconv.spec import broadcast_shape
 from fastconv.tape import Op
 from fastconv.variable import Node, Variable, argument
@@ -238,11 +238,9 @@ def scatter(name: str, x: Variable, dim: int, index: Any, value: Any, how: str, 
 
 def filled(name: str, value: Any, x: Variable) -> Any:
     """A number as a tensor that broadcasts to ``x``, on its device and in its dtype."""
-    if x.dtype.kind in "iu" and isinstance(value, int):
-        plain = value
-    else:
-        plain = number(name, "value", value)
-    return argument(name, "value", np.full((1,) * x.ndim, plain).astype(x.dtype), x.device)
+    plain = value if x.dtype.kind in "iu" and isinstance(value, int) else number(name, "value", value)
+    one = array(plain, x.dtype, name, "value").reshape((1,) * x.ndim)
+    return argument(name, "value", one, x.device)
 
 
 REDUCTIONS = {"sum": "add", "prod": "mul", "mean": "mean", "amax": "maximum", "amin": "minimum"}

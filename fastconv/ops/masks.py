@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.checks import check, int_tuple, number, shape_str
+from fastconv.dtypes import array
 from fastconv.spec import broadcast_shape
 from fastconv.tape import Op
 from fastconv.variable import Node, Variable, argument
@@ -63,7 +64,7 @@ def masked_fill(x: Variable, mask: Any, value: Any) -> Any:
         value = astype(value, x.dtype)
     else:
         number("masked_fill", "value", value)
-        value = np.asarray(value).astype(x.dtype).item()
+        value = array(value, x.dtype, "masked_fill", "value").item()
     return Where.apply(mask, value, x)
 
 

@@ -83,6 +83,22 @@ class Concatenate(Op):
         return tuple(grads)
 
 
+class Stack(Op):
+    """Equally shaped tensors joined along a new axis."""
+
+    @staticmethod
+    def forward(ctx: Node, *xs: Any, axis: int) -> Any:
+        ctx.axis, ctx.count, shape = axis, len(xs), xs[0].shape
+        parts = dtypes.together("stack", xs, ctx.engine.cast)
+        shape = (*shape[:axis], 1, *shape[axis:])
+        return ctx.engine.concatenate([ctx.engine.reshape(x, shape) for x in parts], axis)
+
+    @staticmethod
+    def backward(ctx: Node, gy: Any) -> Any:
+        before = (slice(None),) * ctx.axis
+        return tuple(ctx.engine.getitem(gy, (*before, i)) for i in range(ctx.count))
+
+
 def several(args: Sequence[Any], given: Any = None, name: str = "", what: str = "") -> tuple[Any, ...]:
     """Numbers as a tuple. They were passed one by one, or as one sequence, or by name: ``what=given``."""
     if given is not None:

@@ -203,7 +203,8 @@ def pad_pairs(shape: Sequence[int], pad: Sequence[int], mode: str) -> Pairs:
         pairs[len(shape) - 1 - j] = pad[2 * j], pad[2 * j + 1]
     for s, (before, after) in zip(shape, pairs):
         # circular padding repeats what cropping leaves
-        most = {"reflect": s - 1, "circular": s + min(before, 0) + min(after, 0)}.get(mode, LIMIT)
+        kept = s + min(before, 0) + min(after, 0)
+        most = {"reflect": s - 1, "circular": kept, "replicate": LIMIT if s else 0}.get(mode, LIMIT)
         check(
             s + before + after >= (0 if mode == "constant" else min(s, 1)),
             name,

@@ -284,3 +284,36 @@ def test_options_that_were_ignored(call, error, match):
 def test_a_hook_that_is_no_function(name):
     with pytest.raises(TypeError, match=f"^{name}: expected a function, got 3"):
         getattr(fc.nn.ReLU(), name)(3)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda i, u, m: i.masked_fill(m, float("inf")),
+        lambda i, u, m: u.masked_fill(m, 300),
+        lambda i, u, m: u.index_fill(0, fc.tensor([0]), 300),
+        lambda i, u, m: i.scatter(0, fc.tensor([0]), float("nan")),
+        lambda i, u, m: fc.full_like(i, float("nan")),
+        lambda i, u, m: fc.full((2,), 300, dtype="uint8"),
+        lambda i, u, m: u.new_full((2,), 256),
+        lambda i, u, m: fc.tensor([1, -256], dtype="uint8"),
+        lambda i, u, m: fc.tensor(2.0**63, dtype="int64"),
+        lambda i, u, m: fc.tensor([1.0, -129.0], dtype="int8"),
+    ],
+)
+def test_numbers_that_an_integer_dtype_cannot_hold(call):
+    ints, bytes_, mask = fc.zeros(2, dtype="int64"), fc.zeros(2, dtype="uint8"), fc.tensor([True, False])
+    with pytest.raises(ValueError, match=r"must fit into u?int\d+ \(.*\), got "):
+        call(ints, bytes_, mask)
+
+
+def test_numbers_that_an_integer_dtype_holds():
+    assert fc.tensor([255, -1], dtype="uint8").tolist() == [255, 255]  # wraps around below 0, as in PyTorch
+    assert fc.tensor([1.7, -1.7], dtype="int64").tolist() == [1, -1]
+    assert fc.tensor([127, -128], dtype="int8").tolist() == [127, -128]
+    assert fc.full((1,), 2**63 - 1, dtype="int64").item() == 2**63 - 1
+
+
+def test_rows_of_boundaries():
+    with pytest.raises(ValueError, match="bucketize: boundaries must be a vector, got 2x5"):
+        fc.bucketize(fc.ones(2, 3), fc.ones(2, 5))

@@ -202,6 +202,31 @@ def test_time_does_not_grow_with_the_window():
             np.testing.assert_allclose(y[0, 0, places], want, rtol=1e-6)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 17])
+@pytest.mark.parametrize(
+    "size, out",
+    [
+        ((4, 1), (3, 3)),
+        ((4, 1), (3, 2)),
+        ((1, 1), (3, 3)),
+        ((40, 1), (3, 5)),
+        ((5, 2), (3, 7)),
+        ((1, 4), (2, 9)),
+        ((6, 1), (2, 1)),
+    ],
+)
+def test_windows_that_all_begin_at_the_same_pixel(size, out, channels, backend):
+    engine, rng = fc.backends.load(backend), np.random.default_rng(0)
+    x = rng.standard_normal((2, channels, *size)).astype(np.float32)
+    geometry = spec.adaptive_pool_spec("adaptive_max_pool2d", x.shape, out)
+    y, index = engine.adaptive_max_pool_fwd(engine.asarray(x), geometry)
+    want = oracle.adaptive_pool(x, out, kind="max")
+    np.testing.assert_array_equal(engine.to_host(y), want)
+    flat = x.reshape(2, channels, -1)
+    at = engine.to_host(index).reshape(2, channels, -1)
+    np.testing.assert_array_equal(np.take_along_axis(flat, at, 2).reshape(want.shape), want)
+
+
 # ------------------------------------------------------------------------------------------------- positions
 # beyond 2^31
 PLANES = [

@@ -7,6 +7,7 @@ from math import prod
 
 from fastconv.checks import check, check_count, check_float, check_rank, int_tuple, number, shape_str
 from fastconv.creation import argument
+from fastconv.dtypes import array
 from fastconv.spec import conv_spec, pad_pairs
 from fastconv.tape import Op
 from fastconv.tensor import Tensor
@@ -57,6 +58,7 @@ def pad(input: TensorLike, pad: Sequence[int], mode: str = "constant", value: fl
     check(isinstance(pad, (tuple, list)), "pad", f"pad must be a sequence of ints, got {pad!r}", TypeError)
     input = argument("pad", "input", input)
     value = number("pad", "value", 0 if value is None else value)
+    array(value, input.dtype, "pad", "value")  # refuses what an integer dtype cannot hold
     pairs = pad_pairs(input.shape, pad, mode)
     check(mode == "constant" or value == 0, "pad", f"mode {mode!r} takes no value; leave it out")
     return Pad.apply(input, pairs=pairs, mode=mode, value=value)

@@ -97,18 +97,6 @@ def _scatter_kernel(name: str):
                     at += k_step
                     from_ += k_value
                 continue
-            if inner == 1:
-                at, from_ = o * outer_step, o * outer_value
-                for _ in range(count):
-                    place = index[U(at)]
-                    if U(place - low) < extent:
-                        target = U(line + place)
-                        x[target] = join(x[target], value[U(from_)])
-                    elif U(place) >= U(n):
-                        failed = 1
-                    at += k_step
-                    from_ += k_value
-                continue
             for k in range(count):
                 at, from_ = o * outer_step + k * k_step, o * outer_value + k * k_value
                 if inner_step:

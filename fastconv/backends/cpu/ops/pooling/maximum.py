@@ -169,7 +169,7 @@ def max_plan(spec, dtype):
     run = min(max(PIECE // channels, 1), dims[2].count)
     first, end, distance = dims[2].whole if few else (0, 0, 1)
     columns = np.repeat(np.arange(run if end else 0) * distance, channels)
-    elements = columns * channels + np.arange(columns.size) % channels if distance > 1 else columns[:0]
+    elements = columns * channels + np.arange(columns.size) % channels if distance != 1 else columns[:0]
     tables = tuple([w.starts for w in dims]), tuple([w.stops for w in dims]), tuple([w.step for w in dims])
     return None, (*tables, (first, end), run, elements, columns.astype(dtype))
 
