@@ -292,8 +292,13 @@ def norm(
     if dtype is not None:
         x = astype(x, parse(name, dtype))
     check_float(name, input=x)
-    op, param = (f"norm_{p:g}", None) if p in (0, 1, 2, np.inf, -np.inf) else ("norm_p", p)
+    op, param = norm_op(p)
     return reduce(name, x, dim, keepdim, op=op, param=param)
+
+
+def norm_op(p: float) -> tuple[str, float | None]:
+    """The reduction that is the p-norm, and its parameter."""
+    return (f"norm_{p:g}", None) if p in (0, 1, 2, np.inf, -np.inf) else ("norm_p", p)
 
 
 def logsumexp(x: Variable, dim: int | Sequence[int], keepdim: bool) -> Any:

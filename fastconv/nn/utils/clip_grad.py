@@ -10,8 +10,9 @@ from math import inf, isfinite
 from typing import Any, TypeAlias
 
 from fastconv import inplace
-from fastconv.checks import check, number
+from fastconv.checks import check, check_float, number
 from fastconv.functions.joining import stack
+from fastconv.ops.reduce import norm_op
 from fastconv.tape import no_grad
 from fastconv.tensor import Tensor
 
@@ -78,8 +79,13 @@ def _total_norm(name: str, tensors: list[Tensor], norm_type: Any, error_if_nonfi
     p = number(name, "norm_type", inf if norm_type == "inf" else norm_type)
     if not tensors:
         return Tensor(0.0)
-    norms = [t.norm(p).to(tensors[0].device) for t in tensors]
-    total = stack(norms).norm(p)
+    op, param = norm_op(p)
+    norms: list[Tensor] = []
+    for t in tensors:  # by the engine itself, because a net has many small gradients
+        check_float(name, tensors=t)
+        axes = tuple(range(t.ndim))
+        norms.append(Tensor(t.engine.reduce_fwd(op, t.array, axes, False, param)) if t.numel() else t.norm(p))
+    total = stack([n.to(tensors[0].device) for n in norms]).norm(p)
     check(
         not error_if_nonfinite or isfinite(total.item()),
         name,
