@@ -86,10 +86,11 @@ def in_parallel(typingctx, part, threads, args):
         _, threads, packed = values
         context.active_code_library.add_linking_library(compiled.library)
         function = context.declare_function(builder.module, compiled.fndesc)
-        data = cgutils.alloca_once(builder, ir.LiteralStructType([I64, packed.type]))
+        both = ir.LiteralStructType([I64, packed.type])
+        data = cgutils.alloca_once(builder, both)
         for i, value in enumerate((threads, packed)):
             builder.store(value, builder.gep(data, [I32(0), I32(i)]))
-        worker = _emit_worker(context, builder.module, function, sig, data.type.pointee)
+        worker = _emit_worker(context, builder.module, function, sig, both)
         addresses = cgutils.alloca_once_value(builder, ir.Constant(BYTES, None))
         counts = cgutils.alloca_once_value(builder, threads)
         steps = cgutils.alloca_once_value(builder, I64(1))

@@ -139,7 +139,7 @@ def _what_takes_long() -> str:
             "compiling kernels, in every process, as no cache folder can be written "
             "(FASTCONV_CACHE_DIR names one)"
         )
-    return "compiling kernels, once, 20 to 60 s"
+    return "compiling kernels, once for each new kind of call (fastconv warmup compiles all)"
 
 
 #: The names that a kernel's file may contain, beside Numba's types.
