@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
+
 #: Names of the spatial dimensions, by their number.
 DIMS = {1: ("W",), 2: ("H", "W"), 3: ("D", "H", "W")}
 
@@ -149,6 +151,18 @@ def number(name: str, what: str, value: Any, low: float | None = None, high: flo
     elif low is not None:
         check(low <= result, name, f"{what} must be at least {low:g}, got {value!r:.60}")
     return result
+
+
+def is_number(value: Any) -> bool:
+    """Whether ``value`` is a real number. A bool is none: it is nearly always meant for another argument."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def flag(name: str, what: str, value: Any) -> bool:
+    """A bool, or a TypeError."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: {what} must be True or False, got {value!r:.60}")
+    return bool(value)
 
 
 def one_of(name: str, what: str, value: Any, words: Iterable[str]) -> None:

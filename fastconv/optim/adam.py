@@ -16,12 +16,9 @@ class _Moments(Optimizer):
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
-        betas = group["betas"]
-        check(
-            isinstance(betas, (tuple, list)) and len(betas) == 2 and all(0 <= b < 1 for b in betas),
-            type(self).__name__,
-            f"betas must be two numbers in [0, 1), got {betas}",
-        )
+        expected = "two numbers in [0, 1)"
+        fine = all(0 <= b < 1 for b in self._check_pair(group, "betas", expected))
+        check(fine, type(self).__name__, f"betas must be {expected}, got {group['betas']}")
 
     def slots(self, group: dict[str, Any]) -> dict[str, float]:
         return {"exp_avg": 0, "exp_avg_sq": 0}

@@ -32,7 +32,7 @@ class RMSprop(Optimizer):
     Raises
     ------
     ValueError, TypeError
-        If a setting is negative or not a number.
+        If a setting is negative or not a number, or ``alpha`` is larger than 1.
 
     Examples
     --------
@@ -64,6 +64,10 @@ class RMSprop(Optimizer):
         settings = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum}
         settings |= {"centered": centered, "maximize": maximize}
         super().__init__(params, {**settings, "capturable": capturable, "differentiable": differentiable})
+
+    def _check(self, group: dict[str, Any]) -> None:
+        super()._check(group)
+        check(group["alpha"] <= 1, "RMSprop", f"alpha must be between 0 and 1, got {group['alpha']}")
 
     def slots(self, group: dict[str, Any]) -> dict[str, float]:
         found: dict[str, float] = {"square_avg": 0}

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from .. import dtypes
-from ..checks import check, check_shape
+from ..checks import check, check_shape, is_number
 from ..creation import argument, as_tensor
 from ..table import Table, number, options
 from ..tape.hooks import Registry, RemovableHandle
@@ -51,6 +51,13 @@ def _called(function: Callable[..., Any]) -> str:
     name = getattr(function, "__name__", "")
     owner = getattr(function, "__self__", None)
     return name if owner is None else f"{type(owner).__name__}.{name}"
+
+
+def _plain(value: Any) -> Any:
+    """A setting that is a tensor, or a tuple or list of tensors, as a number or numbers."""
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_plain, value)) if isinstance(value, tuple) else [*map(_plain, value)]
+    return value.item() if isinstance(value, Tensor) else value
 
 
 def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -189,7 +196,7 @@ class Optimizer:
             dtypes.check_writable(name, "a parameter", p.array)
             seen.add(id(p))
         group = {**self.defaults, **group}
-        group = {k: v.item() if isinstance(v, Tensor) and k != "params" else v for k, v in group.items()}
+        group = {k: v if k == "params" else _plain(v) for k, v in group.items()}
         group["params"] = params
         self._check(group)
         self.param_groups.append(group)
@@ -321,8 +328,7 @@ class Optimizer:
             "expected a dict with 'state' and 'param_groups'",
         )
         theirs = [
-            {k: v.item() if isinstance(v, Tensor) else v for k, v in g.items()}
-            for g in state_dict["param_groups"]
+            {k: v if k == "params" else _plain(v) for k, v in g.items()} for g in state_dict["param_groups"]
         ]
         sizes = [len(g["params"]) for g in self.param_groups]
         got = [len(g["params"]) for g in theirs]
@@ -395,17 +401,22 @@ class Optimizer:
 
     def _check(self, group: dict[str, Any]) -> None:
         """Refuse settings that are not numbers, or are negative."""
+        name = type(self).__name__
         for key in self._numbers:
             value = group.get(key, 0)
-            check(
-                isinstance(value, (int, float, np.number)),
-                type(self).__name__,
-                f"{key} must be a number, got {value!r}",
-                TypeError,
-            )
+            check(is_number(value), name, f"{key} must be a number, got {value!r:.60}", TypeError)
+            check(value == value, name, f"{key} must be a number, got NaN")
         for key in self._nonnegative:
             value = group.get(key, 0)
-            check(value >= 0, type(self).__name__, f"{key} must not be negative, got {value}")
+            check(value >= 0, name, f"{key} must not be negative, got {value}")
+
+    def _check_pair(self, group: dict[str, Any], key: str, expected: str) -> tuple[float, float]:
+        """The setting ``key``, which must be two numbers; ``expected`` says which ones are accepted."""
+        name, value = type(self).__name__, group[key]
+        message = f"{key} must be {expected}, got {value!r:.60}"
+        check(isinstance(value, (tuple, list)) and len(value) == 2, name, message)
+        check(all(map(is_number, value)), name, message, TypeError)
+        return group[key]
 
 
 def prepared(group: dict[str, Any], decoupled: bool = False) -> list[float]:

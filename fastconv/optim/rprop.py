@@ -1,8 +1,5 @@
 """Rprop, which reads the signs of gradients only, and ASGD, which averages the weights."""
 
-# Arguments of users are checked when they arrive, whatever their declared types say.
-# pyright: reportUnnecessaryIsInstance=false, reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 from typing import Any, ClassVar
@@ -34,7 +31,8 @@ class Rprop(Optimizer):
     Raises
     ------
     ValueError, TypeError
-        If ``lr`` is negative or not a number, or ``etas`` are not one factor below 1 and one above 1.
+        If ``lr`` is negative or not a number, ``etas`` are not one factor below 1 and one above 1, or
+        ``step_sizes`` are not a smaller and a larger number.
 
     Examples
     --------
@@ -63,15 +61,14 @@ class Rprop(Optimizer):
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
-        for key in ("etas", "step_sizes"):
-            value = group[key]
-            check(
-                isinstance(value, (tuple, list)) and len(value) == 2,
-                "Rprop",
-                f"{key} must be two numbers, got {value}",
-            )
-        low, high = group["etas"]
+        low, high = self._check_pair(group, "etas", "two numbers")
         check(0 < low < 1 < high, "Rprop", f"etas must be 0 < a < 1 < b, got {group['etas']}")
+        low, high = self._check_pair(group, "step_sizes", "two numbers")
+        check(
+            0 <= low <= high,
+            "Rprop",
+            f"step_sizes must be (min, max) with 0 <= min <= max, got {group['step_sizes']}",
+        )
 
     def slots(self, group: dict[str, Any]) -> dict[str, float]:
         return {"prev": 0, "step_size": group["lr"]}

@@ -391,7 +391,7 @@ REFUSED = [
     (lambda: optim.SGD([W * 2], lr=0.1), ValueError, "leaf"),
     (lambda: optim.SGD([{"lr": 1.0}]), TypeError, "'params'"),
     (lambda: optim.SGD([W], lr=-0.1), ValueError, "SGD: lr must not be negative, got -0.1"),
-    (lambda: optim.SGD([W], lr=float("nan")), ValueError, "lr must not be negative, got nan"),
+    (lambda: optim.SGD([W], lr=float("nan")), ValueError, "lr must be a number, got NaN"),
     (lambda: optim.SGD([W], momentum=-1), ValueError, "momentum must not be negative"),
     (lambda: optim.SGD([W], weight_decay=-1), ValueError, "weight_decay must not be negative"),
     (lambda: optim.SGD([W], nesterov=True), ValueError, "nesterov needs momentum"),

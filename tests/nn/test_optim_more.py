@@ -386,6 +386,18 @@ REFUSED = [
     (lambda: optim.RAdam([W], weight_decay=-1), ValueError, "RAdam: weight_decay must not be negative"),
     (lambda: optim.Rprop([W], etas=(1.2, 0.5)), ValueError, r"Rprop: etas must be .* got \(1.2, 0.5\)"),
     (lambda: optim.Rprop([W], step_sizes=3), ValueError, "Rprop: step_sizes must be two numbers, got 3"),
+    (
+        lambda: optim.Rprop([W], step_sizes=("a", 1)),
+        TypeError,
+        r"Rprop: step_sizes must be two numbers, got \('a', 1\)",
+    ),
+    (lambda: optim.Rprop([W], step_sizes=(2, 1)), ValueError, r"Rprop: step_sizes .* min <= max, got \(2, 1"),
+    (lambda: optim.Rprop([W], etas=(None, 2)), TypeError, r"Rprop: etas must be two numbers, got \(None, 2"),
+    (lambda: optim.RMSprop([W], alpha=1.5), ValueError, "RMSprop: alpha must be between 0 and 1, got 1.5"),
+    (lambda: optim.Adam([W], betas=("a", 0.9)), TypeError, r"Adam: betas must be two numbers .* got \('a'"),
+    (lambda: optim.Adam([W], betas=(float("nan"), 0.9)), ValueError, "Adam: betas must be .* got .nan, 0.9"),
+    (lambda: optim.SGD([W], lr=True), TypeError, "SGD: lr must be a number, got True"),
+    (lambda: optim.SGD([W], lr=float("nan")), ValueError, "SGD: lr must be a number, got NaN"),
     (lambda: optim.ASGD([W], lambd=None), TypeError, "ASGD: lambd must be a number, got None"),
     (lambda: optim.ASGD([W], lr=-1), ValueError, "ASGD: lr must not be negative"),
     (
@@ -394,6 +406,11 @@ REFUSED = [
         "initial_accumulator_value, lr_decay is missing",
     ),
 ]
+
+
+def test_settings_may_be_tensors():
+    optimizer = optim.Adam([W], lr=fc.tensor(0.5), betas=(fc.tensor(0.5), fc.tensor(0.75)))
+    assert optimizer.param_groups[0]["lr"] == 0.5 and optimizer.param_groups[0]["betas"] == (0.5, 0.75)
 
 
 @pytest.mark.parametrize("make, error, message", REFUSED)
