@@ -376,6 +376,7 @@ def added(name, options):
 
 
 S = sgd()
+M = optim.SGD([fc.zeros(1)], lr=1.0, momentum=0.9)
 REFUSED = [
     (
         lambda: lr_scheduler.LambdaLR(S, 0.5),
@@ -479,6 +480,65 @@ REFUSED = [
         ValueError,
         "ChainedScheduler.load_state_dict: the state has 0 schedules, this one has 1",
     ),
+    (lambda: lr_scheduler.StepLR(S, "2"), TypeError, "StepLR: step_size must be a number, got '2'"),
+    (lambda: lr_scheduler.StepLR(S, 1.5), ValueError, "StepLR: step_size must be a whole number, got 1.5"),
+    (lambda: lr_scheduler.StepLR(S, 0), ValueError, "StepLR: step_size must be positive, got 0"),
+    (lambda: lr_scheduler.StepLR(S, True), TypeError, "StepLR: step_size must be a number, got True"),
+    (lambda: lr_scheduler.StepLR(S, 2, "x"), TypeError, "StepLR: gamma must be a number, got 'x'"),
+    (lambda: lr_scheduler.MultiStepLR(S, 3), TypeError, "MultiStepLR: milestones must be a list .* got 3"),
+    (lambda: lr_scheduler.MultiStepLR(S, ["a"]), TypeError, "MultiStepLR: each of milestones must be a numb"),
+    (lambda: lr_scheduler.MultiStepLR(S, [1.5]), ValueError, "each of milestones must be a whole number"),
+    (lambda: lr_scheduler.MultiStepLR(S, [1], None), TypeError, "MultiStepLR: gamma must be a number, got N"),
+    (lambda: lr_scheduler.ExponentialLR(S, float("nan")), ValueError, "ExponentialLR: gamma .* got NaN"),
+    (lambda: lr_scheduler.ConstantLR(S, 0.5, 1.5), ValueError, "ConstantLR: total_iters must be a whole"),
+    (lambda: lr_scheduler.ConstantLR(S, "x"), TypeError, "ConstantLR: factor must be a number, got 'x'"),
+    (lambda: lr_scheduler.LinearLR(S, total_iters="x"), TypeError, "LinearLR: total_iters must be a number"),
+    (lambda: lr_scheduler.PolynomialLR(S, [3]), TypeError, r"PolynomialLR: total_iters .* got \[3\]"),
+    (lambda: lr_scheduler.PolynomialLR(S, 3, "x"), TypeError, "PolynomialLR: power must be a number"),
+    (lambda: lr_scheduler.CosineAnnealingLR(S, "9"), TypeError, "CosineAnnealingLR: T_max must be a number"),
+    (
+        lambda: lr_scheduler.CosineAnnealingLR(S, 9, "x"),
+        TypeError,
+        "CosineAnnealingLR: eta_min must be a num",
+    ),
+    (
+        lambda: lr_scheduler.CosineAnnealingWarmRestarts(S, 9, eta_min="x"),
+        TypeError,
+        "CosineAnnealingWarmRestarts: eta_min must be a number, got 'x'",
+    ),
+    (
+        lambda: lr_scheduler.ReduceLROnPlateau(S, factor=-0.5),
+        ValueError,
+        "ReduceLROnPlateau: factor must not be negative, got -0.5",
+    ),
+    (
+        lambda: lr_scheduler.ReduceLROnPlateau(S, patience="3"),
+        TypeError,
+        "ReduceLROnPlateau: patience must be a number, got '3'",
+    ),
+    (
+        lambda: lr_scheduler.ReduceLROnPlateau(S, min_lr=["a"]),
+        TypeError,
+        "ReduceLROnPlateau: min_lr must be a number, got 'a'",
+    ),
+    (
+        lambda: lr_scheduler.OneCycleLR(M, 0.1, 9, div_factor=0),
+        ValueError,
+        "OneCycleLR: div_factor must be positive, got 0",
+    ),
+    (
+        lambda: lr_scheduler.OneCycleLR(M, 0.1, 9, final_div_factor=0),
+        ValueError,
+        "OneCycleLR: final_div_factor must be positive, got 0",
+    ),
+    (lambda: lr_scheduler.OneCycleLR(M, "x", 9), TypeError, "OneCycleLR: max_lr must be a number, got 'x'"),
+    (
+        lambda: lr_scheduler.OneCycleLR(M, 0.1, epochs="3", steps_per_epoch=2),
+        TypeError,
+        "OneCycleLR: epochs must be a number, got '3'",
+    ),
+    (lambda: lr_scheduler.CyclicLR(M, 0.1, "x"), TypeError, "CyclicLR: max_lr must be a number, got 'x'"),
+    (lambda: lr_scheduler.CyclicLR(M, 0.1, 1, "x"), TypeError, "CyclicLR: step_size_up must be a number"),
     (
         lambda: added(*SCHEDULES[1]),
         ValueError,
@@ -490,6 +550,14 @@ REFUSED = [
         "CyclicLR: a parameter group was added, and there is no max_lr",
     ),
 ]
+
+
+def test_whole_numbers_may_be_floats():
+    """Such as ``0.1 * epochs``; PyTorch accepts them too."""
+    assert lr_scheduler.StepLR(sgd(), 3.0).step_size == 3
+    assert lr_scheduler.MultiStepLR(sgd(), np.array([4, 2])).milestones == [2, 4]
+    assert lr_scheduler.LinearLR(sgd(), total_iters=np.int64(5)).total_iters == 5
+    assert lr_scheduler.CosineAnnealingLR(sgd(), 2.5).T_max == 2.5
 
 
 @pytest.mark.parametrize("make, error, message", REFUSED)

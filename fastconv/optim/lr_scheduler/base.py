@@ -9,7 +9,9 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from fastconv.checks import check
+import numpy as np
+
+from fastconv.checks import check, number
 from fastconv.table import options
 
 from ..optimizer import Optimizer
@@ -36,6 +38,33 @@ def per_group(name: str, what: str, optimizer: Optimizer, value: Any) -> list[An
     listed = list(value) if isinstance(value, (list, tuple)) else [value] * n
     check(len(listed) == n, name, f"expected {n} values of {what}, got {len(listed)}")
     return listed
+
+
+def real(name: str, what: str, value: Any) -> Any:
+    """A real number; an int or a float stays as it is, and a tensor or array of one becomes a float."""
+    check(not isinstance(value, (bool, np.bool_)), name, f"{what} must be a number, got {value!r}", TypeError)
+    result = int(value) if isinstance(value, (int, np.integer)) else number(name, what, value)
+    check(result == result, name, f"{what} must be a number, got NaN")
+    return result
+
+
+def positive(name: str, what: str, value: Any) -> Any:
+    """A real number above 0."""
+    result = real(name, what, value)
+    check(result > 0, name, f"{what} must be positive, got {value!r:.60}")
+    return result
+
+
+def whole(name: str, what: str, value: Any) -> int:
+    """A whole number as an int; 10.0 is 10, but 10.5 raises a ValueError."""
+    result = real(name, what, value)
+    check(result % 1 == 0, name, f"{what} must be a whole number, got {value!r:.60}; round it")
+    return int(result)
+
+
+def real_per_group(name: str, what: str, optimizer: Optimizer, value: Any) -> list[Any]:
+    """:func:`per_group` of real numbers."""
+    return [real(name, what, v) for v in per_group(name, what, optimizer, value)]
 
 
 class LRScheduler:

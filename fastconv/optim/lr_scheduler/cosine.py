@@ -10,7 +10,7 @@ from math import cos, floor, pi
 from fastconv.checks import check
 
 from ..optimizer import Optimizer
-from .base import LRScheduler
+from .base import LRScheduler, positive, real
 
 
 class CosineAnnealingLR(LRScheduler):
@@ -36,8 +36,8 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:  # noqa: N803
-        check(T_max > 0, "CosineAnnealingLR", f"T_max must be positive, got {T_max}")
-        self.T_max, self.eta_min = T_max, eta_min
+        self.T_max = positive("CosineAnnealingLR", "T_max", T_max)
+        self.eta_min = real("CosineAnnealingLR", "eta_min", eta_min)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -94,6 +94,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         eta_min: float = 0.0,
         last_epoch: int = -1,
     ) -> None:
+        eta_min = real("CosineAnnealingWarmRestarts", "eta_min", eta_min)
         for key, value in ("T_0", T_0), ("T_mult", T_mult):
             check(
                 isinstance(value, int) and value > 0,

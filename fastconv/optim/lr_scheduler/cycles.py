@@ -12,7 +12,7 @@ from typing import Any, Literal
 from fastconv.checks import check
 
 from ..optimizer import Optimizer
-from .base import LRScheduler, check_optimizer, per_group
+from .base import LRScheduler, check_optimizer, positive, real, real_per_group, whole
 
 
 def _set_momentum(group: dict[str, Any], momentum: float) -> None:
@@ -56,7 +56,7 @@ class OneCycleLR(LRScheduler):
     Raises
     ------
     ValueError, TypeError
-        If the number of steps is missing, or a setting does not fit the optimizer.
+        If the number of steps is missing, a factor is not positive, or a setting does not fit the optimizer.
     """
 
     interval = "step"
@@ -82,19 +82,22 @@ class OneCycleLR(LRScheduler):
         if total_steps is None:
             if epochs is None or steps_per_epoch is None:
                 raise ValueError(f"{name}: give total_steps, or epochs and steps_per_epoch")
-            total_steps = epochs * steps_per_epoch
+            total_steps = whole(name, "epochs", epochs) * whole(name, "steps_per_epoch", steps_per_epoch)
         check(
             isinstance(total_steps, int) and total_steps > 0,
             name,
             f"the number of steps must be a positive int, got {total_steps!r}",
         )
+        real(name, "pct_start", pct_start)
         check(0 <= pct_start <= 1, name, f"pct_start must be between 0 and 1, got {pct_start}")
         check(
             anneal_strategy in ("cos", "linear"),
             name,
             f"anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}",
         )
-        max_lrs = per_group(name, "max_lr", optimizer, max_lr)
+        max_lrs = real_per_group(name, "max_lr", optimizer, max_lr)
+        div_factor = positive(name, "div_factor", div_factor)
+        final_div_factor = positive(name, "final_div_factor", final_div_factor)
         check(
             not cycle_momentum or all("betas" in g or g.get("momentum") for g in groups),
             name,
@@ -232,9 +235,10 @@ class CyclicLR(LRScheduler):
         last_epoch: int = -1,
     ) -> None:
         name = "CyclicLR"
-        base_lrs = per_group(name, "base_lr", optimizer, base_lr)
-        self.max_lrs = per_group(name, "max_lr", optimizer, max_lr)
-        down = step_size_up if step_size_down is None else step_size_down
+        base_lrs = real_per_group(name, "base_lr", optimizer, base_lr)
+        self.max_lrs = real_per_group(name, "max_lr", optimizer, max_lr)
+        step_size_up = real(name, "step_size_up", step_size_up)
+        down = step_size_up if step_size_down is None else real(name, "step_size_down", step_size_down)
         check(
             step_size_up > 0 and down > 0, name, f"step sizes must be positive, got {step_size_up} and {down}"
         )
@@ -257,7 +261,7 @@ class CyclicLR(LRScheduler):
         )
         self.total_size = float(step_size_up + down)
         self.step_ratio = step_size_up / self.total_size
-        self.mode, self.gamma = mode, gamma
+        self.mode, self.gamma = mode, real(name, "gamma", gamma)
         self._scale_fn_custom = scale_fn
         if scale_fn is None:
             scale_mode = "iterations" if mode == "exp_range" else "cycle"
@@ -266,9 +270,9 @@ class CyclicLR(LRScheduler):
             for group, lr in zip(groups, base_lrs):
                 group["lr"] = lr
         if cycle_momentum:
-            self.use_beta1 = "betas" in groups[0]
-            self.base_momentums = per_group(name, "base_momentum", optimizer, base_momentum)
-            self.max_momentums = per_group(name, "max_momentum", optimizer, max_momentum)
+            self.use_beta1 = "betas" in groups[0]  # not read, but PyTorch's state dicts have it
+            self.base_momentums = real_per_group(name, "base_momentum", optimizer, base_momentum)
+            self.max_momentums = real_per_group(name, "max_momentum", optimizer, max_momentum)
             if last_epoch == -1:
                 for group, low, high in zip(groups, self.base_momentums, self.max_momentums):
                     group.update(base_momentum=low, max_momentum=high)

@@ -12,7 +12,7 @@ from typing import Any, Literal, SupportsFloat
 from fastconv.checks import check
 
 from ..optimizer import Optimizer
-from .base import LRScheduler, check_optimizer, per_group
+from .base import LRScheduler, check_optimizer, real, real_per_group
 
 
 class ReduceLROnPlateau(LRScheduler):
@@ -27,7 +27,7 @@ class ReduceLROnPlateau(LRScheduler):
     mode : {"min", "max"}
         Whether lower or higher is better.
     factor : float
-        Less than 1.
+        At least 0 and less than 1.
     patience : int
         Number of epochs without progress that are allowed.
     threshold : float
@@ -44,7 +44,7 @@ class ReduceLROnPlateau(LRScheduler):
     Raises
     ------
     ValueError, TypeError
-        If a setting is unknown, or ``factor`` is not less than 1.
+        If a setting is unknown, or ``factor`` is not at least 0 and less than 1.
 
     Examples
     --------
@@ -69,7 +69,9 @@ class ReduceLROnPlateau(LRScheduler):
         eps: float = 1e-8,
     ) -> None:
         name = "ReduceLROnPlateau"
+        self.factor = real(name, "factor", factor)
         check(factor < 1, name, f"factor must be less than 1, got {factor}")
+        check(factor >= 0, name, f"factor must not be negative, got {factor}")
         check(mode in ("min", "max"), name, f"mode must be 'min' or 'max', got {mode!r}")
         check(
             threshold_mode in ("rel", "abs"),
@@ -77,10 +79,12 @@ class ReduceLROnPlateau(LRScheduler):
             f"threshold_mode must be 'rel' or 'abs', got {threshold_mode!r}",
         )
         self.optimizer = check_optimizer(name, optimizer)
-        self.factor, self.patience, self.cooldown, self.eps = factor, patience, cooldown, eps
-        self.min_lrs = per_group(name, "min_lr", optimizer, min_lr)
+        self.patience, self.cooldown = real(name, "patience", patience), real(name, "cooldown", cooldown)
+        self.eps = real(name, "eps", eps)
+        self.min_lrs = real_per_group(name, "min_lr", optimizer, min_lr)
         self.default_min_lr = None if isinstance(min_lr, (list, tuple)) else min_lr
-        self.mode, self.threshold, self.threshold_mode = mode, threshold, threshold_mode
+        self.mode, self.threshold_mode = mode, threshold_mode
+        self.threshold = real(name, "threshold", threshold)
         self.mode_worse = inf if mode == "min" else -inf
         self.last_epoch, self.best = 0, self.mode_worse
         self.cooldown_counter = self.num_bad_epochs = 0

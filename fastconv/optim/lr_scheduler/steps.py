@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from fastconv.checks import check
 
 from ..optimizer import Optimizer
-from .base import LRScheduler, per_group
+from .base import LRScheduler, per_group, positive, real, whole
 
 Factor: TypeAlias = Callable[[int], float]
 
@@ -45,8 +45,8 @@ class StepLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        check(step_size > 0, "StepLR", f"step_size must be positive, got {step_size}")
-        self.step_size, self.gamma = step_size, gamma
+        self.step_size = positive("StepLR", "step_size", whole("StepLR", "step_size", step_size))
+        self.gamma = real("StepLR", "gamma", gamma)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -81,7 +81,15 @@ class MultiStepLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        self.milestones, self.gamma = sorted(milestones), gamma
+        name = "MultiStepLR"
+        check(
+            isinstance(milestones, Iterable) and not isinstance(milestones, (str, bytes)),
+            name,
+            f"milestones must be a list of epochs, got {milestones!r:.60}; give a list, e.g. [30, 80]",
+            TypeError,
+        )
+        self.milestones = sorted(whole(name, "each of milestones", m) for m in milestones)
+        self.gamma = real(name, "gamma", gamma)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -116,7 +124,7 @@ class ExponentialLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
-        self.gamma = gamma
+        self.gamma = real("ExponentialLR", "gamma", gamma)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -144,8 +152,9 @@ class ConstantLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1
     ) -> None:
+        self.factor = real("ConstantLR", "factor", factor)
         check(0 <= factor <= 1, "ConstantLR", f"factor must be between 0 and 1, got {factor}")
-        self.factor, self.total_iters = factor, total_iters
+        self.total_iters = whole("ConstantLR", "total_iters", total_iters)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -186,9 +195,12 @@ class LinearLR(LRScheduler):
         total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:
-        check(0 < start_factor <= 1, "LinearLR", f"start_factor must be in (0, 1], got {start_factor}")
-        check(0 <= end_factor <= 1, "LinearLR", f"end_factor must be between 0 and 1, got {end_factor}")
-        self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
+        name = "LinearLR"
+        self.start_factor = real(name, "start_factor", start_factor)
+        self.end_factor = real(name, "end_factor", end_factor)
+        check(0 < start_factor <= 1, name, f"start_factor must be in (0, 1], got {start_factor}")
+        check(0 <= end_factor <= 1, name, f"end_factor must be between 0 and 1, got {end_factor}")
+        self.total_iters = whole(name, "total_iters", total_iters)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -227,8 +239,10 @@ class PolynomialLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1
     ) -> None:
-        check(total_iters > 0, "PolynomialLR", f"total_iters must be positive, got {total_iters}")
-        self.total_iters, self.power = total_iters, power
+        self.total_iters = positive(
+            "PolynomialLR", "total_iters", whole("PolynomialLR", "total_iters", total_iters)
+        )
+        self.power = real("PolynomialLR", "power", power)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
