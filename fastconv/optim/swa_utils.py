@@ -1,5 +1,8 @@
 """Averages of a network's weights over the steps of its training."""
 
+# Arguments of users are checked when they arrive, whatever their declared types say.
+# pyright: reportUnnecessaryIsInstance=false
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -7,7 +10,7 @@ from copy import deepcopy
 from typing import Any, TypeAlias
 
 from fastconv import nn
-from fastconv.checks import check
+from fastconv.checks import check, check_shape, number
 from fastconv.creation import as_tensor
 from fastconv.tape import no_grad
 from fastconv.tensor import Tensor
@@ -37,6 +40,7 @@ def get_ema_avg_fn(decay: float = 0.999) -> Average:
     >>> optim.swa_utils.get_ema_avg_fn(0.5)(fc.ones(1), fc.zeros(1), 3)
     tensor([0.5])
     """
+    number("get_ema_avg_fn", "decay", decay)
     check(0 <= decay <= 1, "get_ema_avg_fn", f"decay must be between 0 and 1, got {decay}")
 
     def average(average: Tensor, value: Tensor, count: int) -> Tensor:
@@ -109,13 +113,32 @@ class AveragedModel(nn.Module):
     def update_parameters(self, model: nn.Module) -> None:
         """Update the average with the current parameters of ``model``; the first call copies them.
 
-        Raises a ValueError if ``model`` has more or fewer parameters than the copy.
+        Raises a ValueError, and changes nothing, if ``model`` has other numbers or shapes of parameters than
+        the copy.
         """
+        name = "AveragedModel.update_parameters"
+        check(
+            isinstance(model, nn.Module),
+            name,
+            f"model must be an nn.Module, got {type(model).__name__}",
+            TypeError,
+        )
+        kinds = ("parameters", "buffers")
+        ours, theirs = ([list(getattr(m, kind)()) for kind in kinds] for m in (self.module, model))
+        for kind, own, others in zip(kinds, ours, theirs):
+            check(
+                len(own) == len(others),
+                name,
+                f"the average has {len(own)} {kind}, but model has {len(others)}; give the network that was "
+                "averaged",
+            )
+            for mine, new in zip(own, others):
+                check_shape(name, f"one of the {kind} of model", new.shape, mine.shape, "the average's")
         count = int(self.n_averaged.item())
         with no_grad():
-            for mine, new in zip(self.module.parameters(), model.parameters(), strict=True):
+            for mine, new in zip(ours[0], theirs[0]):
                 mine.copy_(self._averaged(mine, new, count))
-            for mine, new in zip(self.module.buffers(), model.buffers(), strict=True):
+            for mine, new in zip(ours[1], theirs[1]):
                 mine.copy_(self._averaged(mine, new, count if self.use_buffers else 0))
             self.n_averaged.fill_(count + 1)
 

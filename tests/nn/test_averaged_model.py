@@ -47,8 +47,30 @@ def test_refusals():
         swa_utils.AveragedModel(nn.Linear(2, 2), multi_avg_fn=max)
     with pytest.raises(ValueError, match="get_ema_avg_fn: decay must be between 0 and 1, got 2"):
         swa_utils.get_ema_avg_fn(2)
-    with pytest.raises(ValueError):
-        swa_utils.AveragedModel(nn.Linear(2, 2)).update_parameters(nn.Linear(2, 2, bias=False))
+    with pytest.raises(TypeError, match="get_ema_avg_fn: decay must be a number, got 'x'"):
+        swa_utils.get_ema_avg_fn("x")
+
+
+@pytest.mark.parametrize(
+    "model, error, message",
+    [
+        (
+            nn.Linear(2, 2, bias=False),
+            ValueError,
+            "the average has 2 parameters, but model has 1; give the net",
+        ),
+        (nn.Linear(3, 2), ValueError, r"one of the parameters of model must have shape 2x2 .* got 2x3"),
+        (nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), ValueError, "2 parameters, but model has 4"),
+        (nn.BatchNorm1d(2), ValueError, "one of the parameters of model must have shape 2x2"),
+        (3, TypeError, "model must be an nn.Module, got int"),
+    ],
+)
+def test_another_network_is_refused_and_nothing_changes(model, error, message):
+    average = swa_utils.AveragedModel(nn.Linear(2, 2))
+    before = {k: v.numpy().copy() for k, v in average.state_dict().items()}
+    with pytest.raises(error, match=f"AveragedModel.update_parameters: .*{message}"):
+        average.update_parameters(model)
+    assert all((before[k] == v.numpy()).all() for k, v in average.state_dict().items())
 
 
 def test_the_average_is_no_parameter_of_the_optimizer():
