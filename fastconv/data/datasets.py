@@ -56,7 +56,7 @@ def to_float(images: np.ndarray) -> np.ndarray:
 class ImageSet(Dataset):
     """Images and labels in memory: the base class of the image data sets.
 
-    A subclass sets ``classes``; labels must be smaller than the number of classes.
+    A subclass sets ``classes``; labels must be from 0 to the number of classes minus 1.
 
     Parameters
     ----------
@@ -83,16 +83,25 @@ class ImageSet(Dataset):
         transform: Callable[[Any], Any] | None = None,
         target_transform: Callable[[Any], Any] | None = None,
     ) -> None:
-        self.images, self.labels = images, labels.astype(np.int64)
+        numbers = np.asarray(labels)
+        check(
+            numbers.dtype.kind in "iu" or numbers.size == 0,
+            type(self).__name__,
+            f"labels must be ints, got {numbers.dtype}; convert them with .astype('int64')",
+            TypeError,
+        )
+        self.images, self.labels = images, numbers.astype(np.int64)
         for what, call in (("transform", transform), ("target_transform", target_transform)):
             fine = call is None or callable(call)
             check(fine, type(self).__name__, f"{what} must be callable, got {call!r:.60}", TypeError)
         self.transform, self.target_transform = transform, target_transform
-        name, n, k, top = type(self).__name__, len(images), len(self.classes), labels.max(initial=0)
+        name, n, k = type(self).__name__, len(images), len(self.classes)
         check(
             n == len(labels), name, f"{n} images but {len(labels)} labels; the files do not belong together"
         )
-        check(top < k, name, f"labels must be 0 to {k - 1}, got {top}; the label file is damaged")
+        for extreme in (self.labels.min(initial=0), self.labels.max(initial=0)):
+            fine = 0 <= extreme < k
+            check(fine, name, f"labels must be 0 to {k - 1}, got {extreme}; the label file is damaged")
 
     def __len__(self) -> int:
         return len(self.labels)

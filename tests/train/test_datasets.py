@@ -245,6 +245,23 @@ def test_an_image_set_with_a_target_transform():
         data.MNIST(None, True, transforms.ToTensor())
 
 
+@pytest.mark.parametrize(
+    "labels, error, message",
+    [
+        ([0, -1], ValueError, "Pairs: labels must be 0 to 1, got -1; the label file is damaged"),
+        ([0, 2], ValueError, "Pairs: labels must be 0 to 1, got 2"),
+        ([0.5, 1.0], TypeError, "Pairs: labels must be ints, got float64; convert them"),
+        ([0], ValueError, "Pairs: 2 images but 1 labels"),
+    ],
+)
+def test_labels_of_an_image_set(labels, error, message):
+    class Pairs(data.ImageSet):
+        classes = ("a", "b")
+
+    with pytest.raises(error, match=message):
+        Pairs(np.zeros((2, 1, 3, 3), np.uint8), np.array(labels))
+
+
 # ------------------------------------------------------------------------------------------------- folders
 @pytest.fixture
 def folder(tmp_path):

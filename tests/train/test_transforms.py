@@ -574,6 +574,12 @@ BAD = {
         lambda: T.RandomRotation(3, expand=True)(images()),
         "expand=True takes single images",
     ),
+    "rotation bool": (
+        lambda: T.RandomRotation(3, expand="no"),
+        "RandomRotation: expand must be True or False",
+    ),
+    "ten crop": (lambda: T.TenCrop(3, "no"), "TenCrop: vertical_flip must be True or False, got 'no'"),
+    "crop bool": (lambda: T.RandomCrop(3, 0, 1), "RandomCrop: pad_if_needed must be True or False, got 1"),
     "rotation center": (lambda: T.RandomRotation(3, center=3), r"center must be \(x, y\), got 3"),
     "affine": (lambda: T.RandomAffine(0, translate=(2, 0)), "translate must be between 0 and 1, got 2"),
     "affine scale": (lambda: T.RandomAffine(0, scale=(0, 1)), "RandomAffine: scale must be above 0"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.checks import check, number
+from fastconv.checks import check, flag, number
 from fastconv.typing import Array, Floats
 
 from .base import RandomTransform
@@ -143,8 +143,8 @@ class RandomRotation(_Affine):
         fill: Floats = 0,
     ) -> None:
         self.degrees = degrees_of("RandomRotation", "degrees", degrees)
-        self.expand = expand
-        self.batched = not expand
+        self.expand = flag("RandomRotation", "expand", expand)
+        self.batched = not self.expand
         self._options(interpolation, center, fill)
 
     def draw(self, x: Array, rng: np.random.Generator) -> Array:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import random
-from fastconv.checks import check, int_tuple, number, one_of
+from fastconv.checks import check, flag, int_tuple, number, one_of
 from fastconv.typing import Array, Floats, Ints
 
 from .base import RandomTransform, Transform, probability
@@ -174,7 +174,7 @@ class RandomCrop(RandomTransform):
         one_of(name, "padding_mode", padding_mode, PADDING_MODES)
         self.padding, self.pad_if_needed, self.fill, self.padding_mode = (
             padding,
-            pad_if_needed,
+            flag(name, "pad_if_needed", pad_if_needed),
             fill,
             padding_mode,
         )
@@ -240,7 +240,7 @@ class TenCrop(FiveCrop):
 
     def __init__(self, size: Ints, vertical_flip: bool = False) -> None:
         super().__init__(size)
-        self.vertical_flip = vertical_flip
+        self.vertical_flip = flag("TenCrop", "vertical_flip", vertical_flip)
 
     def crops(self, x: Array) -> list[Array]:
         return super().crops(x) + super().crops(x[:, :, ::-1] if self.vertical_flip else x[..., ::-1])
