@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fastconv import nn
+from fastconv.checks import check, int_tuple
 from fastconv.creation import full
 from fastconv.tensor import Tensor
 
@@ -73,6 +74,11 @@ class ConvNeXt(nn.Module):
         ``stochastic_depth_prob * i / (n - 1)``.
     layer_scale : float
         First value of the learned factors, one per channel, on the result of each block.
+
+    Raises
+    ------
+    ValueError, TypeError
+        ``layers`` and ``widths`` are not lists of positive ints of the same length.
     """
 
     def __init__(
@@ -85,6 +91,20 @@ class ConvNeXt(nn.Module):
         layer_scale: float = 1e-6,
     ) -> None:
         super().__init__()
+        name = "ConvNeXt"
+        for what, value in (("layers", layers), ("widths", widths)):
+            check(
+                isinstance(value, (tuple, list)) and len(value) > 0,
+                name,
+                f"{what} must be a list with one int per stage, got {value!r:.60}",
+                TypeError if not isinstance(value, (tuple, list)) else ValueError,
+            )
+            int_tuple(name, what, value, len(value), 1)
+        check(
+            len(layers) == len(widths),
+            name,
+            f"layers and widths must have one int per stage, got {len(layers)} and {len(widths)} ints",
+        )
         stem = nn.Sequential(
             nn.Conv2d(in_channels, widths[0], 4, stride=4), _LayerNorm2d(widths[0], eps=1e-6)
         )
@@ -94,7 +114,7 @@ class ConvNeXt(nn.Module):
             if done:
                 shrink = nn.Conv2d(c_in, width, 2, stride=2)
                 features.append(nn.Sequential(_LayerNorm2d(c_in, eps=1e-6), shrink))
-            drops = [stochastic_depth_prob * i / (sum(layers) - 1) for i in range(done, done + count)]
+            drops = [stochastic_depth_prob * i / max(sum(layers) - 1, 1) for i in range(done, done + count)]
             features.append(nn.Sequential(*(_Block(width, layer_scale, drop) for drop in drops)))
             done, c_in = done + count, width
         self.features = nn.Sequential(*features)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .. import nn
-from ..checks import check
+from ..checks import check, int_tuple
 from ..tensor import Tensor
 from .builders import builder
 
@@ -123,9 +123,9 @@ class ResNet(nn.Module):
 
     Raises
     ------
-    ValueError
-        An option for Bottleneck blocks is used with :class:`BasicBlock`, or
-        ``replace_stride_with_dilation`` does not have three values.
+    ValueError, TypeError
+        ``layers`` are not four positive ints, an option for Bottleneck blocks is used with
+        :class:`BasicBlock`, or ``replace_stride_with_dilation`` does not have three values.
 
     Examples
     --------
@@ -149,6 +149,13 @@ class ResNet(nn.Module):
         replace_stride_with_dilation: Sequence[bool] | None = None,
     ) -> None:
         super().__init__()
+        check(
+            isinstance(layers, (tuple, list)) and len(layers) == 4,
+            "ResNet",
+            f"layers must be four ints, the blocks of each stage, got {layers!r:.60}",
+            TypeError if not isinstance(layers, (tuple, list)) else ValueError,
+        )
+        int_tuple("ResNet", "layers", layers, 4, 1)
         dilate = (False, *(replace_stride_with_dilation or (False,) * 3))
         check(
             len(dilate) == 4,

@@ -10,6 +10,7 @@ import pytest
 import fastconv as fc
 from fastconv import models, nn, optim
 from fastconv.models.blocks import SqueezeExcitation, StochasticDepth
+from fastconv.models.resnet import BasicBlock
 
 # Parameters and multiply-adds of one image as torchvision publishes them, and the CRC-32 of the lines
 # "name shape" of its state dict.
@@ -208,10 +209,36 @@ REFUSED = [
     (lambda: models.densenet121(memory_efficient=True), "memory_efficient=True is not supported"),
     (lambda: models.resnet18(groups=2), "ResNet: groups, width_per_group .* are for networks of Bottleneck"),
     (lambda: models.resnet50(replace_stride_with_dilation=[True]), "must be three bools"),
+    (lambda: models.ResNet(BasicBlock, [1, 1, 1]), r"ResNet: layers must be four ints.* got \[1, 1, 1\]"),
+    (lambda: models.ResNet(BasicBlock, [1] * 5), "ResNet: layers must be four ints"),
+    (lambda: models.ResNet(BasicBlock, [1, 0, 1, 1]), "ResNet: layers must be at least 1 in each"),
+    (lambda: models.ConvNeXt([1, 1], [8]), "ConvNeXt: layers and widths must have one int .* got 2 and 1"),
+    (lambda: models.ConvNeXt([], []), r"ConvNeXt: layers must be a list with one int per stage, got \[\]"),
+    (lambda: models.ConvNeXt([0], [8]), "ConvNeXt: layers must be at least 1"),
     (lambda: models.unet(depth=0), "unet: width and depth must be positive"),
     (lambda: StochasticDepth(2, "row"), "StochasticDepth: p must be between 0 and 1, got 2"),
     (lambda: StochasticDepth(0.5, "column"), "mode must be 'batch' or 'row', got 'column'"),
 ]
+
+
+def test_a_convnext_of_one_block():
+    net = models.ConvNeXt([1], [8], num_classes=3, stochastic_depth_prob=0.5)
+    assert net(fc.zeros(2, 3, 8, 8)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: models.ResNet(BasicBlock, 2), "ResNet: layers must be four ints, .* got 2"),
+        (lambda: models.ResNet(BasicBlock, "1111"), "ResNet: layers must be four ints, .* got '1111'"),
+        (lambda: models.ResNet(BasicBlock, [1, 1, 1, 1.5]), "ResNet: layers must be an int or 4 ints"),
+        (lambda: models.ConvNeXt(1, [8]), "ConvNeXt: layers must be a list with one int per stage, got 1"),
+        (lambda: models.ConvNeXt([1], [8.5]), r"ConvNeXt: widths must be an int, got \[8.5\]"),
+    ],
+)
+def test_wrong_types_are_refused(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
 
 
 @pytest.mark.parametrize("make, message", REFUSED)
