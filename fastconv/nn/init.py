@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import random
-from ..checks import check, check_float, number, shape_str
+from ..checks import check, check_float, int_tuple, number, one_of, shape_str
 from ..creation import as_tensor
 from ..random import Generator
 from ..tensor import Tensor
@@ -57,13 +57,16 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 def _fans(name: str, t: Tensor) -> tuple[int, int]:
     """The fan in (inputs of each output) and the fan out (outputs of each input) of a weight."""
+    _check_float(name, t)
     check(t.ndim >= 2, name, f"fan in and fan out need at least 2 dimensions, got {shape_str(t.shape)}")
     field = prod(t.shape[2:])
     return t.shape[1] * field, t.shape[0] * field
 
 
-def _kaiming_std(name: str, t: Tensor, a: float, mode: str, nonlinearity: str) -> float:
-    check(mode in ("fan_in", "fan_out"), name, f"mode must be 'fan_in' or 'fan_out', got {mode!r}")
+def _kaiming_std(name: str, t: Tensor, a: float | None, mode: str, nonlinearity: str) -> float:
+    one_of(name, "mode", mode, ("fan_in", "fan_out"))
+    if a is not None:
+        number(name, "a", a)
     return calculate_gain(nonlinearity, a) / sqrt(max(_fans(name, t)[mode == "fan_out"], 1))
 
 
@@ -72,8 +75,22 @@ def _fill(tensor: Tensor, values: npt.NDArray[Any]) -> Tensor:
     return tensor
 
 
-def _check_2d(name: str, tensor: Tensor) -> None:
+def _check_tensor(name: str, tensor: Any) -> None:
+    check(
+        isinstance(tensor, Tensor),
+        name,
+        f"tensor must be a Tensor, got {type(tensor).__name__}; it is filled in place",
+        TypeError,
+    )
+
+
+def _check_float(name: str, tensor: Any) -> None:
+    _check_tensor(name, tensor)
     check_float(name, tensor=tensor)
+
+
+def _check_2d(name: str, tensor: Tensor) -> None:
+    _check_float(name, tensor)
     check(tensor.ndim == 2, name, f"the tensor must have 2 dimensions, got {shape_str(tensor.shape)}")
 
 
@@ -86,7 +103,8 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
     >>> fc.nn.init.uniform_(fc.zeros(2, 3), -1.0, 1.0).shape
     (2, 3)
     """
-    check_float("uniform_", tensor=tensor)
+    _check_float("uniform_", tensor)
+    a, b = number("uniform_", "a", a), number("uniform_", "b", b)
     check(a <= b, "uniform_", f"a must not be above b, got {a} and {b}")
     values = random.drawn("uniform_", generator, "random", tensor.shape, tensor.dtype)
     values *= tensor.dtype.type(b - a)
@@ -105,7 +123,8 @@ def normal_(
     >>> fc.nn.init.normal_(fc.zeros(2, 3), std=0.01).shape
     (2, 3)
     """
-    check_float("normal_", tensor=tensor)
+    _check_float("normal_", tensor)
+    mean, std = number("normal_", "mean", mean), number("normal_", "std", std)
     check(std >= 0, "normal_", f"std must not be negative, got {std}")
     values = random.drawn("normal_", generator, "standard_normal", tensor.shape, tensor.dtype)
     values *= tensor.dtype.type(std)
@@ -138,7 +157,9 @@ def trunc_normal_(
     True
     """
     name = "trunc_normal_"
-    check_float(name, tensor=tensor)
+    _check_float(name, tensor)
+    mean, std = number(name, "mean", mean), number(name, "std", std)
+    a, b = number(name, "a", a), number(name, "b", b)
     check(std > 0, name, f"std must be positive, got {std}")
     check(a < b, name, f"a must be below b, got {a} and {b}")
     if mean < a - 2 * std or mean > b + 2 * std:
@@ -166,6 +187,12 @@ def trunc_normal_(
     return _fill(tensor, values.reshape(tensor.shape))
 
 
+def _set(name: str, tensor: Tensor, value: float) -> Tensor:
+    _check_tensor(name, tensor)
+    tensor.data[...] = value
+    return tensor
+
+
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Set every element to ``val``.
 
@@ -175,18 +202,18 @@ def constant_(tensor: Tensor, val: float) -> Tensor:
     >>> fc.nn.init.constant_(fc.zeros(2), 3.0).tolist()
     [3.0, 3.0]
     """
-    tensor.data[...] = val
-    return tensor
+    number("constant_", "val", val)
+    return _set("constant_", tensor, val)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
     """Set every element to 0."""
-    return constant_(tensor, 0)
+    return _set("zeros_", tensor, 0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
     """Set every element to 1."""
-    return constant_(tensor, 1)
+    return _set("ones_", tensor, 1)
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
@@ -198,12 +225,14 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | No
     >>> fc.nn.init.xavier_uniform_(fc.zeros(8, 4)).shape
     (8, 4)
     """
+    gain = number("xavier_uniform_", "gain", gain, 0)
     bound = gain * sqrt(6 / max(sum(_fans("xavier_uniform_", tensor)), 1))
     return uniform_(tensor, -bound, bound, generator)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Fill with normal numbers of variance ``gain^2 * 2 / (fan_in + fan_out)`` (Glorot and Bengio 2010)."""
+    gain = number("xavier_normal_", "gain", gain, 0)
     std = gain * sqrt(2 / max(sum(_fans("xavier_normal_", tensor)), 1))
     return normal_(tensor, 0.0, std, generator)
 
@@ -269,12 +298,13 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
     array([[1., 0.],
            [0., 1.]], dtype=float32)
     """
-    check_float("orthogonal_", tensor=tensor)
+    _check_float("orthogonal_", tensor)
     check(
         tensor.ndim >= 2,
         "orthogonal_",
         f"the tensor must have at least 2 dimensions, got {shape_str(tensor.shape)}",
     )
+    gain = number("orthogonal_", "gain", gain)
     if tensor.numel() == 0:
         return tensor
     rows, columns = tensor.shape[0], prod(tensor.shape[1:])
@@ -314,15 +344,15 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     >>> fc.nn.init.dirac_(fc.zeros(1, 1, 3)).tolist()
     [[[0.0, 1.0, 0.0]]]
     """
-    check_float("dirac_", tensor=tensor)
+    _check_float("dirac_", tensor)
     check(
         tensor.ndim in (3, 4, 5),
         "dirac_",
         f"the tensor must have 3, 4 or 5 dimensions, got {shape_str(tensor.shape)}",
     )
-    outputs = tensor.shape[0]
+    outputs, (groups,) = tensor.shape[0], int_tuple("dirac_", "groups", groups, 1, 1)
     check(
-        groups >= 1 and outputs % groups == 0,
+        outputs % groups == 0,
         "dirac_",
         f"the {outputs} outputs must be divisible by groups {groups}",
     )
@@ -351,7 +381,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
     tensor([3, 3])
     """
     _check_2d("sparse_", tensor)
-    sparsity = number("sparse_", "sparsity", sparsity, 0, 1)
+    sparsity, std = number("sparse_", "sparsity", sparsity, 0, 1), number("sparse_", "std", std, 0)
     rows, columns = tensor.shape
     values = random.drawn("sparse_", generator, "normal", 0.0, std, (rows, columns))
     order = np.argsort(random.drawn("sparse_", generator, "random", (rows, columns)), axis=0)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+#: Means that the method ``pop`` was called without a default, because None can be one.
+_MISSING: Any = object()
+
+
 def _registered(value: Any) -> Any:
     """A Tensor as a parameter; anything else as it is."""
     return Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else value
@@ -194,8 +198,13 @@ class ParameterDict(Module):
         for key in self:
             del self[key]
 
-    def pop(self, key: str) -> Any:
-        """Remove the value of ``key`` and return it."""
+    def pop(self, key: str, default: Any = _MISSING) -> Any:
+        """Remove the value of ``key`` and return it; if it is missing, return ``default``.
+
+        Raises a KeyError if ``key`` is missing and there is no default, as ``dict.pop`` does.
+        """
+        if key not in self and default is not _MISSING:
+            return default
         value = self[key]
         del self[key]
         return value

@@ -188,6 +188,10 @@ def test_a_dict_of_parameters_is_a_dict():
         d.clear()
         results.append([*log, len(d)])
     assert results[0] == results[1]
+    d = nn.ParameterDict({"a": fc.ones(1)})
+    assert (d.pop("b", None), d.pop("b", 3), d.pop("a", 3).shape, len(d)) == (None, 3, (1,), 0)
+    with pytest.raises(KeyError, match="'a'"):
+        d.pop("a")
     with pytest.raises(KeyError, match="has an attribute 'keys' already"):
         nn.ParameterDict({"keys": fc.ones(1)})
     assert "ParameterDict(\n  (a): Parameter of float32, 2\n)" == repr(nn.ParameterDict({"a": fc.ones(2)}))

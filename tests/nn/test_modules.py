@@ -418,6 +418,20 @@ def test_reprs():
         ),
         (lambda: nn.Conv2d(3, 4, 0), ValueError, "Conv2d: kernel_size must be at least 1"),
         (lambda: nn.Conv2d(3, 0, 1), ValueError, "Conv2d: out_channels must be at least 1"),
+        (
+            lambda: nn.Conv2d(1, 1, 1, dtype="int64"),
+            TypeError,
+            "Conv2d: dtype must be float32 or float64, got i",
+        ),
+        (
+            lambda: nn.ConvTranspose1d(1, 1, 1, dtype="int64"),
+            TypeError,
+            "ConvTranspose1d: dtype must be float",
+        ),
+        (lambda: nn.PReLU(dtype="int64"), TypeError, "PReLU: dtype must be float32 or float64, got int64"),
+        (lambda: nn.Softmax2d()(3.0), ValueError, "Softmax2d: input must have 3 or 4 dimensions"),
+        (lambda: nn.Softmax2d()("x"), TypeError, "Softmax2d: input"),
+        (lambda: fc.ones(1).cuda("cpu"), ValueError, "cuda: expected the GPU, 0 or 'cuda', got 'cpu'"),
         (lambda: nn.Linear(3, 2.5), TypeError, "Linear: out_features must be an int"),
         (lambda: nn.Dropout(1.5), ValueError, "dropout: p must be between 0 and 1, got 1.5"),
         (
@@ -606,3 +620,53 @@ def test_constants_and_gains():
         nn.init.xavier_uniform_(fc.zeros(3))
     with pytest.raises(ValueError, match="kaiming_normal_: mode must be 'fan_in' or 'fan_out', got 'fan'"):
         nn.init.kaiming_normal_(fc.zeros(3, 3), mode="fan")
+
+
+@pytest.mark.parametrize(
+    "fill, error, message",
+    [
+        (lambda t: nn.init.uniform_(t, "a", 1), TypeError, "uniform_: a must be a number, got 'a'"),
+        (lambda t: nn.init.uniform_(t, 0, None), TypeError, "uniform_: b must be a number, got None"),
+        (lambda t: nn.init.uniform_(t, 1, 0), ValueError, "uniform_: a must not be above b, got 1.0 and 0.0"),
+        (lambda t: nn.init.normal_(t, 0, "x"), TypeError, "normal_: std must be a number, got 'x'"),
+        (lambda t: nn.init.normal_(t, "x"), TypeError, "normal_: mean must be a number, got 'x'"),
+        (lambda t: nn.init.normal_(t, 0, -1), ValueError, "normal_: std must not be negative, got -1"),
+        (lambda t: nn.init.trunc_normal_(t, std="x"), TypeError, "trunc_normal_: std must be a number"),
+        (
+            lambda t: nn.init.trunc_normal_(t, b=[2]),
+            TypeError,
+            r"trunc_normal_: b must be a number, got \[2\]",
+        ),
+        (lambda t: nn.init.constant_(t, "x"), TypeError, "constant_: val must be a number, got 'x'"),
+        (lambda t: nn.init.xavier_uniform_(t, "x"), TypeError, "xavier_uniform_: gain must be a number"),
+        (
+            lambda t: nn.init.xavier_normal_(t, -1),
+            ValueError,
+            "xavier_normal_: gain must be at least 0, got -1",
+        ),
+        (
+            lambda t: nn.init.kaiming_uniform_(t, "x"),
+            TypeError,
+            "kaiming_uniform_: a must be a number, got 'x'",
+        ),
+        (lambda t: nn.init.orthogonal_(t, "x"), TypeError, "orthogonal_: gain must be a number, got 'x'"),
+        (lambda t: nn.init.sparse_(t, 0.5, -1), ValueError, "sparse_: std must be at least 0, got -1"),
+        (
+            lambda t: nn.init.dirac_(fc.zeros(2, 2, 1), 1.5),
+            TypeError,
+            "dirac_: groups must be an int, got 1.5",
+        ),
+        (lambda t: nn.init.dirac_(fc.zeros(2, 2, 1), 0), ValueError, "dirac_: groups must be at least 1"),
+        (
+            lambda t: nn.init.normal_(t.numpy()),
+            TypeError,
+            "normal_: tensor must be a Tensor, got ndarray; it is",
+        ),
+        (lambda t: nn.init.ones_([1.0]), TypeError, "ones_: tensor must be a Tensor, got list"),
+    ],
+)
+def test_bad_options_of_initialisations_are_refused(fill, error, message):
+    t = fc.zeros(3, 3)
+    with pytest.raises(error, match=message):
+        fill(t)
+    assert not t.numpy().any()

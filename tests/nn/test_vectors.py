@@ -103,6 +103,18 @@ def test_embedding_layer(backend):
     assert not frozen.weight.requires_grad and (frozen(fc.tensor([2])).numpy() == table.numpy()[2]).all()
 
 
+def test_an_embedding_of_a_given_table_draws_nothing():
+    fc.manual_seed(0)
+    first = fc.rand(3).tolist()
+    fc.manual_seed(0)
+    layer = nn.Embedding.from_pretrained(fc.ones(3, 2), False, padding_idx=-1)
+    assert fc.rand(3).tolist() == first
+    assert layer.weight.requires_grad and layer.padding_idx == 2
+    assert layer.weight.tolist() == [[1, 1]] * 3  # PyTorch does not set the row to zero either
+    with pytest.raises(ValueError, match="Embedding: .*padding_idx"):
+        nn.Embedding.from_pretrained(fc.ones(3, 2), padding_idx=5)
+
+
 # ------------------------------------------------------------------------------------------------- attention
 @pytest.mark.parametrize(
     "options",

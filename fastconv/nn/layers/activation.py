@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from ...checks import check_rank, int_tuple, number
-from ...creation import full, zeros
-from ...dtypes import FLOAT32
+from ...creation import argument, full, zeros
 from ...tensor import Tensor
 from ...typing import DType, TensorLike
 from .. import functional as F
 from ..fused_chain import FusionSteps
 from ..module import Module, Parameter
-from .base import FunctionLayer, shown
+from .base import FunctionLayer, float_dtype, shown
 
 
 class ReLU(FunctionLayer, function=F.relu):
@@ -246,7 +245,7 @@ class PReLU(Module):
         super().__init__()
         (count,) = int_tuple("PReLU", "num_parameters", num_parameters, 1, 1)
         self.num_parameters, self.init = count, number("PReLU", "init", init)
-        self.weight = Parameter(full((count,), self.init, dtype=dtype or FLOAT32, device=device))
+        self.weight = Parameter(full((count,), self.init, dtype=float_dtype("PReLU", dtype), device=device))
 
     def forward(self, x: TensorLike) -> Tensor:
         """``x`` with its negative elements scaled."""
@@ -280,5 +279,6 @@ class Softmax2d(Module):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Softmax over the dimension of the channels."""
+        x = argument("Softmax2d", "input", x)
         check_rank("Softmax2d", "input", x.shape, (3, 4), "N x C x H x W or C x H x W")
         return F.softmax(x, -3)

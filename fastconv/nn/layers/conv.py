@@ -14,7 +14,7 @@ from ...typing import DType, Ints, Padding, TensorLike
 from .. import functional as F
 from ..fused_chain import FusionSteps
 from ..module import Module, Parameter
-from .base import default_init, own_init, shown
+from .base import default_init, float_dtype, own_init, shown
 
 
 class _Conv(Module):
@@ -67,7 +67,7 @@ class _Conv(Module):
         check_count(name, "weight", (first, second // groups, *self.kernel_size))
         # In memory the first axis is innermost, because it is the vector axis of the kernels, which read
         # weights in this order.
-        dtype = "float32" if dtype is None else dtype
+        dtype = float_dtype(name, dtype)
         hwio = zeros(*self.kernel_size, second // groups, first, dtype=dtype, device=device)
         self.weight = Parameter(hwio.permute(n + 1, n, *range(n)))
         vector = Parameter(zeros(out_channels, dtype=dtype, device=device)) if bias else None

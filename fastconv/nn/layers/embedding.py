@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...autograd import no_grad
-from ...checks import check, check_count, int_tuple
+from ...checks import check, check_count, check_shape, int_tuple
 from ...creation import argument, zeros
 from ...tensor import Tensor
 from ...typing import DType, TensorLike
@@ -52,7 +52,8 @@ class Embedding(Module):
         norm_type: float = 2.0,
         scale_grad_by_freq: bool = False,
         sparse: bool = False,
-        *,
+        _weight: Tensor | None = None,
+        _freeze: bool = False,
         device: str | None = None,
         dtype: DType | None = None,
     ) -> None:
@@ -62,6 +63,10 @@ class Embedding(Module):
         self.embedding_dim = int_tuple("Embedding", "embedding_dim", embedding_dim, 1, 1)[0]
         self.padding_idx = padding_row("Embedding", padding_idx, self.num_embeddings)
         shape = self.num_embeddings, self.embedding_dim
+        if _weight is not None:  # from_pretrained: nothing is drawn
+            check_shape("Embedding", "_weight", _weight.shape, shape, "num_embeddings x embedding_dim")
+            self.weight = Parameter(_weight, requires_grad=not _freeze)
+            return
         check_count("Embedding", "weight", shape)
         self.weight = Parameter(zeros(shape, dtype=float_dtype("Embedding", dtype), device=device))
         self.reset_parameters()
@@ -84,7 +89,10 @@ class Embedding(Module):
         scale_grad_by_freq: bool = False,
         sparse: bool = False,
     ) -> Embedding:
-        """A layer with the given table, ``rows x features``. With ``freeze`` the table is not trained."""
+        """A layer with the given table, ``rows x features``. With ``freeze`` the table is not trained.
+
+        The row of ``padding_idx`` keeps its values, as in PyTorch, and no random numbers are drawn.
+        """
         table: Any = argument("Embedding.from_pretrained", "embeddings", embeddings)
         check(
             table.ndim == 2,
@@ -92,9 +100,8 @@ class Embedding(Module):
             f"embeddings must be rows x features, got {table.ndim} dimensions",
         )
         rows, features = table.shape
-        layer = cls(rows, features, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
-        layer.weight = Parameter(table, requires_grad=not freeze)
-        return layer
+        options = padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse
+        return cls(rows, features, *options, _weight=table, _freeze=freeze)
 
     def forward(self, x: TensorLike) -> Tensor:
         """The rows of the table that the integers ``x`` select."""
