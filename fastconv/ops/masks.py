@@ -105,5 +105,5 @@ def triangle(name: str, x: Variable, diagonal: int) -> Any:
     check(x.ndim >= 2, name, f"expected at least two dimensions, got {x.ndim} ({shape_str(x.shape)})")
     (k,) = int_tuple(name, "diagonal", diagonal, 1, -(1 << 40))
     rows, columns = (np.arange(n) for n in x.shape[-2:])
-    diagonal = rows[:, None] + k
-    return Triangle.apply(x, mask=columns > diagonal if name == "tril" else columns < diagonal)
+    last = rows[:, None] + k  # the column of each row that is on the diagonal
+    return Triangle.apply(x, mask=columns > last if name == "tril" else columns < last)

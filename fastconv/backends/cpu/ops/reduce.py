@@ -117,7 +117,7 @@ def _kernel(name, real, first: bool, last: bool):
     finish = inline(row.finish if last else lambda total, n, p: total)
     start, write = acc(identity(name, kept)), out_type if last else acc
     floats = name in ("max", "min") and np.dtype(real).kind == "f"
-    extremum = _line_extremum(row.join) if floats else None
+    extremum = _line_extremum(row.join if floats else "maximum")  # called for floats only
     additive = row.join in ("add", "mul")  # of which the compiler makes vector code without lanes
 
     def run(thread, threads, x, n_all, p, lanes, joined, y):
@@ -239,7 +239,7 @@ def reduce_fwd(name, x, axes, keepdims, param=None):
 def _argument_kernel(name, real):
     before = inline(BINARY_FORMULAS["gt" if name == "argmax" else "lt"])
     floats = np.dtype(real).kind == "f"
-    extremum = _line_extremum("maximum" if name == "argmax" else "minimum") if floats else None
+    extremum = _line_extremum("maximum" if name == "argmax" else "minimum")  # called for floats only
 
     def run(thread, threads, x, best, where, joined, y):
         # as in _kernel; lane c of the joined row i knows its best element and the i it came from
