@@ -110,8 +110,8 @@ def _extremum_kernel(name, real):
         for job in range(first, end):
             o, at = job // chunks, job % chunks * CHUNK
             width = min(CHUNK, inner - at)
-            y[o, 0, at : at + width] = x[o, 0, at : at + width]
-            index[o, 0, at : at + width] = 0
+            for c in range(at, at + width):  # NumPy's way to copy a run allocates
+                y[o, 0, c], index[o, 0, c] = x[o, 0, c], 0
             for i in range(1, n):  # the row before holds the extrema so far
                 row, best, where = (
                     x[o, i, at : at + width],
