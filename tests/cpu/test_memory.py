@@ -202,6 +202,7 @@ assert F.relu(fc.ones(1, 1, 64, 64)).shape == (1, 1, 64, 64)
     )
 
 
+@pytest.mark.full
 def test_many_sizes_of_image(monkeypatch):
     """A net on 120 sizes holds little more than twice what the largest needs."""
     monkeypatch.setattr(size_classes, "SPARE", 1 << 20)

@@ -83,7 +83,7 @@ def same(mine, theirs, rtol=1e-6, atol=1e-7):
 
 
 @pytest.mark.parametrize("dtype, rtol, atol", every([(np.float64, 1e-6, 1e-7), (np.float32, 1e-5, 1e-5)], 2))
-@pytest.mark.parametrize("name, options", OPTIMIZERS)
+@pytest.mark.parametrize("name, options", every(OPTIMIZERS, 2))
 def test_50_steps_like_torch(torch, backend, name, options, dtype, rtol, atol):
     mine, theirs = parameters(fc, start(dtype)), parameters(torch, start(dtype))
     opt, ref = getattr(optim, name)(mine, **options), getattr(torch.optim, name)(theirs, **options)

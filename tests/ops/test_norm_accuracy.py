@@ -12,6 +12,7 @@ import warnings
 import numpy as np
 import pytest
 from conftest import needs_cuda
+from support.selection import full
 
 import fastconv as fc
 from fastconv import spec
@@ -148,7 +149,7 @@ def test_a_large_batch():
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", *full("float64")])
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
 def test_batch_statistics(shape, dtype, backend):
     """Relative to the exact variance, and to the mean's distance from zero, which float64 blocks are merged

@@ -80,6 +80,7 @@ def test_kernels_agree_with_the_reference(dtype, backend):
                 assert_same(run("kthvalue", a, k, axis), reference.kthvalue(a, k, axis))
 
 
+@pytest.mark.full_on("cpu")
 def test_large_rows(backend):
     """Every digit of the keys, and parts of a row that share some."""
     if backend == "cuda":
