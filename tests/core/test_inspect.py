@@ -273,6 +273,7 @@ def test_profile_without_anything_to_learn(backend):
     assert "backward 0.000 ms" in str(p)
 
 
+@pytest.mark.full
 def test_profile_as_table_dict_and_picture(tmp_path, capsys):
     net = fc.models.resnet18(num_classes=10, small_input=True)
     p = fc.profile(net, np.ones((2, 3, 32, 32), np.float32), 2)

@@ -93,6 +93,7 @@ def test_layers_on_arrays(run):
     np.testing.assert_allclose(names["edges"], (9 * x[1:-1, 1:-1] - around) / 8, rtol=0, atol=1e-4)
 
 
+@pytest.mark.full_on("numpy")
 def test_a_training_script(run):
     """The user's own data set and net, hooks, clipping, schedules, freezing, the best model on disk."""
     if run.torch:
