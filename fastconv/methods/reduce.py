@@ -188,12 +188,12 @@ class ReduceMethods(Variable):
         return MinAndMax(*(reduce("aminmax", self, dims, keepdim, op=op) for op in ("min", "max")))
 
     def _extremum(
-        self, name: str, dim: Dims | Variable | Array, keepdim: bool, dims: Dims
+        self, name: str, dim: Dims | Variable | Array, keepdim: bool, several: bool
     ) -> Self | ValuesAndIndices[Self]:
         if isinstance(dim, (Variable, np.ndarray)):
             return binary({"max": "maximum", "min": "minimum"}[name], self, dim)
-        if isinstance(dim, (tuple, list)) or dim is None:
-            return reduce(name, self, dims if dim is None else dim, keepdim)
+        if isinstance(dim, (tuple, list)) or dim is None or several:
+            return reduce(name, self, dim, keepdim)
         return ValuesAndIndices(*extremum_along(name, self, dim, keepdim))
 
     @overload
@@ -243,8 +243,8 @@ class ReduceMethods(Variable):
         >>> fc.tensor([1.0, 3.0]).max()
         tensor(3.)
         """
-        given("max", dim, axis, other, dims, names="dim, dims, axis and other")
-        return self._extremum("max", given("max", dim, axis, other), keepdim or keepdims, dims)
+        chosen = given("max", dim, axis, other, dims, names="dim, dims, axis and other")
+        return self._extremum("max", chosen, keepdim or keepdims, dims is not None)
 
     @overload
     def min(self, dim: int, keepdim: bool = False) -> ValuesAndIndices[Self]: ...
@@ -278,8 +278,8 @@ class ReduceMethods(Variable):
         >>> fc.tensor([1.0, 3.0]).min(fc.tensor([2.0, 2.0]))
         tensor([1., 2.])
         """
-        given("min", dim, axis, other, dims, names="dim, dims, axis and other")
-        return self._extremum("min", given("min", dim, axis, other), keepdim or keepdims, dims)
+        chosen = given("min", dim, axis, other, dims, names="dim, dims, axis and other")
+        return self._extremum("min", chosen, keepdim or keepdims, dims is not None)
 
     def argmax(
         self,

@@ -74,7 +74,7 @@ def in_parallel(typingctx, part, threads, args):
 
     Parameters
     ----------
-    part : function compiled by ``jit.part``, which returns nothing; an error in it is lost
+    part : compiled function that returns nothing; an error in it is lost
     threads : int64
         1 calls it in this thread, without the pool, which may not be alive.
     args : tuple

@@ -1,17 +1,14 @@
 """The only place that compiles: kernels, their flags, their disk cache, threads, locks and forks.
 
-Two decorators::
+Three decorators::
 
     @kernel                                  what each thread does; called from Python as _scale(x, y, a)
     def _scale(thread, threads, x, y, a):
         first, end = split_range(thread, threads, x.size)
         _scale_run(x[first:end], y[first:end], a)
 
-    @body                                    called from kernels only
+    @body                                    called from kernels only, or by each thread in one stage
     def _scale_run(x, y, a): ...
-
-    @part                                    what each thread does in one of several stages
-    def _sums(thread, threads, x, sums): ...
 
     @stages                                  parts with a barrier between them, where one thread works
     def _mean(threads, x, sums, mean):       alone; called from Python as _mean(x, sums, mean)
@@ -232,14 +229,6 @@ def body(func=None, *, inline: bool = False):
     return _compile(func, inline="always" if inline else "never")
 
 
-def part(func):
-    """Compile ``func(thread, threads, *args)``, for :func:`in_parallel`.
-
-    No array among the arguments that is written to may overlap another one.
-    """
-    return _compile(func, pipeline_class=own_copies.NoAlias)
-
-
 @body(inline=True)
 def split_range(part, parts, total):
     """Start and end of share ``part`` when ``total`` jobs are split into ``parts`` nearly equal shares."""
@@ -316,8 +305,11 @@ def by_address(arrays) -> None:
 
 def kernel(func):
     """Register ``func(thread, threads, *args)``, which says what each thread does (see the module's
-    docstring)."""
-    compiled = part(func)
+    docstring).
+
+    No array among the arguments that is written to may overlap another one.
+    """
+    compiled = _compile(func, pipeline_class=own_copies.NoAlias)
 
     def run(threads, *args):
         in_parallel(compiled, threads, args)
@@ -326,5 +318,5 @@ def kernel(func):
 
 
 def stages(func):
-    """Register ``func(threads, *args)``, which calls its parallel parts by :func:`in_parallel`."""
+    """Register ``func(threads, *args)``, which calls a :func:`body` for each stage by :func:`in_parallel`."""
     return Kernel(func, func)

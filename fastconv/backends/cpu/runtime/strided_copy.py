@@ -21,6 +21,8 @@ import functools
 
 import numpy as np
 
+from fastconv.backends.common.pointwise import merged
+
 from ..codegen import emitter, transforms
 from ..codegen.jit import U, by_address, kernel, split_range
 from .scratch import per_thread
@@ -97,18 +99,9 @@ def _copy(
 
 def _axes(x, y):
     """``[extent, stride of x, stride of y]`` (strides in elements), joined where possible, in y's order."""
-    size, joined = x.itemsize, []
-    axes = sorted(
-        (-abs(by), i, extent, bx // size, by // size)
-        for i, (extent, bx, by) in enumerate(zip(x.shape, x.strides, y.strides))
-        if extent > 1
-    )
-    for _, _, extent, bx, by in axes:
-        if joined and joined[-1][1] == bx * extent and joined[-1][2] == by * extent:
-            joined[-1] = [joined[-1][0] * extent, bx, by]
-        else:
-            joined.append([extent, bx, by])
-    return joined
+    order = sorted(range(y.ndim), key=lambda i: -abs(y.strides[i]))
+    ordered = ([values[i] for i in order] for values in (x.shape, x.strides, y.strides))
+    return [[extent, bx // x.itemsize, by // x.itemsize] for extent, bx, by in zip(*merged(*ordered))]
 
 
 def _short_axes(axes):
