@@ -28,7 +28,7 @@ os.environ["NUMBA_ENABLE_CUDASIM"] = "0"
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from ptx_machine import compile_ptx  # noqa: E402 - after the path to fastconv
+from fastconv.backends.cuda.codegen import compiler  # noqa: E402 - after the path to fastconv
 
 PTXAS = {
     "registers": r"Used (\d+) registers",
@@ -94,7 +94,7 @@ def launches(dtypes, only=None):
 
 def compiled(kernel, arguments, capability, ptxas):
     """A row of the report."""
-    ptx = compile_ptx(kernel, arguments, capability)
+    ptx = compiler.compile_ptx(kernel, arguments, capability)
     row = {
         "kernel": kernel.py_func.__name__,
         "arguments": " ".join(map(str, arguments)),

@@ -22,28 +22,16 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from types import SimpleNamespace
 
 import numpy as np
 from ptx_interpreter.launch import Machine
 from ptx_interpreter.program import Fault, Program
 
-__all__ = ["CAPABILITY", "Fault", "Machine", "compile_ptx", "install"]
+from fastconv.backends.cuda.codegen import compiler
+
+__all__ = ["CAPABILITY", "Fault", "Machine", "install"]
 
 CAPABILITY = (9, 0)
-
-
-def compile_ptx(kernel, kinds, capability=CAPABILITY) -> str:
-    """The PTX of a kernel for argument types of numba.cuda."""
-    from numba import cuda
-    from numba.cuda import dispatcher
-
-    # functions that kernels call are compiled for "the device", of which the compiler asks this only
-    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
-    options = {
-        k: v for k, v in kernel.targetoptions.items() if k in ("fastmath", "launch_bounds") and v is not None
-    }
-    return cuda.compile(kernel.py_func, kinds, device=False, cc=capability, abi="numba", **options)[0]
 
 
 def flatten(value) -> list:
@@ -60,7 +48,7 @@ def address_of(value):
 
 @functools.cache
 def _program(kernel, kinds):
-    return Program(compile_ptx(kernel, kinds))
+    return Program(compiler.compile_ptx(kernel, kinds, CAPABILITY))
 
 
 def install(accesses=False) -> Machine:

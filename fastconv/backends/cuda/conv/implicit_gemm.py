@@ -338,10 +338,13 @@ def aligned(x: Any) -> Any:
     return layout.copy_to(x, y)
 
 
-def fastest(plans, run, *problem) -> cost.Plan:
-    """The plan that is fastest on the device, measured once by ``run(plan)``; without a device the first."""
+def fastest(plans, run, result: DeviceArray, *problem) -> cost.Plan:
+    """The plan that is fastest on the device, measured once by ``run(plan)``, which writes ``result``.
+
+    Without a device it is the first.
+    """
     named = {f"{p.tile.BM}x{p.tile.BN}x{p.tile.BK}/{p.split_k}": p for p in plans}
-    return named[autotune.fastest(problem, {name: partial(run, p) for name, p in named.items()})]
+    return named[autotune.fastest(problem, {name: partial(run, p) for name, p in named.items()}, result)]
 
 
 def run(
@@ -404,7 +407,7 @@ def _run_phase(phase, complete, mode, x, w, y, bias, residual, relu):
             epilogue.split_k_reduce(target, y, split_k, bias, residual, relu)
 
     plans = cost.plans_to_run(cost.phase_plans(phase, y.dtype, mode))
-    run_plan(fastest(plans, run_plan, phase, y.dtype, mode))
+    run_plan(fastest(plans, run_plan, y, phase, y.dtype, mode))
 
 
 def _launch(phase, tile, mode, x, w, y, split_k, bias, residual, relu):

@@ -265,4 +265,4 @@ def _run_phase(phase, mode, x, gy, gw):
             epilogue.split_k_reduce(target, gw, split_k)
 
     plans = cost.plans_to_run(cost.weight_plans(phase, gw.dtype, mode))
-    run_plan(fastest(plans, run_plan, "weight", phase, gw.dtype, mode))
+    run_plan(fastest(plans, run_plan, gw, "weight", phase, gw.dtype, mode))

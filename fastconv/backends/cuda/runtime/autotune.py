@@ -1,24 +1,41 @@
-"""Which of several ways to run a kernel is fastest: measured once per device and shape, kept on disk."""
+"""Which of several ways to run a kernel is fastest: measured once per device and shape, kept on disk.
+
+A way is recorded ``LAUNCHES`` times as one CUDA graph, and a replay is timed by the device's clock, so the
+time that Python takes to launch is not measured. ``FASTCONV_TUNE=0`` switches measuring off.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 
-from fastconv.backends import disk
+import numpy as np
 
-from . import device
-from .context import current
+from fastconv.backends import disk, settings
+
+from . import device, launch, memory
+from .array import DeviceArray
+from .context import current, use
 from .device import cuda
+from .pool import Pool
+
+LAUNCHES, REPLAYS = 10, 3
+_SAMPLE = 1 << 16  # numbers compared at the start, in the middle and at the end of a result
+#: Largest difference of two ways, relative to the largest number. They differ in the order of sums only.
+_TOLERANCE = 1e-3
 
 chosen: dict[tuple, str] = {}  #: by this process
+_switched_on = settings.environment("FASTCONV_TUNE") != "0"
 
 
 def can_measure() -> bool:
     """Whether times can be measured: on a device, and not while this thread makes a graph."""
-    return not device.on_host and current().graph is None
+    return _switched_on and not device.on_host and current().graph is None
 
 
 @functools.cache
@@ -28,36 +45,96 @@ def measurements() -> disk.Measurements:
     return disk.Measurements(folder and folder / "fastest.json")
 
 
-def seconds(run: Callable[[], None], times: int = 5) -> float:
-    """The shortest of some runs by the device's clock, after one that may compile.
+def seconds(run: Callable[[], None]) -> float:
+    """How long ``run()`` takes on the device, after a first time that may compile.
 
-    Infinite where the device refuses a launch.
+    Infinite where the device refuses a launch, for example because it has less shared memory per block.
     """
+
+    def several():
+        for _ in range(LAUNCHES):
+            run()
+
     try:
         run()
-    except RuntimeError:  # more shared memory than a block of this device has
+        # memory of its own: what a replay writes must not have been given to another thread
+        with use(current()._replace(pool=Pool(bounded=False))):
+            start, _ = launch.record(several)
+            start()
+            events = [cuda.event() for _ in range(REPLAYS + 1)]
+            events[0].record(device.stream())
+            for event in events[1:]:
+                start()
+                event.record(device.stream())
+            device.synchronize()
+    except RuntimeError:
         return math.inf
-    events = [(cuda.event(), cuda.event()) for _ in range(times)]
-    for before, after in events:
-        before.record(device.stream())
-        run()
-        after.record(device.stream())
-    device.synchronize()
-    return min(before.elapsed_time(after) for before, after in events) / 1e3
+    return min(a.elapsed_time(b) for a, b in zip(events, events[1:])) / (1e3 * LAUNCHES)
 
 
-def fastest(problem: tuple, ways: dict[str, Callable[[], None]]) -> str:
-    """The name of the fastest of ``ways``, functions that all compute the same.
+def _sample(result: DeviceArray) -> np.ndarray:
+    """Numbers from the start, the middle and the end of a result in memory."""
+    n = min(_SAMPLE, result.span)
+    starts = 0, (result.span - n) // 2, result.span - n
+    size = result.itemsize
+    return np.array([memory.download(result.view((n,), (size,), s * size)) for s in starts], np.float64)
+
+
+def _agree(first: np.ndarray, other: np.ndarray) -> bool:
+    scale = max(float(np.nanmax(np.abs(first), initial=0)), 1e-30)
+    return bool(np.allclose(first, other, rtol=0, atol=_TOLERANCE * scale, equal_nan=True))
+
+
+def _measure(ways: dict[str, Callable[[], None]], result: DeviceArray) -> str:
+    """The fastest of the ways that write the same to ``result`` as the first one that runs."""
+    times: dict[str, float] = {}
+    first = None
+    for name, run in ways.items():
+        times[name] = seconds(run)
+        if times[name] == math.inf:
+            continue
+        found = _sample(result)
+        if first is None:
+            first = found
+        elif not _agree(first, found):
+            warnings.warn(
+                f"cuda: {name} is not used, because its result differs from that of {next(iter(times))}; "
+                f"please report this with the output of 'fastconv doctor'",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            times[name] = math.inf
+    return min(times, key=lambda name: times[name])
+
+
+_every: ContextVar[bool] = ContextVar("fastconv_cuda_every_way", default=False)
+
+
+@contextlib.contextmanager
+def every_way() -> Iterator[None]:
+    """Run every way inside a ``with`` block, for whoever notes which kernels may be launched."""
+    token = _every.set(True)
+    try:
+        yield
+    finally:
+        _every.reset(token)
+
+
+def fastest(problem: tuple, ways: dict[str, Callable[[], None]], result: DeviceArray) -> str:
+    """The name of the fastest of ``ways``, functions that all compute ``result``.
 
     The first where nothing can be measured.
     """
-    if problem not in chosen and not can_measure():
+    if _every.get():
+        for run in ways.values():
+            run()
+    if problem not in chosen and not (len(ways) > 1 and can_measure()):
         return next(iter(ways))
     if problem not in chosen:
         key = hashlib.sha256(repr(problem).encode()).hexdigest()[:24]
         chosen[problem] = measurements().get(
             key,
             lambda name: isinstance(name, str) and name in ways,
-            lambda: min(ways, key=lambda name: seconds(ways[name])),
+            lambda: _measure(ways, result),
         )
     return chosen[problem]

@@ -28,6 +28,7 @@ __all__ = [
     "SIMULATED",
     "Launcher",
     "allocate",
+    "capability",
     "cuda",
     "emulate",
     "free_memory",
@@ -126,6 +127,12 @@ def name() -> str:
     """The device's name."""
     found = cuda.get_current_device().name
     return found.decode() if isinstance(found, bytes) else found
+
+
+@functools.cache
+def capability() -> tuple[int, int]:
+    """The device's compute capability, ``(major, minor)``."""
+    return tuple(cuda.get_current_device().compute_capability)
 
 
 def number() -> int:

@@ -11,7 +11,6 @@ name. Modules with kernels take ``cuda`` and ``math`` from here, so that the sim
 from __future__ import annotations
 
 import functools
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from math import gcd
 from typing import Any, TypeVar
@@ -20,21 +19,21 @@ import numpy as np
 
 from fastconv.backends import compiling
 
-from . import device, pool
+from ..codegen import compiler
+from . import device, driver, pool
 from .array import DeviceArray, Window
 from .context import current, use
 from .device import SIMULATED, cuda, math
 
 if not SIMULATED:
     from numba.cuda import types
-    from numba.cuda.np.numpy_support import from_dtype
+    from numba.cuda.np.numpy_support import as_dtype, from_dtype
 
 __all__ = [
     "SIMULATED",
     "THREADS",
     "arrays_in",
     "body",
-    "core_stream",
     "cuda",
     "grid",
     "grid_over_channels",
@@ -172,61 +171,55 @@ def launch(kernel, grid, block, *args, shared: int = 0) -> None:
         device.launcher(kernel, kinds, args, grid, block, shared)
     elif not SIMULATED:
         stream = _main_stream() if context.target is None else context.target
-        _compiled(kernel, kinds, shared).launch(args, grid, block, stream, shared)
+        _compiled(kernel, kinds).start(list(_numbers(args)), grid, block, shared, stream)
+        if driver.waits and context.target is None:
+            driver.wait(kernel.py_func.__name__)
     elif context.target is not None:
         context.target.append((kernel, (grid, block, 0, shared), args))
     else:
         kernel[grid, block, 0, shared](*args)
 
 
-def core_stream(stream) -> Any:
-    """A stream of Numba as compiled kernels take it."""
-    blocks = 1 << 10  # with fewer, Numba warns that the device is not full
-    return kernel(lambda: None).configure(blocks, 32, stream).stream
+def _numbers(args):
+    """The arguments of a launch, those inside of tuples one by one."""
+    for a in args:
+        if isinstance(a, tuple):
+            yield from _numbers(a)
+        else:
+            yield a
 
 
 @functools.cache
 def _main_stream():
-    return core_stream(device.stream())
+    return driver.handle(device.stream())
 
 
-_ready: dict = {}
-# bytes of dynamic shared memory that any kernel may use: 48 KiB less what arrays of fixed size take
-_GRANTED = 40 << 10
+def _load(kernel, kinds):
+    name, code = compiler.cubin(kernel, kinds, device.capability())
+    return driver.Function(kernel.py_func.__name__, name, code, "".join(map(_formats, kinds)))
 
 
-def _bound(kernel, kinds):
-    compiled = kernel.compile(kinds)
-    compiled.bind()
-    return compiled
+def _formats(kind) -> str:
+    """The characters of ``struct`` for an argument of a type."""
+    if isinstance(kind, types.BaseTuple):
+        return "".join(map(_formats, kind))
+    return "P" if isinstance(kind, types.CPointer) else driver.struct_format(as_dtype(kind))
 
 
-_compile = compiling.watched(_bound, lambda: "compiling CUDA kernels, in every process")
+def _what_takes_long() -> str:
+    return "compiling CUDA kernels" + (", in every process" if compiler.cache_dir() is None else "")
 
 
-def _compiled(kernel, kinds, shared):
-    """The kernel compiled for these types of arguments, permitted to use ``shared`` bytes."""
-    compiled, allowed = _ready.get((kernel, kinds), (None, _GRANTED))
-    if compiled is None or shared > allowed:
-        compiled = _compile(kernel, kinds)
-        if shared > allowed:
-            _allow_shared(kernel, compiled, shared)
-        _ready[kernel, kinds] = compiled, max(shared, allowed)
-    return compiled
+_compile = compiling.watched(_load, _what_takes_long)
+_ready: dict[tuple, driver.Function] = {}
 
 
-def _allow_shared(kernel, compiled, shared):
-    """Permit a kernel to use more than 48 KiB of shared memory in all, which the driver must know."""
-    from cuda.bindings import driver
-
-    handle = compiled._codelibrary.get_cufunc().handle
-    attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    (code,) = driver.cuKernelSetAttribute(attribute, shared, handle, driver.CUdevice(device.number()))
-    if code != driver.CUresult.CUDA_SUCCESS:
-        raise RuntimeError(
-            f"{kernel.py_func.__name__}: {shared} bytes of shared memory per block are not available on this "
-            f"device ({code.name})"
-        )
+def _compiled(kernel, kinds) -> driver.Function:
+    """The kernel compiled for these types of arguments."""
+    found = _ready.get((kernel, kinds))
+    if found is None:
+        found = _ready[kernel, kinds] = _compile(kernel, kinds)
+    return found
 
 
 # ------------------------------------------------------------------------------------------------- recordings
@@ -262,39 +255,8 @@ def _list(work):
     return start, result
 
 
-def _call(function, *args):
-    """Call a function of the driver."""
-    from cuda.bindings import driver
-
-    code, *values = function(*args)
-    if code != driver.CUresult.CUDA_SUCCESS:
-        raise RuntimeError(f"{function.__name__}: {code.name}")
-    return values[0] if values else None
-
-
 def _capture(work):
-    from cuda.bindings import driver
-
     # a stream of its own, so that uploads, and launches and copies of other threads, run and are not recorded
     stream = cuda.stream()
-    handle = driver.CUstream(int(stream))
-    with pool.nothing_given_back(), use(current()._replace(target=core_stream(stream))):
-        # relaxed: to allocate memory and to compile meanwhile is no error
-        mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
-        _call(driver.cuStreamBeginCapture, handle, mode)
-        try:
-            result = work()
-        except BaseException:
-            driver.cuStreamEndCapture(handle)  # otherwise the stream would record for ever
-            raise
-        graph = _call(driver.cuStreamEndCapture, handle)
-    executable = _call(driver.cuGraphInstantiate, graph, 0)
-    _call(driver.cuGraphDestroy, graph)
-
-    main = driver.CUstream(int(device.stream()))
-
-    def start():
-        _call(driver.cuGraphLaunch, executable, main)
-
-    weakref.finalize(start, driver.cuGraphExecDestroy, executable)
-    return start, result
+    with pool.nothing_given_back(), use(current()._replace(target=driver.handle(stream))):
+        return driver.capture(stream, work)

@@ -1,0 +1,178 @@
+"""From a kernel to machine code: PTX, then a cubin, which is kept on disk.
+
+::
+
+    kernel, argument types, capability
+      fingerprint      the name of its function, and what that function's factory was given
+      cubin            from disk, or  numba.cuda -> PTX -> assembler -> disk
+
+No step needs a GPU, so kernels can be compiled on another machine (``fastconv warmup --backend cuda``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from types import FunctionType, SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv._version import __version__
+from fastconv.backends import disk
+
+Capability = tuple[int, int]
+
+
+class Cubin(NamedTuple):
+    """Machine code, and the name of the kernel in it."""
+
+    name: str
+    code: bytes
+
+
+# ------------------------------------------------------------------------------------------- compilation
+def _architecture(capability: Capability) -> tuple:
+    # "a": with the instructions that only this capability has
+    return (*capability, "a") if capability >= (9, 0) else capability
+
+
+def compile_ptx(kernel: Any, kinds: tuple, capability: Capability) -> str:
+    """The PTX of a kernel for argument types of numba.cuda."""
+    from numba import cuda
+
+    options = {
+        k: v for k, v in kernel.targetoptions.items() if k in ("fastmath", "launch_bounds") and v is not None
+    }
+    with _compiling_for(capability):
+        return cuda.compile(
+            kernel.py_func, kinds, device=False, cc=_architecture(capability), abi="numba", **options
+        )[0]
+
+
+@contextlib.contextmanager
+def _compiling_for(capability: Capability) -> Iterator[None]:
+    """Let functions that kernels call compile for ``capability``, whatever GPU is here.
+
+    Numba compiles them for "the device", of which it asks nothing but the capability.
+    """
+    from numba.cuda import dispatcher
+
+    before = dispatcher.get_current_device
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+    try:
+        yield
+    finally:
+        dispatcher.get_current_device = before
+
+
+def entry_name(ptx: str) -> str:
+    """The name of the kernel in its PTX."""
+    return ptx.split(".entry ", 1)[1].split("(", 1)[0].strip()
+
+
+def assemble(ptx: str, capability: Capability) -> bytes:
+    """The cubin of a PTX text."""
+    from cuda.core import Program, ProgramOptions
+
+    arch = "sm_" + "".join(map(str, _architecture(capability)))
+    return bytes(Program(ptx, "ptx", ProgramOptions(arch=arch)).compile("cubin").code)
+
+
+# ------------------------------------------------------------------------------------------------- disk
+@functools.cache
+def cache_key() -> str:
+    """Hash of everything that machine code depends on beside the kernel: sources and versions."""
+    h = hashlib.sha256()
+    backends = Path(__file__).parents[2]
+    for folder in ("cuda", "common"):
+        for path in sorted(backends.joinpath(folder).rglob("*.py")):
+            h.update(path.relative_to(backends).as_posix().encode() + path.read_bytes())
+    for part in (__version__, *map(version, ("numba-cuda", "llvmlite"))):
+        h.update(part.encode() + b"\0")
+    return h.hexdigest()[:16]
+
+
+@functools.cache
+def cache_dir() -> Path | None:
+    """Folder of compiled kernels, or None if none can be used."""
+    folder = disk.folder("cuda", cache_key())
+    if folder is not None:
+        disk.used(folder)
+    return folder
+
+
+@functools.cache  # once per process, and only in one that compiles
+def _prune(folder: Path) -> None:
+    disk.prune(folder)
+
+
+def _place(code) -> str:
+    """Where a function's code begins; two lambdas may share a line."""
+    if not hasattr(code, "co_positions"):  # before Python 3.11
+        return f"{code.co_firstlineno} {code.co_code.hex()}"
+    return str(min((line, column) for line, _, column, _ in code.co_positions() if line and column))
+
+
+def fingerprint(value: Any) -> str:
+    """What tells a kernel, or a value that its factory was given, from others of the same sources.
+
+    Raises
+    ------
+    TypeError
+        For a value that a later process would not describe in the same way.
+    """
+    if isinstance(value, (bool, int, float, str, type(None), np.dtype, np.generic)):
+        return repr(value)
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, (tuple, list)):
+        return f"{type(value).__qualname__}({','.join(map(fingerprint, value))})"
+    if isinstance(value, dict):
+        return f"dict({','.join(f'{fingerprint(k)}:{fingerprint(v)}' for k, v in value.items())})"
+    if isinstance(value, functools.partial):
+        return f"partial{fingerprint((value.func, value.args, value.keywords))}"
+    if isinstance(value, FunctionType):
+        inside = (*(c.cell_contents for c in value.__closure__ or ()), *(value.__defaults__ or ()))
+        return f"{value.__module__}.{value.__qualname__}:{_place(value.__code__)}{fingerprint(inside)}"
+    for name in ("py_func", "_defn"):  # a kernel or a body, and an intrinsic
+        if isinstance(function := getattr(value, name, None), FunctionType):
+            return fingerprint((function, getattr(value, "targetoptions", None)))
+    raise TypeError(f"fingerprint: a kernel's factory was given a {type(value).__name__}")
+
+
+def _path(kernel, kinds, capability) -> Path | None:
+    folder = cache_dir()
+    digest = hashlib.sha256(repr((fingerprint(kernel), kinds, capability)).encode()).hexdigest()[:24]
+    return folder and folder / f"{kernel.py_func.__name__}-{digest}.cubin"
+
+
+def cubin(kernel: Any, kinds: tuple, capability: Capability) -> Cubin:
+    """The machine code of a kernel for argument types of numba.cuda, from disk where it is there."""
+    path = _path(kernel, kinds, capability)
+    if (found := _load(path)) is None:
+        ptx = compile_ptx(kernel, kinds, capability)
+        found = Cubin(entry_name(ptx), assemble(ptx, capability))
+        _save(path, found)
+    return found
+
+
+# A file: the SHA-256 of what follows | the kernel's name | a zero byte | the code.
+def _load(path) -> Cubin | None:
+    data = disk.read(path)
+    if hashlib.sha256(data[32:]).digest() != data[:32]:
+        return None
+    name, _, code = data[32:].partition(b"\0")
+    return Cubin(name.decode(), code)
+
+
+def _save(path, found: Cubin) -> None:
+    if path is not None:
+        payload = found.name.encode() + b"\0" + found.code
+        with contextlib.suppress(OSError):  # a full disk: the next process compiles anew
+            disk.write_atomically(path, hashlib.sha256(payload).digest() + payload)
+        _prune(path.parent)
