@@ -22,7 +22,12 @@ def environment(name: str) -> str | None:
 #: fastconv`` never fails because of one, and the error names it.
 ENVIRONMENT: dict[str, str | None] = {
     name: environment(name)
-    for name in ("FASTCONV_BACKEND", "FASTCONV_NUM_THREADS", "FASTCONV_CONV_ALGORITHM")
+    for name in (
+        "FASTCONV_BACKEND",
+        "FASTCONV_NUM_THREADS",
+        "FASTCONV_CONV_ALGORITHM",
+        "FASTCONV_CUDA_POISON",
+    )
 }
 
 
@@ -34,6 +39,16 @@ def one_of(choices: tuple[str, ...], value: Any, name: str) -> str:
     if value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
     return value
+
+
+def cuda_poison() -> bool:
+    """Whether new memory on a GPU is filled with NaN (``FASTCONV_CUDA_POISON=1``).
+
+    A kernel that reads memory which nobody wrote is then noticed by its results, as under the simulator,
+    where memory is always filled.
+    """
+    text = ENVIRONMENT["FASTCONV_CUDA_POISON"]
+    return text is not None and one_of(("0", "1"), text, "FASTCONV_CUDA_POISON") == "1"
 
 
 def container_cpus(root: Path = Path("/sys/fs/cgroup")) -> float:

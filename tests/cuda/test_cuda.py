@@ -9,10 +9,12 @@ import csv
 import gc
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +22,9 @@ from conftest import SIMULATED, needs_cuda, needs_gpu
 
 import fastconv as fc
 from fastconv import nn, optim
+from fastconv.backends import availability
 from fastconv.nn import functional as F
+from fastconv.spec import conv_spec
 
 pytestmark = needs_cuda
 
@@ -128,6 +132,51 @@ def test_long_reductions(shape, engine):
     np.testing.assert_allclose(mean, x.mean(axes), rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(var, x.var(axes), rtol=1e-12, atol=1e-12)
     assert engine.to_host(engine.argmax(device, None, False)) == 7
+
+
+# ------------------------------------------------------------------------------------------------- grids
+def test_grids_end_at_65535_blocks_on_two_axes(engine, monkeypatch):
+    """What may be of any size is on the first axis: batches and rows of products, groups, columns of sums."""
+    from fastconv.backends.cuda.conv import cost, direct
+    from fastconv.backends.cuda.ops import channel_reduce, dense
+
+    grids = []
+
+    def launch(kernel, grid, *rest, **options):
+        grids.append((grid, 1, 1) if isinstance(grid, int) else (*grid, 1, 1)[:3])
+
+    for module in (direct, channel_reduce, dense):
+        monkeypatch.setattr(module, "launch", launch)
+    row = engine.zeros((1, 1), np.float32)
+    engine.matmul(layout_of(row, (70_000, 1, 2)), layout_of(row, (70_000, 2, 1)))
+    engine.matmul(layout_of(row, (300_000, 2)), row)
+    x = layout_of(row, (1, 70_000, 1, 1))
+    w = layout_of(row, (70_000, 1, 1, 1))
+    spec = conv_spec("conv2d", x.shape, w.shape, groups=70_000)
+    assert "70000 groups" in cost.too_large_a_grid(70_000, 1, 1)
+    with pytest.raises(ValueError, match="computes up to 65535 groups"):
+        engine.conv_fwd(x, w, None, spec, algorithm="implicit_gemm")
+    engine.conv_fwd(x, w, None, spec, algorithm="direct")
+    channel_reduce.sums("sum", layout_of(row, (2, 3_000_000)))
+    assert len(grids) >= 4 and all(y <= 65_535 and z <= 65_535 for _, y, z in grids)
+    assert [x for x, _, _ in grids[:2]] == [70_000, 300_000 // (4 if SIMULATED else 64) + (not SIMULATED)]
+
+
+def layout_of(x, shape):
+    """The one element of ``x`` repeated to an array that takes no memory."""
+    from fastconv.backends.cuda.runtime import layout
+
+    return layout.broadcast(x.view((1,) * len(shape), None), shape)
+
+
+def test_split_k_keeps_the_grid(monkeypatch):
+    from fastconv.backends.cuda.conv import cost
+
+    monkeypatch.setattr(cost, "GRID", 8)
+    cost.plans.cache_clear()
+    plans = [p for k in (64, 4096) for p in cost.plans(16, 8, k, 3, "fma", 4, False)]
+    cost.plans.cache_clear()
+    assert all(3 * p.split_k <= 8 for p in plans) and any(p.split_k > 1 for p in plans)
 
 
 def test_optimizers_match_numpy(engine):
@@ -327,6 +376,76 @@ def test_the_simulator_finds_faults(engine):
             )
 
 
+def test_free_blocks_go_back_to_the_driver(engine, monkeypatch):
+    """Numba frees memory later, so its list is emptied as well: after kernels have ended, and never while a
+    stream records."""
+    from fastconv.backends.cuda.runtime import device, pool
+
+    done = []
+    monkeypatch.setattr(device, "free_now", lambda: done.append(pool.shared.free_bytes))
+    fc.cuda.empty_cache()
+    assert done == [0]
+    with pool.nothing_given_back():
+        fc.cuda.empty_cache()
+    assert done == [0]
+
+
+def test_memory_that_numba_keeps_is_freed(monkeypatch):
+    from fastconv.backends.cuda.runtime import device
+
+    freed = []
+    lists = [SimpleNamespace(clear=lambda name=name: freed.append(name)) for name in ("memory", "events")]
+    context = SimpleNamespace(memory_manager=SimpleNamespace(deallocations=lists[0]), deallocations=lists[1])
+    monkeypatch.setattr(device, "on_host", False)
+    monkeypatch.setattr(device, "cuda", SimpleNamespace(current_context=lambda: context))
+    device.free_now()
+    assert freed == ["memory", "events"]
+
+
+def test_new_memory_is_poisoned_where_the_variable_says_so(engine, monkeypatch):
+    """On the stream that the kernels are launched on, which is another one while a graph is recorded."""
+    from fastconv.backends.cuda.runtime import context, device, memory, pool
+
+    filled = []
+    main, recording = SimpleNamespace(handle=1), SimpleNamespace(handle=2)
+    driver = SimpleNamespace(cuMemsetD8Async=lambda *args: filled.append(args[1:]))
+    cudadrv = SimpleNamespace(driver=SimpleNamespace(driver=driver))
+    monkeypatch.setattr(pool.shared, "take", lambda nbytes: SimpleNamespace(address=512, known={}))
+    monkeypatch.setattr(device, "cuda", SimpleNamespace(cudadrv=cudadrv))
+    monkeypatch.setattr(device, "on_host", False)
+    monkeypatch.setattr(device, "stream", lambda: main)
+    for value in (None, "0", "1"):
+        monkeypatch.setitem(fc.backends.settings.ENVIRONMENT, "FASTCONV_CUDA_POISON", value)
+        memory.empty((3, 5), np.float32)
+    with context.use(context.current()._replace(target=recording)):
+        memory.empty((7,), np.uint8)
+        memory.empty((0,), np.uint8)
+    assert filled == [(0xFF, 60, 1), (0xFF, 7, 2)]
+
+
+def test_out_of_memory_in_both_forms(monkeypatch):
+    """Numba's error and that of cuda-core are a MemoryError; another error stays what it is."""
+    from fastconv.backends.cuda.runtime import device
+
+    def fail_with(text):
+        def device_array(size, dtype):
+            raise RuntimeError(text)
+
+        monkeypatch.setattr(device, "cuda", SimpleNamespace(device_array=device_array))
+
+    monkeypatch.setattr(device, "on_host", False)
+    for text in (
+        "[CUresult.CUDA_ERROR_OUT_OF_MEMORY] Call to cuMemAlloc results in CUDA_ERROR_OUT_OF_MEMORY",
+        "CUDA_ERROR_OUT_OF_MEMORY: the API call failed",
+    ):
+        fail_with(text)
+        with pytest.raises(MemoryError):
+            device.allocate(512)
+    fail_with("CUDA_ERROR_ILLEGAL_ADDRESS")
+    with pytest.raises(RuntimeError, match="ILLEGAL_ADDRESS"):
+        device.allocate(512)
+
+
 # ------------------------------------------------------------------------------------------------- other
 # libraries
 @pytest.mark.skipif(not SIMULATED, reason="the simulator's check")
@@ -357,6 +476,19 @@ def test_dlpack_without_copies(dtype, engine):
     with pytest.raises(BufferError, match="clone"):
         np.from_dlpack(fc.ones(2, device="cuda"), copy=True)
     assert not hasattr(fc.ones(1), "__cuda_array_interface__")
+
+
+@pytest.mark.skipif(not SIMULATED, reason="the simulator's memory is the host's")
+@pytest.mark.parametrize(("where", "words"), [((2, 1), "memory of GPU 1"), ((10, 0), "device type 10")])
+def test_dlpack_refuses_another_device(where, words, engine):
+    from fastconv.backends.cuda.runtime import dlpack
+
+    class Elsewhere:
+        def __dlpack_device__(self):
+            return where
+
+    with pytest.raises(TypeError, match=f"the array is in .*{words}.*, and fastconv computes on host memory"):
+        dlpack.borrow(Elsewhere())
 
 
 @needs_gpu
@@ -399,6 +531,56 @@ for attempt in (lambda: fc.ones(1).to("cuda"), lambda: fc.set_backend("cuda")):
         else "no NVIDIA driver or GPU was found"
     )
     assert done.stdout.count(f"backend 'cuda': {missing}") == 2
+
+
+class NumbaCuda:
+    """What ``availability`` asks of numba-cuda: a driver, and a compiler that may not be found."""
+
+    def __init__(self, compiler=True, toolkit=(12, 4), newest=(12, 8), error=None):
+        def raises():
+            raise RuntimeError("Failure finding libnvvm.so: no such file\nin many lines")
+
+        self.is_available, self.initialization_error = error is None, error
+        self.cudadrv = SimpleNamespace(
+            driver=SimpleNamespace(driver=self),
+            nvvm=SimpleNamespace(is_available=(lambda: True) if compiler else raises),
+            runtime=SimpleNamespace(get_version=lambda: toolkit),
+        )
+        self.get_version = lambda: newest
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, None),
+        ({"error": "\nNo device (100)\n"}, r"no NVIDIA driver or GPU was found .*: No device \(100\)$"),
+        (
+            {"compiler": False},
+            r"NVVM and NVRTC\) was not found \(Failure finding libnvvm.so: no such file\);.*CUDA_HOME",
+        ),
+        ({"toolkit": (13, 0)}, r"version 13.0, the driver runs programs up to 12.8; .*fastconv\[cu12\]"),
+    ],
+)
+def test_what_is_missing_is_said_in_words(options, words):
+    """numba-cuda raises where a library is not found; that is a reason, not an error."""
+    reason = availability.unusable(NumbaCuda(**options))
+    assert reason is None if words is None else re.search(words, reason), reason
+
+
+def test_the_usual_folder_of_the_toolkit_is_found(tmp_path, monkeypatch):
+    for name in ("CUDA_HOME", "CUDA_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(availability, "_TOOLKIT", tmp_path)
+    availability.find_toolkit()
+    assert "CUDA_HOME" not in os.environ
+    (tmp_path / "nvvm").mkdir()
+    monkeypatch.setenv("CUDA_PATH", "chosen")
+    availability.find_toolkit()
+    assert "CUDA_HOME" not in os.environ
+    monkeypatch.delenv("CUDA_PATH")
+    monkeypatch.setenv("CUDA_HOME", "")  # monkeypatch takes back what the function sets
+    availability.find_toolkit()
+    assert os.environ["CUDA_HOME"] == str(tmp_path)
 
 
 @pytest.mark.skipif(not SIMULATED, reason="there is a GPU")

@@ -63,6 +63,11 @@ NARROW = (
 DOUBLE = (Tile(64, 64, 16, (32, 32), (4, 4)),)  # for float64
 SMALL = (Tile(16, 16, 16, (16, 16), (4, 4)),)  # for the simulator
 
+GRID = 65_535  # blocks along the second axis of a grid, and along the third
+_MOST_CHANNELS = (
+    max(t.BN for t in (SMALL if SIMULATED else DOUBLE)) * GRID
+)  # of a group; some tile can do them
+
 OUTPUTS = 4 if SIMULATED else 16  # output channels of a thread of the direct kernel, at most
 
 
@@ -101,7 +106,7 @@ def plans(
     """
     best: dict[Tile, Plan] = {}
     for tile in SMALL if SIMULATED else DOUBLE if itemsize == 8 else WIDE[mode] if vectors else NARROW:
-        if tile in LARGEST and not chunked:
+        if (tile in LARGEST and not chunked) or -(-n // tile.BN) > GRID:
             continue
         for plan in _tile_plans(tile, m, n, k, groups, mode, itemsize, vectors):
             best[tile] = min(best.get(tile, plan), plan, key=_order)
@@ -131,6 +136,8 @@ def _tile_plans(tile, m, n, k, groups, mode, itemsize, vectors):
     # ... and before and after the loop it fills tables and writes.
     around = (600 * threads + 250 * tile.BM + 15 * tile.BM * tile.BN) * PROCESSORS / ISSUE
     for split_k in {1, *(min(2**i, steps) for i in range(1, 9))}:
+        if split_k > 1 and groups * split_k > GRID:
+            continue
         waves = max(-(-blocks * split_k // PROCESSORS), 1)
         added = LAUNCH + 2 * split_k * m * n * groups * max(itemsize, 4) / BANDWIDTH if split_k > 1 else 0
         yield Plan(tile, split_k, LAUNCH + waves * (-(-steps // split_k) * step + around) + added)
@@ -207,6 +214,16 @@ def phases(spec: ConvSpec, which: str) -> list[Phase]:
 def has_many_taps(spec: ConvSpec) -> bool:
     """Whether implicit GEMM needs several blocks of taps."""
     return sum(spec.as_3d().kernel) > geometry.MASK_BITS
+
+
+def too_large_a_grid(groups: int, *channels: int) -> str | None:
+    """Why implicit GEMM cannot number its blocks for ``groups`` groups of so many channels, or None."""
+    if groups > GRID or max(channels) > _MOST_CHANNELS:
+        return (
+            f"it computes up to {GRID} groups of up to {_MOST_CHANNELS} channels, got {groups} groups of "
+            f"{' and '.join(map(str, channels))} channels"
+        )
+    return None
 
 
 def implicit_gemm(spec: ConvSpec, which: str, dtype) -> float:

@@ -48,9 +48,14 @@ def _gather_kernel(real, k_major_w, each):
     def direct(x, w, bias, residual, y, flags, geometry):
         weights = pointer(cuda.shared.array(size, real))
         g = read_geometry(geometry)
-        thread, group = np.int32(cuda.threadIdx.x), np.int32(cuda.blockIdx.z)
-        m, left = np.int32(cuda.blockIdx.x) * threads + thread, np.int32(cuda.blockIdx.y) * each
         pixels, out_channels, lines = np.int32(g.pixels), np.int32(g.out_channels), np.int32(g.k_size)
+        # one axis of the grid, because the other two end at 65,535
+        pixel_blocks, channel_blocks = (pixels + threads - 1) // threads, (out_channels + each - 1) // each
+        block = np.int32(cuda.blockIdx.x)
+        line = np.int32(block // pixel_blocks)
+        group = np.int32(line // channel_blocks)
+        thread, left = np.int32(cuda.threadIdx.x), np.int32((line - group * channel_blocks) * each)
+        m = np.int32((block - line * pixel_blocks) * threads + thread)
         in_channels, taps_h, taps_w = np.int32(g.in_channels), np.int32(g.taps_h), np.int32(g.taps_w)
         step_d, step_h, step_w = np.int32(g.tap_step_d), np.int32(g.tap_step_h), np.int32(g.tap_step_w)
         place = position(m, g)
@@ -173,9 +178,9 @@ def run(
         if phase.taps:
             out_channels = phase.channels[1]
             each = cost.outputs_per_thread(out_channels)
-            grid = -(-phase.pixels // THREADS), -(-out_channels // each), phase.spec.groups
+            blocks = -(-phase.pixels // THREADS) * -(-out_channels // each) * phase.spec.groups
             kernel = _gather_kernel(real, phase.is_dgrad, each)
-            launch(kernel, grid, THREADS, x, w, bias, residual, y, flags, phase.table)
+            launch(kernel, blocks, THREADS, x, w, bias, residual, y, flags, phase.table)
 
 
 def run_weight(phase: Phase, x: DeviceArray, gy: DeviceArray, gw: DeviceArray) -> None:

@@ -70,6 +70,11 @@ def _refuses(spec: ConvSpec, dtype) -> str | None:
     return geometry.too_many_pixels(spec)
 
 
+def _implicit_gemm_refuses(spec: ConvSpec, dtype) -> str | None:
+    channels = spec.c_in // spec.groups, spec.c_out // spec.groups
+    return geometry.too_many_pixels(spec) or cost.too_large_a_grid(spec.groups, *channels)
+
+
 def _depthwise_refuses(spec: ConvSpec, dtype) -> str | None:
     groups, channels = spec.groups, (spec.c_in // spec.groups, spec.c_out // spec.groups)
     if not any(cost.has_narrow_groups(groups, c) for c in channels):
@@ -87,7 +92,7 @@ CONV_ALGORITHMS = [
         _fwd(implicit_gemm.run),
         _bwd_data(implicit_gemm.run),
         _bwd_weight(implicit_gemm_weight.run),
-        _refuses,
+        _implicit_gemm_refuses,
         cost.implicit_gemm,
         cost.implicit_gemm_workspace,
         aliases=("im2col",),  # the same matrix product, with the matrix in memory

@@ -116,8 +116,8 @@ def _columns_kernel(name, real, vector_width):
         piece, pieces = tiling.piece, tiling.pieces
         t = cuda.threadIdx.x
         lanes, lane = THREADS // strip, t // strip
-        c = (cuda.blockIdx.y * strip + t % strip) * vector_width
-        start, end = np.int64(cuda.blockIdx.x) * piece, min(np.int64(cuda.blockIdx.x + 1) * piece, rows)
+        c = (cuda.blockIdx.x * strip + t % strip) * vector_width
+        start, end = np.int64(cuda.blockIdx.y) * piece, min(np.int64(cuda.blockIdx.y + 1) * piece, rows)
         a, b = cuda.local.array(vector_width, np.float64), cuda.local.array(vector_width, np.float64)
         p, q = cuda.local.array(vector_width, real), cuda.local.array(vector_width, real)
         mean, scale = cuda.local.array(vector_width, real), cuda.local.array(vector_width, real)
@@ -175,8 +175,8 @@ def _columns_kernel(name, real, vector_width):
                     first_out[c + k] = real(sum1 / divisor)
                     second_out[c + k] = real(sum2)
                 else:
-                    partial[(c + k) * pieces + cuda.blockIdx.x] = sum1
-                    partial[(channels + c + k) * pieces + cuda.blockIdx.x] = sum2
+                    partial[(c + k) * pieces + cuda.blockIdx.y] = sum1
+                    partial[(channels + c + k) * pieces + cuda.blockIdx.y] = sum2
 
     columns.__name__ = f"{name}_columns"
     return kernel(columns)
@@ -263,7 +263,7 @@ def _pieces(name, x, out=None, divisor=1.0, other=None, y=None, vectors=(None,) 
     partial = memory.empty((2, channels, pieces), np.float64)
     launch(
         _columns_kernel(name, x.dtype.type, vector_width),
-        (pieces, strips),
+        (strips, pieces),  # there are at most _BLOCKS pieces; the second axis ends at 65,535
         THREADS,
         x,
         other,

@@ -9,6 +9,8 @@ A block computes a tile of BM x BM of the result, and each thread a small tile o
     | A | C tile  |  BM            Strides are arguments, so transposed operands need no copy; loads run along
     +---+---------+                the contiguous axis of the operand.
 
+The blocks lie on one axis of the grid, because the other two end at 65,535.
+
 Both add up in float32 (float64), without tensor cores: what ``"highest"`` precision promises, in every mode.
 """
 
@@ -21,7 +23,7 @@ import numpy as np
 
 from fastconv.spec import conv_spec
 
-from ..conv import geometry, implicit_gemm, implicit_gemm_weight
+from ..conv import cost, geometry, implicit_gemm, implicit_gemm_weight
 from ..runtime import layout, memory
 from ..runtime.array import DeviceArray
 from ..runtime.launch import SIMULATED, cuda, kernel, launch
@@ -36,19 +38,21 @@ def _matmul_kernel(real):
     zero, slab = real(0), _BM * _BK
     bm, bk, side, thread_tile, threads = _BM, _BK, _SIDE, _THREAD_TILE, _THREADS
 
-    def matmul(a, b, c, m, n, k, a_steps, b_steps, batch_shape, a_batch, b_batch):
+    def matmul(a, b, c, m, n, k, a_steps, b_steps, batch_shape, a_batch, b_batch, tiles):
         a_slab = cuda.shared.array(slab, real)
         b_slab = cuda.shared.array(slab, real)
         t = cuda.threadIdx.x
         i, j = t // side, t % side
-        rest, a_at, b_at = np.int64(cuda.blockIdx.z), np.int64(0), np.int64(0)
+        line = cuda.blockIdx.x // tiles[1]
+        batch = line // tiles[0]
+        top, left = (line - batch * tiles[0]) * bm, np.int64(cuda.blockIdx.x - line * tiles[1]) * bm
+        rest, a_at, b_at = np.int64(batch), np.int64(0), np.int64(0)
         for d in range(len(batch_shape) - 1, -1, -1):
             whole = rest // batch_shape[d]
             place = rest - whole * batch_shape[d]
             a_at += place * a_batch[d]
             b_at += place * b_batch[d]
             rest = whole
-        top, left = cuda.blockIdx.y * bm, np.int64(cuda.blockIdx.x) * bm
         sums = cuda.local.array((thread_tile, thread_tile), real)
         ra, rb = cuda.local.array(thread_tile, real), cuda.local.array(thread_tile, real)
         for p in range(thread_tile):
@@ -76,7 +80,7 @@ def _matmul_kernel(real):
                     for q in range(thread_tile):
                         sums[p, q] += ra[p] * rb[q]
             cuda.syncthreads()
-        c_at = np.int64(cuda.blockIdx.z) * m * n
+        c_at = np.int64(batch) * m * n
         for p in range(thread_tile):
             row = top + i + p * side
             for q in range(thread_tile):
@@ -96,9 +100,10 @@ def matmul(a: DeviceArray, b: DeviceArray) -> DeviceArray:
     if c.size:
         batches = [layout.steps(layout.broadcast(v, (*batch, *v.shape[-2:])))[:-2] for v in (a, b)]
         shape, *batches = layout.merged(batch, *batches)
+        tiles = -(-m // _BM), -(-n // _BM)
         launch(
             _matmul_kernel(real),
-            (-(-n // _BM), -(-m // _BM), prod(batch)),
+            prod(batch) * prod(tiles),
             _THREADS,
             a,
             b,
@@ -110,6 +115,7 @@ def matmul(a: DeviceArray, b: DeviceArray) -> DeviceArray:
             layout.steps(b)[-2:],
             shape,
             *batches,
+            tiles,
         )
     return c
 
@@ -119,7 +125,8 @@ def matmul(a: DeviceArray, b: DeviceArray) -> DeviceArray:
 def _phase(rows, inputs, outputs, backward=False):
     """A dense layer as a convolution of images of one pixel."""
     spec = conv_spec("conv3d", (rows, inputs, 1, 1, 1), (outputs, inputs, 1, 1, 1))
-    if (reason := geometry.too_many_pixels(spec)) is not None:
+    reason = geometry.too_many_pixels(spec) or cost.too_large_a_grid(1, inputs, outputs)
+    if reason is not None:
         raise ValueError(f"linear: {reason}")
     return (geometry.backward if backward else geometry.forward)(spec)[0]
 

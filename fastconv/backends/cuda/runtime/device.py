@@ -13,8 +13,8 @@ simulator can replace both.
 
 from __future__ import annotations
 
-import functools
 import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +31,8 @@ __all__ = [
     "capability",
     "cuda",
     "emulate",
+    "fill_bytes",
+    "free_now",
     "free_memory",
     "launcher",
     "math",
@@ -82,14 +84,19 @@ def emulate(run: Launcher, host_memory: Callable[[int], np.ndarray] = _bytes) ->
     availability.emulate()
 
 
-@functools.cache
-def _main_stream():
-    return cuda.stream()
+_lock = threading.Lock()
+_streams: list[Any] = []
 
 
 def stream() -> Any:
     """The stream of every copy and, outside of a recording, of every launch; None in emulation."""
-    return _main_stream() if launcher is None else None
+    if launcher is not None:
+        return None
+    if not _streams:
+        with _lock:  # two threads that ask at the same time get the same one
+            if not _streams:
+                _streams.append(cuda.stream())
+    return _streams[0]
 
 
 def synchronize() -> None:
@@ -111,11 +118,29 @@ def allocate(size: int) -> tuple[int, object]:
         return memory.ctypes.data, memory
     try:
         memory = cuda.device_array(size, np.uint8)
-    except cuda.cudadrv.driver.CudaAPIError as e:
+    except Exception as e:
+        # Numba's error for a call that it makes itself, cuda-core's where the device is set up
         if "OUT_OF_MEMORY" not in str(e):
             raise
         raise MemoryError from None
     return memory.device_ctypes_pointer.value, memory
+
+
+def free_now() -> None:
+    """Return memory whose owners are gone to the driver.
+
+    Numba keeps such memory in a list, up to a fifth of what the device has, and frees it later. Kernels must
+    have ended on it, because the driver may not wait for streams.
+    """
+    if not on_host:
+        context = cuda.current_context()
+        context.memory_manager.deallocations.clear()
+        context.deallocations.clear()  # streams and events
+
+
+def fill_bytes(address: int, size: int, stream: Any) -> None:
+    """Write 0xFF to ``size`` bytes of the device's memory, on a stream of Numba or of cuda-core."""
+    cuda.cudadrv.driver.driver.cuMemsetD8Async(address, 0xFF, size, int(stream.handle))
 
 
 def free_memory() -> tuple[int, int]:

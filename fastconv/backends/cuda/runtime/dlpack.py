@@ -65,10 +65,22 @@ def _drop(capsule):
         lent.pop(_pointer(capsule, _NAME), None)
 
 
-@implements("dlpack_device")
-def device_of(x: DeviceArray) -> tuple[int, int]:
-    """``__dlpack_device__`` of a device array: kind and number of the device."""
+def device_of() -> tuple[int, int]:
+    """Kind and number of the device that arrays are on."""
     return (_HOST, 0) if device.on_host else (_CUDA, device.number())
+
+
+@implements("dlpack_device")
+def _device_of_array(x: DeviceArray) -> tuple[int, int]:
+    """``__dlpack_device__`` of a device array."""
+    return device_of()
+
+
+def _place(kind: int, number: int) -> str:
+    """A device of DLPack in words."""
+    if kind == _CUDA:
+        return f"memory of GPU {number}"
+    return "host memory" if kind == _HOST else f"memory of another kind (DLPack's device type {kind})"
 
 
 @implements("dlpack")
@@ -77,7 +89,7 @@ def lend(x: DeviceArray) -> object:
     x.base.share()
     shape, strides = ((ctypes.c_int64 * x.ndim)(*t) for t in (x.shape, (s // x.itemsize for s in x.strides)))
     code = next(code for code, kind in _CODES.items() if kind == x.dtype.kind)
-    tensor = _Tensor(x.address, *device_of(x), x.ndim, code, 8 * x.itemsize, 1, shape, strides, 0)
+    tensor = _Tensor(x.address, *device_of(), x.ndim, code, 8 * x.itemsize, 1, shape, strides, 0)
     managed = _Managed(tensor, None, _give_back)
     lent[ctypes.addressof(managed)] = managed, shape, strides, x
     return _new(ctypes.addressof(managed), _NAME, _drop)
@@ -100,10 +112,16 @@ def borrow(x) -> DeviceArray:
     Raises
     ------
     TypeError
-        If its elements are neither real numbers nor bool.
+        If the memory is not that of the device that fastconv computes on, or its elements are neither real
+        numbers nor bool.
     ValueError
         If an axis has a negative stride.
     """
+    where, here = tuple(map(int, x.__dlpack_device__())), device_of()
+    if where != here:
+        raise TypeError(
+            f"from_dlpack: the array is in {_place(*where)}, and fastconv computes on {_place(*here)}"
+        )
     capsule = x.__dlpack__() if device.on_host else x.__dlpack__(stream=int(device.stream()))
     managed = _Managed.from_address(_pointer(id(capsule), _NAME))
     t = managed.tensor

@@ -6,6 +6,8 @@ from math import prod
 
 import numpy as np
 
+from fastconv.backends import settings
+
 from . import device, pool
 from .array import DeviceArray
 from .context import current
@@ -15,8 +17,13 @@ _CONSTANT_BYTES = 16 << 20  # of tables kept
 
 def empty(shape, dtype) -> DeviceArray:
     """An uninitialised C-contiguous array from the pool of the context."""
-    dtype = np.dtype(dtype)
-    return DeviceArray(current().pool.take(prod(shape) * dtype.itemsize), shape, dtype)
+    dtype, context = np.dtype(dtype), current()
+    nbytes = prod(shape) * dtype.itemsize
+    y = DeviceArray(context.pool.take(nbytes), shape, dtype)
+    if nbytes and not device.on_host and settings.cuda_poison():
+        # where launches go, so that a graph fills the memory in each replay
+        device.fill_bytes(y.address, nbytes, context.target or device.stream())
+    return y
 
 
 def upload(x: np.ndarray) -> DeviceArray:

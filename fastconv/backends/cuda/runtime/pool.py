@@ -5,7 +5,7 @@ and the next array of that size class takes it. Kernels run one after the other 
 that used the block before have ended by then. A steady training step allocates nothing.
 
 On the host, blocks are filled with NaN when they are taken, so that tests notice a kernel which reads memory
-that nobody wrote.
+that nobody wrote. With ``FASTCONV_CUDA_POISON=1``, ``memory.empty`` does the same on a device.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class Pool(Blocks):
         if not device.on_host:
             device.cuda.synchronize()  # kernels may still be running on the blocks
         super()._shrink(most)
+        device.free_now()
 
     def _no_memory(self, size):
         if device.on_host:
