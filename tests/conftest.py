@@ -84,11 +84,16 @@ def pytest_report_header(config):
 
 @pytest.fixture(scope="session", autouse=True)
 def _rates():
-    """The choice of an algorithm depends on rates of arithmetic and memory, which are not measured here."""
+    """Nothing is measured: neither rates of arithmetic and memory, on which the choice of an algorithm
+    depends, nor tiles on a GPU, each of which takes seconds to compile."""
     from fastconv.backends.cpu.conv import cost
 
     with pytest.MonkeyPatch.context() as m:
         m.setattr(cost, "rates", lambda threads: RATES)
+        if HAS_GPU:
+            from fastconv.backends.cuda.runtime import autotune
+
+            m.setattr(autotune, "can_measure", lambda: False)
         yield
 
 

@@ -27,6 +27,8 @@ ENVIRONMENT: dict[str, str | None] = {
         "FASTCONV_NUM_THREADS",
         "FASTCONV_CONV_ALGORITHM",
         "FASTCONV_CUDA_POISON",
+        "FASTCONV_CUDA_SYNC",
+        "FASTCONV_TUNE",
     )
 }
 
@@ -41,14 +43,10 @@ def one_of(choices: tuple[str, ...], value: Any, name: str) -> str:
     return value
 
 
-def cuda_poison() -> bool:
-    """Whether new memory on a GPU is filled with NaN (``FASTCONV_CUDA_POISON=1``).
-
-    A kernel that reads memory which nobody wrote is then noticed by its results, as under the simulator,
-    where memory is always filled.
-    """
-    text = ENVIRONMENT["FASTCONV_CUDA_POISON"]
-    return text is not None and one_of(("0", "1"), text, "FASTCONV_CUDA_POISON") == "1"
+def switch(name: str, default: bool) -> bool:
+    """Whether an environment variable says ``1``, not ``0``; ``default`` where it is not set."""
+    text = ENVIRONMENT[name]
+    return default if text is None else one_of(("0", "1"), text, name) == "1"
 
 
 def container_cpus(root: Path = Path("/sys/fs/cgroup")) -> float:

@@ -404,20 +404,17 @@ def test_memory_that_numba_keeps_is_freed(monkeypatch):
 
 def test_new_memory_is_poisoned_where_the_variable_says_so(engine, monkeypatch):
     """On the stream that the kernels are launched on, which is another one while a graph is recorded."""
-    from fastconv.backends.cuda.runtime import context, device, memory, pool
+    from fastconv.backends.cuda.runtime import context, device, driver, memory, pool
 
     filled = []
-    main, recording = SimpleNamespace(handle=1), SimpleNamespace(handle=2)
-    driver = SimpleNamespace(cuMemsetD8Async=lambda *args: filled.append(args[1:]))
-    cudadrv = SimpleNamespace(driver=SimpleNamespace(driver=driver))
     monkeypatch.setattr(pool.shared, "take", lambda nbytes: SimpleNamespace(address=512, known={}))
-    monkeypatch.setattr(device, "cuda", SimpleNamespace(cudadrv=cudadrv))
+    monkeypatch.setattr(driver, "call", lambda name, *args: filled.append(args[1:]))
+    monkeypatch.setattr(driver, "main_stream", lambda: 1)
     monkeypatch.setattr(device, "on_host", False)
-    monkeypatch.setattr(device, "stream", lambda: main)
     for value in (None, "0", "1"):
         monkeypatch.setitem(fc.backends.settings.ENVIRONMENT, "FASTCONV_CUDA_POISON", value)
         memory.empty((3, 5), np.float32)
-    with context.use(context.current()._replace(target=recording)):
+    with context.use(context.current()._replace(target=2)):
         memory.empty((7,), np.uint8)
         memory.empty((0,), np.uint8)
     assert filled == [(0xFF, 60, 1), (0xFF, 7, 2)]
@@ -448,7 +445,7 @@ def test_out_of_memory_in_both_forms(monkeypatch):
 
 # ------------------------------------------------------------------------------------------------- other
 # libraries
-@pytest.mark.skipif(not SIMULATED, reason="the simulator's check")
+@pytest.mark.skipif(not SIMULATED, reason="NumPy takes no memory of a GPU")
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
 def test_dlpack_without_copies(dtype, engine):
     """Under the simulator memory is the host's, so NumPy can take it and lend its own."""
@@ -489,6 +486,27 @@ def test_dlpack_refuses_another_device(where, words, engine):
 
     with pytest.raises(TypeError, match=f"the array is in .*{words}.*, and fastconv computes on host memory"):
         dlpack.borrow(Elsewhere())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool"])
+def test_dlpack_borrowed_from_itself(dtype, engine):
+    """What one array lends another may borrow: the same memory, on a device as under the simulator."""
+    from fastconv.backends.cuda.runtime import dlpack
+
+    lent = len(dlpack.lent)
+    x = fc.tensor(values(2, 3, 4) > 0, device="cuda").astype(dtype)
+    y = x.permute(2, 0, 1)
+    mine = dlpack.borrow(y)
+    assert mine.address == y.array.address and mine.strides == y.array.strides and mine.dtype == dtype
+    np.testing.assert_array_equal(engine.to_host(mine), y.numpy())
+    assert len(dlpack.lent) == lent + 1
+    del mine
+    assert len(dlpack.lent) == lent
+    capsule = y.__dlpack__()
+    del capsule
+    assert len(dlpack.lent) == lent, "a capsule that nobody consumed gives its memory back"
+    with pytest.raises(BufferError, match="clone"):
+        y.__dlpack__(copy=True)
 
 
 @needs_gpu

@@ -341,8 +341,11 @@ def aligned(x: Any) -> Any:
 def fastest(plans, run, result: DeviceArray, *problem) -> cost.Plan:
     """The plan that is fastest on the device, measured once by ``run(plan)``, which writes ``result``.
 
-    Without a device it is the first.
+    Without a device it is the first. A single plan runs unmeasured, so what :func:`cost.only_plans` asks for
+    is not remembered for the problem.
     """
+    if len(plans) == 1:
+        return plans[0]
     named = {f"{p.tile.BM}x{p.tile.BN}x{p.tile.BK}/{p.split_k}": p for p in plans}
     return named[autotune.fastest(problem, {name: partial(run, p) for name, p in named.items()}, result)]
 

@@ -30,12 +30,11 @@ _SAMPLE = 1 << 16  # numbers compared at the start, in the middle and at the end
 _TOLERANCE = 1e-3
 
 chosen: dict[tuple, str] = {}  #: by this process
-_switched_on = settings.environment("FASTCONV_TUNE") != "0"
 
 
 def can_measure() -> bool:
     """Whether times can be measured: on a device, and not while this thread makes a graph."""
-    return _switched_on and not device.on_host and current().graph is None
+    return not device.on_host and current().graph is None and settings.switch("FASTCONV_TUNE", True)
 
 
 @functools.cache

@@ -13,6 +13,7 @@ simulator can replace both.
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections.abc import Callable
@@ -31,7 +32,6 @@ __all__ = [
     "capability",
     "cuda",
     "emulate",
-    "fill_bytes",
     "free_now",
     "free_memory",
     "launcher",
@@ -136,11 +136,6 @@ def free_now() -> None:
         context = cuda.current_context()
         context.memory_manager.deallocations.clear()
         context.deallocations.clear()  # streams and events
-
-
-def fill_bytes(address: int, size: int, stream: Any) -> None:
-    """Write 0xFF to ``size`` bytes of the device's memory, on a stream of Numba or of cuda-core."""
-    cuda.cudadrv.driver.driver.cuMemsetD8Async(address, 0xFF, size, int(stream.handle))
 
 
 def free_memory() -> tuple[int, int]:

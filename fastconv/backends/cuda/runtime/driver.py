@@ -7,6 +7,7 @@ Numba could start kernels too, but it converts the arguments of each launch one 
 from __future__ import annotations
 
 import ctypes
+import functools
 import struct
 import threading
 import weakref
@@ -14,8 +15,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-
-from fastconv.backends import settings
 
 from . import device
 from .device import cuda
@@ -123,10 +122,15 @@ def struct_format(dtype: np.dtype) -> str:
     return {"?": "B", "l": "q", "L": "Q"}.get(dtype.char, dtype.char)
 
 
-def wait(label: str) -> None:
-    """Wait for the device after each launch, where ``FASTCONV_CUDA_SYNC=1`` asks for it.
+def fill(address: int, size: int, stream: Any) -> None:
+    """Write 0xFF to ``size`` bytes of the device's memory."""
+    call("cuMemsetD8Async", address, 0xFF, size, stream)
 
-    An error of a kernel is then raised where the kernel was started, and not at a later copy.
+
+def wait(label: str) -> None:
+    """Wait for a kernel that was just started (``FASTCONV_CUDA_SYNC=1``).
+
+    What goes wrong in it is then raised where it was started, and not at a later copy.
     """
     try:
         call("cuCtxSynchronize")
@@ -134,16 +138,18 @@ def wait(label: str) -> None:
         raise RuntimeError(f"{label}: {e}") from None
 
 
-#: Whether each launch is waited for.
-waits = settings.environment("FASTCONV_CUDA_SYNC") == "1"
-
-
-# ------------------------------------------------------------------------------------------------- recordings
+# ------------------------------------------------------------------------------------------------- streams
 def handle(stream: Any) -> Any:
     """A stream of Numba as the driver's functions take it."""
     from cuda.bindings import driver
 
     return driver.CUstream(int(stream))
+
+
+@functools.cache
+def main_stream() -> Any:
+    """The stream of every copy and, outside of a recording, of every launch."""
+    return handle(device.stream())
 
 
 def capture(stream: Any, work: Callable[[], _R]) -> tuple[Callable[[], None], _R]:
@@ -169,11 +175,10 @@ def capture(stream: Any, work: Callable[[], _R]) -> tuple[Callable[[], None], _R
     graph = call("cuStreamEndCapture", handle(stream))
     executable = call("cuGraphInstantiate", graph, 0)
     call("cuGraphDestroy", graph)
-    main = handle(device.stream())
 
     def start():
         use_context()
-        call("cuGraphLaunch", executable, main)
+        call("cuGraphLaunch", executable, main_stream())
 
     weakref.finalize(start, driver.cuGraphExecDestroy, executable)
     return start, result

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fastconv.backends import compiling
+from fastconv.backends import compiling, settings
 
 from ..codegen import compiler
 from . import device, driver, pool
@@ -170,9 +170,9 @@ def launch(kernel, grid, block, *args, shared: int = 0) -> None:
     if device.launcher is not None:
         device.launcher(kernel, kinds, args, grid, block, shared)
     elif not SIMULATED:
-        stream = _main_stream() if context.target is None else context.target
+        stream = driver.main_stream() if context.target is None else context.target
         _compiled(kernel, kinds).start(list(_numbers(args)), grid, block, shared, stream)
-        if driver.waits and context.target is None:
+        if context.target is None and settings.switch("FASTCONV_CUDA_SYNC", False):
             driver.wait(kernel.py_func.__name__)
     elif context.target is not None:
         context.target.append((kernel, (grid, block, 0, shared), args))
@@ -187,11 +187,6 @@ def _numbers(args):
             yield from _numbers(a)
         else:
             yield a
-
-
-@functools.cache
-def _main_stream():
-    return driver.handle(device.stream())
 
 
 def _load(kernel, kinds):

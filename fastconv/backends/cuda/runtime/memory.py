@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv.backends import settings
 
-from . import device, pool
+from . import device, driver, pool
 from .array import DeviceArray
 from .context import current
 
@@ -20,9 +20,9 @@ def empty(shape, dtype) -> DeviceArray:
     dtype, context = np.dtype(dtype), current()
     nbytes = prod(shape) * dtype.itemsize
     y = DeviceArray(context.pool.take(nbytes), shape, dtype)
-    if nbytes and not device.on_host and settings.cuda_poison():
+    if nbytes and not device.on_host and settings.switch("FASTCONV_CUDA_POISON", False):
         # where launches go, so that a graph fills the memory in each replay
-        device.fill_bytes(y.address, nbytes, context.target or device.stream())
+        driver.fill(y.address, nbytes, context.target or driver.main_stream())
     return y
 
 
