@@ -31,6 +31,9 @@ NETS: tuple[tuple[str, dict[str, Any], tuple[int, ...], tuple[int, ...]], ...] =
 )
 
 
+PRECISIONS = "high", "medium", "highest"
+
+
 class _Untouched(np.ndarray):
     """Memory of the host that is never filled, so that it takes no space."""
 
@@ -77,7 +80,7 @@ def noted() -> list[Kernel]:
     device.emulate(lambda kernel, kinds, *rest: found.setdefault((kernel, kinds)), _memory)
     precision = settings.get_float32_precision()
     with backends.backend("cuda"), autotune.every_way():
-        for mode in ("high", "medium", "highest"):
+        for mode in PRECISIONS:
             settings.set_float32_precision(mode)
             for name, options, batches, shape in NETS:
                 for batch in batches:
@@ -86,7 +89,7 @@ def noted() -> list[Kernel]:
     return list(found)
 
 
-def _compile(capability: tuple[int, int], part: int, parts: int) -> list[str]:
+def compile_share(capability: tuple[int, int], part: int, parts: int) -> list[str]:
     """Compile one share; the names of its kernels."""
     from ..backends.cuda.codegen import compiler
 
@@ -101,6 +104,6 @@ def compile_all(capability: tuple[int, int], processes: int) -> Iterator[int]:
     os.environ["NUMBA_ENABLE_CUDASIM"] = "0"  # in the processes started below
     parts = 4 * processes if processes > 1 else 1
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        jobs = [pool.submit(_compile, capability, part, parts) for part in range(parts)]
+        jobs = [pool.submit(compile_share, capability, part, parts) for part in range(parts)]
         for job in as_completed(jobs):
             yield len(job.result())

@@ -380,7 +380,7 @@ def test_the_limit_of_a_container_counts(tmp_path, quota, processors):
         ("FASTCONV_CONV_ALGORITHM", "fast", "F.conv2d(fc.ones(1, 1, 3, 3), fc.ones(1, 1, 3, 3))"),
         ("FASTCONV_NUM_THREADS", "0", "fc.get_num_threads()"),
         ("FASTCONV_NUM_THREADS", "all", "fc.get_num_threads()"),
-        ("FASTCONV_CUDA_POISON", "yes", "fc.backends.settings.cuda_poison()"),
+        ("FASTCONV_CUDA_POISON", "yes", "fc.backends.settings.switch('FASTCONV_CUDA_POISON', False)"),
     ],
 )
 def test_a_wrong_variable_is_named_where_it_is_used_and_lets_fastconv_be_imported(tmp_path, name, value, use):

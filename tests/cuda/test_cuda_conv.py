@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import HAS_GPU, needs_cuda, needs_gpu
+from conftest import HAS_GPU, needs_cuda
 from support.rounding import rounded
 
 import fastconv as fc
@@ -245,7 +245,7 @@ def test_each_algorithm_runs_its_own_kernel(engine, monkeypatch):
 
 
 def test_measuring(engine, monkeypatch):
-    """The shortest time of several; a tile that the device has not the shared memory for is left out."""
+    """The shortest of several replays of a recording; what the device refuses to launch takes for ever."""
     from fastconv.backends.cuda.runtime import autotune
 
     class Event:
@@ -256,23 +256,48 @@ def test_measuring(engine, monkeypatch):
             return after.at - self.at
 
     def refused():
-        raise RuntimeError("implicit_gemm: 110592 bytes of shared memory per block are not to be had")
+        raise RuntimeError("implicit_gemm: 110592 bytes of shared memory per block are not available here")
 
-    clock, runs = iter([0, 9, 10, 14, 20, 27, 30, 33, 40, 46]), []
+    x = engine.asarray(np.zeros(3, np.float32))
+    clock, launched = iter([0, 90, 120, 190]), []
     monkeypatch.setattr(autotune, "cuda", SimpleNamespace(event=Event))
-    assert autotune.seconds(lambda: runs.append(1)) == 3e-3 and len(runs) == 6
+    monkeypatch.setattr(autotune.launch, "record", lambda work: (lambda: launched.append("replay"), work()))
+    count = autotune.seconds(lambda: launched.append(memory_of(engine.copy(x))))
+    assert count == pytest.approx(3e-3) and launched.count("replay") == 1 + autotune.REPLAYS
+    ours, theirs = launched[0], set(launched[1:]) - {"replay"}
+    assert len(launched) == 2 + autotune.LAUNCHES + autotune.REPLAYS
+    assert ours not in theirs, "a replay writes to no memory that other threads may get"
     assert autotune.seconds(refused) == np.inf
 
 
-@needs_gpu
-def test_measuring_by_the_clock_of_the_device(engine):
-    """A kernel takes more than nothing, and work a thousand times larger takes longer."""
-    from fastconv.backends.cuda.ops import dense
-    from fastconv.backends.cuda.runtime import autotune
+def memory_of(x):
+    """The pool that an array's memory came from."""
+    return id(x.base.pool)
 
-    small, large = (engine.zeros((n, n), np.float32) for n in (16, 2048))
-    times = [autotune.seconds(lambda a=a: dense.matmul(a, a)) for a in (small, large)]
-    assert 0 < times[0] < times[1] < 1
+
+def test_a_tile_with_another_result_is_not_used(engine, monkeypatch):
+    from fastconv.backends.cuda.runtime import autotune, memory
+
+    y = engine.asarray(np.arange(12, dtype=np.float32))
+
+    def way(change):
+        def run():
+            values = np.arange(12, dtype=np.float32)
+            values[-1] += change
+            memory.write(y, values)
+
+        return run
+
+    ways = {"first": way(0), "other order": way(1e-3), "wrong": way(1), "not a number": way(np.nan)}
+    times = {"first": 3.0, "other order": 2.0, "wrong": 1.0, "not a number": 0.5}
+    monkeypatch.setattr(autotune, "can_measure", lambda: True)
+    monkeypatch.setattr(
+        autotune, "seconds", lambda run: (run(), times[next(n for n, w in ways.items() if w is run)])[1]
+    )
+    monkeypatch.setattr(autotune, "measurements", functools.cache(lambda: disk.Measurements(None)))
+    with pytest.warns(RuntimeWarning, match="result differs from that of first") as given:
+        assert autotune.fastest(("a problem of this test",), ways, y) == "other order"
+    assert [str(w.message).split()[1] for w in given] == ["wrong", "not"]
 
 
 def test_the_fastest_tile_is_measured_once(engine, monkeypatch, tmp_path):
@@ -316,7 +341,7 @@ def test_the_fastest_tile_is_measured_once(engine, monkeypatch, tmp_path):
         passes(engine, *arrays)
     assert measured == [1, 2] * 3
     monkeypatch.setattr(autotune, "can_measure", lambda: False)
-    assert implicit_gemm.fastest(plans, lambda plan: None, "new") is plans[0]
+    assert implicit_gemm.fastest(plans, lambda plan: None, None, "new") is plans[0]
     another_process()
 
 
