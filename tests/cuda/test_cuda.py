@@ -601,33 +601,60 @@ def test_the_usual_folder_of_the_toolkit_is_found(tmp_path, monkeypatch):
     assert os.environ["CUDA_HOME"] == str(tmp_path)
 
 
-@pytest.mark.skipif(not SIMULATED, reason="there is a GPU")
-def test_gpu_session_without_a_gpu_says_so():
+def gpu_session(*options, **environment):
     script = Path(__file__).parents[2] / "bench" / "gpu_session.py"
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, str(script), *options], capture_output=True, text=True, env=os.environ | environment
+    )
+
+
+@pytest.mark.skipif(not SIMULATED, reason="there is a GPU")
+def test_gpu_session_without_a_gpu_says_so(tmp_path):
+    done = gpu_session("--out", str(tmp_path / "out"))
     assert done.returncode == 2 and done.stderr.startswith("gpu_session: nothing to measure: ")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not SIMULATED, reason="there is a GPU")
+def test_a_stage_of_the_gpu_session(tmp_path):
+    """What has no meaning on the simulator is skipped, and what the time does not suffice for is not run."""
+    done = gpu_session("--dry-run", "--stage", "memcheck", "counters", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    stages = json.loads((tmp_path / "machine.json").read_text())["stages"]
+    assert list(stages) == ["memcheck", "counters"]
+    assert all(row["outcome"].startswith("skipped: ") for row in stages.values())
+    done = gpu_session("--dry-run", "--stage", "smoke", "--budget", "1", "--out", str(tmp_path))
+    assert done.returncode == 1 and "smoke          0.0 s  not run: the time is up" in done.stdout
 
 
 @pytest.mark.full
 @pytest.mark.skipif(not SIMULATED, reason="there is a GPU")
 def test_a_dry_run_of_the_gpu_session(tmp_path):
-    script = Path(__file__).parents[2] / "bench" / "gpu_session.py"
-    done = subprocess.run(
-        [sys.executable, str(script), "--dry-run", "--out", str(tmp_path)], capture_output=True, text=True
-    )
+    done = gpu_session("--dry-run", "--out", str(tmp_path), FASTCONV_COMMIT="abc")
     assert done.returncode == 0, done.stdout + done.stderr
     machine = json.loads((tmp_path / "machine.json").read_text())
-    assert "tests collected" in machine["tests"] and machine["lenet"]["same_bits"]
-    for how in ("graph", "steps"):
-        assert machine["lenet"][how]["grown_bytes"] == 0 and not machine["lenet"][how]["warnings"]
-    rows = list(csv.DictReader((tmp_path / "times.csv").open()))
-    assert {(r["suite"], r["engine"]) for r in rows} == {
-        ("threads", "fastconv cpu"),
-        ("conv", "fastconv"),
-        ("net", "fastconv"),
-        ("net", "fastconv-graph"),
+    outcomes = {name: row["outcome"].partition(":")[0] for name, row in machine["stages"].items()}
+    skipped = dict.fromkeys(("memcheck", "racecheck", "counters"), "skipped")
+    stages = ("smoke", "tests", "nets", "steps", "layers", "bandwidth", "threads")
+    assert outcomes == dict.fromkeys(stages, "passed") | skipped
+    assert machine["commit"] == "abc" and machine["numpy"] == np.__version__
+
+    def rows(name):
+        return list(csv.DictReader((tmp_path / name).open()))
+
+    assert {r["outcome"] for r in rows("checks.csv")} == {"passed"}
+    assert {r["stage"] for r in rows("checks.csv")} == {"smoke", "tests", "steps", "threads"}
+    nets, layers, bandwidth = (rows(f"{name}.csv") for name in ("nets", "layers", "bandwidth"))
+    assert {(r["pass"], r["engine"]) for r in nets} == {
+        (which, engine) for which in ("train", "infer") for engine in ("fastconv", "fastconv-graph")
     }
-    assert not [r["note"] for r in rows if r["note"]]
+    assert all(a["loss_1"] == b["loss_1"] for a, b in zip(nets[::2], nets[1::2]))  # as a graph and without
+    assert {r["pass"] for r in layers} == {"fwd", "bwd_data", "bwd_weight"}
+    assert all(float(r["error"]) < 1e-3 for r in layers)
+    assert len(bandwidth) == 10
+    assert all(float(r["milliseconds"]) > 0 for r in [*nets, *layers, *bandwidth[1:]])
+    assert "test_reshape_is_a_view_where_strides_allow" in (tmp_path / "tests.txt").read_text()
+    assert len(list(tmp_path.iterdir())) <= 8
 
 
 @pytest.mark.full

@@ -1,0 +1,1 @@
+"""The stages of a session on a GPU (``bench/gpu_session.py``), a file each."""

@@ -1,0 +1,222 @@
+"""Whole networks beside PyTorch: training steps and inference, as a graph and without.
+
+Each library and precision has a process of its own, one after the other, because a fault leaves the CUDA
+context of its process unusable. Both libraries start from the same weights and batch, so their first losses
+agree. For inference the mean size of the outputs stands in for the loss.
+"""
+
+from __future__ import annotations
+
+import gc
+import traceback
+from statistics import median
+from time import perf_counter
+
+import engines
+import numpy as np
+import workload
+
+import fastconv as fc
+
+from . import results, sides, timing
+from .results import Stage, append, detail, first_line, say
+
+FIELDS = (
+    "name",
+    "pass",
+    "mode",
+    "engine",
+    "milliseconds",
+    "low",
+    "high",
+    "images_per_second",
+    "tflops",
+    "first_seconds",
+    "loss_1",
+    "loss_20",
+    "loss_difference",
+    "note",
+)
+COMPARED = 20  # the second loss that is noted, after so many steps
+#: The processes, and the share of the time left that each may take, so that the next ones have some.
+SHARES = {
+    "fastconv:high": 0.55,
+    "torch:high": 0.6,
+    "fastconv:medium": 0.6,
+    "torch:medium": 0.6,
+    "fastconv:highest": 0.6,
+    "torch:highest": 1.0,
+}
+SHORT, INNER, INNER_LONG, REPEATS = 10.0, 20, 5, 5  # milliseconds of a short step; steps between events
+
+
+def jobs(dry: bool) -> list[dict]:
+    """What matters most first."""
+    if dry:
+        return [sides.TINY | {"pass": which} for which in ("train", "infer")]
+    found = []
+    for net, which, batch in (
+        ("resnet18_32", "train", 128),
+        ("resnet18_32", "infer", 128),
+        ("lenet", "train", 256),
+        ("resnet18_32", "train", 512),
+        ("lenet", "infer", 256),
+        ("resnet18_32", "infer", 512),
+    ):
+        found += workload.jobs("net", [net], [which], batches=[batch])
+    return found
+
+
+# ---------------------------------------------------------------------------------------------- one network
+def steps_of_fastconv(side, job, graph: bool, note):
+    """A function that does a step, and how many are done; ``note`` gets what the first one returned."""
+    call = side.prepare(job)
+    note(call, call.run(None))
+    if not graph:
+        return call, (lambda: call.run(None)), 1
+    recording = side.engine.Graph([])
+    recording.rehearse(lambda: call.run(None))
+    found = recording.record(lambda: call.run(None))
+    return call, (lambda: recording.replay([]) or found), 2
+
+
+def steps_of_torch(side, job, graph: bool, note):
+    call, torch = side.prepare(job), side.lib
+    if not graph:
+        note(call, call.run(None))
+        return call, (lambda: call.run(None)), 1
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):  # what a first step allocates must not be captured
+        note(call, call.run(None))
+        for _ in range(2):
+            call.run(None)
+    torch.cuda.current_stream().wait_stream(aside)
+    recording = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(recording):
+        found = call.run(None)
+    return call, (lambda: (recording.replay(), found)[1]), 3
+
+
+def loss_of(job, call, found) -> float:
+    first = call.results(found)[0]
+    return float(np.mean(np.abs(first)))
+
+
+def measured(stage: Stage, side, job, graph: bool, clock, make_steps) -> dict:
+    losses: dict[str, float] = {}
+    start = perf_counter()
+
+    def note(call, found):
+        losses["loss_1"] = loss_of(job, call, found)
+        losses["first_seconds"] = perf_counter() - start
+
+    call, step, done = make_steps(side, job, graph, note)
+    for _ in range(max((1 if stage.dry else COMPARED) - done, 1)):
+        found = step()
+    losses["loss_20"] = loss_of(job, call, found)
+    if stage.dry:
+        times = timing.milliseconds(clock, step, 1, 1)
+    else:
+        (one,) = timing.milliseconds(clock, step, 3, 1)
+        inner = INNER if one < SHORT else INNER_LONG
+        times = timing.milliseconds(clock, step, inner, REPEATS)
+    t = median(times)
+    return losses | {
+        "milliseconds": t,
+        "low": min(times),
+        "high": max(times),
+        "images_per_second": 1e3 * job["x"][0] / t,
+        "tflops": 0.0 if stage.dry else workload.flops(job) / t / 1e9,
+    }
+
+
+# ---------------------------------------------------------------------------------------------- one process
+def key(row) -> tuple:
+    return row["name"], row["pass"], row["mode"]
+
+
+def one_side(stage: Stage, library: str, mode: str) -> int:
+    """Time every job with one library in one mode."""
+    path, failed = stage.out / "nets.csv", 0
+    if library == "torch":
+        torch = sides.torch_with_cuda(say)
+        if torch is None:
+            return 0
+        bf16 = mode == "medium"
+        side, clock, make_steps = sides.Torch(bf16=bf16), timing.torch_clock(torch), steps_of_torch
+        clean = torch.cuda.empty_cache
+    else:
+        torch, side, clock = None, sides.Fastconv(), timing.fastconv_clock(stage.dry)
+        make_steps, clean = steps_of_fastconv, fc.cuda.empty_cache
+    sides.set_precision(mode, torch)
+    for job in jobs(stage.dry):
+        for graph in (True, False):
+            engine = library + "-graph" * graph
+            row = {"name": job["name"], "pass": job["pass"], "mode": mode, "engine": engine}
+            if stage.left() < 4:
+                say(f"not timed, the time is up: {' '.join(row.values())}")
+                continue
+            try:
+                row |= measured(stage, side, job, graph, clock, make_steps)
+                if library == "torch":
+                    row |= difference(path, row)
+            except engines.Unsupported as e:
+                row["note"] = str(e)
+            except Exception as e:  # a failure is a row, not the end
+                detail(traceback.format_exc())
+                row["note"] = f"failed: {first_line(e)}"
+                failed += 1
+            append(path, FIELDS, row)
+            show(row)
+            gc.collect()
+            clean()
+    return int(failed > 0)
+
+
+def difference(path, row) -> dict:
+    """How far the first losses of both libraries are apart, relatively."""
+    ours = [float(r["loss_1"]) for r in results.rows(path) if key(r) == key(row) and r["loss_1"]]
+    return {"loss_difference": abs(ours[0] - row["loss_1"]) / abs(row["loss_1"])} if ours else {}
+
+
+def show(row) -> None:
+    words = f"{row['name']} {row['pass']} {row['mode']} {row['engine']}"
+    if "milliseconds" not in row:
+        return say(f"FAILED {words}: {row['note']}")
+    differs = f", first loss differs by {row['loss_difference']:.1e}" if "loss_difference" in row else ""
+    say(
+        f"{words}: {row['milliseconds']:.3f} ms ({row['low']:.3f} to {row['high']:.3f}), "
+        f"{row['tflops']:.1f} TFLOP/s, loss {row['loss_1']:.5f} then {row['loss_20']:.5f}, "
+        f"first step {row['first_seconds']:.1f} s{differs}"
+    )
+
+
+# ------------------------------------------------------------------------------------------------- the stage
+def ratios(path) -> None:
+    """How many times faster fastconv's faster way is than PyTorch's faster way."""
+    best: dict[tuple, dict[str, float]] = {}
+    for row in results.rows(path):
+        if row["milliseconds"]:
+            found, library = best.setdefault(key(row), {}), row["engine"].partition("-")[0]
+            found[library] = min(found.get(library, 1e30), float(row["milliseconds"]))
+    for names, found in best.items():
+        if len(found) == 2:
+            say(
+                f"{' '.join(names)}: fastconv {found['fastconv']:.3f} ms, PyTorch {found['torch']:.3f} ms, "
+                f"{found['torch'] / found['fastconv']:.2f} times as fast"
+            )
+
+
+def main(stage: Stage) -> int:
+    if stage.part:
+        return one_side(stage, *stage.part.split(":"))
+    good, parts = True, dict(list(SHARES.items())[:2]) if stage.dry else SHARES
+    for part, share in parts.items():
+        seconds = share * (stage.left() - 2)
+        if seconds < 6:
+            say(f"not timed, the time is up: {part}")
+            continue
+        good &= results.wait_for_part(part, results.start_part(stage, part, seconds), seconds + 1)
+    ratios(stage.out / "nets.csv")
+    return int(not good)
