@@ -138,7 +138,6 @@ def torch_row(stage: Stage, torch, mode, row, which, first) -> dict:
 
 def one_part(stage: Stage, which: str, mode: str) -> int:
     """Every layer in one pass and one mode."""
-    sides.first_plan_only()
     torch = sides.torch_with_cuda(detail)
     sides.set_precision(mode, torch)
     side, clock, failed = sides.Fastconv(), timing.fastconv_clock(stage.dry), 0

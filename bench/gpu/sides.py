@@ -93,13 +93,6 @@ def set_precision(mode: str, torch=None) -> None:
         torch.backends.cudnn.benchmark = True  # as fastconv, it may try which algorithm is fastest
 
 
-def first_plan_only() -> None:
-    """Run the first plan everywhere in this process, without measuring others."""
-    from fastconv.backends.cuda.runtime import autotune
-
-    autotune.fastest = lambda problem, ways: next(iter(ways))
-
-
 def relative_error(got, want) -> float:
     """``||got - want|| / ||want||`` of host arrays, in float64."""
     import numpy as np

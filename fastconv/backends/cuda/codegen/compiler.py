@@ -41,13 +41,16 @@ def _architecture(capability: Capability) -> tuple:
     return (*capability, "a") if capability >= (9, 0) else capability
 
 
+def _options(kernel: Any) -> dict[str, Any]:
+    """What a kernel's decorator was given."""
+    return {k: kernel.targetoptions.get(k) for k in ("fastmath", "launch_bounds")}
+
+
 def compile_ptx(kernel: Any, kinds: tuple, capability: Capability) -> str:
     """The PTX of a kernel for argument types of numba.cuda."""
     from numba import cuda
 
-    options = {
-        k: v for k, v in kernel.targetoptions.items() if k in ("fastmath", "launch_bounds") and v is not None
-    }
+    options = {k: v for k, v in _options(kernel).items() if v is not None}
     with _compiling_for(capability):
         return cuda.compile(
             kernel.py_func, kinds, device=False, cc=_architecture(capability), abi="numba", **options
@@ -139,9 +142,10 @@ def fingerprint(value: Any) -> str:
     if isinstance(value, FunctionType):
         inside = (*(c.cell_contents for c in value.__closure__ or ()), *(value.__defaults__ or ()))
         return f"{value.__module__}.{value.__qualname__}:{_place(value.__code__)}{fingerprint(inside)}"
-    for name in ("py_func", "_defn"):  # a kernel or a body, and an intrinsic
-        if isinstance(function := getattr(value, name, None), FunctionType):
-            return fingerprint((function, getattr(value, "targetoptions", None)))
+    if isinstance(function := getattr(value, "py_func", None), FunctionType):  # a kernel, or a body
+        return fingerprint((function, _options(value)))
+    if isinstance(function := getattr(value, "_defn", None), FunctionType):  # an intrinsic
+        return fingerprint(function)
     raise TypeError(f"fingerprint: a kernel's factory was given a {type(value).__name__}")
 
 
