@@ -93,7 +93,6 @@ def layers(side):
 
 
 def main(stage: Stage) -> int:
-    sides.first_plan_only()
     side, failed = sides.Fastconv(), 0
     fc.set_float32_precision("high")
     if stage.part == "counters":
