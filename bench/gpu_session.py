@@ -153,7 +153,7 @@ def run_stage(name: str, seconds: float, out: Path, dry: bool) -> dict:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            start_new_session=True,
+            preexec_fn=getattr(os, "setpgrp", None),  # a group that can be stopped as a whole
         )
         echo = Echo(log)
         readers = [
@@ -167,7 +167,8 @@ def run_stage(name: str, seconds: float, out: Path, dry: bool) -> dict:
             outcome = "passed" if code == 0 else f"failed, exit code {code}"
         except subprocess.TimeoutExpired:
             code, outcome = None, f"stopped after {seconds:.0f} s"
-        stop(process)
+        finally:
+            stop(process)
         for reader in readers:
             reader.join(5)
         took = perf_counter() - start
@@ -203,6 +204,7 @@ def parse(argv):
 
 def main(argv=None) -> int:
     options, start = parse(argv), perf_counter()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("gpu_session: stopped"))  # ends the stage, too
     reason, gpu = probe(options.dry_run)
     if reason is not None:
         print(f"gpu_session: nothing to measure: {reason}", file=sys.stderr)

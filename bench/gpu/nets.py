@@ -12,7 +12,6 @@ import traceback
 from statistics import median
 from time import perf_counter
 
-import engines
 import numpy as np
 import workload
 
@@ -98,9 +97,8 @@ def steps_of_torch(side, job, graph: bool, note):
     return call, (lambda: (recording.replay(), found)[1]), 3
 
 
-def loss_of(job, call, found) -> float:
-    first = call.results(found)[0]
-    return float(np.mean(np.abs(first)))
+def loss_of(call, found) -> float:
+    return float(np.mean(np.abs(call.results(found)[0])))
 
 
 def measured(stage: Stage, side, job, graph: bool, clock, make_steps) -> dict:
@@ -108,13 +106,13 @@ def measured(stage: Stage, side, job, graph: bool, clock, make_steps) -> dict:
     start = perf_counter()
 
     def note(call, found):
-        losses["loss_1"] = loss_of(job, call, found)
+        losses["loss_1"] = loss_of(call, found)
         losses["first_seconds"] = perf_counter() - start
 
     call, step, done = make_steps(side, job, graph, note)
     for _ in range(max((1 if stage.dry else COMPARED) - done, 1)):
         found = step()
-    losses["loss_20"] = loss_of(job, call, found)
+    losses["loss_20"] = loss_of(call, found)
     if stage.dry:
         times = timing.milliseconds(clock, step, 1, 1)
     else:
@@ -127,7 +125,7 @@ def measured(stage: Stage, side, job, graph: bool, clock, make_steps) -> dict:
         "low": min(times),
         "high": max(times),
         "images_per_second": 1e3 * job["x"][0] / t,
-        "tflops": 0.0 if stage.dry else workload.flops(job) / t / 1e9,
+        "tflops": 0.0 if stage.dry else (workload.flops(job) or 0) / t / 1e9,
     }
 
 
@@ -136,8 +134,8 @@ def key(row) -> tuple:
     return row["name"], row["pass"], row["mode"]
 
 
-def one_side(stage: Stage, library: str, mode: str) -> int:
-    """Time every job with one library in one mode."""
+def one_side(stage: Stage, library: str, mode: str, first: str = "0") -> int:
+    """Time the jobs from number ``first`` on with one library in one mode."""
     path, failed = stage.out / "nets.csv", 0
     if library == "torch":
         torch = sides.torch_with_cuda(say)
@@ -150,33 +148,34 @@ def one_side(stage: Stage, library: str, mode: str) -> int:
         torch, side, clock = None, sides.Fastconv(), timing.fastconv_clock(stage.dry)
         make_steps, clean = steps_of_fastconv, fc.cuda.empty_cache
     sides.set_precision(mode, torch)
-    for job in jobs(stage.dry):
-        for graph in (True, False):
-            engine = library + "-graph" * graph
-            row = {"name": job["name"], "pass": job["pass"], "mode": mode, "engine": engine}
-            if stage.left() < 4:
-                say(f"not timed, the time is up: {' '.join(row.values())}")
-                continue
-            try:
-                row |= measured(stage, side, job, graph, clock, make_steps)
-                if library == "torch":
-                    row |= difference(path, row)
-            except engines.Unsupported as e:
-                row["note"] = str(e)
-            except Exception as e:  # a failure is a row, not the end
-                detail(traceback.format_exc())
-                row["note"] = f"failed: {first_line(e)}"
-                failed += 1
-            append(path, FIELDS, row)
-            show(row)
-            gc.collect()
-            clean()
+    todo = [(job, graph) for job in jobs(stage.dry) for graph in (True, False)]
+    for number, (job, graph) in enumerate(todo[int(first) :], int(first)):
+        engine = library + "-graph" * graph
+        row = {"name": job["name"], "pass": job["pass"], "mode": mode, "engine": engine}
+        if stage.left() < 4:
+            say(f"not timed, the time is up: {' '.join(row.values())}")
+            continue
+        try:
+            row |= measured(stage, side, job, graph, clock, make_steps)
+            if library == "torch":
+                row |= difference(path, row)
+        except Exception as e:  # a failure is a row, not the end
+            detail(traceback.format_exc())
+            row["note"] = f"failed: {first_line(e)}"
+            failed += 1
+        append(path, FIELDS, row)
+        show(row)
+        if "note" in row and sides.lost(torch):
+            return results.go_on(stage, f"{library}:{mode}:{number + 1}") or 1
+        gc.collect()
+        clean()
     return int(failed > 0)
 
 
 def difference(path, row) -> dict:
     """How far the first losses of both libraries are apart, relatively."""
-    ours = [float(r["loss_1"]) for r in results.rows(path) if key(r) == key(row) and r["loss_1"]]
+    ours = [r for r in results.rows(path) if key(r) == key(row) and r["engine"].startswith("fastconv")]
+    ours = [float(r["loss_1"]) for r in ours if r["loss_1"]]
     return {"loss_difference": abs(ours[0] - row["loss_1"]) / abs(row["loss_1"])} if ours else {}
 
 

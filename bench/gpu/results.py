@@ -111,7 +111,7 @@ def attempt(stage: Stage, name: str, run: Callable[[], Any], limit: float | None
     except Exception as e:  # one failure is a row, not the end of the stage
         found, failed = None, first_line(e)
         detail(traceback.format_exc())
-    if limit is not None and failed is None and not found <= limit:  # NaN fails, too
+    if limit is not None and isinstance(found, float) and not found <= limit:  # NaN fails, too
         failed = f"{found:.3g} is above the limit {limit:.3g}"
     seconds, number = perf_counter() - start, isinstance(found, float)
     note = failed or ("" if number or found is None else str(found))
@@ -133,6 +133,17 @@ def start_part(stage: Stage, part: str, seconds: float) -> subprocess.Popen:
     """Start a process for one part of a stage; it belongs to the process group of the stage."""
     command = [sys.executable, "-u", "-m", "gpu", stage.name, "--out", str(stage.out), "--part", part]
     return subprocess.Popen([*command, "--seconds", f"{seconds:.1f}", *["--dry-run"] * stage.dry])
+
+
+def go_on(stage: Stage, part: str) -> int:
+    """Do the rest of a stage in a new process, as this one can no longer use the device; its exit code."""
+    say(f"FAILED the device is lost to this process; a new one goes on with {part}")
+    process = start_part(stage, part, stage.left() - 1)
+    try:
+        return process.wait(max(stage.left(), 0.1))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return 1
 
 
 def wait_for_part(part: str, process: subprocess.Popen, seconds: float) -> bool:

@@ -93,6 +93,18 @@ def set_precision(mode: str, torch=None) -> None:
         torch.backends.cudnn.benchmark = True  # as fastconv, it may try which algorithm is fastest
 
 
+def lost(torch=None) -> bool:
+    """Whether this process can no longer use the device, as after an access outside of memory."""
+    try:
+        fc.cuda.synchronize()
+        fc.tensor([1.0], device="cuda").numpy()
+        if torch is not None:
+            torch.cuda.synchronize()
+    except Exception:
+        return True
+    return False
+
+
 def relative_error(got, want) -> float:
     """``||got - want|| / ||want||`` of host arrays, in float64."""
     import numpy as np

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import shutil
@@ -97,6 +98,7 @@ def convolution(x, w, gy, stride, padding):
 def steps(stage: Stage):
     """(name, whether it is essential, function, limit of the number that it returns), in order."""
     import fastconv as fc
+    from fastconv import spec
     from fastconv.nn import functional as F
 
     from . import sides
@@ -150,6 +152,7 @@ def steps(stage: Stage):
         e = np.exp(x.astype(np.float64))
         p = e / e.sum(1, keepdims=True)
         want = np.append((p - np.eye(10)[target]) / 33, -np.log(p[np.arange(33), target]).mean())
+        assert leaf.grad is not None
         return error(np.append(leaf.grad.numpy(), loss.numpy()), want)
 
     def sgd():
@@ -162,15 +165,18 @@ def steps(stage: Stage):
             want = want - 0.1 * velocity
         return error(p.numpy(), want)
 
+    @functools.cache
+    def problem(shape, kernels, stride):
+        geometry = spec.conv_spec("conv2d", shape, kernels, stride, 1)
+        arrays = values(*shape), values(*kernels), values(*geometry.y_shape)
+        return geometry, arrays, convolution(*arrays, stride, 1)
+
     def convolve(precision, which, shape, kernels, stride=1, largest_tile=False):
         def run():
-            from fastconv import spec
             from fastconv.backends.cuda.conv import cost
 
-            geometry = spec.conv_spec("conv2d", shape, kernels, stride, 1)
-            x, w, gy = values(*shape), values(*kernels), values(*geometry.y_shape)
-            want = convolution(x, w, gy, stride, 1)[which]
-            x, w, gy = (engine.asarray(v) for v in (x, w, gy))
+            geometry, arrays, results_of = problem(shape, kernels, stride)
+            x, w, gy = (engine.asarray(v) for v in arrays)
             fc.set_float32_precision(precision)
             call = {
                 "fwd": lambda: engine.conv_fwd(x, w, None, geometry, "implicit_gemm"),
@@ -181,7 +187,7 @@ def steps(stage: Stage):
             mode = cost.packed(mode, shape[1], kernels[0])
             tiles = cost.SMALL if stage.dry else cost.WIDE[mode]
             with cost.only_plans(cost.Plan(tiles[0], 1, 0.0)) if largest_tile else fc.no_grad():
-                return error(engine.to_host(call()), want)
+                return error(engine.to_host(call()), results_of[which])
 
         return run
 
@@ -300,25 +306,37 @@ def steps(stage: Stage):
     yield "DLPack to PyTorch and back", False, dlpack, None
 
 
+def run_steps(stage: Stage, first: int) -> int:
+    """Run the steps from number ``first`` on; the exit code."""
+    from . import sides
+
+    code = 0
+    for number, (name, essential, run, limit) in enumerate(steps(stage)):
+        if number < first or attempt(stage, name, run, limit):
+            continue
+        code = WRONG if essential else code or INCOMPLETE
+        if sides.lost():
+            rest = results.go_on(stage, str(number + 1))
+            return WRONG if WRONG in (code, rest) else INCOMPLETE
+    return code
+
+
 def main(stage: Stage) -> int:
+    if stage.part:
+        return run_steps(stage, int(stage.part))
     found = versions()
     results.add_to_machine(stage.out, found)
     say("  ".join(f"{k} {v}" for k, v in found.items() if v))
-    lost, other = [], []
     try:
         import fastconv as fc
 
         gpu = fc.cuda.describe()
         results.add_to_machine(stage.out, {"fastconv": fc.__version__, "gpu": gpu})
         say(f"fastconv {fc.__version__}: {gpu}; missing: {fc.cuda.missing()}")
-        for name, essential, run, limit in steps(stage):
-            if not attempt(stage, name, run, limit):
-                (lost if essential else other).append(name)
-        fc.set_float32_precision("high")
-        results.add_to_machine(stage.out, {"memory": fc.cuda.memory_stats()})
+        code = run_steps(stage, 0)
     except Exception as e:
         detail(traceback.format_exc())
-        say(f"FAILED before the first step: {results.first_line(e)}")
+        say(f"FAILED outside of the steps: {results.first_line(e)}")
         return WRONG
-    say(f"{len(lost) + len(other)} steps failed" + f", essential: {', '.join(lost)}" * bool(lost))
-    return WRONG if lost else INCOMPLETE if other else 0
+    say({WRONG: "an essential step failed", INCOMPLETE: "some steps failed"}.get(code, "every step passed"))
+    return code

@@ -49,7 +49,7 @@ def summary(lines) -> tuple[Counter, list[tuple[int, str, str]]]:
             continue
         outcomes[words[0]] += 1
         if words[0] == "failed":
-            error = re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?(e[-+]?\d+)?", "#", words[3])
+            error = re.sub(r"'[^']*'|0x[0-9a-f]+|\d+(\.\d+)?(e[-+]?\d+)?", "#", words[3])
             groups[error] += 1
             first.setdefault(error, (words[3], words[2]))
     return outcomes, [(n, *first[error]) for error, n in groups.most_common(GROUPS)]
