@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,16 @@ from . import backends
 from .checks import check
 
 
+def _cuda_number() -> int:
+    """The number of the GPU that this process computes on; another one than 0 was chosen in the engine."""
+    engine: Any = sys.modules.get("fastconv.backends.cuda")
+    return 0 if engine is None else engine.device.number()
+
+
 class device(str):  # noqa: N801 - PyTorch's name
     """A device's name, ``"cpu"`` or ``"cuda"``; equal to that string.
+
+    ``"cuda:0"`` is the GPU, or another number if :func:`fastconv.cuda.set_device` chose it.
 
     >>> fc.device("cuda:0") == "cuda"
     True
@@ -20,14 +29,35 @@ class device(str):  # noqa: N801 - PyTorch's name
     def __new__(cls, name: str = "cpu") -> device:
         if isinstance(name, cls):
             return name
-        name = str(name).removesuffix(":0")
-        check(name in ("cpu", "cuda"), "device", f"expected 'cpu' or 'cuda', got {name!r}")
-        return super().__new__(cls, name)
+        short = "cpu" if name == "cpu:0" else "cuda" if name == f"cuda:{_cuda_number()}" else str(name)
+        check(
+            short in ("cpu", "cuda"),
+            "device",
+            f"expected 'cpu' or 'cuda', got {short!r}"
+            + ("; fc.cuda.set_device chooses the GPU" if short.startswith("cuda:") else ""),
+        )
+        return super().__new__(cls, short)
 
     @property
     def type(self) -> str:
         """The name as a plain string."""
         return str(self)
+
+
+def named(value: Any) -> device:
+    """The device that a name or the number of a GPU means."""
+    return device(f"cuda:{value}" if isinstance(value, int) else value)
+
+
+def gpu(name: str, value: Any) -> device:
+    """The GPU, which ``value``, an argument of the function ``name``, must mean if it is given."""
+    known = (None, "cuda", _cuda_number(), f"cuda:{_cuda_number()}")
+    check(
+        value in known and not isinstance(value, bool),
+        name,
+        f"expected the GPU, {known[2]} or 'cuda', got {value!r:.60}; use to(device) for another device",
+    )
+    return CUDA
 
 
 HOST, CUDA = device("cpu"), device("cuda")

@@ -143,6 +143,21 @@ PLACES = {
         """
         Function grad backward gradcheck no_grad enable_grad set_grad_enabled""",
     ),
+    "`cuda`": (
+        "torch.cuda",
+        fc.cuda,
+        """
+        is_available device_count current_device set_device get_device_name get_device_capability get_device_properties
+        init is_initialized synchronize current_stream Stream Event memory_allocated max_memory_allocated memory_reserved
+        reset_peak_memory_stats memory_stats empty_cache manual_seed manual_seed_all nvtx device stream default_stream
+        mem_get_info memory_summary CUDAGraph graph""",
+    ),
+    "`cuda.nvtx`": (
+        "torch.cuda.nvtx",
+        fc.cuda.nvtx,
+        """
+        range_push range_pop range mark range_start range_end""",
+    ),
     "`nn.init`": (
         "torch.nn.init",
         nn.init,

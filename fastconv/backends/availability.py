@@ -10,7 +10,7 @@ from typing import Any
 
 INSTALL = 'pip install "fastconv[cu12]" or "fastconv[cu13]"'
 #: Where CUDA's own installer puts the toolkit.
-_TOOLKIT = Path("/usr/local/cuda")
+USUAL_TOOLKIT = Path("/usr/local/cuda")
 _emulated = False
 
 
@@ -42,14 +42,14 @@ def _missing() -> str | None:
     return None if cuda.config.ENABLE_CUDASIM else unusable(cuda)
 
 
-def find_toolkit() -> None:
-    """Set ``CUDA_HOME`` for this process where the toolkit is in its usual place and no variable names one.
+def find_toolkit(usual: Path = USUAL_TOOLKIT) -> None:
+    """Set ``CUDA_HOME`` for this process where a toolkit is in its usual folder and no variable names one.
 
     numba-cuda looks for the compiler in wheels, in conda's folder, where the system's loader looks, and last
     in ``CUDA_HOME``. So the variable changes nothing where one of the others has it.
     """
-    if not (os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")) and (_TOOLKIT / "nvvm").is_dir():
-        os.environ["CUDA_HOME"] = str(_TOOLKIT)
+    if not (os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")) and (usual / "nvvm").is_dir():
+        os.environ["CUDA_HOME"] = str(usual)
 
 
 def unusable(cuda: Any) -> str | None:

@@ -89,13 +89,8 @@ class ConvertMethods(Variable):
         return convert.to(self, device="cpu")
 
     def cuda(self, device: Any = None, non_blocking: builtins.bool = False) -> Self:
-        """Move to the GPU; ``device`` may be 0 or ``"cuda"``, and ``non_blocking`` has no effect."""
-        check(
-            device in (None, 0, "cuda", "cuda:0"),
-            "cuda",
-            f"expected the GPU, 0 or 'cuda', got {device!r:.60}; use to(device) for another device",
-        )
-        return convert.to(self, device="cuda")
+        """Move to the GPU; ``device`` may be ``"cuda"`` or its number, and ``non_blocking`` has no effect."""
+        return convert.to(self, device=devices.gpu("cuda", device))
 
     def astype(self, dtype: DType) -> Self:
         """Cast to ``dtype``; the gradient is cast back in the backward pass.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .. import devices
 from ..checks import check, shape_str
 from ..creation import as_tensor
 from ..dtypes import FLOAT32, FLOAT64
@@ -219,9 +220,8 @@ class ModuleState(HookedModule):
         return self.to("cpu")
 
     def cuda(self, device: Any = None) -> Self:
-        """Move parameters and buffers to the GPU; ``device`` may be ``"cuda"`` or 0."""
-        check(device in (None, 0, "cuda", "cuda:0"), "cuda", f"expected the GPU 0, got {device!r:.60}")
-        return self.to("cuda")
+        """Move parameters and buffers to the GPU; ``device`` may be ``"cuda"`` or its number."""
+        return self.to(devices.gpu("cuda", device))
 
     def float(self) -> Self:
         """Cast float parameters and buffers to float32."""

@@ -103,7 +103,7 @@ def destination(
     if other is not None:
         device, dtype = other.device, other.dtype
     return (
-        None if device is None else devices.device("cuda" if device == 0 else device),
+        None if device is None else devices.named(device),
         None if dtype is None else dtypes.parse(name, dtype),
         bool(flags.get("copy", kwargs.get("copy", False))),
     )

@@ -18,7 +18,7 @@ import fastconv as fc
 
 if fc.cuda.is_available():
     from fastconv.backends.cuda.codegen import compiler
-    from fastconv.backends.cuda.runtime import driver
+    from fastconv.backends.cuda.runtime import device, driver
 
 pytestmark = needs_cuda
 ROOT = Path(__file__).parents[2]
@@ -145,7 +145,7 @@ def asked(monkeypatch):
     bindings.driver = stand_in
     monkeypatch.setitem(sys.modules, "cuda", ModuleType("cuda"))
     monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
-    monkeypatch.setattr(driver, "use_context", lambda: None)
+    monkeypatch.setattr(device, "attach", lambda: None)
     return found
 
 

@@ -588,16 +588,15 @@ def test_what_is_missing_is_said_in_words(options, words):
 def test_the_usual_folder_of_the_toolkit_is_found(tmp_path, monkeypatch):
     for name in ("CUDA_HOME", "CUDA_PATH"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(availability, "_TOOLKIT", tmp_path)
-    availability.find_toolkit()
+    availability.find_toolkit(tmp_path)
     assert "CUDA_HOME" not in os.environ
     (tmp_path / "nvvm").mkdir()
     monkeypatch.setenv("CUDA_PATH", "chosen")
-    availability.find_toolkit()
+    availability.find_toolkit(tmp_path)
     assert "CUDA_HOME" not in os.environ
     monkeypatch.delenv("CUDA_PATH")
     monkeypatch.setenv("CUDA_HOME", "")  # monkeypatch takes back what the function sets
-    availability.find_toolkit()
+    availability.find_toolkit(tmp_path)
     assert os.environ["CUDA_HOME"] == str(tmp_path)
 
 

@@ -21,7 +21,6 @@ from fastconv import data, nn, optim, train
 
 if fc.cuda.is_available():
     from fastconv.backends.cuda.runtime import context, device, h2d, launch, layout, memory, pool
-    from fastconv.backends.cuda.runtime import driver as runtime_driver
 
 pytestmark = needs_cuda
 with_stand_in = pytest.mark.skipif(not SIMULATED, reason="there is a GPU")
@@ -407,7 +406,7 @@ def capture(engine, monkeypatch):
         monkeypatch.setitem(sys.modules, "cuda", ModuleType("cuda"))
         monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
         monkeypatch.setattr(launch, "SIMULATED", False)
-        monkeypatch.setattr(runtime_driver, "use_context", lambda: None)
+        monkeypatch.setattr(device, "attach", lambda: None)
         monkeypatch.setattr(launch, "cuda", SimpleNamespace(stream=lambda: 8))
         monkeypatch.setattr(device, "stream", lambda: 7)
         return launch.record(work)

@@ -79,8 +79,8 @@ class Blocks:
             self.used_bytes += size
             if self.used_bytes > self.recent:
                 self.recent = self.used_bytes
-                if self.recent > self.peak_bytes:
-                    self.peak_bytes = self.recent
+            if self.used_bytes > self.peak_bytes:
+                self.peak_bytes = self.used_bytes
             if self.taken >= self.turn:
                 self.recent, self.before, self.turn = self.used_bytes, self.recent, self.taken + WINDOW
         return block, size
@@ -133,6 +133,11 @@ class Blocks:
         """Give every free block back."""
         with self.lock:
             self._shrink(0)
+
+    def reset_peak(self) -> None:
+        """Let the peak be what is in use now."""
+        with self.lock:
+            self.peak_bytes = self.used_bytes
 
     def statistics(self) -> dict[str, int]:
         """The numbers of blocks that were taken and newly allocated, and the bytes free, in use and at the

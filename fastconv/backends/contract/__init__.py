@@ -71,6 +71,8 @@ class DeviceEngine(Engine, Protocol):
     Upload: Any  # the class that copies batches to the device
     memory: Any  # the pool of device memory
     device: Any  # the stream and synchronisation
+    events: Any  # marks on the stream
+    properties: Any  # names and numbers of the devices
     dlpack: Any  # arrays of other libraries
 
 

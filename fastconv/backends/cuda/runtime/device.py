@@ -29,10 +29,13 @@ __all__ = [
     "SIMULATED",
     "Launcher",
     "allocate",
+    "attach",
     "capability",
+    "choose",
     "cuda",
     "emulate",
     "free_now",
+    "in_use",
     "free_memory",
     "launcher",
     "math",
@@ -84,7 +87,51 @@ def emulate(run: Launcher, host_memory: Callable[[int], np.ndarray] = _bytes) ->
     availability.emulate()
 
 
-_lock = threading.Lock()
+class _Thread(threading.local):
+    attached = False  # whether the device is the current one of this thread
+
+
+_thread, _lock = _Thread(), threading.Lock()
+_number, _used = 0, False  # the device, and whether a thread has begun to use it
+
+
+def choose(number: int) -> None:
+    """Compute on the device with this number, in all threads.
+
+    Raises
+    ------
+    RuntimeError
+        If the process computes on another one already.
+    """
+    global _number
+    with _lock:
+        if number != _number and _used:
+            raise RuntimeError(
+                f"set_device: this process computes on GPU {_number} already, and a process uses one GPU; "
+                "call it before the first tensor is made there"
+            )
+        _number = number
+
+
+def attach() -> None:
+    """Make the device the current one of this thread, which the driver wants to know of each thread.
+
+    Numba by itself would take the first device, or the one that another library chose.
+    """
+    global _used
+    if not _thread.attached:
+        with _lock:
+            _used = True
+        if not on_host:
+            cuda.select_device(_number)
+        _thread.attached = True
+
+
+def in_use() -> bool:
+    """Whether a thread has begun to use the device."""
+    return _used
+
+
 _streams: list[Any] = []
 
 
@@ -92,6 +139,7 @@ def stream() -> Any:
     """The stream of every copy and, outside of a recording, of every launch; None in emulation."""
     if launcher is not None:
         return None
+    attach()
     if not _streams:
         with _lock:  # two threads that ask at the same time get the same one
             if not _streams:
@@ -113,6 +161,7 @@ def allocate(size: int) -> tuple[int, object]:
     MemoryError
         If the device has no memory left.
     """
+    attach()
     if on_host:
         memory = _host_memory(size)
         return memory.ctypes.data, memory
@@ -133,6 +182,7 @@ def free_now() -> None:
     have ended on it, because the driver may not wait for streams.
     """
     if not on_host:
+        attach()
         context = cuda.current_context()
         context.memory_manager.deallocations.clear()
         context.deallocations.clear()  # streams and events
@@ -140,11 +190,13 @@ def free_now() -> None:
 
 def free_memory() -> tuple[int, int]:
     """Free bytes of the device, and all it has."""
+    attach()
     return cuda.current_context().get_memory_info()
 
 
 def name() -> str:
     """The device's name."""
+    attach()
     found = cuda.get_current_device().name
     return found.decode() if isinstance(found, bytes) else found
 
@@ -152,9 +204,10 @@ def name() -> str:
 @functools.cache
 def capability() -> tuple[int, int]:
     """The device's compute capability, ``(major, minor)``."""
+    attach()
     return tuple(cuda.get_current_device().compute_capability)
 
 
 def number() -> int:
     """The device's number."""
-    return cuda.get_current_device().id
+    return _number

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from . import device
-from .device import cuda
 
 _R = TypeVar("_R")
 
@@ -41,20 +40,6 @@ def call(name: str, *args: Any) -> Any:
     return values[0] if values else None
 
 
-class _Thread(threading.local):
-    has_context = False
-
-
-_thread = _Thread()
-
-
-def use_context() -> None:
-    """Make the device's context that of this thread, which the driver asks for."""
-    if not _thread.has_context:
-        cuda.current_context()
-        _thread.has_context = True
-
-
 # ------------------------------------------------------------------------------------------------- kernels
 class Function:
     """A compiled kernel in the device's memory.
@@ -72,7 +57,7 @@ class Function:
     """
 
     def __init__(self, label: str, name: str, code: bytes, formats: str):
-        use_context()
+        device.attach()
         self.label, self.lock = label, threading.Lock()
         self.library = call("cuLibraryLoadData", code, [], [], 0, [], [], 0)
         kernel = call("cuLibraryGetKernel", self.library, name.encode())
@@ -101,7 +86,7 @@ class Function:
 
     def start(self, values: Sequence, grid: tuple, block: tuple, shared: int, stream: Any) -> None:
         """Launch it on a stream (see :func:`handle`)."""
-        use_context()
+        device.attach()
         with self.lock:  # the driver has read the arguments when it returns
             if shared > self.allowed:
                 self.allow_shared(shared)
@@ -177,7 +162,7 @@ def capture(stream: Any, work: Callable[[], _R]) -> tuple[Callable[[], None], _R
     call("cuGraphDestroy", graph)
 
     def start():
-        use_context()
+        device.attach()
         call("cuGraphLaunch", executable, main_stream())
 
     weakref.finalize(start, driver.cuGraphExecDestroy, executable)

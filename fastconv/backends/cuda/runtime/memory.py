@@ -91,6 +91,19 @@ def trim() -> None:
     pool.shared.trim()
 
 
+def in_use() -> dict[str, int]:
+    """Bytes in arrays now and at the peak, and bytes taken from the driver, graphs included."""
+    found = [p.statistics() for p in list(pool.pools)]
+    used, peak, free = (sum(s[n] for s in found) for n in ("used_bytes", "peak_bytes", "free_bytes"))
+    return {"allocated": used, "peak": peak, "reserved": used + free}
+
+
+def reset_peak() -> None:
+    """Count the peak from now on."""
+    for p in list(pool.pools):
+        p.reset_peak()
+
+
 def statistics() -> dict[str, int]:
     """Blocks taken, blocks that had to be fresh, and bytes free, in use and at the peak."""
     return pool.shared.statistics()

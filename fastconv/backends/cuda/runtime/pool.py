@@ -35,13 +35,22 @@ class _PooledBlock(Block):
         self.pool.give_block((self.address, self.owner, self.views), self.size)
 
 
+#: All pools there are: that of ordinary arrays, and one for each graph.
+pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+
 class Pool(Blocks):
     """Blocks of device memory: address, owner, and the views that were made of it."""
 
     align = ALIGN
 
+    def __init__(self, bounded: bool = True):
+        super().__init__(bounded)
+        pools.add(self)
+
     def take(self, nbytes: int) -> Block:
         """A block of at least ``nbytes``."""
+        device.attach()  # the first thing that a thread does with the device
         (address, owner, views), size = self.take_block(nbytes)
         if device.on_host:
             owner.fill(0xFF)

@@ -1,11 +1,12 @@
-"""What there is to compute on besides the processor."""
+"""Whether there is a GPU to compute on, and what is missing if there is none."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from . import backends
-from .backends import availability
+from .. import backends
+from ..backends import availability
 
 
 def missing() -> str | None:
@@ -39,20 +40,31 @@ def describe() -> str:
     )
 
 
-def _memory() -> Any:
-    return backends.load("cuda").memory
+def init() -> None:
+    """Set the GPU up now instead of at its first use, which takes a moment.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no GPU; the message says what is missing.
+
+    Examples
+    --------
+    >>> fc.cuda.init()
+    >>> fc.cuda.is_initialized()
+    True
+    """
+    backends.load("cuda").device.stream()
 
 
-def synchronize() -> None:
-    """Wait until all work started on the GPU is done."""
-    backends.load("cuda").device.synchronize()
+def is_initialized() -> bool:
+    """Whether this process has begun to use the GPU.
 
-
-def memory_stats() -> dict[str, int]:
-    """Blocks taken from the pool, blocks that had to be allocated, and bytes free, in use and at the peak."""
-    return _memory().statistics()
-
-
-def empty_cache() -> None:
-    """Give the memory that the pool keeps for reuse back to the driver."""
-    _memory().trim()
+    Examples
+    --------
+    >>> x = fc.ones(2).to("cuda")
+    >>> fc.cuda.is_initialized()
+    True
+    """
+    engine: Any = sys.modules.get("fastconv.backends.cuda")
+    return engine is not None and engine.device.in_use()
