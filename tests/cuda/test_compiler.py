@@ -60,11 +60,11 @@ def test_a_fingerprint_tells_kernels_apart():
 
 def test_a_damaged_file_is_compiled_anew(tmp_path):
     good, path = compiler.Cubin("name", b"\0code\0"), tmp_path / "kernel.cubin"
-    assert compiler._load(path) is None
-    compiler._save(path, good)
-    assert compiler._load(path) == good
+    assert compiler.load(path) is None
+    compiler.save(path, good)
+    assert compiler.load(path) == good
     path.write_bytes(path.read_bytes()[:-1])
-    assert compiler._load(path) is None
+    assert compiler.load(path) is None
 
 
 # ------------------------------------------------------------------------------------------------- a compiler

@@ -348,6 +348,13 @@ def test_numbers_are_checked_before_anything_runs(capsys, net, option, values, e
         )
 
 
+@pytest.mark.parametrize("value", ["9", "a.b", "9.", "-9.0"])
+def test_a_capability_has_two_numbers(value, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["warmup", "--backend", "cuda", f"--cc={value}"])
+    assert f"expected a capability such as 9.0, got {value!r}" in capsys.readouterr().err
+
+
 def options_of(parser):
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -364,7 +371,7 @@ def test_every_number_is_checked_and_every_option_explained():
     assert len(actions) > 30 and all(a.help for a in actions.values())
     assert not [name for name, a in actions.items() if a.type in (int, float)]
     checked = {name.split()[-1] for name, a in actions.items() if a.type is not None}
-    assert checked == {option for _, option, _, _ in NUMBERS} | {"--classes", "model"}
+    assert checked == {option for _, option, _, _ in NUMBERS} | {"--classes", "--cc", "model"}
 
 
 @pytest.mark.parametrize("words", [["train", "lenet"], ["train", "resnet18"], ["summary"], ["doctor"], []])

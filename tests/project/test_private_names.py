@@ -26,7 +26,7 @@ ELSEWHERE = {
     "_compiler": "numba: the step that compiling.py watches",
     "_reduce": "numba: what a compiled kernel is stored as",
     "_rebuild": "numba: the inverse of _reduce",
-    "_codelibrary": "numba: the cubin of a CUDA kernel",
+    "_defn": "numba: the function of an intrinsic",
     "_get_kernel_context": "numba: the simulator's kernel that runs now",
     "_manager": "numba: the simulator's block of a thread",
 }

@@ -158,15 +158,16 @@ def _path(kernel, kinds, capability) -> Path | None:
 def cubin(kernel: Any, kinds: tuple, capability: Capability) -> Cubin:
     """The machine code of a kernel for argument types of numba.cuda, from disk where it is there."""
     path = _path(kernel, kinds, capability)
-    if (found := _load(path)) is None:
+    if (found := load(path)) is None:
         ptx = compile_ptx(kernel, kinds, capability)
         found = Cubin(entry_name(ptx), assemble(ptx, capability))
-        _save(path, found)
+        save(path, found)
     return found
 
 
 # A file: the SHA-256 of what follows | the kernel's name | a zero byte | the code.
-def _load(path) -> Cubin | None:
+def load(path: Path | None) -> Cubin | None:
+    """What a file holds; None if there is none, or a damaged one."""
     data = disk.read(path)
     if hashlib.sha256(data[32:]).digest() != data[:32]:
         return None
@@ -174,7 +175,8 @@ def _load(path) -> Cubin | None:
     return Cubin(name.decode(), code)
 
 
-def _save(path, found: Cubin) -> None:
+def save(path: Path | None, found: Cubin) -> None:
+    """Write a file, where there is a folder for it."""
     if path is not None:
         payload = found.name.encode() + b"\0" + found.code
         with contextlib.suppress(OSError):  # a full disk: the next process compiles anew
