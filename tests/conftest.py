@@ -101,18 +101,33 @@ needs_gpu = pytest.mark.skipif(not HAS_GPU, reason="needs a CUDA device")
 needs_cuda = pytest.mark.skipif(not fc.cuda.is_available(), reason="needs a CUDA device or numba's simulator")
 
 
+def is_slow(backend):
+    """Whether a stand-in for a GPU computes, which is too slow for large arrays."""
+    return backend == "cuda" and not HAS_GPU
+
+
 def _each(backends):
     @pytest.fixture(params=backends)
     def backend(request):
         """Runs the test once on each backend present; the value is its name."""
-        precision = fc.get_float32_precision()
-        if request.param == "cuda":
-            fc.set_float32_precision("highest")  # or convolutions round what they multiply to TF32
         with fc.backend(request.param):
             yield request.param
-        fc.set_float32_precision(precision)
 
     return backend
+
+
+@pytest.fixture(autouse=True)
+def _precision(request):
+    """On a GPU float32 stays float32, or convolutions round what they multiply to TF32.
+
+    That is wanted wherever "cuda" is a parameter. Tests of tensor cores set a precision themselves.
+    """
+    before = fc.get_float32_precision()
+    parameters = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()
+    if any(isinstance(p, str) and p == "cuda" for p in parameters):
+        fc.set_float32_precision("highest")
+    yield
+    fc.set_float32_precision(before)
 
 
 # a module says which it wants: backend = conftest.op_backend

@@ -245,13 +245,13 @@ FILLS = {
 @pytest.mark.parametrize("name", FILLS)
 def test_random_fillings(name, backend):
     torch = pytest.importorskip("torch")
-    count = 300 if backend == "cuda" else 20000
+    count = 300 if conftest.is_slow(backend) else 20000
     t = fc.zeros(count)
     assert FILLS[name](t, fc.Generator().manual_seed(1)) is t
     again = FILLS[name](fc.zeros(count), fc.Generator().manual_seed(1))
     np.testing.assert_array_equal(t.numpy(), again.numpy())
     theirs = FILLS[name](torch.zeros(20000), torch.Generator().manual_seed(0)).numpy()
-    if backend != "cuda":
+    if not conftest.is_slow(backend):
         levels = [0.15, 0.3, 0.5, 0.7, 0.85]
         np.testing.assert_allclose(
             np.quantile(t.numpy(), levels), np.quantile(theirs, levels), rtol=0.1, atol=0.1

@@ -158,14 +158,14 @@ def test_summary_leaves_the_network_alone(backend):
         nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5), nn.BatchNorm2d(2).eval()
     ).double()
     arrays = [t.array for t in (*net.parameters(), *net.buffers())]
-    copies = [a.copy() for a in arrays]
+    copies = [t.numpy().copy() for t in (*net.parameters(), *net.buffers())]
     state = fc.random.get_state()
     s = fc.summary(net, (4, 1, 8, 8))
     assert s.layers[0].activation_bytes == 4 * 2 * 36 * 8  # float64
     with pytest.raises(ValueError, match="conv2d: weight expects 1 input channels .*1x3x8x8"):
         fc.summary(net, (1, 3, 8, 8))
     assert all(t.array is a for t, a in zip((*net.parameters(), *net.buffers()), arrays))
-    assert all(np.array_equal(a, b) for a, b in zip(arrays, copies))
+    assert all(np.array_equal(t.numpy(), b) for t, b in zip((*net.parameters(), *net.buffers()), copies))
     assert [m.training for m in net.modules()] == [True, True, True, True, False]
     assert fc.random.get_state() == state and fc.get_backend() == backend
 
@@ -213,9 +213,9 @@ def test_profile_counts_work(backend):
     assert [x.output_shape for x in p.layers] == [(2, 8, 8, 8)] * 3 + [(2, 512), (2, 10)]
     assert all(x.seconds[w] > 0 for x in (first, relu, second, dense) for w in ("forward", "backward"))
     assert all(sum(x.seconds[w] for x in p.layers) <= p.seconds[w] for w in ("forward", "backward"))
-    assert (
-        second.rate == sum(second.flops.values()) / second.total and p.share(second) == second.rate / p.peak
-    )
+    assert second.rate == sum(second.flops.values()) / second.total
+    # what a GPU could do at most is not known
+    assert p.share(second) == (None if backend == "cuda" else second.rate / p.peak)
     assert p.plain_seconds > 0 and p.backend == backend and p.threads == fc.get_num_threads()
 
 
@@ -243,7 +243,8 @@ def test_profile_blames_the_layer_that_is_slow(monkeypatch):
 def test_profile_shows_the_forced_algorithm(backend):
     conv = nn.Conv2d(4, 4, 3, algorithm="im2col")
     x = np.ones((1, 4, 8, 8), np.float32)
-    assert fc.profile(conv, x, 1).layers[0].algorithm == "im2col"
+    asked = "implicit_gemm" if backend == "cuda" else "im2col"  # which is another name of it there
+    assert fc.profile(conv, x, 1).layers[0].algorithm == asked
     with fc.conv_algorithm("direct"):
         net = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3))
         assert [x.algorithm for x in fc.profile(net, x, 1).layers] == ["direct", "direct"]

@@ -312,7 +312,7 @@ def test_to_dtype_keeps_the_parameters_and_integer_buffers(backend):
     net = Net().eval()
     parameters = list(net.parameters())
     net(X).sum().backward()
-    assert net.to(fc.float64) is net and net.to("cpu") is net
+    assert net.to(fc.float64) is net and net.to(net.scale.device) is net
     assert all(p is q and p.dtype == p.grad.dtype == fc.float64 for p, q in zip(net.parameters(), parameters))
     assert net.bn.num_batches_tracked.dtype == np.int64
     assert net(X.astype(np.float64)).dtype == fc.float64
@@ -375,6 +375,7 @@ LAYERS = {
 def test_layer_shapes_and_gradients(name, backend):
     layer, shape, want = LAYERS[name]
     x = fc.randn(shape, requires_grad=True)
+    layer = copy.deepcopy(layer).to(x.device)  # it was made on the host
     y = layer(x)
     assert y.shape == want
     layer.zero_grad()

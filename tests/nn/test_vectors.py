@@ -179,7 +179,7 @@ def test_bilinear(backend):
 
 def test_dense_layers_have_devices_and_types(backend):
     x = np.ones((2, 3))
-    assert nn.Linear(3, 4, dtype="float64", device="cpu")(x).dtype == np.float64
+    assert nn.Linear(3, 4, dtype="float64", device="cpu")(fc.tensor(x, device="cpu")).dtype == np.float64
     net = nn.Bilinear(3, 3, 2, dtype="float64")
     assert net(x, x).shape == (2, 2) and net(x, x).dtype == np.float64
     assert np.abs(net.weight.numpy()).max() <= 3**-0.5

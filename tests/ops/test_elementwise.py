@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
-from conftest import op_backend
+from conftest import is_slow, op_backend
 from hypothesis import given
 from hypothesis import strategies as st
 from support.selection import every
@@ -142,7 +142,7 @@ def test_gradients_of_broadcast_operands(name, backend):
     """Every combination of shapes that broadcast; on the cpu engine large ones too, for its kernels."""
     shapes = [(2, 3, 4), (3, 1), (1, 1, 4), ()]
     shapes = [*itertools.product(shapes[:3], repeat=3), ((2, 3, 4), (), ()), ((), (2, 3, 4), ())]
-    if backend == "cuda":
+    if is_slow(backend):
         shapes = shapes[::5]
     if backend == "cpu":
         shapes += [((4, 8, 40, 40), (8, 1, 1), (40,)), ((4, 8, 40, 40), (4, 8, 40, 40), (4, 8, 1, 1))]

@@ -11,7 +11,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import needs_cuda
+from conftest import is_slow, needs_cuda
 from support.selection import full
 
 import fastconv as fc
@@ -118,7 +118,7 @@ def errors(got, want):
 @pytest.mark.parametrize("value", [0.0, 1e6])
 @pytest.mark.parametrize("place", PLACES)
 def test_outliers(place, value, kind, backend):
-    x = data((4, 4, 5, 6) if backend == "cuda" else (4, 24, 40, 40), place, value)
+    x = data((4, 4, 5, 6) if is_slow(backend) else (4, 24, 40, 40), place, value)
     case = case_of(kind, x)
     # A float32 mean of 1000 is known to 3e-5, in units of a deviation of 1.
     for error, bound in zip(errors(ours(backend, *case), expected(*case)), (5e-5, 2e-5, 5e-5)):
@@ -154,7 +154,7 @@ def test_a_large_batch():
 def test_batch_statistics(shape, dtype, backend):
     """Relative to the exact variance, and to the mean's distance from zero, which float64 blocks are merged
     at."""
-    if backend == "cuda" and np.prod(shape) > 2000:
+    if is_slow(backend) and np.prod(shape) > 2000:
         pytest.skip("slow in the simulator")
     engine, axes = load(backend), (0, *range(2, len(shape)))
     unit, bound = np.finfo(dtype).eps, {"float32": 1.5e-6, "float64": 1e-13}[dtype]
@@ -180,7 +180,7 @@ def test_constant_channels(value, dtype, backend):
     engine = load(backend)
     for shape in ((3, 5, 7, 9), (2, 64, 4, 4), (130, 6)):
         x = np.full(shape, value, dtype)
-        if backend == "cuda" and x.size > 2500:
+        if is_slow(backend) and x.size > 2500:
             continue
         mean, variance = (engine.to_host(v) for v in engine.batch_norm_stats(engine.asarray(x)))
         np.testing.assert_allclose(mean, x.reshape(-1)[0], rtol=16 * np.finfo(dtype).eps)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import op_backend
+from conftest import is_slow, op_backend
 from support.selection import every, full
 
 from fastconv.backends import PAIR_LOSSES, load
@@ -111,7 +111,7 @@ def test_list_is_complete():
 @pytest.mark.parametrize("name", every(SCALAR, 5))
 def test_values_and_derivatives(engine, name, shape, dtype, backend):
     """Losses, sums, means, and both gradients, which start from one number or from one for each element."""
-    if backend == "cuda" and shape == LARGE:
+    if is_slow(backend) and shape == LARGE:
         shape = (2, 33)  # more than one piece, and quick enough for a simulator
     x, t, function, number = made(name, shape, dtype)
     want = function(x.astype(float), t.astype(float))
@@ -138,7 +138,7 @@ def test_values_and_derivatives(engine, name, shape, dtype, backend):
 @pytest.mark.parametrize("order", ["plain", "strided", "channels-last", "broadcast"])
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 def test_memory_layouts(engine, reduction, order, backend):
-    shape = (2, 5, 3, 2) if backend == "cuda" else (4, 32, 12, 9)
+    shape = (2, 5, 3, 2) if is_slow(backend) else (4, 32, 12, 9)
     rng = np.random.default_rng(0)
     x, t = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
     if order == "strided":
@@ -158,7 +158,7 @@ def test_memory_layouts(engine, reduction, order, backend):
 @pytest.mark.parametrize("n", [6, *full(9000)])
 def test_nan_and_infinity(engine, n, backend):
     """Both propagate; what is extreme but defined stays finite."""
-    if backend == "cuda" and n > 100:
+    if is_slow(backend) and n > 100:
         n = 40
     x, t = np.zeros(n, np.float32), np.ones(n, np.float32)
     x[:5] = np.nan, np.inf, -np.inf, 200, -200

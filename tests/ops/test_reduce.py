@@ -6,7 +6,7 @@ import contextlib
 
 import numpy as np
 import pytest
-from conftest import OP_BACKENDS, op_backend
+from conftest import OP_BACKENDS, is_slow, op_backend
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.selection import every, full
@@ -70,7 +70,7 @@ def test_kernels_agree_with_the_reference(name, dtype, backend):
         pytest.skip("for floats")
     engine, reference = load(backend), load("numpy")
     rng = np.random.default_rng(0)
-    for shape in SHAPES if backend != "cuda" else SHAPES[1:4:2]:
+    for shape in SHAPES if not is_slow(backend) else SHAPES[1:4:2]:
         x = rng.integers(-2, 3, shape) if name != "prod" else rng.integers(1, 3, shape)
         x = x.astype(dtype) if np.dtype(dtype).kind != "f" else (x + rng.random(shape) / 8).astype(dtype)
         if name in ("nansum", "max", "any"):
@@ -91,7 +91,7 @@ def test_kernels_agree_with_the_reference(name, dtype, backend):
 def test_positions_of_extrema(dtype, backend):
     """The first of equal elements, and the first NaN."""
     engine, rng = load(backend), np.random.default_rng(0)
-    for shape in SHAPES if backend != "cuda" else SHAPES[1:4:2]:
+    for shape in SHAPES if not is_slow(backend) else SHAPES[1:4:2]:
         x = rng.integers(0, 4, shape).astype(dtype)
         for nan in (False, True) if x.dtype.kind == "f" else (False,):
             if nan:
@@ -107,7 +107,7 @@ def test_positions_of_extrema(dtype, backend):
 @pytest.mark.parametrize("dtype", ["float32", *full("float64")])
 def test_scans_agree_with_the_reference(dtype, backend):
     engine, reference, rng = load(backend), load("numpy"), np.random.default_rng(0)
-    for shape in SHAPES if backend != "cuda" else SHAPES[1:4:2]:
+    for shape in SHAPES if not is_slow(backend) else SHAPES[1:4:2]:
         x = rng.standard_normal(shape).astype(dtype)
         for layout in ("plain", "channels-last", "reversed"):
             a = laid_out(x, layout)
@@ -135,7 +135,7 @@ def test_scans_agree_with_the_reference(dtype, backend):
 @pytest.mark.full_on("cuda")
 def test_moments_and_logsumexp_agree_with_the_reference(dtype, backend):
     engine, reference, rng = load(backend), load("numpy"), np.random.default_rng(0)
-    for shape in SHAPES if backend != "cuda" else SHAPES[1:4:2]:
+    for shape in SHAPES if not is_slow(backend) else SHAPES[1:4:2]:
         x = rng.standard_normal(shape).astype(dtype) * 30
         for layout in ("plain", "channels-last", "reversed"):
             a = laid_out(x, layout)
@@ -311,7 +311,7 @@ def test_types_of_results(backend):
 
 
 def test_a_sum_of_many_numbers_has_its_digits(backend):
-    if backend == "cuda":
+    if is_slow(backend):
         pytest.skip("too large for the simulator")
     x = np.full(1_000_000, 0.1, np.float32)
     assert fc.tensor(x).sum().item() == pytest.approx(float(np.float64(np.float32(0.1)) * 1e6), rel=1e-7)

@@ -6,7 +6,7 @@ import contextlib
 
 import numpy as np
 import pytest
-from conftest import OP_BACKENDS, op_backend
+from conftest import OP_BACKENDS, is_slow, op_backend
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.selection import every, full
@@ -63,7 +63,7 @@ def test_kernels_agree_with_the_reference(dtype, backend):
         return tuple(map(engine.to_host, getattr(engine, op)(engine.asarray(x), *args)))
 
     shapes = [(1,), (5,), (47,), (300,), (3, 49), (60, 2), (2, 130, 3)]
-    for shape in shapes if backend != "cuda" else shapes[1:2] + [(3, 21), (2, 9, 3)]:
+    for shape in shapes if not is_slow(backend) else shapes[1:2] + [(3, 21), (2, 9, 3)]:
         x = numbers(shape, dtype)
         for a in (x, x[::-1], np.asfortranarray(x)):
             for axis in range(x.ndim):
@@ -83,7 +83,7 @@ def test_kernels_agree_with_the_reference(dtype, backend):
 @pytest.mark.full_on("cpu")
 def test_large_rows(backend):
     """Every digit of the keys, and parts of a row that share some."""
-    if backend == "cuda":
+    if is_slow(backend):
         pytest.skip("too large for the simulator")
     engine, rng = load(backend), np.random.default_rng(0)
     for x in (
