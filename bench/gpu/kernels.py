@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import traceback
+from contextlib import nullcontext
+from functools import partial
 
 import workload
 
@@ -17,41 +19,26 @@ from . import sides
 from .results import Stage, detail, first_line, say
 
 
-def convolutions(engine):
-    """Each pass in each mode, with copies of 16 bytes and of single numbers."""
+def convolutions(side):
+    """Each pass in each mode, with copies of 16 bytes and of single numbers, and in parts of the sum."""
     from fastconv.backends.cuda.conv import cost
 
+    def run(call, precision, context):
+        fc.set_float32_precision(precision)
+        with context():
+            call()
+
+    parts = partial(cost.only_plans, cost.Plan(cost.NARROW[0], 2, 0.0))
     for channels in (32, 3):
         geometry = spec.conv_spec("conv2d", (2, channels, 9, 9), (16, channels, 3, 3), 1, 1)
-        shapes = geometry.x_shape, geometry.w_shape, geometry.y_shape
-        x, w, gy = (engine.asarray(workload.draw("kernels", s)) for s in shapes)
-        for precision in sides.MODES:
-
-            def run(which, *arrays, precision=precision, geometry=geometry):
-                fc.set_float32_precision(precision)
-                getattr(engine, f"conv_{which}")(*arrays, geometry, "implicit_gemm")
-
-            words = f"{channels} channels, {precision}"
-            yield (
-                f"conv fwd, {words}",
-                lambda run=run, x=x, w=w, g=geometry, p=precision: (
-                    fc.set_float32_precision(p),
-                    engine.conv_fwd(x, w, None, g, "implicit_gemm"),
-                ),
-            )
-            yield f"conv bwd_data, {words}", lambda run=run, gy=gy, w=w: run("bwd_data", gy, w)
-            yield f"conv bwd_weight, {words}", lambda run=run, x=x, gy=gy: run("bwd_weight", x, gy)
-    for which, arrays in (("bwd_data", (gy, w)), ("bwd_weight", (x, gy))):
-        yield (
-            f"conv {which}, split k",
-            lambda which=which, arrays=arrays: split(engine, cost, which, arrays, geometry),
-        )
-
-
-def split(engine, cost, which, arrays, geometry):
-    fc.set_float32_precision("highest")
-    with cost.only_plans(cost.Plan(cost.NARROW[0], 2, 0.0)):
-        getattr(engine, f"conv_{which}")(*arrays, geometry, "implicit_gemm")
+        (arrays,) = sides.conv_inputs(side, geometry)
+        for which in ("fwd", "bwd_data", "bwd_weight"):
+            call = side.conv_call(which, geometry, *arrays, "implicit_gemm")
+            for precision in sides.MODES:
+                name = f"conv {which}, {channels} channels, {precision}"
+                yield name, partial(run, call, precision, nullcontext)
+            if channels == 3:
+                yield f"conv {which}, split k", partial(run, call, "highest", parts)
 
 
 def others():
@@ -98,7 +85,7 @@ def main(stage: Stage) -> int:
     if stage.part == "counters":
         todo = layers(side)
     else:
-        todo = [*others(), *convolutions(side.engine)]
+        todo = [*others(), *convolutions(side)]
     for name, run in todo:
         say(f"run {name}")
         try:

@@ -1,16 +1,27 @@
 """Whole networks beside PyTorch: training steps and inference, as a graph and without.
 
-Each library and precision has a process of its own, one after the other, because a fault leaves the CUDA
-context of its process unusable. Both libraries start from the same weights and batch, so their first losses
-agree. For inference the mean size of the outputs stands in for the loss.
+Each library and precision has a process of its own, because a fault leaves the CUDA context of its process
+unusable. All of them compile at the same time, then they take turns to measure::
+
+    fastconv:high     compiles ----------> "warm" | "go": measures
+    torch:high        imports --> "warm"   .      .                "go": measures
+    fastconv:medium   compiles ------------> "warm"                              "go": measures
+
+Both libraries start from the same weights and batch, so their first losses agree. For inference the mean size
+of the outputs stands in for the loss.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import subprocess
+import sys
+import threading
 import traceback
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
+from typing import NamedTuple
 
 import numpy as np
 import workload
@@ -37,15 +48,17 @@ FIELDS = (
     "note",
 )
 COMPARED = 20  # the second loss that is noted, after so many steps
-#: The processes, and the share of the time left that each may take, so that the next ones have some.
+#: The processes, and the share of the time left that each may measure, so that the next ones have some.
 SHARES = {
-    "fastconv:high": 0.55,
-    "torch:high": 0.6,
-    "fastconv:medium": 0.6,
-    "torch:medium": 0.6,
+    "fastconv:high": 0.5,
+    "torch:high": 0.5,
+    "fastconv:medium": 0.5,
+    "torch:medium": 0.5,
     "fastconv:highest": 0.6,
     "torch:highest": 1.0,
 }
+MEASURING = 40  # seconds for all turns; compiling may take the time before them
+WARM = "warm\n"
 SHORT, INNER, INNER_LONG, REPEATS = 10.0, 20, 5, 5  # milliseconds of a short step; steps between events
 
 
@@ -130,6 +143,26 @@ def measured(stage: Stage, side, job, graph: bool, clock, make_steps) -> dict:
 
 
 # ---------------------------------------------------------------------------------------------- one process
+def warm_up(stage: Stage, side) -> None:
+    """Compile, and choose plans, for all jobs; what fails here fails again where it is measured."""
+    for job in jobs(stage.dry):
+        if stage.left() < MEASURING and not stage.dry:
+            break
+        try:
+            side.prepare(job).run(None)
+            fc.cuda.synchronize()
+        except Exception:
+            detail(traceback.format_exc())
+        gc.collect()
+        fc.cuda.empty_cache()
+
+
+def wait_for_turn(stage: Stage) -> Stage:
+    """Say that nothing is left to compile, and wait; the stage with the seconds of this turn."""
+    print(WARM, end="", flush=True)
+    return stage._replace(end=perf_counter() + float(sys.stdin.readline() or 0))
+
+
 def key(row) -> tuple:
     return row["name"], row["pass"], row["mode"]
 
@@ -148,6 +181,12 @@ def one_side(stage: Stage, library: str, mode: str, first: str = "0") -> int:
         torch, side, clock = None, sides.Fastconv(), timing.fastconv_clock(stage.dry)
         make_steps, clean = steps_of_fastconv, fc.cuda.empty_cache
     sides.set_precision(mode, torch)
+    if first == "0":
+        if torch is None:
+            warm_up(stage, side)
+        else:
+            torch.ones(1).cuda()  # makes the context
+        stage = wait_for_turn(stage)
     todo = [(job, graph) for job in jobs(stage.dry) for graph in (True, False)]
     for number, (job, graph) in enumerate(todo[int(first) :], int(first)):
         engine = library + "-graph" * graph
@@ -207,15 +246,52 @@ def ratios(path) -> None:
             )
 
 
+class Running(NamedTuple):
+    """A process, and whether it has nothing left to compile."""
+
+    process: subprocess.Popen
+    warm: threading.Event
+    reader: threading.Thread
+
+
+def start(stage: Stage, part: str) -> Running:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    began = perf_counter()
+    process, warm = results.start_part(stage, part, stage.left() - 2, **pipes), threading.Event()
+
+    def follow():
+        for line in process.stdout or ():
+            if line == WARM:
+                detail(f"{part} is warm after {perf_counter() - began:.1f} s")
+                warm.set()
+            else:
+                say(line.rstrip())
+        warm.set()  # it has ended
+
+    reader = threading.Thread(target=follow, daemon=True)
+    reader.start()
+    return Running(process, warm, reader)
+
+
+def turn(part: str, running: Running, seconds: float) -> bool:
+    """Let a process measure; whether it succeeded."""
+    detail(f"turn of {part}: {seconds:.0f} s")
+    with contextlib.suppress(OSError):  # it has died
+        print(f"{seconds:.1f}", file=running.process.stdin, flush=True)
+    good = results.wait_for_part(part, running.process, seconds + 1)
+    running.reader.join(1)
+    return good
+
+
 def main(stage: Stage) -> int:
     if stage.part:
         return one_side(stage, *stage.part.split(":"))
-    good, parts = True, dict(list(SHARES.items())[:2]) if stage.dry else SHARES
-    for part, share in parts.items():
-        seconds = share * (stage.left() - 2)
-        if seconds < 6:
-            say(f"not timed, the time is up: {part}")
-            continue
-        good &= results.wait_for_part(part, results.start_part(stage, part, seconds), seconds + 1)
+    parts = dict(list(SHARES.items())[:2]) if stage.dry else SHARES
+    running = {part: start(stage, part) for part in parts}
+    while stage.left() > MEASURING * (not stage.dry) and not all(r.warm.is_set() for r in running.values()):
+        sleep(0.1)
+    good = True
+    for part in sorted(parts, key=lambda p: not running[p].warm.is_set()):  # those that still compile last
+        good &= turn(part, running[part], parts[part] * (stage.left() - 2))
     ratios(stage.out / "nets.csv")
     return int(not good)

@@ -129,10 +129,14 @@ def add_to_machine(out: Path, found: Mapping[str, Any]) -> None:
     path.write_text(json.dumps({**known, **found}, indent=1, default=str) + "\n")
 
 
-def start_part(stage: Stage, part: str, seconds: float) -> subprocess.Popen:
-    """Start a process for one part of a stage; it belongs to the process group of the stage."""
+def start_part(stage: Stage, part: str, seconds: float, **options) -> subprocess.Popen:
+    """Start a process for one part of a stage; it belongs to the process group of the stage.
+
+    ``options`` are those of ``Popen``.
+    """
     command = [sys.executable, "-u", "-m", "gpu", stage.name, "--out", str(stage.out), "--part", part]
-    return subprocess.Popen([*command, "--seconds", f"{seconds:.1f}", *["--dry-run"] * stage.dry])
+    command += ["--seconds", f"{seconds:.1f}", *["--dry-run"] * stage.dry]
+    return subprocess.Popen(command, **options)
 
 
 def go_on(stage: Stage, part: str) -> int:

@@ -1,4 +1,7 @@
-"""The first look: versions, then one step of each kind from a single kernel to a recorded training step."""
+"""The first look: versions, then one step of each kind from a single kernel to a recorded training step.
+
+Most of the time goes into compiling convolutions, so those of each precision run in a process of their own.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from .results import ROOT, Stage, attempt, detail, say
 PACKAGES = ("numpy", "numba", "numba-cuda", "llvmlite", "cuda-bindings", "cuda-core", "cuda-toolkit", "torch")
 LIMITS = {"highest": 1e-5, "high": 2e-3, "medium": 2e-2}
 WRONG, INCOMPLETE = 1, 3  # exit codes: without an essential step, without another one
+LEAST = 6  # seconds that a step may need to compile
 
 
 # ------------------------------------------------------------------------------------------------- versions
@@ -96,7 +100,7 @@ def convolution(x, w, gy, stride, padding):
 
 # ------------------------------------------------------------------------------------------------- the steps
 def steps(stage: Stage):
-    """(name, whether it is essential, function, limit of the number that it returns), in order."""
+    """(group, name, whether it is essential, function, limit of the number that it returns), in order."""
     import fastconv as fc
     from fastconv import spec
     from fastconv.nn import functional as F
@@ -278,65 +282,79 @@ def steps(stage: Stage):
         small, large = ((1, 4, 4, 4), (4, 4, 3, 3)), ((1, 8, 3, 3), (8, 8, 1, 1))
     passes = ("fwd", "bwd_data", "bwd_weight")
 
-    def convolutions(precision, shapes, words, **options):
+    def convolution_of(which, precision, shapes, words, **options):
+        name = f"conv {which} {precision}, {words}"
+        return name, False, convolve(precision, which, *shapes, **options), LIMITS[precision]
+
+    def convolutions(precision):
         for which in passes:
-            first = precision == "highest" and which == "fwd" and shapes is small
-            name = f"conv {which} {precision}, {words}"
-            yield name, first, convolve(precision, which, *shapes, **options), LIMITS[precision]
+            yield precision, *convolution_of(which, precision, small, "small")
+        for which in passes:
+            yield precision, *convolution_of(which, precision, large, "largest tile", largest_tile=True)
+        for which in passes if precision == "high" else ():
+            yield precision, *convolution_of(which, precision, small, "stride 2", stride=2)
 
-    yield "copy to the device and back", True, copies, None
-    yield "a pointwise kernel", True, pointwise, 1e-6
-    yield "a reduction", True, reduction, 1e-6
-    yield "matmul", True, matmul, 1e-5
-    yield from convolutions("highest", small, "small")
-    yield "launches from Python", False, launches, None
-    yield "max pool", False, max_pool, 0.0
-    yield "avg pool", False, avg_pool, 1e-6
-    yield "batch norm, training, with ReLU", False, batch_norm, 1e-5
-    yield "cross entropy and its gradient", False, cross_entropy, 1e-5
-    yield "SGD with momentum", False, sgd, 1e-6
-    yield "a step recorded and replayed", False, graph_of_a_step, None
-    yield from convolutions("high", small, "small")
-    for precision in ("high",) if stage.dry else ("high", "medium", "highest"):
-        yield from convolutions(precision, large, "largest tile", largest_tile=True)
-    yield from convolutions("medium", small, "small")
-    yield from convolutions("high", small, "stride 2", stride=2)
-    yield "train.fit with a graph and without", False, fit_with_a_graph, None
-    yield "versions of PyTorch", False, torch_found, None  # it takes seconds to import
-    yield "DLPack to PyTorch and back", False, dlpack, None
+    yield "", "copy to the device and back", True, copies, None
+    yield "", "a pointwise kernel", True, pointwise, 1e-6
+    yield "", "a reduction", True, reduction, 1e-6
+    yield "", "matmul", True, matmul, 1e-5
+    name, _, run, limit = convolution_of("fwd", "highest", small, "first")
+    yield "", name, True, run, limit
+    yield "", "launches from Python", False, launches, None
+    yield "", "max pool", False, max_pool, 0.0
+    yield "", "avg pool", False, avg_pool, 1e-6
+    yield "", "batch norm, training, with ReLU", False, batch_norm, 1e-5
+    yield "", "cross entropy and its gradient", False, cross_entropy, 1e-5
+    yield "", "SGD with momentum", False, sgd, 1e-6
+    yield "", "a step recorded and replayed", False, graph_of_a_step, None
+    yield "", "train.fit with a graph and without", False, fit_with_a_graph, None
+    yield "", "versions of PyTorch", False, torch_found, None  # it takes seconds to import
+    yield "", "DLPack to PyTorch and back", False, dlpack, None
+    for precision in LIMITS:
+        yield from convolutions(precision)
 
 
-def run_steps(stage: Stage, first: int) -> int:
-    """Run the steps from number ``first`` on; the exit code."""
+def run_steps(stage: Stage, group: str, first: int = 0) -> int:
+    """Run the steps of a group, of all steps from number ``first`` on; the exit code."""
     from . import sides
 
     code = 0
-    for number, (name, essential, run, limit) in enumerate(steps(stage)):
-        if number < first or attempt(stage, name, run, limit):
+    for number, (of_group, name, essential, run, limit) in enumerate(steps(stage)):
+        if of_group != group or number < first:
+            continue
+        if stage.left() < LEAST:
+            say(f"FAILED to run before the time was up: {name}")
+        elif attempt(stage, name, run, limit):
             continue
         code = WRONG if essential else code or INCOMPLETE
         if sides.lost():
-            rest = results.go_on(stage, str(number + 1))
+            rest = results.go_on(stage, f"{group}:{number + 1}")
             return WRONG if WRONG in (code, rest) else INCOMPLETE
     return code
 
 
 def main(stage: Stage) -> int:
     if stage.part:
-        return run_steps(stage, int(stage.part))
+        group, first = stage.part.split(":")
+        return run_steps(stage, group, int(first))
     found = versions()
     results.add_to_machine(stage.out, found)
     say("  ".join(f"{k} {v}" for k, v in found.items() if v))
+    parts = [] if stage.dry else [f"{precision}:0" for precision in LIMITS]
+    running = [(part, results.start_part(stage, part, stage.left() - 2)) for part in parts]
     try:
         import fastconv as fc
 
         gpu = fc.cuda.describe()
         results.add_to_machine(stage.out, {"fastconv": fc.__version__, "gpu": gpu})
         say(f"fastconv {fc.__version__}: {gpu}; missing: {fc.cuda.missing()}")
-        code = run_steps(stage, 0)
+        groups = ["", *LIMITS] if stage.dry else [""]
+        codes = [run_steps(stage, group) for group in groups]
     except Exception as e:
         detail(traceback.format_exc())
         say(f"FAILED outside of the steps: {results.first_line(e)}")
-        return WRONG
+        codes = [WRONG]
+    good = [results.wait_for_part(part, process, stage.left() - 1) for part, process in running]
+    code = WRONG if WRONG in codes else INCOMPLETE if any(codes) or not all(good) else 0
     say({WRONG: "an essential step failed", INCOMPLETE: "some steps failed"}.get(code, "every step passed"))
     return code
