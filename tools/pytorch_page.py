@@ -76,7 +76,7 @@ PLACES = {
         scatter_reduce_ select short sigmoid_ sign_ sin_ split_with_sizes sqrt_ square square_ squeeze_
         storage_offset swapaxes swapaxes_ swapdims swapdims_ t_ take take_along_dim tanh_ tensor_split tile
         trace transpose_ tril tril_ triu triu_ true_divide true_divide_ trunc trunc_ type unflatten unfold
-        uniform_ unique unique_consecutive unsqueeze_ vdot""",
+        uniform_ unique unique_consecutive unsqueeze_ vdot pin_memory is_pinned""",
     ),
     "`nn.functional`": (
         "torch.nn.functional",

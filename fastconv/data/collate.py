@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .. import backends
 from ..checks import check, shape_str
 from ..creation import from_numpy
 from ..devices import default_device
@@ -220,15 +221,35 @@ def _keys(item: object) -> str:
 
 def tensors(value: Any) -> Any:
     """The batch with its arrays as Tensors, on the default device."""
-    if isinstance(value, np.ndarray):
-        return from_numpy(value)
-    if isinstance(value, Tensor):
-        return value if value.device == default_device() else value.to(default_device())
+
+    def tensor(part: Any) -> Tensor:
+        if isinstance(part, np.ndarray):
+            return from_numpy(part)
+        return part if part.device == default_device() else part.to(default_device())
+
+    return _mapped(tensor, value)
+
+
+def pinned(value: Any) -> Any:
+    """The batch with its arrays, and its Tensors on the host, in page-locked memory."""
+
+    def pin(part: Any) -> Any:
+        if isinstance(part, np.ndarray):
+            return part if part.dtype.hasobject else backends.load("cuda").pinned.copy(part)
+        return part.pin_memory() if part.device == "cpu" else part
+
+    return _mapped(pin, value)
+
+
+def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    """The batch with ``function`` applied to its arrays and Tensors."""
+    if isinstance(value, (np.ndarray, Tensor)):
+        return function(value)
     if isinstance(value, tuple):
-        return _like(value, [tensors(v) for v in value])
+        return _like(value, [_mapped(function, v) for v in value])
     if isinstance(value, dict):
-        return {k: tensors(v) for k, v in value.items()}
-    return [tensors(v) for v in value] if isinstance(value, list) else value
+        return {k: _mapped(function, v) for k, v in value.items()}
+    return [_mapped(function, v) for v in value] if isinstance(value, list) else value
 
 
 def pairs(name: str, batches: Iterable[Any]) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import backends, random
+from .. import backends, cuda, random
 from ..checks import check, one_of, shape_str
 from ..checks import number as real
 from ..table import Table, number
@@ -61,7 +61,9 @@ class DataLoader:
         Makes a batch from the list of its items; :func:`default_collate` by default. Arrays in its result
         become Tensors.
     pin_memory : bool
-        Has no effect, because the upload to a GPU has page-locked memory of its own.
+        Put the batches into page-locked memory (see :meth:`Tensor.pin_memory`), from which ``to("cuda",
+        non_blocking=True)`` does not wait. The threads that make the batches do it. It has no effect without
+        a GPU. ``train.fit`` does not need it, because its upload has page-locked memory of its own.
     drop_last : bool
         Leave out the last batch if it is incomplete.
     timeout : float
@@ -347,7 +349,7 @@ class DataLoader:
         batches, size = self._batches(), self.batch_size or 1
         jobs = batches.streamed(start, size, self.drop_last) if self._stream else self._indexed(start)
         order = self._rng(epoch, 0)
-        backend = backends.get_backend()
+        backend, pin = backends.get_backend(), self.pin_memory and cuda.is_available()
 
         def read() -> Any:
             with random.drawing_from(order):
@@ -356,7 +358,8 @@ class DataLoader:
         def make(worker: int, job: Any) -> Any:
             b, index, items = job
             with self._worker(worker, backend):
-                return batches.make(index, items, self._rng(epoch, b + 1))
+                batch = batches.make(index, items, self._rng(epoch, b + 1))
+                return collate.pinned(batch) if pin else batch
 
         def begin(worker: int) -> None:
             if self.worker_init_fn is not None and self.num_workers and not skip:

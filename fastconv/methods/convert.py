@@ -77,20 +77,55 @@ class ConvertMethods(Variable):
 
         It is called as ``to(device)``, ``to(dtype)``, ``to(device, dtype)`` or ``to(other)``, which takes the
         device and dtype of the tensor ``other``. The result is this tensor itself if nothing changes, unless
-        ``copy`` is true. ``non_blocking`` and ``memory_format`` have no effect.
+        ``copy`` is true. ``memory_format`` has no effect.
+
+        A move waits until it is done. With ``non_blocking``, a move from page-locked memory
+        (:meth:`pin_memory`) to the GPU does not wait: work on the result waits for it, and this tensor must
+        not be changed until ``fc.cuda.synchronize()``.
 
         >>> fc.arange(2).to("cpu", fc.float64)
         tensor([0., 1.], dtype=float64)
         """
-        return convert.to(self, *args, device=device, dtype=dtype, other=other, copy=copy)
+        return convert.to(
+            self, *args, device=device, dtype=dtype, other=other, non_blocking=non_blocking, copy=copy
+        )
 
     def cpu(self) -> Self:
         """Move to the host."""
         return convert.to(self, device="cpu")
 
     def cuda(self, device: Any = None, non_blocking: builtins.bool = False) -> Self:
-        """Move to the GPU; ``device`` may be ``"cuda"`` or its number, and ``non_blocking`` has no effect."""
-        return convert.to(self, device=devices.gpu("cuda", device))
+        """Move to the GPU; ``device`` may be ``"cuda"`` or its number, ``non_blocking`` as for :meth:`to`."""
+        return convert.to(self, device=devices.gpu("cuda", device), non_blocking=non_blocking)
+
+    def pin_memory(self) -> Self:
+        """A copy in page-locked memory of the host, which a GPU copies from while the program goes on.
+
+        The result is this tensor itself if it is there already. ``train.fit`` uploads through page-locked
+        memory of its own, so its tensors need not be pinned.
+
+        Raises
+        ------
+        ValueError
+            If the tensor is on the GPU.
+        RuntimeError
+            If there is no GPU.
+
+        Examples
+        --------
+        >>> x = fc.ones(2, 3).pin_memory()
+        >>> x.is_pinned(), x.to("cuda", non_blocking=True).shape
+        (True, (2, 3))
+        """
+        return convert.pin_memory(self)
+
+    def is_pinned(self) -> builtins.bool:
+        """Whether the tensor is in page-locked memory of the host (see :meth:`pin_memory`).
+
+        >>> fc.ones(2).is_pinned()
+        False
+        """
+        return convert.is_pinned(self)
 
     def astype(self, dtype: DType) -> Self:
         """Cast to ``dtype``; the gradient is cast back in the backward pass.

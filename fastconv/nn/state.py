@@ -201,7 +201,7 @@ class ModuleState(HookedModule):
         >>> nn.Linear(2, 3).to("cpu", "float64").weight.dtype
         dtype('float64')
         """
-        device, dtype, _ = destination("to", args, kwargs)
+        device, dtype, *_ = destination("to", args, kwargs)
         check(
             dtype is None or dtype in (FLOAT32, FLOAT64),
             "to",

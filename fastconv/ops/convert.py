@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv import backends, devices, dtypes
+from fastconv.backends.common import pinned
 from fastconv.checks import check
 from fastconv.tape import Op
 from fastconv.variable import Node, Variable
@@ -38,13 +39,29 @@ class Cast(Op):
         return ctx.engine.cast(gy, ctx.dtype)
 
 
+class Pin(Op):
+    """A copy in page-locked memory."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Any) -> Any:
+        return backends.load("cuda").pinned.copy(x)
+
+    @staticmethod
+    def backward(ctx: Node, gy: Any) -> Any:
+        return gy
+
+
 class ToDevice(Op):
     """The values on another device; the gradient moves back."""
 
     @staticmethod
-    def forward(ctx: Node, x: Any, target: str) -> Any:
+    def forward(ctx: Node, x: Any, target: str, non_blocking: bool = False) -> Any:
         ctx.target = target
-        return backends.engine_of(target).asarray(x) if target == "cuda" else ctx.engine.to_host(x)
+        if target != "cuda":
+            return ctx.engine.to_host(x)
+        if non_blocking and pinned.owner(x) is not None:
+            return backends.load("cuda").memory.from_host(x, non_blocking=True)
+        return backends.engine_of(target).asarray(x)
 
     @staticmethod
     def backward(ctx: Node, gy: Any) -> Any:
@@ -63,23 +80,45 @@ def to(x: Variable, *args: Any, **kwargs: Any) -> Any:
 
     The result is ``x`` itself if both are the same, unless ``copy`` is True.
     """
-    device, dtype, copied = destination("to", args, kwargs)
-    y = x if device is None or device == x.device else ToDevice.apply(x, target=device)
+    device, dtype, copied, non_blocking = destination("to", args, kwargs)
+    moves = device is not None and device != x.device
+    y = ToDevice.apply(x, target=device, non_blocking=non_blocking) if moves else x
     y = y if dtype is None or dtype == y.dtype else Cast.apply(y, dtype=dtype)
     return Copy.apply(x) if copied and y is x else y
+
+
+def is_pinned(x: Variable) -> bool:
+    """Whether ``x`` lies in page-locked memory of the host."""
+    return x.device == "cpu" and pinned.owner(x.array) is not None
+
+
+def pin_memory(x: Variable) -> Any:
+    """``x`` in page-locked memory of the host; ``x`` itself if it is there."""
+    check(
+        x.device == "cpu",
+        "pin_memory",
+        "the tensor is on the GPU; only memory of the host can be page-locked",
+    )
+    return x if is_pinned(x) else Pin.apply(x)
+
+
+class Destination(NamedTuple):
+    """What the arguments of a call of ``to`` mean; None: as it is."""
+
+    device: devices.device | None
+    dtype: np.dtype[Any] | None
+    copy: bool
+    non_blocking: bool
 
 
 _OPTIONS = ("device", "dtype", "other", "non_blocking", "copy", "memory_format")
 
 
-def destination(
-    name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> tuple[devices.device | None, np.dtype[Any] | None, bool]:
-    """The device, the dtype and ``copy`` that the arguments of a call of ``to`` mean, in all PyTorch's forms.
+def destination(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Destination:
+    """What the arguments of a call of ``to`` mean, in all PyTorch's forms.
 
     The arguments are a device, a dtype, both, or a tensor, and then ``non_blocking`` and ``copy``.
-    ``non_blocking`` has no effect, because a move waits until it is done; ``memory_format`` has none, because
-    the engine chooses the strides.
+    ``memory_format`` has no effect, because the engine chooses the strides.
     """
     unknown = [k for k in kwargs if k not in _OPTIONS]
     check(not unknown, name, f"got an unexpected argument {', '.join(map(repr, unknown))}", TypeError)
@@ -102,10 +141,12 @@ def destination(
     )
     if other is not None:
         device, dtype = other.device, other.dtype
-    return (
+    copy, non_blocking = (bool(flags.get(n, kwargs.get(n, False))) for n in ("copy", "non_blocking"))
+    return Destination(
         None if device is None else devices.named(device),
         None if dtype is None else dtypes.parse(name, dtype),
-        bool(flags.get("copy", kwargs.get("copy", False))),
+        copy,
+        non_blocking,
     )
 
 

@@ -15,7 +15,7 @@ import pytest
 from conftest import SIMULATED, needs_cuda
 
 import fastconv as fc
-from fastconv import nn
+from fastconv import data, nn
 from fastconv.cuda import nvtx
 
 pytestmark = needs_cuda
@@ -59,7 +59,7 @@ def test_a_device_that_is_not_there_is_refused(call):
 def test_the_device_is_chosen_before_its_first_use():
     program = """
 import fastconv as fc
-from fastconv import nn
+from fastconv import data, nn
 fc.backends.load("cuda").properties.count = lambda: 2
 print(fc.cuda.device_count(), fc.cuda.is_initialized())
 fc.cuda.set_device(1)
@@ -208,6 +208,94 @@ def test_there_is_one_stream():
     assert stream.record_event(event) is event
     stream.synchronize()
     assert event.query() and stream.query()
+
+
+# ------------------------------------------------------------------------------------------------- pinned
+def test_pinned_memory():
+    images = np.arange(120, dtype=np.float32).reshape(2, 3, 4, 5)
+    for array in (images, images.transpose(1, 3, 0, 2), np.array(3.0), np.zeros((0, 2)), images > 3):
+        x = fc.from_numpy(array)
+        y = x.pin_memory()
+        assert y.is_pinned() and not x.is_pinned() and y.pin_memory() is y and y.dtype == x.dtype
+        np.testing.assert_array_equal(y.numpy(), array)
+        for non_blocking in (False, True):
+            moved = [y.to("cuda", non_blocking=non_blocking), y.cuda(non_blocking=non_blocking)]
+            moved.append(y.to("cuda", x.dtype, non_blocking))
+            assert not any(m.is_pinned() for m in moved)
+            for m in moved:
+                np.testing.assert_array_equal(m.numpy(), array)
+    assert y[1:].is_pinned() and not (y + 1).is_pinned() and not y.clone().is_pinned()
+    with pytest.raises(ValueError, match="pin_memory: the tensor is on the GPU"):
+        moved[0].pin_memory()
+
+
+def test_the_gradient_passes_pinned_memory():
+    x = fc.ones(3, requires_grad=True)
+    (x.pin_memory().to("cuda", non_blocking=True) * 2).sum().backward()
+    assert x.grad.tolist() == [2, 2, 2]
+
+
+def test_pinned_memory_is_used_again():
+    x = fc.ones(1000).pin_memory()
+    address = x.numpy().ctypes.data
+    del x
+    assert fc.zeros(1000).pin_memory().numpy().ctypes.data == address
+
+
+@pytest.mark.skipif(not SIMULATED, reason="looks at the calls of a device that it stands in for")
+def test_a_move_waits_unless_it_is_told_not_to(monkeypatch):
+    """The source of a copy that may still run is kept, until the event after it is reached."""
+    from fastconv.backends.cuda.runtime import device, memory, pinned
+
+    done, reached = [], []
+
+    class Event:
+        def record(self, stream):
+            done.append("event")
+
+        def query(self):
+            return bool(reached)
+
+    class Stream:
+        def synchronize(self):
+            done.append("waited")
+
+    class Numbers:
+        known, address = {}, 0
+
+        def copy_to_device(self, x, stream):
+            done.append("copy")
+
+    x = pinned.copy(np.ones(4, np.float32))
+    numbers = Numbers()
+    numbers.base, numbers.flat = numbers, lambda: numbers
+    monkeypatch.setattr(device, "on_host", False)
+    monkeypatch.setattr(device, "stream", Stream)
+    monkeypatch.setattr(pinned.events, "event", lambda timing: Event())
+    memory.write(numbers, np.ones(4, np.float32), non_blocking=True)
+    memory.write(numbers, x)
+    memory.write(numbers, x, non_blocking=True)
+    assert done == ["copy", "copy", "waited", "copy", "event"]
+    before = sys.getrefcount(x)
+    reached.append(True)
+    memory.write(numbers, pinned.copy(np.ones(1, np.float32)), non_blocking=True)
+    assert sys.getrefcount(x) == before - 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_pins_its_batches(workers):
+    arrays = np.arange(24, dtype=np.float32).reshape(6, 1, 2, 2), np.arange(6)
+    plain, pins = (list(data.DataLoader(arrays, 4, num_workers=workers, pin_memory=p)) for p in (False, True))
+    for before, after in zip(plain, pins):
+        for a, b in zip(before, after):
+            assert b.is_pinned() and not a.is_pinned() and b.dtype == a.dtype
+            np.testing.assert_array_equal(a.numpy(), b.numpy())
+    items = [{"x": fc.ones(2), "name": "a", "n": 1}, {"x": fc.ones(2), "name": "b", "n": 2}]
+    (batch,) = data.DataLoader(items, 2, pin_memory=True)
+    assert batch["x"].is_pinned() and batch["n"].is_pinned() and batch["name"] == ["a", "b"]
+    with fc.backend("cuda"):
+        x, y = next(iter(data.DataLoader(arrays, 4, pin_memory=True)))
+    assert x.is_cuda and y.is_cuda
 
 
 # ------------------------------------------------------------------------------------------------- profilers

@@ -72,6 +72,7 @@ class DeviceEngine(Engine, Protocol):
     memory: Any  # the pool of device memory
     device: Any  # the stream and synchronisation
     events: Any  # marks on the stream
+    pinned: Any  # page-locked memory of the host
     properties: Any  # names and numbers of the devices
     dlpack: Any  # arrays of other libraries
 

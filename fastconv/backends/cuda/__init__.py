@@ -43,6 +43,6 @@ from .ops.softmax_loss import (
 from .ops.sort import kthvalue, sort, topk
 from .ops.unpool import max_unpool_bwd, max_unpool_fwd
 from .ops.views import as_strided, asarray, broadcast_to, concatenate, permute, reshape, to_host, zeros
-from .runtime import device, dlpack, events, memory, properties
+from .runtime import device, dlpack, events, memory, pinned, properties
 from .runtime.h2d import Upload
 from .runtime.layout import copy

@@ -13,12 +13,7 @@ from ..runtime.array import DeviceArray
 
 def asarray(x) -> DeviceArray:
     """A host array as a device array with the same order of axes in memory."""
-    if isinstance(x, DeviceArray):
-        return x
-    x = np.asarray(x)
-    order = sorted(range(x.ndim), key=lambda i: (-abs(x.strides[i]), i))
-    y = memory.upload(x.transpose(order))
-    return y.transpose(*(order.index(i) for i in range(x.ndim)))
+    return x if isinstance(x, DeviceArray) else memory.from_host(np.asarray(x))
 
 
 def to_host(x) -> np.ndarray:

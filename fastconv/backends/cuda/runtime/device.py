@@ -13,10 +13,11 @@ simulator can replace both.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ __all__ = [
     "SIMULATED",
     "Launcher",
     "allocate",
+    "allocate_pinned",
     "attach",
     "capability",
     "choose",
@@ -165,14 +167,32 @@ def allocate(size: int) -> tuple[int, object]:
     if on_host:
         memory = _host_memory(size)
         return memory.ctypes.data, memory
-    try:
+    with _memory_errors():
         memory = cuda.device_array(size, np.uint8)
+    return memory.device_ctypes_pointer.value, memory
+
+
+def allocate_pinned(size: int) -> np.ndarray:
+    """``size`` bytes of page-locked memory of the host; MemoryError if there is none left."""
+    attach()
+    if on_host:
+        return np.empty(size, np.uint8)
+    with _memory_errors():
+        return cuda.pinned_array(size, np.uint8)
+
+
+@contextlib.contextmanager
+def _memory_errors() -> Iterator[None]:
+    """A MemoryError in place of the driver's error.
+
+    That is Numba's error where Numba makes the call, and cuda-core's where the device is set up.
+    """
+    try:
+        yield
     except Exception as e:
-        # Numba's error for a call that it makes itself, cuda-core's where the device is set up
         if "OUT_OF_MEMORY" not in str(e):
             raise
         raise MemoryError from None
-    return memory.device_ctypes_pointer.value, memory
 
 
 def free_now() -> None:

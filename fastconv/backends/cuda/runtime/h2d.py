@@ -23,6 +23,7 @@ class Upload:
     """
 
     def __init__(self):
+        device.attach()
         self.stream, self.taken = cuda.stream(), cuda.event()
         self.places, self.turn = [_Place(), _Place()], 0
 
@@ -60,7 +61,7 @@ class _Place:
         ends = np.cumsum([0, *(-(-a.nbytes // ALIGN) * ALIGN for a in arrays)])
         size = int(ends[-1])
         if size > self.pinned.size:
-            self.pinned, self.memory = cuda.pinned_array(size, np.uint8), memory.empty((size,), np.uint8)
+            self.pinned, self.memory = device.allocate_pinned(size), memory.empty((size,), np.uint8)
             device.synchronize()  # the kernels that used this block before may still be running
         results = []
         for a, axes, at in zip(arrays, order, map(int, ends)):

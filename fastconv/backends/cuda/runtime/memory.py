@@ -7,8 +7,9 @@ from math import prod
 import numpy as np
 
 from fastconv.backends import settings
+from fastconv.backends.common.pinned import owner
 
-from . import device, driver, pool
+from . import device, driver, pinned, pool
 from .array import DeviceArray
 from .context import current
 
@@ -26,20 +27,30 @@ def empty(shape, dtype) -> DeviceArray:
     return y
 
 
-def upload(x: np.ndarray) -> DeviceArray:
-    """A copy of a host array, C-contiguous.
+def upload(x: np.ndarray, non_blocking: bool = False) -> DeviceArray:
+    """A copy of a host array, C-contiguous; ``non_blocking`` as for :func:`write`.
 
     It does not lie in the memory of a graph, which each replay writes again: a recorded step finds it as it
     is now. Nor is the copy recorded, so other threads may use the array at once.
     """
     x = np.ascontiguousarray(x).reshape(np.shape(x))
     y = DeviceArray(pool.shared.take(x.nbytes), x.shape, x.dtype)
-    write(y, x)
+    write(y, x, non_blocking=non_blocking)
     return y
 
 
-def write(y: DeviceArray, x: np.ndarray, stream=None) -> None:
+def from_host(x: np.ndarray, non_blocking: bool = False) -> DeviceArray:
+    """A copy of a host array with the same order of axes in memory; ``non_blocking`` as for :func:`write`."""
+    order = sorted(range(x.ndim), key=lambda i: (-abs(x.strides[i]), i))
+    y = upload(x.transpose(order), non_blocking)
+    return y.transpose(*(order.index(i) for i in range(x.ndim)))
+
+
+def write(y: DeviceArray, x: np.ndarray, stream=None, non_blocking: bool = False) -> None:
     """Copy a host array into a device array of its size and dtype, both C-contiguous.
+
+    From ordinary memory the driver returns when it has read all of it. From page-locked memory it returns at
+    once, so this function waits for the copy, unless it is ``non_blocking``.
 
     Parameters
     ----------
@@ -52,7 +63,10 @@ def write(y: DeviceArray, x: np.ndarray, stream=None) -> None:
     if device.on_host:
         y.host_view()[:] = x.reshape(-1)
     else:
-        y.flat().copy_to_device(x.reshape(-1), stream=stream or device.stream())
+        stream = stream or device.stream()
+        y.flat().copy_to_device(x.reshape(-1), stream=stream)
+        if owner(x) is not None:
+            pinned.keep(x, stream) if non_blocking else stream.synchronize()
 
 
 _constants: dict = {}

@@ -71,6 +71,7 @@ class Pool(Blocks):
     def _shrink(self, most):
         if _recordings:
             return
+        device.attach()  # the garbage collector may be in a thread that never used it
         if not device.on_host:
             device.cuda.synchronize()  # kernels may still be running on the blocks
         super()._shrink(most)
