@@ -19,7 +19,7 @@ import fastconv as fc
 
 ROOT = Path(__file__).parents[2]
 on_the_machine = pytest.mark.skipif(not PTX, reason="run by test_on_the_machine")
-SUITES = ("cuda/test_ptx", "cuda/test_cuda_conv", "cuda/test_cuda", "ops/test_ops")
+SUITES = ("cuda/test_ptx", "cuda/test_cuda_conv", "cuda/test_cuda_tiles", "cuda/test_cuda", "ops/test_ops")
 
 
 @pytest.mark.full
@@ -32,8 +32,9 @@ def test_on_the_machine():
     if not compiler_found():
         pytest.skip('no CUDA compiler; pip install "fastconv[cu13]"')
     env = os.environ | {"FASTCONV_PTX_MACHINE": "1", "NUMBA_ENABLE_CUDASIM": "0"}
-    # of the ops the float32 cases, without the largest convolutions, which take minutes
-    chosen = "(test_ptx or test_cuda or cuda and float32 and not residual)"
+    # of the ops the float32 cases, without the largest convolutions, which take minutes; one tile per mode
+    chosen = "(test_ptx or test_cuda and not tiles or cuda and float32 and not residual and not tiles"
+    chosen += " or tiles and 64x64x32 and wide)"
     chosen += " and not every_kernel and not gpu_session"
     command = [sys.executable, "-m", "pytest", "-q", *(f"tests/{name}.py" for name in SUITES), "-k", chosen]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
