@@ -24,6 +24,7 @@ import ctypes
 import functools
 
 import numpy as np
+from ptx_interpreter.hopper import encode
 from ptx_interpreter.launch import Machine
 from ptx_interpreter.program import Fault, Program
 
@@ -83,7 +84,7 @@ def install(accesses=False) -> Machine:
         arguments = [address_of(a) for a in values]
         machine.run(name, _program(kernel, kinds), grid, block, arguments, segments, shared)
 
-    device.emulate(start, host_memory)
+    device.emulate(start, host_memory, encode)
     return machine
 
 

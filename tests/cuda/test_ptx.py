@@ -19,7 +19,14 @@ import fastconv as fc
 
 ROOT = Path(__file__).parents[2]
 on_the_machine = pytest.mark.skipif(not PTX, reason="run by test_on_the_machine")
-SUITES = ("cuda/test_ptx", "cuda/test_cuda_conv", "cuda/test_cuda_tiles", "cuda/test_cuda", "ops/test_ops")
+SUITES = (
+    "cuda/test_ptx",
+    "cuda/test_hopper",
+    "cuda/test_cuda_conv",
+    "cuda/test_cuda_tiles",
+    "cuda/test_cuda",
+    "ops/test_ops",
+)
 
 
 @pytest.mark.full
@@ -33,8 +40,8 @@ def test_on_the_machine():
         pytest.skip('no CUDA compiler; pip install "fastconv[cu13]"')
     env = os.environ | {"FASTCONV_PTX_MACHINE": "1", "NUMBA_ENABLE_CUDASIM": "0"}
     # of the ops the float32 cases, without the largest convolutions, which take minutes; one tile per mode
-    chosen = "(test_ptx or test_cuda and not tiles or cuda and float32 and not residual and not tiles"
-    chosen += " or tiles and 64x64x32 and wide)"
+    chosen = "(test_ptx or test_hopper or test_cuda and not tiles"
+    chosen += " or cuda and float32 and not residual and not tiles or tiles and 64x64x32 and wide)"
     chosen += " and not every_kernel and not gpu_session"
     command = [sys.executable, "-m", "pytest", "-q", *(f"tests/{name}.py" for name in SUITES), "-k", chosen]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)

@@ -193,7 +193,7 @@ def mentions(*words):
 
 def test_instructions_are_emitted_in_one_place_per_backend():
     emitting = {m for m in users("llvmlite") if not m.startswith("backends.cpu.codegen.")}
-    assert emitting <= {"backends.cuda.codegen.ptx"}
+    assert emitting <= {"backends.cuda.codegen.ptx", "backends.cuda.codegen.hopper"}
     assert "backends.cpu.codegen.jit" not in users("llvmlite")
 
 

@@ -22,6 +22,7 @@ from .arithmetic import (
     literal,
     parts_of,
 )
+from .hopper import HopperInstructions
 from .memory import FIRST, LOCAL, SHARED, WARP, MemoryInstructions, Shared
 from .program import Fault
 from .warp import WarpInstructions
@@ -52,7 +53,7 @@ class Machine:
             Launch(self, name, program, grid, block, arguments, segments, dynamic).run()
 
 
-class Launch(MemoryInstructions, WarpInstructions):
+class Launch(MemoryInstructions, WarpInstructions, HopperInstructions):
     """The threads of a launch, and what they do."""
 
     def __init__(self, machine, name, program, grid, block, arguments, segments, dynamic):
@@ -93,6 +94,7 @@ class Launch(MemoryInstructions, WarpInstructions):
         self.flight, self.committed = [], np.zeros(n, np.int64)
         self.passed = {}  # to and from functions
         self.missing = thread >= used  # of the last warp
+        self.start_hopper(program.cluster)
         self.counts["threads"] += n
         self.counts["launches"] += 1
 
@@ -101,14 +103,19 @@ class Launch(MemoryInstructions, WarpInstructions):
         gone, waiting = len(self.program.blocks), np.zeros(self.lanes, bool)
         at = np.where(self.missing, gone, 0)
         while True:
-            here = np.where(waiting, gone, at)
+            here = np.where(waiting | self.resting, gone, at)
             now = here.min()
             if now >= gone:
-                if not waiting.any():
-                    return
+                if self.arrive_boxes():
+                    continue
                 meeting = waiting.reshape(self.blocks, -1).any(1)
+                meeting &= ~self.resting.reshape(self.blocks, -1).any(1)
+                if not meeting.any():
+                    if waiting.any() or self.resting.any():
+                        raise Fault(f"{self.name}: threads wait for each other for ever")
+                    return
                 self.shared.barrier(meeting)
-                waiting[:] = False
+                waiting.reshape(self.blocks, -1)[meeting] = False
                 continue
             active = here == now
             mask = None if active.all() else active

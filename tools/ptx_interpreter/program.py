@@ -11,6 +11,21 @@ class Fault(RuntimeError):
     """Something that a device would not do as meant."""
 
 
+def _apart(body):
+    """The text with the registers and labels of each inner scope renamed, so that none clash."""
+
+    def renamed(scope):
+        text = scope[0]
+        names = re.findall(rf"({NAME}):", text)
+        for registers in re.findall(r"\.reg \.\w+\s+([^;]*);", text):
+            names += re.findall(NAME, registers)
+        for name in names:
+            text = re.sub(rf"(?<![\w$%.]){re.escape(name)}(?![\w$%.])", f"{name}_{scope.start()}", text)
+        return text
+
+    return re.sub(r"\{\s*\.reg[^{}]*(?:\{[^{}]*\}[^{}]*)*\}", renamed, body)
+
+
 class Program:
     """The text of one kernel as basic blocks.
 
@@ -21,12 +36,14 @@ class Program:
         self.shared = {
             m[1]: int(m[2] or 0) for m in re.finditer(rf"\.shared \.align \d+ \.b8 ({NAME})\[(\d*)\]", text)
         }
+        cluster = re.search(r"\.reqnctapercluster (\d+)", text)
+        self.cluster = int(cluster[1]) if cluster else 1
         entry = re.search(rf"\.entry {NAME}\(([^)]*)\)[^{{]*\n\{{(.*?)\n\}}", text, re.S)
         self.params = [(m[2], KINDS[m[1]]) for m in re.finditer(rf"\.param \.(\w+) ({NAME})", entry[1])]
         self.registers, self.local = {}, {}
         self.blocks, self.labels = [[]], {}
         body = re.sub(r"//.*", "", entry[2])
-        # scopes of names, which do not clash
+        body = _apart(body)
         body = re.sub(r"^\s*[{}]\s*$|\{\s*(?=\.reg)|\}\s*$", "", body, flags=re.M)
         for statement in re.split(r";|(?<=:)\s", body):
             self._read(" ".join(statement.split()))
@@ -39,8 +56,9 @@ class Program:
             self.labels[label[1]] = len(self.blocks) - 1
         elif local := re.fullmatch(rf"\.local \.align \d+ \.b8\s+({NAME})\[(\d+)\]", line):
             self.local[local[1]] = int(local[2])
-        elif register := re.fullmatch(rf"\.reg \.(\w+)\s+({NAME})(?:<(\d+)>)?", line):
-            names = [f"{register[2]}{i}" for i in range(int(register[3]))] if register[3] else [register[2]]
+        elif register := re.fullmatch(rf"\.reg \.(\w+)\s+({NAME}(?:, {NAME})*)(?:<(\d+)>)?", line):
+            names = register[2].split(", ")
+            names = [f"{n}{i}" for n in names for i in range(int(register[3]))] if register[3] else names
             self.registers |= dict.fromkeys(names, KINDS[register[1]])
         elif line[0] != ".":
             self._instruction(line)

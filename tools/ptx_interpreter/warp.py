@@ -13,6 +13,8 @@ class WarpInstructions:
     """The part of a launch that copies asynchronously and multiplies on tensor cores."""
 
     def do_cp(self, what, operands, mask, kind):
+        if "bulk" in what:
+            return self.start_box(what, operands, mask)
         if "commit_group" in what:
             self.committed += 1 if mask is None else mask
             return

@@ -1,8 +1,8 @@
 """Instructions that numba.cuda does not offer: asynchronous copies, matrix products by warps, wide accesses.
 
-This is the only file of the project with inline PTX. Kernels call these functions like any others. An array
-argument is a pointer or a 1-D array, and an index counts its elements. Under the simulator
-(``NUMBA_ENABLE_CUDASIM=1``) the same names come from ``simulator/ptx.py``.
+This file and ``hopper.py`` are the only ones of the project with inline PTX. Kernels call these functions
+like any others. An array argument is a pointer or a 1-D array, and an index counts its elements. Under the
+simulator (``NUMBA_ENABLE_CUDASIM=1``) the same names come from ``simulator/ptx.py``.
 
 Registers of the tiles that a warp multiplies (``g = lane // 4``, ``t = lane % 4``; one register = 32 bits)::
 
@@ -287,3 +287,6 @@ else:
 
     mma_tf32 = _mma("k8.row.col.f32.tf32.tf32.f32")
     mma_bf16 = _mma("k16.row.col.f32.bf16.bf16.f32")
+
+    # With these ``hopper.py`` emits its instructions.
+    emit, element, in_shared, make_tuple, fields = _asm, _pointer, _shared, _tuple, _fields

@@ -55,7 +55,10 @@ def clip(v):
 
 @functools.cache
 def tile_epilogue(tile, slabs, real):
-    """The functions ``stage(thread, sums, room)`` and ``write(...)`` of one kind of tile."""
+    """The functions ``stage(thread, sums, room)`` and ``write(...)`` of one kind of tile.
+
+    A block may have more threads than ``slabs.threads``; these only meet the others at barriers.
+    """
     BM, quads, pitch = tile.BM, tile.BN // 4, slabs.pitch_y
     threads, origin = slabs.threads, slabs.origin
     (high, wide), (run_r, step_r), (run_c, step_c) = slabs.sums_shape, slabs.row_layout, slabs.col_layout
@@ -147,6 +150,8 @@ def tile_epilogue(tile, slabs, real):
         square = cuda.local.array(4, real)
         # lines of the tile; from one of a thread's lines to its next; lines of this thread
         lines, stride = np.int32(min(BM, pixels - top)), np.int32(threads // quads)
+        if thread >= threads:
+            pixels = np.int32(0)
         mine = np.int32((lines - line + stride - 1) // stride)
         head = load4(room, np.int64(col))
         if flags & MOMENTS:
@@ -168,10 +173,11 @@ def tile_epilogue(tile, slabs, real):
                 finish(v, to, n, left + col, added, bias, residual, y, flags, g)
         if flags & MOMENTS:
             cuda.syncthreads()
-            for q in range(4):
-                error = shift[q] / real(max(mine, 1))
-                room[thread + q * threads] = (mean[q] - head[q]) + error
-                room[thread + (q + 4) * threads] = square[q] - shift[q] * error
+            if thread < threads:
+                for q in range(4):
+                    error = shift[q] / real(max(mine, 1))
+                    room[thread + q * threads] = (mean[q] - head[q]) + error
+                    room[thread + (q + 4) * threads] = square[q] - shift[q] * error
             cuda.syncthreads()
             if thread < quads:
                 combine_moments(room, thread, lines, left + col, n, head, moments, g)

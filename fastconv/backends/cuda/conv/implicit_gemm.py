@@ -415,9 +415,10 @@ def _run_phase(phase, complete, mode, x, w, y, bias, residual, relu):
 
 def _launch(phase, tile, mode, x, w, y, split_k, bias, residual, relu):
     in_channels, out_channels = phase.channels
-    widths = (cost.vector_width(c, x.itemsize) for c in phase.channels)
+    vector_x, vector_y = (cost.vector_width(c, x.itemsize) for c in phase.channels)
+    vector_w = vector_x if phase.is_dgrad else vector_y  # along which w lies in memory
     chunked = in_channels % tile.BK == 0
-    kernel, slabs = gemm_kernel(tile, mode, y.dtype.type, phase.is_dgrad, *widths, chunked)
+    kernel, slabs = gemm_kernel(tile, mode, y.dtype.type, phase.is_dgrad, vector_x, vector_w, chunked)
     flags = epilogue.flags_of(bias, residual, relu) if split_k == 1 else 0
     flags |= epilogue.QUADS * (out_channels % 4 == 0) | epilogue.DENSE * phase.dense
     moments = None

@@ -46,6 +46,7 @@ __all__ = [
     "on_host",
     "stream",
     "synchronize",
+    "tensor_map",
 ]
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
@@ -70,8 +71,15 @@ def _bytes(size: int) -> np.ndarray:
 
 _host_memory: Callable[[int], np.ndarray] = _bytes
 
+#: What :func:`emulate` was given to encode a ``TensorMap``.
+tensor_map: Callable[[Any], np.ndarray] | None = None
 
-def emulate(run: Launcher, host_memory: Callable[[int], np.ndarray] = _bytes) -> None:
+
+def emulate(
+    run: Launcher,
+    host_memory: Callable[[int], np.ndarray] = _bytes,
+    encode: Callable[[Any], np.ndarray] | None = None,
+) -> None:
     """Compute without a device for the rest of the process.
 
     The compile report (``tools/cuda_report.py``) learns of every kernel in this way, and the machine that
@@ -83,9 +91,11 @@ def emulate(run: Launcher, host_memory: Callable[[int], np.ndarray] = _bytes) ->
         Called in place of every launch.
     host_memory : callable
         ``host_memory(size)`` returns an array of ``size`` bytes that holds a block of the pool.
+    encode : callable, optional
+        ``encode(tensor_map)`` returns a ``TensorMap`` (``tensor_map.py``) as 16 numbers of 64 bits.
     """
-    global on_host, launcher, _host_memory
-    on_host, launcher, _host_memory = True, run, host_memory
+    global on_host, launcher, _host_memory, tensor_map
+    on_host, launcher, _host_memory, tensor_map = True, run, host_memory, encode
     availability.emulate()
 
 

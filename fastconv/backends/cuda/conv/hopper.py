@@ -1,0 +1,326 @@
+"""Forward and backward-data on Hopper: implicit GEMM whose slabs one thread copies and warpgroups multiply.
+
+::
+
+    grid:  x = blocks of BM pixels, y = blocks of BN channels, z = part of k (split k)
+    k:     chunks of one line of channels, and in a chunk all taps
+
+                  stages of shared memory                       a warpgroup's sums, in registers
+                +-----------+------------+                              BN
+    warp 8  --> | x: BM     | w: BN      |  --> warps 0-3   +------------------------+
+    im2col and  |   lines   |   lines    |      warps 4-7   | BM / 2 rows of each    |
+    tiled boxes +-----------+------------+                  +------------------------+
+                |    ...    |    ...     |
+                +-----------+------------+                  then stage, write (epilogue.py)
+
+    warp 8, one thread                              warps 0-7
+      for each chunk, for each tap                    for each chunk, for each tap
+        wait until the stage is empty    <---+          wait until the stage is full
+        start both boxes  ---> full          |          start 4 products along the lines
+                                             |          wait for those of the step before
+                                             +---         ... whose stage is then empty
+
+What lies outside of the image, behind the last channel or the last pixel, arrives as zeros: the tensor map of
+x knows the image and the walk over output positions, of which each is an input pixel under tap 0. A tap moves
+all of them. The weights are a matrix of output channels x input channels for each tap.
+
+Needs compute capability 9.0. Not among the algorithms that ``registry.py`` chooses from.
+
+Source: NVIDIA, CUTLASS, "Efficient GEMM in CUDA", section on warp specialization.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ..codegen import hopper, ptx
+from ..runtime import layout, memory, tensor_map
+from ..runtime.array import DeviceArray
+from ..runtime.launch import cuda, kernel, launch
+from ..runtime.tensor_map import TensorMap
+from . import cost, epilogue
+from .bf16 import rounded
+from .geometry import Phase, read_geometry
+from .implicit_gemm import aligned
+
+MULTIPLIERS = 256  # threads of the warpgroups that multiply
+THREADS = MULTIPLIERS + 32
+ALIGN = 1024  # of slabs, in bytes
+
+
+@dataclass(frozen=True)
+class HopperTile:
+    """Sizes of a block's tile: BM x BN sums.
+
+    ``stages`` is the number of slabs in shared memory, ``per_processor`` the blocks that fit on a
+    multiprocessor at once.
+    """
+
+    BM: int
+    BN: int
+    stages: int
+    per_processor: int = 1
+
+    @property
+    def high(self) -> int:
+        """Blocks of 64 rows of a warpgroup."""
+        return self.BM // 128
+
+
+TILES = (
+    HopperTile(128, 256, 4),
+    HopperTile(256, 128, 4),
+    HopperTile(128, 128, 3, 2),
+    HopperTile(128, 64, 4, 2),
+)
+
+
+class Slabs(NamedTuple):
+    """What the epilogue asks of a tile's sums on their way to global memory."""
+
+    threads: int
+    pitch_y: int
+    bytes: int  #: dynamic shared memory of a block
+    sums_shape: tuple[int, int] = (0, 0)  # not used: the sums are stored by ``codegen/hopper.py``
+    row_layout: tuple[int, int] = (1, 1)
+    col_layout: tuple[int, int] = (1, 1)
+    origin: None = None
+
+
+def slabs_of(tile: HopperTile) -> Slabs:
+    pitch = tile.BN + 8
+    slabs = tile.stages * (tile.BM + tile.BN) * hopper.LINE
+    return Slabs(MULTIPLIERS, pitch, ALIGN + max(slabs, tile.BM * pitch * 4))
+
+
+# ------------------------------------------------------------------------------------------------- the kernel
+@functools.cache
+def gemm_kernel(tile: HopperTile, mode: str):
+    """The kernel for one tile, and its slabs."""
+    BM, BN, high, stages, real = tile.BM, tile.BN, tile.high, tile.stages, np.float32
+    line = 32 if mode == "tf32" else 64  # channels of a chunk
+    slabs = slabs_of(tile)
+    pitch = slabs.pitch_y
+    zeros, multiply = hopper.sums(BN, high), hopper.products(BN, mode, 1, high)
+    finish, store = hopper.await_products(BN, high), hopper.store_sums(BN, high)
+    describe, map_address, shared_address = hopper.descriptor(), hopper.map_address, hopper.shared_address
+    copy_x, copy_w, acquire_map = hopper.copy_im2col, hopper.copy_tiled_3d, hopper.acquire_map
+    start_barrier, publish_barriers = hopper.start_barrier, hopper.publish_barriers
+    arrive, arrive_expecting, await_phase = hopper.arrive, hopper.arrive_expecting, hopper.await_phase
+    pointer = ptx.pointer
+    size_x, size = BM * hopper.LINE, (BM + BN) * hopper.LINE
+    own, own_bytes, barriers = BM // 2, BM // 2 * hopper.LINE, 2 * stages
+    _, write = epilogue.tile_epilogue(tile, slabs, real)
+
+    def hopper_gemm(maps, x, w, bias, residual, y, moments, split_k, flags, geometry):
+        g = read_geometry(geometry)
+        thread = np.int32(cuda.threadIdx.x)
+        top, left = np.int32(cuda.blockIdx.x) * BM, np.int32(cuda.blockIdx.y) * BN
+        split = np.int32(cuda.blockIdx.z)
+        room = pointer(cuda.shared.array(0, real, alignment=16))
+        first_slab = (shared_address(room) + np.uint32(ALIGN - 1)) & np.uint32(-ALIGN & 0xFFFFFFFF)
+        full = shared_address(cuda.shared.array(barriers, np.uint64))
+        empty = full + np.uint32(8 * stages)
+        if thread == 0:
+            for i in range(stages):
+                start_barrier(full + np.uint32(8 * i), np.uint32(1))
+                start_barrier(empty + np.uint32(8 * i), np.uint32(8))
+            publish_barriers()
+        cuda.syncthreads()
+
+        taps_w, taps = np.int32(g.taps_w), np.int32(g.taps_h * g.taps_w)
+        steps = np.int32((np.int32(g.in_channels) + line - 1) // line * taps)
+        first = np.int32(np.int64(split) * steps // split_k)
+        last = np.int32(np.int64(split + 1) * steps // split_k)
+        stage, parity = np.uint32(0), np.uint32(0)
+        if thread == MULTIPLIERS:
+            map_x, map_w = map_address(maps, np.int32(0)), map_address(maps, np.int32(1))
+            acquire_map(map_x)
+            acquire_map(map_w)
+            # the first output position, and the first tap
+            row = np.int32(top // np.int32(g.count_w))
+            image = np.int32(row // np.int32(g.count_h))
+            step_h, step_w = np.int32(g.tap_step_h), np.int32(g.tap_step_w)
+            # taps move by 0 or more: from the tap with the lowest place on
+            low_h = np.int32(min(step_h * (np.int32(g.taps_h) - 1), 0))
+            low_w = np.int32(min(step_w * (taps_w - 1), 0))
+            column = np.int32((top - row * np.int32(g.count_w)) * np.int32(g.stride_w) + g.offset_w + low_w)
+            line_h = np.int32((row - image * np.int32(g.count_h)) * np.int32(g.stride_h) + g.offset_h + low_h)
+            chunk = np.int32(first // taps * line)
+            tap = np.int32(first % taps)
+            tap_h = np.int32(tap // taps_w)
+            tap_w = np.int32(tap - tap_h * taps_w)
+            for _ in range(first, last):
+                await_phase(empty + np.uint32(8) * stage, parity ^ np.uint32(1))
+                bar, to = full + np.uint32(8) * stage, first_slab + np.uint32(size) * stage
+                arrive_expecting(bar, np.uint32(size))
+                right, down = np.int32(tap_w * step_w - low_w), np.int32(tap_h * step_h - low_h)
+                copy_x(to, map_x, bar, chunk, column, line_h, image, right, down)
+                place = np.int32(
+                    g.kernel_first + tap_h * np.int32(g.kernel_step_h) + tap_w * np.int32(g.kernel_step_w)
+                )
+                copy_w(to + np.uint32(size_x), map_w, bar, chunk, left, place)
+                tap_w = np.int32(tap_w + 1)
+                if tap_w == taps_w:
+                    tap_w, tap_h = np.int32(0), np.int32(tap_h + 1)
+                    if tap_h == np.int32(g.taps_h):
+                        tap_h, chunk = np.int32(0), np.int32(chunk + line)
+                stage += np.uint32(1)
+                if stage == np.uint32(stages):
+                    stage, parity = np.uint32(0), parity ^ np.uint32(1)
+        sums = zeros()
+        group, lane = np.int32(thread >> 7), np.int32(thread & 31)
+        if thread < MULTIPLIERS:
+            before = empty
+            for step in range(first, last):
+                await_phase(full + np.uint32(8) * stage, parity)
+                at = first_slab + np.uint32(size) * stage
+                rows = at + np.uint32(group) * np.uint32(own_bytes)
+                sums = multiply(sums, describe(rows), describe(at + np.uint32(size_x)))
+                if lane == 0 and step > first:
+                    arrive(before)
+                before = empty + np.uint32(8) * stage
+                stage += np.uint32(1)
+                if stage == np.uint32(stages):
+                    stage, parity = np.uint32(0), parity ^ np.uint32(1)
+            sums = finish(sums)
+
+        # every box has arrived and was multiplied, so the slabs' memory is free
+        cuda.syncthreads()
+        if thread < MULTIPLIERS:
+            line_y = np.int32(group * own + 16 * ((thread >> 5) & 3) + (lane >> 2))
+            store(room, np.int64(line_y * pitch + 2 * (lane & 3)), np.int64(pitch), sums)
+        cuda.syncthreads()
+        write(room, top, left, np.int32(0), split, bias, residual, y, moments, flags, geometry)
+
+    return kernel(hopper_gemm, launch_bounds=(THREADS, tile.per_processor)), slabs
+
+
+# ------------------------------------------------------------------------------------------------- launches
+def refuses(phase: Phase, mode: str) -> str | None:
+    """Why a phase cannot run here, or None."""
+    spec, (_, axis_h, axis_w) = phase.spec, phase.axes
+    in_size = spec.out_size if phase.is_dgrad else spec.in_size
+    if mode not in ("tf32", "bf16"):
+        return f"tensor cores compute in tf32 and bf16, got {mode}"
+    if spec.groups > 1 or in_size[0] > 1 or phase.axes[0].taps > 1 or phase.axes[0].positions > 1:
+        return "it takes no groups and two spatial dimensions"
+    if any(c % (4 if mode == "tf32" else 8) for c in phase.channels):
+        return f"lines of channels must be multiples of 16 bytes, got {phase.channels} channels"
+    for axis, size in ((axis_h, in_size[1]), (axis_w, in_size[2])):
+        lower, upper, reach = _corners(axis, size)
+        if axis.in_stride > 8 or min(lower, upper) < -128 or max(lower, upper) > 127 or reach > 255:
+            return "tensor maps hold strides up to 8, and taps and padding up to 127 pixels"
+    return None
+
+
+def _corners(axis, size):
+    """The corners of a tensor map: first and last input pixel under the lowest tap; and the highest tap."""
+    span = axis.offset_step * (axis.taps - 1)
+    lower = axis.offset + min(span, 0)
+    return lower, lower + (axis.positions - 1) * axis.in_stride - (size - 1), abs(span)
+
+
+def maps(phase: Phase, tile: HopperTile, mode: str, x: DeviceArray, w: DeviceArray) -> DeviceArray:
+    """The tensor maps of x and of w, ``kernel taps x output channels x input channels``, on the device."""
+    spec, (_, axis_h, axis_w) = phase.spec, phase.axes
+    in_channels, out_channels = phase.channels
+    _, height, width = spec.out_size if phase.is_dgrad else spec.in_size
+    kind, itemsize = ("tf32", 4) if mode == "tf32" else ("bf16", 2)
+    line = hopper.LINE // itemsize
+    pixel = in_channels * itemsize
+    (lower_h, upper_h, _), (lower_w, upper_w, _) = _corners(axis_h, height), _corners(axis_w, width)
+    of_x = TensorMap(
+        kind,
+        x.address,
+        (in_channels, width, height, spec.batch),
+        (pixel, width * pixel, height * width * pixel),
+        (line, tile.BM),
+        (lower_w, lower_h),
+        (upper_w, upper_h),
+        (axis_w.in_stride, axis_h.in_stride),
+    )
+    taps = w.size // (in_channels * out_channels)
+    of_w = TensorMap(
+        kind,
+        w.address,
+        (in_channels, out_channels, taps),
+        (pixel, out_channels * pixel),
+        (line, tile.BN, 1),
+    )
+    return tensor_map.table(of_x, of_w)
+
+
+def best_tile(phase: Phase) -> HopperTile:
+    """The tile that wastes the fewest products, the larger one where equal."""
+    m, n = phase.pixels, phase.channels[1]
+    waste = {t: -(-m // t.BM) * t.BM * -(-n // t.BN) * t.BN for t in TILES}
+    return min(TILES, key=lambda t: (waste[t], TILES.index(t)))
+
+
+def run(
+    phases: list[Phase],
+    x: DeviceArray,
+    w: DeviceArray,
+    y: DeviceArray,
+    bias: DeviceArray | None = None,
+    residual: DeviceArray | None = None,
+    relu: bool = False,
+    mode: str | None = None,
+    tile: HopperTile | None = None,
+    split_k: int = 1,
+) -> None:
+    """Run phases of forward or backward-data; parameters as in ``implicit_gemm.run``.
+
+    ``split_k`` is only for a single phase.
+    """
+    mode = cost.packed(mode or cost.mode_of(y.dtype), *phases[0].channels)
+    for phase in phases:
+        if phase.taps and (why := refuses(phase, mode)):
+            raise ValueError(f"the kernel for Hopper does not take this convolution: {why}")
+    bias, residual, x, w = (aligned(v) for v in (bias, residual, x, w))
+    if not phases[0].is_dgrad:  # the channels that are summed over must run along lines
+        w = layout.dense(w.transpose(*range(w.ndim - 2), w.ndim - 1, w.ndim - 2))
+    if mode == "bf16":
+        x, w = rounded(x, True), rounded(w, False)
+    for phase in phases:
+        if not phase.taps:
+            continue
+        target = y if split_k == 1 else memory.empty((split_k, *y.shape), y.dtype)
+        y.base.known.clear()
+        _launch(phase, tile or best_tile(phase), mode, x, w, target, split_k, bias, residual, relu)
+        if split_k > 1:
+            epilogue.split_k_reduce(target, y, split_k, bias, residual, relu)
+
+
+def _launch(phase, tile, mode, x, w, y, split_k, bias, residual, relu):
+    _, out_channels = phase.channels
+    found, slabs = gemm_kernel(tile, mode)
+    flags = epilogue.flags_of(bias, residual, relu) if split_k == 1 else 0
+    flags |= epilogue.QUADS * (out_channels % 4 == 0) | epilogue.DENSE * phase.dense
+    moments = None
+    if split_k == 1 and not phase.is_dgrad and bias is None and residual is None and not relu:
+        flags |= epilogue.MOMENTS
+        blocks = -(-phase.pixels // tile.BM)
+        moments = memory.empty((2, out_channels, blocks), np.float64)
+        y.base.known["moments"] = moments, tile.BM, (phase.pixels, y.shape[-1])
+    launch(
+        found,
+        (-(-phase.pixels // tile.BM), -(-out_channels // tile.BN), split_k),
+        THREADS,
+        maps(phase, tile, mode, x, w),
+        x,
+        w,
+        y if bias is None else bias,
+        y if residual is None else residual,
+        y,
+        y if moments is None else moments,
+        split_k,
+        flags,
+        phase.table,
+        shared=slabs.bytes,
+    )
