@@ -1,4 +1,7 @@
-"""The convolution for Hopper (``conv/hopper.py``), run by ``tools/ptx_machine.py``, and faults it finds."""
+"""The convolution for Hopper (``conv/hopper.py``) on such a device or on ``tools/ptx_machine.py``.
+
+Then faults that the machine finds.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from conftest import PTX
+from conftest import HAS_GPU, PTX
 
 import fastconv as fc
 from fastconv.spec.conv import conv_spec
@@ -25,12 +28,14 @@ CASES = [
 ]
 
 
-@on_the_machine
+@pytest.mark.skipif(not (PTX or HAS_GPU), reason="needs a CUDA device; test_ptx.py: test_on_the_machine")
 @pytest.mark.parametrize("case", CASES, ids=lambda c: "x".join(map(str, (*c[0], *c[1], *c[2:]))))
 def test_both_passes(case):
     from fastconv.backends.cuda.conv import geometry, hopper
-    from fastconv.backends.cuda.runtime import layout
+    from fastconv.backends.cuda.runtime import device, layout
 
+    if HAS_GPU and device.capability() != (9, 0):
+        pytest.skip("needs compute capability 9.0")
     x_shape, w_shape, stride, padding, dilation, mode, tile, split_k = case
     spec = conv_spec("conv2d", x_shape, w_shape, stride, padding, dilation)
     rng = np.random.default_rng(0)
