@@ -47,7 +47,7 @@ ROOT = BENCH.parent
 #: Seconds after which a stage is stopped, in order.
 LIMITS = {
     "smoke": 60,
-    "tests": 150,
+    "tests": 120,
     "memcheck": 40,
     "racecheck": 40,
     "nets": 100,
