@@ -6,6 +6,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -238,3 +239,40 @@ def test_prepacked_weights_serve_all_sizes():
         for algorithm in ("winograd", "direct", "im2col"):
             engine.conv_fwd(x, packed, None, geometry, algorithm)
     assert len(packed.packed) == 4
+
+
+def test_a_block_in_a_circle_of_garbage_stays_whole():
+    """The collector tells what watches an object of its end before it calls ``__del__``, which returns the
+    block: its memory must not be freed in between."""
+
+    class Owner:
+        pass
+
+    freed = []
+
+    class Watched(size_classes.Blocks):
+        def _fresh(self, size):
+            owner = Owner()
+            weakref.finalize(owner, freed.append, size)
+            return owner
+
+    class Holder:
+        def __init__(self, pool):
+            self.pool, (self.block, self.size) = pool, pool.take_block(100)
+
+        def __del__(self):
+            self.pool.give_block(self.block, self.size)
+
+    pool = Watched()
+    pair = Holder(pool), Holder(pool)
+    pair[0].other, pair[1].other = pair[1], pair[0]
+    del pair
+    gc.collect()
+    assert not freed and pool.free_bytes == 2 * size_classes.size_class(100, pool.align)
+    again = pool.take_block(100)
+    pool.trim()
+    assert len(freed) == 1 and len(pool.owned) == 1
+    pool.give_block(*again)
+    del again
+    pool.trim()
+    assert len(freed) == 2 and not pool.owned

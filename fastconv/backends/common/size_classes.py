@@ -49,6 +49,10 @@ class Blocks:
 
     def __init__(self, bounded: bool = True):
         _all.add(self)
+        # Every block, in use or free, by its key. The garbage collector calls back what watches an object (as
+        # owners of a GPU's memory have themselves watched, to free it) before it calls ``__del__``, which
+        # returns a block to the pool. Of what a pool holds, it never does.
+        self.owned: dict[int, object] = {}
         # Re-entrant, because the garbage collector may return a block while this thread takes one.
         self.lock = threading.RLock()
         self.free: OrderedDict[int, list] = OrderedDict()  # the most recently asked size class is the last
@@ -60,6 +64,10 @@ class Blocks:
     def _fresh(self, size: int):
         """A new block; MemoryError if there is no memory."""
         raise NotImplementedError
+
+    def _key(self, block) -> int:
+        """What identifies a block."""
+        return id(block)
 
     def _release(self) -> None:
         """Give back as much memory as possible."""
@@ -120,13 +128,14 @@ class Blocks:
             except MemoryError:
                 raise MemoryError(self._no_memory(size)) from None
         self.fresh += 1
+        self.owned[self._key(block)] = block
         return block, size
 
     def _shrink(self, most: int) -> None:
         """Keep at most ``most`` free bytes."""
         for size, blocks in list(self.free.items()):
             while blocks and self.free_bytes > most:
-                del blocks[0]
+                self.owned.pop(self._key(blocks.pop(0)), None)
                 self.free_bytes -= size
 
     def trim(self) -> None:

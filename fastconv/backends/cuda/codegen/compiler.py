@@ -115,7 +115,9 @@ def _prune(folder: Path) -> None:
 
 
 def _place(code) -> str:
-    """Where a function's code begins; two lambdas may share a line."""
+    """Where a function is in its file; two lambdas may share a line."""
+    if code.co_name != "<lambda>":
+        return str(code.co_firstlineno)
     if not hasattr(code, "co_positions"):  # before Python 3.11
         return f"{code.co_firstlineno} {code.co_code.hex()}"
     return str(min((line, column) for line, _, column, _ in code.co_positions() if line and column))
@@ -146,6 +148,8 @@ def fingerprint(value: Any) -> str:
         return fingerprint((function, _options(value)))
     if isinstance(function := getattr(value, "_defn", None), FunctionType):  # an intrinsic
         return fingerprint(function)
+    if type(value).__module__.startswith(("numba.", "llvmlite.")):  # a type, or the signature of an intrinsic
+        return f"{type(value).__qualname__} {value}"
     raise TypeError(f"fingerprint: a kernel's factory was given a {type(value).__name__}")
 
 

@@ -63,6 +63,9 @@ class Pool(Blocks):
     def _fresh(self, size):
         return *device.allocate(size), {}
 
+    def _key(self, block):
+        return block[0]
+
     def _release(self):
         close_graphs()
         self.trim()
