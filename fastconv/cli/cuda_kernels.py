@@ -71,13 +71,18 @@ def _steps(name: str, options: dict[str, Any], batch: int, shape: tuple[int, ...
 
 
 @functools.cache
-def noted() -> list[Kernel]:
-    """Every kernel that the nets launch, with the types of its arguments. No GPU is used in this process any
-    more."""
+def noted(capability: tuple[int, int]) -> list[Kernel]:
+    """Every kernel that the nets launch on a GPU of a capability, with the types of its arguments.
+
+    No GPU is used in this process any more.
+    """
     from ..backends.cuda.runtime import autotune, device
 
     found: dict[Kernel, None] = {}
-    device.emulate(lambda kernel, kinds, *rest: found.setdefault((kernel, kinds)), _memory)
+    no_map = np.zeros(16, np.uint64)
+    device.emulate(
+        lambda kernel, kinds, *rest: found.setdefault((kernel, kinds)), _memory, lambda _: no_map, capability
+    )
     precision = settings.get_float32_precision()
     with backends.backend("cuda"), autotune.every_way():
         for mode in PRECISIONS:
@@ -93,7 +98,7 @@ def compile_share(capability: tuple[int, int], part: int, parts: int) -> list[st
     """Compile one share; the names of its kernels."""
     from ..backends.cuda.codegen import compiler
 
-    share = noted()[part::parts]
+    share = noted(capability)[part::parts]
     for kernel, kinds in share:
         compiler.cubin(kernel, kinds, capability)
     return [kernel.py_func.__name__ for kernel, _ in share]

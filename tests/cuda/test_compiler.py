@@ -88,7 +88,7 @@ if sys.argv[1:]:
     compiler.compile_ptx = compiled
 names = cuda_kernels.compile_share((9, 0), 0, 1)
 size = {f"{kind}{bits}": bits // 8 for kind in "bsuf" for bits in (8, 16, 32, 64)}
-for kernel, kinds in () if sys.argv[1:] else cuda_kernels.noted():
+for kernel, kinds in () if sys.argv[1:] else cuda_kernels.noted((9, 0)):
     head = compiler.compile_ptx(kernel, kinds, (9, 0)).split(".entry ", 1)[1].split(")", 1)[0]
     formats = "".join(map(launch._formats, kinds))
     assert [size[p] for p in re.findall(r"[.]param [.](?:align \\d+ [.])?(\\w+)", head)] == [

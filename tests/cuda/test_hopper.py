@@ -5,8 +5,6 @@ Then faults that the machine finds.
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 from conftest import HAS_GPU, PTX
@@ -16,63 +14,51 @@ from fastconv.spec.conv import conv_spec
 
 on_the_machine = pytest.mark.skipif(not PTX, reason="run by test_ptx.py: test_on_the_machine")
 
-#         x                 w               stride padding dilation  mode           tile  split k
+#         x                 w               stride padding dilation precision tile  split k
 CASES = [
-    ((2, 64, 9, 11), (64, 64, 3, 3), 1, 1, 1, "bf16_on_read", 3, 1),
-    ((2, 32, 9, 11), (64, 32, 3, 3), 2, 1, 1, "tf32", 2, 1),
-    ((2, 40, 9, 12), (72, 40, 3, 5), 1, 2, 1, "bf16_on_read", 3, 1),  # channels no multiple of a line
-    ((2, 20, 14, 13), (36, 20, 3, 3), 1, 2, 2, "tf32", 1, 1),
-    ((3, 64, 14, 13), (264, 64, 1, 1), 2, 0, 1, "bf16_on_read", 0, 1),
-    ((2, 72, 7, 8), (132, 72, 3, 2), 1, 1, 1, "tf32", 2, 3),
-    ((2, 4, 30, 31), (8, 4, 7, 7), 2, 3, 1, "tf32", 3, 1),
+    ((2, 64, 9, 11), (64, 64, 3, 3), 1, 1, 1, "medium", 3, 1),
+    ((2, 32, 9, 11), (64, 32, 3, 3), 2, 1, 1, "high", 2, 1),
+    ((2, 40, 9, 12), (72, 40, 3, 5), 1, 2, 1, "medium", 3, 1),  # channels no multiple of a line
+    ((2, 20, 14, 13), (36, 20, 3, 3), 1, 2, 2, "high", 1, 1),
+    ((3, 64, 14, 13), (264, 64, 1, 1), 2, 0, 1, "medium", 0, 1),
+    ((2, 72, 7, 8), (132, 72, 3, 2), 1, 1, 1, "high", 2, 3),
+    ((2, 4, 30, 31), (8, 4, 7, 7), 2, 3, 1, "high", 3, 1),
 ]
 
 
 @pytest.mark.skipif(not (PTX or HAS_GPU), reason="needs a CUDA device; test_ptx.py: test_on_the_machine")
 @pytest.mark.parametrize("case", CASES, ids=lambda c: "x".join(map(str, (*c[0], *c[1], *c[2:]))))
 def test_both_passes(case):
-    from fastconv.backends.cuda.conv import geometry, hopper
-    from fastconv.backends.cuda.runtime import device, layout
+    from fastconv.backends.cuda.conv import cost, hopper
+    from fastconv.backends.cuda.runtime import device
 
-    if HAS_GPU and device.capability() != (9, 0):
+    if HAS_GPU and device.capability() != hopper.CAPABILITY:
         pytest.skip("needs compute capability 9.0")
-    x_shape, w_shape, stride, padding, dilation, mode, tile, split_k = case
+    x_shape, w_shape, stride, padding, dilation, precision, tile, split_k = case
     spec = conv_spec("conv2d", x_shape, w_shape, stride, padding, dilation)
     rng = np.random.default_rng(0)
     x, w, b, residual, gy = (
         rng.standard_normal(s, dtype=np.float32)
         for s in (x_shape, w_shape, w_shape[:1], spec.y_shape, spec.y_shape)
     )
-    engine = fc.backends.load("cuda")
-    run = partial(hopper.run, mode=mode, tile=hopper.TILES[tile])
-    weights, device_gy = geometry.weights(engine.asarray(w)), engine.asarray(gy)
-    y, y5 = layout.empty(spec.y_shape, x.dtype)
-    run(
-        geometry.forward(spec.as_3d()),
-        layout.to_ndhwc(engine.asarray(x)),
-        weights,
-        y5,
-        engine.asarray(b),
-        layout.to_ndhwc(engine.asarray(residual)),
-        True,
-        split_k=split_k,
-    )
-    reference = fc.backends.load("numpy")
+    engine, reference = fc.backends.load("cuda"), fc.backends.load("numpy")
+    before = fc.get_float32_precision()
+    fc.set_float32_precision(precision)
+    try:
+        with cost.only_plans(cost.Plan(hopper.TILES[tile], split_k, 1.0)):
+            on_device = [engine.asarray(v) for v in (x, w, b)]
+            y = engine.conv_fwd(*on_device, spec, "implicit_gemm", engine.asarray(residual), True)
+            gx = engine.conv_bwd_data(engine.asarray(gy), on_device[1], spec, "implicit_gemm")
+    finally:
+        fc.set_float32_precision(before)
     x, w, b, residual, gy = (v.astype(np.float64) for v in (x, w, b, residual, gy))
-    wanted = reference.conv_fwd(x, w, b, spec)
-    _near(engine.to_host(y), np.maximum(wanted + residual, 0), mode)
-
-    gx, gx5 = layout.empty(x_shape, x.dtype)
-    phases = geometry.backward(spec.as_3d())
-    if not all(p.taps for p in phases):
-        layout.copy_to(engine.asarray(np.zeros(x_shape, np.float32)), gx)
-    run(phases, layout.to_ndhwc(device_gy), weights, gx5)
-    _near(engine.to_host(gx), reference.conv_bwd_data(gy, w, spec), mode)
+    _near(engine.to_host(y), np.maximum(reference.conv_fwd(x, w, b, spec) + residual, 0), precision)
+    _near(engine.to_host(gx), reference.conv_bwd_data(gy, w, spec), precision)
 
 
-def _near(got, wanted, mode):
+def _near(got, wanted, precision):
     error = np.linalg.norm(got - wanted) / np.linalg.norm(wanted)
-    assert error < (5e-4 if mode == "tf32" else 4e-3)
+    assert error < (5e-4 if precision == "high" else 4e-3)
 
 
 # ------------------------------------------------------------------------------------------------- faults

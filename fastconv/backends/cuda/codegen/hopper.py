@@ -28,10 +28,10 @@ from __future__ import annotations
 from llvmlite import ir
 from numba.cuda import types
 
+from ..runtime.tensor_map import LINE
 from .ptx import F32, I32, I64, element, emit, fields, in_shared, intrinsic, make_tuple
 
 I16, VOID = ir.IntType(16), ir.VoidType()
-LINE = 128  #: bytes of a line
 _SWIZZLE_128 = 1 << 62
 _EIGHT_LINES = 8 * LINE >> 4 << 32  # from 8 lines to the next 8, in units of 16 bytes
 DESCRIPTOR = _SWIZZLE_128 | _EIGHT_LINES | 1 << 16  #: of K-major lines, without the address

@@ -50,6 +50,11 @@ class Tile:
     thread_tile: tuple[int, int]
     stages: int = 3
 
+    @property
+    def name(self) -> str:
+        """What the tuner calls it."""
+        return f"{self.BM}x{self.BN}x{self.BK}"
+
     def threads(self, mode: str) -> int:
         """Threads of a block."""
         if mode == "fma":

@@ -24,7 +24,7 @@ What lies outside of the image, behind the last channel or the last pixel, arriv
 x knows the image and the walk over output positions, of which each is an input pixel under tap 0. A tap moves
 all of them. The weights are a matrix of output channels x input channels for each tap.
 
-Needs compute capability 9.0. Not among the algorithms that ``registry.py`` chooses from.
+Needs compute capability 9.0. There its tiles are among the plans of implicit GEMM (``implicit_gemm.py``).
 
 Source: NVIDIA, CUTLASS, "Efficient GEMM in CUDA", section on warp specialization.
 """
@@ -37,19 +37,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..codegen import hopper, ptx
-from ..runtime import layout, memory, tensor_map
+from ..codegen import ptx
+from ..runtime import device, layout, memory, tensor_map
 from ..runtime.array import DeviceArray
 from ..runtime.launch import cuda, kernel, launch
-from ..runtime.tensor_map import TensorMap
+from ..runtime.tensor_map import LINE, TensorMap
 from . import cost, epilogue
-from .bf16 import rounded
 from .geometry import Phase, read_geometry
-from .implicit_gemm import aligned
 
 MULTIPLIERS = 256  # threads of the warpgroups that multiply
 THREADS = MULTIPLIERS + 32
 ALIGN = 1024  # of slabs, in bytes
+CAPABILITY = 9, 0
+RATE = {"tf32": 330e12, "bf16": 600e12}  # operations per second
+AROUND = 6  # steps that a block's start and its epilogue take as long as
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,11 @@ class HopperTile:
     BN: int
     stages: int
     per_processor: int = 1
+
+    @property
+    def name(self) -> str:
+        """What the tuner calls it."""
+        return f"hopper {self.BM}x{self.BN}"
 
     @property
     def high(self) -> int:
@@ -93,7 +99,7 @@ class Slabs(NamedTuple):
 
 def slabs_of(tile: HopperTile) -> Slabs:
     pitch = tile.BN + 8
-    slabs = tile.stages * (tile.BM + tile.BN) * hopper.LINE
+    slabs = tile.stages * (tile.BM + tile.BN) * LINE
     return Slabs(MULTIPLIERS, pitch, ALIGN + max(slabs, tile.BM * pitch * 4))
 
 
@@ -101,6 +107,8 @@ def slabs_of(tile: HopperTile) -> Slabs:
 @functools.cache
 def gemm_kernel(tile: HopperTile, mode: str):
     """The kernel for one tile, and its slabs."""
+    from ..codegen import hopper  # which the simulator does not have
+
     BM, BN, high, stages, real = tile.BM, tile.BN, tile.high, tile.stages, np.float32
     line = 32 if mode == "tf32" else 64  # channels of a chunk
     slabs = slabs_of(tile)
@@ -112,8 +120,8 @@ def gemm_kernel(tile: HopperTile, mode: str):
     start_barrier, publish_barriers = hopper.start_barrier, hopper.publish_barriers
     arrive, arrive_expecting, await_phase = hopper.arrive, hopper.arrive_expecting, hopper.await_phase
     pointer = ptx.pointer
-    size_x, size = BM * hopper.LINE, (BM + BN) * hopper.LINE
-    own, own_bytes, barriers = BM // 2, BM // 2 * hopper.LINE, 2 * stages
+    size_x, size = BM * LINE, (BM + BN) * LINE
+    own, own_bytes, barriers = BM // 2, BM // 2 * LINE, 2 * stages
     _, write = epilogue.tile_epilogue(tile, slabs, real)
 
     def hopper_gemm(maps, x, w, bias, residual, y, moments, split_k, flags, geometry):
@@ -231,7 +239,7 @@ def maps(phase: Phase, tile: HopperTile, mode: str, x: DeviceArray, w: DeviceArr
     in_channels, out_channels = phase.channels
     _, height, width = spec.out_size if phase.is_dgrad else spec.in_size
     kind, itemsize = ("tf32", 4) if mode == "tf32" else ("bf16", 2)
-    line = hopper.LINE // itemsize
+    line = LINE // itemsize
     pixel = in_channels * itemsize
     (lower_h, upper_h, _), (lower_w, upper_w, _) = _corners(axis_h, height), _corners(axis_w, width)
     of_x = TensorMap(
@@ -255,49 +263,58 @@ def maps(phase: Phase, tile: HopperTile, mode: str, x: DeviceArray, w: DeviceArr
     return tensor_map.table(of_x, of_w)
 
 
-def best_tile(phase: Phase) -> HopperTile:
-    """The tile that wastes the fewest products, the larger one where equal."""
-    m, n = phase.pixels, phase.channels[1]
-    waste = {t: -(-m // t.BM) * t.BM * -(-n // t.BN) * t.BN for t in TILES}
-    return min(TILES, key=lambda t: (waste[t], TILES.index(t)))
+# ------------------------------------------------------------------------------------------------- plans
+def is_usable(phase: Phase, mode: str) -> bool:
+    """Whether the device can run these kernels, and they take this phase in this mode."""
+    return device.capability() == CAPABILITY and refuses(phase, mode) is None
 
 
-def run(
-    phases: list[Phase],
+def plans(phase: Phase, mode: str) -> list[cost.Plan]:
+    """The plans of a phase, the best by a model of waves first; those that take 1.5 times as long are left
+    out."""
+    (in_channels, out_channels), line = phase.channels, 32 if mode == "tf32" else 64
+    steps = -(-in_channels // line) * phase.taps
+    found = []
+    for tile in TILES:
+        blocks = -(-phase.pixels // tile.BM) * -(-out_channels // tile.BN)
+        step = 2 * tile.BM * tile.BN * line / (RATE[mode] / cost.PROCESSORS)
+        for split_k in (1, 2, 3, 4, 6, 8):
+            if split_k > 1 and (blocks * split_k > 2 * cost.PROCESSORS or split_k > steps // 4):
+                break
+            waves = -(-blocks * split_k // (cost.PROCESSORS * tile.per_processor)) * tile.per_processor
+            waves = min(waves, -(-blocks * split_k // cost.PROCESSORS))
+            added = split_k * phase.pixels * out_channels * 8 / cost.BANDWIDTH if split_k > 1 else 0
+            seconds = (1 + (split_k > 1)) * cost.LAUNCH + waves * (-(-steps // split_k) + AROUND) * step
+            found.append(cost.Plan(tile, split_k, seconds + added))
+    found.sort(key=lambda p: (p.seconds, p.split_k))
+    return [p for p in found if p.seconds < 1.5 * found[0].seconds][:6]
+
+
+# ------------------------------------------------------------------------------------------------- launches
+def lines(phase: Phase, w: DeviceArray) -> DeviceArray:
+    """The weights with the channels that are summed over along lines: a copy for forward."""
+    return w if phase.is_dgrad else layout.dense(w.transpose(*range(w.ndim - 2), w.ndim - 1, w.ndim - 2))
+
+
+def launch_phase(
+    phase: Phase,
+    tile: HopperTile,
+    mode: str,
     x: DeviceArray,
     w: DeviceArray,
     y: DeviceArray,
-    bias: DeviceArray | None = None,
-    residual: DeviceArray | None = None,
-    relu: bool = False,
-    mode: str | None = None,
-    tile: HopperTile | None = None,
-    split_k: int = 1,
+    split_k: int,
+    bias: DeviceArray | None,
+    residual: DeviceArray | None,
+    relu: bool,
 ) -> None:
-    """Run phases of forward or backward-data; parameters as in ``implicit_gemm.run``.
+    """Run a phase on one tile; ``w`` as :func:`lines` returns it.
 
-    ``split_k`` is only for a single phase.
+    Parameters
+    ----------
+    y : DeviceArray
+        The result; with ``split_k`` above 1, that many sums, to which nothing was added.
     """
-    mode = cost.packed(mode or cost.mode_of(y.dtype), *phases[0].channels)
-    for phase in phases:
-        if phase.taps and (why := refuses(phase, mode)):
-            raise ValueError(f"the kernel for Hopper does not take this convolution: {why}")
-    bias, residual, x, w = (aligned(v) for v in (bias, residual, x, w))
-    if not phases[0].is_dgrad:  # the channels that are summed over must run along lines
-        w = layout.dense(w.transpose(*range(w.ndim - 2), w.ndim - 1, w.ndim - 2))
-    if mode == "bf16":
-        x, w = rounded(x, True), rounded(w, False)
-    for phase in phases:
-        if not phase.taps:
-            continue
-        target = y if split_k == 1 else memory.empty((split_k, *y.shape), y.dtype)
-        y.base.known.clear()
-        _launch(phase, tile or best_tile(phase), mode, x, w, target, split_k, bias, residual, relu)
-        if split_k > 1:
-            epilogue.split_k_reduce(target, y, split_k, bias, residual, relu)
-
-
-def _launch(phase, tile, mode, x, w, y, split_k, bias, residual, relu):
     _, out_channels = phase.channels
     found, slabs = gemm_kernel(tile, mode)
     flags = epilogue.flags_of(bias, residual, relu) if split_k == 1 else 0

@@ -43,7 +43,7 @@ from ..codegen import mma_tile, ptx
 from ..runtime import autotune, layout, memory
 from ..runtime.array import DeviceArray
 from ..runtime.launch import body, cuda, kernel, launch
-from . import cost, epilogue
+from . import cost, epilogue, hopper
 from .bf16 import rounded
 from .geometry import (
     Phase,
@@ -330,14 +330,6 @@ def gemm_kernel(tile, mode, real, k_major_w, vector_x, vector_w, chunked):
 
 
 # ------------------------------------------------------------------------------------------------- launches
-def aligned(x: Any) -> Any:
-    """The array ``x`` (None: None), or a copy of it, at an address that accesses of 16 bytes accept."""
-    if x is None or x.address % 16 == 0:
-        return x
-    y = memory.empty(x.shape, x.dtype)
-    return layout.copy_to(x, y)
-
-
 def fastest(plans, run, result: DeviceArray, *problem) -> cost.Plan:
     """The plan that is fastest on the device, measured once by ``run(plan)``, which writes ``result``.
 
@@ -346,7 +338,7 @@ def fastest(plans, run, result: DeviceArray, *problem) -> cost.Plan:
     """
     if len(plans) == 1:
         return plans[0]
-    named = {f"{p.tile.BM}x{p.tile.BN}x{p.tile.BK}/{p.split_k}": p for p in plans}
+    named = {f"{p.tile.name}/{p.split_k}": p for p in plans}
     return named[autotune.fastest(problem, {name: partial(run, p) for name, p in named.items()}, result)]
 
 
@@ -374,7 +366,7 @@ def run(
     mode : str, optional
         Overrides the mode of the precision setting.
     """
-    bias, residual, x, w = (aligned(v) for v in (bias, residual, x, w))
+    bias, residual, x, w = (layout.aligned(v) for v in (bias, residual, x, w))
     complete = len(phases) == 1 and phases[0].taps > 0
     mode = cost.packed(mode or cost.mode_of(y.dtype), *phases[0].channels)
     if mode == "bf16":
@@ -400,16 +392,24 @@ def run(
 
 def _run_phase(phase, complete, mode, x, w, y, bias, residual, relu):
     """Run a phase by its fastest plan. ``complete``: it writes all of ``y``, so k may be split."""
+    lines = functools.cache(lambda: hopper.lines(phase, w))
 
     def run_plan(plan):
         split_k = plan.split_k if complete else 1
         y.base.known.clear()  # of another plan that was tried
         target = y if split_k == 1 else memory.empty((split_k, *y.shape), y.dtype)
-        _launch(phase, plan.tile, mode, x, w, target, split_k, bias, residual, relu)
+        epilogue_of = target, split_k, bias, residual, relu
+        if isinstance(plan.tile, hopper.HopperTile):
+            hopper.launch_phase(phase, plan.tile, mode, x, lines(), *epilogue_of)
+        else:
+            _launch(phase, plan.tile, mode, x, w, *epilogue_of)
         if split_k > 1:
             epilogue.split_k_reduce(target, y, split_k, bias, residual, relu)
 
-    plans = cost.plans_to_run(cost.phase_plans(phase, y.dtype, mode))
+    plans = cost.phase_plans(phase, y.dtype, mode)
+    if hopper.is_usable(phase, mode):
+        plans = [*hopper.plans(phase, mode), plans[0]]
+    plans = cost.plans_to_run(plans)
     run_plan(fastest(plans, run_plan, y, phase, y.dtype, mode))
 
 

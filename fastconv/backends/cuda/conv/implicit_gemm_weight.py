@@ -38,7 +38,7 @@ from ..runtime.launch import body, cuda, kernel, launch
 from . import cost, epilogue
 from .bf16 import rounded
 from .geometry import Phase, first_tap, input_pixel, position, read_geometry, tap_bits, taps_inside
-from .implicit_gemm import aligned, fastest
+from .implicit_gemm import fastest
 
 
 @functools.cache
@@ -236,7 +236,11 @@ def run(phase: Phase, x: DeviceArray, gy: DeviceArray, gw: DeviceArray, mode: st
     mode : str, optional
         Overrides the mode of the precision setting.
     """
-    x, gy, mode = aligned(x), aligned(gy), cost.packed(mode or cost.mode_of(x.dtype), *phase.channels)
+    x, gy, mode = (
+        layout.aligned(x),
+        layout.aligned(gy),
+        cost.packed(mode or cost.mode_of(x.dtype), *phase.channels),
+    )
     if mode == "bf16":
         x, gy = rounded(x, True), rounded(gy, True)
     blocks = phase.tap_blocks

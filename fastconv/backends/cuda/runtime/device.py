@@ -79,6 +79,7 @@ def emulate(
     run: Launcher,
     host_memory: Callable[[int], np.ndarray] = _bytes,
     encode: Callable[[Any], np.ndarray] | None = None,
+    assumed: tuple[int, int] = (8, 0),
 ) -> None:
     """Compute without a device for the rest of the process.
 
@@ -93,10 +94,15 @@ def emulate(
         ``host_memory(size)`` returns an array of ``size`` bytes that holds a block of the pool.
     encode : callable, optional
         ``encode(tensor_map)`` returns a ``TensorMap`` (``tensor_map.py``) as 16 numbers of 64 bits.
+    assumed : (int, int)
+        The compute capability that kernels are chosen for.
     """
-    global on_host, launcher, _host_memory, tensor_map
-    on_host, launcher, _host_memory, tensor_map = True, run, host_memory, encode
+    global on_host, launcher, _host_memory, tensor_map, _assumed
+    on_host, launcher, _host_memory, tensor_map, _assumed = True, run, host_memory, encode, assumed
     availability.emulate()
+
+
+_assumed = 0, 0  # without a device
 
 
 class _Thread(threading.local):
@@ -231,9 +237,13 @@ def name() -> str:
     return found.decode() if isinstance(found, bytes) else found
 
 
-@functools.cache
 def capability() -> tuple[int, int]:
-    """The device's compute capability, ``(major, minor)``."""
+    """The device's compute capability, ``(major, minor)``; zeros under the simulator."""
+    return _assumed if on_host else _capability()
+
+
+@functools.cache
+def _capability():
     attach()
     return tuple(cuda.get_current_device().compute_capability)
 

@@ -166,3 +166,10 @@ def broadcast(x: DeviceArray, shape) -> DeviceArray:
 def vector_width(channels: int, *arrays: DeviceArray) -> int:
     """How many channels of channels-last arrays a thread reads in one access."""
     return 4 if channels % 4 == 0 and all(a.address % 16 == 0 for a in arrays) else 1
+
+
+def aligned(x: Any) -> Any:
+    """The array ``x`` (None: None), or a copy of it, at an address that accesses of 16 bytes accept."""
+    if x is None or x.address % 16 == 0:
+        return x
+    return copy_to(x, memory.empty(x.shape, x.dtype))

@@ -18,6 +18,7 @@ import numpy as np
 from . import device, memory
 from .array import DeviceArray
 
+LINE = 128  #: bytes of a line of a box in shared memory
 #: The driver's numbers of the kinds of elements, and their bytes.
 KINDS = {"float32": (7, 4), "bf16": (9, 2), "tf32": (11, 4)}
 
