@@ -160,7 +160,8 @@ def warm_up(stage: Stage, side) -> None:
 def wait_for_turn(stage: Stage) -> Stage:
     """Say that nothing is left to compile, and wait; the stage with the seconds of this turn."""
     print(WARM, end="", flush=True)
-    return stage._replace(end=perf_counter() + float(sys.stdin.readline() or 0))
+    seconds = float(sys.stdin.readline() or 0)
+    return stage._replace(end=perf_counter() + seconds)
 
 
 def key(row) -> tuple:
