@@ -10,13 +10,14 @@ unusable. In this order:
     memcheck, racecheck   NVIDIA's compute-sanitizer on one kernel of each family
     nets                  LeNet and ResNet-18 beside PyTorch, as graphs and without
     steps                 1,000 steps of LeNet: equal bits, steady memory
+    kernel_times          every kernel of a training step by the device's clock
     layers                the convolutions of ResNet-18: every plan beside the cost model and cuDNN
     bandwidth             kernels that only move memory beside PyTorch
     counters              Nsight Compute on three kernels
     threads               training steps on the processor by threads
 
 The folder of the results has ``log.txt`` (all that was printed), ``machine.json``, ``tests.txt``,
-``checks.csv``, ``nets.csv``, ``layers.csv`` and ``bandwidth.csv``; rows are added to what is there. Modes are
+``checks.csv``, ``nets.csv``, ``kernels.csv``, ``layers.csv`` and ``bandwidth.csv``; rows are added to what is there. Modes are
 those of ``fc.set_float32_precision``, PyTorch's set alike: "highest" float32, "high" TF32, "medium" bfloat16.
 The driver prints a short form. Its exit code is 2 where there is no GPU, and 1 where a stage failed.
 
@@ -51,6 +52,7 @@ LIMITS = {
     "memcheck": 40,
     "racecheck": 40,
     "nets": 100,
+    "kernel_times": 40,
     "steps": 40,
     "layers": 90,
     "bandwidth": 40,
@@ -229,7 +231,7 @@ def main(argv=None) -> int:
                 stopped = "an essential step of smoke failed (--keep-going goes on)"
         results.add_to_machine(out, {"stages": table})
     for stage, row in table.items():
-        print(f"{stage:10} {row['seconds']:7.1f} s  {row['outcome']}")
+        print(f"{stage:12} {row['seconds']:7.1f} s  {row['outcome']}")
     print(f"{perf_counter() - start:.0f} s in all; results in {out}")
     return int(any(row["code"] != 0 for row in table.values()))
 

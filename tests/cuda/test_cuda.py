@@ -623,7 +623,7 @@ def test_a_stage_of_the_gpu_session(tmp_path):
     assert list(stages) == ["memcheck", "counters"]
     assert all(row["outcome"].startswith("skipped: ") for row in stages.values())
     done = gpu_session("--dry-run", "--stage", "smoke", "--budget", "1", "--out", str(tmp_path))
-    assert done.returncode == 1 and "smoke          0.0 s  not run: the time is up" in done.stdout
+    assert done.returncode == 1 and "smoke            0.0 s  not run: the time is up" in done.stdout
 
 
 @pytest.mark.full
@@ -633,7 +633,7 @@ def test_a_dry_run_of_the_gpu_session(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     machine = json.loads((tmp_path / "machine.json").read_text())
     outcomes = {name: row["outcome"].partition(":")[0] for name, row in machine["stages"].items()}
-    skipped = dict.fromkeys(("memcheck", "racecheck", "counters"), "skipped")
+    skipped = dict.fromkeys(("memcheck", "racecheck", "counters", "kernel_times"), "skipped")
     stages = ("smoke", "tests", "nets", "steps", "layers", "bandwidth", "threads")
     assert outcomes == dict.fromkeys(stages, "passed") | skipped
     assert machine["commit"] == "abc" and machine["numpy"] == np.__version__
