@@ -17,9 +17,10 @@ unusable. In this order:
     threads               training steps on the processor by threads
 
 The folder of the results has ``log.txt`` (all that was printed), ``machine.json``, ``tests.txt``,
-``checks.csv``, ``nets.csv``, ``kernels.csv``, ``layers.csv`` and ``bandwidth.csv``; rows are added to what is there. Modes are
-those of ``fc.set_float32_precision``, PyTorch's set alike: "highest" float32, "high" TF32, "medium" bfloat16.
-The driver prints a short form. Its exit code is 2 where there is no GPU, and 1 where a stage failed.
+``checks.csv``, ``nets.csv``, ``kernels.csv``, ``layers.csv`` and ``bandwidth.csv``; rows are added to what
+is there. Modes are those of ``fc.set_float32_precision``, PyTorch's set alike: "highest" float32, "high"
+TF32, "medium" bfloat16. The driver prints a short form. Its exit code is 2 where there is no GPU, and 1 where
+a stage failed.
 
 ``--dry-run`` goes the same way without a GPU, on the little that the simulator can do; its times mean
 nothing.
