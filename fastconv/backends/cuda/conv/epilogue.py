@@ -63,6 +63,9 @@ def tile_epilogue(tile, slabs, real):
     threads, origin = slabs.threads, slabs.origin
     (high, wide), (run_r, step_r), (run_c, step_c) = slabs.sums_shape, slabs.row_layout, slabs.col_layout
     zero = real(0)
+    BN, per_column, groups = tile.BN, threads // quads, threads // tile.BN  # threads that share a column
+    EACH = 4
+    assert per_column == groups * EACH and 11 * threads <= BM * pitch
     load4, store2, store4 = ptx.load4, ptx.store2, ptx.store4
 
     @body
@@ -80,16 +83,30 @@ def tile_epilogue(tile, slabs, real):
                         room[to + q] = sums[i, j + q]
 
     @body
-    def mean_of_lines(room, line, col, stride, mine, head, mean):
-        """Mean of a thread's lines, for each of its 4 channels."""
-        for q in range(4):
-            mean[q] = zero
+    def moments_of_lines(room, line, col, mine, found):
+        """Means less those of line 0, and squared deviations, of a thread's ``mine`` lines and 4 channels."""
+        head, n = load4(room, np.int64(col)), real(max(mine, 1))
+        for q in range(8):
+            found[q] = zero
         for i in range(mine):
-            v = load4(room, np.int64((line + i * stride) * pitch + col))
+            v = load4(room, np.int64((line + i * per_column) * pitch + col))
             for q in range(4):
-                mean[q] += v[q] - head[q]
+                found[q] += v[q] - head[q]
         for q in range(4):
-            mean[q] = head[q] + mean[q] / real(max(mine, 1))
+            found[q] /= n
+        shift = cuda.local.array(4, real)
+        for q in range(4):
+            shift[q] = zero
+        for i in range(mine):
+            v = load4(room, np.int64((line + i * per_column) * pitch + col))
+            for q in range(4):
+                d = v[q] - (head[q] + found[q])
+                shift[q] += d
+                found[q + 4] += d * d
+        for q in range(4):  # what rounding has left of the mean
+            error = shift[q] / n
+            found[q] += error
+            found[q + 4] -= shift[q] * error
 
     @body
     def finish(v, to, n, left, added, bias, residual, y, flags, g):
@@ -114,24 +131,53 @@ def tile_epilogue(tile, slabs, real):
                     y[to + q] = clip(value) if flags & RELU else value
 
     @body
+    def merge(room, place, step, first, lines):
+        """Lines, mean and squared deviations of a column in ``EACH`` threads' lines, from ``first`` on.
+
+        Thread number i of a column has the lines i, i + per_column, .. of the tile.
+        """
+        whole, more = lines // per_column, lines % per_column
+        count, mean, deviations = np.float64(0), np.float64(0), np.float64(0)
+        for i in range(EACH):
+            n = np.float64(whole + (1 if first + i < more else 0))
+            count += n
+            mean += np.float64(room[place + i * step]) * n
+        mean /= max(count, np.float64(1))
+        for i in range(EACH):
+            n = np.float64(whole + (1 if first + i < more else 0))
+            d = np.float64(room[place + i * step]) - mean
+            deviations += np.float64(room[place + i * step + 4 * threads]) + d * d * n
+        return count, mean, deviations
+
+    @body
     def combine_moments(room, thread, lines, left, n, head, moments, g):
-        """Moments of the block's lines of 4 channels, from those of the threads in ``room``."""
-        stride = np.int32(threads // quads)
-        for q in range(4):
-            mean, deviations = np.float64(0), np.float64(0)
-            for i in range(min(stride, lines)):
-                mean += np.float64(room[thread + i * quads + q * threads]) * (
-                    (lines - i + stride - 1) // stride
-                )
-            mean /= lines
-            for i in range(min(stride, lines)):
-                d = np.float64(room[thread + i * quads + q * threads]) - mean
-                deviations += np.float64(room[thread + i * quads + (q + 4) * threads])
-                deviations += d * d * ((lines - i + stride - 1) // stride)
-            if left + q < np.int32(g.out_channels):
-                to = np.int64(n + q) * cuda.gridDim.x + cuda.blockIdx.x
-                moments[to] = np.float64(head[q]) + mean
-                moments[to + g.y_pitch * cuda.gridDim.x] = deviations
+        """Moments of the block's lines: ``groups`` threads merge those of a column's threads, then one.
+
+        ::
+
+            room    threads: means of 4 channels | deviations | groups: means | deviations | lines
+        """
+        column, group = thread % BN, thread // BN
+        if thread < threads:
+            place = np.int64(group * EACH * quads + column // 4 + column % 4 * threads)
+            count, mean, deviations = merge(room, place, quads, group * EACH, lines)
+            room[8 * threads + thread] = mean
+            room[9 * threads + thread] = deviations
+            room[10 * threads + thread] = count
+        cuda.syncthreads()
+        if thread < BN and left + column < np.int32(g.out_channels):
+            total, deviations = np.float64(0), np.float64(0)
+            for i in range(groups):
+                at = thread + i * BN
+                total += np.float64(room[8 * threads + at]) * np.float64(room[10 * threads + at])
+            mean = total / np.float64(lines)
+            for i in range(groups):
+                at = thread + i * BN
+                d = np.float64(room[8 * threads + at]) - mean
+                deviations += np.float64(room[9 * threads + at]) + d * d * np.float64(room[10 * threads + at])
+            to = np.int64(n + column) * cuda.gridDim.x + cuda.blockIdx.x
+            moments[to] = np.float64(head) + mean
+            moments[to + g.y_pitch * cuda.gridDim.x] = deviations
 
     @body
     def write(room, top, left, group, split, bias, residual, y, moments, flags, geometry):
@@ -145,42 +191,29 @@ def tile_epilogue(tile, slabs, real):
         added = (zero, zero, zero, zero)
         if flags & BIAS and left + col < out_channels and flags & QUADS:
             added = load4(bias, np.int64(n))
-        mean = cuda.local.array(4, real)
-        shift = cuda.local.array(4, real)
-        square = cuda.local.array(4, real)
-        # lines of the tile; from one of a thread's lines to its next; lines of this thread
-        lines, stride = np.int32(min(BM, pixels - top)), np.int32(threads // quads)
-        if thread >= threads:
-            pixels = np.int32(0)
-        mine = np.int32((lines - line + stride - 1) // stride)
-        head = load4(room, np.int64(col))
-        if flags & MOMENTS:
-            for q in range(4):
-                shift[q] = square[q] = zero
-            mean_of_lines(room, line, col, stride, mine, head, mean)
-        for i in range(BM * quads // threads):
-            m = np.int32(top + line + i * (threads // quads))
-            if m < pixels and left + col < out_channels:
+        # lines of the tile, and of this thread
+        lines = np.int32(min(BM, pixels - top))
+        mine = np.int32((lines - line + per_column - 1) // per_column) if thread < threads else np.int32(0)
+        end = pixels if thread < threads else np.int32(0)
+        for i in range(BM // per_column):
+            m = np.int32(top + line + i * per_column)
+            if m < end and left + col < out_channels:
                 pixel = np.int64(m)
                 if not flags & DENSE:
                     pixel = output_pixel(position(m, g), g)
                 to = split * g.y_size + pixel * g.y_pitch + n
-                v = load4(room, np.int64((line + i * (threads // quads)) * pitch + col))
-                if flags & MOMENTS:
-                    for q in range(4):
-                        shift[q] += v[q] - mean[q]
-                        square[q] += (v[q] - mean[q]) * (v[q] - mean[q])
+                v = load4(room, np.int64((line + i * per_column) * pitch + col))
                 finish(v, to, n, left + col, added, bias, residual, y, flags, g)
         if flags & MOMENTS:
+            found = cuda.local.array(8, real)
+            head = room[thread % BN]
+            moments_of_lines(room, line, col, mine, found)
             cuda.syncthreads()
             if thread < threads:
-                for q in range(4):
-                    error = shift[q] / real(max(mine, 1))
-                    room[thread + q * threads] = (mean[q] - head[q]) + error
-                    room[thread + (q + 4) * threads] = square[q] - shift[q] * error
+                for q in range(8):
+                    room[thread + q * threads] = found[q]
             cuda.syncthreads()
-            if thread < quads:
-                combine_moments(room, thread, lines, left + col, n, head, moments, g)
+            combine_moments(room, thread, lines, left, group * out_channels + left, head, moments, g)
 
     return stage, write
 

@@ -69,7 +69,7 @@ class HopperTile:
     @property
     def name(self) -> str:
         """What the tuner calls it."""
-        return f"hopper {self.BM}x{self.BN}"
+        return f"hopper {self.BM}x{self.BN} x{self.per_processor}"
 
     @property
     def high(self) -> int:
@@ -82,6 +82,7 @@ TILES = (
     HopperTile(256, 128, 4),
     HopperTile(128, 128, 3, 2),
     HopperTile(128, 64, 4, 2),
+    HopperTile(128, 64, 3, 3),
 )
 
 
