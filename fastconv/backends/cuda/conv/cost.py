@@ -36,6 +36,7 @@ PROCESSORS = 132
 # operations per second of full tiles, by mode (codegen/mma_tile.py)
 RATE = {"fma": 55e12, "tf32": 280e12, "bf16_on_read": 330e12, "bf16": 550e12}
 ISSUE = 18e12  # instructions of single threads per second
+ALONE = 3.5e-9  # seconds from one instruction of a thread to the next, where few threads run (measured, H200)
 BANDWIDTH, CACHE = 4e12, 5.5e12  # bytes per second: memory, second-level cache
 LAUNCH = 4e-6  # seconds to launch a kernel and fill its pipeline
 
@@ -259,16 +260,22 @@ def outputs_per_thread(out_channels: int) -> int:
 def _one_by_one(phase, dtype) -> float:
     """Seconds where a thread computes one number."""
     in_channels, out_channels = phase.channels
-    instructions = 60 * phase.pixels * phase.taps * in_channels * out_channels
-    return LAUNCH + instructions * phase.spec.groups * np.dtype(dtype).itemsize / 4 / ISSUE
+    threads = phase.pixels * out_channels * phase.spec.groups
+    return _seconds(threads, 60 * phase.taps * in_channels, dtype)
+
+
+def _seconds(threads, instructions, dtype) -> float:
+    """Seconds where each thread runs so many instructions."""
+    together = threads * instructions * np.dtype(dtype).itemsize / 4 / ISSUE
+    return LAUNCH + max(together, instructions * ALONE)
 
 
 def _several(phase, dtype) -> float:
     """Seconds where a thread computes several output channels of a pixel."""
     in_channels, out_channels = phase.channels
-    each, steps = outputs_per_thread(out_channels), phase.pixels * phase.taps * in_channels
-    instructions = -(-out_channels // each) * ((25 + 1.5 * each) * steps + 300 * phase.pixels)
-    return LAUNCH + instructions * phase.spec.groups * np.dtype(dtype).itemsize / 4 / ISSUE
+    each, steps = outputs_per_thread(out_channels), phase.taps * in_channels
+    threads = phase.pixels * -(-out_channels // each) * phase.spec.groups
+    return _seconds(threads, (25 + 1.5 * each) * steps + 300, dtype)
 
 
 def depthwise(spec: ConvSpec, which: str, dtype) -> float:
