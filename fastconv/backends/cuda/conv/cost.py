@@ -260,22 +260,18 @@ def outputs_per_thread(out_channels: int) -> int:
 def _one_by_one(phase, dtype) -> float:
     """Seconds where a thread computes one number."""
     in_channels, out_channels = phase.channels
-    threads = phase.pixels * out_channels * phase.spec.groups
-    return _seconds(threads, 60 * phase.taps * in_channels, dtype)
-
-
-def _seconds(threads, instructions, dtype) -> float:
-    """Seconds where each thread runs so many instructions."""
-    together = threads * instructions * np.dtype(dtype).itemsize / 4 / ISSUE
-    return LAUNCH + max(together, instructions * ALONE)
+    instructions = 60 * phase.pixels * phase.taps * in_channels * out_channels
+    return LAUNCH + instructions * phase.spec.groups * np.dtype(dtype).itemsize / 4 / ISSUE
 
 
 def _several(phase, dtype) -> float:
     """Seconds where a thread computes several output channels of a pixel."""
     in_channels, out_channels = phase.channels
-    each, steps = outputs_per_thread(out_channels), phase.taps * in_channels
+    each = outputs_per_thread(out_channels)
     threads = phase.pixels * -(-out_channels // each) * phase.spec.groups
-    return _seconds(threads, (25 + 1.5 * each) * steps + 300, dtype)
+    instructions = (25 + 1.5 * each) * phase.taps * in_channels + 300
+    together = threads * instructions * np.dtype(dtype).itemsize / 4 / ISSUE
+    return LAUNCH + max(together, instructions * ALONE)
 
 
 def depthwise(spec: ConvSpec, which: str, dtype) -> float:
