@@ -119,6 +119,77 @@ def test_kernels_are_compiled_once_and_take_the_arguments_that_are_packed(tmp_pa
     assert run("again") == first
 
 
+LAUNCHES = """
+import ctypes, sys, types
+from typing import NamedTuple
+import numpy as np
+from fastconv.backends.cuda.codegen import compiler
+from fastconv.backends.cuda.runtime import device, driver, launch
+from fastconv.backends.cuda.runtime.array import Block, DeviceArray
+
+class Function:
+    def __init__(self, label, name, code, formats):
+        made.append(formats)
+        self.formats = formats
+
+    def start(self, values, grid, block, shared, stream):
+        values = [v.item() if isinstance(v, np.generic) else v for v in values]
+        started.append((self.formats, values, grid, block))
+
+class Pair(NamedTuple):
+    array: DeviceArray
+    given: bool
+
+made, started = [], []
+driver.Function, driver.main_stream = Function, lambda: 1
+compiler.cubin, device.capability = lambda *args: ("name", b""), lambda: (9, 0)
+x, y = (DeviceArray(Block(1 << 40, None), (4,), kind, offset=8) for kind in (np.float32, bool))
+at = x.address
+k = launch.kernel(lambda *args: None)
+
+def go(*args, grid=3):
+    launch.launch(k, grid, (32, 2), *args)
+    return started[-1]
+
+assert go(x, 5) == ("Pi", [at, 5], (3, 1, 1), (32, 2, 1)), started
+assert go(x, True, grid=(3, np.int64(2)))[:3] == ("Pi", [at, True], (3, 2, 1))
+assert go(x, np.bool_(True))[1] == [at, 1] and go(y, -(2**31))[:2] == ("Pi", [at, -(2**31)])
+assert made == ["Pi", "Pi"], made  # x and y are pointers to different types; 5 and True are both int32
+assert go(x, 2**31)[0] == go(x, np.int64(1))[0] == "Pq"
+assert go(x, np.uint32(7))[0] == "PI" and go(np.float32(2), np.float64(3))[0] == "fd"
+assert go((1, 2), 3)[:2] == ("iii", [1, 2, 3]) and go((1,), 2, 3)[0] == go(1, (2, 3))[0] == "iii"
+assert go(Pair(x, False), (np.uint64(1), (2, 3)))[:2] == ("PiQii", [at, False, 1, 2, 3])
+assert go()[0] == ""
+assert len(made) == 10, made
+for wrong, words in ((np.zeros(3), "argument 1 is a host array"), (0.5, "argument 1 is a float")):
+    for value in (wrong, (1, wrong)):
+        for _ in range(2):
+            try:
+                go(x, value)
+            except TypeError as e:
+                assert words in str(e)
+            else:
+                raise AssertionError(wrong)
+before = len(started)
+launch.launch(k, 0, 32, x)
+launch.launch(k, (2, 0), 32, x)
+assert len(started) == before
+print("as expected")
+"""
+
+
+def test_a_launch_finds_the_kernel_for_its_arguments():
+    """Kernels are compiled for the types of arguments, once for each, and get them in the order of their
+    packing. No device is needed, because nothing is started."""
+    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", LAUNCHES], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    if "No module named 'numba.cuda" in done.stderr:
+        pytest.skip("needs numba-cuda")
+    assert done.stdout == "as expected\n", done.stderr
+
+
 # ------------------------------------------------------------------------------------------------- the driver
 @pytest.fixture
 def asked(monkeypatch):

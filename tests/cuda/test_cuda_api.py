@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -245,7 +246,7 @@ def test_pinned_memory_is_used_again():
 @pytest.mark.skipif(not SIMULATED, reason="looks at the calls of a device that it stands in for")
 def test_a_move_waits_unless_it_is_told_not_to(monkeypatch):
     """The source of a copy that may still run is kept, until the event after it is reached."""
-    from fastconv.backends.cuda.runtime import device, memory, pinned
+    from fastconv.backends.cuda.runtime import device, driver, memory, pinned
 
     done, reached = [], []
 
@@ -260,15 +261,9 @@ def test_a_move_waits_unless_it_is_told_not_to(monkeypatch):
         def synchronize(self):
             done.append("waited")
 
-    class Numbers:
-        known, address = {}, 0
-
-        def copy_to_device(self, x, stream):
-            done.append("copy")
-
     x = pinned.copy(np.ones(4, np.float32))
-    numbers = Numbers()
-    numbers.base, numbers.flat = numbers, lambda: numbers
+    numbers = SimpleNamespace(address=0, base=SimpleNamespace(known={}))
+    monkeypatch.setattr(driver, "copy_to_device", lambda *args: done.append("copy"))
     monkeypatch.setattr(device, "on_host", False)
     monkeypatch.setattr(device, "stream", Stream)
     monkeypatch.setattr(pinned.events, "event", lambda timing: Event())

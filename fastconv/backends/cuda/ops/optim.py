@@ -26,18 +26,29 @@ Arrays = Sequence[DeviceArray]
 _PIECE = 64 if SIMULATED else 8192
 
 
-def _table(*lists):
+def _rows(places, sizes):
+    """The kernel's table: ``places`` are the first elements of the arrays, a row per parameter."""
+    pieces = -(-sizes // _PIECE)
+    owner = np.repeat(np.arange(len(sizes)), pieces)
+    start = (np.arange(len(owner)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * _PIECE
+    count = np.minimum(sizes[owner] - start, _PIECE)
+    return np.column_stack([places[owner] + start[:, None], count]).astype(np.int64)
+
+
+_last: dict[str, tuple] = {}  # rule -> the places and sizes of the arrays it was given last, and the table
+
+
+def _table(name, *lists):
     """An argument that reaches all of the arrays, and the kernel's table, from lists of the same length."""
     reach, base = window([a for arrays in lists for a in arrays])
-    rows = []
-    for arrays in zip(*lists):
-        places = [(a.address - base) // a.itemsize for a in arrays]
-        for start in range(0, arrays[0].size, _PIECE):
-            rows.append([*(p + start for p in places), min(_PIECE, arrays[0].size - start)])
-    return reach, np.array(rows, np.int64)
-
-
-_tables: dict = {}  # kernel -> the table it was given last, on the host and on the device
+    addresses, sizes = [a.address for arrays in lists for a in arrays], [a.size for a in lists[0]]
+    what = addresses, sizes, reach.dtype
+    last, table = _last.get(name, (None, None))
+    if last != what:
+        places = (np.array(addresses).reshape(len(lists), -1).T - base) // reach.dtype.itemsize
+        table = memory.upload(_rows(places, np.array(sizes)))
+        _last[name] = what, table
+    return reach, table
 
 
 @functools.cache
@@ -106,11 +117,8 @@ def optimizer_step(
         [layout.like(a, p) for a, p in zip(arrays, params, strict=True)] for arrays in (grads, *states)
     )
     step = _kernel(name, real)
-    reach, rows = _table(params, grads, *aligned)
-    last = _tables.get(step)
-    if last is None or not np.array_equal(last[0], rows):
-        last = _tables[step] = rows, memory.upload(rows)
-    launch(step, len(rows), THREADS, reach, last[1], padded)
+    reach, table = _table(name, params, grads, *aligned)
+    launch(step, table.shape[0], THREADS, reach, table, padded)
     for arrays, used in zip(states, aligned):
         for a, b in zip(arrays, used):
             if a is not b:

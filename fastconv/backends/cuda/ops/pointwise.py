@@ -33,6 +33,7 @@ from fastconv.backends.common.unary import (
     unary,
 )
 
+from ..codegen import ptx
 from ..runtime import context, layout, memory
 from ..runtime.array import DeviceArray, dense_strides
 from ..runtime.launch import body, cuda, grid, kernel, launch, math
@@ -123,24 +124,36 @@ def _formulas(real):
 
 
 @functools.cache
-def _unary_kernel(name, real):
-    value = body(_formulas(real)[name].forward)
+def _unary_kernel(name, real, result, vector_width):
+    value, (load, store) = body(_formulas(real)[name].forward), ptx.vector_access(vector_width)
 
     def unary(x, p, q, y, n):
-        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            y[i] = value(x[i], p, q)
+        out = cuda.local.array(vector_width, result)
+        i = cuda.grid(1) * vector_width
+        while i < n:
+            v = load(x, i)
+            for k in range(vector_width):
+                out[k] = value(v[k], p, q)
+            store(y, i, out)
+            i += cuda.gridsize(1) * vector_width
 
     unary.__name__ = f"unary_{name}"
     return kernel(unary)
 
 
 @functools.cache
-def _unary_bwd_kernel(name, real):
-    gradient = body(_formulas(real)[name].backward)
+def _unary_bwd_kernel(name, real, vector_width):
+    gradient, (load, store) = body(_formulas(real)[name].backward), ptx.vector_access(vector_width)
 
     def unary_bwd(gy, saved, p, q, gx, n):
-        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            gx[i] = gradient(gy[i], saved[i], p, q)
+        out = cuda.local.array(vector_width, real)
+        i = cuda.grid(1) * vector_width
+        while i < n:
+            g, v = load(gy, i), load(saved, i)
+            for k in range(vector_width):
+                out[k] = gradient(g[k], v[k], p, q)
+            store(gx, i, out)
+            i += cuda.gridsize(1) * vector_width
 
     unary_bwd.__name__ = f"unary_bwd_{name}"
     return kernel(unary_bwd)
@@ -175,7 +188,9 @@ def unary_fwd(name: str, x: DeviceArray, param=None, param2=None) -> DeviceArray
     """The unary op ``name`` of each element."""
     x = x if layout.is_dense(x) else layout.dense(x)
     y, real = layout.empty_like(x, bool if UNARY[name].kind == "bool" else None), x.dtype.type
-    launch(_unary_kernel(name, real), *grid(x.size), x, real(param or 0), real(param2 or 0), y, x.size)
+    numbers, vector_width = (real(param or 0), real(param2 or 0)), layout.vector_width(x.size, x, y)
+    unary = _unary_kernel(name, real, y.dtype.type, vector_width)
+    launch(unary, *grid(x.size // vector_width), x, *numbers, y, x.size)
     return y
 
 
@@ -184,8 +199,9 @@ def unary_bwd(name: str, gy: DeviceArray, saved, param=None, param2=None) -> Dev
     """The gradient in the operand of the unary op ``name``."""
     gy, saved = layout.alike(gy, gy if saved is None else saved)
     gx, real = layout.empty_like(gy), gy.dtype.type
-    numbers = real(param or 0), real(param2 or 0)
-    launch(_unary_bwd_kernel(name, real), *grid(gy.size), gy, saved, *numbers, gx, gy.size)
+    numbers, vector_width = (real(param or 0), real(param2 or 0)), layout.vector_width(gy.size, gy, saved, gx)
+    unary_bwd = _unary_bwd_kernel(name, real, vector_width)
+    launch(unary_bwd, *grid(gy.size // vector_width), gy, saved, *numbers, gx, gy.size)
     return gx
 
 
@@ -246,13 +262,19 @@ def _operation(name, real):
 
 
 @functools.cache
-def _binary_kernel(name, real, left, right):
+def _binary_kernel(name, real, result, vector_width, left, right):
     """``left``, ``right``: whether that operand is an array; the other is a number."""
-    op = _operation(name, real)
+    op, (load, store) = _operation(name, real), ptx.vector_access(vector_width)
 
     def binary(a, b, y, n):
-        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            y[i] = op(real(a[i]) if left else a, real(b[i]) if right else b)
+        out = cuda.local.array(vector_width, result)
+        i = cuda.grid(1) * vector_width
+        while i < n:
+            u, v = load(a, i) if left else a, load(b, i) if right else b
+            for k in range(vector_width):
+                out[k] = op(real(u[k]) if left else u, real(v[k]) if right else v)
+            store(y, i, out)
+            i += cuda.gridsize(1) * vector_width
 
     binary.__name__ = f"binary_{name}"
     return kernel(binary)
@@ -285,6 +307,14 @@ def _number(v):
     return v.item() if isinstance(v, (np.generic, np.ndarray)) else v
 
 
+def _binary(name, real, a, b, y):
+    """Start a kernel that walks arrays whose elements correspond in memory; an operand may be a number."""
+    left, right = _is_array(a), _is_array(b)
+    vector_width = layout.vector_width(y.size, y, *(v for v in (a, b) if _is_array(v)))
+    binary = _binary_kernel(name, real, y.dtype.type, vector_width, left, right)
+    launch(binary, *grid(y.size // vector_width), a, b, y, y.size)
+
+
 @half_as_float
 def binary_fwd(name: str, a, b) -> DeviceArray:
     """The binary op ``name`` of two arrays, broadcast to one shape, or of an array and a number."""
@@ -299,11 +329,11 @@ def binary_fwd(name: str, a, b) -> DeviceArray:
         x = x if layout.is_dense(x) else layout.dense(x)
         y = layout.empty_like(x, dtype)
         a, b = (x if _is_array(v) else real(v) for v in (a, b))
-        launch(_binary_kernel(name, real, _is_array(a), _is_array(b)), *grid(x.size), a, b, y, x.size)
+        _binary(name, real, a, b, y)
         return y
     if a.shape == b.shape and layout.is_dense(a) and layout.same_order(b, a):
         y = layout.empty_like(a, dtype)
-        launch(_binary_kernel(name, real, True, True), *grid(a.size), a, b, y, a.size)
+        _binary(name, real, a, b, y)
         return y
     shape = np.broadcast_shapes(a.shape, b.shape)
     a, b = layout.broadcast(a, shape), layout.broadcast(b, shape)

@@ -115,7 +115,8 @@ def _max_kernel(real, vector_width, number):
     def max_pool(x, y, index, channels, windows, n):
         best, at = cuda.local.array(vector_width, real), cuda.local.array(vector_width, number)
         size = windows.size
-        for item in range(cuda.grid(1) * vector_width, n, cuda.gridsize(1) * vector_width):
+        item = cuda.grid(1) * vector_width
+        while item < n:
             image, oz, oy, ox, c = decode(item, windows.out_size, channels)
             z0, z1, dz = _window(oz, 0, windows)
             y0, y1, dy = _window(oy, 1, windows)
@@ -126,18 +127,25 @@ def _max_kernel(real, vector_width, number):
             for k in range(vector_width):
                 best[k] = v[k]
                 at[k] = first
-            for iz in range(z0, z1, dz):
-                for iy in range(y0, y1, dy):
+            iz = z0
+            while iz < z1:
+                iy = y0
+                while iy < y1:
                     line = (iz * size[1] + iy) * size[2]
-                    for ix in range(x0, x1, dx):
+                    ix = x0
+                    while ix < x1:
                         place = number(line + ix)
                         v = load(x, start + place * channels)
                         for k in range(vector_width):
                             if v[k] > best[k] or (v[k] != v[k] and best[k] == best[k]):
                                 best[k] = v[k]
                                 at[k] = place
+                        ix += dx
+                    iy += dy
+                iz += dz
             store(y, item, best)
             store(index, item, at)
+            item += cuda.gridsize(1) * vector_width
 
     return max_pool
 
@@ -151,7 +159,8 @@ def _max_bwd_kernel(real, vector_width, number):
     def max_pool_bwd(gy, index, gx, channels, windows, n):
         value = cuda.local.array(vector_width, real)
         size, out_size = windows.size, windows.out_size
-        for item in range(cuda.grid(1) * vector_width, n, cuda.gridsize(1) * vector_width):
+        item = cuda.grid(1) * vector_width
+        while item < n:
             image, iz, iy, ix, c = decode(item, size, channels)
             z0, z1 = _covering(iz, 0, windows)
             y0, y1 = _covering(iy, 1, windows)
@@ -170,6 +179,7 @@ def _max_bwd_kernel(real, vector_width, number):
                             if at[k] == place:
                                 value[k] += g[k]
             store(gx, item, value)
+            item += cuda.gridsize(1) * vector_width
 
     return max_pool_bwd
 
@@ -207,7 +217,8 @@ def _avg_kernel(real, vector_width, number):
     def avg_pool(x, y, channels, windows, divisor, n):
         value = cuda.local.array(vector_width, real)
         size = windows.size
-        for item in range(cuda.grid(1) * vector_width, n, cuda.gridsize(1) * vector_width):
+        item = cuda.grid(1) * vector_width
+        while item < n:
             image, oz, oy, ox, c = decode(item, windows.out_size, channels)
             z0, z1, _ = _window(oz, 0, windows)
             y0, y1, _ = _window(oy, 1, windows)
@@ -226,6 +237,7 @@ def _avg_kernel(real, vector_width, number):
             for k in range(vector_width):
                 value[k] = value[k] / count
             store(y, item, value)
+            item += cuda.gridsize(1) * vector_width
 
     return avg_pool
 
@@ -239,7 +251,8 @@ def _avg_bwd_kernel(real, vector_width, number):
     def avg_pool_bwd(gy, gx, channels, windows, divisor, n):
         value = cuda.local.array(vector_width, real)
         size, out_size = windows.size, windows.out_size
-        for item in range(cuda.grid(1) * vector_width, n, cuda.gridsize(1) * vector_width):
+        item = cuda.grid(1) * vector_width
+        while item < n:
             image, iz, iy, ix, c = decode(item, size, channels)
             z0, z1 = _covering(iz, 0, windows)
             y0, y1 = _covering(iy, 1, windows)
@@ -256,6 +269,7 @@ def _avg_bwd_kernel(real, vector_width, number):
                         for k in range(vector_width):
                             value[k] += g[k] / count
             store(gx, item, value)
+            item += cuda.gridsize(1) * vector_width
 
     return avg_pool_bwd
 

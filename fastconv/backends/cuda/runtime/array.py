@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import lru_cache
 from math import prod
-from types import SimpleNamespace
-from typing import Any, TypeVar
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from fastconv.checks import shape_str
 
 from . import device
-from .device import cuda
 
 _F = TypeVar("_F", bound=Callable)
 
@@ -36,11 +35,12 @@ class Block:
     owner : object
         What keeps the memory alive.
     views : dict
-        What kernels see of arrays on this memory, by offset, size and dtype (see :meth:`DeviceArray.flat`).
+        What kernels see of arrays in host memory, by offset, size and dtype (see :meth:`DeviceArray.flat`).
     known : dict
         What was computed from the values in memory, by name: ``"moments"`` of the channels of a convolution's
-        result (see ``ops/channel_reduce.py``), ``"bf16"``, a rounded copy (see ``conv/bf16.py``). Code that
-        writes to the memory clears it.
+        result (see ``ops/channel_reduce.py``), ``"bf16"``, a rounded copy (see ``conv/bf16.py``),
+        ``"range"`` of integers that the host wrote (see ``memory.py``). Code that writes to the memory
+        clears it.
     """
 
     __slots__ = ("address", "owner", "views", "known", "__weakref__")
@@ -79,6 +79,57 @@ def dense_strides(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
+class Flags(NamedTuple):
+    """Those of NumPy's flags that code asks for."""
+
+    c_contiguous: bool
+    writeable: bool  #: no element is repeated
+
+
+class Geometry(NamedTuple):
+    """What follows from shape, strides and size of an element.
+
+    Arrays of the same geometry share it, because Python would take longer to compute it than a small kernel
+    runs.
+
+    Attributes
+    ----------
+    strides : tuple of int
+        In bytes.
+    steps : tuple of int
+        Strides in elements.
+    ndim, size : int
+        As in NumPy.
+    span : int
+        Elements from the first to the last in memory, both counted.
+    order : tuple of int
+        The axes from the slowest to the fastest varying in memory.
+    flags : Flags
+    """
+
+    strides: tuple[int, ...]
+    steps: tuple[int, ...]
+    ndim: int
+    size: int
+    span: int
+    order: tuple[int, ...]
+    flags: Flags
+
+
+@lru_cache(maxsize=1 << 14)
+def _geometry(shape: tuple[int, ...], strides: tuple[int, ...] | None, itemsize: int) -> Geometry:
+    shape = tuple(map(int, shape))
+    dense = dense_strides(shape, itemsize)
+    strides = dense if strides is None else tuple(map(int, strides))
+    size, ndim = prod(shape), len(shape)
+    span = 1 + sum((n - 1) * s for n, s in zip(shape, strides)) // itemsize if size else 0
+    contiguous = size == 0 or all(n == 1 or s == d for n, s, d in zip(shape, strides, dense))
+    repeats = any(s == 0 and n > 1 for n, s in zip(shape, strides))
+    order = tuple(sorted(range(ndim), key=lambda i: (-strides[i], i)))
+    steps = tuple(s // itemsize for s in strides)
+    return Geometry(strides, steps, ndim, size, span, order, Flags(contiguous, not repeats))
+
+
 class DeviceArray:
     """An array in device memory: what ``numpy.ndarray`` is to the other backends.
 
@@ -87,6 +138,8 @@ class DeviceArray:
     shape, dtype, ndim, size, nbytes, itemsize : as in NumPy
     strides : tuple of int
         In bytes, never negative; zero where ``broadcast_to`` repeats.
+    geometry : Geometry
+        What follows from these.
     base : Block
         Owner of the memory, shared by views.
     offset : int
@@ -95,15 +148,27 @@ class DeviceArray:
         Device pointer to the first element.
     """
 
-    __slots__ = ("base", "offset", "shape", "strides", "dtype", "ndim", "size", "__dict__", "__weakref__")
+    __slots__ = (
+        "base",
+        "offset",
+        "address",
+        "shape",
+        "strides",
+        "dtype",
+        "ndim",
+        "size",
+        "geometry",
+        "__weakref__",
+    )
 
     def __init__(self, base: Block, shape, dtype, strides=None, offset: int = 0):
-        self.base, self.offset, self.dtype = base, offset, np.dtype(dtype)
+        self.base, self.offset, self.address = base, offset, base.address + offset
+        self.dtype = dtype = np.dtype(dtype)
         self.shape: tuple[int, ...] = tuple(shape)
-        self.strides: tuple[int, ...] = (
-            dense_strides(self.shape, self.dtype.itemsize) if strides is None else tuple(strides)
+        self.geometry = known = _geometry(
+            self.shape, None if strides is None else tuple(strides), dtype.itemsize
         )
-        self.ndim, self.size = len(self.shape), prod(self.shape)
+        self.strides, self.ndim, self.size = known.strides, known.ndim, known.size
 
     @property
     def itemsize(self) -> int:
@@ -114,17 +179,13 @@ class DeviceArray:
         return self.size * self.dtype.itemsize
 
     @property
-    def address(self) -> int:
-        return self.base.address + self.offset
+    def flags(self) -> Flags:
+        return self.geometry.flags
 
-    @cached_property
-    def flags(self) -> SimpleNamespace:
-        contiguous = self.size == 0 or all(
-            n == 1 or s == d
-            for n, s, d in zip(self.shape, self.strides, dense_strides(self.shape, self.itemsize))
-        )
-        repeats = any(s == 0 and n > 1 for n, s in zip(self.shape, self.strides))
-        return SimpleNamespace(c_contiguous=contiguous, writeable=not repeats)
+    @property
+    def span(self) -> int:
+        """Elements from the first to the last in memory, both counted."""
+        return self.geometry.span
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -151,31 +212,13 @@ class DeviceArray:
             shape = tuple(self.size // max(known, 1) if s == -1 else s for s in shape)
         return self.view(shape, None)
 
-    @property
-    def span(self) -> int:
-        """Elements from the first to the last in memory, both counted."""
-        if self.size == 0:
-            return 0
-        return 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides)) // self.itemsize
-
-    def flat(self):
-        """The memory from the first to the last element, as a one-dimensional array of Numba."""
+    def flat(self) -> Flat:
+        """The memory from the first to the last element, as kernels see it; only where it is host memory."""
         key = self.offset, self.span, self.dtype
         view = self.base.views.get(key)
         if view is None:
-            view = self.base.views[key] = self._flat()
+            view = self.base.views[key] = Flat(self.host_view())
         return view
-
-    def _flat(self):
-        if device.on_host:
-            return Flat(self.host_view())
-        description = {
-            "shape": (self.span,),
-            "typestr": self.dtype.str,
-            "data": (self.address, False),
-            "version": 3,
-        }
-        return cuda.from_cuda_array_interface(description)  # the block outlives it: it keeps its views
 
     def host_view(self) -> np.ndarray:
         """The memory as a 1-D NumPy array; only where it is host memory (``device.on_host``)."""
@@ -257,5 +300,5 @@ def window(arrays: Sequence[DeviceArray]) -> tuple[Window | DeviceArray, int]:
     It is for kernels that follow a table of places. Kernels check no bounds, so an argument that starts at
     the first of the arrays in memory reaches every other one of that dtype.
     """
-    first = min(arrays, key=lambda a: a.address)
+    first = min(arrays, key=attrgetter("address"))
     return Window(first.dtype, first.address) if device.on_host else first, first.address

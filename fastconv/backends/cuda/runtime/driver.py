@@ -1,7 +1,8 @@
 """What fastconv asks of the CUDA driver itself: to load and start kernels, and to record launches.
 
 Numba could start kernels too, but it converts the arguments of each launch one by one; here one call of
-``struct`` packs them.
+``struct`` packs them. For a copy Numba would first make an array of its own, which takes longer than the
+driver needs for a small one.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class Function:
     """
 
     def __init__(self, label: str, name: str, code: bytes, formats: str):
+        from cuda.bindings import driver
+
         device.attach()
         self.label, self.lock = label, threading.Lock()
         self.library = call("cuLibraryLoadData", code, [], [], 0, [], [], 0)
@@ -70,6 +73,8 @@ class Function:
         places = [start + place for place in _places(formats)]
         self.pointers = (ctypes.c_void_p * max(len(places), 1))(*places)
         self.parameters = ctypes.addressof(self.pointers)
+        # looked up here, because a launch is too short to look anything up
+        self.launch, self.success = driver.cuLaunchKernel, driver.CUresult.CUDA_SUCCESS
 
     def allow_shared(self, size: int) -> None:
         """Permit launches with more than 48 KiB of shared memory in all, which the driver must know."""
@@ -91,10 +96,10 @@ class Function:
             if shared > self.allowed:
                 self.allow_shared(shared)
             self.pack(self.arguments, 0, *values)
-            try:
-                call("cuLaunchKernel", self.handle, *grid, *block, shared, stream, self.parameters, 0)
-            except RuntimeError as e:
-                raise RuntimeError(f"{self.label}: grid {grid}, block {block}, {shared} bytes: {e}") from None
+            code = self.launch(self.handle, *grid, *block, shared, stream, self.parameters, 0)[0]
+        if code != self.success:
+            where = f"{self.label}: grid {grid}, block {block}, {shared} bytes"
+            raise RuntimeError(f"{where}: cuLaunchKernel: {code.name}")
 
 
 def _places(formats: str) -> list[int]:
@@ -110,6 +115,19 @@ def struct_format(dtype: np.dtype) -> str:
 def fill(address: int, size: int, stream: Any) -> None:
     """Write 0xFF to ``size`` bytes of the device's memory."""
     call("cuMemsetD8Async", address, 0xFF, size, stream)
+
+
+def copy_to_device(address: int, x: np.ndarray, stream: Any) -> None:
+    """Copy a C-contiguous host array; ``stream`` is one of Numba."""
+    device.attach()
+    call("cuMemcpyHtoDAsync", address, x.ctypes.data, x.nbytes, handle(stream))
+
+
+def copy_to_host(x: np.ndarray, address: int, stream: Any) -> None:
+    """Fill a C-contiguous host array, and wait until that is done; ``stream`` is one of Numba."""
+    device.attach()
+    call("cuMemcpyDtoHAsync", x.ctypes.data, address, x.nbytes, handle(stream))
+    stream.synchronize()
 
 
 def wait(label: str) -> None:

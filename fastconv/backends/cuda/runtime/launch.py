@@ -68,7 +68,11 @@ def body(function: Callable) -> Any:
 
 
 def grid(n: int, threads: int = 0) -> tuple[int, int]:
-    """Blocks and threads for ``n`` items walked as ``range(cuda.grid(1), n, cuda.gridsize(1))``."""
+    """Blocks and threads for ``n`` items walked as ``range(cuda.grid(1), n, cuda.gridsize(1))``.
+
+    Such a ``range`` begins with a division of 64-bit numbers, about 150 instructions, to count its rounds.
+    Kernels that do little else have a ``while`` loop instead.
+    """
     threads = threads or THREADS
     return min(-(-n // threads), _BLOCKS), threads
 
@@ -163,30 +167,60 @@ def launch(kernel, grid, block, *args, shared: int = 0) -> None:
     context = current()
     if context.graph is not None:
         context.graph.launched(args)
-    kinds, args = zip(*(_argument(kernel, i, a) for i, a in enumerate(args)))
-    grid, block = (
-        tuple(map(int, (*v, 1, 1)[:3] if isinstance(v, tuple) else (v, 1, 1))) for v in (grid, block)
-    )
+    if device.on_host:
+        _start_on_host(kernel, _three(grid), _three(block), args, shared, context.target)
+        return
+    signature, values = [kernel], []
+    _collect(args, signature, values)
+    function = _ready.get(key := tuple(signature))
+    if function is None:
+        kinds = tuple(_argument(kernel, i, a)[0] for i, a in enumerate(args))
+        function = _ready[key] = _compiled(kernel, kinds)
+    target = context.target
+    stream = driver.main_stream() if target is None else target
+    function.start(values, _three(grid), _three(block), shared, stream)
+    if target is None and settings.switch("FASTCONV_CUDA_SYNC", False):
+        driver.wait(kernel.py_func.__name__)
+
+
+def _three(extents):
+    """A grid or block as three numbers."""
+    return (extents, 1, 1) if type(extents) is int else tuple(map(int, (*extents, 1, 1)[:3]))
+
+
+def _start_on_host(kernel, grid, block, args, shared, target):
+    """Hand a launch to whatever stands in for the device."""
+    found = [_argument(kernel, i, a) for i, a in enumerate(args)]
+    kinds, args = tuple(kind for kind, _ in found), tuple(value for _, value in found)
     if device.launcher is not None:
         device.launcher(kernel, kinds, args, grid, block, shared)
-    elif not SIMULATED:
-        stream = driver.main_stream() if context.target is None else context.target
-        _compiled(kernel, kinds).start(list(_numbers(args)), grid, block, shared, stream)
-        if context.target is None and settings.switch("FASTCONV_CUDA_SYNC", False):
-            driver.wait(kernel.py_func.__name__)
-    elif context.target is not None:
-        context.target.append((kernel, (grid, block, 0, shared), args))
+    elif target is not None:
+        target.append((kernel, (grid, block, 0, shared), args))
     else:
         kernel[grid, block, 0, shared](*args)
 
 
-def _numbers(args):
-    """The arguments of a launch, those inside of tuples one by one."""
+def _collect(args, signature, values):
+    """Append to ``values`` what is passed for each argument, and to ``signature`` what decides its type.
+
+    The latter is the same for two launches only if :func:`_argument` gives all arguments the same types. That
+    is asked at the first of these launches, and raises for what kernels do not take. The most frequent kinds
+    of arguments are tested first, because a launch should take no more than a few microseconds.
+    """
     for a in args:
-        if isinstance(a, tuple):
-            yield from _numbers(a)
+        kind = type(a)
+        if kind is DeviceArray:
+            signature.append(a.dtype.char)
+            values.append(a.address)
+        elif kind is int:
+            signature.append(int if -0x80000000 <= a < 0x80000000 else _INT64)
+            values.append(a)
+        elif isinstance(a, tuple):
+            signature += kind, len(a)
+            _collect(a, signature, values)
         else:
-            yield a
+            signature.append(kind)
+            values.append(int(a) if kind is np.bool_ else a)  # the others can be packed as they are
 
 
 def _load(kernel, kinds):
@@ -206,14 +240,15 @@ def _what_takes_long() -> str:
 
 
 _compile = compiling.watched(_load, _what_takes_long)
-_ready: dict[tuple, driver.Function] = {}
+_functions: dict[tuple, driver.Function] = {}  # by kernel and types
+_ready: dict[tuple, driver.Function] = {}  # by kernel and what _collect says of the arguments
 
 
 def _compiled(kernel, kinds) -> driver.Function:
     """The kernel compiled for these types of arguments."""
-    found = _ready.get((kernel, kinds))
+    found = _functions.get((kernel, kinds))
     if found is None:
-        found = _ready[kernel, kinds] = _compile(kernel, kinds)
+        found = _functions[kernel, kinds] = _compile(kernel, kinds)
     return found
 
 

@@ -19,7 +19,7 @@ from .launch import cuda, grid, kernel, launch
 
 def steps(x: DeviceArray) -> tuple[int, ...]:
     """Strides in elements."""
-    return tuple(s // x.itemsize for s in x.strides)
+    return x.geometry.steps
 
 
 def unsigned(count: int, *tuples) -> tuple[tuple[np.unsignedinteger, ...], ...]:
@@ -79,42 +79,62 @@ def filled(shape, dtype, value) -> DeviceArray:
     return y
 
 
-def memory_order(x: DeviceArray) -> list[int]:
+def memory_order(x: DeviceArray) -> tuple[int, ...]:
     """The axes from the slowest to the fastest varying in memory."""
-    return sorted(range(x.ndim), key=lambda i: (-x.strides[i], i))
+    return x.geometry.order
 
 
 def dense(x: DeviceArray) -> DeviceArray:
     """``x`` itself if C-contiguous, else a copy that is."""
-    if x.flags.c_contiguous:
+    if x.geometry.flags.c_contiguous:
         return x
     y = memory.empty(x.shape, x.dtype)
     copy_to(x, y)
     return y
 
 
+@functools.lru_cache(maxsize=4096)
+def _channels_last(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """What belongs to an array ``N, C, *spatial``, channels last.
+
+    That are its shape as ``N, D, H, W, C``, the order of its axes that leads from logical order to memory,
+    and the one that leads back.
+    """
+    n, c, *spatial = shape
+    last = len(shape) - 1
+    return (
+        (n, *(1,) * (3 - len(spatial)), *spatial, c),
+        (0, *range(2, last + 1), 1),
+        (0, last, *range(1, last)),
+    )
+
+
 def to_ndhwc(x: DeviceArray) -> DeviceArray:
     """``N, C, *spatial`` as a C-contiguous ``N, D, H, W, C`` array; a view of channels-last memory."""
-    x = dense(x.transpose(0, *range(2, x.ndim), 1))
-    return x.reshape(x.shape[0], *(1,) * (5 - x.ndim), *x.shape[1:])
+    shape, to_memory, _ = _channels_last(x.shape)
+    return dense(x.transpose(*to_memory)).view(shape, None)
 
 
 def rows(x: DeviceArray) -> DeviceArray:
     """``N, C, *spatial`` as a C-contiguous ``(N * spatial, C)`` array."""
-    x = to_ndhwc(x)
-    return x.view((x.size // max(x.shape[4], 1), x.shape[4]), None)
+    c = x.shape[1]
+    x = dense(x.transpose(*_channels_last(x.shape)[1]))
+    return x.view((x.size // max(c, 1), c), None)
 
 
 def empty(shape, dtype) -> tuple[DeviceArray, DeviceArray]:
     """A new channels-last array of logical ``shape``, and the 5-D ``N, D, H, W, C`` view kernels write."""
-    n, c, *spatial = shape
-    y = memory.empty((n, *spatial, c), dtype)
-    last = y.ndim - 1
-    return y.transpose(0, last, *range(1, last)), y.reshape(n, *(1,) * (3 - len(spatial)), *spatial, c)
+    ndhwc, to_memory, to_logical = _channels_last(tuple(shape))
+    y = memory.empty([shape[i] for i in to_memory], dtype)
+    return y.transpose(*to_logical), y.view(ndhwc, None)
 
 
 def empty_like(x: DeviceArray, dtype=None) -> DeviceArray:
     """A new dense array of ``x``'s shape with its order of axes in memory."""
+    if is_dense(x):
+        y = memory.empty((x.size,), dtype or x.dtype)
+        strides = x.strides if y.itemsize == x.itemsize else [s * y.itemsize for s in x.geometry.steps]
+        return y.view(x.shape, strides)
     order = memory_order(x)
     y = memory.empty([x.shape[i] for i in order], dtype or x.dtype)
     return y.transpose(*sorted(range(x.ndim), key=order.__getitem__))
@@ -122,7 +142,8 @@ def empty_like(x: DeviceArray, dtype=None) -> DeviceArray:
 
 def is_dense(x: DeviceArray) -> bool:
     """Whether the elements fill memory from the first to the last, in any order of axes."""
-    return x.span == x.size and x.flags.writeable
+    known = x.geometry
+    return known.span == known.size and known.flags.writeable
 
 
 @implements("copy")
@@ -142,7 +163,8 @@ def like(x: DeviceArray, model: DeviceArray) -> DeviceArray:
 
 def same_order(x: DeviceArray, model: DeviceArray) -> bool:
     """Whether two arrays of the same shape have the same strides in elements, extents of 1 aside."""
-    return all(n == 1 or a == b for n, a, b in zip(x.shape, steps(x), steps(model)))
+    a, b = x.geometry.steps, model.geometry.steps
+    return a == b or all(n == 1 or i == j for n, i, j in zip(x.shape, a, b))
 
 
 def alike(*arrays: DeviceArray) -> list[DeviceArray]:

@@ -14,6 +14,7 @@ from .array import DeviceArray
 from .context import current
 
 _CONSTANT_BYTES = 16 << 20  # of tables kept
+_FEW = 1 << 14  # integers whose range is noted when they are copied to the device
 
 
 def empty(shape, dtype) -> DeviceArray:
@@ -64,9 +65,17 @@ def write(y: DeviceArray, x: np.ndarray, stream=None, non_blocking: bool = False
         y.host_view()[:] = x.reshape(-1)
     else:
         stream = stream or device.stream()
-        y.flat().copy_to_device(x.reshape(-1), stream=stream)
+        driver.copy_to_device(y.address, np.ascontiguousarray(x), stream)
         if owner(x) is not None:
             pinned.keep(x, stream) if non_blocking else stream.synchronize()
+    if x.dtype.kind in "iu" and x.size <= _FEW:
+        y.base.known["range"] = y.offset, y.size, int(x.min()), int(x.max())
+
+
+def known_range(x: DeviceArray) -> tuple[int, int] | None:
+    """The smallest and the largest of the integers in ``x``, if the host wrote them; None: it must look."""
+    *where, least, most = x.base.known.get("range", (None, None, 0, 0))
+    return (least, most) if where == [x.offset, x.size] else None
 
 
 _constants: dict = {}
@@ -92,9 +101,8 @@ def download(x: DeviceArray) -> np.ndarray:
     if device.on_host:
         flat = x.host_view().copy()
     elif x.size:
-        stream = device.stream()
-        flat = x.flat().copy_to_host(stream=stream)
-        stream.synchronize()
+        flat = np.empty(x.span, x.dtype)
+        driver.copy_to_host(flat, x.address, device.stream())
     else:
         flat = np.empty(0, x.dtype)
     return np.ndarray(x.shape, x.dtype, flat, strides=x.strides)

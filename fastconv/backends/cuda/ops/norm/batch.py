@@ -55,7 +55,8 @@ def _batch_norm_kernel(real, vector_width):
             scale[k] = invstd[c] * (weight.array[c] if weight.given else one)
             shift[k] = bias.array[c] if bias.given else zero
         out = cuda.local.array(vector_width, real)
-        for i in range(first, n, step):
+        i = first
+        while i < n:
             v, r = load(x, i), load(residual.array if residual.given else x, i)
             for k in range(vector_width):
                 u = (v[k] - centre[k]) * scale[k] + shift[k]
@@ -63,6 +64,7 @@ def _batch_norm_kernel(real, vector_width):
                     u += r[k]
                 out[k] = zero if relu and u <= zero else u
             store(y, i, out)
+            i += step
 
     return batch_norm
 
@@ -89,7 +91,8 @@ def _batch_norm_bwd_kernel(real, vector_width):
             level[k] = -gb[c] * share
             tilt[k] = -gw[c] * share * vectors.scale[c]
         g, out = cuda.local.array(vector_width, real), cuda.local.array(vector_width, real)
-        for i in range(first, n, step):
+        i = first
+        while i < n:
             u, v, r = load(gy, i), load(x, i), load(y if mask == MASK_FROM_Y else x, i)
             for k in range(vector_width):
                 w = r[k] if mask == MASK_FROM_Y else (v[k] - centre[k]) * gain[k] + shift[k]
@@ -98,6 +101,7 @@ def _batch_norm_bwd_kernel(real, vector_width):
             if gres.given:
                 store(gres.array, i, g)
             store(gx, i, out)
+            i += step
 
     return batch_norm_bwd
 
