@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import HAS_GPU, needs_cuda
-from support.rounding import rounded
+from support.rounding import BITS, TF32_STEP, rounded
 
 import fastconv as fc
 from fastconv import spec
@@ -88,6 +88,45 @@ def test_precisions(case, precision, bits, engine):
     assert bits == 0 or error(got, expected(*arrays, geometry)) > 1e-4, "nothing was rounded"
 
 
+def test_numbers_of_tf32(engine):
+    """What ``ptx.tf32`` gives to ``mma``: as the emulation says, NaN and infinity as they are."""
+    from fastconv.backends.cuda.codegen import ptx
+    from fastconv.backends.cuda.runtime import launch
+
+    tf32, count = ptx.tf32, 32
+
+    def convert(x, y):
+        for i in range(launch.cuda.threadIdx.x, x_size, count):
+            y[i] = np.int32(tf32(x[i]) >> np.uint32(13))  # the bits that mma reads
+
+    rng = np.random.default_rng(0)
+    x = np.ldexp(rng.uniform(-2, 2, 96), rng.integers(-140, 127, 96)).astype(np.float32)
+    x[:10] = 0, -0.0, 1, 1 + 2**-10, -2 + 2**-10, 2**-126, np.inf, -np.inf, np.nan, np.finfo(np.float32).max
+    x_size = x.size
+    to = engine.asarray(np.zeros(x_size, np.int32))
+    launch.launch(launch.kernel(convert), 1, count, engine.asarray(x), to)
+    got = engine.to_host(to).view(np.uint32) << np.uint32(13)
+    np.testing.assert_array_equal(got.view(np.float32), rounded(x, BITS["tf32"]))
+    np.testing.assert_array_equal(got.view(np.float32)[:9], x[:9])
+    assert got[9] == np.float32(np.inf).view(np.uint32)
+
+
+def test_tf32_has_no_bias():
+    """Every mantissa: numbers of TF32 stay exact, and errors are about those of rounding, zero on average."""
+    x = np.arange(2**23, 2**24)
+    exact = x * (2**35 + int(TF32_STEP * 2**35))  # in units of 2^-35: a multiply-add before its one rounding
+    unit = np.where(exact < 2**59, 2**35, 2**36)
+    whole, rest = np.divmod(exact, unit)
+    whole += (2 * rest > unit) | (2 * rest == unit) & (whole % 2 == 1)
+    want = whole * (unit >> 35) // 2**13 * 2**13
+    got = rounded(x.astype(np.float32), BITS["tf32"])
+    np.testing.assert_array_equal(got, want)
+    assert (got[:: 2**13] == x[:: 2**13]).all()
+    errors, weights = (got - x) / 2**13, 2**23 / x  # as many numbers in each part of a logarithmic scale
+    assert abs(np.average(errors, weights=weights)) < 1e-4
+    assert np.average(errors**2, weights=weights) ** 0.5 == pytest.approx(0.31, abs=0.005)
+
+
 @pytest.mark.parametrize("split_k", [2, 3])
 @pytest.mark.parametrize("case", CASES[:2], ids=ids[:2])
 def test_split_k(case, split_k, engine):
@@ -108,6 +147,20 @@ def test_split_k(case, split_k, engine):
     assert error(got, want) < 2e-6
     for a, b in zip(got, again):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("case", CASES[:3], ids=ids[:3])
+def test_arrays_whose_places_need_64_bits(case, engine, monkeypatch):
+    """The weight gradient numbers places in 32 bits where it can; both ways give the same bits."""
+    from fastconv.backends.cuda.conv import implicit_gemm_weight
+
+    x, _, gy, geometry = inputs(*case)
+    x, gy = engine.asarray(x), engine.asarray(gy)
+    results = []
+    for limit in (2**31, 0):
+        monkeypatch.setattr(implicit_gemm_weight, "PLACES", limit)
+        results.append(engine.to_host(engine.conv_bwd_weight(x, gy, geometry, "implicit_gemm")))
+    np.testing.assert_array_equal(*results)
 
 
 def device_tiles():

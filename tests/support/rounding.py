@@ -8,15 +8,23 @@ import numpy as np
 BITS = {"fma": 0, "tf32": 13, "bf16_on_read": 16, "bf16": 16}
 
 
-def rounded(x, bits):
-    """float64 values of float32 numbers rounded to nearest with ``bits`` fewer of mantissa.
+#: What kernels multiply numbers by and add before tensor cores cut them to TF32 (``tf32`` in codegen/ptx.py).
+TF32_STEP = float(np.float32(np.log(2) / 2**11))
 
-    Of two that are as near, TF32 takes the one away from zero (``cvt.rna``), the others the even one.
+
+def rounded(x, bits):
+    """float64 values of float32 numbers with ``bits`` fewer of mantissa, as a mode reads them.
+
+    To the nearest, of two that are as near the even one. TF32: what makes up for a cut is added, then the
+    bits are cut off.
     """
-    mantissa, exponent = np.frexp(np.asarray(x, np.float64))
-    scaled = mantissa * 2.0 ** (24 - bits)
-    whole = np.trunc(scaled + np.copysign(0.5, scaled)) if bits == BITS["tf32"] else np.round(scaled)
-    return np.ldexp(whole / 2.0 ** (24 - bits), exponent)
+    x = np.asarray(x, np.float64)
+    if bits == BITS["tf32"]:
+        with np.errstate(over="ignore"):
+            added = (x + x * TF32_STEP).astype(np.float32)
+        return (added.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
+    mantissa, exponent = np.frexp(x)
+    return np.ldexp(np.round(mantissa * 2.0 ** (24 - bits)) / 2.0 ** (24 - bits), exponent)
 
 
 def distance(got, want) -> float:

@@ -85,11 +85,6 @@ def insert_bits(a, b, position, length):
     return (b & ~mask) | (a << position.astype(a.dtype) & mask)
 
 
-def _tf32(x):
-    bits = x.view(np.uint32)
-    return np.where(np.isfinite(x), bits + np.uint32(0x1000) & np.uint32(0xFFFFE000), bits)
-
-
 def bf16(x):
     """The upper halves of float32 numbers, rounded to nearest, ties to even."""
     bits = x.view(np.uint32)
@@ -98,8 +93,6 @@ def bf16(x):
 
 
 def convert(how, x, to):
-    if "tf32" in how:
-        return _tf32(x)
     if to.kind in "iu" and x.dtype.kind == "f":
         x = {"rzi": np.trunc, "rni": np.rint, "rmi": np.floor, "rpi": np.ceil}[
             next(h for h in how if h[0] == "r")

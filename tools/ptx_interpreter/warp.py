@@ -109,7 +109,7 @@ class WarpInstructions:
         def numbers(operand):
             words = np.stack([self.get(r, KINDS["u32"])[flat] for r in parts_of(operand)], -1)
             if halves == 1:
-                # tf32: the lower bits are ignored
+                # tf32: the hardware ignores the lower bits
                 return (words & np.uint32(0xFFFFE000)).view(np.float32)[..., None]
             return np.stack([words << np.uint32(16), words & np.uint32(0xFFFF0000)], -1).view(np.float32)
 

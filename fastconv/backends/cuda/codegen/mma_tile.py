@@ -8,7 +8,7 @@
         +-----+---+--------+         warp read from different banks.
         |  A  |   | w0 | w1|
      BM | slab|   |----+---|         Tensor cores: a warp owns warp_tile of the sums, as 16 x 8 products.
-        |     |   | w2 | w3|         A lane holds pairs of columns (see ptx.py).
+        |     |   | w2 | w3|         A lane holds runs of columns (see ptx.py).
         +-----+---+--------+         FMA: a thread owns thread_tile of the sums and reads 4 steps of k at
           BK                         a time.
 
@@ -112,6 +112,8 @@ class Slabs:
         self.bytes = max(slabs, tile.BM * self.pitch_y * np.dtype(real).itemsize)
         if mode == "fma":
             self._fma(tile, real, k_major_a, k_major_b)
+        elif mode == "tf32" and not k_major_a and not k_major_b:
+            self._tf32_across(tile)
         else:
             self._tensor(tile, mode, k_major_a, k_major_b)
 
@@ -175,6 +177,68 @@ class Slabs:
 
         self.starts, self.origin = starts, origin
         self.multiply = _in_turn([one_step(k) for k in range(0, depth, step)])
+
+    def _tf32_across(self, tile):
+        """TF32 where neither slab is k-major: a lane reads up to four rows, or columns, at once.
+
+        Which row of the tile a row of ``mma`` is does not matter to the sums, only to where they are written.
+        So lane ``(g, t)`` reads rows ``4 g`` to ``4 g + 3`` of line ``t`` of A and takes them for rows ``g``
+        and ``g + 8`` of two products, and columns of B alike. The lanes that one access serves, two ``g`` and
+        four ``t``, read from different banks, because lines are 8 banks apart.
+        """
+        (warp_m, warp_n), depth = tile.warp_tile, tile.BK
+        across, high, wide = tile.BN // warp_n, warp_m // 8, warp_n // 8
+        many_a, many_b = min(warp_m // 8, 4), min(warp_n // 8, 4)  # numbers per read
+        self.sums_shape = high, 2 * wide
+        self.row_layout, self.col_layout = (many_a, 8 * many_a), (2 * many_b, 8 * many_b)
+        pitch_a, pitch_b, tf32, mma = self.pitch_a, self.pitch_b, ptx.tf32, ptx.mma_tf32
+        load_a, load_b = (ptx.load4 if many == 4 else ptx.load2 for many in (many_a, many_b))
+
+        @body
+        def starts(thread):
+            lane, warp = thread & 31, thread >> 5
+            g, t = lane >> 2, lane & 3
+            a, b = warp // across * warp_m + t * pitch_a, warp % across * warp_n + t * pitch_b
+            return a + many_a * g, b + many_b * g
+
+        @body
+        def origin(thread):
+            lane, warp = thread & 31, thread >> 5
+            row, col = warp // across * warp_m, warp % across * warp_n
+            return row + many_a * (lane >> 2), col + 2 * many_b * (lane & 3)
+
+        def one_step(k):
+            @body
+            def multiply(slabs, a, b, sums):
+                right = cuda.local.array((wide, 2), np.uint32)
+                for half in range(2):
+                    for n in range(0, wide, many_b):
+                        v = load_b(slabs, b + ((k + 4 * half) * pitch_b + 8 * n))
+                        for q in range(many_b):
+                            right[n + q, half] = tf32(v[q])
+                for i in range(0, high, many_a):
+                    v = load_a(slabs, a + (k * pitch_a + 8 * i))
+                    w = load_a(slabs, a + ((k + 4) * pitch_a + 8 * i))
+                    for q in range(0, many_a, 2):
+                        left = tf32(v[q]), tf32(v[q + 1]), tf32(w[q]), tf32(w[q + 1])
+                        r = i + q
+                        for n in range(wide):
+                            c = n // many_b * (2 * many_b) + n % many_b  # the columns 2 t and 2 t + 1
+                            e = c + many_b
+                            d = mma(
+                                left,
+                                (right[n, 0], right[n, 1]),
+                                (sums[r, c], sums[r, e], sums[r + 1, c], sums[r + 1, e]),
+                            )
+                            sums[r, c] = d[0]
+                            sums[r, e] = d[1]
+                            sums[r + 1, c] = d[2]
+                            sums[r + 1, e] = d[3]
+
+            return multiply
+
+        self.starts, self.origin = starts, origin
+        self.multiply = _in_turn([one_step(k) for k in range(0, depth, 8)])
 
     def _fma(self, tile, real, k_major_a, k_major_b):
         high, wide = self.sums_shape = tile.thread_tile

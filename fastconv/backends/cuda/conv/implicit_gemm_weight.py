@@ -13,11 +13,14 @@
 
     block:   row table: of each of the BM rows (tap, channel), its distance from tap 0 in x, and its bits
              for each step of BK pixels, `stages` - 1 steps ahead
-                 note_pixels:      of each pixel one step later, where tap 0 is in x, and the mask of its taps
-                                   inside the image (BK threads)
                  load_x, load_gy:  copies of slabs to shared memory (cp.async; zeros outside of the image)
                  multiply:         the slabs that have arrived
+                 note_pixels:      every few steps, of each pixel of the next few steps, where tap 0 is in x,
+                                   and the mask of its taps inside the image
              write:                the sums, from registers
+
+A note takes a few hundred instructions that depend on each other. So all threads note a pixel each at the
+same time. If some did so in every step, the others would wait for them.
 
 A thread copies several rows of one pixel. Both slabs have pixels as lines, so neither is k-major.
 
@@ -40,11 +43,20 @@ from .bf16 import rounded
 from .geometry import Phase, first_tap, input_pixel, position, read_geometry, tap_bits, taps_inside
 from .implicit_gemm import fastest
 
+# Arrays of fewer elements get kernels that number them in 32 bits. Tests lower the limit.
+PLACES = 2**31
+
+
+@body
+def quotient(a, b):
+    """``a // b`` of numbers that are not negative, in 32 bits; Numba would divide in 64."""
+    return np.int32(np.uint32(a) // np.uint32(b))
+
 
 @functools.cache
-def _tables(tile, threads):
-    """The functions ``fill_row_table`` and ``note_pixels``."""
-    BM, BK = tile.BM, tile.BK
+def _tables(tile, threads, place):
+    """The functions ``fill_row_table`` and ``note_pixels``; ``place`` is the type of places in x."""
+    BM = tile.BM
 
     @body
     def fill_row_table(thread, top, distance_of, bits_of, g):
@@ -53,29 +65,31 @@ def _tables(tile, threads):
         taps_d, taps_h, taps_w = np.int32(g.taps_d), np.int32(g.taps_h), np.int32(g.taps_w)
         for i in range(thread, BM, threads):
             r = np.int32(top + i)
-            tap = np.int32(r // in_channels)
-            line = np.int32(tap // taps_w)
-            tap_d = np.int32(line // taps_h)
+            tap = quotient(r, in_channels)
+            line = quotient(tap, taps_w)
+            tap_d = quotient(line, taps_h)
             tap_h, tap_w = line - tap_d * taps_h, tap - line * taps_w
             bits_of[i] = tap_bits(tap_w, tap_h, min(tap_d, taps_d), g)
             rows = tap_d * g.tap_step_d * g.size_h + tap_h * g.tap_step_h
-            distance_of[i] = (rows * g.size_w + tap_w * g.tap_step_w) * x_pitch + (r - tap * in_channels)
+            at = (rows * g.size_w + tap_w * g.tap_step_w) * x_pitch + (r - tap * in_channels)
+            distance_of[i] = place(at)
 
     @body
-    def note_pixels(step, half, thread, x_group, start_of, mask_of, g):
+    def note_pixels(first, line, thread, group, start_of, mask_of, geometry):
         """Of a pixel per thread: where tap 0 is in x, and the mask of its taps inside the image."""
-        m = np.int32(step * BK + thread)
+        # read here once more, so that the numbers take no registers while slabs are multiplied
+        g = read_geometry(geometry)
+        m = np.int32(first + thread)
         at = position(m, g)
         tap = first_tap(at, g)
-        line = half * BK + thread
-        start_of[line] = input_pixel(at[0], tap, g) * g.x_pitch + x_group
-        mask_of[line] = np.int32(taps_inside(tap, g) if m < np.int32(g.pixels) else 0)
+        start_of[line + thread] = place(input_pixel(at[0], tap, g) * g.x_pitch + group * g.in_channels)
+        mask_of[line + thread] = np.int32(taps_inside(tap, g) if m < np.int32(g.pixels) else 0)
 
     return fill_row_table, note_pixels
 
 
 @functools.cache
-def _tile_loads(tile, slabs, mode, real, vector_x, vector_gy):
+def _tile_loads(tile, slabs, mode, real, vector_x, vector_gy, place):
     """The functions ``take_rows``, ``load_x`` and ``load_gy``, rows per thread, and threads per pixel."""
     BM, BN, BK = tile.BM, tile.BN, tile.BK
     per_pixel = slabs.threads // BK  # threads that copy one pixel
@@ -98,22 +112,22 @@ def _tile_loads(tile, slabs, mode, real, vector_x, vector_gy):
     @body
     def load_x(slabs, into, thread, x, start, mask, distance, bits):
         """Start the copies of a slab of x to place ``into``."""
-        pixel, row = thread // per_pixel, thread % per_pixel * vector_x
-        to = np.int64(pixel * pitch_x + row)
+        pixel, row = np.int32(thread // per_pixel), np.int32(thread % per_pixel * vector_x)
+        to = np.int64(np.int32(into + np.int32(pixel * pitch_x + row)))
         for i in range(count_x):
             if BM % jump_x == 0 or row + i * jump_x < BM:
                 inside = np.int32(mask & bits[i]) == bits[i]
-                copy_x(slabs, into + to + i * jump_x, x, start + distance[i], inside)
+                copy_x(slabs, to + i * jump_x, x, np.int64(place(start + distance[i])), inside)
 
     @body
-    def load_gy(slabs, into, thread, gy, p, left, from_gy, g):
-        """Start the copies of a slab of gy."""
-        pixel, col = thread // per_pixel, thread % per_pixel * vector_gy
-        to = np.int64(size_x + pixel * pitch_gy + col)
+    def load_gy(slabs, into, thread, gy, from_gy, columns):
+        """Start the copies of a slab of gy, of which ``columns`` from this thread's first one on exist."""
+        pixel, col = np.int32(thread // per_pixel), np.int32(thread % per_pixel * vector_gy)
+        to = np.int64(np.int32(into + np.int32(pixel * pitch_gy + col))) + size_x
+        source = np.int64(from_gy)
         for i in range(count_gy):
             if BN % jump_gy == 0 or col + i * jump_gy < BN:
-                inside = left + col + i * jump_gy < np.int32(g.out_channels) and p < np.int32(g.pixels)
-                copy_gy(slabs, into + to + i * jump_gy, gy, p * g.y_pitch + from_gy + i * jump_gy, inside)
+                copy_gy(slabs, to + i * jump_gy, gy, source + i * jump_gy, np.int32(i * jump_gy) < columns)
 
     return take_rows, load_x, load_gy, count_x, per_pixel
 
@@ -123,6 +137,7 @@ def _write(slabs):
     """The function ``write``, which leaves a thread's sums in gw."""
     (high, wide), (run_r, step_r), (run_c, step_c) = slabs.sums_shape, slabs.row_layout, slabs.col_layout
     origin, store2, store4 = slabs.origin, ptx.store2, ptx.store4
+    piece = min(run_c, 4)  # numbers per access
 
     @body
     def write(sums, top, left, group, split, gw, geometry):
@@ -134,22 +149,22 @@ def _write(slabs):
             r = top + row0 + i % run_r + i // run_r * step_r
             if r < rows:
                 to = (np.int64(split) * rows + r) * g.y_pitch + group * out_channels
-                for j in range(0, wide, run_c):
-                    n = left + col0 + j // run_c * step_c
-                    if out_channels % run_c == 0:  # then addresses are multiples of the size of the access
-                        if n < out_channels and run_c == 2:
-                            store2(gw, to + n, sums[i, j], sums[i, j + run_c - 1])
+                for j in range(0, wide, piece):
+                    n = left + col0 + j // run_c * step_c + j % run_c
+                    if out_channels % piece == 0:  # then addresses are multiples of the size of the access
+                        if n < out_channels and piece == 2:
+                            store2(gw, to + n, sums[i, j], sums[i, j + piece - 1])
                         elif n < out_channels:
                             store4(
                                 gw,
                                 to + n,
                                 sums[i, j],
-                                sums[i, j + run_c // 4],
-                                sums[i, j + run_c // 2],
-                                sums[i, j + run_c - 1],
+                                sums[i, j + piece // 4],
+                                sums[i, j + piece // 2],
+                                sums[i, j + piece - 1],
                             )
                     else:
-                        for q in range(run_c):
+                        for q in range(piece):
                             if n + q < out_channels:
                                 gw[to + n + q] = sums[i, j + q]
 
@@ -157,66 +172,90 @@ def _write(slabs):
 
 
 @functools.cache
-def weight_kernel(tile, mode, real, vector_x, vector_gy):
-    """The kernel for one kind of tile, and its slabs; ``vector_x`` and ``vector_gy`` numbers per copy."""
+def weight_kernel(tile, mode, real, vector_x, vector_gy, place=np.int32):
+    """The kernel for one kind of tile, and its slabs.
+
+    Parameters
+    ----------
+    vector_x, vector_gy : int
+        Numbers per copy.
+    place : {np.int32, np.int64}
+        The type of places in x and gy; the first, with half the instructions, if it can number them.
+    """
     s = mma_tile.slabs(tile, mode, real, False, False)
-    BM, BN, BK, stages = tile.BM, tile.BN, tile.BK, tile.stages
+    BM, BN, BK, ahead = tile.BM, tile.BN, tile.BK, tile.stages - 1
     size_x, size = s.size_a, s.size_a + s.size_b
     high, wide = s.sums_shape
-    zero, store, two_steps = real(0), mma_tile.stored(mode, real), 2 * tile.BK
+    zero, store = real(0), mma_tile.stored(mode, real)
+    # all threads note a pixel each, which are the pixels of ``noted`` steps (a power of 2); the table has two
+    # such parts, one that is read and one that is written
+    noted, lines = s.threads // BK, 2 * s.threads
     starts, multiply = s.starts, s.multiply
-    commit, wait, pointer = ptx.commit, ptx.wait(stages - 2), ptx.pointer
-    fill_row_table, note_pixels = _tables(tile, s.threads)
-    take_rows, load_x, load_gy, count_x, per_pixel = _tile_loads(tile, s, mode, real, vector_x, vector_gy)
+    commit, wait, pointer = ptx.commit, ptx.wait(tile.stages - 2), ptx.pointer
+    fill_row_table, note_pixels = _tables(tile, s.threads, place)
+    take_rows, load_x, load_gy, count_x, per_pixel = _tile_loads(
+        tile, s, mode, real, vector_x, vector_gy, place
+    )
     write = _write(s)
 
     def implicit_gemm_weight(x, gy, gw, split_k, geometry):
         slabs = pointer(cuda.shared.array(0, store, alignment=16))
         g = read_geometry(geometry)
         thread = np.int32(cuda.threadIdx.x)
-        top, left = np.int32(cuda.blockIdx.x) * BM, np.int32(cuda.blockIdx.y) * BN
-        group, split = np.int32(cuda.blockIdx.z) // split_k, np.int32(cuda.blockIdx.z) % split_k
+        top, left = np.int32(np.int32(cuda.blockIdx.x) * BM), np.int32(np.int32(cuda.blockIdx.y) * BN)
+        z = np.int32(cuda.blockIdx.z)
+        group = quotient(z, split_k)
+        split = np.int32(z - group * split_k)
 
-        distance_of = pointer(cuda.shared.array(BM, np.int64))
+        # the steps of this part of the pixels
+        steps = quotient(g.pixels + (BK - 1), BK)
+        count = quotient(steps, split_k)
+        more = np.int32(steps - count * split_k)  # the first parts have one more
+        first = np.int32(split * count + min(split, more))
+        count = np.int32(count + 1 if split < more else count)
+        start_of = pointer(cuda.shared.array(lines, place))
+        mask_of = pointer(cuda.shared.array(lines, np.int32))
+
+        distance_of = pointer(cuda.shared.array(BM, place))
         bits_of = pointer(cuda.shared.array(BM, np.int32))
         fill_row_table(thread, top, distance_of, bits_of, g)
+        note_pixels(first * BK, 0, thread, group, start_of, mask_of, geometry)
         cuda.syncthreads()
-        distance = cuda.local.array(count_x, np.int64)
+        distance = cuda.local.array(count_x, place)
         bits = cuda.local.array(count_x, np.int32)
         take_rows(thread, distance_of, bits_of, distance, bits)
-        pixel, col = thread // per_pixel, thread % per_pixel * vector_gy
-        from_gy = np.int64(group * np.int32(g.out_channels) + left + col)
-        x_group = group * np.int32(g.in_channels)
 
-        steps = (np.int32(g.pixels) + BK - 1) // BK
-        first = np.int32(np.int64(split) * steps // split_k)
-        last = np.int32(np.int64(split + 1) * steps // split_k)
-        # pixels of the two steps that are copied next, in turn
-        start_of = pointer(cuda.shared.array(two_steps, np.int64))
-        mask_of = pointer(cuda.shared.array(two_steps, np.int32))
+        # this thread's pixel, its line in the table, and what it copies of gy
+        pixel = np.int32(thread // per_pixel)
+        column = np.int32(left + thread % per_pixel * vector_gy)
+        columns = np.int32(g.out_channels - column)
+        p, line = np.int32(first * BK + pixel), pixel
+        from_gy = place(p * g.y_pitch + group * g.out_channels + column)
+        gy_step, pixels = place(BK * g.y_pitch), np.int32(g.pixels)
         sums = cuda.local.array((high, wide), real)
         for i in range(high):
             for j in range(wide):
                 sums[i, j] = zero
         start_a, start_b = starts(thread)
         into, at = np.int32(0), np.int32(0)  # the slabs being filled and being read
-        for step in range(first - stages, last):
-            if step >= first:
+        for copied in range(np.int32(count + ahead)):  # steps that have been copied
+            if copied >= ahead:
                 wait()
             cuda.syncthreads()
-            if thread < BK and step + stages < last:
-                note_pixels(step + stages, step + stages - first & 1, thread, x_group, start_of, mask_of, g)
-            if first - stages < step < last - (stages - 1):
-                line = (step + stages - 1 - first & 1) * BK + pixel
-                p = np.int32((step + stages - 1) * BK + pixel)
+            if copied < count:
                 load_x(slabs, into, thread, x, start_of[line], mask_of[line], distance, bits)
-                load_gy(slabs, into, thread, gy, p, left, from_gy, g)
-                into = np.int32(into + size if into < (stages - 1) * size else 0)
-            if step > first - stages:
-                commit()
-            if step >= first:
+                load_gy(slabs, into, thread, gy, from_gy, columns if p < pixels else np.int32(0))
+                into = np.int32(into + size if into < ahead * size else 0)
+                p, from_gy = np.int32(p + BK), place(from_gy + gy_step)
+                line = np.int32(line + BK if line < lines - BK else pixel)
+            commit()
+            if copied >= ahead:
                 multiply(slabs, at + start_a, at + size_x + start_b, sums)
-                at = np.int32(at + size if at < (stages - 1) * size else 0)
+                at = np.int32(at + size if at < ahead * size else 0)
+            following = np.int32(copied + 1)
+            if np.int32(following & (noted - 1)) == 0 and following < count:
+                part = np.int32(following & noted) * BK
+                note_pixels((first + following) * BK, part, thread, group, start_of, mask_of, geometry)
         write(sums, top, left, group, split, gw, geometry)
 
     return kernel(implicit_gemm_weight, launch_bounds=s.threads), s
@@ -257,10 +296,11 @@ def run(phase: Phase, x: DeviceArray, gy: DeviceArray, gw: DeviceArray, mode: st
 def _run_phase(phase, mode, x, gy, gw):
     in_channels, out_channels = phase.channels
     widths = [cost.vector_width(c, x.itemsize) for c in phase.channels]
+    place = np.int32 if max(x.size, gy.size) < PLACES else np.int64
 
     def run_plan(plan):
         tile, split_k = plan.tile, plan.split_k
-        kernel, slabs = weight_kernel(tile, mode, gw.dtype.type, *widths)
+        kernel, slabs = weight_kernel(tile, mode, gw.dtype.type, *widths, place)
         target = gw if split_k == 1 else memory.empty((split_k, *gw.shape), gw.dtype)
         rows = phase.taps * in_channels
         grid = -(-rows // tile.BM), -(-out_channels // tile.BN), phase.spec.groups * split_k

@@ -122,11 +122,13 @@ def _ldmatrix4(transposed):
 ldmatrix4, ldmatrix4_trans = _ldmatrix4(False), _ldmatrix4(True)
 
 
+TF32_STEP = np.float64(np.uint32(0x39B17218).view(np.float32))
+
+
 def tf32(x):
     x = np.float32(x) if isinstance(x, (float, np.floating)) else np.uint32(x).view(np.float32)
-    if not np.isfinite(x):
-        return x.view(np.uint32)
-    return np.uint32((int(x.view(np.uint32)) + 0x1000) & 0xFFFFE000)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.float32(x + x * TF32_STEP).view(np.uint32)
 
 
 def _bf16(x):
@@ -145,7 +147,7 @@ def _mma(halves: int):
     def numbers(registers):
         words = np.array(registers, np.uint32)  # lane, register -> lane, register, number
         if halves == 1:
-            return words.view(np.float32)[..., None]
+            return (words & np.uint32(0xFFFFE000)).view(np.float32)[..., None]
         return np.stack([words << 16, words & 0xFFFF0000], -1).astype(np.uint32).view(np.float32)
 
     def mma(a, b, c):
