@@ -22,6 +22,7 @@ on_the_machine = pytest.mark.skipif(not PTX, reason="run by test_on_the_machine"
 SUITES = (
     "cuda/test_ptx",
     "cuda/test_hopper",
+    "cuda/test_hopper_weight",
     "cuda/test_cuda_conv",
     "cuda/test_cuda_tiles",
     "cuda/test_cuda",

@@ -23,14 +23,14 @@ TENSOR_MAP = np.dtype(
         ("address", "u8"),
         ("dims", "u4", 5),  # fastest first; dimensions that are not used are 1
         ("strides", "u8", 5),  # in bytes
-        ("box", "u2", 2),  # numbers along the line, lines
+        ("box", "u2", 5),  # numbers along the line, lines (of im2col: pixels)
         ("kind", "u1"),  # as the driver counts them: 7 float32, 9 bfloat16, 11 tf32
         ("rank", "u1"),
         ("im2col", "u1"),
         ("lower", "i1", 3),
         ("upper", "i1", 3),
         ("step", "u1", 3),
-        ("padding", "u1", 44),
+        ("padding", "u1", 38),
     ]
 )
 SIZES = {7: 4, 9: 2, 11: 4}
@@ -42,7 +42,8 @@ def encode(m):
     record["dims"] = 1
     record["address"], record["rank"], record["im2col"] = m.address, len(m.dims), bool(m.step)
     record["kind"] = {"float32": 7, "bf16": 9, "tf32": 11}[m.kind]
-    record["box"] = m.box[:2]
+    record["box"] = 1
+    record["box"][0, : len(m.box)] = m.box
     for name in ("dims", "strides", "lower", "upper", "step"):
         record[name][0, : len(getattr(m, name))] = getattr(m, name)
     line = m.box[0] * SIZES[int(record["kind"][0])]
@@ -50,7 +51,7 @@ def encode(m):
     if (
         any(n % 16 for n in (m.address, *m.strides))
         or line != 128
-        or m.box[1] > (1024 if m.step else 256)
+        or max(m.box[1:]) > (1024 if m.step else 256)
         or not -128 <= min(corners) <= max(corners) <= 127
         or max(m.step, default=1) > 8
     ):
@@ -139,6 +140,10 @@ class HopperInstructions:
     def do_fence(self, what, operands, mask, kind):
         pass
 
+    def do_setmaxnreg(self, what, operands, mask, kind):
+        for _ in self._groups(mask):
+            pass  # whole warpgroups only
+
     # ------------------------------------------------------------ copies of boxes
     def start_box(self, what, operands, mask):
         lanes = np.arange(self.lanes) if mask is None else np.flatnonzero(mask)
@@ -216,11 +221,12 @@ class HopperInstructions:
         return values.view(np.uint8).reshape(len(values), -1)
 
     def _tiled(self, tensor, at):
-        index = [
-            at[0] + np.arange(tensor["box"][0])[None, :],
-            at[1] + np.arange(tensor["box"][1])[:, None],
-            *(np.array([[i]]) for i in at[2:]),
-        ]
+        box = [int(n) for n in tensor["box"][: len(at)]]
+        line = np.arange(np.prod(box[1:], dtype=np.int64))
+        index = [at[0] + np.arange(box[0])[None, :]]
+        for start, size in zip(at[1:], box[1:]):
+            index.append((start + line % size)[:, None])
+            line = line // size
         inside = True
         for i, n in zip(index, tensor["dims"]):
             inside = inside & (i >= 0) & (i < int(n))

@@ -14,6 +14,9 @@ memory 8 lines are 1024 bytes, aligned, whose pieces of 16 bytes are swizzled: p
 at ``128 l + 16 (p ^ l % 8)``. Both sides do that on their own: the copies, because the tensor map says so,
 and the products, because the descriptor does.
 
+For bfloat16 lines may also run along the rows of A and the columns of B (*transposed*): a line is then 64 of
+these for one number of k, and the lines of the next 64 follow behind the last k.
+
 Registers of a warpgroup's sums, 64 x N (``w`` = warp of the four, ``g = lane // 4``, ``t = lane % 4``);
 the sums of further blocks of 64 rows follow::
 
@@ -35,6 +38,12 @@ I16, VOID = ir.IntType(16), ir.VoidType()
 _SWIZZLE_128 = 1 << 62
 _EIGHT_LINES = 8 * LINE >> 4 << 32  # from 8 lines to the next 8, in units of 16 bytes
 DESCRIPTOR = _SWIZZLE_128 | _EIGHT_LINES | 1 << 16  #: of K-major lines, without the address
+ADVANCE_TRANSPOSED = 16 * LINE >> 4  #: what 16 numbers of k add to the descriptor of transposed lines
+
+
+def transposed(depth: int) -> int:
+    """The descriptor of transposed lines, without the address; ``depth`` numbers of k."""
+    return _SWIZZLE_128 | _EIGHT_LINES | depth * LINE >> 4 << 16
 
 
 def _statement(template, *kinds):
@@ -108,6 +117,15 @@ sync_cluster = _statement("barrier.cluster.arrive.release; barrier.cluster.wait.
 publish_stores = _statement("fence.proxy.async.shared::cta;")
 
 
+# ----------------------------------------------------------------------------------------------- registers
+def own_registers(count: int, more: bool):
+    """The function that gives each thread of a warpgroup ``count`` registers, a multiple of 8.
+
+    ``more`` than before, which other warpgroups must have given back, or fewer.
+    """
+    return _statement(f"setmaxnreg.{'inc' if more else 'dec'}.sync.aligned.u32 {count};")
+
+
 # -------------------------------------------------------------------------------------------- copies of boxes
 # lets copies see a tensor map that lies in global memory
 acquire_map = _statement("fence.proxy.tensormap::generic.acquire.sys [$0], 128;", _u64)
@@ -152,6 +170,21 @@ def copy_tiled_3d(typing, to, tensor_map, barrier, x0, x1, x2):
         return context.get_dummy_value()
 
     return types.void(_u32, _u64, _u32, _i32, _i32, _i32), code
+
+
+@intrinsic
+def copy_tiled_4d(typing, to, tensor_map, barrier, x0, x1, x2, x3):
+    """``copy_tiled`` of a box of up to four dimensions, from ``x0, x1, x2, x3`` on."""
+
+    def code(context, builder, sig, args):
+        template = (
+            "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes "
+            "[$0], [$1, {$3, $4, $5, $6}], [$2];"
+        )
+        emit(builder, VOID, template, "r,l,r,r,r,r,r,~{memory}", *args)
+        return context.get_dummy_value()
+
+    return types.void(_u32, _u64, _u32, _i32, _i32, _i32, _i32), code
 
 
 @intrinsic
@@ -228,6 +261,7 @@ def products(
     steps: int = 4,
     advance: tuple[int, int] = (2, 2),
     transposed: tuple[int, int] = (0, 0),
+    apart: int = 64 * LINE >> 4,
 ):
     """The function ``multiply(sums, a, b)``: the sums plus the product of a slab of A and one of B.
 
@@ -247,6 +281,8 @@ def products(
         What a step adds to the descriptors of A and B.
     transposed : (int, int)
         Whether A's rows and B's columns run along lines, instead of k; for bf16 only.
+    apart : int
+        What leads from the descriptor of 64 rows of A to that of the next; 64 lines by default.
     """
     each, count = N // 2, high * N // 2
     shape = {"tf32": "k8.f32.tf32.tf32", "bf16": "k16.f32.bf16.bf16"}[mode]
@@ -256,7 +292,7 @@ def products(
         lines.append(f"add.s64 b, ${count + 1}, {step * advance[1]};")
         for row in range(high):
             registers = ",".join(f"${i}" for i in range(row * each, (row + 1) * each))
-            lines.append(f"add.s64 a, ${count}, {step * advance[0] + row * (64 * LINE >> 4)};")
+            lines.append(f"add.s64 a, ${count}, {step * advance[0] + row * apart};")
             lines.append(f"wgmma.mma_async.sync.aligned.m64n{N}{shape} {{{registers}}}, a, b, {last};")
     lines += ["wgmma.commit_group.sync.aligned;", f"wgmma.wait_group.sync.aligned {pending};", "}"]
     template = " ".join(lines)
@@ -322,5 +358,46 @@ def store_sums(N: int, high: int = 1):
             return context.get_dummy_value()
 
         return types.void(array, types.int64, types.int64, types.UniTuple(types.float32, count)), code
+
+    return store
+
+
+def store_sums_inside(N: int, high: int):
+    """The function ``store(array, places, rows, columns, pitch, sums)``: ``store_sums`` with limits.
+
+    ``places`` and ``rows`` are arrays with an element for each block of 64 rows: the place of the thread's
+    first sum, and how many rows there are from that sum's row on. ``columns`` is their number, a multiple
+    of 8, from the first column of all threads on.
+    """
+    count = high * N // 2
+    pair = ir.VectorType(F32, 2)
+
+    @intrinsic
+    def store(typing, array, places, rows, columns, pitch, sums):
+        def code(context, builder, sig, args):
+            values = fields(builder, args[5], count)
+
+            def at(i, index):
+                return element(context, builder, sig.args[i], args[i], index)
+
+            for block in range(high):
+                place, left = builder.load(at(1, I32(block))), builder.load(at(2, I32(block)))
+                for half in range(2):
+                    row = builder.add(place, builder.mul(I64(8 * half), args[4]))
+                    first = at(0, row)
+                    with builder.if_then(builder.icmp_signed("<", I32(8 * half), left)):
+                        for j in range(N // 8):
+                            with builder.if_then(builder.icmp_signed("<", I32(8 * j), args[3])):
+                                value = ir.Constant(pair, ir.Undefined)
+                                for i in range(2):
+                                    one = values[block * N // 2 + 4 * j + 2 * half + i]
+                                    value = builder.insert_element(value, one, I32(i))
+                                to = builder.gep(first, [I32(8 * j)])
+                                written = builder.store(value, builder.bitcast(to, pair.as_pointer()))
+                                written.align = 8
+            return context.get_dummy_value()
+
+        kinds = types.int32, types.int64, types.UniTuple(types.float32, count)
+        return types.void(array, places, rows, *kinds), code
 
     return store

@@ -40,7 +40,7 @@ import numpy as np
 from ..codegen import ptx
 from ..runtime import device, layout, memory, tensor_map
 from ..runtime.array import DeviceArray
-from ..runtime.launch import cuda, kernel, launch
+from ..runtime.launch import body, cuda, kernel, launch
 from ..runtime.tensor_map import LINE, TensorMap
 from . import cost, epilogue
 from .geometry import Phase, read_geometry
@@ -51,6 +51,7 @@ ALIGN = 1024  # of slabs, in bytes
 CAPABILITY = 9, 0
 RATE = {"tf32": 330e12, "bf16": 600e12}  # operations per second
 AROUND = 6  # steps that a block's start and its epilogue take as long as
+KIND = {"tf32": ("tf32", 4), "bf16": ("bf16", 2)}  # of numbers in tensor maps, and their bytes, by mode
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,43 @@ def slabs_of(tile: HopperTile) -> Slabs:
     return Slabs(MULTIPLIERS, pitch, ALIGN + max(slabs, tile.BM * pitch * 4))
 
 
+# ----------------------------------------------------------------------------------------------- the pipeline
+@functools.cache
+def pipeline(stages: int, warps: int):
+    """The functions ``open_pipeline(room)`` and ``next_stage(stage, parity)`` of a block.
+
+    ``room`` is the block's dynamic shared memory. The first function returns the addresses of the first slab,
+    of the barriers of stages that are full, and of those of stages that ``warps`` warps have emptied.
+    """
+    from ..codegen import hopper  # which the simulator does not have
+
+    start_barrier, publish_barriers = hopper.start_barrier, hopper.publish_barriers
+    shared_address, barriers = hopper.shared_address, 2 * stages
+
+    @body
+    def open_pipeline(room):
+        first_slab = (shared_address(room) + np.uint32(ALIGN - 1)) & np.uint32(-ALIGN & 0xFFFFFFFF)
+        full = shared_address(cuda.shared.array(barriers, np.uint64))
+        empty = full + np.uint32(8 * stages)
+        if cuda.threadIdx.x == 0:
+            for i in range(stages):
+                start_barrier(full + np.uint32(8 * i), np.uint32(1))
+                start_barrier(empty + np.uint32(8 * i), np.uint32(warps))
+            publish_barriers()
+        cuda.syncthreads()
+        return first_slab, full, empty
+
+    @body
+    def next_stage(stage, parity):
+        """The stage after ``stage``, and the parity of its phase."""
+        stage = np.uint32(stage + np.uint32(1))
+        if stage == np.uint32(stages):
+            return np.uint32(0), np.uint32(parity ^ np.uint32(1))
+        return stage, parity
+
+    return open_pipeline, next_stage
+
+
 # ------------------------------------------------------------------------------------------------- the kernel
 @functools.cache
 def gemm_kernel(tile: HopperTile, mode: str):
@@ -116,13 +154,13 @@ def gemm_kernel(tile: HopperTile, mode: str):
     pitch = slabs.pitch_y
     zeros, multiply = hopper.sums(BN, high), hopper.products(BN, mode, 1, high)
     finish, store = hopper.await_products(BN, high), hopper.store_sums(BN, high)
-    describe, map_address, shared_address = hopper.descriptor(), hopper.map_address, hopper.shared_address
+    describe, map_address = hopper.descriptor(), hopper.map_address
     copy_x, copy_w, acquire_map = hopper.copy_im2col, hopper.copy_tiled_3d, hopper.acquire_map
-    start_barrier, publish_barriers = hopper.start_barrier, hopper.publish_barriers
     arrive, arrive_expecting, await_phase = hopper.arrive, hopper.arrive_expecting, hopper.await_phase
+    open_pipeline, next_stage = pipeline(stages, MULTIPLIERS // 32)
     pointer = ptx.pointer
     size_x, size = BM * LINE, (BM + BN) * LINE
-    own, own_bytes, barriers = BM // 2, BM // 2 * LINE, 2 * stages
+    own, own_bytes = BM // 2, BM // 2 * LINE
     _, write = epilogue.tile_epilogue(tile, slabs, real)
 
     def hopper_gemm(maps, x, w, bias, residual, y, moments, split_k, flags, geometry):
@@ -131,15 +169,7 @@ def gemm_kernel(tile: HopperTile, mode: str):
         top, left = np.int32(cuda.blockIdx.x) * BM, np.int32(cuda.blockIdx.y) * BN
         split = np.int32(cuda.blockIdx.z)
         room = pointer(cuda.shared.array(0, real, alignment=16))
-        first_slab = (shared_address(room) + np.uint32(ALIGN - 1)) & np.uint32(-ALIGN & 0xFFFFFFFF)
-        full = shared_address(cuda.shared.array(barriers, np.uint64))
-        empty = full + np.uint32(8 * stages)
-        if thread == 0:
-            for i in range(stages):
-                start_barrier(full + np.uint32(8 * i), np.uint32(1))
-                start_barrier(empty + np.uint32(8 * i), np.uint32(8))
-            publish_barriers()
-        cuda.syncthreads()
+        first_slab, full, empty = open_pipeline(room)
 
         taps_w, taps = np.int32(g.taps_w), np.int32(g.taps_h * g.taps_w)
         steps = np.int32((np.int32(g.in_channels) + line - 1) // line * taps)
@@ -178,9 +208,7 @@ def gemm_kernel(tile: HopperTile, mode: str):
                     tap_w, tap_h = np.int32(0), np.int32(tap_h + 1)
                     if tap_h == np.int32(g.taps_h):
                         tap_h, chunk = np.int32(0), np.int32(chunk + line)
-                stage += np.uint32(1)
-                if stage == np.uint32(stages):
-                    stage, parity = np.uint32(0), parity ^ np.uint32(1)
+                stage, parity = next_stage(stage, parity)
         sums = zeros()
         group, lane = np.int32(thread >> 7), np.int32(thread & 31)
         if thread < MULTIPLIERS:
@@ -193,9 +221,7 @@ def gemm_kernel(tile: HopperTile, mode: str):
                 if lane == 0 and step > first:
                     arrive(before)
                 before = empty + np.uint32(8) * stage
-                stage += np.uint32(1)
-                if stage == np.uint32(stages):
-                    stage, parity = np.uint32(0), parity ^ np.uint32(1)
+                stage, parity = next_stage(stage, parity)
             sums = finish(sums)
 
         # every box has arrived and was multiplied, so the slabs' memory is free
@@ -221,47 +247,52 @@ def refuses(phase: Phase, mode: str) -> str | None:
     if any(c % (4 if mode == "tf32" else 8) for c in phase.channels):
         return f"lines of channels must be multiples of 16 bytes, got {phase.channels} channels"
     for axis, size in ((axis_h, in_size[1]), (axis_w, in_size[2])):
-        lower, upper, reach = _corners(axis, size)
+        lower, upper, reach = corners(axis, size)
         if axis.in_stride > 8 or min(lower, upper) < -128 or max(lower, upper) > 127 or reach > 255:
             return "tensor maps hold strides up to 8, and taps and padding up to 127 pixels"
     return None
 
 
-def _corners(axis, size):
+def corners(axis, size):
     """The corners of a tensor map: first and last input pixel under the lowest tap; and the highest tap."""
     span = axis.offset_step * (axis.taps - 1)
     lower = axis.offset + min(span, 0)
     return lower, lower + (axis.positions - 1) * axis.in_stride - (size - 1), abs(span)
 
 
-def maps(phase: Phase, tile: HopperTile, mode: str, x: DeviceArray, w: DeviceArray) -> DeviceArray:
-    """The tensor maps of x and of w, ``kernel taps x output channels x input channels``, on the device."""
+def map_of_x(phase: Phase, mode: str, x: DeviceArray, pixels: int) -> TensorMap:
+    """The tensor map of x for boxes of one line of channels and ``pixels`` output positions."""
     spec, (_, axis_h, axis_w) = phase.spec, phase.axes
-    in_channels, out_channels = phase.channels
+    in_channels, _ = phase.channels
     _, height, width = spec.out_size if phase.is_dgrad else spec.in_size
-    kind, itemsize = ("tf32", 4) if mode == "tf32" else ("bf16", 2)
-    line = LINE // itemsize
+    kind, itemsize = KIND[mode]
     pixel = in_channels * itemsize
-    (lower_h, upper_h, _), (lower_w, upper_w, _) = _corners(axis_h, height), _corners(axis_w, width)
-    of_x = TensorMap(
+    (lower_h, upper_h, _), (lower_w, upper_w, _) = corners(axis_h, height), corners(axis_w, width)
+    return TensorMap(
         kind,
         x.address,
         (in_channels, width, height, spec.batch),
         (pixel, width * pixel, height * width * pixel),
-        (line, tile.BM),
+        (LINE // itemsize, pixels),
         (lower_w, lower_h),
         (upper_w, upper_h),
         (axis_w.in_stride, axis_h.in_stride),
     )
-    taps = w.size // (in_channels * out_channels)
+
+
+def maps(phase: Phase, tile: HopperTile, mode: str, x: DeviceArray, w: DeviceArray) -> DeviceArray:
+    """The tensor maps of x and of w, ``kernel taps x output channels x input channels``, on the device."""
+    in_channels, out_channels = phase.channels
+    kind, itemsize = KIND[mode]
+    pixel, taps = in_channels * itemsize, w.size // (in_channels * out_channels)
     of_w = TensorMap(
         kind,
         w.address,
         (in_channels, out_channels, taps),
         (pixel, out_channels * pixel),
-        (line, tile.BN, 1),
+        (LINE // itemsize, tile.BN, 1),
     )
-    return tensor_map.table(of_x, of_w)
+    return tensor_map.table(map_of_x(phase, mode, x, tile.BM), of_w)
 
 
 # ------------------------------------------------------------------------------------------------- plans

@@ -1,0 +1,173 @@
+"""The weight gradient on Hopper in bfloat16: implicit GEMM along pixels, of slabs as the copies bring them.
+
+::
+
+                                     n: output channels
+                                  +------------------------+    two kernels:
+        p: pixels of gy           | gy[p, n]               |    hopper_weight_rows.py    stride 1, 3 rows
+                                  +------------------------+                             of taps, lines of 8 i
+      +---------------------------+------------------------+    hopper_weight_slices.py  all others
+    r | x[pixel(p) + tap(r),      | gw[r, n] = sum over p  |
+      |   channel(r)]             |                        |    r: taps x channels, in slices of 64 channels
+      +---------------------------+------------------------+
+
+In shared memory a pixel is a line of 64 channels. So channels run along lines, and k does not (*transposed*
+in ``codegen/hopper.py``), which the tensor cores read in bfloat16 only.
+
+With split k, each part of the pixels writes a gradient of its own. There are many parts of few numbers, so
+several threads add those of one number (``add_parts``), always in the same order.
+
+Needs compute capability 9.0. Not among the algorithms that ``registry.py`` chooses from.
+"""
+
+from __future__ import annotations
+
+import functools
+from functools import partial
+
+import numpy as np
+
+from ..codegen import ptx
+from ..runtime import autotune, layout, memory, tensor_map
+from ..runtime.array import DeviceArray
+from ..runtime.launch import cuda, kernel, launch
+from . import cost, hopper_weight_rows, hopper_weight_slices
+from . import hopper as forward
+from .bf16 import rounded
+from .geometry import Phase
+from .hopper_weight_rows import RowsTile
+from .hopper_weight_slices import SlicesTile
+
+TILES = (*hopper_weight_slices.TILES, *hopper_weight_rows.TILES)
+
+MOST_PLANS = 5
+ADDERS = 8  # threads that add the parts of a number
+# Estimates, in seconds: until the first slab has arrived, and for a part that ``add_parts`` adds.
+FILL, ADD = 1.5e-6, 0.02e-6
+
+
+# ------------------------------------------------------------------------------------------------- launches
+def refuses(phase: Phase, mode: str) -> str | None:
+    """Why the weight gradient of a forward phase cannot run here, or None."""
+    if mode != "bf16":
+        return f"tensor cores read operands whose channels run along lines in bf16 only, got {mode}"
+    return forward.refuses(phase, mode)
+
+
+def run(
+    phase: Phase,
+    x: DeviceArray,
+    gy: DeviceArray,
+    gw: DeviceArray,
+    mode: str | None = None,
+    tile: SlicesTile | RowsTile | None = None,
+    split_k: int | None = None,
+) -> None:
+    """The weight gradient; parameters as in ``implicit_gemm_weight.run``.
+
+    Parameters
+    ----------
+    tile : SlicesTile or RowsTile, optional
+    split_k : int, optional
+        Parts of the sum over pixels. By default tile and parts are those of :func:`plans` that are fastest on
+        the device, or the first ones if nothing can be measured.
+    """
+    x, gy, mode = (
+        layout.aligned(x),
+        layout.aligned(gy),
+        cost.packed(mode or cost.mode_of(x.dtype), *phase.channels),
+    )
+    if why := refuses(phase, mode) or (tile and tile.refuses(phase)):
+        raise ValueError(f"the kernel for Hopper does not take this convolution: {why}")
+    x, gy = rounded(x, True), rounded(gy, True)
+    if tile:
+        _run_tile(phase, x, gy, gw, tile, split_k or _best_plan(phase, tile).split_k)
+        return
+    ways = {
+        f"{p.tile}/{split_k or p.split_k}": partial(_run_tile, phase, x, gy, gw, p.tile, split_k or p.split_k)
+        for p in plans(phase)
+    }
+    ways[autotune.fastest(("hopper_weight", phase, split_k), ways, gw)]()
+
+
+def _run_tile(phase, x, gy, gw, tile, split_k):
+    target = gw if split_k == 1 else memory.empty((split_k, *gw.shape), gw.dtype)
+    launch(
+        _kernel_of(phase, tile),
+        (*tile.blocks(phase), split_k),
+        tile.threads,
+        tensor_map.table(*tile.maps(phase, x, gy)),
+        x,
+        gy,
+        target,
+        split_k,
+        phase.table,
+        shared=forward.ALIGN + tile.stages_of(phase) * tile.slab(phase),
+    )
+    if split_k > 1:
+        launch(_add_kernel(), -(-gw.size // 128), ADDERS * 32, target, gw, split_k, gw.size)
+
+
+def _kernel_of(phase, tile):
+    if isinstance(tile, SlicesTile):
+        return hopper_weight_slices.slices_kernel(tile)
+    _, axis_h, axis_w = phase.axes
+    return hopper_weight_rows.rows_kernel(tile, axis_w.positions, axis_h.offset_step, tile.stages_of(phase))
+
+
+@functools.cache
+def _add_kernel():
+    load4, store4 = ptx.load4, ptx.store4
+
+    @kernel(launch_bounds=ADDERS * 32)
+    def add_parts(parts, gw, split_k, n):
+        # a lane has 4 numbers, each warp of the block some of their parts
+        room = cuda.shared.array((ADDERS, 32, 4), np.float32)
+        lane, warp = np.int32(cuda.threadIdx.x & 31), np.int32(cuda.threadIdx.x >> 5)
+        i = (np.int64(cuda.blockIdx.x) * 32 + lane) * 4
+        v = (np.float32(0), np.float32(0), np.float32(0), np.float32(0))
+        if i < n:
+            for split in range(warp, split_k, ADDERS):
+                u = load4(parts, np.int64(split) * n + i)
+                v = (v[0] + u[0], v[1] + u[1], v[2] + u[2], v[3] + u[3])
+        for q in range(4):
+            room[warp, lane, q] = v[q]
+        cuda.syncthreads()
+        if warp == 0 and i < n:
+            for w in range(1, ADDERS):
+                u = room[w, lane]
+                v = (v[0] + u[0], v[1] + u[1], v[2] + u[2], v[3] + u[3])
+            store4(gw, i, v[0], v[1], v[2], v[3])
+
+    return add_parts
+
+
+# --------------------------------------------------------------------------------------------------- the plan
+@functools.lru_cache(maxsize=1024)
+def plans(phase: Phase) -> list[cost.Plan]:
+    """Tiles and parts of the sum, the best by a model like that of ``cost.py`` first.
+
+    One plan per tile, ``MOST_PLANS`` at most, because each tile takes seconds to compile.
+    """
+    best = [_best_plan(phase, tile) for tile in TILES if not tile.refuses(phase)]
+    best.sort(key=lambda p: p.seconds)
+    return [p for p in best if p.seconds < 1.3 * best[0].seconds][:MOST_PLANS]
+
+
+def _best_plan(phase, tile):
+    return min(_tile_plans(phase, tile), key=lambda p: p.seconds)
+
+
+def _tile_plans(phase, tile):
+    steps, (rows, columns) = tile.steps(phase), tile.blocks(phase)
+    rate, cache = cost.RATE["bf16"] / cost.PROCESSORS, cost.CACHE / cost.PROCESSORS
+    step = max(2 * tile.BM * tile.BN * tile.BK / rate, tile.slab(phase) / cache)
+    # the first slab on its way, and the sums; blocks that share a processor do this while others multiply
+    around = (FILL + 4 * tile.BM * tile.BN / cache) / tile.per_processor
+    result = 4 * phase.taps * phase.channels[0] * phase.channels[1]
+    for split_k in range(1, min(steps, 2 * cost.PROCESSORS) + 1):
+        waves = -(-rows * columns * split_k // cost.PROCESSORS)
+        seconds = cost.LAUNCH + waves * (-(-steps // split_k) * step + around)
+        if split_k > 1:
+            seconds += cost.LAUNCH + split_k * (2 * result / cost.BANDWIDTH + ADD)
+        yield cost.Plan(tile, split_k, seconds)
