@@ -37,8 +37,8 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: "x".join(map(str, (*c[0], *c[1], *c[2:]))))
 def test_gradient(case):
-    from fastconv.backends.cuda.conv import geometry, hopper_weight
-    from fastconv.backends.cuda.runtime import device, layout
+    from fastconv.backends.cuda.conv import cost, geometry, hopper_weight
+    from fastconv.backends.cuda.runtime import device
 
     if HAS_GPU and device.capability() != (9, 0):
         pytest.skip("needs compute capability 9.0")
@@ -47,16 +47,17 @@ def test_gradient(case):
     rng = np.random.default_rng(0)
     x, gy = (rng.standard_normal(s, dtype=np.float32) for s in (x_shape, spec.y_shape))
     engine = fc.backends.load("cuda")
-    gw, memory_order = geometry.empty_weights(w_shape, x.dtype)
-    hopper_weight.run(
-        geometry.forward(spec.as_3d())[0],
-        layout.to_ndhwc(engine.asarray(x)),
-        layout.to_ndhwc(engine.asarray(gy)),
-        memory_order,
-        "bf16_on_read",
-        None if tile is None else hopper_weight.TILES[tile],
-        split_k,
-    )
+    (phase,) = geometry.forward(spec.as_3d())
+    plan = hopper_weight.plans(phase)[0]
+    if tile is not None:
+        plan = cost.Plan(hopper_weight.TILES[tile], split_k, 1.0)
+    before = fc.get_float32_precision()
+    fc.set_float32_precision("medium")
+    try:
+        with cost.only_plans(plan):
+            gw = engine.conv_bwd_weight(engine.asarray(x), engine.asarray(gy), spec, "implicit_gemm")
+    finally:
+        fc.set_float32_precision(before)
     wanted = fc.backends.load("numpy").conv_bwd_weight(x.astype(np.float64), gy.astype(np.float64), spec)
     got = engine.to_host(gw)
     assert np.linalg.norm(got - wanted) / np.linalg.norm(wanted) < 4e-3

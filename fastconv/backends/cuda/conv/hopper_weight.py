@@ -17,23 +17,21 @@ in ``codegen/hopper.py``), which the tensor cores read in bfloat16 only.
 With split k, each part of the pixels writes a gradient of its own. There are many parts of few numbers, so
 several threads add those of one number (``add_parts``), always in the same order.
 
-Needs compute capability 9.0. Not among the algorithms that ``registry.py`` chooses from.
+Needs compute capability 9.0. There its tiles are among the plans of ``implicit_gemm_weight.py``.
 """
 
 from __future__ import annotations
 
 import functools
-from functools import partial
 
 import numpy as np
 
 from ..codegen import ptx
-from ..runtime import autotune, layout, memory, tensor_map
+from ..runtime import device, memory, tensor_map
 from ..runtime.array import DeviceArray
 from ..runtime.launch import cuda, kernel, launch
 from . import cost, hopper_weight_rows, hopper_weight_slices
 from . import hopper as forward
-from .bf16 import rounded
 from .geometry import Phase
 from .hopper_weight_rows import RowsTile
 from .hopper_weight_slices import SlicesTile
@@ -54,43 +52,21 @@ def refuses(phase: Phase, mode: str) -> str | None:
     return forward.refuses(phase, mode)
 
 
-def run(
-    phase: Phase,
-    x: DeviceArray,
-    gy: DeviceArray,
-    gw: DeviceArray,
-    mode: str | None = None,
-    tile: SlicesTile | RowsTile | None = None,
-    split_k: int | None = None,
+def is_usable(phase: Phase, mode: str) -> bool:
+    """Whether the device can run these kernels, and they take this phase in this mode."""
+    return device.capability() == forward.CAPABILITY and refuses(phase, mode) is None
+
+
+def run_tile(
+    phase: Phase, x: DeviceArray, gy: DeviceArray, gw: DeviceArray, tile: SlicesTile | RowsTile, split_k: int
 ) -> None:
-    """The weight gradient; parameters as in ``implicit_gemm_weight.run``.
+    """The weight gradient on one tile, with ``x`` and ``gy`` in bfloat16.
 
     Parameters
     ----------
-    tile : SlicesTile or RowsTile, optional
-    split_k : int, optional
-        Parts of the sum over pixels. By default tile and parts are those of :func:`plans` that are fastest on
-        the device, or the first ones if nothing can be measured.
+    split_k : int
+        Parts of the sum over pixels.
     """
-    x, gy, mode = (
-        layout.aligned(x),
-        layout.aligned(gy),
-        cost.packed(mode or cost.mode_of(x.dtype), *phase.channels),
-    )
-    if why := refuses(phase, mode) or (tile and tile.refuses(phase)):
-        raise ValueError(f"the kernel for Hopper does not take this convolution: {why}")
-    x, gy = rounded(x, True), rounded(gy, True)
-    if tile:
-        _run_tile(phase, x, gy, gw, tile, split_k or _best_plan(phase, tile).split_k)
-        return
-    ways = {
-        f"{p.tile}/{split_k or p.split_k}": partial(_run_tile, phase, x, gy, gw, p.tile, split_k or p.split_k)
-        for p in plans(phase)
-    }
-    ways[autotune.fastest(("hopper_weight", phase, split_k), ways, gw)]()
-
-
-def _run_tile(phase, x, gy, gw, tile, split_k):
     target = gw if split_k == 1 else memory.empty((split_k, *gw.shape), gw.dtype)
     launch(
         _kernel_of(phase, tile),

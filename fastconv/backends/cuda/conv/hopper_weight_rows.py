@@ -52,7 +52,9 @@ class RowsTile(Warpgroups):
     BK: int
     per_processor = 1  # not a field
 
-    def __str__(self) -> str:
+    @property
+    def name(self) -> str:
+        """What the tuner calls it."""
         return f"rows {self.BM}x{self.BN}x{self.BK}"
 
     def refuses(self, phase: Phase) -> str | None:

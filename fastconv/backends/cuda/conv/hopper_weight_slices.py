@@ -93,8 +93,10 @@ class SlicesTile(Warpgroups):
     per_processor: int = 1
     BK = BK  # not a field
 
-    def __str__(self) -> str:
-        return f"{self.BM}x{self.BN}x{self.BK}"
+    @property
+    def name(self) -> str:
+        """What the tuner calls it."""
+        return f"slices {self.BM}x{self.BN}x{self.BK}"
 
     @property
     def slices(self) -> int:

@@ -38,7 +38,7 @@ from ..codegen import mma_tile, ptx
 from ..runtime import layout, memory
 from ..runtime.array import DeviceArray
 from ..runtime.launch import body, cuda, kernel, launch
-from . import cost, epilogue
+from . import cost, epilogue, hopper_weight
 from .bf16 import rounded
 from .geometry import Phase, first_tap, input_pixel, position, read_geometry, tap_bits, taps_inside
 from .implicit_gemm import fastest
@@ -275,11 +275,8 @@ def run(phase: Phase, x: DeviceArray, gy: DeviceArray, gw: DeviceArray, mode: st
     mode : str, optional
         Overrides the mode of the precision setting.
     """
-    x, gy, mode = (
-        layout.aligned(x),
-        layout.aligned(gy),
-        cost.packed(mode or cost.mode_of(x.dtype), *phase.channels),
-    )
+    mode = cost.packed(mode or cost.mode_of(x.dtype), *phase.channels)
+    x, gy = layout.aligned(x), layout.aligned(gy)
     if mode == "bf16":
         x, gy = rounded(x, True), rounded(gy, True)
     blocks = phase.tap_blocks
@@ -300,6 +297,9 @@ def _run_phase(phase, mode, x, gy, gw):
 
     def run_plan(plan):
         tile, split_k = plan.tile, plan.split_k
+        if not isinstance(tile, mma_tile.Tile):
+            hopper_weight.run_tile(phase, x, gy, gw, tile, split_k)
+            return
         kernel, slabs = weight_kernel(tile, mode, gw.dtype.type, *widths, place)
         target = gw if split_k == 1 else memory.empty((split_k, *gw.shape), gw.dtype)
         rows = phase.taps * in_channels
@@ -308,5 +308,8 @@ def _run_phase(phase, mode, x, gy, gw):
         if split_k > 1:
             epilogue.split_k_reduce(target, gw, split_k)
 
-    plans = cost.plans_to_run(cost.weight_plans(phase, gw.dtype, mode))
+    plans = cost.weight_plans(phase, gw.dtype, mode)
+    if hopper_weight.is_usable(phase, mode):
+        plans = [*hopper_weight.plans(phase), plans[0]]
+    plans = cost.plans_to_run(plans)
     run_plan(fastest(plans, run_plan, gw, "weight", phase, gw.dtype, mode))
