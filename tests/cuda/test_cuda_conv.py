@@ -451,3 +451,21 @@ def test_rounded_copies(engine):
     engine.dlpack.lend(x)
     engine.conv_fwd(x, w, None, geometry, "implicit_gemm")
     assert not x.base.known
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_batch_norm_leaves_a_rounded_copy(precision, engine):
+    """In bfloat16, of its result and of its gradient, where channels fit; what ``rounded`` would compute."""
+    from fastconv.backends.cuda.conv import bf16
+    from fastconv.backends.cuda.runtime import layout
+
+    fc.set_float32_precision(precision)
+    values = np.random.default_rng(0).standard_normal((2, 8, 3, 4)).astype(np.float32)
+    x = fc.tensor(values, device="cuda", requires_grad=True)
+    y = fc.nn.functional.batch_norm(x, None, None, training=True, activation="relu")
+    (y * x.data).sum().backward()
+    for array in (y.array, x.grad.array):
+        assert ("bf16" in array.base.known) == (precision == "medium")
+        rows = layout.to_ndhwc(array)
+        found, want = bf16.rounded(rows, True), bf16.rounded(layout.copy(rows), False)
+        np.testing.assert_array_equal(engine.to_host(found), engine.to_host(want))

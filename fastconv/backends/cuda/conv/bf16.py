@@ -2,6 +2,7 @@
 
 A rounded copy is kept with the memory that it was made of, until a kernel writes to that memory. So a
 gradient is rounded once for both backward passes, and the weight gradient uses what forward has rounded.
+Kernels whose results are likely to go to a convolution write the copy themselves (:func:`beside`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+
+from fastconv.backends import settings
 
 from ..codegen import ptx
 from ..runtime import memory
@@ -44,11 +47,31 @@ def rounded(x: DeviceArray, keep: bool) -> DeviceArray:
     """
     step = current().step  # a graph rounds again at each replay, so it uses no copy of an ordinary step
     known = x.base.known.get("bf16")
-    if known is not None and known[:3] == (step, x.offset, x.shape):
-        return known[3]
+    if known is not None and known[:3] == (step, x.offset, x.size):
+        words = known[3]
+    else:
+        words = memory.empty((x.size // 2,), np.uint32)
+        launch(_round_kernel(), *grid(x.size // 8), x, words, x.size)
+        if keep:
+            x.base.known["bf16"] = step, x.offset, x.size, words
+    return DeviceArray(words.base, x.shape, np.uint16)
+
+
+def beside(x: DeviceArray, vector_width: int) -> DeviceArray | None:
+    """Memory for a rounded copy of ``x`` that the kernel writes which writes ``x``, two numbers per word.
+
+    None where convolutions do not use one.
+
+    Parameters
+    ----------
+    x : DeviceArray
+        New and C-contiguous, channels last.
+    vector_width : int
+        How many numbers a thread writes at once.
+    """
+    wanted = settings.get_float32_precision() == "medium" and x.dtype == np.float32
+    if not wanted or x.shape[-1] % 8 or vector_width % 4:
+        return None
     words = memory.empty((x.size // 2,), np.uint32)
-    launch(_round_kernel(), *grid(x.size // 8), x, words, x.size)
-    y = DeviceArray(words.base, x.shape, np.uint16)
-    if keep:
-        x.base.known["bf16"] = step, x.offset, x.shape, y
-    return y
+    x.base.known["bf16"] = current().step, x.offset, x.size, words
+    return words

@@ -92,20 +92,18 @@ def tile_epilogue(tile, slabs, real):
             v = load4(room, np.int64((line + i * per_column) * pitch + col))
             for q in range(4):
                 found[q] += v[q] - head[q]
+        centre, shift = cuda.local.array(4, real), cuda.local.array(4, real)
         for q in range(4):
-            found[q] /= n
-        shift = cuda.local.array(4, real)
-        for q in range(4):
-            shift[q] = zero
+            centre[q], shift[q] = head[q] + found[q] / n, zero
         for i in range(mine):
             v = load4(room, np.int64((line + i * per_column) * pitch + col))
             for q in range(4):
-                d = v[q] - (head[q] + found[q])
+                d = v[q] - centre[q]
                 shift[q] += d
                 found[q + 4] += d * d
-        for q in range(4):  # what rounding has left of the mean
-            error = shift[q] / n
-            found[q] += error
+        for q in range(4):
+            error = shift[q] / n  # of the centre, which is a rounded mean
+            found[q] = (centre[q] - head[q]) + error
             found[q + 4] -= shift[q] * error
 
     @body

@@ -16,6 +16,7 @@ import functools
 import numpy as np
 
 from ...codegen import ptx
+from ...conv import bf16
 from ...runtime import layout, memory
 from ...runtime.array import DeviceArray
 from ...runtime.launch import cuda, grid, grid_over_channels, kernel, launch
@@ -36,12 +37,14 @@ def batch_norm_stats(x: DeviceArray) -> tuple[DeviceArray, DeviceArray]:
 
 
 @functools.cache
-def _batch_norm_kernel(real, vector_width):
+def _batch_norm_kernel(real, vector_width, half):
+    """``half``: the result is written in bfloat16 as well."""
     zero, one = real(0), real(1)
     load, store = ptx.vector_access(vector_width)
+    pack, store2 = ptx.pack_bf16, ptx.store2
 
     @kernel
-    def batch_norm(x, mean, invstd, weight, bias, residual, relu, y, channels, n):
+    def batch_norm(x, mean, invstd, weight, bias, residual, relu, y, words, channels, n):
         # a thread meets the same channels every time
         first, step = np.int64(cuda.grid(1)) * vector_width, np.int64(cuda.gridsize(1)) * vector_width
         centre, scale, shift = (
@@ -64,18 +67,22 @@ def _batch_norm_kernel(real, vector_width):
                     u += r[k]
                 out[k] = zero if relu and u <= zero else u
             store(y, i, out)
+            if half:
+                store2(words, i // 2, pack(out[0], out[1]), pack(out[2], out[3]))
             i += step
 
     return batch_norm
 
 
 @functools.cache
-def _batch_norm_bwd_kernel(real, vector_width):
+def _batch_norm_bwd_kernel(real, vector_width, half):
+    """``half``: the gradient in x is written in bfloat16 as well."""
     zero, one = real(0), real(1)
     load, store = ptx.vector_access(vector_width)
+    pack, store2 = ptx.pack_bf16, ptx.store2
 
     @kernel
-    def batch_norm_bwd(gy, x, y, mask, vectors, weight, gw, gb, share, gx, gres, channels, n):
+    def batch_norm_bwd(gy, x, y, mask, vectors, weight, gw, gb, share, gx, words, gres, channels, n):
         # share is 1 / count where mean and invstd depend on x, else 0; without a mask
         # gx = factor * (gy + level + tilt * (x - mean))
         first, step = np.int64(cuda.grid(1)) * vector_width, np.int64(cuda.gridsize(1)) * vector_width
@@ -101,6 +108,8 @@ def _batch_norm_bwd_kernel(real, vector_width):
             if gres.given:
                 store(gres.array, i, g)
             store(gx, i, out)
+            if half:
+                store2(words, i // 2, pack(out[0], out[1]), pack(out[2], out[3]))
             i += step
 
     return batch_norm_bwd
@@ -120,8 +129,9 @@ def batch_norm_fwd(
     added = OptionalArray(rows, False) if residual is None else OptionalArray(matrix(residual), True)
     if x.size:
         vector_width = layout.vector_width(channels, rows, added.array)
+        words = bf16.beside(out, vector_width)
         launch(
-            _batch_norm_kernel(x.dtype.type, vector_width),
+            _batch_norm_kernel(x.dtype.type, vector_width, words is not None),
             *grid_over_channels(x.size, channels, vector_width),
             rows,
             layout.dense(mean),
@@ -131,6 +141,7 @@ def batch_norm_fwd(
             added,
             activation == "relu",
             out,
+            out if words is None else words,
             channels,
             x.size,
         )
@@ -150,8 +161,9 @@ def _gradients(gy, x, y, vectors, weight, share, with_residual, mask):
     y = matrix(y) if mask == MASK_FROM_Y else rows
     gbias, gweight = channel_reduce.sums("grad", rows, other=grows, y=y, vectors=vectors, mask=mask)
     vector_width = layout.vector_width(channels, rows, grows, y)
+    words = bf16.beside(gx_out, vector_width)
     launch(
-        _batch_norm_bwd_kernel(real, vector_width),
+        _batch_norm_bwd_kernel(real, vector_width, words is not None),
         *grid_over_channels(x.size, channels, vector_width),
         grows,
         rows,
@@ -163,6 +175,7 @@ def _gradients(gy, x, y, vectors, weight, share, with_residual, mask):
         gbias,
         real(share),
         gx_out,
+        gx_out if words is None else words,
         OptionalArray(gres_out, with_residual),
         channels,
         x.size,
