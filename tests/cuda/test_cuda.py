@@ -670,3 +670,28 @@ def test_every_kernel_compiles_for_a_device(tmp_path):
     if {r["ptxas"] for r in rows} == {"missing"}:
         pytest.skip("compiled, but not assembled: no ptxas")
     assert sum(int(r["spilled_bytes"]) for r in rows) == 0
+
+
+# ------------------------------------------------------------------------------------------- cross entropy
+def test_labels_are_checked_again_when_they_change():
+    """The host knows the range of labels that it sent, until a kernel writes others."""
+    logits, labels = fc.ones(3, 4).to("cuda"), fc.tensor([0, 3, 1]).to("cuda")
+    assert float(F.cross_entropy(logits, labels)) == pytest.approx(np.log(4))
+    labels[1] = 4
+    with pytest.raises(ValueError, match="4"):
+        F.cross_entropy(logits, labels)
+    wrong = fc.tensor([9, 0, 1, 2]).to("cuda")
+    assert float(F.cross_entropy(logits, wrong[1:])) == pytest.approx(np.log(4))
+    with pytest.raises(ValueError, match="9"):
+        F.cross_entropy(logits, wrong[:3])
+
+
+@pytest.mark.parametrize("classes", [8, 5])
+def test_the_mean_of_many_losses(classes):
+    """Blocks sum a part of the rows each; a row may begin with numbers that count as minus infinity."""
+    x, labels = values(3000, classes), np.random.default_rng(1).integers(1, classes, 3000)
+    x[::7, 0] = -np.inf
+    got, want = (
+        F.cross_entropy(fc.tensor(x).to(device), fc.tensor(labels).to(device)) for device in ("cuda", "cpu")
+    )
+    assert float(got) == pytest.approx(float(want), rel=1e-5)

@@ -58,8 +58,12 @@ def _windows(spec) -> Windows:
 def _divisor(spec, real) -> Divisor:
     if isinstance(spec, AdaptivePoolSpec):
         return Divisor((0, 0, 0), False, real(0))
-    after = tuple(a for _, a in spec.as_3d().padding)
-    return Divisor(after, bool(spec.count_include_pad), real(spec.divisor or 0))
+    s, padded, fixed = spec.as_3d(), bool(spec.count_include_pad), spec.divisor or 0
+    ends = ((out - 1) * step + k for out, step, k in zip(s.out_size, s.stride, s.kernel))
+    room = zip(ends, s.in_size, s.padding)
+    if not fixed and all(end <= b + n + a and (padded or b == a == 0) for end, n, (b, a) in room):
+        fixed = prod(s.kernel)  # every window is whole
+    return Divisor(tuple(a for _, a in s.padding), padded, real(fixed))
 
 
 # ------------------------------------------------------------------------------------------- device functions

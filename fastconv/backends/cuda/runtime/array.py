@@ -105,6 +105,8 @@ class Geometry(NamedTuple):
     order : tuple of int
         The axes from the slowest to the fastest varying in memory.
     flags : Flags
+    channels_last : bool
+        Whether ``N, C, *spatial`` lies in memory as a C-contiguous ``N, *spatial, C``.
     """
 
     strides: tuple[int, ...]
@@ -114,20 +116,28 @@ class Geometry(NamedTuple):
     span: int
     order: tuple[int, ...]
     flags: Flags
+    channels_last: bool
+
+
+def _contiguous(shape, strides, itemsize):
+    dense = dense_strides(shape, itemsize)
+    return 0 in shape or all(n == 1 or s == d for n, s, d in zip(shape, strides, dense))
 
 
 @lru_cache(maxsize=1 << 14)
 def _geometry(shape: tuple[int, ...], strides: tuple[int, ...] | None, itemsize: int) -> Geometry:
     shape = tuple(map(int, shape))
-    dense = dense_strides(shape, itemsize)
-    strides = dense if strides is None else tuple(map(int, strides))
+    strides = dense_strides(shape, itemsize) if strides is None else tuple(map(int, strides))
     size, ndim = prod(shape), len(shape)
     span = 1 + sum((n - 1) * s for n, s in zip(shape, strides)) // itemsize if size else 0
-    contiguous = size == 0 or all(n == 1 or s == d for n, s, d in zip(shape, strides, dense))
     repeats = any(s == 0 and n > 1 for n, s in zip(shape, strides))
     order = tuple(sorted(range(ndim), key=lambda i: (-strides[i], i)))
     steps = tuple(s // itemsize for s in strides)
-    return Geometry(strides, steps, ndim, size, span, order, Flags(contiguous, not repeats))
+    flags = Flags(_contiguous(shape, strides, itemsize), not repeats)
+    to_memory = (0, *range(2, ndim), 1) if ndim > 1 else ()
+    moved, their_strides = ([values[i] for i in to_memory] for values in (shape, strides))
+    channels_last = ndim > 1 and _contiguous(moved, their_strides, itemsize)
+    return Geometry(strides, steps, ndim, size, span, order, flags, channels_last)
 
 
 class DeviceArray:

@@ -170,7 +170,8 @@ def launch(kernel, grid, block, *args, shared: int = 0) -> None:
     if device.on_host:
         _start_on_host(kernel, _three(grid), _three(block), args, shared, context.target)
         return
-    signature, values = [kernel], []
+    signature: list = [kernel]
+    values: list = []
     _collect(args, signature, values)
     function = _ready.get(key := tuple(signature))
     if function is None:

@@ -13,7 +13,7 @@ import numpy as np
 from fastconv.backends.common.pointwise import merged
 
 from . import memory
-from .array import DeviceArray, implements
+from .array import DeviceArray, dense_strides, implements
 from .launch import cuda, grid, kernel, launch
 
 
@@ -94,39 +94,40 @@ def dense(x: DeviceArray) -> DeviceArray:
 
 
 @functools.lru_cache(maxsize=4096)
-def _channels_last(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """What belongs to an array ``N, C, *spatial``, channels last.
-
-    That are its shape as ``N, D, H, W, C``, the order of its axes that leads from logical order to memory,
-    and the one that leads back.
-    """
+def _ndhwc(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """``N, C, *spatial`` as ``N, D, H, W, C``."""
     n, c, *spatial = shape
-    last = len(shape) - 1
-    return (
-        (n, *(1,) * (3 - len(spatial)), *spatial, c),
-        (0, *range(2, last + 1), 1),
-        (0, last, *range(1, last)),
-    )
+    return n, *(1,) * (3 - len(spatial)), *spatial, c
+
+
+@functools.lru_cache(maxsize=4096)
+def _channels_last_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    n, c, *spatial = shape
+    first, *others, last = dense_strides((n, *spatial, c), itemsize)
+    return first, last, *others
+
+
+def _dense_channels_last(x: DeviceArray) -> DeviceArray:
+    """``x`` itself if it is channels-last in memory, else a copy in the order ``N, *spatial, C`` of axes."""
+    return x if x.geometry.channels_last else dense(x.transpose(0, *range(2, x.ndim), 1))
 
 
 def to_ndhwc(x: DeviceArray) -> DeviceArray:
     """``N, C, *spatial`` as a C-contiguous ``N, D, H, W, C`` array; a view of channels-last memory."""
-    shape, to_memory, _ = _channels_last(x.shape)
-    return dense(x.transpose(*to_memory)).view(shape, None)
+    return _dense_channels_last(x).view(_ndhwc(x.shape), None)
 
 
 def rows(x: DeviceArray) -> DeviceArray:
     """``N, C, *spatial`` as a C-contiguous ``(N * spatial, C)`` array."""
     c = x.shape[1]
-    x = dense(x.transpose(*_channels_last(x.shape)[1]))
-    return x.view((x.size // max(c, 1), c), None)
+    return _dense_channels_last(x).view((x.size // max(c, 1), c), None)
 
 
 def empty(shape, dtype) -> tuple[DeviceArray, DeviceArray]:
     """A new channels-last array of logical ``shape``, and the 5-D ``N, D, H, W, C`` view kernels write."""
-    ndhwc, to_memory, to_logical = _channels_last(tuple(shape))
-    y = memory.empty([shape[i] for i in to_memory], dtype)
-    return y.transpose(*to_logical), y.view(ndhwc, None)
+    shape = tuple(shape)
+    y5 = memory.empty(_ndhwc(shape), dtype)
+    return y5.view(shape, _channels_last_strides(shape, y5.itemsize)), y5
 
 
 def empty_like(x: DeviceArray, dtype=None) -> DeviceArray:
