@@ -95,6 +95,7 @@ def launches(dtypes, only=None):
 def compiled(kernel, arguments, capability, ptxas):
     """A row of the report."""
     ptx = compiler.compile_ptx(kernel, arguments, capability)
+    target = re.search(r"^\.target (\w+)", ptx, re.MULTILINE)[1]  # "sm_90a" where instructions need it
     row = {
         "kernel": kernel.py_func.__name__,
         "arguments": " ".join(map(str, arguments)),
@@ -107,7 +108,7 @@ def compiled(kernel, arguments, capability, ptxas):
             source = Path(folder, "kernel.ptx")
             source.write_text(ptx)
             run = subprocess.run(
-                [ptxas, "-v", "-arch=sm_{}{}".format(*capability), str(source), "-o", str(source) + ".cubin"],
+                [ptxas, "-v", f"-arch={target}", str(source), "-o", str(source) + ".cubin"],
                 capture_output=True,
                 text=True,
             )

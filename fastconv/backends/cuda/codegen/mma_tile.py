@@ -97,6 +97,8 @@ class Slabs:
         Where a thread begins to read a slab of A, and one of B.
     multiply(slabs, a, b, sums)
         Add the product of two slabs; ``a`` and ``b`` are the places of the slabs plus those starts.
+    halves : (function, function)
+        The same in two parts, one after the other.
     origin(thread)
         First row and column of a thread's sums.
     """
@@ -176,7 +178,8 @@ class Slabs:
             return multiply
 
         self.starts, self.origin = starts, origin
-        self.multiply = _in_turn([one_step(k) for k in range(0, depth, step)])
+        steps = [one_step(k) for k in range(0, depth, step)]
+        self.multiply, self.halves = _in_turn(steps), _in_two(steps)
 
     def _tf32_across(self, tile):
         """TF32 where neither slab is k-major: a lane reads up to four rows, or columns, at once.
@@ -238,7 +241,8 @@ class Slabs:
             return multiply
 
         self.starts, self.origin = starts, origin
-        self.multiply = _in_turn([one_step(k) for k in range(0, depth, 8)])
+        steps = [one_step(k) for k in range(0, depth, 8)]
+        self.multiply, self.halves = _in_turn(steps), _in_two(steps)
 
     def _fma(self, tile, real, k_major_a, k_major_b):
         high, wide = self.sums_shape = tile.thread_tile
@@ -291,6 +295,7 @@ class Slabs:
                                 sums[i, j] += left[i, q] * right[j]
 
         self.starts, self.origin, self.multiply = starts, origin, multiply
+        self.halves = _in_two([multiply])
 
 
 def _in_turn(functions):
@@ -305,6 +310,17 @@ def _in_turn(functions):
         rest(slabs, a, b, sums)
 
     return multiply
+
+
+@body
+def _nothing(slabs, a, b, sums):
+    pass
+
+
+def _in_two(functions):
+    """Two device functions that together call several in turn."""
+    half = (len(functions) + 1) // 2
+    return _in_turn(functions[:half]), _in_turn(functions[half:] or [_nothing])
 
 
 def _fragment(mode, k_major, pitch, of_b):

@@ -274,7 +274,8 @@ read_geometry = ptx.read_record(Geometry)
 @body
 def divide(n, magic, shift):
     """``n // d`` for 0 <= n < 2^31, with the numbers of :func:`magic`."""
-    return np.int32((np.int64(n) * magic) >> shift)
+    # two factors of 32 bits: one instruction
+    return np.int32(np.uint64(np.uint32(n)) * np.uint64(np.uint32(magic)) >> np.uint64(shift))
 
 
 @body
@@ -319,16 +320,6 @@ def output_pixel(at, g):
 
 
 @body
-def tap_mask(at, step, taps, size, bit):
-    """A bit, from ``bit`` on, for each tap along one axis that is inside the image."""
-    bits = np.int32(0)
-    for _ in range(taps):
-        bits = np.int32(bits | (bit if is_inside(at, size) else 0))
-        at, bit = np.int32(at + step), np.int32(bit << 1)
-    return bits
-
-
-@body
 def tap_bits(tap_w, tap_h, tap_d, g):
     """The bits of one tap: its column, its row and its plane."""
     taps_w, taps_h = np.int32(g.taps_w), np.int32(g.taps_h)
@@ -340,7 +331,18 @@ def tap_bits(tap_w, tap_h, tap_d, g):
 def taps_inside(tap, g):
     """The bits of all columns, rows and planes of taps inside the image, from the place of tap 0 on."""
     taps_d, taps_h, taps_w = np.int32(g.taps_d), np.int32(g.taps_h), np.int32(g.taps_w)
-    first_h, first_d = np.int32(1 << taps_w), np.int32(1 << (taps_w + taps_h))
-    columns = tap_mask(tap[2], g.tap_step_w, taps_w, g.size_w, np.int32(1))
-    rows = tap_mask(tap[1], g.tap_step_h, taps_h, g.size_h, first_h)
-    return np.int32(columns | rows | tap_mask(tap[0], g.tap_step_d, taps_d, g.size_d, first_d))
+    step_d, step_h, step_w = np.int32(g.tap_step_d), np.int32(g.tap_step_h), np.int32(g.tap_step_w)
+    size_d, size_h, size_w = np.int32(g.size_d), np.int32(g.size_h), np.int32(g.size_w)
+    plane, row, column = tap
+    planes, rows, columns = np.int32(0), np.int32(0), np.int32(0)
+    bit = np.int32(1)
+    for _ in range(max(taps_d, taps_h, taps_w)):  # one loop, so that the axes do not wait for each other
+        planes = np.int32(planes | (bit if is_inside(plane, size_d) else 0))
+        rows = np.int32(rows | (bit if is_inside(row, size_h) else 0))
+        columns = np.int32(columns | (bit if is_inside(column, size_w) else 0))
+        plane, row, column = np.int32(plane + step_d), np.int32(row + step_h), np.int32(column + step_w)
+        bit = np.int32(bit << 1)
+    planes = np.int32(planes & np.int32((1 << taps_d) - 1))  # an axis may have fewer taps than the loop
+    rows = np.int32(rows & np.int32((1 << taps_h) - 1))
+    columns = np.int32(columns & np.int32((1 << taps_w) - 1))
+    return np.int32(columns | np.int32(rows << taps_w) | np.int32(planes << np.int32(taps_w + taps_h)))

@@ -13,8 +13,9 @@
 
     block:   row table: of each of the BM rows (tap, channel), its distance from tap 0 in x, and its bits
              for each step of BK pixels, `stages` - 1 steps ahead
+                 multiply:         half of the slabs that have arrived
                  load_x, load_gy:  copies of slabs to shared memory (cp.async; zeros outside of the image)
-                 multiply:         the slabs that have arrived
+                 multiply:         the other half
                  note_pixels:      every few steps, of each pixel of the next few steps, where tap 0 is in x,
                                    and the mask of its taps inside the image
              write:                the sums, from registers
@@ -40,11 +41,12 @@ from ..runtime.array import DeviceArray
 from ..runtime.launch import body, cuda, kernel, launch
 from . import cost, epilogue, hopper_weight
 from .bf16 import rounded
-from .geometry import Phase, first_tap, input_pixel, position, read_geometry, tap_bits, taps_inside
+from .geometry import Geometry, Phase, first_tap, input_pixel, position, read_geometry, tap_bits, taps_inside
 from .implicit_gemm import fastest
 
 # Arrays of fewer elements get kernels that number them in 32 bits. Tests lower the limit.
 PLACES = 2**31
+FIELDS = len(Geometry._fields)
 
 
 @body
@@ -75,15 +77,16 @@ def _tables(tile, threads, place):
             distance_of[i] = place(at)
 
     @body
-    def note_pixels(first, line, thread, group, start_of, mask_of, geometry):
+    def note_pixels(first, line, thread, group, start_of, mask_of, table):
         """Of a pixel per thread: where tap 0 is in x, and the mask of its taps inside the image."""
         # read here once more, so that the numbers take no registers while slabs are multiplied
-        g = read_geometry(geometry)
+        g = read_geometry(table)
         m = np.int32(first + thread)
         at = position(m, g)
         tap = first_tap(at, g)
+        mask = taps_inside(tap, g)
         start_of[line + thread] = place(input_pixel(at[0], tap, g) * g.x_pitch + group * g.in_channels)
-        mask_of[line + thread] = np.int32(taps_inside(tap, g) if m < np.int32(g.pixels) else 0)
+        mask_of[line + thread] = np.int32(mask if m < np.int32(g.pixels) else 0)
 
     return fill_row_table, note_pixels
 
@@ -189,8 +192,8 @@ def weight_kernel(tile, mode, real, vector_x, vector_gy, place=np.int32):
     zero, store = real(0), mma_tile.stored(mode, real)
     # all threads note a pixel each, which are the pixels of ``noted`` steps (a power of 2); the table has two
     # such parts, one that is read and one that is written
-    noted, lines = s.threads // BK, 2 * s.threads
-    starts, multiply = s.starts, s.multiply
+    threads, noted, lines = s.threads, s.threads // BK, 2 * s.threads
+    starts, (multiply, multiply_rest) = s.starts, s.halves
     commit, wait, pointer = ptx.commit, ptx.wait(tile.stages - 2), ptx.pointer
     fill_row_table, note_pixels = _tables(tile, s.threads, place)
     take_rows, load_x, load_gy, count_x, per_pixel = _tile_loads(
@@ -213,14 +216,18 @@ def weight_kernel(tile, mode, real, vector_x, vector_gy, place=np.int32):
         more = np.int32(steps - count * split_k)  # the first parts have one more
         first = np.int32(split * count + min(split, more))
         count = np.int32(count + 1 if split < more else count)
+        # the geometry once more, where it is near
+        table = pointer(cuda.shared.array(FIELDS, np.int64))
+        for i in range(thread, FIELDS, threads):
+            table[i] = geometry[i]
         start_of = pointer(cuda.shared.array(lines, place))
         mask_of = pointer(cuda.shared.array(lines, np.int32))
 
         distance_of = pointer(cuda.shared.array(BM, place))
         bits_of = pointer(cuda.shared.array(BM, np.int32))
         fill_row_table(thread, top, distance_of, bits_of, g)
-        note_pixels(first * BK, 0, thread, group, start_of, mask_of, geometry)
         cuda.syncthreads()
+        note_pixels(first * BK, 0, thread, group, start_of, mask_of, table)
         distance = cuda.local.array(count_x, place)
         bits = cuda.local.array(count_x, np.int32)
         take_rows(thread, distance_of, bits_of, distance, bits)
@@ -242,7 +249,9 @@ def weight_kernel(tile, mode, real, vector_x, vector_gy, place=np.int32):
             if copied >= ahead:
                 wait()
             cuda.syncthreads()
-            if copied < count:
+            if copied >= ahead:
+                multiply(slabs, at + start_a, at + size_x + start_b, sums)
+            if copied < count:  # here, so that tensor cores work while addresses are computed
                 load_x(slabs, into, thread, x, start_of[line], mask_of[line], distance, bits)
                 load_gy(slabs, into, thread, gy, from_gy, columns if p < pixels else np.int32(0))
                 into = np.int32(into + size if into < ahead * size else 0)
@@ -250,12 +259,12 @@ def weight_kernel(tile, mode, real, vector_x, vector_gy, place=np.int32):
                 line = np.int32(line + BK if line < lines - BK else pixel)
             commit()
             if copied >= ahead:
-                multiply(slabs, at + start_a, at + size_x + start_b, sums)
+                multiply_rest(slabs, at + start_a, at + size_x + start_b, sums)
                 at = np.int32(at + size if at < ahead * size else 0)
             following = np.int32(copied + 1)
             if np.int32(following & (noted - 1)) == 0 and following < count:
                 part = np.int32(following & noted) * BK
-                note_pixels((first + following) * BK, part, thread, group, start_of, mask_of, geometry)
+                note_pixels((first + following) * BK, part, thread, group, start_of, mask_of, table)
         write(sums, top, left, group, split, gw, geometry)
 
     return kernel(implicit_gemm_weight, launch_bounds=s.threads), s
