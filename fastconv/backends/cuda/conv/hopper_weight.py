@@ -5,7 +5,7 @@
                                      n: output channels
                                   +------------------------+    two kernels:
         p: pixels of gy           | gy[p, n]               |    hopper_weight_rows.py    stride 1, 3 rows
-                                  +------------------------+                             of taps, lines of 8 i
+                                  +------------------------+                             of taps
       +---------------------------+------------------------+    hopper_weight_slices.py  all others
     r | x[pixel(p) + tap(r),      | gw[r, n] = sum over p  |
       |   channel(r)]             |                        |    r: taps x channels, in slices of 64 channels
@@ -40,7 +40,9 @@ TILES = (*hopper_weight_slices.TILES, *hopper_weight_rows.TILES)
 
 MOST_PLANS = 5
 ADDERS = 8  # threads that add the parts of a number
-# Estimates, in seconds: until the first slab has arrived, and for a part that ``add_parts`` adds.
+# Estimates: operations per second, bytes per second of a multiprocessor's shared memory, seconds until the
+# first slab has arrived, and seconds for a part that ``add_parts`` adds.
+RATE, SHARED = 750e12, 220e9
 FILL, ADD = 1.5e-6, 0.02e-6
 
 
@@ -87,8 +89,8 @@ def run_tile(
 def _kernel_of(phase, tile):
     if isinstance(tile, SlicesTile):
         return hopper_weight_slices.slices_kernel(tile)
-    _, axis_h, axis_w = phase.axes
-    return hopper_weight_rows.rows_kernel(tile, axis_w.positions, axis_h.offset_step, tile.stages_of(phase))
+    between = phase.axes[1].offset_step
+    return hopper_weight_rows.rows_kernel(tile, *tile.step_of(phase), between, tile.stages_of(phase))
 
 
 @functools.cache
@@ -123,11 +125,12 @@ def _add_kernel():
 def plans(phase: Phase) -> list[cost.Plan]:
     """Tiles and parts of the sum, the best by a model like that of ``cost.py`` first.
 
-    One plan per tile, ``MOST_PLANS`` at most, because each tile takes seconds to compile.
+    One plan for each layout of warpgroups, ``MOST_PLANS`` at most, because each takes seconds to compile.
     """
     best = [_best_plan(phase, tile) for tile in TILES if not tile.refuses(phase)]
     best.sort(key=lambda p: p.seconds)
-    return [p for p in best if p.seconds < 1.3 * best[0].seconds][:MOST_PLANS]
+    first = {p.tile.layout: p for p in reversed(best)}
+    return [p for p in best if p is first[p.tile.layout] and p.seconds < 1.5 * best[0].seconds][:MOST_PLANS]
 
 
 def _best_plan(phase, tile):
@@ -136,8 +139,13 @@ def _best_plan(phase, tile):
 
 def _tile_plans(phase, tile):
     steps, (rows, columns) = tile.steps(phase), tile.blocks(phase)
-    rate, cache = cost.RATE["bf16"] / cost.PROCESSORS, cost.CACHE / cost.PROCESSORS
-    step = max(2 * tile.BM * tile.BN * tile.BK / rate, tile.slab(phase) / cache)
+    cache = cost.CACHE / cost.PROCESSORS
+    # each product reads 16 pixels of 64 rows and of its columns
+    products = tile.BK // 16 * tile.multipliers // 128 * tile.high
+    read = products * 16 * 2 * (hopper_weight_slices.SLICE + tile.wide)
+    slab = tile.slab(phase)
+    multiplied = 2 * tile.BM * tile.BN * tile.BK / (RATE / cost.PROCESSORS)
+    step = max(multiplied, (read + slab) / SHARED, slab / cache)
     # the first slab on its way, and the sums; blocks that share a processor do this while others multiply
     around = (FILL + 4 * tile.BM * tile.BN / cache) / tile.per_processor
     result = 4 * phase.taps * phase.channels[0] * phase.channels[1]

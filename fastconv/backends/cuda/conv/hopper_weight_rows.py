@@ -3,10 +3,10 @@
 ::
 
     grid:  x = blocks of columns of taps x 64 channels, y = blocks of BN channels, z = part of k (split k)
-    k:     whole rows of gy, BK pixels in a step, all of one image
+    k:     rows of gy, the same of several images: BK pixels in a step
 
        x under one column of taps            gy                       sums of a warpgroup
-       BK / width + 2 rows                   BK / width rows               wide
+       rows + 2                              rows                          wide
        +-----------+  -+                                                +--------+
        | row -1    |   | tap row 0                                      | tap    |
        +-----------+   | -+               +-----------+                 | row 0  |  64 channels each
@@ -20,8 +20,10 @@
        +-----------+
 
 A tap one row below the other multiplies the same slab of x from a row later on. So each pixel of x is copied
-once per column of taps, and not once per tap. A row must be a multiple of 8 lines, because slabs are swizzled
-in blocks of so many (``codegen/hopper.py``). What lies outside of the image arrives as zeros.
+once per column of taps, and not once per tap. A row must have a multiple of 8 pixels, because slabs are
+swizzled in blocks of so many lines (``codegen/hopper.py``). Where images are narrow it is therefore a row of
+several images: in the slab of a step images run faster than rows. What lies outside of an image, and images
+behind the last one, arrive as zeros.
 
 Producer, stages and warpgroups are those of ``hopper_weight_slices.py``.
 """
@@ -60,23 +62,34 @@ class RowsTile(Warpgroups):
     def refuses(self, phase: Phase) -> str | None:
         """Why a phase has no such steps, or None."""
         _, axis_h, axis_w = phase.axes
-        width, height = axis_w.positions, axis_h.positions
         if axis_h.in_stride > 1 or axis_w.in_stride > 1 or axis_h.taps != self.high:
             return f"it takes stride 1 and {self.high} rows of taps"
-        if width % 8 or self.BK % width or height % (self.BK // width):
-            return f"{self.BK} pixels must be whole rows of 8, 16, ... pixels, and divide an image"
+        if self.step_of(phase) is None:
+            return (
+                f"{self.BK} pixels are no rows of 8, 16, ... pixels of some images, which divide the height"
+            )
         if self.rows_of_x(phase) > 256 or self.slab(phase) * 2 > ROOM:
             return "the slabs take too much memory"
         return None
 
-    def rows_of_x(self, phase: Phase) -> int:
+    def step_of(self, phase: Phase) -> tuple[int, int] | None:
+        """Images and rows of a step: as few images as possible, so that few rows are copied twice."""
         _, axis_h, axis_w = phase.axes
-        return self.BK // axis_w.positions + (axis_h.taps - 1) * axis_h.offset_step
+        for images in range(1, self.BK // axis_w.positions + 1):
+            row = axis_w.positions * images
+            if row % 8 == 0 and self.BK % row == 0 and axis_h.positions % (self.BK // row) == 0:
+                return images, self.BK // row
+        return None
+
+    def rows_of_x(self, phase: Phase) -> int:
+        _, rows = self.step_of(phase)
+        axis_h = phase.axes[1]
+        return rows + (axis_h.taps - 1) * axis_h.offset_step
 
     def slab(self, phase: Phase) -> int:
         """Bytes of a stage."""
-        width = phase.axes[2].positions
-        return (self.down * self.rows_of_x(phase) * width + self.BN // SLICE * self.BK) * LINE
+        row = phase.axes[2].positions * self.step_of(phase)[0]
+        return (self.down * self.rows_of_x(phase) * row + self.BN // SLICE * self.BK) * LINE
 
     def blocks(self, phase: Phase) -> tuple[int, int]:
         """Blocks of columns of taps x channels, and of channels."""
@@ -84,23 +97,24 @@ class RowsTile(Warpgroups):
         return -(-phase.axes[2].taps * -(-in_channels // SLICE) // self.down), -(-out_channels // self.BN)
 
     def steps(self, phase: Phase) -> int:
-        return phase.pixels // self.BK
+        images, rows = self.step_of(phase)
+        return -(-phase.spec.batch // images) * (phase.axes[1].positions // rows)
 
     def stages_of(self, phase: Phase) -> int:
         return min(ROOM // self.slab(phase), MOST_STAGES)
 
     def maps(self, phase: Phase, x: DeviceArray, gy: DeviceArray) -> tuple[TensorMap, TensorMap]:
-        """The tensor maps of x and of gy."""
-        width = phase.axes[2].positions
-        rows = self.rows_of_x(phase), self.BK // width
+        """The tensor maps of x and of gy: channels, columns, images, rows."""
+        images, rows_of_gy = self.step_of(phase)
+        rows = self.rows_of_x(phase), rows_of_gy
         sizes = phase.spec.in_size[1:], phase.spec.out_size[1:]
         return tuple(
             TensorMap(
                 "bf16",
                 array.address,
-                (channels, size[1], size[0], phase.spec.batch),
-                (2 * channels, 2 * channels * size[1], 2 * channels * size[1] * size[0]),
-                (SLICE, width, count, 1),
+                (channels, size[1], phase.spec.batch, size[0]),
+                (2 * channels, 2 * channels * size[1] * size[0], 2 * channels * size[1]),
+                (SLICE, phase.axes[2].positions, images, count),
             )
             for array, channels, size, count in zip((x, gy), phase.channels, sizes, rows)
         )
@@ -116,19 +130,19 @@ TILES = tuple(
 
 # ------------------------------------------------------------------------------------------------- the kernel
 @functools.cache
-def rows_kernel(tile: RowsTile, width: int, between: int, stages: int):
-    """The kernel for one tile, rows of ``width`` pixels, and ``between`` rows from tap to tap."""
+def rows_kernel(tile: RowsTile, images: int, rows: int, between: int, stages: int):
+    """The kernel for one tile, steps of so many images and rows, and ``between`` rows from tap to tap."""
     from ..codegen import hopper  # which the simulator does not have
 
     down, high, wide, BN, BK = tile.down, tile.high, tile.wide, tile.BN, tile.BK
-    rows = BK // width
-    box_x, box_gy = (BK + (high - 1) * between * width) * LINE, BK * LINE
+    row = BK // rows  # pixels of a row of all images
+    box_x, box_gy = (rows + (high - 1) * between) * row * LINE, BK * LINE
     size_x, size = down * box_x, down * box_x + BN // SLICE * box_gy
     multipliers = tile.multipliers
     zeros, finish = hopper.sums(wide, high), hopper.await_products(wide, high)
     advance, apart = (
         (hopper.ADVANCE_TRANSPOSED, hopper.ADVANCE_TRANSPOSED),
-        between * width * LINE >> 4,
+        between * row * LINE >> 4,
     )
     multiply = hopper.products(wide, "bf16", 1, high, BK // 16, advance, (1, 1), apart)
     store, describe = hopper.store_sums_inside(wide, high), hopper.descriptor(hopper.transposed(BK))
@@ -155,7 +169,9 @@ def rows_kernel(tile: RowsTile, width: int, between: int, stages: int):
         first_slab, full, empty = open_pipeline(pointer(cuda.shared.array(0, np.float32, alignment=16)))
 
         steps_per_image = np.int32(np.int32(g.count_h) // np.int32(rows))
-        first, last = part_of(split, split_k, np.int32(np.int32(g.pixels) // np.int32(BK)))
+        batch = np.int32(np.int32(g.pixels) // np.int32(g.count_h * g.count_w))
+        groups = np.int32(np.int32(batch + (images - 1)) // np.int32(images))
+        first, last = part_of(split, split_k, np.int32(groups * steps_per_image))
         stage, parity = np.uint32(0), np.uint32(0)
         if shares and thread >= multipliers:
             give_registers()
@@ -163,8 +179,9 @@ def rows_kernel(tile: RowsTile, width: int, between: int, stages: int):
             map_x, map_gy = map_address(maps, np.int32(0)), map_address(maps, np.int32(1))
             acquire_map(map_x)
             acquire_map(map_gy)
-            image = np.int32(first // steps_per_image)
-            line, up = np.int32((first - image * steps_per_image) * rows), np.int32(g.offset_h)
+            group = np.int32(first // steps_per_image)  # of images
+            line, up = np.int32((first - group * steps_per_image) * rows), np.int32(g.offset_h)
+            image = np.int32(group * images)
             end = np.int32(g.count_h)
             for _ in range(first, last):
                 await_phase(empty + np.uint32(8) * stage, parity ^ np.uint32(1))
@@ -172,13 +189,13 @@ def rows_kernel(tile: RowsTile, width: int, between: int, stages: int):
                 arrive_expecting(bar, np.uint32(size))
                 for i in range(down):
                     to_x = to + np.uint32(i * box_x)
-                    copy(to_x, map_x, bar, channel_of[i], column_of[i], np.int32(line + up), image)
+                    copy(to_x, map_x, bar, channel_of[i], column_of[i], image, np.int32(line + up))
                 for i in range(BN // SLICE):
                     to_gy = to + np.uint32(size_x + i * box_gy)
-                    copy(to_gy, map_gy, bar, np.int32(left + i * SLICE), np.int32(0), line, image)
+                    copy(to_gy, map_gy, bar, np.int32(left + i * SLICE), np.int32(0), image, line)
                 line = np.int32(line + rows)
                 if line == end:
-                    line, image = np.int32(0), np.int32(image + 1)
+                    line, image = np.int32(0), np.int32(image + images)
                 stage, parity = next_stage(stage, parity)
         if thread < multipliers:
             if shares:

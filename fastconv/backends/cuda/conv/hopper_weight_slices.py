@@ -55,6 +55,10 @@ class Warpgroups:
     wide: int
 
     @property
+    def layout(self) -> tuple:
+        return type(self), self.down, self.across, self.high, self.wide
+
+    @property
     def BM(self) -> int:
         return self.down * self.high * SLICE
 
