@@ -33,6 +33,7 @@ import functools
 import numpy as np
 
 from ..codegen import ptx
+from ..runtime import layout
 from ..runtime.array import DeviceArray
 from ..runtime.launch import body, cuda, grid, kernel, launch
 from .geometry import output_pixel, position, read_geometry
@@ -218,21 +219,32 @@ def tile_epilogue(tile, slabs, real):
 
 # ------------------------------------------------------------------------------------------------- split k
 @functools.cache
-def _split_k_reduce(real):
-    zero = real(0)
+def _split_k_reduce(real, vector_width):
+    load, store = ptx.vector_access(vector_width)
 
     def split_k_reduce(sums, bias, residual, y, split_k, flags, channels, n):
-        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            v = sums[i]
+        out = cuda.local.array(vector_width, real)
+        i, step = np.int64(cuda.grid(1)) * vector_width, np.int64(cuda.gridsize(1)) * vector_width
+        while i < n:
+            v = load(sums, i)
+            for k in range(vector_width):
+                out[k] = v[k]
             for split in range(1, split_k):
-                v += sums[split * np.int64(n) + i]
+                v = load(sums, split * np.int64(n) + i)
+                for k in range(vector_width):
+                    out[k] += v[k]
             if flags & BIAS:
-                v += bias[i % channels]
+                for k in range(vector_width):
+                    out[k] += bias[i % channels + k]
             if flags & RESIDUAL:
-                v += residual[i]
-            if flags & RELU and v < zero:
-                v = zero
-            y[i] = v
+                v = load(residual, i)
+                for k in range(vector_width):
+                    out[k] += v[k]
+            if flags & RELU:
+                for k in range(vector_width):
+                    out[k] = clip(out[k])
+            store(y, i, out)
+            i += step
 
     return kernel(split_k_reduce)
 
@@ -246,9 +258,11 @@ def split_k_reduce(
     relu: bool = False,
 ) -> None:
     """``y`` = the sum of ``split_k`` arrays of its size, in order, then bias, residual and ReLU."""
+    arrays = (sums, y) if residual is None else (sums, y, residual)
+    vector_width = layout.vector_width(y.shape[-1], *arrays)
     launch(
-        _split_k_reduce(y.dtype.type),
-        *grid(y.size),
+        _split_k_reduce(y.dtype.type, vector_width),
+        *grid(y.size // vector_width),
         sums,
         sums if bias is None else bias,
         sums if residual is None else residual,

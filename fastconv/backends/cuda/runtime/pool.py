@@ -11,6 +11,7 @@ that nobody wrote. With ``FASTCONV_CUDA_POISON=1``, ``memory.empty`` does the sa
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -31,8 +32,9 @@ class _PooledBlock(Block):
         self.address, self.owner, self.views, self.known = address, owner, views, {}
         self.pool, self.size = pool, size
 
-    def __del__(self):
-        self.pool.give_block((self.address, self.owner, self.views), self.size)
+    def __del__(self, ends=sys.is_finalizing):
+        if not ends():  # or what the pool calls may be gone
+            self.pool.give_block((self.address, self.owner, self.views), self.size)
 
 
 #: All pools there are: that of ordinary arrays, and one for each graph.
