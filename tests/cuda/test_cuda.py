@@ -82,6 +82,22 @@ def test_reshape_is_a_view_where_strides_allow(engine):
     assert engine.reshape(engine.permute(x, (1, 0, 2)), (3, 8)).base is not x.base
 
 
+@pytest.mark.parametrize("dtype", ["float32", "uint16"])
+@pytest.mark.parametrize("shape", [(3, 5), (2, 9, 4), (2, 3, 1, 8), (1, 1), (0, 3)])
+def test_transposed(shape, dtype, engine):
+    """Tiles that are full and tiles that are not, of any number of matrices; also of a view."""
+    from fastconv.backends.cuda.runtime import transpose
+
+    host = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    for x in (
+        engine.asarray(host),
+        engine.permute(engine.asarray(np.moveaxis(host, -1, 0).copy()), (*range(1, host.ndim), 0)),
+    ):
+        found = transpose.transposed(x)
+        assert found.flags.c_contiguous
+        np.testing.assert_array_equal(engine.to_host(found), np.swapaxes(host, -1, -2))
+
+
 def test_images_are_channels_last(engine):
     x = fc.tensor(values(2, 3, 4, 5), device="cuda")
     y = F.max_pool2d(x, 2)

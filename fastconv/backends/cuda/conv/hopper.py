@@ -38,10 +38,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..codegen import ptx
-from ..runtime import device, layout, memory, tensor_map
+from ..runtime import device, memory, tensor_map
 from ..runtime.array import DeviceArray
 from ..runtime.launch import body, cuda, kernel, launch
 from ..runtime.tensor_map import LINE, TensorMap
+from ..runtime.transpose import transposed
 from . import cost, epilogue
 from .geometry import Phase, read_geometry
 
@@ -325,7 +326,7 @@ def plans(phase: Phase, mode: str) -> list[cost.Plan]:
 # ------------------------------------------------------------------------------------------------- launches
 def lines(phase: Phase, w: DeviceArray) -> DeviceArray:
     """The weights with the channels that are summed over along lines: a copy for forward."""
-    return w if phase.is_dgrad else layout.dense(w.transpose(*range(w.ndim - 2), w.ndim - 1, w.ndim - 2))
+    return w if phase.is_dgrad else transposed(w)
 
 
 def launch_phase(
