@@ -24,21 +24,22 @@ _SIDE, _ROWS = (4, 2) if SIMULATED else (32, 8)  # of a tile; rows that the thre
 
 @functools.cache
 def _transpose_kernel(real):
+    kept = np.uint32 if real is np.uint16 else real  # two threads must not write to one word
     side, rows, pitch, size = _SIDE, _ROWS, _SIDE + 1, _SIDE * (_SIDE + 1)
 
     @kernel
     def transpose(x, y, m, n, across):
-        room = cuda.shared.array(size, real)
+        room = cuda.shared.array(size, kept)
         column, row = np.int32(cuda.threadIdx.x), np.int32(cuda.threadIdx.y)
         top, left = np.int32(cuda.blockIdx.x // across) * side, np.int32(cuda.blockIdx.x % across) * side
         start = np.int64(cuda.blockIdx.y) * m * n
         for r in range(row, side, rows):
             if top + r < m and left + column < n:
-                room[r * pitch + column] = x[start + np.int64(top + r) * n + left + column]
+                room[r * pitch + column] = kept(x[start + np.int64(top + r) * n + left + column])
         cuda.syncthreads()
         for r in range(row, side, rows):
             if left + r < n and top + column < m:
-                y[start + np.int64(left + r) * m + top + column] = room[column * pitch + r]
+                y[start + np.int64(left + r) * m + top + column] = real(room[column * pitch + r])
 
     return transpose
 
