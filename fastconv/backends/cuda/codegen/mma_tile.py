@@ -182,20 +182,23 @@ class Slabs:
         self.multiply, self.halves = _in_turn(steps), _in_two(steps)
 
     def _tf32_across(self, tile):
-        """TF32 where neither slab is k-major: a lane reads up to four rows, or columns, at once.
+        """TF32 where neither slab is k-major: a lane reads up to four rows, or two columns, at once.
 
         Which row of the tile a row of ``mma`` is does not matter to the sums, only to where they are written.
         So lane ``(g, t)`` reads rows ``4 g`` to ``4 g + 3`` of line ``t`` of A and takes them for rows ``g``
-        and ``g + 8`` of two products, and columns of B alike. The lanes that one access serves, two ``g`` and
-        four ``t``, read from different banks, because lines are 8 banks apart.
+        and ``g + 8`` of two products, and columns ``2 g`` and ``2 g + 1`` of B for two others. It then has
+        sums of four columns side by side. Four columns per read would make that eight, of which one access
+        to memory would write every other half of 32 bytes.
+
+        Lines are 8 banks apart, so the lanes that one wavefront serves read from different banks.
         """
         (warp_m, warp_n), depth = tile.warp_tile, tile.BK
         across, high, wide = tile.BN // warp_n, warp_m // 8, warp_n // 8
-        many_a, many_b = min(warp_m // 8, 4), min(warp_n // 8, 4)  # numbers per read
+        many_a, many_b = min(warp_m // 8, 4), 2  # numbers per read
         self.sums_shape = high, 2 * wide
         self.row_layout, self.col_layout = (many_a, 8 * many_a), (2 * many_b, 8 * many_b)
         pitch_a, pitch_b, tf32, mma = self.pitch_a, self.pitch_b, ptx.tf32, ptx.mma_tf32
-        load_a, load_b = (ptx.load4 if many == 4 else ptx.load2 for many in (many_a, many_b))
+        load_a, load_b = ptx.load4 if many_a == 4 else ptx.load2, ptx.load2
 
         @body
         def starts(thread):

@@ -140,7 +140,6 @@ def _write(slabs):
     """The function ``write``, which leaves a thread's sums in gw."""
     (high, wide), (run_r, step_r), (run_c, step_c) = slabs.sums_shape, slabs.row_layout, slabs.col_layout
     origin, store2, store4 = slabs.origin, ptx.store2, ptx.store4
-    piece = min(run_c, 4)  # numbers per access
 
     @body
     def write(sums, top, left, group, split, gw, geometry):
@@ -152,22 +151,22 @@ def _write(slabs):
             r = top + row0 + i % run_r + i // run_r * step_r
             if r < rows:
                 to = (np.int64(split) * rows + r) * g.y_pitch + group * out_channels
-                for j in range(0, wide, piece):
-                    n = left + col0 + j // run_c * step_c + j % run_c
-                    if out_channels % piece == 0:  # then addresses are multiples of the size of the access
-                        if n < out_channels and piece == 2:
-                            store2(gw, to + n, sums[i, j], sums[i, j + piece - 1])
+                for j in range(0, wide, run_c):
+                    n = left + col0 + j // run_c * step_c
+                    if out_channels % run_c == 0:  # then addresses are multiples of the size of the access
+                        if n < out_channels and run_c == 2:
+                            store2(gw, to + n, sums[i, j], sums[i, j + run_c - 1])
                         elif n < out_channels:
                             store4(
                                 gw,
                                 to + n,
                                 sums[i, j],
-                                sums[i, j + piece // 4],
-                                sums[i, j + piece // 2],
-                                sums[i, j + piece - 1],
+                                sums[i, j + run_c // 4],
+                                sums[i, j + run_c // 2],
+                                sums[i, j + run_c - 1],
                             )
                     else:
-                        for q in range(piece):
+                        for q in range(run_c):
                             if n + q < out_channels:
                                 gw[to + n + q] = sums[i, j + q]
 
