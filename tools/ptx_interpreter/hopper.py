@@ -140,10 +140,6 @@ class HopperInstructions:
     def do_fence(self, what, operands, mask, kind):
         pass
 
-    def do_setmaxnreg(self, what, operands, mask, kind):
-        for _ in self._groups(mask):
-            pass  # whole warpgroups only
-
     # ------------------------------------------------------------ copies of boxes
     def start_box(self, what, operands, mask):
         lanes = np.arange(self.lanes) if mask is None else np.flatnonzero(mask)

@@ -14,6 +14,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib.util
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -78,11 +81,32 @@ def entry_name(ptx: str) -> str:
     return ptx.split(".entry ", 1)[1].split("(", 1)[0].strip()
 
 
+@functools.cache
+def _ptxas() -> Path | None:
+    """The assembler of the CUDA toolkit, where it is among Python's packages (``nvidia-cuda-nvcc``)."""
+    found = importlib.util.find_spec("nvidia")
+    roots = found.submodule_search_locations if found else None
+    return next((p for root in roots or () for p in Path(root).glob("*/bin/ptxas*")), None)
+
+
 def assemble(ptx: str, capability: Capability) -> bytes:
-    """The cubin of a PTX text."""
+    """The cubin of a PTX text.
+
+    ``ptxas`` knows that the text is all there is. The library that cuda-core calls (nvJitLink) could link it
+    with others, so a division of floats is a call to a function outside, and the products of Hopper wait for
+    each other in a kernel with such a call.
+    """
+    arch = "sm_" + "".join(map(str, _architecture(capability)))
+    if _ptxas() is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            source, made = Path(folder, "kernel.ptx"), Path(folder, "kernel.cubin")
+            source.write_text(ptx)
+            command = [str(_ptxas()), f"-arch={arch}", str(source), "-o", str(made)]
+            if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+                return made.read_bytes()
+
     from cuda.core import Program, ProgramOptions
 
-    arch = "sm_" + "".join(map(str, _architecture(capability)))
     return bytes(Program(ptx, "ptx", ProgramOptions(arch=arch)).compile("cubin").code)
 
 
@@ -95,7 +119,8 @@ def cache_key() -> str:
     for folder in ("cuda", "common"):
         for path in sorted(backends.joinpath(folder).rglob("*.py")):
             h.update(path.relative_to(backends).as_posix().encode() + path.read_bytes())
-    for part in (__version__, *map(version, ("numba-cuda", "llvmlite"))):
+    assembler = "nvJitLink" if _ptxas() is None else "ptxas"
+    for part in (__version__, assembler, *map(version, ("numba-cuda", "llvmlite"))):
         h.update(part.encode() + b"\0")
     return h.hexdigest()[:16]
 

@@ -88,6 +88,20 @@ def shared_address(typing, array):
     return types.uint32(array), code
 
 
+@intrinsic
+def quotient(typing, a, b):
+    """``a // b`` for 0 <= a and 0 < b.
+
+    Numba divides in 64 bits, by a function outside of the kernel. The assembler serializes the products of a
+    kernel that calls one.
+    """
+
+    def code(context, builder, sig, args):
+        return builder.udiv(*args)
+
+    return types.int32(types.int32, types.int32), code
+
+
 # ------------------------------------------------------------------------------------------------ barriers
 _u32, _u64, _i32 = types.uint32, types.uint64, types.int32
 
@@ -115,15 +129,6 @@ arrive_there = _statement(
 sync_cluster = _statement("barrier.cluster.arrive.release; barrier.cluster.wait.acquire;")
 # lets products and copies see what threads have stored to shared memory
 publish_stores = _statement("fence.proxy.async.shared::cta;")
-
-
-# ----------------------------------------------------------------------------------------------- registers
-def own_registers(count: int, more: bool):
-    """The function that gives each thread of a warpgroup ``count`` registers, a multiple of 8.
-
-    ``more`` than before, which other warpgroups must have given back, or fewer.
-    """
-    return _statement(f"setmaxnreg.{'inc' if more else 'dec'}.sync.aligned.u32 {count};")
 
 
 # -------------------------------------------------------------------------------------------- copies of boxes

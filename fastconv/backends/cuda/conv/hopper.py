@@ -159,7 +159,7 @@ def gemm_kernel(tile: HopperTile, mode: str):
     copy_x, copy_w, acquire_map = hopper.copy_im2col, hopper.copy_tiled_3d, hopper.acquire_map
     arrive, arrive_expecting, await_phase = hopper.arrive, hopper.arrive_expecting, hopper.await_phase
     open_pipeline, next_stage = pipeline(stages, MULTIPLIERS // 32)
-    pointer = ptx.pointer
+    pointer, quotient = ptx.pointer, hopper.quotient
     size_x, size = BM * LINE, (BM + BN) * LINE
     own, own_bytes = BM // 2, BM // 2 * LINE
     _, write = epilogue.tile_epilogue(tile, slabs, real)
@@ -174,25 +174,28 @@ def gemm_kernel(tile: HopperTile, mode: str):
 
         taps_w, taps = np.int32(g.taps_w), np.int32(g.taps_h * g.taps_w)
         steps = np.int32((np.int32(g.in_channels) + line - 1) // line * taps)
-        first = np.int32(np.int64(split) * steps // split_k)
-        last = np.int32(np.int64(split + 1) * steps // split_k)
+        # the first parts have a step more than others
+        each = quotient(steps, split_k)
+        more = np.int32(steps - each * split_k)
+        first = np.int32(split * each + min(split, more))
+        last = np.int32(first + each + (1 if split < more else 0))
         stage, parity = np.uint32(0), np.uint32(0)
         if thread == MULTIPLIERS:
             map_x, map_w = map_address(maps, np.int32(0)), map_address(maps, np.int32(1))
             acquire_map(map_x)
             acquire_map(map_w)
             # the first output position, and the first tap
-            row = np.int32(top // np.int32(g.count_w))
-            image = np.int32(row // np.int32(g.count_h))
+            row = quotient(top, np.int32(g.count_w))
+            image = quotient(row, np.int32(g.count_h))
             step_h, step_w = np.int32(g.tap_step_h), np.int32(g.tap_step_w)
             # taps move by 0 or more: from the tap with the lowest place on
             low_h = np.int32(min(step_h * (np.int32(g.taps_h) - 1), 0))
             low_w = np.int32(min(step_w * (taps_w - 1), 0))
             column = np.int32((top - row * np.int32(g.count_w)) * np.int32(g.stride_w) + g.offset_w + low_w)
             line_h = np.int32((row - image * np.int32(g.count_h)) * np.int32(g.stride_h) + g.offset_h + low_h)
-            chunk = np.int32(first // taps * line)
-            tap = np.int32(first % taps)
-            tap_h = np.int32(tap // taps_w)
+            walked = quotient(first, taps)
+            chunk, tap = np.int32(walked * line), np.int32(first - walked * taps)
+            tap_h = quotient(tap, taps_w)
             tap_w = np.int32(tap - tap_h * taps_w)
             for _ in range(first, last):
                 await_phase(empty + np.uint32(8) * stage, parity ^ np.uint32(1))

@@ -123,7 +123,7 @@ class RowsTile(Warpgroups):
 # Of each shape those whose steps are whole rows.
 TILES = tuple(
     RowsTile(*warpgroups, BK)
-    for warpgroups in ((3, 1, 3, 64), (2, 1, 3, 128), (1, 2, 3, 128), (1, 2, 3, 64))
+    for warpgroups in ((3, 1, 3, 64), (2, 1, 3, 64), (1, 2, 3, 64))
     for BK in (64, 112, 128)
 )
 
@@ -149,9 +149,7 @@ def rows_kernel(tile: RowsTile, images: int, rows: int, between: int, stages: in
     copy, map_address, acquire_map = hopper.copy_tiled_4d, hopper.map_address, hopper.acquire_map
     arrive, arrive_expecting, await_phase = hopper.arrive, hopper.arrive_expecting, hopper.await_phase
     open_pipeline, next_stage = forward.pipeline(stages, multipliers // 32)
-    pointer = ptx.pointer
-    shares, (many, few) = tile.registers is not None, tile.registers or (168, 168)
-    take_registers, give_registers = hopper.own_registers(many, True), hopper.own_registers(few, False)
+    pointer, quotient = ptx.pointer, hopper.quotient
 
     def hopper_weight_rows(maps, x, gy, gw, split_k, geometry):
         g = read_geometry(geometry)
@@ -162,24 +160,23 @@ def rows_kernel(tile: RowsTile, images: int, rows: int, between: int, stages: in
         # of each column of taps x channels: its first channel, and the first column of x
         channel_of, column_of = cuda.shared.array(down, np.int32), cuda.shared.array(down, np.int32)
         if thread < down:
-            tap = np.int32(np.int32(top + thread) // per_tap)
+            tap = quotient(np.int32(top + thread), per_tap)
             chunk = np.int32((top + thread - tap * per_tap) * SLICE)
             column_of[thread] = np.int32(tap * np.int32(g.tap_step_w) + g.offset_w)
             channel_of[thread] = chunk if tap < taps_w else in_channels  # behind the last tap: zeros
         first_slab, full, empty = open_pipeline(pointer(cuda.shared.array(0, np.float32, alignment=16)))
 
         steps_per_image = np.int32(np.int32(g.count_h) // np.int32(rows))
-        batch = np.int32(np.int32(g.pixels) // np.int32(g.count_h * g.count_w))
+        batch = quotient(np.int32(g.pixels), np.int32(g.count_h * g.count_w))
         groups = np.int32(np.int32(batch + (images - 1)) // np.int32(images))
-        first, last = part_of(split, split_k, np.int32(groups * steps_per_image))
+        steps = np.int32(groups * steps_per_image)
+        first, last = part_of(split, split_k, steps, quotient(steps, split_k))
         stage, parity = np.uint32(0), np.uint32(0)
-        if shares and thread >= multipliers:
-            give_registers()
         if thread == multipliers:
             map_x, map_gy = map_address(maps, np.int32(0)), map_address(maps, np.int32(1))
             acquire_map(map_x)
             acquire_map(map_gy)
-            group = np.int32(first // steps_per_image)  # of images
+            group = quotient(first, steps_per_image)  # of images
             line, up = np.int32((first - group * steps_per_image) * rows), np.int32(g.offset_h)
             image = np.int32(group * images)
             end = np.int32(g.count_h)
@@ -198,8 +195,6 @@ def rows_kernel(tile: RowsTile, images: int, rows: int, between: int, stages: in
                     line, image = np.int32(0), np.int32(image + images)
                 stage, parity = next_stage(stage, parity)
         if thread < multipliers:
-            if shares:
-                take_registers()
             sums = zeros()
             group, lane = np.int32(thread >> 7), np.int32(thread & 31)
             across = np.int32(group // down)
@@ -221,7 +216,7 @@ def rows_kernel(tile: RowsTile, images: int, rows: int, between: int, stages: in
             columns, chunks = left + across * wide, slices_per_tap(h)
             start = np.int64(split) * h.k_size * h.out_channels + columns
             places, rows_left = cuda.local.array(high, np.int64), cuda.local.array(high, np.int32)
-            tap_w = np.int32(np.int32(top + unit) // chunks)
+            tap_w = quotient(np.int32(top + unit), chunks)
             chunk = np.int32((top + unit - tap_w * chunks) * SLICE)
             for i in range(high):
                 tap = np.int32(tap_w + i * np.int32(h.taps_w) if tap_w < np.int32(h.taps_w) else 1 << 20)

@@ -72,17 +72,9 @@ class Warpgroups:
         return 128 * self.down * self.across
 
     @property
-    def registers(self) -> tuple[int, int] | None:
-        """Of a thread that multiplies and of one that copies, where an equal share is not enough."""
-        sums, groups = self.high * self.wide // 2, self.down * self.across
-        if groups == 3:
-            return (152, 40) if sums > 64 else None
-        return (232, 40) if sums > 128 else None
-
-    @property
     def threads(self) -> int:
-        """With those that copy: a warp, or a warpgroup, because only warpgroups give registers to others."""
-        return self.multipliers + (128 if self.registers else 32)
+        """With the warp that copies."""
+        return self.multipliers + 32
 
 
 @dataclass(frozen=True)
@@ -132,9 +124,11 @@ class SlicesTile(Warpgroups):
 
 
 @body
-def part_of(split, split_k, steps):
-    """The first step of a part of the sum, and the end; the first parts may have a step more than others."""
-    each = np.int32(steps // split_k)
+def part_of(split, split_k, steps, each):
+    """The first step of a part of the sum, and the end.
+
+    The first parts have a step more than the ``each`` = ``steps // split_k`` of others.
+    """
     more = np.int32(steps - each * split_k)
     first = np.int32(split * each + min(split, more))
     return first, np.int32(first + each + (1 if split < more else 0))
@@ -154,9 +148,8 @@ def note_rows(places, rows, i, tap, chunk, thread, start, g):
     rows[i] = np.int32(g.in_channels) - chunk - row if tap < np.int32(g.taps_h * g.taps_w) else 0
 
 
+# A thread has up to 168 registers where there are two warpgroups, and 128 where there are three.
 TILES = (
-    SlicesTile(1, 2, 3, 128, 4),
-    SlicesTile(2, 1, 3, 128, 3),
     SlicesTile(2, 1, 2, 128, 4),
     SlicesTile(3, 1, 1, 128, 5),
     SlicesTile(2, 1, 1, 128, 3, 2),
@@ -183,9 +176,7 @@ def slices_kernel(tile: SlicesTile):
     map_address, acquire_map = hopper.map_address, hopper.acquire_map
     arrive, arrive_expecting, await_phase = hopper.arrive, hopper.arrive_expecting, hopper.await_phase
     open_pipeline, next_stage = forward.pipeline(stages, multipliers // 32)
-    pointer, size_x = ptx.pointer, slices * BOX
-    shares, (many, few) = tile.registers is not None, tile.registers or (168, 168)
-    take_registers, give_registers = hopper.own_registers(many, True), hopper.own_registers(few, False)
+    pointer, quotient, size_x = ptx.pointer, hopper.quotient, slices * BOX
 
     def hopper_weight(maps, x, gy, gw, split_k, geometry):
         g = read_geometry(geometry)
@@ -198,18 +189,17 @@ def slices_kernel(tile: SlicesTile):
         channel_of, right_of = cuda.shared.array(slices, np.int32), cuda.shared.array(slices, np.int32)
         below_of = cuda.shared.array(slices, np.int32)
         if thread < slices:
-            tap = np.int32(np.int32(top + thread) // per_tap)
-            tap_h = np.int32(tap // taps_w)
+            tap = quotient(np.int32(top + thread), per_tap)
+            tap_h = quotient(tap, taps_w)
             right_of[thread] = np.int32((tap - tap_h * taps_w) * np.int32(g.tap_step_w))
             below_of[thread] = np.int32((tap_h if tap < taps else 0) * np.int32(g.tap_step_h))
             chunk = np.int32((top + thread - tap * per_tap) * SLICE)
             channel_of[thread] = chunk if tap < taps else in_channels  # behind the last tap: zeros
         first_slab, full, empty = open_pipeline(pointer(cuda.shared.array(0, np.float32, alignment=16)))
 
-        first, last = part_of(split, split_k, np.int32(np.int32(g.pixels + (BK - 1)) // np.int32(BK)))
+        steps = np.int32(np.int32(g.pixels + (BK - 1)) // np.int32(BK))
+        first, last = part_of(split, split_k, steps, quotient(steps, split_k))
         stage, parity = np.uint32(0), np.uint32(0)
-        if shares and thread >= multipliers:
-            give_registers()
         if thread == multipliers:
             map_x, map_gy = map_address(maps, np.int32(0)), map_address(maps, np.int32(1))
             acquire_map(map_x)
@@ -243,8 +233,6 @@ def slices_kernel(tile: SlicesTile):
                     line, image = np.int32(line - size_h), np.int32(image + 1)
                 stage, parity = next_stage(stage, parity)
         if thread < multipliers:
-            if shares:
-                take_registers()
             sums = zeros()
             group, lane = np.int32(thread >> 7), np.int32(thread & 31)
             across = np.int32(group // down)
@@ -268,7 +256,7 @@ def slices_kernel(tile: SlicesTile):
             places, rows = cuda.local.array(high, np.int64), cuda.local.array(high, np.int32)
             for i in range(high):
                 number = np.int32(top + down_slices + i)
-                tap = np.int32(number // chunks)
+                tap = quotient(number, chunks)
                 note_rows(places, rows, i, tap, np.int32((number - tap * chunks) * SLICE), thread, start, h)
             store(gw, places, rows, np.int32(h.out_channels - columns), h.out_channels, sums)
 
