@@ -14,10 +14,8 @@ import contextvars
 import csv
 import os
 import re
-import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
@@ -38,12 +36,6 @@ PTXAS = {
 }
 FIELDS = ("kernel", "arguments", "capability", *PTXAS, "ptxas", "instructions")
 NOTED = ("mma.sync", "ldmatrix", "cp.async", "ld.global.v4", "ld.shared.v4", "fma.rn.f64", "bar.sync")
-
-
-def find_ptxas() -> str | None:
-    """ptxas of the nvidia-cuda-nvcc wheel, or on the path."""
-    wheels = Path(sysconfig.get_paths()["purelib"], "nvidia").glob("*/bin/ptxas")
-    return next((str(p) for p in wheels if os.access(p, os.X_OK)), None) or shutil.which("ptxas")
 
 
 def compiler_found() -> bool:
@@ -121,7 +113,7 @@ def compiled(kernel, arguments, capability, ptxas):
 
 def compile_all(dtypes, only, capability):
     """The rows of one capability, and what is wrong in them; in a process of its own."""
-    ptxas, rows, bad = find_ptxas(), [], []
+    ptxas, rows, bad = compiler.find_ptxas(), [], []
     for kernel, arguments in launches(dtypes, only):
         try:
             row = compiled(kernel, arguments, tuple(map(int, capability.split("."))), ptxas)
@@ -171,7 +163,7 @@ def main() -> int:
     print(line("kernel", "registers", "spilled", "stack", "shared", "of the variant with most registers"))
     for name, row in sorted(best.items()):
         print(line(name, *(row.get(field, "-") for field in PTXAS), row["instructions"]))
-    found = "found" if find_ptxas() else "missing"
+    found = "found" if compiler.find_ptxas() else "missing"
     print(f"{len(best)} kernels, {len(rows)} compilations, ptxas {found}, {len(bad)} failures")
     print(*bad, sep="\n")
     return bool(bad)

@@ -15,6 +15,8 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -82,11 +84,13 @@ def entry_name(ptx: str) -> str:
 
 
 @functools.cache
-def _ptxas() -> Path | None:
-    """The assembler of the CUDA toolkit, where it is among Python's packages (``nvidia-cuda-nvcc``)."""
+def find_ptxas() -> str | None:
+    """The toolkit's assembler: of the package ``nvidia-cuda-nvcc``, on the path, or below ``CUDA_HOME``."""
     found = importlib.util.find_spec("nvidia")
     roots = found.submodule_search_locations if found else None
-    return next((p for root in roots or () for p in Path(root).glob("*/bin/ptxas*")), None)
+    packaged = (str(p) for root in roots or () for p in Path(root).glob("*/bin/ptxas*"))
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    return next(packaged, None) or shutil.which("ptxas") or shutil.which("ptxas", path=home and f"{home}/bin")
 
 
 def assemble(ptx: str, capability: Capability) -> bytes:
@@ -97,11 +101,11 @@ def assemble(ptx: str, capability: Capability) -> bytes:
     each other in a kernel with such a call.
     """
     arch = "sm_" + "".join(map(str, _architecture(capability)))
-    if _ptxas() is not None:
+    if (ptxas := find_ptxas()) is not None:
         with tempfile.TemporaryDirectory() as folder:
             source, made = Path(folder, "kernel.ptx"), Path(folder, "kernel.cubin")
             source.write_text(ptx)
-            command = [str(_ptxas()), f"-arch={arch}", str(source), "-o", str(made)]
+            command = [ptxas, f"-arch={arch}", str(source), "-o", str(made)]
             if subprocess.run(command, capture_output=True, check=False).returncode == 0:
                 return made.read_bytes()
 
@@ -119,7 +123,7 @@ def cache_key() -> str:
     for folder in ("cuda", "common"):
         for path in sorted(backends.joinpath(folder).rglob("*.py")):
             h.update(path.relative_to(backends).as_posix().encode() + path.read_bytes())
-    assembler = "nvJitLink" if _ptxas() is None else "ptxas"
+    assembler = "nvJitLink" if find_ptxas() is None else "ptxas"
     for part in (__version__, assembler, *map(version, ("numba-cuda", "llvmlite"))):
         h.update(part.encode() + b"\0")
     return h.hexdigest()[:16]
