@@ -19,7 +19,7 @@ channels, which share every number read from x::
      ...
 
 Backward-weight: a thread owns one number of gw and walks a part of the pixels. Neighbouring threads have
-neighbouring output channels. ``epilogue.split_k_reduce`` adds the parts in order.
+neighbouring output channels. ``epilogue.add_parts`` adds the parts.
 """
 
 from __future__ import annotations
@@ -191,4 +191,4 @@ def run_weight(phase: Phase, x: DeviceArray, gy: DeviceArray, gw: DeviceArray) -
     kernel = _weight_kernel(x.dtype.type)
     launch(kernel, (blocks, split_k), THREADS, x, gy, target, split_k, phase.table)
     if split_k > 1:
-        epilogue.split_k_reduce(target, gw, split_k)
+        epilogue.add_parts(target, gw, split_k)

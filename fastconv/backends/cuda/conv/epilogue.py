@@ -35,7 +35,7 @@ import numpy as np
 from ..codegen import ptx
 from ..runtime import layout
 from ..runtime.array import DeviceArray
-from ..runtime.launch import body, cuda, grid, kernel, launch
+from ..runtime.launch import SIMULATED, body, cuda, grid, kernel, launch
 from .geometry import output_pixel, position, read_geometry
 
 # Flags: what is added to a sum, and how. QUADS: four channels are written at a time. DENSE: pixels lie in
@@ -218,6 +218,9 @@ def tile_epilogue(tile, slabs, real):
 
 
 # ------------------------------------------------------------------------------------------------- split k
+ADDERS = 2 if SIMULATED else 8  # threads that add the parts of a number
+
+
 @functools.cache
 def _split_k_reduce(real, vector_width):
     load, store = ptx.vector_access(vector_width)
@@ -272,3 +275,45 @@ def split_k_reduce(
         y.shape[-1],
         y.size,
     )
+
+
+@functools.cache
+def _add_kernel(real, vector_width):
+    load, store = ptx.vector_access(vector_width)
+    numbers = 32 * vector_width
+    size = ADDERS * numbers
+
+    @kernel(launch_bounds=ADDERS * 32)
+    def add_parts(parts, y, split_k, n):
+        # a lane has vector_width numbers, each warp of the block some of their parts
+        room = cuda.shared.array(size, real)
+        lane, warp = np.int32(cuda.threadIdx.x & 31), np.int32(cuda.threadIdx.x >> 5)
+        i = np.int64(cuda.blockIdx.x) * numbers + lane * vector_width
+        sums = cuda.local.array(vector_width, real)
+        for k in range(vector_width):
+            sums[k] = real(0)
+        if i < n:
+            for split in range(warp, split_k, ADDERS):
+                v = load(parts, np.int64(split) * n + i)
+                for k in range(vector_width):
+                    sums[k] += v[k]
+        for k in range(vector_width):
+            room[(warp * 32 + lane) * vector_width + k] = sums[k]
+        cuda.syncthreads()
+        if warp == 0 and i < n:
+            for w in range(1, ADDERS):
+                for k in range(vector_width):
+                    sums[k] += room[(w * 32 + lane) * vector_width + k]
+            store(y, i, sums)
+
+    return add_parts
+
+
+def add_parts(sums: DeviceArray, y: DeviceArray, split_k: int) -> None:
+    """``y`` = the sum of ``split_k`` arrays of its size, in an order that depends on ``split_k`` alone.
+
+    For many parts of few numbers: several threads add those of one number.
+    """
+    vector_width = layout.vector_width(y.size, sums, y)
+    blocks = -(-y.size // (32 * vector_width))
+    launch(_add_kernel(y.dtype.type, vector_width), blocks, ADDERS * 32, sums, y, split_k, y.size)

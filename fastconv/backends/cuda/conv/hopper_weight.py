@@ -14,8 +14,7 @@
 In shared memory a pixel is a line of 64 channels. So channels run along lines, and k does not (*transposed*
 in ``codegen/hopper.py``), which the tensor cores read in bfloat16 only.
 
-With split k, each part of the pixels writes a gradient of its own. There are many parts of few numbers, so
-several threads add those of one number (``add_parts``), always in the same order.
+With split k, each part of the pixels writes a gradient of its own; ``epilogue.add_parts`` adds them.
 
 Needs compute capability 9.0. There its tiles are among the plans of ``implicit_gemm_weight.py``.
 """
@@ -24,13 +23,10 @@ from __future__ import annotations
 
 import functools
 
-import numpy as np
-
-from ..codegen import ptx
 from ..runtime import device, memory, tensor_map
 from ..runtime.array import DeviceArray
-from ..runtime.launch import cuda, kernel, launch
-from . import cost, hopper_weight_rows, hopper_weight_slices
+from ..runtime.launch import launch
+from . import cost, epilogue, hopper_weight_rows, hopper_weight_slices
 from . import hopper as forward
 from .geometry import Phase
 from .hopper_weight_rows import RowsTile
@@ -39,7 +35,6 @@ from .hopper_weight_slices import SlicesTile
 TILES = (*hopper_weight_slices.TILES, *hopper_weight_rows.TILES)
 
 MOST_PLANS = 5
-ADDERS = 8  # threads that add the parts of a number
 # Estimates: operations per second, bytes per second of a multiprocessor's shared memory, seconds until the
 # first slab has arrived, and seconds for a part that ``add_parts`` adds.
 RATE, SHARED = 750e12, 220e9
@@ -83,7 +78,7 @@ def run_tile(
         shared=forward.ALIGN + tile.stages_of(phase) * tile.slab(phase),
     )
     if split_k > 1:
-        launch(_add_kernel(), -(-gw.size // 128), ADDERS * 32, target, gw, split_k, gw.size)
+        epilogue.add_parts(target, gw, split_k)
 
 
 def _kernel_of(phase, tile):
@@ -91,33 +86,6 @@ def _kernel_of(phase, tile):
         return hopper_weight_slices.slices_kernel(tile)
     between = phase.axes[1].offset_step
     return hopper_weight_rows.rows_kernel(tile, *tile.step_of(phase), between, tile.stages_of(phase))
-
-
-@functools.cache
-def _add_kernel():
-    load4, store4 = ptx.load4, ptx.store4
-
-    @kernel(launch_bounds=ADDERS * 32)
-    def add_parts(parts, gw, split_k, n):
-        # a lane has 4 numbers, each warp of the block some of their parts
-        room = cuda.shared.array((ADDERS, 32, 4), np.float32)
-        lane, warp = np.int32(cuda.threadIdx.x & 31), np.int32(cuda.threadIdx.x >> 5)
-        i = (np.int64(cuda.blockIdx.x) * 32 + lane) * 4
-        v = (np.float32(0), np.float32(0), np.float32(0), np.float32(0))
-        if i < n:
-            for split in range(warp, split_k, ADDERS):
-                u = load4(parts, np.int64(split) * n + i)
-                v = (v[0] + u[0], v[1] + u[1], v[2] + u[2], v[3] + u[3])
-        for q in range(4):
-            room[warp, lane, q] = v[q]
-        cuda.syncthreads()
-        if warp == 0 and i < n:
-            for w in range(1, ADDERS):
-                u = room[w, lane]
-                v = (v[0] + u[0], v[1] + u[1], v[2] + u[2], v[3] + u[3])
-            store4(gw, i, v[0], v[1], v[2], v[3])
-
-    return add_parts
 
 
 # --------------------------------------------------------------------------------------------------- the plan

@@ -25,8 +25,7 @@ same time. If some did so in every step, the others would wait for them.
 
 A thread copies several rows of one pixel. Both slabs have pixels as lines, so neither is k-major.
 
-With split k, each part of the pixels writes a gradient of its own; ``epilogue.split_k_reduce`` adds them in
-order.
+With split k, each part of the pixels writes a gradient of its own; ``epilogue.add_parts`` adds them.
 """
 
 from __future__ import annotations
@@ -314,7 +313,7 @@ def _run_phase(phase, mode, x, gy, gw):
         grid = -(-rows // tile.BM), -(-out_channels // tile.BN), phase.spec.groups * split_k
         launch(kernel, grid, slabs.threads, x, gy, target, split_k, phase.table, shared=slabs.bytes)
         if split_k > 1:
-            epilogue.split_k_reduce(target, gw, split_k)
+            epilogue.add_parts(target, gw, split_k)
 
     plans = cost.weight_plans(phase, gw.dtype, mode)
     if hopper_weight.is_usable(phase, mode):
