@@ -23,6 +23,12 @@ def rounded(x, bits):
         with np.errstate(over="ignore"):
             added = (x + x * TF32_STEP).astype(np.float32)
         return (added.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
+    return nearest(x, bits)
+
+
+def nearest(x, bits):
+    """The same to the nearest in any case, as the copies of Hopper round to TF32."""
+    x = np.asarray(x, np.float64)
     mantissa, exponent = np.frexp(x)
     return np.ldexp(np.round(mantissa * 2.0 ** (24 - bits)) / 2.0 ** (24 - bits), exponent)
 

@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from types import FunctionType, SimpleNamespace
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -164,6 +164,8 @@ def fingerprint(value: Any) -> str:
         return repr(value)
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, ModuleType):
+        return value.__name__
     if isinstance(value, (tuple, list)):
         return f"{type(value).__qualname__}({','.join(map(fingerprint, value))})"
     if isinstance(value, dict):

@@ -33,11 +33,13 @@ def _transpose_kernel(real):
         column, row = np.int32(cuda.threadIdx.x), np.int32(cuda.threadIdx.y)
         top, left = np.int32(cuda.blockIdx.x // across) * side, np.int32(cuda.blockIdx.x % across) * side
         start = np.int64(cuda.blockIdx.y) * m * n
-        for r in range(row, side, rows):
+        for step in range(side // rows):
+            r = np.int32(row + step * rows)
             if top + r < m and left + column < n:
                 room[r * pitch + column] = kept(x[start + np.int64(top + r) * n + left + column])
         cuda.syncthreads()
-        for r in range(row, side, rows):
+        for step in range(side // rows):
+            r = np.int32(row + step * rows)
             if left + r < n and top + column < m:
                 y[start + np.int64(left + r) * m + top + column] = real(room[column * pitch + r])
 
