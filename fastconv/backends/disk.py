@@ -163,10 +163,12 @@ class Measurements:
     ----------
     path : Path or None
         The file; None where no folder can be used, and then nothing is kept.
+    known : dict, optional
+        Values that count until others are measured.
     """
 
-    def __init__(self, path: Path | None):
-        self.path = path
+    def __init__(self, path: Path | None, known: dict[str, Any] | None = None):
+        self.path, self.known = path, known or {}
         self.values = self._stored()
 
     def _stored(self) -> dict[str, Any]:
@@ -178,7 +180,7 @@ class Measurements:
 
     def get(self, key: str, valid: Callable[[Any], bool], measure: Callable[[], Any]) -> Any:
         """The value of ``key``; measured and kept where there is none, or none that is ``valid``."""
-        value = self.values.get(key)
+        value = self.values.get(key, self.known.get(key))
         if not valid(value):
             value = measure()
             self.values = {**self._stored(), **self.values, key: value}  # another process may have added some

@@ -333,6 +333,23 @@ def memory_of(x):
     return id(x.base.pool)
 
 
+def test_measurements_that_come_with_fastconv(engine, monkeypatch, tmp_path):
+    """Those of a device's name count until it is measured anew; names of tiles that are gone do not."""
+    from fastconv.backends.cuda.runtime import autotune, device
+
+    (tmp_path / "NVIDIA-A1.json").write_text('{"known": "fast", "gone": "removed"}')
+    monkeypatch.setattr(autotune, "TUNED", tmp_path)
+    monkeypatch.setattr(autotune.disk, "folder", lambda *parts: tmp_path)
+    monkeypatch.setattr(device, "name", lambda: "NVIDIA A1")
+    found = autotune.measurements.__wrapped__()
+    valid = ("fast", "slow").__contains__
+    assert found.get("known", valid, lambda: "slow") == "fast"
+    assert found.get("gone", valid, lambda: "slow") == "slow"
+    assert json.loads((tmp_path / "fastest.json").read_text()) == {"gone": "slow"}
+    monkeypatch.setattr(device, "name", lambda: "another")
+    assert autotune.measurements.__wrapped__().known == {}
+
+
 def test_a_tile_with_another_result_is_not_used(engine, monkeypatch):
     from fastconv.backends.cuda.runtime import autotune, memory
 

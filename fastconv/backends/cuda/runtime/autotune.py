@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
 import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from .context import current, use
 from .device import cuda
 from .pool import Pool
 
+TUNED = Path(__file__).parents[1] / "tuned"  # a file for each device that was measured
 LAUNCHES, REPLAYS = 10, 3
 _SAMPLE = 1 << 16  # numbers compared at the start, in the middle and at the end of a result
 #: Largest difference of two ways, relative to the largest number. They differ in the order of sums only.
@@ -39,9 +42,14 @@ def can_measure() -> bool:
 
 @functools.cache
 def measurements() -> disk.Measurements:
-    """The fastest ways of this device, by a hash of the problem."""
-    folder = disk.folder("cuda", "-".join(device.name().split()))
-    return disk.Measurements(folder and folder / "fastest.json")
+    """The fastest ways of this device, by a hash of the problem.
+
+    Those of common nets on some devices come with fastconv (``cuda/tuned/``).
+    """
+    name = "-".join(device.name().split())
+    folder, shipped = disk.folder("cuda", name), TUNED / f"{name}.json"
+    known = json.loads(shipped.read_text("utf-8")) if shipped.exists() else {}
+    return disk.Measurements(folder and folder / "fastest.json", known)
 
 
 def seconds(run: Callable[[], None]) -> float:
