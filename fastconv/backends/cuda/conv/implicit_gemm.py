@@ -378,16 +378,16 @@ def run(
         if len(blocks) == 1:
             _run_phase(phase, complete, mode, x, w, y, bias, residual, relu)
             continue
-        every = w.reshape(*phase.kernel, *w.shape[-2:])
+        every, summed = w.reshape(*phase.kernel, *w.shape[-2:]), residual
         for i, block in enumerate(blocks):  # each adds what the blocks before it have summed up
             first, last = i == 0, i == len(blocks) - 1
             part = memory.empty((*block.phase.kernel, *w.shape[-2:]), w.dtype)
             result = y if last else memory.empty(y.shape, y.dtype)
-            epilogue_of = bias if first else None, residual, relu and last
+            epilogue_of = bias if first else None, summed, relu and last
             _run_phase(
                 block.phase, complete, mode, x, layout.copy_to(block.of(every), part), result, *epilogue_of
             )
-            residual = result
+            summed = result
 
 
 def _run_phase(phase, complete, mode, x, w, y, bias, residual, relu):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 
 from . import device, memory
@@ -23,6 +25,7 @@ class Upload:
     """
 
     def __init__(self):
+        self.places: list[_Place] = []  # for ``__del__``, if the driver refuses something
         device.attach()
         self.stream, self.taken = cuda.stream(), cuda.event()
         self.places, self.turn = [_Place(), _Place()], 0
@@ -45,9 +48,10 @@ class Upload:
         self.taken.record(device.stream())
         return arrays
 
-    def __del__(self):
-        for place in self.places:
-            place.sent.synchronize()  # otherwise the pool would give out memory that is still written
+    def __del__(self, ends=sys.is_finalizing):
+        if not ends():  # the driver may have gone before
+            for place in self.places:
+                place.sent.synchronize()  # otherwise the pool would give out memory that is still written
 
 
 class _Place:
