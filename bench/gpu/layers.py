@@ -1,4 +1,4 @@
-"""The convolutions of ResNet-18 one by one: every plan of the cost model beside the model and cuDNN.
+"""The convolutions of ResNet-18 one by one: every plan beside its model and cuDNN.
 
 Each pass and mode has a process of its own, all at the same time, because most of the time goes into
 compiling. A file lock lets only one of them measure at a time. In "medium", arrays whose channels are a
@@ -61,14 +61,14 @@ def alone(stage: Stage):
 
 # ------------------------------------------------------------------------------------------------- plans
 def plans(spec, which) -> dict:
-    """The plans of the model by name, with the seconds of all phases; None where one has no such plan."""
-    from fastconv.backends.cuda.conv import cost
+    """The plans on this device by name, with the seconds of all phases; None where one has no such plan."""
+    from fastconv.backends.cuda.conv import cost, implicit_gemm, implicit_gemm_weight
 
-    find = cost.weight_plans if which == "bwd_weight" else cost.phase_plans
+    find = (implicit_gemm_weight if which == "bwd_weight" else implicit_gemm).plans_of
     phases = [find(p, np.dtype(np.float32)) for p in cost.phases(spec, which)]
     found = {}
     for plan in [p for phase in phases for p in phase]:
-        name = f"{plan.tile.BM}x{plan.tile.BN}x{plan.tile.BK}/{plan.split_k}"
+        name = f"{plan.tile.name}/{plan.split_k}"
         same = [[p.seconds for p in phase if p.tile == plan.tile] for phase in phases]
         found.setdefault(name, (plan, sum(min(s) for s in same) if all(same) else None))
     return found

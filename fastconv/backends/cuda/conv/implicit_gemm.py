@@ -342,6 +342,16 @@ def fastest(plans, run, result: DeviceArray, *problem) -> cost.Plan:
     return named[autotune.fastest(problem, {name: partial(run, p) for name, p in named.items()}, result)]
 
 
+def plans_of(phase: Phase, dtype, mode: str | None = None) -> list[cost.Plan]:
+    """The plans of a phase of forward or backward-data on this device, the best by the models first.
+
+    ``mode`` overrides that of the precision setting.
+    """
+    mode = cost.packed(mode or cost.mode_of(dtype), *phase.channels)
+    found = cost.phase_plans(phase, dtype, mode)
+    return [*hopper.plans(phase, mode), found[0]] if hopper.is_usable(phase, mode) else found
+
+
 def run(
     phases: list[Phase],
     x: DeviceArray,
@@ -406,10 +416,7 @@ def _run_phase(phase, complete, mode, x, w, y, bias, residual, relu):
         if split_k > 1:
             epilogue.split_k_reduce(target, y, split_k, bias, residual, relu)
 
-    plans = cost.phase_plans(phase, y.dtype, mode)
-    if hopper.is_usable(phase, mode):
-        plans = [*hopper.plans(phase, mode), plans[0]]
-    plans = cost.plans_to_run(plans)
+    plans = cost.plans_to_run(plans_of(phase, y.dtype, mode))
     run_plan(fastest(plans, run_plan, y, phase, y.dtype, mode))
 
 

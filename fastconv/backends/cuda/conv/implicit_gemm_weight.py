@@ -269,6 +269,13 @@ def weight_kernel(tile, mode, real, vector_x, vector_gy, place=np.int32):
 
 
 # ------------------------------------------------------------------------------------------------- launches
+def plans_of(phase: Phase, dtype, mode: str | None = None) -> list[cost.Plan]:
+    """The plans of the weight gradient on this device; parameters as of ``implicit_gemm.plans_of``."""
+    mode = cost.packed(mode or cost.mode_of(dtype), *phase.channels)
+    found = cost.weight_plans(phase, dtype, mode)
+    return [*hopper_weight.plans(phase), found[0]] if hopper_weight.is_usable(phase, mode) else found
+
+
 def run(phase: Phase, x: DeviceArray, gy: DeviceArray, gw: DeviceArray, mode: str | None = None) -> None:
     """The weight gradient.
 
@@ -315,8 +322,5 @@ def _run_phase(phase, mode, x, gy, gw):
         if split_k > 1:
             epilogue.add_parts(target, gw, split_k)
 
-    plans = cost.weight_plans(phase, gw.dtype, mode)
-    if hopper_weight.is_usable(phase, mode):
-        plans = [*hopper_weight.plans(phase), plans[0]]
-    plans = cost.plans_to_run(plans)
+    plans = cost.plans_to_run(plans_of(phase, gw.dtype, mode))
     run_plan(fastest(plans, run_plan, gw, "weight", phase, gw.dtype, mode))
