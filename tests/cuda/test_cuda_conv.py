@@ -492,3 +492,52 @@ def test_batch_norm_leaves_a_rounded_copy(precision, engine):
         rows = layout.to_ndhwc(array)
         found, want = bf16.rounded(rows, True), bf16.rounded(layout.copy(rows), False)
         np.testing.assert_array_equal(engine.to_host(found), engine.to_host(want))
+
+
+@pytest.mark.parametrize(("precision", "kind"), [("highest", None), ("high", "hopper"), ("medium", "hopper")])
+def test_plans_of_hopper(precision, kind, monkeypatch):
+    """Its tiles come first where the device has them and they take the layer; one for others comes last."""
+    from fastconv.backends.cuda.conv import cost, implicit_gemm, implicit_gemm_weight
+    from fastconv.backends.cuda.runtime import device
+
+    fc.set_float32_precision(precision)
+
+    def names(which, capability, channels=64, **options):
+        monkeypatch.setattr(device, "capability", lambda: capability)
+        geometry = spec.conv_spec(
+            "conv2d", (8, channels, 9, 9), (64, channels // options.get("groups", 1), 3, 3), **options
+        )
+        find = (implicit_gemm_weight if which == "bwd_weight" else implicit_gemm).plans_of
+        return [p.tile.name for p in find(cost.phases(geometry, which)[0], np.dtype(np.float32))]
+
+    for which in ("fwd", "bwd_data", "bwd_weight"):
+        plain = names(which, (8, 0))
+        assert not any(" " in name for name in plain)
+        for options in ({"groups": 2}, {"channels": 3}):
+            assert names(which, (9, 0), **options) == names(which, (8, 0), **options)
+        found = names(which, (9, 0), padding=1)
+        if kind is None or which == "bwd_weight" and precision == "high":
+            assert found == plain
+        else:
+            *first, last = found
+            assert first and all(" " in name for name in first) and last in plain
+
+
+def test_the_assembler(monkeypatch, tmp_path):
+    """A ptxas on the path, or below CUDA_HOME; none is no error."""
+    from fastconv.backends.cuda.codegen import compiler
+
+    monkeypatch.setattr(compiler.importlib.util, "find_spec", lambda name: None)
+    for name in ("CUDA_HOME", "CUDA_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    find = compiler.find_ptxas.__wrapped__
+    assert find() is None
+    program = tmp_path / "cuda" / "bin" / "ptxas"
+    program.parent.mkdir(parents=True)
+    program.touch(0o755)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "cuda"))
+    assert find() == str(program)
+    monkeypatch.setenv("PATH", str(program.parent))
+    monkeypatch.delenv("CUDA_HOME")
+    assert find() == str(program)
