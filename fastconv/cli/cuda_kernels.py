@@ -21,7 +21,8 @@ from ..backends import settings
 from ..creation import zeros
 from ..nn import functional as F
 
-Kernel = tuple[Any, tuple]
+#: A kernel, and the types of its arguments.
+Kernel = tuple[Any, tuple[Any, ...]]
 
 #: A net, options of its builder, batches, the shape of an image.
 NETS: tuple[tuple[str, dict[str, Any], tuple[int, ...], tuple[int, ...]], ...] = (
@@ -34,36 +35,35 @@ NETS: tuple[tuple[str, dict[str, Any], tuple[int, ...], tuple[int, ...]], ...] =
 PRECISIONS = "high", "medium", "highest"
 
 
-class _Untouched(np.ndarray):
+class _Untouched(np.ndarray[Any, Any]):
     """Memory of the host that is never filled, so that it takes no space."""
 
     def fill(self, value: Any) -> None:
-        pass
+        """Leave it as it is."""
 
 
-def _memory(size: int) -> np.ndarray:
-    return np.empty(size, np.uint8).view(_Untouched)
+def _memory(size: int) -> np.ndarray[Any, Any]:
+    return _Untouched((size,), np.uint8)
 
 
 def _steps(name: str, options: dict[str, Any], batch: int, shape: tuple[int, ...]) -> None:
     """Train and infer."""
-    net = getattr(models, name)(**options).to("cuda")
+    net: Any = getattr(models, name)(**options).to("cuda")
     x = zeros(batch, *shape, device="cuda")
     y = zeros(batch, dtype="int64", device="cuda")
-    engine = backends.load("cuda")
-    for make in (
-        lambda p: optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=5e-4),
-        lambda p: optim.Adam(p, lr=1e-3),
+    engine: Any = backends.load("cuda")
+
+    def step(optimizer: optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(net(x), y).backward()
+        optimizer.step()
+
+    for optimizer in (
+        optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4),
+        optim.Adam(net.parameters(), lr=1e-3),
     ):
-        optimizer = make(net.parameters())
-
-        def step(optimizer=optimizer):
-            optimizer.zero_grad()
-            F.cross_entropy(net(x), y).backward()
-            optimizer.step()
-
-        step()
-        engine.Graph([]).rehearse(step)
+        step(optimizer)
+        engine.Graph([]).rehearse(functools.partial(step, optimizer))
     net.eval()
     with no_grad():
         net(x)
@@ -79,10 +79,14 @@ def noted(capability: tuple[int, int]) -> list[Kernel]:
     from ..backends.cuda.runtime import autotune, device
 
     found: dict[Kernel, None] = {}
-    no_map = np.zeros(16, np.uint64)
-    device.emulate(
-        lambda kernel, kinds, *rest: found.setdefault((kernel, kinds)), _memory, lambda _: no_map, capability
-    )
+
+    def note(kernel: Any, kinds: tuple[Any, ...], *launch: Any) -> None:
+        found[kernel, kinds] = None
+
+    def no_map(_: Any) -> np.ndarray[Any, Any]:
+        return np.zeros(16, np.uint64)
+
+    device.emulate(note, _memory, no_map, capability)
     precision = settings.get_float32_precision()
     with backends.backend("cuda"), autotune.every_way():
         for mode in PRECISIONS:

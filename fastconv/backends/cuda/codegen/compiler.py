@@ -41,7 +41,7 @@ class Cubin(NamedTuple):
 
 
 # ------------------------------------------------------------------------------------------- compilation
-def _architecture(capability: Capability) -> tuple:
+def _architecture(capability: Capability) -> tuple[Any, ...]:
     # "a": with the instructions that only this capability has
     return (*capability, "a") if capability >= (9, 0) else capability
 
@@ -51,7 +51,7 @@ def _options(kernel: Any) -> dict[str, Any]:
     return {k: kernel.targetoptions.get(k) for k in ("fastmath", "launch_bounds")}
 
 
-def compile_ptx(kernel: Any, kinds: tuple, capability: Capability) -> str:
+def compile_ptx(kernel: Any, kinds: tuple[Any, ...], capability: Capability) -> str:
     """The PTX of a kernel for argument types of numba.cuda."""
     from numba import cuda
 
@@ -190,7 +190,7 @@ def _path(kernel, kinds, capability) -> Path | None:
     return folder and folder / f"{kernel.py_func.__name__}-{digest}.cubin"
 
 
-def cubin(kernel: Any, kinds: tuple, capability: Capability) -> Cubin:
+def cubin(kernel: Any, kinds: tuple[Any, ...], capability: Capability) -> Cubin:
     """The machine code of a kernel for argument types of numba.cuda, from disk where it is there."""
     path = _path(kernel, kinds, capability)
     if (found := load(path)) is None:

@@ -56,7 +56,7 @@ if SIMULATED:
     cuda, math = execution.Module(), execution.MATH  # type: ignore[assignment]
 
 #: ``launcher(kernel, types, args, grid, block, shared)`` is called in place of a launch.
-Launcher = Callable[[Any, tuple, tuple, tuple, tuple, int], None]
+Launcher = Callable[[Any, tuple[Any, ...], tuple[Any, ...], tuple[Any, ...], tuple[Any, ...], int], None]
 
 #: Whether arrays lie in host memory: under the simulator and in emulation.
 on_host: bool = SIMULATED
