@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 from .. import backends, nn, optim, random
 from ..backends import settings
 from ..nn.hooks import hooked
 from ..tensor import Tensor
-
-Pair: TypeAlias = tuple[Tensor, Tensor]  # output and loss
-Compute: TypeAlias = Callable[[Tensor, Tensor], Pair]
 
 
 class RecordedStep:
@@ -25,23 +22,33 @@ class RecordedStep:
     Parameters
     ----------
     net, optimizer
-    compute : callable ``(x, y) -> (output, loss)``
+    compute : callable ``(x, y) -> result``
         Forward pass, backward pass and update.
     on : bool
         False: every step runs as usual.
+    name : str
+        The function that a warning names.
     """
 
-    def __init__(self, net: nn.Module, optimizer: optim.Optimizer, compute: Compute, on: bool):
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: optim.Optimizer,
+        compute: Callable[[Tensor, Tensor], Any],
+        on: bool,
+        name: str,
+    ):
         self.net, self.optimizer, self.compute, self.on = net, optimizer, compute, on
+        self.name = name
         self.graph: Any = None  # of the cuda engine
         self.shapes: list[tuple[tuple[int, ...], Any]] | None = None  # of the batches that the graph is for
-        self.result: Pair | None = None  # what each replay fills
+        self.result: Any = None  # what each replay fills
         self.written: list[Any] = []  # versions of the buffers that a step writes to
         self.grads: list[tuple[nn.Parameter, Tensor | None]] = []
         self.assumed: tuple[list[Any], list[Any]] | None = None
 
-    def step(self, x: Tensor, y: Tensor) -> Pair | None:
-        """``(output, loss)`` after the whole step, or None if the step must run as usual."""
+    def step(self, x: Tensor, y: Tensor) -> Any:
+        """What ``compute`` returned, after the whole step, or None if the step must run as usual."""
         if not self.on or backends.observer.get() is not None or self._hooked():
             return None
         shapes = [(t.shape, t.dtype) for t in (x, y)]
@@ -68,11 +75,11 @@ class RecordedStep:
         """Whether functions of the user are called in a step; a graph would not call them."""
         return any(map(hooked, self.net.modules())) or any(p.hooks for p in self.net.parameters())
 
-    def _step(self) -> Pair:
+    def _step(self) -> Any:
         x, y = map(Tensor, self.graph.inputs)
         return self.compute(x, y)
 
-    def _rehearse(self, inputs: list[Any]) -> Pair:
+    def _rehearse(self, inputs: list[Any]) -> Any:
         engine, before = backends.load("cuda"), random.get_state()
         engine.memory.trim()  # because the graph takes memory of its own
         self.graph = engine.Graph(inputs)
@@ -90,7 +97,7 @@ class RecordedStep:
         self.assumed = self._assumptions()
         return result
 
-    def _record(self, inputs: list[Any]) -> Pair | None:
+    def _record(self, inputs: list[Any]) -> Any:
         rng_state = random.get_state()
         counts = [  # what the optimizer counts on the host
             (s, {k: v for k, v in s.items() if not isinstance(v, Tensor)})
@@ -113,7 +120,7 @@ class RecordedStep:
 
     def _give_up(self, why: object) -> None:
         warnings.warn(
-            f"fit: the step cannot be recorded as a graph ({why}); it is done as usual", stacklevel=5
+            f"{self.name}: the step cannot be recorded as a graph ({why}); it is done as usual", stacklevel=5
         )
         self.on = False
         self.drop()

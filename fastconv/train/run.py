@@ -83,9 +83,8 @@ class Run:
             "fit",
             'graph=True is for nets on the GPU; move it with net.to("cuda")',
         )
-        self.recorded = RecordedStep(
-            net, optimizer, self.compute, self.device == "cuda" and (own if graph is None else graph)
-        )
+        on = self.device == "cuda" and (own if graph is None else graph)
+        self.recorded = RecordedStep(net, optimizer, self.compute, on, "fit")
 
     @property
     def steps(self) -> int:

@@ -548,3 +548,67 @@ def test_batches_of_a_plain_loader_and_one_that_fails(everywhere, monkeypatch):
     with pytest.raises(Fault):
         train.fit(net, Loader(), optimizer=optimizer, progress=False, graph=False)
     assert steps == [1, 2, 3]
+
+
+# ------------------------------------------------------------------------------------------- users' own steps
+def own_steps(graphed, dropout=0.3):
+    """A user's loop, with other batch sizes in between, a new learning rate and a change of the net: every bit
+    of what comes out, and the losses."""
+    fc.manual_seed(3)
+    rng = np.random.default_rng(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Dropout(dropout), nn.Linear(8, 3)
+    ).to("cuda")
+    optimizer = optim.SGD(net.parameters(), 0.05, momentum=0.9)
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(net(x), y)
+        loss.backward()
+        optimizer.step()
+        return {"loss": loss}
+
+    run = (
+        train.graphed(step, net, optimizer)
+        if graphed
+        else lambda x, y: step(fc.tensor(x, device="cuda"), fc.tensor(y, device="cuda"))
+    )
+    losses = []
+    for i in range(10):
+        n = 3 if i in (4, 8) else 4
+        if i == 6:
+            optimizer.param_groups[0]["lr"] = 0.2
+        if i == 7:
+            net[4].eval()
+        losses.append(
+            run(rng.standard_normal((n, 1, 4, 4)).astype(np.float32), rng.integers(0, 3, n))["loss"].item()
+        )
+    return [v.numpy().tobytes() for v in net.state_dict().values()], losses, fc.random.get_state()
+
+
+def test_own_steps_as_a_graph(recorded):
+    """The same bits as ordinary steps; recorded again after the net has changed."""
+    want = own_steps(False)
+    assert recorded.steps == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert own_steps(True) == want
+    assert recorded.steps == 2
+
+
+def test_own_steps_that_cannot_be_recorded(recorded):
+    """A step that reads a value runs as usual, and says so once."""
+    net = nn.Linear(4, 2).to("cuda")
+    optimizer = optim.SGD(net.parameters(), 0.1)
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(net(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    run = train.graphed(step, net, optimizer)
+    with pytest.warns(UserWarning, match="graphed: the step cannot be recorded as a graph .values are read"):
+        losses = [run(np.ones((2, 4), np.float32), np.array([0, 1])) for _ in range(4)]
+    assert losses == sorted(losses, reverse=True) and recorded.steps == 0
