@@ -552,8 +552,10 @@ def test_batches_of_a_plain_loader_and_one_that_fails(everywhere, monkeypatch):
 
 # ------------------------------------------------------------------------------------------- users' own steps
 def own_steps(graphed, dropout=0.3):
-    """A user's loop, with other batch sizes in between, a new learning rate and a change of the net: every bit
-    of what comes out, and the losses."""
+    """A user's loop, with other batch sizes in between, a new learning rate and a change of the net.
+
+    Every bit of what comes out, and the losses.
+    """
     fc.manual_seed(3)
     rng = np.random.default_rng(0)
     net = nn.Sequential(
