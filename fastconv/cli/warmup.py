@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from importlib.util import find_spec
 from time import perf_counter
 from typing import Any
 
 from ..backends import compiling
+from ..backends.availability import INSTALL
 from .options import command
 
 
@@ -42,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _cuda(cc: tuple[int, int]) -> int:
+    if find_spec("numba_cuda") is None:
+        raise RuntimeError(f"warmup: numba-cuda, which compiles the kernels, is not installed; {INSTALL}")
     from ..backends.cuda.codegen import compiler
     from ..backends.settings import available_cpus
     from .cuda_kernels import compile_all

@@ -355,6 +355,14 @@ def test_a_capability_has_two_numbers(value, capsys):
     assert f"expected a capability such as 9.0, got {value!r}" in capsys.readouterr().err
 
 
+def test_kernels_of_a_gpu_need_a_compiler(monkeypatch, capsys):
+    from fastconv.cli import warmup
+
+    monkeypatch.setattr(warmup, "find_spec", lambda name: None)
+    assert cli.main(["warmup", "--backend", "cuda"]) == 1
+    assert "numba-cuda, which compiles the kernels, is not installed; pip install" in capsys.readouterr().err
+
+
 def options_of(parser):
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
