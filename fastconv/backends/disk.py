@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import re
@@ -188,6 +189,32 @@ class Measurements:
                 with contextlib.suppress(OSError):  # a full or vanished disk: measured again next time
                     write_atomically(self.path, json.dumps(self.values, indent=0).encode())
         return value
+
+
+# ------------------------------------------------------------------------------------------- compiled kernels
+def key(engine: str, *parts: object) -> str:
+    """Hash of what an engine's compiled code depends on beside a kernel: its sources, and ``parts``."""
+    h, backends = hashlib.sha256(), Path(__file__).parent
+    for below in (engine, "common"):
+        for path in sorted(backends.joinpath(below).rglob("*.py")):
+            h.update(path.relative_to(backends).as_posix().encode() + path.read_bytes())
+    for part in parts:
+        h.update(repr(part).encode() + b"\0")
+    return h.hexdigest()[:16]
+
+
+def kernels(store: str, key: str) -> Path | None:
+    """The folder in a store for code of this key, noted as used; None if none can be used."""
+    found = folder(store, key)
+    if found is not None:
+        used(found)
+    return found
+
+
+@functools.cache  # once per process, and only in one that compiles
+def prune_once(current: Path) -> None:
+    """:func:`prune`, the first time."""
+    prune(current)
 
 
 # --------------------------------------------------------------------------------------------- old folders

@@ -105,29 +105,14 @@ _OPTIONS = "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_D
 @functools.cache
 def cache_key() -> str:
     """Hash of everything compiled code depends on: all kernel sources, versions and this processor."""
-    h = hashlib.sha256()
-    backends = Path(__file__).parents[2]
-    for folder in ("cpu", "common"):
-        for path in sorted(backends.joinpath(folder).rglob("*.py")):
-            h.update(path.relative_to(backends).as_posix().encode() + path.read_bytes())
     options = [getattr(numba.config, name) for name in _OPTIONS]
-    for part in (__version__, numba.__version__, version("llvmlite"), machine(), *options):
-        h.update(repr(part).encode() + b"\0")
-    return h.hexdigest()[:16]
+    return disk.key("cpu", __version__, numba.__version__, version("llvmlite"), machine(), *options)
 
 
 @functools.cache
 def cache_dir() -> Path | None:
     """Folder of compiled kernels, or None if none can be used."""
-    folder = disk.folder("kernels", cache_key())
-    if folder is not None:
-        disk.used(folder)
-    return folder
-
-
-@functools.cache  # once per process, and only in one that compiles
-def _prune(folder: Path) -> None:
-    disk.prune(folder)
+    return disk.kernels("kernels", cache_key())
 
 
 def _what_takes_long() -> str:
@@ -198,7 +183,7 @@ class DiskCache(_Cache):
         # a disk that is full or gone costs some seconds at the next start, nothing else
         with contextlib.suppress(OSError):
             disk.write_atomically(path, hashlib.sha256(payload).digest() + payload)
-        _prune(path.parent)
+        disk.prune_once(path.parent)
 
     def enable(self):
         pass

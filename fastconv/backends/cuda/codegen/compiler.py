@@ -116,31 +116,11 @@ def assemble(ptx: str, capability: Capability) -> bytes:
 
 # ------------------------------------------------------------------------------------------------- disk
 @functools.cache
-def cache_key() -> str:
-    """Hash of everything that machine code depends on beside the kernel: sources and versions."""
-    h = hashlib.sha256()
-    backends = Path(__file__).parents[2]
-    for folder in ("cuda", "common"):
-        for path in sorted(backends.joinpath(folder).rglob("*.py")):
-            h.update(path.relative_to(backends).as_posix().encode() + path.read_bytes())
-    assembler = "nvJitLink" if find_ptxas() is None else "ptxas"
-    for part in (__version__, assembler, *map(version, ("numba-cuda", "llvmlite"))):
-        h.update(part.encode() + b"\0")
-    return h.hexdigest()[:16]
-
-
-@functools.cache
 def cache_dir() -> Path | None:
     """Folder of compiled kernels, or None if none can be used."""
-    folder = disk.folder("cuda", cache_key())
-    if folder is not None:
-        disk.used(folder)
-    return folder
-
-
-@functools.cache  # once per process, and only in one that compiles
-def _prune(folder: Path) -> None:
-    disk.prune(folder)
+    assembler = "nvJitLink" if find_ptxas() is None else "ptxas"
+    versions = (__version__, *map(version, ("numba-cuda", "llvmlite")))
+    return disk.kernels("cuda", disk.key("cuda", assembler, *versions))
 
 
 def _place(code) -> str:
@@ -216,4 +196,4 @@ def save(path: Path | None, found: Cubin) -> None:
         payload = found.name.encode() + b"\0" + found.code
         with contextlib.suppress(OSError):  # a full disk: the next process compiles anew
             disk.write_atomically(path, hashlib.sha256(payload).digest() + payload)
-        _prune(path.parent)
+        disk.prune_once(path.parent)
