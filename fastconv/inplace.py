@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from . import backends, variable
+from . import backends, dtypes, variable
 from .checks import check, shape_str
 from .dtypes import CATEGORY
 from .ops import Cast, Copy, ReplaceItem, SetItem
@@ -143,8 +143,11 @@ def assign(t: Variable, key: Any, value: Any, name: str = "item assignment") -> 
         # ``t[key] += 1`` has changed the view t[key] already, and now assigns it to its own place
         if view is not None and view.source is t and view.options.get("key") is key:
             return
-    elif not isinstance(value, (int, float)):
-        value = argument(name, "value", value, t.device)
+    else:
+        if t.dtype.kind in "iu" and not hasattr(value, "dtype"):
+            value = dtypes.array(value, t.dtype, name, "value")  # refuses what this dtype cannot hold
+        if not isinstance(value, (int, float)):
+            value = argument(name, "value", value, t.device)
     tracked = begin(t, name, (value,))
     after = SetItem.apply(t, value, key=key)
     changed(t, after if tracked else None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fastconv import dtypes
 from fastconv.checks import check
 from fastconv.spec import broadcast_shape
@@ -30,7 +32,11 @@ class Where(Op):
         ctx.shapes = _shapes("where", condition, a, b)
         if not hasattr(a, "dtype") and not hasattr(b, "dtype"):
             a = ctx.engine.asarray(dtypes.of_numbers("where", a, b))
+        numbers = [(what, v) for what, v in (("input", a), ("other", b)) if not hasattr(v, "dtype")]
         a, b = dtypes.operands("where", a, b, ctx.engine.cast)
+        dtype = (a if hasattr(a, "dtype") else b).dtype
+        for what, number in numbers:
+            dtypes.check_fits("where", what, np.asarray(number), dtype)
         ctx.save(condition)
         return ctx.engine.ternary_fwd("where", condition, a, b)
 

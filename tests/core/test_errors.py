@@ -289,6 +289,7 @@ BAD = {
         ("shapes", (f32(3, 4), f32(3, 1)), {}, ValueError, ["3x4", "3x1"]),
         ("range", (f32(3) * 2, f32(3)), {}, ValueError, ["probabilities from 0 to 1", "2."]),
         ("negative", (-f32(3), f32(3)), {"reduction": "none"}, ValueError, ["from 0 to 1", "-1."]),
+        ("target", (f32(3) / 2, f32(3) * 2), {}, ValueError, ["target must be probabilities", "2."]),
         ("weight", (f32(3) / 2, f32(3), f32(4)), {}, ValueError, ["weight", "4", "3"]),
         ("labels", (f32(3) / 2, LABELS), {}, TypeError, ["target", "int64"]),
         (

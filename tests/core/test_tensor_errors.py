@@ -293,6 +293,12 @@ def test_a_hook_that_is_no_function(name):
         lambda i, u, m: u.masked_fill(m, 300),
         lambda i, u, m: u.index_fill(0, fc.tensor([0]), 300),
         lambda i, u, m: i.scatter(0, fc.tensor([0]), float("nan")),
+        lambda i, u, m: fc.where(m, u, 300),
+        lambda i, u, m: fc.where(m, -300, u),
+        lambda i, u, m: u.fill_(300),
+        lambda i, u, m: i.fill_(float("inf")),
+        lambda i, u, m: u.__setitem__(0, float("nan")),
+        lambda i, u, m: u.__setitem__(slice(None), [1, 300]),
         lambda i, u, m: fc.full_like(i, float("nan")),
         lambda i, u, m: fc.full((2,), 300, dtype="uint8"),
         lambda i, u, m: u.new_full((2,), 256),
@@ -312,6 +318,10 @@ def test_numbers_that_an_integer_dtype_holds():
     assert fc.tensor([1.7, -1.7], dtype="int64").tolist() == [1, -1]
     assert fc.tensor([127, -128], dtype="int8").tolist() == [127, -128]
     assert fc.full((1,), 2**63 - 1, dtype="int64").item() == 2**63 - 1
+    ints, bytes_ = fc.zeros(2, dtype="int64"), fc.zeros(2, dtype="uint8")
+    ints[0], bytes_[0], bytes_[1:] = 2**63 - 1, -1, [7.9]
+    assert (ints.tolist(), bytes_.tolist()) == ([2**63 - 1, 0], [255, 7])
+    assert fc.where(fc.tensor([True, False]), bytes_, -1).tolist() == [255, 255]
 
 
 def test_rows_of_boundaries():

@@ -11,7 +11,7 @@ Constants have the type of the elements, as in ``unary.py``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import pi
+from math import nan, pi
 from typing import NamedTuple
 
 
@@ -50,6 +50,7 @@ def pair_losses(f: Scalars) -> dict[str, PairLoss]:
     zero, half, one, two = f.real(0), f.real(0.5), f.real(1), f.real(2)
     # bounds for the logarithms and for x (1 - x) in binary cross-entropy, so that it is never infinite
     least_log, least_variance, two_pi = f.real(-100), f.real(1e-12), f.real(2 * pi)
+    not_a_number = f.real(nan)
     # Names of their own, because Numba reads no attributes of a captured tuple.
     select, sign, exp, log, log1p = f.select, f.sign, f.exp, f.log, f.log1p
     softplus, sigmoid = f.softplus, f.sigmoid
@@ -77,9 +78,12 @@ def pair_losses(f: Scalars) -> dict[str, PairLoss]:
             1.0,
         ),
         "bce": PairLoss(
-            lambda x, t, p: (
+            # NaN where x or t is no probability
+            lambda x, t, p: select(
+                (one - t) * t < zero,
+                not_a_number,
                 (t - one) * select(log1p(-x) < least_log, least_log, log1p(-x))
-                - t * select(log(x) < least_log, least_log, log(x))
+                - t * select(log(x) < least_log, least_log, log(x)),
             ),
             lambda x, t, p: (x - t) / select((one - x) * x < least_variance, least_variance, (one - x) * x),
             lambda x, t, p: (

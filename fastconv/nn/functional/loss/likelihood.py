@@ -17,17 +17,18 @@ from fastconv.typing import TensorLike
 from .base import check_reduction, pair, pair_loss, reduced, same_shape, weighted
 
 
-def _probabilities(name: str, input: Tensor, loss: Tensor) -> None:
-    """Raise a ValueError if ``input`` has a number outside of 0 to 1. On a GPU nothing is checked.
+def _probabilities(name: str, loss: Tensor, **tensors: Tensor) -> None:
+    """Raise a ValueError if a tensor has a number outside of 0 to 1. On a GPU nothing is checked.
 
-    The loss of such a number is NaN. So the input is searched only if the loss has a NaN.
+    The loss of such a number is NaN. So the tensors are searched only if the loss has a NaN.
     """
-    if input.device == "cuda" or backends.recording.get() or not loss.numel():
+    if loss.device == "cuda" or backends.recording.get() or not loss.numel():
         return
     if np.isnan(loss.array.max()):
-        x = input.array
-        wrong = x[(x < 0) | (x > 1)]
-        check(not wrong.size, name, f"input must be probabilities from 0 to 1, got {wrong[:1]}")
+        for what, tensor in tensors.items():
+            x = tensor.array
+            wrong = x[(x < 0) | (x > 1)]
+            check(not wrong.size, name, f"{what} must be probabilities from 0 to 1, got {wrong[:1]}")
 
 
 def binary_cross_entropy(
@@ -46,8 +47,9 @@ def binary_cross_entropy(
     Parameters
     ----------
     input : Tensor or array of probabilities, float32 or float64
-        A number outside of 0 to 1 raises a ValueError on the CPU; on a GPU its loss is NaN.
     target : probabilities, of the input's shape and dtype
+        A number outside of 0 to 1 in ``input`` or ``target`` raises a ValueError on the CPU; on a GPU its
+        loss is NaN.
     weight : broadcastable, optional
         Weight of each element.
     size_average, reduce : None
@@ -66,7 +68,7 @@ def binary_cross_entropy(
     check_float(name, input=input, target=target)
     same_shape(name, input, target)
     loss = pair_loss(name, "bce", input, target, reduction if weight is None else "none")
-    _probabilities(name, input, loss)
+    _probabilities(name, loss, input=input, target=target)
     return loss if weight is None else weighted(name, loss, weight, reduction)
 
 
