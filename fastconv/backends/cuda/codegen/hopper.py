@@ -119,16 +119,6 @@ await_phase = _statement(
     _u32,
     _u32,
 )
-# arrives at the barrier of another block of the cluster, at the same place of its memory
-arrive_there = _statement(
-    "{ .reg .b32 there; mapa.shared::cluster.u32 there, $0, $1; "
-    "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there]; }",
-    _u32,
-    _u32,
-)
-sync_cluster = _statement("barrier.cluster.arrive.release; barrier.cluster.wait.acquire;")
-# lets products and copies see what threads have stored to shared memory
-publish_stores = _statement("fence.proxy.async.shared::cta;")
 
 
 # -------------------------------------------------------------------------------------------- copies of boxes
@@ -147,17 +137,24 @@ def map_address(typing, maps, number):
     return types.uint64(maps, types.int32), code
 
 
+def _start_copy(context, builder, args):
+    """The code that copies a box from ``args[3:]`` on, a coordinate for each dimension of the map."""
+    count = len(args) - 3
+    coordinates = ", ".join(f"${3 + i}" for i in range(count))
+    template = (
+        f"cp.async.bulk.tensor.{count}d.shared::cluster.global.mbarrier::complete_tx::bytes "
+        f"[$0], [$1, {{{coordinates}}}], [$2];"
+    )
+    emit(builder, VOID, template, "r,l,r," + "r," * count + "~{memory}", *args)
+    return context.get_dummy_value()
+
+
 @intrinsic
 def copy_tiled(typing, to, tensor_map, barrier, x0, x1):
     """Start the copy of a box of a matrix, from column ``x0`` of row ``x1`` on; the barrier counts bytes."""
 
     def code(context, builder, sig, args):
-        template = (
-            "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
-            "[$0], [$1, {$3, $4}], [$2];"
-        )
-        emit(builder, VOID, template, "r,l,r,r,r,~{memory}", *args)
-        return context.get_dummy_value()
+        return _start_copy(context, builder, args)
 
     return types.void(_u32, _u64, _u32, _i32, _i32), code
 
@@ -167,12 +164,7 @@ def copy_tiled_3d(typing, to, tensor_map, barrier, x0, x1, x2):
     """``copy_tiled`` from one of several matrices, number ``x2``."""
 
     def code(context, builder, sig, args):
-        template = (
-            "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes "
-            "[$0], [$1, {$3, $4, $5}], [$2];"
-        )
-        emit(builder, VOID, template, "r,l,r,r,r,r,~{memory}", *args)
-        return context.get_dummy_value()
+        return _start_copy(context, builder, args)
 
     return types.void(_u32, _u64, _u32, _i32, _i32, _i32), code
 
@@ -182,29 +174,9 @@ def copy_tiled_4d(typing, to, tensor_map, barrier, x0, x1, x2, x3):
     """``copy_tiled`` of a box of up to four dimensions, from ``x0, x1, x2, x3`` on."""
 
     def code(context, builder, sig, args):
-        template = (
-            "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes "
-            "[$0], [$1, {$3, $4, $5, $6}], [$2];"
-        )
-        emit(builder, VOID, template, "r,l,r,r,r,r,r,~{memory}", *args)
-        return context.get_dummy_value()
+        return _start_copy(context, builder, args)
 
     return types.void(_u32, _u64, _u32, _i32, _i32, _i32, _i32), code
-
-
-@intrinsic
-def copy_tiled_to_all(typing, to, tensor_map, barrier, x0, x1, blocks):
-    """``copy_tiled`` to the same place and barrier of blocks of the cluster, a bit for each."""
-
-    def code(context, builder, sig, args):
-        template = (
-            "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
-            "[$0], [$1, {$3, $4}], [$2], $5;"
-        )
-        emit(builder, VOID, template, "r,l,r,r,r,h,~{memory}", *args[:5], builder.trunc(args[5], I16))
-        return context.get_dummy_value()
-
-    return types.void(_u32, _u64, _u32, _i32, _i32, _i32), code
 
 
 @intrinsic
