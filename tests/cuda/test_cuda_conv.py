@@ -511,7 +511,7 @@ def test_plans_of_hopper(precision, kind, monkeypatch):
         return [p.tile.name for p in find(cost.phases(geometry, which)[0], np.dtype(np.float32))]
 
     for which in ("fwd", "bwd_data", "bwd_weight"):
-        plain = names(which, (8, 0))
+        plain = names(which, (8, 0), padding=1)
         assert not any(" " in name for name in plain)
         for options in ({"groups": 2}, {"channels": 3}):
             assert names(which, (9, 0), **options) == names(which, (8, 0), **options)
