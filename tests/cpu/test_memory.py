@@ -230,7 +230,8 @@ def test_many_sizes_of_image(monkeypatch):
 
 
 def test_prepacked_weights_serve_all_sizes():
-    """Twenty sizes of image share a form for each algorithm, and one more for Winograd's larger tile."""
+    """Twenty sizes of image share a form for each algorithm, and one more if Winograd's larger tile pays on
+    this processor."""
     engine, rng = load("cpu"), np.random.default_rng(0)
     packed = engine.conv_prepack(rng.standard_normal((32, 16, 3, 3), np.float32))
     for size in range(20, 60, 2):
@@ -238,7 +239,7 @@ def test_prepacked_weights_serve_all_sizes():
         geometry = spec.conv_spec("conv2d", x.shape, (32, 16, 3, 3), 2, 1)
         for algorithm in ("winograd", "direct", "im2col"):
             engine.conv_fwd(x, packed, None, geometry, algorithm)
-    assert len(packed.packed) == 4
+    assert len(packed.packed) in (3, 4)
 
 
 def test_a_block_in_a_circle_of_garbage_stays_whole():

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import fastconv as fc
 
 PROGRAM = """
@@ -23,6 +25,7 @@ print([hashlib.sha256(np.ascontiguousarray(a)).hexdigest() for a in results])
 """
 
 
+@pytest.mark.full
 def test_compiled_and_loaded_kernels_give_the_same_bits(tmp_path):
     """The gradient of x differed in its last bits: the process that compiled ran another copy of the loop."""
     here = {

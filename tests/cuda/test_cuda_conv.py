@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import HAS_GPU, needs_cuda
 from support.rounding import BITS, TF32_STEP, nearest, rounded
+from support.selection import every, full
 
 import fastconv as fc
 from fastconv import spec
@@ -78,7 +79,7 @@ def error(got, want):
 
 
 @pytest.mark.parametrize(("precision", "bits"), [("highest", 0), ("high", 13), ("medium", 16)])
-@pytest.mark.parametrize("case", CASES, ids=ids)
+@pytest.mark.parametrize("case", every([(c,) for c in CASES], 3), ids=ids)
 def test_precisions(case, precision, bits, engine):
     """Products of inputs rounded to TF32 or BF16 exactly as the mode says, summed in float32.
 
@@ -133,7 +134,7 @@ def test_tf32_has_no_bias():
     assert np.average(errors**2, weights=weights) ** 0.5 == pytest.approx(0.31, abs=0.005)
 
 
-@pytest.mark.parametrize("split_k", [2, 3])
+@pytest.mark.parametrize("split_k", [3, *full(2)])
 @pytest.mark.parametrize("case", CASES[:2], ids=ids[:2])
 def test_split_k(case, split_k, engine):
     """Every pass split along its sum; bias, residual and ReLU come last; the same bits on every run."""
@@ -192,7 +193,7 @@ def test_device_tiles_fit(k_major):
         assert s.pitch_a % 4 == s.pitch_b % 4 == s.size_a % 4 == 0
 
 
-@pytest.mark.parametrize("mode", ["fma", "tf32"])
+@pytest.mark.parametrize("mode", ["fma", *full("tf32")])
 def test_a_device_tile(mode, engine):
     """One of the device's own tiles, several warps in both directions; test_cuda_tiles.py has them all."""
     from fastconv.backends.cuda.conv import cost
@@ -250,12 +251,12 @@ def launched(monkeypatch):
     return names
 
 
-@pytest.mark.parametrize("name", ["implicit_gemm", "im2col"])
+@pytest.mark.parametrize("name", ["implicit_gemm", *full("im2col")])
 @pytest.mark.parametrize(
     ("x", "w", "options"),
     [
         ((2, 8, 40), (4, 8, 35), {"padding": 3}),
-        ((1, 3, 70), (5, 3, 64), {"stride": 2, "padding": 4}),
+        *full(((1, 3, 70), (5, 3, 64), {"stride": 2, "padding": 4})),
         ((1, 4, 19, 20), (4, 2, 16, 17), {"groups": 2, "padding": 1, "stride": 3}),
     ],
     ids=["line", "narrow", "plane"],

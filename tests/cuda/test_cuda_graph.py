@@ -205,6 +205,7 @@ def test_changes_in_place_are_recorded(recorded):
     assert fit(True, extra=[Counted()]) == fit(False, extra=[Counted()]) and recorded.steps == 1
 
 
+@pytest.mark.full
 def test_a_replay_raises_the_versions_of_what_it_changes():
     """Versions rise as in ordinary steps.
 

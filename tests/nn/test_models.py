@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support.selection import full
 
 import fastconv as fc
 from fastconv import models, nn
@@ -226,7 +227,7 @@ def in_torch(net, torch):
     return {"alexnet": alexnet, "resnet18": lambda x: resnet(x, False), "resnet50": lambda x: resnet(x, True)}
 
 
-@pytest.mark.parametrize("name", ["alexnet", "resnet18", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", *full("alexnet", "resnet50")])
 def test_a_state_dict_means_the_same_in_pytorch(blank_weights, name):
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
@@ -239,7 +240,7 @@ def test_a_state_dict_means_the_same_in_pytorch(blank_weights, name):
     np.testing.assert_allclose(got, want, rtol=0, atol=2e-5 * np.abs(want).max())
 
 
-@pytest.mark.parametrize("config", ["A", "A-LRN", "B", "C", "D", "E"])
+@pytest.mark.parametrize("config", ["A-LRN", "C", *full("A", "B", "D", "E")])
 def test_vgg_features_by_the_papers_table(blank_weights, config):
     """Column by column as the paper prints them: conv<kernel>-<channels>, M for max-pooling, LRN."""
     torch = pytest.importorskip("torch")

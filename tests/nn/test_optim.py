@@ -144,7 +144,7 @@ LOSSES = {
 }
 
 
-@pytest.mark.parametrize("name", every(LOSSES, 2))
+@pytest.mark.parametrize("name", every(LOSSES, 4))
 @pytest.mark.parametrize("recipe", ["SGD", "AdamW"])
 def test_50_steps_of_training_like_torch(backend, name, recipe):
     """A small network, every loss, an optimizer and a schedule: the loss and the weights at each step."""

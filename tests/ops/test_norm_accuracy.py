@@ -12,7 +12,7 @@ import warnings
 import numpy as np
 import pytest
 from conftest import is_slow, needs_cuda
-from support.selection import full
+from support.selection import every, full
 
 import fastconv as fc
 from fastconv import spec
@@ -115,8 +115,8 @@ def errors(got, want):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kind", ["batch", "group", "layer"])
-@pytest.mark.parametrize("value", [0.0, 1e6])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("value", [1e6, *full(0.0)])
+@pytest.mark.parametrize("place", every(PLACES, 2))
 def test_outliers(place, value, kind, backend):
     x = data((4, 4, 5, 6) if is_slow(backend) else (4, 24, 40, 40), place, value)
     case = case_of(kind, x)

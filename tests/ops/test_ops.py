@@ -91,7 +91,7 @@ def test_gradient(case, dtype, backend):
 
 
 @pytest.mark.parametrize("algorithm", ["direct", "im2col"])
-@pytest.mark.parametrize("case", every(CONV_CASES, 2), ids=str)
+@pytest.mark.parametrize("case", every(CONV_CASES, 4), ids=str)
 def test_forced_algorithm(case, algorithm, backend):
     """``direct`` and ``im2col`` take every convolution, forward and backward."""
     want, want_grads = reference(case)

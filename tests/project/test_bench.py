@@ -114,6 +114,7 @@ def test_comparison_from_end_to_end(tmp_path):
     assert "tiny" in done.stdout
 
 
+@pytest.mark.full
 def test_a_second_run_overwrites_nothing_and_names_what_is_missing(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "times.csv").write_text("of the first run")

@@ -272,6 +272,7 @@ def test_ctrl_c_keeps_what_was_learnt(tmp_path, few, monkeypatch, capsys):
     assert fc.load(tmp_path / "lenet.npz")["at"]["batch"] == 3
 
 
+@pytest.mark.full
 def test_the_example_in_a_process_of_its_own(tmp_path):
     nothing = {"FASTCONV_DATA": str(tmp_path / "none"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     run = [

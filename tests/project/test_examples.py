@@ -113,6 +113,7 @@ def ladder(path, *options, **environment):
     return done.stdout
 
 
+@pytest.mark.full
 def test_ladder():
     """All steps are right; the table has shares of the peak on one thread and, from step 4 on, on all."""
     out = ladder("ladder.py", "--images", "2", "--size", "12", "--seconds", "0")

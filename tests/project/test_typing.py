@@ -39,12 +39,14 @@ def mypy(folder, name):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
+@pytest.mark.full
 def test_a_correct_script_has_no_error_in_strict_mode(tmp_path):
     shutil.copy(SCRIPT, tmp_path / "typed.py")
     done = mypy(tmp_path, "typed.py")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.full
 def test_mistakes_are_found(tmp_path):
     head = (
         "import fastconv as fc\nfrom fastconv import nn, optim, train\n"
