@@ -38,8 +38,8 @@ IM2COL_WEIGHT = 0.83
 WINOGRAD = 0.84
 #: ``winograd``, backward-weight: both factors are read from memory, and sums are loaded and stored.
 WINOGRAD_WEIGHT = 0.72
-#: ``depthwise``: one multiply-add per two loads, from the first-level cache.
-DEPTHWISE = 0.03
+#: ``depthwise``: most layers wait for memory; those of many taps for their loads.
+DEPTHWISE = 0.4
 
 # ------------------------------------------------ shares of the measured copy rate (bytes read and written)
 #: Input and output: each is read or written once, partly in the caches.
@@ -100,14 +100,15 @@ class _Pass:
 
 
 def is_depthwise(spec: ConvSpec) -> bool:
-    """Whether every channel has one filter of its own: what the depthwise kernels compute."""
-    return spec.depthwise and spec.c_out == spec.c_in
+    """Whether every channel has filters of its own: what the depthwise kernels compute."""
+    return spec.depthwise
 
 
 def depthwise(spec: ConvSpec, which: str, dtype) -> float:
     """Seconds of pass ``which`` by the depthwise kernels."""
-    p = _Pass(spec, which, dtype)
-    return LAUNCH + p.streams + spec.flops / (DEPTHWISE * p.peak)
+    p, lanes = _Pass(spec, which, dtype), emitter.lanes(dtype)
+    flops = spec.flops * -(-spec.c_out // lanes) * lanes / spec.c_out
+    return p.base + flops / (DEPTHWISE * p.peak)
 
 
 def direct(spec: ConvSpec, which: str, dtype) -> float:

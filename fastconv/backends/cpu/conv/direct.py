@@ -39,7 +39,15 @@ from ..codegen.jit import U, body, kernel, split_range
 from ..codegen.record import make_record, record_type
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
-from .passes import L2, backward_data, bias_argument, forward, panels_per_job, phases_with_taps
+from .passes import (
+    L2,
+    backward_data,
+    bias_argument,
+    forward,
+    panels_per_job,
+    phases_with_taps,
+    taps_inside,
+)
 from .phases import PHASE_FIELDS
 from .weights import panels, split_rows, sum_partials
 
@@ -91,11 +99,7 @@ def on_image(offsets, at, size):
 
     Where none does it is the last alone, because a tile needs a tap: the slab is zero there.
     """
-    first, end = 0, offsets.size
-    while first < end and at + offsets[first] < 0:
-        first += 1
-    while first < end and at + offsets[end - 1] >= size:
-        end -= 1
+    first, end = taps_inside(offsets, at, size)
     return (first if first < end else offsets.size - 1), (end if first < end else offsets.size)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from fastconv.spec import ConvSpec
 
-from ..codegen.jit import U, kernel, split_range
+from ..codegen.jit import U, body, kernel, split_range
 from ..runtime import layout
 from .phases import Phase, backward_phases, forward_phases
 from .weights import Prepacked
@@ -145,6 +145,18 @@ def phases_with_taps(phases: list[Phase], y: np.ndarray, may_clear: bool = False
     if gaps and not clear:
         y[...] = 0
     return [(p, clear) for p in busy]
+
+
+@body(inline=True)
+def taps_inside(offsets, at, size):
+    """The range of the ascending ``offsets`` that lie, from ``at``, on an image of ``size`` rows; it may be
+    empty."""
+    first, end = 0, offsets.size
+    while first < end and at + offsets[first] < 0:
+        first += 1
+    while first < end and at + offsets[end - 1] >= size:
+        end -= 1
+    return first, end
 
 
 def panels_per_job(total: int, blocks: int, threads: int) -> int:

@@ -29,8 +29,8 @@ def _depthwise_refuses(spec, dtype) -> str | None:
     if cost.is_depthwise(spec):
         return None
     return (
-        f"it needs one filter of one channel per channel (groups = C_in = C_out), "
-        f"got groups {spec.groups}, C_in {spec.c_in}, C_out {spec.c_out}"
+        f"it needs filters of one channel (groups = C_in, and more than one), "
+        f"got groups {spec.groups}, C_in {spec.c_in}"
     )
 
 

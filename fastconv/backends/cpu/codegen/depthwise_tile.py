@@ -1,0 +1,255 @@
+"""The register tiles of depthwise convolutions: neighbouring pixels of one output row, a vector of channels.
+
+Forward and backward-data::
+
+    for each vector of channels (the last one masked)
+      sum[p] = init[c]                                      PIXELS sums in registers
+      for each row of taps
+        w[t] = the weights of the row                       TAPS vectors in registers
+        for each column u of the input that the row reads   each is loaded once
+          x = input[columns[row, u] + c]
+          sum[p] += x * w[t]     for all p, t with p * step + t == u
+      y[p, c] = sum[p] (+ added, at least 0)
+
+      columns    x0  x1  x2  x3  x4  x5          3 taps, step 1: 6 loads of x and 3 of w feed 12 multiply-adds
+      pixel 0    w0  w1  w2
+      pixel 1        w0  w1  w2
+      pixel 2            w0  w1  w2
+      pixel 3                w0  w1  w2
+
+Backward-weight turns it round: the gradients of the pixels stay in registers, ``g[p]``, and every row of taps
+loads its sums, adds ``x * g[p]`` to sum ``t`` and stores them again.
+
+Where a column lies is read from a table, so columns beside the image are columns of a buffer of zeros, and
+tiles at the border run the same code. With TAPS 1 a row is a single tap, and its columns are the pixels
+themselves, at any distance: this serves dilated taps, long strides and the phases of backward-data.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from .emitter import I64, REGISTERS, Emitter, call, read_arguments
+from .jit import body, c_function
+
+#: Rows of so many taps have tiles of their own, with step 1 and 2. More would need more registers.
+TAPS = 3, 5, 7
+
+_FORWARD = "x, columns, row_step, weights, rows, first, end, y, y_step, init, added, relu"
+_GRADIENT = "x, columns, row_step, sums, rows, first, end, gy, gy_step"
+
+
+def most_pixels(taps: int) -> int:
+    """Pixels of the largest tile for rows of so many taps: sums, taps and a column fit the registers."""
+    return min(8, REGISTERS - taps - 2)
+
+
+def column_count(pixels: int, taps: int, step: int) -> int:
+    """How many columns of the input the taps of a row read for so many pixels."""
+    return pixels if taps == 1 else (pixels - 1) * step + taps
+
+
+def _uses(pixels: int, taps: int, step: int) -> list[list[tuple[int, int]]]:
+    """For each column the pairs of pixel and tap that meet in it."""
+    if taps == 1:
+        return [[(p, 0)] for p in range(pixels)]
+    pairs = [(p, t) for p in range(pixels) for t in range(taps)]
+    return [[(p, t) for p, t in pairs if p * step + t == u] for u in range(column_count(pixels, taps, step))]
+
+
+class _Loops:
+    """The loops of a tile around what is done for one vector of channels."""
+
+    def __init__(self, e: Emitter):
+        self.e, self.b = e, e.b
+
+    def table(self, address, index):
+        """Entry ``index`` of a table of int64 at ``address``."""
+        return self.b.load(self.b.gep(self.b.inttoptr(address, I64.as_pointer()), [index]))
+
+    def at_byte(self, address, channel):
+        """A pointer to element ``channel`` of an array at a byte address."""
+        return self.e.at(self.e.element_pointer(address), channel)
+
+    def over(self, count, values, work):
+        """``values = work(i, values)`` for ``i`` below ``count`` (it may be 0); the values, in registers."""
+        b, before = self.b, self.b.block
+        head, body, done = (b.function.append_basic_block(n) for n in ("rows", "row", "rows.end"))
+        b.branch(head)
+        b.position_at_end(head)
+        i, kept = b.phi(I64), [b.phi(v.type) for v in values]
+        for phi, value in zip([i, *kept], [I64(0), *values]):
+            phi.add_incoming(value, before)
+        b.cbranch(b.icmp_signed("<", i, count), body, done)
+        b.position_at_end(body)
+        found = work(i, kept)
+        for phi, value in zip([i, *kept], [b.add(i, I64(1)), *found]):
+            phi.add_incoming(value, b.block)
+        b.branch(head)
+        b.position_at_end(done)
+        return kept
+
+    def over_channels(self, first, end, work):
+        """``work(channel, mask)`` for every whole vector from ``first`` on, then masked for what is left."""
+        b, before = self.b, self.b.block
+        head, body, tail, rest, done = (
+            b.function.append_basic_block(n) for n in ("channels", "vector", "tail", "rest", "done")
+        )
+        b.branch(head)
+        b.position_at_end(head)
+        c = b.phi(I64)
+        c.add_incoming(first, before)
+        following = b.add(c, I64(self.e.lanes))
+        b.cbranch(b.icmp_signed("<=", following, end), body, tail)
+        b.position_at_end(body)
+        work(c, None)
+        c.add_incoming(following, b.block)
+        b.branch(head)
+        b.position_at_end(tail)
+        b.cbranch(b.icmp_signed("<", c, end), rest, done)
+        b.position_at_end(rest)
+        work(c, self.e.column_masks(b.sub(end, c), 1)[0])
+        b.branch(done)
+        b.position_at_end(done)
+
+
+def _emit_forward(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
+    x, columns, row_step, weights, rows, first, end, y, y_step, init, added, relu = args
+    b, loops = e.b, _Loops(e)
+    floor = e.floor(relu)
+
+    def work(c, mask):
+        def row(r, sums):
+            at = b.mul(r, I64(taps))
+            w = [e.load(loops.at_byte(loops.table(weights, b.add(at, I64(t))), c), mask) for t in range(taps)]
+            sums, at = list(sums), b.mul(r, row_step)
+            for u, pairs in enumerate(_uses(pixels, taps, step)):
+                offset = loops.table(columns, b.add(at, I64(u)))
+                value = e.load(loops.at_byte(b.add(x, offset), c), mask)
+                for p, t in pairs:
+                    sums[p] = e.multiply_add(value, w[t], sums[p])
+            return sums
+
+        start = e.load(loops.at_byte(init, c), mask)
+        sums = loops.over(rows, [start] * pixels, row)
+        before = b.block
+        add, store = (b.function.append_basic_block(n) for n in ("add", "store"))
+        b.cbranch(b.icmp_signed("==", added, I64(0)), store, add)
+        b.position_at_end(add)
+        lines = [b.mul(y_step, I64(p)) for p in range(pixels)]
+        totals = [
+            b.fadd(s, e.load(loops.at_byte(b.add(added, line), c), mask)) for s, line in zip(sums, lines)
+        ]
+        b.branch(store)
+        b.position_at_end(store)
+        final = [b.phi(e.vector) for _ in sums]
+        for phi, value, total in zip(final, sums, totals):
+            phi.add_incoming(value, before)
+            phi.add_incoming(total, add)
+        for p, value in enumerate(final):
+            target = loops.at_byte(b.add(y, b.mul(y_step, I64(p))), c)
+            e.store(e.at_least(floor, value), target, mask)
+
+    loops.over_channels(first, end, work)
+
+
+def _emit_gradient(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
+    x, columns, row_step, sums, rows, first, end, gy, gy_step = args
+    b, loops = e.b, _Loops(e)
+
+    def work(c, mask):
+        g = [e.load(loops.at_byte(b.add(gy, b.mul(gy_step, I64(p))), c), mask) for p in range(pixels)]
+
+        def row(r, _):
+            at = b.mul(r, I64(taps))
+            places = [loops.at_byte(loops.table(sums, b.add(at, I64(t))), c) for t in range(taps)]
+            totals, at = [e.load(place, mask) for place in places], b.mul(r, row_step)
+            for u, pairs in enumerate(_uses(pixels, taps, step)):
+                offset = loops.table(columns, b.add(at, I64(u)))
+                value = e.load(loops.at_byte(b.add(x, offset), c), mask)
+                for p, t in pairs:
+                    totals[t] = e.multiply_add(value, g[p], totals[t])
+            for place, total in zip(places, totals):
+                e.store(total, place, mask)
+            return []
+
+        loops.over(rows, [], row)
+
+    loops.over_channels(first, end, work)
+
+
+def _make_tile(emit, names: str, pixels: int, taps: int, step: int, dtype):
+    """An intrinsic of the arguments ``names`` that computes a tile of so many pixels."""
+    count = len(names.split(", "))
+
+    def codegen(context, builder, signature, args):
+        emit(Emitter(builder, dtype), pixels, taps, step, args)
+        return context.get_dummy_value()
+
+    space = {"types": types, "count": count, "codegen": codegen}
+    lines = f"def tile(typingctx, {names}):\n    return types.void(*[types.int64] * count), codegen"
+    exec(lines, space)
+    return intrinsic(space["tile"])
+
+
+def _tiles_address(emit, names: str, kind: str, dtype, taps: int, step: int) -> int:
+    element = types.float32 if np.dtype(dtype) == np.float32 else types.float64
+    space = {"__name__": __name__}
+    lines = read_arguments("tile", f"pixels, {names}")
+    for pixels in range(most_pixels(taps), 0, -1):
+        space[f"tile{pixels}"] = _make_tile(emit, names, pixels, taps, step, element)
+        word = "if" if pixels == most_pixels(taps) else "elif"
+        lines += [f"    {word} pixels == {pixels}:", f"        tile{pixels}({names})"]
+    exec("\n".join(lines), space)
+    return c_function(space["tile"], f"depthwise_tile.{kind}.{taps}.{step}.{element.name}")
+
+
+@functools.cache
+def forward_address(dtype, taps: int, step: int) -> int:
+    """Address of the compiled tiles that :func:`forward` runs, for rows of ``taps`` taps (1 or one of
+    :data:`TAPS`) at pixels ``step`` columns apart (1 or 2; 1 for a single tap)."""
+    return _tiles_address(_emit_forward, _FORWARD, "forward", dtype, taps, step)
+
+
+@functools.cache
+def gradient_address(dtype, taps: int, step: int) -> int:
+    """Address of the compiled tiles that :func:`gradient` runs (see :func:`forward_address`)."""
+    return _tiles_address(_emit_gradient, _GRADIENT, "gradient", dtype, taps, step)
+
+
+@body(inline=True)
+def forward(function, pixels, x, columns, row_step, weights, rows, first, end, y, y_step, init, added, relu):
+    """Compute ``pixels`` pixels of an output row. Addresses and ``y_step`` are in bytes.
+
+    Parameters
+    ----------
+    function : address of the compiled tiles
+    pixels : 1 to :func:`most_pixels`
+    x : the address that the columns' offsets count from
+    columns, row_step : address of the table of the columns' offsets, and its entries from row to row
+    weights : address of the table of the taps' addresses, TAPS for each row
+    rows : rows of taps, or 0
+    first, end : the channels to compute
+    y, y_step : address of the first pixel, and bytes from pixel to pixel
+    init : address of what the sums start with, one number per channel
+    added : address of what is added at the end, with the strides of ``y``; 0: nothing
+    relu : not 0: negative results become 0
+    """
+    call(
+        function,
+        (pixels, x, columns, row_step, weights, rows, first, end, y, y_step, init, added, relu),
+    )
+
+
+@body(inline=True)
+def gradient(function, pixels, x, columns, row_step, sums, rows, first, end, gy, gy_step):
+    """Add the products of ``pixels`` pixels of an output row to the sums of the taps.
+
+    ``sums`` is the address of a table of addresses, as ``weights`` of :func:`forward` is; ``gy`` and
+    ``gy_step`` are read where ``forward`` writes ``y``.
+    """
+    call(function, (pixels, x, columns, row_step, sums, rows, first, end, gy, gy_step))
