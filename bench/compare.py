@@ -34,11 +34,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 import numpy as np  # noqa: E402
 import report  # noqa: E402
+import user_networks  # noqa: E402
 import workload  # noqa: E402
 from engines import INSTALL  # noqa: E402
 
 DEFAULT_ENGINES = "fastconv,torch,torch-cl,torch-bf16,onnxruntime,openvino"
 ALGORITHMS = ("auto", "depthwise", "direct", "im2col", "winograd")  # of the cpu backend
+USERS = "users"  # stands for all of ``user_networks.SHAPES``
 PAUSE = 0.05  # OpenMP threads spin for some milliseconds after their last work
 
 
@@ -226,7 +228,8 @@ def parse(argv):
         f"conv: shape files, {files},\n      or paths that end in .txt (default: resnet18)\n"
         f"op:   {', '.join(workload.OP_NAMES[:6])},\n"
         f"      {', '.join(workload.OP_NAMES[6:])} (default: all)\n"
-        f"net:  {', '.join(workload.NETS)} (default: all)",
+        f"net:  {', '.join(workload.NETS)} (default: all of these);\n"
+        f"      {', '.join(user_networks.SHAPES)} ({USERS}: all of these)",
     )
     option(
         "--passes",
@@ -292,6 +295,8 @@ def parse(argv):
     if args.suite == "op" and args.algo != "auto":
         p.error("--algo is about convolutions: suites conv and net")
     args.shapes = (args.shapes or default[args.suite]).split(",")
+    if args.suite == "net" and USERS in args.shapes:
+        args.shapes = [n for s in args.shapes for n in (user_networks.SHAPES if s == USERS else [s])]
     args.passes = args.passes.split(",") if args.passes else workload.PASSES[args.suite]
     if args.suite == "op" and args.batches != [None]:
         p.error("--batch is about images: suites conv and net")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from importlib import metadata
 import names
 import networks
 import numpy as np
+import user_networks
 import workload
 
 SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
@@ -145,9 +147,19 @@ class Engine:
             raise Unsupported("its result has no gradient")
         return self.forward_or_backward(job["pass"], forward, leaves)
 
+    def user_network(self, job, training):
+        """The module, and a function that gives its parameters."""
+        net = user_networks.build(self.lib, job["net"])
+        with self.lib.no_grad():
+            for path, p in net.named_parameters():
+                p.copy_(self.lib.from_numpy(workload.parameter(path, p.shape)))
+        net.train(training)
+        return self.placed(net), lambda: dict(net.named_parameters())
+
     def net(self, job):
         training = job["pass"] == "train"
-        network, parameters = self.network(job, training)
+        find = self.user_network if job["net"] in user_networks.SHAPES else self.network
+        network, parameters = find(job, training)
         x = self.like(workload.draw("x", job["x"]))
         if not training:
 
@@ -156,9 +168,12 @@ class Engine:
                     return network(x)
 
             return self.call(infer)
-        target = self.tensor(workload.labels(job["x"][0], job["classes"]))
         with self.context(job):
-            network(x)  # PyTorch's parameters are made as the network first asks for them
+            y = network(x)  # PyTorch's parameters are made as the network first asks for them
+        if job["classes"]:
+            loss_of, target = self.F.cross_entropy, self.tensor(workload.labels(job["x"][0], job["classes"]))
+        else:
+            loss_of, target = self.F.mse_loss, self.like(workload.draw("target", y.shape))
         params = parameters()
         settings = (NOTES_SGD if job["net"] == "lenet" else SGD) | self.optimizer_options
         optimizer = self.optim.SGD([params[n] for n in sorted(params)], **settings)
@@ -166,7 +181,7 @@ class Engine:
         def train(_):
             optimizer.zero_grad()
             with self.context(job):
-                loss = self.F.cross_entropy(network(x), target)
+                loss = loss_of(network(x), target)
             loss.backward()
             optimizer.step()
             return loss
@@ -243,6 +258,9 @@ class Fastconv(Engine):
             net = getattr(self.lib, "optimize_for_inference", lambda n: n)(net)
         return net, lambda: dict(net.named_parameters())
 
+    def placed(self, net):
+        return net if net.training else self.lib.optimize_for_inference(net)
+
     def peak(self, threads: int) -> dict[str, float]:
         """Operations per second of a tile that never leaves the registers, and bytes per second of a copy."""
         from fastconv.backends.cpu.runtime import machine
@@ -293,6 +311,11 @@ class Torch(Engine):
         y = self.F.batch_norm(x, mean, var, w, b, True)
         return self.F.relu(y if other is None else y.add_(other), inplace=True)
 
+    def placed(self, net):
+        if self.layout is self.lib.channels_last and any(p.ndim == 4 for p in net.parameters()):
+            net = net.to(memory_format=self.layout)
+        return net.to(self.dtype)
+
     def network(self, job, training):
         g = networks.TorchGraph(self, training)
         return lambda x: networks.NETS[job["net"]](g, x, job), lambda: g.params
@@ -310,6 +333,8 @@ class Onnx(Engine):
         if job["pass"] not in ("fwd", "infer"):
             raise Unsupported("inference only")
         g, shape = networks.OnnxGraph(), job.get("x")
+        if job.get("net") in user_networks.SHAPES:
+            return self.exported(job)
         if job["suite"] == "net":
             networks.NETS[job["net"]](g, "x", job)
         elif job["suite"] == "conv":
@@ -334,7 +359,20 @@ class Onnx(Engine):
             g.linear("x", "fc", (job["out"], shape[1]))
         else:
             raise Unsupported("inference only")
-        run = self.session(g.model(shape), workload.aligned(workload.draw("x", shape)))
+        return self.run(g.model(shape), shape)
+
+    def exported(self, job):
+        """A user's network, written to ONNX by PyTorch."""
+        import torch
+
+        peer, model = Torch(self.threads), io.BytesIO()
+        net, _ = peer.user_network(job, training=False)
+        x = peer.like(workload.draw("x", job["x"]))
+        torch.onnx.export(net, (x,), model, input_names=["x"], output_names=["y"], dynamo=False)
+        return self.run(model.getvalue(), job["x"])
+
+    def run(self, model, shape):
+        run = self.session(model, workload.aligned(workload.draw("x", shape)))
         return Call(lambda _: run(), lambda y: [y])
 
     def session(self, model, x):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import names
 import numpy as np
+import user_networks
 
 from fastconv.spec import ConvSpec, conv_spec
 
@@ -27,6 +28,7 @@ NETS = {
     "resnet18_32": ((32, 3, 32, 32), 10),
     "resnet18_28": ((64, 1, 28, 28), 10),  # as examples/train_resnet18.py trains it on Fashion-MNIST
 }
+ALL_NETS = NETS | user_networks.SHAPES
 
 #: Op, shape of its input, what else it takes: sizes of ResNet-18 (224 and 32 pixels) and LeNet. "step" is
 #: forward and backward, or an update, in one.
@@ -106,9 +108,9 @@ def jobs(suite: str, shapes, passes, batches=(None,), quick: bool = False) -> li
                 found.append({"set": "ops", "name": name, "op": op, "x": shape, "pass": which, **options})
     elif suite == "net":
         for name in shapes:
-            if name not in NETS:
-                raise ValueError(f"net: expected one of {', '.join(NETS)}, got {name!r}")
-            (n, *image), classes = NETS[name]
+            if name not in ALL_NETS:
+                raise ValueError(f"net: expected one of {', '.join(ALL_NETS)}, got {name!r}")
+            (n, *image), classes = ALL_NETS[name]
             found += [
                 {
                     "set": name,
@@ -131,8 +133,9 @@ def jobs(suite: str, shapes, passes, batches=(None,), quick: bool = False) -> li
 
 
 def flops(job: dict) -> int | None:
-    """Floating-point operations of a job's convolutions by direct summation; None where there are none."""
-    if job["suite"] == "op":
+    """Floating-point operations of a job's convolutions by direct summation; None where nobody has counted
+    them."""
+    if job["suite"] == "op" or job.get("net") in user_networks.SHAPES:
         return None
     if job["suite"] == "net":
         rows = read_shapes(job["net"])
@@ -194,10 +197,11 @@ def weight(key: str, shape) -> np.ndarray:
 
 
 def parameter(name: str, shape) -> np.ndarray:
-    """A network's parameter: weights as :func:`weight`, normalisation 1 and 0, biases 0."""
+    """A network's parameter: weights as :func:`weight`, normalisation 1 and 0, scales of branches 0.1, biases
+    0."""
     if len(shape) > 1:
         return weight(name, shape)
-    return np.full(shape, name.endswith("weight"), np.float32)
+    return np.full(shape, 0.1 if name.endswith("scale") else name.endswith("weight"), np.float32)
 
 
 def labels(n: int, classes: int) -> np.ndarray:

@@ -182,7 +182,7 @@ def test_a_tile(kernel, engine):
 
 
 @pytest.mark.skipif(HAS_GPU or PTX, reason="the real tiles run")
-@pytest.mark.parametrize("kernel", every(SMALL, 3), ids=str)
+@pytest.mark.parametrize("kernel", every([(kernel,) for kernel in SMALL], 3), ids=str)
 def test_a_small_tile(kernel, engine):
     """The same with the tile that the simulator chooses by itself."""
     check(kernel, engine, ["padded"])

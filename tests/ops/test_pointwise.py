@@ -86,6 +86,16 @@ def test_binary(name, dtype):
             assert_close(got, want, dtype)
 
 
+@pytest.mark.parametrize("name", ["bitwise_and", "bitwise_or", "bitwise_xor"])
+def test_bools(name):
+    engine, reference = load("cpu"), load("numpy")
+    for pair in operands("float32"):
+        left, right = (v > 0 for v in pair)
+        got, want = engine.binary_fwd(name, left, right), reference.binary_fwd(name, left, right)
+        np.testing.assert_array_equal(got, want)
+        assert got.dtype == want.dtype == np.bool_
+
+
 @pytest.mark.parametrize("dtype", RTOL)
 @pytest.mark.parametrize("name", every(TERNARY, 3))
 def test_ternary(name, dtype):

@@ -89,9 +89,7 @@ def _fill_taps(offsets, rows, positions, start, step, table):
 
 
 @kernel
-def _convolve(
-    thread, threads, run, x, weights, bias, zeros, y, residual, relu, offsets, positions, columns, taps
-):
+def _convolve(thread, threads, run, x, weights, bias, zeros, y, residual, relu, offsets, positions, tables):
     images, depth, height, width, channels = x.shape
     _, y_depth, y_height, y_width, _ = y.shape
     off_d, off_h, off_w = offsets
@@ -101,6 +99,7 @@ def _convolve(
     step_d, step_h, step_w = g.in_stride[0], g.in_stride[1], g.in_stride[2]
     chunk, tiles = g.chunk, (ow + g.pixels - 1) // g.pixels
     chunks = (channels + chunk - 1) // chunk
+    columns, taps = tables
     most = positions.size // g.taps * g.columns
     inner, border, filters = columns[thread, :most], columns[thread, most:], taps[thread]
     blank = address(zeros)
@@ -148,7 +147,7 @@ def _convolve(
 
 
 @kernel
-def _weight_gradient(thread, threads, run, x, gy, zeros, offsets, positions, columns, taps, partials):
+def _weight_gradient(thread, threads, run, x, gy, zeros, offsets, positions, tables, partials):
     images, depth, height, width, channels = x.shape
     off_d, off_h, off_w = offsets
     size = x.itemsize
@@ -156,6 +155,7 @@ def _weight_gradient(thread, threads, run, x, gy, zeros, offsets, positions, col
     od, oh, ow = g.out_size[0], g.out_size[1], g.out_size[2]
     step_d, step_h, step_w = g.in_stride[0], g.in_stride[1], g.in_stride[2]
     tiles = (ow + g.pixels - 1) // g.pixels
+    columns, taps = tables
     most = positions.size // g.taps * g.columns
     inner, border, sums = columns[thread, :most], columns[thread, most:], taps[thread]
     partial = partials[thread]
@@ -248,7 +248,7 @@ def _run(x, w, b, y, spec, phases, is_dgrad, residual, relu):
             relu,
             phase.offsets,
             positions,
-            *per_thread(*tables),
+            tuple(per_thread(*tables)),
         )
 
 
@@ -326,7 +326,7 @@ def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec) -> np.ndarray:
         _zeros(channels, x.dtype),
         phase.offsets,
         positions,
-        *per_thread(*tables),
+        tuple(per_thread(*tables)),
         partials,
     )
     # one group with one input channel and all output channels

@@ -9,7 +9,7 @@ three, 0 where it is repeated; along ``inner`` that is 0 or 1:
 
     threads: equal shares of the elements; each row in a share is one loop, which becomes vector code
 
-Few arrays need more axes. These, arrays below SMALL elements, and those that hold no floats go to NumPy.
+Few arrays need more axes. These, arrays below SMALL elements, and those that hold integers go to NumPy.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 
 from fastconv.backends.common.pointwise import (
     BINARY_FORMULAS,
+    BITWISE,
     COMPARISONS,
     DIVISIONS,
     GATES,
@@ -246,7 +247,8 @@ def _shape_of(values) -> tuple[int, ...]:
 def binary_fwd(name, a, b):
     values = [a, b]
     types = {v.dtype.char for v in values if isinstance(v, np.ndarray)}
-    if name not in BINARY or len(types) != 1 or not types <= {"f", "d"}:
+    logical = name in BITWISE and all(isinstance(v, (np.ndarray, bool)) for v in values)
+    if name not in BINARY or len(types) != 1 or not types <= ({"?"} if logical else {"f", "d"}):
         return reference.binary_fwd(name, a, b)
     shape = _shape_of(values)
     real = np.dtype(*types).type

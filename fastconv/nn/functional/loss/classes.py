@@ -105,17 +105,18 @@ class NegativeLogLikelihood(Op):
 
     @staticmethod
     def forward(ctx, logp, target, weight, divisor, ignore_index):
-        e, t = ctx.engine, ctx.engine.to_host(target)
-        kept = (t != ignore_index)[:, None]
-        t = np.where(kept, t[:, None], 0)
+        e, t = ctx.engine, ctx.engine.to_host(target)[:, None]
+        kept = t != ignore_index
+        whole = bool(kept.all())
+        t = t if whole else np.where(kept, t, 0)
         ctx.labels, ctx.in_shape = e.asarray(t), logp.shape
-        factor = e.asarray(-kept.astype(logp.dtype))
+        picked, factor = e.gather(logp, ctx.labels, 1), -1.0
         if weight is not None:
-            factor = e.binary_fwd("mul", e.getitem(weight, t), factor)
-        ctx.save(factor)
-        picked = e.gather(logp, ctx.labels, 1)
-        if not kept.all():  # 0 times infinity would be NaN
+            factor = e.unary_fwd("neg", e.getitem(weight, t))
+        if not whole:  # 0 times infinity would be NaN
             picked = e.ternary_fwd("where", e.asarray(kept), picked, 0.0)
+            factor = e.binary_fwd("mul", e.asarray(kept.astype(logp.dtype)), factor)
+        ctx.factor = factor
         losses = e.binary_fwd("mul", picked, factor)
         return _reduced_rows(ctx, e.reshape(losses, target.shape), divisor)
 
@@ -123,7 +124,7 @@ class NegativeLogLikelihood(Op):
     def backward(ctx, gy):
         e, gy = ctx.engine, _row_gradients(ctx, gy)
         gx = e.zeros(ctx.in_shape, gy.dtype)
-        picked = e.binary_fwd("mul", e.reshape(gy, ctx.saved[0].shape), ctx.saved[0])
+        picked = e.binary_fwd("mul", e.reshape(gy, ctx.labels.shape), ctx.factor)
         e.scatter("set", gx, ctx.labels, picked, 1)
         return gx
 
