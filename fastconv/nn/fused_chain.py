@@ -22,6 +22,7 @@ from .. import backends
 from ..tape import Op
 from ..tensor import Tensor
 from .hooks import hooked
+from .norm_then import norm_then
 
 #: A tuple of three: the steps of a layer, each a pair of a kind and its spec (or None); the shape of the
 #: result; and the weight and bias (or None) of every step that has a weight.
@@ -88,7 +89,8 @@ class FusedChain(Op):
 
 
 def run(modules: Sequence[Any], x: Any) -> Any:
-    """Call ``modules`` one after the other; consecutive ones run as a fused chain if the engine has a plan.
+    """Call ``modules`` one after the other; consecutive ones run as a fused chain if the engine has a plan,
+    and a norm together with the pointwise layer behind it.
 
     Parameters
     ----------
@@ -114,6 +116,7 @@ def run(modules: Sequence[Any], x: Any) -> Any:
                 at += count
                 continue
             apart = at + max(len(ends), 1)
-        x = modules[at](x)
-        at += 1
+        joined = norm_then(modules, at, x)
+        x = modules[at](x) if joined is None else joined
+        at += 1 if joined is None else 2
     return x

@@ -29,11 +29,14 @@ class OptionalOps(Protocol):
         bias: Array | None,
         residual: Array | None,
         eps: float,
-        activation: str | None,
+        activation: str | tuple[str, float, float] | None,
         running: tuple[Array, Array] | None,
         momentum: float,
     ) -> tuple[Array, tuple[Any, ...]]:
         """``y, saved``: ``batch_norm_stats``, ``batch_norm_fwd`` and ``running_step`` in one op.
+
+        If the engine has a set ``BATCH_NORM_ACTIVATIONS``, ``activation`` may also be ``(name, p, q)``: a
+        unary op of the set and its numbers. Then there is no residual.
 
         ``running`` is the running mean and variance, both ``(C,)``. They are updated in place to
         ``(1 - momentum) * running + momentum * value``, where the value is the batch's mean or its unbiased

@@ -23,6 +23,7 @@ from .ops.index import gather, scatter
 from .ops.logsumexp import logsumexp
 from .ops.moving import concatenate, reshape
 from .ops.norm.batch import (
+    BATCH_NORM_ACTIVATIONS,
     batch_norm_bwd,
     batch_norm_fwd,
     batch_norm_stats,

@@ -79,8 +79,6 @@ class BatchNorm(Op):
             raise ValueError(
                 f"{name}: training needs more than 1 value per channel, got input {shape_str(x.shape)}"
             )
-        if activation not in (None, "relu"):
-            raise ValueError(f"{name}: activation must be None or 'relu', got {activation!r}")
         if residual is not None:
             check_shape(name, "residual", residual.shape, x.shape, "the input's")
         ctx.training, ctx.activation = training, activation
@@ -162,6 +160,27 @@ def batch_norm(
     >>> fc.nn.functional.batch_norm(fc.ones(4, 2), fc.zeros(2), fc.ones(2), eps=0.0).shape
     (4, 2)
     """
+    if activation not in (None, "relu"):
+        raise ValueError(f"batch_norm: activation must be None or 'relu', got {activation!r}")
+    return batch_norm_then(
+        input, running_mean, running_var, weight, bias, training, momentum, eps, activation, residual
+    )
+
+
+def batch_norm_then(
+    input: TensorLike,
+    running_mean: TensorLike | None,
+    running_var: TensorLike | None,
+    weight: TensorLike | None,
+    bias: TensorLike | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    activation: str | tuple[Any, ...] | None,
+    residual: TensorLike | None,
+) -> Tensor:
+    """:func:`batch_norm`. In training ``activation`` may also be ``(name, p, q)``, where ``name`` is among
+    the engine's ``BATCH_NORM_ACTIVATIONS``; then there is no residual."""
     momentum = number("batch_norm", "momentum", momentum)
     if training:
         check_running("batch_norm", running_mean, running_var)

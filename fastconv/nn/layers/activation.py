@@ -26,6 +26,10 @@ class ReLU(FunctionLayer, function=F.relu):
         """One step."""
         return [("relu", None)], shape, ()
 
+    def pointwise_op(self) -> tuple[str, float, float]:
+        """Its row in the table of unary ops, and the row's numbers."""
+        return "relu", 0.0, 0.0
+
 
 class LeakyReLU(FunctionLayer, function=F.leaky_relu):
     """``x`` where positive, else ``negative_slope * x``. ``inplace`` has no effect.
@@ -38,6 +42,10 @@ class LeakyReLU(FunctionLayer, function=F.leaky_relu):
 
 class ReLU6(FunctionLayer, function=F.relu6):
     """``min(max(x, 0), 6)`` of each element. ``inplace`` has no effect."""
+
+    def pointwise_op(self) -> tuple[str, float, float]:
+        """Its row in the table of unary ops, and the row's numbers."""
+        return "hardtanh", 0.0, 6.0
 
 
 class Hardtanh(FunctionLayer, function=F.hardtanh):
@@ -52,9 +60,17 @@ class Hardtanh(FunctionLayer, function=F.hardtanh):
 class Hardsigmoid(FunctionLayer, function=F.hardsigmoid):
     """``relu6(x + 3) / 6`` of each element (Courbariaux et al. 2015). ``inplace`` has no effect."""
 
+    def pointwise_op(self) -> tuple[str, float, float]:
+        """Its row in the table of unary ops, and the row's numbers."""
+        return "hardsigmoid", 0.0, 0.0
+
 
 class Hardswish(FunctionLayer, function=F.hardswish):
     """``x * relu6(x + 3) / 6`` of each element (Howard et al. 2019). ``inplace`` has no effect."""
+
+    def pointwise_op(self) -> tuple[str, float, float]:
+        """Its row in the table of unary ops, and the row's numbers."""
+        return "hardswish", 0.0, 0.0
 
 
 class ELU(FunctionLayer, function=F.elu):
@@ -69,6 +85,10 @@ class ELU(FunctionLayer, function=F.elu):
 class SiLU(FunctionLayer, function=F.silu):
     """``x * sigmoid(x)`` of each element, also called swish. ``inplace`` has no effect."""
 
+    def pointwise_op(self) -> tuple[str, float, float]:
+        """Its row in the table of unary ops, and the row's numbers."""
+        return "silu", 0.0, 0.0
+
 
 class Sigmoid(FunctionLayer, function=F.sigmoid):
     """``1 / (1 + exp(-x))`` of each element."""
@@ -77,6 +97,10 @@ class Sigmoid(FunctionLayer, function=F.sigmoid):
         """One step."""
         return [("sigmoid", None)], shape, ()
 
+    def pointwise_op(self) -> tuple[str, float, float]:
+        """Its row in the table of unary ops, and the row's numbers."""
+        return "sigmoid", 0.0, 0.0
+
 
 class Tanh(FunctionLayer, function=F.tanh):
     """Hyperbolic tangent of each element."""
@@ -84,6 +108,10 @@ class Tanh(FunctionLayer, function=F.tanh):
     def fusion_steps(self, shape: tuple[int, ...]) -> FusionSteps:
         """One step."""
         return [("tanh", None)], shape, ()
+
+    def pointwise_op(self) -> tuple[str, float, float]:
+        """Its row in the table of unary ops, and the row's numbers."""
+        return "tanh", 0.0, 0.0
 
 
 class GELU(FunctionLayer, function=F.gelu):
@@ -132,6 +160,10 @@ class CELU(FunctionLayer, function=F.celu):
 
 class Mish(FunctionLayer, function=F.mish):
     """``x * tanh(softplus(x))`` of each element (Misra 2019). ``inplace`` has no effect."""
+
+    def pointwise_op(self) -> tuple[str, float, float]:
+        """Its row in the table of unary ops, and the row's numbers."""
+        return "mish", 0.0, 0.0
 
 
 class Softplus(FunctionLayer, function=F.softplus):

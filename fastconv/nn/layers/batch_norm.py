@@ -13,7 +13,7 @@ from ...tensor import Tensor
 from ...typing import DType, TensorLike
 from .. import functional as F
 from ..functional.base import batched
-from ..functional.batch_norm import move_running
+from ..functional.batch_norm import batch_norm_then, move_running
 from ..module import Module
 from .base import float_dtype, own_init, shown
 from .norm import Norm
@@ -103,6 +103,15 @@ class _BatchNorm(_Statistics):
 
     def forward(self, x: TensorLike, residual: TensorLike | None = None) -> Tensor:
         """``activation((x - mean) / sqrt(var + eps) * weight + bias + residual)``."""
+        return self._normalised(x, residual, self.activation)
+
+    def forward_then(self, x: TensorLike, activation: str | tuple[Any, ...]) -> Tensor:
+        """The result with a pointwise op behind it (see ``nn/norm_then.py``)."""
+        return self._normalised(x, None, activation)
+
+    def _normalised(
+        self, x: TensorLike, residual: TensorLike | None, activation: str | tuple[Any, ...] | None
+    ) -> Tensor:
         x = argument(type(self).__name__, "input", x)
         check_rank(type(self).__name__, "input", x.shape, self.ranks, "N x C and the spatial dimensions")
         momentum, mean, var = self.momentum or 0.0, self.running_mean, self.running_var
@@ -114,7 +123,7 @@ class _BatchNorm(_Statistics):
             move_running(self.num_batches_tracked, 1, 1, 1)
             if self.momentum is None:  # then the statistics are the averages of all batches so far
                 momentum = 1 / self.num_batches_tracked.item()
-        return F.batch_norm(
+        return batch_norm_then(
             x,
             mean,
             var,
@@ -123,8 +132,8 @@ class _BatchNorm(_Statistics):
             batch_statistics,
             momentum,
             self.eps,
-            activation=self.activation,
-            residual=residual,
+            activation,
+            residual,
         )
 
     def extra_repr(self) -> str:

@@ -25,6 +25,10 @@ MANY_CHANNELS = 512
 
 MANY_WEIGHTS = 1 << 18  # of a dense layer: every block reads them all
 
+LARGE = (
+    1 << 21
+)  # elements of a block's activations from which layer by layer is faster, because of the caches
+
 SHORT = 1 << 23  # multiply-adds of a thread that take less time than the calls they save
 
 
@@ -173,6 +177,8 @@ def _plan(steps, dtype, threads) -> Plan | None:
     if per_thread * threads > 2 * batch and per_thread * macs > SHORT:
         return None  # most of the threads or lanes would have nothing to do
     sizes = [a.elements(images) for a in arrays]
+    if sum(sizes) > LARGE:
+        return None
     kept = [n if a.kept else 0 for a, n in zip(arrays, sizes)]
     # Without a backward pass two neighbouring arrays are in use at a time: one from the start of the memory,
     # one up to its end.

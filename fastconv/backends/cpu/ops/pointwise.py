@@ -29,7 +29,7 @@ inline = body(inline=True)
 
 
 @functools.cache
-def _formulas(real, library: bool = False):
+def formulas(real, library: bool = False):
     """The unary ops for elements of type ``real``; ``library``: with sine and cosine of the C library."""
     zero, one = real(0), real(1)
     own = {"sin": np.sin, "cos": np.cos} if library else {}
@@ -69,7 +69,7 @@ def _is_far(x):
 
 @functools.cache
 def _unary_kernel(name: str, real):
-    formula = inline(_formulas(real)[name].forward)
+    formula = inline(formulas(real)[name].forward)
 
     def run(thread, threads, x, p, q, y):
         first, end = split_range(thread, threads, x.size)
@@ -90,7 +90,7 @@ def _unary_kernel(name: str, real):
                     target[i] = formula(source[i], p, q)
 
     if name in PERIODIC and real is np.float32:
-        careful = inline(_formulas(real, True)[name].forward)
+        careful = inline(formulas(real, True)[name].forward)
         run = run_periodic
     run.__qualname__ = f"unary.{name}.{np.dtype(real)}"
     return kernel(run)
@@ -98,7 +98,7 @@ def _unary_kernel(name: str, real):
 
 @functools.cache
 def _unary_bwd_kernel(name: str, real):
-    formula = inline(_formulas(real)[name].backward)
+    formula = inline(formulas(real)[name].backward)
 
     def run(thread, threads, g, s, p, q, y):
         first, end = split_range(thread, threads, g.size)
@@ -119,7 +119,7 @@ def _unary_bwd_kernel(name: str, real):
                     target[i] = formula(up[i], saved[i], p, q)
 
     if name in PERIODIC and real is np.float32:
-        careful = inline(_formulas(real, True)[name].backward)
+        careful = inline(formulas(real, True)[name].backward)
         run = run_periodic
     run.__qualname__ = f"unary_bwd.{name}.{np.dtype(real)}"
     return kernel(run)

@@ -7,7 +7,8 @@
       forward                  threads: sums and squared deviations of their parts            (``moments.py``)
                                -- all threads meet --
                                one thread: mean, variance, running statistics, scale and bias of each channel
-                               threads: y = relu((x - mean) * scale + bias + residual)        (``affine.py``)
+                               threads: y = relu((x - mean) * scale + bias + residual)        (``affine.py``),
+                                        or another pointwise op instead of relu            (``activated.py``)
       backward                 threads: sums of gz and gz * (x - mean) of their parts
                                -- all threads meet --
                                one thread: gradients of weight and bias, offset and slope of each channel
@@ -20,10 +21,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...codegen.jit import body, in_parallel, stages
+from fastconv.backends.common.unary import UNARY
+
+from ...codegen.jit import in_parallel, stages
 from ...runtime import layout
-from . import affine
+from ..pointwise import PERIODIC
+from . import activated, affine
 from .affine import FROM_X, FROM_Y, NO_MASK, apply_part, gradient_part, gradient_sums_part
+from .finish import add_up, finish_gradients, finish_moments
 from .moments import merge_parts, moments, moments_part
 from .pixels import one_image, part_count, scratch, vector
 
@@ -64,65 +69,13 @@ def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_re
 
 
 # ---------------------------------------------------------------------------------------- training as a whole
-@body
-def add_up(totals, channels):
-    """Both sums of each channel over all parts and joined pixels; written to the last of the totals."""
-    parts = totals.shape[0] - 1
-    for s in range(2):
-        total = totals[parts, 0, s]
-        total[:] = 0
-        for p in range(parts):
-            for k in range(0, totals.shape[3], channels):
-                sums = totals[p, 0, s, k : k + channels]
-                for c in range(channels):
-                    total[c] += sums[c]
-
-
-@body
-def finish_moments(mean, variance, affine, numbers, running, stats, vectors):
-    """From the moments of the batch to what the second pass reads.
-
-    ``affine``: weight and bias; ``numbers``: pixels, eps and momentum; ``running``: mean and variance, which
-    move; ``stats``: mean, variance, 1 / deviation; ``vectors``, as wide as the rows of x: mean, scale, bias.
-    """
-    (weight, bias), (count, eps, momentum) = affine, numbers
-    channels, number = weight.size, weight.dtype.type
-    for c in range(channels):
-        stats[0, c], stats[1, c] = number(mean[c]), number(variance[c])
-        stats[2, c] = number(1 / np.sqrt(variance[c] + eps))
-    for moved, value, unbiased in ((running[0], mean, 1.0), (running[1], variance, count / (count - 1))):
-        for c in range(channels):
-            moved[c] = number((1 - momentum) * moved[c] + momentum * unbiased * value[c])
-    for k in range(0, vectors.shape[2], channels):
-        for c in range(channels):
-            v = k + c
-            vectors[0, 0, v], vectors[1, 0, v], vectors[2, 0, v] = (
-                stats[0, c],
-                stats[2, c] * weight[c],
-                bias[c],
-            )
-
-
-@body
-def finish_gradients(plain_sums, scaled_sums, count, stats, vectors, lines, grads):
-    """From the sums of the batch to ``grads``, those of weight and bias, and ``lines``, offset and slope of
-    gx."""
-    channels, number = stats.shape[1], stats.dtype.type
-    one_by_count = 1 / count
-    for c in range(channels):
-        plain, scaled, inverse = plain_sums[c], scaled_sums[c], np.float64(stats[2, c])
-        grads[0, c], grads[1, c] = number(scaled * inverse), number(plain)
-        scale = -vectors[1, 0, c] * one_by_count
-        offset, slope = number(scale * plain), number(scale * scaled * inverse * inverse)
-        for k in range(c, lines.shape[2], channels):
-            lines[0, 0, k], lines[1, 0, k] = offset, slope
-
-
 @stages
-def _train_fwd(threads, x, affine, numbers, residual, has_residual, relu, running, stats, vectors, work, y):
-    # affine, numbers, running, stats, vectors: see finish_moments; work: scratch of the threads, totals
+def _train_fwd(threads, x, affine, numbers, ends, running, stats, vectors, work, y):
+    # affine, numbers, running, stats, vectors: see finish_moments; ends: residual, whether there is one,
+    # whether relu follows; work: scratch of the threads, totals
     part, totals = work
     parts, channels = totals.shape[0] - 1, stats.shape[1]
+    residual, has_residual, relu = ends
     in_parallel(moments_part, threads, (x, part, totals))
     merge_parts(totals, 0, x.shape[1], channels)
     finish_moments(totals[parts, 0, 0], totals[parts, 0, 1], affine, numbers, running, stats, vectors)
@@ -154,13 +107,18 @@ def batch_norm_train_fwd(x, weight, bias, residual, eps, activation, running, mo
         # The kernel writes running statistics to contiguous arrays, which are thrown away if none were given.
         running = np.empty((2, channels), x.dtype) if running is None else running
         moved = [r if r.flags.carray else np.array(r) for r in running]
-        _train_fwd(
+        ends = other, residual is not None, activation == "relu"
+        run = _train_fwd
+        if isinstance(activation, tuple):
+            run, ends = (
+                activated.train_fwd(activation[0], x.dtype.type),
+                activated.numbers(activation, x.dtype),
+            )
+        run(
             pixels,
             (vector(weight, channels, x.dtype, 1), vector(bias, channels, x.dtype, 0)),
             (x.size // channels, eps, momentum),
-            other,
-            residual is not None,
-            activation == "relu",
+            ends,
             tuple(moved),
             stats,
             vectors,
@@ -171,11 +129,11 @@ def batch_norm_train_fwd(x, weight, bias, residual, eps, activation, running, mo
             if r is not m:
                 r[...] = m
     mask = NO_MASK if activation is None else FROM_X if residual is None else FROM_Y
-    return y, (x, y if mask == FROM_Y else None, stats, vectors, mask)
+    return y, (x, y if mask == FROM_Y else None, stats, vectors, mask, activation)
 
 
 def batch_norm_train_bwd(gy, saved, with_residual):
-    x, y, stats, vectors, mask = saved
+    x, y, stats, vectors, mask, activation = saved
     gx, gx5 = layout.empty(x.shape, x.dtype)
     gresidual, gresidual5 = layout.empty(x.shape, x.dtype) if with_residual else (None, gx5)
     grads = np.zeros((2, x.shape[1]), x.dtype)
@@ -183,18 +141,28 @@ def batch_norm_train_bwd(gy, saved, with_residual):
         pixels = one_image(x)
         totals = np.empty((part_count(1) + 1, 1, 2, pixels.shape[2]))
         lines = np.empty((2, 1, pixels.shape[2]), x.dtype)
-        _train_bwd(
-            one_image(gy),
-            pixels,
-            pixels if y is None else one_image(y),
-            x.size // x.shape[1],
-            stats,
-            vectors,
-            mask,
-            (scratch(2, pixels), totals, lines),
-            grads,
-            gx5.reshape(pixels.shape),
-            gresidual5.reshape(pixels.shape),
-            with_residual,
-        )
+        work, up, out = (scratch(2, pixels), totals, lines), one_image(gy), gx5.reshape(pixels.shape)
+        if isinstance(activation, tuple):
+            numbers = activated.numbers(activation, x.dtype)
+            run = activated.train_bwd(activation[0], x.dtype.type)
+            run(up, pixels, x.size // x.shape[1], numbers, stats, vectors, work, grads, out)
+        else:
+            _train_bwd(
+                up,
+                pixels,
+                pixels if y is None else one_image(y),
+                x.size // x.shape[1],
+                stats,
+                vectors,
+                mask,
+                work,
+                grads,
+                out,
+                gresidual5.reshape(pixels.shape),
+                with_residual,
+            )
     return gx, grads[0], grads[1], gresidual
+
+
+#: Ops that ``batch_norm_train_fwd`` can put behind the norm.
+BATCH_NORM_ACTIVATIONS = frozenset(n for n, row in UNARY.items() if row.backward and n not in PERIODIC)
