@@ -199,6 +199,9 @@ def test_used_for_lenet_and_not_where_it_must_not(monkeypatch):
         )
         == 0
     )
+    stem = nn.Sequential(nn.Conv2d(3, 16, 3, stride=2), nn.ReLU(), nn.MaxPool2d(3, 2))
+    assert merged(stem, np.zeros((8, 3, 32, 32), np.float32)) == 1
+    assert merged(stem, np.zeros((8, 3, 224, 224), np.float32)) == 0  # a block would outgrow the caches
     assert merged(nn.Sequential(Own(), Own()), x) == 0
     with fc.conv_algorithm("direct"):
         network = nn.Sequential(nn.Conv2d(1, 4, 5), nn.Sigmoid())
