@@ -15,6 +15,7 @@ from ..common.pair_loss import PAIR_LOSSES
 from ..common.pointwise import BINARY, BITWISE, TERNARY
 from ..common.reduce import REDUCTIONS
 from ..common.unary import UNARY
+from .codegen import depthwise_tile
 
 Job = tuple[str, Callable[[], object]]
 
@@ -38,7 +39,7 @@ def _convolutions(x: np.ndarray) -> Iterator[Job]:
         ("strided", 3, 1, 2),
         ("7x7 strided", 7, 1, 2),
         ("grouped", 3, 4, 1),
-        ("depthwise", 3, 32, 1),
+        *((f"depthwise {k}x{k}, stride {s}", k, 32, s) for k in depthwise_tile.TAPS for s in (1, 2)),
     )
     for what, size, groups, stride in layers:
         w = _rng.random((32, 32 // groups, size, size), np.float32)
@@ -102,11 +103,14 @@ def _norms(x: np.ndarray, y: np.ndarray, table: np.ndarray) -> Iterator[Job]:
             args = (y, x, x, c, c2, c, training, activation, with_residual)
             yield _job("batch_norm_bwd", *args, label=mode)
 
-    def train(residual):
-        saved = engine.batch_norm_train_fwd(x, c, c2, residual, 1e-5, "relu", (c.copy(), c.copy()), 0.1)[-1]
+    def train(residual, activation):
+        running = c.copy(), c.copy()
+        saved = engine.batch_norm_train_fwd(x, c, c2, residual, 1e-5, activation, running, 0.1)[-1]
         return engine.batch_norm_train_bwd(y, saved, residual is not None)
 
-    yield from (("batch_norm_train", partial(train, residual)) for residual in (None, y))
+    yield from (("batch_norm_train", partial(train, residual, "relu")) for residual in (None, y))
+    for name, p, q in (("hardtanh", 0.0, 6.0), ("hardswish", 0.0, 0.0), ("silu", 0.0, 0.0)):
+        yield f"batch_norm_train [{name}]", partial(train, None, (name, p, q))
     yield _job("running_step", c.copy(), c, 0.9, 0.1)
     row, n = _array(512), _array(256)
     yield _job("layer_norm_fwd", table, n, n, 1e-5)
