@@ -56,10 +56,9 @@ def share(line, column, peak):
     t, job = time_of(line, column), line["job"]
     if not t or not peak:
         return None
-    if job["suite"] == "op":
-        moved = workload.bytes_moved(job)
-        return None if moved is None else moved / t / peak["bytes"]
-    return workload.flops(job) / t / peak["flops"]
+    single = job["suite"] == "op"
+    work = workload.bytes_moved(job) if single else workload.flops(job)
+    return None if work is None else work / t / peak["bytes" if single else "flops"]
 
 
 def rows(line, peak):

@@ -71,13 +71,19 @@ def operands(dtype):
     yield c_order.reshape(-1, 3), c_order.reshape(-1, 3)[:, :1]
     yield c_order[:, :, :1], c_order[:, :, :, :1]  # neither has the result's shape
     yield np.broadcast_to(c_order[:1], SHAPE), c_order
+    gate = np.broadcast_to(b[:, :, :1, :1], SHAPE)  # as the gradient of a mean is
+    yield gate, b[:1, :, :1, :1]
+    yield gate.transpose(0, 2, 3, 1), b[0, :, 0, 0]
+    yield np.broadcast_to(b[:1, :1, :1, :1], SHAPE), gate
+    yield gate, c_order
 
 
 @pytest.mark.parametrize("dtype", RTOL)
 @pytest.mark.parametrize("name", every([n for n in BINARY if n not in BITWISE], 4))
 def test_binary(name, dtype):
     engine, reference = load("cpu"), load("numpy")
-    for left, right in operands(dtype) if name in ("sub", "lt", "prelu") else [*operands(dtype)][:6]:
+    pairs = [*operands(dtype)]
+    for left, right in pairs if name in ("sub", "lt", "prelu", "remainder") else pairs[:6]:
         got, want = engine.binary_fwd(name, left, right), reference.binary_fwd(name, left, right)
         if name in EXACT:
             np.testing.assert_array_equal(got, want)

@@ -86,9 +86,11 @@ def _binary_kernel(name: str, real):
             out = y[start:stop]
             p = _piece(a, walk[1], outer, middle, inner, out.size)
             q = _piece(b, walk[2], outer, middle, inner, out.size)
-            if p.size == q.size:
+            if p.size == q.size == out.size:
                 for i in range(out.size):
                     out[i] = formula(p[i], q[i])
+            elif p.size == q.size:  # both are repeated
+                out[:] = formula(p[0], q[0])
             elif q.size == 1:
                 for i in range(out.size):
                     out[i] = formula(p[i], q[0])
@@ -105,6 +107,10 @@ def _binary_kernel(name: str, real):
             out = y[start:stop]
             p = _piece(a, walk[1], outer, middle, inner, out.size)
             q = _piece(b, walk[2], outer, middle, inner, out.size)
+            if p.size == q.size < out.size:  # both are repeated
+                out[:] = formula(p[0], q[0])
+                start = stop
+                continue
             # step 0 in a short row of one element is the same as step 1
             i_step, j_step = min(p.size - 1, 1), min(q.size - 1, 1)
             far = False
@@ -151,7 +157,7 @@ def _ternary_kernel(name: str, real):
             p = _piece(a, walk[1], outer, middle, inner, out.size)
             q = _piece(b, walk[2], outer, middle, inner, out.size)
             r = _piece(c, walk[3], outer, middle, inner, out.size)
-            if p.size == q.size and p.size == r.size:
+            if p.size == q.size == r.size == out.size:
                 for i in range(out.size):
                     out[i] = formula(p[i], q[i], r[i], number)
             elif p.size == q.size and p.size > 1:
@@ -194,7 +200,8 @@ def _operands(values: list, shape: tuple[int, ...], real, out_dtype):
     """The result and the operands as lines of memory, and the walk over them; None where it has more axes."""
     arrays = [v if isinstance(v, np.ndarray) else np.full(1, v, real) for v in values]
     same = [v.shape == shape for v in arrays]
-    model = next((v for v, s in zip(arrays, same) if s and v.dtype == real), None)
+    # an array with repeated axes has no order of axes in memory to be kept
+    model = next((v for v, s in zip(arrays, same) if s and v.dtype == real and 0 not in v.strides), None)
     if model is None:
         y = memory.empty(shape, out_dtype)
     else:
