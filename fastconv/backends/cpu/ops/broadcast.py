@@ -259,6 +259,8 @@ def binary_fwd(name, a, b):
         return reference.binary_fwd(name, a, b)
     shape = _shape_of(values)
     real = np.dtype(*types).type
+    if logical:  # bools are bytes of 0 and 1, and loops over bytes become vector code
+        real, values = np.uint8, [v.view(np.uint8) if isinstance(v, np.ndarray) else v for v in values]
     prepared = None
     if prod(shape) >= SMALL:
         prepared = _operands(values, shape, real, np.bool_ if name in COMPARISONS else real)
@@ -266,7 +268,7 @@ def binary_fwd(name, a, b):
         return reference.binary_fwd(name, a, b)
     y, out, lines, walk = prepared
     _binary_kernel(name, real)(*lines, out, walk)
-    return y
+    return y.view(np.bool_) if logical else y
 
 
 def ternary_fwd(name, a, b, c, param=0.0):
