@@ -92,7 +92,7 @@ def modules(lib):
             return x + self.body(x) if self.same else self.body(x)
 
     class Mobile(nn.Module):
-        def __init__(self, stem, blocks, last, hidden, act):
+        def __init__(self, stem, blocks, last, hidden):
             super().__init__()
             self.features = nn.Sequential(stem, *blocks, last)
             self.head = nn.Sequential(*hidden)
@@ -100,69 +100,31 @@ def modules(lib):
         def forward(self, x):
             return self.head(self.features(x).mean((2, 3)))
 
-    def mobilenet_v2():
-        c, blocks, act = 32, [], nn.ReLU6
-        for t, k, count, stride in (
-            (1, 16, 1, 1),
-            (6, 24, 2, 2),
-            (6, 32, 3, 2),
-            (6, 64, 4, 2),
-            (6, 96, 3, 1),
-            (6, 160, 3, 2),
-            (6, 320, 1, 1),
-        ):
+    def scaled(table, act, gated):
+        """MobileNetV2 or EfficientNet-B0; a row: expansion, channels, blocks, first stride, kernel."""
+        c, blocks = 32, []
+        for t, k, count, stride, kernel in table:
             for i in range(count):
-                blocks.append(Inverted(c, c * t, k, 3, 1 if i else stride, act))
+                gate = Gate(c * t, max(c // 4, 1), F.silu, F.sigmoid) if gated else None
+                blocks.append(Inverted(c, c * t, k, kernel, 1 if i else stride, act, gate))
                 c = k
-        return Mobile(
-            conv_bn(3, 32, 3, 2, act=act),
-            blocks,
-            conv_bn(320, 1280, 1, act=act),
-            [nn.Linear(1280, 1000)],
-            act,
-        )
+        stem, last = conv_bn(3, 32, 3, 2, act=act), conv_bn(320, 1280, 1, act=act)
+        return Mobile(stem, blocks, last, [nn.Linear(1280, 1000)])
 
-    def mobilenet_v3():
-        table = (  # kernel, inner, out, gate, hard swish, stride
-            *(
-                (3, 16, 16, 0, 0, 1),
-                (3, 64, 24, 0, 0, 2),
-                (3, 72, 24, 0, 0, 1),
-                (5, 72, 40, 1, 0, 2),
-                (5, 120, 40, 1, 0, 1),
-            ),
-            *(
-                (5, 120, 40, 1, 0, 1),
-                (3, 240, 80, 0, 1, 2),
-                (3, 200, 80, 0, 1, 1),
-                (3, 184, 80, 0, 1, 1),
-                (3, 184, 80, 0, 1, 1),
-            ),
-            *(
-                (3, 480, 112, 1, 1, 1),
-                (3, 672, 112, 1, 1, 1),
-                (5, 672, 160, 1, 1, 2),
-                (5, 960, 160, 1, 1, 1),
-                (5, 960, 160, 1, 1, 1),
-            ),
+    def mobilenet_v2():
+        table = (
+            (1, 16, 1, 1, 3),
+            (6, 24, 2, 2, 3),
+            (6, 32, 3, 2, 3),
+            (6, 64, 4, 2, 3),
+            (6, 96, 3, 1, 3),
+            (6, 160, 3, 2, 3),
+            (6, 320, 1, 1, 3),
         )
-        c, blocks = 16, []
-        for kernel, inner, k, gate, hard, stride in table:
-            gate = Gate(inner, (inner // 4 + 7) // 8 * 8, F.relu, F.hardsigmoid) if gate else None
-            blocks.append(Inverted(c, inner, k, kernel, stride, nn.Hardswish if hard else nn.ReLU, gate))
-            c = k
-        hidden = [nn.Linear(960, 1280), nn.Hardswish(), nn.Linear(1280, 1000)]
-        return Mobile(
-            conv_bn(3, 16, 3, 2, act=nn.Hardswish),
-            blocks,
-            conv_bn(160, 960, 1, act=nn.Hardswish),
-            hidden,
-            None,
-        )
+        return scaled(table, nn.ReLU6, gated=False)
 
     def efficientnet_b0():
-        c, blocks, act = 32, [], nn.SiLU
-        for t, k, count, stride, kernel in (
+        table = (
             (1, 16, 1, 1, 3),
             (6, 24, 2, 2, 3),
             (6, 40, 2, 2, 5),
@@ -170,18 +132,34 @@ def modules(lib):
             (6, 112, 3, 1, 5),
             (6, 192, 4, 2, 5),
             (6, 320, 1, 1, 3),
-        ):
-            for i in range(count):
-                gate = Gate(c * t, max(c // 4, 1), F.silu, F.sigmoid)
-                blocks.append(Inverted(c, c * t, k, kernel, 1 if i else stride, act, gate))
-                c = k
-        return Mobile(
-            conv_bn(3, 32, 3, 2, act=act),
-            blocks,
-            conv_bn(320, 1280, 1, act=act),
-            [nn.Linear(1280, 1000)],
-            act,
         )
+        return scaled(table, nn.SiLU, gated=True)
+
+    def mobilenet_v3():
+        table = (  # kernel, inner, out, gate, hard swish, stride
+            (3, 16, 16, 0, 0, 1),
+            (3, 64, 24, 0, 0, 2),
+            (3, 72, 24, 0, 0, 1),
+            (5, 72, 40, 1, 0, 2),
+            (5, 120, 40, 1, 0, 1),
+            (5, 120, 40, 1, 0, 1),
+            (3, 240, 80, 0, 1, 2),
+            (3, 200, 80, 0, 1, 1),
+            (3, 184, 80, 0, 1, 1),
+            (3, 184, 80, 0, 1, 1),
+            (3, 480, 112, 1, 1, 1),
+            (3, 672, 112, 1, 1, 1),
+            (5, 672, 160, 1, 1, 2),
+            (5, 960, 160, 1, 1, 1),
+            (5, 960, 160, 1, 1, 1),
+        )
+        c, blocks, act = 16, [], nn.Hardswish
+        for kernel, inner, k, gate, hard, stride in table:
+            gate = Gate(inner, (inner // 4 + 7) // 8 * 8, F.relu, F.hardsigmoid) if gate else None
+            blocks.append(Inverted(c, inner, k, kernel, stride, act if hard else nn.ReLU, gate))
+            c = k
+        hidden = [nn.Linear(960, 1280), act(), nn.Linear(1280, 1000)]
+        return Mobile(conv_bn(3, 16, 3, 2, act=act), blocks, conv_bn(160, 960, 1, act=act), hidden)
 
     class LastNorm(nn.Module):
         """LayerNorm over the channels of images."""

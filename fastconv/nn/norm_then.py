@@ -14,6 +14,7 @@ subclass that defines ``forward`` itself is called on its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from .. import backends
@@ -21,12 +22,16 @@ from ..tensor import Tensor
 from .hooks import hooked
 
 
+@lru_cache(1024)  # every layer of every ``Sequential`` is asked at every call
+def _takes_part(kind: Any, method: str) -> bool:
+    """Whether the class that defines ``method`` for ``kind`` also says what a call does."""
+    owner = next((c for c in kind.__mro__ if method in c.__dict__), None)
+    return owner is not None and kind.forward is owner.forward
+
+
 def _is_plain(module: Any, method: str) -> bool:
-    """Whether the class that defines ``method`` also says what a call of ``module`` does."""
-    owner = next((c for c in type(module).__mro__ if method in c.__dict__), None)
-    if owner is None or "forward" in module.__dict__ or hooked(module):
-        return False
-    return type(module).forward is owner.forward  # pyright: ignore[reportAttributeAccessIssue]
+    """Whether ``module`` is called as its class says, and that class takes part."""
+    return _takes_part(type(module), method) and "forward" not in module.__dict__ and not hooked(module)
 
 
 def norm_then(modules: Sequence[Any], at: int, x: Any) -> Any:

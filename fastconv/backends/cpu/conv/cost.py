@@ -99,11 +99,6 @@ class _Pass:
         self.base = launches * LAUNCH + self.streams + weights / (WEIGHTS * self.copy)
 
 
-def is_depthwise(spec: ConvSpec) -> bool:
-    """Whether every channel has filters of its own: what the depthwise kernels compute."""
-    return spec.depthwise
-
-
 def depthwise(spec: ConvSpec, which: str, dtype) -> float:
     """Seconds of pass ``which`` by the depthwise kernels."""
     p, lanes = _Pass(spec, which, dtype), emitter.lanes(dtype)
@@ -121,7 +116,7 @@ def direct(spec: ConvSpec, which: str, dtype) -> float:
         reached = DIRECT * _tile_share(p.row) * merged * p.depth / (merged * p.depth + 2)
     seconds = p.base + p.flops / (reached * p.peak)
     # The shares were not fitted to groups of one channel, so the estimate does not beat the special kernels.
-    return max(seconds, depthwise(spec, which, dtype)) if is_depthwise(spec) else seconds
+    return max(seconds, depthwise(spec, which, dtype)) if spec.depthwise else seconds
 
 
 def im2col(spec: ConvSpec, which: str, dtype) -> float:

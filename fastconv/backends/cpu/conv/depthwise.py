@@ -88,11 +88,30 @@ def _fill_taps(offsets, rows, positions, start, step, table):
     return at
 
 
+@body
+def _reached(x, run, offsets, i, j):
+    """The taps in depth and in height that are on the image at output row ``j`` of plane ``i``, as ranges."""
+    g = run[0]
+    d0, d1 = taps_inside(offsets[0], i * g.in_stride[0], x.shape[1])
+    h0, h1 = taps_inside(offsets[1], j * g.in_stride[1], x.shape[2])
+    return d0, d1, h0, h1
+
+
+@body
+def _columns_of_tile(run, x, offsets, rows, q0, q1, base, blank, inner, border):
+    """The address of the columns of output pixels ``q0`` to ``q1``: those of any tile, ``inner``, or, at the
+    border of the image, a table made for this one."""
+    start, step = q0 * run[0].in_stride[2], run[0].in_stride[2]
+    if start + offsets[2][0] >= 0 and (q1 - 1) * step + offsets[2][-1] < x.shape[3]:
+        return address(inner)
+    _fill_columns(run, x, offsets, rows, start, base, blank, border)
+    return address(border)
+
+
 @kernel
 def _convolve(thread, threads, run, x, weights, bias, zeros, y, residual, relu, offsets, positions, tables):
     images, depth, height, width, channels = x.shape
     _, y_depth, y_height, y_width, _ = y.shape
-    off_d, off_h, off_w = offsets
     size = x.itemsize
     g = run[0]
     od, oh, ow = g.out_size[0], g.out_size[1], g.out_size[2]
@@ -109,9 +128,7 @@ def _convolve(thread, threads, run, x, weights, bias, zeros, y, residual, relu, 
     for job in range(first, end):
         r, c0 = job // chunks, job % chunks * chunk
         n, i, j = r // oh // od, r // oh % od, r % oh
-        d0, d1 = taps_inside(off_d, i * step_d, depth)
-        h0, h1 = taps_inside(off_h, j * step_h, height)
-        rows = (d0, d1, h0, h1)
+        rows = _reached(x, run, offsets, i, j)
         if rows != built:
             built = rows
             _fill_columns(run, x, offsets, rows, 0, 0, 0, inner)
@@ -122,17 +139,14 @@ def _convolve(thread, threads, run, x, weights, bias, zeros, y, residual, relu, 
         for tile in range(tiles):
             q0, q1 = row_block(ow, tile, g.pixels)
             base = address(x) + (source + q0 * step_w) * channels * size
-            table = inner
-            if q0 * step_w + off_w[0] < 0 or (q1 - 1) * step_w + off_w[-1] >= width:
-                table = border
-                _fill_columns(run, x, offsets, rows, q0 * step_w, base, blank, table)
+            table = _columns_of_tile(run, x, offsets, rows, q0, q1, base, blank, inner, border)
             target = address(y) + (line + q0 * g.out_stride[2]) * channels * size
             added = target + residual if residual else 0
             depthwise_tile.forward(
                 g.tile,
                 pixels=q1 - q0,
                 x=base,
-                columns=address(table),
+                columns=table,
                 row_step=g.columns,
                 weights=address(filters),
                 rows=count // g.taps,
@@ -149,7 +163,6 @@ def _convolve(thread, threads, run, x, weights, bias, zeros, y, residual, relu, 
 @kernel
 def _weight_gradient(thread, threads, run, x, gy, zeros, offsets, positions, tables, partials):
     images, depth, height, width, channels = x.shape
-    off_d, off_h, off_w = offsets
     size = x.itemsize
     g = run[0]
     od, oh, ow = g.out_size[0], g.out_size[1], g.out_size[2]
@@ -164,9 +177,7 @@ def _weight_gradient(thread, threads, run, x, gy, zeros, offsets, positions, tab
     first, end = split_range(thread, threads, images * od * oh)
     for r in range(first, end):
         n, i, j = r // oh // od, r // oh % od, r % oh
-        d0, d1 = taps_inside(off_d, i * step_d, depth)
-        h0, h1 = taps_inside(off_h, j * step_h, height)
-        rows = (d0, d1, h0, h1)
+        rows = _reached(x, run, offsets, i, j)
         if rows != built:
             built = rows
             _fill_columns(run, x, offsets, rows, 0, 0, 0, inner)
@@ -175,15 +186,12 @@ def _weight_gradient(thread, threads, run, x, gy, zeros, offsets, positions, tab
         for tile in range(tiles):
             q0, q1 = row_block(ow, tile, g.pixels)
             base = address(x) + (source + q0 * step_w) * channels * size
-            table = inner
-            if q0 * step_w + off_w[0] < 0 or (q1 - 1) * step_w + off_w[-1] >= width:
-                table = border
-                _fill_columns(run, x, offsets, rows, q0 * step_w, base, address(zeros), table)
+            table = _columns_of_tile(run, x, offsets, rows, q0, q1, base, address(zeros), inner, border)
             depthwise_tile.gradient(
                 g.tile,
                 pixels=q1 - q0,
                 x=base,
-                columns=address(table),
+                columns=table,
                 row_step=g.columns,
                 sums=address(sums),
                 rows=count // g.taps,

@@ -26,7 +26,7 @@ def _never(spec, dtype) -> None:
 
 
 def _depthwise_refuses(spec, dtype) -> str | None:
-    if cost.is_depthwise(spec):
+    if spec.depthwise:
         return None
     return (
         f"it needs filters of one channel (groups = C_in, and more than one), "

@@ -25,9 +25,8 @@ MANY_CHANNELS = 512
 
 MANY_WEIGHTS = 1 << 18  # of a dense layer: every block reads them all
 
-LARGE = (
-    1 << 21
-)  # elements of a block's activations from which layer by layer is faster, because of the caches
+# elements of a block's activations from which layer by layer is faster, because of the caches
+LARGE = 1 << 21
 
 SHORT = 1 << 23  # multiply-adds of a thread that take less time than the calls they save
 
