@@ -4,6 +4,7 @@ itself."""
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -73,6 +74,12 @@ def pytest_collection_modifyitems(config, items):
         left = [item for item in items if item.get_closest_marker("full")]
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if not item.get_closest_marker("full")]
+
+
+def pytest_collection_finish(session):
+    """Garbage collections leave out what is there before the first test, which is much."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header(config):

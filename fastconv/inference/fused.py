@@ -19,6 +19,8 @@ from .forward import computes_as
 #: Layers that a kernel can compute with what follows them, and norms that are folded into such a layer.
 CONVS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+#: Activations that are steps of a fused chain.
+CHAINED = ("relu", "sigmoid", "tanh")
 
 
 def refuse(training: bool, x: object) -> None:
@@ -68,10 +70,10 @@ class FusedNorm(Fused):
 
 
 class FusedConv(Fused):
-    """A convolution with the layers that follow it as one kernel: ``relu(conv(x) + bias + residual)``.
+    """A convolution with the layers that follow it as one kernel: ``op(conv(x) + bias + residual)``.
 
     ``layers``: a convolution or a dense layer, which is a 1x1 convolution of 1x1 images; any number of
-    BatchNorms, whose scale and shift are folded into the weights and the bias; ReLU or not.
+    BatchNorms, whose scale and shift are folded into the weights and the bias; a pointwise layer or none.
     """
 
     def __init__(self, layers: tuple[nn.Module, ...]) -> None:
@@ -81,10 +83,15 @@ class FusedConv(Fused):
         self._packed: Any = None
 
     @property
-    def relu(self) -> bool:
-        """Whether the result passes a ReLU, as a layer or as the activation of a BatchNorm."""
-        last = self.layers[-1]
-        return computes_as(last, nn.ReLU) or computes_as(last, *NORMS) and last.activation == "relu"
+    def activation(self) -> str | tuple[str, float, float] | None:
+        """The op at the end, a layer or the activation of a BatchNorm, as engines take it."""
+        last: Any = self.layers[-1]
+        if computes_as(last, *NORMS):
+            return last.activation
+        if len(self.layers) == 1:
+            return None
+        op = last.pointwise_op()
+        return "relu" if op[0] == "relu" else op
 
     @property
     def norms(self) -> list[Any]:
@@ -146,7 +153,7 @@ class FusedConv(Fused):
         return weight.reshape(*weight.shape, 1, 1) if self.dense else weight, bias
 
     def forward(self, x: Any, residual: Any = None) -> Tensor:
-        """``relu(conv(x) + bias + residual)`` in one kernel, or layer by layer where that does not fit."""
+        """``op(conv(x) + bias + residual)`` in one kernel, or layer by layer where that does not fit."""
         conv = self._conv
         refuse(conv.training, x)
         algorithm = forced(None if self.dense else conv.algorithm)
@@ -171,7 +178,11 @@ class FusedConv(Fused):
         if packed is None or packed[0] != engine or packed[1] is not w:
             self._packed = packed = engine, w, engine.conv_prepack(w.array)
         b = None if b is None else b.array
-        y = engine.conv_fwd(x, packed[2], b, spec, algorithm, residual, self.relu)
+        activation = self.activation
+        known = activation in (None, "relu") or activation[0] in getattr(engine, "CONV_ACTIVATIONS", ())
+        y = engine.conv_fwd(x, packed[2], b, spec, algorithm, residual, activation if known else None)
+        if not known:
+            y = engine.unary_fwd(activation[0], y, *activation[1:])
         return Tensor(engine.reshape(y, (*lead, w.shape[0])) if self.dense else y)
 
     def _fits(self, x: Any, w: Tensor) -> bool:
@@ -190,7 +201,7 @@ class FusedConv(Fused):
         )
 
     def fusion_steps(self, shape: tuple[int, ...]) -> FusionSteps | None:
-        """A convolution and perhaps a ReLU; None where ``forward`` must be called, see there."""
+        """A convolution and perhaps an activation; None where ``forward`` must be called, see there."""
         conv = self._conv
         weight, bias, alike = self._weights()
         if (
@@ -201,6 +212,10 @@ class FusedConv(Fused):
             return None
         spec = self._spec((*shape, 1, 1) if self.dense else shape, weight.shape)
         steps: list[tuple[str, Any]] = [("linear" if self.dense else "conv", spec)]
-        if self.relu:
-            steps.append(("relu", None))
+        activation = self.activation
+        if activation is not None:
+            name = activation if isinstance(activation, str) else activation[0]
+            if name not in CHAINED:
+                return None
+            steps.append((name, None))
         return steps, spec.y_shape[:2] if self.dense else spec.y_shape, (weight, bias)

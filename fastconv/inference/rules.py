@@ -22,13 +22,19 @@ def foldable(conv: Any, norm: Any) -> bool:
     return rank in norm.ranks and all(t.shape == conv.weight.shape[:1] for t in vectors)
 
 
+def is_pointwise(module: Any) -> bool:
+    """Whether ``module`` computes a row of the table of unary ops."""
+    named = next((k for k in type(module).__mro__ if "row" in vars(k)), None)
+    return named is not None and computes_as(module, named) and module.pointwise_op() is not None
+
+
 def _joins(layers: tuple[Any, ...], module: nn.Module) -> bool:
     """Whether ``module`` can be fused with the ``layers`` before it."""
     first, last = layers[0], layers[-1]
-    if computes_as(last, nn.ReLU) or computes_as(last, *NORMS) and last.activation:
+    if is_pointwise(last) or computes_as(last, *NORMS) and last.activation:
         return False
-    if computes_as(module, nn.ReLU):
-        return computes_as(first, *CONVS, *NORMS)
+    if is_pointwise(module):
+        return computes_as(first, *CONVS) or computes_as(module, nn.ReLU) and computes_as(first, *NORMS)
     return computes_as(first, *CONVS) and foldable(first, module)
 
 

@@ -7,8 +7,8 @@
 
 In training the result of the norm alone is never in memory: the engine computes it again where the gradient
 needs it. A norm takes part if its class has ``forward_then(x, activation)`` beside ``forward``; a pointwise
-layer, if its class has ``pointwise_op()``, which names a row of the table of unary ops and its two numbers. A
-subclass that defines ``forward`` itself is called on its own.
+layer, if its ``pointwise_op()`` names a row of the table of unary ops and its two numbers. A subclass that
+defines ``forward`` itself is called on its own.
 """
 
 from __future__ import annotations
@@ -42,8 +42,10 @@ def norm_then(modules: Sequence[Any], at: int, x: Any) -> Any:
     norm, layer = pair
     if not (_is_plain(norm, "forward_then") and _is_plain(layer, "pointwise_op")) or norm.activation:
         return None
-    name, *numbers = layer.pointwise_op()
-    if name == "relu":
+    op = layer.pointwise_op()
+    if op is None:
+        return None
+    if op[0] == "relu":
         return norm.forward_then(x, "relu")
     known = getattr(backends.engine_of(x.device), "BATCH_NORM_ACTIVATIONS", ())
-    return norm.forward_then(x, (name, *numbers)) if norm.training and name in known else None
+    return norm.forward_then(x, op) if norm.training and op[0] in known else None

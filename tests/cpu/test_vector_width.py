@@ -32,14 +32,14 @@ for shape, weight, options in (
     x, w, gy, b = (rng.standard_normal(t).astype("f4") for t in (shape, weight, s.y_shape, weight[:1]))
     exact = [a.astype("f8") for a in (x, w, gy, b)]
     want = (
-        reference.conv_fwd(*exact[:2], exact[3], s, None, exact[2], True),
+        reference.conv_fwd(*exact[:2], exact[3], s, None, exact[2], "relu"),
         reference.conv_bwd_data(exact[2], exact[1], s),
         reference.conv_bwd_weight(exact[0], exact[2], s),
     )
     for a in engine.CONV_ALGORITHMS:
         if a.refuses(s, x.dtype) is None:
             got = (
-                engine.conv_fwd(x, w, b, s, a.name, gy, True),
+                engine.conv_fwd(x, w, b, s, a.name, gy, "relu"),
                 engine.conv_bwd_data(gy, w, s, a.name),
                 engine.conv_bwd_weight(x, gy, s, a.name),
             )

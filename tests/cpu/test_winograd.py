@@ -53,7 +53,7 @@ def test_images_that_tiles_do_not_cover(size, kernel, stride, m, channels):
         x32, w32, gy32 = (a.astype(np.float32) for a in (x, w, gy))
         reference = load("numpy")
         for got, want in (
-            (forward.fwd(x32, w32, None, spec, None, False, m), reference.conv_fwd(x, w, None, spec)),
+            (forward.fwd(x32, w32, None, spec, None, None, m), reference.conv_fwd(x, w, None, spec)),
             (forward.bwd_data(gy32, w32, spec, None, m), reference.conv_bwd_data(gy, w, spec)),
             (gradient.bwd_weight(x32, gy32, spec, m), reference.conv_bwd_weight(x, gy, spec)),
         ):

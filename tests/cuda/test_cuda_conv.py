@@ -134,7 +134,8 @@ def test_tf32_has_no_bias():
     assert np.average(errors**2, weights=weights) ** 0.5 == pytest.approx(0.31, abs=0.005)
 
 
-@pytest.mark.parametrize("split_k", [3, *full(2)])
+@pytest.mark.full
+@pytest.mark.parametrize("split_k", [3, 2])
 @pytest.mark.parametrize("case", CASES[:2], ids=ids[:2])
 def test_split_k(case, split_k, engine):
     """Every pass split along its sum; bias, residual and ReLU come last; the same bits on every run."""
@@ -256,8 +257,10 @@ def launched(monkeypatch):
     ("x", "w", "options"),
     [
         ((2, 8, 40), (4, 8, 35), {"padding": 3}),
-        *full(((1, 3, 70), (5, 3, 64), {"stride": 2, "padding": 4})),
-        ((1, 4, 19, 20), (4, 2, 16, 17), {"groups": 2, "padding": 1, "stride": 3}),
+        *full(
+            ((1, 3, 70), (5, 3, 64), {"stride": 2, "padding": 4}),
+            ((1, 4, 19, 20), (4, 2, 16, 17), {"groups": 2, "padding": 1, "stride": 3}),
+        ),
     ],
     ids=["line", "narrow", "plane"],
 )
@@ -273,7 +276,7 @@ def test_many_taps_are_no_other_algorithm(x, w, options, name, engine, monkeypat
     names = launched(monkeypatch)
     device = [engine.asarray(a) for a in (x, w, gy, bias, residual)]
     got = [
-        engine.conv_fwd(*device[:2], device[3], geometry, name, device[4], True),
+        engine.conv_fwd(*device[:2], device[3], geometry, name, device[4], "relu"),
         engine.conv_bwd_data(device[2], device[1], geometry, name),
         engine.conv_bwd_weight(device[0], device[2], geometry, name),
     ]
@@ -377,6 +380,7 @@ def test_a_tile_with_another_result_is_not_used(engine, monkeypatch):
     assert [str(w.message).split()[1] for w in given] == ["wrong", "not"]
 
 
+@pytest.mark.full
 def test_the_fastest_tile_is_measured_once(engine, monkeypatch, tmp_path):
     """On a device: every tile's best plan is tried on the arrays of the first call, and the choice is kept on
     disk."""
@@ -445,7 +449,7 @@ def test_moments_of_channels(case, engine):
     engine.setitem(y, (slice(None), 1), 2.5)
     assert channel_reduce.known_moments(channel_reduce.matrix(y)) is None
     np.testing.assert_allclose(engine.to_host(engine.batch_norm_stats(y)[0])[1], 2.5)
-    for options in ({"residual": engine.asarray(gy)}, {"relu": True}):
+    for options in ({"residual": engine.asarray(gy)}, {"activation": "relu"}):
         y = engine.conv_fwd(engine.asarray(x), engine.asarray(w), None, geometry, "implicit_gemm", **options)
         assert channel_reduce.known_moments(channel_reduce.matrix(y)) is None
 

@@ -14,7 +14,6 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 from conftest import SIMULATED, needs_cuda
-from support.selection import full
 
 import fastconv as fc
 from fastconv import data, nn, optim, train
@@ -97,7 +96,8 @@ def fit(graph=None, kind="SGD", extra=(), loss=None, **options):
     return state, averages, [p["train_loss"] for p in history], fc.random.get_state()
 
 
-@pytest.mark.parametrize("kind", ["SGD", *full("AdamW", "NAdam")])
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ["SGD", "AdamW", "NAdam"])
 def test_the_same_bits_as_ordinary_steps(kind, recorded):
     """Replays see new batches, seeds of dropout, learning rates and step counts.
 
@@ -278,6 +278,7 @@ def test_memory_that_is_short_goes_to_others(engine):
     assert len(given) == 1
 
 
+@pytest.mark.full
 def test_a_loss_that_is_not_finite_stops():
     with pytest.raises(
         RuntimeError, match="the loss is nan at step 1 of epoch 2: fit with graph=False tells where"

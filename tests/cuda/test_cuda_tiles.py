@@ -96,7 +96,9 @@ class Case:
         a, b, bias, residual = (None if v is None else engine.asarray(v) for v in (a, b, bias, residual))
         with cost.only_plans(cost.Plan(self.kernel.tile, split_k, 1.0)):
             if which == "fwd":
-                return engine.conv_fwd(a, b, bias, geometry, "implicit_gemm", residual, relu)
+                return engine.conv_fwd(
+                    a, b, bias, geometry, "implicit_gemm", residual, "relu" if relu else None
+                )
             if which == "bwd_data":
                 return engine.conv_bwd_data(a, b, geometry, "implicit_gemm", residual)
             return engine.conv_bwd_weight(a, b, geometry, "implicit_gemm")

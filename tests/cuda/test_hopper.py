@@ -47,7 +47,7 @@ def test_both_passes(case):
     try:
         with cost.only_plans(cost.Plan(hopper.TILES[tile], split_k, 1.0)):
             on_device = [engine.asarray(v) for v in (x, w, b)]
-            y = engine.conv_fwd(*on_device, spec, "implicit_gemm", engine.asarray(residual), True)
+            y = engine.conv_fwd(*on_device, spec, "implicit_gemm", engine.asarray(residual), "relu")
             gx = engine.conv_bwd_data(engine.asarray(gy), on_device[1], spec, "implicit_gemm")
     finally:
         fc.set_float32_precision(before)

@@ -216,7 +216,7 @@ def test_conv_with_residual_and_relu(x, w, options, dtype, backend):
     x, w, b, other = (engine.asarray(a.astype(dtype)) for a in (x, w, b, other))
     weights = w, engine.conv_prepack(w)
     residuals = None, other, engine.asarray(channels_last(engine.to_host(other)))
-    for residual, relu, bias in itertools.product(residuals, (False, True), (None, b)):
+    for residual, relu, bias in itertools.product(residuals, (None, "relu"), (None, b)):
         want = plain if bias is None else plain + engine.to_host(bias).reshape(-1, *(1,) * geometry.ndim)
         want = want if residual is None else want + engine.to_host(other)
         want = np.maximum(want, 0) if relu else want

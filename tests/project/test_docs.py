@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from support.selection import full
 
 import fastconv as fc
 from fastconv.backends import settings
@@ -17,6 +18,7 @@ DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 PAGES = {p.stem: BLOCK.findall(p.read_text("utf-8")) for p in sorted(DOCS.glob("*.md"))}
 PAGES = {name: blocks for name, blocks in PAGES.items() if blocks}
+LONG = ("training",)  # they train for many seconds
 
 
 def run(name, blocks):
@@ -29,7 +31,7 @@ def run(name, blocks):
             assert out.getvalue() == expected
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [n for n in PAGES if n not in LONG] + full(*LONG))
 def test_page(name, tmp_path, monkeypatch):
     """Up to where a page turns to PyTorch."""
     monkeypatch.chdir(tmp_path)

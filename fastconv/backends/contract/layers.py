@@ -24,14 +24,16 @@ class LayerOps(Protocol):
         spec: ConvSpec,
         algorithm: str | None = None,
         residual: Array | None = None,
-        relu: bool = False,
+        activation: str | tuple[str, float, float] | None = None,
     ) -> Array:
         """``y``, ``(N, C_out, out_size)``: cross-correlation of ``x`` with ``w``, plus ``b``.
 
         ``x`` is ``(N, C_in, in_size)``, ``b`` is ``(C_out,)``, ``w`` is ``(C_out, C_in / groups, kernel)`` or
         a result of ``conv_prepack``. ``algorithm`` is the name of the forced algorithm; with None the engine
-        chooses. ``residual``, of y's shape, is added before ``relu`` is applied. ``residual`` and ``relu``
-        are for inference, because no backward pass supports them.
+        chooses. ``residual``, of y's shape, is added before ``activation``, which is None or ``"relu"``, is
+        applied. Both are for inference, because no backward pass supports them. If the engine has a set
+        ``CONV_ACTIVATIONS``, ``activation`` may also be ``(name, p, q)``: a unary op of the set and its
+        numbers.
         """
 
     def conv_prepack(self, w: Array) -> Any:

@@ -7,9 +7,9 @@ import numpy as np
 
 from ..contract import CONTRACT
 from . import conv, index, norm, optim, pointwise, pool, reduce, sampling, shape, sorting, windows
-from .conv import CONV_ALGORITHMS
+from .conv import CONV_ACTIVATIONS, CONV_ALGORITHMS
 
-__all__ = ["CONV_ALGORITHMS", *CONTRACT]
+__all__ = ["CONV_ACTIVATIONS", "CONV_ALGORITHMS", *CONTRACT]
 
 for _module in (conv, index, norm, optim, pointwise, pool, reduce, sampling, shape, sorting, windows):
     for _name in CONTRACT.keys() & vars(_module).keys():

@@ -10,7 +10,9 @@ from math import prod
 
 import numpy as np
 
+from ..common.unary import UNARY
 from ..select import Algorithm, chooser
+from .pointwise import unary_fwd
 from .reduce import reduce_fwd
 from .windows import fold, padded, taps, unfold, unpadded
 
@@ -34,9 +36,9 @@ def _per_tap(w, spec):
     return w.reshape(spec.groups, spec.c_out // spec.groups, spec.c_in // spec.groups, -1)
 
 
-def _im2col_fwd(x, w, b, spec, residual, relu):
+def _im2col_fwd(x, w, b, spec, residual, activation):
     y = _rows(w, spec) @ _grouped(unfold(x, spec), spec)
-    return _finished(y, b, spec, residual, relu)
+    return _finished(y, b, spec, residual, activation)
 
 
 def _im2col_bwd_data(gy, w, spec):
@@ -48,10 +50,10 @@ def _im2col_bwd_weight(x, gy, spec):
     return gw.sum(axis=0).reshape(spec.w_shape)
 
 
-def _direct_fwd(x, w, b, spec, residual, relu):
+def _direct_fwd(x, w, b, spec, residual, activation):
     w, xp = _per_tap(w, spec), padded(x, spec)
     y = sum(w[..., k] @ _grouped(xp[window], spec) for k, window in enumerate(taps(spec)))
-    return _finished(y, b, spec, residual, relu)
+    return _finished(y, b, spec, residual, activation)
 
 
 def _direct_bwd_data(gy, w, spec):
@@ -68,11 +70,14 @@ def _direct_bwd_weight(x, gy, spec):
     return np.stack(gw, axis=-1).reshape(spec.w_shape)
 
 
-def _finished(y, b, spec, residual, relu):
+def _finished(y, b, spec, residual, activation):
     y = y.reshape(spec.y_shape)
     y = y if b is None else y + b.reshape(-1, *(1,) * spec.ndim)
     y = y if residual is None else y + residual
-    return np.maximum(y, 0) if relu else y
+    if activation is None:
+        return y
+    name, *numbers = (activation,) if isinstance(activation, str) else activation
+    return unary_fwd(name, y, *numbers)
 
 
 def _workspace(columns, spec, which, dtype):
@@ -105,14 +110,16 @@ CONV_ALGORITHMS = [
 ]
 
 _choose = chooser(CONV_ALGORITHMS)
+#: Ops that :func:`conv_fwd` can end with.
+CONV_ACTIVATIONS = frozenset(UNARY)
 
 
-def conv_fwd(x, w, b, spec, algorithm=None, residual=None, relu=False):
-    """Cross-correlation, then ``residual`` added, then relu (each of the two where asked for)::
+def conv_fwd(x, w, b, spec, algorithm=None, residual=None, activation=None):
+    """Cross-correlation, then ``residual`` added, then ``activation`` (each of the two where asked for)::
 
     y[n, o, p] = b[o] + sum over c and taps of w[o, c, tap] * x[n, c, p * stride + tap * dilation - before]
     """
-    return _choose(spec, "fwd", x.dtype, algorithm).fwd(x, w, b, spec, residual, relu)
+    return _choose(spec, "fwd", x.dtype, algorithm).fwd(x, w, b, spec, residual, activation)
 
 
 def conv_prepack(w):

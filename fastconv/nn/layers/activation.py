@@ -12,7 +12,7 @@ from ..module import Module, Parameter
 from .base import FunctionLayer, float_dtype, shown
 
 
-class ReLU(FunctionLayer, function=F.relu):
+class ReLU(FunctionLayer, function=F.relu, row=("relu",)):
     """``max(x, 0)`` of each element; NaN stays NaN. ``inplace`` has no effect.
 
     Examples
@@ -26,12 +26,8 @@ class ReLU(FunctionLayer, function=F.relu):
         """One step."""
         return [("relu", None)], shape, ()
 
-    def pointwise_op(self) -> tuple[str, float, float]:
-        """Its row in the table of unary ops, and the row's numbers."""
-        return "relu", 0.0, 0.0
 
-
-class LeakyReLU(FunctionLayer, function=F.leaky_relu):
+class LeakyReLU(FunctionLayer, function=F.leaky_relu, row=("leaky_relu", "negative_slope")):
     """``x`` where positive, else ``negative_slope * x``. ``inplace`` has no effect.
 
     Attributes
@@ -40,12 +36,8 @@ class LeakyReLU(FunctionLayer, function=F.leaky_relu):
     """
 
 
-class ReLU6(FunctionLayer, function=F.relu6):
+class ReLU6(FunctionLayer, function=F.relu6, row=("hardtanh", 0.0, 6.0)):
     """``min(max(x, 0), 6)`` of each element. ``inplace`` has no effect."""
-
-    def pointwise_op(self) -> tuple[str, float, float]:
-        """Its row in the table of unary ops, and the row's numbers."""
-        return "hardtanh", 0.0, 6.0
 
 
 class Hardtanh(FunctionLayer, function=F.hardtanh):
@@ -57,23 +49,15 @@ class Hardtanh(FunctionLayer, function=F.hardtanh):
     """
 
 
-class Hardsigmoid(FunctionLayer, function=F.hardsigmoid):
+class Hardsigmoid(FunctionLayer, function=F.hardsigmoid, row=("hardsigmoid",)):
     """``relu6(x + 3) / 6`` of each element (Courbariaux et al. 2015). ``inplace`` has no effect."""
 
-    def pointwise_op(self) -> tuple[str, float, float]:
-        """Its row in the table of unary ops, and the row's numbers."""
-        return "hardsigmoid", 0.0, 0.0
 
-
-class Hardswish(FunctionLayer, function=F.hardswish):
+class Hardswish(FunctionLayer, function=F.hardswish, row=("hardswish",)):
     """``x * relu6(x + 3) / 6`` of each element (Howard et al. 2019). ``inplace`` has no effect."""
 
-    def pointwise_op(self) -> tuple[str, float, float]:
-        """Its row in the table of unary ops, and the row's numbers."""
-        return "hardswish", 0.0, 0.0
 
-
-class ELU(FunctionLayer, function=F.elu):
+class ELU(FunctionLayer, function=F.elu, row=("elu", "alpha")):
     """``x`` where positive, else ``alpha * (exp(x) - 1)`` (Clevert et al. 2015). ``inplace`` has no effect.
 
     Attributes
@@ -82,36 +66,24 @@ class ELU(FunctionLayer, function=F.elu):
     """
 
 
-class SiLU(FunctionLayer, function=F.silu):
+class SiLU(FunctionLayer, function=F.silu, row=("silu",)):
     """``x * sigmoid(x)`` of each element, also called swish. ``inplace`` has no effect."""
 
-    def pointwise_op(self) -> tuple[str, float, float]:
-        """Its row in the table of unary ops, and the row's numbers."""
-        return "silu", 0.0, 0.0
 
-
-class Sigmoid(FunctionLayer, function=F.sigmoid):
+class Sigmoid(FunctionLayer, function=F.sigmoid, row=("sigmoid",)):
     """``1 / (1 + exp(-x))`` of each element."""
 
     def fusion_steps(self, shape: tuple[int, ...]) -> FusionSteps:
         """One step."""
         return [("sigmoid", None)], shape, ()
 
-    def pointwise_op(self) -> tuple[str, float, float]:
-        """Its row in the table of unary ops, and the row's numbers."""
-        return "sigmoid", 0.0, 0.0
 
-
-class Tanh(FunctionLayer, function=F.tanh):
+class Tanh(FunctionLayer, function=F.tanh, row=("tanh",)):
     """Hyperbolic tangent of each element."""
 
     def fusion_steps(self, shape: tuple[int, ...]) -> FusionSteps:
         """One step."""
         return [("tanh", None)], shape, ()
-
-    def pointwise_op(self) -> tuple[str, float, float]:
-        """Its row in the table of unary ops, and the row's numbers."""
-        return "tanh", 0.0, 0.0
 
 
 class GELU(FunctionLayer, function=F.gelu):
@@ -124,6 +96,11 @@ class GELU(FunctionLayer, function=F.gelu):
     approximate : {"none", "tanh"}
         ``"tanh"`` approximates ``Phi`` by a hyperbolic tangent.
     """
+
+    def pointwise_op(self) -> tuple[str, float, float] | None:
+        """The row of the approximation; None for one that the function refuses."""
+        row = {"none": "gelu", "tanh": "gelu_tanh"}.get(self.approximate)
+        return None if row is None else (row, 0.0, 0.0)
 
 
 class Softmax(FunctionLayer, function=F.softmax, without=("dtype",)):
@@ -142,7 +119,7 @@ class Softmax(FunctionLayer, function=F.softmax, without=("dtype",)):
     """
 
 
-class SELU(FunctionLayer, function=F.selu):
+class SELU(FunctionLayer, function=F.selu, row=("selu",)):
     """``elu`` with the two constants that keep mean 0 and variance 1 (Klambauer et al. 2017).
 
     ``inplace`` has no effect.
@@ -158,12 +135,8 @@ class CELU(FunctionLayer, function=F.celu):
     """
 
 
-class Mish(FunctionLayer, function=F.mish):
+class Mish(FunctionLayer, function=F.mish, row=("mish",)):
     """``x * tanh(softplus(x))`` of each element (Misra 2019). ``inplace`` has no effect."""
-
-    def pointwise_op(self) -> tuple[str, float, float]:
-        """Its row in the table of unary ops, and the row's numbers."""
-        return "mish", 0.0, 0.0
 
 
 class Softplus(FunctionLayer, function=F.softplus):
@@ -175,11 +148,11 @@ class Softplus(FunctionLayer, function=F.softplus):
     """
 
 
-class Softsign(FunctionLayer, function=F.softsign):
+class Softsign(FunctionLayer, function=F.softsign, row=("softsign",)):
     """``x / (1 + |x|)`` of each element."""
 
 
-class LogSigmoid(FunctionLayer, function=F.logsigmoid):
+class LogSigmoid(FunctionLayer, function=F.logsigmoid, row=("logsigmoid",)):
     """The logarithm of the sigmoid of each element, without overflow."""
 
 
@@ -201,7 +174,7 @@ class Softshrink(FunctionLayer, function=F.softshrink):
     """
 
 
-class Tanhshrink(FunctionLayer, function=F.tanhshrink):
+class Tanhshrink(FunctionLayer, function=F.tanhshrink, row=("tanhshrink",)):
     """``x - tanh(x)`` of each element."""
 
 

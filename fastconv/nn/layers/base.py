@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ... import dtypes
-from ...checks import check, check_call
+from ...checks import check, check_call, number
 from ...creation import as_tensor
 from ...dtypes import FLOAT32, FLOAT64
 from ...spec import window_options
@@ -37,11 +37,17 @@ class FunctionLayer(Module):
     names its function::
 
         class Softmax(FunctionLayer, function=F.softmax): ...
+
+    A function of each element also names its row in the table of unary ops, with its two numbers or the names
+    of the options that they are::
+
+        class ELU(FunctionLayer, function=F.elu, row=("elu", "alpha")): ...
     """
 
     function: Callable[..., Any]
     options: tuple[str, ...]  # the names of the function's parameters after its inputs
     shown: tuple[str, ...]  # the options that the repr shows
+    row: tuple[str | float, ...] = ()
     ndim: int = 0  # the spatial dimensions: from a name such as "max_pool2d", or set by the layer
     __signature__: inspect.Signature
 
@@ -51,6 +57,7 @@ class FunctionLayer(Module):
         inputs: int = 1,
         shown: tuple[str, ...] | None = None,
         without: tuple[str, ...] = (),
+        row: tuple[str | float, ...] = (),
         **kwargs: Any,
     ) -> None:
         """Derive the constructor of ``cls`` from the signature of ``function``.
@@ -66,6 +73,7 @@ class FunctionLayer(Module):
         options = list(inspect.signature(function).parameters.values())[inputs:]
         options = [o for o in options if o.name not in without]
         cls.function = staticmethod(function)
+        cls.row = row
         cls.options = tuple(o.name for o in options if o.name not in NO_OPTIONS)
         if function.__name__[-2].isdigit():
             cls.ndim = int(function.__name__[-2])
@@ -91,6 +99,16 @@ class FunctionLayer(Module):
     def forward(self, *inputs: Any) -> Any:
         """The layer's function with the layer's options."""
         return self.function(*inputs, **{o: getattr(self, o) for o in self.options})
+
+    def pointwise_op(self) -> tuple[str, float, float] | None:
+        """The layer's row in the table of unary ops, and the row's numbers; None if it has none."""
+        if not self.row:
+            return None
+        name, *given = self.row
+        what = self.function.__name__
+        numbers = [number(what, n, getattr(self, n)) if isinstance(n, str) else n for n in given]
+        p, q = (*numbers, 0.0, 0.0)[:2]
+        return str(name), p, q
 
     def extra_repr(self) -> str:
         """The options."""

@@ -237,7 +237,7 @@ def forward(function, pixels, x, columns, row_step, weights, rows, first, end, y
     y, y_step : address of the first pixel, and bytes from pixel to pixel
     init : address of what the sums start with, one number per channel
     added : address of what is added at the end, with the strides of ``y``; 0: nothing
-    relu : not 0: negative results become 0
+    relu : 1: negative results become 0
     """
     call(
         function,

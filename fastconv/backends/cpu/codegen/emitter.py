@@ -184,9 +184,9 @@ class Emitter:
         return self.b.extract_element(value, I32(0))
 
     def floor(self, relu):
-        """The least value that a result may have: 0 if ``relu``, else minus infinity."""
+        """The least value that a result may have: 0 if ``relu`` is 1, else minus infinity."""
         number = self.b.select(
-            self.b.icmp_signed("!=", relu, I64(0)), self.element(0.0), self.element(float("-inf"))
+            self.b.icmp_signed("==", relu, I64(1)), self.element(0.0), self.element(float("-inf"))
         )
         return self.broadcast(number)
 

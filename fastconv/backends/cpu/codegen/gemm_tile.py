@@ -247,7 +247,7 @@ def tile(
     cols : how many columns of B and init are read, and of C written. Only a plain tile goes without: it takes
         all.
     added : address of what is added to the sums at the end, with the strides of C; 0: nothing
-    relu : not 0: negative results become 0
+    relu : 1: negative results become 0
     """
     call(
         function,

@@ -206,7 +206,7 @@ def transform_finally(function, src, src_step, dst, dst_step, shift, channels, b
     ----------
     bias : address of a run of channels
     added : address of the table of what is added; only a transform that is ``adding`` reads it
-    relu : not 0: negative results become 0
+    relu : 1: negative results become 0
     """
     call(function, (src, src_step, dst, dst_step, shift, channels, bias, added, relu))
 

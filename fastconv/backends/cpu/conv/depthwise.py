@@ -39,6 +39,7 @@ from ..codegen.jit import body, kernel, split_range
 from ..codegen.record import make_record, record_type
 from ..runtime import layout, memory, strided_copy
 from ..runtime.scratch import per_thread
+from .activation import activate
 from .passes import add_residual, backward_data, bias_argument, forward, taps_inside
 from .phases import PHASE_FIELDS, forward_phases
 from .weights import sum_partials, to_hwio
@@ -109,7 +110,9 @@ def _columns_of_tile(run, x, offsets, rows, q0, q1, base, blank, inner, border):
 
 
 @kernel
-def _convolve(thread, threads, run, x, weights, bias, zeros, y, residual, relu, offsets, positions, tables):
+def _convolve(
+    thread, threads, run, x, weights, bias, zeros, y, residual, activation, offsets, positions, tables
+):
     images, depth, height, width, channels = x.shape
     _, y_depth, y_height, y_width, _ = y.shape
     size = x.itemsize
@@ -142,6 +145,7 @@ def _convolve(thread, threads, run, x, weights, bias, zeros, y, residual, relu, 
             table = _columns_of_tile(run, x, offsets, rows, q0, q1, base, blank, inner, border)
             target = address(y) + (line + q0 * g.out_stride[2]) * channels * size
             added = target + residual if residual else 0
+            c1, y_step = min(c0 + chunk, channels), g.out_stride[2] * channels * size
             depthwise_tile.forward(
                 g.tile,
                 pixels=q1 - q0,
@@ -151,13 +155,14 @@ def _convolve(thread, threads, run, x, weights, bias, zeros, y, residual, relu, 
                 weights=address(filters),
                 rows=count // g.taps,
                 first=c0,
-                end=min(c0 + chunk, channels),
+                end=c1,
                 y=target,
-                y_step=g.out_stride[2] * channels * size,
+                y_step=y_step,
                 init=init,
                 added=added,
-                relu=relu,
+                relu=activation,
             )
+            activate(activation, target + c0 * size, q1 - q0, y_step, c1 - c0)
 
 
 @kernel
@@ -236,7 +241,7 @@ def _zeros(channels: int, dtype) -> np.ndarray:
     return np.zeros(channels, dtype)
 
 
-def _run(x, w, b, y, spec, phases, is_dgrad, residual, relu):
+def _run(x, w, b, y, spec, phases, is_dgrad, residual, activation):
     """Sum over taps (see ``passes.py``). Backward-data is the same: a filter has one input and one output
     channel."""
     hwio, channels = to_hwio(w), x.shape[-1]
@@ -253,7 +258,7 @@ def _run(x, w, b, y, spec, phases, is_dgrad, residual, relu):
             _zeros(channels, x.dtype),
             y,
             residual,
-            relu,
+            activation,
             phase.offsets,
             positions,
             tuple(per_thread(*tables)),
@@ -285,11 +290,11 @@ def _sum_copies(thread, threads, copies, x):
         x[i] = total
 
 
-def fwd(x, w, b, spec: ConvSpec, residual, relu) -> np.ndarray:
+def fwd(x, w, b, spec: ConvSpec, residual, activation) -> np.ndarray:
     """The forward pass (see ``passes.forward``)."""
     if spec.c_out != spec.c_in:
         x, spec = _repeated(x, spec), _one_filter(spec)
-    return forward(_run, x, w, b, spec, residual, relu)
+    return forward(_run, x, w, b, spec, residual, activation)
 
 
 def bwd_data(gy, w, spec: ConvSpec, residual) -> np.ndarray:

@@ -39,6 +39,7 @@ from ..codegen.jit import U, body, kernel, split_range
 from ..codegen.record import make_record, record_type
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
+from .activation import activate
 from .passes import (
     L2,
     backward_data,
@@ -114,7 +115,7 @@ def clear_block(y, n, d0, d1, h0, h1):
 
 @kernel
 def _convolve(
-    thread, threads, phase, panel_layout, x, weights, bias, y, residual, relu, offsets, slabs, tables
+    thread, threads, phase, panel_layout, x, weights, bias, y, residual, activation, offsets, slabs, tables
 ):
     images, x_depth, x_height, x_width, channels = x.shape
     off_d, off_h, off_w = offsets
@@ -181,6 +182,7 @@ def _convolve(
                 line += g.out_offset[1] + j * g.out_stride[1]
                 pixel = line * y.shape[3] + g.out_offset[2]
                 target = address(y) + (pixel * out_channels + k) * size
+                used = min(width, columns - p * width)
                 init = address(bias) + k * size if bias.size else 0
                 added = target + residual if residual else 0
                 gemm_tile.tile(
@@ -199,10 +201,11 @@ def _convolve(
                     c_row=g.out_stride[2] * out_channels,
                     init=init,
                     init_row=0,
-                    cols=min(width, columns - p * width),
+                    cols=used,
                     added=added,
-                    relu=relu,
+                    relu=activation,
                 )
+                activate(activation, target, ow, g.out_stride[2] * out_channels * size, used)
 
 
 @lru_cache(maxsize=1024)
@@ -232,7 +235,7 @@ def _plan(
     return record, (threads, 1 if phase.inside else rows * pitch)
 
 
-def _run(x, w, b, y, spec, phases, is_dgrad, residual, relu):
+def _run(x, w, b, y, spec, phases, is_dgrad, residual, activation):
     """Sum over taps (see ``passes.py``)."""
     threads, merged = settings.get_num_threads(), spec.groups == 1
     for phase, clear in phases_with_taps(phases, y, may_clear=True):
@@ -247,7 +250,7 @@ def _run(x, w, b, y, spec, phases, is_dgrad, residual, relu):
             bias_argument(b, x.dtype),
             y,
             residual,
-            relu,
+            activation,
             phase.offsets,
             memory.empty(shape, x.dtype),
             *per_thread((2 * len(phase.taps), np.int64)),

@@ -35,6 +35,7 @@ from ..codegen.jit import body, kernel, split_range
 from ..codegen.record import make_record, record_type
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
+from .activation import activate
 from .direct import copy_run
 from .passes import L2, backward_data, bias_argument, forward, panels_per_job, phases_with_taps
 from .phases import PHASE_FIELDS, forward_phases
@@ -100,7 +101,19 @@ def scatter(result, pitch, start, count, used, g, k, y, target, added, residual)
 
 @kernel
 def _convolve(
-    thread, threads, phase, panel_layout, x, weights, bias, y, residual, relu, offsets, matrices, results
+    thread,
+    threads,
+    phase,
+    panel_layout,
+    x,
+    weights,
+    bias,
+    y,
+    residual,
+    activation,
+    offsets,
+    matrices,
+    results,
 ):
     off_d, off_h, off_w = offsets
     out_channels, size = y.shape[4], x.itemsize
@@ -149,8 +162,9 @@ def _convolve(
                     init_row=0,
                     cols=used,
                     added=added,
-                    relu=relu,
+                    relu=activation,
                 )
+                activate(activation, c, m1 - m0, c_row * size, used)
                 if not in_place:
                     scatter(result, width, start + m0, m1 - m0, used, g, k, y, target, addends, residual)
 
@@ -173,7 +187,7 @@ def _plan(phase, images: int, channels: int, panels: int, groups: int, threads: 
     return record, (threads, block * run)
 
 
-def _run(x, w, b, y, spec, phases, is_dgrad, residual, relu):
+def _run(x, w, b, y, spec, phases, is_dgrad, residual, activation):
     """Sum over taps (see ``passes.py``)."""
     threads = settings.get_num_threads()
     for phase, _ in phases_with_taps(phases, y):
@@ -188,7 +202,7 @@ def _run(x, w, b, y, spec, phases, is_dgrad, residual, relu):
             bias_argument(b, x.dtype),
             y,
             residual,
-            relu,
+            activation,
             phase.offsets,
             memory.empty(shape, x.dtype),
             *per_thread((MAX_ROWS * weights.width, x.dtype)),

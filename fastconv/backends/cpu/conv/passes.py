@@ -1,14 +1,14 @@
 """What forward and backward-data of every algorithm do around their kernels: layouts, residual, gaps.
 
-An algorithm gives a function ``run(x, w, b, y, spec, phases, is_dgrad, residual, relu, *options)``, which
-computes both passes, because backward-data is a convolution with input and output channels exchanged:
+An algorithm gives a function ``run(x, w, b, y, spec, phases, is_dgrad, residual, activation, *options)``.
+It computes both passes, because backward-data is a convolution with input and output channels exchanged:
 
     ``x``, ``y``     the input and the result, ``N, D, H, W, C``; gradients in backward-data
     ``w``, ``b``     weights (an array or :class:`Prepacked`) and bias (or None)
     ``phases``       of the pass (see ``phases.py``)
     ``is_dgrad``     whether input channels are the weight's output channels
     ``residual``     what to add: it lies so many bytes behind each element of ``y`` (0: nothing to add)
-    ``relu``         1: negative results become 0
+    ``activation``   what follows (see ``activation.py``)
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from fastconv.spec import ConvSpec
 
 from ..codegen.jit import U, body, kernel, split_range
 from ..runtime import layout
+from .activation import activation_argument
 from .phases import Phase, backward_phases, forward_phases
 from .weights import Prepacked
 
@@ -35,7 +36,7 @@ def forward(
     b: np.ndarray | None,
     spec: ConvSpec,
     residual: np.ndarray | None,
-    relu: bool,
+    activation: str | tuple[str, float, float] | None,
     *options,
 ) -> np.ndarray:
     """The forward pass by ``run``.
@@ -49,8 +50,8 @@ def forward(
     b : ndarray, C_out, or None
     spec : ConvSpec
     residual : ndarray of the result's shape, or None
-        Added to the result, before ``relu``.
-    relu : bool
+        Added to the result, before the activation.
+    activation : None, "relu" or (name, p, q)
     *options
         More arguments for ``run``.
 
@@ -62,7 +63,8 @@ def forward(
     as_3d = spec.as_3d()
     if y.size:
         added, offset = _residual_offset(residual, y5)
-        run(layout.to_ndhwc(x), w, b, y5, as_3d, forward_phases(as_3d), False, offset, int(relu), *options)
+        number = activation_argument(activation, x.dtype)
+        run(layout.to_ndhwc(x), w, b, y5, as_3d, forward_phases(as_3d), False, offset, number, *options)
     return y
 
 

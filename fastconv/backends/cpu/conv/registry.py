@@ -157,10 +157,10 @@ def conv_fwd(
     spec: ConvSpec,
     algorithm: str | None = None,
     residual: np.ndarray | None = None,
-    relu: bool = False,
+    activation: str | tuple[str, float, float] | None = None,
 ) -> np.ndarray:
     """The forward pass (see the contract)."""
-    return _choose(spec, "fwd", x.dtype, algorithm).fwd(x, w, b, spec, residual, relu)
+    return _choose(spec, "fwd", x.dtype, algorithm).fwd(x, w, b, spec, residual, activation)
 
 
 def conv_bwd_data(

@@ -21,13 +21,13 @@ from . import cost, depthwise, direct, geometry, implicit_gemm, implicit_gemm_we
 
 # ------------------------------------------------------------------------------------------------- the passes
 def _fwd(run):
-    def fwd(x, w, b, spec, residual, relu):
+    def fwd(x, w, b, spec, residual, activation):
         y, y5 = layout.empty(spec.y_shape, x.dtype)
         if y.size:
             residual = None if residual is None else layout.to_ndhwc(residual)
             b = None if b is None else layout.dense(b)
             phases = geometry.forward(spec.as_3d())
-            run(phases, layout.to_ndhwc(x), geometry.weights(w), y5, b, residual, relu)
+            run(phases, layout.to_ndhwc(x), geometry.weights(w), y5, b, residual, activation is not None)
         return y
 
     return fwd
@@ -128,8 +128,8 @@ def conv_prepack(w):
     return in_order.transpose(last, last - 1, *range(last - 1))
 
 
-def conv_fwd(x, w, b, spec, algorithm=None, residual=None, relu=False):
-    return choose(spec, "fwd", x.dtype, algorithm).fwd(x, w, b, spec, residual, relu)
+def conv_fwd(x, w, b, spec, algorithm=None, residual=None, activation=None):
+    return choose(spec, "fwd", x.dtype, algorithm).fwd(x, w, b, spec, residual, activation)
 
 
 def conv_bwd_data(gy, w, spec, algorithm=None, residual=None):

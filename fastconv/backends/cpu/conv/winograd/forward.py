@@ -33,6 +33,7 @@ from fastconv.backends.cpu.runtime.scratch import per_thread
 from fastconv.spec import ConvSpec
 
 from .. import passes, weights
+from ..activation import activate
 from ..space_to_depth import depth_to_space, space_to_depth, stride_one_spec, weights_to_depth
 from ..weights import Prepacked, memoize_packed, to_hwio
 from .plan import forward_plan, needs_space_to_depth
@@ -198,7 +199,7 @@ def transform_inputs(t0, t1, start, g, kinds, places, x, y, residual, v, table, 
 
 
 @body
-def transform_outputs(tiles, panel, width, g, kinds, places, sums, bias, y, targets, relu):
+def transform_outputs(tiles, panel, width, g, kinds, places, sums, bias, y, targets, activation):
     """Write a panel of the outputs of the first ``tiles`` tiles; ``sums`` is an address, the other arguments
     are as in :func:`transform_inputs`."""
     area, column = g.output_side * g.output_side, panel * width * y.itemsize
@@ -215,12 +216,13 @@ def transform_outputs(tiles, panel, width, g, kinds, places, sums, bias, y, targ
             channels,
             address(bias) + column,
             target + g.block * area * 8,
-            relu,
+            activation,
         )
+        activate(activation, column, area, 0, channels, target)
 
 
 @kernel
-def _by_tiles(thread, threads, geometry, filters, x, bias, y, residual, relu, v_all, sums_all, tables):
+def _by_tiles(thread, threads, geometry, filters, x, bias, y, residual, activation, v_all, sums_all, tables):
     panels, count, depth, width = filters.shape
     size = x.itemsize
     g = geometry[0]
@@ -258,7 +260,7 @@ def _by_tiles(thread, threads, geometry, filters, x, bias, y, residual, relu, v_
                     c=sums + p * g.sum_plane + start * width * size,
                     c_row=width,
                 )
-            transform_outputs(here, panel, width, g, kinds, places, sums, bias, y, targets, relu)
+            transform_outputs(here, panel, width, g, kinds, places, sums, bias, y, targets, activation)
 
 
 @body
@@ -270,7 +272,7 @@ def _panel_inputs(thread, threads, geometry, x, y, residual, v, kinds, places, t
 
 
 @body
-def _panel_products(thread, threads, geometry, source, w, x, bias, y, relu, scratch, order, tables):
+def _panel_products(thread, threads, geometry, source, w, x, bias, y, activation, scratch, order, tables):
     v, u_all, sums_all, blocks = scratch
     size, tiles = x.itemsize, order[0].size
     g, s = geometry[0], source[0]
@@ -308,11 +310,11 @@ def _panel_products(thread, threads, geometry, source, w, x, bias, y, relu, scra
                     init=target if c0 > 0 else 0,
                     init_row=width,
                 )
-        transform_outputs(tiles, panel, width, g, kinds, places, sums, bias, y, targets, relu)
+        transform_outputs(tiles, panel, width, g, kinds, places, sums, bias, y, targets, activation)
 
 
 @stages
-def _by_panels(threads, geometry, source, w, x, bias, y, residual, relu, scratch, order, tables):
+def _by_panels(threads, geometry, source, w, x, bias, y, residual, activation, scratch, order, tables):
     tiles = x.shape[0] * geometry[0].grid[0] * geometry[0].grid[1]
     _, starts, kinds, places, targets = split_tables(order, 0, tiles)
     sort_tiles(0, tiles, (geometry[0].grid[0], geometry[0].grid[1]), kinds, places, starts)
@@ -320,11 +322,13 @@ def _by_panels(threads, geometry, source, w, x, bias, y, residual, relu, scratch
         _panel_inputs, threads, (geometry, x, y, residual, scratch[0], kinds, places, targets, tables)
     )
     in_order = kinds, places, starts, targets
-    in_parallel(_panel_products, threads, (geometry, source, w, x, bias, y, relu, scratch, in_order, tables))
+    in_parallel(
+        _panel_products, threads, (geometry, source, w, x, bias, y, activation, scratch, in_order, tables)
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- passes
-def _run(x, w, b, y, spec, phases, is_dgrad, residual, relu, m):
+def _run(x, w, b, y, spec, phases, is_dgrad, residual, activation, m):
     """Both passes (see ``conv/passes.py``), by tiles of m x m outputs."""
     dtype = x.dtype
     plan = forward_plan(spec, is_dgrad, m, dtype, residual != 0, settings.get_num_threads())
@@ -340,11 +344,11 @@ def _run(x, w, b, y, spec, phases, is_dgrad, residual, relu, m):
         source, data = _source(w, is_dgrad, plan.width)
         by_address(plan)
         scratch = v, u, sums, blocks
-        _by_panels(plan.record, source, data, x, bias, y, residual, relu, scratch, order, *tables)
+        _by_panels(plan.record, source, data, x, bias, y, residual, activation, scratch, order, *tables)
     else:
         filters = _transformed(w, plan.form, plan.filter_transform, is_dgrad, plan.width)
         by_address(plan)
-        _by_tiles(plan.record, filters, x, bias, y, residual, relu, v, sums, *tables)
+        _by_tiles(plan.record, filters, x, bias, y, residual, activation, v, sums, *tables)
 
 
 def fwd(
@@ -353,15 +357,15 @@ def fwd(
     b: np.ndarray | None,
     spec: ConvSpec,
     residual: np.ndarray | None,
-    relu: bool,
+    activation: str | tuple[str, float, float] | None,
     m: int,
 ) -> np.ndarray:
     """The forward pass by tiles of m x m outputs; the other arguments are those of ``passes.forward``."""
     if not needs_space_to_depth(spec):
-        return passes.forward(_run, x, w, b, spec, residual, relu, m)
+        return passes.forward(_run, x, w, b, spec, residual, activation, m)
     inner = stride_one_spec(spec)
     x, w = space_to_depth(x, inner), weights_to_depth(w, spec)
-    return passes.forward(_run, x, w, b, inner, residual, relu, m)
+    return passes.forward(_run, x, w, b, inner, residual, activation, m)
 
 
 def bwd_data(
