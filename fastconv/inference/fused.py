@@ -23,12 +23,12 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 CHAINED = ("relu", "sigmoid", "tanh")
 
 
-def refuse(training: bool, x: object) -> None:
+def refuse(training: bool, *inputs: object) -> None:
     """Raise where a net for evaluation is used for training, or asked for gradients."""
     what = "optimize_for_inference"
     check(not training, what, "the net evaluates only; train the one it was made from", RuntimeError)
     check(
-        not (isinstance(x, Tensor) and x.requires_grad and is_grad_enabled()),
+        not (is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs)),
         what,
         "the net computes no gradients; use the one it was made from, or no_grad()",
         RuntimeError,
@@ -179,10 +179,12 @@ class FusedConv(Fused):
             self._packed = packed = engine, w, engine.conv_prepack(w.array)
         b = None if b is None else b.array
         activation = self.activation
-        known = activation in (None, "relu") or activation[0] in getattr(engine, "CONV_ACTIVATIONS", ())
-        y = engine.conv_fwd(x, packed[2], b, spec, algorithm, residual, activation if known else None)
-        if not known:
-            y = engine.unary_fwd(activation[0], y, *activation[1:])
+        apart = None
+        if isinstance(activation, tuple) and activation[0] not in getattr(engine, "CONV_ACTIVATIONS", ()):
+            activation, apart = None, activation
+        y = engine.conv_fwd(x, packed[2], b, spec, algorithm, residual, activation)
+        if apart is not None:
+            y = engine.unary_fwd(apart[0], y, *apart[1:])
         return Tensor(engine.reshape(y, (*lead, w.shape[0])) if self.dense else y)
 
     def _fits(self, x: Any, w: Tensor) -> bool:

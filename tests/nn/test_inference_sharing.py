@@ -130,8 +130,11 @@ def test_a_block_of_a_user_offers_its_residual_form(backend, monkeypatch):
     """The sum is computed by the convolution's kernel, with nothing left for the norm."""
     net, x = with_statistics(nn.Sequential(Around(), Around())), fc.randn(2, C, 6, 5)
     fast = same(net, x)
+    if backend == "cpu":
+        (program,) = fast.forward.programs
+        assert [call.op for call in program.calls] == ["conv_fwd"] * 2
+        return
     monkeypatch.setattr(nn.BatchNorm2d, "forward", None)  # nobody calls it
-    fast[0].conv.algorithm = "direct"  # a change, so nothing that was recorded answers
     assert fast(x).shape == x.shape
 
 

@@ -49,6 +49,7 @@ LAYERS = {
     "data": 4,
     "utils": 4,
     "models": 4,
+    "graph": 3,
     "inference": 4,
     "inspect": 4,
     "train": 4,

@@ -88,8 +88,12 @@ class OptionalOps(Protocol):
     ) -> tuple[Array | None, list[Array | None], list[Array | None]]:
         """``gx, gweights, gbiases``; None where the gradient is not needed."""
 
-    def record(self, function: Callable[[Any], Any], x: Any) -> Callable[[Any], Any] | None:
-        """A faster version of ``function`` (array -> array) for arrays of x's shape, or None if not possible.
+    def record(
+        self, function: Callable[..., Any], engine: Any, inputs: Sequence[Array]
+    ) -> Callable[..., Any] | None:
+        """A faster version of ``function`` for arrays of the inputs' shapes, or None if that is not possible.
 
-        ``function`` must call the same ops in the same order whatever the values of its argument are.
+        ``function(engine, *arrays)`` returns an array or a structure of arrays. It must call the same ops of
+        its ``engine``, by position, in the same order whatever the values of the arrays are, and compute
+        nothing without it. The result takes the arrays alone. ``engine`` is the engine itself.
         """

@@ -1,0 +1,205 @@
+"""Capture: a function runs once, and what it asks of the engine becomes a :class:`Program`.
+
+::
+
+    function(x) -> layers -> F.conv2d -> engine.conv_fwd(array, array, None, spec)
+                                          |  a stand-in for the engine notes the call, and which
+                                          |  of its arguments are results of earlier calls
+
+An array is known by its place in memory. Arrays that come from nowhere, such as weights, are constants. What
+depends on the numbers in an array cannot be noted, and is refused.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import backends, variable
+from ..backends.contract import CONTRACT, OPTIONAL
+from ..checks import shape_str
+from ..tape import no_grad
+from .program import Call, Program, Value
+
+#: Ops that write to an argument.
+WRITES = ("setitem", "index_add", "scatter", "running_step", "optimizer_step")
+
+
+class CannotCapture(RuntimeError):
+    """The function does something that a program cannot repeat; the message says what."""
+
+
+def capture(
+    function: Callable[..., Any],
+    inputs: Sequence[Any],
+    call_module: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any] | None = None,
+) -> tuple[Program, Any]:
+    """Run ``function`` on tensors of ``inputs``; what it computed as a program, and its result.
+
+    Parameters
+    ----------
+    function : callable
+        Takes Tensors, returns a Tensor or tuples, lists and dicts of Tensors. Python code in it runs now
+        only.
+    inputs : sequence of array
+        Host arrays.
+    call_module : callable, optional
+        ``(module, args, kwargs) -> result``, which replaces the calls of modules.
+
+    Raises
+    ------
+    CannotCapture
+        The function reads the numbers of a tensor, changes one of its inputs or weights, or looks at memory
+        that the engine does not know.
+    """
+    trace = _Trace(call_module)
+    values = [trace.result(a) for a in inputs]
+    trace.given = {variable.owner(a) for a in inputs}
+    token = backends.observer.set(trace)
+    try:
+        with no_grad():
+            output = function(*map(variable.tensor_class, inputs))
+    finally:
+        backends.observer.reset(token)
+    return Program(values, trace.calls, trace.structure(output)), output
+
+
+class _Trace:
+    """The observer of a capture: calls, and the values that arrays in memory are."""
+
+    faithful = True
+
+    def __init__(self, call_module: Callable[..., Any] | None) -> None:
+        self.calls: list[Call] = []
+        self.call_module = call_module
+        self.given: set[int] = set()  # owners of the memory of the inputs
+        self._values: dict[Any, Value] = {}
+        self._stale: set[Any] = set()  # arrays that a change in place of the same memory has outdated
+        self._owners: dict[int, set[Any]] = {}  # of results: owner of the memory -> places in it
+        self._kept: list[Any] = []  # so that no place is used twice
+
+    def call(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run ``module``."""
+        if self.call_module is None:
+            return module.forward(*args, **kwargs)
+        return self.call_module(module, args, kwargs)
+
+    def engine(self, engine: Any) -> Any:
+        """The stand-in for ``engine``."""
+        return _Noting(self, engine)
+
+    # ------------------------------------------------------------------------------------------ values
+    def result(self, array: Any) -> Value:
+        """A new value for what is in ``array`` now."""
+        place, owner = _place(array), variable.owner(array)
+        value = self._values[place] = Value(tuple(array.shape), array.dtype)
+        self._stale.discard(place)
+        self._owners.setdefault(owner, set()).add(place)
+        self._kept.append(array)
+        return value
+
+    def value(self, array: Any) -> Value:
+        """The value in ``array``; a constant if no call has computed it."""
+        place = _place(array)
+        if place in self._stale:
+            raise CannotCapture(
+                f"a view of a tensor ({shape_str(array.shape)}) is used after the tensor changed in place"
+            )
+        if (value := self._values.get(place)) is None:
+            if variable.owner(array) in self._owners:
+                raise CannotCapture(f"memory of a tensor is read past the engine ({shape_str(array.shape)})")
+            value = self._values[place] = Value.of(array)
+            self._kept.append(array)
+        return value
+
+    def structure(self, output: Any) -> Any:
+        """``output`` with Values in place of Tensors and arrays."""
+        if isinstance(output, variable.Variable):
+            return self.value(output.array)
+        if isinstance(output, np.ndarray):
+            return self.value(output)
+        if isinstance(output, dict):
+            return {k: self.structure(v) for k, v in output.items()}
+        if type(output) in (tuple, list):
+            return type(output)([self.structure(v) for v in output])
+        if output is None or isinstance(output, (bool, int, float, str)):
+            return output
+        raise CannotCapture(
+            f"a result is neither a tensor nor a tuple, list or dict: {type(output).__name__}"
+        )
+
+    # ------------------------------------------------------------------------------------------ calls
+    def note(self, engine: Any, op: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Compute ``op`` and note the call."""
+        if options:
+            bound = CONTRACT[op].bind(*args, **options)
+            bound.apply_defaults()
+            args = tuple(bound.arguments.values())
+        if op == "setitem" and args[1] is Ellipsis:
+            return self._replace(engine, args[0], args[2])
+        if op in WRITES:
+            raise CannotCapture(f"{op}: a part of a tensor changes in place")
+        if op == "to_host" and self._depends(args[0]):
+            raise CannotCapture(f"the numbers of a tensor ({shape_str(args[0].shape)}) are read")
+        given = self._arguments(args)
+        result = getattr(engine, op)(*args)
+        self.calls.append(Call(op, given, self._results(result)))
+        return result
+
+    def _depends(self, array: Any) -> bool:
+        return variable.owner(array) in self._owners
+
+    def _replace(self, engine: Any, target: Any, values: Any) -> None:
+        """All of ``target`` becomes ``values``."""
+        owner = variable.owner(target)
+        if owner in self.given or owner not in self._owners or _place(target) not in self._values:
+            raise CannotCapture(f"an input or a weight ({shape_str(target.shape)}) changes in place")
+        if not hasattr(values, "shape") or tuple(values.shape) != tuple(target.shape):
+            raise CannotCapture(f"setitem: a tensor ({shape_str(target.shape)}) is filled in place")
+        value = self.value(values)
+        engine.setitem(target, ..., values)
+        self._stale |= self._owners[owner]
+        place = _place(target)
+        self._stale.discard(place)
+        self._values[place] = value
+
+    def _arguments(self, structure: Any) -> Any:
+        if isinstance(structure, np.ndarray) or hasattr(structure, "__cuda_array_interface__"):
+            return self.value(structure)
+        if type(structure) in (tuple, list):
+            return type(structure)([self._arguments(s) for s in structure])
+        return structure
+
+    def _results(self, structure: Any) -> Any:
+        if isinstance(structure, tuple):
+            return tuple([self._results(s) for s in structure])
+        return self.result(structure) if hasattr(structure, "shape") else structure
+
+
+class _Noting:
+    """An engine whose ops are noted. It has no optional ops, which merge several of the contract."""
+
+    def __init__(self, trace: _Trace, engine: Any) -> None:
+        self._trace, self._engine = trace, engine
+
+    def __eq__(self, other: object) -> bool:
+        return getattr(other, "_engine", other) is self._engine
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in OPTIONAL:
+            raise AttributeError(name)
+        found = getattr(self._engine, name)
+        if name not in CONTRACT or not inspect.isfunction(found):
+            return found
+        return lambda *args, **options: self._trace.note(self._engine, name, args, options)
+
+
+def _place(array: Any) -> Any:
+    if isinstance(array, np.ndarray):
+        return array.ctypes.data, array.shape, array.strides, array.dtype.str
+    return id(array)

@@ -1,0 +1,53 @@
+"""Passes: programs that compute the same with fewer calls. Each is a function of a program, an
+engine and what is known of constants.
+
+====================  ==================================================================================
+``fold_constants``    calls of constants are computed now
+``batch_norm``        scale and shift of a BatchNorm go into the weights before it
+``dense``             a dense layer with constant weights is a 1x1 convolution, whose weights can be packed
+``epilogues``         the end of a convolution: a sum, then an activation, in its kernel
+``chains``            small layers one after the other are one op, where the engine has one
+``prepack``           constant weights in the engine's own form
+``dead_calls``        what no result needs is left out
+====================  ==================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from ..constants import Constants
+from ..program import Program
+from .batch_norm import batch_norm
+from .chains import chains
+from .dead_calls import dead_calls
+from .dense import dense
+from .epilogues import epilogues
+from .fold_constants import fold_constants
+from .prepack import prepack
+
+#: The passes in the order in which they run.
+PASSES: dict[str, Callable[[Program, Any, Constants], Program]] = {
+    "fold_constants": fold_constants,
+    "dead_calls": dead_calls,
+    "batch_norm": batch_norm,
+    "chains": chains,
+    "dense": dense,
+    "epilogues": epilogues,
+    "prepack": prepack,
+}
+
+
+def optimize(
+    program: Program, engine: Any, constants: Constants | None = None, without: Collection[str] = ()
+) -> Program:
+    """The program after every pass of :data:`PASSES` except those in ``without``.
+
+    Programs that share ``constants`` share what passes compute of them.
+    """
+    constants = Constants() if constants is None else constants
+    for name, run in PASSES.items():
+        if name not in without:
+            program = run(program, engine, constants)
+    return program

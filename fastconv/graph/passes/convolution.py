@@ -1,0 +1,66 @@
+"""The arguments of ``conv_fwd`` by name, as passes read and change them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ...spec import ConvSpec
+from ..program import Call, Value
+
+
+class Convolution(NamedTuple):
+    """The arguments of a call of ``conv_fwd``, in the contract's order."""
+
+    x: Value
+    weight: Value
+    bias: Value | None
+    spec: ConvSpec
+    algorithm: str | None = None
+    residual: Value | None = None
+    activation: Any = None
+
+    @staticmethod
+    def of(call: Call | None) -> Convolution | None:
+        """The arguments of ``call`` if it is a convolution."""
+        return Convolution(*call.args) if call is not None and call.op == "conv_fwd" else None
+
+    def call(self, result: Value) -> Call:
+        """The call with these arguments."""
+        return Call("conv_fwd", self, result)
+
+    @property
+    def constant(self) -> bool:
+        """Whether weight and bias are constants."""
+        return self.weight.constant is not None and (self.bias is None or self.bias.constant is not None)
+
+
+class Rewriting:
+    """The calls of a program while a pass changes them.
+
+    Attributes
+    ----------
+    producers, readers : dict
+        Of each value the call that computes it, and how often it is read.
+    """
+
+    def __init__(self, program: Any) -> None:
+        self.calls: list[Call | None] = list(program.calls)
+        self.readers = {v: len(users) for v, users in program.users().items()}
+        self.producers: dict[Value, Call] = program.producers()
+        self._places = {id(call): i for i, call in enumerate(program.calls)}
+
+    def only_reader(self, value: Value) -> Call | None:
+        """The call that computes ``value``, if the value is read once."""
+        return self.producers.get(value) if self.readers.get(value) == 1 else None
+
+    def merge(self, before: Call, call: Call, merged: Call) -> None:
+        """Put ``merged`` in the place of ``call`` and leave out ``before``."""
+        place = self._places[id(call)]
+        self.calls[self._places[id(before)]] = None
+        self.calls[place] = merged
+        self._places[id(merged)] = place
+        self.producers[merged.result] = merged
+
+    def done(self) -> list[Call]:
+        """The calls that are left."""
+        return [call for call in self.calls if call is not None]

@@ -1,0 +1,60 @@
+"""What follows a convolution and is computed by its kernel: a sum with another result, then an activation.
+
+::
+
+    y = conv(x)      r      conv(x, residual=r, activation="relu")
+         \\          /
+          y + r              (a sum counts only where both have one shape, and y is read nowhere else)
+            |
+          relu
+
+The convolution moves to the place of the last call that it takes in, where all that it reads is there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..constants import Constants
+from ..program import Call, Program, Value
+from .convolution import Convolution, Rewriting
+
+
+def epilogues(program: Program, engine: Any, constants: Constants) -> Program:
+    """The program with sums and activations after convolutions, and activations after norms, taken in."""
+    work = Rewriting(program)
+    known = getattr(engine, "CONV_ACTIVATIONS", frozenset())
+    for call in program.calls:
+        if call.op == "binary_fwd" and call.args[0] == "add":
+            _sum(work, call)
+        elif call.op == "unary_fwd":
+            _activation(work, call, known)
+    return Program(program.inputs, work.done(), program.output)
+
+
+def _sum(work: Rewriting, call: Call) -> None:
+    _, *operands = call.args
+    if not all(isinstance(v, Value) and v.shape == call.result.shape for v in operands):
+        return
+    for v, other in (operands, operands[::-1]):
+        before = work.only_reader(v)
+        conv = Convolution.of(before)
+        if before is None or conv is None or conv.residual is not None or conv.activation is not None:
+            continue
+        if v.dtype == other.dtype:
+            work.merge(before, call, conv._replace(residual=other).call(call.result))
+            return
+
+
+def _activation(work: Rewriting, call: Call, known: Any) -> None:
+    name, x, *numbers = call.args
+    before = work.only_reader(x)
+    if before is None:
+        return
+    p, q = ((*(0.0 if n is None else float(n) for n in numbers), 0.0, 0.0))[:2]
+    conv = Convolution.of(before)
+    if conv is not None and conv.activation is None and (name == "relu" or name in known):
+        end = "relu" if name == "relu" else (name, p, q)
+        work.merge(before, call, conv._replace(activation=end).call(call.result))
+    elif before.op == "batch_norm_fwd" and before.args[-1] is None and name == "relu":
+        work.merge(before, call, Call(before.op, (*before.args[:-1], name), call.result))

@@ -1,0 +1,27 @@
+"""Constant weights of convolutions in the form that the engine packs them into."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ..constants import Constants
+from ..program import Call, Program, Value
+from .convolution import Convolution
+
+
+def prepack(program: Program, engine: Any, constants: Constants) -> Program:
+    """The program with the weights packed; weights that several calls share are packed once."""
+    calls: list[Call] = []
+    for call in program.calls:
+        conv = Convolution.of(call)
+        if conv is not None and conv.weight.constant is not None:
+            w = conv.weight
+            packed = constants.computed("prepack", (w,), partial(_packed, engine, w))
+            call = conv._replace(weight=packed).call(call.result)
+        calls.append(call)
+    return Program(program.inputs, calls, program.output)
+
+
+def _packed(engine: Any, w: Value) -> Value:
+    return Value(w.shape, w.dtype, engine.conv_prepack(w.constant))
