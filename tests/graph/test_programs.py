@@ -168,3 +168,20 @@ def test_constants_are_computed_once():
             faster = graph.optimize(program, engine, constants)
             packed.append([c.args[1].constant for c in faster.calls if c.op == "conv_fwd"])
     assert len(packed[0]) == 3 and all(a is b for a, b in zip(*packed))
+
+
+def test_recordings_on_other_inputs():
+    """Kernels replayed for new inputs, beside ops that work with NumPy: large arrays and small ones."""
+    engine = load("cpu")
+    layers = nn.GroupNorm(4, 8), nn.InstanceNorm2d(8), nn.Softmax(1), nn.Upsample(scale_factor=2)
+    with fc.backend("cpu"):
+        for size in (3, 40):
+            for layer in (*layers, Block(8)):
+                net = with_statistics(nn.Sequential(nn.Conv2d(3, 8, 3), layer, nn.Conv2d(8, 4, 1)))
+                x = fc.randn(2, 3, size + 2, size + 2)
+                program = graph.optimize(graph.capture(net, [x.array])[0], engine)
+                program.run(engine, x.array)
+                replay = engine.record(program.run, engine, [x.array])
+                for _ in range(3):
+                    x = fc.randn(2, 3, size + 2, size + 2)
+                    np.testing.assert_allclose(replay(x.array), net(x).numpy(), rtol=1e-4, atol=1e-5)

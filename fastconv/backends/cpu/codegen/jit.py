@@ -288,6 +288,13 @@ def by_address(arrays) -> None:
         _local.record(None, arrays)
 
 
+def by_numpy(function, *args) -> None:
+    """Call a function of NumPy inside an op; a recorder of launches is told of it as of a kernel."""
+    function(*args)
+    if _local.record is not None:
+        _local.record(function, args)
+
+
 def kernel(func):
     """Register ``func(thread, threads, *args)``, which says what each thread does (see the module's
     docstring).

@@ -32,7 +32,7 @@ from fastconv.backends.common.pointwise import (
 )
 
 from ..codegen import vector_math
-from ..codegen.jit import body, kernel, split_range
+from ..codegen.jit import body, by_numpy, kernel, split_range
 from ..runtime import layout, memory
 from . import borrowed as reference
 from .pointwise import SMALL, inline
@@ -238,7 +238,9 @@ def _repeated(lines, steps, inner: int):
     length, walk = count * inner, [(1, _ENDLESS, count * inner)]
     for k, (outer, last) in enumerate(steps):
         if outer == 0 and last == 1:
-            lines[k] = np.tile(lines[k][:inner], count)
+            copies = memory.empty((count, inner), lines[k].dtype)
+            by_numpy(np.copyto, copies, lines[k][:inner])
+            lines[k] = copies.reshape(-1)
         elif outer != 0 and last == 0:  # a number per row
             return lines, np.array([(1, _ENDLESS, inner), *((0, o, i) for o, i in steps)])
         walk.append((0, length if outer else 0, last))

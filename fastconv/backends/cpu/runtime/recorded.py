@@ -8,13 +8,12 @@ arguments, and scratch and results stay at their place in memory that belongs to
                                                              (the arguments are noted)
     later calls   copy the inputs to their places; kernel(arguments); kernel(arguments); ...; copy the results
 
-Some ops leave small arrays to NumPy. Such an op is a step of its own, which calls the op again and copies
-what it returns to the place of its result.
+Some ops leave small arrays to NumPy, or do some work beside their kernels. Such an op is a step of its own,
+which calls the op again and copies what it returns to the place of its result. Which ops these are is found
+by comparing every op with its replay on other inputs.
 """
 
 from __future__ import annotations
-
-import contextlib
 
 import numpy as np
 
@@ -42,6 +41,13 @@ def _each(function, structure):
     return structure
 
 
+def _arrays(structure) -> list[np.ndarray]:
+    """The arrays in ``structure``."""
+    found: list[np.ndarray] = []
+    _each(found.append, structure)
+    return found
+
+
 def _like(x: np.ndarray) -> np.ndarray:
     """Memory for an array of x's shape in the order that kernels read."""
     return layout.empty(x.shape, x.dtype)[0] if x.ndim > 2 else memory.empty(x.shape, x.dtype)
@@ -52,17 +58,23 @@ class Recording:
 
     Only the arrays that its ops return may depend on the inputs, because whatever else ``function`` does
     happens in the recording only.
+
+    Parameters
+    ----------
+    apart : collection of int
+        The numbers of ops that are called again by every replay, because they do more than launch kernels.
     """
 
-    def __init__(self, function, engine, inputs):
-        self._arena, self._steps = memory.Arena(), []
+    def __init__(self, function, engine, inputs, apart=()):
+        self._arena, self._steps, self._apart = memory.Arena(), [], apart
         self._kept = [function]  # it keeps its constants, which kernels may know by address
+        self._ends, self._results = [], []  # of each op: how many steps up to its end, and the places
         with self._arena, jit.recording(self._note):
             # NumPy would copy an input into the order of kernels at every call, which is not recorded.
             self._inputs = [_like(x) for x in inputs]
             for place, x in zip(self._inputs, inputs):
                 np.copyto(place, x)
-            self._output = function(_Recorded(engine, self), *self._inputs)
+            self._output = function(_Calls(engine, self._compute), *self._inputs)
 
     def _note(self, kernel, args):
         if kernel is None:
@@ -77,66 +89,85 @@ class Recording:
         """
         return np.asarray(_Place(x)) if memory.home(x) is self._arena else x
 
-    def _is_at_home(self, result):
-        found = []
-        _each(found.append, result)
-        return all(memory.home(x) is self._arena for x in found)
-
-    def compute(self, op, args):
+    def _compute(self, op, args):
         """The result of ``op``, noted as the kernels that it launched, or as a step of its own."""
-        before = len(self._steps)
+        before, number = len(self._steps), len(self._ends)
         result = op(*args)
-        if self._is_at_home(result):
-            return result
-        del self._steps[before:]
-        places = _each(_like, result)
-        self._keep(places, result)
-        noted, targets = _each(self._without_owner, args), _each(self._without_owner, places)
-        self._steps.append((self._again, (op, noted, targets)))
-        return places
+        if number in self._apart or not all(memory.home(x) is self._arena for x in _arrays(result)):
+            del self._steps[before:]
+            places = _each(_like, result)
+            _fill(places, result)
+            targets = _each(self._without_owner, places)
+            self._steps.append((_again, (op, _each(self._without_owner, args), targets)))
+            result = places
+        self._ends.append(len(self._steps))
+        self._results.append(_each(self._without_owner, result))
+        return result
 
-    def _again(self, op, args, targets):
-        self._keep(targets, op(*args))
+    def differing(self, function, engine, inputs) -> set[int]:
+        """The numbers of the ops of which a replay on other inputs gives something else than the op."""
+        found = set()
+        number = 0
 
-    def _keep(self, targets, result):
-        if isinstance(targets, np.ndarray):
-            np.copyto(targets, result)
-        elif isinstance(targets, (tuple, list)):
-            for target, part in zip(targets, result, strict=True):
-                self._keep(target, part)
+        def compare(op, args):
+            nonlocal number
+            want = op(*args)
+            for run, given in self._steps[self._ends[number - 1] if number else 0 : self._ends[number]]:
+                run(*given)
+            got = self._results[number]
+            if not all(map(_same, _arrays(got), _arrays(want))):
+                found.add(number)
+                _fill(got, want)
+            number += 1
+            return want
+
+        with jit.lock:
+            self._start(inputs)
+            function(_Calls(engine, compare), *inputs)
+        return found
+
+    def _start(self, inputs):
+        for place, x in zip(self._inputs, inputs, strict=True):
+            np.copyto(place, x)
 
     def __call__(self, *inputs: np.ndarray):
         with jit.lock:
-            for place, x in zip(self._inputs, inputs, strict=True):
-                np.copyto(place, x)
+            self._start(inputs)
             for run, args in self._steps:
                 run(*args)
             return _each(lambda y: y.copy(order="K"), self._output)
 
 
-class _Recorded:
-    """The engine whose ops a recording notes."""
+def _again(op, args, targets):
+    _fill(targets, op(*args))
 
-    def __init__(self, engine, recording):
-        self._engine, self._recording = engine, recording
+
+def _fill(targets, result):
+    for target, part in zip(_arrays(targets), _arrays(result), strict=True):
+        np.copyto(target, part)
+
+
+def _same(a, b):
+    return a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+
+
+class _Calls:
+    """An engine whose ops go through ``compute(op, args)``."""
+
+    def __init__(self, engine, compute):
+        self._engine, self._compute = engine, compute
 
     def __getattr__(self, name):
         op = getattr(self._engine, name)
         if name not in CONTRACT and name not in OPTIONAL:
             return op
-        return lambda *args: self._recording.compute(op, args)
+        return lambda *args: self._compute(op, args)
 
 
 def record(function, engine, inputs):
-    """A :class:`Recording` of ``function``, or None if it gives another result for other inputs."""
-    replay = Recording(function, engine, inputs)
+    """A :class:`Recording` of ``function``."""
     others = [x * x.dtype.type(-0.5) if x.dtype.kind == "f" else x for x in inputs]
-    got, want = [], []
-    with contextlib.suppress(ValueError):
-        _each(got.append, replay(*others))
-    _each(want.append, function(engine, *others))
-    return replay if len(got) == len(want) and all(map(_same, got, want)) else None
-
-
-def _same(a, b):
-    return a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    replay = Recording(function, engine, inputs)
+    if apart := replay.differing(function, engine, others):
+        replay = Recording(function, engine, inputs, apart)
+    return None if replay.differing(function, engine, others) else replay

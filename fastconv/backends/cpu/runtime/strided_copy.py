@@ -24,7 +24,7 @@ import numpy as np
 from fastconv.backends.common.pointwise import merged
 
 from ..codegen import emitter, transforms
-from ..codegen.jit import U, by_address, kernel, split_range
+from ..codegen.jit import U, by_address, by_numpy, kernel, split_range
 from .scratch import per_thread
 
 SMALL = 1 << 13  # elements up to which NumPy is faster than a launch
@@ -151,13 +151,13 @@ def copy(y: np.ndarray, x: np.ndarray) -> None:
     """``y[...] = x`` for arrays of one shape and dtype in memories that do not overlap."""
     size = x.itemsize
     if x.size < SMALL or size not in MOVED_AS or any(s % size for s in (*x.strides, *y.strides)):
-        np.copyto(y, x)
+        by_numpy(np.copyto, y, x)
         return
     lanes = emitter.lanes(MOVED_AS[size]) if size >= 4 else 1
     kind, outer, rows, columns, gathered = _plan(x, y, lanes)
     outer = [a for a in outer if a[0] > 1]
     if len(outer) > OUTER:
-        np.copyto(y, x)
+        by_numpy(np.copyto, y, x)
         return
     outer = [[1, 0, 0]] * (OUTER - len(outer)) + outer
     extents, x_outer, y_outer = zip(*outer)
