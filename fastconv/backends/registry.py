@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, cast, overload
 
 from . import availability, settings
 from .contract import DeviceEngine, Engine
+from .stand_in import replacing
 
 HOST_BACKENDS = ("numpy", "cpu")
 BACKENDS = (*HOST_BACKENDS, "cuda")
@@ -136,5 +137,7 @@ def engine_of(device: str) -> Engine:
     """The engine that computes on arrays of ``device`` (``"cpu"`` or ``"cuda"``)."""
     name = "cuda" if device == "cuda" else get_backend()
     engine = load(name if device == "cuda" or name in HOST_BACKENDS else "cpu")
+    if (replacement := replacing.get()) is not None and replacement == engine:
+        return cast(Engine, replacement)
     onlooker = observer.get()
     return engine if onlooker is None else onlooker.engine(engine)

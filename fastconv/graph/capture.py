@@ -12,14 +12,14 @@ depends on the numbers in an array cannot be noted, and is refused.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .. import backends, variable
-from ..backends.contract import CONTRACT, OPTIONAL
+from ..backends.stand_in import StandIn
 from ..checks import shape_str
 from ..tape import no_grad
 from .program import Call, Program, Value
@@ -88,8 +88,8 @@ class _Trace:
         return self.call_module(module, args, kwargs)
 
     def engine(self, engine: Any) -> Any:
-        """The stand-in for ``engine``."""
-        return _Noting(self, engine)
+        """The stand-in for ``engine``. It has no optional ops, which merge several of the contract."""
+        return StandIn(engine, partial(self.note, engine), optional=False)
 
     # ------------------------------------------------------------------------------------------ values
     def result(self, array: Any) -> Value:
@@ -132,12 +132,8 @@ class _Trace:
         )
 
     # ------------------------------------------------------------------------------------------ calls
-    def note(self, engine: Any, op: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    def note(self, engine: Any, op: str, args: tuple[Any, ...]) -> Any:
         """Compute ``op`` and note the call."""
-        if options:
-            bound = CONTRACT[op].bind(*args, **options)
-            bound.apply_defaults()
-            args = tuple(bound.arguments.values())
         if op == "setitem" and args[1] is Ellipsis:
             return self._replace(engine, args[0], args[2])
         if op in WRITES:
@@ -177,26 +173,6 @@ class _Trace:
         if isinstance(structure, tuple):
             return tuple([self._results(s) for s in structure])
         return self.result(structure) if hasattr(structure, "shape") else structure
-
-
-class _Noting:
-    """An engine whose ops are noted. It has no optional ops, which merge several of the contract."""
-
-    def __init__(self, trace: _Trace, engine: Any) -> None:
-        self._trace, self._engine = trace, engine
-
-    def __eq__(self, other: object) -> bool:
-        return getattr(other, "_engine", other) is self._engine
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __getattr__(self, name: str) -> Any:
-        if name in OPTIONAL:
-            raise AttributeError(name)
-        found = getattr(self._engine, name)
-        if name not in CONTRACT or not inspect.isfunction(found):
-            return found
-        return lambda *args, **options: self._trace.note(self._engine, name, args, options)
 
 
 def _place(array: Any) -> Any:

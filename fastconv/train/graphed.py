@@ -1,4 +1,4 @@
-"""A user's own training step as one CUDA graph."""
+"""A user's own training step, recorded and replayed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ R = TypeVar("R")
 def graphed(
     step: Callable[[Tensor, Tensor], R], net: nn.Module, optimizer: optim.Optimizer
 ) -> Callable[[Any, Any], R]:
-    """A training step that runs as one CUDA graph where ``net`` is on a GPU.
+    """A training step of which only the kernels run: on a GPU as one CUDA graph, on the CPU one by one.
 
     The first two calls with batches of a shape run as usual, the third is recorded, and it and all that
     follow are replayed, without Python. Batches of other shapes run as usual. A change of the net or of the
-    optimizer's options is noticed, and the step recorded again; learning rates may change at any time. On the
-    CPU the step always runs as usual.
+    optimizer's options is noticed, and the step recorded again; learning rates may change at any time. With
+    the ``numpy`` backend the step always runs as usual.
 
     Parameters
     ----------
@@ -67,8 +67,6 @@ def graphed(
     def call(x: Any, y: Any) -> R:
         device = device_of(net)
         x, y = as_tensor(x).to(device), as_tensor(y).to(device)
-        if device != "cuda":
-            return step(x, y)
         recorded.check()
         result = recorded.step(x, y)
         return step(x, y) if result is None else result

@@ -1,4 +1,4 @@
-"""A training step on the GPU that is recorded once and then replayed for every batch."""
+"""A training step that is recorded once and then replayed for every batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..tensor import Tensor
 
 
 class RecordedStep:
-    """The whole training step on the GPU, recorded as one graph and replayed (``backends/cuda/graph.py``).
+    """The whole training step, recorded as one graph and replayed (``graph.py`` of the engine).
 
     The first step on batches of a shape runs as usual, the second is the graph's rehearsal, the third is
     recorded, and it and all that follow are replayed. A batch of another shape (the last one of an epoch)
@@ -40,7 +40,7 @@ class RecordedStep:
     ):
         self.net, self.optimizer, self.compute, self.on = net, optimizer, compute, on
         self.name = name
-        self.graph: Any = None  # of the cuda engine
+        self.graph: Any = None  # of the engine
         self.shapes: list[tuple[tuple[int, ...], Any]] | None = None  # of the batches that the graph is for
         self.result: Any = None  # what each replay fills
         self.written: list[Any] = []  # versions of the buffers that a step writes to
@@ -49,7 +49,12 @@ class RecordedStep:
 
     def step(self, x: Tensor, y: Tensor) -> Any:
         """What ``compute`` returned, after the whole step, or None if the step must run as usual."""
-        if not self.on or backends.observer.get() is not None or self._hooked():
+        engine: Any = x.engine
+        if (
+            not (self.on and hasattr(engine, "Graph"))
+            or backends.observer.get() is not None
+            or self._hooked()
+        ):
             return None
         shapes = [(t.shape, t.dtype) for t in (x, y)]
         if shapes != self.shapes:
@@ -60,9 +65,12 @@ class RecordedStep:
             return None
         inputs = [x.array, y.array]
         if self.graph is None:
-            return self._rehearse(inputs)
+            return self._rehearse(engine, inputs)
         if self.result is None:
             return self._record(inputs)
+        return self._replay(inputs)
+
+    def _replay(self, inputs: list[Any]) -> Any:
         for p, grad in self.grads:
             p.grad = grad
         self.graph.refresh([random.next_seed() for _ in self.graph.seeds], self.optimizer.step)
@@ -79,9 +87,8 @@ class RecordedStep:
         x, y = map(Tensor, self.graph.inputs)
         return self.compute(x, y)
 
-    def _rehearse(self, inputs: list[Any]) -> Any:
-        engine, before = backends.load("cuda"), random.get_state()
-        engine.memory.trim()  # because the graph takes memory of its own
+    def _rehearse(self, engine: Any, inputs: list[Any]) -> Any:
+        before = random.get_state()
         self.graph = engine.Graph(inputs)
         result, after = self.graph.rehearse(self._step), random.get_state()
         random.set_state(before)
@@ -105,18 +112,21 @@ class RecordedStep:
         ]
         versions = [(b.memory, b.memory.version) for b in self.net.buffers()]
         try:
-            result = self.graph.record(self._step)
-            self.graph.replay(inputs)
+            self.result = self.graph.record(self._step, self._assumptions()[0])
+            self.written = [memory for memory, version in versions if memory.version != version]
+            self.grads = [(p, p.grad) for p in self.net.parameters()]
+            self._undo(rng_state, counts)
+            return self._replay(inputs)
         except Exception as e:  # a driver may raise anything; no kernel of this step has run yet
-            random.set_state(rng_state)
-            for s, count in counts:
-                s.update(count)
+            self._undo(rng_state, counts)
             self._give_up(e)
             return None
-        self.result = result
-        self.written = [memory for memory, version in versions if memory.version != version]
-        self.grads = [(p, p.grad) for p in self.net.parameters()]
-        return result
+
+    def _undo(self, rng_state: Any, counts: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+        """Take back what Python did while a step was recorded."""
+        random.set_state(rng_state)
+        for s, count in counts:
+            s.update(count)
 
     def _give_up(self, why: object) -> None:
         warnings.warn(

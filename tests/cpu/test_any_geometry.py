@@ -49,7 +49,7 @@ def layers(draw, algorithm):
     )
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", *full("float64")])
 @pytest.mark.parametrize("algorithm", ["depthwise", "direct", "im2col", "winograd"])
 @pytest.mark.parametrize("examples", [10, *full(500)])
 def test_any_geometry(examples, algorithm, dtype):

@@ -49,7 +49,7 @@ def passes(engine, x, w, gy, geometry, **epilogue):
             geometry,
             "implicit_gemm",
             epilogue.get("residual"),
-            epilogue.get("relu", False),
+            epilogue.get("activation"),
         ),
         engine.conv_bwd_data(gy, w, geometry, "implicit_gemm"),
         engine.conv_bwd_weight(x, gy, geometry, "implicit_gemm"),
@@ -146,7 +146,7 @@ def test_split_k(case, split_k, engine):
     plan = cost.Plan(cost.SMALL[0], split_k, 1.0)
     rng = np.random.default_rng(1)
     bias, residual = (rng.standard_normal(s).astype(np.float32) for s in (w.shape[:1], gy.shape))
-    epilogue = {"bias": engine.asarray(bias), "residual": engine.asarray(residual), "relu": True}
+    epilogue = {"bias": engine.asarray(bias), "residual": engine.asarray(residual), "activation": "relu"}
     with cost.only_plans(plan):
         got = passes(engine, x, w, gy, geometry, **epilogue)
         again = passes(engine, x, w, gy, geometry, **epilogue)

@@ -4,6 +4,7 @@ from .conv.activation import CONV_ACTIVATIONS
 from .conv.registry import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv_fwd, conv_prepack
 from .fused.chain import fused_chain_bwd, fused_chain_fwd
 from .fused.plan import fused_chain_plan
+from .graph import Graph
 from .ops.borrowed import (
     as_strided,
     asarray,

@@ -60,6 +60,7 @@ class Graph:
     """
 
     def __init__(self, inputs: Sequence[DeviceArray]):
+        memory.trim()  # because the graph takes memory of its own
         self.inputs = [layout.copy(x) for x in inputs]
         self.seeds: dict[int, int] = {}
         self.reads, self.closed = 0, False
@@ -85,8 +86,14 @@ class Graph:
             self.seeds.clear()
             return step()
 
-    def record(self, step: Callable[[], _R]) -> _R:
+    def record(self, step: Callable[[], _R], changed: Sequence[DeviceArray] = ()) -> _R:
         """Record ``step()``; the next :meth:`replay` is its first run.
+
+        Parameters
+        ----------
+        step : callable
+        changed : sequence of DeviceArray
+            What the step changes. Nothing is done for them, because no kernel runs.
 
         Returns
         -------

@@ -137,10 +137,8 @@ def _cross_entropy(threads, logits, target, weight, ignore_index, smoothing, los
 
 
 @kernel
-def _cross_entropy_bwd(
-    thread, threads, grad_rows, divisor, prob, target, weight, ignore_index, smoothing, out
-):
-    # grad_rows: a number per row, or one for all
+def _cross_entropy_bwd(thread, threads, grad_rows, mean, prob, target, weight, ignore_index, smoothing, out):
+    # grad_rows: a number per row, or one for all; mean: as above
     rows, classes = prob.shape
     one = prob.dtype.type(1)
     even = smoothing / prob.dtype.type(classes)
@@ -149,7 +147,7 @@ def _cross_entropy_bwd(
         mass += weight[c]
     first, end = split_range(thread, threads, rows)
     for r in range(first, end):
-        t, g = target[r], prob.dtype.type(grad_rows[r if grad_rows.size == rows else 0] / divisor)
+        t, g = target[r], prob.dtype.type(grad_rows[r if grad_rows.size == rows else 0] / mean[1])
         if t == ignore_index:
             out[r] = 0
             continue
@@ -157,6 +155,9 @@ def _cross_entropy_bwd(
         for c in range(classes):
             out[r, c] = g * ((own + even * mass) * prob[r, c] - even * weight[c])
         out[r, t] -= g * own
+
+
+_EACH_ROW = np.ones(3)  # each row has its own gradient, which nothing divides
 
 
 def _run_cross_entropy(logits, target, weight, ignore_index, label_smoothing):
@@ -167,9 +168,9 @@ def _run_cross_entropy(logits, target, weight, ignore_index, label_smoothing):
     return losses, mean, (prob, target, weight, ignore_index, number(label_smoothing))
 
 
-def _run_cross_entropy_bwd(grad_rows, divisor, prob, target, weight, ignore_index, label_smoothing):
+def _run_cross_entropy_bwd(grad_rows, mean, prob, target, weight, ignore_index, label_smoothing):
     out = memory.empty(prob.shape, prob.dtype)
-    _cross_entropy_bwd(grad_rows, divisor, prob, target, weight, ignore_index, label_smoothing, out)
+    _cross_entropy_bwd(grad_rows, mean, prob, target, weight, ignore_index, label_smoothing, out)
     return out
 
 
@@ -182,7 +183,7 @@ def cross_entropy_bwd(grad_rows, prob, target, weight, ignore_index, label_smoot
     weight = np.ones(prob.shape[1], prob.dtype) if weight is None else layout.dense(weight)
     return _run_cross_entropy_bwd(
         layout.dense(grad_rows),
-        1.0,
+        _EACH_ROW,
         layout.dense(prob),
         layout.dense(target),
         weight,
@@ -192,10 +193,9 @@ def cross_entropy_bwd(grad_rows, prob, target, weight, ignore_index, label_smoot
 
 
 def cross_entropy_mean_fwd(logits, target, weight, ignore_index, label_smoothing):
-    _, (loss, divisor, invalid_targets), saved = _run_cross_entropy(
-        logits, target, weight, ignore_index, label_smoothing
-    )
-    return None if invalid_targets else np.array(loss, logits.dtype), (divisor, *saved)
+    _, mean, saved = _run_cross_entropy(logits, target, weight, ignore_index, label_smoothing)
+    loss, _, invalid_targets = mean
+    return None if invalid_targets else np.array(loss, logits.dtype), (mean, *saved)
 
 
 def cross_entropy_mean_bwd(gy, saved):

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastconv.backends.contract import CONTRACT, OPTIONAL
+from fastconv.backends.stand_in import StandIn
 
 from ..codegen import jit
 from . import layout, memory
@@ -53,6 +53,20 @@ def _like(x: np.ndarray) -> np.ndarray:
     return layout.empty(x.shape, x.dtype)[0] if x.ndim > 2 else memory.empty(x.shape, x.dtype)
 
 
+#: Ops that every replay calls again. They check values, or read numbers that change from step to step.
+AGAIN = frozenset(
+    (
+        "cross_entropy_fwd",
+        "cross_entropy_mean_fwd",
+        "dropout",
+        "gather",
+        "optimizer_step",
+        "scatter",
+        "to_host",
+    )
+)
+
+
 class Recording:
     """``function`` on arrays of the shapes and dtypes of ``inputs`` (see ``record`` in the contract).
 
@@ -63,18 +77,25 @@ class Recording:
     ----------
     apart : collection of int
         The numbers of ops that are called again by every replay, because they do more than launch kernels.
+
+    Attributes
+    ----------
+    inputs : list of array
+        Where a replay finds its inputs.
+    output : array or structure of arrays
+        What ``function`` returned; every replay writes to it.
     """
 
     def __init__(self, function, engine, inputs, apart=()):
-        self._arena, self._steps, self._apart = memory.Arena(), [], apart
+        self._arena, self._steps, self._engine, self._apart = memory.Arena(), [], engine, apart
         self._kept = [function]  # it keeps its constants, which kernels may know by address
         self._ends, self._results = [], []  # of each op: how many steps up to its end, and the places
         with self._arena, jit.recording(self._note):
             # NumPy would copy an input into the order of kernels at every call, which is not recorded.
-            self._inputs = [_like(x) for x in inputs]
-            for place, x in zip(self._inputs, inputs):
+            self.inputs = [_like(x) for x in inputs]
+            for place, x in zip(self.inputs, inputs):
                 np.copyto(place, x)
-            self._output = function(_Calls(engine, self._compute), *self._inputs)
+            self.output = function(StandIn(engine, self._compute), *self.inputs)
 
     def _note(self, kernel, args):
         if kernel is None:
@@ -89,11 +110,15 @@ class Recording:
         """
         return np.asarray(_Place(x)) if memory.home(x) is self._arena else x
 
-    def _compute(self, op, args):
-        """The result of ``op``, noted as the kernels that it launched, or as a step of its own."""
-        before, number = len(self._steps), len(self._ends)
+    def _compute(self, name, args):
+        """The result of an op, noted as the kernels that it launched, or as a step of its own."""
+        op, before = getattr(self._engine, name), len(self._steps)
         result = op(*args)
-        if number in self._apart or not all(memory.home(x) is self._arena for x in _arrays(result)):
+        given = {_owner(x) for x in _arrays(args)}
+        stay = all(memory.home(x) is self._arena or _owner(x) in given for x in _arrays(result))
+        if result is None and len(self._steps) == before:  # NumPy wrote to one of the arguments
+            stay = False
+        if name in AGAIN or len(self._ends) in self._apart or not stay:
             del self._steps[before:]
             places = _each(_like, result)
             _fill(places, result)
@@ -104,14 +129,14 @@ class Recording:
         self._results.append(_each(self._without_owner, result))
         return result
 
-    def differing(self, function, engine, inputs) -> set[int]:
+    def differing(self, function, inputs) -> set[int]:
         """The numbers of the ops of which a replay on other inputs gives something else than the op."""
-        found = set()
+        found: set[int] = set()
         number = 0
 
-        def compare(op, args):
+        def compare(name, args):
             nonlocal number
-            want = op(*args)
+            want = getattr(self._engine, name)(*args)
             for run, given in self._steps[self._ends[number - 1] if number else 0 : self._ends[number]]:
                 run(*given)
             got = self._results[number]
@@ -123,19 +148,24 @@ class Recording:
 
         with jit.lock:
             self._start(inputs)
-            function(_Calls(engine, compare), *inputs)
+            function(StandIn(self._engine, compare), *inputs)
         return found
 
     def _start(self, inputs):
-        for place, x in zip(self._inputs, inputs, strict=True):
+        for place, x in zip(self.inputs, inputs, strict=True):
             np.copyto(place, x)
 
-    def __call__(self, *inputs: np.ndarray):
+    def run(self, inputs) -> None:
+        """Replay, which writes to ``output``."""
         with jit.lock:
             self._start(inputs)
             for run, args in self._steps:
                 run(*args)
-            return _each(lambda y: y.copy(order="K"), self._output)
+
+    def __call__(self, *inputs: np.ndarray):
+        with jit.lock:
+            self.run(inputs)
+            return _each(lambda y: y.copy(order="K"), self.output)
 
 
 def _again(op, args, targets):
@@ -151,23 +181,21 @@ def _same(a, b):
     return a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
-class _Calls:
-    """An engine whose ops go through ``compute(op, args)``."""
+def _owner(x: np.ndarray) -> int:
+    """The id of the array that owns the memory of ``x``."""
+    while isinstance(x.base, np.ndarray):
+        x = x.base
+    return id(x)
 
-    def __init__(self, engine, compute):
-        self._engine, self._compute = engine, compute
 
-    def __getattr__(self, name):
-        op = getattr(self._engine, name)
-        if name not in CONTRACT and name not in OPTIONAL:
-            return op
-        return lambda *args: self._compute(op, args)
+def others(inputs) -> list[np.ndarray]:
+    """Inputs of the same shapes with other values: floats of other size and sign, integers in another order."""
+    return [x * x.dtype.type(-0.5) if x.dtype.kind == "f" else np.roll(x, 1) for x in inputs]
 
 
 def record(function, engine, inputs):
     """A :class:`Recording` of ``function``."""
-    others = [x * x.dtype.type(-0.5) if x.dtype.kind == "f" else x for x in inputs]
-    replay = Recording(function, engine, inputs)
-    if apart := replay.differing(function, engine, others):
+    replay, changed = Recording(function, engine, inputs), others(inputs)
+    if apart := replay.differing(function, changed):
         replay = Recording(function, engine, inputs, apart)
-    return None if replay.differing(function, engine, others) else replay
+    return None if replay.differing(function, changed) else replay
