@@ -76,10 +76,11 @@ def fit(
     callback : callable ``(history) -> bool``, optional
         Called after each epoch; a true answer ends the run.
     graph : bool, optional
-        On the GPU, record the whole step as a CUDA graph and replay it for every batch of the same shape. By
-        default this is done where net, loss and optimizer are fastconv's own. In others, values that Python
-        computes anew in each step would keep their value from the step that was recorded. A step that cannot
-        be recorded runs as usual, with a warning.
+        Record the whole step, and replay its kernels for every batch of the same shape (on the GPU as one
+        CUDA graph). The results are the same to the bit. By default this is done where net, loss and
+        optimizer are fastconv's own. In others, values that Python computes anew in each step would keep
+        their value from the step that was recorded. A step that cannot be recorded runs as usual, with a
+        warning.
 
     Returns
     -------

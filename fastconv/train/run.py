@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NoReturn
 
-from .. import nn, optim, random
+from .. import backends, nn, optim, random
 from ..checks import check
 from ..creation import as_tensor
 from ..data.collate import pairs
@@ -79,11 +79,11 @@ class Run:
         self._since: tuple[int, float] | None = None
         own = all(_module(v).startswith("fastconv.") for v in (loss, optimizer, *net.modules()))
         check(
-            not graph or self.device == "cuda",
+            not graph or hasattr(backends.engine_of(self.device), "Graph"),
             "fit",
-            'graph=True is for nets on the GPU; move it with net.to("cuda")',
+            f"graph=True needs the backend cpu or cuda, got {backends.get_backend()!r}",
         )
-        on = self.device == "cuda" and (own if graph is None else graph)
+        on = own if graph is None else graph
         self.recorded = RecordedStep(net, optimizer, self.compute, on, "fit")
 
     @property
@@ -112,7 +112,7 @@ class Run:
             out, loss = whole or self.forward(x.clone(), y.clone())
             self.prefetch.fetch()
         else:
-            out, loss = self.forward(x, y)
+            out, loss = whole or self.forward(x, y)
         value = loss.item()
         if not isfinite(value):
             random.set_state(rng_state)

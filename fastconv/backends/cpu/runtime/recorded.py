@@ -20,7 +20,7 @@ import numpy as np
 from fastconv.backends.stand_in import StandIn
 
 from ..codegen import jit
-from . import layout, memory
+from . import layout, memory, strided_copy
 
 
 class _Place:
@@ -114,8 +114,9 @@ class Recording:
         """The result of an op, noted as the kernels that it launched, or as a step of its own."""
         op, before = getattr(self._engine, name), len(self._steps)
         result = op(*args)
-        given = {_owner(x) for x in _arrays(args)}
-        stay = all(memory.home(x) is self._arena or _owner(x) in given for x in _arrays(result))
+        # Arrays that stay: those of the arena, and others that the noted launches keep.
+        kept = {_owner(x) for x in _arrays([args, *(given for _, given in self._steps[before:])])}
+        stay = all(memory.home(x) is self._arena or _owner(x) in kept for x in _arrays(result))
         if result is None and len(self._steps) == before:  # NumPy wrote to one of the arguments
             stay = False
         if name in AGAIN or len(self._ends) in self._apart or not stay:
@@ -123,7 +124,10 @@ class Recording:
             places = _each(_like, result)
             _fill(places, result)
             targets = _each(self._without_owner, places)
-            self._steps.append((_again, (op, _each(self._without_owner, args), targets)))
+            if name == "zeros":
+                self._steps.append((np.copyto, (targets, 0)))
+            else:
+                self._steps.append((_again, (op, _each(self._without_owner, args), targets)))
             result = places
         self._ends.append(len(self._steps))
         self._results.append(_each(self._without_owner, result))
@@ -153,7 +157,7 @@ class Recording:
 
     def _start(self, inputs):
         for place, x in zip(self.inputs, inputs, strict=True):
-            np.copyto(place, x)
+            strided_copy.copy(place, x)
 
     def run(self, inputs) -> None:
         """Replay, which writes to ``output``."""
@@ -189,7 +193,7 @@ def _owner(x: np.ndarray) -> int:
 
 
 def others(inputs) -> list[np.ndarray]:
-    """Inputs of the same shapes with other values: floats of other size and sign, integers in another order."""
+    """Inputs of the same shapes with other values: other floats, and integers in another order."""
     return [x * x.dtype.type(-0.5) if x.dtype.kind == "f" else np.roll(x, 1) for x in inputs]
 
 
