@@ -178,7 +178,7 @@ class Engine:
         settings = (NOTES_SGD if job["net"] == "lenet" else SGD) | self.optimizer_options
         optimizer = self.optim.SGD([params[n] for n in sorted(params)], **settings)
 
-        def train(_):
+        def step(x, target):
             optimizer.zero_grad()
             with self.context(job):
                 loss = loss_of(network(x), target)
@@ -186,13 +186,19 @@ class Engine:
             optimizer.step()
             return loss
 
+        step = self.repeated(step, network, optimizer)
+
         def results(loss):  # all gradients as one vector: some alone are too near zero to compare
             return [
                 self.numpy(loss),
                 np.concatenate([self.numpy(params[n].grad).ravel() for n in sorted(params)]),
             ]
 
-        return Call(train, results)
+        return Call(lambda _: step(x, target), results)
+
+    def repeated(self, step, network, optimizer):
+        """The training step as the engine's users repeat it."""
+        return step
 
 
 class Fastconv(Engine):
@@ -260,6 +266,9 @@ class Fastconv(Engine):
 
     def placed(self, net):
         return net if net.training else self.lib.optimize_for_inference(net)
+
+    def repeated(self, step, network, optimizer):
+        return self.lib.train.graphed(step, network, optimizer)
 
     def peak(self, threads: int) -> dict[str, float]:
         """Operations per second of a tile that never leaves the registers, and bytes per second of a copy."""
