@@ -89,17 +89,19 @@ class RecordedStep:
 
     def _rehearse(self, engine: Any, inputs: list[Any]) -> Any:
         before = random.get_state()
+        own = {id(p) for g in self.optimizer.param_groups for p in g["params"]}
+        others = [(p.memory, p.memory.version) for p in self.net.parameters() if id(p) not in own]
         self.graph = engine.Graph(inputs)
         result, after = self.graph.rehearse(self._step), random.get_state()
         random.set_state(before)
         for _ in self.graph.seeds:
             random.next_seed()
-        if self.graph.reads or random.get_state() != after:
-            self._give_up(
-                "values are read on the host"
-                if self.graph.reads
-                else "random numbers are drawn outside dropout"
-            )
+        if self.graph.reads:
+            self._give_up("values are read on the host")
+        elif random.get_state() != after:
+            self._give_up("random numbers are drawn outside dropout")
+        elif any(memory.version != version for memory, version in others):
+            self._give_up("parameters change that are not the optimizer's")
         random.set_state(after)
         self.assumed = self._assumptions()
         return result

@@ -22,6 +22,8 @@ from fastconv.backends.stand_in import StandIn, replacing
 from .runtime.recorded import Recording, others
 
 _R = TypeVar("_R")
+#: Rules of ``optimizer_step`` that change gradients, not parameters.
+CLIPPING = ("scale", "clamp")
 
 
 class Graph:
@@ -79,7 +81,7 @@ class Graph:
             self.reads += 1
             if self._phase == "record":
                 raise RuntimeError("a step that is recorded cannot read values on the host")
-        elif name == "optimizer_step" and self._phase != "rehearse":
+        elif name == "optimizer_step" and args[0] not in CLIPPING and self._phase != "rehearse":
             update, self._update = self._update, None
             if update is not None:
                 update()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from math import inf, isfinite
 from typing import Any, TypeAlias
 
-from fastconv import inplace
+from fastconv import backends, inplace
 from fastconv.checks import check, check_float, number
 from fastconv.functions.joining import stack
 from fastconv.ops.reduce import norm_op
@@ -86,12 +86,13 @@ def _total_norm(name: str, tensors: list[Tensor], norm_type: Any, error_if_nonfi
         axes = tuple(range(t.ndim))
         norms.append(Tensor(t.engine.reduce_fwd(op, t.array, axes, False, param)) if t.numel() else t.norm(p))
     total = stack([n.to(tensors[0].device) for n in norms]).norm(p)
-    check(
-        not error_if_nonfinite or isfinite(total.item()),
-        name,
-        f"the norm of order {p:g} is {total.item()}; error_if_nonfinite=False accepts it",
-        RuntimeError,
-    )
+    if error_if_nonfinite:
+        check(
+            isfinite(total.item()),
+            name,
+            f"the norm of order {p:g} is {total.item()}; error_if_nonfinite=False accepts it",
+            RuntimeError,
+        )
     return total
 
 
@@ -132,7 +133,16 @@ def clip_grads_with_norm_(
 
 
 def _scale(name: str, gradients: list[Tensor], max_norm: Any, total_norm: Any) -> None:
-    factor = number(name, "max_norm", max_norm) / (number(name, "total_norm", total_norm) + 1e-6)
+    limit = number(name, "max_norm", max_norm)
+    if isinstance(total_norm, Tensor) and total_norm.numel() == 1:
+        scale = limit / (total_norm.reshape(()) + 1e-6)
+        if backends.recording.get():  # a recorded step reads no values on the host
+            for g in gradients:
+                g.mul_(scale.clamp(max=1.0).to(g.device))
+            return
+        factor = scale.item()
+    else:
+        factor = limit / (number(name, "total_norm", total_norm) + 1e-6)
     if gradients and not factor >= 1:  # also if the factor is NaN, so that the gradients show it
         _change(name, "scale", gradients, factor)
 
