@@ -30,6 +30,9 @@ from .tap_loops import emit_tap_loops
 
 #: Rows of the largest tile.
 MAX_ROWS = 14 if REGISTERS == 32 else 6
+#: Lines of memory that are a multiple of SAME_SET bytes apart share a set of the first-level cache, which
+#: holds WAYS of them. Rows of A that lie so far apart are taken fewer at a time.
+SAME_SET, WAYS = 4096, 8
 #: The table of offsets of a tile with one tap. Kernels take its address; Numba makes it part of their code.
 ONE_TAP = np.zeros(1, np.int64)
 
@@ -188,7 +191,10 @@ def tile_address(dtype, width: int, plain: bool = False) -> int:
     size = kind.bitwidth // 8
     lines = [
         *read_arguments("tile", f"rows, {names}"),
-        f"    blocks, first = (rows + {MAX_ROWS - 1}) // {MAX_ROWS}, 0",
+        f"    limit = {MAX_ROWS}",
+        f"    if a_step == 1 and a_row * {size} % {SAME_SET} == 0:",
+        f"        limit = {min(MAX_ROWS, WAYS - 1)}",
+        "    blocks, first = (rows + limit - 1) // limit, 0",
         "    for block in range(blocks):",
         "        end = rows if block + 1 == blocks else (block + 1) * rows // blocks",
         "        here, first = end - first, end",

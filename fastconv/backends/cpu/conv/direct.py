@@ -19,8 +19,10 @@ Backward-weight: a tile is 14 (tap, input channel) rows x 32 output channels, an
 
     threads: equal shares of the output rows (each with a partial gradient), or of the (panel, tap) pairs
       for each chunk of output rows that fits L2
-        for each panel, each kernel row, each 14 of its kernel_w * C numbers
-          tile: sum over the chunk's rows (taps of the tile) and their pixels (depth of the tile)
+        for each panel
+          pack it: the chunk's pixels x 32 channels, so that rows do not evict each other from L1
+          for each kernel row, each 14 of its kernel_w * C numbers
+            tile: sum over the chunk's rows (taps of the tile) and their pixels (depth of the tile)
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ from .passes import (
     forward,
     panels_per_job,
     phases_with_taps,
+    shares,
     taps_inside,
 )
 from .phases import PHASE_FIELDS
@@ -128,16 +131,16 @@ def _convolve(
     columns = out_channels // panels.groups
     row_blocks = (oh + g.row_step - 1) // g.row_step
     panel_blocks = (panels.groups * count + g.panel_step - 1) // g.panel_step
-    jobs = images * od * row_blocks * panel_blocks
     # Taps of one kernel row that touch in memory are one loop of the tile.
     tap_columns = 1 if g.merged else off_w.size
     run = off_w.size * depth if g.merged else depth
     most = off_d.size * off_h.size * tap_columns
     a_table, b_table = tables[thread, :most], tables[thread, most:]
     slab = slabs[thread]
-    first_job, end_job = split_range(thread, threads, jobs)
+    blocks = images * od * row_blocks
+    first_block, count_blocks, first_job, end_job = shares(thread, threads, blocks, panel_blocks)
     for job in range(first_job, end_job):
-        block = job // panel_blocks
+        block = first_block + job % count_blocks
         n, i = block // row_blocks // od, block // row_blocks % od
         j0 = block % row_blocks * g.row_step
         j1 = min(j0 + g.row_step, oh)
@@ -156,7 +159,7 @@ def _convolve(
             d1 = y.shape[1] if i + 1 == od else d0 + g.out_stride[0]
             h1 = y.shape[2] if j1 == oh else j1 * g.out_stride[1]
             clear_block(y, n, d0, d1, h0, h1)
-        first = job % panel_blocks * g.panel_step
+        first = job // count_blocks * g.panel_step
         first_d, end_d = on_image(off_d, i * step_d, x_depth)
         built_first, built_end, taps = -1, -1, 0
         for panel in range(first, min(first + g.panel_step, panels.groups * count)):
@@ -210,7 +213,15 @@ def _convolve(
 
 @lru_cache(maxsize=1024)
 def _plan(
-    phase, clear: bool, merged: bool, lines: int, channels: int, panels: int, threads: int, itemsize: int
+    phase,
+    clear: bool,
+    merged: bool,
+    lines: int,
+    channels: int,
+    panels: int,
+    panel_bytes: int,
+    threads: int,
+    itemsize: int,
 ):
     """The :data:`PHASE` and the shape of the slabs. ``lines``: output planes of the batch."""
     reach_h, reach_w = phase.reach[1:]
@@ -230,7 +241,7 @@ def _plan(
         clear=clear,
         row_step=row_step,
         # A block that clears its part of y must be one job: another thread may have written there.
-        panel_step=panels if clear else panels_per_job(panels, blocks, threads),
+        panel_step=panels if clear else panels_per_job(panels, blocks, threads, panel_bytes),
     )
     return record, (threads, 1 if phase.inside else rows * pitch)
 
@@ -241,7 +252,10 @@ def _run(x, w, b, y, spec, phases, is_dgrad, residual, activation):
     for phase, clear in phases_with_taps(phases, y, may_clear=True):
         weights = panels(w, spec.groups, phase.taps, is_dgrad)
         lines, total = y.shape[0] * phase.out_size[0], weights.groups * weights.count
-        record, shape = _plan(phase, clear, merged, lines, x.shape[-1], total, threads, x.itemsize)
+        panel_bytes = weights.data.nbytes // total
+        record, shape = _plan(
+            phase, clear, merged, lines, x.shape[-1], total, panel_bytes, threads, x.itemsize
+        )
         _convolve(
             record,
             weights.record,
@@ -274,7 +288,7 @@ def _pad(thread, threads, x, before, depth_offset, padded):
 
 
 @kernel
-def _weight_gradient(thread, threads, gradient, x, gy, partials, tables):
+def _weight_gradient(thread, threads, gradient, x, gy, partials, tables, packs):
     _, x_depth, x_height, x_width, channels = x.shape
     images, od, oh, ow, out_channels = gy.shape
     _, groups, _, depth, columns = partials.shape
@@ -292,6 +306,7 @@ def _weight_gradient(thread, threads, gradient, x, gy, partials, tables):
     job0, job1 = (0, jobs) if by_rows else split_range(thread, threads, jobs)
     part = partials[thread if by_rows else 0]
     a_table, b_table = tables[thread, :chunk], tables[thread, chunk:]
+    pack, source = packs[thread], gy.reshape(-1)
     if r0 == r1:
         part[:] = 0
     for start in range(r0, r1, chunk):
@@ -300,10 +315,16 @@ def _weight_gradient(thread, threads, gradient, x, gy, partials, tables):
             n, d, h = (start + r) // oh // od, (start + r) // oh % od, (start + r) % oh
             line = (n * x_depth + d * g.stride[0]) * x_height + h * g.stride[1]
             a_table[r] = line * x_width * channels
-            b_table[r] = (start + r) * ow * out_channels
+            b_table[r] = r * ow * width
+        packed = -1
         for job in range(job0, job1):
             panel, t = job // taps, job % taps
             group, p = panel // count, panel % count
+            used = min(width, columns - p * width)
+            if panel != packed:
+                packed, at = panel, start * ow * out_channels + group * columns + p * width
+                for pixel in range(rows * ow):
+                    copy_run(source, at + pixel * out_channels, pack, pixel * width, used)
             td, th, tw = t // tap_columns // kh, t // tap_columns % kh, t % tap_columns
             pixel = (td * g.dilation[0] * x_height + th * g.dilation[1]) * x_width + tw * g.dilation[2]
             target = address(part) + ((group * taps + t) * run * columns + p * width) * size
@@ -314,8 +335,8 @@ def _weight_gradient(thread, threads, gradient, x, gy, partials, tables):
                 a_row=1,
                 a_step=g.stride[2] * channels,
                 ta=address(a_table),
-                b=address(gy) + (group * columns + p * width) * size,
-                b_step=out_channels,
+                b=address(pack),
+                b_step=width,
                 tb=address(b_table),
                 taps=rows,
                 depth=ow,
@@ -323,7 +344,7 @@ def _weight_gradient(thread, threads, gradient, x, gy, partials, tables):
                 c_row=columns,
                 init=target if start > r0 else 0,
                 init_row=columns,
-                cols=min(width, columns - p * width),
+                cols=used,
             )
 
 
@@ -333,8 +354,8 @@ def _gradient_plan(spec, dtype, threads: int):
     by_rows = split_rows(spec, threads, dtype.itemsize)
     k, c = spec.c_out // spec.groups, spec.c_in // spec.groups
     padded_width = spec.in_size[2] + sum(spec.padding[2])
-    line = (padded_width * spec.c_in * spec.stride[1] + spec.out_size[2] * spec.c_out) * dtype.itemsize
     width = gemm_tile.panel_width(k, dtype)
+    line = (padded_width * spec.c_in * spec.stride[1] + spec.out_size[2] * width) * dtype.itemsize
     record = make_record(
         GRADIENT,
         tile=gemm_tile.tile_address(dtype, width),
@@ -373,5 +394,7 @@ def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec) -> np.ndarray:
         x = padded
     record, parts = _gradient_plan(spec, x.dtype, settings.get_num_threads())
     partials = memory.empty(parts, x.dtype)
-    _weight_gradient(record, x, gy, partials, *per_thread((2 * int(record["chunk"][0]), np.int64)))
+    chunk, width = int(record["chunk"][0]), int(record["width"][0])
+    scratch = per_thread((2 * chunk, np.int64), (chunk * spec.out_size[2] * width, x.dtype))
+    _weight_gradient(record, x, gy, partials, *scratch)
     return sum_partials(partials, spec, shape)

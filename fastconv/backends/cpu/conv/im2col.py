@@ -37,7 +37,7 @@ from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 from .activation import activate
 from .direct import copy_run
-from .passes import L2, backward_data, bias_argument, forward, panels_per_job, phases_with_taps
+from .passes import L2, backward_data, bias_argument, forward, panels_per_job, phases_with_taps, shares
 from .phases import PHASE_FIELDS, forward_phases
 from .weights import panels, split_rows, sum_partials
 
@@ -124,16 +124,16 @@ def _convolve(
     columns = out_channels // groups
     pixels = x.shape[0] * g.out_size[0] * g.out_size[1] * g.out_size[2]
     panel_blocks = (groups * count + g.panel_step - 1) // g.panel_step
-    jobs = (pixels + g.block - 1) // g.block * panel_blocks
+    blocks = (pixels + g.block - 1) // g.block
     run = off_d.size * off_h.size * off_w.size * panels.depth
     table = address(ONE_TAP)
     matrix, result = matrices[thread], results[thread]
-    first_job, end_job = split_range(thread, threads, jobs)
+    first_block, count_blocks, first_job, end_job = shares(thread, threads, blocks, panel_blocks)
     for job in range(first_job, end_job):
-        start = job // panel_blocks * g.block
+        start = (first_block + job % count_blocks) * g.block
         rows = min(g.block, pixels - start)
         gather(flat, x.shape, start, rows, g, off_d, off_h, off_w, matrix)
-        first = job % panel_blocks * g.panel_step
+        first = job // count_blocks * g.panel_step
         for panel in range(first, min(first + g.panel_step, groups * count)):
             group, p = panel // count, panel % count
             k = group * columns + p * width
@@ -170,7 +170,9 @@ def _convolve(
 
 
 @lru_cache(maxsize=1024)
-def _plan(phase, images: int, channels: int, panels: int, groups: int, threads: int, itemsize: int):
+def _plan(
+    phase, images: int, channels: int, panels: int, panel_bytes: int, groups: int, threads: int, itemsize: int
+):
     """The :data:`PHASE` and the shape of the matrices."""
     run = len(phase.taps) * channels
     pixels = images * prod(phase.out_size)
@@ -180,7 +182,7 @@ def _plan(phase, images: int, channels: int, panels: int, groups: int, threads: 
         PHASE,
         **phase.fields,
         block=block,
-        panel_step=panels_per_job(panels, -(-pixels // block), threads),
+        panel_step=panels_per_job(panels, -(-pixels // block), threads, panel_bytes),
         in_place=phase.out_stride == (1, 1, 1),
         groups=groups,
     )
@@ -193,7 +195,10 @@ def _run(x, w, b, y, spec, phases, is_dgrad, residual, activation):
     for phase, _ in phases_with_taps(phases, y):
         weights = panels(w, spec.groups, phase.taps, is_dgrad)
         total = weights.groups * weights.count
-        record, shape = _plan(phase, x.shape[0], x.shape[-1], total, spec.groups, threads, x.itemsize)
+        panel_bytes = weights.data.nbytes // total
+        record, shape = _plan(
+            phase, x.shape[0], x.shape[-1], total, panel_bytes, spec.groups, threads, x.itemsize
+        )
         _convolve(
             record,
             weights.record,

@@ -161,7 +161,23 @@ def taps_inside(offsets, at, size):
     return first, end
 
 
-def panels_per_job(total: int, blocks: int, threads: int) -> int:
-    """How many panels of output channels a job takes: all of ``total`` if there are enough blocks of pixels
-    for the threads, else fewer, so that there are enough jobs."""
-    return total if blocks >= 2 * threads else max(1, total * blocks // (2 * threads))
+def panels_per_job(total: int, blocks: int, threads: int, panel_bytes: int) -> int:
+    """How many panels of output channels a job takes: all of ``total`` or as many as half of L2 holds, and
+    fewer where the blocks of pixels are too few for the threads."""
+    step = total if blocks >= 2 * threads else max(1, total * blocks // (2 * threads))
+    step = min(step, max(L2 // 2 // panel_bytes, 1))
+    return -(-total // -(-total // step))  # as even as possible
+
+
+@body(inline=True)
+def shares(thread, threads, blocks, panel_blocks):
+    """The blocks of pixels of a thread, from the first to the one after the last, and its range of jobs.
+
+    Job ``j`` is block ``first + j % count`` and group of panels ``j // count``, so jobs that follow each
+    other share panels, which stay in L2. Where blocks are few, the threads share the groups of panels.
+    """
+    if blocks >= 2 * threads:
+        first, end = split_range(thread, threads, blocks)
+        return first, end - first, 0, (end - first) * panel_blocks
+    first_job, end_job = split_range(thread, threads, blocks * panel_blocks)
+    return 0, blocks, first_job, end_job

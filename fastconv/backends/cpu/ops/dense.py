@@ -19,11 +19,13 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.backends.settings import get_num_threads
+from fastconv.spec import conv_spec
 
 from ..codegen import emitter, gemm_tile, transforms
 from ..codegen.emitter import address
 from ..codegen.gemm_tile import ONE_TAP
 from ..codegen.jit import kernel, split_range
+from ..conv import direct
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 
@@ -31,6 +33,7 @@ IN_PLACE = 1 << 17  # elements of B up to which its rows are read in place, with
 FEW_ROWS = (
     64  # rows of A up to which a B of any size is read in place: packing would cost as much as it saves
 )
+MANY_ROWS = 1024  # rows from which a weight gradient is computed as that of a convolution
 SMALL = 1 << 18  # multiply-adds up to which NumPy's BLAS, in one thread, is faster than a launch
 PACKED_ROWS = 64  # rows of a panel that one job packs
 RUN = 256  # products that are added up in the dtype of the arrays; these sums are added in float64
@@ -59,6 +62,12 @@ def _pack(thread, threads, function, lanes, b, columns, width, panels, tables):
             transforms.transpose_block(
                 function, lanes, source, at, column, used, deep, target, to, width, table, panels.itemsize
             )
+        elif column == 1:
+            for k in range(deep):
+                at = m * next_matrix + (k0 + k) * row + p * width
+                line, packed = source[at : at + used], target[to + k * width : to + k * width + used]
+                for j in range(line.size):
+                    packed[j] = line[j]
         else:
             for k in range(k0, k0 + deep):
                 for j in range(used):
@@ -66,40 +75,45 @@ def _pack(thread, threads, function, lanes, b, columns, width, panels, tables):
 
 
 @kernel
-def _gemm(thread, threads, tile, a, b, depth, width, bias, has_bias, groups, c):
+def _gemm(thread, threads, tile, a, b, depth, width, bias, has_bias, groups, together, c):
     # a: address, elements to the next row, to the next step of the sum and to the next matrix; b: address,
-    # elements to the next step, panel and matrix; groups: of rows, a job is one of them and one panel
+    # elements to the next step, panel and matrix; groups: of rows, a job is one of them and `together` panels
     a_start, a_row, a_step, a_next = a
     b_start, b_step, b_panel, b_next = b
     batch, rows, columns = c.shape
     count = (columns + width - 1) // width
     size = c.itemsize
     table = address(ONE_TAP)
-    first_job, end_job = split_range(thread, threads, batch * groups * count)
+    panel_groups = (count + together - 1) // together
+    first_group, end_group = split_range(thread, threads, groups) if groups >= 2 * threads else (0, groups)
+    own = end_group - first_group
+    jobs = batch * panel_groups * own
+    first_job, end_job = (0, jobs) if groups >= 2 * threads else split_range(thread, threads, jobs)
     for job in range(first_job, end_job):
-        m, rest = job // (groups * count), job % (groups * count)
-        g, p = rest // count, rest % count
+        m, rest = job // (panel_groups * own), job % (panel_groups * own)
+        p0, g = rest // own * together, first_group + rest % own
         first, end = split_range(g, groups, rows)
-        gemm_tile.tile(
-            tile,
-            end - first,
-            a_start + (m * a_next + first * a_row) * size,
-            a_row,
-            a_step,
-            table,
-            b_start + (m * b_next + p * b_panel) * size,
-            b_step,
-            table,
-            1,
-            depth,
-            address(c) + ((m * rows + first) * columns + p * width) * size,
-            columns,
-            address(bias) + p * width * size if has_bias else 0,
-            0,
-            min(width, columns - p * width),
-            0,
-            0,
-        )
+        for p in range(p0, min(p0 + together, count)):
+            gemm_tile.tile(
+                tile,
+                end - first,
+                a_start + (m * a_next + first * a_row) * size,
+                a_row,
+                a_step,
+                table,
+                b_start + (m * b_next + p * b_panel) * size,
+                b_step,
+                table,
+                1,
+                depth,
+                address(c) + ((m * rows + first) * columns + p * width) * size,
+                columns,
+                address(bias) + p * width * size if has_bias else 0,
+                0,
+                min(width, columns - p * width),
+                0,
+                0,
+            )
 
 
 @kernel
@@ -185,12 +199,13 @@ def gemms(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.nd
             *per_thread((lanes, np.int64)),
         )
         b_next = count * b_panel
-    # Blocks of rows that share a panel: as many rows of A as a quarter of L2 holds, and fewer where the
-    # threads would not have enough jobs.
+    # Panels that stay in half of L2 while all rows of A pass by, and blocks of rows that share them: as many
+    # rows as a quarter of L2 holds. Fewer of both where the threads would not have enough jobs.
     blocks, threads = -(-rows // gemm_tile.MAX_ROWS), get_num_threads()
-    group = min(
-        (1 << 18) // (gemm_tile.MAX_ROWS * depth * c.itemsize), batch * blocks * count // (4 * threads)
-    )
+    jobs = batch * blocks * count // (4 * threads)  # tiles that a job may have at most
+    group = max(min((1 << 18) // (gemm_tile.MAX_ROWS * depth * c.itemsize), jobs), 1)
+    together = max(min((1 << 19) // (width * depth * c.itemsize), jobs // group, count), 1)
+    together = -(-count // -(-count // together))  # as even as possible
     _gemm(
         gemm_tile.tile_address(c.dtype, width),
         (a.ctypes.data, a_row, a_step, a_next),
@@ -199,7 +214,8 @@ def gemms(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.nd
         width,
         c[0, 0] if bias is None else layout.dense(bias),
         bias is not None,
-        -(-blocks // max(group, 1)),
+        -(-blocks // group),
+        together,
         c,
     )
     return c
@@ -230,4 +246,11 @@ def linear_bwd_data(gy, w):
 
 
 def linear_bwd_weight(gy, x):
-    return matmul(x.T, gy).T  # in the memory order of the layer's weight
+    rows, inputs, outputs = *x.shape, gy.shape[1]
+    line = next((n for n in range(256, 31, -1) if rows % n == 0), None)
+    if line is None or rows < MANY_ROWS or x.dtype.char not in "fd" or x.dtype != gy.dtype:
+        return matmul(x.T, gy).T  # in the memory order of the layer's weight
+    # As the weight gradient of a 1x1 convolution, whose sum goes over pieces of the rows that fit L2.
+    spec = conv_spec("linear", (1, inputs, rows // line, line), (outputs, inputs, 1, 1))
+    images = [layout.dense(a).reshape(1, rows // line, line, -1).transpose(0, 3, 1, 2) for a in (x, gy)]
+    return direct.bwd_weight(*images, spec).reshape(outputs, inputs)
