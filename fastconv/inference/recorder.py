@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,26 +54,29 @@ class _Captured:
         self.program = graph.optimize(self.plain, engine, constants)
         self.output = self.program.output
         self.program.output = list(values_in(self.output))
-        self.run: Callable[..., Any] | None = None  # once the second inputs have come
+        self._run: Callable[..., Any] | None = None  # once the second inputs have come
+        self._lock = threading.Lock()
 
     def first(self, inputs: list[Any]) -> Any:
         """The result for the inputs that the program was made from."""
         return self._tensors(self.program.run(self.engine, *inputs))
 
-    def second(self, net: nn.Module, inputs: list[Any]) -> None:
-        """Raises CannotCapture if the net computes something else than the program."""
+    def _second(self, net: nn.Module, inputs: list[Any]) -> Callable[..., Any]:
+        """What runs from now on. Raises CannotCapture if the net computes something else than the program."""
         plain, self.plain = self.plain, None
         again, want = _captured(net, inputs)
         alike = plain is not None and [c.op for c in again.calls] == [c.op for c in plain.calls]
         if plain is None or not alike or not _same(plain.run(self.engine, *inputs), want):
             raise graph.CannotCapture("the net computes something else for other values of its inputs")
         recording = self.engine.record(self.program.run, self.engine, inputs)
-        self.run = recording or (lambda *arrays: self.program.run(self.engine, *arrays))
+        return recording or partial(self.program.run, self.engine)
 
-    def __call__(self, inputs: list[Any]) -> Any:
-        """The result for any inputs."""
-        assert self.run is not None
-        return self._tensors(self.run(*inputs))
+    def again(self, net: nn.Module, inputs: list[Any]) -> Any:
+        """The result for any inputs after the first. Raises CannotCapture as ``_second`` does."""
+        with self._lock:
+            if self._run is None:
+                self._run = self._second(net, inputs)
+        return self._tensors(self._run(*inputs))
 
     def _tensors(self, arrays: list[Any]) -> Any:
         tensors = dict(zip(self.program.output, map(Tensor, arrays)))
@@ -128,9 +133,7 @@ class InferenceRecorder(Forward):
             if key in self._programs:
                 program = self._programs[key]
                 if program is not None:
-                    if program.run is None:
-                        program.second(self.module, inputs)
-                    return program(inputs)
+                    return program.again(self.module, inputs)
             else:
                 self._programs[key] = None
                 while len(self._programs) > self.LIMIT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -422,6 +423,23 @@ def test_several_threads_share_a_recording():
         got = list(pool.map(lambda x: fast(x).numpy(), inputs * 5))
     for a, b in zip(got, want * 5):
         np.testing.assert_array_equal(a, b)
+
+
+def test_threads_that_meet_at_the_second_input_record_once(recordings):
+    with fc.backend("cpu"):
+        net, x = fc.optimize_for_inference(small_net()), fc.randn(2, 3, 11, 11)
+        first = net(x).numpy()
+        barrier = threading.Barrier(4)
+
+        def call(_):
+            with fc.backend("cpu"):
+                barrier.wait()
+                return net(x).numpy()
+
+        with ThreadPoolExecutor(4) as pool:
+            for y in pool.map(call, range(4)):
+                np.testing.assert_array_equal(y, first)
+    assert len(recordings) == 1 and len(net.forward.programs) == 1
 
 
 # ------------------------------------------------------------------------------------- what records again
