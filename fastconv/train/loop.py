@@ -80,7 +80,7 @@ def fit(
         CUDA graph). The results are the same to the bit. By default this is done where net, loss and
         optimizer are fastconv's own. In others, values that Python computes anew in each step would keep
         their value from the step that was recorded. A step that cannot be recorded runs as usual, with a
-        warning.
+        warning on the GPU and if ``graph=True``.
 
     Returns
     -------

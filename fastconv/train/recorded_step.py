@@ -26,8 +26,8 @@ class RecordedStep:
         Forward pass, backward pass and update.
     on : bool
         False: every step runs as usual.
-    name : str
-        The function that a warning names.
+    name : str or None
+        The function that a warning names; None: no warnings.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class RecordedStep:
         optimizer: optim.Optimizer,
         compute: Callable[[Tensor, Tensor], Any],
         on: bool,
-        name: str,
+        name: str | None,
     ):
         self.net, self.optimizer, self.compute, self.on = net, optimizer, compute, on
         self.name = name
@@ -131,9 +131,9 @@ class RecordedStep:
             s.update(count)
 
     def _give_up(self, why: object) -> None:
-        warnings.warn(
-            f"{self.name}: the step cannot be recorded as a graph ({why}); it is done as usual", stacklevel=5
-        )
+        if self.name is not None:
+            text = f"{self.name}: the step cannot be recorded as a graph ({why}); it is done as usual"
+            warnings.warn(text, stacklevel=5)
         self.on = False
         self.drop()
 

@@ -84,7 +84,8 @@ class Run:
             f"graph=True needs the backend cpu or cuda, got {backends.get_backend()!r}",
         )
         on = own if graph is None else graph
-        self.recorded = RecordedStep(net, optimizer, self.compute, on, "fit")
+        asked = graph or self.device == "cuda"  # else a step that cannot be recorded is no news
+        self.recorded = RecordedStep(net, optimizer, self.compute, on, "fit" if asked else None)
 
     @property
     def steps(self) -> int:

@@ -24,13 +24,15 @@ class Net(nn.Module):
         super().__init__()
         self.conv1, self.norm1 = nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16)
         self.conv2, self.norm2 = nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.BatchNorm2d(16)
+        self.norm3 = nn.BatchNorm2d(16)
         self.squeeze, self.group = nn.Linear(32, 32), nn.GroupNorm(4, 32)
         self.head, self.calls = nn.Linear(32 * 16, 10), 0
 
     def forward(self, x):
         self.__dict__["calls"] += 1
         y = F.relu6(self.norm1(self.conv1(x)))
-        z = F.silu(self.norm2(self.conv2(y)))
+        y = F.relu(self.norm2(self.conv2(y)))
+        z = F.silu(self.norm3(self.conv1(x)))
         z = fc.cat([y, z], 1)
         z = z * F.sigmoid(self.squeeze(z.mean((2, 3))))[:, :, None, None]
         z = F.max_pool2d(self.group(z), 3)
@@ -153,3 +155,28 @@ def test_a_change_of_the_net_is_noticed():
     noisy = {call(*batch(0)).item() for _ in range(6)}
     net.eval()
     assert len(noisy) == 6 and len({call(*batch(0)).item() for _ in range(5)}) == 1
+
+
+def test_fit_says_nothing_of_what_it_was_not_asked():
+    """A loss that reads its labels on the host, with class weights, is trained step by step."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 144, 10), nn.LogSoftmax(1))
+    loss = nn.NLLLoss(weight=fc.ones(10))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train.fit(net, [batch(i) for i in range(4)], loss=loss, progress=False)
+    with pytest.warns(UserWarning, match="fit: the step cannot be recorded"):
+        train.fit(net, [batch(i) for i in range(4)], loss=loss, progress=False, graph=True)
+
+
+def test_relu_behind_a_norm_is_one_op(monkeypatch):
+    """Where nothing else reads what is between them; the bits of all other results are compared."""
+    from fastconv.backends.cpu.norms_of_step import Watched
+
+    found, plain = [], Watched.same
+    monkeypatch.setattr(Watched, "same", lambda *both: found.append(plain(*both)) or found[-1])
+    net = Net()
+    optimizer = optim.SGD(net.parameters(), lr=0.1)
+    call = train.graphed(steps(net, optimizer), net, optimizer)
+    for i in range(3):
+        call(*batch(i))
+    assert found == [True]

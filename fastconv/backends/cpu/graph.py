@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy as np
 from fastconv import backends
 from fastconv.backends.stand_in import StandIn, replacing
 
+from .norms_of_step import Watched
 from .runtime.recorded import Recording, others
 
 _R = TypeVar("_R")
@@ -72,11 +74,8 @@ class Graph:
         """An op of the step."""
         if name == "dropout":
             x, p, scale, seed, *rest = args
-            if self._phase == "replay":
-                seed = self._seeds[self.seeds[seed]]
-            else:
-                self.seeds.setdefault(seed, len(self.seeds))
-            args = x, p, scale, seed, *rest
+            at = self.seeds.setdefault(seed, len(self.seeds))
+            args = x, p, scale, (self._seeds[at] if at < len(self._seeds) else seed), *rest
         elif name == "to_host":
             self.reads += 1
             if self._phase == "record":
@@ -117,23 +116,34 @@ class Graph:
             If the step reads values on the host.
         """
         before = [a.copy() for a in changed]
-        inputs, apart = others(self.inputs), set()
+        given, inputs = self.inputs, others(self.inputs)
 
-        def function(engine: Any, *arrays: np.ndarray) -> _R:
+        def function(engine: Any, *arrays: np.ndarray, watched: Watched | None = None) -> _R:
             self.inputs = list(arrays)
-            with self._during("record", engine):
-                return step()
-
-        try:
-            first = Recording(function, self._ops, self.inputs)
-            apart = first.differing(function, inputs)
             self.seeds.clear()
-            self._recording = Recording(function, self._ops, inputs, apart)
-        finally:
-            for a, values in zip(changed, before):
-                np.copyto(a, values)
-        self.inputs = self._recording.inputs
-        return self._recording.output
+            engine = engine if watched is None else watched.engine(engine)
+            try:
+                with self._during("record", engine):
+                    return step()
+            finally:
+                for a, values in zip(changed, before):
+                    np.copyto(a, values)
+
+        # Op by op, compared on other inputs.
+        self._seeds = []
+        apart = Recording(function, self._ops, given).differing(function, inputs)
+        # Then without and with merged norms, of which the results are compared.
+        self._seeds, watched = list(self.seeds), Watched()
+        recording = Recording(partial(function, watched=watched), self._ops, inputs, apart)
+        pairs = watched.pairs(recording.output)
+        if pairs:
+            merged = Watched(pairs)
+            left = {n - sum(k < n for k, a in pairs.items() if a is None) for n in apart if n not in pairs}
+            recording = Recording(partial(function, watched=merged), self._ops, inputs, left)
+            if not watched.same(merged):
+                recording = Recording(function, self._ops, inputs, apart)
+        self._recording, self.inputs = recording, recording.inputs
+        return recording.output
 
     def refresh(self, seeds: Iterable[int], update: Callable[[], Any]) -> None:
         """Take other seeds, and ``update``, which the replay calls in the place of the optimizer's ops."""
