@@ -1,12 +1,14 @@
-"""ONNX: graphs that other programs exported become modules.
+"""ONNX: graphs that other programs exported become modules, and networks of fastconv become ONNX files.
 
-This needs the package ``onnx``: ``pip install "fastconv[onnx]"``.
+Both need the package ``onnx``: ``pip install "fastconv[onnx]"``.
 
 ::
 
     reader.py      a file, checked, as nodes and constants
     operators/     how each operator is computed, with functions of fastconv; a file per subject
     module.py      the module that runs the nodes
+    exporting.py   a network, captured as a program, as a file; writer.py: its nodes and constants
+    lowering/      the calls of the engine contract as nodes
     backend.py     the interface of ONNX's own tests
 """
 
@@ -15,11 +17,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..typing import PathLike
+from .exporting import export
 from .module import OnnxModule
 from .node import Node
 from .reader import Input, read
 
-__all__ = ["Input", "Node", "OnnxModule", "load"]
+__all__ = ["Input", "Node", "OnnxModule", "export", "load"]
 
 
 def load(path: PathLike | bytes | Any) -> OnnxModule:
