@@ -188,6 +188,9 @@ def _valid(onnx: Any, model: Any, what: str) -> None:
     for t in model.graph.initializer:
         if t.name not in inputs:
             light.graph.input.append(onnx.helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)))
+    for value in (*light.graph.input, *light.graph.output):
+        if value.type.HasField("tensor_type"):  # the check wants a shape, which many files leave out
+            value.type.tensor_type.shape.SetInParent()
     try:
         onnx.checker.check_model(light)
     except onnx.checker.ValidationError as e:
