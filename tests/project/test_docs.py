@@ -19,6 +19,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```\n)?", re.M
 PAGES = {p.stem: BLOCK.findall(p.read_text("utf-8")) for p in sorted(DOCS.glob("*.md"))}
 PAGES = {name: blocks for name, blocks in PAGES.items() if blocks}
 LONG = ("training",)  # they train for many seconds
+NEEDS = {"interop": "onnx.checker"}  # an extra that a page is about
 
 
 def run(name, blocks):
@@ -34,6 +35,8 @@ def run(name, blocks):
 @pytest.mark.parametrize("name", [n for n in PAGES if n not in LONG] + full(*LONG))
 def test_page(name, tmp_path, monkeypatch):
     """Up to where a page turns to PyTorch."""
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(settings, "chosen_threads", settings.chosen_threads)
     blocks = PAGES[name]
