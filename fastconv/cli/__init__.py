@@ -1,4 +1,4 @@
-"""The command ``fastconv`` (also ``python -m fastconv``): doctor, warmup, cache, summary, train, bench.
+"""The command ``fastconv`` (also ``python -m fastconv``): doctor, warmup, cache, summary, onnx, train, bench.
 
 A command is a file of this folder. Its ``add`` declares the options, and a function of these runs it.
 """

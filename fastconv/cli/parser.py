@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .._version import __version__
-from . import cache, doctor, summary, training, warmup
+from . import cache, doctor, onnx_files, summary, training, warmup
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -17,6 +17,7 @@ def make_parser() -> argparse.ArgumentParser:
     warmup.add(commands)
     cache.add(commands)
     summary.add(commands)
+    onnx_files.add(commands)
     commands.add_parser(
         "bench", help="compare speed with PyTorch and others (in a clone of the repository)", add_help=False
     )

@@ -45,11 +45,13 @@ class OnnxModule(Module):
     outputs : tuple of str
         The names of the results.
     nodes : list of Node
+        Without those of constants, which have run.
+    opset : int
     """
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
-        self.inputs, self.outputs = tuple(graph.inputs), tuple(graph.outputs)
+        self.inputs, self.outputs, self.opset = tuple(graph.inputs), tuple(graph.outputs), graph.opset
         static = _static(graph)
         needed = _needed(graph, static)
         trained = _trained(graph.nodes)

@@ -53,13 +53,13 @@ class Input:
 
 @dataclass
 class Graph:
-    """A checked graph: its nodes in order, its inputs, the names of its results, and its initialisers."""
+    """A checked graph: nodes are in order, ``outputs`` are the names of the results."""
 
+    opset: int
     nodes: list[Node]
     inputs: list[Input]
     outputs: list[str]
     initialisers: dict[str, np.ndarray]
-    output_types: list[int]
 
 
 def read(source: PathLike | bytes | Any) -> Graph:
@@ -89,8 +89,7 @@ def read(source: PathLike | bytes | Any) -> Graph:
     nodes = [_node(onnx, n, opset, folder, what) for n in graph.node]
     inputs = [_input(i) for i in graph.input if i.name not in initialisers]
     outputs = [o.name for o in graph.output]
-    types = [o.type.tensor_type.elem_type for o in graph.output]
-    return Graph(nodes, inputs, outputs, initialisers, types)
+    return Graph(opset, nodes, inputs, outputs, initialisers)
 
 
 # ------------------------------------------------------------------------------------------------- the file
