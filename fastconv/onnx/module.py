@@ -22,9 +22,9 @@ from ..creation import as_tensor
 from ..nn import Buffer, Module, Parameter
 from ..tape import no_grad
 from ..tensor import Tensor
-from .node import Node, Operator, Value
+from .node import Node, Operator, Value, names_in
 from .operators import OPERATORS
-from .reader import Graph, Input, names_in
+from .reader import Graph, Input
 
 #: Operators whose results are shapes.
 OF_SHAPES = ("Shape", "Size")

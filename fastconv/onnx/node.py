@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -95,3 +95,8 @@ def row(
 def ints(values: Any) -> list[int]:
     """The integers of a host array."""
     return [int(v) for v in np.asarray(values).reshape(-1)]
+
+
+def names_in(nodes: Iterable[Node]) -> set[str]:
+    """The values that nodes read."""
+    return {name for n in nodes for name in n.inputs if name}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 
 from ..checks import LIMIT, check, shape_str
 from ..typing import PathLike
+from .gates import joined
 from .node import Node
 from .operators import OPERATORS
 from .package import DTYPES, package, type_name
@@ -89,7 +89,7 @@ def read(source: PathLike | bytes | Any) -> Graph:
     nodes = [_node(onnx, n, opset, folder, what) for n in graph.node]
     inputs = [_input(i) for i in graph.input if i.name not in initialisers]
     outputs = [o.name for o in graph.output]
-    return Graph(opset, nodes, inputs, outputs, initialisers)
+    return Graph(opset, joined(nodes, outputs), inputs, outputs, initialisers)
 
 
 # ------------------------------------------------------------------------------------------------- the file
@@ -314,8 +314,3 @@ def _extent(dim: Any) -> int | str | None:
     if dim.HasField("dim_value"):
         return int(dim.dim_value)
     return dim.dim_param or None
-
-
-def names_in(nodes: Iterable[Node]) -> set[str]:
-    """The values that nodes read."""
-    return {name for n in nodes for name in n.inputs if name}

@@ -226,3 +226,41 @@ def test_half_precision_is_computed_in_float32():
 
 def test_repr_shows_inputs_and_results():
     assert "x: nx3x6x6 float32 -> y" in repr(fc.onnx.load(small_net()))
+
+
+@pytest.mark.parametrize(
+    "gate, op",
+    [
+        (["Sigmoid"], "Swish"),
+        (["HardSigmoid"], "HardSwish"),
+        (["Softplus", "Tanh"], "Mish"),
+    ],
+)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_activations_of_several_nodes_are_one(gate, op, swapped):
+    names, nodes = ["x", "a", "b"], []
+    for kind, before, after in zip(gate, names, names[1:]):
+        options = {"alpha": 1 / 6, "beta": 0.5} if kind == "HardSigmoid" else {}
+        nodes.append(helper.make_node(kind, [before], [after], **options))
+    last = names[len(gate)]
+    product = helper.make_node("Mul", [last, "x"] if swapped else ["x", last], ["y"])
+    proto, x = model([*nodes, product], {"x": [50]}, {"y": [50]}), 3 * rand(50)
+    net = fc.onnx.load(proto)
+    assert [n.op for n in net.nodes] == [op]
+    np.testing.assert_allclose(net(x).numpy(), reference(proto, x)[0], rtol=1e-5, atol=1e-6)
+    both = fc.onnx.load(model([*nodes, product], {"x": [50]}, {"y": [50], last: [50]}))
+    assert len(both.nodes) == len(gate) + 1  # the factor is a result too
+    assert np.array_equal(both(x)[0].numpy(), x * both(x)[1].numpy())
+
+
+def test_other_products_stay():
+    nodes = [
+        helper.make_node("HardSigmoid", ["x"], ["a"]),  # of slope 0.2
+        helper.make_node("Mul", ["x", "a"], ["b"]),
+        helper.make_node("Sigmoid", ["b"], ["c"]),
+        helper.make_node("Mul", ["x", "c"], ["y"]),
+    ]
+    proto, x = model(nodes, {"x": [50]}, {"y": [50]}), rand(50)
+    net = fc.onnx.load(proto)
+    assert [n.op for n in net.nodes] == ["HardSigmoid", "Mul", "Sigmoid", "Mul"]
+    np.testing.assert_allclose(net(x).numpy(), reference(proto, x)[0], rtol=1e-5, atol=1e-6)
