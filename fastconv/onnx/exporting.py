@@ -78,8 +78,10 @@ def export(
     flag(NAME, "dynamic_batch", dynamic_batch)
     given = x if isinstance(x, (tuple, list)) else (x,)
     tensors = [argument(NAME, "x", t) for t in given]
-    arrays, device = [t.array for t in tensors], tensors[0].device
-    engine: Any = backends.engine_of(device)
+    devices = {t.device for t in (*tensors, *net.parameters(), *net.buffers())}
+    check(devices <= {"cpu"}, NAME, "a network on the GPU is not written; give net.cpu() and x.cpu()")
+    arrays: list[Any] = [t.array for t in tensors]
+    engine: Any = backends.engine_of("cpu")
     with _evaluation(net):
         program = _captured(net, engine, arrays)
         varying = _varying(program, _captured(net, engine, _doubled(arrays))) if dynamic_batch else {}

@@ -299,3 +299,10 @@ def test_what_has_no_operator_is_named(function, words, tmp_path):
 def test_only_modules_are_exported(tmp_path):
     with pytest.raises(TypeError, match="onnx.export: expected a Module, got function"):
         fc.onnx.export(lambda x: x, rand(2), tmp_path / "net.onnx")
+
+
+def test_a_network_on_the_gpu_is_refused(tmp_path):
+    if not fc.cuda.is_available():
+        pytest.skip("needs a CUDA device or numba's simulator")
+    with fc.backend("cuda"), pytest.raises(ValueError, match="onnx.export: .*GPU.*net.cpu\\(\\)"):
+        fc.onnx.export(nn.Linear(2, 2), rand(1, 2), tmp_path / "net.onnx")
