@@ -185,3 +185,17 @@ def test_recordings_on_other_inputs():
                 for _ in range(3):
                     x = fc.randn(2, 3, size + 2, size + 2)
                     np.testing.assert_allclose(replay(x.array), net(x).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_scratch_of_a_chain_is_no_result():
+    """Recordings compare all results with those of the ops, so none may hold what was never written."""
+    engine = load("cpu")
+    net = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1)).eval()
+    x = fc.randn(4, 8, 4, 4).array
+    with fc.backend("cpu"):
+        program = graph.optimize(graph.capture(net, [x])[0], engine)
+    assert [c.op for c in program.calls] == ["fused_chain_fwd"]
+    plan, _, weights, biases, _ = program.calls[0].args
+    arrays = [[v.constant for v in values] for values in (weights, biases)]
+    assert engine.fused_chain_fwd(plan, x, *arrays, False)[1] is None
+    assert engine.record(program.run, engine, [x]) is not None

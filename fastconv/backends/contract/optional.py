@@ -71,7 +71,7 @@ class OptionalOps(Protocol):
     def fused_chain_fwd(
         self, plan: Any, x: Array, weights: Sequence[Array], biases: Sequence[Array | None], keep: bool
     ) -> tuple[Array, Any]:
-        """``y, saved``; ``keep`` means that ``fused_chain_bwd`` will be called.
+        """``y, saved``; ``keep`` means that ``fused_chain_bwd`` will be called. Else ``saved`` is None.
 
         ``weights`` and ``biases`` are those of the plan's convolutions and dense layers, in order.
         """

@@ -156,7 +156,7 @@ def fused_chain_fwd(plan, x, weights, biases, keep):
         spread=spread,
         spread_size=plan.spread,
     )
-    return y, saved
+    return y, saved if keep else None  # else it is scratch, in part never written
 
 
 def fused_chain_bwd(plan, gy, saved, weights, needs_x, needs_weights, needs_biases):
