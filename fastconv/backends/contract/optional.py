@@ -48,6 +48,19 @@ class OptionalOps(Protocol):
     ) -> tuple[Array, Array, Array, Array | None]:
         """``gx, gweight, gbias, gresidual``."""
 
+    def batch_norm_train_stats(self, saved: tuple[Any, ...]) -> tuple[Array, Array]:
+        """``mean, invstd`` of the batch, both ``(C,)``: what ``batch_norm_bwd`` needs."""
+
+    def conv_arrange(self, w: Array) -> Array:
+        """``w`` with its memory in the order in which the passes of a convolution read weights.
+
+        Any pass takes the result in place of ``w`` and need not rearrange it. It is ``w`` itself if the order
+        is right already.
+        """
+
+    def in_memory_order(self, x: Array, order: tuple[int, ...]) -> Array:
+        """``x`` in dense memory whose slowest axis is ``order[0]``; ``x`` itself if it is that already."""
+
     def cross_entropy_mean_fwd(
         self, logits: Array, target: Array, weight: Array | None, ignore_index: int, label_smoothing: float
     ) -> tuple[Array | None, tuple[Any, ...]]:

@@ -2,6 +2,7 @@
 
 from .conv.activation import CONV_ACTIVATIONS
 from .conv.registry import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv_fwd, conv_prepack
+from .conv.weights import conv_arrange, in_memory_order
 from .fused.chain import fused_chain_bwd, fused_chain_fwd
 from .fused.plan import fused_chain_plan
 from .graph import Graph
@@ -31,6 +32,7 @@ from .ops.norm.batch import (
     batch_norm_stats,
     batch_norm_train_bwd,
     batch_norm_train_fwd,
+    batch_norm_train_stats,
 )
 from .ops.norm.group import group_norm_bwd, group_norm_fwd
 from .ops.norm.layer import layer_norm_bwd, layer_norm_fwd

@@ -53,6 +53,8 @@ def _convolutions(x: np.ndarray) -> Iterator[Job]:
                 yield _job("conv_bwd_data", gy, w, s, a.name, label=label)
                 yield _job("conv_bwd_weight", x, gy, s, a.name, label=label)
                 yield _job("conv_prepack", w, label=label)
+    hwio = np.ascontiguousarray(_array(3, 3, 8, 16))
+    yield _job("in_memory_order", hwio.transpose(3, 2, 0, 1), (0, 1, 2, 3))
     yield _job("channel_sum", x)
 
 

@@ -25,7 +25,7 @@ from fastconv.spec import ConvSpec
 from ..codegen import emitter, gemm_tile, transforms
 from ..codegen.jit import U, kernel, split_range
 from ..codegen.record import make_record, record_type
-from ..runtime import layout, memory
+from ..runtime import layout, memory, strided_copy
 from ..runtime.scratch import per_thread
 
 ROWS_PER_JOB = 64  # rows of a panel that one thread packs at a time
@@ -95,12 +95,58 @@ def to_hwio(w: np.ndarray | Prepacked) -> np.ndarray:
     view = w.transpose(*range(2, w.ndim), 1, 0)
     if view.flags.c_contiguous and view.flags.aligned:
         return layout.dense(view.reshape(-1, c, k))
+    rows = w.transpose(0, *range(2, w.ndim), 1)
+    if rows.flags.c_contiguous:  # channels-last memory: one transposition of a matrix
+        hwio = memory.empty((prod(w.shape[2:]), c, k), w.dtype)
+        strided_copy.copy(hwio.reshape(-1, k), rows.reshape(k, -1).T)
+        return hwio
     w = layout.dense(w).reshape(k, c, -1)
     hwio = memory.empty((w.shape[2], c, k), w.dtype)
     lanes = emitter.lanes(w.dtype)
     scratch = per_thread((lanes, np.int64), (lanes**2, w.dtype))
     _transpose_to_hwio(transforms.transpose_address(w.dtype), lanes, w, hwio, *scratch)
     return hwio
+
+
+@kernel
+def _transpose_from_hwio(thread, threads, function, lanes, hwio, w, tables, buffers):
+    # hwio: taps, C, K -> w: K, C, taps; the inverse of _transpose_to_hwio
+    taps, depth, columns = hwio.shape
+    source, target, size = hwio.reshape(-1), w.reshape(-1), w.itemsize
+    line = depth * taps
+    table, buffer = tables[thread], buffers[thread]
+    first, end = split_range(thread, threads, (columns + lanes - 1) // lanes)
+    for k in range(first * lanes, min(end * lanes, columns), lanes):
+        used = min(lanes, columns - k)
+        for e in range(0, line, lanes):
+            wide = min(lanes, line - e)
+            for q in range(wide):
+                at = ((e + q) % taps * depth + (e + q) // taps) * columns + k
+                for p in range(used):
+                    buffer[U(q * lanes + p)] = source[U(at + p)]
+            transforms.transpose_block(
+                function, lanes, buffer, 0, lanes, wide, used, target, k * line + e, line, table, size
+            )
+
+
+def in_memory_order(x: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
+    """``x`` in another order of memory (see the contract), fast for gradients of contiguous weights."""
+    hwio = x.transpose(*range(2, x.ndim), 1, 0) if x.ndim > 2 else x
+    if order != tuple(range(x.ndim)) or x.flags.c_contiguous or not hwio.flags.c_contiguous:
+        return layout.in_memory_order(x, order)
+    w = memory.empty(x.shape, x.dtype)
+    lanes = emitter.lanes(x.dtype)
+    scratch = per_thread((lanes, np.int64), (lanes**2, x.dtype))
+    k, c = x.shape[:2]
+    _transpose_from_hwio(
+        transforms.transpose_address(x.dtype), lanes, hwio.reshape(-1, c, k), w.reshape(k, c, -1), *scratch
+    )
+    return w
+
+
+def conv_arrange(w: np.ndarray) -> np.ndarray:
+    """Weights in the memory order of :func:`to_hwio` (see the contract)."""
+    return to_hwio(w).reshape(*w.shape[2:], w.shape[1], w.shape[0]).transpose(-1, -2, *range(w.ndim - 2))
 
 
 # ---------------------------------------------------------------------------------------------------- panels

@@ -88,6 +88,15 @@ def like(x: np.ndarray, model: np.ndarray) -> np.ndarray:
     return y
 
 
+def in_memory_order(x: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
+    """``x`` in dense memory whose slowest axis is ``order[0]``; ``x`` itself if it is that already."""
+    if x.transpose(order).flags.c_contiguous:
+        return x
+    y = memory.empty([x.shape[i] for i in order], x.dtype)
+    strided_copy.copy(y, x.transpose(order))
+    return y.transpose(sorted(range(x.ndim), key=order.__getitem__))
+
+
 def flat(*arrays: np.ndarray) -> list[np.ndarray] | None:
     """1-D views of equally shaped arrays that are dense in the same order, else None."""
     if all(a.flags.c_contiguous for a in arrays):  # the common case needs no sort

@@ -53,15 +53,17 @@ def batch_norm_fwd(x, mean, invstd, weight, bias, residual, activation):
 
 @np.errstate(all="ignore")
 def batch_norm_bwd(gy, x, y, mean, invstd, weight, training, activation, with_residual):
+    if training:  # one launch does all of it
+        scale = invstd * vector(weight, x.shape[1], x.dtype, 1)
+        lines = np.tile(np.stack([mean, scale, scale]), one_image(x).shape[2] // len(mean))
+        out, mask = (y, FROM_Y) if activation else (None, NO_MASK)
+        saved = x, out, np.stack([mean, mean, invstd]), lines[:, None], mask, activation
+        return batch_norm_train_bwd(gy, saved, with_residual)
     pixels, up, mean, mask = one_image(x), one_image(gy), mean[None], FROM_Y if activation else NO_MASK
     out = one_image(y) if mask else pixels
     plain, scaled = affine.gradient_sums(up, pixels, out, mean, mask)
     scale = (invstd * vector(weight, x.shape[1], x.dtype, 1))[None]
     offset, slope = np.zeros_like(scale), np.zeros_like(scale)
-    if training:
-        count = max(x.size // x.shape[1], 1)
-        offset = (-scale * plain / count).astype(x.dtype)
-        slope = (-scale * scaled * np.square(invstd, dtype=np.float64) / count).astype(x.dtype)
     gx, gx5 = layout.empty(x.shape, x.dtype)
     gresidual, gresidual5 = layout.empty(x.shape, x.dtype) if with_residual else (None, None)
     affine.gradient(up, pixels, out, (mean, scale, offset, slope), mask, gx5, gresidual5)
@@ -130,6 +132,11 @@ def batch_norm_train_fwd(x, weight, bias, residual, eps, activation, running, mo
                 r[...] = m
     mask = NO_MASK if activation is None else FROM_X if residual is None else FROM_Y
     return y, (x, y if mask == FROM_Y else None, stats, vectors, mask, activation)
+
+
+def batch_norm_train_stats(saved):
+    _, _, stats, *_ = saved
+    return stats[0], stats[2]
 
 
 def batch_norm_train_bwd(gy, saved, with_residual):
