@@ -53,6 +53,7 @@ LAYERS = {
     "graph": 3,
     "inference": 4,
     "inspect": 4,
+    "interop": 4,
     "train": 4,
     "cli": 5,
     "__init__": 6,
