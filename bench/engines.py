@@ -279,11 +279,21 @@ class Fastconv(Engine):
 
 class Torch(Engine):
     def __init__(
-        self, threads: int, layout: str = "contiguous_format", dtype: str = "float32", bf16: bool = False
+        self,
+        threads: int,
+        layout: str = "contiguous_format",
+        dtype: str = "float32",
+        bf16: bool = False,
+        compiler: str | None = None,
     ):
         import torch
 
         torch.set_num_threads(threads)
+        self.compiler = compiler  # the backend of torch.compile, for networks
+        if compiler == "inductor":
+            from torch._inductor import config
+
+            config.freezing = True  # in inference, weights are constants
         self.lib, self.F, self.optim = torch, torch.nn.functional, torch.optim
         self.layout, self.dtype, self.bf16 = getattr(torch, layout), getattr(torch, dtype), bf16
         self.inference = torch.inference_mode
@@ -302,12 +312,17 @@ class Torch(Engine):
         return t.detach().to(self.lib.float64 if self.dtype == self.lib.float64 else self.lib.float32).numpy()
 
     def op(self, job):
-        if self.bf16:
-            raise Unsupported("autocast is about convolutions: suites conv and net")
+        if self.bf16 or self.compiler:
+            raise Unsupported("networks and, in bfloat16, convolutions only: suites net and conv")
         return super().op(job)
 
     def context(self, job):
         return self.lib.autocast("cpu", self.lib.bfloat16) if self.bf16 else nullcontext()
+
+    def conv(self, job):
+        if self.compiler:
+            raise Unsupported("compiled are networks: suite net")
+        return super().conv(job)
 
     def conv_backward(self, job, spec, x, w, gy):
         w = w.bfloat16() if self.bf16 else w
@@ -323,11 +338,20 @@ class Torch(Engine):
     def placed(self, net):
         if self.layout is self.lib.channels_last and any(p.ndim == 4 for p in net.parameters()):
             net = net.to(memory_format=self.layout)
-        return net.to(self.dtype)
+        return self.compiled(net.to(self.dtype))
+
+    def compiled(self, network):
+        return self.lib.compile(network, backend=self.compiler) if self.compiler else network
 
     def network(self, job, training):
         g = networks.TorchGraph(self, training)
-        return lambda x: networks.NETS[job["net"]](g, x, job), lambda: g.params
+
+        def run(x):
+            return networks.NETS[job["net"]](g, x, job)
+
+        if self.compiler:
+            run(self.like(workload.draw("x", job["x"])))  # makes the parameters, outside the compiled graph
+        return self.compiled(run), lambda: g.params
 
 
 class Onnx(Engine):
@@ -416,7 +440,7 @@ INSTALL = {
     "onnxruntime": "pip install onnx onnxruntime",
     "openvino": "pip install onnx openvino",
 }
-INSTALL |= {name: INSTALL["torch"] for name in ("torch-cl", "torch-bf16")}
+INSTALL |= {name: INSTALL["torch"] for name in ("torch-cl", "torch-bf16", "inductor", "fastconv-torch")}
 
 ENGINES = {
     "fastconv": Fastconv,
@@ -424,6 +448,8 @@ ENGINES = {
     "torch": Torch,
     "torch-cl": lambda threads: Torch(threads, "channels_last"),
     "torch-bf16": lambda threads: Torch(threads, "channels_last", bf16=True),
+    "inductor": lambda threads: Torch(threads, "channels_last", compiler="inductor"),
+    "fastconv-torch": lambda threads: Torch(threads, "channels_last", compiler="fastconv"),
     "onnxruntime": lambda threads: Onnx(threads, "onnxruntime"),
     "openvino": lambda threads: Onnx(threads, "openvino"),
     "reference": reference,

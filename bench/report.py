@@ -17,6 +17,8 @@ ENGINES = {
     "torch": "PyTorch, images channels-first in memory",
     "torch-cl": "PyTorch, images channels-last in memory",
     "torch-bf16": "PyTorch in bfloat16 (autocast), channels-last: fewer digits, so it counts in no ratio",
+    "inductor": "torch.compile with its own backend (inference: with frozen weights), channels-last",
+    "fastconv-torch": 'torch.compile(net, backend="fastconv"), channels-last; it counts in no ratio',
     "onnxruntime": "ONNX Runtime, forward only",
     "openvino": "OpenVINO in float32, forward only",
 }
@@ -30,7 +32,7 @@ PASSES = {
     "train": "training step: forward, backward, update",
 }
 PYTORCH = ("torch", "torch-cl")  # its float32 layouts; bfloat16 is shown and not counted
-PEERS = (*PYTORCH, "onnxruntime", "openvino")
+PEERS = (*PYTORCH, "inductor", "onnxruntime", "openvino")
 FORCED = ("depthwise", "direct", "im2col", "winograd")
 
 
