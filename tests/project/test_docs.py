@@ -49,6 +49,8 @@ def test_page(name, tmp_path, monkeypatch):
 )
 def test_page_with_pytorch(name, tmp_path, monkeypatch):
     pytest.importorskip("torch")
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     monkeypatch.chdir(tmp_path)
     run(name, PAGES[name])
 
