@@ -236,7 +236,7 @@ def _norm_backward(graph: Any, node: Any, seen: set[Any]) -> None:
     fused = _call(graph, at.next, train_bwd, args, node)
     for index, old in _items(node).items():
         _replace(graph, fused, index, old, fused.next)
-    if with_residual:
+    if relu is not None and with_residual:
         item = _call(graph, fused.next, operator.getitem, (fused, 3), relu)
         relu.replace_all_uses_with(item, delete_user_cb=lambda user: user is not fused and user is not node)
 
@@ -249,7 +249,7 @@ def _convolution_backward(graph: Any, node: Any) -> None:
     order = _memory_order(weight) if weight.op == "placeholder" else None
     if other is None and order is None:
         return
-    at = node if other is None else add
+    at: Any = node if other is None else add
     fused = _call(graph, at.next, convolution_backward, (*node.args, other, order), node)
     for index, old in reversed(items.items()):
         _replace(graph, fused, index, add if index == 0 and other is not None else old, fused.next)
