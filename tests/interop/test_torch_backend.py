@@ -247,6 +247,31 @@ def test_float32(dtype):
         fc.set_float32_precision("high")
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_other_floats_are_left_to_pytorch(dtype):
+    net, twin, compiled, graphs = pair("ResNet", dtype)
+    net.eval(), twin.eval()
+    for _ in range(3):
+        x = images(dtype=dtype)
+        with torch.no_grad():
+            same([compiled(x)], [net(x)], 1e-2)
+    assert names(graphs, "inference", True) == set()
+
+
+def test_one_tensor_as_two_inputs():
+    """A graph that was captured with one tensor twice must not take the two for one."""
+
+    def difference(a, b):
+        return F.conv2d(a, w) - F.conv2d(b, w)
+
+    w = torch.randn(4, 3, 3, 3, dtype=torch.float64)
+    compiled, a, b = torch.compile(difference, backend=interop.backend), images(), images()
+    with torch.no_grad():
+        for _ in range(4):
+            same([compiled(a, a.detach())], [torch.zeros_like(difference(a, a))])
+        same([compiled(a, b)], [difference(a, b)])
+
+
 def test_losses():
     """Classes that are ignored, weights of classes, each reduction."""
     x, target = torch.randn(6, 5, dtype=torch.float64), torch.tensor([0, 4, -100, 2, 2, 1])

@@ -22,8 +22,14 @@ from .tensors import (
 
 #: What a node's value is: a tensor of PyTorch, an array of the engine, or neither (numbers, several results).
 TENSOR, ARRAY, OTHER = "tensor", "array", "other"
-#: Ops of PyTorch that look at the strides of their inputs.
-STRIDED = ("aten.as_strided.default", "aten.as_strided_scatter.default")
+#: Ops of aten that look at the strides of their inputs.
+STRIDED = (
+    "aten.as_strided.default",
+    "aten.as_strided_scatter.default",
+    "aten.view.default",
+    "aten.view.dtype",
+    "aten._unsafe_view.default",
+)
 #: Dtypes of the tensors that an op of the engine may have beside its floats.
 INDICES = ("torch.int32", "torch.int64")
 
@@ -190,7 +196,8 @@ class _Builder:
         """An op of PyTorch itself, or a function of numbers."""
         target, name = node.target, str(node.target)
         values = [*node.args, *node.kwargs.values()]
-        places = [self.as_traced(v, self.argument(v, TENSOR), name in STRIDED) for v in values]
+        strided = name in STRIDED or not name.startswith("aten.")  # ops of other libraries may
+        places = [self.as_traced(v, self.argument(v, TENSOR), strided) for v in values]
         if node.kwargs:
             target = partial(_with_options, target, len(node.args), tuple(node.kwargs))
         is_op = hasattr(node.target, "overloadpacket")

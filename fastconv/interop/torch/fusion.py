@@ -230,7 +230,7 @@ def _norm_backward(graph: Any, node: Any, seen: set[Any]) -> None:
     relu: Any = gy if is_op(gy, RELU_BACKWARD) and gy.args[2] == 0 and gy not in seen else None
     seen.add(relu)
     with_residual = relu is not None and len(relu.users) > 1
-    at = node if relu is None else relu
+    at: Any = node if relu is None else relu
     gradient, result = (gy, None) if relu is None else relu.args[:2]
     args = (gradient, x, result, weight, mean, invstd, with_residual)
     fused = _call(graph, at.next, train_bwd, args, node)

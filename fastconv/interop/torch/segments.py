@@ -20,6 +20,7 @@ from fastconv import backends, graph
 from fastconv.backends import settings
 from fastconv.backends.select import forced
 
+from .fusion import FLOATS
 from .steps import ENGINE, Step, Steps
 from .tensors import item, to_array
 
@@ -70,6 +71,8 @@ def _samples(tensors: Sequence[Any]) -> list[Any]:
     """Views of a few elements of each tensor, grouped by dtype."""
     groups: dict[Any, list[Any]] = {}
     for tensor in tensors:
+        if tensor.device.type != "cpu" or str(tensor.dtype) not in FLOATS:
+            continue  # the engine does not read it
         array = to_array(tensor)
         flat = array.ravel(order="K")
         if flat.size and np.may_share_memory(flat, array):  # else it is a copy, which never changes
@@ -229,6 +232,9 @@ class Segment:
             ]
             return self.steps(backends.engine_of("cpu"), inputs)
 
+        # An array is known by its place in memory, so an input must not share the memory of a weight.
+        weights = [v for v, fixed in zip(values, self.fixed) if fixed and isinstance(v, np.ndarray)]
+        arrays = [a.copy() if any(np.may_share_memory(a, w) for w in weights) else a for a in arrays]
         try:
             with backends.backend("cpu"):
                 program, _ = graph.capture(function, arrays)
