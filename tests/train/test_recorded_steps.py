@@ -170,7 +170,7 @@ def test_fit_says_nothing_of_what_it_was_not_asked():
 
 def test_relu_behind_a_norm_is_one_op(monkeypatch):
     """Where nothing else reads what is between them; the bits of all other results are compared."""
-    from fastconv.backends.cpu.norms_of_step import Watched
+    from fastconv.backends.cpu.norm_and_relu import Watched
 
     found, plain = [], Watched.same
     monkeypatch.setattr(Watched, "same", lambda *both: found.append(plain(*both)) or found[-1])

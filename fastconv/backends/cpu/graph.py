@@ -20,7 +20,7 @@ import numpy as np
 from fastconv import backends
 from fastconv.backends.stand_in import StandIn, replacing
 
-from .norms_of_step import Watched
+from .norm_and_relu import Watched
 from .runtime.recorded import Recording, others
 
 _R = TypeVar("_R")
