@@ -55,6 +55,7 @@ def capture(
         The function reads the numbers of a tensor, changes one of its inputs or weights, or looks at memory
         that the engine does not know.
     """
+    inputs = [_apart(a, inputs[:i]) for i, a in enumerate(inputs)]
     trace = _Trace(call_module)
     values = [trace.result(a) for a in inputs]
     trace.given = {variable.owner(a) for a in inputs}
@@ -173,6 +174,14 @@ class _Trace:
         if isinstance(structure, tuple):
             return tuple([self._results(s) for s in structure])
         return self.result(structure) if hasattr(structure, "shape") else structure
+
+
+def _apart(array: Any, others: Sequence[Any]) -> Any:
+    """``array``, or a copy of it if one of ``others`` may be on the same memory.
+
+    A later call of the program may have different arrays there.
+    """
+    return array.copy() if any(np.may_share_memory(array, a) for a in others) else array
 
 
 def _place(array: Any) -> Any:

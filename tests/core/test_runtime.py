@@ -440,6 +440,7 @@ def test_a_tilde_in_the_name_of_the_cache_folder(tmp_path):
     assert run(code, "~/kernels", HOME=str(tmp_path), USERPROFILE=str(tmp_path)) == str(tmp_path / "kernels")
 
 
+@pytest.mark.full
 def test_without_a_temporary_directory(cache):
     code = """
 import tempfile

@@ -88,6 +88,7 @@ with fc.backend("cpu"):
 """
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of the address space are Linux's")
 def test_short_of_memory_is_an_error():
     """With any amount of address space an op gives the right result or a MemoryError that names it, nothing

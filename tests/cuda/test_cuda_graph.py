@@ -119,6 +119,7 @@ def test_ignored_labels(recorded):
     assert recorded.steps == 1
 
 
+@pytest.mark.full
 def test_a_replay_allocates_and_launches_nothing_but_copies_of_the_batch(engine, monkeypatch):
     counts, start = [], launch.launch
 

@@ -187,6 +187,16 @@ def test_recordings_on_other_inputs():
                     np.testing.assert_allclose(replay(x.array), net(x).numpy(), rtol=1e-4, atol=1e-5)
 
 
+def test_one_tensor_as_two_inputs():
+    """The program must not take the two for one value."""
+    net, a, b = Two().eval(), fc.randn(2, 3, 5, 6), fc.randn(2, 3, 5, 6)
+    with fc.backend("cpu"):
+        for inputs in ((a.array, a.array), (a.array, a.array[:, :, ::-1])):
+            program, _ = graph.capture(net, inputs)
+            got = program.run(load("cpu"), a.array, b.array)
+            np.testing.assert_array_equal(got["both"], net(a, b)["both"].numpy())
+
+
 def test_scratch_of_a_chain_is_no_result():
     """Recordings compare all results with those of the ops, so none may hold what was never written."""
     engine = load("cpu")

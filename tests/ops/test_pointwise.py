@@ -124,6 +124,7 @@ def test_ternary(name, dtype):
             assert_close(got, want, dtype)
 
 
+@pytest.mark.full
 def test_remainders_are_exact():
     """Quotients from tiny to huge, with every special number."""
     rng, cpu = np.random.default_rng(0), load("cpu")

@@ -8,6 +8,7 @@ import pytest
 from conftest import BACKENDS
 from hypothesis import given
 from hypothesis import strategies as st
+from support.selection import full
 
 import fastconv as fc
 from fastconv.nn import functional as F
@@ -170,7 +171,7 @@ def test_softmax_and_cross_entropy(backend, data):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("grouping", ["dense", "grouped", "depthwise"])
+@pytest.mark.parametrize("grouping", ["dense", *full("grouped", "depthwise")])
 @given(data=st.data())
 def test_backward_of_convolution_is_its_adjoint(grouping, backend, data):
     """<conv(x), y> = <x, backward_data(y)> = <w, backward_weight(y)>: holds whatever the oracle says."""

@@ -62,7 +62,7 @@ def cases(shape):
 
 
 @pytest.mark.parametrize("dtype", ["float32", *full("bool", "float64", "int32", "uint8")])
-@pytest.mark.parametrize("name", every(REDUCTIONS, 4))
+@pytest.mark.parametrize("name", every(REDUCTIONS, 8))
 @pytest.mark.full_on("cuda")
 def test_kernels_agree_with_the_reference(name, dtype, backend):
     """Every reduction over every group of axes, in every layout."""
