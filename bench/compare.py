@@ -39,6 +39,7 @@ import workload  # noqa: E402
 from engines import INSTALL  # noqa: E402
 
 DEFAULT_ENGINES = "fastconv,torch,torch-cl,torch-bf16,onnxruntime,openvino"
+OTHER_ENGINES = "inductor,fastconv-torch,numpy"
 ALGORITHMS = ("auto", "depthwise", "direct", "im2col", "winograd")  # of the cpu backend
 USERS = "users"  # stands for all of ``user_networks.SHAPES``
 PAUSE = 0.05  # OpenMP threads spin for some milliseconds after their last work
@@ -249,7 +250,7 @@ def parse(argv):
         "--engines",
         metavar="A,B",
         default=DEFAULT_ENGINES,
-        help=f"columns of the table, of {DEFAULT_ENGINES},numpy\n(default: all but numpy)",
+        help=f"columns of the table, of {DEFAULT_ENGINES},{OTHER_ENGINES}\n(default: those before inductor)",
     )
     option(
         "--threads",
@@ -303,9 +304,9 @@ def parse(argv):
     known = (*workload.PASSES[args.suite], *("bwd_data", "bwd_weight") * (args.suite == "conv"))
     if unknown := set(args.passes) - set(known):
         p.error(f"{args.suite} has no pass {', '.join(sorted(unknown))}; expected some of {', '.join(known)}")
-    unknown = set(args.engines.split(",")) - {*DEFAULT_ENGINES.split(","), "numpy"}
+    unknown = set(args.engines.split(",")) - {*DEFAULT_ENGINES.split(","), *OTHER_ENGINES.split(",")}
     if unknown:
-        p.error(f"unknown engine {', '.join(unknown)}; expected some of {DEFAULT_ENGINES},numpy")
+        p.error(f"unknown engine {', '.join(unknown)}; expected some of {DEFAULT_ENGINES},{OTHER_ENGINES}")
     if args.out is None:
         cpu = re.sub(r"[^a-z0-9]+", "-", processor_name().lower()).strip("-")
         shapes = [] if args.shapes == workload.OP_NAMES else [Path(s).stem for s in args.shapes]
