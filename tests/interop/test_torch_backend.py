@@ -197,6 +197,7 @@ def test_results_of_inference_are_kept():
     same(results, kept)
 
 
+@pytest.mark.full
 def test_evaluation_with_gradients():
     """Fine-tuning with fixed statistics."""
     net, twin, compiled, _ = pair("Depthwise")
@@ -222,6 +223,7 @@ def test_batch_sizes():
     assert [g.kind for g in graphs].count("inference") == 1  # for any batch size, as training was
 
 
+@pytest.mark.full
 def test_mark_dynamic():
     net, _, compiled, graphs = pair("UNet")
     for n in (4, 2, 3):
@@ -247,7 +249,7 @@ def test_float32(dtype):
         fc.set_float32_precision("high")
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, *full(torch.float16)])
 def test_other_floats_are_left_to_pytorch(dtype):
     net, twin, compiled, graphs = pair("ResNet", dtype)
     net.eval(), twin.eval()
@@ -320,7 +322,7 @@ def test_explain():
     assert found.graphs == ["inference"]
 
 
-@pytest.mark.parametrize("name", ["ResNet", "Depthwise", *full("LeNet", "UNet", "Grouped")])
+@pytest.mark.parametrize("name", ["ResNet", *full("LeNet", "UNet", "Grouped", "Depthwise")])
 def test_from_torch(name, tmp_path):
     """Other batch sizes, state dict, pickle, and ``optimize_for_inference``."""
     import pickle

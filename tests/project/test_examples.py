@@ -172,3 +172,18 @@ def test_readme(tmp_path, monkeypatch, capsys):
     assert "100x16x14x14 * 32x16x3x3 -> 100x32x14x14" in out
     weights = names["fc"].load("net.npz")
     np.testing.assert_array_equal(weights["0.weight"].numpy(), names["net"][0].weight.numpy())
+
+
+@pytest.mark.full
+def test_speed_up_pytorch(monkeypatch, capsys):
+    """Both ways start with the same loss; the ratio is printed."""
+    torch = pytest.importorskip("torch")
+    if "fastconv" not in torch.compiler.list_backends():
+        pytest.skip("fastconv is not installed, or was installed before it had a backend of torch.compile")
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    module = importlib.import_module("speed_up_pytorch")
+    module.main(["--steps", "1", "--batch", "2", "--size", "16", "--width", "4"])
+    printed = capsys.readouterr().out
+    losses = re.findall(r"first loss ([\d.]+)", printed)
+    assert len(losses) == 2 and abs(float(losses[0]) - float(losses[1])) < 1e-3
+    assert re.search(r"^[\d.]+ times as fast$", printed, re.MULTILINE)
