@@ -73,4 +73,5 @@ def arrange(x, w):
 
 def conv(x, w, geometry, bias=None, residual=None, activation=False):
     """Returns y as ``(N, K, H, W)``, channels last in memory."""
-    return registry.load("cpu").conv_fwd(x, w, bias, geometry, residual=residual, relu=activation)
+    end = "relu" if activation else None
+    return registry.load("cpu").conv_fwd(x, w, bias, geometry, residual=residual, activation=end)

@@ -17,7 +17,7 @@ from ..tensor import Tensor
 from ..typing import PathLike
 from . import config
 from .checkpoint import Checkpoint
-from .diagnose import bad_parameter, origin
+from .diagnose import bad_parameter, finite, origin
 from .history import FIELDS, POINTS, History
 from .metrics import Loss, correct, device_of, none_if_nan
 from .prefetch import Prefetch, position_of
@@ -117,7 +117,8 @@ class Run:
         value = loss.item()
         if not isfinite(value):
             random.set_state(rng_state)
-            where = "fit with graph=False tells where" if whole else origin(self.net, x)
+            replayed = whole and finite(x)  # with weights that the step has changed
+            where = "fit with graph=False tells where" if replayed else origin(self.net, x)
             self.fail(f"the loss is {value}", at["batch"] + 1, where)
         if not whole:
             self.update(loss)
