@@ -112,23 +112,27 @@ class RecordedStep:
             (s, {k: v for k, v in s.items() if not isinstance(v, Tensor)})
             for s in self.optimizer.state.values()
         ]
-        versions = [(b.memory, b.memory.version) for b in self.net.buffers()]
+        versions = [(t.memory, t.memory.version) for t in self._tensors()]
+        buffers = {id(b.memory) for b in self.net.buffers()}
+
+        def undo() -> None:
+            """Take back what Python did while the step was recorded."""
+            random.set_state(rng_state)
+            for state, count in counts:
+                state.update(count)
+            for memory, version in versions:
+                memory.version = version
+
         try:
             self.result = self.graph.record(self._step, self._assumptions()[0])
-            self.written = [memory for memory, version in versions if memory.version != version]
+            self.written = [m for m, version in versions if id(m) in buffers and m.version != version]
             self.grads = [(p, p.grad) for p in self.net.parameters()]
-            self._undo(rng_state, counts)
+            undo()
             return self._replay(inputs)
         except Exception as e:  # a driver may raise anything; no kernel of this step has run yet
-            self._undo(rng_state, counts)
+            undo()
             self._give_up(e)
             return None
-
-    def _undo(self, rng_state: Any, counts: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
-        """Take back what Python did while a step was recorded."""
-        random.set_state(rng_state)
-        for s, count in counts:
-            s.update(count)
 
     def _give_up(self, why: object) -> None:
         if self.name is not None:
@@ -137,11 +141,17 @@ class RecordedStep:
         self.on = False
         self.drop()
 
-    def _assumptions(self) -> tuple[list[Any], list[Any]]:
-        """What a recorded step takes as given: arrays that must stay where they are, and settings."""
+    def _tensors(self) -> list[Tensor]:
+        """What a step may change: of the net, and of the optimizer."""
         groups = self.optimizer.param_groups
         tensors = [*self.net.parameters(), *self.net.buffers(), *(p for g in groups for p in g["params"])]
-        tensors += [t for s in self.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]
+        return tensors + [
+            t for s in self.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)
+        ]
+
+    def _assumptions(self) -> tuple[list[Any], list[Any]]:
+        """What a recorded step takes as given: arrays that must stay where they are, and settings."""
+        groups, tensors = self.optimizer.param_groups, self._tensors()
         return [t.array for t in tensors], [
             [t.requires_grad for t in tensors],
             [m.training for m in self.net.modules()],
