@@ -1,7 +1,7 @@
 """Well-known networks, built from ``fastconv.nn``."""
 
 from .alexnet import AlexNet, alexnet
-from .builders import list_models
+from .builders import get_model, list_models
 from .convnext import ConvNeXt, convnext_base, convnext_small, convnext_tiny
 from .densenet import DenseNet, densenet121, densenet161, densenet169, densenet201
 from .efficientnet import EfficientNet, efficientnet_b0, efficientnet_b1, efficientnet_b2
@@ -49,6 +49,7 @@ __all__ = [
     "efficientnet_b1",
     "efficientnet_b2",
     "GoogLeNet",
+    "get_model",
     "googlenet",
     "GoogLeNetOutputs",
     "lenet5",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from fastconv.checks import check
@@ -41,3 +42,29 @@ def list_models() -> list[str]:
     True
     """
     return sorted(_builders)
+
+
+def get_model(name: str, **options: Any) -> Any:
+    """Build the network of :func:`list_models` that is called ``name``.
+
+    Parameters
+    ----------
+    name : str
+    **options
+        The arguments of the function of that name, such as ``num_classes``.
+
+    Raises
+    ------
+    ValueError
+        There is no such network.
+
+    Examples
+    --------
+    >>> net = fc.models.get_model("squeezenet1_1", num_classes=10)
+    """
+    known, near = list_models(), get_close_matches(str(name), _builders, 1)
+    text = f"expected one of {', '.join(known)}, got {name!r}" + (
+        f"; did you mean {near[0]}?" if near else ""
+    )
+    check(name in known, "get_model", text)
+    return _builders[name](**options)

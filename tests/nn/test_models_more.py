@@ -64,7 +64,16 @@ def test_the_list():
     assert names == sorted(names) and {name for name, *_ in PUBLISHED} < set(names)
     assert {"lenet5", "unet", "resnet18", "vgg16"} < set(names) and "list_models" not in names
     assert all(getattr(models, name).__name__ == name for name in names)
-    assert set(names) == {n for n in models.__all__ if n.islower()} - {"list_models"}
+    assert set(names) == {n for n in models.__all__ if n.islower()} - {"list_models", "get_model"}
+
+
+def test_a_model_by_name():
+    net = models.get_model("squeezenet1_1", num_classes=3)
+    assert isinstance(net, models.SqueezeNet) and net(fc.zeros(1, 3, 32, 32)).shape == (1, 3)
+    with pytest.raises(
+        ValueError, match=r"get_model: expected one of .*, got 'resnet8'; did you mean resnet18\?"
+    ):
+        models.get_model("resnet8")
 
 
 SMALL = [

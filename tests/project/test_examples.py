@@ -187,3 +187,20 @@ def test_speed_up_pytorch(monkeypatch, capsys):
     losses = re.findall(r"first loss ([\d.]+)", printed)
     assert len(losses) == 2 and abs(float(losses[0]) - float(losses[1])) < 1e-3
     assert re.search(r"^[\d.]+ times as fast$", printed, re.MULTILINE)
+
+
+def test_run_onnx(monkeypatch, capsys, tmp_path):
+    """A network that it has written gets classes and a time; a picture can be the input."""
+    pytest.importorskip("onnx")
+    Image = pytest.importorskip("PIL.Image")
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module("run_onnx")
+    module.main(["--make", "squeezenet1_1", "--rounds", "1"])
+    Image.new("RGB", (60, 40), (200, 100, 0)).save("picture.png")
+    module.main(["squeezenet1_1.onnx", "--image", "picture.png", "--rounds", "1"])
+    printed = capsys.readouterr().out
+    assert len(re.findall(r"^class +\d+: +\d", printed, re.MULTILINE)) == 10
+    assert len(re.findall(r"^fastconv +[\d.]+ ms$", printed, re.MULTILINE)) == 2
+    with pytest.raises(SystemExit):
+        module.main([])
