@@ -101,6 +101,30 @@ class OptionalOps(Protocol):
     ) -> tuple[Array | None, list[Array | None], list[Array | None]]:
         """``gx, gweights, gbiases``; None where the gradient is not needed."""
 
+    def separable_pays(
+        self,
+        expand: ConvSpec | None,
+        depthwise: ConvSpec,
+        project: ConvSpec | None,
+        dtype: np.dtype[Any],
+    ) -> bool:
+        """Whether ``separable_fwd`` of layers with these specs is faster than the layers one by one."""
+
+    def separable_fwd(
+        self,
+        x: Array,
+        expand: tuple[Any, ...] | None,
+        depthwise: tuple[Any, ...],
+        project: tuple[Any, ...] | None,
+        residual: Array | None,
+    ) -> Array:
+        """A 1x1 convolution, a depthwise one and a 1x1 one, of two dimensions, as one op.
+
+        A layer is ``(weight, bias or None, spec, activation)``, as for ``conv_fwd``; one of the 1x1 layers
+        may be None. ``residual`` is added before the activation of the last layer. The depthwise layer has
+        one filter for each channel, and the 1x1 layers have stride 1, no padding and one group.
+        """
+
     def record(
         self, function: Callable[..., Any], engine: Any, inputs: Sequence[Array]
     ) -> Callable[..., Any] | None:

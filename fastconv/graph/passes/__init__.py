@@ -7,6 +7,7 @@ engine and what is known of constants.
 ``dense``             a dense layer with constant weights is a 1x1 convolution, whose weights can be packed
 ``epilogues``         the end of a convolution: a sum, then an activation, in its kernel
 ``chains``            small layers one after the other are one op, where the engine has one
+``separable``         1x1, depthwise and 1x1 layers are one op, where that is faster
 ``prepack``           constant weights in the engine's own form
 ``dead_calls``        what no result needs is left out
 ====================  ==================================================================================
@@ -26,6 +27,7 @@ from .dense import dense
 from .epilogues import epilogues
 from .fold_constants import fold_constants
 from .prepack import prepack
+from .separable import separable
 
 #: The passes in the order in which they run.
 PASSES: dict[str, Callable[[Program, Any, Constants], Program]] = {
@@ -35,6 +37,7 @@ PASSES: dict[str, Callable[[Program, Any, Constants], Program]] = {
     "chains": chains,
     "dense": dense,
     "epilogues": epilogues,
+    "separable": separable,
     "prepack": prepack,
 }
 

@@ -61,6 +61,10 @@ class Rewriting:
         self._places[id(merged)] = place
         self.producers[merged.result] = merged
 
+    def drop(self, call: Call) -> None:
+        """Leave out ``call``."""
+        self.calls[self._places[id(call)]] = None
+
     def done(self) -> list[Call]:
         """The calls that are left."""
         return [call for call in self.calls if call is not None]

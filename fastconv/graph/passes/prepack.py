@@ -12,13 +12,19 @@ from .convolution import Convolution
 
 def prepack(program: Program, engine: Any, constants: Constants) -> Program:
     """The program with the weights packed; weights that several calls share are packed once."""
+
+    def packed(w: Value) -> Value:
+        return constants.computed("prepack", (w,), partial(_packed, engine, w))
+
     calls: list[Call] = []
     for call in program.calls:
         conv = Convolution.of(call)
         if conv is not None and conv.weight.constant is not None:
-            w = conv.weight
-            packed = constants.computed("prepack", (w,), partial(_packed, engine, w))
-            call = conv._replace(weight=packed).call(call.result)
+            call = conv._replace(weight=packed(conv.weight)).call(call.result)
+        elif call.op == "separable_fwd":
+            x, *stages, residual = call.args
+            stages = [s and (packed(s[0]), *s[1:]) for s in stages]
+            call = Call(call.op, (x, *stages, residual), call.result)
         calls.append(call)
     return Program(program.inputs, calls, program.output)
 

@@ -39,7 +39,7 @@ from .jit import body, c_function
 #: Rows of so many taps have tiles of their own, with step 1 and 2. More would need more registers.
 TAPS = 3, 5, 7
 
-_FORWARD = "x, columns, row_step, weights, rows, first, end, y, y_step, init, added, relu"
+_FORWARD = "x, columns, row_step, weights, rows, first, end, y, y_step, init, added, activation"
 _GRADIENT = "x, columns, row_step, sums, rows, first, end, gy, gy_step"
 
 
@@ -118,9 +118,9 @@ class _Loops:
 
 
 def _emit_forward(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
-    x, columns, row_step, weights, rows, first, end, y, y_step, init, added, relu = args
+    x, columns, row_step, weights, rows, first, end, y, y_step, init, added, activation = args
     b, loops = e.b, _Loops(e)
-    floor = e.floor(relu)
+    bounds = e.bounds(activation)
 
     def work(c, mask):
         def row(r, sums):
@@ -152,7 +152,7 @@ def _emit_forward(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
             phi.add_incoming(total, add)
         for p, value in enumerate(final):
             target = loops.at_byte(b.add(y, b.mul(y_step, I64(p))), c)
-            e.store(e.at_least(floor, value), target, mask)
+            e.store(e.within(bounds, value), target, mask)
 
     loops.over_channels(first, end, work)
 
@@ -222,7 +222,9 @@ def gradient_address(dtype, taps: int, step: int) -> int:
 
 
 @body(inline=True)
-def forward(function, pixels, x, columns, row_step, weights, rows, first, end, y, y_step, init, added, relu):
+def forward(
+    function, pixels, x, columns, row_step, weights, rows, first, end, y, y_step, init, added, activation
+):
     """Compute ``pixels`` pixels of an output row. Addresses and ``y_step`` are in bytes.
 
     Parameters
@@ -237,11 +239,11 @@ def forward(function, pixels, x, columns, row_step, weights, rows, first, end, y
     y, y_step : address of the first pixel, and bytes from pixel to pixel
     init : address of what the sums start with, one number per channel
     added : address of what is added at the end, with the strides of ``y``; 0: nothing
-    relu : 1: negative results become 0
+    activation : limits of the results (see ``Emitter.bounds``)
     """
     call(
         function,
-        (pixels, x, columns, row_step, weights, rows, first, end, y, y_step, init, added, relu),
+        (pixels, x, columns, row_step, weights, rows, first, end, y, y_step, init, added, activation),
     )
 
 

@@ -183,16 +183,32 @@ class Emitter:
             value = self.b.fadd(*(self.b.shuffle_vector(value, value, half) for half in halves))
         return self.b.extract_element(value, I32(0))
 
-    def floor(self, relu):
-        """The least value that a result may have: 0 if ``relu`` is 1, else minus infinity."""
-        number = self.b.select(
-            self.b.icmp_signed("==", relu, I64(1)), self.element(0.0), self.element(float("-inf"))
-        )
-        return self.broadcast(number)
+    def bounds(self, activation):
+        """The least and the largest value that a result may have.
 
-    def at_least(self, floor, value):
-        """The maximum of ``floor`` and ``value``; NaN stays NaN."""
-        return self.b.select(self.b.fcmp_ordered("<", value, floor), floor, value)
+        ``activation`` is 0 for no bounds, 1 for ReLU (at least 0), or the address of a record that begins
+        with the two numbers, 8 bytes apart.
+        """
+        b, module, infinity = self.b, self.b.module, float("inf")
+        name = f"unbounded.{self.element}"
+        unbounded = module.globals.get(name)
+        if unbounded is None:
+            step = [self.element(0.0)] * (1 if self.element == ir.FloatType() else 0)
+            numbers = [self.element(-infinity), *step, self.element(infinity)]
+            unbounded = ir.GlobalVariable(module, ir.ArrayType(self.element, len(numbers)), name)
+            unbounded.initializer = ir.Constant(unbounded.value_type, numbers)
+            unbounded.linkage, unbounded.global_constant = "internal", True
+        given = b.icmp_signed(">", activation, I64(1))
+        start = b.select(given, activation, b.ptrtoint(unbounded, I64))
+        low, high = (b.load(self.element_pointer(b.add(start, I64(at)))) for at in (0, 8))
+        low = b.select(b.icmp_signed("==", activation, I64(1)), self.element(0.0), low)
+        return self.broadcast(low), self.broadcast(high)
+
+    def within(self, bounds, value):
+        """``value``, but at least ``bounds[0]``, then at most ``bounds[1]``; NaN stays NaN."""
+        low, high = bounds
+        value = self.b.select(self.b.fcmp_ordered("<", value, low), low, value)
+        return self.b.select(self.b.fcmp_ordered(">", value, high), high, value)
 
     def column_masks(self, cols, nv):
         """Masks of ``nv`` vectors: which lanes are among the first ``cols`` columns."""

@@ -71,7 +71,7 @@ def _make_tile(rows: int, nv: int, lanes: int, dtype, plain: bool):
         init_row,
         cols,
         added,
-        relu,
+        activation,
     ):
         sig = types.void(*[types.int64] * 16)
 
@@ -99,7 +99,7 @@ def _emit_tile(e: Emitter, rows: int, nv: int, args, masks, plain: bool) -> None
 
     ``masks`` (None: all lanes) say which lanes of B, init and added are read, and which of C are written.
     """
-    a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, _, added, relu = args
+    a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, _, added, activation = args
     builder, function = e.b, e.b.function
     grid = [(m, v) for m in range(rows) for v in range(nv)]
     zero = ir.Constant(e.vector, [0.0] * e.lanes)
@@ -162,9 +162,9 @@ def _emit_tile(e: Emitter, rows: int, nv: int, args, masks, plain: bool) -> None
     for phi, value, total in zip(final, sums, totals):
         phi.add_incoming(value, done)
         phi.add_incoming(total, add)
-    floor = e.floor(relu)
+    bounds = e.bounds(activation)
     for (m, v), value in zip(grid, final):
-        e.store(e.at_least(floor, value), corner(base, c_row, m, v), masks[v])
+        e.store(e.within(bounds, value), corner(base, c_row, m, v), masks[v])
 
 
 @functools.cache
@@ -180,12 +180,14 @@ def tile_address(dtype, width: int, plain: bool = False) -> int:
     width : int
         Columns of the tile (see :func:`panel_width`).
     plain : bool
-        For sums that stay in the caches: all columns are written, and ``cols``, ``added`` and ``relu`` are
-        not used.
+        For sums that stay in the caches: all columns are written, and ``cols``, ``added`` and ``activation``
+        are not used.
     """
     kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
     nv = -(-width // lanes(dtype))
-    names = "a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols, added, relu"
+    names = (
+        "a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols, added, activation"
+    )
     tiles = {f"tile{m}": _make_tile(m, nv, width // nv, kind, plain) for m in range(1, MAX_ROWS + 1)}
     space = {"__name__": __name__} | tiles
     size = kind.bitwidth // 8
@@ -232,7 +234,7 @@ def tile(
     init_row=0,
     cols=0,
     added=0,
-    relu=0,
+    activation=0,
 ):
     """Run the tile ``function`` (from :func:`tile_address`) on any number of ``rows``.
 
@@ -253,11 +255,29 @@ def tile(
     cols : how many columns of B and init are read, and of C written. Only a plain tile goes without: it takes
         all.
     added : address of what is added to the sums at the end, with the strides of C; 0: nothing
-    relu : 1: negative results become 0
+    activation : limits of the results (see ``Emitter.bounds``)
     """
     call(
         function,
-        (rows, a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, cols, added, relu),
+        (
+            rows,
+            a,
+            a_row,
+            a_step,
+            ta,
+            b,
+            b_step,
+            tb,
+            taps,
+            depth,
+            c,
+            c_row,
+            init,
+            init_row,
+            cols,
+            added,
+            activation,
+        ),
     )
 
 

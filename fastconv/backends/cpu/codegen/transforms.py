@@ -108,9 +108,9 @@ def transform_address(
         Runs that are found through a table end after the last channel. Other runs may be read and written up
         to a whole vector.
     biased : bool
-        Add a bias, then, with ``relu``, make negative results 0: :func:`transform_finally`.
+        Add a bias, then limit the results: :func:`transform_finally`.
     adding : bool
-        Add the entries of a third table, which is like that of Y, after the bias and before ``relu``.
+        Add the entries of a third table, which is like that of Y, after the bias and before the limits.
     """
     kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
     n, rows = len(down[0]), len(down)
@@ -118,12 +118,12 @@ def transform_address(
     written = [i for i in range(rows) if any(down[i])]
 
     @intrinsic
-    def emit(typingctx, src, src_step, dst, dst_step, shift, channels, bias, added, relu):
+    def emit(typingctx, src, src_step, dst, dst_step, shift, channels, bias, added, activation):
         sig = types.void(*[types.int64] * 9)
 
         def codegen(context, builder, signature, args):
             e = Emitter(builder, kind)
-            src, src_step, dst, dst_step, shift, channels, bias, added, relu = args
+            src, src_step, dst, dst_step, shift, channels, bias, added, activation = args
             function = builder.function
             entry, loop, done = (
                 builder.block,
@@ -149,7 +149,7 @@ def transform_address(
                 return e.load(place(src, src_step, src_table, i * n + j), mask if src_table else None)
 
             start = e.load(e.element_pointer(builder.add(bias, offset)), mask) if biased else None
-            floor = e.floor(relu)
+            bounds = e.bounds(activation)
             # fewer values are in use at a time than in one block
             for out_columns, in_columns in _blocks(across):
                 half = [
@@ -161,7 +161,7 @@ def transform_address(
                         value = builder.fadd(value, start) if biased else value
                         if adding:
                             value = builder.fadd(value, e.load(place(added, None, True, i * rows + j), mask))
-                        value = e.at_least(floor, value) if biased else value
+                        value = e.within(bounds, value) if biased else value
                         e.store(
                             value, place(dst, dst_step, dst_table, i * rows + j), mask if dst_table else None
                         )
@@ -197,7 +197,7 @@ def transform(function, src, src_step, dst, dst_step, shift, channels):
 
 
 @body(inline=True)
-def transform_finally(function, src, src_step, dst, dst_step, shift, channels, bias, added, relu):
+def transform_finally(function, src, src_step, dst, dst_step, shift, channels, bias, added, activation):
     """Run a ``biased`` transform.
 
     Parameters are those of :func:`transform`, and:
@@ -206,9 +206,9 @@ def transform_finally(function, src, src_step, dst, dst_step, shift, channels, b
     ----------
     bias : address of a run of channels
     added : address of the table of what is added; only a transform that is ``adding`` reads it
-    relu : 1: negative results become 0
+    activation : limits of the results (see ``Emitter.bounds``)
     """
-    call(function, (src, src_step, dst, dst_step, shift, channels, bias, added, relu))
+    call(function, (src, src_step, dst, dst_step, shift, channels, bias, added, activation))
 
 
 @functools.cache

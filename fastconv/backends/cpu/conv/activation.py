@@ -1,12 +1,13 @@
 """The activation at the end of a convolution: any row of ``common/unary.py``.
 
-    tile    y = sum + bias + residual, at least 0 for ReLU      in registers
-    rows    y = op(y)                                           any other op, where the tile has just written
+    tile    y = sum + bias + residual, limited for ReLU and clamp      in registers
+    rows    y = op(y)                                                  any other op, where the tile has just
+                                                                       written
 
 The rows are still in the first-level cache, so an op costs its arithmetic and no pass over memory.
 
-A kernel gets one number: 0 (nothing follows), :data:`RELU`, or the address of a record of a compiled function
-and the op's two numbers.
+A kernel gets one number: 0 (nothing follows), :data:`RELU`, or the address of a record, which has the limits
+of the results, and, for any other op, a compiled function and the op's two numbers.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ from ..codegen.record import make_record, record_type
 from ..ops.pointwise import PERIODIC, formulas, inline
 
 RELU = 1
-#: ``function``: of :func:`_rows_address`. ``numbers``: address of p and q, in the type of the elements.
-ACTIVATION = record_type(function=1, numbers=1)
+#: Ops that only limit their operand, to the range from p to q.
+LIMITS = "clamp", "hardtanh"
+#: ``low``, ``high``: the limits, in the type of the elements. ``function``: of :func:`_rows_address`, or 0.
+#: ``numbers``: address of p and q, in the type of the elements.
+ACTIVATION = record_type(low=1, high=1, function=1, numbers=1)
 _RECORD = np.empty(0, ACTIVATION)
 #: Ops that a convolution can end with. The formulas of sine and cosine hold for small numbers only.
 CONV_ACTIVATIONS = frozenset(UNARY) - frozenset(PERIODIC) - {n for n, r in UNARY.items() if r.kind == "bool"}
@@ -61,8 +65,11 @@ def _rows_address(name: str, real) -> int:
 @functools.cache  # what is in use by address must stay
 def _record(name: str, p: float, q: float, real) -> tuple[np.ndarray, np.ndarray]:
     numbers = np.array([p, q], real)
-    function = _rows_address(name, real)
-    return make_record(ACTIVATION, function=function, numbers=numbers.ctypes.data), numbers
+    function = 0 if name in LIMITS else _rows_address(name, real)
+    record = make_record(ACTIVATION, low=0, high=0, function=function, numbers=numbers.ctypes.data)
+    limits = record.view(real)[:: 8 // numbers.itemsize]
+    limits[:2] = (p, q) if name in LIMITS else (-np.inf, np.inf)
+    return record, numbers
 
 
 def activation_argument(activation: str | tuple[str, float, float] | None, dtype: np.dtype) -> int:
@@ -82,4 +89,5 @@ def activate(activation, y, rows, step, columns, places=0):
     """
     if activation > RELU:
         record = emitter.view1d(activation, 1, _RECORD)[0]
-        call(record.function, (y, rows, step, columns, places, record.numbers))
+        if record.function:
+            call(record.function, (y, rows, step, columns, places, record.numbers))

@@ -206,7 +206,7 @@ def _convolve(
                     init_row=0,
                     cols=used,
                     added=added,
-                    relu=activation,
+                    activation=activation,
                 )
                 activate(activation, target, ow, g.out_stride[2] * out_channels * size, used)
 

@@ -162,7 +162,7 @@ def _convolve(
                     init_row=0,
                     cols=used,
                     added=added,
-                    relu=activation,
+                    activation=activation,
                 )
                 activate(activation, c, m1 - m0, c_row * size, used)
                 if not in_place:

@@ -62,7 +62,7 @@ def forward(
     y, y5 = layout.empty(spec.y_shape, x.dtype)
     as_3d = spec.as_3d()
     if y.size:
-        added, offset = _residual_offset(residual, y5)
+        added, offset = residual_offset(residual, y5)
         number = activation_argument(activation, x.dtype)
         run(layout.to_ndhwc(x), w, b, y5, as_3d, forward_phases(as_3d), False, offset, number, *options)
     return y
@@ -97,12 +97,12 @@ def backward_data(
     gx, gx5 = layout.empty(spec.x_shape, gy.dtype)
     as_3d = spec.as_3d()
     if gx.size:
-        added, offset = _residual_offset(residual, gx5)
+        added, offset = residual_offset(residual, gx5)
         run(layout.to_ndhwc(gy), w, None, gx5, as_3d, backward_phases(as_3d), True, offset, 0, *options)
     return gx
 
 
-def _residual_offset(residual, y) -> tuple[np.ndarray | None, int]:
+def residual_offset(residual, y) -> tuple[np.ndarray | None, int]:
     """The residual in the order of ``y``, to be kept until the kernel has run, and how many bytes behind
     ``y`` it lies."""
     if residual is None:
