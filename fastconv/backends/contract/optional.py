@@ -101,6 +101,12 @@ class OptionalOps(Protocol):
     ) -> tuple[Array | None, list[Array | None], list[Array | None]]:
         """``gx, gweights, gbiases``; None where the gradient is not needed."""
 
+    def interleave(self, x: Array, y: Array) -> Array:
+        """``N x 2 C x spatial``, the channels of ``x`` and ``y``, both ``N x C x spatial``, in turn."""
+
+    def max_pool_values(self, x: Array, spec: PoolSpec) -> Array:
+        """The maxima that ``max_pool_fwd`` returns, or with an adaptive spec ``adaptive_max_pool_fwd``."""
+
     def separable_pays(
         self,
         expand: ConvSpec | None,

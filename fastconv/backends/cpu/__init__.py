@@ -24,6 +24,7 @@ from .ops.dense import linear_bwd_data, linear_bwd_weight, linear_fwd, matmul
 from .ops.dropout import dropout
 from .ops.grid_sample import grid_sample_bwd_data, grid_sample_bwd_grid, grid_sample_fwd
 from .ops.index import gather, scatter
+from .ops.interleave import interleave
 from .ops.logsumexp import logsumexp
 from .ops.moving import concatenate, reshape
 from .ops.norm.batch import (
@@ -45,6 +46,7 @@ from .ops.pointwise import unary_bwd, unary_fwd
 from .ops.pooling.average import adaptive_avg_pool_bwd, adaptive_avg_pool_fwd, avg_pool_bwd, avg_pool_fwd
 from .ops.pooling.maximum import adaptive_max_pool_fwd, max_pool_bwd, max_pool_fwd
 from .ops.pooling.unpool import max_unpool_bwd, max_unpool_fwd
+from .ops.pooling.values import max_pool_values
 from .ops.reduce import argmax, argmin, moments, reduce_fwd
 from .ops.resample import interpolate_bwd, interpolate_fwd, pad_bwd, pad_fwd
 from .ops.scan import extremum_scan, scan

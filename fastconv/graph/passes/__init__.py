@@ -5,6 +5,8 @@ engine and what is known of constants.
 ``fold_constants``    calls of constants are computed now
 ``batch_norm``        scale and shift of a BatchNorm go into the weights before it
 ``dense``             a dense layer with constant weights is a 1x1 convolution, whose weights can be packed
+``max_pool``          maxima without their positions, where nothing reads these
+``channel_shuffle``   two arrays joined and shuffled are one op
 ``epilogues``         the end of a convolution: a sum, then an activation, in its kernel
 ``chains``            small layers one after the other are one op, where the engine has one
 ``separable``         1x1, depthwise and 1x1 layers are one op, where that is faster
@@ -22,10 +24,12 @@ from ..constants import Constants
 from ..program import Program
 from .batch_norm import batch_norm
 from .chains import chains
+from .channel_shuffle import channel_shuffle
 from .dead_calls import dead_calls
 from .dense import dense
 from .epilogues import epilogues
 from .fold_constants import fold_constants
+from .max_pool import max_pool
 from .prepack import prepack
 from .separable import separable
 
@@ -36,6 +40,8 @@ PASSES: dict[str, Callable[[Program, Any, Constants], Program]] = {
     "batch_norm": batch_norm,
     "chains": chains,
     "dense": dense,
+    "max_pool": max_pool,
+    "channel_shuffle": channel_shuffle,
     "epilogues": epilogues,
     "separable": separable,
     "prepack": prepack,

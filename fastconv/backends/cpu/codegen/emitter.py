@@ -300,6 +300,42 @@ def store(typingctx, value, start):
 
 
 @intrinsic
+def load_part(typingctx, start, count, like):
+    """The first ``count`` lanes of the vector at address ``start``; nothing behind them is read."""
+
+    def codegen(context, builder, signature, args):
+        e = Emitter(builder, signature.return_type.dtype)
+        return e.load(e.element_pointer(args[0]), e.column_masks(args[1], 1)[0])
+
+    return Vector(like.dtype)(types.int64, types.int64, like), codegen
+
+
+@intrinsic
+def store_part(typingctx, value, start, count):
+    """Write the first ``count`` lanes of a vector to address ``start``."""
+
+    def codegen(context, builder, signature, args):
+        e = Emitter(builder, signature.args[0].dtype)
+        e.store(args[0], e.element_pointer(args[1]), e.column_masks(args[2], 1)[0])
+        return context.get_dummy_value()
+
+    return types.void(value, types.int64, types.int64), codegen
+
+
+@intrinsic
+def copy_bytes(typingctx, target, source, count):
+    """Copy ``count`` bytes between two addresses, by the C library, which is fast for short runs as well."""
+
+    def codegen(context, builder, signature, args):
+        byte = ir.IntType(8).as_pointer()
+        to, from_ = (builder.inttoptr(a, byte) for a in args[:2])
+        cgutils.raw_memcpy(builder, to, from_, args[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
 def fill(typingctx, number):
     """A vector with ``number`` in every lane."""
 
@@ -327,6 +363,20 @@ larger = _between(lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), x, y))
 maximum = _between(
     lambda b, x, y: b.select(b.or_(b.fcmp_ordered("<=", y, x), b.fcmp_unordered("uno", x, x)), x, y)
 )
+
+
+def _alternating(half: int):
+    def emit(builder, x, y):
+        n = x.type.count
+        lanes = [i // 2 + n * (i % 2) + half * (n // 2) for i in range(n)]
+        return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(I32, n), lanes))
+
+    return _between(emit)
+
+
+#: ``x0 y0 x1 y1 ...`` of two vectors: the first vector of the result, and the second.
+alternating, alternating_behind = _alternating(0), _alternating(1)
+
 #: The smaller number of each lane. If they are equal it is the first, and if one is NaN it is NaN.
 minimum = _between(
     lambda b, x, y: b.select(b.or_(b.fcmp_ordered(">=", y, x), b.fcmp_unordered("uno", x, x)), x, y)

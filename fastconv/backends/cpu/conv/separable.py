@@ -31,9 +31,9 @@ from fastconv.backends import settings
 from fastconv.spec import ConvSpec
 
 from ..codegen import depthwise_tile, gemm_tile
-from ..codegen.emitter import address
+from ..codegen.emitter import address, lanes
 from ..codegen.gemm_tile import ONE_TAP
-from ..codegen.jit import body, kernel, split_range
+from ..codegen.jit import body, by_address, kernel, split_range
 from ..codegen.record import make_record, record_type
 from ..runtime import layout
 from ..runtime.scratch import per_thread
@@ -44,8 +44,9 @@ from .phases import forward_phases
 from .weights import PANELS, Prepacked, panels, to_hwio
 
 PIXELS = 56  # of a 1x1 layer that all panels of weights are applied to, one after the other
-#: Output rows of a block, input rows of the ring, and the activation of each layer.
-BLOCKS = record_type(rows=1, ring=1, expand=1, depthwise=1, project=1)
+#: Output rows of a block, input rows of the ring, the distance of pixels in both in elements, and the
+#: activation of each layer.
+BLOCKS = record_type(rows=1, ring=1, pitch=1, expand=1, depthwise=1, project=1)
 
 
 class Stage(NamedTuple):
@@ -59,7 +60,10 @@ class Stage(NamedTuple):
 
 @body
 def _pointwise(layer, source, pixels, target, columns, residual, activation):
-    """A 1x1 layer of ``pixels`` pixels: ``layer`` is its panels and its bias."""
+    """A 1x1 layer of ``pixels`` pixels: ``layer`` is its panels and its bias, ``source`` and ``target`` are
+    the address of the first pixel and the pitch of the pixels in elements."""
+    x, x_pitch = source
+    y, y_pitch = target
     panel_layout, weights, bias = layer
     p, size = panel_layout[0], weights.itemsize
     one_tap = address(ONE_TAP)
@@ -68,14 +72,14 @@ def _pointwise(layer, source, pixels, target, columns, residual, activation):
         for panel in range(p.count):
             k = panel * p.width
             used = min(p.width, columns - k)
-            to = target + (first * columns + k) * size
+            to = y + (first * y_pitch + k) * size
             init = address(bias) + k * size if bias.size else 0
             added = to + residual if residual else 0
             gemm_tile.tile(
                 p.tile,
                 count,
-                a=source + first * p.depth * size,
-                a_row=p.depth,
+                a=x + first * x_pitch * size,
+                a_row=x_pitch,
                 a_step=1,
                 ta=one_tap,
                 b=address(weights) + panel * p.panel_step * size,
@@ -84,22 +88,22 @@ def _pointwise(layer, source, pixels, target, columns, residual, activation):
                 taps=1,
                 depth=p.depth,
                 c=to,
-                c_row=columns,
+                c_row=y_pitch,
                 init=init,
                 init_row=0,
                 cols=used,
                 added=added,
                 activation=activation,
             )
-            activate(activation, to, count, columns * size, used)
+            activate(activation, to, count, y_pitch * size, used)
 
 
 @kernel
 def _separable(thread, threads, blocks, x, expand, depthwise, project, y, residual, scratch):
-    images, _, height, width, channels = x.shape
+    x_address, x_pitch, images, height, width = x
     run, weights, bias, blank_pixel, offsets, positions = depthwise
     columns, taps, kernel_rows, ring_rows, block_rows = scratch
-    b, g, size = blocks[0], run[0], x.itemsize
+    b, g, size = blocks[0], run[0], weights.itemsize
     oh, ow = g.out_size[1], g.out_size[2]
     step_h = g.in_stride[1]
     _, off_h, off_w = offsets
@@ -107,7 +111,10 @@ def _separable(thread, threads, blocks, x, expand, depthwise, project, y, residu
     expands, projects = expand[0][0].count > 0, project[0][0].count > 0
     most = positions.size // g.taps * g.columns
     inner, border, filters = columns[thread, :most], columns[thread, most:], taps[thread]
-    lines, image = kernel_rows[thread], (width, middle * size, size)
+    lines = kernel_rows[thread]
+    ring_pitch = b.pitch if expands else x_pitch
+    image = width, ring_pitch * size, size
+    block_pitch = b.pitch if projects else middle
     ring, block = address(ring_rows[thread]), address(block_rows[thread])
     ring_size = b.ring if expands else height
     blank = address(blank_pixel)
@@ -119,16 +126,16 @@ def _separable(thread, threads, blocks, x, expand, depthwise, project, y, residu
         n, j0 = row // oh, row % oh
         j1 = min(j0 + b.rows, oh, j0 + end - row)
         pixel = n * height * width
-        source = address(x) + pixel * channels * size
+        source = x_address + pixel * x_pitch * size
         if expands:
             held = max(held if n == in_ring else 0, j0 * step_h + off_h[0])
             in_ring = n
             needed = min((j1 - 1) * step_h + off_h[off_h.size - 1] + 1, height)
             while held < needed:
                 rows = min(needed - held, ring_size - held % ring_size)
-                at = source + held * width * channels * size
-                to = ring + held % ring_size * width * middle * size
-                _pointwise(expand, at, rows * width, to, middle, 0, b.expand)
+                at = source + held * width * x_pitch * size, x_pitch
+                into = ring + held % ring_size * width * ring_pitch * size, ring_pitch
+                _pointwise(expand, at, rows * width, into, middle, 0, b.expand)
                 held += rows
             source = ring
         to = (n * oh + j0) * ow * out_channels * size + address(y)
@@ -150,12 +157,13 @@ def _separable(thread, threads, blocks, x, expand, depthwise, project, y, residu
                 (inner, border),
                 (filters, count),
                 (0, middle),
-                (block if projects else to) + (j - j0) * ow * middle * size,
-                middle * size,
+                (block if projects else to) + (j - j0) * ow * block_pitch * size,
+                block_pitch * size,
                 (init, 0 if projects else residual, b.depthwise),
             )
         if projects:
-            _pointwise(project, block, (j1 - j0) * ow, to, out_channels, residual, b.project)
+            pixels, at, into = (j1 - j0) * ow, (block, block_pitch), (to, out_channels)
+            _pointwise(project, at, pixels, into, out_channels, residual, b.project)
         row += j1 - j0
 
 
@@ -224,6 +232,7 @@ def separable_fwd(
     added, offset = residual_offset(residual, y5)
     specs = [s and s.spec for s in (first, middle, last)]
     rows, ring, _ = _sizes(*specs, dtype.itemsize, threads)
+    pitch = -(-spec.c_in // lanes(dtype)) * lanes(dtype)  # whole vectors, which cross no line of memory
     phase = forward_phases(spec.as_3d())[0]
     run, positions, tables = plan(
         phase, depthwise_tile.forward_address, spec.batch, spec.c_in, dtype, threads
@@ -233,15 +242,18 @@ def separable_fwd(
         BLOCKS,
         rows=rows,
         ring=ring,
+        pitch=pitch,
         expand=activations[0],
         depthwise=activations[1],
         project=activations[2],
     )
-    in_ring = (ring * spec.in_size[1] * spec.c_in if first else 0, dtype)
-    in_block = (rows * spec.out_size[1] * spec.c_in if last else 0, dtype)
+    in_ring = (ring * spec.in_size[1] * pitch if first else 0, dtype)
+    in_block = (rows * spec.out_size[1] * pitch if last else 0, dtype)
+    x, x_pitch = layout.pixels(x)
+    by_address(x)
     _separable(
         blocks,
-        layout.to_ndhwc(x),
+        (x.ctypes.data, x_pitch, spec.batch, *spec.in_size),
         _arguments(first, dtype),
         (
             run,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastconv.backends.common.pointwise import merged
+
 from . import memory, strided_copy
 
 # Rank -> the axes with channels last, and an index that inserts leading spatial extents 1; and rank -> the
@@ -21,6 +23,20 @@ def to_ndhwc(x: np.ndarray) -> np.ndarray:
     channels-last."""
     order, inserted = _TO_NDHWC[x.ndim]
     return dense(x.transpose(order)[inserted])
+
+
+def pixels(x: np.ndarray) -> tuple[np.ndarray, int]:
+    """``N, C, *spatial`` as an array whose pixels, in order, lie equally far apart, and their distance.
+
+    Each pixel is a run of C elements, and the distance is in elements. The array is ``x`` itself where that
+    is so, as in a slice of the channels of a channels-last array; else a copy.
+    """
+    moved = x.transpose(_TO_NDHWC[x.ndim][0])
+    run = moved.shape[-1] == 1 or moved.strides[-1] == x.itemsize
+    _, steps = merged(moved.shape[:-1], moved.strides[:-1])
+    if run and x.flags.aligned and len(steps) == 1 and steps[0] >= 0 and steps[0] % x.itemsize == 0:
+        return x, steps[0] // x.itemsize or moved.shape[-1]
+    return to_ndhwc(x), x.shape[1]
 
 
 class _Writable:

@@ -24,6 +24,7 @@ import numpy as np
 from fastconv.backends.common.pointwise import merged
 
 from ..codegen import emitter, transforms
+from ..codegen.emitter import address
 from ..codegen.jit import U, by_address, by_numpy, kernel, split_range
 from .scratch import per_thread
 
@@ -70,9 +71,7 @@ def _copy(
             transforms.transpose_block(function, lanes, a, 0, x_row, high, broad, b, 0, y_column, table, size)
         elif kind == ROWS:
             for r in range(high):
-                from_, to = U(r * x_row), U(r * y_row)
-                for c in range(U(broad)):
-                    b[to + c] = a[from_ + c]
+                emitter.copy_bytes(address(b) + r * y_row * size, address(a) + r * x_row * size, broad * size)
         elif kind == GATHERED:
             for r in range(high):
                 from_, to = U(r * x_row), U(r * y_row)
