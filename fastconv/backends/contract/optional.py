@@ -131,6 +131,15 @@ class OptionalOps(Protocol):
         one filter for each channel, and the 1x1 layers have stride 1, no padding and one group.
         """
 
+    def gated_conv_pays(self, spec: ConvSpec, dtype: np.dtype[Any]) -> bool:
+        """Whether ``gated_conv_fwd`` is faster than the product and the convolution."""
+
+    def gated_conv_fwd(self, x: Array, gate: Array, layer: tuple[Any, ...], residual: Array | None) -> Array:
+        """A 1x1 convolution of ``x * gate``, where ``gate`` is ``N x C_in x 1 ...``, by one op.
+
+        ``layer`` and ``residual`` are as for ``separable_fwd``.
+        """
+
     def record(
         self, function: Callable[..., Any], engine: Any, inputs: Sequence[Array]
     ) -> Callable[..., Any] | None:

@@ -9,6 +9,7 @@ engine and what is known of constants.
 ``channel_shuffle``   two arrays joined and shuffled are one op
 ``epilogues``         the end of a convolution: a sum, then an activation, in its kernel
 ``chains``            small layers one after the other are one op, where the engine has one
+``gates``             products with a gate for each channel go into the 1x1 layer that reads them
 ``separable``         1x1, depthwise and 1x1 layers are one op, where that is faster
 ``prepack``           constant weights in the engine's own form
 ``dead_calls``        what no result needs is left out
@@ -29,6 +30,7 @@ from .dead_calls import dead_calls
 from .dense import dense
 from .epilogues import epilogues
 from .fold_constants import fold_constants
+from .gates import gates
 from .max_pool import max_pool
 from .prepack import prepack
 from .separable import separable
@@ -43,6 +45,7 @@ PASSES: dict[str, Callable[[Program, Any, Constants], Program]] = {
     "max_pool": max_pool,
     "channel_shuffle": channel_shuffle,
     "epilogues": epilogues,
+    "gates": gates,
     "separable": separable,
     "prepack": prepack,
 }

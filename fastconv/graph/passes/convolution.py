@@ -34,6 +34,25 @@ class Convolution(NamedTuple):
         return self.weight.constant is not None and (self.bias is None or self.bias.constant is not None)
 
 
+def constant_layer(call: Call | None) -> Convolution | None:
+    """``call`` if it is a convolution with constant weights, by no certain algorithm, of one dtype."""
+    conv = Convolution.of(call)
+    plain = (
+        conv is not None and conv.constant and conv.algorithm is None and conv.x.dtype == conv.weight.dtype
+    )
+    return conv if plain else None
+
+
+def pointwise_layer(call: Call | None) -> Convolution | None:
+    """``call`` if it is such a convolution of 1x1, without stride, padding and groups."""
+    conv = constant_layer(call)
+    if conv is None:
+        return None
+    s = conv.spec
+    plain = s.groups == 1 and {*s.kernel, *s.stride} == {1} and not any(map(any, s.padding))
+    return conv if plain else None
+
+
 class Rewriting:
     """The calls of a program while a pass changes them.
 
@@ -55,11 +74,15 @@ class Rewriting:
 
     def merge(self, before: Call, call: Call, merged: Call) -> None:
         """Put ``merged`` in the place of ``call`` and leave out ``before``."""
+        self.drop(before)
+        self.replace(call, merged)
+
+    def replace(self, call: Call, other: Call) -> None:
+        """Put ``other``, which has a result of its own or that of ``call``, in the place of ``call``."""
         place = self._places[id(call)]
-        self.calls[self._places[id(before)]] = None
-        self.calls[place] = merged
-        self._places[id(merged)] = place
-        self.producers[merged.result] = merged
+        self.calls[place] = other
+        self._places[id(other)] = place
+        self.producers[other.result] = other
 
     def drop(self, call: Call) -> None:
         """Leave out ``call``."""

@@ -51,10 +51,17 @@ def _activation(work: Rewriting, call: Call, known: Any) -> None:
     before = work.only_reader(x)
     if before is None:
         return
+    reshape = None
+    if before.op == "reshape" and (source := work.only_reader(before.args[0])) is not None:
+        before, reshape = source, before
     p, q = ((*(0.0 if n is None else float(n) for n in numbers), 0.0, 0.0))[:2]
     conv = Convolution.of(before)
     if conv is not None and conv.activation is None and (name == "relu" or name in known):
-        end = "relu" if name == "relu" else (name, p, q)
-        work.merge(before, call, conv._replace(activation=end).call(call.result))
-    elif before.op == "batch_norm_fwd" and before.args[-1] is None and name == "relu":
+        merged = conv._replace(activation="relu" if name == "relu" else (name, p, q))
+        if reshape is None:
+            work.merge(before, call, merged.call(call.result))
+        else:  # as after a dense layer, whose result is an image of one pixel
+            work.replace(before, merged.call(before.result))
+            work.merge(reshape, call, Call("reshape", reshape.args, call.result))
+    elif reshape is None and before.op == "batch_norm_fwd" and before.args[-1] is None and name == "relu":
         work.merge(before, call, Call(before.op, (*before.args[:-1], name), call.result))

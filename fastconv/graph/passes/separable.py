@@ -12,7 +12,7 @@ from typing import Any
 
 from ..constants import Constants
 from ..program import Call, Program
-from .convolution import Convolution, Rewriting
+from .convolution import Convolution, Rewriting, constant_layer, pointwise_layer
 
 
 def separable(program: Program, engine: Any, constants: Constants) -> Program:
@@ -21,12 +21,12 @@ def separable(program: Program, engine: Any, constants: Constants) -> Program:
         return program
     work, users = Rewriting(program), program.users()
     for call in program.calls:
-        middle = _layer(call)
+        middle = constant_layer(call)
         if middle is None or not _is_depthwise(middle):
             continue
         before = work.only_reader(middle.x)
         after = users[call.result][0] if len(users.get(call.result, ())) == 1 else None
-        first, last = _pointwise(before), _pointwise(after)
+        first, last = pointwise_layer(before), pointwise_layer(after)
         if first is None or first.residual is not None:
             before = first = None
         if last is None or last.x is not call.result or middle.residual is not None:
@@ -55,22 +55,5 @@ def _stage(conv: Convolution | None) -> tuple[Any, ...] | None:
     return None if conv is None else (conv.weight, conv.bias, conv.spec, conv.activation)
 
 
-def _layer(call: Call | None) -> Convolution | None:
-    conv = Convolution.of(call)
-    plain = (
-        conv is not None and conv.constant and conv.algorithm is None and conv.x.dtype == conv.weight.dtype
-    )
-    return conv if plain else None
-
-
 def _is_depthwise(conv: Convolution) -> bool:
     return conv.spec.ndim == 2 and conv.spec.depthwise and conv.spec.c_out == conv.spec.c_in
-
-
-def _pointwise(call: Call | None) -> Convolution | None:
-    conv = _layer(call)
-    if conv is None:
-        return None
-    s = conv.spec
-    plain = s.groups == 1 and s.kernel == s.stride == (1, 1) and not any(map(any, s.padding))
-    return conv if plain else None

@@ -23,79 +23,28 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
-from typing import NamedTuple
 
 import numpy as np
 
 from fastconv.backends import settings
 from fastconv.spec import ConvSpec
 
-from ..codegen import depthwise_tile, gemm_tile
+from ..codegen import depthwise_tile
 from ..codegen.emitter import address, lanes
-from ..codegen.gemm_tile import ONE_TAP
-from ..codegen.jit import body, by_address, kernel, split_range
+from ..codegen.jit import by_address, kernel, split_range
 from ..codegen.record import make_record, record_type
 from ..runtime import layout
 from ..runtime.scratch import per_thread
-from .activation import activate, activation_argument
+from .activation import activation_argument
 from .depthwise_rows import fill_columns, fill_taps, output_row, plan, zeros
 from .passes import L2, bias_argument, residual_offset, taps_inside
 from .phases import forward_phases
-from .weights import PANELS, Prepacked, panels, to_hwio
+from .pointwise import PIXELS, Layer, layer_arguments, pointwise
+from .weights import to_hwio
 
-PIXELS = 56  # of a 1x1 layer that all panels of weights are applied to, one after the other
 #: Output rows of a block, input rows of the ring, the distance of pixels in both in elements, and the
 #: activation of each layer.
 BLOCKS = record_type(rows=1, ring=1, pitch=1, expand=1, depthwise=1, project=1)
-
-
-class Stage(NamedTuple):
-    """A layer of the op: ``activation`` as in ``conv_fwd``."""
-
-    weight: np.ndarray | Prepacked
-    bias: np.ndarray | None
-    spec: ConvSpec
-    activation: str | tuple[str, float, float] | None
-
-
-@body
-def _pointwise(layer, source, pixels, target, columns, residual, activation):
-    """A 1x1 layer of ``pixels`` pixels: ``layer`` is its panels and its bias, ``source`` and ``target`` are
-    the address of the first pixel and the pitch of the pixels in elements."""
-    x, x_pitch = source
-    y, y_pitch = target
-    panel_layout, weights, bias = layer
-    p, size = panel_layout[0], weights.itemsize
-    one_tap = address(ONE_TAP)
-    for first in range(0, pixels, PIXELS):
-        count = min(PIXELS, pixels - first)
-        for panel in range(p.count):
-            k = panel * p.width
-            used = min(p.width, columns - k)
-            to = y + (first * y_pitch + k) * size
-            init = address(bias) + k * size if bias.size else 0
-            added = to + residual if residual else 0
-            gemm_tile.tile(
-                p.tile,
-                count,
-                a=x + first * x_pitch * size,
-                a_row=x_pitch,
-                a_step=1,
-                ta=one_tap,
-                b=address(weights) + panel * p.panel_step * size,
-                b_step=p.row_step,
-                tb=one_tap,
-                taps=1,
-                depth=p.depth,
-                c=to,
-                c_row=y_pitch,
-                init=init,
-                init_row=0,
-                cols=used,
-                added=added,
-                activation=activation,
-            )
-            activate(activation, to, count, y_pitch * size, used)
 
 
 @kernel
@@ -135,7 +84,7 @@ def _separable(thread, threads, blocks, x, expand, depthwise, project, y, residu
                 rows = min(needed - held, ring_size - held % ring_size)
                 at = source + held * width * x_pitch * size, x_pitch
                 into = ring + held % ring_size * width * ring_pitch * size, ring_pitch
-                _pointwise(expand, at, rows * width, into, middle, 0, b.expand)
+                pointwise(expand, at, rows * width, into, middle, 0, b.expand)
                 held += rows
             source = ring
         to = (n * oh + j0) * ow * out_channels * size + address(y)
@@ -163,7 +112,7 @@ def _separable(thread, threads, blocks, x, expand, depthwise, project, y, residu
             )
         if projects:
             pixels, at, into = (j1 - j0) * ow, (block, block_pitch), (to, out_channels)
-            _pointwise(project, at, pixels, into, out_channels, residual, b.project)
+            pointwise(project, at, pixels, into, out_channels, residual, b.project)
         row += j1 - j0
 
 
@@ -204,19 +153,6 @@ def separable_pays(
     return held <= L2
 
 
-@lru_cache(1)
-def _missing(dtype):
-    """The arguments of a 1x1 layer that is not there."""
-    return np.zeros(1, PANELS), np.empty(0, dtype), np.empty(0, dtype)
-
-
-def _arguments(stage: Stage | None, dtype):
-    if stage is None:
-        return _missing(dtype)
-    packed = panels(stage.weight, 1, (0,), False)
-    return packed.record, packed.data, bias_argument(stage.bias, dtype)
-
-
 def separable_fwd(
     x: np.ndarray,
     expand: tuple | None,
@@ -225,8 +161,8 @@ def separable_fwd(
     residual: np.ndarray | None,
 ) -> np.ndarray:
     """The forward pass of the layers (see the contract)."""
-    first, last = (None if s is None else Stage(*s) for s in (expand, project))
-    middle = Stage(*depthwise)
+    first, last = (None if s is None else Layer(*s) for s in (expand, project))
+    middle = Layer(*depthwise)
     spec, dtype, threads = middle.spec, x.dtype, settings.get_num_threads()
     y, y5 = layout.empty((last or middle).spec.y_shape, dtype)
     added, offset = residual_offset(residual, y5)
@@ -250,11 +186,11 @@ def separable_fwd(
     in_ring = (ring * spec.in_size[1] * pitch if first else 0, dtype)
     in_block = (rows * spec.out_size[1] * pitch if last else 0, dtype)
     x, x_pitch = layout.pixels(x)
-    by_address(x)
+    by_address((x, added))
     _separable(
         blocks,
         (x.ctypes.data, x_pitch, spec.batch, *spec.in_size),
-        _arguments(first, dtype),
+        layer_arguments(first, dtype),
         (
             run,
             to_hwio(middle.weight),
@@ -263,7 +199,7 @@ def separable_fwd(
             phase.offsets,
             positions,
         ),
-        _arguments(last, dtype),
+        layer_arguments(last, dtype),
         y5,
         offset,
         tuple(per_thread(*tables, in_ring, in_block)),
