@@ -46,7 +46,8 @@ def _interleave(thread, threads, lanes, x, y, channels, result):
 
 def interleave(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The channels of ``x`` and ``y`` in turn (see the contract)."""
-    result, _ = layout.empty((x.shape[0], 2 * x.shape[1], *x.shape[2:]), x.dtype)
+    channels = x.shape[1]
+    result, _ = layout.empty((x.shape[0], 2 * channels, *x.shape[2:]), x.dtype)
     if x.dtype.kind != "f":
         result[:, ::2], result[:, 1::2] = x, y
         return result
@@ -57,7 +58,7 @@ def interleave(x: np.ndarray, y: np.ndarray) -> np.ndarray:
             emitter.lanes(x.dtype),
             (x.ctypes.data, x_pitch * x.itemsize),
             (y.ctypes.data, y_pitch * y.itemsize),
-            x.shape[1],
+            channels,
             layout.rows(result),
         )
     return result
