@@ -41,7 +41,7 @@ from .pointwise import SMALL, inline
 NEAR, BLOCK = np.float32(1 << 27), 1024
 SHORT = 1024  # a row vector below this length is repeated, because short rows would be short loops
 _ENDLESS = 1 << 62
-BINARY = frozenset((*BINARY_FORMULAS, *DIVISIONS, *GATES))
+BINARY = frozenset((*BINARY_FORMULAS, *BITWISE, *DIVISIONS, *GATES))
 
 
 @functools.cache
@@ -53,6 +53,9 @@ def _formula(name: str, real, near: bool = False):
     select, sigmoid = vector_math.select, vector_math.sigmoid
     if name in GATES:
         return inline(gates(select, sigmoid, real(0))[name])
+    if name in BITWISE:
+        wide = inline(BITWISE[name])  # Numba computes in 64 bits
+        return inline(lambda a, b: real(wide(a, b)))
     if name in BINARY_FORMULAS:
         return inline(BINARY_FORMULAS[name])
     return inline(ternary(inline, select, sigmoid, real(0), real(1))[name])
@@ -68,6 +71,18 @@ def _row(walk, at):
 
 
 @body(inline=True)
+def _behind(walk, outer, middle, inner, count):
+    """What :func:`_row` gives for the element ``count`` further on, at most at the start of the next row. It
+    divides nothing, which would take as long as a short row."""
+    inner += count
+    if inner == walk[0, 2]:
+        inner, middle = 0, middle + 1
+        if middle == walk[0, 1]:
+            middle, outer = 0, outer + 1
+    return outer, middle, inner
+
+
+@body(inline=True)
 def _piece(a, steps, outer, middle, inner, count):
     """The elements of ``a`` for ``count`` elements of a row; one where they are all the same."""
     first = outer * steps[0] + middle * steps[1] + inner * steps[2]
@@ -80,8 +95,8 @@ def _binary_kernel(name: str, real):
 
     def run(thread, threads, a, b, y, walk):
         start, end = split_range(thread, threads, y.size)
+        outer, middle, inner = _row(walk, start)
         while start < end:
-            outer, middle, inner = _row(walk, start)
             stop = min(end, start + walk[0, 2] - inner)
             out = y[start:stop]
             p = _piece(a, walk[1], outer, middle, inner, out.size)
@@ -97,18 +112,20 @@ def _binary_kernel(name: str, real):
             else:
                 for i in range(out.size):
                     out[i] = formula(p[0], q[i])
+            outer, middle, inner = _behind(walk, outer, middle, inner, stop - start)
             start = stop
 
     def run_division(thread, threads, a, b, y, walk):
         start, end = split_range(thread, threads, y.size)
+        outer, middle, inner = _row(walk, start)
         while start < end:
-            outer, middle, inner = _row(walk, start)
             stop = min(end, start + walk[0, 2] - inner, start + BLOCK)
             out = y[start:stop]
             p = _piece(a, walk[1], outer, middle, inner, out.size)
             q = _piece(b, walk[2], outer, middle, inner, out.size)
             if p.size == q.size < out.size:  # both are repeated
                 out[:] = formula(p[0], q[0])
+                outer, middle, inner = _behind(walk, outer, middle, inner, stop - start)
                 start = stop
                 continue
             # step 0 in a short row of one element is the same as step 1
@@ -135,6 +152,7 @@ def _binary_kernel(name: str, real):
             else:
                 for i in range(out.size):
                     out[i] = near(p[0], q[i])
+            outer, middle, inner = _behind(walk, outer, middle, inner, stop - start)
             start = stop
 
     if name in DIVISIONS and name != "trunc_divide" and real is np.float32:
@@ -150,8 +168,8 @@ def _ternary_kernel(name: str, real):
 
     def run(thread, threads, a, b, c, number, y, walk):
         start, end = split_range(thread, threads, y.size)
+        outer, middle, inner = _row(walk, start)
         while start < end:
-            outer, middle, inner = _row(walk, start)
             stop = min(end, start + walk[0, 2] - inner)
             out = y[start:stop]
             p = _piece(a, walk[1], outer, middle, inner, out.size)
@@ -169,6 +187,7 @@ def _ternary_kernel(name: str, real):
             else:
                 for i in range(out.size):
                     out[i] = formula(p[i * walk[1, 2]], q[i * walk[2, 2]], r[i * walk[3, 2]], number)
+            outer, middle, inner = _behind(walk, outer, middle, inner, stop - start)
             start = stop
 
     run.__qualname__ = f"ternary.{name}.{np.dtype(real)}"

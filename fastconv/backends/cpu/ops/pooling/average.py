@@ -12,6 +12,8 @@ place. Large overlapping windows go to ``sliding_sum.py``, where ``cost.py`` say
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from fastconv.backends.settings import get_num_threads
@@ -22,6 +24,7 @@ from ...codegen.emitter import address, view1d
 from ...codegen.jit import body, kernel, split_range
 from ...runtime import layout
 from ...runtime.scratch import per_thread
+from ..reduce import reduce_fwd
 from . import cost, sliding_sum
 from .rows import next_row
 from .windows import memoize_by_spec, windows
@@ -187,4 +190,15 @@ def avg_pool_bwd(gy, spec):
     return _run_average(gy, spec, spec.x_shape, True)
 
 
-adaptive_avg_pool_fwd, adaptive_avg_pool_bwd = avg_pool_fwd, avg_pool_bwd
+def adaptive_avg_pool_fwd(x, spec):
+    """As ``avg_pool_fwd``; equal windows of images in NCHW memory are means of neighbours, which need no
+    copy in another order."""
+    steps = [n // o for n, o in zip(spec.in_size, spec.out_size) if o]
+    equal = all(n == o * s for n, o, s in zip(spec.in_size, spec.out_size, steps)) and prod(spec.out_size)
+    if not equal or not x.flags.c_contiguous or x.shape[1] == 1 or prod(spec.in_size) == 1:
+        return avg_pool_fwd(x, spec)
+    windows = x.reshape(*x.shape[:2], *(n for pair in zip(spec.out_size, steps) for n in pair))
+    return reduce_fwd("mean", windows, tuple(range(3, windows.ndim, 2)), False)
+
+
+adaptive_avg_pool_bwd = avg_pool_bwd
