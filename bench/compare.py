@@ -1,4 +1,4 @@
-"""Time fastconv beside PyTorch, ONNX Runtime and OpenVINO on this machine's processor.
+"""Time fastconv beside PyTorch, ONNX Runtime, OpenVINO, MNN and ncnn on this machine's processor.
 
     python bench/compare.py net                      whole networks: inference and training steps
     python bench/compare.py conv --shapes resnet18   the convolutions of a network, one by one
@@ -33,13 +33,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 import numpy as np  # noqa: E402
+import plots  # noqa: E402
 import report  # noqa: E402
 import user_networks  # noqa: E402
 import workload  # noqa: E402
 from engines import INSTALL  # noqa: E402
 
-DEFAULT_ENGINES = "fastconv,torch,torch-cl,torch-bf16,onnxruntime,openvino"
-OTHER_ENGINES = "inductor,fastconv-torch,numpy"
+DEFAULT_ENGINES = "fastconv,torch,torch-cl,torch-bf16,onnxruntime,openvino,mnn,ncnn,inductor"
+OTHER_ENGINES = "fastconv-torch,numpy"
 ALGORITHMS = ("auto", "depthwise", "direct", "im2col", "winograd")  # of the cpu backend
 USERS = "users"  # stands for all of ``user_networks.SHAPES``
 PAUSE = 0.05  # OpenMP threads spin for some milliseconds after their last work
@@ -249,8 +250,8 @@ def parse(argv):
     option(
         "--engines",
         metavar="A,B",
-        default=DEFAULT_ENGINES,
-        help=f"columns of the table, of {DEFAULT_ENGINES},{OTHER_ENGINES}\n(default: those before inductor)",
+        help=f"columns of the table, of {DEFAULT_ENGINES},\n{OTHER_ENGINES} (default: those before inductor, "
+        "for net those up to inductor)",
     )
     option(
         "--threads",
@@ -298,6 +299,8 @@ def parse(argv):
     args.shapes = (args.shapes or default[args.suite]).split(",")
     if args.suite == "net" and USERS in args.shapes:
         args.shapes = [n for s in args.shapes for n in (user_networks.SHAPES if s == USERS else [s])]
+    if args.engines is None:  # inductor compiles networks only, and takes its time for it
+        args.engines = DEFAULT_ENGINES if args.suite == "net" else DEFAULT_ENGINES.removesuffix(",inductor")
     args.passes = args.passes.split(",") if args.passes else workload.PASSES[args.suite]
     if args.suite == "op" and args.batches != [None]:
         p.error("--batch is about images: suites conv and net")
@@ -344,7 +347,7 @@ def main(argv=None) -> int:
             everything += [(line, peak) for line in lines]
             args.out.mkdir(parents=True, exist_ok=True)
             (args.out / f"table-{threads}threads.txt").write_text(text + "\n", "utf-8")
-            report.plots(lines, columns, peak, args.out, where)
+            plots.plots(lines, columns, peak, args.out, where)
     with (args.out / "times.csv").open("w", newline="", encoding="utf-8") as f:
         rows = [row for line, peak in everything for row in report.rows(line, peak)]
         writer = csv.DictWriter(f, list(rows[0]))

@@ -1,4 +1,4 @@
-"""What ``compare.py`` prints and draws of its lines: ``{"job", "threads", "cells": {column: cell}}``."""
+"""What ``compare.py`` prints of its lines: ``{"job", "threads", "cells": {column: cell}}``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ ENGINES = {
     "fastconv-torch": 'torch.compile(net, backend="fastconv"), channels-last; it counts in no ratio',
     "onnxruntime": "ONNX Runtime, forward only",
     "openvino": "OpenVINO in float32, forward only",
+    "mnn": "MNN in float32, forward only",
+    "ncnn": "ncnn in float32, forward only; a batch is its images one after the other",
 }
 PASSES = {
     "fwd": "forward",
@@ -32,7 +34,7 @@ PASSES = {
     "train": "training step: forward, backward, update",
 }
 PYTORCH = ("torch", "torch-cl")  # its float32 layouts; bfloat16 is shown and not counted
-PEERS = (*PYTORCH, "inductor", "onnxruntime", "openvino")
+PEERS = (*PYTORCH, "inductor", "onnxruntime", "openvino", "mnn", "ncnn")
 FORCED = ("depthwise", "direct", "im2col", "winograd")
 
 
@@ -196,66 +198,3 @@ def _notes(lines):
                 note = f"{c}: {cell.get('unsupported') or cell.get('failed')}"
                 notes[note] = notes.get(note, 0) + 1
     return [f"- {note} ({n} of {len(lines)} lines)" for note, n in notes.items()]
-
-
-def plots(lines, columns, peak, folder, title) -> None:
-    """``times-*.png``: bars per layer; for convolutions ``roofline-*.png``."""
-    try:
-        import matplotlib
-    except ImportError:
-        return print("No plots: they need matplotlib")
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    suffix = f"{lines[0]['threads']}threads.png"
-    passes = list(dict.fromkeys(line["job"]["pass"] for line in lines))
-    columns = [c for c in columns if any(time_of(line, c) for line in lines)]
-    figure, axes = plt.subplots(
-        len(passes),
-        1,
-        figsize=(max(8, len(lines) / len(passes) * 0.9), 4 * len(passes)),
-        squeeze=False,
-        layout="constrained",
-    )
-    for ax, which in zip(axes[:, 0], passes):
-        mine = [line for line in lines if line["job"]["pass"] == which]
-        for i, c in enumerate(columns):
-            at = [j + 0.8 * (i / len(columns) - 0.5) for j in range(len(mine))]
-            ax.bar(
-                at,
-                [(time_of(line, c) or 0) * 1e3 for line in mine],
-                0.8 / len(columns),
-                label=c,
-                align="edge",
-            )
-        ax.set_xticks(range(len(mine)), map(label, mine), rotation=40, ha="right", fontsize=7)
-        ax.set(ylabel="ms", title=f"{which}, {title}")
-        ax.legend(fontsize=7)
-    figure.savefig(folder / f"times-{suffix}", dpi=120)
-    plt.close(figure)
-    if lines[0]["job"]["suite"] != "conv":
-        return
-    figure, ax = plt.subplots(figsize=(9, 5.5), layout="constrained")
-    intensity = [workload.flops(line["job"]) / workload.bytes_moved(line["job"]) for line in lines]
-    if peak:
-        edge = sorted([min(intensity) / 2, peak["flops"] / peak["bytes"], max(intensity) * 2])
-        roof = [min(peak["flops"], i * peak["bytes"]) / 1e9 for i in edge]
-        ax.plot(edge, roof, "k-", lw=1, label="direct: peak and copy")
-        ax.axhline(4 * peak["flops"] / 1e9, color="k", ls=":", lw=1, label="F(4x4,3x3): 4 x peak")
-    for i, c in enumerate(columns):
-        ax.plot([], [], "s", color=f"C{i}", label=c)
-        for which, marker in zip(passes, "o^<v"):
-            points = [
-                (x, workload.flops(line["job"]) / t / 1e9)
-                for x, line in zip(intensity, lines)
-                if line["job"]["pass"] == which and (t := time_of(line, c))
-            ]
-            if points:
-                ax.plot(*zip(*points), marker, color=f"C{i}", ms=5, alpha=0.7)
-    for which, marker in zip(passes, "o^<v"):
-        ax.plot([], [], marker, color="grey", label=which)
-    ax.set(xscale="log", yscale="log", title=title)
-    ax.set(xlabel="FLOP per compulsory byte", ylabel="GFLOP/s (as direct summation)")
-    figure.legend(loc="outside right upper", fontsize=7)
-    figure.savefig(folder / f"roofline-{suffix}", dpi=120)
-    plt.close(figure)
