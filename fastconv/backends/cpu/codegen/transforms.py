@@ -2,8 +2,8 @@
 
 A transform computes Y = D X A^t for a vector of channels at a time::
 
-    X   n x n runs of channels         column by column:    H = D X
-    Y   rows x rows runs of channels   row by row:          Y = H A^t
+    X   runs of channels, row by row   column by column:    H = D X
+    Y   the same                       row by row:          Y = H A^t
 
     run 0   c c c c | c c c c | ...       the entry (0, 0) for all channels
     run 1   c c c c | c c c c | ...       the entry (0, 1)
@@ -100,7 +100,8 @@ def transform_address(
     Parameters
     ----------
     down, across : tuples of rows
-        D and A, both rows x n. X is n x n, and Y is rows x rows.
+        D and A. X has as many rows as D has columns, and as many columns as A; Y has a row for each row of
+        D, and a column for each row of A.
     dtype : float32 or float64
     src_table, dst_table : bool
         Whether the entries of X, of Y, are found through a table.
@@ -113,9 +114,9 @@ def transform_address(
         Add the entries of a third table, which is like that of Y, after the bias and before the limits.
     """
     kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
-    n, rows = len(down[0]), len(down)
-    read = [i for i in range(n) if any(row[i] for row in down)]
-    written = [i for i in range(rows) if any(down[i])]
+    high, wide, columns = len(down[0]), len(across[0]), len(across)
+    read = [i for i in range(high) if any(row[i] for row in down)]
+    written = [i for i in range(len(down)) if any(down[i])]
 
     @intrinsic
     def emit(typingctx, src, src_step, dst, dst_step, shift, channels, bias, added, activation):
@@ -146,25 +147,27 @@ def transform_address(
                 return e.element_pointer(builder.add(start, offset))
 
             def load(i, j):
-                return e.load(place(src, src_step, src_table, i * n + j), mask if src_table else None)
+                return e.load(place(src, src_step, src_table, i * wide + j), mask if src_table else None)
 
             start = e.load(e.element_pointer(builder.add(bias, offset)), mask) if biased else None
             bounds = e.bounds(activation)
             # fewer values are in use at a time than in one block
             for out_columns, in_columns in _blocks(across):
                 half = [
-                    _apply(e, down, [load(i, j) if i in read else None for i in range(n)]) for j in in_columns
+                    _apply(e, down, [load(i, j) if i in read else None for i in range(high)])
+                    for j in in_columns
                 ]
                 part = [[across[r][q] for q in in_columns] for r in out_columns]
                 for i in written:
                     for j, value in zip(out_columns, _apply(e, part, [column[i] for column in half])):
                         value = builder.fadd(value, start) if biased else value
                         if adding:
-                            value = builder.fadd(value, e.load(place(added, None, True, i * rows + j), mask))
+                            value = builder.fadd(
+                                value, e.load(place(added, None, True, i * columns + j), mask)
+                            )
                         value = e.within(bounds, value) if biased else value
-                        e.store(
-                            value, place(dst, dst_step, dst_table, i * rows + j), mask if dst_table else None
-                        )
+                        to = place(dst, dst_step, dst_table, i * columns + j)
+                        e.store(value, to, mask if dst_table else None)
             following = builder.add(c, I64(e.lanes))
             c.add_incoming(following, builder.block)
             builder.cbranch(builder.icmp_signed("<", following, channels), loop, done)

@@ -142,7 +142,7 @@ def winograd(spec: ConvSpec, which: str, dtype, m: int) -> float:
         return winograd(inner, which, dtype, m) + LAUNCH + moved / (SPACE_TO_DEPTH * copy)
     p = _Pass(spec, which, dtype)
     tiles, products = winograd_tiles(spec, which, m)
-    lanes, planes = emitter.lanes(dtype), (m + spec.kernel[0] - 1) ** 2
+    lanes, planes = emitter.lanes(dtype), (m + spec.kernel[0] - 1) ** spec.ndim
     gradient = which == "bwd_weight"
     width = 2 * lanes if gradient else max(gemm_tile.panel_width(p.columns, dtype), lanes)
     flops = 2 * products * p.depth * -(-p.columns // width) * width

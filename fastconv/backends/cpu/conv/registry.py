@@ -87,18 +87,20 @@ def _winograd_refuses(spec, dtype) -> str | None:
     if np.dtype(dtype) != np.float32:
         return f"its rounding errors are meant for float32, got {np.dtype(dtype)}"
     shape = "x".join(map(str, spec.kernel))
-    if spec.ndim != 2 or len(set(spec.kernel)) > 1:
-        return f"it needs a square kernel of two dimensions, got {shape}"
-    if spec.stride not in ((1, 1), (2, 2)) or spec.dilation != (1, 1):
+    if spec.ndim > 2 or len(set(spec.kernel)) > 1:
+        return f"it needs a kernel of one dimension, or a square one, got {shape}"
+    if {*spec.stride} not in ({1}, {2}) or {*spec.dilation} != {1}:
         return f"it needs stride 1 or 2 and dilation 1, got stride {spec.stride}, dilation {spec.dilation}"
-    sizes = (3, 4, 5) if spec.stride == (1, 1) else (3, 5, 6, 7)
+    sizes = (3, 4, 5) if spec.stride[0] == 1 else (3, 5, 6, 7)[: 4 if spec.ndim == 2 else 1]
     if spec.kernel[0] not in sizes:
         taps = " or ".join(map(str, sizes))
         return f"with stride {spec.stride[0]} it needs a kernel of {taps} taps, got {shape}"
-    if spec.stride == (2, 2) and (spec.padding[0][0] - spec.padding[1][0]) % 2:
+    if spec.ndim == 2 and spec.stride == (2, 2) and (spec.padding[0][0] - spec.padding[1][0]) % 2:
         return f"with stride 2 it needs paddings before that are both even or both odd, got {spec.padding}"
-    if settings.get_float32_precision() == "highest" and plan.inner_spec(spec).kernel != (3, 3):
-        return f"float32 precision is 'highest', and its rounding errors are small for 3x3 only, got {shape}"
+    if settings.get_float32_precision() == "highest" and {*plan.inner_spec(spec).kernel} != {3}:
+        return (
+            f"float32 precision is 'highest', and its rounding errors are small for 3 taps only, got {shape}"
+        )
     return None if spec.groups == 1 else f"it needs groups 1, got {spec.groups}"
 
 

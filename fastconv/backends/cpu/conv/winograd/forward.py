@@ -37,8 +37,8 @@ from ..activation import activate
 from ..space_to_depth import depth_to_space, space_to_depth, stride_one_spec, weights_to_depth
 from ..weights import Prepacked, memoize_packed, to_hwio
 from .plan import forward_plan, needs_space_to_depth
-from .tiles import AHEAD, image_table, prefetch_tile, sort_tiles, split_tables
-from .transforms import POINT, Form
+from .tiles import AHEAD, image_table, pairs, prefetch_tile, sort_tiles, split_tables
+from .transforms import POINT
 
 ROWS_AHEAD = 8  # rows of weights between the one that is transformed and the one that is prefetched
 _POINT = np.empty(0, POINT)
@@ -156,14 +156,14 @@ def _source(w, is_dgrad: bool, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @memoize_packed
-def _transformed(w, form: Form, function, is_dgrad, width) -> np.ndarray:
-    """All transformed filters of a form: ``panel, filter, depth, width``."""
+def _transformed(w, count, function, is_dgrad, width) -> np.ndarray:
+    """The ``count`` filters that ``function`` makes of each: ``panel, filter, depth, width``."""
     lanes, threads = emitter.lanes(w.dtype), settings.get_num_threads()
     source, data = _source(w, is_dgrad, width)
     panels, depth, taps, transpose = (
         int(source[name][0]) for name in ("panels", "depth", "taps", "transpose")
     )
-    filters = memory.empty((panels, len(form.filter_transform) ** 2, depth, width), w.dtype)
+    filters = memory.empty((panels, count, depth, width), w.dtype)
     blocks = memory.empty((threads, lanes * taps * width if transpose else 1), w.dtype)
     _transform_all_filters(function, source, data, filters, blocks, *per_thread((lanes, np.int64)))
     return filters
@@ -184,17 +184,18 @@ def transform_inputs(t0, t1, start, g, kinds, places, x, y, residual, v, table, 
     targets : of ``g.block`` tiles the addresses of their outputs, then of what is added
     """
     grid, origin = (g.grid[0], g.grid[1]), (g.origin[0], g.origin[1])
-    side, m, channels = g.input_side, g.output_side, x.shape[4]
+    side, m, step = pairs(g)
+    area, channels = m[0] * m[1], x.shape[4]
     row_bytes, v_plane = g.pitch * x.itemsize, g.v_plane
     for t in range(t0, t1):
         i = t - start
-        prefetch_tile(t + AHEAD, grid, g.step, origin, x)
-        image_table(table, 0, side, t, grid, g.step, origin, x, 0, g.zero_page)
+        prefetch_tile(t + AHEAD, grid, step, origin, x)
+        image_table(table, 0, side, t, grid, step, origin, x, 0, g.zero_page)
         to = v + places[i] * row_bytes
         transforms.transform(g.input_transform[kinds[i]], address(table), 0, to, v_plane, 0, channels)
-        image_table(targets, i * m * m, m, t, grid, m, (0, 0), y, 0, g.sink)
+        image_table(targets, i * area, m, t, grid, m, (0, 0), y, 0, g.sink)
         if residual:
-            at = (g.block + i) * m * m
+            at = (g.block + i) * area
             image_table(targets, at, m, t, grid, m, (0, 0), y, residual, g.zero_page)
 
 
@@ -202,7 +203,7 @@ def transform_inputs(t0, t1, start, g, kinds, places, x, y, residual, v, table, 
 def transform_outputs(tiles, panel, width, g, kinds, places, sums, bias, y, targets, activation):
     """Write a panel of the outputs of the first ``tiles`` tiles; ``sums`` is an address, the other arguments
     are as in :func:`transform_inputs`."""
-    area, column = g.output_side * g.output_side, panel * width * y.itemsize
+    area, column = g.output_side[0] * g.output_side[1], panel * width * y.itemsize
     channels = min(width, y.shape[4] - panel * width)
     for t in range(tiles):
         target = address(targets) + t * area * 8
@@ -227,10 +228,11 @@ def _by_tiles(thread, threads, geometry, filters, x, bias, y, residual, activati
     size = x.itemsize
     g = geometry[0]
     points = emitter.view1d(g.point_table, g.points, _POINT)
-    grid, area, pitch = (g.grid[0], g.grid[1]), g.output_side * g.output_side, g.pitch
+    grid, pitch = (g.grid[0], g.grid[1]), g.pitch
+    area, input_area = g.output_side[0] * g.output_side[1], g.input_side[0] * g.input_side[1]
     tiles = x.shape[0] * grid[0] * grid[1]
     v, sums = address(v_all[thread]), address(sums_all[thread])
-    table, starts, kinds, places, targets = split_tables(tables[thread], g.input_side, g.block)
+    table, starts, kinds, places, targets = split_tables(tables[thread], input_area, g.block)
     one_tap = address(ONE_TAP)
     first, end = split_range(thread, threads, (tiles + g.block - 1) // g.block)
     for b in range(first, end):
@@ -346,7 +348,7 @@ def _run(x, w, b, y, spec, phases, is_dgrad, residual, activation, m):
         scratch = v, u, sums, blocks
         _by_panels(plan.record, source, data, x, bias, y, residual, activation, scratch, order, *tables)
     else:
-        filters = _transformed(w, plan.form, plan.filter_transform, is_dgrad, plan.width)
+        filters = _transformed(w, plan.filter_count, plan.filter_transform, is_dgrad, plan.width)
         by_address(plan)
         _by_tiles(plan.record, filters, x, bias, y, residual, activation, v, sums, *tables)
 

@@ -36,7 +36,7 @@ from fastconv.spec import ConvSpec
 from ..space_to_depth import space_to_depth, stride_one_spec, weights_to_space
 from ..weights import sum_partials
 from .plan import gradient_plan, needs_space_to_depth
-from .tiles import AHEAD, image_table, prefetch_tile, sort_tiles, split_tables
+from .tiles import AHEAD, image_table, pairs, prefetch_tile, sort_tiles, split_tables
 
 
 @body(inline=True)
@@ -55,7 +55,7 @@ def transform_tiles(t0, t1, kinds, places, g, x, gy, v, d, table):
     the addresses of a tile's pixels.
     """
     grid, origin, size = (g.grid[0], g.grid[1]), (g.origin[0], g.origin[1]), x.itemsize
-    side, m, step, width = g.input_side, g.output_side, g.step, g.width
+    (side, m, step), width = pairs(g), g.width
     panel_bytes, channels, out_channels = g.block * width * size, x.shape[4], gy.shape[4]
     for t in range(t0, t1):
         kind, place = kinds[t - t0], places[t - t0] * width * size
@@ -80,7 +80,7 @@ def _by_tiles(thread, threads, geometry, runs, x, gy, v_all, d_all, u_all, parti
     c_panels, k_panels = (channels + width - 1) // width, (out_channels + width - 1) // width
     u_row = k_panels * width
     v, d, u = address(v_all[thread]), address(d_all[thread]), address(u_all[thread])
-    table, starts, kinds, places, _ = split_tables(tables[thread], g.input_side, block)
+    table, starts, kinds, places, _ = split_tables(tables[thread], g.input_side[0] * g.input_side[1], block)
     t0, t1 = split_range(thread, threads, gy.shape[0] * grid[0] * grid[1])
     if t0 == t1:
         partials[thread] = 0

@@ -19,7 +19,7 @@ from fastconv.spec import ConvSpec
 from ..passes import L2
 from ..space_to_depth import stride_one_spec
 from .tiles import tables_size
-from .transforms import Form, Tiling, tiling_of
+from .transforms import Tiling, tiling_of
 
 #: Numbers of a pass, forward or backward-data::
 #:
@@ -27,7 +27,7 @@ from .transforms import Form, Tiling, tiling_of
 #:     input_transform, output_transform   addresses of the transforms, for each kind of tiles
 #:     filter_transform                    address
 #:     grid                                tiles of an image, down and across
-#:     input_side, output_side             pixels of a tile, in one dimension
+#:     input_side, output_side             pixels of a tile, down and across
 #:     step, origin                        input pixel (row and column) of a tile:  step * tile + origin
 #:     points, point_table                 how many points a tile has, address of their POINT records
 #:     zero_page, sink                     addresses of zeros to read and of memory to write (see tiles.py)
@@ -41,9 +41,9 @@ FORWARD = record_type(
     output_transform=4,
     filter_transform=1,
     grid=2,
-    input_side=1,
-    output_side=1,
-    step=1,
+    input_side=2,
+    output_side=2,
+    step=2,
     origin=2,
     points=1,
     point_table=1,
@@ -71,9 +71,9 @@ GRADIENT = record_type(
     grad_transform=4,
     filter_transform=1,
     grid=2,
-    input_side=1,
-    output_side=1,
-    step=1,
+    input_side=2,
+    output_side=2,
+    step=2,
     origin=2,
     v_points=1,
     d_points=1,
@@ -170,6 +170,19 @@ def _grad_transforms(tiling: Tiling, dtype, channels: int) -> tuple[int, ...]:
     )
 
 
+def _filter_transform(tiling: Tiling, dtype, transposed=False, **options) -> int:
+    """That of the filters."""
+    down, across = tiling.whole
+    return _transform(down.filter_transform, across.filter_transform, dtype, transposed, **options)
+
+
+def _sides(tiling: Tiling) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Input and output pixels of a tile, down and across, and how many filters are made of one."""
+    inputs = tuple(len(form.input_transform[0]) for form in tiling.whole)
+    outputs = tuple(len(form.output_transform) for form in tiling.whole)
+    return inputs, outputs, prod(len(form.filter_transform) for form in tiling.whole)
+
+
 # ----------------------------------------------------------------------------------- forward, backward-data
 @dataclass(frozen=True, eq=False)
 class ForwardPlan:
@@ -179,9 +192,8 @@ class ForwardPlan:
     ----------
     record : ndarray
         The :data:`FORWARD` record.
-    form : Form
-    filter_transform : int
-        Address of the transform of filters.
+    filter_transform, filter_count : int
+        Address of the transform of filters, and how many it makes of one.
     panels, width : int
         Panels of output channels, and their width.
     by_panels : bool
@@ -196,8 +208,8 @@ class ForwardPlan:
     """
 
     record: np.ndarray
-    form: Form
     filter_transform: int
+    filter_count: int
     panels: int
     width: int
     by_panels: bool
@@ -222,43 +234,41 @@ def forward_plan(spec: ConvSpec, is_dgrad: bool, m: int, dtype, adding: bool, th
     is_dgrad : bool
         Whether it is backward-data.
     m : int
-        Outputs of a tile, in one dimension.
+        Outputs of a tile, in each dimension with more than one tap.
     dtype : dtype
     adding : bool
         Whether a residual is added.
     threads : int
     """
-    padding, stride, r = [before for before, _ in spec.padding[1:]], spec.stride[1], spec.kernel[1]
+    padding, stride, r = [before for before, _ in spec.padding[1:]], spec.stride[1:], spec.kernel[1:]
     if not is_dgrad:
         channels, out_channels, origin = spec.c_in, spec.c_out, [-p for p in padding]
     else:
         channels, out_channels = spec.c_out, spec.c_in
-        origin = [p - r + 1 if stride == 1 else p // 2 - 1 + p % 2 for p in padding]
+        origin = [
+            p - taps + 1 if step == 1 else p // 2 - 1 + p % 2 for p, taps, step in zip(padding, r, stride)
+        ]
     tiling = tiling_of(spec, is_dgrad, m)
-    form, lanes, points = tiling.form, emitter.lanes(dtype), len(tiling.points)
-    side, outputs, filters = (
-        len(form.input_transform[0]),
-        len(form.output_transform),
-        len(form.filter_transform) ** 2,
-    )
+    lanes, points = emitter.lanes(dtype), len(tiling.points)
+    side, outputs, filters = _sides(tiling)
     width = max(gemm_tile.panel_width(out_channels, dtype), lanes)
     panels, tiles = -(-out_channels // width), spec.batch * prod(tiling.grid)
-    pitch, targets = _odd_vectors(channels, lanes), 2 * outputs**2
+    pitch, targets = _odd_vectors(channels, lanes), 2 * prod(outputs)
     # zeros to read, then the sink
     zero_page = np.zeros(2 * (max(channels, out_channels) + width), dtype)
     by_panels = runs_by_panels(tiles, spec.batch * tiling.products, channels, panels, threads)
     if by_panels:
         block, depth_slice = tiles, min(channels, 128)
         v, u = (points, _odd_vectors(tiles * pitch, lanes)), _odd_vectors(depth_slice * width, lanes)
-        order, tables = tables_size(0, tiles) + targets * tiles, max(side * side, lanes)
+        order, tables = tables_size(0, tiles) + targets * tiles, max(prod(side), lanes)
     else:
         transformed = panels * filters * channels * width * dtype.itemsize
         tile_bytes = points * (channels + width) * dtype.itemsize
         block, depth_slice = _tiles_per_block(tiles, tile_bytes, transformed, threads), 0
         v, u = (threads, points, _odd_vectors(block * pitch, lanes)), 0
-        order, tables = 0, tables_size(side, block) + targets * block
+        order, tables = 0, tables_size(prod(side), block) + targets * block
     sums = threads, points, _odd_vectors(block * width, lanes)
-    filter_transform = _transform(form.filter_transform, form.filter_transform, dtype)
+    filter_transform = _filter_transform(tiling, dtype)
     record = make_record(
         FORWARD,
         tile=gemm_tile.tile_address(dtype, width, plain=True),
@@ -268,7 +278,7 @@ def forward_plan(spec: ConvSpec, is_dgrad: bool, m: int, dtype, adding: bool, th
         grid=tiling.grid,
         input_side=side,
         output_side=outputs,
-        step=form.step,
+        step=[form.step for form in tiling.whole],
         origin=origin,
         points=points,
         point_table=tiling.points.ctypes.data,
@@ -282,8 +292,8 @@ def forward_plan(spec: ConvSpec, is_dgrad: bool, m: int, dtype, adding: bool, th
     )
     return ForwardPlan(
         record,
-        form,
         filter_transform,
+        filters,
         panels,
         width,
         by_panels,
@@ -292,7 +302,7 @@ def forward_plan(spec: ConvSpec, is_dgrad: bool, m: int, dtype, adding: bool, th
         v,
         sums,
         u=(threads, filters, u),
-        filters=(threads, lanes * r * r * width),
+        filters=(threads, lanes * prod(r) * width),
         order=order,
         tables=tables,
     )
@@ -342,15 +352,15 @@ def gradient_plan(spec: ConvSpec, m: int, dtype, threads: int) -> GradientPlan:
     spec : ConvSpec
         In three dimensions.
     m : int
-        Outputs of a tile, in one dimension.
+        Outputs of a tile, in each dimension with more than one tap.
     dtype : dtype
     threads : int
     """
-    r, lanes = spec.kernel[1], emitter.lanes(dtype)
+    lanes = emitter.lanes(dtype)
     width = 2 * lanes
     tiling = tiling_of(spec, False, m)
-    form, points, tiles = tiling.form, len(tiling.points), spec.batch * prod(tiling.grid)
-    side, filters = len(form.input_transform[0]), len(form.filter_transform) ** 2
+    points, tiles = len(tiling.points), spec.batch * prod(tiling.grid)
+    side, outputs, filters = _sides(tiling)
     zero_page = np.zeros(max(spec.c_in, spec.c_out) + width, dtype)
     c_panels, k_panels = -(-spec.c_in // width), -(-spec.c_out // width)
     transformed = spec.batch * tiling.products * (spec.c_in + spec.c_out) * dtype.itemsize
@@ -360,11 +370,11 @@ def gradient_plan(spec: ConvSpec, m: int, dtype, threads: int) -> GradientPlan:
     if by_tiles:
         block = max(L2 // (points * (c_panels + k_panels) * width * dtype.itemsize), 8)
         block = min(block, -(-tiles // threads))
-        tables, order = tables_size(side, block), 0
+        tables, order = tables_size(prod(side), block), 0
         v, d = ((threads, points, _odd_vectors(p * block * width, lanes)) for p in (c_panels, k_panels))
         u, parts = (threads, filters, _odd_vectors(c_panels * width * k_panels * width, lanes)), threads
     else:
-        block, tables, order = tiles, side * side, tables_size(0, tiles)
+        block, tables, order = tiles, prod(side), tables_size(0, tiles)
         v, d = ((points, _odd_vectors(p * tiles * width, lanes)) for p in (c_panels, k_panels))
         u, parts = (threads, filters, _odd_vectors(width * width, lanes)), 1
     sorted_points, runs = tiling.runs
@@ -374,18 +384,13 @@ def gradient_plan(spec: ConvSpec, m: int, dtype, threads: int) -> GradientPlan:
         tile=gemm_tile.tile_address(dtype, width, plain=True),
         input_transform=_input_transforms(tiling, dtype, spec.c_in),
         grad_transform=_grad_transforms(tiling, dtype, spec.c_out),
-        filter_transform=_transform(
-            form.filter_transform,
-            form.filter_transform,
-            dtype,
-            True,
-            dst_table=True,
-            masked=_is_masked(spec.c_out, dtype),
+        filter_transform=_filter_transform(
+            tiling, dtype, True, dst_table=True, masked=_is_masked(spec.c_out, dtype)
         ),
         grid=tiling.grid,
         input_side=side,
-        output_side=m,
-        step=form.step,
+        output_side=outputs,
+        step=[form.step for form in tiling.whole],
         origin=[-before for before, _ in spec.padding[1:]],
         v_points=v_points.ctypes.data,
         d_points=d_points.ctypes.data,
@@ -405,7 +410,7 @@ def gradient_plan(spec: ConvSpec, m: int, dtype, threads: int) -> GradientPlan:
         v,
         d,
         u,
-        partials=(parts, 1, r * r, spec.c_in, spec.c_out),
+        partials=(parts, 1, prod(spec.kernel), spec.c_in, spec.c_out),
         order=order,
         tables=tables,
     )

@@ -20,28 +20,39 @@ from fastconv.backends.cpu.codegen.jit import body
 AHEAD = 4  # tiles between the one that is transformed and the one whose pixels are prefetched
 
 
+@body(inline=True)
+def pairs(g):
+    """Of a record the input pixels of a tile, its output pixels, and the step, each down and across."""
+    return (
+        (g.input_side[0], g.input_side[1]),
+        (g.output_side[0], g.output_side[1]),
+        (g.step[0], g.step[1]),
+    )
+
+
 @body
 def pixel_table(table, at, side, base, position, image_size, strides, outside):
-    """Write to ``table``, from ``at`` on, the addresses of the side x side pixels at ``position`` of an image
-    at address ``base``; those of pixels outside the image are ``outside``."""
+    """Write to ``table``, from ``at`` on, the addresses of the pixels of a tile (``side``: down, across) at
+    ``position`` of an image at address ``base``; those of pixels outside the image are ``outside``."""
+    high, wide = side
     (row, column), (height, width), (row_bytes, column_bytes) = position, image_size, strides
-    for i in range(side):
-        for j in range(side):
+    for i in range(high):
+        for j in range(wide):
             inside = 0 <= row + i < height and 0 <= column + j < width
             place = base + (row + i) * row_bytes + (column + j) * column_bytes
-            table[at + i * side + j] = place if inside else outside
+            table[at + i * wide + j] = place if inside else outside
 
 
 @body(inline=True)
 def image_table(table, at, side, t, grid, step, origin, images, offset, outside):
     """The :func:`pixel_table` of tile ``t`` of a batch of images, with ``grid`` tiles in each, ``step``
-    pixels apart. What is in the table lies ``offset`` bytes behind ``images``."""
+    pixels apart (both down and across). What is in the table lies ``offset`` bytes behind ``images``."""
     down, across = grid
     _, _, height, width, channels = images.shape
     size = images.itemsize
     r = t % (down * across)
     base = address(images) + offset + t // (down * across) * height * width * channels * size
-    position = r // across * step + origin[0], r % across * step + origin[1]
+    position = r // across * step[0] + origin[0], r % across * step[1] + origin[1]
     strides = width * channels * size, channels * size
     pixel_table(table, at, side, base, position, (height, width), strides, outside)
 
@@ -52,11 +63,11 @@ def prefetch_tile(t, grid, step, origin, images):
     down, across = grid
     _, _, height, width, channels = images.shape
     r = t % (down * across)
-    row, column = r // across * step + origin[0], r % across * step + origin[1]
+    row, column = r // across * step[0] + origin[0], r % across * step[1] + origin[1]
     line = channels * images.itemsize
     at = address(images) + ((t // (down * across) * height + row) * width + column) * line
-    for i in range(step):
-        emitter.prefetch(at + i * width * line, step * line)
+    for i in range(step[0]):
+        emitter.prefetch(at + i * width * line, step[1] * line)
 
 
 @body(inline=True)
@@ -82,20 +93,20 @@ def sort_tiles(first, end, grid, kinds, places, starts):
         starts[kinds[t] + 1] += 1
 
 
-def tables_size(side: int, tiles: int) -> int:
+def tables_size(area: int, tiles: int) -> int:
     """Elements that :func:`split_tables` takes."""
-    return side * side + 6 + 2 * tiles
+    return area + 6 + 2 * tiles
 
 
 @body(inline=True)
-def split_tables(row, side, tiles):
-    """The tables that lie one behind the other in ``row``: side x side addresses of pixels, where the kinds
+def split_tables(row, area, tiles):
+    """The tables that lie one behind the other in ``row``: ``area`` addresses of pixels, where the kinds
     of tiles start, the kinds and places of ``tiles`` (see :func:`sort_tiles`), and what is left of
     ``row``."""
-    kinds = side * side + 6
+    kinds = area + 6
     return (
-        row[: side * side],
-        row[side * side : kinds],
+        row[:area],
+        row[area:kinds],
         row[kinds : kinds + tiles],
         row[kinds + tiles : kinds + 2 * tiles],
         row[kinds + 2 * tiles :],

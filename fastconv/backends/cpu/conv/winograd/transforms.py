@@ -183,15 +183,15 @@ class Tiling:
     spans: np.ndarray
 
     @property
-    def form(self) -> Form:
-        """That of whole tiles."""
-        return self.kinds[1][0]
+    def whole(self) -> tuple[Form, Form]:
+        """Down and across, of whole tiles."""
+        return self.kinds[1]
 
     @cached_property
     def filter_index(self) -> np.ndarray:
         """For each point which of the two-dimensional filters it is multiplied with."""
-        one = np.array(self.form.filter_index, np.int64)
-        return (one[:, None] * len(self.form.filter_transform) + one).reshape(-1)
+        down, across = (np.array(form.filter_index, np.int64) for form in self.whole)
+        return (down[:, None] * len(self.whole[1].filter_transform) + across).reshape(-1)
 
     @cached_property
     def points(self) -> np.ndarray:
@@ -216,28 +216,41 @@ class Tiling:
     @property
     def products(self) -> int:
         """Products per image and pair of channels."""
-        whole = len(self.form.input_transform)
-        down, across = (form.has_point.sum() for form in self.kinds[3])
-        return int(((self.grid[0] - 1) * whole + down) * ((self.grid[1] - 1) * whole + across))
+        whole = (len(form.input_transform) for form in self.whole)
+        last = (form.has_point.sum() for form in self.kinds[3])
+        return int(prod((n - 1) * points + rest for n, points, rest in zip(self.grid, whole, last)))
+
+
+Pair = tuple[int, int]
 
 
 @lru_cache(maxsize=1024)
-def make_tiling(m: int, r: int, stride: int, is_dgrad: bool, odd: bool, size: tuple[int, int]) -> Tiling:
-    """How a pass covers outputs of ``size`` with tiles. The other arguments are those of
-    :func:`make_form`."""
-    whole = make_form(m, r, stride, is_dgrad, odd)
-    extent = len(whole.output_transform)
-    grid = tuple(-(-n // extent) for n in size)
-    left = [n - (tiles - 1) * extent for n, tiles in zip(size, grid)]
-    down, across = (make_form(m, r, stride, is_dgrad, odd, -(-n * m // extent)) for n in left)
-    below, right = (np.broadcast_to(~f.has_point, (len(f.has_point),) * 2) for f in (down, across))
-    below = below.T
+def make_tiling(m: Pair, r: Pair, stride: Pair, is_dgrad: bool, odd: tuple[bool, bool], size: Pair) -> Tiling:
+    """How a pass covers outputs of ``size`` with tiles. The other arguments are those of :func:`make_form`,
+    down and across."""
+    whole, last, grid = [], [], []
+    for i in range(2):
+        form = make_form(m[i], r[i], stride[i], is_dgrad, odd[i])
+        extent = len(form.output_transform)
+        tiles = -(-size[i] // extent)
+        left = size[i] - (tiles - 1) * extent
+        whole.append(form)
+        grid.append(tiles)
+        last.append(make_form(m[i], r[i], stride[i], is_dgrad, odd[i], -(-left * m[i] // extent)))
+    kinds = (whole[0], last[1]), (whole[0], whole[1]), (last[0], whole[1]), (last[0], last[1])
+    below, right = np.meshgrid(*[~form.has_point for form in last], indexing="ij")
     spans = np.stack([right, np.where(below, 2, np.where(right, 3, 4))], -1).reshape(-1, 2).astype(np.int64)
-    return Tiling(grid, ((whole, across), (whole, whole), (down, whole), (down, across)), spans)
+    return Tiling((grid[0], grid[1]), kinds, spans)
 
 
 def tiling_of(spec: ConvSpec, is_dgrad: bool, m: int) -> Tiling:
-    """The :func:`make_tiling` of a pass of ``spec``, which may have three dimensions: over its outputs or, if
-    ``is_dgrad``, its inputs."""
-    odd, size = is_dgrad and spec.padding[-2][0] % 2 == 1, spec.in_size if is_dgrad else spec.out_size
-    return make_tiling(m, spec.kernel[-1], spec.stride[-1], is_dgrad, odd, tuple(size[-2:]))
+    """The :func:`make_tiling` of a pass of ``spec``, of one dimension or two, or of these as three: over its
+    outputs or, if ``is_dgrad``, its inputs. Tiles have ``m`` outputs in each dimension with more than a
+    tap."""
+    spec = spec.as_3d()
+    size = spec.in_size if is_dgrad else spec.out_size
+    each = [m if r > 1 else 1 for r in spec.kernel]
+    odd = [is_dgrad and before % 2 == 1 for before, _ in spec.padding]
+    return make_tiling(
+        *((v[1], v[2]) for v in (each, spec.kernel, spec.stride)), is_dgrad, (odd[1], odd[2]), size[1:]
+    )
