@@ -19,6 +19,7 @@ from fastconv.spec import ConvSpec
 
 from ..codegen import emitter, gemm_tile
 from ..runtime.machine import rates
+from .planes import planes_spec
 from .winograd import plan, transforms
 
 #: Seconds to start a kernel from Python: the time of the smallest layers.
@@ -136,6 +137,11 @@ def winograd_tiles(spec: ConvSpec, which: str, m: int) -> tuple[int, int]:
 
 def winograd(spec: ConvSpec, which: str, dtype, m: int) -> float:
     """Seconds of pass ``which`` by Winograd's method with tiles of m x m outputs."""
+    if spec.ndim == 3:
+        is_dgrad = which == "bwd_data"
+        inner, copy = planes_spec(spec, is_dgrad), rates(settings.get_num_threads())[1]
+        gathered = prod(inner.y_shape if is_dgrad else inner.x_shape) * np.dtype(dtype).itemsize
+        return winograd(inner, which, dtype, m) + LAUNCH + 2 * gathered / (GATHER * copy)
     if plan.needs_space_to_depth(spec):
         inner, copy = plan.inner_spec(spec), rates(settings.get_num_threads())[1]
         moved = 2 * prod(inner.x_shape) * np.dtype(dtype).itemsize

@@ -59,7 +59,7 @@ def _im2col_workspace(spec, which, dtype) -> int:
 # ------------------------------------------------------------------------------------------------- winograd
 @lru_cache(maxsize=4096)
 def _best_tile(spec, which, dtype, precision, threads) -> int:
-    tiles = {3: (2,) if precision == "highest" else (4, 2), 4: (3,), 5: (2,)}[spec.kernel[0]]
+    tiles = {3: (2,) if precision == "highest" else (4, 2), 4: (3,), 5: (2,)}[spec.kernel[-1]]
     return min(tiles, key=lambda m: cost.winograd(spec, which, dtype, m))
 
 
@@ -87,12 +87,14 @@ def _winograd_refuses(spec, dtype) -> str | None:
     if np.dtype(dtype) != np.float32:
         return f"its rounding errors are meant for float32, got {np.dtype(dtype)}"
     shape = "x".join(map(str, spec.kernel))
-    if spec.ndim > 2 or len(set(spec.kernel)) > 1:
-        return f"it needs a kernel of one dimension, or a square one, got {shape}"
-    if {*spec.stride} not in ({1}, {2}) or {*spec.dilation} != {1}:
+    if len(set(spec.kernel[-2:])) > 1:
+        return f"it needs a kernel that is square in height and width, got {shape}"
+    if spec.ndim == 3 and {*spec.stride} != {1}:
+        return f"in three dimensions it needs stride 1, got {spec.stride}"
+    if {*spec.stride} not in ({1}, {2}) or {*spec.dilation[-2:]} != {1}:
         return f"it needs stride 1 or 2 and dilation 1, got stride {spec.stride}, dilation {spec.dilation}"
     sizes = (3, 4, 5) if spec.stride[0] == 1 else (3, 5, 6, 7)[: 4 if spec.ndim == 2 else 1]
-    if spec.kernel[0] not in sizes:
+    if spec.kernel[-1] not in sizes:
         taps = " or ".join(map(str, sizes))
         return f"with stride {spec.stride[0]} it needs a kernel of {taps} taps, got {shape}"
     if spec.ndim == 2 and spec.stride == (2, 2) and (spec.padding[0][0] - spec.padding[1][0]) % 2:
@@ -109,11 +111,12 @@ def _winograd_cost(spec, which, dtype) -> float:
 
 
 def _winograd_workspace(spec, which, dtype) -> int:
-    m = _winograd_tile(spec, which, dtype)
-    spec = plan.inner_spec(spec)
-    tiles, products = cost.winograd_tiles(spec, which, m)
+    m, inner = _winograd_tile(spec, which, dtype), plan.inner_spec(spec)
+    tiles, products = cost.winograd_tiles(inner, which, m)
     points = -(-products // tiles)
-    return 4 * points * (min(tiles, 1024) * (spec.c_in + spec.c_out) + spec.c_in * spec.c_out)
+    planes = prod(inner.x_shape) if spec.ndim == 3 else 0
+    sums = min(tiles, 1024) * (inner.c_in + inner.c_out) + inner.c_in * inner.c_out
+    return 4 * (points * sums + planes)
 
 
 CONV_ALGORITHMS = [

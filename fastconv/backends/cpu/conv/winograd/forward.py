@@ -34,6 +34,7 @@ from fastconv.spec import ConvSpec
 
 from .. import passes, weights
 from ..activation import activate
+from ..planes import as_planes, as_volumes, gather_planes, planes_spec, weights_to_planes
 from ..space_to_depth import depth_to_space, space_to_depth, stride_one_spec, weights_to_depth
 from ..weights import Prepacked, memoize_packed, to_hwio
 from .plan import forward_plan, needs_space_to_depth
@@ -363,6 +364,11 @@ def fwd(
     m: int,
 ) -> np.ndarray:
     """The forward pass by tiles of m x m outputs; the other arguments are those of ``passes.forward``."""
+    if spec.ndim == 3:
+        planes, weights_2d = gather_planes(x, spec), weights_to_planes(w, spec.kernel, False)
+        added = None if residual is None else as_planes(residual)
+        y = passes.forward(_run, planes, weights_2d, b, planes_spec(spec), added, activation, m)
+        return as_volumes(y, spec.batch)
     if not needs_space_to_depth(spec):
         return passes.forward(_run, x, w, b, spec, residual, activation, m)
     inner = stride_one_spec(spec)
@@ -375,6 +381,11 @@ def bwd_data(
 ) -> np.ndarray:
     """The backward-data pass by tiles of m x m outputs; the other arguments are those of
     ``passes.backward_data``."""
+    if spec.ndim == 3:
+        planes, weights_2d = gather_planes(gy, spec, True), weights_to_planes(w, spec.kernel, True)
+        added = None if residual is None else as_planes(residual)
+        gx = passes.backward_data(_run, planes, weights_2d, planes_spec(spec, True), added, m)
+        return as_volumes(gx, spec.batch)
     if not needs_space_to_depth(spec):
         return passes.backward_data(_run, gy, w, spec, residual, m)
     blocks = passes.backward_data(_run, gy, weights_to_depth(w, spec), stride_one_spec(spec), None, m)

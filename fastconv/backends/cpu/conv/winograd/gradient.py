@@ -33,6 +33,7 @@ from fastconv.backends.cpu.runtime import layout, memory
 from fastconv.backends.cpu.runtime.scratch import per_thread
 from fastconv.spec import ConvSpec
 
+from ..planes import as_planes, gather_planes, planes_spec, weights_to_volumes
 from ..space_to_depth import space_to_depth, stride_one_spec, weights_to_space
 from ..weights import sum_partials
 from .plan import gradient_plan, needs_space_to_depth
@@ -202,6 +203,9 @@ def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec, m: int) -> np.ndar
     """
     if not gy.size:
         return memory.zeros(spec.w_shape, gy.dtype)
+    if spec.ndim == 3:
+        planes = bwd_weight(gather_planes(x, spec), as_planes(gy), planes_spec(spec), m)
+        return weights_to_volumes(planes, spec)
     if needs_space_to_depth(spec):
         inner = stride_one_spec(spec)
         return weights_to_space(bwd_weight(space_to_depth(x, inner), gy, inner, m), spec)

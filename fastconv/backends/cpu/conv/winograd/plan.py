@@ -17,6 +17,7 @@ from fastconv.backends.cpu.codegen.record import make_record, record_type
 from fastconv.spec import ConvSpec
 
 from ..passes import L2
+from ..planes import planes_spec
 from ..space_to_depth import stride_one_spec
 from .tiles import tables_size
 from .transforms import Tiling, tiling_of
@@ -88,11 +89,13 @@ GRADIENT = record_type(
 # -------------------------------------------------------------------------------------------------- strategy
 def needs_space_to_depth(spec: ConvSpec) -> bool:
     """Whether Winograd's method is applied to the convolution of stride 1 that ``spec`` becomes."""
-    return spec.stride == (2, 2) and spec.kernel != (3, 3)
+    return spec.ndim == 2 and spec.stride == (2, 2) and spec.kernel != (3, 3)
 
 
 def inner_spec(spec: ConvSpec) -> ConvSpec:
-    """The convolution that Winograd's method is applied to."""
+    """The convolution that Winograd's method is applied to, in a forward pass."""
+    if spec.ndim == 3:
+        return planes_spec(spec)
     return stride_one_spec(spec) if needs_space_to_depth(spec) else spec
 
 
