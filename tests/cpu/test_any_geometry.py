@@ -26,16 +26,17 @@ def channels_last(values, dtype):
 @st.composite
 def layers(draw, algorithm):
     """A geometry that the algorithm takes; the kernel fits the padded image."""
-    n = 2 if algorithm == "winograd" else draw(st.integers(1, 3))
+    n = draw(st.integers(1, 3))
 
     def each(low, high):
         return tuple(draw(st.integers(low, high)) for _ in range(n))
 
     kernel, stride, padding, dilation = each(1, 9 if n < 3 else 4), each(1, 3), each(0, 5), each(1, 3)
     if algorithm == "winograd":
-        stride, dilation = (draw(st.integers(1, 2)),) * 2, (1, 1)
-        kernel = (draw(st.sampled_from([3, 4, 5] if stride == (1, 1) else [3, 5, 6, 7])),) * 2
-        padding = (padding[0],) * 2 if stride == (2, 2) else padding
+        step = draw(st.integers(1, 2)) if n < 3 else 1
+        taps = draw(st.sampled_from([3, 4, 5] if step == 1 else [3, 5, 6, 7] if n == 2 else [3]))
+        kernel, stride, dilation = (kernel[0], taps, taps)[-n:], (step,) * n, (dilation[0], 1, 1)[-n:]
+        padding = (padding[0],) * n if step == 2 else padding
     least = [max(d * (k - 1) + 1 - 2 * p, 1) for k, p, d in zip(kernel, padding, dilation)]
     size = tuple(a + draw(st.integers(0, 20 // n)) for a in least)
     if algorithm == "depthwise":

@@ -34,9 +34,15 @@ def test_matrices_are_exact(m, r, k):
 
 def test_products_of_a_cut_image():
     """7 x 7 outputs: 6 points for 4 of them, 5 for 3."""
-    assert transforms.make_tiling(4, 3, 1, False, False, (7, 7)).products == 11**2
-    assert transforms.make_tiling(4, 3, 2, False, False, (7, 8)).products == (9 + 7) * 18
-    assert transforms.make_tiling(4, 3, 2, True, True, (14, 14)).products == (9 + 7) ** 2  # 7 pairs
+
+    def products(m, r, stride, is_dgrad, odd, size):
+        return transforms.make_tiling(*((n, n) for n in (m, r, stride)), is_dgrad, (odd, odd), size).products
+
+    assert products(4, 3, 1, False, False, (7, 7)) == 11**2
+    assert products(4, 3, 2, False, False, (7, 8)) == (9 + 7) * 18
+    assert products(4, 3, 2, True, True, (14, 14)) == (9 + 7) ** 2  # 7 pairs
+    line = transforms.make_tiling((1, 4), (1, 3), (1, 1), False, (False, False), (1, 7))
+    assert line.products == 11 and line.grid == (1, 2)
 
 
 @pytest.mark.parametrize("size", [(7, 6), *full(((5, 9),), ((3, 4),), ((1, 2),), ((14, 11),), ((13, 8),))])
