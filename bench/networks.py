@@ -62,7 +62,8 @@ class TorchGraph:
     def parameter(self, name, shape, scale=1.0):
         if name not in self.params:
             t = self.engine.tensor(workload.parameter(name, shape) * np.float32(scale))
-            self.params[name] = t.requires_grad_(self.training)
+            # A Parameter, because the compiler freezes nothing else.
+            self.params[name] = self.engine.lib.nn.Parameter(t, requires_grad=self.training)
         return self.params[name]
 
     def conv(self, x, name, size, stride, padding, scale=1.0):

@@ -92,7 +92,7 @@ def _speed(plt, lines, columns, path, title):
             ratios += _bars(ax, line, shown[which], base, middle, group)
         mean = f"\nfastconv / best peer: {geometric_mean(ratios):.2f}x (geometric mean)" if ratios else ""
         ax.set_title(f"{report.PASSES[which].partition(':')[0]} ({which}){mean}", fontsize=10)
-        _axis(ax, "PyTorch's better layout" if base != columns[:1] or base[0] in report.PYTORCH else base[0])
+        _axis(ax, "PyTorch's better layout" if base[0] in report.PYTORCH else base[0])
     for i in range(0, len(names), 2):  # every second group on grey
         for ax in axes[0]:
             middle = -(group + GAP) * i
@@ -127,7 +127,11 @@ def _bars(ax, line, columns, base, middle, group):
             continue
         speed, y = min(times) / t, middle + group / 2 - (i + 0.5) * size
         edge = {"edgecolor": "k", "linewidth": 1.2} if c == best else {"edgecolor": "none"}
-        ax.barh(y, speed - 1, size * 0.9, left=1, color=COLOURS.get(c, "k"), zorder=2, **edge)
+        start, end = (
+            min(speed, 1 if speed > 1.02 else 0.98),
+            max(speed, 1 if speed < 0.98 else 1.02),
+        )  # what is as fast as PyTorch has a bar that is seen
+        ax.barh(y, end - start, size * 0.9, left=start, color=COLOURS.get(c, "k"), zorder=2, **edge)
         right = speed >= 1
         star = " \N{BLACK STAR}" if c == best else ""
         ax.annotate(
@@ -148,7 +152,8 @@ def _bars(ax, line, columns, base, middle, group):
 def _axis(ax, against):
     """A log scale with plain numbers and room for the text beside the longest bars."""
     ax.set_xscale("log")
-    low, high = (f(1, *(p.get_x() + p.get_width() for p in ax.patches)) for f in (min, max))
+    low = min([1, *(p.get_x() for p in ax.patches)])
+    high = max([1, *(p.get_x() + p.get_width() for p in ax.patches)])
     span = max(high / low, 2)
     low, high = low / span**0.2, high * span**0.2
     ax.set_xlim(low, high)

@@ -60,11 +60,11 @@ class Mnn(Onnx):
         def tensor(array):
             return lib.Tensor(array.shape, lib.Halide_Type_Float, array, lib.Tensor_DimensionType_Caffe)
 
-        source, inner = tensor(x), net.getSessionInput(session)
-        inner_result = net.getSessionOutput(session)
-        result = tensor(np.empty(inner_result.getShape(), np.float32))
+        inner, inner_result = net.getSessionInput(session), net.getSessionOutput(session)
+        memory = x, np.empty(inner_result.getShape(), np.float32)
+        source, result = map(tensor, memory)
 
-        def run(_):
+        def run(_, memory=memory):  # keeps the arrays alive: a tensor may only point at them
             inner.copyFrom(source)
             net.runSession(session)
             inner_result.copyToHostTensor(result)
@@ -106,7 +106,8 @@ class Ncnn(Onnx):
             path = converted([self.converter, "net.onnx", "fp16=0"], model, folder)
             if net.load_param(str(path / "net.ncnn.param")) or net.load_model(str(path / "net.ncnn.bin")):
                 raise RuntimeError("ncnn does not load what pnnx has made of the model: it has no such layer")
-        images = [lib.Mat(image) for image in x]
+        # A Mat of an array borrows its memory without keeping the array alive; a clone has its own.
+        images = [lib.Mat(image).clone() for image in x]
 
         def one(image):
             extractor = net.create_extractor()

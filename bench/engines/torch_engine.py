@@ -74,7 +74,12 @@ class Torch(Engine):
         return self.compiled(net.to(self.dtype))
 
     def compiled(self, network):
-        return self.lib.compile(network, backend=self.compiler) if self.compiler else network
+        if not self.compiler:
+            return network
+        # Without this the code that two networks share would be compiled again for any shape, and after
+        # eight times not at all.
+        self.lib.compiler.reset()
+        return self.lib.compile(network, backend=self.compiler, dynamic=False)
 
     def network(self, job, training):
         g = networks.TorchGraph(self, training)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from fastconv import nn
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 sys.path.append(str(BENCH))
 
+import plots  # noqa: E402
 import report  # noqa: E402
 import workload  # noqa: E402
 
@@ -159,6 +161,64 @@ def test_a_new_folder_for_each_run(tmp_path):
         (compare.unused(first) / "times.csv").parent.mkdir(exist_ok=True)
         (compare.unused(first) / "times.csv").write_text("")
         assert compare.unused(first).name == f"2026-01-01-cpu-net-{i}"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "engine, library", [("onnxruntime",) * 2, ("openvino",) * 2, ("mnn", "MNN"), ("ncnn", "pnnx")]
+)
+def test_engines_of_inference_compute_in_float32(engine, library, tmp_path):
+    """Half precision would have an error of about 1e-3."""
+    for name in ("onnx", library):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed")
+    done = compare(tmp_path, "--engines", engine)
+    assert done.returncode == 0, done.stderr
+    forward, backward = csv.DictReader((tmp_path / "out" / "times.csv").open())
+    assert float(forward["milliseconds"]) > 0 and float(forward["error"]) < 1e-5, forward
+    assert backward["note"] == "inference only"
+
+
+def test_each_engine_has_a_legend_a_colour_and_a_name_in_the_options():
+    import compare
+    import engines
+
+    names = set(engines.ENGINES) - {"reference"}
+    assert names == {*compare.DEFAULT_ENGINES.split(","), *compare.OTHER_ENGINES.split(",")}
+    assert names <= set(report.ENGINES) and set(plots.COLOURS) == set(report.ENGINES)
+    assert compare.parse(["net"]).engines.split(",")[-1] == "inductor"
+    assert "inductor" not in compare.parse(["conv"]).engines
+
+
+def cells(**seconds):
+    return {c: {"time": t, "low": t, "high": t, "others": 0.0, "error": None} for c, t in seconds.items()}
+
+
+def test_the_plots_mark_the_best_peer_and_print_throughput():
+    infer, train = workload.jobs("net", ["lenet"], ("infer", "train"))
+    line = {"job": infer, "cells": cells(fastconv=0.5, torch=1.0, mnn=0.25, fast=0.1), "threads": 1}
+    line["cells"]["torch-bf16"] = {"time": 0.01}  # fewer digits: no peer
+    assert plots.best_peer(line) == "mnn" and plots.throughput(line, "mnn") == "1,024"
+    assert plots.best_peer({"job": train, "cells": cells(fastconv=1.0), "threads": 1}) is None
+    (job,) = workload.jobs("op", ["sgd"], ("step",))
+    assert plots.throughput({"job": job, "cells": cells(numpy=0.0123)}, "numpy") == "12.3 ms"
+
+
+@pytest.mark.parametrize(
+    "suite, names", [("net", ["lenet", "vgg11"]), ("conv", ["lenet"]), ("op", ["sigmoid"])]
+)
+def test_plots_are_drawn_with_holes_and_without_pytorch(suite, names, tmp_path):
+    pytest.importorskip("matplotlib")
+    jobs = workload.jobs(suite, names, workload.PASSES[suite])
+    some = cells(fastconv=1.0, torch=2.0, mnn=0.1) | {"ncnn": {"unsupported": "inference only"}}
+    for i, columns in enumerate((some, cells(numpy=1.0), {"ncnn": {"failed": "no layer"}})):
+        lines = [{"job": job, "cells": columns, "threads": 1} for job in jobs]
+        lines[0] = lines[0] | {"cells": columns | {"torch": {"failed": "no memory"}}}
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        plots.plots(lines, list(columns), {}, folder, "title")
+        drawn = ["roofline-1threads.png"] * (suite == "conv") + ["speed-1threads.png"]
+        assert sorted(p.name for p in folder.iterdir()) == (drawn if i < 2 else [])
 
 
 @pytest.mark.parametrize("suite", ["conv", "op", "net"])
