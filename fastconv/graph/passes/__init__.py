@@ -1,15 +1,20 @@
 """Passes: programs that compute the same with fewer calls. Each is a function of a program, an
 engine and what is known of constants.
 
-====================  ==================================================================================
-``fold_constants``    calls of constants are computed now
-``batch_norm``        scale and shift of a BatchNorm go into the weights before it
-``dense``             a dense layer with constant weights is a 1x1 convolution, whose weights can be packed
-``epilogues``         the end of a convolution: a sum, then an activation, in its kernel
-``chains``            small layers one after the other are one op, where the engine has one
-``prepack``           constant weights in the engine's own form
-``dead_calls``        what no result needs is left out
-====================  ==================================================================================
+=========================  =============================================================================
+``fold_constants``         calls of constants are computed now
+``dead_calls``             what no result needs is left out
+``common_calls``           what is computed twice is computed once
+``activations``            ``x * sigmoid(x)`` and its like are one op
+``padding``                zeros around an image go into the convolution or pooling that reads it
+``batch_norm``             scale and shift of a BatchNorm go into the weights before it
+``batch_norm_transposed``  ... into those of a transposed convolution
+``batch_norm_before``      ... into the weights after it
+``chains``                 small layers one after the other are one op, where the engine has one
+``dense``                  a dense layer with constant weights is a 1x1 convolution, whose weights are packed
+``epilogues``              the end of a convolution: a sum, then an activation, in its kernel
+``prepack``                constant weights in the engine's own form
+=========================  =============================================================================
 """
 
 from __future__ import annotations
@@ -19,19 +24,29 @@ from typing import Any
 
 from ..constants import Constants
 from ..program import Program
+from .activations import activations
 from .batch_norm import batch_norm
+from .batch_norm_before import batch_norm_before
+from .batch_norm_transposed import batch_norm_transposed
 from .chains import chains
+from .common_calls import common_calls
 from .dead_calls import dead_calls
 from .dense import dense
 from .epilogues import epilogues
 from .fold_constants import fold_constants
+from .padding import padding
 from .prepack import prepack
 
 #: The passes in the order in which they run.
 PASSES: dict[str, Callable[[Program, Any, Constants], Program]] = {
     "fold_constants": fold_constants,
     "dead_calls": dead_calls,
+    "common_calls": common_calls,
+    "activations": activations,
+    "padding": padding,
     "batch_norm": batch_norm,
+    "batch_norm_transposed": batch_norm_transposed,
+    "batch_norm_before": batch_norm_before,
     "chains": chains,
     "dense": dense,
     "epilogues": epilogues,

@@ -32,35 +32,3 @@ class Convolution(NamedTuple):
     def constant(self) -> bool:
         """Whether weight and bias are constants."""
         return self.weight.constant is not None and (self.bias is None or self.bias.constant is not None)
-
-
-class Rewriting:
-    """The calls of a program while a pass changes them.
-
-    Attributes
-    ----------
-    producers, readers : dict
-        Of each value the call that computes it, and how often it is read.
-    """
-
-    def __init__(self, program: Any) -> None:
-        self.calls: list[Call | None] = list(program.calls)
-        self.readers = {v: len(users) for v, users in program.users().items()}
-        self.producers: dict[Value, Call] = program.producers()
-        self._places = {id(call): i for i, call in enumerate(program.calls)}
-
-    def only_reader(self, value: Value) -> Call | None:
-        """The call that computes ``value``, if the value is read once."""
-        return self.producers.get(value) if self.readers.get(value) == 1 else None
-
-    def merge(self, before: Call, call: Call, merged: Call) -> None:
-        """Put ``merged`` in the place of ``call`` and leave out ``before``."""
-        place = self._places[id(call)]
-        self.calls[self._places[id(before)]] = None
-        self.calls[place] = merged
-        self._places[id(merged)] = place
-        self.producers[merged.result] = merged
-
-    def done(self) -> list[Call]:
-        """The calls that are left."""
-        return [call for call in self.calls if call is not None]
