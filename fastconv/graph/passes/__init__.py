@@ -22,6 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
+from ... import backends
+from ...checks import one_of
 from ..constants import Constants
 from ..program import Program
 from .activations import activations
@@ -54,13 +56,41 @@ PASSES: dict[str, Callable[[Program, Any, Constants], Program]] = {
 }
 
 
+#: Passes whose result is for one engine only.
+FOR_ENGINE = ("chains", "dense", "epilogues", "prepack")
+
+
 def optimize(
-    program: Program, engine: Any, constants: Constants | None = None, without: Collection[str] = ()
+    program: Program, engine: Any = None, constants: Constants | None = None, without: Collection[str] = ()
 ) -> Program:
     """The program after every pass of :data:`PASSES` except those in ``without``.
 
-    Programs that share ``constants`` share what passes compute of them.
+    Parameters
+    ----------
+    program : Program
+        Stays as it is. Its constants must not change while the result is in use.
+    engine : module, optional
+        The engine that the result is for; that of the current backend if None.
+    constants : Constants, optional
+        Programs that share it share what passes compute of constants.
+    without : collection of str
+        Names of passes. ``graph.FOR_ENGINE`` are those whose result is for one engine only.
+
+    Raises
+    ------
+    ValueError
+        There is no pass of one of these names.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval()
+    >>> program = fc.graph.trace(net, fc.zeros(1, 3, 9, 9))
+    >>> [call.op for call in fc.graph.optimize(program).calls]
+    ['conv_fwd']
     """
+    for name in without:
+        one_of("graph.optimize", "without", name, PASSES)
+    engine = backends.engine_of("cpu") if engine is None else engine
     constants = Constants() if constants is None else constants
     for name, run in PASSES.items():
         if name not in without:

@@ -9,10 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..constants import Constants
+from ..memory import VIEWS
 from ..program import Call, Program, Value, replaced, values_in
-
-#: Ops whose result may be a view of their first argument.
-VIEWS = ("as_strided", "broadcast_to", "getitem", "permute", "reshape")
 
 
 def common_calls(program: Program, engine: Any, constants: Constants) -> Program:
