@@ -37,22 +37,16 @@ class CannotCapture(RuntimeError):
     """The function does something that a program cannot repeat; the message says what."""
 
 
-def capture(
-    function: Callable[..., Any],
-    inputs: Sequence[Any],
-    call_module: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any] | None = None,
-) -> tuple[Program, Any]:
+def capture(function: Callable[..., Any], inputs: Sequence[Any]) -> tuple[Program, Any]:
     """Run ``function`` on tensors of ``inputs``; what it computed as a program, and its result.
 
     Parameters
     ----------
     function : callable
         Takes Tensors, returns a Tensor or tuples, lists and dicts of Tensors. Python code in it runs now
-        only.
+        only. Modules of a net from ``optimize_for_inference`` compute what they compute without it.
     inputs : sequence of array
         Host arrays.
-    call_module : callable, optional
-        ``(module, args, kwargs) -> result``, which replaces the calls of modules.
 
     Raises
     ------
@@ -62,7 +56,7 @@ def capture(
         line of its code.
     """
     inputs = [_apart(a, inputs[:i]) for i, a in enumerate(inputs)]
-    trace = _Trace(call_module)
+    trace = _Trace()
     values = [trace.result(a) for a in inputs]
     trace.given = {variable.owner(a) for a in inputs}
     token = backends.observer.set(trace)
@@ -92,9 +86,8 @@ class _Trace:
 
     faithful = True
 
-    def __init__(self, call_module: Callable[..., Any] | None) -> None:
+    def __init__(self) -> None:
         self.calls: list[Call] = []
-        self.call_module = call_module
         self.given: set[int] = set()  # owners of the memory of the inputs
         self._values: dict[Any, Value] = {}
         self._stale: set[Any] = set()  # arrays that a change in place of the same memory has outdated
@@ -102,10 +95,9 @@ class _Trace:
         self._kept: list[Any] = []  # so that no place is used twice
 
     def call(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run ``module``."""
-        if self.call_module is None:
-            return module.forward(*args, **kwargs)
-        return self.call_module(module, args, kwargs)
+        """Run ``module``; of an optimized net, each layer on its own, because passes merge layers."""
+        forward = module.forward
+        return getattr(forward, "unoptimized", forward)(*args, **kwargs)
 
     def engine(self, engine: Any) -> Any:
         """The stand-in for ``engine``. It has no optional ops, which merge several of the contract."""

@@ -25,6 +25,7 @@ import numpy as np
 
 from .. import variable
 from .._version import __version__
+from ..backends.contract import OPTIONAL
 from ..checks import check
 from ..io import safetensors
 from ..io.atomic import replacing
@@ -63,8 +64,8 @@ def write(path: PathLike, inputs: Sequence[Value], calls: Sequence[Call], output
             _check_results(call, results(call.op, call.args))
             args = encoded(replaced(call.args, lambda v: Ref(numbers[v])))
         except (TypeError, ValueError) as e:
-            cure = "a program is written before the passes that depend on an engine: " + _CURE
-            raise ValueError(f"{name}: {call.op} cannot be written: {e}; {cure}") from None
+            cure = f"; {_CURE}" if call.op in OPTIONAL else ""
+            raise ValueError(f"{name}: {call.op} cannot be written: {e}{cure}") from None
         found = list(values_in(call.result))
         numbers.update((v, len(numbers) + i) for i, v in enumerate(found))
         lines.append([call.op, args, len(found)])

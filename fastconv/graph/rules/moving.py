@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...spec import GridSampleSpec, InterpolateSpec, broadcast_shape, grid_sample_spec, interpolate_spec
-from ..values import Value, values_in
+from ..values import values_in
 from .expect import array, axis, expect, extents, number
 
 
@@ -124,8 +124,9 @@ def _zeros(shape: Any, dtype: Any) -> Any:
     return [(extents(shape), dtype)]
 
 
-def _copy(x: Value) -> Any:
-    return [(array(x).shape, x.dtype)]
+def _copy(x: Any) -> Any:
+    x = array(x)
+    return [(x.shape, x.dtype)]
 
 
 RULES: dict[str, Callable[..., Any]] = {
@@ -141,4 +142,5 @@ RULES: dict[str, Callable[..., Any]] = {
     "cast": _cast,
     "zeros": _zeros,
     "copy": _copy,
+    "asarray": _copy,  # of a host array
 }
