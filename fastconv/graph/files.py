@@ -67,7 +67,7 @@ def write(path: PathLike, inputs: Sequence[Value], calls: Sequence[Call], output
             cure = f"; {_CURE}" if call.op in OPTIONAL else ""
             raise ValueError(f"{name}: {call.op} cannot be written: {e}{cure}") from None
         found = list(values_in(call.result))
-        numbers.update((v, len(numbers) + i) for i, v in enumerate(found))
+        numbers.update({v: i for i, v in enumerate(found, len(numbers))})
         lines.append([call.op, args, len(found)])
     arrays = _named(constants)
     text = {
@@ -134,6 +134,7 @@ def _program(text: Any, arrays: dict[str, np.ndarray]) -> Contents:
     names = text["constants"]
     expect(sorted(names) == sorted(arrays), "the names of the constants are not those of the arrays")
     values = [*inputs, *[_constant(arrays[name], name) for name in names]]
+    positions: set[Value] = set()  # results whose dtype an engine chooses
     calls: list[Call] = []
     for op, args, count in text["calls"]:
         args = _resolved(decoded(args), values)
@@ -142,11 +143,14 @@ def _program(text: Any, arrays: dict[str, np.ndarray]) -> Contents:
             found = results(op, args)
         except (ValueError, TypeError, AttributeError) as e:
             raise ValueError(f"call {len(calls)}, {op!r:.60}: {e}") from None
+        free = op == "cast" or positions.isdisjoint(values_in(args))
+        expect(free, f"call {len(calls)}, {op}: reads positions of maxima, which only a cast may read")
         expect(
             len(found) == count, f"call {len(calls)}, {op}: {count} results, but {len(found)} are expected"
         )
         made = [Value(shape, np.dtype(np.int64) if dtype is None else dtype) for shape, dtype in found]
         values += made
+        positions.update(v for v, (_, dtype) in zip(made, found) if dtype is None)
         calls.append(Call(op, args, made[0] if len(made) == 1 else tuple(made)))
     return Contents(inputs, calls, _resolved(decoded(text["output"]), values))
 
