@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from .tensor import Tensor  # before the function of the same name, so that ``fc.tensor`` is the function
 
 # isort: split
-from . import autograd, cuda, data, linalg, models, nn, onnx, optim, train, utils
+from . import autograd, cuda, data, graph, linalg, models, nn, onnx, optim, train, utils
 from . import dtypes as _dtypes
 from ._version import __version__
 from .backends import backend, get_backend, set_backend
 from .backends.select import conv_algorithm
 from .backends.settings import get_float32_precision, get_num_threads, set_float32_precision, set_num_threads
+from .compiled import compile
 from .creation import (
     arange,
     as_tensor,
@@ -351,6 +352,7 @@ __all__ = [
     "clip",
     "clone",
     "column_stack",
+    "compile",
     "concat",
     "concatenate",
     "contiguous_format",
@@ -412,6 +414,7 @@ __all__ = [
     "get_default_dtype",
     "get_float32_precision",
     "get_num_threads",
+    "graph",
     "gt",
     "histc",
     "hstack",

@@ -211,7 +211,7 @@ OTHERWISE = """
 |---|---|
 | `x.to(memory_format=torch.channels_last)` | accepted, and not needed: 4-D arrays are channels-last in memory already |
 | `model.half()`, `torch.autocast` | float32 and float64 only; `fc.set_float32_precision("medium")` on the GPU |
-| `torch.compile(net)` | not needed; `fc.optimize_for_inference(net)` for evaluation |
+| `torch.compile(net)` | `fc.compile(net.eval())`; `fc.compile(step, net, optimizer)` for a training step |
 | `DataLoader(num_workers=4)` | four threads instead of processes; the batches are the same with any number |
 | `torch.save(net, path)` (a pickled module) | `fc.save(net.state_dict(), "net.pt")`, a file that `torch.load` reads too |
 | `loss.backward(create_graph=True)` | refused: derivatives of derivatives are not computed |

@@ -18,54 +18,67 @@ from typing import Any
 
 import numpy as np
 
-from .. import backends, variable
+from .. import backends, random, variable
 from ..backends.stand_in import StandIn
 from ..checks import shape_str
 from ..tape import no_grad
 from .program import Call, Program, Value
+from .user_line import caller
 
-#: Ops that write to an argument.
-WRITES = ("setitem", "index_add", "scatter", "running_step", "optimizer_step")
+#: Ops that write to an argument, and what a program does not repeat.
+WRITES = {
+    **dict.fromkeys(("setitem", "index_add", "scatter"), "a part of a tensor changes in place"),
+    "running_step": "running statistics change; call net.eval(), because the net is in training mode",
+    "optimizer_step": "an optimizer changes weights",
+}
 
 
 class CannotCapture(RuntimeError):
     """The function does something that a program cannot repeat; the message says what."""
 
 
-def capture(
-    function: Callable[..., Any],
-    inputs: Sequence[Any],
-    call_module: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any] | None = None,
-) -> tuple[Program, Any]:
+def capture(function: Callable[..., Any], inputs: Sequence[Any]) -> tuple[Program, Any]:
     """Run ``function`` on tensors of ``inputs``; what it computed as a program, and its result.
 
     Parameters
     ----------
     function : callable
         Takes Tensors, returns a Tensor or tuples, lists and dicts of Tensors. Python code in it runs now
-        only.
+        only. Modules of a net from ``optimize_for_inference`` compute what they compute without it.
     inputs : sequence of array
         Host arrays.
-    call_module : callable, optional
-        ``(module, args, kwargs) -> result``, which replaces the calls of modules.
 
     Raises
     ------
     CannotCapture
-        The function reads the numbers of a tensor, changes one of its inputs or weights, or looks at memory
-        that the engine does not know.
+        The function reads the numbers of a tensor, draws random numbers, changes one of its inputs or
+        weights, or looks at memory that the engine does not know. The message names what it called, and the
+        line of its code.
     """
     inputs = [_apart(a, inputs[:i]) for i, a in enumerate(inputs)]
-    trace = _Trace(call_module)
+    trace = _Trace()
     values = [trace.result(a) for a in inputs]
     trace.given = {variable.owner(a) for a in inputs}
     token = backends.observer.set(trace)
     try:
-        with no_grad():
+        with no_grad(), random.drawing_from(_NoNumbers()):  # type: ignore[arg-type]
             output = function(*map(variable.tensor_class, inputs))
     finally:
         backends.observer.reset(token)
     return Program(values, trace.calls, trace.structure(output)), output
+
+
+def refused(what: str, named: bool = True) -> CannotCapture:
+    """The error that says ``what`` cannot be captured, which function does it, and in which line."""
+    by, where = caller(capture.__code__)
+    return CannotCapture(f"{what}{f' by {by}' * bool(named and by)}{f', at {where}' * bool(where)}")
+
+
+class _NoNumbers:
+    """Stands for the random generator."""
+
+    def __getattr__(self, distribution: str) -> Any:
+        raise refused("random numbers are drawn")
 
 
 class _Trace:
@@ -73,9 +86,8 @@ class _Trace:
 
     faithful = True
 
-    def __init__(self, call_module: Callable[..., Any] | None) -> None:
+    def __init__(self) -> None:
         self.calls: list[Call] = []
-        self.call_module = call_module
         self.given: set[int] = set()  # owners of the memory of the inputs
         self._values: dict[Any, Value] = {}
         self._stale: set[Any] = set()  # arrays that a change in place of the same memory has outdated
@@ -83,10 +95,9 @@ class _Trace:
         self._kept: list[Any] = []  # so that no place is used twice
 
     def call(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run ``module``."""
-        if self.call_module is None:
-            return module.forward(*args, **kwargs)
-        return self.call_module(module, args, kwargs)
+        """Run ``module``; of an optimized net, each layer on its own, because passes merge layers."""
+        forward = module.forward
+        return getattr(forward, "unoptimized", forward)(*args, **kwargs)
 
     def engine(self, engine: Any) -> Any:
         """The stand-in for ``engine``. It has no optional ops, which merge several of the contract."""
@@ -106,12 +117,11 @@ class _Trace:
         """The value in ``array``; a constant if no call has computed it."""
         place = _place(array)
         if place in self._stale:
-            raise CannotCapture(
-                f"a view of a tensor ({shape_str(array.shape)}) is used after the tensor changed in place"
-            )
+            shape = shape_str(array.shape)
+            raise refused(f"a view of a tensor ({shape}) is used after the tensor changed in place", False)
         if (value := self._values.get(place)) is None:
             if variable.owner(array) in self._owners:
-                raise CannotCapture(f"memory of a tensor is read past the engine ({shape_str(array.shape)})")
+                raise refused(f"memory of a tensor ({shape_str(array.shape)}) is read past the engine", False)
             value = self._values[place] = Value.of(array)
             self._kept.append(array)
         return value
@@ -138,9 +148,9 @@ class _Trace:
         if op == "setitem" and args[1] is Ellipsis:
             return self._replace(engine, args[0], args[2])
         if op in WRITES:
-            raise CannotCapture(f"{op}: a part of a tensor changes in place")
+            raise refused(WRITES[op], named=op not in ("running_step", "optimizer_step"))
         if op == "to_host" and self._depends(args[0]):
-            raise CannotCapture(f"the numbers of a tensor ({shape_str(args[0].shape)}) are read")
+            raise refused(f"the numbers of a tensor ({shape_str(args[0].shape)}) are read")
         given = self._arguments(args)
         result = getattr(engine, op)(*args)
         self.calls.append(Call(op, given, self._results(result)))
@@ -153,9 +163,9 @@ class _Trace:
         """All of ``target`` becomes ``values``."""
         owner = variable.owner(target)
         if owner in self.given or owner not in self._owners or _place(target) not in self._values:
-            raise CannotCapture(f"an input or a weight ({shape_str(target.shape)}) changes in place")
+            raise refused(f"an input or a weight ({shape_str(target.shape)}) is changed in place")
         if not hasattr(values, "shape") or tuple(values.shape) != tuple(target.shape):
-            raise CannotCapture(f"setitem: a tensor ({shape_str(target.shape)}) is filled in place")
+            raise refused(f"a tensor ({shape_str(target.shape)}) is filled in place")
         value = self.value(values)
         engine.setitem(target, ..., values)
         self._stale |= self._owners[owner]

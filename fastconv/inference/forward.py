@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,12 @@ class Forward:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
+
+    @property
+    def unoptimized(self) -> Callable[..., Any]:
+        """The ``forward`` of the module without this replacement, and without those before it."""
+        own = given(self.module)
+        return functools.partial(type(self.module).forward, self.module) if own is None else own
 
     def plain(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes without this replacement."""

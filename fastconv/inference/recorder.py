@@ -17,7 +17,7 @@ from ..graph.program import replaced, values_in
 from ..nn.hooks import hooked
 from ..nn.tree import versions
 from ..tensor import Tensor
-from .forward import Forward, given
+from .forward import Forward
 from .fused import refuse
 from .in_sequence import run
 
@@ -149,12 +149,8 @@ class InferenceRecorder(Forward):
 
 def _captured(net: nn.Module, inputs: list[Any]) -> tuple[graph.Program, Any]:
     """What the layers of ``net`` compute from ``inputs``, each on its own."""
-
-    def call(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        own = given(module)
-        return type(module).forward(module, *args, **kwargs) if own is None else own(*args, **kwargs)
-
-    return graph.capture(lambda *tensors: call(net, tensors, {}), inputs, call)
+    forward: Any = net.forward
+    return graph.capture(forward.unoptimized, inputs)
 
 
 def _same(got: Any, want: Any) -> bool:

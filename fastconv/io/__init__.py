@@ -12,8 +12,6 @@ and read without PyTorch, and nothing in it is executed.
 from __future__ import annotations
 
 import os
-import secrets
-import stat
 import zipfile
 from collections.abc import Callable
 from io import BytesIO, TextIOBase
@@ -26,6 +24,7 @@ from ..devices import device
 from ..tensor import Tensor
 from ..typing import PathLike
 from . import npz, pth, pth_writer, safetensors, tree
+from .atomic import replacing
 from .pickled import Refused, Unread
 
 __all__ = ["Unread", "load", "save"]
@@ -87,25 +86,8 @@ def save(obj: Any, path: PathLike | BinaryIO) -> None:
     if is_open:
         _WRITERS[kind](path, arrays, text)
         return
-    target = Path(os.path.realpath(name))
-    mode = target.stat().st_mode if target.exists() else None
-    check(
-        mode is None or stat.S_ISREG(mode) or stat.S_ISDIR(mode),
-        "save",
-        f"{name} is a device or a pipe and cannot be replaced by a file; open it and give the open file",
-    )
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as f:
-            _WRITERS[kind](f, arrays, text)
-            f.flush()
-            os.fsync(f.fileno())
-        if mode is not None:
-            os.chmod(temporary, stat.S_IMODE(mode))
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing("save", name) as f:
+        _WRITERS[kind](f, arrays, text)
 
 
 def load(path: PathLike | BinaryIO, map_location: Any = None, *, weights_only: bool = True) -> Any:

@@ -31,9 +31,12 @@ DTYPES = {
 }
 
 
-def write(f: BinaryIO, arrays: dict[str, np.ndarray], text: str | None) -> None:
-    """Write the header and the arrays, those with the widest numbers first, so that all are aligned."""
-    header: dict[str, Any] = {} if text is None else {"__metadata__": {tree.TEXT: text}}
+def write(f: BinaryIO, arrays: dict[str, np.ndarray], text: str | None, under: str = tree.TEXT) -> None:
+    """Write the header and the arrays, those with the widest numbers first, so that all are aligned.
+
+    ``text`` is stored in the metadata under the name ``under``.
+    """
+    header: dict[str, Any] = {} if text is None else {"__metadata__": {under: text}}
     end = 0
     names = {np.dtype(code): name for name, code in DTYPES.items() if code != "bf"}
     order = sorted(arrays, key=lambda name: -arrays[name].itemsize)
@@ -56,6 +59,12 @@ def write(f: BinaryIO, arrays: dict[str, np.ndarray], text: str | None) -> None:
 
 def read(f: BinaryIO, size: int) -> Any:
     """The contents of an open file of ``size`` bytes."""
+    arrays, metadata = contents(f, size)
+    return tree.unpack(arrays, metadata.get(tree.TEXT))
+
+
+def contents(f: BinaryIO, size: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays and the metadata in an open file of ``size`` bytes."""
     length = int.from_bytes(f.read(8), "little")
     if length > size - 8:
         raise ValueError(f"the file says that its header has {length} bytes")
@@ -72,7 +81,7 @@ def read(f: BinaryIO, size: int) -> Any:
         begin, end = entry["data_offsets"]
         f.seek(start + begin)
         arrays[name] = raw.decode(f.read(end - begin), DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    return tree.unpack(arrays, metadata.get(tree.TEXT))
+    return arrays, metadata
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

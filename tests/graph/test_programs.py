@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -142,20 +144,49 @@ def test_changes_in_place():
             graph.capture(through_a_view, [x.array])
 
 
+def branches(x):
+    return x if x.sum() > 0 else -x
+
+
+TABLE = nn.Embedding(3, 2)
 REFUSED = {
-    "the numbers of a tensor (scalar) are read": lambda x: x if x.sum().item() > 0 else -x,
-    "an input or a weight (2x3) changes in place": lambda x: x.add_(1),
-    "setitem: a part of a tensor changes in place": lambda x: (y := x * 2).__setitem__(0, 1.0) or y,
-    "a result is neither a tensor nor a tuple, list or dict: function": lambda x: test_changes_in_place,
-    "memory of a tensor is read past the engine (3)": lambda x: fc.Tensor((x * 2).array[0]) + 1,
+    "the numbers of a tensor (scalar) are read by Tensor.__bool__": branches,
+    "the numbers of a tensor (scalar) are read by Tensor.item": lambda x: x * x.sum().item(),
+    "the numbers of a tensor (2x3) are read by Tensor.numpy": lambda x: x * len((x + 1).numpy()),
+    "the numbers of a tensor (3) are read by Embedding": lambda x: TABLE(x[0].long()),
+    "an input or a weight (2x3) is changed in place by Tensor.add_": lambda x: x.add_(1),
+    "a part of a tensor changes in place by Tensor.__setitem__": lambda x: (
+        (y := x * 2).__setitem__(0, 1.0) or y
+    ),
+    "running statistics change; call net.eval(), because the net is in training mode": (
+        lambda x: nn.BatchNorm1d(3)(x)
+    ),
+    "random numbers are drawn by dropout": lambda x: F.dropout(x),
+    "random numbers are drawn by randn": lambda x: x + fc.randn(3),
+    "memory of a tensor (3) is read past the engine": lambda x: fc.Tensor((x * 2).array[0]) + 1,
 }
 
 
 @pytest.mark.parametrize("why", REFUSED)
 def test_what_cannot_be_captured(why, backend):
+    """The message says what, by which function, and in which line of the user's code."""
     with pytest.raises(graph.CannotCapture) as e:
         graph.capture(REFUSED[why], [fc.randn(2, 3).array])
-    assert str(e.value) == why
+    what, _, where = str(e.value).partition(", at ")
+    assert what == why
+    file, line, source = where.split(":", 2)
+    assert file == __file__
+    assert source.strip() == Path(__file__).read_text().splitlines()[int(line) - 1].strip()
+
+
+def test_where_a_branch_is():
+    x = fc.randn(2, 3)
+    with pytest.raises(graph.CannotCapture, match="return x if x.sum.. > 0 else -x$"):
+        graph.trace(branches, x)
+    with pytest.raises(
+        graph.CannotCapture, match="a result is neither a tensor nor a tuple, list or dict: func"
+    ):
+        graph.trace(lambda x: branches, x)
 
 
 def test_constants_are_computed_once():

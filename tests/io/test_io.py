@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import fastconv as fc
 import fastconv.io
+from fastconv.io import atomic
 
 EXTENSIONS = [".npz", ".safetensors"]
 
@@ -289,7 +290,7 @@ def test_a_full_disk_keeps_the_old_file(path, monkeypatch, when):
                     full()
                 return super().write(data)
 
-        monkeypatch.setattr(fastconv.io, "open", Full, raising=False)
+        monkeypatch.setattr(atomic, "open", Full, raising=False)
     else:
         monkeypatch.setattr(os, when, full)
     with pytest.raises(OSError, match="No space"):

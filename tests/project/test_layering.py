@@ -56,6 +56,7 @@ LAYERS = {
     "interop": 4,
     "train": 4,
     "cli": 5,
+    "compiled": 5,
     "__init__": 6,
     "__main__": 6,
 }

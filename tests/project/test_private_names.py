@@ -18,6 +18,7 @@ ELSEWHERE = {
     "_replace": "named tuples",
     "_getframe": "sys: the only way to the caller's frame",
     "_repr_html_": "what notebooks call",
+    "_repr_svg_": "what notebooks call",
     "_actions": "argparse has no public list of a parser's options",
     "_SubParsersAction": "argparse has no public name for it",
     "_neg_view": "torch: the only way to a tensor with the bit set",

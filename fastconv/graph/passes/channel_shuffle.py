@@ -14,7 +14,7 @@ from typing import Any
 
 from ..constants import Constants
 from ..program import Call, Program
-from .convolution import Rewriting
+from .rewriting import Rewriting
 
 
 def channel_shuffle(program: Program, engine: Any, constants: Constants) -> Program:
@@ -30,7 +30,7 @@ def channel_shuffle(program: Program, engine: Any, constants: Constants) -> Prog
         work.merge(chain[-2], call, Call("interleave", joined.args[0], call.result))
         for other in chain[:-2]:
             work.drop(other)
-    return Program(program.inputs, work.done(), program.output)
+    return work.done()
 
 
 def _chain(work: Rewriting, call: Call) -> list[Call] | None:

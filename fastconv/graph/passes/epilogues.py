@@ -17,7 +17,8 @@ from typing import Any
 
 from ..constants import Constants
 from ..program import Call, Program, Value
-from .convolution import Convolution, Rewriting
+from .convolution import Convolution
+from .rewriting import Rewriting
 
 
 def epilogues(program: Program, engine: Any, constants: Constants) -> Program:
@@ -29,7 +30,7 @@ def epilogues(program: Program, engine: Any, constants: Constants) -> Program:
             _sum(work, call)
         elif call.op == "unary_fwd":
             _activation(work, call, known)
-    return Program(program.inputs, work.done(), program.output)
+    return work.done()
 
 
 def _sum(work: Rewriting, call: Call) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 from ..constants import Constants
 from ..program import Call, Program, Value
-from .convolution import Rewriting, pointwise_layer
+from .convolution import pointwise_layer
+from .rewriting import Rewriting
 
 
 def gates(program: Program, engine: Any, constants: Constants) -> Program:
@@ -32,7 +33,7 @@ def gates(program: Program, engine: Any, constants: Constants) -> Program:
         if found is not None and engine.gated_conv_pays(conv.spec, conv.x.dtype):
             layer = conv.weight, conv.bias, conv.spec, conv.activation
             work.merge(before, call, Call("gated_conv_fwd", (*found, layer, conv.residual), call.result))
-    return Program(program.inputs, work.done(), program.output)
+    return work.done()
 
 
 def _gated(operands: Any, product: Value) -> tuple[Value, Value] | None:

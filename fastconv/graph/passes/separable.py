@@ -12,7 +12,8 @@ from typing import Any
 
 from ..constants import Constants
 from ..program import Call, Program
-from .convolution import Convolution, Rewriting, constant_layer, pointwise_layer
+from .convolution import Convolution, constant_layer, pointwise_layer
+from .rewriting import Rewriting
 
 
 def separable(program: Program, engine: Any, constants: Constants) -> Program:
@@ -36,7 +37,7 @@ def separable(program: Program, engine: Any, constants: Constants) -> Program:
             if (start or end) and engine.separable_pays(*specs, middle.x.dtype):
                 _merge(work, before if start else None, call, after if end else None)
                 break
-    return Program(program.inputs, work.done(), program.output)
+    return work.done()
 
 
 def _merge(work: Rewriting, before: Call | None, call: Call, after: Call | None) -> None:
