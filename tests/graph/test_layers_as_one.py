@@ -217,6 +217,34 @@ def test_what_passes_make_of_nets(name):
                 np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
+class Scaled(nn.Module):
+    """The end of a block of ConvNeXt, and a convolution with a scale of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide, self.narrow, self.conv = nn.Linear(8, 24), nn.Linear(24, 8), nn.Conv2d(8, 5, 3)
+        self.scale, self.other = nn.Parameter(fc.rand(8, 1, 1)), nn.Parameter(fc.rand(1, 5, 1, 1))
+
+    def forward(self, x):
+        y = self.narrow(F.gelu(self.wide(x.permute(0, 2, 3, 1))))
+        return self.conv(x + self.scale * y.permute(0, 3, 1, 2)) * self.other
+
+
+@pytest.mark.parametrize("size", [(2, 8, 7, 9), (1, 8, 4, 4), (3, 8, 3, 3)])
+def test_dense_layers_of_images(size, backend):
+    """Their rows are pixels; activations and scales go through what moves axes."""
+    net = Scaled().eval()
+    program, _ = graph.capture(net, [fc.randn(*size).array])
+    faster = graph.optimize(program, load(backend))
+    ops = [(c.op, c.args[0]) if c.op == "binary_fwd" else c.op for c in faster.calls if c.op not in MOVES]
+    if backend == "cpu":
+        assert ops == ["conv_fwd", "conv_fwd", ("binary_fwd", "add"), "conv_fwd"]
+    for _ in range(2):
+        x = fc.randn(*size)
+        got = faster.run(load(backend), x.array)
+        np.testing.assert_allclose(got, net(x).numpy(), rtol=1e-4, atol=1e-5)
+
+
 def test_what_must_stay():
     """Positions that are read, a product that is read twice, and a shuffle in three groups."""
 

@@ -10,6 +10,7 @@ engine and what is known of constants.
 ``batch_norm``             scale and shift of a BatchNorm go into the weights before it
 ``batch_norm_transposed``  ... into those of a transposed convolution
 ``batch_norm_before``      ... into the weights after it
+``channel_scale``          a constant for each channel goes into the weights of the layer before it
 ``chains``                 small layers one after the other are one op, where the engine has one
 ``dense``                  a dense layer with constant weights is a 1x1 convolution, whose weights are packed
 ``max_pool``               maxima without their positions, where nothing reads these
@@ -35,6 +36,7 @@ from .batch_norm import batch_norm
 from .batch_norm_before import batch_norm_before
 from .batch_norm_transposed import batch_norm_transposed
 from .chains import chains
+from .channel_scale import channel_scale
 from .channel_shuffle import channel_shuffle
 from .common_calls import common_calls
 from .dead_calls import dead_calls
@@ -57,6 +59,7 @@ PASSES: dict[str, Callable[[Program, Any, Constants], Program]] = {
     "batch_norm": batch_norm,
     "batch_norm_transposed": batch_norm_transposed,
     "batch_norm_before": batch_norm_before,
+    "channel_scale": channel_scale,
     "chains": chains,
     "dense": dense,
     "max_pool": max_pool,

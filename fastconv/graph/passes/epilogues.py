@@ -20,6 +20,9 @@ from ..program import Call, Program, Value
 from .convolution import Convolution
 from .rewriting import Rewriting
 
+#: Ops that give the same numbers in another shape, so that an activation may as well come before them.
+MOVES = ("reshape", "permute")
+
 
 def epilogues(program: Program, engine: Any, constants: Constants) -> Program:
     """The program with sums and activations after convolutions, and activations after norms, taken in."""
@@ -52,17 +55,19 @@ def _activation(work: Rewriting, call: Call, known: Any) -> None:
     before = work.only_reader(x)
     if before is None:
         return
-    reshape = None
-    if before.op == "reshape" and (source := work.only_reader(before.args[0])) is not None:
-        before, reshape = source, before
+    last = before if before.op in MOVES else None
+    while before is not None and before.op in MOVES:
+        before = work.only_reader(before.args[0])
+    if before is None:
+        return
     p, q = ((*(0.0 if n is None else float(n) for n in numbers), 0.0, 0.0))[:2]
     conv = Convolution.of(before)
     if conv is not None and conv.activation is None and (name == "relu" or name in known):
         merged = conv._replace(activation="relu" if name == "relu" else (name, p, q))
-        if reshape is None:
+        if last is None:
             work.merge(before, call, merged.call(call.result))
-        else:  # as after a dense layer, whose result is an image of one pixel
+        else:  # as after a dense layer, whose rows are an image
             work.replace(before, merged.call(before.result))
-            work.merge(reshape, call, Call("reshape", reshape.args, call.result))
-    elif reshape is None and before.op == "batch_norm_fwd" and before.args[-1] is None and name == "relu":
+            work.merge(last, call, Call(last.op, last.args, call.result))
+    elif last is None and before.op == "batch_norm_fwd" and before.args[-1] is None and name == "relu":
         work.merge(before, call, Call(before.op, (*before.args[:-1], name), call.result))
