@@ -5,7 +5,7 @@ from .conv.registry import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv
 from .conv.weights import conv_arrange, in_memory_order
 from .fused.chain import fused_chain_bwd, fused_chain_fwd
 from .fused.plan import fused_chain_plan
-from .graph import Graph
+from .graph import Graph, host_call
 from .ops.borrowed import (
     as_strided,
     asarray,
