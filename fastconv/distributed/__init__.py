@@ -6,6 +6,7 @@ and nothing here needs MPI.
 
     launcher.py      what the launcher says; the import of mpi4py
     world.py         init(), and who the ranks are
+    staging.py       arrays of a device in host memory
     collectives.py   all_reduce, broadcast, all_gather, barrier
     faults.py        what happens to the other ranks when one ends too early; watcher.py sees it
 

@@ -16,6 +16,7 @@ from ..checks import check
 from ..dtypes import check_writable
 from ..tensor import Tensor
 from .launcher import load_mpi
+from .staging import on_host, write
 from .world import world
 
 T = TypeVar("T")
@@ -80,8 +81,7 @@ def all_reduce(tensor: T, op: str = ReduceOp.SUM, group: None = None, async_op: 
     _exchange(tensor, reduce)
     if op == ReduceOp.AVG and world().size > 1:
         array = _array(tensor)
-        engine: Any = _engine(array)
-        engine.setitem(array, ..., engine.binary_fwd("div", array, float(world().size)))
+        write(array, on_host(array) / array.dtype.type(world().size))
     return tensor
 
 
@@ -151,10 +151,11 @@ def all_gather(tensor_list: list[Any], tensor: Any, group: None = None, async_op
             f"got {t.shape} {t.dtype}",
         )
     check(
-        len(tensor_list) == size, name, f"tensor_list must have {size} arrays, one per rank, got {len(tensor_list)}"
+        len(tensor_list) == size,
+        name,
+        f"tensor_list must have {size} arrays, one per rank, got {len(tensor_list)}",
     )
-    mine = _array(tensor)
-    host = np.ascontiguousarray(_engine(mine).to_host(mine))
+    host = np.array(on_host(_array(tensor)), order="C", copy=None)
     rows = host[None]
     if (comm := world().comm) is not None:
         rows = np.empty((size, *host.shape), host.dtype)
@@ -226,15 +227,9 @@ def _array(t: Any) -> Any:
     return t.array if isinstance(t, Tensor) else t
 
 
-def _engine(array: Any) -> Any:
-    return backends.engine_of("cpu" if isinstance(array, np.ndarray) else "cuda")
-
-
 def _write(t: Any, values: np.ndarray[Any, Any]) -> None:
     """Copy host values into ``t``, which autograd notices."""
-    array = _array(t)
-    engine = _engine(array)
-    engine.setitem(array, ..., values if isinstance(array, np.ndarray) else engine.asarray(values))
+    write(_array(t), values)
     if isinstance(t, Tensor):
         t.memory.version += 1
 
@@ -251,7 +246,7 @@ def _exchange(t: Any, call: Callable[[Any, Any], None]) -> None:
         backends.load("cuda").device.synchronize()  # MPI does not know of the stream
         call(comm, array)
     else:
-        host = np.array(_engine(array).to_host(array), order="C")
+        host = np.array(on_host(array), order="C")
         call(comm, host)
         _write(t, host)
         return

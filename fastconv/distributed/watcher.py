@@ -1,9 +1,9 @@
 """A program of its own: it watches the ranks of a host, and names one that ends without a word.
 
-``python watcher.py FOLDER HOST RANK:PID ...``. Each rank holds one end of a named pipe in FOLDER, and writes a
-byte to it before it ends: LEAVES, or ABORTS if it ends all ranks. When a process dies, the system closes its
-end. So an end without a byte means that the rank was killed or has crashed. This imports nothing of fastconv,
-because it must start fast and be small.
+``python watcher.py FOLDER HOST RANK:PID ...``. Each rank holds one end of a named pipe in FOLDER, and writes
+a byte to it before it ends: LEAVES, or ABORTS if it ends all ranks. When a process dies, the system closes
+its end. So an end without a byte means that the rank was killed or has crashed. This imports nothing of
+fastconv, because it must start fast and be small.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Layers, losses and containers.
 
-``nn.functional`` has the layers and losses as functions, ``nn.init`` initialises weights, ``nn.utils`` changes
-the parameters and gradients of a net, and ``nn.parallel`` trains it on several ranks.
+``nn.functional`` has the layers and losses as functions, ``nn.init`` initialises weights, ``nn.utils``
+changes the parameters and gradients of a net, and ``nn.parallel`` trains it on several ranks.
 """
 
 from typing import TYPE_CHECKING

@@ -138,11 +138,11 @@ def _walk(
             else:
                 pending[parent] = _sum(node.engine, pending[parent], g)
         if uses is not None:
-            for leaf in filter(_is_hooked, node.parents):
-                uses[leaf] -= 1
-                if not uses[leaf] and leaf in pending:
-                    g = pending.pop(leaf)
-                    _complete(leaf, g, taken, (g,) if leaf in shared else node.saved)
+            for parent in filter(_is_hooked, node.parents):
+                uses[parent] -= 1
+                if not uses[parent] and parent in pending:
+                    g = pending.pop(parent)
+                    _complete(parent, g, taken, (g,) if parent in shared else node.saved)
         if not retain_graph:
             node.release()
         if between.local.work is not None:

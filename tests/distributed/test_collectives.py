@@ -33,7 +33,11 @@ def test_arrays_of_any_layout(ranks):
 @pytest.mark.parametrize(
     "call, error, words",
     [
-        (lambda: dist.all_reduce([1.0]), TypeError, "all_reduce: tensor must be a Tensor or an array, got list"),
+        (
+            lambda: dist.all_reduce([1.0]),
+            TypeError,
+            "all_reduce: tensor must be a Tensor or an array, got list",
+        ),
         (lambda: dist.all_reduce(fc.tensor([1])), TypeError, "float32 or float64, got int64"),
         (lambda: dist.all_reduce(fc.ones(2), "mean"), ValueError, "op must be one of sum, avg"),
         (lambda: dist.all_reduce(fc.ones(2), async_op=True), ValueError, "async_op must be False"),

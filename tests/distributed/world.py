@@ -30,7 +30,15 @@ needs_mpi = pytest.mark.skipif(
 
 def start(ranks, program, *args, threads=1, launcher=(), **environment):
     """A process of ``mpiexec`` with ``ranks`` ranks of a program; its output is text."""
-    command = [mpiexec(), *launcher, "-n", str(ranks), sys.executable, str(PROGRAMS / program), *map(str, args)]
+    command = [
+        mpiexec(),
+        *launcher,
+        "-n",
+        str(ranks),
+        sys.executable,
+        str(PROGRAMS / program),
+        *map(str, args),
+    ]
     own = {"FASTCONV_NUM_THREADS": str(threads)} if threads else {}
     return subprocess.Popen(
         command,

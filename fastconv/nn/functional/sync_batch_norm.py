@@ -5,7 +5,7 @@ combine them. In the backward pass they add their sums of ``gy`` and ``gy * xhat
 input needs. The gradients of weight and bias stay those of the own batch, because data-parallel training
 averages them later.
 
-T. Chan, G. Golub, R. LeVeque: Updating formulae and a pairwise algorithm for computing sample variances, 1979.
+Chan, Golub, LeVeque: Updating formulae and a pairwise algorithm for computing sample variances, 1979.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from fastconv import distributed
 from fastconv.backends import between
 from fastconv.checks import check, check_float, check_rank, check_shape, shape_str
+from fastconv.distributed.staging import on_host, write
 from fastconv.tape import Op
 from fastconv.tensor import Tensor
 
@@ -26,25 +27,17 @@ from .batch_norm import check_per_channel, check_running, move_running
 NAME = "SyncBatchNorm"
 
 
-def _on_host(engine: Any, array: Any) -> np.ndarray[Any, Any]:
-    return np.asarray(engine.to_host(array), np.float64)
-
-
-def _write(engine: Any, array: Any, values: np.ndarray[Any, Any]) -> None:
-    engine.setitem(array, ..., engine.asarray(values.astype(array.dtype)))
-
-
 class _Exchange:
     """What one call of the layer tells the other ranks, forward and backward."""
 
-    def __init__(self, engine: Any, shape: tuple[int, ...]):
-        self.engine, self.shape = engine, shape
+    def __init__(self, shape: tuple[int, ...]):
+        self.shape = shape
         self.count = prod(shape[2:], start=shape[0])  # values per channel in the batch of this rank
         self.total = self.count  # in all batches
 
     def combine(self, live: bool, mean: Any, var: Any, all_mean: Any, all_var: Any, unbiased: Any) -> None:
         """Write mean, variance and unbiased variance of all batches to the last three arrays."""
-        own = np.concatenate([_on_host(self.engine, mean), _on_host(self.engine, var), [self.count]])
+        own = np.concatenate([on_host(mean), on_host(var), [self.count]], dtype=np.float64)
         rows = [np.empty_like(own) for _ in range(distributed.world_size())] if live else [own]
         if live:
             distributed.all_gather(rows, own)
@@ -58,17 +51,17 @@ class _Exchange:
         total = max(self.total, 1)
         center = (means * counts).sum(0) / total
         spread = ((variances + np.square(means - center)) * counts).sum(0) / total
-        _write(self.engine, all_mean, center)
-        _write(self.engine, all_var, spread)
-        _write(self.engine, unbiased, spread * (total / max(total - 1, 1)))
+        write(all_mean, center)
+        write(all_var, spread)
+        write(unbiased, spread * (total / max(total - 1, 1)))
 
     def average(self, live: bool, *sums: Any) -> None:
         """Replace each array of sums over the own batch by the mean over all batches."""
-        own = np.stack([_on_host(self.engine, s) for s in sums])
+        own = np.stack([on_host(s) for s in sums], dtype=np.float64)
         if live:
             distributed.all_reduce(own)
         for s, mean in zip(sums, own / max(self.total, 1)):
-            _write(self.engine, s, mean)
+            write(s, mean)
 
 
 class SyncBatchNorm(Op):
@@ -83,7 +76,7 @@ class SyncBatchNorm(Op):
         check_per_channel(name, x, **vectors)
         if residual is not None:
             check_shape(name, "residual", residual.shape, x.shape, "the input's")
-        ctx.activation, ctx.exchange = activation, _Exchange(e, x.shape)
+        ctx.activation, ctx.exchange = activation, _Exchange(x.shape)
         own_mean, own_var = e.batch_norm_stats(x)
         mean, var, unbiased = e.copy(own_mean), e.copy(own_var), e.copy(own_var)
         between.call(e, ctx.exchange.combine, own_mean, own_var, mean, var, unbiased)

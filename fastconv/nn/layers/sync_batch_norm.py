@@ -113,7 +113,7 @@ class SyncBatchNorm(BatchNormBase):
         return made.get(module, module)
 
     @classmethod
-    def _like(cls, norm: BatchNormBase) -> SyncBatchNorm:
+    def _like(cls, norm: Any) -> SyncBatchNorm:
         """A SyncBatchNorm with the options, the parameters and the buffers of ``norm``."""
         new = cls(
             norm.num_features,

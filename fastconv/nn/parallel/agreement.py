@@ -10,6 +10,7 @@ import numpy as np
 from ... import distributed
 from ...backends import between
 from ...checks import check, shape_str
+from ...distributed.staging import on_host, write
 from ...tensor import Tensor
 from .bucket import memory_order
 
@@ -28,8 +29,8 @@ def describe(net: Any) -> Description:
 
 def refuse_if_different(name: str, own: Description) -> None:
     """ValueError on all ranks if the descriptions of their nets differ; it names rank and tensor."""
-    for rank, other in enumerate(distributed.all_gather_object(own)):
-        first = distributed.broadcast_object(own) if rank == 0 else first
+    first, *others = distributed.all_gather_object(own)
+    for rank, other in enumerate(others, 1):
         if other == first:
             continue
         at = next((i for i, (a, b) in enumerate(zip(first, other)) if a != b), min(len(first), len(other)))
@@ -56,7 +57,7 @@ class Copies:
     def _send(self, root: int) -> None:
         for dtype in dict.fromkeys(t.dtype for t in self.tensors):
             group = [t for t in self.tensors if t.dtype == dtype]
-            flat = np.concatenate([t.engine.to_host(t.array).reshape(-1) for t in group])
+            flat = np.concatenate([on_host(t.array).reshape(-1) for t in group])
             distributed.broadcast(flat, root)
             if distributed.rank() != root:
                 _unpack(group, flat)
@@ -65,9 +66,7 @@ class Copies:
 def _unpack(tensors: Sequence[Tensor], flat: np.ndarray[Any, Any]) -> None:
     start = 0
     for t in tensors:
-        engine: Any = t.engine
-        values = flat[start : start + t.numel()].reshape(t.shape)
-        engine.setitem(t.array, ..., engine.asarray(values))
+        write(t.array, flat[start : start + t.numel()].reshape(t.shape))
         t.memory.version += 1
         start += t.numel()
 

@@ -9,7 +9,6 @@ import contextlib
 from collections.abc import Generator, Iterator
 from typing import Any
 
-
 from ... import distributed
 from ...checks import check
 from ...distributed.launcher import load_mpi
@@ -102,7 +101,9 @@ class DistributedDataParallel(Module):
     ) -> None:
         super().__init__()
         name = "DistributedDataParallel"
-        check(isinstance(module, Module), name, f"expected an nn.Module, got {type(module).__name__}", TypeError)
+        check(
+            isinstance(module, Module), name, f"expected an nn.Module, got {type(module).__name__}", TypeError
+        )
         devices = None if device_ids is None or len(device_ids) == 1 else device_ids
         check_supported(
             name,

@@ -23,8 +23,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ... import backends, distributed, variable
+from ... import distributed
 from ...backends import between
+from ...distributed.staging import on_host
 from ...tape import hooks
 from ...tensor import Tensor
 from ...variable import Variable
@@ -70,8 +71,8 @@ class Reducer:
         overlap: bool,
         find_unused: bool,
     ):
-        self.names = {p: name for name, p in params}
-        self.numbers = {p: i for i, (_, p) in enumerate(params)}
+        self.names: dict[Variable, str] = {p: name for name, p in params}
+        self.numbers: dict[Variable, int] = {p: i for i, (_, p) in enumerate(params)}
         self.comm, self.mpi, self.first, self.cap = comm, mpi, first, cap
         self.overlap, self.find_unused = overlap, find_unused
         self.active = False  # a backward pass will be reduced
@@ -118,11 +119,11 @@ class Reducer:
         bucket, i = self._places[leaf]
         if bucket.done[i]:
             raise RuntimeError(
-                f"DistributedDataParallel: the gradient of {self.names[leaf]} is complete a second time in one "  # type: ignore[index]
-                "backward pass; call the wrapped net once per backward pass"
+                f"DistributedDataParallel: the gradient of {self.names[leaf]} is complete a second time in "
+                "one backward pass; call the wrapped net once per backward pass"
             )
         if self._order is not None:
-            self._order.append(self.numbers[leaf])  # type: ignore[index]
+            self._order.append(self.numbers[leaf])
         self._put(leaf, bucket, i)
         if self.overlap:
             self._send_full(leaf.engine)
@@ -133,19 +134,19 @@ class Reducer:
         bucket.missing -= 1
         engine: Any = leaf.engine
         if leaf.grad is None:
-            backends.load("numpy").setitem(view, ..., view.dtype.type(0))
+            view.fill(0)
         elif not isinstance(leaf.array, np.ndarray):
-            np.copyto(view, engine.to_host(leaf.grad.array))
+            np.copyto(view, on_host(leaf.grad.array))
         elif not _is_at(leaf.grad.array, view):
             engine.setitem(view, ..., leaf.grad.array)
-            leaf.grad = variable.tensor_class(view)
+            leaf.grad = Tensor(view)
 
     def _send_full(self, engine: Any) -> None:
         while self._next < len(self.buckets) and not self.buckets[self._next].missing:
-            between.call(engine, self.buckets_sender(self._next))
+            between.call(engine, self._sender(self._next))
             self._next += 1
 
-    def buckets_sender(self, number: int) -> Any:
+    def _sender(self, number: int) -> Any:
         """The function that sends bucket ``number``."""
 
         def send(live: bool) -> None:
@@ -202,8 +203,9 @@ class Reducer:
         if missing:
             names = ", ".join(self.names[p] for p in missing[:5]) + ", ..." * (len(missing) > 5)
             raise RuntimeError(
-                f"DistributedDataParallel: the backward pass did not reach {len(missing)} parameters ({names}); "
-                "use them in forward, switch requires_grad off, or give find_unused_parameters=True"
+                f"DistributedDataParallel: the backward pass did not reach {len(missing)} parameters "
+                f"({names}); use them in forward, switch requires_grad off, or give "
+                "find_unused_parameters=True"
             )
         return used
 
@@ -220,13 +222,13 @@ class Reducer:
         self.last = Reduction(size, len(self.buckets), end - self._began, end - start)
 
     def _arrange_as(self, order: list[int]) -> None:
-        """Make the buckets anew, in the order of rank ``root``, with the parameters that it lacks at the end."""
+        """Make the buckets anew, in the order of rank ``root``; parameters that it lacks are at the end."""
         order = distributed.broadcast_object(order, self.root)
         self._order = None
         params = list(self.numbers)
         left = [i for i in range(len(params)) if i not in set(order)]
         if [*order, *left] != [self.numbers[p] for b in self.buckets for p in b.params]:
-            self._arrange([params[i] for i in (*order, *left)])
+            self._arrange([params[i] for i in (*order, *left)])  # type: ignore[misc]
 
     # ------------------------------------------------------------------------------------ a rank without data
     def shadow(self) -> None:
@@ -235,7 +237,7 @@ class Reducer:
             distributed.all_reduce(np.zeros(len(self.names)))
         for number, bucket in enumerate(self.buckets):
             bucket.flat.fill(0)
-            self.buckets_sender(number)(True)
+            self._sender(number)(True)
         self._wait(True)
         if self._order is not None:
             self._arrange_as(self._order)

@@ -1,7 +1,7 @@
 """50 steps of a small net on all ranks: ``curve.py NORM [OPTION=VALUE ...]``.
 
-Each step has a batch of 12, which the ranks divide. Rank 0 prints the mean loss of each step, and a hash of the
-final weights of all ranks. ``world_of_one=1`` is the same in one process.
+Each step has a batch of 12, which the ranks divide. Rank 0 prints the mean loss of each step, and a hash of
+the final weights of all ranks.
 """
 
 import hashlib
@@ -35,7 +35,9 @@ if size == 1:  # the same weights as rank 0 of several
     fc.manual_seed(0)
 if norm in ("sync", "relu"):
     net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
-ddp = DistributedDataParallel(net, bucket_cap_mb=0.004, **{k: float(v) for k, v in (o.split("=") for o in options)})
+ddp = DistributedDataParallel(
+    net, bucket_cap_mb=0.004, **{k: float(v) for k, v in (o.split("=") for o in options)}
+)
 optimizer = optim.SGD(ddp.parameters(), lr=0.05, momentum=0.9)
 rng = np.random.default_rng(1)
 x, y = rng.standard_normal((48, 2, 8, 8)).astype(np.float32), rng.integers(0, 3, 48)
