@@ -28,8 +28,7 @@ def end_all(comm: Any, before: Callable[..., Any]) -> Callable[..., Any]:
     """An ``excepthook`` that prints the error as ``before`` does, names the rank, and ends all ranks."""
 
     def hook(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
-        # If all ranks have the same error, one traceback is enough.
-        time.sleep(PATIENCE if comm.Get_rank() else 0)
+        wait_for_rank_0(comm)
         if issubclass(kind, KeyboardInterrupt):
             traceback.print_exception(kind, error, where)
         else:
@@ -37,6 +36,11 @@ def end_all(comm: Any, before: Callable[..., Any]) -> Callable[..., Any]:
         abort(comm, f"rank {comm.Get_rank()} of {comm.Get_size()} ended with {kind.__name__}", 1)
 
     return hook
+
+
+def wait_for_rank_0(comm: Any) -> None:
+    """Let rank 0 report an error first, because one report is enough if all ranks have the same error."""
+    time.sleep(PATIENCE if comm.Get_rank() else 0)
 
 
 def abort(comm: Any, why: str, status: int) -> None:

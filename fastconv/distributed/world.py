@@ -81,7 +81,7 @@ def init() -> None:
         return
     mpi = load_mpi("distributed.init")
     size = mpi.COMM_WORLD.Get_size()
-    library = mpi.Get_library_version().split("\n")[0].strip("\0 ")
+    library = _name(mpi)
     check(
         size > 1 or count < 2,
         "distributed.init",
@@ -142,8 +142,25 @@ def local_rank() -> int:
     return world().local_rank
 
 
+def report(text: str, status: int) -> None:
+    """Print an error that ends this rank. With several ranks all end; if all have it, it is printed once."""
+    comm = world().comm
+    if comm is None:
+        print(text, file=sys.stderr)
+        return
+    faults.wait_for_rank_0(comm)
+    print(text, file=sys.stderr)
+    faults.abort(comm, f"rank {comm.Get_rank()} of {comm.Get_size()} ended with an error", status)
+
+
 def library() -> str | None:
     """The name and version of the MPI library in use; None in a world of one."""
     if world().comm is None:
         return None
-    return load_mpi("distributed").Get_library_version().split("\n")[0].strip("\0 ")
+    return _name(load_mpi("distributed"))
+
+
+def _name(mpi: Any) -> str:
+    """``MPICH 4.2``, from the first line of what the library says."""
+    words = mpi.Get_library_version().strip("\0").splitlines()[0].replace("Version:", "").split()
+    return " ".join(words).split(",")[0]

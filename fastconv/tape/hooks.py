@@ -98,6 +98,10 @@ class GradHooks:
         """Keep the gradient of ``t``, which is not a leaf, in ``t.grad``."""
         self.retained = weakref.ref(t)
 
+    def memory(self, leaf: Variable) -> Any:
+        """A 1-D array to which an op may write the gradient of ``leaf``, or None."""
+        return None if self.sink is None or self.functions else self.sink.memory(leaf)
+
     def replaced(self, g: Any) -> Any:
         """Call every function with the gradient ``g``, a raw array, and return the gradient that is left."""
         for function in list(self.functions.values()):

@@ -103,13 +103,17 @@ def _walk(
         if uses is None and places is None and any(_is_hooked(parent) for parent in node.parents):
             uses = _uses([node, *(n for _, n in heap)])
             shared = {leaf for leaf, count in uses.items() if count > 1}
+        if uses is not None and node.function.offers is not None:
+            leaf = node.parents[node.function.offers]
+            if _is_hooked(leaf) and leaf not in shared:
+                node.offered = leaf.hooks.memory(leaf)
         if node.function.accumulates:
             node.accumulated = pending.get(node.parents[0])
         try:
             grads = node.function.backward(node, gy)
         except MemoryError as e:
             raise name_memory_error(e, f"backward of {node.function.__name__.lower()}", [gy]) from None
-        merged, node.accumulated = node.accumulated is not None, None
+        merged, node.accumulated, node.offered = node.accumulated is not None, None, None
         grads = grads if isinstance(grads, tuple) else (grads,)
         if node.function.lends:
             for g in grads:

@@ -149,8 +149,9 @@ class DistributedDataParallel(Module):
 
     @property
     def last_reduction(self) -> Reduction:
-        """What the last backward pass sent: ``bytes``, ``buckets``, ``seconds`` under way, ``waited``."""
-        return Reduction(0, 0, 0.0, 0.0) if self._reducer is None else self._reducer.last
+        """What the last backward pass sent: ``bytes`` (of which ``copied`` were copied to the buckets),
+        ``buckets``, ``seconds`` from the first to the last, and how many of these it ``waited``."""
+        return Reduction() if self._reducer is None else self._reducer.last
 
     @contextlib.contextmanager
     def no_sync(self) -> Generator[None, None, None]:

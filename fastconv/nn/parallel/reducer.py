@@ -35,14 +35,16 @@ from .bucket import Bucket, make_buckets
 class Reduction(NamedTuple):
     """What one backward pass has sent.
 
-    ``seconds`` is the time from the first bucket that was sent to the end of the last one; for ``waited`` of
-    these seconds the rank had nothing else to do.
+    ``copied`` of the bytes were copied to their buckets; ops wrote the others there. ``seconds`` is the time
+    from the first bucket that was sent to the end of the last one; for ``waited`` of these seconds the rank
+    had nothing else to do.
     """
 
-    bytes: int
-    buckets: int
-    seconds: float
-    waited: float
+    bytes: int = 0
+    copied: int = 0
+    buckets: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
 
 
 class Reducer:
@@ -78,7 +80,7 @@ class Reducer:
         self.active = False  # a backward pass will be reduced
         self.divisor = distributed.world_size()
         self.root = 0  # the rank that decides on the order of the buckets
-        self.last = Reduction(0, 0, 0.0, 0.0)
+        self.last, self._copied = Reduction(), 0
         self._order: list[int] | None = []  # of the gradients in the first backward pass; None after it
         self._arrange([p for _, p in reversed(params)])
         self._flying: deque[Bucket] = deque()
@@ -96,7 +98,7 @@ class Reducer:
 
     def prepare(self) -> None:
         """The next backward pass is to be reduced."""
-        self.active, self._next = True, 0
+        self.active, self._next, self._copied = True, 0, 0
         for bucket in self.buckets:
             bucket.clear()
 
@@ -137,8 +139,10 @@ class Reducer:
             view.fill(0)
         elif not isinstance(leaf.array, np.ndarray):
             np.copyto(view, on_host(leaf.grad.array))
+            self._copied += view.nbytes
         elif not _is_at(leaf.grad.array, view):
             engine.setitem(view, ..., leaf.grad.array)
+            self._copied += view.nbytes
             leaf.grad = Tensor(view)
 
     def _send_full(self, engine: Any) -> None:
@@ -219,7 +223,7 @@ class Reducer:
         between.local.work = None
         end = perf_counter()
         size = sum(b.flat.nbytes for b in self.buckets)
-        self.last = Reduction(size, len(self.buckets), end - self._began, end - start)
+        self.last = Reduction(size, self._copied, len(self.buckets), end - self._began, end - start)
 
     def _arrange_as(self, order: list[int]) -> None:
         """Make the buckets anew, in the order of rank ``root``; parameters that it lacks are at the end."""

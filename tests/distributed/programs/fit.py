@@ -49,7 +49,7 @@ scheduler.interval = "step"
 steps = 0
 
 
-class Loss(nn.CrossEntropyLoss):
+class CrossEntropyLoss(nn.CrossEntropyLoss):
     def forward(self, input, target):
         global steps
         steps += 1
@@ -70,7 +70,7 @@ history = train.fit(
     epochs=int(given.get("epochs", 5)),
     optimizer=optimizer,
     scheduler=scheduler,
-    loss=Loss() if graph is None or "die" in given or "signal" in given else nn.CrossEntropyLoss(),
+    loss=CrossEntropyLoss() if {"die", "signal", "pause"} & given.keys() else nn.CrossEntropyLoss(),
     checkpoint=Path(folder) / "run.npz",
     checkpoint_every=3,
     progress=False,
