@@ -108,6 +108,10 @@ class Run:
 
     def rest_of_epoch(self) -> Iterable[Any]:
         """The batches of this epoch that were not trained on yet."""
+        if (
+            self.at["batch"] == self.batches
+        ):  # the run ended in an evaluation; the loader is at the next epoch
+            return ()
         batches = (
             self.loader if hasattr(self.loader, "state_dict") else islice(self.loader, self.at["batch"], None)
         )

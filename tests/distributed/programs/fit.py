@@ -2,8 +2,9 @@
 
 ``fit.py FOLDER [key=value ...]``: ``stop`` ends it by the callback after so many epochs, ``graph`` is 0 or 1,
 ``norm`` the kind of norm, ``dropout`` its rate, ``die=RANK,STEP`` kills a rank, ``signal=NAME,RANK,STEP``
-sends one to a rank, ``pause`` seconds are added to each step, ``other=RANK`` gives a rank another data set.
-Rank 0 prints the history and a hash of the weights as JSON.
+sends one to a rank (STEP is ``e3`` for the third batch of evaluations), ``pause`` seconds are added to each
+step, ``other=RANK`` gives a rank another data set. Rank 0 prints the history and a hash of the weights as
+JSON.
 """
 
 import hashlib
@@ -46,18 +47,19 @@ train_loader = data.DataLoader((x, y), batch, sampler=sampler, seed=5, transform
 optimizer = optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
 scheduler = optim.lr_scheduler.CosineAnnealingLR(optimizer, 40)
 scheduler.interval = "step"
-steps = 0
+counts = {True: 0, False: 0}  # of calls of the loss: in training, in evaluation
 
 
 class CrossEntropyLoss(nn.CrossEntropyLoss):
     def forward(self, input, target):
-        global steps
-        steps += 1
+        trains = fc.is_grad_enabled()
+        counts[trains] += 1
+        step = f"{'' if trains else 'e'}{counts[trains]}"
         time.sleep(float(given.get("pause", 0)))
-        if given.get("die") == f"{rank},{steps}":
+        if given.get("die") == f"{rank},{step}":
             os.kill(os.getpid(), signal.SIGKILL)
         name, *where = given.get("signal", "").split(",")
-        if where == [str(rank), str(steps)]:
+        if where == [str(rank), step]:
             os.kill(os.getpid(), getattr(signal, name))
         return super().forward(input, target)
 
