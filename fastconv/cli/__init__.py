@@ -9,7 +9,7 @@ import re
 import sys
 import warnings
 
-from .. import distributed
+from ..distributed.world import report
 from . import bench
 from .parser import make_parser
 
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, TypeError, RuntimeError, OSError, ImportError) as e:
         if args.traceback:
             raise
-        distributed.report(f"fastconv: error: {_as_options(e)}", 2)
+        report(f"fastconv: error: {_as_options(e)}", 2)
         return 2
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from .. import distributed
 from ..backends import settings
 from ..distributed.launcher import launched
-from ..distributed.world import world
+from ..distributed.world import library, world
 from .versions import version
 
 
@@ -28,7 +28,7 @@ def rows() -> dict[str, str]:
     ranks = world().ranks
     hosts = {r.host for r in ranks}
     several = f"{len(ranks)} ranks on {len(hosts)} host{'s' * (len(hosts) > 1)}" if ranks else "1 rank"
-    table = {"MPI": f"{distributed.library() or 'not needed'}, mpi4py {found}; {several}"}
+    table = {"MPI": f"{library() or 'not needed'}, mpi4py {found}; {several}"}
     for r, count in zip(ranks, threads):
         also = sum(r.host == o.host and bool(r.cores & o.cores) for o in ranks)
         shared = f" shared by {also} ranks" if also > 1 else ""

@@ -23,7 +23,7 @@ from .collectives import (
     broadcast,
     broadcast_object,
 )
-from .world import init, is_initialized, library, local_rank, rank, report, world_size
+from .world import init, is_initialized, local_rank, rank, world_size
 
 __all__ = [
     "ReduceOp",

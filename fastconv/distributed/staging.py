@@ -13,14 +13,19 @@ import numpy as np
 from .. import backends
 
 
+def _is_host(array: Any) -> bool:
+    return isinstance(array, np.ndarray)
+
+
 def on_host(array: Any) -> np.ndarray[Any, Any]:
     """The values of ``array``: the array itself if it is on the host."""
-    return array if isinstance(array, np.ndarray) else backends.load("cuda").to_host(array)
+    host: np.ndarray[Any, Any] = array if _is_host(array) else backends.load("cuda").to_host(array)
+    return host
 
 
 def write(array: Any, values: np.ndarray[Any, Any]) -> None:
     """Copy ``values``, which have the shape of ``array``, to it; they are cast to its dtype."""
-    if isinstance(array, np.ndarray):
+    if _is_host(array):
         np.copyto(array, values, casting="same_kind")
     else:
         engine = backends.load("cuda")

@@ -1,5 +1,8 @@
 """Whether all ranks have the same net, and copies of its tensors from one rank to all."""
 
+# NumPy declares reshape without types.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -51,8 +54,13 @@ class Copies:
 
     def send(self, root: int = 0) -> None:
         """Copy the values of rank ``root``, also in each replay of a recorded step."""
+
+        def call(live: bool) -> None:
+            if live:
+                self._send(root)
+
         if self.tensors:
-            between.call(self.tensors[0].engine, lambda live: self._send(root) if live else None)
+            between.call(self.tensors[0].engine, call)
 
     def _send(self, root: int) -> None:
         for dtype in dict.fromkeys(t.dtype for t in self.tensors):

@@ -1,5 +1,8 @@
 """Gradients that are sent together, side by side in one flat buffer."""
 
+# NumPy declares some methods, such as reshape, without types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -78,10 +81,10 @@ def make_buckets(params: Sequence[Tensor], first: int, cap: int) -> list[Bucket]
     open_groups: dict[Any, tuple[list[Tensor], int]] = {}
     for p in params:
         size = p.numel() * p.dtype.itemsize
-        group, used = open_groups.get(p.dtype, ([], 0))
+        group, used = open_groups.get(p.dtype, (None, 0))
         limit = first if groups and group is groups[0] else cap
-        if not group or used + size > limit:
-            group, used = [], 0
+        if group is None or used + size > limit:
+            group, used = list[Tensor](), 0
             groups.append(group)
         group.append(p)
         open_groups[p.dtype] = group, used + size

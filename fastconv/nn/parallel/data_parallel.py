@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any
 
 from ... import distributed
@@ -181,7 +181,7 @@ class DistributedDataParallel(Module):
         divide_by_initial_world_size: bool = True,
         enable: bool = True,
         throw_on_early_termination: bool = False,
-    ) -> Iterator[None]:
+    ) -> Generator[None, None, None]:
         """For ranks that have different numbers of batches: ``with net.join(): ...`` around the loop.
 
         A rank that leaves the block takes part in the averages of the others, with zeros. At the end all
