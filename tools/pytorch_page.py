@@ -227,7 +227,7 @@ OTHERWISE = """
 | `torch.compile(net)` | not needed; `fc.optimize_for_inference(net)` for evaluation |
 | `DataLoader(num_workers=4)` | four threads instead of processes; the batches are the same with any number |
 | `torch.save(net, path)` (a pickled module) | `fc.save(net.state_dict(), "net.pt")`, a file that `torch.load` reads too |
-| `torchrun --nproc-per-node 4 script.py` | `mpiexec -n 4 python script.py` ([distributed.md](distributed.md)) |
+| `torchrun --nproc-per-node 4 train_resnet18.py` | `mpiexec -n 4 python train_resnet18.py` ([distributed.md](distributed.md)) |
 | `dist.init_process_group("gloo")`, `get_rank()`, `get_world_size()` | `fc.distributed.init()`, `rank()`, `world_size()` |
 | `dist.broadcast_object_list(values, src)` | `value = fc.distributed.broadcast_object(value, src)` |
 | `loss.backward(create_graph=True)` | refused: derivatives of derivatives are not computed |
