@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from .tensor import Tensor  # before the function of the same name, so that ``fc.tensor`` is the function
 
 # isort: split
-from . import autograd, cuda, data, graph, linalg, models, nn, onnx, optim, train, utils
+from . import autograd, cuda, data, distributed, graph, linalg, models, nn, onnx, optim, train, utils
 from . import dtypes as _dtypes
 from ._version import __version__
 from .backends import backend, get_backend, set_backend
@@ -375,6 +375,7 @@ __all__ = [
     "diag",
     "diag_embed",
     "diagonal",
+    "distributed",
     "div",
     "dot",
     "double",

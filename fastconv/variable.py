@@ -46,6 +46,8 @@ class Node:
         Whether backward has visited and released the node.
     accumulated : array or None
         During backward of a function that ``accumulates``: the gradient its first argument already has.
+    offered : array or None
+        During backward of a function that ``offers``: memory for the gradient of one argument.
     hooks : tape.hooks.GradHooks or None
         What users want to happen with the gradient of the result.
     """
@@ -60,6 +62,7 @@ class Node:
         "checks",
         "done",
         "accumulated",
+        "offered",
         "result_dtype",
         "hooks",
         "__dict__",
@@ -74,13 +77,14 @@ class Node:
     checks: Sequence[tuple[Memory, int]]
     done: bool
     accumulated: Any
+    offered: Any
     result_dtype: np.dtype[Any] | None
     hooks: Any
 
     def __init__(self, function: type[Any], engine: Any, needs: tuple[bool, ...]):
         self.function, self.engine, self.needs = function, engine, needs
-        self.saved, self.parents, self.checks, self.done, self.accumulated = (), (), (), False, None
-        self.hooks = None
+        self.saved, self.parents, self.checks, self.done = (), (), (), False
+        self.accumulated = self.offered = self.hooks = None
 
     if TYPE_CHECKING:  # a function may keep more than arrays: ``ctx.axis = axis``
 

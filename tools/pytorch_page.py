@@ -184,7 +184,20 @@ PLACES = {
         """
         DataLoader Dataset IterableDataset TensorDataset Subset ConcatDataset random_split Sampler
         RandomSampler SequentialSampler WeightedRandomSampler BatchSampler default_collate ChainDataset
-        StackDataset SubsetRandomSampler default_convert get_worker_info""",
+        StackDataset SubsetRandomSampler default_convert get_worker_info DistributedSampler""",
+    ),
+    "`nn.parallel`": (
+        "torch.nn.parallel",
+        nn.parallel,
+        """
+        DistributedDataParallel DataParallel""",
+    ),
+    "`distributed`": (
+        "torch.distributed",
+        fc.distributed,
+        """
+        all_reduce broadcast all_gather barrier all_gather_object is_initialized ReduceOp reduce gather scatter
+        reduce_scatter send recv all_to_all new_group""",
     ),
     "`data.transforms` (torchvision's)": (
         None,
@@ -214,6 +227,9 @@ OTHERWISE = """
 | `torch.compile(net)` | `fc.compile(net.eval())`; `fc.compile(step, net, optimizer)` for a training step |
 | `DataLoader(num_workers=4)` | four threads instead of processes; the batches are the same with any number |
 | `torch.save(net, path)` (a pickled module) | `fc.save(net.state_dict(), "net.pt")`, a file that `torch.load` reads too |
+| `torchrun --nproc-per-node 4 train_resnet18.py` | `mpiexec -n 4 python train_resnet18.py` ([distributed.md](distributed.md)) |
+| `dist.init_process_group("gloo")`, `get_rank()`, `get_world_size()` | `fc.distributed.init()`, `rank()`, `world_size()` |
+| `dist.broadcast_object_list(values, src)` | `value = fc.distributed.broadcast_object(value, src)` |
 | `loss.backward(create_graph=True)` | refused: derivatives of derivatives are not computed |
 | `.numpy()` of a tensor that needs a gradient | allowed (PyTorch asks for `.detach()` first) |
 | `torch.manual_seed(0); torch.randn(3)` | other random numbers: the generator is NumPy's |

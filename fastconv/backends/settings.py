@@ -88,6 +88,8 @@ def _numba_threads() -> int:
 
 
 _most = min(available_cpus(), _numba_threads())
+#: Threads where the user has chosen none; None: all that are available.
+_share: int | None = None
 
 
 def limit_threads(most: int) -> None:
@@ -96,15 +98,24 @@ def limit_threads(most: int) -> None:
     _most = min(available_cpus(), most)
 
 
+def share_processors(threads: int) -> None:
+    """Use ``threads`` by default, because other ranks of a distributed run use the other processors."""
+    global _share
+    _share = threads
+
+
 def get_num_threads() -> int:
     """Threads per kernel.
 
-    That is what ``set_num_threads`` was given, else ``FASTCONV_NUM_THREADS``, else every available processor.
+    That is what ``set_num_threads`` was given, else ``FASTCONV_NUM_THREADS``, else every available processor,
+    which the ranks of a distributed run on one host share.
     """
     if chosen_threads is not None:
         return min(chosen_threads, _most)
     text = ENVIRONMENT["FASTCONV_NUM_THREADS"]
-    return _most if text is None else min(_from_environment(text), _most)
+    if text is not None:
+        return min(_from_environment(text), _most)
+    return _most if _share is None else min(_share, _most)
 
 
 @functools.cache  # every kernel call asks

@@ -9,6 +9,7 @@ import re
 import sys
 import warnings
 
+from ..distributed.world import report
 from . import bench
 from .parser import make_parser
 
@@ -30,6 +31,7 @@ OPTIONS = {
     "scheduler CosineAnnealingLR": "--schedule cosine",
     "now OneCycleLR": "now one-cycle",
     "now CosineAnnealingLR": "now cosine",
+    "num_replicas and rank": "them",
 }
 
 
@@ -60,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, TypeError, RuntimeError, OSError, ImportError) as e:
         if args.traceback:
             raise
-        print(f"fastconv: error: {_as_options(e)}", file=sys.stderr)
+        report(f"fastconv: error: {_as_options(e)}", 2)
         return 2
 
 

@@ -1,4 +1,4 @@
-"""``fastconv doctor``: show versions, processor, threads, kernel cache and GPU."""
+"""``fastconv doctor``: show versions, processor, threads, kernel cache, GPU and MPI."""
 
 # The version is set by the build.
 # pyright: reportUnknownMemberType=false
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import backends, cuda
+from .. import backends, cuda, distributed
 from .._version import __version__
 from ..backends import settings
-from . import versions
+from . import mpi, versions
 from .options import command
 
 EXTRAS = ("tqdm", "pooch", "matplotlib")
@@ -24,7 +24,7 @@ EXTRAS = ("tqdm", "pooch", "matplotlib")
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    command(commands, "doctor", run, "show versions, processor, threads, kernel cache and GPU")
+    command(commands, "doctor", run, "show versions, processor, threads, kernel cache, GPU and MPI")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,6 +48,12 @@ def run(args: argparse.Namespace) -> int:
     if version := versions.version("numba-cuda"):
         rows["numba-cuda"] = version
     rows["GPU"] = _or_why(cuda.describe)
+    try:
+        rows |= mpi.rows()
+    except Exception as e:
+        rows["MPI"] = f"not available: {type(e).__name__}: {e}"
+    if distributed.rank():
+        return 0
     width = max(map(len, rows))
     for name, text in rows.items():
         print(f"{name:{width}}  {text}")

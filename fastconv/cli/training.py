@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from .. import backends, data, io, models, nn, optim, random, train
+from .. import backends, cuda, data, distributed, io, models, nn, optim, random, train
 from ..backends import settings
 from ..data.datasets import PublishedSet
 from .options import AT_LEAST_0, AT_LEAST_1, BELOW_1, NOT_NEGATIVE, POSITIVE, command
 from .versions import version
+
+T = TypeVar("T")
 
 #: Channels, mean and standard deviation of the training images, shift of pad-crop, epochs.
 IMAGES = {
@@ -42,7 +45,7 @@ def add(commands: Any) -> None:
         type=AT_LEAST_0,
         help="default: 10 on the full set, 100 (as many steps) on the set in the package",
     )
-    option("--batch-size", metavar="N", type=AT_LEAST_1, default=256, help="images per step")
+    option("--batch-size", metavar="N", type=AT_LEAST_1, default=256, help="images per step, of all ranks")
     option("--lr", type=POSITIVE, help="learning rate (default: 0.1 at its peak; with --classic 0.9)")
     _training_options(lenet, "default: runs/lenet, with --classic runs/lenet-classic")
     resnet = command(nets, "resnet18", train_resnet18, "train ResNet-18 on Fashion-MNIST or CIFAR-10")
@@ -54,7 +57,7 @@ def add(commands: Any) -> None:
         type=AT_LEAST_0,
         help="default: 2 on Fashion-MNIST (20, as many steps, on the set in the package), 15 on CIFAR-10",
     )
-    option("--batch-size", metavar="N", type=AT_LEAST_1, default=64, help="images per step")
+    option("--batch-size", metavar="N", type=AT_LEAST_1, default=64, help="images per step, of all ranks")
     option("--lr", type=POSITIVE, default=0.1, help="highest learning rate")
     option(
         "--schedule", choices=("one-cycle", "cosine"), default="one-cycle", help="how the learning rate moves"
@@ -108,7 +111,22 @@ def _training_options(parser: argparse.ArgumentParser, out: str) -> None:
         "searched, else they are downloaded)",
     )
     option("--backend", choices=backends.BACKENDS, help="engine (default: FASTCONV_BACKEND, else cpu)")
-    option("--threads", metavar="N", type=AT_LEAST_1, help="threads per kernel (default: every processor)")
+    option(
+        "--threads",
+        metavar="N",
+        type=AT_LEAST_1,
+        help="threads per kernel (default: every processor, which the ranks of a host share)",
+    )
+    option(
+        "--distributed",
+        action="store_true",
+        help="train on all ranks that mpiexec has started (see docs/distributed.md)",
+    )
+    option(
+        "--sync-batch-norm",
+        action="store_true",
+        help="with --distributed: BatchNorm over the images of all ranks",
+    )
     option("--seed", metavar="N", type=AT_LEAST_0, default=0, help="of weights, order and augmentation")
     option("--out", metavar="DIR", help=f"folder of pictures, history, weights and checkpoint ({out})")
     either = parser.add_mutually_exclusive_group()
@@ -142,7 +160,7 @@ def train_lenet(args: argparse.Namespace) -> int:
     _prepare(args)
     *sets, epochs = _fashion_mnist(args, 10)
     loaders = _loaders(args, sets)
-    net = _placed(models.lenet5(modern=not args.classic))
+    net = _placed(args, models.lenet5(modern=not args.classic))
     if args.classic:
         optimizer, scheduler = optim.SGD(net.parameters(), lr=args.lr or 0.9), None
     else:
@@ -159,7 +177,9 @@ def train_resnet18(args: argparse.Namespace) -> int:
     channels, mean, std, shift, epochs = IMAGES[args.dataset]
     if args.dataset == "cifar10":
         _check_folder(args, data.CIFAR10)
-        sets = [data.CIFAR10(args.data, train, not args.no_download) for train in (True, False)]
+        sets = _main_first(
+            lambda: [data.CIFAR10(args.data, train, not args.no_download) for train in (True, False)]
+        )
         epochs = epochs if args.epochs is None else args.epochs
     else:
         *sets, epochs = _fashion_mnist(args, epochs)
@@ -170,7 +190,7 @@ def train_resnet18(args: argparse.Namespace) -> int:
     # after normalize, because the 0 that cutout writes is then the mean grey
     augment += [normalize] + ([t.cutout(args.cutout)] if args.cutout else [])
     loaders = _loaders(args, sets, t.compose(*augment), normalize)
-    net = _placed(models.resnet18(num_classes=10, in_channels=channels, small_input=True))
+    net = _placed(args, models.resnet18(num_classes=10, in_channels=channels, small_input=True))
     optimizer = optim.SGD(
         net.parameters(), args.lr, momentum=0.9, weight_decay=args.weight_decay, nesterov=True
     )
@@ -196,11 +216,28 @@ def train_resnet18(args: argparse.Namespace) -> int:
 
 def _prepare(args: argparse.Namespace) -> None:
     """Apply the options that count for the whole process."""
+    if args.distributed:
+        distributed.init()
+    ranks = distributed.world_size()
+    if args.batch_size % ranks:
+        raise ValueError(f"--batch-size {args.batch_size} cannot be divided among {ranks} ranks")
     if args.threads is not None:
         settings.set_num_threads(args.threads)
     if args.backend is not None:
         backends.set_backend(args.backend)
+    if args.distributed and backends.get_backend() == "cuda":
+        cuda.set_device(distributed.local_rank() % cuda.device_count())
     random.manual_seed(args.seed)
+
+
+def _main_first(load: Callable[[], T]) -> T:
+    """What ``load()`` returns. The other ranks wait for rank 0, which may have to download."""
+    if distributed.rank():
+        distributed.barrier()
+        return load()
+    found = load()
+    distributed.barrier()
+    return found
 
 
 def _check_folder(args: argparse.Namespace, kind: type[PublishedSet]) -> None:
@@ -219,9 +256,11 @@ def _fashion_mnist(args: argparse.Namespace, epochs: int) -> tuple[Any, Any, int
     The set in the package has a tenth of the images, so ten times as many epochs are trained on it.
     """
     _check_folder(args, data.FashionMNIST)
-    train_set, test_set, note = data.fashion_mnist_or_mini(args.data, download=not args.no_download)
+    train_set, test_set, note = _main_first(
+        lambda: data.fashion_mnist_or_mini(args.data, download=not args.no_download)
+    )
     epochs = epochs * (10 if note else 1) if args.epochs is None else args.epochs
-    if note:
+    if note and distributed.rank() == 0:
         print(f"Note: {note}; {epochs} epochs")
     return train_set, test_set, epochs
 
@@ -229,14 +268,21 @@ def _fashion_mnist(args: argparse.Namespace, epochs: int) -> tuple[Any, Any, int
 def _loaders(
     args: argparse.Namespace, sets: list[Any], augment: Any = None, transform: Any = None
 ) -> tuple[data.DataLoader, data.DataLoader]:
+    own = args.batch_size // distributed.world_size()
+    if args.distributed:  # in the same order as without
+        order: dict[str, Any] = {"sampler": data.DistributedSampler(sets[0], seed=args.seed)}
+    else:
+        order = {"shuffle": True}
     return (
-        data.DataLoader(sets[0], args.batch_size, shuffle=True, seed=args.seed, transform=augment),
-        data.DataLoader(sets[1], args.batch_size, transform=transform),
+        data.DataLoader(sets[0], own, **order, seed=args.seed, transform=augment),
+        data.DataLoader(sets[1], own, transform=transform),
     )
 
 
-def _placed(net: nn.Module) -> nn.Module:
+def _placed(args: argparse.Namespace, net: nn.Module) -> nn.Module:
     """``net`` on the device of the backend in force."""
+    if args.sync_batch_norm:
+        net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
     return net.to("cuda") if backends.get_backend() == "cuda" else net
 
 
@@ -248,10 +294,11 @@ def _train(
     **options: Any,
 ) -> int:
     """Fit, evaluate, write and report."""
-    out, drawing = Path(args.out), version("matplotlib")
-    out.mkdir(parents=True, exist_ok=True)
+    out, drawing, main = Path(args.out), version("matplotlib"), distributed.rank() == 0
+    if main:
+        out.mkdir(parents=True, exist_ok=True)
     path = out / f"{name}.npz"
-    if args.resume and not any(out.glob(f"{name}*.npz")):
+    if main and args.resume and not any(out.glob(f"{name}*.npz")):
         print(f"--resume: there is no checkpoint in {out}; a new run begins")
     history = train.fit(
         net,
@@ -262,11 +309,15 @@ def _train(
         progress=not args.quiet,
         plot=out / "learning_curve.png" if drawing else None,
         time_limit=args.time_limit,
+        distributed=args.distributed,
     )
+    status = {"interrupted": 130, "terminated": 143}.get(history.stopped or "", 0)
+    if not main:
+        return status
     history.to_csv(out / "history.csv")
     io.save(net.state_dict(), out / "weights.safetensors")
     report = [f"loss {history.train_loss:.3f}, train acc {history.train_accuracy:.3f}"] if history else []
-    if history.stopped != "interrupted":
+    if not status:
         matrix = train.confusion_matrix(
             net,
             loaders[1],
@@ -285,12 +336,14 @@ def _train(
         print(f"Stopped ({history.stopped}); the same command continues")
     elif history.resumed is not None and history.resumed == history.epoch:
         print("Nothing was left to train; --no-resume starts anew, another --out leaves this run as it is")
-    return 130 if history.stopped == "interrupted" else 0
+    return status
 
 
 def _engine() -> str:
     """The engine in force and its threads, for the report."""
     name, threads = backends.get_backend(), settings.get_num_threads()
-    return {"numpy": "cpu (numpy backend)", "cpu": f"cpu ({threads} thread{'s' * (threads > 1)})"}.get(
-        name, name
-    )
+    ranks = f"{distributed.world_size()} ranks, " * (distributed.world_size() > 1)
+    return {
+        "numpy": f"cpu ({ranks}numpy backend)",
+        "cpu": f"cpu ({ranks}{threads} thread{'s' * (threads > 1)})",
+    }.get(name, f"{ranks}{name}")

@@ -13,6 +13,7 @@ from .dataset import (
     random_split,
 )
 from .datasets import CIFAR10, MNIST, FashionMNIST, FashionMNISTMini, ImageSet, fashion_mnist_or_mini
+from .distributed import DistributedSampler
 from .folder import DatasetFolder, ImageFolder
 from .loader import DataLoader
 from .samplers import (
@@ -36,6 +37,7 @@ __all__ = [
     "datasets",
     "default_collate",
     "default_convert",
+    "DistributedSampler",
     "fashion_mnist_or_mini",
     "FashionMNIST",
     "FashionMNISTMini",

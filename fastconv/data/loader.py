@@ -20,6 +20,7 @@ from ..typing import Array
 from . import collate, source
 from .batches import Batches
 from .datasets import ImageSet
+from .distributed import divides
 from .samplers import BatchSampler, RandomSampler, SequentialSampler, boolean, integer
 from .workers import END, WorkerInfo, in_order, working_as
 
@@ -389,8 +390,13 @@ class DataLoader:
             yield
 
     def _rng(self, epoch: int, stream: int) -> np.random.Generator:
-        """Random numbers: stream 0 is for the order of the epoch, stream b + 1 for batch b."""
-        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch, stream)))
+        """Random numbers: stream 0 is for the order of the epoch, stream b + 1 for batch b.
+
+        The batches of several ranks have different numbers; those of rank 0 are as without ranks.
+        """
+        divided = divides(self)
+        rank = (divided.rank,) if divided is not None and divided.rank else ()
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch, stream, *rank)))
 
     def _indexed(self, start: int) -> Iterator[tuple[int, Any, list[Any] | None]]:
         """For each batch from ``start`` on: its number, those of its examples, and None."""

@@ -41,7 +41,8 @@ def boolean(name: str, what: str, value: Any) -> bool:
     return bool(value)
 
 
-def _length(name: str, source: Any) -> int:
+def length(name: str, source: Any) -> int:
+    """The length of a data set, or a TypeError if it has none."""
     check(
         hasattr(source, "__len__"),
         name,
@@ -80,7 +81,7 @@ class SequentialSampler(Sampler):
     """
 
     def __init__(self, data_source: Any) -> None:
-        _length("SequentialSampler", data_source)
+        length("SequentialSampler", data_source)
         self.data_source = data_source
 
     def __iter__(self) -> Iterator[int]:
@@ -119,7 +120,7 @@ class RandomSampler(Sampler):
         generator: Generator | None = None,
     ) -> None:
         name = "RandomSampler"
-        _length(name, data_source)
+        length(name, data_source)
         random.check_generator(name, generator)
         self.data_source, self.generator = data_source, generator
         self.replacement = boolean(name, "replacement", replacement)
@@ -153,7 +154,7 @@ class SubsetRandomSampler(Sampler):
     """
 
     def __init__(self, indices: Sequence[int], generator: Generator | None = None) -> None:
-        _length("SubsetRandomSampler", indices)
+        length("SubsetRandomSampler", indices)
         random.check_generator("SubsetRandomSampler", generator)
         self.indices, self.generator = indices, generator
 
@@ -262,5 +263,5 @@ class BatchSampler(Sampler):
                 yield batch
 
     def __len__(self) -> int:
-        n = _length("BatchSampler", self.sampler)
+        n = length("BatchSampler", self.sampler)
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)

@@ -1,12 +1,12 @@
 """Layers, losses and containers.
 
-``nn.functional`` has the layers and losses as functions, ``nn.init`` initialises weights, and ``nn.utils``
-changes the parameters and gradients of a net.
+``nn.functional`` has the layers and losses as functions, ``nn.init`` initialises weights, ``nn.utils``
+changes the parameters and gradients of a net, and ``nn.parallel`` trains it on several ranks.
 """
 
 from typing import TYPE_CHECKING
 
-from . import functional, init, modules, parameter, utils
+from . import functional, init, modules, parallel, parameter, utils
 from .containers import ModuleDict, ModuleList, Sequential
 from .layers import (
     CELU,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Protocol
 
 from fastconv import variable
 from fastconv.checks import check, shape_str
@@ -14,6 +15,9 @@ from fastconv.variable import Variable
 from .mode import no_grad
 
 _numbers = itertools.count()
+
+#: Functions to call when the walk that runs has ended without an error; None outside of a walk.
+at_end: ContextVar[list[Callable[[], None]] | None] = ContextVar("fastconv_at_end", default=None)
 
 
 class Registry(dict[int, Any]):
@@ -53,6 +57,16 @@ class RemovableHandle:
         self.remove()
 
 
+class Sink(Protocol):
+    """Where the gradients of leaves go when they are complete."""
+
+    def memory(self, leaf: Variable) -> Any:
+        """A 1-D array for the gradient of ``leaf``, which an op may write to it, or None."""
+
+    def ready(self, leaf: Variable) -> None:
+        """The gradient of ``leaf`` is in ``leaf.grad``, and this walk does not change it any more."""
+
+
 class GradHooks:
     """The hooks on the gradient of one tensor. Its node holds them, or the tensor itself if it is a leaf.
 
@@ -64,17 +78,29 @@ class GradHooks:
         Functions that are called with the leaf after its ``.grad`` has changed.
     retained : weak reference or None
         Refers to the tensor, if it is not a leaf and keeps its gradient in ``.grad``.
+    sink : Sink or None
+        Of a leaf: it is told when the gradient is complete.
     """
 
-    __slots__ = ("functions", "after", "retained")
+    __slots__ = ("functions", "after", "retained", "sink")
 
     def __init__(self) -> None:
         self.functions, self.after = Registry(), Registry()
         self.retained: weakref.ref[Variable] | None = None
+        self.sink: Sink | None = None
+
+    @property
+    def by_user(self) -> bool:
+        """Whether there are functions of the user."""
+        return bool(self.functions or self.after)
 
     def retain(self, t: Variable) -> None:
         """Keep the gradient of ``t``, which is not a leaf, in ``t.grad``."""
         self.retained = weakref.ref(t)
+
+    def memory(self, leaf: Variable) -> Any:
+        """A 1-D array to which an op may write the gradient of ``leaf``, or None."""
+        return None if self.sink is None or self.functions else self.sink.memory(leaf)
 
     def replaced(self, g: Any) -> Any:
         """Call every function with the gradient ``g``, a raw array, and return the gradient that is left."""
@@ -100,10 +126,12 @@ class GradHooks:
         return g
 
     def accumulated(self, leaf: Variable) -> None:
-        """Call the functions in ``after``, because ``leaf.grad`` has changed."""
+        """Call the functions in ``after`` and tell the sink, because ``leaf.grad`` has changed."""
         for function in list(self.after.values()):
             with no_grad():
                 function(leaf)
+        if self.sink is not None:
+            self.sink.ready(leaf)
 
 
 def of(t: Variable) -> GradHooks:

@@ -51,6 +51,9 @@ class Op:
         Whether ``backward`` adds ``ctx.accumulated``, unless it is None, to the gradient of the first
         argument, in the kernel that computes this gradient. ``ctx.accumulated`` is the sum of the gradients
         that the walk has found for this argument so far.
+    offers : int or None
+        The argument whose gradient ``backward`` may put in ``ctx.offered``, a 1-D array of as many elements,
+        unless that is None.
     reshapes : bool
         Whether the result holds the elements of the argument in another shape. The result may be a copy where
         PyTorch has a view, or the reverse; :func:`fastconv.variable.share_as_pytorch` handles these cases.
@@ -76,6 +79,7 @@ class Op:
     """
 
     accumulates: bool = False
+    offers: int | None = None
     reshapes: bool = False
     written: Callable[..., Any] | None = None
     takes_numbers: bool = False

@@ -7,14 +7,18 @@ is no recursion, so the tape can have any depth.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastconv import variable
+from fastconv.backends import between
 from fastconv.errors import name_memory_error
 from fastconv.variable import Node, Variable, owner
+
+from .hooks import at_end
 
 
 def backward(
@@ -23,6 +27,8 @@ def backward(
     inputs: Sequence[Variable] | None = None,
 ) -> list[Any]:
     """Walk the tape behind ``roots``.
+
+    A leaf with hooks gets its gradient as soon as no op that is left can add to it.
 
     Parameters
     ----------
@@ -44,9 +50,26 @@ def backward(
     RuntimeError
         If the graph was freed by an earlier call, or a saved tensor was changed in place since.
     """
+    ends: list[Any] = []
+    token = at_end.set(ends)
+    try:
+        found = _walk(roots, retain_graph, inputs)
+    finally:
+        at_end.reset(token)
+    for function in ends:
+        function()
+    return found
+
+
+def _walk(
+    roots: Sequence[tuple[Variable, Any]], retain_graph: bool, inputs: Sequence[Variable] | None
+) -> list[Any]:
+    """:func:`backward` without the functions that are called at its end."""
     pending: dict[Any, Any] = {}
     heap: list[tuple[int, Node]] = []
     taken: dict[int, list[Any]] = {}
+    uses: Counter[Any] | None = None  # of leaves with hooks: how many ops may still add to their gradient
+    shared: Collection[Any] = ()  # leaves with hooks that several ops use
     for t, g in roots:
         taken.setdefault(owner(g), []).append(g)
         place = t.node or t
@@ -77,13 +100,20 @@ def backward(
             found[node] = gy
             continue
         _check_usable(node)
+        if uses is None and places is None and any(_is_hooked(parent) for parent in node.parents):
+            uses = _uses([node, *(n for _, n in heap)])
+            shared = {leaf for leaf, count in uses.items() if count > 1}
+        if uses is not None and node.function.offers is not None:
+            leaf = node.parents[node.function.offers]
+            if _is_hooked(leaf) and leaf not in shared:
+                node.offered = leaf.hooks.memory(leaf)
         if node.function.accumulates:
             node.accumulated = pending.get(node.parents[0])
         try:
             grads = node.function.backward(node, gy)
         except MemoryError as e:
             raise name_memory_error(e, f"backward of {node.function.__name__.lower()}", [gy]) from None
-        merged, node.accumulated = node.accumulated is not None, None
+        merged, node.accumulated, node.offered = node.accumulated is not None, None, None
         grads = grads if isinstance(grads, tuple) else (grads,)
         if node.function.lends:
             for g in grads:
@@ -111,18 +141,23 @@ def backward(
                 pending[parent] = g
             else:
                 pending[parent] = _sum(node.engine, pending[parent], g)
+        if uses is not None:
+            for parent in filter(_is_hooked, node.parents):
+                uses[parent] -= 1
+                if not uses[parent] and parent in pending:
+                    g = pending.pop(parent)
+                    _complete(parent, g, taken, (g,) if parent in shared else node.saved)
         if not retain_graph:
             node.release()
-    # Leaves are left in ``pending`` if a hook or the caller needs the sum of their gradients.
+        if between.local.work is not None:
+            between.local.work()
+    # Leaves are left in ``pending`` if the caller needs the sum of their gradients, if they are roots, or if
+    # an op that could add to them was not reached.
     for leaf, g in pending.items():
-        if leaf.hooks is not None:
-            g = leaf.hooks.replaced(g)
         if places is not None:
-            found[leaf] = g
+            found[leaf] = g if leaf.hooks is None else leaf.hooks.replaced(g)
         else:
-            _accumulate(leaf, g, taken, (g,) if leaf.hooks is not None else ())
-            if leaf.hooks is not None:
-                leaf.hooks.accumulated(leaf)
+            _complete(leaf, g, taken, (g,))
     return [found.get(t.node or t) for t in inputs or ()]
 
 
@@ -133,14 +168,43 @@ def add_to_grad(t: Variable, g: Any) -> None:
         t.hooks.accumulated(t)
 
 
-def _on_the_way(nodes: list[Node], places: set[Any]) -> set[Node]:
-    """The nodes that must be visited to reach ``places`` from ``nodes``."""
+def _is_hooked(parent: Any) -> bool:
+    return parent is not None and not isinstance(parent, Node) and parent.hooks is not None
+
+
+def _reachable(nodes: list[Node]) -> set[Node]:
+    """``nodes``, which is emptied, and all nodes behind them."""
     seen: set[Node] = set()
     while nodes:
         node = nodes.pop()
         if node not in seen:
             seen.add(node)
             nodes += [p for p in node.parents if isinstance(p, Node)]
+    return seen
+
+
+def _uses(nodes: list[Node]) -> Counter[Any]:
+    """For each leaf with hooks, how many arguments of ``nodes`` and of the nodes behind them it is."""
+    return Counter(p for node in _reachable(nodes) for p in node.parents if _is_hooked(p))
+
+
+def _complete(leaf: Variable, g: Any, taken: dict[int, list[Any]], saved: Iterable[Any]) -> None:
+    """Add ``g``, the sum of all gradients of ``leaf`` in this walk, to its ``.grad``, and call its hooks.
+
+    The other arguments are those of :func:`_accumulate`.
+    """
+    hooks = leaf.hooks
+    if hooks is not None and hooks.functions:
+        g = hooks.replaced(g)
+        saved = (g,)  # a hook may have kept it
+    _accumulate(leaf, g, taken, saved)
+    if hooks is not None:
+        hooks.accumulated(leaf)
+
+
+def _on_the_way(nodes: list[Node], places: set[Any]) -> set[Node]:
+    """The nodes that must be visited to reach ``places`` from ``nodes``."""
+    seen = _reachable(nodes)
     leading: set[Node] = set()
     reached = places & seen
     for node in sorted(seen, key=lambda n: n.order):

@@ -13,6 +13,7 @@ import numpy as np
 from .. import backends
 from ..backends import settings
 from ..checks import check
+from ..data.distributed import divides
 from ..tensor import Tensor
 
 CURE = "give the same, another checkpoint=, or resume=False"
@@ -91,6 +92,10 @@ def _loader(loader: Any) -> dict[str, int | None]:
     found |= {"images": getattr(loader, "n", images), "seed": None}
     if getattr(loader, "seed_given", False) and loader.draws:
         found["seed"] = loader.seed
+    if (divided := divides(loader)) is not None:  # the same as one process with the batches of all ranks
+        found |= {"shuffle": divided.shuffle, "seed": divided.seed if divided.shuffle else found["seed"]}
+        if found["batch_size"] is not None:
+            found["batch_size"] *= divided.num_replicas
     return {k: v if isinstance(v, int) else None for k, v in found.items()}
 
 

@@ -13,8 +13,9 @@ from ..checks import check
 from ..typing import PathLike
 from . import plotting
 from .history import History
-from .metrics import Loss, evaluate, none_if_nan
+from .metrics import Loss, means, none_if_nan, sums
 from .progress import Progress
+from .ranks import Ranks, set_epoch
 from .run import Run
 from .stop import Interrupted, Stop
 
@@ -36,6 +37,7 @@ def fit(
     time_limit: float | None = None,
     callback: Callable[[History], object] | None = None,
     graph: bool | None = None,
+    distributed: bool = False,
 ) -> History:
     """Train ``net``.
 
@@ -55,9 +57,9 @@ def fit(
         on the test data, with ``mode="max"`` the accuracy; without test data those of the training data.
     checkpoint : path, optional
         The file in which net, optimizer, scheduler, random state, position and history are saved: at the
-        start, after each epoch or each ``checkpoint_every`` steps, and when the run ends. Ctrl-C and the time
-        limit end it after a step, with a checkpoint. Ctrl-C while kernels compile ends it at once, without
-        one. The checkpoint before is kept as ``<name>.previous.<extension>``.
+        start, after each epoch or each ``checkpoint_every`` steps, and when the run ends. Ctrl-C, SIGTERM and
+        the time limit end it after a step, with a checkpoint. Ctrl-C while kernels compile ends it at once,
+        without one. The checkpoint before is kept as ``<name>.previous.<extension>``.
     checkpoint_every : int, optional
         Steps between two checkpoints; an epoch by default.
     resume : bool
@@ -81,6 +83,13 @@ def fit(
         optimizer are fastconv's own. In others, values that Python computes anew in each step would keep
         their value from the step that was recorded. A step that cannot be recorded runs as usual, with a
         warning on the GPU and if ``graph=True``.
+    distributed : bool
+        Train on all ranks that ``mpiexec`` has started (``fc.distributed``): the backward pass averages the
+        gradients, as :class:`fastconv.nn.parallel.DistributedDataParallel` says, which ``net`` may be
+        already. ``train_loader`` must divide the data by a ``data.DistributedSampler``; the batches of
+        ``test_loader`` are divided here. Rank 0 writes the checkpoint and the plot, shows progress and calls
+        ``callback``; the history has the numbers of all ranks. A run continues with another number of ranks
+        if the size of all their batches together is the same.
 
     Returns
     -------
@@ -96,7 +105,7 @@ def fit(
         where such values first appeared. The checkpoints are from before.
     ValueError
         The checkpoint does not fit: another net, optimizer, loss, scheduler, data set, batch size or order.
-        The message has both values.
+        Or the ranks do not fit together in one of these. The message has both values.
     TypeError
         The training loader has no length, or a batch is not a pair.
     OSError
@@ -111,6 +120,8 @@ def fit(
     >>> history[-1]["epoch"], history.train_accuracy
     (2.0, 0.5)
     """
+    ranks = Ranks(distributed)
+    plot = plot if ranks.main else None
     if plot:
         plotting.figure()  # raises now, not after an epoch, if matplotlib is missing
     check(epochs >= 0, "fit", f"epochs must not be negative, got {epochs}")
@@ -121,19 +132,30 @@ def fit(
     )
     optimizer = optimizer or optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
     run = Run(
-        net, train_loader, optimizer, loss or nn.CrossEntropyLoss(), scheduler, checkpoint, graph, epochs
+        net,
+        train_loader,
+        optimizer,
+        loss or nn.CrossEntropyLoss(),
+        scheduler,
+        checkpoint,
+        graph,
+        epochs,
+        ranks,
     )
     run.check_schedule()
-    shown = Progress(progress, epochs)
+    shown = Progress(progress and ranks.main, epochs)
     if resume and (path := run.restore()):
-        _tell(path, run, shown)
+        if ranks.main:
+            _tell(path, run, shown)
     else:
+        ranks.spread()
         run.store()
     history, at = run.history, run.at
-    with Stop(time_limit) as stop, closing(shown):
-        while at["epoch"] < epochs and not stop.reason:
-            net.train()
+    with Stop(time_limit, ranks) as stop, closing(shown):
+        while at["epoch"] < epochs and not stop.settle():
+            run.model.train()
             run.recorded.check()
+            set_epoch(train_loader, at["epoch"])
             for x, y in run.rest_of_epoch():
                 try:
                     run.step(x, y)
@@ -149,12 +171,15 @@ def fit(
                     plotting.draw(history, plot)
                 if run.steps % (checkpoint_every or run.batches) == 0:
                     run.store()
-                if stop.reason:
+                if stop.settle():
                     break
             else:
                 if test_loader is not None:
+                    run.share_buffers()
                     try:
-                        scores = evaluate(net, stop.unless_interrupted(test_loader), run.loss)
+                        scores = means(
+                            *ranks.total(sums(run.net, stop.unless_interrupted(test_loader), run.loss))
+                        )
                     except Interrupted:
                         break
                     history[-1]["test_loss"], history[-1]["test_accuracy"] = scores[0], none_if_nan(scores[1])
@@ -163,10 +188,12 @@ def fit(
                 run.next_epoch()
                 if plot:
                     plotting.draw(history, plot)
-                stop.by_callback = callback is not None and bool(callback(history))
-        history.stopped = stop.reason if at["epoch"] < epochs else None
+                if callback is not None:
+                    stop.by_callback = bool(ranks.of_main(lambda: callback(history)))
+        history.stopped = stop.settle() if at["epoch"] < epochs else None
         run.recorded.drop()
         run.store()
+    ranks.wait()  # for the checkpoint, which another rank may read
     return history
 
 

@@ -46,13 +46,22 @@ def evaluate(net: nn.Module, loader: Iterable[Any], loss: Loss | None = None) ->
     TypeError
         A batch is not a pair.
     """
-    loss = loss or nn.CrossEntropyLoss()
+    return means(*sums(net, loader, loss or nn.CrossEntropyLoss()))
+
+
+def sums(net: nn.Module, loader: Iterable[Any], loss: Loss) -> tuple[float, float, int]:
+    """Sums of loss and of right answers over ``loader``, and the number of examples."""
     total, right, count = 0.0, 0.0, 0
     with no_grad():
         for out, y in _outputs(net, loader):
             total += loss(out, y).item() * len(y)
             right += correct(out, y)
             count += len(y)
+    return total, right, count
+
+
+def means(total: float, right: float, count: float) -> tuple[float, float]:
+    """Loss and accuracy from the results of :func:`sums`."""
     check(count > 0, "evaluate", "the loader gave no batch")
     return total / count, right / count
 

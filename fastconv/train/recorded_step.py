@@ -81,7 +81,9 @@ class RecordedStep:
 
     def _hooked(self) -> bool:
         """Whether functions of the user are called in a step; a graph would not call them."""
-        return any(map(hooked, self.net.modules())) or any(p.hooks for p in self.net.parameters())
+        return any(map(hooked, self.net.modules())) or any(
+            p.hooks is not None and p.hooks.by_user for p in self.net.parameters()
+        )
 
     def _step(self) -> Any:
         x, y = map(Tensor, self.graph.inputs)

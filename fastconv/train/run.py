@@ -13,6 +13,8 @@ from .. import backends, nn, optim, random
 from ..checks import check
 from ..creation import as_tensor
 from ..data.collate import pairs
+from ..nn.parallel import DistributedDataParallel
+from ..nn.parallel.agreement import Copies
 from ..tensor import Tensor
 from ..typing import PathLike
 from . import config
@@ -21,6 +23,7 @@ from .diagnose import bad_parameter, finite, origin
 from .history import FIELDS, POINTS, History
 from .metrics import Loss, correct, device_of, none_if_nan
 from .prefetch import Prefetch, position_of
+from .ranks import Ranks
 from .recorded_step import RecordedStep
 
 #: The sums of an epoch as it begins.
@@ -54,9 +57,11 @@ class Run:
         path: PathLike | None,
         graph: bool | None,
         epochs: int,
+        ranks: Ranks,
     ):
-        self.net, self.loader, self.optimizer, self.loss = net, loader, optimizer, loss
-        self.scheduler, self.epochs = scheduler, epochs
+        self.net: nn.Module = net.module if isinstance(net, DistributedDataParallel) else net
+        self.loader, self.optimizer, self.loss = loader, optimizer, loss
+        self.scheduler, self.epochs, self.ranks = scheduler, epochs, ranks
         self.checkpoint = Checkpoint(path) if path else None
         self.device = device_of(net)
         check(
@@ -70,7 +75,10 @@ class Run:
         check(self.batches > 0, "fit", "the training loader has no batches")
         self.history = History()
         self.at: dict[str, Any] = {"epoch": 0, "batch": 0, "seconds": 0.0, "images": 0, **SUMS}
-        self.config = config.describe(net, optimizer, loss, scheduler, loader, self.device)
+        self.config = config.describe(self.net, optimizer, loss, scheduler, loader, self.device)
+        ranks.check(loader, self.config)
+        ranks.same_seed(loader)
+        self.model = ranks.wrapped(net)
         self.differs: list[str] = []
         self.torn = False
         self.prefetch: Prefetch | None = None  # on the GPU, the epoch's batches
@@ -83,9 +91,15 @@ class Run:
             "fit",
             f"graph=True needs the backend cpu or cuda, got {backends.get_backend()!r}",
         )
-        on = own if graph is None else graph
+        on = own and self._recordable() if graph is None else graph
         asked = graph or self.device == "cuda"  # else a step that cannot be recorded is no news
-        self.recorded = RecordedStep(net, optimizer, self.compute, on, "fit" if asked else None)
+        self.recorded = RecordedStep(self.model, optimizer, self.compute, on, "fit" if asked else None)
+
+    def _recordable(self) -> bool:
+        """Whether what the ranks send in a step can be part of a recording."""
+        model = self.model
+        sends = isinstance(model, DistributedDataParallel) and self.ranks.size > 1
+        return not sends or self.device != "cuda" and not model.find_unused_parameters
 
     @property
     def steps(self) -> int:
@@ -94,6 +108,10 @@ class Run:
 
     def rest_of_epoch(self) -> Iterable[Any]:
         """The batches of this epoch that were not trained on yet."""
+        if (
+            self.at["batch"] == self.batches
+        ):  # the run ended in an evaluation; the loader is at the next epoch
+            return ()
         batches = (
             self.loader if hasattr(self.loader, "state_dict") else islice(self.loader, self.at["batch"], None)
         )
@@ -128,12 +146,12 @@ class Run:
         at["batch"] += 1
         if self._since:
             at["seconds"] += perf_counter() - start
-            at["images"] += len(x)
+            at["images"] += len(x) * self.ranks.size
         self._since = self._since or (self.steps, perf_counter())
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """``(output, loss)``."""
-        out = self.net(x)
+        out = self.model(x)
         return out, self.loss(out, y)
 
     def update(self, loss: Tensor) -> None:
@@ -192,12 +210,13 @@ class Run:
         b, n, at = self.at["batch"], self.batches, self.at
         if POINTS * b // n == POINTS * (b - 1) // n:
             return False
-        count = at["count"] - at["point_count"]
-        running = [(at[k] - at[f"point_{k}"]) / count for k in ("loss", "correct")]
+        all_sums = self.sums()
+        count = all_sums["count"] - all_sums["point_count"]
+        running = [(all_sums[k] - all_sums[f"point_{k}"]) / count for k in ("loss", "correct")]
         values = (
             at["epoch"] + b / n,
-            at["loss"] / at["count"],
-            none_if_nan(at["correct"] / at["count"]),
+            all_sums["loss"] / all_sums["count"],
+            none_if_nan(all_sums["correct"] / all_sums["count"]),
             running[0],
             none_if_nan(running[1]),
             None,
@@ -208,6 +227,15 @@ class Run:
         self.history.append(dict(zip(FIELDS, values)))
         at.update({f"point_{k}": at[k] for k in ("loss", "correct", "count")})
         return True
+
+    def sums(self) -> dict[str, float]:
+        """The sums of this epoch over all ranks."""
+        return dict(zip(SUMS, self.ranks.total([self.at[k] for k in SUMS])))
+
+    def share_buffers(self) -> None:
+        """Give all ranks the buffers of rank 0, such as running statistics."""
+        if self.ranks.size > 1:
+            Copies(self.net.buffers()).send()
 
     def speed(self) -> float | None:
         """Images per second, None before the second step."""
@@ -241,14 +269,18 @@ class Run:
         self._stored = where
         if self.checkpoint is None:
             return
+        sums, (state, *others) = self.sums(), self.ranks.all(random.get_state())
+        if not self.ranks.main:
+            return
         self.checkpoint.write(
             {
                 "net": self.net.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scheduler": self.scheduler and self.scheduler.state_dict(),
                 "loader": self.prefetch.position if self.prefetch else position_of(self.loader),
-                "random": random.get_state(),
-                "at": self.at,
+                "random": state,
+                "random of other ranks": others,
+                "at": self.at | sums,
                 "batches": self.batches,
                 "history": list(self.history),
                 "asked": self.config,
@@ -260,7 +292,8 @@ class Run:
 
         Returns its file, or None if there is none. ``differs`` then says what is not as it was.
         """
-        found = self.checkpoint and self.checkpoint.read()
+        checkpoint = self.checkpoint
+        found = checkpoint and self.ranks.of_main(checkpoint.read)
         if not found:
             return None
         saved, path = found
@@ -290,12 +323,21 @@ class Run:
             group.update({k: mine[k] for k in change})
         if saved["loader"] is not None and hasattr(self.loader, "load_state_dict"):
             self.loader.load_state_dict(saved["loader"])
-        random.set_state(saved["random"])
-        self.at.update(saved["at"])
+        self._restore_random(saved)
+        self.at.update(saved["at"], **({} if self.ranks.main else SUMS))
         self.history.extend(saved["history"])
         self.history.resumed = self.at["epoch"] + self.at["batch"] / self.batches
         self._stored = (self.at["epoch"], self.at["batch"])
         return path
+
+    def _restore_random(self, saved: dict[str, Any]) -> None:
+        """Continue the random numbers; with another number of ranks, the others than rank 0 draw new ones."""
+        states = [saved["random"], *saved.get("random of other ranks", ())]
+        random.set_state(states[0])
+        if len(states) == self.ranks.size:
+            random.set_state(states[self.ranks.rank])
+        else:
+            self.ranks.spread()
 
     def _scheduled(self, steps: int) -> list[dict[str, Any]]:
         """The optimizer's settings after ``steps`` of its own schedule.

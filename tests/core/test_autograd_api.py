@@ -713,3 +713,17 @@ def test_a_node_keeps_its_name_after_backward():
     before = repr(y.grad_fn)
     y.sum().backward()
     assert repr(y.grad_fn) == before == "<MulBackward0>"
+
+
+def test_a_leaf_gets_its_gradient_as_soon_as_it_is_complete():
+    """Its hooks run before the walk reaches older ops; a leaf that two ops use waits for both."""
+    seen = []
+    a, b, twice = (fc.ones(2, requires_grad=True) for _ in range(3))
+    inner = a * twice
+    y = (inner * b) * twice
+    for name, t in {"a": a, "b": b, "twice": twice}.items():
+        t.register_post_accumulate_grad_hook(lambda t, name=name: seen.append(name))
+    inner.register_hook(lambda g: seen.append("inner"))
+    y.sum().backward()
+    assert seen == ["b", "inner", "a", "twice"]
+    assert twice.grad.tolist() == [2.0, 2.0] and a.grad.tolist() == [1.0, 1.0]

@@ -182,10 +182,24 @@ def test_an_empty_batch(backend):
     assert F.rms_norm(x, 5).shape == x.shape
 
 
-def test_batches_of_several_processes_are_refused():
-    with pytest.raises(NotImplementedError, match="SyncBatchNorm: .*one process"):
-        nn.SyncBatchNorm(3)
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+def test_sync_batch_norm_in_one_process_is_batch_norm():
+    """With one rank; tests/distributed has several."""
+    fc.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.BatchNorm2d(4, eps=0.1)), nn.ReLU())
+    x = np.random.default_rng(0).random((2, 3, 5, 5), np.float32)
+    want, state = net(x).detach().numpy(), net.state_dict()
+    weight = net[1][0].weight
     assert nn.SyncBatchNorm.convert_sync_batchnorm(net) is net
-    with pytest.raises(TypeError, match="process groups"):
-        nn.SyncBatchNorm.convert_sync_batchnorm(net, object())
+    assert isinstance(net[1][0], nn.SyncBatchNorm) and net[1][0].weight is weight and net[1][0].eps == 0.1
+    assert list(net.state_dict()) == list(state)
+    np.testing.assert_array_equal(net(x).detach().numpy(), want)
+    net.eval()
+    assert net(x).shape == want.shape
+    norm = nn.BatchNorm1d(3).eval()
+    assert type(nn.SyncBatchNorm.convert_sync_batchnorm(norm)) is nn.SyncBatchNorm
+    for call in (
+        lambda: nn.SyncBatchNorm(3, process_group=1),
+        lambda: nn.SyncBatchNorm.convert_sync_batchnorm(net, 1),
+    ):
+        with pytest.raises(TypeError, match="process groups are not supported"):
+            call()

@@ -22,6 +22,7 @@ sys.path.append(str(BENCH))
 
 import plots  # noqa: E402
 import report  # noqa: E402
+import scaling_model  # noqa: E402
 import workload  # noqa: E402
 
 ALL = sorted(p.stem for p in workload.SHAPES.glob("*.txt"))
@@ -286,3 +287,23 @@ def test_the_loading_benchmark_runs(monkeypatch, capsys):
         loading.main()
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["fashion-mnist", "cifar10"]
+
+
+def test_the_model_of_a_ring():
+    """Against numbers that can be computed by hand."""
+    network = scaling_model.Network(gbit=8 / scaling_model.PAYLOAD, latency=0.0)  # a gigabyte per second
+    ready, sizes = [0.1, 0.5, 1.0], [1 << 20, 25 << 20, 25 << 20]
+    assert scaling_model.buckets(ready, sizes) == list(zip(ready, sizes))
+    assert scaling_model.buckets([1.0, 2.0, 3.0], [10, 10, 10], first=20, cap=20) == [(2.0, 20), (3.0, 10)]
+    line = {"forward": 0.5, "backward": 1.0, "ready": ready, "sizes": sizes}
+    alone = scaling_model.predict(**line, nodes=1, network=network)
+    assert alone.step == 1.5 and alone.efficiency == alone.hidden == 1
+    two = scaling_model.predict(**line, nodes=2, network=network)
+    assert two.waited == pytest.approx(
+        (25 << 20) / 1e9
+    )  # the last bucket is full when the backward pass ends
+    assert two.network == pytest.approx(sum(sizes) / 1e9) and two.hidden == pytest.approx(26 / 51)
+    after = scaling_model.predict(**line, nodes=2, network=network, overlap=False)
+    assert after.waited == pytest.approx(after.network) and after.hidden == pytest.approx(0)
+    many = scaling_model.predict(**line, nodes=64, network=network)
+    assert many.network == pytest.approx(2 * 63 / 64 * sum(sizes) / 1e9)

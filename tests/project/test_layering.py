@@ -42,6 +42,7 @@ LAYERS = {
     "inplace": 2,
     "numpy_protocol": 2,
     "tensor": 2,
+    "distributed": 2,
     "typing": 2,
     "nn": 3,
     "optim": 3,
@@ -60,7 +61,7 @@ LAYERS = {
     "__init__": 6,
     "__main__": 6,
 }
-EXTRAS = {"torch", "tqdm", "pooch", "matplotlib", "safetensors", "IPython", "PIL", "onnx"}
+EXTRAS = {"torch", "tqdm", "pooch", "matplotlib", "safetensors", "IPython", "PIL", "onnx", "mpi4py"}
 #: Modules that nothing imports but users who have an extra.
 OF_EXTRAS = {"onnx.backend"}
 

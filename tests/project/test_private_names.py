@@ -14,6 +14,7 @@ FILES = sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
 #: Names with an underscore that are public by their documentation, or of other libraries.
 ELSEWHERE = {
     "_fields": "named tuples",
+    "_asdict": "named tuples",
     "_make": "named tuples",
     "_replace": "named tuples",
     "_getframe": "sys: the only way to the caller's frame",

@@ -52,8 +52,13 @@ class LayerOps(Protocol):
     ) -> Array:
         """``gx``, plus ``residual`` of x's shape; it is also the forward pass of a transposed convolution."""
 
-    def conv_bwd_weight(self, x: Array, gy: Array, spec: ConvSpec, algorithm: str | None = None) -> Array:
-        """``gw``, of w's shape."""
+    def conv_bwd_weight(
+        self, x: Array, gy: Array, spec: ConvSpec, algorithm: str | None = None, out: Array | None = None
+    ) -> Array:
+        """``gw``, of w's shape.
+
+        ``out`` is a 1-D array of as many elements. An engine may return ``gw`` in its memory, or ignore it.
+        """
 
     def channel_sum(self, x: Array) -> Array:
         """``(C,)``: the sum over every axis except axis 1. It is the gradient of a bias."""
@@ -191,5 +196,5 @@ class LayerOps(Protocol):
     def linear_bwd_data(self, gy: Array, w: Array) -> Array:
         """``gx``, ``(rows, in)``."""
 
-    def linear_bwd_weight(self, gy: Array, x: Array) -> Array:
-        """``gw``, ``(out, in)``."""
+    def linear_bwd_weight(self, gy: Array, x: Array, out: Array | None = None) -> Array:
+        """``gw``, ``(out, in)``; for ``out`` see :meth:`conv_bwd_weight`."""

@@ -140,6 +140,13 @@ class OptionalOps(Protocol):
         ``layer`` and ``residual`` are as for ``separable_fwd``.
         """
 
+    def host_call(self, function: Callable[..., None], *arrays: Array) -> None:
+        """``function(True, *arrays)``, which may write to the arrays.
+
+        A recorded step calls it in each replay. While the step is recorded, it is called as ``function(False,
+        *arrays)``, and must not do what counts, such as sending something.
+        """
+
     def record(
         self, function: Callable[..., Any], engine: Any, inputs: Sequence[Array]
     ) -> Callable[..., Any] | None:

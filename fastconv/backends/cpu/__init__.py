@@ -7,7 +7,7 @@ from .conv.separable import separable_fwd, separable_pays
 from .conv.weights import conv_arrange, in_memory_order
 from .fused.chain import fused_chain_bwd, fused_chain_fwd
 from .fused.plan import fused_chain_plan
-from .graph import Graph
+from .graph import Graph, host_call
 from .ops.borrowed import (
     as_strided,
     asarray,

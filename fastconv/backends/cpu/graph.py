@@ -6,6 +6,7 @@ every replay::
     dropout           called again, with the seed of this step
     optimizer_step    the optimizer's own ``step()`` runs in the place of its first kernel
     labels            ops that check them are called again
+    host_call         the function is called, which it is not while the step is recorded
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from .runtime.recorded import Recording, others
 _R = TypeVar("_R")
 #: Rules of ``optimizer_step`` that change gradients, not parameters.
 CLIPPING = ("scale", "clamp")
+
+
+def host_call(function, *arrays):
+    function(True, *arrays)
 
 
 class Graph:
@@ -80,6 +85,9 @@ class Graph:
             self.reads += 1
             if self._phase == "record":
                 raise RuntimeError("a step that is recorded cannot read values on the host")
+        elif name == "host_call" and self._phase == "record":
+            function, *arrays = args
+            return function(False, *arrays)
         elif name == "optimizer_step" and args[0] not in CLIPPING and self._phase != "rehearse":
             update, self._update = self._update, None
             if update is not None:

@@ -133,6 +133,6 @@ def conv_bwd_data(gy, w, spec, algorithm=None, residual=None):
     return gx if residual is None else gx + residual
 
 
-def conv_bwd_weight(x, gy, spec, algorithm=None):
+def conv_bwd_weight(x, gy, spec, algorithm=None, out=None):
     """The adjoint of ``conv_fwd`` in ``w``."""
     return _choose(spec, "bwd_weight", x.dtype, algorithm).bwd_weight(x, gy, spec)

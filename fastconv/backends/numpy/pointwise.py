@@ -287,5 +287,5 @@ def linear_bwd_data(gy, w):
     return gy @ w
 
 
-def linear_bwd_weight(gy, x):
+def linear_bwd_weight(gy, x, out=None):
     return gy.T @ x

@@ -17,6 +17,7 @@ class Conv(Op):
     """A convolution; the engine picks the algorithm of each pass unless one is forced."""
 
     accumulates = True
+    offers = 1
 
     @staticmethod
     def forward(ctx, x, w, b, name, stride, padding, dilation, groups, algorithm):
@@ -32,13 +33,15 @@ class Conv(Op):
         (x, w), e, spec = ctx.saved, ctx.engine, ctx.spec
         return (
             e.conv_bwd_data(gy, w, spec, ctx.algorithm, ctx.accumulated) if ctx.needs[0] else None,
-            e.conv_bwd_weight(x, gy, spec, ctx.algorithm) if ctx.needs[1] else None,
+            e.conv_bwd_weight(x, gy, spec, ctx.algorithm, ctx.offered) if ctx.needs[1] else None,
             e.channel_sum(gy) if ctx.needs[2] else None,
         )
 
 
 class ConvTranspose(Op):
     """The adjoint of a convolution: forward is the convolution's backward-data pass, and vice versa."""
+
+    offers = 1
 
     @staticmethod
     def forward(ctx, x, w, b, name, stride, padding, output_padding, groups, dilation, algorithm):
@@ -66,7 +69,7 @@ class ConvTranspose(Op):
         (x, w), e, spec = ctx.saved, ctx.engine, ctx.spec
         return (
             e.conv_fwd(gy, w, None, spec, ctx.algorithm) if ctx.needs[0] else None,
-            e.conv_bwd_weight(gy, x, spec, ctx.algorithm) if ctx.needs[1] else None,
+            e.conv_bwd_weight(gy, x, spec, ctx.algorithm, ctx.offered) if ctx.needs[1] else None,
             e.channel_sum(gy) if ctx.needs[2] else None,
         )
 

@@ -15,6 +15,8 @@ from fastconv.typing import TensorLike
 class Linear(Op):
     """The dense layer. The engine computes it on a matrix, so the leading axes are merged."""
 
+    offers = 1
+
     @staticmethod
     def forward(ctx, x, w, b):
         name, e = "linear", ctx.engine
@@ -38,7 +40,7 @@ class Linear(Op):
         gx = e.linear_bwd_data(gy, w) if ctx.needs[0] else None
         return (
             gx if gx is None or x.ndim == 2 else e.reshape(gx, x.shape),
-            e.linear_bwd_weight(gy, _rows(e, x)) if ctx.needs[1] else None,
+            e.linear_bwd_weight(gy, _rows(e, x), ctx.offered) if ctx.needs[1] else None,
             e.channel_sum(gy) if ctx.needs[2] else None,
         )
 

@@ -37,7 +37,6 @@ from .batch_norm import (
     InstanceNorm1d,
     InstanceNorm2d,
     InstanceNorm3d,
-    SyncBatchNorm,
 )
 from .conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .distance import CosineSimilarity, PairwiseDistance
@@ -113,3 +112,4 @@ from .sampling import (
     UpsamplingNearest2d,
 )
 from .shape import Flatten, Fold, Identity, Unflatten, Unfold
+from .sync_batch_norm import SyncBatchNorm

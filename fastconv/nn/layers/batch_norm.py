@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ...checks import check, check_rank, int_tuple, number, shape_str
+from ...checks import check_rank, int_tuple, number, shape_str
 from ...creation import argument, as_tensor, ones, zeros
 from ...tensor import Tensor
 from ...typing import DType, TensorLike
 from .. import functional as F
 from ..functional.base import batched
 from ..functional.batch_norm import batch_norm_then, move_running
-from ..module import Module
 from .base import float_dtype, own_init, shown
 from .norm import Norm
 
@@ -82,7 +82,7 @@ class _Statistics(Norm):
         return f"{self.num_features}, {text}"
 
 
-class _BatchNorm(_Statistics):
+class BatchNormBase(_Statistics):
     """Batch normalisation of inputs with one of the numbers of dimensions in ``ranks``."""
 
     def __init__(
@@ -103,15 +103,20 @@ class _BatchNorm(_Statistics):
 
     def forward(self, x: TensorLike, residual: TensorLike | None = None) -> Tensor:
         """``activation((x - mean) / sqrt(var + eps) * weight + bias + residual)``."""
-        return self._normalised(x, residual, self.activation)
+        return self.normalised(x, residual, self.activation, batch_norm_then)
 
     def forward_then(self, x: TensorLike, activation: str | tuple[Any, ...]) -> Tensor:
         """The result with a pointwise op behind it (see ``nn/norm_then.py``)."""
-        return self._normalised(x, None, activation)
+        return self.normalised(x, None, activation, batch_norm_then)
 
-    def _normalised(
-        self, x: TensorLike, residual: TensorLike | None, activation: str | tuple[Any, ...] | None
+    def normalised(
+        self,
+        x: TensorLike,
+        residual: TensorLike | None,
+        activation: str | tuple[Any, ...] | None,
+        function: Callable[..., Tensor],
     ) -> Tensor:
+        """The result of ``function``, which has the parameters of ``batch_norm_then``."""
         x = argument(type(self).__name__, "input", x)
         check_rank(type(self).__name__, "input", x.shape, self.ranks, "N x C and the spatial dimensions")
         momentum, mean, var = self.momentum or 0.0, self.running_mean, self.running_var
@@ -123,7 +128,7 @@ class _BatchNorm(_Statistics):
             move_running(self.num_batches_tracked, 1, 1, 1)
             if self.momentum is None:  # then the statistics are the averages of all batches so far
                 momentum = 1 / self.num_batches_tracked.item()
-        return batch_norm_then(
+        return function(
             x,
             mean,
             var,
@@ -141,13 +146,13 @@ class _BatchNorm(_Statistics):
         return super().extra_repr() + (f", activation={self.activation!r}" if self.activation else "")
 
 
-class BatchNorm1d(_BatchNorm):
+class BatchNorm1d(BatchNormBase):
     """Batch normalisation of ``N x C`` or ``N x C x W``; same options as :class:`BatchNorm2d`."""
 
     ranks = (2, 3)
 
 
-class BatchNorm2d(_BatchNorm):
+class BatchNorm2d(BatchNormBase):
     """Batch normalisation of ``N x C x H x W`` (Ioffe and Szegedy 2015).
 
     Training normalises each channel with the mean and variance of the batch, evaluation with the running
@@ -188,45 +193,10 @@ class BatchNorm2d(_BatchNorm):
     ranks = (4,)
 
 
-class BatchNorm3d(_BatchNorm):
+class BatchNorm3d(BatchNormBase):
     """Batch normalisation of ``N x C x D x H x W``; same options as :class:`BatchNorm2d`."""
 
     ranks = (5,)
-
-
-class SyncBatchNorm(_BatchNorm):
-    """Not supported: batch normalisation over the batches of several processes.
-
-    The constructor raises NotImplementedError. :meth:`convert_sync_batchnorm` returns a network as it is,
-    because in a single process the result is the same.
-    """
-
-    ranks = (2, 3, 4, 5)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise NotImplementedError(
-            "SyncBatchNorm: fastconv trains in one process; BatchNorm1d, BatchNorm2d and BatchNorm3d compute "
-            "the same there"
-        )
-
-    @classmethod
-    def convert_sync_batchnorm(cls, module: Module, process_group: None = None) -> Module:
-        """``module`` itself.
-
-        Examples
-        --------
-        >>> import fastconv as fc
-        >>> fc.nn.SyncBatchNorm.convert_sync_batchnorm(fc.nn.BatchNorm2d(3))
-        BatchNorm2d(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
-        """
-        name = "SyncBatchNorm.convert_sync_batchnorm"
-        check(
-            process_group is None,
-            name,
-            f"process groups are not supported, got {process_group!r:.60}",
-            TypeError,
-        )
-        return module
 
 
 class _InstanceNorm(_Statistics):

@@ -41,7 +41,7 @@ from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
 from fastconv._version import __version__
-from fastconv.backends import compiling, disk, settings
+from fastconv.backends import between, compiling, disk, settings
 
 from . import own_copies
 from .in_parallel import in_parallel
@@ -266,6 +266,8 @@ class Kernel:
             result = self.dispatcher(threads, *args)
         if _local.record is not None:
             _local.record(self, args)
+        if between.local.work is not None:
+            between.local.work()
         return result
 
 

@@ -40,7 +40,7 @@ from ..runtime.scratch import per_thread
 from .depthwise_rows import columns_of_tile, fill_columns, fill_taps, output_row, plan, zeros
 from .passes import add_residual, backward_data, bias_argument, forward, taps_inside
 from .phases import forward_phases
-from .weights import sum_partials, to_hwio
+from .weights import empty_partials, sum_partials, to_hwio
 
 
 @body
@@ -245,7 +245,7 @@ def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec) -> np.ndarray:
         x, spec = _repeated(x, spec), _one_filter(spec)
     as_3d = spec.as_3d()
     phase, channels = forward_phases(as_3d)[0], spec.c_out
-    partials = memory.empty((threads, prod(spec.kernel) * channels), x.dtype)
+    parts = empty_partials((threads, 1, prod(spec.kernel), 1, channels), x.dtype)
     run, positions, tables = plan(
         phase, depthwise_tile.gradient_address, spec.batch * phase.out_size[0], channels, x.dtype, threads
     )
@@ -257,7 +257,7 @@ def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec) -> np.ndarray:
         phase.offsets,
         positions,
         tuple(per_thread(*tables)),
-        partials,
+        parts.reshape(threads, -1),
     )
     # one group with one input channel and all output channels
-    return sum_partials(partials.reshape(threads, 1, -1, 1, channels), as_3d, shape)
+    return sum_partials(parts, as_3d, shape)

@@ -53,7 +53,7 @@ from .passes import (
     taps_inside,
 )
 from .phases import PHASE_FIELDS
-from .weights import panels, split_rows, sum_partials
+from .weights import empty_partials, panels, split_rows, sum_partials
 
 #: The numbers of a phase. ``merged``: the taps of a kernel row are one loop. ``inside``: no tap leaves the
 #: input. ``clear``: the kernel clears the pixels between those it writes. A job is ``row_step`` output rows
@@ -393,7 +393,7 @@ def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec) -> np.ndarray:
         _pad(x, tuple(b for b, _ in spec.padding), np.zeros(1, np.int64), padded)
         x = padded
     record, parts = _gradient_plan(spec, x.dtype, settings.get_num_threads())
-    partials = memory.empty(parts, x.dtype)
+    partials = empty_partials(parts, x.dtype)
     chunk, width = int(record["chunk"][0]), int(record["width"][0])
     scratch = per_thread((2 * chunk, np.int64), (chunk * spec.out_size[2] * width, x.dtype))
     _weight_gradient(record, x, gy, partials, *scratch)

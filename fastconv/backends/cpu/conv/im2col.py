@@ -39,7 +39,7 @@ from .activation import activate
 from .direct import copy_run
 from .passes import L2, backward_data, bias_argument, forward, panels_per_job, phases_with_taps, shares
 from .phases import PHASE_FIELDS, forward_phases
-from .weights import panels, split_rows, sum_partials
+from .weights import empty_partials, panels, split_rows, sum_partials
 
 #: The numbers of a phase. A job is ``block`` output pixels and ``panel_step`` panels. ``in_place``: the
 #: pixels of a block are neighbours in y, so tiles write them there. ``groups``: of channels.
@@ -304,7 +304,7 @@ def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec) -> np.ndarray:
     shape, spec = spec.w_shape, spec.as_3d()
     x, gy = layout.to_ndhwc(x), layout.to_ndhwc(gy)
     record, matrices, parts = _gradient_plan(spec, x.dtype, settings.get_num_threads())
-    partials = memory.empty(parts, x.dtype)
+    partials = empty_partials(parts, x.dtype)
     offsets = forward_phases(spec)[0].offsets
     _weight_gradient(record, x, gy, offsets, memory.empty(matrices, x.dtype), partials)
     return sum_partials(partials, spec, shape)

@@ -14,6 +14,7 @@ import numpy as np
 from fastconv.backends import select, settings
 from fastconv.spec import ConvSpec
 
+from ..runtime import memory
 from . import cost, depthwise, direct, im2col
 from .passes import L2, add_residual
 from .phases import backward_phases
@@ -184,7 +185,12 @@ def conv_bwd_data(
 
 
 def conv_bwd_weight(
-    x: np.ndarray, gy: np.ndarray, spec: ConvSpec, algorithm: str | None = None
+    x: np.ndarray,
+    gy: np.ndarray,
+    spec: ConvSpec,
+    algorithm: str | None = None,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """The gradient of the weights (see the contract)."""
-    return _choose(spec, "bwd_weight", gy.dtype, algorithm).bwd_weight(x, gy, spec)
+    with memory.result_in(out):
+        return _choose(spec, "bwd_weight", gy.dtype, algorithm).bwd_weight(x, gy, spec)

@@ -282,6 +282,12 @@ def _sum_partials(thread, threads, partials, total):
                     target[U(to + k)] += source[U(p * part + at + k)]
 
 
+def empty_partials(shape: tuple[int, ...], dtype) -> np.ndarray:
+    """Memory for the threads' weight gradients, as :func:`sum_partials` takes them. If there is only one
+    part, it is the result."""
+    return (memory.result if shape[:2] == (1, 1) else memory.empty)(shape, dtype)
+
+
 def sum_partials(partials: np.ndarray, spec: ConvSpec, shape: tuple[int, ...]) -> np.ndarray:
     """The sum of the threads' weight gradients, in the order of the threads.
 
@@ -300,7 +306,7 @@ def sum_partials(partials: np.ndarray, spec: ConvSpec, shape: tuple[int, ...]) -
     if partials.shape[:2] == (1, 1):
         total = partials.reshape(shape)
     else:
-        total = memory.empty(shape, partials.dtype)
+        total = memory.result(shape, partials.dtype)
         _sum_partials(partials, total.reshape(-1, *total.shape[-2:]))
     return total.transpose(-1, -2, *range(total.ndim - 2))
 

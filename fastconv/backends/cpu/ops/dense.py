@@ -170,7 +170,7 @@ def gemms(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.nd
     columns``."""
     batch, rows, depth = a.shape
     columns = b.shape[2]
-    c = memory.empty((batch, rows, columns), a.dtype)
+    c = memory.result((batch, rows, columns), a.dtype)
     if depth == 0 or c.size == 0:
         c[...] = 0 if bias is None else bias
         return c
@@ -245,7 +245,12 @@ def linear_bwd_data(gy, w):
     return matmul(gy, w)
 
 
-def linear_bwd_weight(gy, x):
+def linear_bwd_weight(gy, x, out=None):
+    with memory.result_in(out):
+        return _weight_gradient(gy, x)
+
+
+def _weight_gradient(gy, x):
     rows, inputs, outputs = *x.shape, gy.shape[1]
     line = next((n for n in range(256, 31, -1) if rows % n == 0), None)
     if line is None or rows < MANY_ROWS or x.dtype.char not in "fd" or x.dtype != gy.dtype:

@@ -97,6 +97,7 @@ class Arena(Pool):
 
 class _Local(threading.local):
     arena: Arena | None = None
+    offered: np.ndarray | None = None
 
 
 _local, pool = _Local(), Pool()
@@ -109,6 +110,25 @@ def empty(shape, dtype) -> np.ndarray:
         # Small arrays too, because recorded kernels may know them by their address.
         return arena.take(shape, dtype, max(n, SMALL))
     return np.empty(shape, dtype) if n < SMALL else pool.take(shape, dtype, n)
+
+
+@contextlib.contextmanager
+def result_in(place: np.ndarray | None):
+    """Inside the ``with`` block, the first :func:`result` that fits ``place``, a 1-D array, is there."""
+    _local.offered = place
+    try:
+        yield
+    finally:
+        _local.offered = None
+
+
+def result(shape, dtype) -> np.ndarray:
+    """:func:`empty` for what an op returns, where the caller may have offered a place."""
+    place = _local.offered
+    if place is None or place.size != prod(shape) or place.dtype != dtype:
+        return empty(shape, dtype)
+    _local.offered = None
+    return place.reshape(shape)
 
 
 def zeros(shape, dtype) -> np.ndarray:

@@ -60,6 +60,7 @@ AGAIN = frozenset(
         "cross_entropy_mean_fwd",
         "dropout",
         "gather",
+        "host_call",
         "optimizer_step",
         "scatter",
         "to_host",

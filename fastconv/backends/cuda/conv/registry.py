@@ -136,5 +136,5 @@ def conv_bwd_data(gy, w, spec, algorithm=None, residual=None):
     return choose(spec, "bwd_data", gy.dtype, algorithm).bwd_data(gy, w, spec, residual)
 
 
-def conv_bwd_weight(x, gy, spec, algorithm=None):
+def conv_bwd_weight(x, gy, spec, algorithm=None, out=None):
     return choose(spec, "bwd_weight", x.dtype, algorithm).bwd_weight(x, gy, spec)

@@ -165,7 +165,7 @@ def linear_bwd_data(gy: DeviceArray, w: DeviceArray) -> DeviceArray:
     return _run(gy, w, w.shape[1], backward=True)
 
 
-def linear_bwd_weight(gy: DeviceArray, x: DeviceArray) -> DeviceArray:
+def linear_bwd_weight(gy: DeviceArray, x: DeviceArray, out: DeviceArray | None = None) -> DeviceArray:
     """Gradient of :func:`linear_fwd` in w."""
     gw, memory_order = geometry.empty_weights((gy.shape[1], x.shape[1], 1, 1, 1), x.dtype)
     if gw.size and not len(x):

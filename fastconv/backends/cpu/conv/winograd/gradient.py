@@ -35,7 +35,7 @@ from fastconv.spec import ConvSpec
 
 from ..planes import as_planes, gather_planes, planes_spec, weights_to_volumes
 from ..space_to_depth import space_to_depth, stride_one_spec, weights_to_space
-from ..weights import sum_partials
+from ..weights import empty_partials, sum_partials
 from .plan import gradient_plan, needs_space_to_depth
 from .tiles import AHEAD, image_table, pairs, prefetch_tile, sort_tiles, split_tables
 
@@ -211,7 +211,8 @@ def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec, m: int) -> np.ndar
         return weights_to_space(bwd_weight(space_to_depth(x, inner), gy, inner, m), spec)
     x, gy = layout.to_ndhwc(x), layout.to_ndhwc(gy)
     plan = gradient_plan(spec.as_3d(), m, x.dtype, settings.get_num_threads())
-    v, d, u, partials = (memory.empty(shape, x.dtype) for shape in (plan.v, plan.d, plan.u, plan.partials))
+    v, d, u = (memory.empty(shape, x.dtype) for shape in (plan.v, plan.d, plan.u))
+    partials = empty_partials(plan.partials, x.dtype)
     tables = per_thread((plan.tables, np.int64))
     by_address(plan)
     if plan.by_tiles:
