@@ -108,10 +108,9 @@ class Run:
 
     def rest_of_epoch(self) -> Iterable[Any]:
         """The batches of this epoch that were not trained on yet."""
-        if (
-            self.at["batch"] == self.batches
-        ):  # the run ended in an evaluation; the loader is at the next epoch
-            return ()
+        position = position_of(self.loader) or {}
+        if self.at["batch"] == self.batches and position.get("batch") == 0:
+            return ()  # the run ended in an evaluation, when the loader was at the next epoch already
         batches = (
             self.loader if hasattr(self.loader, "state_dict") else islice(self.loader, self.at["batch"], None)
         )

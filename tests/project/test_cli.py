@@ -391,7 +391,7 @@ def test_help_says_defaults_where_there_are_some(capsys, words):
     assert "default: None" not in out and "default: False" not in out
     if words == ["train", "lenet"]:
         assert (
-            "images per step (default: 256)" in out
+            "images per step, of all ranks (default: 256)" in out
             and "(default: 0.1 at its peak; with --classic 0.9)" in out
         )
 
