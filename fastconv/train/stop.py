@@ -115,7 +115,7 @@ class Stop:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._check_before is not None:
+        if self._before:
             compiling.check = self._check_before
         for number, handler in self._before:
             signal.signal(number, handler)
