@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from distributed.world import needs_mpi, run
+from support.selection import full
 
 import fastconv as fc
 from fastconv import nn
@@ -16,7 +17,7 @@ def curve(ranks, *args, **options):
     return np.array(losses.split(), float), digest
 
 
-@pytest.mark.parametrize("norm", ["none", "sync", "relu"])
+@pytest.mark.parametrize("norm", ["sync", *full("none", "relu")])
 def test_the_loss_curve_is_that_of_one_process(norm):
     """50 steps with the same batch in all, divided among 1, 2 and 3 ranks; weights of a rank are its own."""
     one, _ = curve(1, norm)
@@ -28,15 +29,16 @@ def test_the_loss_curve_is_that_of_one_process(norm):
         assert (several == again).all() and digest == same, "another run has other bits"
 
 
+@pytest.mark.full
 def test_the_order_of_sending_does_not_change_the_numbers():
     assert curve(2, "batch")[1] == curve(2, "batch", "overlap=0")[1]
 
 
 @pytest.mark.parametrize(
     "what",
-    ["weights", "accumulation", "shared", "unused", "uneven", "different", "twice", "sync_norm"],
+    ["accumulation", "sync_norm", *full("weights", "shared", "unused", "uneven", "different", "twice")],
 )
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [2, *full(3)])
 def test_on_ranks(ranks, what):
     assert run(ranks, "ddp.py", what).split() == ["ok"] * ranks
 

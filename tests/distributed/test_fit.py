@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from distributed.world import needs_mpi, run, start
+from support.selection import full
 
 import fastconv as fc
 from fastconv import data
@@ -34,6 +35,7 @@ def test_the_history_is_that_of_one_process(tmp_path):
     np.testing.assert_allclose(losses(three), losses(one), rtol=0, atol=1e-5)
 
 
+@pytest.mark.full
 def test_a_resumed_run_has_the_same_bits(tmp_path):
     """Dropout and augmentation of each rank included; BatchNorm with the batches of single ranks."""
     options = "norm=batch", "dropout=0.4", "flip=1"
@@ -44,6 +46,7 @@ def test_a_resumed_run_has_the_same_bits(tmp_path):
     assert fit(2, tmp_path / "parts", *options) == whole
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("before, after, step", [(2, 3, "21"), (3, 1, "e3"), (1, 2, "13")])
 def test_a_run_continues_with_another_number_of_ranks(tmp_path, before, after, step):
     """In the middle of an epoch or of an evaluation. The batch in all is the same, and so is the curve."""
@@ -59,7 +62,7 @@ def test_a_run_continues_with_another_number_of_ranks(tmp_path, before, after, s
         assert point["epoch"] == other["epoch"] and point["test_accuracy"] == other["test_accuracy"]
 
 
-@pytest.mark.parametrize("name, stopped", [("SIGTERM", "terminated"), ("SIGINT", "interrupted")])
+@pytest.mark.parametrize("name, stopped", [("SIGTERM", "terminated"), *full(("SIGINT", "interrupted"))])
 def test_a_signal_to_one_rank_ends_all_with_a_checkpoint(tmp_path, name, stopped):
     result = fit(3, tmp_path, f"signal={name},1,5")
     assert result["stopped"] == stopped
@@ -68,6 +71,7 @@ def test_a_signal_to_one_rank_ends_all_with_a_checkpoint(tmp_path, name, stopped
     assert fit(3, tmp_path)["stopped"] is None
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_mpiexec_ends_all_with_a_checkpoint(tmp_path, number):
     process = start(2, "fit.py", tmp_path, "pause=0.1", "epochs=100")
@@ -80,8 +84,8 @@ def test_a_signal_to_mpiexec_ends_all_with_a_checkpoint(tmp_path, number):
     assert fit(2, tmp_path, f"epochs={saved['at']['epoch'] + 1}")["stopped"] is None
 
 
-@pytest.mark.parametrize("launcher", [(), ("-disable-auto-cleanup",)])
-@pytest.mark.parametrize("rank, step", [(0, 7), (1, 17), (2, 12)])
+@pytest.mark.parametrize("launcher", [(), pytest.param(("-disable-auto-cleanup",), marks=pytest.mark.full)])
+@pytest.mark.parametrize("rank, step", [(0, 7), *full((1, 17), (2, 12))])
 def test_a_killed_rank_is_named_and_the_others_end(tmp_path, rank, step, launcher):
     options = "norm=batch", "dropout=0.4"
     began = time.monotonic()
