@@ -468,6 +468,7 @@ def test_vectors_are_those_of_the_processor_that_numba_compiles_for(tmp_path):
     assert run(code, tmp_path, NUMBA_CPU_NAME="generic") == "16 {}"
 
 
+@pytest.mark.full
 def test_a_read_only_install_works(cache, tmp_path):
     copy = tmp_path / "site" / "fastconv"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.selection import full
 
 import fastconv as fc
 
@@ -77,7 +78,7 @@ def test_keys(data):
     np.testing.assert_array_equal(x.numpy(), y.numpy())
 
 
-@pytest.mark.parametrize("backend", ["numpy", "cpu"])
+@pytest.mark.parametrize("backend", ["numpy", *full("cpu")])
 def test_long_indices(backend):
     """Those that kernels read, and what they add in backward."""
     rng = np.random.default_rng(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import op_backend
+from support.selection import full
 
 import fastconv as fc
 from fastconv.nn import functional as F
@@ -31,8 +32,8 @@ def pairs(count, largest, seed):
 
 
 # PyTorch has two kernels: up to 128 rows and columns together, and beyond
-@pytest.mark.parametrize("rows", [2, 100])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", [2, *full(100)])
+@pytest.mark.parametrize("dtype", ["float32", *full("float64")])
 def test_nearest_reads_pytorchs_pixels(dtype, rows):
     """3,000 pairs: not one pixel beside PyTorch's, whose float32 positions decide at exact multiples."""
     torch = pytest.importorskip("torch")

@@ -111,7 +111,7 @@ def test_running_statistics(shape, momentum, backend):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-5)
 
 
-@pytest.mark.full_on("numpy")
+@pytest.mark.full
 def test_every_prediction_of_a_small_network_after_training(backend):
     """Ten steps of gradient descent on convolution, BatchNorm, pooling and a linear layer, from equal
     weights."""
