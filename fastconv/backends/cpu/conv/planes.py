@@ -82,13 +82,13 @@ def gather_planes(x: np.ndarray, spec: ConvSpec, is_dgrad: bool = False) -> np.n
 def as_planes(x: np.ndarray) -> np.ndarray:
     """``N, C, D, H, W`` as ``N D, C, H, W``."""
     x5 = layout.to_ndhwc(x)
-    return x5.reshape(-1, *x5.shape[2:]).transpose(0, 3, 1, 2)
+    return x5.reshape(x5.shape[0] * x5.shape[1], *x5.shape[2:]).transpose(0, 3, 1, 2)
 
 
-def as_volumes(x: np.ndarray, batch: int) -> np.ndarray:
-    """The inverse of :func:`as_planes`."""
+def as_volumes(x: np.ndarray, batch: int, depth: int) -> np.ndarray:
+    """The inverse of :func:`as_planes`, for so many images of so many planes."""
     planes = layout.to_ndhwc(x)[:, 0]
-    return planes.reshape(batch, -1, *planes.shape[1:]).transpose(0, 4, 1, 2, 3)
+    return planes.reshape(batch, depth, *planes.shape[1:]).transpose(0, 4, 1, 2, 3)
 
 
 @memoize_packed

@@ -368,7 +368,7 @@ def fwd(
         planes, weights_2d = gather_planes(x, spec), weights_to_planes(w, spec.kernel, False)
         added = None if residual is None else as_planes(residual)
         y = passes.forward(_run, planes, weights_2d, b, planes_spec(spec), added, activation, m)
-        return as_volumes(y, spec.batch)
+        return as_volumes(y, spec.batch, spec.out_size[0])
     if not needs_space_to_depth(spec):
         return passes.forward(_run, x, w, b, spec, residual, activation, m)
     inner = stride_one_spec(spec)
@@ -385,7 +385,7 @@ def bwd_data(
         planes, weights_2d = gather_planes(gy, spec, True), weights_to_planes(w, spec.kernel, True)
         added = None if residual is None else as_planes(residual)
         gx = passes.backward_data(_run, planes, weights_2d, planes_spec(spec, True), added, m)
-        return as_volumes(gx, spec.batch)
+        return as_volumes(gx, spec.batch, spec.in_size[0])
     if not needs_space_to_depth(spec):
         return passes.backward_data(_run, gy, w, spec, residual, m)
     blocks = passes.backward_data(_run, gy, weights_to_depth(w, spec), stride_one_spec(spec), None, m)
