@@ -149,8 +149,7 @@ def separable_pays(
     if expand is None and project is None or not prod(depthwise.y_shape) or not prod(depthwise.x_shape):
         return False
     threads = settings.get_num_threads()
-    rows, _, held = _sizes(expand, depthwise, project, np.dtype(dtype).itemsize, threads)
-    return held <= L2
+    return _sizes(expand, depthwise, project, np.dtype(dtype).itemsize, threads)[2] <= L2
 
 
 def separable_fwd(

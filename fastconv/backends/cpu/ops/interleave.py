@@ -48,7 +48,7 @@ def interleave(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The channels of ``x`` and ``y`` in turn (see the contract)."""
     channels = x.shape[1]
     result, _ = layout.empty((x.shape[0], 2 * channels, *x.shape[2:]), x.dtype)
-    if x.dtype.kind != "f":
+    if x.dtype.char not in "fd":
         result[:, ::2], result[:, 1::2] = x, y
         return result
     (x, x_pitch), (y, y_pitch) = layout.pixels(x), layout.pixels(y)
