@@ -81,4 +81,5 @@ def extremum_scan(name: str, x: Variable, dim: int) -> tuple[Any, Any]:
         name=name,
         axis=check_axis(name, dim, x.ndim),
         pick=lambda e, v, axis: e.extremum_scan(name, v, axis),
+        repeated=True,
     )

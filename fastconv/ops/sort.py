@@ -19,14 +19,21 @@ class Choose(Op):
     """Elements that ``pick(engine, x, axis) -> values, index`` selects along ``axis``, and their indices.
 
     The gradient of each element goes to its index. With ``squeezed`` the axis, which then has extent 1, is
-    removed.
+    removed. ``repeated`` says that an index may occur twice.
     """
 
     @staticmethod
     def forward(
-        ctx: Node, x: Any, name: str, axis: int, pick: Callable[..., tuple[Any, Any]], squeezed: bool = False
+        ctx: Node,
+        x: Any,
+        name: str,
+        axis: int,
+        pick: Callable[..., tuple[Any, Any]],
+        squeezed: bool = False,
+        repeated: bool = False,
     ) -> Any:
         e, ctx.shape, ctx.axis = ctx.engine, x.shape, axis
+        ctx.how = "add" if repeated else "set"  # which reads nothing
         x = x if x.ndim else e.reshape(x, (1,))
         ctx.vector = x.shape
         values, index = pick(e, x, axis)
@@ -40,7 +47,7 @@ class Choose(Op):
     def backward(ctx: Node, gy: Any) -> Any:
         e = ctx.engine
         gx = e.zeros(ctx.vector, gy.dtype)
-        e.scatter("add", gx, ctx.saved[0], e.reshape(gy, ctx.picked), ctx.axis)
+        e.scatter(ctx.how, gx, ctx.saved[0], e.reshape(gy, ctx.picked), ctx.axis)
         return gx if ctx.shape else e.reshape(gx, ())
 
 

@@ -363,7 +363,7 @@ def test_free_memory_is_bounded(engine, monkeypatch):
     from fastconv.backends.common import size_classes
     from fastconv.backends.cuda.runtime import pool
 
-    monkeypatch.setattr(size_classes, "SPARE", 1 << 20)
+    monkeypatch.setattr(size_classes.Blocks, "spare", 1 << 20)
     bounded, own = pool.Pool(), pool.Pool(bounded=False)
     for p in (bounded, own):
         for mib in (1, 2, 3, 5, 7, 11):

@@ -541,7 +541,7 @@ def test_warmup_covers_training(capsys):
         from fastconv.backends.cpu.codegen.jit import KERNELS
         from fastconv.backends.cpu.warmup import jobs
 
-        more = {"batch_norm_train", "cross_entropy_mean", "fused_chain", "in_memory_order"}
+        more = {"batch_norm_train", "cross_entropy_mean", "fused_chain", "in_memory_order", "nll_mean"}
         assert {label.split()[0] for label, _ in jobs()} == {*backends.CONTRACT, *more}
         assert cli.main(["warmup"]) == 0
         assert re.search(r"^\d+ ops ready in .*compiled kernels", capsys.readouterr().out, re.MULTILINE)

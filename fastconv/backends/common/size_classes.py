@@ -4,7 +4,7 @@ A block belongs to a size class. It returns to the pool when its last array is g
 that class takes it. If a class has no free block, a block that is up to half larger is used. Free memory is
 limited::
 
-    free bytes  <=  the most bytes that were in use lately  +  SPARE
+    free bytes  <=  the most bytes that were in use lately  +  Blocks.spare
                     (lately: while the last WINDOW to 2 WINDOW blocks were taken)
 
 Beyond this limit, blocks of those size classes that were least recently asked for are given back first. So
@@ -22,7 +22,6 @@ from collections import OrderedDict
 
 from .out_of_memory import CURE, running_op
 
-SPARE = 32 << 20  # free bytes that are kept in any case
 WINDOW = 1 << 16  # number of blocks taken; more than in a training step, so that it includes the step's peak
 
 
@@ -46,6 +45,9 @@ class Blocks:
     """
 
     align = 64
+    # Free bytes that are kept in any case. Blocks still return while the interpreter ends, when the names of
+    # this module are gone, so it is the class that has the number.
+    spare = 32 << 20
 
     def __init__(self, bounded: bool = True):
         _all.add(self)
@@ -103,11 +105,11 @@ class Blocks:
             blocks.append(block)
             if (
                 self.bounded
-                and self.free_bytes > SPARE + self.recent
-                and self.free_bytes > SPARE + self.before
+                and self.free_bytes > self.spare + self.recent
+                and self.free_bytes > self.spare + self.before
             ):
                 # Free somewhat more than necessary, so that the next block does not come here again.
-                self._shrink(max(self.recent, self.before) + SPARE - SPARE // 4)
+                self._shrink(max(self.recent, self.before) + self.spare - self.spare // 4)
 
     def _another(self, size: int):
         """A block for a class that has none, and its size: one that is up to half larger, or a new one."""

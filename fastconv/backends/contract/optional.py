@@ -72,6 +72,14 @@ class OptionalOps(Protocol):
     def cross_entropy_mean_bwd(self, gy: Array, saved: tuple[Any, ...]) -> Array:
         """The gradient of ``logits``."""
 
+    def nll_mean_fwd(
+        self, logp: Array, target: Array, weight: Array | None, ignore_index: int
+    ) -> tuple[Array | None, tuple[Any, ...]]:
+        """``loss, saved``: the mean negative log-likelihood; as ``cross_entropy_mean_fwd``."""
+
+    def nll_mean_bwd(self, gy: Array, saved: tuple[Any, ...]) -> Array:
+        """The gradient of ``logp``."""
+
     def fused_chain_plan(
         self, steps: tuple[tuple[str, ConvSpec | PoolSpec | None], ...], dtype: np.dtype[Any]
     ) -> Any:

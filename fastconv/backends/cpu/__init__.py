@@ -26,6 +26,7 @@ from .ops.dropout import dropout
 from .ops.grid_sample import grid_sample_bwd_data, grid_sample_bwd_grid, grid_sample_fwd
 from .ops.index import gather, scatter
 from .ops.interleave import interleave
+from .ops.label_loss import nll_mean_bwd, nll_mean_fwd
 from .ops.logsumexp import logsumexp
 from .ops.moving import concatenate, reshape
 from .ops.norm.batch import (

@@ -94,8 +94,8 @@ class Graph:
                 update()
             return None
         result = getattr(self._engine, name)(*args)
-        if name == "cross_entropy_mean_fwd" and result[0] is None:
-            raise ValueError("cross_entropy: target has a label that is not a class")
+        if name in ("cross_entropy_mean_fwd", "nll_mean_fwd") and result[0] is None:
+            raise ValueError(f"{name.removesuffix('_mean_fwd')}: target has a label that is not a class")
         return result
 
     def rehearse(self, step: Callable[[], _R]) -> _R:

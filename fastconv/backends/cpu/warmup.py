@@ -193,7 +193,11 @@ def _losses(x: np.ndarray, table: np.ndarray) -> Iterator[Job]:
         saved = engine.cross_entropy_mean_fwd(table, target, None, -100, 0.0)[1]
         return engine.cross_entropy_mean_bwd(np.ones((), np.float32), saved)
 
+    def likelihood():
+        return engine.nll_mean_bwd(np.ones((), np.float32), engine.nll_mean_fwd(table, target, None, -100)[1])
+
     yield "cross_entropy_mean", mean
+    yield "nll_mean", likelihood
 
 
 def _shapes(x: np.ndarray, y: np.ndarray, table: np.ndarray) -> Iterator[Job]:

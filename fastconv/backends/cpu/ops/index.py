@@ -25,12 +25,15 @@ from fastconv.backends.common.indices import around, check_in_range, repeated
 from fastconv.backends.common.pointwise import BINARY_FORMULAS
 from fastconv.backends.settings import get_num_threads
 
+from ..codegen import emitter
+from ..codegen.emitter import address
 from ..codegen.jit import U, body, kernel, split_range
 from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 from . import borrowed as reference
 
 SMALL = 1 << 12  # elements up to which NumPy is faster than a launch
+ASIDE = 16  # elements of a row of values that no part takes; several, so that none waits for the one before
 RUN = 16  # elements of ``inner`` that are worth a part of their own: a cache line of float32
 
 
@@ -39,6 +42,7 @@ def _gather(thread, threads, x, index, steps, extents, y, wrong):
     # x, index, y: flat; extents: of y (outer, k, inner), and n; wrong: whether a thread met a wrong index
     _, count, inner, n = extents
     outer_step, k_step, inner_step = steps
+    size = x.itemsize
     r, end = split_range(thread, threads, extents[0] * count)
     failed = 0
     while r < end:
@@ -63,9 +67,7 @@ def _gather(thread, threads, x, index, steps, extents, y, wrong):
                     y[U(target)] = x[U(line) + at]
                 else:
                     begin = line + np.int64(at) * inner
-                    source, row = x[begin : begin + inner], y[target : target + inner]
-                    for i in range(inner):
-                        row[i] = source[i]
+                    emitter.copy_bytes(address(y) + target * size, address(x) + begin * size, inner * size)
     wrong[thread, 0] = failed
 
 
@@ -73,10 +75,12 @@ def _gather(thread, threads, x, index, steps, extents, y, wrong):
 def _scatter_kernel(name: str):
     join = body(inline=True)(BINARY_FORMULAS.get(name, lambda old, new: new))
 
-    def run(thread, threads, x, index, value, steps, value_steps, extents, parts, wrong):
-        # x, index, value: flat; extents: outer, k, inner of what is written, and n; parts: of inner, of n
+    def run(thread, threads, x, index, value, steps, value_steps, extents, parts, aside, wrong):
+        # x, index, value: flat; extents: outer, k, inner of what is written, and n; parts: of inner, of n;
+        # aside: a row per thread, for values whose place is in another part
         outer, count, inner, n = extents
         outer_step, k_step, inner_step = steps
+        size = x.itemsize
         outer_value, k_value, inner_value = value_steps
         first, end = split_range(thread, threads, outer * parts[0] * parts[1])
         failed = 0
@@ -87,13 +91,15 @@ def _scatter_kernel(name: str):
             line, extent = o * n * inner, U(high - low)
             if inner == 1:
                 at, from_ = o * outer_step, o * outer_value
-                for _ in range(count):
+                begin, other = address(x) + line * size, address(aside[thread])
+                for k in range(count):
+                    # A choice of address: a branch would be guessed wrongly for every other index.
                     place = index[U(at)]
-                    if U(place - low) < extent:
-                        target = U(line + place)
-                        x[target] = join(x[target], value[U(from_)])
-                    elif U(place) >= U(n):
-                        failed = 1
+                    elsewhere = other + (k % ASIDE) * size
+                    target = begin + place * size if U(place - low) < extent else elsewhere
+                    one = emitter.view1d(target, 1, x)
+                    one[0] = join(one[0], value[U(from_)])
+                    failed |= U(place) >= U(n)
                     at += k_step
                     from_ += k_value
                 continue
@@ -170,7 +176,9 @@ def scatter(name, x, index, value, axis):
     target, values = in_order.reshape(-1), values.reshape(-1)
     if name == "set":
         target, values = _bits(target, values)
-    (wrong,) = per_thread((1, np.int64))
-    _scatter_kernel(name)(target, places.reshape(-1), values, steps, value_steps, (*extents, n), parts, wrong)
+    aside, wrong = per_thread((ASIDE, target.dtype), (1, np.int64))
+    _scatter_kernel(name)(
+        target, places.reshape(-1), values, steps, value_steps, (*extents, n), parts, aside, wrong
+    )
     if wrong[:, 0].any():
         check_in_range(index, n, axis)

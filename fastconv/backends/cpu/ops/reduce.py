@@ -32,7 +32,7 @@ from .norm.moments import moments as channel_moments
 from .norm.pixels import images
 
 SMALL = 1 << 13  # elements up to which NumPy is faster than a launch
-LANES = 64
+LANES, TAIL = 64, 16  # elements of a step of vector code, and of one behind the last whole step
 CHUNK = 1024
 RUN = 1 << 12  # elements of a part at least
 PARTS = 64  # parts of n at most
@@ -72,9 +72,11 @@ def _line_extremum(join: str):
             c = better(emitter.load(at + 2 * step, line), c)
             d = better(emitter.load(at + 3 * step, line), d)
         emitter.store(better(better(a, b), better(c, d)), address(scratch))
-        for i in range(lanes):
-            value = join_one(value, scratch[i])
-        return value
+        while lanes > 1:
+            lanes //= 2
+            for i in range(lanes):
+                scratch[i] = join_one(scratch[i], scratch[lanes + i])
+        return scratch[0]
 
     return line_extremum
 
@@ -130,7 +132,15 @@ def _kernel(name, real, first: bool, last: bool):
             width = min(CHUNK, inner - at)
             if inner == 1 and (additive or joined == 1):
                 value, line = start, lines[o, begin:stop]
-                for i in range(line.size):
+                whole = line.size - line.size % LANES  # vector code; the compiler goes one by one behind it
+                for i in range(whole):
+                    value = join(value, acc(term(line[i], p)))
+                while whole + TAIL <= line.size:
+                    some = line[whole : whole + TAIL]
+                    for i in range(TAIL):
+                        value = join(value, acc(term(some[i], p)))
+                    whole += TAIL
+                for i in range(whole, line.size):
                     value = join(value, acc(term(line[i], p)))
                 y[part, o, 0] = write(finish(value, n_all, p))
                 continue

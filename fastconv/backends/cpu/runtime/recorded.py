@@ -61,6 +61,7 @@ AGAIN = frozenset(
         "dropout",
         "gather",
         "host_call",
+        "nll_mean_fwd",
         "optimizer_step",
         "scatter",
         "to_host",

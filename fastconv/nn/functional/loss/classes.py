@@ -20,6 +20,9 @@ from ..labels import check_labels
 from ..softmax import log_softmax
 from .base import check_reduction, reduced
 
+#: The engines' names of these losses, and the functions'.
+LABEL_LOSSES = {"cross_entropy": "cross_entropy", "nll": "nll_loss"}
+
 
 def _index(name: str, ignore_index: Any) -> int:
     try:
@@ -82,22 +85,23 @@ class CrossEntropy(Op):
         return ctx.engine.cross_entropy_bwd(_row_gradients(ctx, gy), *ctx.saved, *ctx.options)
 
 
-class MeanCrossEntropy(Op):
-    """Rows of logits -> their mean loss, by an optional op of the engine, which also checks the labels."""
+class MeanOfLabels(Op):
+    """Rows and their labels -> the mean of the loss ``name``, by an optional op of the engine, which also
+    checks the labels."""
 
     @staticmethod
-    def forward(ctx, logits, target, weight, ignore_index, label_smoothing):
-        loss, saved = ctx.engine.cross_entropy_mean_fwd(logits, target, weight, ignore_index, label_smoothing)
-        if loss is None:
-            check_labels(
-                "cross_entropy", Tensor(target), logits.shape[1], ignore_index
-            )  # raises an error that names the label
+    def forward(ctx, x, target, weight, name, ignore_index, **options):
+        mean_fwd = getattr(ctx.engine, f"{name}_mean_fwd")
+        loss, saved = mean_fwd(x, target, weight, ignore_index, *options.values())
+        if loss is None:  # raises an error that names the label
+            check_labels(LABEL_LOSSES[name], Tensor(target), x.shape[1], ignore_index)
+        ctx.name = name
         ctx.save(*saved)
         return loss
 
     @staticmethod
     def backward(ctx, gy):
-        return ctx.engine.cross_entropy_mean_bwd(gy, ctx.saved)
+        return getattr(ctx.engine, f"{ctx.name}_mean_bwd")(gy, ctx.saved)
 
 
 class NegativeLogLikelihood(Op):
@@ -166,6 +170,19 @@ def _label_loss(
     return out.reshape(where) if reduction == "none" else out
 
 
+def _one_op(name: str, x: Tensor, target: Tensor, reduction: str) -> bool:
+    """Whether the engine has one op for the mean of the rows' losses. An observer sees the ops of the
+    contract."""
+    return (
+        reduction == "mean"
+        and x.ndim == 2
+        and target.shape == x.shape[:1]
+        and target.dtype == INT64
+        and backends.observer.get() is None
+        and hasattr(x.engine, f"{name}_mean_fwd")
+    )
+
+
 def _check_classes(name: str, x: TensorLike, weight: TensorLike | None) -> tuple[Tensor, Tensor | None]:
     """The input and the class weights as Tensors, checked."""
     check_float(name, ("weight",), input=x, weight=weight)
@@ -230,16 +247,12 @@ def cross_entropy(
     target = argument(name, "target", target)
     label_smoothing = number(name, "label_smoothing", label_smoothing, 0, 1)
     ignore_index = _index(name, ignore_index)
-    rows_of_labels = input.ndim == 2 and target.shape == input.shape[:1] and target.dtype == INT64
-    # An observer sees the ops of the contract.
-    if (
-        rows_of_labels
-        and reduction == "mean"
-        and backends.observer.get() is None
-        and hasattr(input.engine, "cross_entropy_mean_fwd")
-    ):
-        return MeanCrossEntropy.apply(
-            input, target, weight, ignore_index=ignore_index, label_smoothing=label_smoothing
+    if _one_op("cross_entropy", input, target, reduction):
+        return MeanOfLabels.apply(
+            *(input, target, weight),
+            name="cross_entropy",
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
         )
     if target.dtype.kind != "f":
         return _label_loss(
@@ -295,4 +308,6 @@ def nll_loss(
     check_reduction("nll_loss", reduction, size_average, reduce)
     input, weight = _check_classes("nll_loss", input, weight)
     target, ignore_index = argument("nll_loss", "target", target), _index("nll_loss", ignore_index)
+    if _one_op("nll", input, target, reduction):
+        return MeanOfLabels.apply(input, target, weight, name="nll", ignore_index=ignore_index)
     return _label_loss("nll_loss", NegativeLogLikelihood, input, target, weight, ignore_index, reduction)
