@@ -93,11 +93,16 @@ class _Trace:
         self._stale: set[Any] = set()  # arrays that a change in place of the same memory has outdated
         self._owners: dict[int, set[Any]] = {}  # of results: owner of the memory -> places in it
         self._kept: list[Any] = []  # so that no place is used twice
+        self._callers: list[Any] = [None]  # the modules that run now
 
     def call(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run ``module``; of an optimized net, each layer on its own, because passes merge layers."""
         forward = module.forward
-        return getattr(forward, "unoptimized", forward)(*args, **kwargs)
+        self._callers.append(module)
+        try:
+            return getattr(forward, "unoptimized", forward)(*args, **kwargs)
+        finally:
+            self._callers.pop()
 
     def engine(self, engine: Any) -> Any:
         """The stand-in for ``engine``. It has no optional ops, which merge several of the contract."""
@@ -153,7 +158,7 @@ class _Trace:
             raise refused(f"the numbers of a tensor ({shape_str(args[0].shape)}) are read")
         given = self._arguments(args)
         result = getattr(engine, op)(*args)
-        self.calls.append(Call(op, given, self._results(result)))
+        self.calls.append(Call(op, given, self._results(result), self._callers[-1]))
         return result
 
     def _depends(self, array: Any) -> bool:
