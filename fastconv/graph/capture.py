@@ -46,7 +46,6 @@ def capture(function: Callable[..., Any], inputs: Sequence[Any]) -> tuple[Progra
         Takes Tensors, returns a Tensor or tuples, lists and dicts of Tensors. Python code in it runs now
         only. Modules of a net from ``optimize_for_inference`` compute what they compute without it.
     inputs : sequence of array
-        Host arrays.
 
     Raises
     ------
@@ -179,7 +178,7 @@ class _Trace:
         self._values[place] = value
 
     def _arguments(self, structure: Any) -> Any:
-        if isinstance(structure, np.ndarray) or hasattr(structure, "__cuda_array_interface__"):
+        if hasattr(structure, "strides") and not isinstance(structure, np.generic):
             return self.value(structure)
         if type(structure) in (tuple, list):
             return type(structure)([self._arguments(s) for s in structure])
@@ -196,7 +195,10 @@ def _apart(array: Any, others: Sequence[Any]) -> Any:
 
     A later call of the program may have different arrays there.
     """
-    return array.copy() if any(np.may_share_memory(array, a) for a in others) else array
+    if isinstance(array, np.ndarray):
+        return array.copy() if any(np.may_share_memory(array, a) for a in others) else array
+    shared = variable.owner(array) in map(variable.owner, others)
+    return variable.tensor_class(array).clone().array if shared else array
 
 
 def _place(array: Any) -> Any:

@@ -319,6 +319,31 @@ def test_a_net_that_assigns_attributes(backend):
                 fast(fc.ones(1, C, size, 3))
 
 
+def test_a_teacher_in_a_recorded_step():
+    """Steps of training that are recorded call an optimized net."""
+    fc.manual_seed(0)
+    body = nn.Sequential(conv(), nn.BatchNorm2d(C), nn.ReLU(), nn.Flatten(), nn.Linear(9 * C, 2))
+    teacher, xs = fc.optimize_for_inference(with_statistics(body)), [fc.randn(2, C, 3, 3) for _ in range(6)]
+    losses = []
+    for record in (False, True):
+        fc.manual_seed(1)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(9 * C, 2))
+        optimizer = fc.optim.SGD(net.parameters(), lr=0.1)
+
+        def step(x, y, net=net, optimizer=optimizer):
+            optimizer.zero_grad()
+            with fc.no_grad():
+                wanted = teacher(x)
+            loss = ((net(x) - wanted) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run = fc.compile(step, net, optimizer) if record else step
+        losses.append([run(x, fc.zeros(2)).item() for x in xs])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+
+
 def random_net(rng):
     """Modules that are built from modules of one pool, so that many are shared."""
     pool = [
