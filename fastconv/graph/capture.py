@@ -178,11 +178,10 @@ class _Trace:
         self._values[place] = value
 
     def _arguments(self, structure: Any) -> Any:
-        if hasattr(structure, "strides") and not isinstance(structure, np.generic):
-            return self.value(structure)
         if type(structure) in (tuple, list):
             return type(structure)([self._arguments(s) for s in structure])
-        return structure
+        is_array = hasattr(structure, "strides") and not isinstance(structure, np.generic)
+        return self.value(structure) if is_array else structure
 
     def _results(self, structure: Any) -> Any:
         if isinstance(structure, tuple):
