@@ -28,7 +28,8 @@ class StandIn:
     def __eq__(self, other: object) -> bool:
         return getattr(other, "_stands_for", other) is self._stands_for
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        return hash(self._stands_for)
 
     def __getattr__(self, name: str) -> Any:
         if name in OPTIONAL and not self._optional:

@@ -46,7 +46,6 @@ def capture(function: Callable[..., Any], inputs: Sequence[Any]) -> tuple[Progra
         Takes Tensors, returns a Tensor or tuples, lists and dicts of Tensors. Python code in it runs now
         only. Modules of a net from ``optimize_for_inference`` compute what they compute without it.
     inputs : sequence of array
-        Host arrays.
 
     Raises
     ------
@@ -93,11 +92,16 @@ class _Trace:
         self._stale: set[Any] = set()  # arrays that a change in place of the same memory has outdated
         self._owners: dict[int, set[Any]] = {}  # of results: owner of the memory -> places in it
         self._kept: list[Any] = []  # so that no place is used twice
+        self._callers: list[Any] = [None]  # the modules that run now
 
     def call(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run ``module``; of an optimized net, each layer on its own, because passes merge layers."""
         forward = module.forward
-        return getattr(forward, "unoptimized", forward)(*args, **kwargs)
+        self._callers.append(module)
+        try:
+            return getattr(forward, "unoptimized", forward)(*args, **kwargs)
+        finally:
+            self._callers.pop()
 
     def engine(self, engine: Any) -> Any:
         """The stand-in for ``engine``. It has no optional ops, which merge several of the contract."""
@@ -153,7 +157,7 @@ class _Trace:
             raise refused(f"the numbers of a tensor ({shape_str(args[0].shape)}) are read")
         given = self._arguments(args)
         result = getattr(engine, op)(*args)
-        self.calls.append(Call(op, given, self._results(result)))
+        self.calls.append(Call(op, given, self._results(result), self._callers[-1]))
         return result
 
     def _depends(self, array: Any) -> bool:
@@ -174,11 +178,10 @@ class _Trace:
         self._values[place] = value
 
     def _arguments(self, structure: Any) -> Any:
-        if isinstance(structure, np.ndarray) or hasattr(structure, "__cuda_array_interface__"):
-            return self.value(structure)
         if type(structure) in (tuple, list):
             return type(structure)([self._arguments(s) for s in structure])
-        return structure
+        is_array = hasattr(structure, "strides") and not isinstance(structure, np.generic)
+        return self.value(structure) if is_array else structure
 
     def _results(self, structure: Any) -> Any:
         if isinstance(structure, tuple):
@@ -191,7 +194,10 @@ def _apart(array: Any, others: Sequence[Any]) -> Any:
 
     A later call of the program may have different arrays there.
     """
-    return array.copy() if any(np.may_share_memory(array, a) for a in others) else array
+    if isinstance(array, np.ndarray):
+        return array.copy() if any(np.may_share_memory(array, a) for a in others) else array
+    shared = variable.owner(array) in map(variable.owner, others)
+    return variable.tensor_class(array).clone().array if shared else array
 
 
 def _place(array: Any) -> Any:

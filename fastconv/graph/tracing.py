@@ -65,4 +65,6 @@ def trace(net: Callable[..., Any], *inputs: TensorLike) -> Program:
     for part in (*(call.args for call in program.calls), program.output):
         for v in values_in(part):
             v.name = names.get(id(v.constant), "")
+    for call in program.calls:
+        call.caller = None  # a program does not keep the net
     return program

@@ -80,10 +80,12 @@ class Call:
     args : tuple
         Every argument by position.
     result : Value, or a tuple of Values and other things
+    caller : Module or None
+        Of a call that a capture has noted: the innermost module that made it.
     """
 
-    def __init__(self, op: str, args: Sequence[Any], result: Any) -> None:
-        self.op, self.args, self.result = op, tuple(args), result
+    def __init__(self, op: str, args: Sequence[Any], result: Any, caller: Any = None) -> None:
+        self.op, self.args, self.result, self.caller = op, tuple(args), result, caller
 
     @property
     def inputs(self) -> list[Value]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from .. import backends
 from ..backends.contract import Engine
-from ..inference.fused import Fused
+from ..inference.merged import Merged
 from ..nn import Module
 from ..spec import ConvSpec, broadcast_shape
 
@@ -33,7 +33,7 @@ def macs(op: str, args: tuple[Any, ...]) -> int:
 
 def parts(module: Module) -> tuple[Module, ...]:
     """The modules whose work ``module`` does: itself, or those that were merged for inference."""
-    return module.layers if isinstance(module, Fused) else (module,)
+    return module.layers if isinstance(module, Merged) else (module,)
 
 
 def kind(module: Module) -> str:
@@ -81,15 +81,19 @@ class Observer:
         self.calls[module] += 1
         row = self.rows.get(key)
         if row is None:
-            first = parts(module)[0]
-            row = self.rows[key] = self.row(self.names.get(first, ""), module)
+            name = next((self.names[m] for m in parts(module) if m in self.names), "")
+            row = self.rows[key] = self.row(name, module)
         self.stack.append(row)
         try:
-            out = module.forward(*args, **kwargs)
+            out = self.forward_of(module)(*args, **kwargs)
         finally:
             self.stack.pop()
         self.returned(row, module, out)
         return out
+
+    def forward_of(self, module: Module) -> Callable[..., Any]:
+        """What a call of ``module`` runs."""
+        return module.forward
 
     def engine(self, engine: Engine) -> Engine:
         """An engine that shows its ops to this observer, for the module that runs now."""

@@ -19,8 +19,6 @@ from .builders import builder
 class _DenseLayer(nn.Module):
     """Computes ``growth_rate`` new channels from all channels so far."""
 
-    in_sequence = (("conv1", "norm2"),)  # see optimize_for_inference
-
     def __init__(self, c_in: int, growth_rate: int, bn_size: int, drop_rate: float) -> None:
         super().__init__()
         hidden = bn_size * growth_rate

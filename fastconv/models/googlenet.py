@@ -28,8 +28,6 @@ class GoogLeNetOutputs(NamedTuple):
 
 
 class _Conv(nn.Module):
-    in_sequence = (("conv", "bn"),)  # see optimize_for_inference
-
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
         self.conv = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)

@@ -47,15 +47,6 @@ class _Block(nn.Module):
         carried = x if self.downsample is None else self.downsample(x)
         return getattr(self, f"bn{self.depth}")(y, carried)
 
-    def residual_form(self) -> tuple[tuple[nn.Module, ...], nn.Module | None]:
-        """``body, shortcut``, for ``optimize_for_inference``: ``forward`` computes ``body(x) + shortcut(x)``.
-
-        ``body`` is a tuple of modules. Its last module gets the result of the shortcut as its second
-        argument. A ``shortcut`` of None is the identity.
-        """
-        pairs = range(1, self.depth + 1)
-        return tuple(getattr(self, f"{name}{i}") for i in pairs for name in ("conv", "bn")), self.downsample
-
 
 class BasicBlock(_Block):
     """A block of two 3x3 convolutions."""
@@ -133,8 +124,6 @@ class ResNet(nn.Module):
     >>> fc.models.resnet18(num_classes=10, small_input=True).eval()(fc.zeros(1, 3, 32, 32)).shape
     (1, 10)
     """
-
-    in_sequence = (("conv1", "bn1"),)  # see optimize_for_inference
 
     def __init__(
         self,

@@ -16,12 +16,6 @@ from .builders import builder
 class _Fire(nn.Module):
     """A 1x1 convolution to few channels; then a 1x1 and a 3x3 convolution of these, concatenated."""
 
-    in_sequence = (
-        ("squeeze", "squeeze_activation"),
-        ("expand1x1", "expand1x1_activation"),
-        ("expand3x3", "expand3x3_activation"),
-    )
-
     def __init__(self, c_in: int, squeeze: int, each: int) -> None:
         super().__init__()
         self.squeeze, self.squeeze_activation = nn.Conv2d(c_in, squeeze, 1), nn.ReLU()

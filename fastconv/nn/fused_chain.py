@@ -30,7 +30,7 @@ FusionSteps: TypeAlias = tuple[list[tuple[str, Any]], tuple[int, ...], tuple["Te
 
 
 class Fusible(Protocol):
-    """A layer, or the ``forward`` assigned to one module, that can be part of a fused chain."""
+    """A layer that can be part of a fused chain."""
 
     def fusion_steps(self, shape: tuple[int, ...]) -> FusionSteps | None:
         """The steps on an input of ``shape``.
@@ -49,11 +49,10 @@ def _steps(modules: Sequence[Any], x: Tensor) -> tuple[tuple, list[int], list[li
     steps, ends, params = [], [], []
     shape, dtype, device = x.shape, x.dtype, x.device
     for m in modules:
-        offers: Fusible = m.__dict__.get("forward", m)
-        if "fusion_steps" not in type(offers).__dict__ or hooked(m):
+        if "fusion_steps" not in type(m).__dict__ or "forward" in m.__dict__ or hooked(m):
             break
         try:
-            found = offers.fusion_steps(shape)
+            found = m.fusion_steps(shape)
         except (ValueError, TypeError):
             break
         if found is None or any(p is not None and (p.dtype != dtype or p.device != device) for p in found[2]):

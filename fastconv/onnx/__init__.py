@@ -5,7 +5,6 @@ Both need the package ``onnx``: ``pip install "fastconv[onnx]"``.
 ::
 
     reader.py      a file, checked, as nodes and constants
-    gates.py       activations that a file writes as several nodes
     operators/     how each operator is computed, with functions of fastconv; a file per subject
     module.py      the module that runs the nodes
     exporting.py   a network, captured as a program, as a file; writer.py: its nodes and constants

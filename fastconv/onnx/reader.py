@@ -19,7 +19,6 @@ import numpy as np
 
 from ..checks import LIMIT, check, shape_str
 from ..typing import PathLike
-from .gates import joined
 from .node import Node
 from .operators import OPERATORS
 from .package import DTYPES, package, type_name
@@ -89,7 +88,7 @@ def read(source: PathLike | bytes | Any) -> Graph:
     nodes = [_node(onnx, n, opset, folder, what) for n in graph.node]
     inputs = [_input(i) for i in graph.input if i.name not in initialisers]
     outputs = [o.name for o in graph.output]
-    return Graph(opset, joined(nodes, outputs), inputs, outputs, initialisers)
+    return Graph(opset, nodes, inputs, outputs, initialisers)
 
 
 # ------------------------------------------------------------------------------------------------- the file

@@ -639,13 +639,8 @@ def test_summary_and_profile_of_a_net_that_works_in_place():
     assert fc.profile(Block(True), fc.rand(1, 2, 8, 8))
 
 
-def test_what_waits_in_a_sequence_is_changed_apart_from_its_source():
-    """Modules that an optimized net merges by name hand on a tensor that is computed when somebody looks at
-    it."""
-
+def test_an_optimized_net_that_changes_a_result_of_a_layer_in_place():
     class Net(nn.Module):
-        in_sequence = (("conv", "norm"),)
-
         def __init__(self):
             super().__init__()
             self.conv, self.norm = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)

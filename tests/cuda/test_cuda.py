@@ -308,12 +308,36 @@ def test_an_optimized_net_gives_the_same_results():
         .eval()
         .to("cuda")
     )
-    fast, x = fc.optimize_for_inference(net), fc.tensor(values(2, 1, 4, 4)).to("cuda")
-    want = net(x).cpu().numpy()
+    fast, inputs = fc.optimize_for_inference(net), [fc.tensor(values(2, 1, 4, 4)) * k for k in range(4)]
+    want = [net(x.to("cuda")).cpu().numpy() for x in inputs]
     assert all(p.device == "cuda" for p in fast.parameters())
     net[0].weight.data[:] = 0.0  # the copy has memory of its own
-    for _ in range(3):
-        np.testing.assert_allclose(fast(x).cpu().numpy(), want, rtol=1e-4, atol=1e-6)
+    for x, y in zip(inputs, want):
+        np.testing.assert_allclose(fast(x.to("cuda")).cpu().numpy(), y, rtol=1e-4, atol=1e-6)
+    (program,) = fast.forward.programs
+    assert [call.op for call in program.calls if "reshape" != call.op != "permute"] == ["conv_fwd"] * 2
+    rows = fc.profile(fast, inputs[1].to("cuda"), 1).layers
+    assert [row.type for row in rows] == ["Conv2d+BatchNorm2d+ReLU", "Flatten", "Linear"]
+
+
+def test_an_optimized_net_of_two_inputs():
+    net = TwoInputs().eval().to("cuda")
+    fast = fc.optimize_for_inference(net)
+    for k in range(4):
+        x, y = fc.tensor(values(2, 4, 3, 3)).to("cuda") * k, fc.tensor(values(2, 4, 1, 1)).to("cuda")
+        for pair in ((x, y), (x, x)):
+            np.testing.assert_allclose(
+                fast(*pair).cpu().numpy(), net(*pair).cpu().numpy(), rtol=1e-4, atol=1e-6
+            )
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x, y):
+        return self.conv(x) * y
 
 
 def test_steady_steps_allocate_nothing(engine):

@@ -277,6 +277,7 @@ def test_a_layer_with_a_hook_is_not_fused(backend):
 
 
 def test_an_optimized_net_calls_hooks(backend):
+    """Hooks of a module in the net have a price: the net runs layer by layer."""
     m, seen = lenet().eval(), []
     watch(m[1], seen, "before")
     fast = fc.optimize_for_inference(m)
@@ -284,7 +285,7 @@ def test_an_optimized_net_calls_hooks(backend):
     with fc.no_grad():
         want = m(x).numpy()
         seen.clear()
-        for _ in range(4):  # further calls of a shape are recorded
+        for _ in range(4):
             np.testing.assert_allclose(fast(x), want, rtol=1e-5, atol=1e-6)
         assert [name for name, _ in seen] == ["before"] * 4
         plain = fc.optimize_for_inference(lenet().eval())
@@ -300,9 +301,14 @@ def test_an_optimized_net_calls_hooks(backend):
         for _ in range(3):
             plain(x)
         assert len(seen) == 12
+        programs = plain.forward.programs
+        assert programs
+        watch(plain, seen, "net again")
+        plain(x), plain(x)
+        assert seen[12:] == [("net again", (2, 3))] * 2 and len(plain.forward.programs) == len(programs) + 1
 
 
-def test_hooks_in_a_residual_block_and_in_sequence(backend):
+def test_hooks_in_a_residual_block(backend):
     block = fc.models.resnet18(num_classes=2).layer1
     seen = []
     fast = fc.optimize_for_inference(block.eval())
@@ -311,29 +317,9 @@ def test_hooks_in_a_residual_block_and_in_sequence(backend):
         want = fast(x).numpy()
         watch(fast[0].conv1, seen, "conv1")
         watch(fast[0].bn2, seen, "bn2")
-        np.testing.assert_allclose(fast(x), want, rtol=1e-4, atol=1e-5)
+        with pytest.warns(match=r"cannot be captured as a program \(0.conv1 has hooks\)"):
+            np.testing.assert_allclose(fast(x), want, rtol=1e-4, atol=1e-5)
     assert [name for name, _ in seen] == ["conv1", "bn2"]
-
-    class Stem(nn.Module):
-        in_sequence = (("conv", "norm"),)
-
-        def __init__(self):
-            super().__init__()
-            self.conv, self.norm = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)
-
-        def forward(self, x):
-            return self.norm(self.conv(x))
-
-    seen.clear()
-    stem = fc.optimize_for_inference(Stem().eval())
-    x = fc.rand(1, 1, 5, 5)
-    with fc.no_grad():
-        want = stem(x).numpy()
-        watch(stem.conv, seen, "conv")
-        watch(stem.norm, seen, "norm")
-        for _ in range(2):
-            np.testing.assert_allclose(stem(x), want, rtol=1e-5, atol=1e-6)
-    assert [name for name, _ in seen] == ["conv", "norm"] * 2
 
 
 def test_summary_and_profile_call_hooks(backend):
