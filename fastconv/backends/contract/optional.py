@@ -140,6 +140,25 @@ class OptionalOps(Protocol):
         ``layer`` and ``residual`` are as for ``separable_fwd``.
         """
 
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """An array ``N x C x spatial`` without values, for the two ops that follow to write to.
+
+        The engine also has two sets of ops: ``WRITES_SLICES``, whose results may be a part of the channels of
+        such an array, and ``READS_SLICES``, which read such a part as fast as another array.
+        """
+
+    def result_into(self, target: Array, channels: tuple[int, int], op: str, args: tuple[Any, ...]) -> Array:
+        """``target[:, first:end]`` after the result of ``op`` of ``args`` was written there.
+
+        ``channels`` is ``(first, end)``.
+        """
+
+    def concatenate_into(self, target: Array, channels: tuple[int, int], parts: Sequence[Array]) -> Array:
+        """``target[:, first:end]`` after ``parts`` were written there, one behind the other.
+
+        ``channels`` is ``(first, end)``. Parts that lie at their place are not copied.
+        """
+
     def host_call(self, function: Callable[..., None], *arrays: Array) -> None:
         """``function(True, *arrays)``, which may write to the arrays.
 

@@ -8,6 +8,7 @@ from .conv.weights import conv_arrange, in_memory_order
 from .fused.chain import fused_chain_bwd, fused_chain_fwd
 from .fused.plan import fused_chain_plan
 from .graph import Graph, host_call
+from .in_place import READS_SLICES, WRITES_SLICES, concatenate_into, empty, result_into
 from .ops.borrowed import (
     as_strided,
     asarray,

@@ -19,6 +19,7 @@ engine and what is known of constants.
 ``gates``                  products with a gate for each channel go into the 1x1 layer that reads them
 ``separable``              1x1, depthwise and 1x1 layers are one op, where that is faster
 ``prepack``                constant weights in the engine's own form
+``concatenations``         channels that are joined are written to their places by the ops that compute them
 =========================  =============================================================================
 """
 
@@ -39,6 +40,7 @@ from .chains import chains
 from .channel_scale import channel_scale
 from .channel_shuffle import channel_shuffle
 from .common_calls import common_calls
+from .concatenations import concatenations
 from .dead_calls import dead_calls
 from .dense import dense
 from .epilogues import epilogues
@@ -68,12 +70,14 @@ PASSES: dict[str, Callable[[Program, Any, Constants], Program]] = {
     "gates": gates,
     "separable": separable,
     "prepack": prepack,
+    "concatenations": concatenations,
 }
 
 
 #: Passes whose result is for one engine only.
 FOR_ENGINE = (
     *("chains", "dense", "max_pool", "channel_shuffle", "epilogues", "gates", "separable", "prepack"),
+    "concatenations",
 )
 
 
