@@ -140,6 +140,18 @@ class OptionalOps(Protocol):
         ``layer`` and ``residual`` are as for ``separable_fwd``.
         """
 
+    def normed_conv_pays(self, spec: ConvSpec, dtype: np.dtype[Any]) -> bool:
+        """Whether ``normed_conv_fwd`` is faster than the norm and the convolution."""
+
+    def normed_conv_fwd(
+        self, x: Array, norm: tuple[Any, ...], layer: tuple[Any, ...], residual: Array | None
+    ) -> Array:
+        """A 1x1 convolution of ``batch_norm_fwd(x, *vectors, None, activation)`` by one op.
+
+        ``norm`` is ``(*vectors, activation)``, where ``vectors`` are mean, invstd, weight and bias, and the
+        last two may be None. ``layer`` and ``residual`` are as for ``separable_fwd``.
+        """
+
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """An array ``N x C x spatial`` without values, for the two ops that follow to write to.
 

@@ -23,7 +23,14 @@ from .runtime.strided_copy import copy
 
 #: Ops that write to a slice of channels as fast as to an array of their own.
 WRITES_SLICES = frozenset(
-    ("adaptive_avg_pool_fwd", "avg_pool_fwd", "batch_norm_fwd", "conv_fwd", "max_pool_values")
+    (
+        "adaptive_avg_pool_fwd",
+        "avg_pool_fwd",
+        "batch_norm_fwd",
+        "conv_fwd",
+        "max_pool_values",
+        "normed_conv_fwd",
+    )
 )
 #: Ops that read a slice of channels as fast as an array that is dense.
 READS_SLICES = frozenset(
@@ -34,6 +41,7 @@ READS_SLICES = frozenset(
         "gated_conv_fwd",
         "interleave",
         "max_pool_values",
+        "normed_conv_fwd",
         "separable_fwd",
     )
 )

@@ -17,6 +17,7 @@ engine and what is known of constants.
 ``channel_shuffle``        two arrays joined and shuffled are one op
 ``epilogues``              the end of a convolution: a sum, then an activation, in its kernel
 ``gates``                  products with a gate for each channel go into the 1x1 layer that reads them
+``normed``                 a BatchNorm and its ReLU go into the 1x1 layer that reads them
 ``separable``              1x1, depthwise and 1x1 layers are one op, where that is faster
 ``prepack``                constant weights in the engine's own form
 ``concatenations``         channels that are joined are written to their places by the ops that compute them
@@ -47,6 +48,7 @@ from .epilogues import epilogues
 from .fold_constants import fold_constants
 from .gates import gates
 from .max_pool import max_pool
+from .normed import normed
 from .padding import padding
 from .prepack import prepack
 from .separable import separable
@@ -68,6 +70,7 @@ PASSES: dict[str, Callable[[Program, Any, Constants], Program]] = {
     "channel_shuffle": channel_shuffle,
     "epilogues": epilogues,
     "gates": gates,
+    "normed": normed,
     "separable": separable,
     "prepack": prepack,
     "concatenations": concatenations,
@@ -76,8 +79,8 @@ PASSES: dict[str, Callable[[Program, Any, Constants], Program]] = {
 
 #: Passes whose result is for one engine only.
 FOR_ENGINE = (
-    *("chains", "dense", "max_pool", "channel_shuffle", "epilogues", "gates", "separable", "prepack"),
-    "concatenations",
+    *("chains", "dense", "max_pool", "channel_shuffle", "epilogues", "gates", "normed", "separable"),
+    *("prepack", "concatenations"),
 )
 
 

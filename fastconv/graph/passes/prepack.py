@@ -25,9 +25,9 @@ def prepack(program: Program, engine: Any, constants: Constants) -> Program:
             x, *stages, residual = call.args
             stages = [s and (packed(s[0]), *s[1:]) for s in stages]
             call = Call(call.op, (x, *stages, residual), call.result)
-        elif call.op == "gated_conv_fwd":
-            x, gate, (w, *others), residual = call.args
-            call = Call(call.op, (x, gate, (packed(w), *others), residual), call.result)
+        elif call.op in ("gated_conv_fwd", "normed_conv_fwd"):
+            x, before, (w, *others), residual = call.args
+            call = Call(call.op, (x, before, (packed(w), *others), residual), call.result)
         calls.append(call)
     return Program(program.inputs, calls, program.output)
 
