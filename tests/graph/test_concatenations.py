@@ -90,6 +90,36 @@ def test_convolutions_of_slices(examples, dtype):
     check()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("examples", [20, *full(400)])
+def test_transposed_convolutions(examples, dtype):
+    """With bias and activation, to slices and elsewhere, where the engine says that the op is for them."""
+    cpu, reference = load("cpu"), load("numpy")
+
+    @settings(max_examples=examples)
+    @given(convolutions(), st.sampled_from([None, "relu", ("silu", 0.0, 0.0)]), st.integers(0, 2**32 - 1))
+    def check(case, activation, seed):
+        (spec, before, behind), rng = case, np.random.default_rng(seed)
+        if not cpu.conv_transpose_pays(spec, np.dtype(dtype)):
+            return
+        x = rng.standard_normal(spec.y_shape).astype(dtype)
+        w = (rng.standard_normal(spec.w_shape) / np.prod(spec.w_shape[1:]) ** 0.5).astype(dtype)
+        b = rng.standard_normal(spec.c_in).astype(dtype) if seed % 3 else None
+        want = reference.conv_bwd_data(x.astype(float), w.astype(float), spec)
+        if b is not None:
+            want = want + b.reshape(-1, *(1 for _ in spec.in_size))
+        if activation is not None:
+            want = reference.unary_fwd(activation if activation == "relu" else activation[0], want)
+        for weight in (w, cpu.conv_prepack(w)):
+            args = x, weight, b, spec, activation
+            assert_wrote("conv_transpose_fwd", args, x, before, behind)
+            got = cpu.conv_transpose_fwd(*args)
+            tolerance = np.finfo(dtype).eps * (50 + 4 * w[:, 0].size)
+            np.testing.assert_allclose(got, want, rtol=0, atol=tolerance)
+
+    check()
+
+
 @pytest.mark.parametrize("algorithm", ["winograd", "direct", "im2col"])
 def test_a_residual_of_a_slice(algorithm):
     rng = np.random.default_rng(0)
@@ -198,6 +228,13 @@ def skips(m, x):
     return m["last"](fc.cat([a, F.interpolate(b, scale_factor=2)], 1))
 
 
+def decoder(m, x):
+    """As U-Net: what is joined is also pooled, and the other half comes from a transposed convolution."""
+    a = F.relu(m["a"](x))
+    b = F.relu(m["b"](F.max_pool2d(a, 2)))
+    return m["last"](fc.cat([a, F.relu(m["norm"](m["up"](b)))], 1)), m["other"](b).sigmoid()
+
+
 def inception(m, x):
     y = [m["a"](x), m["b"](x), F.max_pool2d(x, 3, 1, 1), F.avg_pool2d(x, 3, 1, 1)]
     return F.relu(m["last"](fc.cat(y, 1)))
@@ -235,6 +272,13 @@ NETS = {
     "growing": (growing, dense_layers()),
     "listed": (listed, dense_layers()),
     "skips": (skips, {"a": conv(3, 5, 3), "b": conv(5, 6, 3), "last": conv(11, 4, 3)}),
+    "decoder": (
+        decoder,
+        {
+            **{"a": conv(3, 5, 3), "b": conv(5, 6, 3), "up": nn.ConvTranspose2d(6, 7, 2, 2)},
+            **{"norm": nn.BatchNorm2d(7), "last": conv(12, 4, 3), "other": nn.ConvTranspose2d(6, 2, 4, 2, 1)},
+        },
+    ),
     "inception": (inception, {"a": conv(3, 5), "b": conv(3, 19, 5), "last": conv(30, 4, 3)}),
     "twice": (twice, {"a": conv(3, 5), "b": conv(3, 4, 3), "last": conv(14, 4), "other": conv(12, 4)}),
     "in_others": (
@@ -250,6 +294,7 @@ WRITES = {
     "growing": (4, 1),
     "listed": (4, 1),
     "skips": (1, 1),
+    "decoder": (2, 1),
     "inception": (4, 1),
     "twice": (2, 1),
     "in_others": (3, 1),
@@ -289,6 +334,7 @@ def test_joined_in_place(name, batch, dtype):
         ops = [call.op for call in faster.calls]
         assert (ops.count("result_into"), ops.count("empty")) == WRITES[name]
         assert "concatenate" not in ops or name == "twice"
+        assert "conv_bwd_data" not in ops and ("binary_fwd" in ops) == (name in ("in_others", "results"))
         again = graph.optimize(faster, cpu, without=["chains"])
         assert [call.op for call in again.calls] == ops
         fast, earlier = fc.optimize_for_inference(net), []

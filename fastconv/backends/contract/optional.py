@@ -131,6 +131,22 @@ class OptionalOps(Protocol):
         one filter for each channel, and the 1x1 layers have stride 1, no padding and one group.
         """
 
+    def conv_transpose_pays(self, spec: ConvSpec, dtype: np.dtype[Any]) -> bool:
+        """Whether ``conv_transpose_fwd`` can compute a layer, and is faster than its parts."""
+
+    def conv_transpose_fwd(
+        self,
+        x: Array,
+        w: Array,
+        b: Array | None,
+        spec: ConvSpec,
+        activation: str | tuple[str, float, float] | None,
+    ) -> Array:
+        """``conv_bwd_data(x, w, spec)``, plus a bias for each channel, then an activation, as one op.
+
+        ``w`` may come from ``conv_prepack``.
+        """
+
     def gated_conv_pays(self, spec: ConvSpec, dtype: np.dtype[Any]) -> bool:
         """Whether ``gated_conv_fwd`` is faster than the product and the convolution."""
 

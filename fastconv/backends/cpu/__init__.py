@@ -3,7 +3,15 @@
 from .conv.activation import CONV_ACTIVATIONS
 from .conv.gated import gated_conv_fwd, gated_conv_pays
 from .conv.normed import normed_conv_fwd, normed_conv_pays
-from .conv.registry import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv_fwd, conv_prepack
+from .conv.registry import (
+    CONV_ALGORITHMS,
+    conv_bwd_data,
+    conv_bwd_weight,
+    conv_fwd,
+    conv_prepack,
+    conv_transpose_fwd,
+    conv_transpose_pays,
+)
 from .conv.separable import separable_fwd, separable_pays
 from .conv.weights import conv_arrange, in_memory_order
 from .fused.chain import fused_chain_bwd, fused_chain_fwd

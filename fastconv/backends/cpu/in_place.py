@@ -28,6 +28,7 @@ WRITES_SLICES = frozenset(
         "avg_pool_fwd",
         "batch_norm_fwd",
         "conv_fwd",
+        "conv_transpose_fwd",
         "max_pool_values",
         "normed_conv_fwd",
     )
@@ -38,6 +39,7 @@ READS_SLICES = frozenset(
         "batch_norm_fwd",
         "concatenate",
         "conv_fwd",
+        "conv_transpose_fwd",
         "gated_conv_fwd",
         "interleave",
         "max_pool_values",

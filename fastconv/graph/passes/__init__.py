@@ -16,6 +16,7 @@ engine and what is known of constants.
 ``max_pool``               maxima without their positions, where nothing reads these
 ``channel_shuffle``        two arrays joined and shuffled are one op
 ``epilogues``              the end of a convolution: a sum, then an activation, in its kernel
+``transposed``             a transposed convolution, its bias and its activation are one op
 ``gates``                  products with a gate for each channel go into the 1x1 layer that reads them
 ``normed``                 a BatchNorm and its ReLU go into the 1x1 layer that reads them
 ``separable``              1x1, depthwise and 1x1 layers are one op, where that is faster
@@ -52,6 +53,7 @@ from .normed import normed
 from .padding import padding
 from .prepack import prepack
 from .separable import separable
+from .transposed import transposed
 
 #: The passes in the order in which they run.
 PASSES: dict[str, Callable[[Program, Any, Constants], Program]] = {
@@ -69,6 +71,7 @@ PASSES: dict[str, Callable[[Program, Any, Constants], Program]] = {
     "max_pool": max_pool,
     "channel_shuffle": channel_shuffle,
     "epilogues": epilogues,
+    "transposed": transposed,
     "gates": gates,
     "normed": normed,
     "separable": separable,
@@ -80,7 +83,7 @@ PASSES: dict[str, Callable[[Program, Any, Constants], Program]] = {
 #: Passes whose result is for one engine only.
 FOR_ENGINE = (
     *("chains", "dense", "max_pool", "channel_shuffle", "epilogues", "gates", "normed", "separable"),
-    *("prepack", "concatenations"),
+    *("transposed", "prepack", "concatenations"),
 )
 
 

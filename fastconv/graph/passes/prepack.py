@@ -21,6 +21,9 @@ def prepack(program: Program, engine: Any, constants: Constants) -> Program:
         conv = Convolution.of(call)
         if conv is not None and conv.weight.constant is not None:
             call = conv._replace(weight=packed(conv.weight)).call(call.result)
+        elif call.op == "conv_transpose_fwd":
+            x, w, *others = call.args
+            call = Call(call.op, (x, packed(w), *others), call.result)
         elif call.op == "separable_fwd":
             x, *stages, residual = call.args
             stages = [s and (packed(s[0]), *s[1:]) for s in stages]

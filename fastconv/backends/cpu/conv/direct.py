@@ -52,6 +52,7 @@ from .passes import (
     phases_with_taps,
     shares,
     taps_inside,
+    transposed,
 )
 from .phases import PHASE_FIELDS
 from .weights import empty_partials, panels, split_rows, sum_partials
@@ -284,6 +285,7 @@ def _run(x, w, b, y, spec, phases, is_dgrad, residual, activation):
 
 
 fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
+conv_transpose = partial(transposed, _run)
 
 
 # ------------------------------------------------------------------------------------------- backward-weight

@@ -46,6 +46,7 @@ from .passes import (
     panels_per_job,
     phases_with_taps,
     shares,
+    transposed,
 )
 from .phases import PHASE_FIELDS, forward_phases
 from .weights import empty_partials, panels, split_rows, sum_partials
@@ -234,6 +235,7 @@ def _run(x, w, b, y, spec, phases, is_dgrad, residual, activation):
 
 
 fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
+conv_transpose = partial(transposed, _run)
 
 
 # ------------------------------------------------------------------------------------------- backward-weight

@@ -104,6 +104,26 @@ def backward_data(
     return gx
 
 
+def transposed(
+    run: Callable[..., None],
+    x: np.ndarray,
+    w: np.ndarray | Prepacked,
+    b: np.ndarray | None,
+    spec: ConvSpec,
+    activation: str | tuple[str, float, float] | None,
+) -> np.ndarray:
+    """The backward-data pass as a layer, with the bias and the activation of a forward pass.
+
+    Every pixel of the result must have a tap (see :func:`phases_with_taps`).
+    """
+    y, y5 = layout.result(spec.x_shape, x.dtype)
+    as_3d = spec.as_3d()
+    if y.size:
+        number = activation_argument(activation, x.dtype)
+        run(layout.wide(x), w, b, y5, as_3d, backward_phases(as_3d), True, 0, number)
+    return y
+
+
 def channels_of(spec: ConvSpec, is_dgrad: bool) -> tuple[int, int]:
     """The channels of ``x`` and of ``y`` of a pass."""
     return (spec.c_out, spec.c_in) if is_dgrad else (spec.c_in, spec.c_out)
