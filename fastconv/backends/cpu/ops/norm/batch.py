@@ -51,10 +51,8 @@ def batch_norm_fwd(x, mean, invstd, weight, bias, residual, activation):
         pixels, out = (a.reshape(1, -1, a.shape[-1]) for a in (x5, y5))
         affine.scale_and_shift_slices(pixels, mean[None], scale[None], bias, activation, out)
         return y
-    pixels, residual = (
-        one_image(x5.transpose(0, 4, 1, 2, 3)),
-        None if residual is None else one_image(residual),
-    )
+    pixels = one_image(x5.transpose(0, 4, 1, 2, 3))
+    residual = None if residual is None else one_image(residual)
     affine.scale_and_shift(pixels, mean[None], scale[None], bias, residual, activation, y5)
     return y
 
