@@ -18,8 +18,13 @@ from typing import Any, NamedTuple
 
 from .values import Call, Value, values_in
 
-#: Ops whose result may be a view of their first argument.
-VIEWS = frozenset(("as_strided", "broadcast_to", "getitem", "permute", "reshape"))
+#: Ops whose result may be a view of their first argument, or a part of it that they have written.
+VIEWS = frozenset(
+    ("as_strided", "broadcast_to", "concatenate_into", "getitem", "permute", "reshape", "result_into")
+)
+
+#: Ops to whose results other calls write, so every call has to make one of its own.
+WRITTEN_LATER = frozenset(("empty",))
 
 
 class Memory(NamedTuple):

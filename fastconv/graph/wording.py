@@ -54,7 +54,7 @@ def call_words(call: Call) -> tuple[str, str]:
         numbers = [f"{a:g}" for a in call.args[1:] if isinstance(a, (int, float)) and not isinstance(a, bool)]
         return str(call.args[0]), ", ".join(numbers)
     title = call.op.removesuffix("_fwd")
-    if call.op == "conv_bwd_data":
+    if call.op in ("conv_bwd_data", "conv_transpose_fwd"):
         title = "transposed conv"
     specs = [spec_words(a) for a in call.args if not isinstance(a, (Value, tuple, list, str, int, float))]
     if call.op in ("conv_fwd", "batch_norm_fwd"):

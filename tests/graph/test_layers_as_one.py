@@ -101,6 +101,31 @@ def test_gated_layers(shape, activation, dtype):
     np.testing.assert_allclose(got, want, rtol=0, atol=np.finfo(dtype).eps * 40 * shape[1])
 
 
+@pytest.mark.parametrize("dtype", ["float32", *full("float64")])
+@pytest.mark.parametrize("shape", [(2, 37, 9, 7), (1, 16, 1, 1), (3, 100, 30, 2), (2, 5, 11), (0, 5, 3, 3)])
+@pytest.mark.parametrize("relu", [None, "relu"])
+@pytest.mark.parametrize("adds", [False, True])
+def test_normed_layers(shape, relu, adds, dtype):
+    cpu, reference, rng = load("cpu"), load("numpy"), np.random.default_rng(0)
+    x, x_ = arrays(rng, shape, dtype, 2)
+    vectors = [rng.standard_normal(shape[1]).astype(dtype) for _ in range(4)]
+    w = rng.standard_normal((45, shape[1], *(1 for _ in shape[2:]))).astype(dtype)
+    spec = conv_spec(f"conv{len(shape) - 2}d", shape, w.shape)
+    added, added_ = arrays(rng, spec.y_shape, dtype) if adds else (None, None)
+    for *affine, b, activation in (
+        (*vectors[2:], vectors[0][:1].repeat(45), "relu"),
+        (None, None, None, None),
+    ):
+        got = cpu.normed_conv_fwd(x_, (*vectors[:2], *affine, relu), (w, b, spec, activation), added_)
+        wide = [None if v is None else v.astype(float) for v in (*vectors[:2], *affine, b)]
+        middle = reference.batch_norm_fwd(x, *wide[:4], None, relu)
+        want = reference.conv_fwd(middle, w.astype(float), wide[4], spec, None, added, activation)
+        np.testing.assert_allclose(got, want, rtol=0, atol=np.finfo(dtype).eps * 80 * shape[1])
+    x_[..., 0] = np.nan
+    got = cpu.normed_conv_fwd(x_, (*vectors, relu), (w, None, spec, None), None)
+    assert np.isnan(got[..., 0]).all() and not np.isnan(got[..., 1:]).any()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
 @pytest.mark.parametrize("shape", [(2, 3, 5, 4), (2, 16, 3), (1, 40, 2, 2, 2), (3, 58), (0, 4, 2)])
 def test_interleaved_channels(shape, dtype):
@@ -158,6 +183,21 @@ class Inverted(nn.Module):
         return x + self.norm3(self.project(y))
 
 
+class Preactivated(nn.Module):
+    """A bottleneck with its norms before the layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm1, self.reduce = nn.BatchNorm2d(40), nn.Conv2d(40, 16, 1, bias=False)
+        self.norm2, self.spatial = nn.BatchNorm2d(16), nn.Conv2d(16, 24, 3, 1, 1, bias=False)
+        self.norm3, self.expand = nn.BatchNorm2d(24), nn.Conv2d(24, 40, 1)
+
+    def forward(self, x):
+        y = self.reduce(F.relu(self.norm1(x)))
+        y = self.spatial(F.relu(self.norm2(y)))
+        return x + self.expand(F.relu(self.norm3(y)))
+
+
 class Shuffled(nn.Module):
     """A unit of ShuffleNetV2 behind a pooling layer."""
 
@@ -193,6 +233,11 @@ NETS = {
         ["max_pool_values", "separable_fwd", "interleave", "binary_fwd"],
     ),
 }
+NETS["preactivated"] = (
+    Preactivated,
+    (3, 40, 24, 23),
+    ["normed_conv_fwd", "conv_fwd", "conv_fwd"],
+)
 MOVES = {"reshape", "getitem", "broadcast_to", "permute"}
 
 
@@ -265,4 +310,4 @@ def test_what_must_stay():
     for function in (positions, twice, three):
         program, _ = graph.capture(function, [fc.randn(2, 6, 8, 8).array])
         ops = {c.op for c in graph.optimize(program, load("cpu")).calls}
-        assert not ops & {"max_pool_values", "gated_conv_fwd", "interleave"}
+        assert not ops & {"max_pool_values", "gated_conv_fwd", "interleave", "normed_conv_fwd"}

@@ -139,6 +139,22 @@ class OptionalOps(Protocol):
         one filter for each channel, and the 1x1 layers have stride 1, no padding and one group.
         """
 
+    def conv_transpose_pays(self, spec: ConvSpec, dtype: np.dtype[Any]) -> bool:
+        """Whether ``conv_transpose_fwd`` can compute a layer, and is faster than its parts."""
+
+    def conv_transpose_fwd(
+        self,
+        x: Array,
+        w: Array,
+        b: Array | None,
+        spec: ConvSpec,
+        activation: str | tuple[str, float, float] | None,
+    ) -> Array:
+        """``conv_bwd_data(x, w, spec)``, plus a bias for each channel, then an activation, as one op.
+
+        ``w`` may come from ``conv_prepack``.
+        """
+
     def gated_conv_pays(self, spec: ConvSpec, dtype: np.dtype[Any]) -> bool:
         """Whether ``gated_conv_fwd`` is faster than the product and the convolution."""
 
@@ -146,6 +162,37 @@ class OptionalOps(Protocol):
         """A 1x1 convolution of ``x * gate``, where ``gate`` is ``N x C_in x 1 ...``, by one op.
 
         ``layer`` and ``residual`` are as for ``separable_fwd``.
+        """
+
+    def normed_conv_pays(self, spec: ConvSpec, dtype: np.dtype[Any]) -> bool:
+        """Whether ``normed_conv_fwd`` is faster than the norm and the convolution."""
+
+    def normed_conv_fwd(
+        self, x: Array, norm: tuple[Any, ...], layer: tuple[Any, ...], residual: Array | None
+    ) -> Array:
+        """A 1x1 convolution of ``batch_norm_fwd(x, *vectors, None, activation)`` by one op.
+
+        ``norm`` is ``(*vectors, activation)``, where ``vectors`` are mean, invstd, weight and bias, and the
+        last two may be None. ``layer`` and ``residual`` are as for ``separable_fwd``.
+        """
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """An array ``N x C x spatial`` without values, for the two ops that follow to write to.
+
+        The engine also has two sets of ops: ``WRITES_SLICES``, whose results may be a part of the channels of
+        such an array, and ``READS_SLICES``, which read such a part as fast as another array.
+        """
+
+    def result_into(self, target: Array, channels: tuple[int, int], op: str, args: tuple[Any, ...]) -> Array:
+        """``target[:, first:end]`` after the result of ``op`` of ``args`` was written there.
+
+        ``channels`` is ``(first, end)``.
+        """
+
+    def concatenate_into(self, target: Array, channels: tuple[int, int], parts: Sequence[Array]) -> Array:
+        """``target[:, first:end]`` after ``parts`` were written there, one behind the other.
+
+        ``channels`` is ``(first, end)``. Parts that lie at their place are not copied.
         """
 
     def host_call(self, function: Callable[..., None], *arrays: Array) -> None:

@@ -2,12 +2,22 @@
 
 from .conv.activation import CONV_ACTIVATIONS
 from .conv.gated import gated_conv_fwd, gated_conv_pays
-from .conv.registry import CONV_ALGORITHMS, conv_bwd_data, conv_bwd_weight, conv_fwd, conv_prepack
+from .conv.normed import normed_conv_fwd, normed_conv_pays
+from .conv.registry import (
+    CONV_ALGORITHMS,
+    conv_bwd_data,
+    conv_bwd_weight,
+    conv_fwd,
+    conv_prepack,
+    conv_transpose_fwd,
+    conv_transpose_pays,
+)
 from .conv.separable import separable_fwd, separable_pays
 from .conv.weights import conv_arrange, in_memory_order
 from .fused.chain import fused_chain_bwd, fused_chain_fwd
 from .fused.plan import fused_chain_plan
 from .graph import Graph, host_call
+from .in_place import READS_SLICES, WRITES_SLICES, concatenate_into, empty, result_into
 from .ops.borrowed import (
     as_strided,
     asarray,

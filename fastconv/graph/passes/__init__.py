@@ -16,9 +16,12 @@ engine and what is known of constants.
 ``max_pool``               maxima without their positions, where nothing reads these
 ``channel_shuffle``        two arrays joined and shuffled are one op
 ``epilogues``              the end of a convolution: a sum, then an activation, in its kernel
+``transposed``             a transposed convolution, its bias and its activation are one op
 ``gates``                  products with a gate for each channel go into the 1x1 layer that reads them
+``normed``                 a BatchNorm and its ReLU go into the 1x1 layer that reads them
 ``separable``              1x1, depthwise and 1x1 layers are one op, where that is faster
 ``prepack``                constant weights in the engine's own form
+``concatenations``         channels that are joined are written to their places by the ops that compute them
 =========================  =============================================================================
 """
 
@@ -39,15 +42,18 @@ from .chains import chains
 from .channel_scale import channel_scale
 from .channel_shuffle import channel_shuffle
 from .common_calls import common_calls
+from .concatenations import concatenations
 from .dead_calls import dead_calls
 from .dense import dense
 from .epilogues import epilogues
 from .fold_constants import fold_constants
 from .gates import gates
 from .max_pool import max_pool
+from .normed import normed
 from .padding import padding
 from .prepack import prepack
 from .separable import separable
+from .transposed import transposed
 
 #: The passes in the order in which they run.
 PASSES: dict[str, Callable[[Program, Any, Constants], Program]] = {
@@ -65,15 +71,19 @@ PASSES: dict[str, Callable[[Program, Any, Constants], Program]] = {
     "max_pool": max_pool,
     "channel_shuffle": channel_shuffle,
     "epilogues": epilogues,
+    "transposed": transposed,
     "gates": gates,
+    "normed": normed,
     "separable": separable,
     "prepack": prepack,
+    "concatenations": concatenations,
 }
 
 
 #: Passes whose result is for one engine only.
 FOR_ENGINE = (
-    *("chains", "dense", "max_pool", "channel_shuffle", "epilogues", "gates", "separable", "prepack"),
+    *("chains", "dense", "max_pool", "channel_shuffle", "epilogues", "gates", "normed", "separable"),
+    *("transposed", "prepack", "concatenations"),
 )
 
 

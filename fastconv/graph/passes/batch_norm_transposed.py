@@ -31,7 +31,7 @@ def batch_norm_transposed(program: Program, engine: Any, constants: Constants) -
         if norm is None or not norm.constant or norm.residual is not None:
             continue
         before, bias, y = work.only_reader(norm.x), None, norm.x
-        if before is not None and (added := _bias(before)) is not None:
+        if before is not None and (added := bias_of(before)) is not None:
             y, bias = added
             before = work.only_reader(y)
         if before is None or before.op != "conv_bwd_data" or before.args[1].constant is None:
@@ -64,7 +64,7 @@ def _is_relu(readers: Sequence[Call | None]) -> bool:
     return reader is not None and reader.op == "unary_fwd" and reader.args[0] == "relu"
 
 
-def _bias(call: Call) -> tuple[Value, Value] | None:
+def bias_of(call: Call) -> tuple[Value, Value] | None:
     """The value and the bias, a constant per channel, if ``call`` adds these."""
     if call.op != "binary_fwd" or call.args[0] != "add":
         return None

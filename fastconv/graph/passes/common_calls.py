@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..constants import Constants
-from ..memory import VIEWS
+from ..memory import VIEWS, WRITTEN_LATER
 from ..program import Call, Program, Value, replaced, values_in
 
 
@@ -24,6 +24,9 @@ def common_calls(program: Program, engine: Any, constants: Constants) -> Program
     calls: list[Call] = []
     for call in program.calls:
         call = Call(call.op, replaced(call.args, lambda v: same.get(v, v)), call.result)
+        if call.op in WRITTEN_LATER:
+            calls.append(call)
+            continue
         earlier = first.setdefault((call.op, _key(call.args)), call)
         mine, theirs = list(values_in(call.result)), list(values_in(earlier.result))
         if earlier is call or any(a in results and b in results for a, b in zip(mine, theirs)):

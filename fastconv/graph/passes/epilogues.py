@@ -27,12 +27,11 @@ MOVES = ("reshape", "permute")
 def epilogues(program: Program, engine: Any, constants: Constants) -> Program:
     """The program with sums and activations after convolutions, and activations after norms, taken in."""
     work = Rewriting(program)
-    known = getattr(engine, "CONV_ACTIVATIONS", frozenset())
     for call in program.calls:
         if call.op == "binary_fwd" and call.args[0] == "add":
             _sum(work, call)
         elif call.op == "unary_fwd":
-            _activation(work, call, known)
+            _activation(work, call, engine)
     return work.done()
 
 
@@ -50,9 +49,17 @@ def _sum(work: Rewriting, call: Call) -> None:
             return
 
 
-def _activation(work: Rewriting, call: Call, known: Any) -> None:
-    name, x, *numbers = call.args
-    before = work.only_reader(x)
+def activation_of(call: Call, engine: Any) -> str | tuple[str, float, float] | None:
+    """A ``unary_fwd`` as the activation of a convolution; None if the engine cannot end one with it."""
+    name, _, *numbers = call.args
+    if name == "relu":
+        return name
+    p, q = ((*(0.0 if n is None else float(n) for n in numbers), 0.0, 0.0))[:2]
+    return (name, p, q) if name in getattr(engine, "CONV_ACTIVATIONS", frozenset()) else None
+
+
+def _activation(work: Rewriting, call: Call, engine: Any) -> None:
+    before = work.only_reader(call.args[1])
     if before is None:
         return
     last = before if before.op in MOVES else None
@@ -60,14 +67,13 @@ def _activation(work: Rewriting, call: Call, known: Any) -> None:
         before = work.only_reader(before.args[0])
     if before is None:
         return
-    p, q = ((*(0.0 if n is None else float(n) for n in numbers), 0.0, 0.0))[:2]
-    conv = Convolution.of(before)
-    if conv is not None and conv.activation is None and (name == "relu" or name in known):
-        merged = conv._replace(activation="relu" if name == "relu" else (name, p, q))
+    activation, conv = activation_of(call, engine), Convolution.of(before)
+    if conv is not None and conv.activation is None and activation is not None:
+        merged = conv._replace(activation=activation)
         if last is None:
             work.merge(before, call, merged.call(call.result))
         else:  # as after a dense layer, whose rows are an image
             work.replace(before, merged.call(before.result))
             work.merge(last, call, Call(last.op, last.args, call.result))
-    elif last is None and before.op == "batch_norm_fwd" and before.args[-1] is None and name == "relu":
-        work.merge(before, call, Call(before.op, (*before.args[:-1], name), call.result))
+    elif last is None and before.op == "batch_norm_fwd" and before.args[-1] is None and activation == "relu":
+        work.merge(before, call, Call(before.op, (*before.args[:-1], activation), call.result))

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from ..constants import Constants
+from ..memory import WRITTEN_LATER
 from ..program import Call, Program, Value, replaced, values_in
 
 
@@ -19,7 +20,7 @@ def fold_constants(program: Program, engine: Any, constants: Constants) -> Progr
     calls = []
     for call in program.calls:
         args = replaced(call.args, now)
-        if any(v.constant is None for v in values_in(args)):
+        if call.op in WRITTEN_LATER or any(v.constant is None for v in values_in(args)):
             calls.append(Call(call.op, args, call.result))
             continue
         found = constants.computed(

@@ -21,13 +21,16 @@ def prepack(program: Program, engine: Any, constants: Constants) -> Program:
         conv = Convolution.of(call)
         if conv is not None and conv.weight.constant is not None:
             call = conv._replace(weight=packed(conv.weight)).call(call.result)
+        elif call.op == "conv_transpose_fwd":
+            x, w, *others = call.args
+            call = Call(call.op, (x, packed(w), *others), call.result)
         elif call.op == "separable_fwd":
             x, *stages, residual = call.args
             stages = [s and (packed(s[0]), *s[1:]) for s in stages]
             call = Call(call.op, (x, *stages, residual), call.result)
-        elif call.op == "gated_conv_fwd":
-            x, gate, (w, *others), residual = call.args
-            call = Call(call.op, (x, gate, (packed(w), *others), residual), call.result)
+        elif call.op in ("gated_conv_fwd", "normed_conv_fwd"):
+            x, before, (w, *others), residual = call.args
+            call = Call(call.op, (x, before, (packed(w), *others), residual), call.result)
         calls.append(call)
     return Program(program.inputs, calls, program.output)
 

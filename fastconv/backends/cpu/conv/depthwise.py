@@ -68,9 +68,9 @@ def _fill_lines(x, offsets, rows, lines):
 def _convolve(
     thread, threads, run, x, weights, bias, zeros, y, residual, activation, offsets, positions, tables
 ):
-    images, depth, height, width, channels = x.shape
-    _, y_depth, y_height, y_width, _ = y.shape
-    size = x.itemsize
+    images, depth, height, width, x_step = x.shape
+    _, y_depth, y_height, y_width, y_step = y.shape
+    channels, size = zeros.size, x.itemsize
     g = run[0]
     od, oh = g.out_size[0], g.out_size[1]
     step_d, step_h = g.in_stride[0], g.in_stride[1]
@@ -79,7 +79,7 @@ def _convolve(
     columns, taps, kernel_rows = tables
     most = positions.size // g.taps * g.columns
     inner, border, filters = columns[thread, :most], columns[thread, most:], taps[thread]
-    lines, image = kernel_rows[thread, :0], (width, channels * size, size)
+    lines, image = kernel_rows[thread, :0], (width, x_step * size, size)
     blank = address(zeros)
     init = address(bias) if bias.size else blank
     built, count = (-1, -1, -1, -1), 0
@@ -101,13 +101,13 @@ def _convolve(
             lines,
             offsets[2],
             image,
-            address(x) + source * channels * size,
+            address(x) + source * x_step * size,
             blank,
             (inner, border),
             (filters, count),
             (c0, min(c0 + chunk, channels)),
-            address(y) + line * channels * size,
-            g.out_stride[2] * channels * size,
+            address(y) + line * y_step * size,
+            g.out_stride[2] * y_step * size,
             (init, residual, activation),
         )
 
@@ -161,7 +161,7 @@ def _weight_gradient(thread, threads, run, x, gy, zeros, offsets, positions, tab
 def _run(x, w, b, y, spec, phases, is_dgrad, residual, activation):
     """Sum over taps (see ``passes.py``). Backward-data is the same: a filter has one input and one output
     channel."""
-    hwio, channels = to_hwio(w), x.shape[-1]
+    hwio, channels = to_hwio(w), spec.c_out
     for phase in phases:
         lines, threads = y.shape[0] * phase.out_size[0], settings.get_num_threads()
         run, positions, tables = plan(

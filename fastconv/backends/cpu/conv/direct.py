@@ -46,19 +46,23 @@ from .passes import (
     L2,
     backward_data,
     bias_argument,
+    channels_of,
     forward,
     panels_per_job,
     phases_with_taps,
     shares,
     taps_inside,
+    transposed,
 )
 from .phases import PHASE_FIELDS
 from .weights import empty_partials, panels, split_rows, sum_partials
 
-#: The numbers of a phase. ``merged``: the taps of a kernel row are one loop. ``inside``: no tap leaves the
-#: input. ``clear``: the kernel clears the pixels between those it writes. A job is ``row_step`` output rows
-#: and ``panel_step`` panels.
-PHASE = record_type(**PHASE_FIELDS, merged=1, inside=1, clear=1, row_step=1, panel_step=1)
+#: The numbers of a phase. ``channels``, ``out_channels``: those of the input and of the result. ``merged``:
+#: the taps of a kernel row are one loop. ``inside``: no tap leaves the input. ``clear``: the kernel clears
+#: the pixels between those it writes. A job is ``row_step`` output rows and ``panel_step`` panels.
+PHASE = record_type(
+    **PHASE_FIELDS, channels=1, out_channels=1, merged=1, inside=1, clear=1, row_step=1, panel_step=1
+)
 #: The numbers of backward-weight. A tile has ``width`` columns. ``by_rows``: threads share output rows.
 #: ``chunk``: output rows that are summed at a time.
 GRADIENT = record_type(tile=1, width=1, stride=3, dilation=3, kernel_size=3, merged=1, by_rows=1, chunk=1)
@@ -74,9 +78,9 @@ def copy_run(source, at, target, to, n):
 
 
 @body
-def copy_slab(x, n, d0, h0, w0, h_count, w_count, offsets_d, slab):
-    """``slab[i, h, w] = x[n, d0 + offsets_d[i], h0 + h, w0 + w]``, zero outside x."""
-    _, depth, height, width, channels = x.shape
+def copy_slab(x, channels, n, d0, h0, w0, h_count, w_count, offsets_d, slab):
+    """``slab[i, h, w] = x[n, d0 + offsets_d[i], h0 + h, w0 + w, :channels]``, zero outside x."""
+    _, depth, height, width, pitch = x.shape
     flat = x.reshape(-1)
     left = min(max(-w0, 0), w_count)
     right = max(min(width - w0, w_count), left)
@@ -91,8 +95,12 @@ def copy_slab(x, n, d0, h0, w0, h_count, w_count, offsets_d, slab):
                 continue
             row[: left * channels] = 0
             if right > left:
-                start = (((n * depth + d) * height + h) * width + w0 + left) * channels
-                copy_run(flat, start, row, left * channels, (right - left) * channels)
+                start = (((n * depth + d) * height + h) * width + w0 + left) * pitch
+                if pitch == channels:
+                    copy_run(flat, start, row, left * channels, (right - left) * channels)
+                else:
+                    for w in range(right - left):
+                        copy_run(flat, start + w * pitch, row, (left + w) * channels, channels)
             row[right * channels :] = 0
 
 
@@ -120,15 +128,17 @@ def clear_block(y, n, d0, d1, h0, h1):
 def _convolve(
     thread, threads, phase, panel_layout, x, weights, bias, y, residual, activation, offsets, slabs, tables
 ):
-    images, x_depth, x_height, x_width, channels = x.shape
+    images, x_depth, x_height, x_width, x_step = x.shape
     off_d, off_h, off_w = offsets
     size = x.itemsize
     g, panels = phase[0], panel_layout[0]
+    y_step = y.shape[4]
+    # from pixel to pixel in what the tiles read
+    step = x_step if g.inside else g.channels
     inside, count, depth, width = g.inside, panels.count, panels.depth, panels.width
     od, oh, ow = g.out_size[0], g.out_size[1], g.out_size[2]
     step_d, step_h, step_w = g.in_stride[0], g.in_stride[1], g.in_stride[2]
-    out_channels = y.shape[4]
-    columns = out_channels // panels.groups
+    columns = g.out_channels // panels.groups
     row_blocks = (oh + g.row_step - 1) // g.row_step
     panel_blocks = (panels.groups * count + g.panel_step - 1) // g.panel_step
     # Taps of one kernel row that touch in memory are one loop of the tile.
@@ -147,13 +157,13 @@ def _convolve(
         if inside:
             height, pitch = x_height, x_width
             pixel = ((n * x_depth + i * step_d) * height + j0 * step_h) * pitch
-            base = address(x) + pixel * channels * size
+            base = address(x) + pixel * step * size
         else:
             height = (j1 - 1 - j0) * step_h + off_h[-1] - off_h[0] + 1
             pitch = (ow - 1) * step_w + off_w[-1] - off_w[0] + 1
             base = address(slab)
             top, left = j0 * step_h + off_h[0], off_w[0]
-            copy_slab(x, n, i * step_d, top, left, height, pitch, off_d, slab)
+            copy_slab(x, step, n, i * step_d, top, left, height, pitch, off_d, slab)
         if g.clear:
             d0, h0 = i * g.out_stride[0], j0 * g.out_stride[1]
             d1 = y.shape[1] if i + 1 == od else d0 + g.out_stride[0]
@@ -177,22 +187,22 @@ def _convolve(
                                 else:
                                     at = (td * height + off_h[th] - off_h[0]) * pitch
                                     at += off_w[tw] - off_w[0]
-                                a_table[taps] = at * channels
+                                a_table[taps] = at * step
                                 tap = (td * off_h.size + th) * off_w.size + tw
                                 b_table[taps] = tap * panels.tap_step
                                 taps += 1
                 line = (n * y.shape[1] + g.out_offset[0] + i * g.out_stride[0]) * y.shape[2]
                 line += g.out_offset[1] + j * g.out_stride[1]
                 pixel = line * y.shape[3] + g.out_offset[2]
-                target = address(y) + (pixel * out_channels + k) * size
+                target = address(y) + (pixel * y_step + k) * size
                 used = min(width, columns - p * width)
                 init = address(bias) + k * size if bias.size else 0
                 added = target + residual if residual else 0
                 gemm_tile.tile(
                     panels.tile,
                     ow,
-                    a=base + ((j - j0) * step_h * pitch * channels + group * depth) * size,
-                    a_row=step_w * channels,
+                    a=base + ((j - j0) * step_h * pitch * step + group * depth) * size,
+                    a_row=step_w * step,
                     a_step=1,
                     ta=address(a_table),
                     b=address(weights) + panel * panels.panel_step * size,
@@ -201,14 +211,14 @@ def _convolve(
                     taps=taps,
                     depth=run,
                     c=target,
-                    c_row=g.out_stride[2] * out_channels,
+                    c_row=g.out_stride[2] * y_step,
                     init=init,
                     init_row=0,
                     cols=used,
                     added=added,
                     activation=activation,
                 )
-                activate(activation, target, ow, g.out_stride[2] * out_channels * size, used)
+                activate(activation, target, ow, g.out_stride[2] * y_step * size, used)
 
 
 @lru_cache(maxsize=1024)
@@ -217,15 +227,16 @@ def _plan(
     clear: bool,
     merged: bool,
     lines: int,
-    channels: int,
+    channels: tuple[int, int],
     panels: int,
     panel_bytes: int,
     threads: int,
     itemsize: int,
 ):
-    """The :data:`PHASE` and the shape of the slabs. ``lines``: output planes of the batch."""
+    """The :data:`PHASE` and the shape of the slabs. ``lines``: output planes of the batch; ``channels``: of
+    the input and of the result."""
     reach_h, reach_w = phase.reach[1:]
-    pitch = ((phase.out_size[2] - 1) * phase.in_stride[2] + reach_w + 1) * channels * len(phase.offsets[0])
+    pitch = ((phase.out_size[2] - 1) * phase.in_stride[2] + reach_w + 1) * channels[0] * len(phase.offsets[0])
     # Rows per block: a slab of a quarter of L2, but enough blocks for the threads to share evenly.
     fit = L2 // 4 // (pitch * itemsize) - reach_h
     row_step = min(max(fit // phase.in_stride[1], 4), phase.out_size[1])
@@ -236,6 +247,8 @@ def _plan(
     record = make_record(
         PHASE,
         **phase.fields,
+        channels=channels[0],
+        out_channels=channels[1],
         merged=merged and phase.dense,
         inside=phase.inside,
         clear=clear,
@@ -248,14 +261,14 @@ def _plan(
 
 def _run(x, w, b, y, spec, phases, is_dgrad, residual, activation):
     """Sum over taps (see ``passes.py``)."""
-    threads, merged = settings.get_num_threads(), spec.groups == 1
+    threads, channels = settings.get_num_threads(), channels_of(spec, is_dgrad)
     for phase, clear in phases_with_taps(phases, y, may_clear=True):
         weights = panels(w, spec.groups, phase.taps, is_dgrad)
         lines, total = y.shape[0] * phase.out_size[0], weights.groups * weights.count
         panel_bytes = weights.data.nbytes // total
-        record, shape = _plan(
-            phase, clear, merged, lines, x.shape[-1], total, panel_bytes, threads, x.itemsize
-        )
+        # Taps are neighbours in the slab, and in x if that is no slice of channels.
+        merged = spec.groups == 1 and (not phase.inside or x.shape[-1] == channels[0])
+        record, shape = _plan(phase, clear, merged, lines, channels, total, panel_bytes, threads, x.itemsize)
         _convolve(
             record,
             weights.record,
@@ -272,6 +285,7 @@ def _run(x, w, b, y, spec, phases, is_dgrad, residual, activation):
 
 
 fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
+conv_transpose = partial(transposed, _run)
 
 
 # ------------------------------------------------------------------------------------------- backward-weight
@@ -284,7 +298,7 @@ def _pad(thread, threads, x, before, depth_offset, padded):
         n, d, h = r // height // depth, r // height % depth, r % height
         row = padded[n, d, h].reshape(-1)
         d0, h0, w0 = d - before[0], h - before[1], -before[2]
-        copy_slab(x, n, d0, h0, w0, 1, padded.shape[3], depth_offset, row)
+        copy_slab(x, x.shape[4], n, d0, h0, w0, 1, padded.shape[3], depth_offset, row)
 
 
 @kernel

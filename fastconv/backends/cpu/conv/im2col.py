@@ -37,27 +37,38 @@ from ..runtime import layout, memory
 from ..runtime.scratch import per_thread
 from .activation import activate
 from .direct import copy_run
-from .passes import L2, backward_data, bias_argument, forward, panels_per_job, phases_with_taps, shares
+from .passes import (
+    L2,
+    backward_data,
+    bias_argument,
+    channels_of,
+    forward,
+    panels_per_job,
+    phases_with_taps,
+    shares,
+    transposed,
+)
 from .phases import PHASE_FIELDS, forward_phases
 from .weights import empty_partials, panels, split_rows, sum_partials
 
-#: The numbers of a phase. A job is ``block`` output pixels and ``panel_step`` panels. ``in_place``: the
-#: pixels of a block are neighbours in y, so tiles write them there. ``groups``: of channels.
-PHASE = record_type(**PHASE_FIELDS, block=1, panel_step=1, in_place=1, groups=1)
+#: The numbers of a phase. ``channels``, ``out_channels``: those of the input and of the result. A job is
+#: ``block`` output pixels and ``panel_step`` panels. ``in_place``: the pixels of a block are neighbours in y,
+#: so tiles write them there. ``groups``: of channels.
+PHASE = record_type(**PHASE_FIELDS, channels=1, out_channels=1, block=1, panel_step=1, in_place=1, groups=1)
 #: The numbers of backward-weight. A tile has ``width`` columns. ``by_rows``: threads share output pixels.
-#: ``block``: output pixels whose rows are gathered at a time.
-GRADIENT = record_type(tile=1, width=1, out_size=3, in_stride=3, by_rows=1, block=1, groups=1)
+#: ``block``: output pixels whose rows are gathered at a time. ``channels``: of the input.
+GRADIENT = record_type(tile=1, width=1, out_size=3, in_stride=3, by_rows=1, block=1, channels=1, groups=1)
 
 
 @body
 def gather(x, shape, first, count, g, off_d, off_h, off_w, matrix):
     """Rows ``first .. first + count`` (output pixels, images outermost) of ``matrix[pixel, group, tap,
     channel]``; ``x`` has one dimension, and ``g`` is one of the records."""
-    _, depth, height, width, channels = shape
+    _, depth, height, width, pitch = shape
     od, oh, ow = g.out_size[0], g.out_size[1], g.out_size[2]
     step_d, step_h, step_w = g.in_stride[0], g.in_stride[1], g.in_stride[2]
     groups = g.groups
-    part = channels // groups
+    part = g.channels // groups
     taps = off_d.size * off_h.size * off_w.size
     for r in range(count):
         pixel = first + r
@@ -70,7 +81,7 @@ def gather(x, shape, first, count, g, off_d, off_h, off_w, matrix):
                 for tw in off_w:
                     w = k * step_w + tw
                     outside = d < 0 or d >= depth or h < 0 or h >= height or w < 0 or w >= width
-                    source = (((n * depth + d) * height + h) * width + w) * channels
+                    source = (((n * depth + d) * height + h) * width + w) * pitch
                     for group in range(groups):
                         at = ((r * groups + group) * taps + t) * part
                         if outside:
@@ -116,12 +127,12 @@ def _convolve(
     results,
 ):
     off_d, off_h, off_w = offsets
-    out_channels, size = y.shape[4], x.itemsize
+    y_step, size = y.shape[4], x.itemsize
     flat = x.reshape(-1)
     addends, target = emitter.view1d(address(y) + residual, y.size, y), y.reshape(-1)
     g, panels = phase[0], panel_layout[0]
     groups, count, width, in_place = panels.groups, panels.count, panels.width, g.in_place
-    columns = out_channels // groups
+    columns = g.out_channels // groups
     pixels = x.shape[0] * g.out_size[0] * g.out_size[1] * g.out_size[2]
     panel_blocks = (groups * count + g.panel_step - 1) // g.panel_step
     blocks = (pixels + g.block - 1) // g.block
@@ -140,8 +151,8 @@ def _convolve(
             used = min(width, columns - p * width)
             for b in range((rows + MAX_ROWS - 1) // MAX_ROWS):
                 m0, m1 = gemm_tile.row_block(rows, b, MAX_ROWS)
-                c = address(y) + ((start + m0) * out_channels + k) * size if in_place else address(result)
-                c_row = out_channels if in_place else width
+                c = address(y) + ((start + m0) * y_step + k) * size if in_place else address(result)
+                c_row = y_step if in_place else width
                 init = address(bias) + k * size if bias.size else 0
                 added = c + residual if residual and in_place else 0
                 gemm_tile.tile(
@@ -171,16 +182,25 @@ def _convolve(
 
 @lru_cache(maxsize=1024)
 def _plan(
-    phase, images: int, channels: int, panels: int, panel_bytes: int, groups: int, threads: int, itemsize: int
+    phase,
+    images: int,
+    channels: tuple[int, int],
+    panels: int,
+    panel_bytes: int,
+    groups: int,
+    threads: int,
+    itemsize: int,
 ):
-    """The :data:`PHASE` and the shape of the matrices."""
-    run = len(phase.taps) * channels
+    """The :data:`PHASE` and the shape of the matrices. ``channels``: of the input and of the result."""
+    run = len(phase.taps) * channels[0]
     pixels = images * prod(phase.out_size)
     block = max(L2 // 2 // (run * itemsize), MAX_ROWS)
     block = max(min(block, -(-pixels // (2 * threads))), MAX_ROWS)
     record = make_record(
         PHASE,
         **phase.fields,
+        channels=channels[0],
+        out_channels=channels[1],
         block=block,
         panel_step=panels_per_job(panels, -(-pixels // block), threads, panel_bytes),
         in_place=phase.out_stride == (1, 1, 1),
@@ -191,13 +211,13 @@ def _plan(
 
 def _run(x, w, b, y, spec, phases, is_dgrad, residual, activation):
     """Sum over taps (see ``passes.py``)."""
-    threads = settings.get_num_threads()
+    threads, channels = settings.get_num_threads(), channels_of(spec, is_dgrad)
     for phase, _ in phases_with_taps(phases, y):
         weights = panels(w, spec.groups, phase.taps, is_dgrad)
         total = weights.groups * weights.count
         panel_bytes = weights.data.nbytes // total
         record, shape = _plan(
-            phase, x.shape[0], x.shape[-1], total, panel_bytes, spec.groups, threads, x.itemsize
+            phase, x.shape[0], channels, total, panel_bytes, spec.groups, threads, x.itemsize
         )
         _convolve(
             record,
@@ -215,6 +235,7 @@ def _run(x, w, b, y, spec, phases, is_dgrad, residual, activation):
 
 
 fwd, bwd_data = partial(forward, _run), partial(backward_data, _run)
+conv_transpose = partial(transposed, _run)
 
 
 # ------------------------------------------------------------------------------------------- backward-weight
@@ -281,6 +302,7 @@ def _gradient_plan(spec, dtype, threads: int):
         in_stride=spec.stride,
         by_rows=by_rows,
         block=block,
+        channels=spec.c_in,
         groups=spec.groups,
     )
     return record, (threads, block * taps * spec.c_in), (threads if by_rows else 1, spec.groups, taps, c, k)

@@ -3,7 +3,8 @@
 An algorithm gives a function ``run(x, w, b, y, spec, phases, is_dgrad, residual, activation, *options)``.
 It computes both passes, because backward-data is a convolution with input and output channels exchanged:
 
-    ``x``, ``y``     the input and the result, ``N, D, H, W, C``; gradients in backward-data
+    ``x``, ``y``     the input and the result, ``N, D, H, W, C``; gradients in backward-data. In forward
+                     passes they may be slices of channels, as ``layout.wide`` gives them
     ``w``, ``b``     weights (an array or :class:`Prepacked`) and bias (or None)
     ``phases``       of the pass (see ``phases.py``)
     ``is_dgrad``     whether input channels are the weight's output channels
@@ -59,12 +60,13 @@ def forward(
     -------
     ndarray, N x C_out x spatial, channels last in memory
     """
-    y, y5 = layout.empty(spec.y_shape, x.dtype)
+    # A residual must lie as y does, so with one there is a new y.
+    y, y5 = (layout.result if residual is None else layout.empty)(spec.y_shape, x.dtype)
     as_3d = spec.as_3d()
     if y.size:
         added, offset = residual_offset(residual, y5)
         number = activation_argument(activation, x.dtype)
-        run(layout.to_ndhwc(x), w, b, y5, as_3d, forward_phases(as_3d), False, offset, number, *options)
+        run(layout.wide(x), w, b, y5, as_3d, forward_phases(as_3d), False, offset, number, *options)
     return y
 
 
@@ -100,6 +102,31 @@ def backward_data(
         added, offset = residual_offset(residual, gx5)
         run(layout.to_ndhwc(gy), w, None, gx5, as_3d, backward_phases(as_3d), True, offset, 0, *options)
     return gx
+
+
+def transposed(
+    run: Callable[..., None],
+    x: np.ndarray,
+    w: np.ndarray | Prepacked,
+    b: np.ndarray | None,
+    spec: ConvSpec,
+    activation: str | tuple[str, float, float] | None,
+) -> np.ndarray:
+    """The backward-data pass as a layer, with the bias and the activation of a forward pass.
+
+    Every pixel of the result must have a tap (see :func:`phases_with_taps`).
+    """
+    y, y5 = layout.result(spec.x_shape, x.dtype)
+    as_3d = spec.as_3d()
+    if y.size:
+        number = activation_argument(activation, x.dtype)
+        run(layout.wide(x), w, b, y5, as_3d, backward_phases(as_3d), True, 0, number)
+    return y
+
+
+def channels_of(spec: ConvSpec, is_dgrad: bool) -> tuple[int, int]:
+    """The channels of ``x`` and of ``y`` of a pass."""
+    return (spec.c_out, spec.c_in) if is_dgrad else (spec.c_in, spec.c_out)
 
 
 def residual_offset(residual, y) -> tuple[np.ndarray | None, int]:

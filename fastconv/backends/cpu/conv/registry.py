@@ -151,6 +151,28 @@ CONV_ALGORITHMS = [
 _choose = select.chooser(CONV_ALGORITHMS, settings.get_num_threads, settings.get_float32_precision)
 
 
+#: Algorithms that compute backward-data with a bias and an activation.
+_TRANSPOSED = {"direct": direct.conv_transpose, "im2col": im2col.conv_transpose}
+
+
+def conv_transpose_pays(spec: ConvSpec, dtype: np.dtype) -> bool:
+    """Whether :func:`conv_transpose_fwd` is faster than its parts (see the contract)."""
+    chosen = _choose(spec, "bwd_data", dtype, None).name
+    return chosen in _TRANSPOSED and all(p.taps for p in backward_phases(spec.as_3d()))
+
+
+def conv_transpose_fwd(
+    x: np.ndarray,
+    w: np.ndarray | Prepacked,
+    b: np.ndarray | None,
+    spec: ConvSpec,
+    activation: str | tuple[str, float, float] | None,
+) -> np.ndarray:
+    """A transposed convolution with its bias and its activation (see the contract)."""
+    chosen = _choose(spec, "bwd_data", x.dtype, None).name
+    return _TRANSPOSED.get(chosen, direct.conv_transpose)(x, w, b, spec, activation)
+
+
 def conv_prepack(w: np.ndarray) -> Prepacked:
     """Weights that do not change any more, to be given to :func:`conv_fwd` (see the contract)."""
     return Prepacked(w)

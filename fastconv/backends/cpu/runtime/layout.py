@@ -6,6 +6,9 @@ aligned, so one kernel serves 1-D, 2-D and 3-D.
 
 from __future__ import annotations
 
+import contextlib
+import threading
+
 import numpy as np
 
 from fastconv.backends.common.pointwise import merged
@@ -33,10 +36,40 @@ def pixels(x: np.ndarray) -> tuple[np.ndarray, int]:
     """
     moved = x.transpose(_TO_NDHWC[x.ndim][0])
     run = moved.shape[-1] == 1 or moved.strides[-1] == x.itemsize
-    _, steps = merged(moved.shape[:-1], moved.strides[:-1])
-    if run and x.flags.aligned and len(steps) == 1 and steps[0] >= 0 and steps[0] % x.itemsize == 0:
-        return x, steps[0] // x.itemsize or moved.shape[-1]
+    (count, *more), steps = merged(moved.shape[:-1], moved.strides[:-1])
+    pitch, rest = divmod(steps[0], x.itemsize)
+    if run and x.flags.aligned and not more and (count == 1 or pitch >= x.shape[1] and not rest):
+        return x, x.shape[1] if count == 1 else pitch
     return to_ndhwc(x), x.shape[1]
+
+
+def wide(x: np.ndarray) -> np.ndarray:
+    """``N, C, *spatial`` as a C-contiguous ``N, D, H, W, P`` array: the first C numbers of a pixel are x's.
+
+    P is the distance of the pixels in memory. It is C, or more if ``x`` is a slice of the channels of a
+    channels-last array, which is not copied. The other numbers of a pixel belong to others. A kernel must not
+    write to them, and must not read those of the last pixel.
+    """
+    order, inserted = _TO_NDHWC[x.ndim]
+    moved = x.transpose(order)[inserted]
+    if moved.flags.carray:  # the common case
+        return moved
+    found, pitch = pixels(x)
+    return np.asarray(_Wide(x, (*moved.shape[:-1], pitch))) if found is x else found
+
+
+class _Wide:
+    """The memory of ``x`` as a C-contiguous array of another shape."""
+
+    def __init__(self, x: np.ndarray, shape: tuple[int, ...]):
+        self.base = x
+        address = x.__array_interface__["data"][0]
+        self.__array_interface__ = {
+            **x.__array_interface__,
+            "shape": shape,
+            "strides": None,
+            "data": (address, False),
+        }
 
 
 class _Writable:
@@ -73,6 +106,36 @@ def empty(shape, dtype) -> tuple[np.ndarray, np.ndarray]:
     order, inserted = _TO_NDHWC[len(shape)]
     memory_order = memory.empty([shape[i] for i in order], dtype)
     return memory_order.transpose(_BACK[len(shape)]), memory_order[inserted]
+
+
+class _Offers(threading.local):
+    place: np.ndarray | None = None
+
+
+_offers = _Offers()
+
+
+@contextlib.contextmanager
+def result_in(place: np.ndarray):
+    """Inside the ``with`` block, the first :func:`result` that has the shape of ``place`` is ``place``."""
+    _offers.place = place
+    try:
+        yield
+    finally:
+        _offers.place = None
+
+
+def result(shape, dtype) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`empty` for what an op returns, where the caller may have offered a slice of channels.
+
+    The second array is then as :func:`wide` gives it. So this is for kernels that take the distance of pixels
+    from its shape, and the number of channels from elsewhere.
+    """
+    place = _offers.place
+    if place is None or place.shape != tuple(shape) or place.dtype != dtype:
+        return empty(shape, dtype)
+    _offers.place = None
+    return place, wide(place)
 
 
 def memory_order(x: np.ndarray) -> list[int]:

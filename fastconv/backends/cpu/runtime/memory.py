@@ -143,10 +143,10 @@ def zeros(shape, dtype) -> np.ndarray:
 
 def home(a: np.ndarray) -> Pool | None:
     """The pool or arena that the memory of ``a`` belongs to."""
-    while isinstance(a, np.ndarray):
+    while a is not None:
         if isinstance(a, _Block):
             return a.pool
-        a = a.base
+        a = getattr(a, "base", None)  # also of objects that present the memory of an array (``layout.wide``)
     return None
 
 

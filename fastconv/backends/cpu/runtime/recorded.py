@@ -146,7 +146,7 @@ class Recording:
             for run, given in self._steps[self._ends[number - 1] if number else 0 : self._ends[number]]:
                 run(*given)
             got = self._results[number]
-            if not all(map(_same, _arrays(got), _arrays(want))):
+            if name != "empty" and not all(map(_same, _arrays(got), _arrays(want))):
                 found.add(number)
                 _fill(got, want)
             number += 1

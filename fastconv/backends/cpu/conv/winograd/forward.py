@@ -186,14 +186,14 @@ def transform_inputs(t0, t1, start, g, kinds, places, x, y, residual, v, table, 
     """
     grid, origin = (g.grid[0], g.grid[1]), (g.origin[0], g.origin[1])
     side, m, step = pairs(g)
-    area, channels = m[0] * m[1], x.shape[4]
+    area = m[0] * m[1]
     row_bytes, v_plane = g.pitch * x.itemsize, g.v_plane
     for t in range(t0, t1):
         i = t - start
         prefetch_tile(t + AHEAD, grid, step, origin, x)
         image_table(table, 0, side, t, grid, step, origin, x, 0, g.zero_page)
         to = v + places[i] * row_bytes
-        transforms.transform(g.input_transform[kinds[i]], address(table), 0, to, v_plane, 0, channels)
+        transforms.transform(g.input_transform[kinds[i]], address(table), 0, to, v_plane, 0, g.channels)
         image_table(targets, i * area, m, t, grid, m, (0, 0), y, 0, g.sink)
         if residual:
             at = (g.block + i) * area
@@ -205,7 +205,7 @@ def transform_outputs(tiles, panel, width, g, kinds, places, sums, bias, y, targ
     """Write a panel of the outputs of the first ``tiles`` tiles; ``sums`` is an address, the other arguments
     are as in :func:`transform_inputs`."""
     area, column = g.output_side[0] * g.output_side[1], panel * width * y.itemsize
-    channels = min(width, y.shape[4] - panel * width)
+    channels = min(width, g.out_channels - panel * width)
     for t in range(tiles):
         target = address(targets) + t * area * 8
         transforms.transform_finally(

@@ -29,6 +29,7 @@ from .transforms import Tiling, tiling_of
 #:     filter_transform                    address
 #:     grid                                tiles of an image, down and across
 #:     input_side, output_side             pixels of a tile, down and across
+#:     channels, out_channels              those of the input and of the result
 #:     step, origin                        input pixel (row and column) of a tile:  step * tile + origin
 #:     points, point_table                 how many points a tile has, address of their POINT records
 #:     zero_page, sink                     addresses of zeros to read and of memory to write (see tiles.py)
@@ -44,6 +45,8 @@ FORWARD = record_type(
     grid=2,
     input_side=2,
     output_side=2,
+    channels=1,
+    out_channels=1,
     step=2,
     origin=2,
     points=1,
@@ -281,6 +284,8 @@ def forward_plan(spec: ConvSpec, is_dgrad: bool, m: int, dtype, adding: bool, th
         grid=tiling.grid,
         input_side=side,
         output_side=outputs,
+        channels=channels,
+        out_channels=out_channels,
         step=[form.step for form in tiling.whole],
         origin=origin,
         points=points,

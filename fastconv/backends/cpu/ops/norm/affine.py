@@ -20,6 +20,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...codegen.jit import body, kernel, split_range
+from ...runtime import layout
 from .moments import BLOCK, empty_totals
 from .pixels import part_count, piece, repeat, scratch
 
@@ -29,9 +30,13 @@ NO_MASK, FROM_Y, FROM_X = 0, 1, 2
 # ------------------------------------------------------------------------------------------------- forward
 @body
 def apply_part(thread, threads, x, parts, vectors, residual, has_residual, relu, y):
-    """Scale and shift a thread's jobs; ``vectors``: mean, scale and bias."""
-    images, pixels, channels = x.shape
+    """Scale and shift a thread's jobs; ``vectors``: mean, scale and bias.
+
+    The rows of ``x`` and ``y`` may be longer than the vectors. What is behind is left out.
+    """
+    images, pixels, _ = x.shape
     mean, scale, bias = vectors
+    channels = bias.size
     least = x.dtype.type(0 if relu else -np.inf)
     first, end = split_range(thread, threads, parts * images)
     for job in range(first, end):
@@ -57,8 +62,18 @@ def _apply(thread, threads, x, parts, mean, scale, bias, residual, has_residual,
 
 def scale_and_shift(x, mean, scale, bias, residual, activation, y) -> None:
     """Write ``activation((x - mean) * scale + bias + residual)`` to ``y``; ``x`` and ``residual``: images of
-    rows."""
+    rows. So is ``y``, or it has the same elements in the same order."""
     vectors = [repeat(v, x) for v in (mean, scale, bias[None])]
+    _launch(x, vectors, residual, activation, y.reshape(x.shape))
+
+
+def scale_and_shift_slices(x, mean, scale, bias, activation, y) -> None:
+    """:func:`scale_and_shift` where the rows of ``x``, ``y`` or both are longer than the channels in them."""
+    vectors = [layout.dense(v) for v in (mean, scale, bias[None])]
+    _launch(x, vectors, None, activation, y)
+
+
+def _launch(x, vectors, residual, activation, y) -> None:
     _apply(
         x,
         part_count(len(x)),
@@ -68,7 +83,7 @@ def scale_and_shift(x, mean, scale, bias, residual, activation, y) -> None:
         x if residual is None else residual,
         residual is not None,
         activation == "relu",
-        y.reshape(x.shape),
+        y,
     )
 
 

@@ -58,9 +58,9 @@ def piece_of(a, first, end):
 
 
 @body(inline=True)
-def add_pixels(line, first, begins, ends, weights, scales, factor, channels, out):
+def add_pixels(line, first, begins, ends, weights, scales, factor, channels, step, out):
     """Write to address ``out`` a row of windows, each ``scales * factor`` times the weighted sum of its
-    pixels.
+    pixels. They lie ``step`` elements apart.
 
     ``line`` holds the pixels, and starts with pixel ``first``. Whole vectors are written: a pixel's last
     vector may reach into the next pixel, which is written afterwards.
@@ -75,15 +75,16 @@ def add_pixels(line, first, begins, ends, weights, scales, factor, channels, out
                 pixel = emitter.load(start + (w * channels + c) * size, line)
                 total = emitter.add(total, emitter.multiply(pixel, emitter.fill(weights[U(w)])))
             emitter.store(
-                emitter.multiply(total, emitter.fill(scales[q] * factor)), out + (q * channels + c) * size
+                emitter.multiply(total, emitter.fill(scales[q] * factor)), out + (q * step + c) * size
             )
 
 
 @kernel
 def _average(thread, threads, x, begins, ends, weights, scales, run, y, lines, lasts):
     # y[o] = scales[o] * sum of weights[i] * x[i] over begins[o] <= i < ends[o], in each dimension
+    # Of y the pixels may lie further apart than their channels, if these are whole vectors (see layout.wide).
     images, depth, height, width, channels = x.shape
-    _, od, oh, ow, _ = y.shape
+    _, od, oh, ow, y_step = y.shape
     size, rows, lanes = x.itemsize, images * od * oh, emitter.VECTOR_BYTES // x.itemsize
     # elements of the next pixels that the last vector of a pixel writes to
     beyond = (channels + lanes - 1) // lanes * lanes - channels
@@ -97,12 +98,13 @@ def _average(thread, threads, x, begins, ends, weights, scales, run, y, lines, l
         if r == rows:
             r, n, q0 = 0, 0, q0 + run
         q1 = min(q0 + run, ow)
-        count, target = (q1 - q0) * channels, address(y) + (r * ow + q0) * channels * size
+        count, target = (q1 - q0) * channels, address(y) + (r * ow + q0) * y_step * size
         out = view1d(target, count, y)
         h0, h1, factor = begins[1][j], ends[1][j], scales[0][i] * scales[1][j]
         if (
             j > 0
             and job > first
+            and y_step == channels
             and (begins[1][j - 1], ends[1][j - 1], scales[1][j - 1]) == (h0, h1, scales[1][j])
         ):
             before = view1d(target - ow * channels * size, count, y)  # a row of the same windows
@@ -129,6 +131,7 @@ def _average(thread, threads, x, begins, ends, weights, scales, run, y, lines, l
             piece_of(scales[2], q0, q1),
             factor,
             channels,
+            y_step if to == target else channels,
             to,
         )
         if to != target:
@@ -161,11 +164,12 @@ def average_plan(spec, dtype, backward, threads):
 
 
 def _run_average(x, spec, shape, backward):
-    y, y5 = layout.empty(shape, x.dtype)
-    if not y.size:
-        return y
+    if not prod(shape):
+        return layout.empty(shape, x.dtype)[0]
     slides, dims, weights, scales, run, span = average_plan(spec, x.dtype, backward, get_num_threads())
     x, lanes = layout.to_ndhwc(x), emitter.lanes(x.dtype)
+    in_slices = not slides and spec.channels % lanes == 0
+    y, y5 = (layout.result if in_slices else layout.empty)(shape, x.dtype)
     if slides:
         sliding_sum.sums(x, dims, weights, scales, y5)
         return y

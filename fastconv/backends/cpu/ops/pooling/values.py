@@ -40,11 +40,12 @@ def _largest(source, window, sizes, part, like):
 
 
 @kernel
-def _maxima(thread, threads, lanes, x, starts, stops, steps, y):
-    images, depth, height, width, channels = x.shape
-    _, od, oh, ow, _ = y.shape
+def _maxima(thread, threads, lanes, channels, x, starts, stops, steps, y):
+    # x and y may be slices of channels (see layout.wide).
+    images, depth, height, width, x_step = x.shape
+    _, od, oh, ow, y_step = y.shape
     (d_start, h_start, w_start), (d_stop, h_stop, w_stop) = starts, stops
-    pixel = channels * x.itemsize
+    pixel, out_pixel = x_step * x.itemsize, y_step * x.itemsize
     sizes = height * width * pixel, width * pixel, pixel
     rest = channels % lanes
     first, end = split_range(thread, threads, images * od * oh)
@@ -54,7 +55,7 @@ def _maxima(thread, threads, lanes, x, starts, stops, steps, y):
         deep, high = (d_start[i], d_stop[i], steps[0]), (h_start[j], h_stop[j], steps[1])
         for q in range(ow):
             window = deep, high, (w_start[q], w_stop[q], steps[2])
-            target = address(y) + (r * ow + q) * pixel
+            target = address(y) + (r * ow + q) * out_pixel
             for c in range(0, (channels - rest) * x.itemsize, lanes * x.itemsize):
                 emitter.store(_largest(source + c, window, sizes, 0, x), target + c)
             if rest:
@@ -67,8 +68,8 @@ def max_pool_values(x: np.ndarray, spec) -> np.ndarray:
     dims = windows(spec)
     if max(w.longest for w in dims) > 5 or x.dtype.kind != "f":  # other kernels share work between windows
         return max_pool_fwd(x, spec)[0]
-    y, y5 = layout.empty(spec.y_shape, x.dtype)
+    y, y5 = layout.result(spec.y_shape, x.dtype)
     if y.size:
         tables = (tuple([getattr(w, name) for w in dims]) for name in ("starts", "stops", "step"))
-        _maxima(emitter.lanes(x.dtype), layout.to_ndhwc(x), *tables, y5)
+        _maxima(emitter.lanes(x.dtype), spec.channels, layout.wide(x), *tables, y5)
     return y
