@@ -462,9 +462,7 @@ def test_on_a_full_disk_kernels_still_run(cache, tmp_path):
 
 
 def test_vectors_are_those_of_the_processor_that_numba_compiles_for(tmp_path):
-    code = (
-        "from fastconv.backends.cpu.codegen import emitter; print(emitter.VECTOR_BYTES, emitter.features())"
-    )
+    code = "from fastconv.backends.cpu.codegen import target as t; print(t.TARGET.vector_bytes, t.features())"
     assert run(code, tmp_path, NUMBA_CPU_NAME="generic") == "16 {}"
 
 
