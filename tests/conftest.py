@@ -41,6 +41,9 @@ settings.load_profile("fastconv")
 
 compiling.shown = False  # tests compare what is printed
 
+# Collecting makes millions of objects that stay, which the garbage collector would look at again and again.
+gc.disable()
+
 # A shell that starts the tests in the background has told them to ignore Ctrl-C, which some of them send
 # themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -80,6 +83,7 @@ def pytest_collection_finish(session):
     """Garbage collections leave out what is there before the first test, which is much."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_report_header(config):
