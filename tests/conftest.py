@@ -15,6 +15,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+# The tests run in as many processes as there are processors, each with threads of fastconv and of PyTorch.
+# A thread that spins while it waits takes the time of those that work. OpenMP reads this when it is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 PTX = os.environ.get("FASTCONV_PTX_MACHINE") == "1"  # tools/ptx_machine.py runs what a GPU would get
 
 try:
