@@ -15,6 +15,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+# The tests run in as many processes as there are processors, each with threads of fastconv and of PyTorch.
+# A thread that spins while it waits takes the time of those that work. OpenMP reads this when it is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 PTX = os.environ.get("FASTCONV_PTX_MACHINE") == "1"  # tools/ptx_machine.py runs what a GPU would get
 
 try:
@@ -40,6 +44,9 @@ settings.load_profile("fastconv")
 
 
 compiling.shown = False  # tests compare what is printed
+
+# Collecting makes millions of objects that stay, which the garbage collector would look at again and again.
+gc.disable()
 
 # A shell that starts the tests in the background has told them to ignore Ctrl-C, which some of them send
 # themselves.
@@ -80,6 +87,7 @@ def pytest_collection_finish(session):
     """Garbage collections leave out what is there before the first test, which is much."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_report_header(config):

@@ -16,6 +16,8 @@ import os
 import re
 import shutil
 import stat
+import sys
+import sysconfig
 import tempfile
 import time
 import warnings
@@ -193,8 +195,13 @@ class Measurements:
 
 # ------------------------------------------------------------------------------------------- compiled kernels
 def key(engine: str, *parts: object) -> str:
-    """Hash of what an engine's compiled code depends on beside a kernel: its sources, and ``parts``."""
+    """Hash of what an engine's compiled code depends on beside a kernel: its sources, Python, and ``parts``.
+
+    Python counts because Numba compiles the bytecode that it makes of the sources, and because compiled
+    kernels call functions of its C interface. Its cache tag (``cpython-311``) changes with either.
+    """
     h, backends = hashlib.sha256(), Path(__file__).parent
+    parts = (*parts, sys.implementation.cache_tag, sysconfig.get_config_var("Py_GIL_DISABLED"))
     for below in (engine, "common"):
         for path in sorted(backends.joinpath(below).rglob("*.py")):
             h.update(path.relative_to(backends).as_posix().encode() + path.read_bytes())

@@ -10,6 +10,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from . import processors
+
 PRECISIONS = ("highest", "high", "medium")
 
 
@@ -66,11 +68,30 @@ def container_cpus(root: Path = Path("/sys/fs/cgroup")) -> float:
     return math.inf
 
 
+def allowed_cpus() -> set[int]:
+    """The processors that this process may run on. A launcher may have bound it to some of them."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
 @functools.cache
 def available_cpus() -> int:
     """Processors that this process may use: its affinity (at the first call), its container's limit."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = len(allowed_cpus())
     return max(1, min(count, math.ceil(min(container_cpus(), count))))
+
+
+@functools.cache
+def performance_cpus() -> frozenset[int]:
+    """The processors that kernels use by default: those of :func:`allowed_cpus` that hold no other up."""
+    return frozenset(processors.performance_cpus(allowed_cpus()))
+
+
+@functools.cache
+def l2_bytes() -> int:
+    """Bytes of a core's second-level cache, for blocks that should stay in it."""
+    return processors.l2_bytes(performance_cpus())
 
 
 #: What ``set_num_threads`` chose for the process; None where it was not called.
@@ -88,7 +109,7 @@ def _numba_threads() -> int:
 
 
 _most = min(available_cpus(), _numba_threads())
-#: Threads where the user has chosen none; None: all that are available.
+#: Threads where the user has chosen none; None: one for each performance core.
 _share: int | None = None
 
 
@@ -108,14 +129,15 @@ def get_num_threads() -> int:
     """Threads per kernel.
 
     That is what ``set_num_threads`` was given, else ``FASTCONV_NUM_THREADS``, else every available processor,
-    which the ranks of a distributed run on one host share.
+    which the ranks of a distributed run on one host share. Efficiency cores do not count, because threads get
+    equal shares of the work, and the fast ones would wait.
     """
     if chosen_threads is not None:
         return min(chosen_threads, _most)
     text = ENVIRONMENT["FASTCONV_NUM_THREADS"]
     if text is not None:
         return min(_from_environment(text), _most)
-    return _most if _share is None else min(_share, _most)
+    return min(len(performance_cpus()) if _share is None else _share, _most)
 
 
 @functools.cache  # every kernel call asks

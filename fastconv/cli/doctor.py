@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         rows[name] = versions.version(name) or 'not installed (optional: pip install "fastconv[train]")'
     rows["backend"] = _or_why(backends.get_backend)
     rows["threads"] = _or_why(
-        lambda: f"{settings.get_num_threads()} of {settings.available_cpus()} processors"
+        lambda: f"{settings.get_num_threads()} of {settings.available_cpus()} processors{_efficiency_cores()}"
     )
     if versions.version("numba"):
         rows |= _cpu_rows()
@@ -68,6 +68,11 @@ def _or_why(look: Callable[[], str]) -> str:
         return f"not available: {type(e).__name__}: {e}"
 
 
+def _efficiency_cores() -> str:
+    slow = len(settings.allowed_cpus()) - len(settings.performance_cpus())
+    return f", of which {slow} are efficiency cores, not used by default" if slow else ""
+
+
 def _cpu_rows() -> dict[str, str]:
     """The rows of the cpu engine, or one that says why it cannot be imported."""
     try:
@@ -77,6 +82,7 @@ def _cpu_rows() -> dict[str, str]:
     looks = {
         "CPU": machine.processor,
         "vector unit": machine.vector_unit,
+        "caches": machine.caches,
         "threading layer": machine.threading_layer,
         "kernel cache": machine.cache,
         "buffer pool": machine.pool,

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..backends import settings
+from ..backends import processors, settings
 from ..checks import check
 from . import faults
 from .launcher import launched, load_mpi
@@ -93,7 +93,7 @@ def init() -> None:
         _world = World()
         return
     comm = mpi.COMM_WORLD.Dup()
-    mine = Neighbour(comm.Get_rank(), socket.gethostname(), os.getpid(), frozenset(_cores()))
+    mine = Neighbour(comm.Get_rank(), socket.gethostname(), os.getpid(), frozenset(settings.allowed_cpus()))
     ranks: tuple[Neighbour, ...] = tuple(comm.allgather(mine))
     local = comm.Split_type(mpi.COMM_TYPE_SHARED)
     _world = World(mine.rank, size, local.Get_rank(), local.Get_size(), comm, ranks)
@@ -103,16 +103,11 @@ def init() -> None:
     sys.excepthook = faults.end_all(comm, sys.excepthook)
 
 
-def _cores() -> set[int]:
-    """The processors that this process may use. The launcher may have bound it to some of them."""
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
-
-
 def _threads(mine: Neighbour, local: list[Neighbour]) -> int:
-    """This rank's share of the processors: each is divided among the ranks of this host that may use it."""
-    share = sum(1 / sum(core in other.cores for other in local) for core in mine.cores)
+    """This rank's share of the processors: each is divided among the ranks of this host that may use it.
+    Efficiency cores do not count, unless a rank has no others."""
+    ranks = [processors.performance_cpus(other.cores) for other in local]
+    share = sum(1 / sum(core in cores for cores in ranks) for core in processors.performance_cpus(mine.cores))
     limit = settings.available_cpus()  # a container may allow less
     return max(1, int(min(share, limit) + 1e-6))
 

@@ -1,4 +1,5 @@
-"""Kernels for shorter vectors than this processor's: the same results from code compiled for AVX2."""
+"""Kernels for shorter vectors than this processor's: the same results from code compiled for AVX2, and for
+vectors of 16 bytes without masked loads, as 64-bit ARM processors have."""
 
 import os
 import platform
@@ -12,13 +13,15 @@ import fastconv as fc
 from fastconv.backends.cpu.codegen import emitter
 
 CODE = """
+import sys
+
 import numpy as np
 import fastconv as fc
 from fastconv import nn, spec
 from fastconv.backends import load
 from fastconv.backends.cpu.codegen import emitter
 
-assert emitter.VECTOR_BYTES == 32, emitter.VECTOR_BYTES
+assert emitter.VECTOR_BYTES == int(sys.argv[1]), emitter.VECTOR_BYTES
 engine, reference, rng = load("cpu"), load("numpy"), np.random.default_rng(0)
 done = set()
 for shape, weight, options in (
@@ -65,21 +68,27 @@ print("vectors of", emitter.VECTOR_BYTES * 8, "bits:", *sorted(done))
 """
 
 
+BASE = "sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt"
+PROCESSORS = {16: ("nehalem", BASE), 32: ("haswell", (*BASE, "avx", "avx2", "fma"))}
+
+
 @pytest.mark.full
 @pytest.mark.skipif(
-    platform.machine().lower() not in ("x86_64", "amd64"), reason="AVX2 is of x86-64 processors"
+    platform.machine().lower() not in ("x86_64", "amd64"), reason="these processors are x86-64 processors"
 )
-@pytest.mark.skipif(emitter.VECTOR_BYTES < 32, reason="this processor has no AVX2")
-def test_avx2():
-    features = ",".join(
-        "+" + f for f in ("sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma")
-    )
+@pytest.mark.parametrize("vector_bytes", PROCESSORS)
+def test_shorter_vectors(vector_bytes):
+    if emitter.VECTOR_BYTES < vector_bytes:
+        pytest.skip(f"this processor has no vectors of {vector_bytes} bytes")
+    name, features = PROCESSORS[vector_bytes]
     env = {
         **os.environ,
-        "NUMBA_CPU_NAME": "haswell",
-        "NUMBA_CPU_FEATURES": features,
+        "NUMBA_CPU_NAME": name,
+        "NUMBA_CPU_FEATURES": ",".join("+" + f for f in features),
         "PYTHONPATH": str(Path(fc.__file__).parents[1]),
     }
-    done = subprocess.run([sys.executable, "-c", CODE], env=env, capture_output=True, text=True, timeout=600)
+    command = [sys.executable, "-c", CODE, str(vector_bytes)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "vectors of 256 bits: depthwise direct im2col winograd"
+    expected = f"vectors of {8 * vector_bytes} bits: depthwise direct im2col winograd"
+    assert done.stdout.strip() == expected

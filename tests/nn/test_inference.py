@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from support.selection import full
 
 import fastconv as fc
 from fastconv import models, nn
@@ -137,7 +138,7 @@ def test_other_dimensions(backend):
     check(nn.Sequential(nn.Conv3d(2, 5, 2), nn.BatchNorm3d(5), nn.ReLU()), 1, 2, 4, 5, 4)
 
 
-@pytest.mark.parametrize("make", [models.resnet18, models.resnet50], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("make", [models.resnet18, *full(models.resnet50)], ids=lambda f: f.__name__)
 def test_resnet(make, norms):
     net = make(num_classes=10, small_input=True)
     assert norms(check(net, 2, 3, 32, 32), 1, 3, 8, 8) == 0 < norms(net, 1, 3, 8, 8)

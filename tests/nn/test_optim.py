@@ -8,7 +8,7 @@ from math import cos, pi
 
 import numpy as np
 import pytest
-from support.selection import every
+from support.selection import every, full
 
 import fastconv as fc
 from fastconv import optim
@@ -96,7 +96,7 @@ def written_out(name, options, w, grads):
         yield w
 
 
-@pytest.mark.parametrize("dtype, rtol, atol", [(np.float32, 2e-5, 5e-6), (np.float64, 1e-6, 1e-9)])
+@pytest.mark.parametrize("dtype, rtol, atol", [(np.float32, 2e-5, 5e-6), *full((np.float64, 1e-6, 1e-9))])
 @pytest.mark.parametrize("name, options", OPTIMIZERS)
 def test_50_steps_by_the_formulas(backend, name, options, dtype, rtol, atol):
     params = leaves(start(dtype=dtype))
@@ -145,7 +145,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("name", every(LOSSES, 4))
-@pytest.mark.parametrize("recipe", ["SGD", "AdamW"])
+@pytest.mark.parametrize("recipe", ["AdamW", *full("SGD")])
 def test_50_steps_of_training_like_torch(backend, name, recipe):
     """A small network, every loss, an optimizer and a schedule: the loss and the weights at each step."""
     torch = pytest.importorskip("torch")

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.selection import full
 
 import fastconv as fc
 from fastconv import data, nn, optim, train
@@ -410,7 +411,7 @@ def test_confusion_matrix(backend, tmp_path):
 
 # ------------------------------------------------------------------------------------------------- breaking
 # off
-@pytest.mark.parametrize("step", [1, 3, 5, 6, 11, 14, 15])
+@pytest.mark.parametrize("step", [5, 6, 15, *full(1, 3, 11, 14)])
 def test_ctrl_c_then_resume_gives_the_same_bits(tmp_path, step):
     whole = Setup()
     expected = whole.fit()
@@ -426,7 +427,7 @@ def test_ctrl_c_then_resume_gives_the_same_bits(tmp_path, step):
     assert values(resumed) == values(expected) and resumed.stopped is None
 
 
-@pytest.mark.parametrize("every", [1, 4, 7])
+@pytest.mark.parametrize("every", [4, *full(1, 7)])
 @pytest.mark.parametrize("kind, schedule", [("SGD", None), ("AdamW", "StepLR")])
 def test_crash_then_resume_from_the_last_checkpoint(backend, tmp_path, every, kind, schedule):
     whole = Setup(kind, schedule)
@@ -874,8 +875,10 @@ def test_a_resume_says_what_differs(tmp_path, capsys, progress):
             lambda p: optim.SGD(p, 0.1, momentum=0.9),
             lambda p: optim.SGD(p, 0.02, momentum=0.5, weight_decay=0.1),
         ),
-        (lambda p: optim.SGD(p, 0.1), lambda p: optim.SGD(p, 0.1, momentum=0.9)),
-        (lambda p: optim.SGD(p, 0.1, momentum=0.9), lambda p: optim.SGD(p, 0.1)),
+        *full(
+            (lambda p: optim.SGD(p, 0.1), lambda p: optim.SGD(p, 0.1, momentum=0.9)),
+            (lambda p: optim.SGD(p, 0.1, momentum=0.9), lambda p: optim.SGD(p, 0.1)),
+        ),
         (
             lambda p: optim.Adam(p, 0.01),
             lambda p: optim.Adam(p, 0.002, betas=(0.8, 0.99), eps=1e-6, weight_decay=0.1),
@@ -916,7 +919,7 @@ def test_settings_asked_for_now_win(tmp_path, old, new):
 
 
 @pytest.mark.filterwarnings("ignore:fit. resuming")
-@pytest.mark.parametrize("schedule", ["OneCycleLR", "StepLR"])
+@pytest.mark.parametrize("schedule", ["OneCycleLR", *full("StepLR")])
 def test_another_base_lr_goes_through_the_schedule(tmp_path, schedule):
     def make(lr):
         run = Setup(schedule=None)
@@ -944,7 +947,7 @@ def test_another_base_lr_goes_through_the_schedule(tmp_path, schedule):
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("kind, schedule", [("SGD", "OneCycleLR"), ("AdamW", "StepLR"), ("SGD", None)])
+@pytest.mark.parametrize("kind, schedule", [("SGD", "OneCycleLR"), *full(("AdamW", "StepLR"), ("SGD", None))])
 def test_what_a_schedule_moved_is_no_difference(tmp_path, kind, schedule):
     """The same script again, and the same objects again in a notebook, whose settings have moved
     meanwhile."""

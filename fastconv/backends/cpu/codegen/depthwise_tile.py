@@ -2,7 +2,7 @@
 
 Forward and backward-data::
 
-    for each vector of channels (the last one masked)
+    for each vector of channels (a part of one at the end)
       sum[p] = init[c]                                      PIXELS sums in registers
       for each row of taps
         w[t] = the weights of the row                       TAPS vectors in registers
@@ -43,9 +43,9 @@ _FORWARD = "x, columns, row_step, weights, rows, first, end, y, y_step, init, ad
 _GRADIENT = "x, columns, row_step, sums, rows, first, end, gy, gy_step"
 
 
-def most_pixels(taps: int) -> int:
+def most_pixels(taps: int, registers: int = REGISTERS) -> int:
     """Pixels of the largest tile for rows of so many taps: sums, taps and a column fit the registers."""
-    return min(8, REGISTERS - taps - 2)
+    return min(8, registers - taps - 2)
 
 
 def column_count(pixels: int, taps: int, step: int) -> int:
@@ -94,7 +94,7 @@ class _Loops:
         return kept
 
     def over_channels(self, first, end, work):
-        """``work(channel, mask)`` for every whole vector from ``first`` on, then masked for what is left."""
+        """``work(channel, part)`` for every whole vector from ``first`` on, then for a part of one."""
         b, before = self.b, self.b.block
         head, body, tail, rest, done = (
             b.function.append_basic_block(n) for n in ("channels", "vector", "tail", "rest", "done")
@@ -112,29 +112,29 @@ class _Loops:
         b.position_at_end(tail)
         b.cbranch(b.icmp_signed("<", c, end), rest, done)
         b.position_at_end(rest)
-        work(c, self.e.column_masks(b.sub(end, c), 1)[0])
+        work(c, self.e.parts(b.sub(end, c), 1)[0])
         b.branch(done)
         b.position_at_end(done)
 
 
-def _emit_forward(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
+def emit_forward(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
     x, columns, row_step, weights, rows, first, end, y, y_step, init, added, activation = args
     b, loops = e.b, _Loops(e)
     bounds = e.bounds(activation)
 
-    def work(c, mask):
+    def work(c, part):
         def row(r, sums):
             at = b.mul(r, I64(taps))
-            w = [e.load(loops.at_byte(loops.table(weights, b.add(at, I64(t))), c), mask) for t in range(taps)]
+            w = [e.load(loops.at_byte(loops.table(weights, b.add(at, I64(t))), c), part) for t in range(taps)]
             sums, at = list(sums), b.mul(r, row_step)
             for u, pairs in enumerate(_uses(pixels, taps, step)):
                 offset = loops.table(columns, b.add(at, I64(u)))
-                value = e.load(loops.at_byte(b.add(x, offset), c), mask)
+                value = e.load(loops.at_byte(b.add(x, offset), c), part)
                 for p, t in pairs:
                     sums[p] = e.multiply_add(value, w[t], sums[p])
             return sums
 
-        start = e.load(loops.at_byte(init, c), mask)
+        start = e.load(loops.at_byte(init, c), part)
         sums = loops.over(rows, [start] * pixels, row)
         before = b.block
         add, store = (b.function.append_basic_block(n) for n in ("add", "store"))
@@ -142,7 +142,7 @@ def _emit_forward(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
         b.position_at_end(add)
         lines = [b.mul(y_step, I64(p)) for p in range(pixels)]
         totals = [
-            b.fadd(s, e.load(loops.at_byte(b.add(added, line), c), mask)) for s, line in zip(sums, lines)
+            b.fadd(s, e.load(loops.at_byte(b.add(added, line), c), part)) for s, line in zip(sums, lines)
         ]
         b.branch(store)
         b.position_at_end(store)
@@ -152,29 +152,29 @@ def _emit_forward(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
             phi.add_incoming(total, add)
         for p, value in enumerate(final):
             target = loops.at_byte(b.add(y, b.mul(y_step, I64(p))), c)
-            e.store(e.within(bounds, value), target, mask)
+            e.store(e.within(bounds, value), target, part)
 
     loops.over_channels(first, end, work)
 
 
-def _emit_gradient(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
+def emit_gradient(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
     x, columns, row_step, sums, rows, first, end, gy, gy_step = args
     b, loops = e.b, _Loops(e)
 
-    def work(c, mask):
-        g = [e.load(loops.at_byte(b.add(gy, b.mul(gy_step, I64(p))), c), mask) for p in range(pixels)]
+    def work(c, part):
+        g = [e.load(loops.at_byte(b.add(gy, b.mul(gy_step, I64(p))), c), part) for p in range(pixels)]
 
         def row(r, _):
             at = b.mul(r, I64(taps))
             places = [loops.at_byte(loops.table(sums, b.add(at, I64(t))), c) for t in range(taps)]
-            totals, at = [e.load(place, mask) for place in places], b.mul(r, row_step)
+            totals, at = [e.load(place, part) for place in places], b.mul(r, row_step)
             for u, pairs in enumerate(_uses(pixels, taps, step)):
                 offset = loops.table(columns, b.add(at, I64(u)))
-                value = e.load(loops.at_byte(b.add(x, offset), c), mask)
+                value = e.load(loops.at_byte(b.add(x, offset), c), part)
                 for p, t in pairs:
                     totals[t] = e.multiply_add(value, g[p], totals[t])
             for place, total in zip(places, totals):
-                e.store(total, place, mask)
+                e.store(total, place, part)
             return []
 
         loops.over(rows, [], row)
@@ -212,13 +212,13 @@ def _tiles_address(emit, names: str, kind: str, dtype, taps: int, step: int) -> 
 def forward_address(dtype, taps: int, step: int) -> int:
     """Address of the compiled tiles that :func:`forward` runs, for rows of ``taps`` taps (1 or one of
     :data:`TAPS`) at pixels ``step`` columns apart (1 or 2; 1 for a single tap)."""
-    return _tiles_address(_emit_forward, _FORWARD, "forward", dtype, taps, step)
+    return _tiles_address(emit_forward, _FORWARD, "forward", dtype, taps, step)
 
 
 @functools.cache
 def gradient_address(dtype, taps: int, step: int) -> int:
     """Address of the compiled tiles that :func:`gradient` runs (see :func:`forward_address`)."""
-    return _tiles_address(_emit_gradient, _GRADIENT, "gradient", dtype, taps, step)
+    return _tiles_address(emit_gradient, _GRADIENT, "gradient", dtype, taps, step)
 
 
 @body(inline=True)

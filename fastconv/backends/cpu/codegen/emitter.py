@@ -12,36 +12,19 @@ inside.
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 from llvmlite import ir
 from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from .jit import body, machine
+from .jit import body
+from .target import TARGET
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 
 
-@functools.cache
-def features() -> dict[str, bool]:
-    """The features of the processor that code is made for, such as ``{"avx2": True, "sve": False}``."""
-    return {f[1:]: f[0] == "+" for f in machine()[2].split(",") if f}
-
-
-def _vector() -> tuple[int, int]:
-    """Bytes of a vector register, and how many registers there are."""
-    has = features()
-    if has.get("avx512f"):
-        return 64, 32
-    if has.get("avx"):
-        return 32, 16
-    return 16, 32 if has.get("neon") else 16
-
-
-VECTOR_BYTES, REGISTERS = _vector()
+VECTOR_BYTES, REGISTERS = TARGET.vector_bytes, TARGET.registers
 
 
 def lanes(dtype) -> int:
@@ -122,10 +105,13 @@ class Emitter:
     dtype : numba type, float32 or float64
     lanes : int, optional
         Elements of a vector; by default as many as a register holds.
+    has_masks : bool
+        Whether the processor reads and writes parts of vectors (see ``Target``).
     """
 
-    def __init__(self, builder, dtype, lanes=None):
+    def __init__(self, builder, dtype, lanes=None, has_masks=TARGET.has_masks):
         self.b = builder
+        self.has_masks = has_masks
         self.element = ir.FloatType() if dtype == types.float32 else ir.DoubleType()
         self.lanes = lanes or VECTOR_BYTES // (dtype.bitwidth // 8)
         self.vector = ir.VectorType(self.element, self.lanes)
@@ -142,23 +128,34 @@ class Emitter:
     def element_pointer(self, address):
         return self.b.inttoptr(address, self.element.as_pointer())
 
-    def load(self, pointer, mask=None):
+    def load(self, pointer, part=None):
+        """The vector at ``pointer``, or ``part`` of it (see :meth:`parts`): the other lanes hold anything."""
+        if part is not None and not self.has_masks:
+            value = ir.Constant(self.vector, ir.Undefined)
+            for i, lane in enumerate(part):
+                value = self.b.insert_element(value, self.b.load(self.at(pointer, lane)), I32(i))
+            return value
         pointer = self.b.bitcast(pointer, self.vector.as_pointer())
-        if mask is None:
+        if part is None:
             return self.b.load(pointer, align=4)
         f = self.intrinsic(
             f"llvm.masked.load.{self.suffix}.p0", self.vector, [pointer.type, I32, self.bits, self.vector]
         )
-        return self.b.call(f, [pointer, I32(4), mask, ir.Constant(self.vector, [0.0] * self.lanes)])
+        return self.b.call(f, [pointer, I32(4), part, ir.Constant(self.vector, [0.0] * self.lanes)])
 
-    def store(self, value, pointer, mask=None):
+    def store(self, value, pointer, part=None):
+        """Write a vector, or ``part`` of its lanes (see :meth:`parts`), to ``pointer``."""
+        if part is not None and not self.has_masks:
+            for i in reversed(range(self.lanes)):  # of the lanes that share an element, the right one is last
+                self.b.store(self.b.extract_element(value, I32(i)), self.at(pointer, part[i]))
+            return None
         pointer = self.b.bitcast(pointer, self.vector.as_pointer())
-        if mask is None:
+        if part is None:
             return self.b.store(value, pointer, align=4)
         f = self.intrinsic(
             f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), [self.vector, pointer.type, I32, self.bits]
         )
-        return self.b.call(f, [value, pointer, I32(4), mask])
+        return self.b.call(f, [value, pointer, I32(4), part])
 
     def opaque(self, value):
         """``value``, but the optimiser does not know where it comes from."""
@@ -210,8 +207,25 @@ class Emitter:
         value = self.b.select(self.b.fcmp_ordered("<", value, low), low, value)
         return self.b.select(self.b.fcmp_ordered(">", value, high), high, value)
 
-    def column_masks(self, cols, nv):
-        """Masks of ``nv`` vectors: which lanes are among the first ``cols`` columns."""
+    def parts(self, cols, nv):
+        """For each of ``nv`` vectors that lie next to each other, the lanes that are among the first ``cols``
+        columns, which must be at least 1.
+
+        That is a mask where the processor has masked loads and stores. Elsewhere it is the position of each
+        lane, and the lanes behind the last column are at the last column too. So they read and write nothing
+        else, and no lane needs a branch.
+        """
+        if not self.has_masks:
+            last = self.b.sub(cols, I64(1))
+
+            def position(i):
+                inside = self.b.icmp_signed("<", I64(i), cols)
+                return self.b.select(inside, I64(i), last)
+
+            return [
+                [self.b.sub(position(v * self.lanes + i), I64(v * self.lanes)) for i in range(self.lanes)]
+                for v in range(nv)
+            ]
         index = ir.VectorType(I64, self.lanes)
         undefined = ir.Constant(index, ir.Undefined)
         spread = self.b.shuffle_vector(
@@ -301,22 +315,23 @@ def store(typingctx, value, start):
 
 @intrinsic
 def load_part(typingctx, start, count, like):
-    """The first ``count`` lanes of the vector at address ``start``; nothing behind them is read."""
+    """The first ``count`` lanes (at least 1) of the vector at address ``start``, and anything in the others;
+    nothing behind them is read."""
 
     def codegen(context, builder, signature, args):
         e = Emitter(builder, signature.return_type.dtype)
-        return e.load(e.element_pointer(args[0]), e.column_masks(args[1], 1)[0])
+        return e.load(e.element_pointer(args[0]), e.parts(args[1], 1)[0])
 
     return Vector(like.dtype)(types.int64, types.int64, like), codegen
 
 
 @intrinsic
 def store_part(typingctx, value, start, count):
-    """Write the first ``count`` lanes of a vector to address ``start``."""
+    """Write the first ``count`` lanes (at least 1) of a vector to address ``start``."""
 
     def codegen(context, builder, signature, args):
         e = Emitter(builder, signature.args[0].dtype)
-        e.store(args[0], e.element_pointer(args[1]), e.column_masks(args[2], 1)[0])
+        e.store(args[0], e.element_pointer(args[1]), e.parts(args[2], 1)[0])
         return context.get_dummy_value()
 
     return types.void(value, types.int64, types.int64), codegen

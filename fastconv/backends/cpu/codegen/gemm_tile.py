@@ -10,9 +10,13 @@ The tile::
     row MR-1|         |         |
             +---------+---------+    all MR * NV accumulators stay in registers through both loops
 
-With 32 vector registers the tile is 14 x 2 (28 accumulators, 2 for B, 1 for the broadcast). In each step of
-k, 16 loads feed 28 multiply-adds, so the multiply-add units are busy in every cycle. With 16 registers (AVX2)
-the tile is 6 x 2.
+With AVX-512 the tile is 14 x 2 (28 accumulators, 2 for B, 1 for the broadcast). In each step of k, 16 loads
+feed 28 multiply-adds, so the multiply-add units are busy in every cycle. With 16 registers (AVX2) the tile is
+6 x 2, on 64-bit ARM 12 x 2 (``target`` says why).
+
+The last tile of a matrix has fewer columns. Where the processor has masked loads and stores, they leave out
+the rest. Elsewhere the last vector begins earlier, at ``cols - LANES``, and some columns are computed twice,
+with the same result. Fewer columns than a vector are read and written one by one.
 """
 
 from __future__ import annotations
@@ -24,12 +28,13 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .emitter import I64, REGISTERS, Emitter, call, emit_prefetch, lanes, read_arguments
+from .emitter import I64, Emitter, call, emit_prefetch, lanes, read_arguments
 from .jit import body, c_function
 from .tap_loops import emit_tap_loops
+from .target import TARGET
 
 #: Rows of the largest tile.
-MAX_ROWS = 14 if REGISTERS == 32 else 6
+MAX_ROWS = TARGET.tile_rows
 #: Lines of memory that are a multiple of SAME_SET bytes apart share a set of the first-level cache, which
 #: holds WAYS of them. Rows of A that lie so far apart are taken fewer at a time.
 SAME_SET, WAYS = 4096, 8
@@ -76,17 +81,7 @@ def _make_tile(rows: int, nv: int, lanes: int, dtype, plain: bool):
         sig = types.void(*[types.int64] * 16)
 
         def codegen(context, builder, signature, args):
-            e = Emitter(builder, dtype, lanes)
-            if plain:
-                _emit_tile(e, rows, nv, args, [None] * nv, plain)
-                return context.get_dummy_value()
-            cols = args[13]
-            full = builder.icmp_signed("==", cols, I64(nv * e.lanes))
-            with builder.if_else(full, likely=True) as (then, otherwise):
-                with then:
-                    _emit_tile(e, rows, nv, args, [None] * nv, plain)
-                with otherwise:
-                    _emit_tile(e, rows, nv, args, e.column_masks(cols, nv), plain)
+            emit_tile(Emitter(builder, dtype, lanes), rows, nv, args, plain)
             return context.get_dummy_value()
 
         return sig, codegen
@@ -94,20 +89,48 @@ def _make_tile(rows: int, nv: int, lanes: int, dtype, plain: bool):
     return tile_rows
 
 
-def _emit_tile(e: Emitter, rows: int, nv: int, args, masks, plain: bool) -> None:
+def emit_tile(e: Emitter, rows: int, nv: int, args, plain: bool) -> None:
+    """Emit a tile of ``rows`` x ``nv`` vectors; ``args`` are the arguments of :func:`tile` from ``a`` on, as
+    LLVM values. A ``plain`` tile has all columns (see :func:`tile_address`)."""
+    every = [v * e.lanes for v in range(nv)]
+    if plain:
+        _emit_loops(e, rows, every, [None] * nv, args, plain)
+        return
+    b, cols = e.b, args[13]
+    with b.if_else(b.icmp_signed("==", cols, I64(nv * e.lanes)), likely=True) as (whole, partial):
+        with whole:
+            _emit_loops(e, rows, every, [None] * nv, args, plain)
+        with partial:
+            if e.has_masks:
+                _emit_loops(e, rows, every, e.parts(cols, nv), args, plain)
+            elif nv == 1:
+                _emit_loops(e, rows, every, e.parts(cols, 1), args, plain)
+            else:
+                last = b.sub(cols, I64(e.lanes))
+                with b.if_else(b.icmp_signed(">=", last, I64(0)), likely=True) as (overlapping, narrow):
+                    with overlapping:
+                        starts = [b.select(b.icmp_signed("<", I64(v), last), I64(v), last) for v in every]
+                        _emit_loops(e, rows, starts, [None] * nv, args, plain)
+                    with narrow:
+                        _emit_loops(e, rows, [0], e.parts(cols, 1), args, plain)
+
+
+def _emit_loops(e: Emitter, rows: int, starts, parts, args, plain: bool) -> None:
     """Emit the two loops of a tile.
 
-    ``masks`` (None: all lanes) say which lanes of B, init and added are read, and which of C are written.
+    ``starts`` are the first columns of its vectors, and ``parts`` (None: all lanes) say which lanes of B,
+    init and added are read and which of C are written.
     """
     a, a_row, a_step, ta, b, b_step, tb, taps, depth, c, c_row, init, init_row, _, added, activation = args
     builder, function = e.b, e.b.function
+    nv = len(starts)
     grid = [(m, v) for m in range(rows) for v in range(nv)]
     zero = ir.Constant(e.vector, [0.0] * e.lanes)
-    start = e.element_pointer(a), e.element_pointer(b)
+    operands = e.element_pointer(a), e.element_pointer(b)
     tables = [builder.inttoptr(t, I64.as_pointer()) for t in (ta, tb)]
 
     def corner(base, row, m, v):
-        return e.at(e.at(base, builder.mul(row, I64(m))), v * e.lanes)
+        return e.at(e.at(base, builder.mul(row, I64(m))), starts[v])
 
     # Rows lie at base[m // 4] + (0, 1, 2 or 3) * a_row, which an instruction can address. LLVM would compute
     # each row's address from the one before, a chain that takes longer than a narrow tile's arithmetic;
@@ -127,11 +150,11 @@ def _emit_tile(e: Emitter, rows: int, nv: int, args, masks, plain: bool) -> None
 
     builder.position_at_end(load)
     base = e.element_pointer(init)
-    loaded = [e.load(corner(base, init_row, m, v), masks[v]) for m, v in grid]
+    loaded = [e.load(corner(base, init_row, m, v), parts[v]) for m, v in grid]
     builder.branch(loops)
 
     def multiply_add(pa, pb, sums):
-        columns = [e.load(e.at(pb, v * e.lanes), masks[v]) for v in range(nv)]
+        columns = [e.load(e.at(pb, starts[v]), parts[v]) for v in range(nv)]
         found = []
         bases = [pa]
         while 4 * len(bases) < rows:
@@ -141,8 +164,8 @@ def _emit_tile(e: Emitter, rows: int, nv: int, args, masks, plain: bool) -> None
             found += [e.multiply_add(number, columns[v], sums[m * nv + v]) for v in range(nv)]
         return found
 
-    starts = [(entry, [zero] * len(grid)), (load, loaded)]
-    sums = emit_tap_loops(e, loops, starts, start, tables, (a_step, b_step), taps, depth, multiply_add)
+    begin = [(entry, [zero] * len(grid)), (load, loaded)]
+    sums = emit_tap_loops(e, loops, begin, operands, tables, (a_step, b_step), taps, depth, multiply_add)
     done = builder.block
     base = e.element_pointer(c)
     if plain:
@@ -154,7 +177,7 @@ def _emit_tile(e: Emitter, rows: int, nv: int, args, masks, plain: bool) -> None
 
     builder.position_at_end(add)
     addend = e.element_pointer(added)
-    totals = [builder.fadd(s, e.load(corner(addend, c_row, m, v), masks[v])) for (m, v), s in zip(grid, sums)]
+    totals = [builder.fadd(s, e.load(corner(addend, c_row, m, v), parts[v])) for (m, v), s in zip(grid, sums)]
     builder.branch(store)
 
     builder.position_at_end(store)
@@ -164,7 +187,7 @@ def _emit_tile(e: Emitter, rows: int, nv: int, args, masks, plain: bool) -> None
         phi.add_incoming(total, add)
     bounds = e.bounds(activation)
     for (m, v), value in zip(grid, final):
-        e.store(e.within(bounds, value), corner(base, c_row, m, v), masks[v])
+        e.store(e.within(bounds, value), corner(base, c_row, m, v), parts[v])
 
 
 @functools.cache

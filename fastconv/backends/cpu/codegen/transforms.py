@@ -136,7 +136,7 @@ def transform_address(
             c = builder.phi(I64)
             c.add_incoming(I64(0), entry)
             offset = builder.mul(c, I64(kind.bitwidth // 8))
-            mask = e.column_masks(builder.sub(channels, c), 1)[0] if masked else None
+            inside = e.parts(builder.sub(channels, c), 1)[0] if masked else None
 
             def place(base, step, table, index):
                 if table:
@@ -147,9 +147,9 @@ def transform_address(
                 return e.element_pointer(builder.add(start, offset))
 
             def load(i, j):
-                return e.load(place(src, src_step, src_table, i * wide + j), mask if src_table else None)
+                return e.load(place(src, src_step, src_table, i * wide + j), inside if src_table else None)
 
-            start = e.load(e.element_pointer(builder.add(bias, offset)), mask) if biased else None
+            start = e.load(e.element_pointer(builder.add(bias, offset)), inside) if biased else None
             bounds = e.bounds(activation)
             # fewer values are in use at a time than in one block
             for out_columns, in_columns in _blocks(across):
@@ -163,11 +163,11 @@ def transform_address(
                         value = builder.fadd(value, start) if biased else value
                         if adding:
                             value = builder.fadd(
-                                value, e.load(place(added, None, True, i * columns + j), mask)
+                                value, e.load(place(added, None, True, i * columns + j), inside)
                             )
                         value = e.within(bounds, value) if biased else value
                         to = place(dst, dst_step, dst_table, i * columns + j)
-                        e.store(value, to, mask if dst_table else None)
+                        e.store(value, to, inside if dst_table else None)
             following = builder.add(c, I64(e.lanes))
             c.add_incoming(following, builder.block)
             builder.cbranch(builder.icmp_signed("<", following, channels), loop, done)

@@ -19,6 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from fastconv.backends import settings
 from fastconv.spec import ConvSpec
 
 from ..codegen.jit import U, body, kernel, split_range
@@ -27,7 +28,7 @@ from .activation import activation_argument
 from .phases import Phase, backward_phases, forward_phases
 from .weights import Prepacked
 
-L2 = 1 << 20  # bytes of a core's second-level cache, or less
+L2 = settings.l2_bytes()
 
 
 def forward(

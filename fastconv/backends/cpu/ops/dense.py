@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastconv.backends.settings import get_num_threads
+from fastconv.backends.settings import get_num_threads, l2_bytes
 from fastconv.spec import conv_spec
 
 from ..codegen import emitter, gemm_tile, transforms
@@ -203,8 +203,8 @@ def gemms(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.nd
     # rows as a quarter of L2 holds. Fewer of both where the threads would not have enough jobs.
     blocks, threads = -(-rows // gemm_tile.MAX_ROWS), get_num_threads()
     jobs = batch * blocks * count // (4 * threads)  # tiles that a job may have at most
-    group = max(min((1 << 18) // (gemm_tile.MAX_ROWS * depth * c.itemsize), jobs), 1)
-    together = max(min((1 << 19) // (width * depth * c.itemsize), jobs // group, count), 1)
+    group = max(min(l2_bytes() // 4 // (gemm_tile.MAX_ROWS * depth * c.itemsize), jobs), 1)
+    together = max(min(l2_bytes() // 2 // (width * depth * c.itemsize), jobs // group, count), 1)
     together = -(-count // -(-count // together))  # as even as possible
     _gemm(
         gemm_tile.tile_address(c.dtype, width),

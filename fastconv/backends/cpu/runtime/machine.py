@@ -13,9 +13,9 @@ from time import thread_time
 import numba
 import numpy as np
 
-from fastconv.backends import disk
+from fastconv.backends import disk, settings
 
-from ..codegen import emitter, gemm_tile, jit
+from ..codegen import emitter, gemm_tile, jit, target
 from . import memory
 
 
@@ -28,10 +28,16 @@ def processor() -> str:
 
 
 def vector_unit() -> str:
-    """Width of the vectors that the kernels use, and the vector features of the processor."""
+    """Width of the vectors that the kernels use, their register tile, and the processor's vector features."""
     known = ("sse4", "avx", "fma", "f16c", "amx", "neon", "sve", "bf16", "fp16", "i8mm")
-    features = sorted(f for f, on in emitter.features().items() if on and f.startswith(known))
-    return f"{emitter.VECTOR_BYTES * 8} bits x {emitter.REGISTERS} registers; {' '.join(features)}"
+    features = sorted(f for f, on in target.features().items() if on and f.startswith(known))
+    tile = f"tile {gemm_tile.MAX_ROWS} x 2"
+    return f"{emitter.VECTOR_BYTES * 8} bits x {emitter.REGISTERS} registers; {tile}; {' '.join(features)}"
+
+
+def caches() -> str:
+    """The second-level cache that blocks are made for."""
+    return f"{settings.l2_bytes() >> 10} KiB of second-level cache per core"
 
 
 def threading_layer() -> str:

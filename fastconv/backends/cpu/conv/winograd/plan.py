@@ -109,7 +109,9 @@ def runs_by_panels(tiles: int, products: int, depth: int, panels: int, threads: 
     are too few blocks of tiles.
     """
     sums = products * 2 * emitter.lanes(np.float32) * 4
-    return (tiles * 2 <= depth and sums <= 0.75 * L2) or (tiles < 28 * threads and panels >= threads)
+    return (tiles * 2 <= depth and sums <= 0.75 * L2) or (
+        tiles < 2 * gemm_tile.MAX_ROWS * threads and panels >= threads
+    )
 
 
 def sums_by_tiles(filters: int, panels: int, transformed: int, threads: int) -> bool:
