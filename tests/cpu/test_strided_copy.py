@@ -68,3 +68,22 @@ def test_bits_of_nan_stay(monkeypatch):
     y = np.empty((64, 64), np.float32)
     strided_copy.copy(y, x.T)
     assert (y.view(np.uint32) == 0x7FA00001).all()
+
+
+@pytest.mark.parametrize("gap", [0, 5])
+@pytest.mark.parametrize("runs", [2, 3, 4, 5, 8])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_interleaved(dtype, runs, gap, monkeypatch):
+    """Short axes and long ones that change places, with gaps between the runs, both ways."""
+    monkeypatch.setattr(strided_copy, "SMALL", 1)
+    rng = np.random.default_rng(0)
+    for long, planes in ((7, 2), (8, 70), (9, 1), (16, 3), (17, 2), (33, 5), (100, 2), (4097, 1), (9000, 2)):
+        x = rng.integers(1, 99, (planes, runs, long + gap)).astype(dtype)[:, :, gap // 2 : long + gap // 2]
+        y = np.zeros((planes + 2, long, runs), dtype)
+        strided_copy.copy(y[1:-1], x.transpose(0, 2, 1))
+        np.testing.assert_array_equal(y[1:-1], x.transpose(0, 2, 1))
+        assert not y[0].any() and not y[-1].any()
+        z = np.zeros((planes, runs, long + 6), dtype)
+        strided_copy.copy(z[:, :, 3:-3], y[1:-1].transpose(0, 2, 1))
+        np.testing.assert_array_equal(z[:, :, 3:-3], x)
+        assert not z[:, :, :3].any() and not z[:, :, -3:].any()

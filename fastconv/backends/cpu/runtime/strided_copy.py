@@ -8,6 +8,8 @@ that remain make a plane; the others are loops around it::
     rows         both memories run along the columns:       for each row: copy a run
     transposed   x runs along the columns, y along the      LANES x LANES elements at a time, in registers,
                  rows (or the other way round):             so every line of memory is read and written once
+    interleaved  an axis of 2, 3, 4 or 8 elements and      a run of y from as many runs of x, or the other way
+                 a long one change places:                 round, a vector of each at a time
     gathered     y runs along several short axes, which    the columns are all elements of these axes, and a
                  x has in another order or with gaps:      table says where in x they are
     elements     anything else:                            one by one
@@ -23,29 +25,35 @@ import numpy as np
 
 from fastconv.backends.common.pointwise import merged
 
-from ..codegen import emitter, transforms
-from ..codegen.emitter import address
+from ..codegen import emitter, interleaving, transforms
+from ..codegen.emitter import address, call
 from ..codegen.jit import U, by_address, by_numpy, kernel, split_range
 from .scratch import per_thread
 
 SMALL = 1 << 13  # elements up to which NumPy is faster than a launch
 OUTER = 6  # loops around the plane at most
 SHORT, MANY = 32, 1024  # elements of a run that is worth a row of its own, and of a table at most
-ROWS, TRANSPOSED, GATHERED, ELEMENTS = range(4)
+ROWS, TRANSPOSED, JOINED, APART, GATHERED, ELEMENTS = range(6)  # JOINED, APART: interleaved
 #: Kind of plane -> rows and columns of a tile.
-TILES = {ROWS: (64, 1 << 13), TRANSPOSED: (64, 256), GATHERED: (64, MANY), ELEMENTS: (64, 256)}
+TILES = {
+    ROWS: (64, 1 << 13),
+    TRANSPOSED: (64, 256),
+    JOINED: (64, 1 << 12),
+    APART: (64, 1 << 12),
+    GATHERED: (64, MANY),
+    ELEMENTS: (64, 256),
+}
 #: Bytes of an element -> the dtype that it is moved as.
 MOVED_AS = {1: np.uint8, 2: np.uint16, 4: np.float32, 8: np.float64}
 
 
 @kernel
-def _copy(
-    thread, threads, kind, x, y, outer, x_outer, y_outer, plane, tile, transposition, gathered, like, scratch
-):
+def _copy(thread, threads, kind, x, y, outer, x_outer, y_outer, plane, tile, moving, gathered, like, scratch):
     # x, y: addresses; outer: extents of the loops, x_outer, y_outer: their strides; plane: rows, columns and
-    # the strides of x and of y along them; transposition: address of the function, and its lanes;
-    # gathered: where the columns are in x; like: an array of the dtype; scratch: outer indices, addresses
-    function, lanes = transposition
+    # the strides of x and of y along them; moving: address of the function that moves a block or a row, its
+    # lanes, and the stride between interleaved runs; gathered: where the columns are in x; like: an array of
+    # the dtype; scratch: outer indices, addresses
+    function, lanes, apart = moving
     places, tables = scratch
     rows, columns, x_row, x_column, y_row, y_column = plane
     tall, wide = (rows + tile[0] - 1) // tile[0], (columns + tile[1] - 1) // tile[1]
@@ -72,6 +80,10 @@ def _copy(
         elif kind == ROWS:
             for r in range(high):
                 emitter.copy_bytes(address(b) + r * y_row * size, address(a) + r * x_row * size, broad * size)
+        elif kind == JOINED or kind == APART:
+            for r in range(high):
+                at = address(a) + r * x_row * size, address(b) + r * y_row * size
+                call(function, (at[0], at[1], apart * size, broad))
         elif kind == GATHERED:
             for r in range(high):
                 from_, to = U(r * x_row), U(r * y_row)
@@ -123,11 +135,24 @@ def _places_in_x(axes):
 
 
 def _plan(x, y, lanes):
-    """Kind of plane, outer axes, rows, columns, and where the columns are in x if they are gathered."""
-    axes = [[1, 0, 0], [1, 0, 0], *_axes(x, y)]
-    last = axes[-1]
+    """Kind of plane, outer axes, rows, columns, and where the columns are in x if they are gathered, or the
+    axis of the interleaved runs."""
+    axes = [[1, 0, 0], [1, 0, 0], [1, 0, 0], *_axes(x, y)]
+    before, last = axes[-2:]
     if last[1] == last[2] == 1:
         return ROWS, axes[:-2], axes[-2], last, _NOWHERE
+    for kind, few, run in (JOINED, last, before), (APART, before, last):
+        of_runs, of_one = (
+            (1, 2) if kind == JOINED else (2, 1)
+        )  # where a run lies by itself, and where with others
+        if (
+            few[0] in interleaving.RUNS
+            and run[0] >= lanes > few[0]
+            and run[of_runs] == few[of_one] == 1
+            and run[of_one] == few[0]
+            and few[of_runs] >= run[0]
+        ):
+            return kind, axes[:-3], axes[-3], run, few
     runs = next((a for a in axes[:-1] if a[1] == 1), None)  # where x runs
     if (
         runs is not None
@@ -162,10 +187,17 @@ def copy(y: np.ndarray, x: np.ndarray) -> None:
     extents, x_outer, y_outer = zip(*outer)
     plane = rows[0], columns[0], rows[1], columns[1], rows[2], columns[2]
     scratch = per_thread((OUTER, np.int64), (lanes, np.int64))
-    transposition = transforms.transpose_address(MOVED_AS[size]) if kind == TRANSPOSED else 0, lanes
+    function, apart, tile = 0, 0, TILES[kind]
+    if kind == TRANSPOSED:
+        function = transforms.transpose_address(MOVED_AS[size])
+    elif kind in (JOINED, APART):
+        function = interleaving.interleaving_address(gathered[0], MOVED_AS[size], kind == JOINED)
+        apart, gathered = gathered[1 if kind == JOINED else 2], _NOWHERE
+        # Equal parts of a run, because none may be shorter than a vector.
+        tile = tile[0], -(-columns[0] // -(-columns[0] // tile[1]))
     by_address((x, y))
     _copy(
-        kind, x.ctypes.data, y.ctypes.data, extents, x_outer, y_outer, plane, TILES[kind], transposition,
+        kind, x.ctypes.data, y.ctypes.data, extents, x_outer, y_outer, plane, tile, (function, lanes, apart),
         gathered, _LIKE[size], tuple(scratch),
     )  # fmt: skip
 
