@@ -55,6 +55,10 @@ def _convolutions(x: np.ndarray) -> Iterator[Job]:
                 yield _job("conv_prepack", w, label=label)
     hwio = np.ascontiguousarray(_array(3, 3, 8, 16))
     yield _job("in_memory_order", hwio.transpose(3, 2, 0, 1), (0, 1, 2, 3))
+    for colours in (_array(4, 3, 32, 32), _array(4, 32, 32, 3).transpose(0, 3, 1, 2)):  # there and back
+        label = f"3 channels, {colours.strides[1] // 4} apart"
+        yield _job("in_memory_order", colours, (0, 2, 3, 1), label=label)
+        yield _job("in_memory_order", colours, (0, 1, 2, 3), label=label)
     yield _job("channel_sum", x)
 
 
