@@ -139,10 +139,16 @@ def _emit_loops(e: Emitter, rows: int, starts, parts, args, plain: bool) -> None
     step[2] = builder.mul(step[1], I64(2))
     four = e.opaque(builder.mul(a_row, I64(4)))
 
-    if not plain:  # what is written at the end is prefetched at the start
+    if not plain:  # what is written and added at the end is prefetched at the start
         base = e.element_pointer(c)
         for m, v in grid:
             emit_prefetch(builder, corner(base, c_row, m, v), True, level=1)
+        with builder.if_then(builder.icmp_signed("!=", added, I64(0))):
+            base = e.element_pointer(added)
+            for m, v in grid:
+                emit_prefetch(builder, corner(base, c_row, m, v), False, level=1)
+                # For the next tile. A short tile ends before its own lines have come from memory.
+                emit_prefetch(builder, corner(base, c_row, m + rows, v), False, level=2)
 
     entry = builder.block
     load, loops = (function.append_basic_block(n) for n in ("init", "taps"))
