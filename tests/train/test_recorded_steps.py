@@ -161,7 +161,7 @@ def test_a_change_of_the_net_is_noticed():
 def test_fit_says_nothing_of_what_it_was_not_asked():
     """A loss that reads its labels on the host, with class weights, is trained step by step."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 144, 10), nn.LogSoftmax(1))
-    loss = nn.NLLLoss(weight=fc.ones(10))
+    loss = nn.NLLLoss(weight=fc.ones(10), reduction="sum")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         train.fit(net, [batch(i) for i in range(4)], loss=loss, progress=False)

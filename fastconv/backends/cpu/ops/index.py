@@ -42,7 +42,6 @@ def _gather(thread, threads, x, index, steps, extents, y, wrong):
     # x, index, y: flat; extents: of y (outer, k, inner), and n; wrong: whether a thread met a wrong index
     _, count, inner, n = extents
     outer_step, k_step, inner_step = steps
-    size = x.itemsize
     r, end = split_range(thread, threads, extents[0] * count)
     failed = 0
     while r < end:
@@ -67,7 +66,9 @@ def _gather(thread, threads, x, index, steps, extents, y, wrong):
                     y[U(target)] = x[U(line) + at]
                 else:
                     begin = line + np.int64(at) * inner
-                    emitter.copy_bytes(address(y) + target * size, address(x) + begin * size, inner * size)
+                    source, row = x[begin : begin + inner], y[target : target + inner]
+                    for i in range(inner):
+                        row[i] = source[i]
     wrong[thread, 0] = failed
 
 
