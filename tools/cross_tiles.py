@@ -93,6 +93,7 @@ class Loop(NamedTuple):
 MULTIPLY_ADD = re.compile(r"fmla|fmadd|vfn?madd")
 #: ``[sp, #16]``, ``16(%rsp)``. Negative offsets from the frame pointer, which only macOS insists on.
 STACK = re.compile(r"\[sp\b|%rsp\b|\[x29, #-")
+FRAME_MOVES = re.compile(r"(add|sub|mov)\s+x29,")
 WRITE = re.compile(r"st[a-z]+\s|v?mov\w*\s+%\w+, *-?\d*\(%rsp\)$")
 #: ``mov v1.16b, v2.16b`` (on macOS ``mov.16b v1, v2``), ``vmovaps %zmm1, %zmm2``
 MOVE = re.compile(
@@ -181,7 +182,8 @@ def loops(assembly: str) -> list[Loop]:
 
 
 def _loop(code: list[str]) -> Loop:
-    stack = [i for i in code if STACK.search(i)]
+    own = any(FRAME_MOVES.match(i) for i in code)  # x29 is a pointer of the loop, and no frame pointer
+    stack = [i for i in code if STACK.search(i) and not (own and "[x29" in i)]
     spills = sum(bool(WRITE.match(i)) for i in stack)
     fused, moves = (sum(bool(kind.match(i)) for i in code) for kind in (MULTIPLY_ADD, MOVE))
     is_whole = not any(map(PARTIAL.search, code))
