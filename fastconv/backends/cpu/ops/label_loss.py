@@ -17,7 +17,7 @@ BLOCKS = 64
 
 
 @body
-def _block_sums(thread, threads, logp, target, weight, weighted, ignore_index, sums):
+def _block_sums(thread, threads, logp, target, weight, ignore_index, sums):
     # sums: for each block the weighted sum, the sum of the weights, the number of labels that are no class
     rows, classes = logp.shape
     first, end = split_range(thread, threads, BLOCKS)
@@ -28,7 +28,7 @@ def _block_sums(thread, threads, logp, target, weight, weighted, ignore_index, s
             t = target[r]
             if t != ignore_index:
                 if 0 <= t < classes:
-                    w = np.float64(weight[t] if weighted else 1)
+                    w = np.float64(weight[t])
                     total -= w * logp[r, t]
                     mass += w
                 else:
@@ -37,9 +37,9 @@ def _block_sums(thread, threads, logp, target, weight, weighted, ignore_index, s
 
 
 @stages
-def _mean(threads, logp, target, weight, weighted, ignore_index, sums, mean):
+def _mean(threads, logp, target, weight, ignore_index, sums, mean):
     # mean: the mean loss, the sum of the weights, and the number of labels that are no class
-    in_parallel(_block_sums, threads, (logp, target, weight, weighted, ignore_index, sums))
+    in_parallel(_block_sums, threads, (logp, target, weight, ignore_index, sums))
     total, mass, invalid = 0.0, 0.0, 0.0
     for block in range(BLOCKS):
         total += sums[block, 0]
@@ -49,7 +49,7 @@ def _mean(threads, logp, target, weight, weighted, ignore_index, sums, mean):
 
 
 @kernel
-def _mean_bwd(thread, threads, gy, mean, target, weight, weighted, ignore_index, out):
+def _mean_bwd(thread, threads, gy, mean, target, weight, ignore_index, out):
     g = -gy[0] / mean[1]
     first, end = split_range(thread, threads, out.shape[0])
     for r in range(first, end):
@@ -57,20 +57,20 @@ def _mean_bwd(thread, threads, gy, mean, target, weight, weighted, ignore_index,
         for c in range(row.size):
             row[c] = 0
         if t != ignore_index:
-            row[t] = out.dtype.type(g * weight[t]) if weighted else out.dtype.type(g)
+            row[t] = out.dtype.type(g * weight[t])
 
 
 def nll_mean_fwd(logp, target, weight, ignore_index):
-    logp, target, weighted = layout.dense(logp), layout.dense(target), weight is not None
-    weight, mean = layout.dense(weight) if weighted else np.ones(1, logp.dtype), np.empty(3)
-    _mean(logp, target, weight, weighted, ignore_index, np.empty((BLOCKS, 3)), mean)
+    logp, target, mean = layout.dense(logp), layout.dense(target), np.empty(3)
+    weight = np.ones(logp.shape[1], logp.dtype) if weight is None else layout.dense(weight)
+    _mean(logp, target, weight, ignore_index, np.empty((BLOCKS, 3)), mean)
     loss, _, invalid = mean
-    saved = mean, target, weight, weighted, ignore_index, logp.shape[1]
+    saved = mean, target, weight, ignore_index, logp.shape[1]
     return None if invalid else np.array(loss, logp.dtype), saved
 
 
 def nll_mean_bwd(gy, saved):
-    mean, target, weight, weighted, ignore_index, classes = saved
+    mean, target, weight, ignore_index, classes = saved
     out = memory.empty((len(target), classes), gy.dtype)
-    _mean_bwd(layout.dense(gy).reshape(1), mean, target, weight, weighted, ignore_index, out)
+    _mean_bwd(layout.dense(gy).reshape(1), mean, target, weight, ignore_index, out)
     return out
