@@ -98,7 +98,7 @@ def name_memory_error(error: MemoryError, op: str, arrays: Sequence[Any]) -> Mem
     op."""
     if type(error) is MemoryError:
         return error
-    shapes = ", ".join(shape_str(a.shape) for a in arrays if hasattr(a, "shape"))
+    shapes = ", ".join(shape_str(a.shape) for a in arrays if isinstance(getattr(a, "shape", None), tuple))
     return MemoryError(f"{op} of {shapes}: {error}; smaller inputs or batches need less")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+import fastconv.nn.functional as F
 from fastconv.backends.cpu.codegen import jit
 from fastconv.backends.cpu.warmup import jobs
 
@@ -86,6 +87,22 @@ with fc.backend("cpu"):
         assert y is not None, f"{name}: {error}"
         print(name, errors)
 """
+
+
+def test_errors_name_the_outermost_op_whatever_its_arguments(monkeypatch):
+    """Also where an inner function that has an op's name, and got a class as dtype, asks for the memory."""
+    from fastconv.backends.cpu.runtime import memory
+
+    def full(self, size):
+        raise MemoryError
+
+    x = fc.tensor(np.ones((1, 1, 100000), np.float32), device="cpu")
+    monkeypatch.setattr(memory.Pool, "_fresh", full)
+    memory.trim()
+    with pytest.raises(MemoryError, match=r"^max_pool_fwd\(x 1x1x100000\): out of memory"):
+        F.max_pool1d(x, 9, 1, 4)
+    with pytest.raises(MemoryError, match=r"^empty\(\): out of memory: 0.4 MiB asked for"):
+        memory.empty((100000,), np.float32)
 
 
 @pytest.mark.full
