@@ -193,10 +193,10 @@ def set_float32_precision(precision: str) -> None:
     precision : {"highest", "high", "medium"}
         ``"highest"``: every algorithm is as accurate as direct summation. ``"high"`` (the default):
         algorithms with a larger, bounded rounding error may run. On the CPU these are Winograd F(4x4, 3x3),
-        F(3x3, 4x4) and F(2x2, 5x5). ``"medium"`` allows shorter formats where an engine has them; the CPU
-        treats it as ``"high"``. The GPU multiplies float32 numbers in the first mode, numbers rounded to TF32
-        (10 bits of mantissa) in the second and to bfloat16 (7 bits) in the third; sums are float32 in every
-        mode.
+        F(6x6, 3x3), and the forms with as many points for 4x4 and 5x5 kernels. ``"medium"`` allows shorter
+        formats where an engine has them; the CPU treats it as ``"high"``. The GPU multiplies float32 numbers
+        in the first mode, numbers rounded to TF32 (10 bits of mantissa) in the second and to bfloat16
+        (7 bits) in the third; sums are float32 in every mode.
 
     Raises
     ------
@@ -207,8 +207,8 @@ def set_float32_precision(precision: str) -> None:
     -----
     Errors on the CPU, relative to the largest value of the result and against float64, are below 1e-5 for
     ``"highest"`` (direct, im2col and Winograd F(2x2, 3x3); most layers are near 1e-6) and below 5e-5 for the
-    other forms of Winograd, which are near 1e-5. ``tests/ops/test_precision.py`` checks these bounds on
-    random layers of real sizes.
+    other forms of Winograd: near 2e-6 with six points, as F(4x4, 3x3), and near 1e-5 with eight.
+    ``tests/ops/test_precision.py`` checks these bounds on random layers of real sizes.
     """
     global _precision
     _precision = one_of(PRECISIONS, precision, "set_float32_precision")

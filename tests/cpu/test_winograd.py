@@ -14,7 +14,7 @@ from fastconv.spec import conv_spec
 pytest.importorskip("numba")
 from fastconv.backends.cpu.conv.winograd import forward, gradient, transforms  # noqa: E402
 
-TILES = [(4, 3), (2, 3), (3, 4), (2, 5), (4, 2)]
+TILES = [(6, 3), (4, 3), (2, 3), (5, 4), (3, 4), (4, 5), (2, 5), (4, 2)]
 
 
 @pytest.mark.parametrize(("m", "r", "k"), [(m, r, k) for m, r in TILES for k in range(1, m + 1)])
@@ -48,7 +48,12 @@ def test_products_of_a_cut_image():
 @pytest.mark.parametrize("size", [(7, 6), *full(((5, 9),), ((3, 4),), ((1, 2),), ((14, 11),), ((13, 8),))])
 @pytest.mark.parametrize(
     ("kernel", "stride", "m"),
-    [(3, 1, 4), (3, 2, 4), (5, 1, 2), *full((3, 1, 2), (3, 2, 2), (4, 1, 3))],
+    [
+        (3, 1, 6),
+        (3, 2, 4),
+        (5, 1, 4),
+        *full((3, 1, 4), (3, 1, 2), (3, 2, 2), (4, 1, 5), (4, 1, 3), (5, 1, 2)),
+    ],
 )
 @pytest.mark.parametrize("channels", [(8, 5), (40, 70)])  # by tiles; by panels, where there are few
 def test_images_that_tiles_do_not_cover(size, kernel, stride, m, channels):

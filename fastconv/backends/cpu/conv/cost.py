@@ -55,9 +55,11 @@ GATHER_RUN = 77
 TRANSFORM = 1.55
 #: The same in backward-weight, which transforms x and gy.
 TRANSFORM_GRADIENT = 0.85
-#: The same where the gradient's tiles, all at once, outgrow the third-level cache ...
+#: The same where the gradient's tiles, all at once, outgrow the third-level cache.
 TRANSFORM_LARGE = 0.3
-#: ... which they do from so many bytes on.
+#: What input and output have beyond this cache, forward and backward-data: tiles read and write short pieces.
+PIECES = 0.2
+#: The third-level cache, in bytes.
 LARGE = 32 << 20
 #: Filters of Winograd's method, if their transforms go through memory.
 TRANSFORM_WEIGHTS = 0.63
@@ -163,6 +165,7 @@ def winograd(spec: ConvSpec, which: str, dtype, m: int) -> float:
         in_cache = transformed < LARGE or plan.sums_by_tiles(planes, panels, transformed, threads)
         transformed /= TRANSFORM_GRADIENT if in_cache else TRANSFORM_LARGE
     else:
-        transformed /= TRANSFORM
+        io = (prod(spec.x_shape) + prod(spec.y_shape)) * p.itemsize
+        transformed = transformed / TRANSFORM + max(io - LARGE, 0) / PIECES
     reached = WINOGRAD_WEIGHT if gradient else WINOGRAD * p.depth / (p.depth + 4)
     return 2 * LAUNCH + p.streams + flops / (reached * p.peak) + (transformed + weights) / p.copy

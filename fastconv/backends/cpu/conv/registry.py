@@ -58,18 +58,23 @@ def _im2col_workspace(spec, which, dtype) -> int:
 
 
 # ------------------------------------------------------------------------------------------------- winograd
+#: Outputs of a tile in one dimension, for each number of taps: as many as eight, six or four points give.
+_TILES = {3: (6, 4, 2), 4: (5, 3), 5: (4, 2)}
+
+
 @lru_cache(maxsize=4096)
 def _best_tile(spec, which, dtype, precision, threads) -> int:
-    tiles = {3: (2,) if precision == "highest" else (4, 2), 4: (3,), 5: (2,)}[spec.kernel[-1]]
+    tiles = _TILES[spec.kernel[-1]]
+    if precision == "highest":
+        tiles = (2,)
+    elif spec.stride[-1] == 2:  # six outputs would take 13 points
+        tiles = (4, 2)
     return min(tiles, key=lambda m: cost.winograd(spec, which, dtype, m))
 
 
 def _winograd_tile(spec, which, dtype) -> int:
-    """The outputs of a tile in one dimension.
-
-    For 3x3 kernels 4 or 2, whichever costs less; 2 if the precision setting asks for the accuracy of direct
-    convolution. For larger kernels as many as six points give.
-    """
+    """The outputs of a tile in one dimension: those that cost least; 2 if the precision setting asks for the
+    accuracy of direct convolution."""
     in_force = settings.get_float32_precision(), settings.get_num_threads()
     return _best_tile(plan.inner_spec(spec), which, np.dtype(dtype), *in_force)
 
