@@ -6,7 +6,8 @@ makes the module, where ``lib`` is ``torch`` or ``fastconv``. None is fused or f
 The structures follow the papers: Iandola et al. 2016 (SqueezeNet), He et al. 2016 (ResNet), Xie et al. 2017
 (ResNeXt), Huang et al. 2017 (DenseNet), Sandler et al. 2018 (MobileNetV2), Ma et al. 2018 (ShuffleNetV2), Tan
 and Le 2019 (EfficientNet), Howard et al. 2019 (MobileNetV3), Liu et al. 2022 (ConvNeXt), Ronneberger et al.
-2015 (U-Net), Zhang et al. 2017 (the denoiser), Simonyan and Zisserman 2015 (VGG).
+2015 (U-Net), Zhang et al. 2017 (the denoiser), Simonyan and Zisserman 2015 (VGG), Szegedy et al. 2015
+(GoogLeNet, with BatchNorm and without the auxiliary classifiers).
 """
 
 from __future__ import annotations
@@ -315,6 +316,45 @@ def modules(lib):
         ]
         return nn.Sequential(*layers)
 
+    class Inception(nn.Module):
+        """Branches of 1x1, 3x3 and 5x5 layers and of pooling, joined."""
+
+        def __init__(self, c, one, three_in, three, five_in, five, pooled):
+            super().__init__()
+            relu = nn.ReLU
+            self.one = conv_bn(c, one, 1, act=relu)
+            self.three = nn.Sequential(
+                conv_bn(c, three_in, 1, act=relu), conv_bn(three_in, three, 3, act=relu)
+            )
+            self.five = nn.Sequential(conv_bn(c, five_in, 1, act=relu), conv_bn(five_in, five, 5, act=relu))
+            self.pooled = nn.Sequential(nn.MaxPool2d(3, 1, 1), conv_bn(c, pooled, 1, act=relu))
+
+        def forward(self, x):
+            return lib.cat([self.one(x), self.three(x), self.five(x), self.pooled(x)], 1)
+
+    def googlenet():
+        layers = [conv_bn(3, 64, 7, 2, act=nn.ReLU), nn.MaxPool2d(3, 2, ceil_mode=True)]
+        layers += [conv_bn(64, 64, 1, act=nn.ReLU), conv_bn(64, 192, 3, act=nn.ReLU)]
+        c = 192
+        for row in (
+            None,
+            (64, 96, 128, 16, 32, 32),
+            (128, 128, 192, 32, 96, 64),
+            None,
+            (192, 96, 208, 16, 48, 64),
+            (160, 112, 224, 24, 64, 64),
+            (128, 128, 256, 24, 64, 64),
+            (112, 144, 288, 32, 64, 64),
+            (256, 160, 320, 32, 128, 128),
+            None,
+            (256, 160, 320, 32, 128, 128),
+            (384, 192, 384, 48, 128, 128),
+        ):
+            layers.append(Inception(c, *row) if row else nn.MaxPool2d(3, 2, ceil_mode=True))
+            c = row[0] + row[2] + row[4] + row[5] if row else c
+        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(c, 1000)]
+        return nn.Sequential(*layers)
+
     class Twice(nn.Module):
         def __init__(self, c, k):
             super().__init__()
@@ -381,6 +421,7 @@ def modules(lib):
         "resnet50": lambda: ResNet((3, 4, 6, 3), True),
         "resnext50": lambda: ResNet((3, 4, 6, 3), True, 32, 4),
         "vgg11": vgg11,
+        "googlenet": googlenet,
         "squeezenet": squeezenet,
         "densenet121": DenseNet,
         "mobilenet_v2": mobilenet_v2,
@@ -401,6 +442,7 @@ SHAPES = {
     "resnet50": ((4, 3, 224, 224), 1000),
     "resnext50": ((4, 3, 224, 224), 1000),
     "vgg11": ((4, 3, 224, 224), 1000),
+    "googlenet": ((8, 3, 224, 224), 1000),
     "squeezenet": ((8, 3, 224, 224), 1000),
     "densenet121": ((4, 3, 224, 224), 1000),
     "mobilenet_v2": ((8, 3, 224, 224), 1000),
