@@ -140,10 +140,17 @@ def winograd_tiles(spec: ConvSpec, which: str, m: int) -> tuple[int, int]:
 def winograd(spec: ConvSpec, which: str, dtype, m: int) -> float:
     """Seconds of pass ``which`` by Winograd's method with tiles of m x m outputs."""
     if spec.ndim == 3:
-        is_dgrad = which == "bwd_data"
+        is_dgrad, itemsize, lanes = which == "bwd_data", np.dtype(dtype).itemsize, emitter.lanes(dtype)
         inner, copy = planes_spec(spec, is_dgrad), rates(settings.get_num_threads())[1]
-        gathered = prod(inner.y_shape if is_dgrad else inner.x_shape) * np.dtype(dtype).itemsize
-        return winograd(inner, which, dtype, m) + LAUNCH + 2 * gathered / (GATHER * copy)
+        gathered = prod(inner.y_shape if is_dgrad else inner.x_shape) * itemsize
+        seconds = winograd(inner, which, dtype, m)
+        if which == "bwd_weight" or not plan.runs_by_planes(spec, is_dgrad, m):
+            return seconds + LAUNCH + 2 * gathered / (GATHER * copy)
+        # the tiles of a plane are read and transformed once, not for every tap
+        c, taps = spec.c_out if is_dgrad else spec.c_in, spec.kernel[0]
+        vectors = -(-taps * c // lanes) - -(-c // lanes)
+        once = itemsize * winograd_tiles(inner, which, m)[1] * vectors * lanes / TRANSFORM
+        return seconds - (once + gathered * (1 - 1 / taps) / STREAM) / copy
     if plan.needs_space_to_depth(spec):
         inner, copy = plan.inner_spec(spec), rates(settings.get_num_threads())[1]
         moved = 2 * prod(inner.x_shape) * np.dtype(dtype).itemsize

@@ -72,7 +72,9 @@ def _gather(thread, threads, x, origin, step, planes):
 
 def gather_planes(x: np.ndarray, spec: ConvSpec, is_dgrad: bool = False) -> np.ndarray:
     """The input of the convolution of :func:`planes_spec`, from ``x`` or, if ``is_dgrad``, the gradient."""
-    taps, (before, _), dilation = spec.kernel[0], spec.padding[0], spec.dilation[0]
+    taps, (before, after), dilation = spec.kernel[0], spec.padding[0], spec.dilation[0]
+    if taps == 1 and before == after == 0:
+        return as_planes(x)
     x5, depth = layout.to_ndhwc(x), (spec.in_size if is_dgrad else spec.out_size)[0]
     planes = memory.empty((x5.shape[0], depth, *x5.shape[2:4], taps * x5.shape[4]), x.dtype)
     _gather(x5, before if is_dgrad else -before, -dilation if is_dgrad else dilation, planes)

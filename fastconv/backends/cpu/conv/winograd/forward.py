@@ -37,7 +37,7 @@ from ..activation import activate
 from ..planes import as_planes, as_volumes, gather_planes, planes_spec, weights_to_planes
 from ..space_to_depth import depth_to_space, space_to_depth, stride_one_spec, weights_to_depth
 from ..weights import Prepacked, memoize_packed, to_hwio
-from .plan import forward_plan, needs_space_to_depth
+from .plan import forward_plan, needs_space_to_depth, runs_by_planes
 from .tiles import AHEAD, image_table, pairs, prefetch_tile, sort_tiles, split_tables
 from .transforms import POINT
 
@@ -172,21 +172,18 @@ def _transformed(w, count, function, is_dgrad, width) -> np.ndarray:
 
 # --------------------------------------------------------------------------------------------------- kernels
 @body
-def transform_inputs(t0, t1, start, g, kinds, places, x, y, residual, v, table, targets):
-    """V of tiles ``t0 .. t1``, and the addresses of their outputs and of what is added to them.
+def transform_inputs(t0, t1, start, g, kinds, places, x, v, table):
+    """V of tiles ``t0 .. t1``.
 
     Parameters
     ----------
-    start : the tile that ``kinds``, ``places`` and ``targets`` begin with
+    start : the tile that ``kinds`` and ``places`` begin with
     g : the FORWARD record
-    residual : what is added lies so many bytes behind ``y``; 0: nothing
     v : address
     table : scratch for the addresses of a tile's pixels
-    targets : of ``g.block`` tiles the addresses of their outputs, then of what is added
     """
     grid, origin = (g.grid[0], g.grid[1]), (g.origin[0], g.origin[1])
-    side, m, step = pairs(g)
-    area = m[0] * m[1]
+    side, _, step = pairs(g)
     row_bytes, v_plane = g.pitch * x.itemsize, g.v_plane
     for t in range(t0, t1):
         i = t - start
@@ -194,16 +191,33 @@ def transform_inputs(t0, t1, start, g, kinds, places, x, y, residual, v, table, 
         image_table(table, 0, side, t, grid, step, origin, x, 0, g.zero_page)
         to = v + places[i] * row_bytes
         transforms.transform(g.input_transform[kinds[i]], address(table), 0, to, v_plane, 0, g.channels)
-        image_table(targets, i * area, m, t, grid, m, (0, 0), y, 0, g.sink)
+
+
+@body
+def list_outputs(t0, t1, start, g, y, residual, targets):
+    """The addresses of the outputs of tiles ``t0 .. t1``, and of what is added to them.
+
+    Parameters
+    ----------
+    start : the tile that ``targets`` begins with
+    g : the FORWARD record
+    residual : what is added lies so many bytes behind ``y``; 0: nothing
+    targets : of ``g.block`` tiles the addresses of their outputs, then of what is added
+    """
+    grid = g.grid[0], g.grid[1]
+    _, m, _ = pairs(g)
+    area = m[0] * m[1]
+    for t in range(t0, t1):
+        image_table(targets, (t - start) * area, m, t, grid, m, (0, 0), y, 0, g.sink)
         if residual:
-            at = (g.block + i) * area
+            at = (g.block + t - start) * area
             image_table(targets, at, m, t, grid, m, (0, 0), y, residual, g.zero_page)
 
 
 @body
 def transform_outputs(tiles, panel, width, g, kinds, places, sums, bias, y, targets, activation):
     """Write a panel of the outputs of the first ``tiles`` tiles; ``sums`` is an address, the other arguments
-    are as in :func:`transform_inputs`."""
+    are as in :func:`transform_inputs` and :func:`list_outputs`."""
     area, column = g.output_side[0] * g.output_side[1], panel * width * y.itemsize
     channels = min(width, g.out_channels - panel * width)
     for t in range(tiles):
@@ -223,55 +237,103 @@ def transform_outputs(tiles, panel, width, g, kinds, places, sums, bias, y, targ
         activate(activation, column, area, 0, channels, target)
 
 
+@body
+def _block(here, g, tap_numbers, filters, size, kinds, places, starts, v, sums, bias, y, targets, activation):
+    """Products and outputs of the ``here`` tiles of a block.
+
+    ``tap_numbers``: taps of a kernel in depth, addresses of the tables of their places in V and in the filters.
+    """
+    panels, count, depth, width = filters.shape
+    taps, v_taps, filter_taps = tap_numbers
+    points = emitter.view1d(g.point_table, g.points, _POINT)
+    pixels = here * g.output_side[0] * g.output_side[1]
+    for panel in range(panels):
+        for p in range(g.points):
+            first_pixel, end_pixel = split_range(p, g.points, pixels)
+            for pixel in range(first_pixel, end_pixel):
+                emitter.prefetch_to_write(targets[pixel] + panel * width * size, width * size)
+            point = points[p]
+            start, stop = starts[point.first_kind], starts[point.end_kind]
+            gemm_tile.tile(
+                g.tile,
+                stop - start,
+                a=v + p * g.v_plane + start * g.pitch * size,
+                a_row=g.pitch,
+                a_step=1,
+                ta=v_taps,
+                b=address(filters) + (panel * count + point.filter) * depth * width * size,
+                b_step=width,
+                tb=filter_taps,
+                taps=taps,
+                depth=depth // taps,
+                c=sums + p * g.sum_plane + start * width * size,
+                c_row=width,
+            )
+        transform_outputs(here, panel, width, g, kinds, places, sums, bias, y, targets, activation)
+
+
 @kernel
 def _by_tiles(thread, threads, geometry, filters, x, bias, y, residual, activation, v_all, sums_all, tables):
-    panels, count, depth, width = filters.shape
-    size = x.itemsize
-    g = geometry[0]
-    points = emitter.view1d(g.point_table, g.points, _POINT)
-    grid, pitch = (g.grid[0], g.grid[1]), g.pitch
-    area, input_area = g.output_side[0] * g.output_side[1], g.input_side[0] * g.input_side[1]
+    g, size = geometry[0], x.itemsize
+    grid = g.grid[0], g.grid[1]
     tiles = x.shape[0] * grid[0] * grid[1]
     v, sums = address(v_all[thread]), address(sums_all[thread])
+    input_area = g.input_side[0] * g.input_side[1]
     table, starts, kinds, places, targets = split_tables(tables[thread], input_area, g.block)
-    one_tap = address(ONE_TAP)
+    taps = 1, address(ONE_TAP), address(ONE_TAP)
     first, end = split_range(thread, threads, (tiles + g.block - 1) // g.block)
     for b in range(first, end):
         t0 = b * g.block
         here = min(g.block, tiles - t0)
         sort_tiles(t0, t0 + here, grid, kinds, places, starts)
-        transform_inputs(t0, t0 + here, t0, g, kinds, places, x, y, residual, v, table, targets)
-        for panel in range(panels):
-            for p in range(g.points):
-                first_pixel, end_pixel = split_range(p, g.points, here * area)
-                for pixel in range(first_pixel, end_pixel):
-                    emitter.prefetch_to_write(targets[pixel] + panel * width * size, width * size)
-                point = points[p]
-                start, stop = starts[point.first_kind], starts[point.end_kind]
-                gemm_tile.tile(
-                    g.tile,
-                    stop - start,
-                    a=v + p * g.v_plane + start * pitch * size,
-                    a_row=pitch,
-                    a_step=1,
-                    ta=one_tap,
-                    b=address(filters) + (panel * count + point.filter) * depth * width * size,
-                    b_step=width,
-                    tb=one_tap,
-                    taps=1,
-                    depth=depth,
-                    c=sums + p * g.sum_plane + start * width * size,
-                    c_row=width,
-                )
-            transform_outputs(here, panel, width, g, kinds, places, sums, bias, y, targets, activation)
+        transform_inputs(t0, t0 + here, t0, g, kinds, places, x, v, table)
+        list_outputs(t0, t0 + here, t0, g, y, residual, targets)
+        _block(here, g, taps, filters, size, kinds, places, starts, v, sums, bias, y, targets, activation)
+
+
+@kernel
+def _by_planes(
+    thread, threads, geometry, volumes, filters, x, bias, y, residual, activation, v_all, sums_all, tables
+):
+    g, s, size = geometry[0], volumes[0], x.itemsize
+    grid = g.grid[0], g.grid[1]
+    in_plane, in_planes, out_planes = grid[0] * grid[1], x.shape[1], y.shape[1]
+    v, sums = address(v_all[thread]), address(sums_all[thread])
+    input_area = g.input_side[0] * g.input_side[1]
+    table, starts, kinds, places, targets = split_tables(tables[thread], input_area, g.block)
+    v_taps = targets[2 * g.block * g.output_side[0] * g.output_side[1] :]
+    taps = s.taps, address(v_taps), s.filter_taps
+    slot = g.block * g.pitch
+    before = s.origin + min(0, (s.taps - 1) * s.plane_step)
+    units = s.blocks * s.segments
+    first, end = split_range(thread, threads, x.shape[0] * units)
+    for unit in range(first, end):
+        image, rest = unit // units, unit % units
+        s0 = rest // s.segments * g.block
+        here = min(g.block, in_plane - s0)
+        first_plane, end_plane = split_range(rest % s.segments, s.segments, out_planes)
+        sort_tiles(s0, s0 + here, grid, kinds, places, starts)
+        for d in range(first_plane, end_plane):
+            newest = d + before + s.ring - 1
+            for plane in range(d + before if d == first_plane else newest, newest + 1):
+                at = plane % s.ring * slot
+                if 0 <= plane < in_planes:
+                    t0 = (image * in_planes + plane) * in_plane + s0
+                    transform_inputs(t0, t0 + here, t0, g, kinds, places, x, v + at * size, table)
+                else:
+                    v_all[thread, :, at : at + here * g.pitch] = 0
+            for t in range(s.taps):
+                v_taps[t] = (d + s.origin + t * s.plane_step) % s.ring * slot
+            t0 = (image * out_planes + d) * in_plane + s0
+            list_outputs(t0, t0 + here, t0, g, y, residual, targets)
+            _block(here, g, taps, filters, size, kinds, places, starts, v, sums, bias, y, targets, activation)
 
 
 @body
 def _panel_inputs(thread, threads, geometry, x, y, residual, v, kinds, places, targets, tables):
     first, end = split_range(thread, threads, kinds.size)
-    transform_inputs(
-        first, end, 0, geometry[0], kinds, places, x, y, residual, address(v), tables[thread], targets
-    )
+    transform_inputs(first, end, 0, geometry[0], kinds, places, x, address(v), tables[thread])
+    list_outputs(first, end, 0, geometry[0], y, residual, targets)
 
 
 @body
@@ -351,7 +413,11 @@ def _run(x, w, b, y, spec, phases, is_dgrad, residual, activation, m):
     else:
         filters = _transformed(w, plan.filter_count, plan.filter_transform, is_dgrad, plan.width)
         by_address(plan)
-        _by_tiles(plan.record, filters, x, bias, y, residual, activation, v, sums, *tables)
+        operands = filters, x, bias, y, residual, activation, v, sums, *tables
+        if plan.volumes is None:
+            _by_tiles(plan.record, *operands)
+        else:
+            _by_planes(plan.record, plan.volumes, *operands)
 
 
 def fwd(
@@ -365,7 +431,10 @@ def fwd(
 ) -> np.ndarray:
     """The forward pass by tiles of m x m outputs; the other arguments are those of ``passes.forward``."""
     if spec.ndim == 3:
-        planes, weights_2d = gather_planes(x, spec), weights_to_planes(w, spec.kernel, False)
+        weights_2d = weights_to_planes(w, spec.kernel, False)
+        if runs_by_planes(spec, False, m):
+            return passes.forward(_run, x, weights_2d, b, spec, residual, activation, m)
+        planes = gather_planes(x, spec)
         added = None if residual is None else as_planes(residual)
         y = passes.forward(_run, planes, weights_2d, b, planes_spec(spec), added, activation, m)
         return as_volumes(y, spec.batch, spec.out_size[0])
@@ -382,7 +451,10 @@ def bwd_data(
     """The backward-data pass by tiles of m x m outputs; the other arguments are those of
     ``passes.backward_data``."""
     if spec.ndim == 3:
-        planes, weights_2d = gather_planes(gy, spec, True), weights_to_planes(w, spec.kernel, True)
+        weights_2d = weights_to_planes(w, spec.kernel, True)
+        if runs_by_planes(spec, True, m):
+            return passes.backward_data(_run, gy, weights_2d, spec, residual, m)
+        planes = gather_planes(gy, spec, True)
         added = None if residual is None else as_planes(residual)
         gx = passes.backward_data(_run, planes, weights_2d, planes_spec(spec, True), added, m)
         return as_volumes(gx, spec.batch, spec.in_size[0])

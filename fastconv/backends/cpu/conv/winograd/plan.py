@@ -59,6 +59,14 @@ FORWARD = record_type(
     block=1,
     depth_slice=1,
 )
+#: What a pass over volumes has in addition::
+#:
+#:     taps                    of a kernel in depth
+#:     ring                    planes that V holds
+#:     plane_step, origin      input plane of tap t:  output plane + origin + plane_step * t
+#:     blocks, segments        of the tiles of a plane, of the planes of a volume: the units of work
+#:     filter_taps             address of a table: where the filters of each tap lie in U
+VOLUMES = record_type(taps=1, ring=1, plane_step=1, origin=1, blocks=1, segments=1, filter_taps=1)
 #: Numbers of backward-weight::
 #:
 #:     input_transform, grad_transform     addresses of the transforms of x and gy, for each kind of tiles
@@ -112,6 +120,20 @@ def runs_by_panels(tiles: int, products: int, depth: int, panels: int, threads: 
     return (tiles * 2 <= depth and sums <= 0.75 * L2) or (
         tiles < 2 * gemm_tile.MAX_ROWS * threads and panels >= threads
     )
+
+
+def runs_by_planes(spec: ConvSpec, is_dgrad: bool, m: int) -> bool:
+    """Whether the loops of forward and backward-data of volumes run by planes; otherwise the planes are
+    gathered first (``planes.py``).
+
+    They do if the tiles of a plane, with more than a tap in depth, fill the rows of a product. With fewer rows U is read again too often, but
+    not if it stays near the core (fitted to measurements).
+    """
+    if spec.kernel[0] == 1:
+        return False
+    tiling = tiling_of(spec, is_dgrad, m)
+    filters = len(tiling.points) * spec.kernel[0] * spec.c_in * spec.c_out * 4
+    return prod(tiling.grid) >= gemm_tile.MAX_ROWS or filters <= 4 * L2
 
 
 def sums_by_tiles(filters: int, panels: int, transformed: int, threads: int) -> bool:
@@ -206,8 +228,10 @@ class ForwardPlan:
         Panels of output channels, and their width.
     by_panels : bool
         The order of the loops.
-    zero_page, points : ndarray
-        What the record knows by address: zeros and then the sink, the points.
+    volumes : ndarray or None
+        The :data:`VOLUMES` record, if the order is by planes.
+    zero_page, points, filter_taps : ndarray
+        What the records know by address: zeros and then the sink, the points, the places of filters.
     v, sums, u, filters : tuple of int
         Shapes of scratch: transformed input, sums, transformed filters, and filters that are transposed. The
         last two are for loops by panels only.
@@ -221,8 +245,10 @@ class ForwardPlan:
     panels: int
     width: int
     by_panels: bool
+    volumes: np.ndarray | None
     zero_page: np.ndarray
     points: np.ndarray
+    filter_taps: np.ndarray
     v: tuple[int, ...]
     sums: tuple[int, ...]
     u: tuple[int, ...]
@@ -238,7 +264,7 @@ def forward_plan(spec: ConvSpec, is_dgrad: bool, m: int, dtype, adding: bool, th
     Parameters
     ----------
     spec : ConvSpec
-        In three dimensions.
+        In three dimensions. If its kernel has taps in depth, the order of the loops is by planes.
     is_dgrad : bool
         Whether it is backward-data.
     m : int
@@ -260,21 +286,39 @@ def forward_plan(spec: ConvSpec, is_dgrad: bool, m: int, dtype, adding: bool, th
     lanes, points = emitter.lanes(dtype), len(tiling.points)
     side, outputs, filters = _sides(tiling)
     width = max(gemm_tile.panel_width(out_channels, dtype), lanes)
-    panels, tiles = -(-out_channels // width), spec.batch * prod(tiling.grid)
+    taps, in_plane = spec.kernel[0], prod(tiling.grid)
+    panels, tiles = -(-out_channels // width), spec.batch * in_plane
     pitch, targets = _odd_vectors(channels, lanes), 2 * prod(outputs)
     # zeros to read, then the sink
     zero_page = np.zeros(2 * (max(channels, out_channels) + width), dtype)
-    by_panels = runs_by_panels(tiles, spec.batch * tiling.products, channels, panels, threads)
+    by_panels = taps == 1 and runs_by_panels(
+        tiles, spec.batch * tiling.products, channels, panels, threads
+    )
+    filter_taps, volumes = np.arange(taps, dtype=np.int64) * channels * width, None
     if by_panels:
         block, depth_slice = tiles, min(channels, 128)
         v, u = (points, _odd_vectors(tiles * pitch, lanes)), _odd_vectors(depth_slice * width, lanes)
         order, tables = tables_size(0, tiles) + targets * tiles, max(prod(side), lanes)
     else:
-        transformed = panels * filters * channels * width * dtype.itemsize
-        tile_bytes = points * (channels + width) * dtype.itemsize
-        block, depth_slice = _tiles_per_block(tiles, tile_bytes, transformed, threads), 0
-        v, u = (threads, points, _odd_vectors(block * pitch, lanes)), 0
-        order, tables = 0, tables_size(prod(side), block) + targets * block
+        ring = (taps - 1) * spec.dilation[0] + 1
+        transformed = panels * filters * taps * channels * width * dtype.itemsize
+        tile_bytes = points * (ring * channels + width) * dtype.itemsize
+        block = _tiles_per_block(tiles if taps == 1 else in_plane, tile_bytes, transformed, threads)
+        v, u, depth_slice = (threads, points, _odd_vectors(ring * block * pitch, lanes)), 0, 0
+        order, tables = 0, tables_size(prod(side), block) + targets * block + taps
+        if taps > 1:
+            blocks, before = -(-in_plane // block), spec.padding[0][0]
+            planes = (spec.in_size if is_dgrad else spec.out_size)[0]
+            volumes = make_record(
+                VOLUMES,
+                taps=taps,
+                ring=ring,
+                plane_step=spec.dilation[0] * (-1 if is_dgrad else 1),
+                origin=before if is_dgrad else -before,
+                blocks=blocks,
+                segments=min(planes, -(-2 * threads // (spec.batch * blocks))),
+                filter_taps=filter_taps.ctypes.data,
+            )
     sums = threads, points, _odd_vectors(block * width, lanes)
     filter_transform = _filter_transform(tiling, dtype)
     record = make_record(
@@ -307,8 +351,10 @@ def forward_plan(spec: ConvSpec, is_dgrad: bool, m: int, dtype, adding: bool, th
         panels,
         width,
         by_panels,
+        volumes,
         zero_page,
         tiling.points,
+        filter_taps,
         v,
         sums,
         u=(threads, filters, u),
