@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.selection import full
 
+import fastconv as fc
 from fastconv.backends import load
 from fastconv.spec import conv_spec
 
@@ -69,3 +70,39 @@ def test_images_that_tiles_do_not_cover(size, kernel, stride, m, channels):
             (gradient.bwd_weight(x32, gy32, spec, m), reference.conv_bwd_weight(x, gy, spec)),
         ):
             np.testing.assert_allclose(got, want, rtol=0, atol=5e-5 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("by_planes", [True, False])
+@pytest.mark.parametrize(
+    ("size", "kernel", "padding", "dilation", "threads"),
+    [
+        ((5, 9, 14), (3, 3, 3), 1, 1, 2),
+        ((4, 8, 7), (3, 3, 3), (4, 1, 1), (2, 1, 1), 2),  # planes with zeros only; a ring of five planes
+        ((3, 13, 13), (2, 5, 5), (0, 2, 2), 1, 1),
+        ((6, 7, 7), (1, 4, 4), (1, 0, 0), 1, 2),
+    ],
+)
+def test_volumes(monkeypatch, size, kernel, padding, dilation, threads, by_planes):
+    """Planes of x transformed into a ring, and gathered."""
+    monkeypatch.setattr(forward, "runs_by_planes", lambda spec, *_: by_planes and spec.kernel[0] > 1)
+    monkeypatch.setattr(gradient, "gradient_by_planes", lambda spec, *_: by_planes and spec.kernel[0] > 1)
+    before, rng, reference = fc.get_num_threads(), np.random.default_rng(6), load("numpy")
+    spec = conv_spec("conv3d", (3, 5, *size), (37, 5, *kernel), 1, padding, dilation)
+    x, w, gy, b = (rng.standard_normal(s) for s in (spec.x_shape, spec.w_shape, spec.y_shape, 37))
+    added = rng.standard_normal(spec.x_shape)
+    x32, w32, gy32, b32 = (a.astype(np.float32) for a in (x, w, gy, b))
+    m = {3: 6, 4: 5, 5: 4}[kernel[-1]]
+    fc.set_num_threads(min(threads, before))
+    for got, want in (
+        (
+            forward.fwd(x32, w32, b32, spec, gy32, "relu", m),
+            np.maximum(reference.conv_fwd(x, w, b, spec) + gy, 0),
+        ),
+        (
+            forward.bwd_data(gy32, w32, spec, added.astype(np.float32), m),
+            reference.conv_bwd_data(gy, w, spec) + added,
+        ),
+        (gradient.bwd_weight(x32, gy32, spec, m), reference.conv_bwd_weight(x, gy, spec)),
+    ):
+        np.testing.assert_allclose(got, want, rtol=0, atol=5e-5 * np.abs(want).max())
+    fc.set_num_threads(before)

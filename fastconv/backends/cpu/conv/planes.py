@@ -11,7 +11,8 @@
                                           plane 3:    2  3 -
 
 So ``N x C x D x H x W`` becomes ``N D' x T C x H x W``, which Winograd's method can take. Backward-data is
-the same with the gradient's planes and the taps in the other direction.
+the same with the gradient's planes and the taps in the other direction. Where a plane has enough tiles,
+Winograd's kernels read the planes where they lie instead (``winograd/forward.py``).
 """
 
 from __future__ import annotations

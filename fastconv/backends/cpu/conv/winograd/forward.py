@@ -1,4 +1,4 @@
-"""Winograd convolution, forward and backward-data, in two orders of the loops.
+"""Winograd convolution, forward and backward-data, in three orders of the loops.
 
 by tiles   (many tiles)                          by panels  (few tiles, many channels)
   threads share blocks of tiles                    threads share tiles:     V of ALL tiles
@@ -7,6 +7,13 @@ by tiles   (many tiles)                          by panels  (few tiles, many cha
       for each point, 14 tiles: multiply               U <- transform the slice's filters, in L2
       y <- transform the panel's sums                  for each point, 14 tiles: multiply, accumulate
   V, sums and a panel of U stay in L2                y <- transform the panel's sums
+
+by planes  (volumes)                             V: a ring of the planes that the taps in depth reach
+  threads share blocks of the tiles of a plane     plane of y  0   V of planes  -  0  1   (-: zeros)
+    for each plane of y                                        1                2  0  1   2 in the place of -
+      V <- transform the block's tiles of one                  2                2  3  1
+           more plane of x                         a point's product has a run of C for each tap
+      then as by tiles
 
       for a point:      V  tiles x C      *     U  C x panel      =      sums  tiles x panel
                         +-----------+           +-------+                +-------+
@@ -241,7 +248,8 @@ def transform_outputs(tiles, panel, width, g, kinds, places, sums, bias, y, targ
 def _block(here, g, tap_numbers, filters, size, kinds, places, starts, v, sums, bias, y, targets, activation):
     """Products and outputs of the ``here`` tiles of a block.
 
-    ``tap_numbers``: taps of a kernel in depth, addresses of the tables of their places in V and in the filters.
+    ``tap_numbers``: taps of a kernel in depth, and the addresses of the tables of their places in V and in
+    the filters.
     """
     panels, count, depth, width = filters.shape
     taps, v_taps, filter_taps = tap_numbers

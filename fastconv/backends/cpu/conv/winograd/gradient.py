@@ -19,6 +19,9 @@ loops::
                                                            +-----+                     +-----+
 
 Points of a run have their filter and their kinds of tiles in common, so a run is one tile of as many taps.
+
+Volumes have a third order, by planes: as by tiles, but V is a ring of the planes that the taps in depth reach
+(see ``forward.py``), and U has the filters of each tap.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from fastconv.spec import ConvSpec
 from ..planes import as_planes, gather_planes, planes_spec, weights_to_volumes
 from ..space_to_depth import space_to_depth, stride_one_spec, weights_to_space
 from ..weights import empty_partials, sum_partials
-from .plan import gradient_plan, needs_space_to_depth
+from .plan import gradient_by_planes, gradient_plan, needs_space_to_depth
 from .tiles import AHEAD, image_table, pairs, prefetch_tile, sort_tiles, split_tables
 
 
@@ -49,25 +52,47 @@ def transform_panels(function, table, channels, width, panel_bytes, target, plan
 
 
 @body
-def transform_tiles(t0, t1, kinds, places, g, x, gy, v, d, table):
-    """V and D of tiles ``t0 .. t1``: addresses of ``point, panel, place, width``.
+def transform_inputs(t0, t1, kinds, places, g, x, v, table):
+    """V of tiles ``t0 .. t1``: ``point, panel, place, width`` from the address ``v`` on.
 
     ``kinds`` and ``places`` begin with tile ``t0``, ``g`` is the GRADIENT record, ``table`` is scratch for
     the addresses of a tile's pixels.
     """
     grid, origin, size = (g.grid[0], g.grid[1]), (g.origin[0], g.origin[1]), x.itemsize
-    (side, m, step), width = pairs(g), g.width
-    panel_bytes, channels, out_channels = g.block * width * size, x.shape[4], gy.shape[4]
+    (side, _, step), width, channels = pairs(g), g.width, x.shape[4]
+    panel_bytes = g.block * width * size
     for t in range(t0, t1):
         kind, place = kinds[t - t0], places[t - t0] * width * size
         prefetch_tile(t + AHEAD, grid, step, origin, x)
-        prefetch_tile(t + AHEAD, grid, m, (0, 0), gy)
         image_table(table, 0, side, t, grid, step, origin, x, 0, g.zero_page)
         into = g.input_transform[kind]
         transform_panels(into, table, channels, width, panel_bytes, v + place, g.v_plane, size)
+
+
+@body
+def transform_gradients(t0, t1, kinds, places, g, gy, d, table):
+    """D of tiles ``t0 .. t1``, in the same way."""
+    grid, size = (g.grid[0], g.grid[1]), gy.itemsize
+    (_, m, _), width, out_channels = pairs(g), g.width, gy.shape[4]
+    panel_bytes = g.block * width * size
+    for t in range(t0, t1):
+        kind, place = kinds[t - t0], places[t - t0] * width * size
+        prefetch_tile(t + AHEAD, grid, m, (0, 0), gy)
         image_table(table, 0, m, t, grid, m, (0, 0), gy, 0, g.zero_page)
         into = g.grad_transform[kind]
         transform_panels(into, table, out_channels, width, panel_bytes, d + place, g.d_plane, size)
+
+
+@body
+def _finish(g, u, u_plane, u_row, part, table):
+    """The gradient of the weights, ``taps, C, K``, from the sums of a thread."""
+    taps, channels, out_channels = part.shape
+    size = part.itemsize
+    for c in range(channels):
+        for q in range(taps):
+            table[q] = address(part) + (q * channels + c) * out_channels * size
+        row = u + c * u_row * size
+        transforms.transform(g.filter_transform, row, u_plane * size, address(table), 0, 0, out_channels)
 
 
 @kernel
@@ -75,8 +100,7 @@ def _by_tiles(thread, threads, geometry, runs, x, gy, v_all, d_all, u_all, parti
     # u_all: thread, filter, C x (panels * width); partials: thread, 1, taps, C, K.
     out_channels, channels = gy.shape[4], x.shape[4]
     size = x.itemsize
-    u_plane, taps = u_all[0, 0].size, partials.shape[2]
-    g = geometry[0]
+    u_plane, g = u_all[0, 0].size, geometry[0]
     width, block, grid = g.width, g.block, (g.grid[0], g.grid[1])
     c_panels, k_panels = (channels + width - 1) // width, (out_channels + width - 1) // width
     u_row = k_panels * width
@@ -88,7 +112,8 @@ def _by_tiles(thread, threads, geometry, runs, x, gy, v_all, d_all, u_all, parti
     for start in range(t0, t1, block):
         here = min(block, t1 - start)
         sort_tiles(start, start + here, grid, kinds, places, starts)
-        transform_tiles(start, start + here, kinds, places, g, x, gy, v, d, table)
+        transform_inputs(start, start + here, kinds, places, g, x, v, table)
+        transform_gradients(start, start + here, kinds, places, g, gy, d, table)
         for i in range(runs.size):
             run = runs[i]
             at, tiles = starts[run.first_kind], starts[run.end_kind] - starts[run.first_kind]
@@ -116,20 +141,75 @@ def _by_tiles(thread, threads, geometry, runs, x, gy, v_all, d_all, u_all, parti
                         init_row=u_row,
                     )
     if t1 > t0:
-        part = partials[thread]
-        for c in range(channels):
-            for q in range(taps):
-                table[q] = address(part) + (q * channels + c) * out_channels * size
-            row = u + c * u_row * size
-            transforms.transform(g.filter_transform, row, u_plane * size, address(table), 0, 0, out_channels)
+        _finish(g, u, u_plane, u_row, partials[thread, 0], table)
+
+
+@kernel
+def _by_planes(thread, threads, geometry, volumes, runs, x, gy, v_all, d_all, u_all, partials, tables):
+    # As by tiles; C are the channels of all taps in depth. V holds the planes that the taps reach, in a ring.
+    out_channels, channels = gy.shape[4], x.shape[4]
+    size, in_planes, out_planes = x.itemsize, x.shape[1], gy.shape[1]
+    u_plane, g, s = u_all[0, 0].size, geometry[0], volumes[0]
+    width, block, grid = g.width, g.block, (g.grid[0], g.grid[1])
+    c_panels, k_panels = (channels + width - 1) // width, (out_channels + width - 1) // width
+    u_row, slot, in_plane = k_panels * width, c_panels * block * width * size, grid[0] * grid[1]
+    v, d, u = address(v_all[thread]), address(d_all[thread]), address(u_all[thread])
+    table, starts, kinds, places, _ = split_tables(tables[thread], g.input_side[0] * g.input_side[1], block)
+    units = s.blocks * s.segments
+    first, end = split_range(thread, threads, x.shape[0] * units)
+    u_all[thread] = 0
+    for unit in range(first, end):
+        image, rest = unit // units, unit % units
+        s0 = rest // s.segments * block
+        here = min(block, in_plane - s0)
+        first_plane, end_plane = split_range(rest % s.segments, s.segments, out_planes)
+        sort_tiles(s0, s0 + here, grid, kinds, places, starts)
+        for z in range(first_plane, end_plane):
+            newest = z + s.origin + s.ring - 1
+            for plane in range(z + s.origin if z == first_plane else newest, newest + 1):
+                if 0 <= plane < in_planes:
+                    t0 = (image * in_planes + plane) * in_plane + s0
+                    to = v + plane % s.ring * slot
+                    transform_inputs(t0, t0 + here, kinds, places, g, x, to, table)
+            t0 = (image * out_planes + z) * in_plane + s0
+            transform_gradients(t0, t0 + here, kinds, places, g, gy, d, table)
+            for i in range(runs.size):
+                run = runs[i]
+                at, tiles = starts[run.first_kind], starts[run.end_kind] - starts[run.first_kind]
+                for t in range(s.taps if tiles else 0):
+                    plane = z + s.origin + t * s.plane_step
+                    if plane < 0 or plane >= in_planes:
+                        continue
+                    for cb in range(c_panels):
+                        for kb in range(k_panels):
+                            row = t * channels + cb * width
+                            target = u + (run.filter * u_plane + row * u_row + kb * width) * size
+                            gemm_tile.tile(
+                                g.tile,
+                                min(width, channels - cb * width),
+                                a=v + plane % s.ring * slot + (cb * block + at) * width * size,
+                                a_row=1,
+                                a_step=width,
+                                ta=g.v_points + run.first * 8,
+                                b=d + (kb * block + at) * width * size,
+                                b_step=width,
+                                tb=g.d_points + run.first * 8,
+                                taps=run.end - run.first,
+                                depth=tiles,
+                                c=target,
+                                c_row=u_row,
+                                init=target,
+                                init_row=u_row,
+                            )
+    _finish(g, u, u_plane, u_row, partials[thread, 0], table)
 
 
 @body
 def _panel_tiles(thread, threads, geometry, x, gy, v, d, kinds, places, tables):
     t0, t1 = split_range(thread, threads, kinds.size)
-    transform_tiles(
-        t0, t1, kinds[t0:t1], places[t0:t1], geometry[0], x, gy, address(v), address(d), tables[thread]
-    )
+    g, table, kinds, places = geometry[0], tables[thread], kinds[t0:t1], places[t0:t1]
+    transform_inputs(t0, t1, kinds, places, g, x, address(v), table)
+    transform_gradients(t0, t1, kinds, places, g, gy, address(d), table)
 
 
 @body
@@ -203,7 +283,7 @@ def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec, m: int) -> np.ndar
     """
     if not gy.size:
         return memory.zeros(spec.w_shape, gy.dtype)
-    if spec.ndim == 3:
+    if spec.ndim == 3 and not gradient_by_planes(spec, m):
         planes = bwd_weight(gather_planes(x, spec), as_planes(gy), planes_spec(spec), m)
         return weights_to_volumes(planes, spec)
     if needs_space_to_depth(spec):
@@ -215,9 +295,14 @@ def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec, m: int) -> np.ndar
     partials = empty_partials(plan.partials, x.dtype)
     tables = per_thread((plan.tables, np.int64))
     by_address(plan)
+    operands = plan.runs, x, gy, v, d, u, partials
+    if plan.volumes is not None:
+        _by_planes(plan.record, plan.volumes, *operands, *tables)
+        inner = planes_spec(spec)
+        return weights_to_volumes(sum_partials(partials, inner.as_3d(), inner.w_shape), spec)
     if plan.by_tiles:
-        _by_tiles(plan.record, plan.runs, x, gy, v, d, u, partials, *tables)
+        _by_tiles(plan.record, *operands, *tables)
     else:
         order = memory.empty((plan.order,), np.int64)
-        _by_panels(plan.record, plan.runs, x, gy, v, d, u, partials, order, *tables)
+        _by_panels(plan.record, *operands, order, *tables)
     return sum_partials(partials, spec.as_3d(), spec.w_shape)

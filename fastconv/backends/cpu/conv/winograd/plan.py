@@ -126,14 +126,20 @@ def runs_by_planes(spec: ConvSpec, is_dgrad: bool, m: int) -> bool:
     """Whether the loops of forward and backward-data of volumes run by planes; otherwise the planes are
     gathered first (``planes.py``).
 
-    They do if the tiles of a plane, with more than a tap in depth, fill the rows of a product. With fewer rows U is read again too often, but
+    They do if the tiles of a plane fill the rows of a product. With fewer rows U is read again too often, but
     not if it stays near the core (fitted to measurements).
     """
-    if spec.kernel[0] == 1:
-        return False
     tiling = tiling_of(spec, is_dgrad, m)
     filters = len(tiling.points) * spec.kernel[0] * spec.c_in * spec.c_out * 4
-    return prod(tiling.grid) >= gemm_tile.MAX_ROWS or filters <= 4 * L2
+    return spec.kernel[0] > 1 and (prod(tiling.grid) >= gemm_tile.MAX_ROWS or filters <= 4 * L2)
+
+
+def gradient_by_planes(spec: ConvSpec, m: int) -> bool:
+    """The same for backward-weight: they do if the sums, which are read again for every plane, are small for
+    the tiles of a plane (fitted to measurements)."""
+    tiling = tiling_of(spec, False, m)
+    sums = len(tiling.points) * spec.kernel[0] * spec.c_in * spec.c_out * 4
+    return spec.kernel[0] > 1 and sums <= prod(tiling.grid) * L2 / 5
 
 
 def sums_by_tiles(filters: int, panels: int, transformed: int, threads: int) -> bool:
@@ -257,6 +263,24 @@ class ForwardPlan:
     tables: int
 
 
+def _volumes_record(
+    spec: ConvSpec, is_dgrad: bool, ring: int, blocks: int, threads: int, filter_taps: int = 0
+) -> np.ndarray:
+    """The :data:`VOLUMES` record. A unit of work is a block of tiles in a segment of the planes. A segment
+    begins with planes that the one before transforms as well, so there are as few as the threads need."""
+    before, planes = spec.padding[0][0], (spec.in_size if is_dgrad else spec.out_size)[0]
+    return make_record(
+        VOLUMES,
+        taps=spec.kernel[0],
+        ring=ring,
+        plane_step=spec.dilation[0] * (-1 if is_dgrad else 1),
+        origin=before if is_dgrad else -before,
+        blocks=blocks,
+        segments=min(planes, -(-2 * threads // (spec.batch * blocks))),
+        filter_taps=filter_taps,
+    )
+
+
 @lru_cache(maxsize=1024)
 def forward_plan(spec: ConvSpec, is_dgrad: bool, m: int, dtype, adding: bool, threads: int) -> ForwardPlan:
     """The plan of a forward or backward-data pass.
@@ -291,9 +315,7 @@ def forward_plan(spec: ConvSpec, is_dgrad: bool, m: int, dtype, adding: bool, th
     pitch, targets = _odd_vectors(channels, lanes), 2 * prod(outputs)
     # zeros to read, then the sink
     zero_page = np.zeros(2 * (max(channels, out_channels) + width), dtype)
-    by_panels = taps == 1 and runs_by_panels(
-        tiles, spec.batch * tiling.products, channels, panels, threads
-    )
+    by_panels = taps == 1 and runs_by_panels(tiles, spec.batch * tiling.products, channels, panels, threads)
     filter_taps, volumes = np.arange(taps, dtype=np.int64) * channels * width, None
     if by_panels:
         block, depth_slice = tiles, min(channels, 128)
@@ -307,17 +329,8 @@ def forward_plan(spec: ConvSpec, is_dgrad: bool, m: int, dtype, adding: bool, th
         v, u, depth_slice = (threads, points, _odd_vectors(ring * block * pitch, lanes)), 0, 0
         order, tables = 0, tables_size(prod(side), block) + targets * block + taps
         if taps > 1:
-            blocks, before = -(-in_plane // block), spec.padding[0][0]
-            planes = (spec.in_size if is_dgrad else spec.out_size)[0]
-            volumes = make_record(
-                VOLUMES,
-                taps=taps,
-                ring=ring,
-                plane_step=spec.dilation[0] * (-1 if is_dgrad else 1),
-                origin=before if is_dgrad else -before,
-                blocks=blocks,
-                segments=min(planes, -(-2 * threads // (spec.batch * blocks))),
-                filter_taps=filter_taps.ctypes.data,
+            volumes = _volumes_record(
+                spec, is_dgrad, ring, -(-in_plane // block), threads, filter_taps.ctypes.data
             )
     sums = threads, points, _odd_vectors(block * width, lanes)
     filter_transform = _filter_transform(tiling, dtype)
@@ -377,6 +390,8 @@ class GradientPlan:
         The :data:`~.transforms.RUN` records.
     by_tiles : bool
         The order of the loops.
+    volumes : ndarray or None
+        The :data:`VOLUMES` record, if the order is by planes.
     zero_page, v_points, d_points : ndarray
         What the record knows by address.
     v, d, u, partials : tuple of int
@@ -388,6 +403,7 @@ class GradientPlan:
     record: np.ndarray
     runs: np.ndarray
     by_tiles: bool
+    volumes: np.ndarray | None
     zero_page: np.ndarray
     v_points: np.ndarray
     d_points: np.ndarray
@@ -406,7 +422,7 @@ def gradient_plan(spec: ConvSpec, m: int, dtype, threads: int) -> GradientPlan:
     Parameters
     ----------
     spec : ConvSpec
-        In three dimensions.
+        In three dimensions. If its kernel has taps in depth, the order of the loops is by planes.
     m : int
         Outputs of a tile, in each dimension with more than one tap.
     dtype : dtype
@@ -423,7 +439,18 @@ def gradient_plan(spec: ConvSpec, m: int, dtype, threads: int) -> GradientPlan:
     by_tiles = (
         sums_by_tiles(filters, c_panels * k_panels, transformed, threads) or c_panels * k_panels < threads
     )
-    if by_tiles:
+    depth_taps, in_plane, volumes = spec.kernel[0], prod(tiling.grid), None
+    if depth_taps > 1:
+        ring = (depth_taps - 1) * spec.dilation[0] + 1
+        block = max(L2 // (points * (ring * c_panels + k_panels) * width * dtype.itemsize), 8)
+        block = -(-in_plane // -(-in_plane // block))
+        tables, order = tables_size(prod(side), block), 0
+        panels = ring * c_panels, k_panels
+        v, d = ((threads, points, _odd_vectors(p * block * width, lanes)) for p in panels)
+        rows = depth_taps * spec.c_in + width
+        u, parts = (threads, filters, _odd_vectors(rows * k_panels * width, lanes)), threads
+        volumes = _volumes_record(spec, False, ring, -(-in_plane // block), threads)
+    elif by_tiles:
         block = max(L2 // (points * (c_panels + k_panels) * width * dtype.itemsize), 8)
         block = min(block, -(-tiles // threads))
         tables, order = tables_size(prod(side), block), 0
@@ -460,13 +487,14 @@ def gradient_plan(spec: ConvSpec, m: int, dtype, threads: int) -> GradientPlan:
         record,
         runs,
         by_tiles,
+        volumes,
         zero_page,
         v_points,
         d_points,
         v,
         d,
         u,
-        partials=(parts, 1, prod(spec.kernel), spec.c_in, spec.c_out),
+        partials=(parts, 1, prod(spec.kernel[1:]), depth_taps * spec.c_in, spec.c_out),
         order=order,
         tables=tables,
     )
