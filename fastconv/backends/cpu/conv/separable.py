@@ -170,7 +170,7 @@ def separable_fwd(
     pitch = -(-spec.c_in // lanes(dtype)) * lanes(dtype)  # whole vectors, which cross no line of memory
     phase = forward_phases(spec.as_3d())[0]
     run, positions, tables = plan(
-        phase, depthwise_tile.forward_address, spec.batch, spec.c_in, dtype, threads
+        phase, depthwise_tile.forward_address, spec.batch, spec.c_in, dtype, threads, False
     )
     activations = [s and activation_argument(s.activation, dtype) or 0 for s in (first, middle, last)]
     blocks = make_record(
