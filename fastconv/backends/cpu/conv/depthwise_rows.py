@@ -29,8 +29,8 @@ from .phases import PHASE_FIELDS
 #: ``chunk`` channels of an output row. If ``ahead`` is 1, tiles prefetch what the row below reads and writes.
 RUN = record_type(**PHASE_FIELDS, tile=1, pixels=1, taps=1, columns=1, column_step=1, chunk=1, ahead=1)
 
-#: Input and output of more bytes are prefetched: half of a third-level cache. A tile reads one line of each of
-#: its pixels at a time, which processors do not foresee. From the cache the prefetches would cost 5 % more.
+#: Input and output of more bytes are prefetched: half of a third-level cache. A tile reads one line of each
+#: of its pixels at a time, which processors do not foresee. From the cache the prefetches cost 5 % more.
 LARGE = 16 << 20
 
 
