@@ -307,3 +307,32 @@ def test_the_model_of_a_ring():
     assert after.waited == pytest.approx(after.network) and after.hidden == pytest.approx(0)
     many = scaling_model.predict(**line, nodes=64, network=network)
     assert many.network == pytest.approx(2 * 63 / 64 * sum(sizes) / 1e9)
+
+
+def test_the_picture_of_the_readme(tmp_path):
+    """Wrong results are no peers in inference, later folders replace lines, and the picture is drawn."""
+    pytest.importorskip("matplotlib")
+    import readme_figure
+
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder, rows in (
+        (
+            first,
+            ("a b1,infer,torch,4,0", "a b1,infer,fastconv,2,0", "a b1,infer,mnn,1,0.5", "a b1,infer,ncnn,,"),
+        ),
+        (first, ("a b1,train,torch,4,0", "a b1,train,fastconv,2,0.9")),
+        (first, ("b b1,train,torch,3,0", "b b1,train,fastconv,2,0")),
+        (second, ("a b1,train,torch,8,0", "a b1,train,fastconv,2,0")),
+    ):
+        folder.mkdir(exist_ok=True)
+        file = folder / "times.csv"
+        text = file.read_text() if file.exists() else "name,pass,engine,milliseconds,error\n"
+        file.write_text(text + "".join(row + "\n" for row in rows))
+    times = readme_figure.read([first, second])
+    assert times == {
+        "infer": {"a b1": {"torch": 4, "fastconv": 2}},
+        "train": {"a b1": {"torch": 8, "fastconv": 2}, "b b1": {"torch": 3, "fastconv": 2}},
+    }
+    assert [*times["train"]] == ["a b1", "b b1"]
+    readme_figure.main(tmp_path / "speed.png", first, second)
+    assert (tmp_path / "speed.png").read_bytes()[:4] == b"\x89PNG"
