@@ -21,6 +21,7 @@ from ..codegen.emitter import address
 from ..codegen.gemm_tile import row_block
 from ..codegen.jit import body
 from ..codegen.record import make_record, record_type
+from ..runtime.machine import CACHED
 from .activation import activate
 from .phases import PHASE_FIELDS
 
@@ -28,10 +29,6 @@ from .phases import PHASE_FIELDS
 #: ``columns`` columns of the input, ``column_step`` apart; a kernel row is one or more of them. A job is
 #: ``chunk`` channels of an output row. If ``ahead`` is 1, tiles prefetch what the row below reads and writes.
 RUN = record_type(**PHASE_FIELDS, tile=1, pixels=1, taps=1, columns=1, column_step=1, chunk=1, ahead=1)
-
-#: Input and output of more bytes are prefetched: half of a third-level cache. A tile reads one line of each
-#: of its pixels at a time, which processors do not foresee. From the cache the prefetches cost 5 % more.
-LARGE = 16 << 20
 
 
 @body
@@ -161,7 +158,7 @@ def plan(phase, tile_address, lines: int, channels: int, dtype, threads: int, in
         columns=columns,
         column_step=step if taps == 1 else 1,
         chunk=-(-channels // chunks // lanes) * lanes,
-        ahead=int(in_image and moved > LARGE),
+        ahead=int(in_image and moved > CACHED),
     )
     count, kernel_rows = len(phase.taps), len(phase.offsets[0]) * len(phase.offsets[1])
     return (

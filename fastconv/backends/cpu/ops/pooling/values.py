@@ -4,6 +4,7 @@
 
     threads: equal shares of the output rows (image, depth, row)
       for each output pixel, each vector of channels (the last one in part)
+        prefetch the pixels below that the next row reads, where images are larger than the caches
         largest = -infinity                     in a register
         for each tap of the window              (what is beside the image is left out)
           largest = maximum(largest, x)         NaN stays NaN
@@ -17,6 +18,7 @@ from ...codegen import emitter
 from ...codegen.emitter import address
 from ...codegen.jit import body, kernel, split_range
 from ...runtime import layout
+from ...runtime.machine import CACHED
 from .maximum import max_pool_fwd
 from .windows import windows
 
@@ -40,7 +42,7 @@ def _largest(source, window, sizes, part, like):
 
 
 @kernel
-def _maxima(thread, threads, lanes, channels, x, starts, stops, steps, y):
+def _maxima(thread, threads, lanes, channels, ahead, x, starts, stops, steps, y):
     # x and y may be slices of channels (see layout.wide).
     images, depth, height, width, x_step = x.shape
     _, od, oh, ow, y_step = y.shape
@@ -53,8 +55,12 @@ def _maxima(thread, threads, lanes, channels, x, starts, stops, steps, y):
         n, i, j = r // oh // od, r // oh % od, r % oh
         source = address(x) + n * depth * sizes[0]
         deep, high = (d_start[i], d_stop[i], steps[0]), (h_start[j], h_stop[j], steps[1])
+        below, last = h_stop[j], h_stop[min(j + 1, oh - 1)] if ahead else 0
         for q in range(ow):
             window = deep, high, (w_start[q], w_stop[q], steps[2])
+            for h in range(below, last):
+                at = source + d_start[i] * sizes[0] + h * sizes[1] + w_start[q] * pixel
+                emitter.prefetch(at, (w_start[min(q + 1, ow - 1)] - w_start[q]) * pixel)
             target = address(y) + (r * ow + q) * out_pixel
             for c in range(0, (channels - rest) * x.itemsize, lanes * x.itemsize):
                 emitter.store(_largest(source + c, window, sizes, 0, x), target + c)
@@ -71,5 +77,6 @@ def max_pool_values(x: np.ndarray, spec) -> np.ndarray:
     y, y5 = layout.result(spec.y_shape, x.dtype)
     if y.size:
         tables = (tuple([getattr(w, name) for w in dims]) for name in ("starts", "stops", "step"))
-        _maxima(emitter.lanes(x.dtype), spec.channels, layout.wide(x), *tables, y5)
+        ahead = x.nbytes + y.nbytes > CACHED
+        _maxima(emitter.lanes(x.dtype), spec.channels, ahead, layout.wide(x), *tables, y5)
     return y
