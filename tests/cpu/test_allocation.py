@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-import fastconv.nn.functional as F
+from fastconv.backends.common.out_of_memory import described
 from fastconv.backends.cpu.codegen import jit
 from fastconv.backends.cpu.warmup import jobs
+from fastconv.errors import name_memory_error
 
 
 def allocating(folder):
@@ -48,7 +49,6 @@ SHORT_OF_MEMORY = """
 import gc, resource
 import numpy as np
 import fastconv as fc
-import fastconv.nn.functional as F
 from fastconv.backends.cpu.runtime import memory
 
 fc.set_num_threads(2)
@@ -89,20 +89,13 @@ with fc.backend("cpu"):
 """
 
 
-def test_errors_name_the_outermost_op_whatever_its_arguments(monkeypatch):
-    """Also where an inner function that has an op's name, and got a class as dtype, asks for the memory."""
-    from fastconv.backends.cpu.runtime import memory
-
-    def full(self, size):
-        raise MemoryError
-
-    x = fc.tensor(np.ones((1, 1, 100000), np.float32), device="cpu")
-    monkeypatch.setattr(memory.Pool, "_fresh", full)
-    memory.trim()
-    with pytest.raises(MemoryError, match=r"^max_pool_fwd\(x 1x1x100000\): out of memory"):
-        F.max_pool1d(x, 9, 1, 4)
-    with pytest.raises(MemoryError, match=r"^empty\(\): out of memory: 0.4 MiB asked for"):
-        memory.empty((100000,), np.float32)
+def test_a_call_as_text():
+    """Strings and shapes of arrays. Classes, as of dtypes, have a ``shape`` too, but no array's."""
+    values = np.zeros((2, 3)), "relu", np.float32, (4, 5), np.dtype("f4"), None
+    assert described("op", "abcdef", values) == "op(a 2x3, relu)"
+    assert str(name_memory_error(type("E", (MemoryError,), {})(), "op", values)).startswith(
+        "op of 2x3, scalar"
+    )
 
 
 @pytest.mark.full

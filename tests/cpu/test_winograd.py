@@ -50,10 +50,10 @@ def test_products_of_a_cut_image():
 @pytest.mark.parametrize(
     ("kernel", "stride", "m"),
     [
-        (3, 1, 6),
+        (3, 1, (4, 6)),
         (3, 2, 4),
         (5, 1, 4),
-        *full((3, 1, 4), (3, 1, 2), (3, 2, 2), (4, 1, 5), (4, 1, 3), (5, 1, 2)),
+        *full((3, 1, 6), (3, 1, 4), (3, 1, 2), (3, 2, 2), (4, 1, 5), (4, 1, 3), (5, 1, 2)),
     ],
 )
 @pytest.mark.parametrize("channels", [(8, 5), (40, 70)])  # by tiles; by panels, where there are few

@@ -130,7 +130,6 @@ def test_random_nets(seed, monkeypatch):
     """Equal to layer by layer: with and without a gradient of the input, and without a tape."""
     rng, count = np.random.default_rng(seed), runs(monkeypatch)
     fc.manual_seed(seed)
-    fc.set_float32_precision("highest")  # of the layers that are not fused
     with fc.backend("cpu"):
         network, shape = random_net(rng)
         dtype = np.float64 if seed % 6 == 5 else np.float32

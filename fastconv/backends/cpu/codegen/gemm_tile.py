@@ -150,14 +150,16 @@ def _emit_loops(e: Emitter, rows: int, starts, parts, args, plain: bool) -> None
                 # For the next tile. A short tile ends before its own lines have come from memory.
                 emit_prefetch(builder, corner(base, c_row, m + rows, v), False, level=2)
 
-    entry = builder.block
-    load, loops = (function.append_basic_block(n) for n in ("init", "taps"))
-    builder.cbranch(builder.icmp_signed("==", init, I64(0)), loops, load)
-
-    builder.position_at_end(load)
-    base = e.element_pointer(init)
-    loaded = [e.load(corner(base, init_row, m, v), parts[v]) for m, v in grid]
-    builder.branch(loops)
+    begin, loops = [(builder.block, [zero] * len(grid))], function.append_basic_block("taps")
+    if plain:
+        builder.branch(loops)
+    else:
+        load = function.append_basic_block("init")
+        builder.cbranch(builder.icmp_signed("==", init, I64(0)), loops, load)
+        builder.position_at_end(load)
+        base = e.element_pointer(init)
+        begin.append((load, [e.load(corner(base, init_row, m, v), parts[v]) for m, v in grid]))
+        builder.branch(loops)
 
     def multiply_add(pa, pb, sums):
         columns = [e.load(e.at(pb, starts[v]), parts[v]) for v in range(nv)]
@@ -170,20 +172,18 @@ def _emit_loops(e: Emitter, rows: int, starts, parts, args, plain: bool) -> None
             found += [e.multiply_add(number, columns[v], sums[m * nv + v]) for v in range(nv)]
         return found
 
-    begin = [(entry, [zero] * len(grid)), (load, loaded)]
     sums = emit_tap_loops(e, loops, begin, operands, tables, (a_step, b_step), taps, depth, multiply_add)
     done = builder.block
     base = e.element_pointer(c)
-    if plain:
-        for (m, v), value in zip(grid, sums):
-            e.store(value, corner(base, c_row, m, v))
-        return
+    more, more_row = (init, init_row) if plain else (added, c_row)
     add, store = (function.append_basic_block(n) for n in ("add", "store"))
-    builder.cbranch(builder.icmp_signed("==", added, I64(0)), store, add)
+    builder.cbranch(builder.icmp_signed("==", more, I64(0)), store, add)
 
     builder.position_at_end(add)
-    addend = e.element_pointer(added)
-    totals = [builder.fadd(s, e.load(corner(addend, c_row, m, v), parts[v])) for (m, v), s in zip(grid, sums)]
+    addend = e.element_pointer(more)
+    totals = [
+        builder.fadd(s, e.load(corner(addend, more_row, m, v), parts[v])) for (m, v), s in zip(grid, sums)
+    ]
     builder.branch(store)
 
     builder.position_at_end(store)
@@ -191,9 +191,10 @@ def _emit_loops(e: Emitter, rows: int, starts, parts, args, plain: bool) -> None
     for phi, value, total in zip(final, sums, totals):
         phi.add_incoming(value, done)
         phi.add_incoming(total, add)
-    bounds = e.bounds(activation)
+    bounds = None if plain else e.bounds(activation)
     for (m, v), value in zip(grid, final):
-        e.store(e.within(bounds, value), corner(base, c_row, m, v), parts[v])
+        value = value if plain else e.within(bounds, value)
+        e.store(value, corner(base, c_row, m, v), parts[v])
 
 
 @functools.cache
@@ -210,7 +211,7 @@ def tile_address(dtype, width: int, plain: bool = False) -> int:
         Columns of the tile (see :func:`panel_width`).
     plain : bool
         For sums that stay in the caches: all columns are written, and ``cols``, ``added`` and ``activation``
-        are not used.
+        are not used. ``init`` is added at the end: sums of a part of the depth round less than one long sum.
     """
     kind = types.float32 if np.dtype(dtype) == np.float32 else types.float64
     nv = -(-width // lanes(dtype))

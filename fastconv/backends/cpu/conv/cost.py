@@ -131,14 +131,14 @@ def im2col(spec: ConvSpec, which: str, dtype) -> float:
     return p.base + p.flops / (reached * p.peak) + gathered / (GATHER * p.copy)
 
 
-def winograd_tiles(spec: ConvSpec, which: str, m: int) -> tuple[int, int]:
-    """Tiles of a pass, and products per pair of channels, for tiles of m x m."""
+def winograd_tiles(spec: ConvSpec, which: str, m: transforms.Tile) -> tuple[int, int]:
+    """Tiles of a pass, and products per pair of channels, for tiles of ``m`` outputs."""
     tiling = transforms.tiling_of(spec, which == "bwd_data", m)
     return spec.batch * prod(tiling.grid), spec.batch * tiling.products
 
 
-def winograd(spec: ConvSpec, which: str, dtype, m: int) -> float:
-    """Seconds of pass ``which`` by Winograd's method with tiles of m x m outputs."""
+def winograd(spec: ConvSpec, which: str, dtype, m: transforms.Tile) -> float:
+    """Seconds of pass ``which`` by Winograd's method with tiles of ``m`` outputs."""
     if spec.ndim == 3:
         is_dgrad, itemsize, lanes = which == "bwd_data", np.dtype(dtype).itemsize, emitter.lanes(dtype)
         inner, copy = planes_spec(spec, is_dgrad), rates(settings.get_num_threads())[1]
@@ -160,8 +160,9 @@ def winograd(spec: ConvSpec, which: str, dtype, m: int) -> float:
         return winograd(inner, which, dtype, m) + LAUNCH + moved / (SPACE_TO_DEPTH * copy)
     p = _Pass(spec, which, dtype)
     tiles, products = winograd_tiles(spec, which, m)
-    lanes, planes = emitter.lanes(dtype), (m + spec.kernel[0] - 1) ** spec.ndim
-    gradient = which == "bwd_weight"
+    gradient, lanes = which == "bwd_weight", emitter.lanes(dtype)
+    tiling = transforms.tiling_of(spec, which == "bwd_data", m)
+    planes = prod(len(form.filter_transform) for form in tiling.whole)
     width = 2 * lanes if gradient else max(gemm_tile.panel_width(p.columns, dtype), lanes)
     flops = 2 * products * p.depth * -(-p.columns // width) * width
     vectors = (-(-spec.c_in // lanes) - (-spec.c_out // lanes)) * lanes

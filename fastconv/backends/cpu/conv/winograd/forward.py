@@ -46,7 +46,7 @@ from ..space_to_depth import depth_to_space, space_to_depth, stride_one_spec, we
 from ..weights import Prepacked, memoize_packed, to_hwio
 from .plan import forward_plan, needs_space_to_depth, runs_by_planes
 from .tiles import AHEAD, image_table, pairs, prefetch_tile, sort_tiles, split_tables
-from .transforms import POINT
+from .transforms import POINT, Tile
 
 ROWS_AHEAD = 8  # rows of weights between the one that is transformed and the one that is prefetched
 _POINT = np.empty(0, POINT)
@@ -402,7 +402,7 @@ def _by_panels(threads, geometry, source, w, x, bias, y, residual, activation, s
 
 # ---------------------------------------------------------------------------------------------------- passes
 def _run(x, w, b, y, spec, phases, is_dgrad, residual, activation, m):
-    """Both passes (see ``conv/passes.py``), by tiles of m x m outputs."""
+    """Both passes (see ``conv/passes.py``), by tiles of ``m`` outputs."""
     dtype = x.dtype
     plan = forward_plan(spec, is_dgrad, m, dtype, residual != 0, settings.get_num_threads())
     bias = plan.zero_page
@@ -435,9 +435,9 @@ def fwd(
     spec: ConvSpec,
     residual: np.ndarray | None,
     activation: str | tuple[str, float, float] | None,
-    m: int,
+    m: Tile,
 ) -> np.ndarray:
-    """The forward pass by tiles of m x m outputs; the other arguments are those of ``passes.forward``."""
+    """The forward pass by tiles of ``m`` outputs; the other arguments are those of ``passes.forward``."""
     if spec.ndim == 3:
         weights_2d = weights_to_planes(w, spec.kernel, False)
         if runs_by_planes(spec, False, m):
@@ -454,9 +454,9 @@ def fwd(
 
 
 def bwd_data(
-    gy: np.ndarray, w: np.ndarray, spec: ConvSpec, residual: np.ndarray | None, m: int
+    gy: np.ndarray, w: np.ndarray, spec: ConvSpec, residual: np.ndarray | None, m: Tile
 ) -> np.ndarray:
-    """The backward-data pass by tiles of m x m outputs; the other arguments are those of
+    """The backward-data pass by tiles of ``m`` outputs; the other arguments are those of
     ``passes.backward_data``."""
     if spec.ndim == 3:
         weights_2d = weights_to_planes(w, spec.kernel, True)

@@ -41,6 +41,7 @@ from ..space_to_depth import space_to_depth, stride_one_spec, weights_to_space
 from ..weights import empty_partials, sum_partials
 from .plan import gradient_by_planes, gradient_plan, needs_space_to_depth
 from .tiles import AHEAD, image_table, pairs, prefetch_tile, sort_tiles, split_tables
+from .transforms import Tile
 
 
 @body(inline=True)
@@ -267,15 +268,15 @@ def _by_panels(threads, geometry, runs, x, gy, v, d, u_all, partials, order, tab
     )
 
 
-def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec, m: int) -> np.ndarray:
-    """The gradient of the weights, by tiles of m x m outputs.
+def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec, m: Tile) -> np.ndarray:
+    """The gradient of the weights, by tiles of ``m`` outputs.
 
     Parameters
     ----------
     x : ndarray, N x C_in x H x W
     gy : ndarray, N x C_out x H_out x W_out
     spec : ConvSpec
-    m : int
+    m : int or pair of int
 
     Returns
     -------

@@ -20,7 +20,7 @@ from ..passes import L2
 from ..planes import planes_spec
 from ..space_to_depth import stride_one_spec
 from .tiles import tables_size
-from .transforms import Tiling, tiling_of
+from .transforms import Tile, Tiling, tiling_of
 
 #: Numbers of a pass, forward or backward-data::
 #:
@@ -122,7 +122,7 @@ def runs_by_panels(tiles: int, products: int, depth: int, panels: int, threads: 
     )
 
 
-def runs_by_planes(spec: ConvSpec, is_dgrad: bool, m: int) -> bool:
+def runs_by_planes(spec: ConvSpec, is_dgrad: bool, m: Tile) -> bool:
     """Whether the loops of forward and backward-data of volumes run by planes; otherwise the planes are
     gathered first (``planes.py``).
 
@@ -134,7 +134,7 @@ def runs_by_planes(spec: ConvSpec, is_dgrad: bool, m: int) -> bool:
     return spec.kernel[0] > 1 and (prod(tiling.grid) >= gemm_tile.MAX_ROWS or filters <= 4 * L2)
 
 
-def gradient_by_planes(spec: ConvSpec, m: int) -> bool:
+def gradient_by_planes(spec: ConvSpec, m: Tile) -> bool:
     """The same for backward-weight: they do if the sums, which are read again for every plane, are small for
     the tiles of a plane (fitted to measurements)."""
     tiling = tiling_of(spec, False, m)
@@ -246,7 +246,7 @@ class ForwardPlan:
     """
 
     record: np.ndarray
-    filter_transform: int
+    filter_transform: Tile
     filter_count: int
     panels: int
     width: int
@@ -282,7 +282,7 @@ def _volumes_record(
 
 
 @lru_cache(maxsize=1024)
-def forward_plan(spec: ConvSpec, is_dgrad: bool, m: int, dtype, adding: bool, threads: int) -> ForwardPlan:
+def forward_plan(spec: ConvSpec, is_dgrad: bool, m: Tile, dtype, adding: bool, threads: int) -> ForwardPlan:
     """The plan of a forward or backward-data pass.
 
     Parameters
@@ -291,8 +291,8 @@ def forward_plan(spec: ConvSpec, is_dgrad: bool, m: int, dtype, adding: bool, th
         In three dimensions. If its kernel has taps in depth, the order of the loops is by planes.
     is_dgrad : bool
         Whether it is backward-data.
-    m : int
-        Outputs of a tile, in each dimension with more than one tap.
+    m : int or pair of int
+        Outputs of a tile (see :func:`~.transforms.tiling_of`).
     dtype : dtype
     adding : bool
         Whether a residual is added.
@@ -416,15 +416,15 @@ class GradientPlan:
 
 
 @lru_cache(maxsize=1024)
-def gradient_plan(spec: ConvSpec, m: int, dtype, threads: int) -> GradientPlan:
+def gradient_plan(spec: ConvSpec, m: Tile, dtype, threads: int) -> GradientPlan:
     """The plan of a backward-weight pass.
 
     Parameters
     ----------
     spec : ConvSpec
         In three dimensions. If its kernel has taps in depth, the order of the loops is by planes.
-    m : int
-        Outputs of a tile, in each dimension with more than one tap.
+    m : int or pair of int
+        Outputs of a tile (see :func:`~.transforms.tiling_of`).
     dtype : dtype
     threads : int
     """

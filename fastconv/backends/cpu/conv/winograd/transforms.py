@@ -233,6 +233,8 @@ class Tiling:
 
 
 Pair = tuple[int, int]
+#: Outputs of a tile: down and across, or a number for both.
+Tile = int | Pair
 
 
 @lru_cache(maxsize=1024)
@@ -254,13 +256,14 @@ def make_tiling(m: Pair, r: Pair, stride: Pair, is_dgrad: bool, odd: tuple[bool,
     return Tiling((grid[0], grid[1]), kinds, spans)
 
 
-def tiling_of(spec: ConvSpec, is_dgrad: bool, m: int) -> Tiling:
+def tiling_of(spec: ConvSpec, is_dgrad: bool, m: Tile) -> Tiling:
     """The :func:`make_tiling` of a pass of ``spec``, of one dimension or two, or of these as three: over its
     outputs or, if ``is_dgrad``, its inputs. Tiles have ``m`` outputs in each dimension with more than a
     tap."""
     spec = spec.as_3d()
     size = spec.in_size if is_dgrad else spec.out_size
-    each = [m if r > 1 else 1 for r in spec.kernel]
+    pair = (1, m, m) if isinstance(m, int) else (1, *m)
+    each = [n if r > 1 else 1 for n, r in zip(pair, spec.kernel)]
     odd = [is_dgrad and before % 2 == 1 for before, _ in spec.padding]
     return make_tiling(
         *((v[1], v[2]) for v in (each, spec.kernel, spec.stride)), is_dgrad, (odd[1], odd[2]), size[1:]
