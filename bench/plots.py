@@ -179,7 +179,7 @@ def _roofline(plt, lines, columns, peak, path, title):
         edge = sorted([min(intensity) / 2, peak["flops"] / peak["bytes"], max(intensity) * 2])
         roof = [min(peak["flops"], i * peak["bytes"]) / 1e9 for i in edge]
         ax.plot(edge, roof, "k-", lw=1, label="direct: peak and copy")
-        ax.axhline(324 / 64 * peak["flops"] / 1e9, color="k", ls=":", lw=1, label="F(6x6,3x3): 5.1 x peak")
+        ax.axhline(4.5 * peak["flops"] / 1e9, color="k", ls=":", lw=1, label="F(4x6,3x3): 4.5 x peak")
     for c in columns:
         colour = COLOURS.get(c, "k")
         ax.plot([], [], "s", color=colour, label=c)

@@ -193,7 +193,7 @@ def set_float32_precision(precision: str) -> None:
     precision : {"highest", "high", "medium"}
         ``"highest"``: every algorithm is as accurate as direct summation. ``"high"`` (the default):
         algorithms with a larger, bounded rounding error may run. On the CPU these are Winograd F(4x4, 3x3),
-        F(6x6, 3x3), and the forms with as many points for 4x4 and 5x5 kernels. ``"medium"`` allows shorter
+        F(4x6, 3x3), F(5x5, 4x4), F(4x4, 5x5) and smaller ones. ``"medium"`` allows shorter
         formats where an engine has them; the CPU treats it as ``"high"``. The GPU multiplies float32 numbers
         in the first mode, numbers rounded to TF32 (10 bits of mantissa) in the second and to bfloat16
         (7 bits) in the third; sums are float32 in every mode.

@@ -1,8 +1,8 @@
 """Winograd convolution: fewer multiplications for kernels of 3x3 to 5x5 (Lavin and Gray, arXiv:1509.09308).
 
 An output tile of m x m needs (m + r - 1)^2 products per pair of channels instead of m^2 r^2 for r x r
-weights. With r = 3 these are 16 instead of 36 for m = 2, 36 instead of 144 for m = 4 and 64 instead of 324
-for m = 6; with r = 5 and m = 4 they are 64 instead of 400. For every tile of the image::
+weights. With r = 3 these are 16 instead of 36 for m = 2, 36 instead of 144 for m = 4 and 48 instead of 216
+for tiles of 4 x 6; with r = 5 and m = 4 they are 64 instead of 400. For every tile of the image::
 
     V = B^t d B   (input tile d)      U = G g G^t   (filter g)      Y = A^t [sum over channels U * V] A
 
