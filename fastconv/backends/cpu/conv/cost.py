@@ -144,15 +144,13 @@ def winograd(spec: ConvSpec, which: str, dtype, m: transforms.Tile) -> float:
         inner, copy = planes_spec(spec, is_dgrad), rates(settings.get_num_threads())[1]
         gathered = prod(inner.y_shape if is_dgrad else inner.x_shape) * itemsize
         seconds = winograd(inner, which, dtype, m)
-        gradient = which == "bwd_weight"
-        by_planes = plan.gradient_by_planes(spec, m) if gradient else plan.runs_by_planes(spec, is_dgrad, m)
-        if not by_planes:
+        if not plan.by_planes(spec, which, m):
             return seconds + LAUNCH + 2 * gathered / (GATHER * copy)
         # the tiles of a plane are read and transformed once, not for every tap
         c, taps = spec.c_out if is_dgrad else spec.c_in, spec.kernel[0]
         vectors = -(-taps * c // lanes) - -(-c // lanes)
         once = itemsize * winograd_tiles(inner, which, m)[1] * vectors * lanes
-        once /= TRANSFORM_GRADIENT if gradient else TRANSFORM
+        once /= TRANSFORM_GRADIENT if which == "bwd_weight" else TRANSFORM
         return seconds - (once + gathered * (1 - 1 / taps) / STREAM) / copy
     if plan.needs_space_to_depth(spec):
         inner, copy = plan.inner_spec(spec), rates(settings.get_num_threads())[1]

@@ -122,7 +122,8 @@ def _winograd_workspace(spec, which, dtype) -> int:
     m, inner = _winograd_tile(spec, which, dtype), plan.inner_spec(spec)
     tiles, products = cost.winograd_tiles(inner, which, m)
     points = -(-products // tiles)
-    planes = prod(inner.x_shape) if spec.ndim == 3 else 0
+    gathered = spec.ndim == 3 and not plan.by_planes(spec, which, m)
+    planes = prod(inner.x_shape) if gathered else 0
     sums = min(tiles, 1024) * (inner.c_in + inner.c_out) + inner.c_in * inner.c_out
     return 4 * (points * sums + planes)
 

@@ -142,6 +142,13 @@ def gradient_by_planes(spec: ConvSpec, m: Tile) -> bool:
     return spec.kernel[0] > 1 and sums <= prod(tiling.grid) * L2 / 5
 
 
+def by_planes(spec: ConvSpec, which: str, m: Tile) -> bool:
+    """Whether the loops of pass ``which`` run by planes."""
+    if which == "bwd_weight":
+        return gradient_by_planes(spec, m)
+    return runs_by_planes(spec, which == "bwd_data", m)
+
+
 def sums_by_tiles(filters: int, panels: int, transformed: int, threads: int) -> bool:
     """Whether each thread sums the gradient of its own tiles.
 
@@ -246,7 +253,7 @@ class ForwardPlan:
     """
 
     record: np.ndarray
-    filter_transform: Tile
+    filter_transform: int
     filter_count: int
     panels: int
     width: int
