@@ -49,6 +49,7 @@ SHORT_OF_MEMORY = """
 import gc, resource
 import numpy as np
 import fastconv as fc
+import fastconv.nn.functional as F
 from fastconv.backends.cpu.runtime import memory
 
 fc.set_num_threads(2)

@@ -221,7 +221,7 @@ def test_many_sizes_of_image(monkeypatch):
     )
     with fc.backend("cpu"):
         for height in rng.permutation(120):
-            x = fc.from_numpy(rng.random((2, 3, 20 + height, 20 + height * 37 % 120), np.float32))
+            x = fc.from_numpy(rng.random((3, 3, 20 + height, 20 + height * 37 % 120), np.float32))
             net(x).sum().backward()
             del x
             s = memory.statistics()

@@ -99,12 +99,13 @@ def col2im(node: Node, x: Tensor, image: np.ndarray, block: np.ndarray) -> Tenso
         f"{shape_str(x.shape)} are not the windows of {shape_str(kernel)} of an image of {shape_str(size)}",
     )
     channels = x.shape[1] // area
-    # each filter sets one pixel of the window
+    # Each filter sets one pixel of the window. Other algorithms would round what is only moved and added.
     filters = np.tile(np.eye(area, dtype=x.dtype), (channels, 1)).reshape(-1, 1, *kernel)
     extra = [i + sum(p) - e - (o - 1) * s for i, p, e, o, s in zip(size, around, extent, out, stride)]
     windows = x.reshape(x.shape[0], x.shape[1], *out)
     weight = as_tensor(filters).to(x.device)
-    return CONV_TRANSPOSE[n](windows, weight, None, stride, around, tuple(extra), channels, dilation)
+    options = weight, None, stride, around, tuple(extra), channels, dilation
+    return CONV_TRANSPOSE[n](windows, *options, algorithm="direct")
 
 
 OPERATORS: dict[str, Operator] = {
