@@ -87,8 +87,8 @@ def test_kernels_agree_with_the_reference(name, dtype, backend):
             x = np.sqrt(x) / 1.2
         for layout in ("plain", "channels-last", "reversed", "repeated"):
             a = laid_out(x, layout)
-            for axes in cases(shape):
-                for keepdims in (False, True):
+            for i, axes in enumerate(cases(shape)):
+                for keepdims in (False, True) if not is_slow(backend) else (i % 2 == 0,):
                     with np.errstate(all="ignore"):
                         want = reference.reduce_fwd(name, a, axes, keepdims, 3.0)
                     got = engine.to_host(engine.reduce_fwd(name, engine.asarray(a), axes, keepdims, 3.0))
