@@ -85,6 +85,29 @@ def transform_gradients(t0, t1, kinds, places, g, gy, d, table):
 
 
 @body
+def _multiply(g, run, tiles, rows, a, b, target, row, fresh):
+    """Add the products of a run to the sums at ``target``, whose rows are ``row`` elements apart, or,
+    if ``fresh``, write them. ``a`` and ``b`` are the addresses of the run's first tile in V and in D."""
+    gemm_tile.tile(
+        g.tile,
+        rows,
+        a=a,
+        a_row=1,
+        a_step=g.width,
+        ta=g.v_points + run.first * 8,
+        b=b,
+        b_step=g.width,
+        tb=g.d_points + run.first * 8,
+        taps=run.end - run.first,
+        depth=tiles,
+        c=target,
+        c_row=row,
+        init=0 if fresh else target,
+        init_row=row,
+    )
+
+
+@body
 def _finish(g, u, u_plane, u_row, part, table):
     """The gradient of the weights, ``taps, C, K``, from the sums of a thread."""
     taps, channels, out_channels = part.shape
@@ -124,23 +147,9 @@ def _by_tiles(thread, threads, geometry, runs, x, gy, v_all, d_all, u_all, parti
             for cb in range(c_panels if tiles else 0):
                 for kb in range(k_panels):
                     target = u + (run.filter * u_plane + cb * width * u_row + kb * width) * size
-                    gemm_tile.tile(
-                        g.tile,
-                        min(width, channels - cb * width),
-                        a=v + (cb * block + at) * width * size,
-                        a_row=1,
-                        a_step=width,
-                        ta=g.v_points + run.first * 8,
-                        b=d + (kb * block + at) * width * size,
-                        b_step=width,
-                        tb=g.d_points + run.first * 8,
-                        taps=run.end - run.first,
-                        depth=tiles,
-                        c=target,
-                        c_row=u_row,
-                        init=0 if fresh else target,
-                        init_row=u_row,
-                    )
+                    rows, a = min(width, channels - cb * width), v + (cb * block + at) * width * size
+                    b = d + (kb * block + at) * width * size
+                    _multiply(g, run, tiles, rows, a, b, target, u_row, fresh)
     if t1 > t0:
         _finish(g, u, u_plane, u_row, partials[thread, 0], table)
 
@@ -185,23 +194,10 @@ def _by_planes(thread, threads, geometry, volumes, runs, x, gy, v_all, d_all, u_
                         for kb in range(k_panels):
                             row = t * channels + cb * width
                             target = u + (run.filter * u_plane + row * u_row + kb * width) * size
-                            gemm_tile.tile(
-                                g.tile,
-                                min(width, channels - cb * width),
-                                a=v + plane % s.ring * slot + (cb * block + at) * width * size,
-                                a_row=1,
-                                a_step=width,
-                                ta=g.v_points + run.first * 8,
-                                b=d + (kb * block + at) * width * size,
-                                b_step=width,
-                                tb=g.d_points + run.first * 8,
-                                taps=run.end - run.first,
-                                depth=tiles,
-                                c=target,
-                                c_row=u_row,
-                                init=target,
-                                init_row=u_row,
-                            )
+                            rows, a = min(width, channels - cb * width), (cb * block + at) * width * size
+                            b = d + (kb * block + at) * width * size
+                            a += v + plane % s.ring * slot
+                            _multiply(g, run, tiles, rows, a, b, target, u_row, False)
     _finish(g, u, u_plane, u_row, partials[thread, 0], table)
 
 
@@ -229,23 +225,9 @@ def _panel_products(thread, threads, geometry, runs, x, gy, v, d, u_all, partial
             at, here = starts[run.first_kind], starts[run.end_kind] - starts[run.first_kind]
             if here:
                 target = u + run.filter * u_plane * size
-                gemm_tile.tile(
-                    g.tile,
-                    rows,
-                    a=address(v) + (cb * tiles + at) * width * size,
-                    a_row=1,
-                    a_step=width,
-                    ta=g.v_points + run.first * 8,
-                    b=address(d) + (kb * tiles + at) * width * size,
-                    b_step=width,
-                    tb=g.d_points + run.first * 8,
-                    taps=run.end - run.first,
-                    depth=here,
-                    c=target,
-                    c_row=width,
-                    init=0 if run.fresh else target,
-                    init_row=width,
-                )
+                a = address(v) + (cb * tiles + at) * width * size
+                b = address(d) + (kb * tiles + at) * width * size
+                _multiply(g, run, here, rows, a, b, target, width, run.fresh == 1)
             elif run.fresh:
                 u_all[thread, run.filter] = 0
         used = min(width, out_channels - kb * width)
