@@ -45,7 +45,7 @@ from ..planes import as_planes, as_volumes, gather_planes, planes_spec, weights_
 from ..space_to_depth import depth_to_space, space_to_depth, stride_one_spec, weights_to_depth
 from ..weights import Prepacked, memoize_packed, to_hwio
 from .plan import forward_plan, needs_space_to_depth, runs_by_planes
-from .tiles import AHEAD, image_table, pairs, prefetch_tile, sort_tiles, split_tables
+from .tiles import AHEAD, image_table, pairs, prefetch_tile, sort_tiles, split_tables, unit_of_work
 from .transforms import POINT, Tile
 
 ROWS_AHEAD = 8  # rows of weights between the one that is transformed and the one that is prefetched
@@ -313,13 +313,9 @@ def _by_planes(
     taps = s.taps, address(v_taps), s.filter_taps
     slot = g.block * g.pitch
     before = s.origin + min(0, (s.taps - 1) * s.plane_step)
-    units = s.blocks * s.segments
-    first, end = split_range(thread, threads, x.shape[0] * units)
+    first, end = split_range(thread, threads, x.shape[0] * s.blocks * s.segments)
     for unit in range(first, end):
-        image, rest = unit // units, unit % units
-        s0 = rest // s.segments * g.block
-        here = min(g.block, in_plane - s0)
-        first_plane, end_plane = split_range(rest % s.segments, s.segments, out_planes)
+        image, s0, here, first_plane, end_plane = unit_of_work(unit, s, g.block, in_plane, out_planes)
         sort_tiles(s0, s0 + here, grid, kinds, places, starts)
         for d in range(first_plane, end_plane):
             newest = d + before + s.ring - 1

@@ -40,7 +40,7 @@ from ..planes import as_planes, gather_planes, planes_spec, weights_to_volumes
 from ..space_to_depth import space_to_depth, stride_one_spec, weights_to_space
 from ..weights import empty_partials, sum_partials
 from .plan import gradient_by_planes, gradient_plan, needs_space_to_depth
-from .tiles import AHEAD, image_table, pairs, prefetch_tile, sort_tiles, split_tables
+from .tiles import AHEAD, image_table, pairs, prefetch_tile, sort_tiles, split_tables, unit_of_work
 from .transforms import Tile
 
 
@@ -165,14 +165,10 @@ def _by_planes(thread, threads, geometry, volumes, runs, x, gy, v_all, d_all, u_
     u_row, slot, in_plane = k_panels * width, c_panels * block * width * size, grid[0] * grid[1]
     v, d, u = address(v_all[thread]), address(d_all[thread]), address(u_all[thread])
     table, starts, kinds, places, _ = split_tables(tables[thread], g.input_side[0] * g.input_side[1], block)
-    units = s.blocks * s.segments
-    first, end = split_range(thread, threads, x.shape[0] * units)
+    first, end = split_range(thread, threads, x.shape[0] * s.blocks * s.segments)
     u_all[thread] = 0
     for unit in range(first, end):
-        image, rest = unit // units, unit % units
-        s0 = rest // s.segments * block
-        here = min(block, in_plane - s0)
-        first_plane, end_plane = split_range(rest % s.segments, s.segments, out_planes)
+        image, s0, here, first_plane, end_plane = unit_of_work(unit, s, block, in_plane, out_planes)
         sort_tiles(s0, s0 + here, grid, kinds, places, starts)
         for z in range(first_plane, end_plane):
             newest = z + s.origin + s.ring - 1

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from fastconv.backends.cpu.codegen import emitter
 from fastconv.backends.cpu.codegen.emitter import address
-from fastconv.backends.cpu.codegen.jit import body
+from fastconv.backends.cpu.codegen.jit import body, split_range
 
 AHEAD = 4  # tiles between the one that is transformed and the one whose pixels are prefetched
 
@@ -91,6 +91,17 @@ def sort_tiles(first, end, grid, kinds, places, starts):
     for t in range(end - first):  # where a kind starts becomes where it ends
         places[t] = starts[kinds[t] + 1]
         starts[kinds[t] + 1] += 1
+
+
+@body(inline=True)
+def unit_of_work(unit, s, block, in_plane, planes):
+    """What a unit of a pass over volumes computes (``s``: the VOLUMES record): of which image, the first tile
+    of a plane and how many, the first plane and the one after the last."""
+    units = s.blocks * s.segments
+    image, rest = unit // units, unit % units
+    s0 = rest // s.segments * block
+    first_plane, end_plane = split_range(rest % s.segments, s.segments, planes)
+    return image, s0, min(block, in_plane - s0), first_plane, end_plane
 
 
 def tables_size(area: int, tiles: int) -> int:
