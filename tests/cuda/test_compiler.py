@@ -88,7 +88,7 @@ if sys.argv[1:]:
     compiler.compile_ptx = compiled
 names = cuda_kernels.compile_share((9, 0), 0, 1)
 size = {f"{kind}{bits}": bits // 8 for kind in "bsuf" for bits in (8, 16, 32, 64)}
-for kernel, kinds in () if sys.argv[1:] else cuda_kernels.noted((9, 0)):
+for kernel, kinds in () if sys.argv[1:] else cuda_kernels.noted((9, 0))[::3]:
     head = compiler.compile_ptx(kernel, kinds, (9, 0)).split(".entry ", 1)[1].split(")", 1)[0]
     formats = "".join(map(launch._formats, kinds))
     assert [size[p] for p in re.findall(r"[.]param [.](?:align \\d+ [.])?(\\w+)", head)] == [
@@ -100,8 +100,8 @@ print(len(names), len(list(compiler.cache_dir().glob("*.cubin"))))
 
 @pytest.mark.full  # half a minute of compilation
 def test_kernels_are_compiled_once_and_take_the_arguments_that_are_packed(tmp_path):
-    """A second process finds every kernel on disk. The sizes of a kernel's parameters in PTX are those that
-    launches pack."""
+    """A second process finds every kernel on disk. The sizes of a kernel's parameters in PTX (of every third)
+    are those that launches pack."""
 
     def run(*args):
         environment = os.environ | {"FASTCONV_CACHE_DIR": str(tmp_path), "NUMBA_ENABLE_CUDASIM": "0"}

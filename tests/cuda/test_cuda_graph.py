@@ -23,7 +23,7 @@ if fc.cuda.is_available():
 
 pytestmark = needs_cuda
 with_stand_in = pytest.mark.skipif(not SIMULATED, reason="there is a GPU")
-EPOCHS, IMAGES, BATCH = 2, 22, 4  # the last batch of an epoch has two images
+EPOCHS, IMAGES, BATCH = 2, 14, 4  # the last batch of an epoch has two images
 
 
 @pytest.fixture

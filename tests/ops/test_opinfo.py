@@ -15,6 +15,7 @@ import warnings
 
 import numpy as np
 import pytest
+from conftest import is_slow
 
 import fastconv as fc
 from fastconv.nn import functional as F
@@ -255,11 +256,15 @@ def reason(name, sample):
 @pytest.mark.full
 @pytest.mark.parametrize("backend", ["numpy", "cpu", "cuda"])
 def test_samples(name, backend):
-    """Every sample: values, shapes, kinds of dtype, gradients."""
+    """Every sample: values, shapes, kinds of dtype, gradients.
+
+    In the CUDA simulator every third, of volumes and where there are hundreds."""
     info = database()[name]
     dtype = torch.float32 if torch.float32 in info.dtypes else torch.int64
     differentiable = info.supports_autograd and dtype.is_floating_point
     samples = list(info.sample_inputs("cpu", dtype, requires_grad=differentiable))
+    if is_slow(backend) and (name.endswith("3d") or len(samples) > 200):  # 10 to 70 s each
+        samples = samples[::3]
     problems, left = [], []
     for i, sample in enumerate(samples):
         if (why := reason(name, sample)) is not None:
