@@ -40,8 +40,8 @@ def test_on_the_machine():
     if not compiler_found():
         pytest.skip('no CUDA compiler; pip install "fastconv[cu13]"')
     env = os.environ | {"FASTCONV_PTX_MACHINE": "1", "NUMBA_ENABLE_CUDASIM": "0"}
-    # of the ops the float32 cases, without the largest convolutions, which take minutes; one tile per mode, whose
-    # gradient for the data is a forward pass
+    # of the ops the float32 cases, without the largest convolutions, which take minutes; one tile per mode (a
+    # gradient for the data is a forward pass)
     chosen = "(test_ptx or test_hopper or test_cuda and not tiles"
     chosen += (
         " or cuda and float32 and not residual and not tiles or tiles and 64x64x32 and wide and not bwd_data)"
