@@ -213,7 +213,8 @@ def depthwise_tile_code(target: Target, taps: int, step: int, gradient: bool):
             e, pixels, taps, step, args
         )
 
-    return emit, 9 if gradient else 12
+    arguments = depthwise_tile.GRADIENT if gradient else depthwise_tile.FORWARD
+    return emit, len(arguments.split(","))
 
 
 def tiles(target: Target, rows: int | None = None):

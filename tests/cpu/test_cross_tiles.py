@@ -150,7 +150,8 @@ def test_columns_without_masks(vectors, dtype):
 
 
 def test_channels_without_masks():
-    """A depthwise row of three taps, forward and the gradient of its weights, for 1 to 9 channels."""
+    """Two tiles of a depthwise row of three taps, forward and the gradient of its weights, for 1 to 9
+    channels."""
     lanes, taps, pixels, rng = 4, 3, 4, np.random.default_rng(1)
 
     def forward(builder, args):
@@ -161,17 +162,22 @@ def test_channels_without_masks():
         e = Emitter(builder, types.float32, lanes, has_masks=False)
         depthwise_tile.emit_gradient(e, pixels, taps, 1, args)
 
-    (run, _a), (run_gradient, _b) = _function((forward, 12)), _function((gradient, 9))
+    (run, _a), (run_gradient, _b) = (
+        _function((code, len(arguments.split(","))))
+        for code, arguments in ((forward, depthwise_tile.FORWARD), (gradient, depthwise_tile.GRADIENT))
+    )
     for channels in range(1, 10):
         x, (w, w_behind) = (
-            rng.random((6, channels)).astype("f4"),
+            rng.random((10, channels)).astype("f4"),
             _behind(rng.random((3, channels)).astype("f4")),
         )
-        (y, y_behind), bias = _behind(np.zeros((4, channels), "f4")), rng.random(channels).astype("f4")
+        (y, y_behind), bias = _behind(np.zeros((8, channels), "f4")), rng.random(channels).astype("f4")
         columns = np.arange(6) * x.strides[0]
         table = w.ctypes.data + np.arange(3) * w.strides[0]
         common = (
+            2,
             x.ctypes.data,
+            4 * x.strides[0],
             columns.ctypes.data,
             6,
             table.ctypes.data,
@@ -181,10 +187,11 @@ def test_channels_without_masks():
             y.ctypes.data,
             y.strides[0],
         )
-        _call(run, *common, bias.ctypes.data, 0, 0)
-        want = bias + sum(x[t : t + 4] * w[t] for t in range(3))
+        below = 1, -x.strides[0], 0, x.strides[0]  # a prefetch may be of any place
+        _call(run, *common, bias.ctypes.data, 0, 0, *below)
+        want = bias + sum(x[t : t + 8] * w[t] for t in range(3))
         np.testing.assert_allclose(y, want, rtol=1e-5)
-        grown = w + np.stack([(x[t : t + 4] * y).sum(0) for t in range(3)])
+        grown = w + np.stack([(x[t : t + 8] * y).sum(0) for t in range(3)])
         _call(run_gradient, *common)
         np.testing.assert_allclose(w, grown, rtol=1e-5)
         assert np.isnan(w_behind).all() and np.isnan(y_behind).all()

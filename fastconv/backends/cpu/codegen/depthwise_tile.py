@@ -2,14 +2,16 @@
 
 Forward and backward-data::
 
-    for each vector of channels (a part of one at the end)
-      sum[p] = init[c]                                      PIXELS sums in registers
-      for each row of taps
-        w[t] = the weights of the row                       TAPS vectors in registers
-        for each column u of the input that the row reads   each is loaded once
-          x = input[columns[row, u] + c]
-          sum[p] += x * w[t]     for all p, t with p * step + t == u
-      y[p, c] = sum[p] (+ added, at least 0)
+    for each tile of PIXELS pixels, one beside the other
+      for each vector of channels (a part of one at the end)
+        prefetch what the tile below will read              (of images that the caches do not hold)
+        sum[p] = init[c]                                    PIXELS sums in registers
+        for each row of taps
+          w[t] = the weights of the row                     TAPS vectors in registers
+          for each column u of the input that the row reads each is loaded once
+            x = input[columns[row, u] + c]
+            sum[p] += x * w[t]     for all p, t with p * step + t == u
+        y[p, c] = sum[p] (+ residual, within bounds)
 
       columns    x0  x1  x2  x3  x4  x5          3 taps, step 1: 6 loads of x and 3 of w feed 12 multiply-adds
       pixel 0    w0  w1  w2
@@ -33,14 +35,18 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from .emitter import I64, REGISTERS, Emitter, call, read_arguments
+from .emitter import I64, REGISTERS, Emitter, call, emit_prefetch, read_arguments
 from .jit import body, c_function
 
 #: Rows of so many taps have tiles of their own, with step 1 and 2. More would need more registers.
 TAPS = 3, 5, 7
 
-_FORWARD = "x, columns, row_step, weights, rows, first, end, y, y_step, init, added, activation"
-_GRADIENT = "x, columns, row_step, sums, rows, first, end, gy, gy_step"
+#: The arguments of the tiles, in order.
+FORWARD = (
+    "tiles, x, x_tile, columns, row_step, weights, rows, first, end, y, y_step, init, residual, activation, "
+    "new_rows, new_row, row_pitch, column_pitch"
+)
+GRADIENT = "tiles, x, x_tile, columns, row_step, sums, rows, first, end, gy, gy_step"
 
 
 def most_pixels(taps: int, registers: int = REGISTERS) -> int:
@@ -118,11 +124,31 @@ class _Loops:
 
 
 def emit_forward(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
-    x, columns, row_step, weights, rows, first, end, y, y_step, init, added, activation = args
+    tiles, x, x_tile, columns, row_step, weights, rows, first, end, y, y_step, *ends = args
+    init, residual, activation, new_rows, new_row, row_pitch, column_pitch = ends
     b, loops = e.b, _Loops(e)
     bounds = e.bounds(activation)
+    lines = [b.mul(y_step, I64(p)) for p in range(pixels)]
 
-    def work(c, part):
+    def prefetch(x, c):
+        """What the tile below will read and this one does not, of the same vector."""
+
+        def new(_, rows):
+            for u in range(pixels * step):
+                column = b.add(rows[0], b.mul(column_pitch, I64(u)))
+                emit_prefetch(b, loops.at_byte(column, c), write=False, level=2)
+            return [b.add(rows[0], row_pitch)]
+
+        asked, done = (b.function.append_basic_block(n) for n in ("prefetch", "prefetched"))
+        b.cbranch(b.icmp_signed("==", new_rows, I64(0)), done, asked)
+        b.position_at_end(asked)
+        loops.over(new_rows, [b.add(x, new_row)], new)
+        b.branch(done)
+        b.position_at_end(done)
+
+    def vector(x, y, c, part):
+        prefetch(x, c)
+
         def row(r, sums):
             at = b.mul(r, I64(taps))
             w = [e.load(loops.at_byte(loops.table(weights, b.add(at, I64(t))), c), part) for t in range(taps)]
@@ -138,9 +164,9 @@ def emit_forward(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
         sums = loops.over(rows, [start] * pixels, row)
         before = b.block
         add, store = (b.function.append_basic_block(n) for n in ("add", "store"))
-        b.cbranch(b.icmp_signed("==", added, I64(0)), store, add)
+        b.cbranch(b.icmp_signed("==", residual, I64(0)), store, add)
         b.position_at_end(add)
-        lines = [b.mul(y_step, I64(p)) for p in range(pixels)]
+        added = b.add(y, residual)
         totals = [
             b.fadd(s, e.load(loops.at_byte(b.add(added, line), c), part)) for s, line in zip(sums, lines)
         ]
@@ -150,19 +176,24 @@ def emit_forward(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
         for phi, value, total in zip(final, sums, totals):
             phi.add_incoming(value, before)
             phi.add_incoming(total, add)
-        for p, value in enumerate(final):
-            target = loops.at_byte(b.add(y, b.mul(y_step, I64(p))), c)
-            e.store(e.within(bounds, value), target, part)
+        for value, line in zip(final, lines):
+            e.store(e.within(bounds, value), loops.at_byte(b.add(y, line), c), part)
 
-    loops.over_channels(first, end, work)
+    def tile(_, places):
+        x, y = places
+        loops.over_channels(first, end, lambda c, part: vector(x, y, c, part))
+        return [b.add(x, x_tile), b.add(y, b.mul(y_step, I64(pixels)))]
+
+    loops.over(tiles, [x, y], tile)
 
 
 def emit_gradient(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
-    x, columns, row_step, sums, rows, first, end, gy, gy_step = args
+    tiles, x, x_tile, columns, row_step, sums, rows, first, end, gy, gy_step = args
     b, loops = e.b, _Loops(e)
+    lines = [b.mul(gy_step, I64(p)) for p in range(pixels)]
 
-    def work(c, part):
-        g = [e.load(loops.at_byte(b.add(gy, b.mul(gy_step, I64(p))), c), part) for p in range(pixels)]
+    def vector(x, gy, c, part):
+        g = [e.load(loops.at_byte(b.add(gy, line), c), part) for line in lines]
 
         def row(r, _):
             at = b.mul(r, I64(taps))
@@ -179,7 +210,12 @@ def emit_gradient(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
 
         loops.over(rows, [], row)
 
-    loops.over_channels(first, end, work)
+    def tile(_, places):
+        x, gy = places
+        loops.over_channels(first, end, lambda c, part: vector(x, gy, c, part))
+        return [b.add(x, x_tile), b.add(gy, b.mul(gy_step, I64(pixels)))]
+
+    loops.over(tiles, [x, gy], tile)
 
 
 def _make_tile(emit, names: str, pixels: int, taps: int, step: int, dtype):
@@ -212,46 +248,86 @@ def _tiles_address(emit, names: str, kind: str, dtype, taps: int, step: int) -> 
 def forward_address(dtype, taps: int, step: int) -> int:
     """Address of the compiled tiles that :func:`forward` runs, for rows of ``taps`` taps (1 or one of
     :data:`TAPS`) at pixels ``step`` columns apart (1 or 2; 1 for a single tap)."""
-    return _tiles_address(emit_forward, _FORWARD, "forward", dtype, taps, step)
+    return _tiles_address(emit_forward, FORWARD, "forward", dtype, taps, step)
 
 
 @functools.cache
 def gradient_address(dtype, taps: int, step: int) -> int:
     """Address of the compiled tiles that :func:`gradient` runs (see :func:`forward_address`)."""
-    return _tiles_address(emit_gradient, _GRADIENT, "gradient", dtype, taps, step)
+    return _tiles_address(emit_gradient, GRADIENT, "gradient", dtype, taps, step)
 
 
 @body(inline=True)
 def forward(
-    function, pixels, x, columns, row_step, weights, rows, first, end, y, y_step, init, added, activation
+    function,
+    tiles,
+    x,
+    x_tile,
+    columns,
+    row_step,
+    weights,
+    rows,
+    first,
+    end,
+    y,
+    y_step,
+    init,
+    residual,
+    activation,
+    below,
 ):
-    """Compute ``pixels`` pixels of an output row. Addresses and ``y_step`` are in bytes.
+    """Compute tiles of an output row. Addresses and distances are in bytes.
 
     Parameters
     ----------
     function : address of the compiled tiles
-    pixels : 1 to :func:`most_pixels`
-    x : the address that the columns' offsets count from
+    tiles : how many there are, one beside the other, and the pixels of each, 1 to :func:`most_pixels`
+    x, x_tile : the address that the first tile's columns count from, and the distance to the next tile's
     columns, row_step : address of the table of the columns' offsets, and its entries from row to row
     weights : address of the table of the taps' addresses, TAPS for each row
     rows : rows of taps, or 0
     first, end : the channels to compute
-    y, y_step : address of the first pixel, and bytes from pixel to pixel
+    y, y_step : address of the first pixel, and distance from pixel to pixel
     init : address of what the sums start with, one number per channel
-    added : address of what is added at the end, with the strides of ``y``; 0: nothing
+    residual : distance from ``y`` to what is added at the end; 0: nothing
     activation : limits of the results (see ``Emitter.bounds``)
+    below : the input rows that the output row below reads and this one does not, to be prefetched: how many
+        (or 0), distance of the first from ``x``, of one row from the next, of neighbouring columns
     """
     call(
         function,
-        (pixels, x, columns, row_step, weights, rows, first, end, y, y_step, init, added, activation),
+        (
+            tiles[1],
+            tiles[0],
+            x,
+            x_tile,
+            columns,
+            row_step,
+            weights,
+            rows,
+            first,
+            end,
+            y,
+            y_step,
+            init,
+            residual,
+            activation,
+            below[0],
+            below[1],
+            below[2],
+            below[3],
+        ),
     )
 
 
 @body(inline=True)
-def gradient(function, pixels, x, columns, row_step, sums, rows, first, end, gy, gy_step):
-    """Add the products of ``pixels`` pixels of an output row to the sums of the taps.
+def gradient(function, tiles, x, x_tile, columns, row_step, sums, rows, first, end, gy, gy_step):
+    """Add the products of tiles of an output row to the sums of the taps.
 
     ``sums`` is the address of a table of addresses, as ``weights`` of :func:`forward` is; ``gy`` and
     ``gy_step`` are read where ``forward`` writes ``y``.
     """
-    call(function, (pixels, x, columns, row_step, sums, rows, first, end, gy, gy_step))
+    call(
+        function,
+        (tiles[1], tiles[0], x, x_tile, columns, row_step, sums, rows, first, end, gy, gy_step),
+    )

@@ -33,11 +33,10 @@ from fastconv.spec import ConvSpec
 
 from ..codegen import depthwise_tile
 from ..codegen.emitter import address
-from ..codegen.gemm_tile import row_block
 from ..codegen.jit import body, kernel, split_range
 from ..runtime import layout, memory, strided_copy
 from ..runtime.scratch import per_thread
-from .depthwise_rows import columns_of_tile, fill_columns, fill_taps, output_row, plan, zeros
+from .depthwise_rows import border_columns, fill_columns, fill_taps, forget, output_row, plan, tiles_at, zeros
 from .passes import add_residual, backward_data, bias_argument, forward, taps_inside
 from .phases import forward_phases
 from .weights import empty_partials, sum_partials, to_hwio
@@ -76,9 +75,8 @@ def _convolve(
     step_d, step_h = g.in_stride[0], g.in_stride[1]
     chunk = g.chunk
     chunks = (channels + chunk - 1) // chunk
-    columns, taps, kernel_rows = tables
-    most = positions.size // g.taps * g.columns
-    inner, border, filters = columns[thread, :most], columns[thread, most:], taps[thread]
+    columns, left, right, taps, kernel_rows = tables
+    inner, borders, filters = columns[thread], (left[thread], right[thread]), taps[thread]
     lines, image = kernel_rows[thread, :0], (width, x_step * size, size)
     blank = address(zeros)
     init = address(bias) if bias.size else blank
@@ -91,7 +89,8 @@ def _convolve(
         if rows != built:
             built = rows
             lines = _fill_lines(x, offsets, rows, kernel_rows[thread])
-            fill_columns(run, lines, offsets[2], image, 0, 0, 0, inner)
+            fill_columns(run, lines, offsets[2], image[1], inner)
+            forget(borders)
             count = fill_taps(offsets, rows, positions, address(weights), channels * size, filters)
         line = (n * y_depth + g.out_offset[0] + i * g.out_stride[0]) * y_height
         line = (line + g.out_offset[1] + j * g.out_stride[1]) * y_width + g.out_offset[2]
@@ -103,7 +102,7 @@ def _convolve(
             image,
             address(x) + source * x_step * size,
             blank,
-            (inner, border),
+            (inner, borders),
             (filters, count),
             (c0, min(c0 + chunk, channels)),
             address(y) + line * y_step * size,
@@ -119,14 +118,12 @@ def _weight_gradient(thread, threads, run, x, gy, zeros, offsets, positions, tab
     g = run[0]
     od, oh, ow = g.out_size[0], g.out_size[1], g.out_size[2]
     step_d, step_h, step_w = g.in_stride[0], g.in_stride[1], g.in_stride[2]
-    tiles = (ow + g.pixels - 1) // g.pixels
-    columns, taps, kernel_rows = tables
-    most = positions.size // g.taps * g.columns
-    inner, border, sums = columns[thread, :most], columns[thread, most:], taps[thread]
+    columns, left, right, taps, kernel_rows = tables
+    inner, borders, sums = columns[thread], (left[thread], right[thread]), taps[thread]
     lines, image = kernel_rows[thread, :0], (width, channels * size, size)
     partial = partials[thread]
     partial[:] = 0
-    built, count = (-1, -1, -1, -1), 0
+    built, taps_found = (-1, -1, -1, -1), 0
     first, end = split_range(thread, threads, images * od * oh)
     for r in range(first, end):
         n, i, j = r // oh // od, r // oh % od, r % oh
@@ -134,28 +131,32 @@ def _weight_gradient(thread, threads, run, x, gy, zeros, offsets, positions, tab
         if rows != built:
             built = rows
             lines = _fill_lines(x, offsets, rows, kernel_rows[thread])
-            fill_columns(run, lines, offsets[2], image, 0, 0, 0, inner)
-            count = fill_taps(offsets, rows, positions, address(partial), channels * size, sums)
+            fill_columns(run, lines, offsets[2], image[1], inner)
+            forget(borders)
+            taps_found = fill_taps(offsets, rows, positions, address(partial), channels * size, sums)
         source = ((n * depth + i * step_d) * height + j * step_h) * width
-        for tile in range(tiles):
-            q0, q1 = row_block(ow, tile, g.pixels)
+        q0 = 0
+        while q0 < ow:
             base = address(x) + (source + q0 * step_w) * channels * size
-            table = columns_of_tile(
-                run, lines, offsets[2], image, q0, q1, base, address(zeros), inner, border
-            )
+            count, pixels, table = tiles_at(run, offsets[2], width, q0), g.pixels, address(inner)
+            if count == 0:
+                count, pixels, border = 1, min(g.pixels, ow - q0), borders[0 if q0 == 0 else 1]
+                table = border_columns(run, lines, offsets[2], image, q0, base, address(zeros), border)
             depthwise_tile.gradient(
                 g.tile,
-                pixels=q1 - q0,
+                tiles=(count, pixels),
                 x=base,
+                x_tile=pixels * step_w * channels * size,
                 columns=table,
                 row_step=g.columns,
                 sums=address(sums),
-                rows=count // g.taps,
+                rows=taps_found // g.taps,
                 first=0,
                 end=channels,
                 gy=address(gy) + (r * ow + q0) * channels * size,
                 gy_step=channels * size,
             )
+            q0 += count * pixels
 
 
 def _run(x, w, b, y, spec, phases, is_dgrad, residual, activation):

@@ -2,8 +2,8 @@
 
 The row is cut into tiles of up to 8 pixels (``codegen/depthwise_tile.py``). A tile finds its input by a table
 of *columns*: for each row of taps, the bytes from the tile's first pixel to each column that the row reads.
-Tiles inside the image share one table. A tile at the border gets a table of its own, in which columns beside
-the image are a buffer of zeros.
+Tiles inside the image share one table, and one call computes all of them. A tile at the border has a table of
+its own, in which columns beside the image are a buffer of zeros.
 
 Where the input's rows lie is in *lines*: for each kernel row the pixel where its input row begins. So the
 rows may lie in an image, or in a ring of rows that a thread keeps in its cache.
@@ -18,7 +18,6 @@ import numpy as np
 
 from ..codegen import depthwise_tile, emitter
 from ..codegen.emitter import address
-from ..codegen.gemm_tile import row_block
 from ..codegen.jit import body
 from ..codegen.record import make_record, record_type
 from ..runtime.machine import CACHED
@@ -27,31 +26,65 @@ from .phases import PHASE_FIELDS
 
 #: The numbers of a phase. A tile has ``pixels`` at most. A row of taps has ``taps`` of them and reads
 #: ``columns`` columns of the input, ``column_step`` apart; a kernel row is one or more of them. A job is
-#: ``chunk`` channels of an output row. If ``ahead`` is 1, tiles prefetch what the row below reads and writes.
+#: ``chunk`` channels of an output row. If ``ahead`` is 1, tiles prefetch what the row below reads.
 RUN = record_type(**PHASE_FIELDS, tile=1, pixels=1, taps=1, columns=1, column_step=1, chunk=1, ahead=1)
 
 
 @body
-def fill_columns(run, lines, offsets, image, at_w, base, blank, table):
-    """Write the columns that a tile reads, as bytes behind ``base``, where its first pixel lies.
+def fill_columns(run, lines, offsets, pixel, table):
+    """Write the columns that a tile inside the image reads, as bytes behind its first pixel.
 
-    ``lines`` are those of the kernel rows on the image, ``offsets`` the offsets of a row's taps, and
-    ``image`` its width, the bytes of a pixel and of a number. If ``blank`` is not 0, it is the address of
-    zeros, which stand for columns beside the image; the tile begins at column ``at_w``.
+    ``lines`` are those of the kernel rows on the image, ``offsets`` the offsets of a row's taps, ``pixel``
+    the bytes of a pixel.
     """
     g = run[0]
-    taps, columns, step = g.taps, g.columns, g.column_step
-    width, pixel, _ = image
     at = 0
     for line in lines:
-        for tw in range(0, offsets.size, taps):
-            for u in range(columns):
-                w = offsets[tw] + u * step
-                if blank and (at_w + w < 0 or at_w + w >= width):
-                    table[at] = blank - base
-                else:
-                    table[at] = (line + w) * pixel
+        for tw in range(0, offsets.size, g.taps):
+            for u in range(g.columns):
+                table[at] = (line + offsets[tw] + u * g.column_step) * pixel
                 at += 1
+
+
+@body
+def border_columns(run, lines, offsets, image, q0, base, blank, table):
+    """The columns of a tile at the border of the image, where ``blank``, the address of zeros, stands for the
+    columns beside it. Returns their address.
+
+    ``q0`` is the tile's first output pixel, ``base`` the address that its columns count from. The table keeps
+    what it was filled for, and where zeros are: in the next row only these have moved::
+
+        columns ...                             (room) | 1 + q0 | base | n | places of n zeros
+    """
+    g = run[0]
+    state = (table.size - 3) // 2
+    if table[state] == 1 + q0:
+        moved = base - table[state + 1]
+        for i in range(table[state + 2]):
+            table[table[state + 3 + i]] -= moved
+    else:
+        at, count = 0, 0
+        for line in lines:
+            for tw in range(0, offsets.size, g.taps):
+                for u in range(g.columns):
+                    w = offsets[tw] + u * g.column_step
+                    if 0 <= q0 * g.in_stride[2] + w < image[0]:
+                        table[at] = (line + w) * image[1]
+                    else:
+                        table[at] = blank - base
+                        table[state + 3 + count] = at
+                        count += 1
+                    at += 1
+        table[state], table[state + 2] = 1 + q0, count
+    table[state + 1] = base
+    return address(table)
+
+
+@body
+def forget(borders):
+    """The lines have changed: tables of tiles at the border are filled anew."""
+    for table in borders:
+        table[(table.size - 3) // 2] = 0
 
 
 @body
@@ -71,15 +104,15 @@ def fill_taps(offsets, rows, positions, start, step, table):
 
 
 @body
-def columns_of_tile(run, lines, offsets, image, q0, q1, base, blank, inner, border):
-    """The address of the columns of output pixels ``q0`` to ``q1``: those of any tile, ``inner``, or, at the
-    border of the image, a table made for this one."""
-    step = run[0].in_stride[2]
-    start = q0 * step
-    if start + offsets[0] >= 0 and (q1 - 1) * step + offsets[-1] < image[0]:
-        return address(inner)
-    fill_columns(run, lines, offsets, image, start, base, blank, border)
-    return address(border)
+def tiles_at(run, offsets, width, q0):
+    """How many whole tiles from pixel ``q0`` of an output row on read no column beside the image, which is
+    ``width`` wide; 0: the first is not whole, or reads one."""
+    g = run[0]
+    step = g.in_stride[2]
+    if q0 * step + offsets[0] < 0:
+        return 0
+    behind = (width - 1 - offsets[offsets.size - 1]) // step + 1
+    return max(min(g.out_size[2], behind) - q0, 0) // g.pixels
 
 
 @body
@@ -89,36 +122,41 @@ def output_row(run, lines, offsets, image, source, blank, tables, filters, chann
     Parameters
     ----------
     run : RUN
-    lines, offsets, image : see :func:`fill_columns`
+    lines, offsets : see :func:`fill_columns`
+    image : the width of the image, the bytes of a pixel and of a number
     source : address that the lines count from
     blank : address of zeros
-    tables : the columns of a tile inside the image, filled, and room for those of one at the border
+    tables : the columns of a tile inside the image, filled, and the tables of the tile at the left border and
+        of others (see :func:`border_columns`)
     filters : table of the taps' addresses, and how many there are
     channels : the first channel to compute, and the one after the last
     y, y_step : address of the first pixel, and bytes from pixel to pixel
     ends : address of what the sums start with, bytes to what is added (0: nothing), the activation
     """
     g = run[0]
-    inner, border = tables
+    inner, borders = tables
     first, end = channels
     init, residual, activation = ends
-    width = g.out_size[2]
-    for tile in range((width + g.pixels - 1) // g.pixels):
-        q0, q1 = row_block(width, tile, g.pixels)
-        base = source + q0 * g.in_stride[2] * image[1]
-        target = y + q0 * y_step
-        added = target + residual if residual else 0
-        if g.ahead == 1 and lines.size:
-            row = image[0] * image[1]
-            below = base + (lines[lines.size - 1] + offsets[0]) * image[1] + row
-            for i in range(g.in_stride[1]):
-                emitter.prefetch(below + i * row, (q1 - q0) * g.in_stride[2] * image[1])
-            emitter.prefetch_to_write(target + width * y_step, (q1 - q0) * y_step)
+    width, step = g.out_size[2], g.in_stride[2]
+    pitch = image[1]
+    row = image[0] * pitch
+    new_rows, new_row = 0, 0
+    if g.ahead and lines.size:
+        new_rows, new_row = g.in_stride[1], (lines[lines.size - 1] + offsets[0]) * pitch + row
+    q0 = 0
+    while q0 < width:
+        base, target = source + q0 * step * pitch, y + q0 * y_step
+        tiles, pixels, columns = tiles_at(run, offsets, image[0], q0), g.pixels, address(inner)
+        if tiles == 0:
+            tiles, pixels, table = 1, min(g.pixels, width - q0), borders[0 if q0 == 0 else 1]
+            columns = border_columns(run, lines, offsets, image, q0, base, blank, table)
+        count = tiles * pixels
         depthwise_tile.forward(
             g.tile,
-            pixels=q1 - q0,
+            tiles=(tiles, pixels),
             x=base,
-            columns=columns_of_tile(run, lines, offsets, image, q0, q1, base, blank, inner, border),
+            x_tile=pixels * step * pitch,
+            columns=columns,
             row_step=g.columns,
             weights=address(filters[0]),
             rows=filters[1] // g.taps,
@@ -127,10 +165,12 @@ def output_row(run, lines, offsets, image, source, blank, tables, filters, chann
             y=target,
             y_step=y_step,
             init=init,
-            added=added,
+            residual=residual,
             activation=activation,
+            below=(new_rows, new_row, row, pitch),
         )
-        activate(activation, target + first * image[2], q1 - q0, y_step, end - first)
+        activate(activation, target + first * image[2], count, y_step, end - first)
+        q0 += count
 
 
 @lru_cache(maxsize=1024)
@@ -161,10 +201,11 @@ def plan(phase, tile_address, lines: int, channels: int, dtype, threads: int, in
         ahead=int(in_image and moved > CACHED),
     )
     count, kernel_rows = len(phase.taps), len(phase.offsets[0]) * len(phase.offsets[1])
+    most = count // taps * columns
     return (
         record,
         np.array(phase.taps, np.int64),
-        ((2 * count // taps * columns, np.int64), (count, np.int64), (kernel_rows, np.int64)),
+        tuple((n, np.int64) for n in (most, 2 * most + 3, 2 * most + 3, count, kernel_rows)),
     )
 
 

@@ -36,7 +36,7 @@ from ..codegen.record import make_record, record_type
 from ..runtime import layout
 from ..runtime.scratch import per_thread
 from .activation import activation_argument
-from .depthwise_rows import fill_columns, fill_taps, output_row, plan, zeros
+from .depthwise_rows import fill_columns, fill_taps, forget, output_row, plan, zeros
 from .passes import L2, bias_argument, residual_offset, taps_inside
 from .phases import forward_phases
 from .pointwise import PIXELS, Layer, layer_arguments, pointwise
@@ -51,15 +51,14 @@ BLOCKS = record_type(rows=1, ring=1, pitch=1, expand=1, depthwise=1, project=1)
 def _separable(thread, threads, blocks, x, expand, depthwise, project, y, residual, scratch):
     x_address, x_pitch, images, height, width = x
     run, weights, bias, blank_pixel, offsets, positions = depthwise
-    columns, taps, kernel_rows, ring_rows, block_rows = scratch
+    columns, left, right, taps, kernel_rows, ring_rows, block_rows = scratch
     b, g, size = blocks[0], run[0], weights.itemsize
     oh, ow = g.out_size[1], g.out_size[2]
     step_h = g.in_stride[1]
     _, off_h, off_w = offsets
     middle, out_channels = weights.shape[2], y.shape[4]
     expands, projects = expand[0][0].count > 0, project[0][0].count > 0
-    most = positions.size // g.taps * g.columns
-    inner, border, filters = columns[thread, :most], columns[thread, most:], taps[thread]
+    inner, borders, filters = columns[thread], (left[thread], right[thread]), taps[thread]
     lines = kernel_rows[thread]
     ring_pitch = b.pitch if expands else x_pitch
     image = width, ring_pitch * size, size
@@ -92,7 +91,8 @@ def _separable(thread, threads, blocks, x, expand, depthwise, project, y, residu
             first, last = taps_inside(off_h, j * step_h, height)
             for t in range(first, last):
                 lines[t - first] = (j * step_h + off_h[t]) % ring_size * width
-            fill_columns(run, lines[: last - first], off_w, image, 0, 0, 0, inner)
+            fill_columns(run, lines[: last - first], off_w, image[1], inner)
+            forget(borders)
             if (first, last) != built:
                 built, step = (first, last), middle * size
                 count = fill_taps(offsets, (0, 1, first, last), positions, address(weights), step, filters)
@@ -103,7 +103,7 @@ def _separable(thread, threads, blocks, x, expand, depthwise, project, y, residu
                 image,
                 source,
                 blank,
-                (inner, border),
+                (inner, borders),
                 (filters, count),
                 (0, middle),
                 (block if projects else to) + (j - j0) * ow * block_pitch * size,
