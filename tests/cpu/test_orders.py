@@ -1,4 +1,4 @@
-"""Orders of weights and gradients in memory, and the statistics of batch norm for callers without a tape."""
+"""Orders of images, weights and gradients in memory, and the statistics of batch norm for callers without a tape."""
 
 from __future__ import annotations
 
@@ -43,6 +43,20 @@ def test_what_is_in_order_is_not_copied(engine):
     w = in_order(drawn(8, 4, 3, 3), ORDERS["HWCK"])
     assert np.shares_memory(engine.conv_arrange(w), w)
     assert engine.in_memory_order(w, ORDERS["HWCK"]) is w
+
+
+@pytest.mark.parametrize("size", [(7,), (5, 6), (2, 3, 4), (40, 30)])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_shuffled_channels_stay_last(engine, size, channels_last):
+    """A shuffle as it is usually written, of images whose channels are last in memory and of others."""
+    x = drawn(2, 12, *size)
+    if channels_last:
+        x = np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1)
+    moved = engine.permute(engine.reshape(x, (2, 3, 4, *size)), (0, 2, 1, *range(3, 3 + len(size))))
+    y = engine.reshape(moved, x.shape)
+    np.testing.assert_array_equal(y, x[:, np.arange(12).reshape(3, 4).T.ravel()])
+    assert (np.moveaxis(y, 1, -1) if channels_last else y).flags.c_contiguous
+    np.testing.assert_array_equal(engine.reshape(moved, (2, y.size // 2)), y.reshape(2, -1))
 
 
 @pytest.mark.parametrize("residual", [False, True])
