@@ -1,4 +1,4 @@
-"""Orders of images, weights and gradients in memory, and the statistics of batch norm for callers without a tape."""
+"""Orders of images, weights and gradients in memory; statistics of batch norm for callers without a tape."""
 
 from __future__ import annotations
 
