@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fastconv.nn.parallel.bucket import start_of_last
+
 MIB = 1 << 20
 #: Share of the bits on the wire that are data, with TCP over frames of 1500 bytes.
 PAYLOAD = 1448 / 1538
@@ -58,9 +60,10 @@ class Prediction:
 def buckets(ready: Sequence[float], sizes: Sequence[int], first: float = MIB, cap: float = 25 * MIB):
     """``(time when full, bytes)`` of each bucket, filled in the order in which gradients are ready."""
     found: list[tuple[float, int]] = []
+    last = start_of_last(sizes, first)
     time, size, limit = 0.0, 0, first
-    for t, n in zip(ready, sizes):
-        if size and size + n > limit:
+    for i, (t, n) in enumerate(zip(ready, sizes)):
+        if size and (size + n > limit or i == last):
             found.append((time, size))
             size, limit = 0, cap
         time, size = t, size + n

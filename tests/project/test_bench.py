@@ -294,7 +294,16 @@ def test_the_model_of_a_ring():
     network = scaling_model.Network(gbit=8 / scaling_model.PAYLOAD, latency=0.0)  # a gigabyte per second
     ready, sizes = [0.1, 0.5, 1.0], [1 << 20, 25 << 20, 25 << 20]
     assert scaling_model.buckets(ready, sizes) == list(zip(ready, sizes))
-    assert scaling_model.buckets([1.0, 2.0, 3.0], [10, 10, 10], first=20, cap=20) == [(2.0, 20), (3.0, 10)]
+    assert scaling_model.buckets([1.0, 2.0, 3.0], [10, 10, 10], first=15, cap=20) == [
+        (1.0, 10),
+        (2.0, 10),
+        (3.0, 10),
+    ]
+    assert scaling_model.buckets([1.0, 2.0, 3.0, 4.0], [10] * 4, first=5, cap=20) == [
+        (1.0, 10),
+        (3.0, 20),
+        (4.0, 10),
+    ]
     line = {"forward": 0.5, "backward": 1.0, "ready": ready, "sizes": sizes}
     alone = scaling_model.predict(**line, nodes=1, network=network)
     assert alone.step == 1.5 and alone.efficiency == alone.hidden == 1

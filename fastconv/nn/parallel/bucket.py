@@ -72,15 +72,33 @@ def _shaped(part: Array, like: Any) -> Array:
     return part.reshape([like.shape[i] for i in order]).transpose(np.argsort(order))
 
 
+def start_of_last(sizes: Sequence[int], limit: float) -> int:
+    """Where the last bucket begins, which has at most ``limit`` bytes: the backward pass hides no part of its
+    transfer.
+
+    >>> start_of_last([9, 5, 2, 1], 4)
+    2
+    """
+    start = len(sizes)
+    while start and sizes[start - 1] <= limit:
+        start -= 1
+        limit -= sizes[start]
+    return start
+
+
 def make_buckets(params: Sequence[Tensor], first: int, cap: int) -> list[Bucket]:
-    """Buckets of at most ``cap`` bytes (the first: ``first``), filled with ``params`` in their order.
+    """Buckets of at most ``cap`` bytes (the first and the last: ``first``), filled with ``params`` in their
+    order.
 
     A parameter that is larger has a bucket of its own. Parameters of different dtypes are never together.
     """
+    sizes = [p.numel() * p.dtype.itemsize for p in params]
+    last = start_of_last(sizes, first)
     groups: list[list[Tensor]] = []
     open_groups: dict[Any, tuple[list[Tensor], int]] = {}
-    for p in params:
-        size = p.numel() * p.dtype.itemsize
+    for i, (p, size) in enumerate(zip(params, sizes)):
+        if i == last:
+            open_groups.clear()
         group, used = open_groups.get(p.dtype, (None, 0))
         limit = first if groups and group is groups[0] else cap
         if group is None or used + size > limit:

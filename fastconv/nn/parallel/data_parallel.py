@@ -19,7 +19,8 @@ from .agreement import Copies, check_supported, describe, refuse_if_different
 from .reducer import Reducer, Reduction
 
 MIB = 1 << 20
-#: MiB of the first bucket, which is small so that the first transfer begins early, and of the others.
+#: MiB of the first and the last bucket, so that transfers begin early and little is sent after the backward
+#: pass; and of the others.
 FIRST_MIB, CAP_MIB = 1.0, 25.0
 
 
@@ -44,7 +45,7 @@ class DistributedDataParallel(Module):
     init_sync : bool
         Compare the nets of the ranks, and copy parameters and buffers from rank 0, now.
     bucket_cap_mb : float, optional
-        MiB of gradients that are sent together: 25 by default, and 1 for the first bucket.
+        MiB of gradients that are sent together: 25 by default, and 1 in the first and in the last bucket.
     find_unused_parameters : bool
         Accept backward passes that do not reach all parameters. This costs one more message per step.
     gradient_as_bucket_view : bool

@@ -56,7 +56,7 @@ class Reducer:
     comm : mpi4py.MPI.Intracomm
     mpi : module mpi4py.MPI
     first, cap : int
-        Bytes of the first bucket, and of the others.
+        Bytes of the first and the last bucket, and of the others.
     overlap : bool
         False: nothing is sent before the backward pass has ended.
     find_unused : bool
