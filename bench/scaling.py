@@ -23,6 +23,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -165,6 +166,16 @@ def shell(text: str) -> None:
     subprocess.run(text.split(), check=True)
 
 
+def wait_until_up(namespace: str, device: str) -> None:
+    """Wait until the kernel calls a device up, which takes up to a second: before, MPI does not use it."""
+    command = f"ip -n {namespace} link show {device}".split()
+    for _ in range(100):
+        if "state UP" in subprocess.run(command, check=True, capture_output=True, text=True).stdout:
+            return
+        time.sleep(0.1)
+    raise SystemExit(f"scaling: {device} in the network namespace {namespace} does not come up")
+
+
 @contextlib.contextmanager
 def namespaces(gbit: float) -> Iterator[list[str]]:
     """Two namespaces with a connection of this bandwidth; gives the options of ``mpiexec`` that use them."""
@@ -179,6 +190,8 @@ def namespaces(gbit: float) -> Iterator[list[str]]:
             shell(f"ip -n {name} link set lo up")
             rate = f"rate {gbit * 1000:.0f}mbit burst 1mb latency 50ms"
             shell(f"tc -n {name} qdisc add dev veth{i} root tbf {rate}")
+        for i, name in enumerate(names):
+            wait_until_up(name, f"veth{i}")
         with tempfile.TemporaryDirectory() as folder:
             remote = Path(folder) / "remote"  # called in place of ssh: [-x] HOST COMMAND
             cases = "".join(
