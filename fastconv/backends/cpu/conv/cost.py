@@ -18,9 +18,9 @@ from fastconv.backends import settings
 from fastconv.spec import ConvSpec
 
 from ..codegen import emitter, gemm_tile
-from ..runtime.machine import rates
+from ..runtime.machine import L3, rates
 from .planes import planes_spec
-from .winograd import plan, transforms
+from .winograd import orders, transforms
 
 #: Seconds to start a kernel from Python: the time of the smallest layers.
 LAUNCH = 30e-6
@@ -59,8 +59,6 @@ TRANSFORM_GRADIENT = 0.85
 TRANSFORM_LARGE = 0.3
 #: What input and output have beyond this cache, forward and backward-data: tiles read and write short pieces.
 PIECES = 0.2
-#: The third-level cache, in bytes.
-LARGE = 32 << 20
 #: Filters of Winograd's method, if their transforms go through memory.
 TRANSFORM_WEIGHTS = 0.63
 #: The same, if they stay in the second-level cache.
@@ -144,7 +142,7 @@ def winograd(spec: ConvSpec, which: str, dtype, m: transforms.Tile) -> float:
         inner, copy = planes_spec(spec, is_dgrad), rates(settings.get_num_threads())[1]
         gathered = prod(inner.y_shape if is_dgrad else inner.x_shape) * itemsize
         seconds = winograd(inner, which, dtype, m)
-        if not plan.by_planes(spec, which, m):
+        if not orders.by_planes(spec, which, m):
             return seconds + LAUNCH + 2 * gathered / (GATHER * copy)
         # the tiles of a plane are read and transformed once, not for every tap
         c, taps = spec.c_out if is_dgrad else spec.c_in, spec.kernel[0]
@@ -152,8 +150,8 @@ def winograd(spec: ConvSpec, which: str, dtype, m: transforms.Tile) -> float:
         once = itemsize * winograd_tiles(inner, which, m)[1] * vectors * lanes
         once /= TRANSFORM_GRADIENT if which == "bwd_weight" else TRANSFORM
         return seconds - (once + gathered * (1 - 1 / taps) / STREAM) / copy
-    if plan.needs_space_to_depth(spec):
-        inner, copy = plan.inner_spec(spec), rates(settings.get_num_threads())[1]
+    if orders.needs_space_to_depth(spec):
+        inner, copy = orders.inner_spec(spec), rates(settings.get_num_threads())[1]
         moved = 2 * prod(inner.x_shape) * np.dtype(dtype).itemsize
         return winograd(inner, which, dtype, m) + LAUNCH + moved / (SPACE_TO_DEPTH * copy)
     p = _Pass(spec, which, dtype)
@@ -165,16 +163,16 @@ def winograd(spec: ConvSpec, which: str, dtype, m: transforms.Tile) -> float:
     flops = 2 * products * p.depth * -(-p.columns // width) * width
     vectors = (-(-spec.c_in // lanes) - (-spec.c_out // lanes)) * lanes
     panels, threads = -(-p.columns // width), settings.get_num_threads()
-    in_cache = gradient or plan.runs_by_panels(tiles, products, p.depth, panels, threads)
+    in_cache = gradient or orders.runs_by_panels(tiles, products, p.depth, panels, threads)
     share = TRANSFORM_WEIGHTS_CACHED if in_cache else TRANSFORM_WEIGHTS
     weights = p.itemsize * planes * spec.c_in * spec.c_out / share
     transformed = p.itemsize * products * vectors
     if gradient:
         panels *= -(-spec.c_in // width)
-        in_cache = transformed < LARGE or plan.sums_by_tiles(planes, panels, transformed, threads)
+        in_cache = transformed < L3 or orders.sums_by_tiles(planes, panels, transformed, threads)
         transformed /= TRANSFORM_GRADIENT if in_cache else TRANSFORM_LARGE
     else:
         io = (prod(spec.x_shape) + prod(spec.y_shape)) * p.itemsize
-        transformed = transformed / TRANSFORM + max(io - LARGE, 0) / PIECES
+        transformed = transformed / TRANSFORM + max(io - L3, 0) / PIECES
     reached = WINOGRAD_WEIGHT if gradient else WINOGRAD * p.depth / (p.depth + 4)
     return 2 * LAUNCH + p.streams + flops / (reached * p.peak) + (transformed + weights) / p.copy

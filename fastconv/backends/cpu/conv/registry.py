@@ -19,7 +19,7 @@ from . import cost, depthwise, direct, im2col
 from .passes import L2, add_residual
 from .phases import backward_phases
 from .weights import Prepacked
-from .winograd import forward, gradient, plan
+from .winograd import forward, gradient, orders
 from .winograd.transforms import Tile
 
 
@@ -78,7 +78,7 @@ def _winograd_tile(spec, which, dtype) -> Tile:
     """The outputs of a tile: those that cost least; 2 if the precision setting asks for the accuracy of
     direct convolution."""
     in_force = settings.get_float32_precision(), settings.get_num_threads()
-    return _best_tile(plan.inner_spec(spec), which, np.dtype(dtype), *in_force)
+    return _best_tile(orders.inner_spec(spec), which, np.dtype(dtype), *in_force)
 
 
 def _winograd(name):
@@ -107,7 +107,7 @@ def _winograd_refuses(spec, dtype) -> str | None:
         return f"with stride {spec.stride[0]} it needs a kernel of {taps} taps, got {shape}"
     if spec.ndim == 2 and spec.stride == (2, 2) and (spec.padding[0][0] - spec.padding[1][0]) % 2:
         return f"with stride 2 it needs paddings before that are both even or both odd, got {spec.padding}"
-    if settings.get_float32_precision() == "highest" and {*plan.inner_spec(spec).kernel} != {3}:
+    if settings.get_float32_precision() == "highest" and {*orders.inner_spec(spec).kernel} != {3}:
         return (
             f"float32 precision is 'highest', and its rounding errors are small for 3 taps only, got {shape}"
         )
@@ -119,10 +119,10 @@ def _winograd_cost(spec, which, dtype) -> float:
 
 
 def _winograd_workspace(spec, which, dtype) -> int:
-    m, inner = _winograd_tile(spec, which, dtype), plan.inner_spec(spec)
+    m, inner = _winograd_tile(spec, which, dtype), orders.inner_spec(spec)
     tiles, products = cost.winograd_tiles(inner, which, m)
     points = -(-products // tiles)
-    gathered = spec.ndim == 3 and not plan.by_planes(spec, which, m)
+    gathered = spec.ndim == 3 and not orders.by_planes(spec, which, m)
     planes = prod(inner.x_shape) if gathered else 0
     sums = min(tiles, 1024) * (inner.c_in + inner.c_out) + inner.c_in * inner.c_out
     return 4 * (points * sums + planes)

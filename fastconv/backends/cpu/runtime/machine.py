@@ -18,10 +18,12 @@ from fastconv.backends import disk, settings
 from ..codegen import emitter, gemm_tile, jit, target
 from . import memory
 
-#: Bytes of arrays that stay in caches from one kernel to the next: half of a usual third-level cache. Kernels
-#: that read one line of each of many pixels, which processors do not foresee, prefetch from larger arrays.
-#: From the caches that would cost about 5 %.
-CACHED = 16 << 20
+#: Bytes of a usual third-level cache.
+L3 = 32 << 20
+#: Bytes of arrays that stay in caches from one kernel to the next. Kernels that read one line of each of many
+#: pixels, which processors do not foresee, prefetch from larger arrays. From the caches that would cost about
+#: 5 %.
+CACHED = L3 // 2
 
 
 def processor() -> str:

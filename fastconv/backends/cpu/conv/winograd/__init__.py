@@ -22,7 +22,9 @@ common, which leaves 6^2 matrices of filters. Backward-data of stride 2 is the s
 pixels of its output.
 
     transforms.py   the matrices, and how tiles cover an image
-    plan.py         what the geometry of a pass decides: order of the loops, sizes of scratch, records
+    orders.py       which order of the loops a pass takes
+    plan.py         what else the geometry of a pass decides: sizes of scratch, records; forward_plan.py and
+                    gradient_plan.py for the two kinds of passes
     tiles.py        what the kernels of all passes do with tiles: tables of addresses, transforms
     forward.py      forward and backward-data
     gradient.py     backward-weight

@@ -44,7 +44,8 @@ from ..activation import activate
 from ..planes import as_planes, as_volumes, gather_planes, planes_spec, weights_to_planes
 from ..space_to_depth import depth_to_space, space_to_depth, stride_one_spec, weights_to_depth
 from ..weights import Prepacked, memoize_packed, to_hwio
-from .plan import forward_plan, needs_space_to_depth, runs_by_planes
+from .forward_plan import forward_plan
+from .orders import needs_space_to_depth, runs_by_planes
 from .tiles import AHEAD, image_table, pairs, prefetch_tile, sort_tiles, split_tables, unit_of_work
 from .transforms import POINT, Tile
 

@@ -39,7 +39,8 @@ from fastconv.spec import ConvSpec
 from ..planes import as_planes, gather_planes, planes_spec, weights_to_volumes
 from ..space_to_depth import space_to_depth, stride_one_spec, weights_to_space
 from ..weights import empty_partials, sum_partials
-from .plan import gradient_by_planes, gradient_plan, needs_space_to_depth
+from .gradient_plan import gradient_plan
+from .orders import gradient_by_planes, needs_space_to_depth
 from .tiles import AHEAD, image_table, pairs, prefetch_tile, sort_tiles, split_tables, unit_of_work
 from .transforms import Tile
 
@@ -53,35 +54,34 @@ def transform_panels(function, table, channels, width, panel_bytes, target, plan
 
 
 @body
+def _transform_tiles(t0, t1, kinds, places, g, functions, tile, x, v, v_plane, table):
+    side, step, origin = tile
+    grid, size, width, channels = (g.grid[0], g.grid[1]), x.itemsize, g.width, x.shape[4]
+    panel_bytes = g.block * width * size
+    for t in range(t0, t1):
+        kind, place = kinds[t - t0], places[t - t0] * width * size
+        prefetch_tile(t + AHEAD, grid, step, origin, x)
+        image_table(table, 0, side, t, grid, step, origin, x, 0, g.zero_page)
+        transform_panels(functions[kind], table, channels, width, panel_bytes, v + place, v_plane, size)
+
+
+@body
 def transform_inputs(t0, t1, kinds, places, g, x, v, table):
     """V of tiles ``t0 .. t1``: ``point, panel, place, width`` from the address ``v`` on.
 
     ``kinds`` and ``places`` begin with tile ``t0``, ``g`` is the GRADIENT record, ``table`` is scratch for
     the addresses of a tile's pixels.
     """
-    grid, origin, size = (g.grid[0], g.grid[1]), (g.origin[0], g.origin[1]), x.itemsize
-    (side, _, step), width, channels = pairs(g), g.width, x.shape[4]
-    panel_bytes = g.block * width * size
-    for t in range(t0, t1):
-        kind, place = kinds[t - t0], places[t - t0] * width * size
-        prefetch_tile(t + AHEAD, grid, step, origin, x)
-        image_table(table, 0, side, t, grid, step, origin, x, 0, g.zero_page)
-        into = g.input_transform[kind]
-        transform_panels(into, table, channels, width, panel_bytes, v + place, g.v_plane, size)
+    side, _, step = pairs(g)
+    tile = side, step, (g.origin[0], g.origin[1])
+    _transform_tiles(t0, t1, kinds, places, g, g.input_transform, tile, x, v, g.v_plane, table)
 
 
 @body
 def transform_gradients(t0, t1, kinds, places, g, gy, d, table):
     """D of tiles ``t0 .. t1``, in the same way."""
-    grid, size = (g.grid[0], g.grid[1]), gy.itemsize
-    (_, m, _), width, out_channels = pairs(g), g.width, gy.shape[4]
-    panel_bytes = g.block * width * size
-    for t in range(t0, t1):
-        kind, place = kinds[t - t0], places[t - t0] * width * size
-        prefetch_tile(t + AHEAD, grid, m, (0, 0), gy)
-        image_table(table, 0, m, t, grid, m, (0, 0), gy, 0, g.zero_page)
-        into = g.grad_transform[kind]
-        transform_panels(into, table, out_channels, width, panel_bytes, d + place, g.d_plane, size)
+    _, m, _ = pairs(g)
+    _transform_tiles(t0, t1, kinds, places, g, g.grad_transform, (m, m, (0, 0)), gy, d, g.d_plane, table)
 
 
 @body
