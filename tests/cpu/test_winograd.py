@@ -72,6 +72,14 @@ def test_images_that_tiles_do_not_cover(size, kernel, stride, m, channels):
             np.testing.assert_allclose(got, want, rtol=0, atol=5e-5 * np.abs(want).max())
 
 
+@pytest.fixture
+def few_threads():
+    """``set_num_threads``, at most as many as before; afterwards there are as many again."""
+    before = fc.get_num_threads()
+    yield lambda threads: fc.set_num_threads(min(threads, before))
+    fc.set_num_threads(before)
+
+
 @pytest.mark.parametrize("by_planes", [True, False])
 @pytest.mark.parametrize(
     ("size", "kernel", "padding", "dilation", "threads"),
@@ -82,17 +90,17 @@ def test_images_that_tiles_do_not_cover(size, kernel, stride, m, channels):
         ((6, 7, 7), (1, 4, 4), (1, 0, 0), 1, 2),
     ],
 )
-def test_volumes(monkeypatch, size, kernel, padding, dilation, threads, by_planes):
+def test_volumes(monkeypatch, few_threads, size, kernel, padding, dilation, threads, by_planes):
     """Planes of x transformed into a ring, and gathered."""
     monkeypatch.setattr(forward, "runs_by_planes", lambda spec, *_: by_planes and spec.kernel[0] > 1)
     monkeypatch.setattr(gradient, "gradient_by_planes", lambda spec, *_: by_planes and spec.kernel[0] > 1)
-    before, rng, reference = fc.get_num_threads(), np.random.default_rng(6), load("numpy")
+    rng, reference = np.random.default_rng(6), load("numpy")
     spec = conv_spec("conv3d", (3, 5, *size), (37, 5, *kernel), 1, padding, dilation)
     x, w, gy, b = (rng.standard_normal(s) for s in (spec.x_shape, spec.w_shape, spec.y_shape, 37))
     added = rng.standard_normal(spec.x_shape)
     x32, w32, gy32, b32 = (a.astype(np.float32) for a in (x, w, gy, b))
     m = {3: 6, 4: 5, 5: 4}[kernel[-1]]
-    fc.set_num_threads(min(threads, before))
+    few_threads(threads)
     for got, want in (
         (
             forward.fwd(x32, w32, b32, spec, gy32, "relu", m),
@@ -105,4 +113,3 @@ def test_volumes(monkeypatch, size, kernel, padding, dilation, threads, by_plane
         (gradient.bwd_weight(x32, gy32, spec, m), reference.conv_bwd_weight(x, gy, spec)),
     ):
         np.testing.assert_allclose(got, want, rtol=0, atol=5e-5 * np.abs(want).max())
-    fc.set_num_threads(before)

@@ -25,6 +25,7 @@ pixels of its output.
     orders.py       which order of the loops a pass takes
     plan.py         what else the geometry of a pass decides: sizes of scratch, records; forward_plan.py and
                     gradient_plan.py for the two kinds of passes
+    filters.py      filters from weights, forward and backward-data
     tiles.py        what the kernels of all passes do with tiles: tables of addresses, transforms
     forward.py      forward and backward-data
     gradient.py     backward-weight
