@@ -6,7 +6,7 @@ import copy
 
 from .. import nn
 from ..checks import check
-from .recorder import InferenceRecorder
+from .recorder import InferenceRecorder, undivide
 
 
 def optimize_for_inference(net: nn.Module) -> nn.Module:
@@ -19,9 +19,9 @@ def optimize_for_inference(net: nn.Module) -> nn.Module:
     shape on, the CPU backend runs the kernels alone, in memory planned once. Other backends run the calls of
     the program.
 
-    A net that a program cannot repeat runs layer by layer, and a warning says why, once for each net: its
-    ``forward`` reads the numbers of a tensor or draws random numbers, or one of its modules has hooks. A part
-    of such a net can still be optimized on its own: ``net.body = fc.optimize_for_inference(net.body)``.
+    Of a net that a program cannot repeat the parts are optimized one by one, and a warning says why, once for
+    each net: its ``forward`` reads the numbers of a tensor or draws random numbers, or one of its modules has
+    hooks. Parts are the modules in it that have modules in them, such as a ``Sequential``.
 
     Parameters
     ----------
@@ -58,6 +58,7 @@ def optimize_for_inference(net: nn.Module) -> nn.Module:
     net = copy.deepcopy(net)
     net.zero_grad()
     net.eval().requires_grad_(False)
+    undivide(net)
     own = vars(net).get("forward")
     if isinstance(own, InferenceRecorder):  # of a net that was optimized before
         own = own.own

@@ -145,30 +145,34 @@ class InferenceRecorder:
     """The ``forward`` of an optimized net, assigned to its attribute.
 
     The programs of the last four shapes are kept. What could change them makes new ones: weights, modules and
-    their options, all of this net only, and threads and precision. What no program can repeat runs layer by
-    layer. Copies and pickles have no programs.
+    their options, all of this net only, and threads and precision. What no program can repeat is divided:
+    each module that has modules in it gets a recorder of its own. Copies and pickles have no programs.
 
     Attributes
     ----------
     module : Module
-        The net.
+        The net, or a part of one.
     own : callable or None
         The attribute ``forward`` that it had before.
+    is_part : bool
+        Part of a net that is no program: it does not warn, and runs as it is where it would have to raise.
     """
 
     LIMIT = 4
 
-    def __init__(self, module: nn.Module, own: Callable[..., Any] | None = None) -> None:
-        self.module, self.own = module, own
+    def __init__(
+        self, module: nn.Module, own: Callable[..., Any] | None = None, is_part: bool = False
+    ) -> None:
+        self.module, self.own, self.is_part = module, own, is_part
         self._state: _State | None = None
         self._programs: dict[Any, _Captured] = {}
         self._lock = threading.Lock()
-        self._has_warned = False
+        self._has_warned = is_part
         self._changes = 0  # how often, one after the other, the net has changed while it was captured
         self._refused: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"module": self.module, "own": self.own}
+        return {"module": self.module, "own": self.own, "is_part": self.is_part}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
@@ -184,6 +188,8 @@ class InferenceRecorder:
         return partial(type(self.module).forward, self.module) if self.own is None else self.own
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.is_part and self._trains(args, kwargs):
+            return self.unoptimized(*args, **kwargs)
         self._refuse(args, kwargs)
         if backends.observer.get() is not None:
             return self.unoptimized(*args, **kwargs)
@@ -196,8 +202,11 @@ class InferenceRecorder:
                 why = state.refused = str(e)
         if not self._has_warned:
             self._has_warned = True
-            text = f"{NAME}: the net cannot be captured as a program ({why}); it runs layer by layer"
+            text = (
+                f"{NAME}: the net cannot be captured as a program ({why}); its parts are optimized one by one"
+            )
             warnings.warn(text, stacklevel=3)
+        _divide(self.module)
         return self.unoptimized(*args, **kwargs)
 
     def by_layers(self, *args: Any, **kwargs: Any) -> Any:
@@ -222,10 +231,14 @@ class InferenceRecorder:
         """Raise where a net for evaluation is used for training, or asked for gradients."""
         training = "the net evaluates only; train the one it was made from"
         check(not self.module.training, NAME, training, RuntimeError)
-        if is_grad_enabled():
-            needs = any(isinstance(x, Tensor) and x.requires_grad for x in (*args, *kwargs.values()))
-            gradients = "the net computes no gradients; use the one it was made from, or no_grad()"
-            check(not needs, NAME, gradients, RuntimeError)
+        gradients = "the net computes no gradients; use the one it was made from, or no_grad()"
+        check(not self._trains(args, kwargs), NAME, gradients, RuntimeError)
+
+    def _trains(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether the module is in training mode, or a gradient is asked for."""
+        given = (*args, *kwargs.values())
+        asked = is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in given)
+        return self.module.training or asked
 
     def _current(self) -> _State:
         state = self._state
@@ -275,3 +288,26 @@ class InferenceRecorder:
             # Versions only rise, so an equal sum means equal versions.
             sum([memory.version for memory in state.memories]),
         )
+
+
+def _divide(net: nn.Module) -> None:
+    """Give the modules in ``net`` that have modules in them recorders of their own; those of lists, which are
+    not called themselves, in their place."""
+    for part in net.children():
+        if not any(True for _ in part.children()) or isinstance(vars(part).get("forward"), InferenceRecorder):
+            continue
+        if type(part).forward is nn.Module.forward and "forward" not in vars(part):
+            _divide(part)
+        else:
+            vars(part)["forward"] = InferenceRecorder(part, vars(part).get("forward"), is_part=True)
+
+
+def undivide(net: nn.Module) -> None:
+    """Take the recorders of parts out of ``net``."""
+    for m in net.modules():
+        recorder = vars(m).get("forward")
+        if isinstance(recorder, InferenceRecorder) and recorder.is_part:
+            if recorder.own is None:
+                del vars(m)["forward"]
+            else:
+                vars(m)["forward"] = recorder.own

@@ -261,7 +261,7 @@ def test_arguments_of_any_kind(backend):
 
 
 def test_the_reason_is_said_once(backend):
-    """A net that cannot be captured runs layer by layer."""
+    """A net that cannot be captured and has no parts runs layer by layer."""
     net = Calls(lambda self, x: self.c(x) if x.sum() > 0 else -self.c(x), c=conv()).eval()
     fast, x = fc.optimize_for_inference(net), fc.ones(1, C, 3, 3)
     for i in range(4):
@@ -274,7 +274,47 @@ def test_the_reason_is_said_once(backend):
                 "optimize_for_inference: the net cannot be captured as a program (the numbers of a tensor "
                 "(scalar) are read by Tensor.__bool__, at "
             )
-            assert one.filename == __file__ and str(one.message).endswith("; it runs layer by layer")
+            assert one.filename == __file__ and str(one.message).endswith(
+                "; its parts are optimized one by one"
+            )
+
+
+def test_the_parts_of_a_net_that_is_no_program(backend):
+    """Of a list, of a list in it, and a part of a part that cannot be captured either. A part that is called
+    on its own has gradients."""
+
+    def branches(self, x):
+        return self.inner(x) if x.sum() > 0 else self.inner(-x)
+
+    def chain():
+        return nn.Sequential(conv(), nn.BatchNorm2d(C), nn.ReLU())
+
+    branching = Calls(branches, inner=chain())
+    parts = nn.ModuleList([chain(), nn.ModuleList([chain(), branching])])
+    net = Calls(lambda self, x: branches(branching, x) + self.parts[1][1](self.parts[1][0](self.parts[0](x))))
+    net.parts = parts
+    for m in net.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            m.running_mean[:], m.running_var[:] = 0.5, 2.0
+    net, x = net.eval(), fc.randn(2, C, 5, 5)
+    fast = fc.optimize_for_inference(net)
+    with pytest.warns(match="its parts are optimized one by one") as found:
+        fast(x)
+    assert len(found) == 1
+    for _ in range(3):
+        x = -x
+        np.testing.assert_allclose(fast(x).numpy(), net(x).numpy(), rtol=1e-4, atol=1e-5)
+    (first, (second, third)) = fast.parts
+    for part in (first, second, third.inner):
+        (program,) = part.forward.programs
+        assert [c.op for c in program.calls] == ["conv_fwd"]
+    assert not third.forward.programs and "forward" not in vars(first[0])
+    assert "forward" not in vars(net.parts[0])
+    y = fc.ones(1, C, 5, 5, requires_grad=True)
+    first(y).sum().backward()
+    assert y.grad is not None
+    again = fc.optimize_for_inference(fast)
+    assert not any("forward" in vars(m) for m in again.parts.modules())
 
 
 def test_a_net_that_counts_its_calls(backend):
