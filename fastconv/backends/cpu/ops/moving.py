@@ -15,21 +15,22 @@ def _channels_last(x, shape):
     """Whether only channels are split or merged, of images whose channels are last in memory: ``N x channel
     axes x spatial`` becomes ``N x C x spatial``."""
     size = shape[2:]
-    if not size or x.ndim <= len(shape) or x.shape[0] != shape[0] or x.shape[x.ndim - len(size) :] != size:
+    if not size or x.ndim <= len(shape) or x.shape[0] != shape[0] or x.shape[-len(size) :] != size:
         return False
     steps = [abs(step) if n > 1 else x.nbytes for n, step in zip(x.shape[1:], x.strides[1:])]
     return min(steps[: -len(size)]) < min(steps[-len(size) :])
 
 
 def reshape(x, shape):
-    if reshaped_strides(x.shape, x.strides, shape) is not None:
-        return reference.reshape(x, shape)
-    if _channels_last(x, shape):  # a shuffle of channels; the layer that follows wants its images like this
+    if _channels_last(x, shape) and reshaped_strides(x.shape, x.strides, shape) is None:
+        # a shuffle of channels; the layer that follows wants its images like this
         pixels = x.transpose(0, *range(x.ndim - len(shape) + 2, x.ndim), *range(1, x.ndim - len(shape) + 2))
         y = memory.empty(pixels.shape, x.dtype)
         copy(y, pixels)
         return np.moveaxis(y.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
-    return reference.reshape(x, shape) if x.size < SMALL else layout.dense(x).reshape(shape)
+    if x.size < SMALL or reshaped_strides(x.shape, x.strides, shape) is not None:
+        return reference.reshape(x, shape)
+    return layout.dense(x).reshape(shape)
 
 
 def concatenate(xs, axis):
