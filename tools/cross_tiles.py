@@ -210,7 +210,7 @@ def depthwise_tile_code(target: Target, taps: int, step: int, gradient: bool):
     def emit(builder, args):
         e = Emitter(builder, types.float32, target.vector_bytes // 4, target.has_masks)
         (depthwise_tile.emit_gradient if gradient else depthwise_tile.emit_forward)(
-            e, pixels, taps, step, args
+            e, pixels, taps, step, 1, args
         )
 
     arguments = depthwise_tile.GRADIENT if gradient else depthwise_tile.FORWARD

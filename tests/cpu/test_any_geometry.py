@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from support.selection import full
 
 from fastconv.backends import UNARY, load
+from fastconv.backends.cpu.codegen.emitter import lanes
 from fastconv.spec import conv_spec
 
 MARGIN = 1 << 12  # elements
@@ -40,7 +41,9 @@ def layers(draw, algorithm):
     least = [max(d * (k - 1) + 1 - 2 * p, 1) for k, p, d in zip(kernel, padding, dilation)]
     size = tuple(a + draw(st.integers(0, 20 // n)) for a in least)
     if algorithm == "depthwise":
-        groups, inputs, filters = draw(st.integers(2, 67)), 1, draw(st.sampled_from([1, 1, 1, 2, 3]))
+        inputs = draw(st.sampled_from([n for n in (1, 1, 2, 4, 8) if lanes(np.dtype("float64")) % n == 0]))
+        groups = draw(st.integers(2, 67 // inputs))
+        filters = draw(st.sampled_from([1, 1, 1, 2, 3])) if inputs == 1 else inputs
     else:
         groups = draw(st.sampled_from([1] if algorithm == "winograd" else [1, 1, 2, 5]))
         inputs, filters = (draw(st.integers(1, 67 // groups)) for _ in range(2))

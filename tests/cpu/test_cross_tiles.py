@@ -149,30 +149,31 @@ def test_columns_without_masks(vectors, dtype):
             assert np.isnan(b_behind).all() and np.isnan(c_behind).all()
 
 
-def test_channels_without_masks():
+@pytest.mark.parametrize("group", [1, 2, 4])
+def test_channels_without_masks(group):
     """Two tiles of a depthwise row of three taps, forward and the gradient of its weights, for 1 to 9
-    channels."""
+    channels, or up to three groups."""
     lanes, taps, pixels, rng = 4, 3, 4, np.random.default_rng(1)
 
     def forward(builder, args):
         e = Emitter(builder, types.float32, lanes, has_masks=False)
-        depthwise_tile.emit_forward(e, pixels, taps, 1, args)
+        depthwise_tile.emit_forward(e, pixels, taps, 1, group, args)
 
     def gradient(builder, args):
         e = Emitter(builder, types.float32, lanes, has_masks=False)
-        depthwise_tile.emit_gradient(e, pixels, taps, 1, args)
+        depthwise_tile.emit_gradient(e, pixels, taps, 1, group, args)
 
     (run, _a), (run_gradient, _b) = (
         _function((code, len(arguments.split(","))))
         for code, arguments in ((forward, depthwise_tile.FORWARD), (gradient, depthwise_tile.GRADIENT))
     )
-    for channels in range(1, 10):
+    for channels in range(group, 10 if group == 1 else 3 * group + 1, group):
         x, (w, w_behind) = (
             rng.random((10, channels)).astype("f4"),
-            _behind(rng.random((3, channels)).astype("f4")),
+            _behind(rng.random((3, group, channels)).astype("f4")),
         )
         (y, y_behind), bias = _behind(np.zeros((8, channels), "f4")), rng.random(channels).astype("f4")
-        columns = np.arange(6) * x.strides[0]
+        columns = np.arange(10) * x.strides[0]
         table = w.ctypes.data + np.arange(3) * w.strides[0]
         common = (
             2,
@@ -181,6 +182,7 @@ def test_channels_without_masks():
             columns.ctypes.data,
             6,
             table.ctypes.data,
+            w.strides[1],
             1,
             0,
             channels,
@@ -189,9 +191,11 @@ def test_channels_without_masks():
         )
         below = 1, -x.strides[0], 0, x.strides[0]  # a prefetch may be of any place
         _call(run, *common, bias.ctypes.data, 0, 0, *below)
-        want = bias + sum(x[t : t + 8] * w[t] for t in range(3))
+        # spread[i]: element i of each group, for all channels of its group
+        spread = [x[:, np.arange(channels) // group * group + i] for i in range(group)]
+        want = bias + sum(spread[i][t : t + 8] * w[t, i] for t in range(3) for i in range(group))
         np.testing.assert_allclose(y, want, rtol=1e-5)
-        grown = w + np.stack([(x[t : t + 8] * y).sum(0) for t in range(3)])
+        grown = w + [[(s[t : t + 8] * y).sum(0) for s in spread] for t in range(3)]
         _call(run_gradient, *common)
         np.testing.assert_allclose(w, grown, rtol=1e-5)
         assert np.isnan(w_behind).all() and np.isnan(y_behind).all()

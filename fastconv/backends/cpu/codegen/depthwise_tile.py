@@ -22,6 +22,13 @@ Forward and backward-data::
 Backward-weight turns it round: the gradients of the pixels stay in registers, ``g[p]``, and every row of taps
 loads its sums, adds ``x * g[p]`` to sum ``t`` and stores them again.
 
+Where the channels are in groups of GROUP, with as many filters each, a column meets GROUP weights of each
+tap: its elements ``i`` of every group are spread over their groups in a register, and multiplied by the
+weights that all channels have for element ``i`` of theirs::
+
+    channels of x      a b c d  e f g h        groups of 4:  for i = 1
+    spread             b b b b  f f f f        times w[t, 1]: one weight for each output channel
+
 Where a column lies is read from a table, so columns beside the image are columns of a buffer of zeros, and
 tiles at the border run the same code. With TAPS 1 a row is a single tap, and its columns are the pixels
 themselves, at any distance: this serves dilated taps, long strides and the phases of backward-data.
@@ -32,10 +39,11 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from .emitter import I64, REGISTERS, Emitter, call, emit_prefetch, read_arguments
+from .emitter import I32, I64, REGISTERS, Emitter, call, emit_prefetch, read_arguments
 from .jit import body, c_function
 
 #: Rows of so many taps have tiles of their own, with step 1 and 2. More would need more registers.
@@ -43,10 +51,10 @@ TAPS = 3, 5, 7
 
 #: The arguments of the tiles, in order.
 FORWARD = (
-    "tiles, x, x_tile, columns, row_step, weights, rows, first, end, y, y_step, init, residual, activation, "
-    "new_rows, new_row, row_pitch, column_pitch"
+    "tiles, x, x_tile, columns, row_step, weights, filter_step, rows, first, end, y, y_step, init, residual, "
+    "activation, new_rows, new_row, row_pitch, column_pitch"
 )
-GRADIENT = "tiles, x, x_tile, columns, row_step, sums, rows, first, end, gy, gy_step"
+GRADIENT = "tiles, x, x_tile, columns, row_step, sums, filter_step, rows, first, end, gy, gy_step"
 
 
 def most_pixels(taps: int, registers: int = REGISTERS) -> int:
@@ -80,6 +88,19 @@ class _Loops:
     def at_byte(self, address, channel):
         """A pointer to element ``channel`` of an array at a byte address."""
         return self.e.at(self.e.element_pointer(address), channel)
+
+    def columns(self, x, columns, row, count, channel, part):
+        """The vectors at ``channel`` of ``count`` columns; entry ``row`` of their table is the first."""
+        places = [self.b.add(x, self.table(columns, self.b.add(row, I64(u)))) for u in range(count)]
+        return [self.e.load(self.at_byte(place, channel), part) for place in places]
+
+    def member(self, vector, i, group):
+        """Element ``i`` of each group of ``group`` elements, in the place of all of its group."""
+        if group == 1:
+            return vector
+        lanes = [lane // group * group + i for lane in range(self.e.lanes)]
+        mask = ir.Constant(ir.VectorType(I32, self.e.lanes), [I32(lane) for lane in lanes])
+        return self.b.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
 
     def over(self, count, values, work):
         """``values = work(i, values)`` for ``i`` below ``count`` (it may be 0); the values, in registers."""
@@ -123,8 +144,8 @@ class _Loops:
         b.position_at_end(done)
 
 
-def emit_forward(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
-    tiles, x, x_tile, columns, row_step, weights, rows, first, end, y, y_step, *ends = args
+def emit_forward(e: Emitter, pixels: int, taps: int, step: int, group: int, args) -> None:
+    tiles, x, x_tile, columns, row_step, weights, filter_step, rows, first, end, y, y_step, *ends = args
     init, residual, activation, new_rows, new_row, row_pitch, column_pitch = ends
     b, loops = e.b, _Loops(e)
     bounds = e.bounds(activation)
@@ -150,14 +171,16 @@ def emit_forward(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
         prefetch(x, c)
 
         def row(r, sums):
-            at = b.mul(r, I64(taps))
-            w = [e.load(loops.at_byte(loops.table(weights, b.add(at, I64(t))), c), part) for t in range(taps)]
-            sums, at = list(sums), b.mul(r, row_step)
-            for u, pairs in enumerate(_uses(pixels, taps, step)):
-                offset = loops.table(columns, b.add(at, I64(u)))
-                value = e.load(loops.at_byte(b.add(x, offset), c), part)
-                for p, t in pairs:
-                    sums[p] = e.multiply_add(value, w[t], sums[p])
+            sums = list(sums)
+            starts = [loops.table(weights, b.add(b.mul(r, I64(taps)), I64(t))) for t in range(taps)]
+            values = loops.columns(x, columns, b.mul(r, row_step), column_count(pixels, taps, step), c, part)
+            for i in range(group):
+                offset = b.mul(filter_step, I64(i))
+                w = [e.load(loops.at_byte(b.add(start, offset), c), part) for start in starts]
+                for value, pairs in zip(values, _uses(pixels, taps, step)):
+                    value = loops.member(value, i, group)
+                    for p, t in pairs:
+                        sums[p] = e.multiply_add(value, w[t], sums[p])
             return sums
 
         start = e.load(loops.at_byte(init, c), part)
@@ -187,8 +210,8 @@ def emit_forward(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
     loops.over(tiles, [x, y], tile)
 
 
-def emit_gradient(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
-    tiles, x, x_tile, columns, row_step, sums, rows, first, end, gy, gy_step = args
+def emit_gradient(e: Emitter, pixels: int, taps: int, step: int, group: int, args) -> None:
+    tiles, x, x_tile, columns, row_step, sums, filter_step, rows, first, end, gy, gy_step = args
     b, loops = e.b, _Loops(e)
     lines = [b.mul(gy_step, I64(p)) for p in range(pixels)]
 
@@ -196,16 +219,17 @@ def emit_gradient(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
         g = [e.load(loops.at_byte(b.add(gy, line), c), part) for line in lines]
 
         def row(r, _):
-            at = b.mul(r, I64(taps))
-            places = [loops.at_byte(loops.table(sums, b.add(at, I64(t))), c) for t in range(taps)]
-            totals, at = [e.load(place, part) for place in places], b.mul(r, row_step)
-            for u, pairs in enumerate(_uses(pixels, taps, step)):
-                offset = loops.table(columns, b.add(at, I64(u)))
-                value = e.load(loops.at_byte(b.add(x, offset), c), part)
-                for p, t in pairs:
-                    totals[t] = e.multiply_add(value, g[p], totals[t])
-            for place, total in zip(places, totals):
-                e.store(total, place, part)
+            starts = [loops.table(sums, b.add(b.mul(r, I64(taps)), I64(t))) for t in range(taps)]
+            values = loops.columns(x, columns, b.mul(r, row_step), column_count(pixels, taps, step), c, part)
+            for i in range(group):
+                places = [loops.at_byte(b.add(start, b.mul(filter_step, I64(i))), c) for start in starts]
+                totals = [e.load(place, part) for place in places]
+                for value, pairs in zip(values, _uses(pixels, taps, step)):
+                    value = loops.member(value, i, group)
+                    for p, t in pairs:
+                        totals[t] = e.multiply_add(value, g[p], totals[t])
+                for place, total in zip(places, totals):
+                    e.store(total, place, part)
             return []
 
         loops.over(rows, [], row)
@@ -218,12 +242,12 @@ def emit_gradient(e: Emitter, pixels: int, taps: int, step: int, args) -> None:
     loops.over(tiles, [x, gy], tile)
 
 
-def _make_tile(emit, names: str, pixels: int, taps: int, step: int, dtype):
+def _make_tile(emit, names: str, pixels: int, taps: int, step: int, group: int, dtype):
     """An intrinsic of the arguments ``names`` that computes a tile of so many pixels."""
     count = len(names.split(", "))
 
     def codegen(context, builder, signature, args):
-        emit(Emitter(builder, dtype), pixels, taps, step, args)
+        emit(Emitter(builder, dtype), pixels, taps, step, group, args)
         return context.get_dummy_value()
 
     space = {"types": types, "count": count, "codegen": codegen}
@@ -232,29 +256,30 @@ def _make_tile(emit, names: str, pixels: int, taps: int, step: int, dtype):
     return intrinsic(space["tile"])
 
 
-def _tiles_address(emit, names: str, kind: str, dtype, taps: int, step: int) -> int:
+def _tiles_address(emit, names: str, kind: str, dtype, taps: int, step: int, group: int) -> int:
     element = types.float32 if np.dtype(dtype) == np.float32 else types.float64
     space = {"__name__": __name__}
     lines = read_arguments("tile", f"pixels, {names}")
     for pixels in range(most_pixels(taps), 0, -1):
-        space[f"tile{pixels}"] = _make_tile(emit, names, pixels, taps, step, element)
+        space[f"tile{pixels}"] = _make_tile(emit, names, pixels, taps, step, group, element)
         word = "if" if pixels == most_pixels(taps) else "elif"
         lines += [f"    {word} pixels == {pixels}:", f"        tile{pixels}({names})"]
     exec("\n".join(lines), space)
-    return c_function(space["tile"], f"depthwise_tile.{kind}.{taps}.{step}.{element.name}")
+    return c_function(space["tile"], f"depthwise_tile.{kind}.{taps}.{step}.{group}.{element.name}")
 
 
 @functools.cache
-def forward_address(dtype, taps: int, step: int) -> int:
+def forward_address(dtype, taps: int, step: int, group: int = 1) -> int:
     """Address of the compiled tiles that :func:`forward` runs, for rows of ``taps`` taps (1 or one of
-    :data:`TAPS`) at pixels ``step`` columns apart (1 or 2; 1 for a single tap)."""
-    return _tiles_address(emit_forward, FORWARD, "forward", dtype, taps, step)
+    :data:`TAPS`) at pixels ``step`` columns apart (1 or 2; 1 for a single tap), and groups of so many
+    channels, which a vector holds whole."""
+    return _tiles_address(emit_forward, FORWARD, "forward", dtype, taps, step, group)
 
 
 @functools.cache
-def gradient_address(dtype, taps: int, step: int) -> int:
+def gradient_address(dtype, taps: int, step: int, group: int = 1) -> int:
     """Address of the compiled tiles that :func:`gradient` runs (see :func:`forward_address`)."""
-    return _tiles_address(emit_gradient, GRADIENT, "gradient", dtype, taps, step)
+    return _tiles_address(emit_gradient, GRADIENT, "gradient", dtype, taps, step, group)
 
 
 @body(inline=True)
@@ -266,6 +291,7 @@ def forward(
     columns,
     row_step,
     weights,
+    filter_step,
     rows,
     first,
     end,
@@ -285,6 +311,7 @@ def forward(
     x, x_tile : the address that the first tile's columns count from, and the distance to the next tile's
     columns, row_step : address of the table of the columns' offsets, and its entries from row to row
     weights : address of the table of the taps' addresses, TAPS for each row
+    filter_step : distance between the weights of one tap for neighbouring channels of a group
     rows : rows of taps, or 0
     first, end : the channels to compute
     y, y_step : address of the first pixel, and distance from pixel to pixel
@@ -304,6 +331,7 @@ def forward(
             columns,
             row_step,
             weights,
+            filter_step,
             rows,
             first,
             end,
@@ -321,7 +349,7 @@ def forward(
 
 
 @body(inline=True)
-def gradient(function, tiles, x, x_tile, columns, row_step, sums, rows, first, end, gy, gy_step):
+def gradient(function, tiles, x, x_tile, columns, row_step, sums, filter_step, rows, first, end, gy, gy_step):
     """Add the products of tiles of an output row to the sums of the taps.
 
     ``sums`` is the address of a table of addresses, as ``weights`` of :func:`forward` is; ``gy`` and
@@ -329,5 +357,5 @@ def gradient(function, tiles, x, x_tile, columns, row_step, sums, rows, first, e
     """
     call(
         function,
-        (tiles[1], tiles[0], x, x_tile, columns, row_step, sums, rows, first, end, gy, gy_step),
+        (tiles[1], tiles[0], x, x_tile, columns, row_step, sums, filter_step, rows, first, end, gy, gy_step),
     )

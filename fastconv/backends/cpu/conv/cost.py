@@ -31,6 +31,8 @@ LAUNCH = 30e-6
 DIRECT = 0.95
 #: ``direct``, backward-weight.
 DIRECT_WEIGHT = 0.95
+#: ``direct`` at most, for groups whose filters fill no more than one vector.
+DIRECT_GROUPS = 0.55
 #: ``im2col``, forward and backward-data: the product alone, without the gathering of the matrix.
 IM2COL = 0.93
 #: ``im2col``, backward-weight: the matrix is read by columns, which are not neighbours in memory.
@@ -41,6 +43,10 @@ WINOGRAD = 0.84
 WINOGRAD_WEIGHT = 0.72
 #: ``depthwise``: most layers wait for memory; those of many taps for their loads.
 DEPTHWISE = 0.4
+#: The same for groups of several channels, which use what they load several times.
+GROUPS = 0.65
+#: The weight gradient of groups as wide as a vector, whose sums are loaded and stored for every tap.
+WIDE_GROUPS_WEIGHT = 0.32
 
 # ------------------------------------------------ shares of the measured copy rate (bytes read and written)
 #: Input and output: each is read or written once, partly in the caches.
@@ -104,7 +110,10 @@ def depthwise(spec: ConvSpec, which: str, dtype) -> float:
     """Seconds of pass ``which`` by the depthwise kernels."""
     p, lanes = _Pass(spec, which, dtype), emitter.lanes(dtype)
     flops = spec.flops * -(-spec.c_out // lanes) * lanes / spec.c_out
-    return p.base + flops / (DEPTHWISE * p.peak)
+    reached = DEPTHWISE if spec.c_in == spec.groups else GROUPS
+    if which == "bwd_weight" and spec.c_in // spec.groups == lanes:
+        reached = WIDE_GROUPS_WEIGHT
+    return p.base + flops / (reached * p.peak)
 
 
 def direct(spec: ConvSpec, which: str, dtype) -> float:
@@ -115,6 +124,8 @@ def direct(spec: ConvSpec, which: str, dtype) -> float:
         reached = DIRECT_WEIGHT * _tile_share(merged * p.depth) * p.row / (p.row + 2)
     else:
         reached = DIRECT * _tile_share(p.row) * merged * p.depth / (merged * p.depth + 2)
+    if spec.groups > 1 and p.columns <= emitter.lanes(dtype):
+        reached = min(reached, DIRECT_GROUPS)
     seconds = p.base + p.flops / (reached * p.peak)
     # The shares were not fitted to groups of one channel, so the estimate does not beat the special kernels.
     return max(seconds, depthwise(spec, which, dtype)) if spec.depthwise else seconds

@@ -1,4 +1,4 @@
-"""Depthwise convolution (every channel has filters of its own): no sum over channels, which are the vector.
+"""Depthwise convolution (every channel, or small group, has filters of its own): channels are the vector.
 
 Forward and backward-data, for every phase (see ``phases.py``)::
 
@@ -16,6 +16,9 @@ Forward and backward-data, for every phase (see ``phases.py``)::
 
 Backward-weight runs through the same tiles and the same tables. Each thread adds to a table ``taps x C`` of
 its own, and the tables are summed in the end.
+
+Groups of several channels with as many filters, which a vector holds whole, are a sum over the group's
+channels in each tap; a tap has as many rows of weights.
 
 A layer with several filters for each channel is computed as one with as many channels as filters: every
 channel of the input is copied so often, and the input's gradient is summed over the copies.
@@ -91,7 +94,7 @@ def _convolve(
             lines = _fill_lines(x, offsets, rows, kernel_rows[thread])
             fill_columns(run, lines, offsets[2], image[1], inner)
             forget(borders)
-            count = fill_taps(offsets, rows, positions, address(weights), channels * size, filters)
+            count = fill_taps(offsets, rows, positions, address(weights), g.group * channels * size, filters)
         line = (n * y_depth + g.out_offset[0] + i * g.out_stride[0]) * y_height
         line = (line + g.out_offset[1] + j * g.out_stride[1]) * y_width + g.out_offset[2]
         source = ((n * depth + i * step_d) * height + j * step_h) * width
@@ -103,7 +106,7 @@ def _convolve(
             address(x) + source * x_step * size,
             blank,
             (inner, borders),
-            (filters, count),
+            (filters, count, channels * size),
             (c0, min(c0 + chunk, channels)),
             address(y) + line * y_step * size,
             g.out_stride[2] * y_step * size,
@@ -133,7 +136,8 @@ def _weight_gradient(thread, threads, run, x, gy, zeros, offsets, positions, tab
             lines = _fill_lines(x, offsets, rows, kernel_rows[thread])
             fill_columns(run, lines, offsets[2], image[1], inner)
             forget(borders)
-            taps_found = fill_taps(offsets, rows, positions, address(partial), channels * size, sums)
+            step = g.group * channels * size
+            taps_found = fill_taps(offsets, rows, positions, address(partial), step, sums)
         source = ((n * depth + i * step_d) * height + j * step_h) * width
         q0 = 0
         while q0 < ow:
@@ -150,6 +154,7 @@ def _weight_gradient(thread, threads, run, x, gy, zeros, offsets, positions, tab
                 columns=table,
                 row_step=g.columns,
                 sums=address(sums),
+                filter_step=channels * size,
                 rows=taps_found // g.taps,
                 first=0,
                 end=channels,
@@ -160,13 +165,15 @@ def _weight_gradient(thread, threads, run, x, gy, zeros, offsets, positions, tab
 
 
 def _run(x, w, b, y, spec, phases, is_dgrad, residual, activation):
-    """Sum over taps (see ``passes.py``). Backward-data is the same: a filter has one input and one output
-    channel."""
-    hwio, channels = to_hwio(w), spec.c_out
+    """Sum over taps (see ``passes.py``). Backward-data is the same, with input and output channels of each
+    group exchanged."""
+    hwio, channels, group = to_hwio(w), spec.c_out, spec.c_in // spec.groups
+    if is_dgrad and group > 1:
+        hwio = _exchanged(hwio)
     for phase in phases:
         lines, threads = y.shape[0] * phase.out_size[0], settings.get_num_threads()
         run, positions, tables = plan(
-            phase, depthwise_tile.forward_address, lines, channels, x.dtype, threads
+            phase, depthwise_tile.forward_address, lines, channels, group, x.dtype, threads
         )
         _convolve(
             run,
@@ -181,6 +188,15 @@ def _run(x, w, b, y, spec, phases, is_dgrad, residual, activation):
             positions,
             tuple(per_thread(*tables)),
         )
+
+
+def _exchanged(hwio: np.ndarray) -> np.ndarray:
+    """Weights ``taps, group, K`` as backward-data reads them: for each input channel those of its group's
+    output channels."""
+    taps, group, channels = hwio.shape
+    exchanged = memory.empty((taps, group, channels // group, group), hwio.dtype)
+    strided_copy.copy(exchanged, hwio.reshape(exchanged.shape).transpose(0, 3, 2, 1))
+    return exchanged.reshape(hwio.shape)
 
 
 def _one_filter(spec: ConvSpec) -> ConvSpec:
@@ -237,7 +253,7 @@ def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec) -> np.ndarray:
 
     Returns
     -------
-    ndarray, C_out x 1 x kernel
+    ndarray, C_out x (C_in / groups) x kernel
     """
     if not gy.size:
         return memory.zeros(spec.w_shape, gy.dtype)
@@ -245,10 +261,16 @@ def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec) -> np.ndarray:
     if spec.c_out != spec.c_in:
         x, spec = _repeated(x, spec), _one_filter(spec)
     as_3d = spec.as_3d()
-    phase, channels = forward_phases(as_3d)[0], spec.c_out
-    parts = empty_partials((threads, 1, prod(spec.kernel), 1, channels), x.dtype)
+    phase, channels, group = forward_phases(as_3d)[0], spec.c_out, spec.c_in // spec.groups
+    parts = empty_partials((threads, 1, prod(spec.kernel), group, channels), x.dtype)
     run, positions, tables = plan(
-        phase, depthwise_tile.gradient_address, spec.batch * phase.out_size[0], channels, x.dtype, threads
+        phase,
+        depthwise_tile.gradient_address,
+        spec.batch * phase.out_size[0],
+        channels,
+        group,
+        x.dtype,
+        threads,
     )
     _weight_gradient(
         run,
@@ -260,5 +282,5 @@ def bwd_weight(x: np.ndarray, gy: np.ndarray, spec: ConvSpec) -> np.ndarray:
         tuple(per_thread(*tables)),
         parts.reshape(threads, -1),
     )
-    # one group with one input channel and all output channels
+    # one group with the input channels of a group and all output channels
     return sum_partials(parts, as_3d, shape)

@@ -26,8 +26,11 @@ from .phases import PHASE_FIELDS
 
 #: The numbers of a phase. A tile has ``pixels`` at most. A row of taps has ``taps`` of them and reads
 #: ``columns`` columns of the input, ``column_step`` apart; a kernel row is one or more of them. A job is
-#: ``chunk`` channels of an output row. If ``ahead`` is 1, tiles prefetch what the row below reads.
-RUN = record_type(**PHASE_FIELDS, tile=1, pixels=1, taps=1, columns=1, column_step=1, chunk=1, ahead=1)
+#: ``chunk`` channels of an output row. If ``ahead`` is 1, tiles prefetch what the row below reads. There are
+#: ``group`` channels in a group.
+RUN = record_type(
+    **PHASE_FIELDS, tile=1, pixels=1, taps=1, columns=1, column_step=1, chunk=1, ahead=1, group=1
+)
 
 
 @body
@@ -128,7 +131,8 @@ def output_row(run, lines, offsets, image, source, blank, tables, filters, chann
     blank : address of zeros
     tables : the columns of a tile inside the image, filled, and the tables of the tile at the left border and
         of others (see :func:`border_columns`)
-    filters : table of the taps' addresses, and how many there are
+    filters : table of the taps' addresses, how many there are, and the bytes between the weights of one tap
+        for neighbouring channels of a group
     channels : the first channel to compute, and the one after the last
     y, y_step : address of the first pixel, and bytes from pixel to pixel
     ends : address of what the sums start with, bytes to what is added (0: nothing), the activation
@@ -159,6 +163,7 @@ def output_row(run, lines, offsets, image, source, blank, tables, filters, chann
             columns=columns,
             row_step=g.columns,
             weights=address(filters[0]),
+            filter_step=filters[2],
             rows=filters[1] // g.taps,
             first=first,
             end=end,
@@ -174,12 +179,15 @@ def output_row(run, lines, offsets, image, source, blank, tables, filters, chann
 
 
 @lru_cache(maxsize=1024)
-def plan(phase, tile_address, lines: int, channels: int, dtype, threads: int, in_image: bool = True):
+def plan(
+    phase, tile_address, lines: int, channels: int, group: int, dtype, threads: int, in_image: bool = True
+):
     """The :data:`RUN` of a phase, its taps' positions in the kernel, and the sizes of a thread's tables: of
     columns, of taps and of lines.
 
     ``tile_address`` is the function of ``codegen/depthwise_tile.py`` that gives the tiles of the pass;
-    ``lines`` are the output planes of the batch; ``in_image``: the input rows lie in an image, not in a ring.
+    ``lines`` are the output planes of the batch, ``group`` the channels of a group; ``in_image``: the input
+    rows lie in an image, not in a ring.
     """
     width, step = len(phase.offsets[2]), phase.in_stride[2]
     taps = width if phase.dense and width in depthwise_tile.TAPS and step <= 2 else 1
@@ -192,13 +200,14 @@ def plan(phase, tile_address, lines: int, channels: int, dtype, threads: int, in
     record = make_record(
         RUN,
         **phase.fields,
-        tile=tile_address(dtype, taps, step if taps > 1 else 1),
+        tile=tile_address(dtype, taps, step if taps > 1 else 1, group),
         pixels=pixels,
         taps=taps,
         columns=columns,
         column_step=step if taps == 1 else 1,
         chunk=-(-channels // chunks // lanes) * lanes,
         ahead=int(in_image and moved > CACHED),
+        group=group,
     )
     count, kernel_rows = len(phase.taps), len(phase.offsets[0]) * len(phase.offsets[1])
     most = count // taps * columns

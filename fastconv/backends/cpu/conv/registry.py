@@ -14,6 +14,7 @@ import numpy as np
 from fastconv.backends import select, settings
 from fastconv.spec import ConvSpec
 
+from ..codegen.emitter import lanes
 from ..runtime import memory
 from . import cost, depthwise, direct, im2col
 from .passes import L2, add_residual
@@ -28,11 +29,13 @@ def _never(spec, dtype) -> None:
 
 
 def _depthwise_refuses(spec, dtype) -> str | None:
-    if spec.depthwise:
+    group = spec.c_in // spec.groups
+    if spec.depthwise or (spec.groups > 1 and spec.c_in == spec.c_out and lanes(dtype) % group == 0):
         return None
     return (
-        f"it needs filters of one channel (groups = C_in, and more than one), "
-        f"got groups {spec.groups}, C_in {spec.c_in}"
+        "it needs filters of one channel (groups = C_in, and more than one), or groups of as many filters as "
+        f"channels, a number that divides {lanes(dtype)}, got groups {spec.groups}, C_in {spec.c_in}, "
+        f"C_out {spec.c_out}"
     )
 
 

@@ -104,7 +104,7 @@ def _separable(thread, threads, blocks, x, expand, depthwise, project, y, residu
                 source,
                 blank,
                 (inner, borders),
-                (filters, count),
+                (filters, count, middle * size),
                 (0, middle),
                 (block if projects else to) + (j - j0) * ow * block_pitch * size,
                 block_pitch * size,
@@ -170,7 +170,7 @@ def separable_fwd(
     pitch = -(-spec.c_in // lanes(dtype)) * lanes(dtype)  # whole vectors, which cross no line of memory
     phase = forward_phases(spec.as_3d())[0]
     run, positions, tables = plan(
-        phase, depthwise_tile.forward_address, spec.batch, spec.c_in, dtype, threads, False
+        phase, depthwise_tile.forward_address, spec.batch, spec.c_in, 1, dtype, threads, False
     )
     activations = [s and activation_argument(s.activation, dtype) or 0 for s in (first, middle, last)]
     blocks = make_record(
