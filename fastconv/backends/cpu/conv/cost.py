@@ -45,8 +45,8 @@ WINOGRAD_WEIGHT = 0.72
 DEPTHWISE = 0.4
 #: The same for groups of several channels, which use what they load several times.
 GROUPS = 0.65
-#: The weight gradient of groups as wide as a vector, whose sums are loaded and stored for every tap.
-WIDE_GROUPS_WEIGHT = 0.32
+#: The same for groups as wide as a vector: ``direct`` multiplies no zeros there either.
+WIDE_GROUPS = 0.32
 
 # ------------------------------------------------ shares of the measured copy rate (bytes read and written)
 #: Input and output: each is read or written once, partly in the caches.
@@ -111,8 +111,8 @@ def depthwise(spec: ConvSpec, which: str, dtype) -> float:
     p, lanes = _Pass(spec, which, dtype), emitter.lanes(dtype)
     flops = spec.flops * -(-spec.c_out // lanes) * lanes / spec.c_out
     reached = DEPTHWISE if spec.c_in == spec.groups else GROUPS
-    if which == "bwd_weight" and spec.c_in // spec.groups == lanes:
-        reached = WIDE_GROUPS_WEIGHT
+    if spec.c_in // spec.groups == lanes > 1:
+        reached = WIDE_GROUPS
     return p.base + flops / (reached * p.peak)
 
 

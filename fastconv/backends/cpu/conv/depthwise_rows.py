@@ -26,8 +26,8 @@ from .phases import PHASE_FIELDS
 
 #: The numbers of a phase. A tile has ``pixels`` at most. A row of taps has ``taps`` of them and reads
 #: ``columns`` columns of the input, ``column_step`` apart; a kernel row is one or more of them. A job is
-#: ``chunk`` channels of an output row. If ``ahead`` is 1, tiles prefetch what the row below reads. There are
-#: ``group`` channels in a group.
+#: ``chunk`` channels of an output row. If ``ahead`` is 1, tiles prefetch what the row below reads. Groups have
+#: ``group`` channels.
 RUN = record_type(
     **PHASE_FIELDS, tile=1, pixels=1, taps=1, columns=1, column_step=1, chunk=1, ahead=1, group=1
 )
@@ -206,7 +206,7 @@ def plan(
         columns=columns,
         column_step=step if taps == 1 else 1,
         chunk=-(-channels // chunks // lanes) * lanes,
-        ahead=int(in_image and moved > CACHED),
+        ahead=int(in_image and (group > 1 or moved > CACHED)),
         group=group,
     )
     count, kernel_rows = len(phase.taps), len(phase.offsets[0]) * len(phase.offsets[1])
