@@ -26,8 +26,8 @@ from .phases import PHASE_FIELDS
 
 #: The numbers of a phase. A tile has ``pixels`` at most. A row of taps has ``taps`` of them and reads
 #: ``columns`` columns of the input, ``column_step`` apart; a kernel row is one or more of them. A job is
-#: ``chunk`` channels of an output row. If ``ahead`` is 1, tiles prefetch what the row below reads. Groups have
-#: ``group`` channels.
+#: ``chunk`` channels of an output row. If ``ahead`` is 1, tiles prefetch what the row below reads. Groups
+#: have ``group`` channels.
 RUN = record_type(
     **PHASE_FIELDS, tile=1, pixels=1, taps=1, columns=1, column_step=1, chunk=1, ahead=1, group=1
 )
