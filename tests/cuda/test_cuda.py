@@ -19,7 +19,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import SIMULATED, needs_cuda, needs_gpu
-from support.selection import full
 
 import fastconv as fc
 from fastconv import nn, optim
@@ -728,7 +727,8 @@ def test_labels_are_checked_again_when_they_change():
         F.cross_entropy(logits, wrong[:3])
 
 
-@pytest.mark.parametrize("classes", [8, *full(5)])
+@pytest.mark.full
+@pytest.mark.parametrize("classes", [8, 5])
 def test_the_mean_of_many_losses(classes):
     """Blocks sum a part of the rows each; a row may begin with numbers that count as minus infinity."""
     x, labels = values(3000, classes), np.random.default_rng(1).integers(1, classes, 3000)
