@@ -33,6 +33,7 @@ class _State:
         # Why there is no program. Hooks of the net itself run before and after its forward.
         with_hooks = [name for name, m in net.named_modules() if name and hooked(m)]
         self.refused = f"{with_hooks[0]} has hooks" if with_hooks else None
+        self.is_divided = False
         # Tensors that share memory share its version.
         self.memories = [t.memory for t in (*net.parameters(), *net.buffers())]
         self._constants: tuple[Any, graph.Constants] = (None, graph.Constants())
@@ -206,7 +207,9 @@ class InferenceRecorder:
                 f"{NAME}: the net cannot be captured as a program ({why}); its parts are optimized one by one"
             )
             warnings.warn(text, stacklevel=3)
-        _divide(self.module)
+        if not state.is_divided:
+            _divide(self.module)
+            state.is_divided = True
         return self.unoptimized(*args, **kwargs)
 
     def by_layers(self, *args: Any, **kwargs: Any) -> Any:

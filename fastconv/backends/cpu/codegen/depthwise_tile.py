@@ -143,6 +143,16 @@ class _Loops:
         b.branch(done)
         b.position_at_end(done)
 
+    def over_tiles(self, tiles, starts, steps, channels, work):
+        """``work(*places, channel, part)`` for every vector of ``channels``, the first and the one after the
+        last, of every tile. The places of the first tile are ``starts``, those of the next ``steps`` on."""
+
+        def tile(_, places):
+            self.over_channels(*channels, lambda c, part: work(*places, c, part))
+            return [self.b.add(place, step) for place, step in zip(places, steps)]
+
+        self.over(tiles, starts, tile)
+
 
 def emit_forward(e: Emitter, pixels: int, taps: int, step: int, group: int, args) -> None:
     tiles, x, x_tile, columns, row_step, weights, filter_step, rows, first, end, y, y_step, *ends = args
@@ -202,12 +212,7 @@ def emit_forward(e: Emitter, pixels: int, taps: int, step: int, group: int, args
         for value, line in zip(final, lines):
             e.store(e.within(bounds, value), loops.at_byte(b.add(y, line), c), part)
 
-    def tile(_, places):
-        x, y = places
-        loops.over_channels(first, end, lambda c, part: vector(x, y, c, part))
-        return [b.add(x, x_tile), b.add(y, b.mul(y_step, I64(pixels)))]
-
-    loops.over(tiles, [x, y], tile)
+    loops.over_tiles(tiles, (x, y), (x_tile, b.mul(y_step, I64(pixels))), (first, end), vector)
 
 
 def emit_gradient(e: Emitter, pixels: int, taps: int, step: int, group: int, args) -> None:
@@ -234,12 +239,7 @@ def emit_gradient(e: Emitter, pixels: int, taps: int, step: int, group: int, arg
 
         loops.over(rows, [], row)
 
-    def tile(_, places):
-        x, gy = places
-        loops.over_channels(first, end, lambda c, part: vector(x, gy, c, part))
-        return [b.add(x, x_tile), b.add(gy, b.mul(gy_step, I64(pixels)))]
-
-    loops.over(tiles, [x, gy], tile)
+    loops.over_tiles(tiles, (x, gy), (x_tile, b.mul(gy_step, I64(pixels))), (first, end), vector)
 
 
 def _make_tile(emit, names: str, pixels: int, taps: int, step: int, group: int, dtype):
@@ -269,7 +269,7 @@ def _tiles_address(emit, names: str, kind: str, dtype, taps: int, step: int, gro
 
 
 @functools.cache
-def forward_address(dtype, taps: int, step: int, group: int = 1) -> int:
+def forward_address(dtype, taps: int, step: int, group: int) -> int:
     """Address of the compiled tiles that :func:`forward` runs, for rows of ``taps`` taps (1 or one of
     :data:`TAPS`) at pixels ``step`` columns apart (1 or 2; 1 for a single tap), and groups of so many
     channels, which a vector holds whole."""
@@ -277,7 +277,7 @@ def forward_address(dtype, taps: int, step: int, group: int = 1) -> int:
 
 
 @functools.cache
-def gradient_address(dtype, taps: int, step: int, group: int = 1) -> int:
+def gradient_address(dtype, taps: int, step: int, group: int) -> int:
     """Address of the compiled tiles that :func:`gradient` runs (see :func:`forward_address`)."""
     return _tiles_address(emit_gradient, GRADIENT, "gradient", dtype, taps, step, group)
 

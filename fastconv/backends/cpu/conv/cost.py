@@ -45,7 +45,8 @@ WINOGRAD_WEIGHT = 0.72
 DEPTHWISE = 0.4
 #: The same for groups of several channels, which use what they load several times.
 GROUPS = 0.65
-#: The same for groups as wide as a vector: ``direct`` multiplies no zeros there either.
+#: The same for groups as wide as a vector, by their slowest pass, backward-weight: ``direct`` multiplies no
+#: zeros there either.
 WIDE_GROUPS = 0.32
 
 # ------------------------------------------------ shares of the measured copy rate (bytes read and written)

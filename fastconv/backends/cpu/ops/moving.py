@@ -24,7 +24,8 @@ def _channels_last(x, shape):
 def reshape(x, shape):
     if _channels_last(x, shape) and reshaped_strides(x.shape, x.strides, shape) is None:
         # a shuffle of channels; the layer that follows wants its images like this
-        pixels = x.transpose(0, *range(x.ndim - len(shape) + 2, x.ndim), *range(1, x.ndim - len(shape) + 2))
+        end = x.ndim - len(shape) + 2  # of the axes of channels
+        pixels = x.transpose(0, *range(end, x.ndim), *range(1, end))
         y = memory.empty(pixels.shape, x.dtype)
         copy(y, pixels)
         return np.moveaxis(y.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
